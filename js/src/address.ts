@@ -1,0 +1,14 @@
+/** Addresses as strings: they may be relative, which `URL` cannot say. */
+
+/** Return the address of what lies one segment below, its query kept: `/streams?a=1` → `/streams/x?a=1`. */
+export function below(address: string, segment: string): string {
+  const [, path = "", query = ""] = /^([^?#]*)(\?[^#]*)?/.exec(address) ?? [];
+  return `${path.replace(/\/+$/, "")}/${encodeURIComponent(segment)}${query}`;
+}
+
+/** Return the address with more in its query. */
+export function withQuery(address: string, query: Record<string, string>): string {
+  const more = new URLSearchParams(query).toString();
+  const base = address.replace(/#.*$/s, "");
+  return more === "" ? base : `${base}${base.includes("?") ? "&" : "?"}${more}`;
+}

@@ -1,0 +1,38 @@
+import { Reader, type Send } from "./reader.js";
+import { Stream, type StreamOptions } from "./stream.js";
+import type { HeadersSource } from "./types.js";
+
+/** What holds for all streams of a client. */
+export interface ClientOptions {
+  /** Sent with every request; a function is asked before each, so that a token may be renewed. */
+  headers?: HeadersSource;
+  /** As in `fetch`: `same-origin` by default; `include` for cookies of another origin. */
+  credentials?: RequestCredentials;
+  /** Used instead of the global `fetch`. */
+  fetch?: (address: string, init: RequestInit) => Promise<Response>;
+}
+
+/** Where streams are followed; everything that watches one stream through it shares a connection. */
+export interface Client {
+  /**
+   * Return a stream by its address, which the server answers as `GET /{id}` (see docs/http.md).
+   *
+   * Makes no request: that begins with the first `subscribe`, or `for await`.
+   */
+  stream(address: string | URL, options?: StreamOptions): Stream;
+}
+
+/** Create a client. Most pages need one. */
+export function createClient(options: ClientOptions = {}): Client {
+  const readers = new Map<string, Reader>();
+  const send: Send = async (address, init, more) => {
+    const headers = new Headers(init.headers);
+    for (const source of [options.headers, more]) {
+      const extra = typeof source === "function" ? await source() : source;
+      new Headers(extra).forEach((value, name) => headers.set(name, value));
+    }
+    const request = options.fetch ?? fetch;
+    return request(address, { credentials: options.credentials ?? "same-origin", ...init, headers });
+  };
+  return { stream: (address, how = {}) => new Stream(String(address), how, readers, send) };
+}

@@ -1,0 +1,11 @@
+export { type Client, type ClientOptions, createClient } from "./client.js";
+export type { Stream, StreamOptions } from "./stream.js";
+export {
+  type HeadersSource,
+  type Initial,
+  InkstreamError,
+  type Part,
+  type Snapshot,
+  type Status,
+  type StreamError,
+} from "./types.js";

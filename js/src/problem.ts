@@ -1,0 +1,15 @@
+import type { StreamError } from "./types.js";
+
+/** Read why a request was refused: a problem document (RFC 9457), or what its status says. */
+export async function readProblem(response: Response): Promise<StreamError> {
+  const problem = await response.json().catch(() => undefined);
+  const word = (...names: string[]): string | null => {
+    const found = names.map((name) => problem?.[name]).find((value) => typeof value === "string");
+    return found ?? null;
+  };
+  return {
+    code: word("code") ?? `http_${response.status}`,
+    message: word("detail", "title") ?? (response.statusText || null),
+    http: response.status,
+  };
+}

@@ -1,0 +1,103 @@
+import {
+  createContext,
+  createElement,
+  type ReactNode,
+  useContext,
+  useEffect,
+  useMemo,
+  useRef,
+  useSyncExternalStore,
+} from "react";
+import { below } from "./address.js";
+import { type Client, createClient } from "./client.js";
+import {
+  type HeadersSource,
+  type Initial,
+  InkstreamError,
+  isEnded,
+  type Snapshot,
+} from "./types.js";
+
+/** What `useStream` needs to know. Everything may be written inline; only values are compared. */
+export interface UseStreamOptions {
+  /** The streams' address: `{url}/{streamId}` is read, and `{url}/{streamId}/cancel` stops. */
+  url: string | URL;
+  /** This session starts the answer: POST here, with `{"stream_id": …}`, and follow the response. */
+  drive?: string | URL | undefined;
+  /** Where `stop` POSTs to, if it is not `{url}/{streamId}/cancel`. */
+  stopUrl?: string | URL | undefined;
+  /** Sent as `Authorization: Bearer …`; a new one is used from the next request on. */
+  authToken?: string | null | undefined;
+  /** Sent with every request; a function is asked before each. */
+  headers?: HeadersSource | undefined;
+  /** What the page has already (a server-rendered text, a message's status). Read once a stream. */
+  initial?: Initial | undefined;
+  /** Called once a stream and component when its end is known, also if it had ended before. */
+  onEnd?: ((snapshot: Snapshot) => void) | undefined;
+}
+
+/** A stream as a component renders it. */
+export interface UseStreamResult extends Snapshot {
+  /** Ask the server to end the answer, for everybody. Rejects with an `InkstreamError`. */
+  readonly stop: () => Promise<void>;
+}
+
+// It holds nothing but the streams of mounted components, and nothing at all on a server.
+const ClientContext = createContext<Client>(createClient());
+
+/** Let the components below share a client with options of its own. */
+export function InkstreamProvider(props: { client: Client; children?: ReactNode }): ReactNode {
+  return createElement(ClientContext.Provider, { value: props.client }, props.children);
+}
+
+/**
+ * Show a stream: its text so far, and then every token as it is committed.
+ *
+ * Without an id (yet) it is `pending`, and nothing is asked. Unmounting stops watching, not the
+ * answer. Components that show the same stream share one connection.
+ */
+export function useStream(
+  streamId: string | null | undefined,
+  options: UseStreamOptions,
+): UseStreamResult {
+  const client = useContext(ClientContext);
+  const latest = useRef(options);
+  const address = streamId == null ? undefined : below(String(options.url), streamId);
+  const drive = options.drive && String(options.drive);
+  const stopUrl = options.stopUrl && String(options.stopUrl);
+  const { authToken } = options;
+
+  const stream = useMemo(
+    () =>
+      address === undefined
+        ? NONE
+        : client.stream(address, {
+            drive,
+            driveBody: { stream_id: streamId },
+            stopUrl,
+            initial: latest.current.initial,
+            headers: async () => bearer(latest.current),
+          }),
+    // authToken: with a new one, a stream that was refused is tried again.
+    [client, address, drive, stopUrl, authToken],
+  );
+
+  // Before the subscription's effect, which asks for the headers.
+  useEffect(() => {
+    latest.current = options;
+  });
+  const snapshot = useSyncExternalStore(
+    stream.subscribe,
+    stream.getSnapshot,
+    stream.getServerSnapshot,
+  );
+
+  const told = useRef<string>(undefined);
+  useEffect(() => {
+    if (address === undefined || told.current === address || !isEnded(snapshot.status)) return;
+    told.current = address;
+    latest.current.onEnd?.(snapshot);
+  }, [address, snapshot]);
+
+  return useMemo(() => ({ ...snapshot, stop: stream.stop }), [snapshot, stream]);
+}

@@ -1,0 +1,140 @@
+import { below } from "./address.js";
+import { type Access, firstSnapshot, Reader, type Send } from "./reader.js";
+import { requestStop } from "./stop.js";
+import {
+  type HeadersSource,
+  type Initial,
+  InkstreamError,
+  isEnded,
+  type Part,
+  type Snapshot,
+} from "./types.js";
+
+/** keepalive: a stop that is followed by leaving the page still arrives. */
+const STOP: RequestInit = { method: "POST", keepalive: true };
+
+/** How one stream is asked for. Of several watchers of a stream, the latest that says a thing wins. */
+export interface StreamOptions {
+  /** Sent with every request of this stream, over the client's. */
+  headers?: HeadersSource | undefined;
+  /**
+   * POST here first, which starts the stream if nobody has, and is answered by it. Safe to repeat:
+   * a second start only follows.
+   */
+  drive?: string | URL | undefined;
+  /** Sent as JSON with that POST. */
+  driveBody?: unknown;
+  /** Where `stop` POSTs to; `{address}/cancel` by default. */
+  stopUrl?: string | URL | undefined;
+  /** What the page has already, if nothing else on it follows this stream yet. */
+  initial?: Initial | undefined;
+}
+
+/**
+ * A stream as somebody watches it: an observable store (`subscribe`, `getSnapshot`) and an async
+ * iterable. Its methods need no `this`.
+ */
+export class Stream implements AsyncIterable<Part> {
+  readonly #first: Snapshot;
+  readonly #leaves = new Set<() => void>();
+  #reader: Reader | undefined;
+
+  /** Made by `Client.stream`. */
+  constructor(
+    readonly address: string,
+    private readonly options: StreamOptions,
+    private readonly readers: Map<string, Reader>,
+    private readonly send: Send,
+  ) {
+    this.#first = firstSnapshot(options.initial);
+  }
+
+  /**
+   * Watch: `listener` is called after every change of the snapshot, at most once a frame.
+   * Returns how to stop watching, which does not stop the answer.
+   */
+  readonly subscribe = (listener: () => void): (() => void) => {
+    const { drive, driveBody, headers } = this.options;
+    const { address, readers } = this;
+    const shared = readers.get(address) ?? this.#reader;
+    const reader = shared ?? new Reader(address, this.send, this.#first);
+    readers.set(address, reader);
+    this.#reader = reader;
+    const access: Access = { headers, drive: drive && String(drive), driveBody };
+    const unwatch = reader.watch(listener, access, () => {
+      if (readers.get(address) === reader) readers.delete(address);
+    });
+    const leave = () => {
+      this.#leaves.delete(leave);
+      unwatch();
+    };
+    this.#leaves.add(leave);
+    return leave;
+  };
+
+  /** Return what is known now; the same object until something changes. */
+  readonly getSnapshot = (): Snapshot =>
+    (this.#reader ?? this.readers.get(this.address))?.snapshot ?? this.#first;
+
+  /** Return what is known before anything was fetched, as a server renders it. */
+  readonly getServerSnapshot = (): Snapshot => this.#first;
+
+  /**
+   * Ask the server to end the answer, for everybody. Resolves when it is agreed; the status
+   * `cancelled` comes as the stream's own end.
+   *
+   * @throws InkstreamError if the server refuses, or cannot be reached in three tries.
+   */
+  readonly stop = (): Promise<void> => {
+    const { stopUrl, headers } = this.options;
+    const address = String(stopUrl ?? below(this.address, "cancel"));
+    const isOver = () => {
+      const { status, error } = this.getSnapshot();
+      return isEnded(status) && error?.http === undefined;
+    };
+    return requestStop(() => this.send(address, STOP, headers), isOver).then(() =>
+      this.#reader?.hurry(),
+    );
+  };
+
+  /** Stop watching: unsubscribe everything that watches through this object, ending its loops. */
+  readonly disconnect = (): void => {
+    for (const leave of [...this.#leaves]) leave();
+  };
+
+  /**
+   * Yield text and structured parts as they come, from the first one; a slow loop gets larger
+   * pieces of text, not a queue. Ends with the stream, or with `disconnect`.
+   *
+   * @throws InkstreamError if the stream ended other than `done`, or its text turned out to be of
+   *   a stream that is gone (`offset_gone`).
+   */
+  async *[Symbol.asyncIterator](): AsyncGenerator<Part, void, undefined> {
+    let wake = () => {};
+    const unsubscribe = this.subscribe(() => wake());
+    const leave = () => {
+      this.#leaves.delete(leave);
+      unsubscribe();
+      wake();
+    };
+    this.#leaves.add(leave);
+    const reader = this.#reader as Reader;
+    const { transcript } = reader;
+    const cursor = { index: 0, taken: 0 };
+    try {
+      while (this.#leaves.has(leave)) {
+        const changed = new Promise<void>((resolve) => (wake = resolve));
+        const { status, error } = reader.snapshot;
+        if (reader.transcript !== transcript) {
+          throw new InkstreamError({ code: "offset_gone", message: "the stream was replaced" });
+        }
+        yield* transcript.after(cursor);
+        if (status === "done") return;
+        if (isEnded(status)) throw new InkstreamError(error ?? { code: status, message: null });
+        await changed;
+      }
+    } finally {
+      leave();
+    }
+  }
+}

@@ -1,0 +1,87 @@
+import type { Part } from "./types.js";
+
+/**
+ * One stream's messages on this page, each exactly once, in order.
+ *
+ * Offsets are `{internal id}_{position}`, of fixed width: those of one stream sort as text, and one
+ * of another internal id belongs to a stream that was deleted and made again.
+ */
+export class Transcript {
+  text = "";
+  /** Adjacent text joined; the last piece grows in place. */
+  readonly parts: Part[] = [];
+  /** Grows with every change, so that copies can be kept until then. */
+  version = 0;
+
+  constructor(
+    public offset: string | null = null,
+    parts: readonly Part[] = [],
+  ) {
+    parts.forEach((part) => this.#add(part));
+  }
+
+  /**
+   * Take the messages that lead up to an offset.
+   *
+   * Returns `seen` if they were taken before, and `other` if they belong to another stream: then
+   * this transcript is worthless. Nothing was changed in either case.
+   */
+  take(offset: string, parts: readonly Part[]): "new" | "seen" | "other" {
+    const known = this.offset;
+    if (known !== null && !isStart(known)) {
+      if (generation(known) !== generation(offset)) return "other";
+      if (offset <= known) return "seen";
+    }
+    parts.forEach((part) => this.#add(part));
+    this.offset = offset;
+    this.version++;
+    return "new";
+  }
+
+  /** Tell whether a terminal event's offset follows the last message, with none missing between. */
+  completes(offset: string): boolean {
+    const known = this.offset;
+    if (known === null) return /_0+\.end$/.test(offset);
+    return isStart(known) || offset === `${known.replace(/\.end$/, "")}.end`;
+  }
+
+  /** Yield what came since a place in the parts, moving it along. */
+  *after(place: { index: number; taken: number }): Generator<Part, void, undefined> {
+    while (place.index < this.parts.length) {
+      const part = this.parts[place.index] as Part;
+      if (typeof part !== "string") {
+        place.index++;
+        yield part;
+      } else if (part.length > place.taken) {
+        const piece = part.slice(place.taken);
+        place.taken = part.length;
+        yield piece;
+      } else if (place.index < this.parts.length - 1) {
+        place.index++;
+        place.taken = 0;
+      } else return; // the last piece of text may still grow
+    }
+  }
+
+  #add(part: Part): void {
+    const last = this.parts.length - 1;
+    if (typeof part !== "string") {
+      this.parts.push(part);
+      return;
+    }
+    // Engines keep a string that grows by += as a rope: a token costs its own length, and the
+    // whole is copied once per use, not once per token.
+    this.text += part;
+    if (typeof this.parts[last] === "string") this.parts[last] += part;
+    else if (part !== "") this.parts.push(part);
+  }
+}
+
+/** True for every way to say "the start", and for `now`: any message may follow these. */
+function isStart(offset: string): boolean {
+  return !offset.includes("_") || /^[0_]+$/.test(offset);
+}
+
+function generation(offset: string): string {
+  return offset.slice(0, offset.lastIndexOf("_"));
+}

@@ -1,0 +1,70 @@
+/** The values that every part of the client passes around. */
+
+/** Where a stream is in its life; the last four are ends. */
+export type Status = "pending" | "streaming" | "open" | "done" | "error" | "cancelled" | "timeout";
+
+/** A piece of text, or a structured part that the application put between the pieces. */
+export type Part = string | { readonly [key: string]: unknown };
+
+/** Why there is no (more) text. */
+export interface StreamError {
+  /** A stable word for programs: the stream's own, or the server's for an HTTP failure. */
+  readonly code: string | null;
+  /** A sentence that may be shown to the reader. */
+  readonly message: string | null;
+  /** The HTTP status, if the *request* failed. The stream itself may be going on. */
+  readonly http?: number;
+}
+
+/** What is known of a stream at one moment. The same object until something changes. */
+export interface Snapshot {
+  readonly status: Status;
+  /** The pieces of text joined: a prefix of the stored text, or all of it. */
+  readonly text: string;
+  /** Text and structured parts in order, adjacent text joined. */
+  readonly parts: readonly Part[];
+  /** Set if the status is `error` or `timeout`. */
+  readonly error: StreamError | null;
+  /** The application's own value that came with the end (usage, finish reason). */
+  readonly result: unknown;
+  /** Where to go on after this text, on any device; opaque. */
+  readonly offset: string | null;
+  /** `polling`: something between here and the server holds events back, so they are fetched. */
+  readonly transport: "events" | "polling";
+  /** `waiting`: the connection was lost and is tried again by itself. */
+  readonly connection: "connecting" | "open" | "waiting" | "closed";
+}
+
+/** What the page already has of a stream: from a server-rendered page, or a list of messages. */
+export interface Initial {
+  /** The offset that came with the text; only what follows it is fetched. */
+  readonly offset?: string | null;
+  readonly parts?: readonly Part[];
+  /** The same as `parts: [text]`. */
+  readonly text?: string;
+  /** An ended status means that there is nothing to fetch at all. */
+  readonly status?: Status;
+  readonly error?: StreamError | null;
+  readonly result?: unknown;
+}
+
+/** Headers for every request, or a function that is asked before every request. */
+export type HeadersSource = HeadersInit | (() => HeadersInit | Promise<HeadersInit>);
+
+/** A failed request, or a stream that did not end `done`, as an exception. */
+export class InkstreamError extends Error {
+  readonly code: string | null;
+  readonly http: number | undefined;
+
+  constructor(error: StreamError) {
+    super(error.message ?? error.code ?? "stream failed");
+    this.name = "InkstreamError";
+    this.code = error.code;
+    this.http = error.http;
+  }
+}
+
+/** Tell whether nothing can be appended any more. */
+export function isEnded(status: Status): boolean {
+  return status !== "pending" && status !== "streaming" && status !== "open";
+}

@@ -1,0 +1,140 @@
+"""Make `.venv` at the repository root right for a script: create it, install what is missing.
+
+Usage: python scripts/_bootstrap.py demo|dev
+
+`demo` is inkstream with what `inkstream demo` takes; `dev` adds the tools of tests and checks.
+Standard library only, for it runs before anything is installed. A stamp for each of the two names
+what was installed; while it holds, this takes a few milliseconds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import subprocess
+import sys
+import time
+import tomllib
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+VENV = ROOT / ".venv"
+PYTHON = VENV / "bin" / "python"
+EXTRAS = {"demo": ["cli", "server"], "dev": ["cli", "postgres", "server"]}
+GROUPS: dict[str, list[str]] = {"demo": [], "dev": ["dev"]}
+QUIET_S = 10.0
+
+
+def main(purpose: str) -> None:
+    want = stamp()
+    if is_fresh(purpose, want):
+        return
+    with only_one_at_a_time():
+        if is_fresh(purpose, want):  # whoever held the lock did our work
+            return
+        if not is_usable():
+            say(f"creating .venv with Python {version()}")
+            run([sys.executable, "-m", "venv", "--clear", str(VENV)], "creating .venv")
+        project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+        tools = [need for group in GROUPS[purpose] for need in requirements(project, group)]
+        target = f"{ROOT}[{','.join(EXTRAS[purpose])}]"
+        say("installing inkstream and what it needs (the first time, this takes a minute or two)")
+        pip = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "--no-input", "install"]
+        run([*pip, "--editable", target, *tools], "installing")
+        stamp_file(purpose).write_text(want)
+        say("ready")
+
+
+def version() -> str:
+    return ".".join(map(str, sys.version_info[:3]))
+
+
+def stamp() -> str:
+    """Return what an environment depends on: the project file, the interpreter, the place."""
+    facts = [(ROOT / "pyproject.toml").read_bytes(), minor().encode(), str(ROOT).encode()]
+    return hashlib.sha256(b"\0".join(facts)).hexdigest()
+
+
+def minor() -> str:
+    return f"{sys.version_info[0]}.{sys.version_info[1]}"
+
+
+def stamp_file(purpose: str) -> Path:
+    return VENV / f"installed-{purpose}"
+
+
+def is_fresh(purpose: str, want: str) -> bool:
+    stamps = [stamp_file(purpose), stamp_file("dev")]  # what `dev` installed is enough for all
+    found = [file.read_text() for file in stamps if file.exists()]
+    return PYTHON.exists() and want in found
+
+
+def is_usable() -> bool:
+    """Return whether the environment has this Python and pip, and was made at this very place."""
+    probe = f"import pip, sys; sys.exit(sys.version_info[:2] != {sys.version_info[:2]})"
+    try:
+        moved = str(VENV) not in (VENV / "pyvenv.cfg").read_text()
+        return (
+            not moved and not subprocess.run([PYTHON, "-c", probe], capture_output=True).returncode
+        )
+    except OSError:
+        return False
+
+
+def requirements(project: dict[str, Any], group: str) -> Iterator[str]:
+    """Yield a dependency group's requirements (PEP 735), which pip reads only from 25.1 on."""
+    for need in project["dependency-groups"][group]:
+        if isinstance(need, str):
+            yield need
+        else:
+            yield from requirements(project, need["include-group"])
+
+
+@contextlib.contextmanager
+def only_one_at_a_time() -> Iterator[None]:
+    """Hold a lock that dies with the process, so that a killed set-up blocks nobody."""
+    with (ROOT / ".venv.lock").open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("waiting for another script that is setting up .venv")
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def run(command: list[str], doing: str) -> None:
+    """Run a command; show its last line as it goes, all of its last ones if it fails."""
+    started = shown = time.monotonic()
+    last_lines: deque[str] = deque(maxlen=30)
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+    ) as process:
+        assert process.stdout is not None
+        for line in map(str.strip, process.stdout):
+            last_lines.append(line)
+            now = time.monotonic()
+            if sys.stderr.isatty():
+                width = os.get_terminal_size(sys.stderr.fileno()).columns or 80
+                text = f"setup: {doing}, {now - started:.0f} s: {line}"
+                print(f"\r\x1b[K{text[: width - 1]}", end="", file=sys.stderr, flush=True)
+            elif now - shown >= QUIET_S:
+                shown = now
+                say(f"{doing}, {now - started:.0f} s: {line[:80]}")
+    if sys.stderr.isatty():
+        print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+    if process.returncode:
+        print(*last_lines, sep="\n", file=sys.stderr)
+        sys.exit(f"setup: {doing} failed (exit code {process.returncode}); the reason is above")
+
+
+def say(line: str) -> None:
+    print(f"setup: {line}", file=sys.stderr, flush=True)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

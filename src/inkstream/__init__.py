@@ -1,0 +1,105 @@
+"""Persistent text streaming: text flows to the browser while it is saved, token by token."""
+
+from importlib.metadata import version
+
+from inkstream._errors import (
+    InkstreamError,
+    InvalidInput,
+    InvalidMessage,
+    InvalidOffset,
+    InvalidStreamId,
+    LimitExceeded,
+    MessageTooLarge,
+    NotClaimed,
+    NotRunning,
+    OffsetGone,
+    OutcomeUnknown,
+    SchemaOutdated,
+    ShuttingDown,
+    StoreError,
+    StoreUnavailable,
+    StreamConflict,
+    StreamEnded,
+    StreamError,
+    StreamExists,
+    StreamGone,
+    StreamNotFound,
+    StreamTooLarge,
+    TooManyReaders,
+    TooManyStreams,
+    WriterFenced,
+)
+from inkstream._types import (
+    JSON,
+    End,
+    Failure,
+    Kind,
+    Status,
+    StreamBody,
+    StreamId,
+    StreamState,
+)
+from inkstream.engine.generation import Append, Message, Result, Source
+from inkstream.engine.settings import Limits, Timing
+from inkstream.http.follow import HTTPSettings, StreamResponse
+from inkstream.http.problems import problem_handler
+from inkstream.http.routes import Authorize
+from inkstream.streaming import (
+    Following,
+    Listing,
+    PersistentTextStreaming,
+    StreamWriter,
+)
+
+__all__ = [
+    "JSON",
+    "Append",
+    "Authorize",
+    "End",
+    "Failure",
+    "Following",
+    "HTTPSettings",
+    "InkstreamError",
+    "InvalidInput",
+    "InvalidMessage",
+    "InvalidOffset",
+    "InvalidStreamId",
+    "Kind",
+    "LimitExceeded",
+    "Limits",
+    "Listing",
+    "Message",
+    "MessageTooLarge",
+    "NotClaimed",
+    "NotRunning",
+    "OffsetGone",
+    "OutcomeUnknown",
+    "PersistentTextStreaming",
+    "Result",
+    "SchemaOutdated",
+    "ShuttingDown",
+    "Source",
+    "Status",
+    "StoreError",
+    "StoreUnavailable",
+    "StreamBody",
+    "StreamConflict",
+    "StreamEnded",
+    "StreamError",
+    "StreamExists",
+    "StreamGone",
+    "StreamId",
+    "StreamNotFound",
+    "StreamResponse",
+    "StreamState",
+    "StreamTooLarge",
+    "StreamWriter",
+    "Timing",
+    "TooManyReaders",
+    "TooManyStreams",
+    "WriterFenced",
+    "__version__",
+    "problem_handler",
+]
+
+__version__ = version("inkstream")

@@ -1,0 +1,172 @@
+"""The seams: what a database, a wake-up between processes, and a clock must do for inkstream.
+
+A third party adds a database by writing one class with the methods of ``Store`` and running
+``inkstream.testing.StoreSuite`` against it. Nothing here says how; everything here is an obligation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from typing import Protocol
+
+from inkstream._types import (
+    Group,
+    NewStream,
+    Outcome,
+    Page,
+    Query,
+    StreamId,
+    StreamState,
+    WorkerState,
+)
+
+
+class Store(Protocol):
+    """The truth: streams, their messages, and the workers that write them.
+
+    All methods may be called concurrently. One that writes has happened, durably, when it returns,
+    and any reader that begins afterwards sees it. A call that raises ``StoreUnavailable`` has not
+    happened; ``OutcomeUnknown`` says that this cannot be told. Cancelling an awaited write leaves
+    it either done or not done, never half.
+
+    ``connection``, where a method takes it, is the application's own open connection (or session)
+    to the same database: the method then becomes part of the caller's transaction, is durable and
+    visible when that commits, and vanishes when it rolls back. A store that cannot take part in
+    the given one raises ``TypeError``, having done nothing.
+    """
+
+    async def open(self, worker: str) -> None:
+        """Make ready to work, and take a lock in this worker's name that dies with the process.
+
+        The lock is released by the operating system or the database when the process ends in any
+        way, and by ``close``. It need not exist (see ``WorkerState.locked``).
+
+        Raises:
+            SchemaOutdated: The database must be migrated first.
+            StoreUnavailable: The database cannot be reached.
+        """
+
+    async def close(self) -> None:
+        """Release the lock and everything else. Calls under way finish first."""
+
+    async def create(self, new: NewStream, *, connection: object | None = None) -> StreamState:
+        """Create a stream, with its first messages, marks and end if given, in one step.
+
+        It gets an internal id larger than that of every stream before it, deleted ones included.
+        A text stream begins ``pending``, a log ``open``, either in epoch 0 with no worker. A fork
+        begins with tail at ``fork.position``, and positions before it read the source's messages,
+        whatever later happens to the source.
+
+        Raises:
+            StreamExists: The id is taken, also by a stream that is gone.
+            StreamNotFound: The fork's source does not exist; ``StreamGone``: it was deleted.
+            OffsetGone: The fork's position lies past the source's tail.
+            TooManyStreams: The owner has ``max_live`` live streams.
+        """
+
+    async def commit(
+        self, groups: Sequence[Group], *, connection: object | None = None
+    ) -> list[Outcome]:
+        """Apply groups of changes, each all or nothing, and say for each what came of it.
+
+        Groups are independent: one that is refused takes no other with it, and a later group sees
+        what earlier ones did. Each is evaluated and applied at one point in the order of all
+        commits to the streams it names, whichever process they come from.
+        """
+
+    async def read(
+        self,
+        stream_id: StreamId,
+        after: int,
+        max_bytes: int,
+        *,
+        marks: Sequence[str] = (),
+        connection: object | None = None,
+    ) -> Page:
+        """Return the messages after a position, with the state and marks of the same snapshot.
+
+        Never waits: following is built above this method. With ``max_bytes`` 0 there are no
+        messages, only state; else at least one segment if any message follows. ``after`` past the
+        tail gives an empty page (whose state shows it), not an error. A fork's page may end where
+        inheritance ends; segments are in order, without gap, and the last one may be cut to it.
+
+        Args:
+            stream_id: The stream, by name.
+            after: Position of the last message already received; 0 for all.
+            max_bytes: Soft limit on the page's payload, in bytes.
+            marks: Names of marks to return; those that do not exist are left out.
+            connection: The application's own, whose uncommitted writes are then seen.
+
+        Raises:
+            StreamNotFound: No such stream, or it was deleted or has expired.
+            StreamGone: It was deleted and is kept only for its forks.
+        """
+
+    async def find(
+        self, query: Query, *, connection: object | None = None
+    ) -> list[StreamState]:
+        """Return the states that match, newest (largest internal id) first, one snapshot."""
+
+    async def delete(
+        self, internal_ids: Sequence[int], *, connection: object | None = None
+    ) -> int:
+        """Delete streams with everything they own, whatever their status; return how many existed.
+
+        A stream whose messages a fork reads becomes ``gone``: found by nothing, its id taken, its
+        messages kept until the last such fork is deleted, and then removed with it. A stream that
+        is gone already does not count.
+        """
+
+    async def heartbeat(
+        self, *, beat: bool, forget: Sequence[str] = ()
+    ) -> list[WorkerState]:
+        """Return every worker that has ever beaten and was not forgotten, in one timely read.
+
+        With ``beat`` this worker's own counter moves first (and begins to exist). Workers to
+        ``forget`` are removed, unless they own a stream. Takes the lock again if it was lost.
+        """
+
+    async def tidy(self, now: float, max_bytes: int) -> bool:
+        """Do a bounded step of housekeeping; return True if there is more to do at once.
+
+        Ended streams' segments are merged into large ones (offsets and text unchanged), streams
+        that are due at ``now`` (a wall time) are deleted in batches unless ``pending`` or
+        ``streaming``, and free space is returned. About ``max_bytes`` are rewritten in a step, so
+        that no writer waits long. Several processes may tidy at once.
+        """
+
+
+class Notifier(Protocol):
+    """A hint between processes that streams have changed. It carries no text.
+
+    Losing any or all hints costs latency, never data: whoever waits also re-reads now and then.
+    """
+
+    async def open(self, on_hint: Callable[[Collection[StreamId] | None], None]) -> None:
+        """Begin to call ``on_hint``, on this event loop, with the streams that changed elsewhere.
+
+        ``None`` means: any stream may have changed (hints were lost, or there are too many).
+        Hints of one's own changes may come too.
+        """
+
+    async def notify(self, stream_ids: Collection[StreamId]) -> None:
+        """Tell all other processes that these streams changed; call it after the commit.
+
+        Never raises for want of a connection: the hint is then lost.
+        """
+
+    def watch(self, watching: bool) -> None:
+        """Say whether anybody here waits for hints now; a notifier that polls rests meanwhile."""
+
+    async def close(self) -> None:
+        """Stop calling ``on_hint`` and release everything."""
+
+
+class Clock(Protocol):
+    """Time, in the two kinds that must not be mixed up."""
+
+    def monotonic(self) -> float:
+        """Return seconds that never jump, for waits and leases."""
+
+    def wall(self) -> float:
+        """Return seconds since the Unix epoch, for expiry and display, never for safety."""

@@ -1,0 +1,57 @@
+"""From the URL of a database to its store and its notifier."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import urlsplit
+
+from inkstream.abc import Notifier, Store
+
+DEFAULT_DATABASE = "sqlite:///inkstream.db"
+
+
+def open_database(database: Any) -> tuple[Store, Notifier]:
+    """Return the store and the notifier for a database, neither of them open yet.
+
+    Args:
+        database: ``sqlite:///file.db`` (relative) or ``sqlite:////file.db`` (absolute),
+            ``postgresql://…`` (also ``postgres://``, ``postgresql+asyncpg://``), ``memory://``, an
+            ``asyncpg`` pool, or an SQLAlchemy engine for PostgreSQL.
+
+    Raises:
+        ValueError: No such kind of database.
+        ModuleNotFoundError: An extra is missing; the message names it.
+    """
+    scheme = urlsplit(database).scheme if isinstance(database, str) else "postgresql"
+    if scheme == "sqlite":
+        from inkstream.notifiers.sqlite import SQLiteNotifier
+        from inkstream.stores.sqlite import SQLiteStore
+
+        sqlite = SQLiteStore(database)
+        return sqlite, SQLiteNotifier(sqlite)
+    if scheme == "memory":
+        from inkstream.notifiers.local import LocalNotifier
+        from inkstream.stores.memory import MemoryStore
+
+        memory = MemoryStore()
+        return memory, LocalNotifier(f"memory-{id(memory.database)}")
+    if scheme.partition("+")[0] in ("postgresql", "postgres"):
+        return _open_postgres(database)
+    raise ValueError(
+        f"{database!r} is not the URL of a database that inkstream knows: use "
+        "sqlite:///inkstream.db, postgresql://user@host/name, or memory://"
+    )
+
+
+def _open_postgres(database: Any) -> tuple[Store, Notifier]:
+    try:
+        from inkstream.notifiers.postgres import PostgresNotifier
+        from inkstream.stores.postgres import PostgresStore
+    except ModuleNotFoundError as exc:
+        if exc.name != "asyncpg":
+            raise
+        raise ModuleNotFoundError(
+            "PostgreSQL needs asyncpg: pip install 'inkstream[postgres]'", name="asyncpg"
+        ) from exc
+    postgres = PostgresStore(database)
+    return postgres, PostgresNotifier(postgres)

@@ -1,0 +1,196 @@
+"""A generation: one source writing one stream, in a task that no response owns."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import inspect
+import logging
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from inkstream._errors import (
+    InkstreamError,
+    InvalidInput,
+    StoreUnavailable,
+    StreamError,
+    WriterFenced,
+)
+from inkstream._types import JSON, End, Status
+from inkstream.engine.writer import Writer
+
+_log = logging.getLogger("inkstream")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """Yield this from a source to keep a JSON value with the stream's end (usage, finish reason)."""
+
+    value: JSON
+
+
+Message: TypeAlias = "str | Mapping[str, JSON]"
+"""What a source gives: a piece of text, or a JSON object."""
+
+Append: TypeAlias = Callable[[Message], Awaitable[None]]
+
+Source: TypeAlias = (
+    "Callable[[], AsyncIterator[Message | Result]]"
+    " | Callable[[], Iterable[Message | Result]]"
+    " | Callable[[Append], Awaitable[JSON]]"
+    " | AsyncIterator[Message | Result]"
+    " | Iterable[Message | Result]"
+)
+"""Where an answer comes from.
+
+An async generator function (the documented form), an async iterator, a plain iterator or generator
+function (run in a thread of its own), or a coroutine function that takes ``append`` and may return
+the result.
+"""
+
+
+async def run_source(source: Any, writer: Writer) -> JSON:
+    """Write all that a source gives; return its result.
+
+    Cancelled, it closes an async source (its ``finally`` blocks run), and leaves a thread behind
+    that stops at its next item.
+    """
+    if callable(source) and not hasattr(source, "__aiter__") and not hasattr(source, "__next__"):
+        if _takes_append(source):
+            result: JSON = await source(writer.append)
+            return result
+        source = source()
+    if inspect.isawaitable(source):
+        source = await source
+    if hasattr(source, "__aiter__"):
+        return await _drain(source, writer)
+    if isinstance(source, str | bytes) or not hasattr(source, "__iter__"):
+        raise TypeError(
+            "a source is an async generator function, an (async) iterator, or a coroutine function "
+            f"that takes append; this is {type(source).__name__}"
+        )
+    return await _drain_in_thread(source, writer)
+
+
+def _takes_append(source: Callable[..., Any]) -> bool:
+    try:
+        parameters = inspect.signature(source).parameters.values()
+    except (TypeError, ValueError):
+        return False
+    return any(
+        p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
+        for p in parameters
+    )
+
+
+async def _drain(source: Any, writer: Writer) -> JSON:
+    result: JSON = None
+    try:
+        async for message in source:
+            if isinstance(message, Result):
+                result = message.value
+            else:
+                await writer.append(message)
+    finally:
+        aclose = getattr(source, "aclose", None)
+        if aclose is not None:
+            await aclose()
+    return result
+
+
+async def _drain_in_thread(source: Iterable[Any], writer: Writer) -> JSON:
+    loop = asyncio.get_running_loop()
+    finished: asyncio.Future[JSON] = loop.create_future()
+    stop = threading.Event()
+
+    def settle(result: JSON, error: BaseException | None) -> None:
+        if not finished.done():
+            if error is None:
+                finished.set_result(result)
+            else:
+                finished.set_exception(error)
+
+    def pull() -> None:
+        result: JSON = None
+        error: BaseException | None = None
+        try:
+            for message in source:
+                if stop.is_set():
+                    return
+                if isinstance(message, Result):
+                    result = message.value
+                else:
+                    asyncio.run_coroutine_threadsafe(writer.append(message), loop).result()
+        except BaseException as exc:
+            error = exc
+        finally:
+            try:
+                loop.call_soon_threadsafe(settle, result, error)
+            except RuntimeError:
+                pass  # the loop was closed before the source came to its end
+
+    # A daemon: a source that blocks for ever must not keep the process from exiting.
+    context = contextvars.copy_context()
+    threading.Thread(target=context.run, args=(pull,), name="inkstream-source", daemon=True).start()
+    try:
+        return await finished
+    finally:
+        stop.set()
+
+
+def end_for(stream_id: str, error: BaseException | None, result: JSON) -> End:
+    """Return how a source's outcome ends its stream; what is not meant for readers is only logged."""
+    if error is None:
+        return End(Status.DONE, result=result)
+    if isinstance(error, StreamError):
+        return End(Status.ERROR, error.code, error.message, error.result)
+    if isinstance(error, InvalidInput):
+        _log.error("the source of stream %r gave what cannot be kept: %s", stream_id, error)
+        return End(Status.ERROR, error.code, "The answer could not be kept.")
+    _log.error("the source of stream %r failed", stream_id, exc_info=error)
+    return End(Status.ERROR, "internal", "The answer could not be completed.")
+
+
+async def write_to_end(
+    source: Any, writer: Writer, context: contextvars.Context, finish: Callable[[End], Awaitable[None]]
+) -> None:
+    """Run a source in its caller's context until it ends, or its stream does.
+
+    The stream never waits for a source that is told to stop: one that swallows its cancellation, or
+    a thread, is left behind.
+    """
+    task: asyncio.Task[JSON] = asyncio.get_running_loop().create_task(
+        run_source(source, writer), name=f"inkstream-source-{writer.stream_id}", context=context
+    )
+    task.add_done_callback(_retrieve)
+    try:
+        await asyncio.wait((task, writer.stopped), return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        if not task.done():
+            task.cancel()
+    if writer.stopped.done() or not task.done():
+        return
+    error: BaseException | None
+    if task.cancelled():
+        error, result = asyncio.CancelledError("the source cancelled itself"), None
+    else:
+        error = task.exception()
+        result = None if error is not None else task.result()
+    if isinstance(error, WriterFenced | StoreUnavailable):
+        return
+    end = end_for(writer.stream_id, error, result)
+    try:
+        await finish(end)
+    except InvalidInput as exc:
+        await finish(end_for(writer.stream_id, exc, None))
+    except (WriterFenced, StoreUnavailable):
+        pass  # the stream has another end, or gets this one when the store returns
+    except InkstreamError:
+        _log.exception("the end of stream %r could not be written", writer.stream_id)
+
+
+def _retrieve(task: asyncio.Task[JSON]) -> None:
+    if not task.cancelled():
+        task.exception()

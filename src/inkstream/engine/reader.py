@@ -1,0 +1,160 @@
+"""A reader: an offset and a wait. It costs the writer nothing and its neighbours nothing."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Callable
+
+from inkstream import wire
+from inkstream._errors import StreamNotFound
+from inkstream._types import End, Segment, StreamState
+from inkstream.abc import Store
+from inkstream.engine.tail import Tail
+from inkstream.wire import Offset
+
+
+class ReaderCut(Exception):
+    """The reader is to go away without a terminal event and come back later, or elsewhere."""
+
+
+class Reader:
+    """Read one stream from a position to its end, each step taking all that is new.
+
+    Attributes:
+        position: After the last message handed out.
+        end: How the stream ended, once everything before it was handed out.
+        alarm_at: When, on the engine's monotonic clock, ``alarm`` is to be called.
+    """
+
+    __slots__ = (
+        "_ahead",
+        "_closed",
+        "_detach",
+        "_page_bytes",
+        "_store",
+        "_wait",
+        "alarm",
+        "alarm_at",
+        "end",
+        "position",
+        "tail",
+    )
+
+    def __init__(
+        self,
+        store: Store,
+        tail: Tail,
+        position: int,
+        ahead: tuple[Segment, ...],
+        page_bytes: int,
+        detach: Callable[[Reader], None],
+    ) -> None:
+        self.tail = tail
+        self.position = position
+        self.end: End | None = None
+        self.alarm_at = math.inf
+        self.alarm: Callable[[], None] = self.interrupt
+        self._store = store
+        self._ahead = ahead
+        self._page_bytes = page_bytes
+        self._detach = detach
+        self._wait: asyncio.Future[None] | None = None
+        self._closed = False
+        tail.readers[self] = None
+
+    @property
+    def state(self) -> StreamState:
+        """The stream's state when this process last read it."""
+        return self.tail.state
+
+    @property
+    def offset(self) -> Offset:
+        """Where to go on from: after all that was handed out, and after the end if that was."""
+        return Offset(self.tail.internal_id, self.position, ended=self.end is not None)
+
+    async def frames(self) -> bytes:
+        """Return all that is new as event frames; empty at the end, or when interrupted.
+
+        Raises:
+            StreamNotFound: The stream was deleted.
+            ReaderCut: Go away without a terminal event.
+        """
+        if self.position >= self.tail.position and not await self._more():
+            return b""
+        if not self._ahead:
+            frames = self.tail.frames_after(self.position)
+            if frames is not None:
+                self.position = self.tail.position
+                return frames
+        segments = await self._page()
+        internal_id = self.tail.internal_id
+        return b"".join([wire.event_frames(internal_id, s) for s in wire.merge(segments)])
+
+    async def segments(self) -> list[Segment]:
+        """Return the same as segments."""
+        if self.position >= self.tail.position and not await self._more():
+            return []
+        if not self._ahead:
+            segments = self.tail.segments_after(self.position)
+            if segments is not None:
+                self.position = self.tail.position
+                return segments
+        return await self._page()
+
+    def _news(self) -> bool:
+        """Tell if there is something to hand out; note the end; raise if it is time to go."""
+        tail = self.tail
+        if tail.gone:
+            raise StreamNotFound(tail.stream_id)
+        if self.position < tail.position:
+            return True
+        if tail.end is not None:
+            self.end = tail.end
+        elif tail.cut or self._closed:
+            raise ReaderCut
+        return False
+
+    async def _more(self) -> bool:
+        """Wait for something to hand out, the end, or an interruption."""
+        if self._news() or self.end is not None:
+            return self.end is None
+        tail = self.tail
+        self._wait = asyncio.get_running_loop().create_future()
+        tail.waiting[self] = self._wait
+        try:
+            await self._wait
+        finally:
+            self._wait = None
+            tail.waiting.pop(self, None)
+        return self._news()
+
+    async def _page(self) -> list[Segment]:
+        """Read from the store what the tail no longer holds, a large page at a time."""
+        if self._ahead:
+            found, self._ahead = self._ahead, ()
+        else:
+            page = await self._store.read(self.tail.stream_id, self.position, self._page_bytes)
+            if page.state.internal_id != self.tail.internal_id:
+                raise StreamNotFound(self.tail.stream_id)
+            found = page.segments
+        segments = [
+            piece for segment in found if (piece := wire.cut(segment, self.position)) is not None
+        ]
+        if segments:
+            self.position = segments[-1].end
+        return segments
+
+    def interrupt(self) -> None:
+        """Make a wait under way return empty."""
+        wait = self._wait
+        if wait is not None and not wait.done():
+            wait.set_result(None)
+
+    def close(self) -> None:
+        """Leave. A wait under way raises ``ReaderCut``."""
+        if not self._closed:
+            self._closed = True
+            self.alarm_at = math.inf
+            self.interrupt()
+            self._detach(self)

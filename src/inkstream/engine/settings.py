@@ -1,0 +1,100 @@
+"""The numbers that an application may set: limits, and times."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Limits:
+    """Bound what streams may cost. Each is per process unless it says *everywhere*.
+
+    Attributes:
+        message_bytes: One message, in bytes of UTF-8; *everywhere*.
+        stream_bytes: All messages of one stream; *everywhere*. A source that writes more ends
+            its stream ``error``, code ``stream_too_large``.
+        buffer_bytes: Text of one writer that is accepted and not yet committed; ``append`` waits
+            while it is full.
+        buffers_bytes: The same for all writers together.
+        tail_bytes: Newest committed text of one live stream kept in memory for its readers.
+        page_bytes: Text read from the store at a time by a reader that is further behind.
+        readers_per_stream: Connected readers of one stream.
+        readers: Connected readers of all streams.
+        live_streams: Streams that this process writes at once.
+        live_streams_per_owner: ``pending`` and ``streaming`` streams of one ``owner``;
+            *everywhere*, checked when one is created.
+        marks_per_stream: Keyed rows of one stream (producers of the open protocol).
+    """
+
+    message_bytes: int = 1024 * 1024
+    stream_bytes: int = 64 * 1024 * 1024
+    buffer_bytes: int = 256 * 1024
+    buffers_bytes: int = 64 * 1024 * 1024
+    tail_bytes: int = 256 * 1024
+    page_bytes: int = 256 * 1024
+    readers_per_stream: int = 10_000
+    readers: int = 50_000
+    live_streams: int = 10_000
+    live_streams_per_owner: int = 100
+    marks_per_stream: int = 10_000
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"Limits.{field.name} must be a whole number above 0, not {value!r}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Timing:
+    """Set how long things take and may take, in seconds.
+
+    Attributes:
+        latency_window_s: The least distance between two commits: a quiet system commits at once,
+            a busier one at this pace.
+        throughput_window_s: The distance that it stretches to, by itself, under load.
+        start_within_s: A stream that nobody claimed by then ends ``timeout``.
+        idle_s: A stream to which nothing was appended for so long ends ``timeout``.
+        total_s: A stream that streams for so long ends ``timeout``.
+        retain_s: An ended stream is deleted so long after its end; ``None``: never.
+        takeover_within_s: A stream whose writer died or let go may be taken over for so long
+            before it ends ``timeout``.
+        beat_s: How often a worker that owns streams moves its counter.
+        lease_s: A worker whose counter stood still for so long, by reads that were all timely, is
+            dead; a lock that fell free tells it much sooner.
+        sweep_s: How often dead workers and due streams are looked for.
+        poll_s: How often streams written elsewhere are re-read without any hint.
+        tidy_s: How often ended streams are merged and expired ones deleted.
+        patience_s: How long a writer waits for a store that is away before it gives up.
+        disconnect_grace_s: With ``on_disconnect="cancel"``: how long without a reader.
+        shutdown_grace_s: How long running answers may go on after SIGTERM.
+    """
+
+    latency_window_s: float = 0.005
+    throughput_window_s: float = 0.05
+    start_within_s: float = 20 * 60
+    idle_s: float | None = None
+    total_s: float | None = None
+    retain_s: float | None = None
+    takeover_within_s: float = 0.0
+    beat_s: float = 3.0
+    lease_s: float = 12.0
+    sweep_s: float = 1.0
+    poll_s: float = 2.0
+    tidy_s: float = 1.0
+    patience_s: float = 30.0
+    disconnect_grace_s: float = 10.0
+    shutdown_grace_s: float = 10.0
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            value = getattr(self, field.name)
+            if value is not None and not value >= 0:
+                raise ValueError(f"Timing.{field.name} must be 0 or more seconds, not {value!r}")
+        if self.lease_s < 3 * self.beat_s:
+            raise ValueError(
+                f"Timing.lease_s ({self.lease_s}) must be at least three beats "
+                f"(beat_s is {self.beat_s}), or healthy workers are taken for dead"
+            )
+        if self.throughput_window_s < self.latency_window_s:
+            raise ValueError("Timing.throughput_window_s must not be below latency_window_s")

@@ -1,0 +1,286 @@
+"""The sweeper: ends what nobody will end any more, reports ends, and tidies the store."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from inkstream._errors import StoreUnavailable
+from inkstream._types import KEEP, Change, Committed, End, Query, Status, StreamState
+from inkstream.abc import Clock, Store
+from inkstream.engine.settings import Timing
+from inkstream.engine.workers import Leases
+
+_log = logging.getLogger("inkstream")
+
+_BATCH = 200
+_TIDY_BYTES = 1024 * 1024
+_REPORT_TRIES = 5
+
+WRITER_LOST = End(Status.TIMEOUT, "writer_lost", "The answer was interrupted.")
+NEVER_STARTED = End(Status.TIMEOUT, "never_started", "The answer was never started.")
+ABANDONED = End(Status.TIMEOUT, "abandoned", "The answer was interrupted and not taken up again.")
+
+Apply = Callable[[StreamState, Change], Awaitable[StreamState | None]]
+"""Commit a change of a stream; return its state afterwards, or ``None`` if it was refused."""
+
+
+class Sweeper:
+    """Look, again and again, for what time or death has done to streams."""
+
+    def __init__(
+        self,
+        worker: str,
+        store: Store,
+        clock: Clock,
+        timing: Timing,
+        apply: Apply,
+        owns_streams: Callable[[], bool],
+        report: Callable[[StreamState], Awaitable[None]] | None,
+    ) -> None:
+        self._worker = worker
+        self._store = store
+        self._clock = clock
+        self._timing = timing
+        self._apply = apply
+        self._owns_streams = owns_streams
+        self._report = report
+        self._leases = Leases(worker, timing.lease_s, max(3 * timing.sweep_s, timing.beat_s))
+        self._suspects: dict[str, list[StreamState]] = {}
+        self._beat_at = -1e9
+        self._owned_at = -1e9
+        self._reporting: dict[int, int] = {}
+        self._report_tasks: dict[asyncio.Task[None], None] = {}
+        self.dead: frozenset[str] = frozenset()
+        """The workers that the last read showed to be dead."""
+
+    async def run(self) -> None:
+        """Sweep until cancelled, at once and then at ``sweep_s``."""
+        while True:
+            try:
+                await self.sweep()
+            except StoreUnavailable:
+                self._leases.missed()
+            except Exception:
+                self._leases.missed()
+                _log.exception("the sweep failed; trying again")
+            await asyncio.sleep(self._timing.sweep_s)
+
+    async def run_tidy(self) -> None:
+        """Tidy until cancelled, in small steps that leave room for commits between them."""
+        while True:
+            pause = self._timing.tidy_s
+            try:
+                if await self._store.tidy(self._clock.wall(), _TIDY_BYTES):
+                    pause = min(pause, 0.02)
+            except StoreUnavailable:
+                pass
+            except Exception:
+                _log.exception("tidying the store failed; trying again")
+            await asyncio.sleep(pause)
+
+    async def show_life(self) -> None:
+        """Beat now unless a beat is fresh: before a claim, so that nobody takes us for dead."""
+        self._owned_at = self._clock.monotonic()
+        if self._owned_at - self._beat_at > self._timing.beat_s:
+            await self._heartbeat(beat=True, forget=())
+
+    async def _heartbeat(self, *, beat: bool, forget: tuple[str, ...]) -> list[str]:
+        began = self._clock.monotonic()
+        workers = await self._store.heartbeat(beat=beat, forget=forget)
+        now = self._clock.monotonic()
+        if beat:
+            self._beat_at = began
+        dead = self._leases.observe(workers, began, now)
+        self.dead = frozenset(dead)
+        return dead
+
+    async def look(self) -> None:
+        """Read the other workers now, so that ``dead`` is fresh."""
+        await self._heartbeat(beat=False, forget=())
+
+    async def sweep(self) -> None:
+        """Look once."""
+        # A still counter proves death only of what was owned before it was read: streams are
+        # looked up first, the counter after, so that a worker that wakes and claims is safe.
+        owned = {
+            worker: await self._store.find(Query(worker=worker, limit=_BATCH))
+            for worker in self._suspects
+        }
+        now = self._clock.monotonic()
+        if self._owns_streams():
+            self._owned_at = now
+        active = now - self._owned_at < 2 * self._timing.lease_s
+        beat = active and now - self._beat_at >= self._timing.beat_s - self._timing.sweep_s / 2
+        dead = await self._heartbeat(beat=beat, forget=())
+        forget: list[str] = []
+        for worker in dead:
+            found = owned.get(worker)
+            if found is None:
+                found = await self._store.find(Query(worker=worker, limit=_BATCH))
+                if found and worker not in self._suspects:
+                    self._suspects[worker] = []
+                    if not await self._is_unlocked(worker):
+                        continue  # look again, in the order that proves it
+            if not found:
+                forget.append(worker)
+            await asyncio.gather(*[self._bury(state, worker) for state in found])
+        self._suspects = {worker: [] for worker in dead if worker not in forget}
+        if forget:
+            await self._heartbeat(beat=False, forget=tuple(forget))
+        await self._end_due()
+        await self._report_ends()
+
+    async def _is_unlocked(self, worker: str) -> bool:
+        workers = await self._store.heartbeat(beat=False)
+        return any(w.worker == worker and w.locked is False for w in workers)
+
+    async def _bury(self, state: StreamState, worker: str) -> None:
+        """Take a stream, or an unreported end, from a dead worker."""
+        if state.status is Status.STREAMING and state.takeover_within_s <= 0:
+            _log.warning("stream %r ended: its writer %s is dead", state.stream_id, worker)
+            await self.end(state, WRITER_LOST)
+            return
+        due_at = (
+            self._clock.wall() + state.takeover_within_s
+            if state.status is Status.STREAMING
+            else KEEP
+        )
+        await self._apply(
+            state,
+            Change(
+                internal_id=state.internal_id,
+                if_status=(state.status,),
+                if_epoch=state.epoch,
+                if_worker=worker,
+                worker=None,
+                due_at=due_at,
+            ),
+        )
+
+    async def end(self, state: StreamState, end: End) -> StreamState | None:
+        """End a stream that is still as ``state`` says; return what it is then, or ``None``."""
+        now = self._clock.wall()
+        return await self._apply(
+            state,
+            Change(
+                internal_id=state.internal_id,
+                if_status=(state.status,),
+                if_epoch=state.epoch,
+                if_worker=state.worker,
+                end=end,
+                at=now,
+                worker=None,
+                due_at=None if state.retain_s is None else now + state.retain_s,
+            ),
+        )
+
+    async def _end_due(self) -> None:
+        found = await self._store.find(
+            Query(
+                due_before=self._clock.wall(),
+                statuses=(Status.PENDING, Status.STREAMING),
+                worker=None,
+                limit=_BATCH,
+            )
+        )
+        for state in found:
+            await self.end(
+                state, NEVER_STARTED if state.status is Status.PENDING else ABANDONED
+            )
+
+    async def _report_ends(self) -> None:
+        if self._report is None:
+            return
+        found = await self._store.find(Query(unreported=True, worker=None, limit=_BATCH))
+        for state in found:
+            claimed = await self._apply(
+                state,
+                Change(
+                    internal_id=state.internal_id,
+                    if_status=(state.status,),
+                    if_worker=None,
+                    worker=self._worker,
+                ),
+            )
+            if claimed is not None:
+                self.report(claimed)
+
+    def report(self, state: StreamState) -> None:
+        """Report an end that this worker holds, in a task of its own."""
+        if self._report is None or state.internal_id in self._reporting:
+            return
+        self._reporting[state.internal_id] = 0
+        task = asyncio.get_running_loop().create_task(self._report_until_heard(state))
+        self._report_tasks[task] = None
+        task.add_done_callback(lambda done: self._report_tasks.pop(done, None))
+
+    async def _report_until_heard(self, state: StreamState) -> None:
+        assert self._report is not None
+        try:
+            for attempt in range(_REPORT_TRIES):
+                try:
+                    await self._report(state)
+                    break
+                except Exception:
+                    _log.exception(
+                        "on_end failed for stream %r (attempt %d of %d)",
+                        state.stream_id,
+                        attempt + 1,
+                        _REPORT_TRIES,
+                    )
+                    await asyncio.sleep(min(2.0**attempt, 30.0))
+            while True:
+                try:
+                    await self._apply(
+                        state,
+                        Change(
+                            internal_id=state.internal_id,
+                            if_worker=self._worker,
+                            worker=None,
+                            report=False,
+                        ),
+                    )
+                    return
+                except StoreUnavailable:
+                    await asyncio.sleep(1.0)
+        finally:
+            self._reporting.pop(state.internal_id, None)
+
+    async def finish_reports(self, timeout_s: float) -> None:
+        """Wait for reports under way; what is not heard in time is reported by another process."""
+        if self._report_tasks:
+            await asyncio.wait(list(self._report_tasks), timeout=timeout_s)
+        for task in list(self._report_tasks):
+            task.cancel()
+
+
+def after(state: StreamState, change: Change, outcome: Committed, index: int = 0) -> StreamState:
+    """Return the state that a committed change left behind."""
+    head = outcome.heads[index]
+    end = change.end
+    status = state.status
+    started_at, ended_at = state.started_at, state.ended_at
+    if end is not None:
+        status, ended_at = end.status, change.at
+    elif change.status is not None:
+        status = change.status
+        if status is Status.STREAMING and started_at is None:
+            started_at = change.at
+    return replace(
+        state,
+        status=status,
+        epoch=head.epoch,
+        tail=head.tail,
+        size=head.size,
+        worker=state.worker if change.worker is KEEP else change.worker,
+        due_at=state.due_at if change.due_at is KEEP else change.due_at,
+        report=state.report if change.report is KEEP else change.report,
+        started_at=started_at,
+        ended_at=ended_at,
+        code=state.code if end is None else end.code,
+        message=state.message if end is None else end.message,
+        result=state.result if end is None else end.result,
+    )

@@ -1,0 +1,152 @@
+"""The live end of a stream, kept once in memory and shared by all its readers.
+
+A tail knows what is committed, never what is only accepted. Readers hold a position in it and
+wait; nothing is queued for them. ``publish`` ignores what the tail has already, so that the
+committer and a re-read of the store may both report the same messages.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from bisect import bisect_right
+from typing import TYPE_CHECKING
+
+from inkstream import wire
+from inkstream._types import End, Segment, StreamId, StreamState
+
+if TYPE_CHECKING:
+    from inkstream.engine.reader import Reader
+    from inkstream.engine.writer import Writer
+
+
+class Tail:
+    """The newest committed segments of one stream, with the frames encoded for them."""
+
+    __slots__ = (
+        "_bytes",
+        "_frames",
+        "_joined",
+        "_segments",
+        "_starts",
+        "_trimmed",
+        "cut",
+        "end",
+        "gone",
+        "internal_id",
+        "max_bytes",
+        "position",
+        "readers",
+        "state",
+        "stream_id",
+        "waiting",
+        "without_readers_since",
+        "writer",
+    )
+
+    def __init__(self, state: StreamState, max_bytes: int, now: float) -> None:
+        self.state = state
+        """As of when this process last read it; only position, end and gone are newer."""
+        self.internal_id = state.internal_id
+        self.stream_id: StreamId = state.stream_id
+        self.position = state.tail
+        self.end: End | None = state.end
+        self.gone = False
+        self.cut = False
+        """Readers are to be sent away without a terminal event: reconnect."""
+        self.max_bytes = max_bytes
+        self.writer: Writer | None = None
+        self.readers: dict[Reader, None] = {}
+        self.without_readers_since = now
+        self.waiting: dict[Reader, asyncio.Future[None]] = {}
+        self._segments: list[Segment] = []
+        self._starts: list[int] = []
+        self._frames: list[bytes | None] = []
+        self._trimmed = 0
+        self._bytes = 0
+        self._joined: tuple[int, int, bytes] = (-1, -1, b"")
+
+    @property
+    def local(self) -> bool:
+        """True while a writer of this process is the only one that may append."""
+        return self.writer is not None
+
+    def publish(self, segments: tuple[Segment, ...] | list[Segment]) -> None:
+        """Add committed segments. A hole before them is left to the store: readers page over it."""
+        for segment in segments:
+            if segment.end <= self.position:
+                continue
+            if segment.position > self.position:
+                self._forget()
+            elif segment.position < self.position:
+                rest = wire.cut(segment, self.position)
+                assert rest is not None
+                segment = rest
+            self._segments.append(segment)
+            self._starts.append(segment.position)
+            self._frames.append(None)
+            self._bytes += len(segment.payload)
+            self.position = segment.end
+        self._trim()
+
+    def _forget(self) -> None:
+        self._segments.clear()
+        self._starts.clear()
+        self._frames.clear()
+        self._trimmed = self._bytes = 0
+
+    def _trim(self) -> None:
+        while self._bytes > self.max_bytes and len(self._segments) - self._trimmed > 1:
+            self._bytes -= len(self._segments[self._trimmed].payload)
+            self._trimmed += 1
+        # Cutting a list's head moves its rest, so it waits until half of the list is dead.
+        if self._trimmed > 32 and self._trimmed * 2 > len(self._segments):
+            del self._segments[: self._trimmed]
+            del self._starts[: self._trimmed]
+            del self._frames[: self._trimmed]
+            self._trimmed = 0
+
+    def wake(self) -> int:
+        """Wake every waiting reader; return how many there were."""
+        waiting, self.waiting = self.waiting, {}
+        for future in waiting.values():
+            if not future.done():
+                future.set_result(None)
+        return len(waiting)
+
+    def _find(self, after: int) -> int | None:
+        found = bisect_right(self._starts, after, self._trimmed) - 1
+        return found if found >= self._trimmed else None
+
+    def segments_after(self, after: int) -> list[Segment] | None:
+        """Return what follows a position, or ``None`` if the tail no longer reaches back to it."""
+        found = self._find(after)
+        if found is None:
+            return None
+        first = wire.cut(self._segments[found], after)
+        rest = self._segments[found + 1 :]
+        return rest if first is None else [first, *rest]
+
+    def frames_after(self, after: int) -> bytes | None:
+        """Return the same as event frames, encoded once for all readers."""
+        start, stop, frames = self._joined
+        if start == after and stop == self.position:
+            return frames
+        found = self._find(after)
+        if found is None:
+            return None
+        segment = self._segments[found]
+        if segment.position == after:
+            joined = [self._frame(i) for i in range(found, len(self._segments))]
+        else:
+            first = wire.cut(segment, after)
+            joined = [] if first is None else [wire.event_frames(self.internal_id, first)]
+            joined += [self._frame(i) for i in range(found + 1, len(self._segments))]
+        frames = joined[0] if len(joined) == 1 else b"".join(joined)
+        self._joined = (after, self.position, frames)
+        return frames
+
+    def _frame(self, i: int) -> bytes:
+        frame = self._frames[i]
+        if frame is None:
+            frame = self._frames[i] = wire.event_frames(self.internal_id, self._segments[i])
+        return frame

@@ -1,0 +1,211 @@
+"""All live tails of an engine, and the feed that keeps those written elsewhere up to date."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Collection, Iterator
+
+from inkstream import wire
+from inkstream._errors import StoreUnavailable, StreamNotFound
+from inkstream._types import Query, Status, StreamId, StreamState
+from inkstream.abc import Clock, Notifier, Store
+from inkstream.engine.settings import Limits, Timing
+from inkstream.engine.tail import Tail
+from inkstream.engine.writer import Settled
+
+_log = logging.getLogger("inkstream")
+
+_LOCAL_SURVEY_S = 0.25
+"""How often, at most, streams written here are surveyed for a foreign cancel after vague hints."""
+_AT_ONCE = 16
+_SURVEY = 500
+
+
+class Tails:
+    """The tails that have a writer or a reader in this process, by stream."""
+
+    def __init__(
+        self, store: Store, notifier: Notifier, clock: Clock, limits: Limits, timing: Timing
+    ) -> None:
+        self._store = store
+        self._notifier = notifier
+        self._clock = clock
+        self._limits = limits
+        self._timing = timing
+        self._tails: dict[StreamId, Tail] = {}
+        self._stale: dict[Tail, None] = {}
+        self._survey = False
+        self._surveyed_local_at = 0.0
+        self._local_left = False
+        self._polled_at = 0.0
+        self._wanted = asyncio.Event()
+        self._away_since: float | None = None
+
+    def __iter__(self) -> Iterator[Tail]:
+        return iter(list(self._tails.values()))
+
+    def __len__(self) -> int:
+        return len(self._tails)
+
+    def get(self, stream_id: StreamId) -> Tail | None:
+        """Return the tail of a stream that is followed or written here."""
+        return self._tails.get(stream_id)
+
+    def attach(self, state: StreamState) -> Tail:
+        """Return the stream's tail, made from this state if there is none of its generation."""
+        tail = self._tails.get(state.stream_id)
+        if tail is not None and tail.internal_id == state.internal_id:
+            return tail
+        if tail is not None:
+            self._lost(tail)
+        tail = Tail(state, self._limits.tail_bytes, self._clock.monotonic())
+        if not state.ended:
+            self._tails[state.stream_id] = tail
+            self._rewatch()
+            self.stale(tail)  # what was committed since the state was read
+        return tail
+
+    def detach(self, tail: Tail) -> None:
+        """Forget a tail that nobody here writes or reads any more."""
+        if tail.readers or tail.writer is not None:
+            return
+        if self._tails.get(tail.stream_id) is tail:
+            del self._tails[tail.stream_id]
+            self._stale.pop(tail, None)
+            self._rewatch()
+
+    def _rewatch(self) -> None:
+        self._notifier.watch(bool(self._tails))
+
+    def settled(self, tail: Tail, settled: Settled) -> int:
+        """Publish what a writer's commit left; return how many readers it woke."""
+        if settled.segments:
+            tail.publish(settled.segments)
+        if settled.end is not None:
+            tail.end = settled.end
+        if settled.refused is not None:
+            self.absorb(tail, settled.refused.state)
+        woken = tail.wake()
+        self.detach(tail)
+        return woken
+
+    def absorb(self, tail: Tail, state: StreamState | None) -> None:
+        """Learn a stream's newest state; text that is missing here is read from the store."""
+        if state is None or state.gone or state.internal_id != tail.internal_id:
+            self._lost(tail)
+            return
+        writer = tail.writer
+        if writer is not None and (
+            state.status is not Status.STREAMING or state.epoch != writer.epoch
+        ):
+            writer.fence(state)
+        tail.state = state
+        if state.tail > tail.position:
+            if tail.writer is None:
+                self.stale(tail)
+        elif state.ended:
+            tail.end = state.end
+        tail.wake()
+        self.detach(tail)
+
+    def _lost(self, tail: Tail) -> None:
+        tail.gone = True
+        if tail.writer is not None:
+            tail.writer.fence(None)
+        tail.wake()
+        self.detach(tail)
+
+    def stale(self, tail: Tail) -> None:
+        """Have a tail read again from the store, soon."""
+        self._stale[tail] = None
+        self._wanted.set()
+
+    def hint(self, names: Collection[StreamId] | None) -> None:
+        """Take note that streams changed elsewhere; ``None``: any of them."""
+        if names is None:
+            if self._tails:
+                self._survey = True
+                self._wanted.set()
+            return
+        for name in names:
+            tail = self._tails.get(name)
+            if tail is not None:
+                self.stale(tail)
+
+    def tick(self, now: float) -> None:
+        """Do what is due by time: the slow poll that makes lost hints harmless."""
+        if now - self._polled_at >= self._timing.poll_s:
+            self._polled_at = now
+            self.hint(None)
+        elif self._local_left and now - self._surveyed_local_at >= _LOCAL_SURVEY_S:
+            self.hint(None)
+        since = self._away_since
+        if since is not None and now - since > self._timing.patience_s:
+            for tail in self:
+                tail.cut = True
+                tail.wake()
+
+    async def run(self) -> None:
+        """Keep the tails up to date until cancelled."""
+        while True:
+            await self._wanted.wait()
+            self._wanted.clear()
+            try:
+                if self._survey:
+                    self._survey = False
+                    await self._look_around()
+                stale, self._stale = list(self._stale), {}
+                for start in range(0, len(stale), _AT_ONCE):
+                    await asyncio.gather(
+                        *[self._refresh(tail) for tail in stale[start : start + _AT_ONCE]]
+                    )
+                self._away_since = None
+            except StoreUnavailable:
+                if self._away_since is None:
+                    self._away_since = self._clock.monotonic()
+                self._survey = True
+                await asyncio.sleep(0.25)
+                self._wanted.set()
+            except Exception:
+                _log.exception("following streams of other processes failed; trying again")
+                self._survey = True
+                await asyncio.sleep(1.0)
+                self._wanted.set()
+
+    async def _look_around(self) -> None:
+        now = self._clock.monotonic()
+        with_local = now - self._surveyed_local_at >= _LOCAL_SURVEY_S
+        self._local_left = not with_local
+        if with_local:
+            self._surveyed_local_at = now
+        tails = [tail for tail in self if with_local or not tail.local]
+        for start in range(0, len(tails), _SURVEY):
+            some = tails[start : start + _SURVEY]
+            ids = tuple(tail.stream_id for tail in some)
+            found = await self._store.find(Query(stream_ids=ids, limit=len(ids)))
+            states = {state.stream_id: state for state in found}
+            for tail in some:
+                self.absorb(tail, states.get(tail.stream_id))
+
+    async def _refresh(self, tail: Tail) -> None:
+        try:
+            while True:
+                after = tail.position
+                page = await self._store.read(tail.stream_id, after, self._limits.page_bytes)
+                if page.state.internal_id != tail.internal_id:
+                    self._lost(tail)
+                    return
+                if not tail.local:
+                    pieces = (wire.cut(segment, after) for segment in page.segments)
+                    tail.publish([piece for piece in pieces if piece is not None])
+                    if page.end < page.state.tail:
+                        tail.wake()
+                        continue
+                self.absorb(tail, page.state)
+                return
+        except StreamNotFound:
+            self._lost(tail)
+        except StoreUnavailable:
+            self._stale[tail] = None
+            raise

@@ -1,0 +1,327 @@
+"""A writer: the one who may append to a text stream, from claim to end."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from inkstream import wire
+from inkstream._errors import (
+    MessageTooLarge,
+    StoreUnavailable,
+    StreamTooLarge,
+    WriterFenced,
+)
+from inkstream._types import (
+    JSON,
+    KEEP,
+    Change,
+    End,
+    Group,
+    Outcome,
+    Refused,
+    Segment,
+    Status,
+    StreamState,
+)
+
+if TYPE_CHECKING:
+    from inkstream.abc import Clock
+    from inkstream.engine.committer import Committer
+    from inkstream.engine.settings import Limits
+    from inkstream.engine.tail import Tail
+
+_YIELD_EVERY = 64
+"""A source that never waits for anything must still let others run, after so many messages."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """What a writer's commit leaves to be published to the stream's tail, in this order."""
+
+    segments: list[Segment] = field(default_factory=list)
+    end: End | None = None
+    refused: Refused | None = None
+
+
+class Writer:
+    """Append to one claimed text stream. Use it from the event loop that made it.
+
+    What ``append`` accepted becomes durable and visible within the commit window, in order.
+    """
+
+    def __init__(
+        self, committer: Committer, tail: Tail, state: StreamState, limits: Limits, clock: Clock
+    ) -> None:
+        self.stream_id = state.stream_id
+        self.internal_id = state.internal_id
+        self.epoch = state.epoch
+        self.state = state
+        self.tail = tail
+        self._clock = clock
+        self.last_append = clock.monotonic()
+        self.claimed_at = self.last_append
+        self.stopped: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        """Done as soon as the stream is no longer this writer's, for whatever reason."""
+        self._committer = committer
+        self._limits = limits
+        self._position = state.tail
+        self._size = state.size
+        self._pieces: list[str | wire.RawJSON] = []
+        self._pending_bytes = 0
+        self._since_yield = 0
+        self._half = ""
+        self._in_flight: list[Change] = []
+        self._uncertain = False
+        self._ending: Change | None = None
+        self._error: Exception | None = None
+        self._settled = asyncio.Event()
+        self._settled.set()
+
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes accepted and not yet committed."""
+        return self._pending_bytes
+
+    @property
+    def active(self) -> bool:
+        """True while the stream is this writer's to append to."""
+        return self._error is None and self._ending is None
+
+    async def append(self, message: str | Mapping[str, JSON]) -> None:
+        """Accept a piece of text or a JSON object; wait only while the buffer is full.
+
+        Nothing is durable yet when this returns (see ``flush``). Cancelled while it waits, it has
+        accepted nothing.
+
+        Raises:
+            WriterFenced: The stream was cancelled, taken over, timed out or deleted.
+            MessageTooLarge, StreamTooLarge: A limit; nothing was accepted.
+            InvalidMessage: Neither text nor a JSON object.
+            StoreUnavailable: The store stayed away for longer than ``Timing.patience_s``.
+        """
+        if isinstance(message, str):
+            if self._half:
+                message = self._half + message
+                self._half = ""
+            if message and "\ud800" <= message[-1] <= "\udbff":
+                # The other half of a surrogate pair may come with the next piece.
+                self._half = message[-1]
+                message = message[:-1]
+            if not message:
+                self._check()
+                return
+            size = len(message) if message.isascii() else len(wire.clean_text(message).encode())
+            piece: str | wire.RawJSON = message
+        else:
+            if self._half:
+                half, self._half = self._half, ""
+                await self._accept(half, 3)
+            piece = wire.dump_object(message)
+            size = len(piece.raw)
+        await self._accept(piece, size)
+
+    async def _accept(self, piece: str | wire.RawJSON, size: int) -> None:
+        self._check()
+        limits = self._limits
+        if size > limits.message_bytes:
+            raise MessageTooLarge(
+                f"a message of {size} bytes for stream {self.stream_id!r} is larger than "
+                f"Limits.message_bytes ({limits.message_bytes})",
+                limit=limits.message_bytes,
+                actual=size,
+            )
+        if self._size + size > limits.stream_bytes:
+            raise StreamTooLarge(
+                f"stream {self.stream_id!r} would grow to {self._size + size} bytes, past "
+                f"Limits.stream_bytes ({limits.stream_bytes})",
+                limit=limits.stream_bytes,
+                actual=self._size + size,
+            )
+        while self._pending_bytes and (
+            self._pending_bytes + size > limits.buffer_bytes or self._committer.full
+        ):
+            await self._committer.next_commit()
+            self._check()
+        self.last_append = self._clock.monotonic()
+        self._pieces.append(piece)
+        self._pending_bytes += size
+        self._size += size
+        self._committer.accept(self, size)
+        self._since_yield += 1
+        if self._since_yield >= _YIELD_EVERY:
+            self._since_yield = 0
+            await asyncio.sleep(0)
+
+    def _check(self) -> None:
+        if self._error is not None:
+            raise self._error
+        if self._ending is not None:
+            raise WriterFenced(self.stream_id, None if self._ending.end is None else "ending")
+
+    async def flush(self) -> None:
+        """Wait until everything accepted so far is durable; raises as ``append`` does."""
+        while self._pieces or self._in_flight:
+            self._settled.clear()
+            await self._settled.wait()
+            if self._error is not None:
+                raise self._error
+        if self._error is not None:
+            raise self._error
+
+    async def finish(self, end: End, *, at: float, worker: str | None, due_at: float | None) -> None:
+        """End the stream with what was accepted before, in one commit; durable on return.
+
+        Cancelled while it waits, the end is written all the same.
+        """
+        self._check()
+        if self._half:
+            self._pieces.append(self._half)
+            self._half = ""
+        self._ending = Change(
+            internal_id=self.internal_id, end=end, at=at, worker=worker, due_at=due_at
+        )
+        self._committer.accept(self, 0)
+        await self._until_ended()
+
+    async def release(self, *, due_at: float) -> None:
+        """Let go of the stream, still ``streaming``, for another writer to take over in time."""
+        self._check()
+        self._ending = Change(internal_id=self.internal_id, worker=None, due_at=due_at)
+        self._committer.accept(self, 0)
+        await self._until_ended()
+
+    async def _until_ended(self) -> None:
+        while self._ending is not None:
+            self._settled.clear()
+            await self._settled.wait()
+        if self._error is not None and not isinstance(self._error, _Finished):
+            raise self._error
+
+    # What follows is called by the committer and by the engine, never by a source.
+
+    def take(self) -> Sequence[Group]:
+        """Return what to commit now, in order; the same again until its outcome is known."""
+        if not self._in_flight:
+            segments = wire.encode_messages(self._pieces, self._position)
+            self._pieces = []
+            changes = [self._change(segment.position, segment) for segment in segments]
+            if self._ending is not None:
+                # The end belongs to the transaction of the last text.
+                last = changes.pop() if changes else self._change(self._position, None)
+                changes.append(
+                    replace(
+                        last,
+                        end=self._ending.end,
+                        at=self._ending.at,
+                        worker=self._ending.worker,
+                        due_at=self._ending.due_at,
+                    )
+                )
+            self._in_flight = changes
+        return [Group((change,)) for change in self._in_flight]
+
+    def _change(self, position: int, segment: Segment | None) -> Change:
+        return Change(
+            internal_id=self.internal_id,
+            if_status=(Status.STREAMING,),
+            if_epoch=self.epoch,
+            if_tail=position,
+            append=segment,
+        )
+
+    def uncertain(self) -> None:
+        """Note that the commit under way may or may not have happened."""
+        self._uncertain = True
+
+    def settle(self, outcomes: Sequence[Outcome]) -> Settled:
+        """Take note of what became of ``take``'s groups; return what is now to be published."""
+        segments: list[Segment] = []
+        if not self._in_flight:
+            return Settled(segments)  # fenced meanwhile: what it left is read from the store
+        changes, self._in_flight = self._in_flight, []
+        uncertain, self._uncertain = self._uncertain, False
+        for change, outcome in zip(changes, outcomes, strict=True):
+            if isinstance(outcome, Refused) and not (uncertain and self._landed(change, outcome)):
+                self.fence(outcome.state)
+                return Settled(segments, refused=outcome)
+            if change.append is not None:
+                segments.append(change.append)
+                self._position = change.append.end
+                self._release(len(change.append.payload))
+        self._settled.set()
+        last = changes[-1]
+        if last.worker is not KEEP:
+            self._ending = None
+            status = None if last.end is None else last.end.status
+            self._stop(_Finished(self.stream_id, status))
+            return Settled(segments, end=last.end)
+        if self._pieces or self._ending is not None:
+            self._committer.accept(self, 0)
+        return Settled(segments)
+
+    def _release(self, size: int) -> None:
+        size = min(size, self._pending_bytes)
+        self._pending_bytes -= size
+        self._committer.release(size)
+
+    def _landed(self, change: Change, outcome: Refused) -> bool:
+        """Tell if a refused change was made by an earlier attempt whose outcome was unknown.
+
+        Nobody else moves the tail in this writer's epoch, so a tail beyond the change's own start
+        says that its text is there.
+        """
+        state = outcome.state
+        if state is None or state.epoch != self.epoch:
+            return False
+        reached = self._position if change.append is None else change.append.end
+        if state.tail < reached:
+            return False
+        if change.end is not None:
+            return state.status == change.end.status
+        if change.worker is not KEEP:
+            return state.worker == change.worker
+        return change.append is not None
+
+    def fence(self, state: StreamState | None) -> None:
+        """Stop: the stream is no longer this writer's. What was not committed is dropped."""
+        self._drop()
+        self._stop(WriterFenced(self.stream_id, None if state is None else state.status))
+
+    def give_up(self, end: End, *, at: float, due_at: float | None) -> None:
+        """Stop because the store stays away; the end is still written when it returns."""
+        error = StoreUnavailable(
+            f"the store stayed away too long; writing stream {self.stream_id!r} was given up"
+        )
+        in_flight = self._in_flight
+        self._drop()
+        if self._uncertain:
+            # It may be in the store already: it stays first in line, so that the tail is known.
+            self._in_flight = in_flight
+        self._ending = Change(
+            internal_id=self.internal_id, end=end, at=at, worker=None, due_at=due_at
+        )
+        self._stop(error)
+
+    def _drop(self) -> None:
+        self._committer.release(self._pending_bytes)
+        self._pieces = []
+        self._half = ""
+        self._pending_bytes = 0
+        self._in_flight = []
+        self._ending = None
+
+    def _stop(self, error: Exception) -> None:
+        if self._error is None:
+            self._error = error
+        self._settled.set()
+        if self.tail.writer is self and self._ending is None:
+            self.tail.writer = None
+        if not self.stopped.done():
+            self.stopped.set_result(None)
+
+
+class _Finished(WriterFenced):
+    """The writer's own end: not an error to the one who finished, one to a later append."""

@@ -1,0 +1,94 @@
+"""One client's connection while a stream is sent over it: disconnects, pings and deadlines."""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+from typing import Self
+
+from starlette.types import Message, Receive, Send
+
+from inkstream.abc import Clock
+from inkstream.engine.reader import Reader
+
+
+class ClientGone(Exception):
+    """The client left, or does not take what is sent to it: nothing more is spent on it."""
+
+
+class Connection:
+    """Send to a client that may leave at any time, or stop reading.
+
+    Use it around the whole response. While nothing is sent, ``ping_due`` says after an interrupted
+    wait whether ``ping_s`` have passed; a send that takes longer than ``send_timeout_s`` ends in
+    ``ClientGone``.
+    """
+
+    def __init__(
+        self,
+        receive: Receive,
+        send: Send,
+        reader: Reader,
+        clock: Clock,
+        ping_s: float,
+        send_timeout_s: float,
+    ) -> None:
+        self._receive = receive
+        self._send = send
+        self._reader = reader
+        self._clock = clock
+        self._ping_s = ping_s
+        self._send_timeout_s = send_timeout_s
+        self._task = asyncio.current_task()
+        self._watch: asyncio.Task[None] | None = None
+        self._stuck = False
+        self.gone = False
+
+    async def __aenter__(self) -> Self:
+        self._watch = asyncio.get_running_loop().create_task(self._watch_for_disconnect())
+        return self
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._reader.close()
+        assert self._watch is not None
+        if not self._watch.done():
+            self._watch.cancel()
+        await asyncio.wait((self._watch,))
+
+    async def _watch_for_disconnect(self) -> None:
+        while True:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                self.gone = True
+                self._reader.close()
+                return
+
+    async def send(self, message: Message) -> None:
+        """Send one ASGI message within the deadline.
+
+        Raises:
+            ClientGone: The client left, or took nothing for too long.
+        """
+        reader = self._reader
+        reader.alarm = self._give_up
+        reader.alarm_at = self._clock.monotonic() + self._send_timeout_s
+        try:
+            await self._send(message)
+        except OSError as exc:
+            raise ClientGone from exc
+        except asyncio.CancelledError:
+            if self._stuck and self._task is not None and self._task.uncancel() == 0:
+                raise ClientGone from None
+            raise
+        reader.alarm = reader.interrupt
+        reader.alarm_at = self._clock.monotonic() + self._ping_s
+
+    def _give_up(self) -> None:
+        if self._task is not None:
+            self._stuck = True
+            self._task.cancel()

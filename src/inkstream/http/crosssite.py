@@ -1,0 +1,42 @@
+"""Refuse requests that another site made with this site's cookie.
+
+Only requests that change something and that a cookie may authenticate are looked at: a request
+with an ``Authorization`` header, or without cookies, cannot be forged by a page elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from urllib.parse import urlsplit
+
+from starlette.requests import HTTPConnection
+
+from inkstream.http.problems import Problem
+
+
+def cross_site_problem(
+    request: HTTPConnection, allowed_origins: Collection[str]
+) -> Problem | None:
+    """Return the 403 to answer with, or ``None`` if the request may go on.
+
+    ``Sec-Fetch-Site`` (Fetch Metadata, W3C) decides where the browser sends it, else ``Origin``
+    against ``Host``.
+    """
+    headers = request.headers
+    if "cookie" not in headers or "authorization" in headers:
+        return None
+    origin = headers.get("origin")
+    if origin is not None and origin in allowed_origins:
+        return None
+    site = headers.get("sec-fetch-site")
+    if site is not None:
+        if site in ("same-origin", "none"):
+            return None
+    elif origin is None or urlsplit(origin).netloc.lower() == headers.get("host", "").lower():
+        return None
+    return Problem(
+        403,
+        "cross_site",
+        f"A cookie came with a request from another site ({origin or site}). If that site is yours, "
+        f"add its origin: PersistentTextStreaming(…, allowed_origins=[{origin!r}]).",
+    )

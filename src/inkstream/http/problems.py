@@ -1,0 +1,76 @@
+"""Errors as problem documents (RFC 9457)."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from http import HTTPStatus
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from inkstream import _errors as e
+
+_RETRY_AFTER_S = "1"
+
+_STATUS: tuple[tuple[type[e.InkstreamError], int], ...] = (
+    (e.MessageTooLarge, 413),
+    (e.StreamTooLarge, 413),
+    (e.InvalidInput, 400),
+    (e.StreamGone, 410),
+    (e.StreamNotFound, 404),
+    (e.OffsetGone, 410),
+    (e.StreamExists, 409),
+    (e.StreamConflict, 409),
+    (e.WriterFenced, 409),
+    (e.TooManyStreams, 429),
+    (e.TooManyReaders, 429),
+    (e.ShuttingDown, 503),
+    (e.StoreUnavailable, 503),
+)
+
+
+class Problem(Response):
+    """A problem document with a stable ``code``; statuses that pass by themselves say when."""
+
+    media_type = "application/problem+json"
+
+    def __init__(
+        self,
+        status: int,
+        code: str,
+        detail: str,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        document = {
+            "type": "about:blank",
+            "title": HTTPStatus(status).phrase,
+            "status": status,
+            "code": code,
+            "detail": detail,
+        }
+        merged = {"cache-control": "no-store", **(headers or {})}
+        if status in (429, 503):
+            merged.setdefault("retry-after", _RETRY_AFTER_S)
+        super().__init__(json.dumps(document), status_code=status, headers=merged)
+
+
+def problem_for(error: e.InkstreamError) -> Problem:
+    """Return the problem document that says what an error means to a client."""
+    if isinstance(error, e.StoreUnavailable):
+        # The driver's words are for the log: they may name hosts and files.
+        return Problem(503, error.code, "The database is away for the moment; try again.")
+    for kind, status in _STATUS:
+        if isinstance(error, kind):
+            return Problem(status, error.code, str(error))
+    return Problem(500, "internal", "The server could not do this.")
+
+
+async def problem_handler(request: Request, error: Exception) -> Response:
+    """Answer an inkstream error that an endpoint raised.
+
+    Register it once: ``app.add_exception_handler(InkstreamError, problem_handler)``.
+    """
+    if not isinstance(error, e.InkstreamError):
+        raise error
+    return problem_for(error)

@@ -1,0 +1,144 @@
+"""The ready-made routes: ``GET /{id}`` and ``POST /{id}/cancel``, nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection
+from typing import TypeAlias
+from urllib.parse import unquote
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route, Router
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from inkstream._errors import InkstreamError, StreamNotFound
+from inkstream._types import StreamId, StreamState
+from inkstream.http.crosssite import cross_site_problem
+from inkstream.http.problems import Problem, problem_for
+
+Authorize: TypeAlias = Callable[[Request, StreamState, str], Awaitable[bool]]
+"""``async authorize(request, stream, action) -> bool``; ``action`` is ``"read"`` or ``"cancel"``."""
+
+Follow: TypeAlias = Callable[[Request, StreamId, Callable[[StreamState], Awaitable[bool]]], Response]
+Cancel: TypeAlias = Callable[[StreamId, Callable[[StreamState], Awaitable[bool]]], Awaitable[None]]
+
+
+async def anyone(request: Request, stream: StreamState, action: str) -> bool:
+    """Let everybody who knows a stream's id do everything."""
+    return True
+
+
+def require_authorize(authorize: Authorize | None, allow_anonymous: bool) -> Authorize:
+    """Return whom to ask; refuse to mount routes that nobody guards.
+
+    Raises:
+        TypeError: Neither ``authorize`` nor ``allow_anonymous=True`` was given.
+    """
+    if authorize is not None:
+        return authorize
+    if allow_anonymous:
+        return anyone
+    raise TypeError(
+        "who may read and cancel these streams? Give authorize=an async function of (request, "
+        "stream, action) that returns a bool, or say allow_anonymous=True if everybody may"
+    )
+
+
+class StreamRoutes:
+    """An ASGI app of the two routes, routed on the raw path so that ``%2F`` in an id survives."""
+
+    def __init__(
+        self,
+        follow: Follow,
+        cancel: Cancel,
+        authorize: Authorize,
+        allowed_origins: Collection[str],
+    ) -> None:
+        self._follow = follow
+        self._cancel = cancel
+        self._authorize = authorize
+        self._allowed_origins = allowed_origins
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request below the mount."""
+        if scope["type"] != "http":
+            return
+        response = await self._route(Request(scope, receive))
+        await response(scope, receive, send)
+
+    async def _route(self, request: Request) -> Response:
+        path = _path_below_mount(request.scope)
+        name, slash, verb = path.partition("/")
+        try:
+            stream_id = StreamId(unquote(name, errors="strict"))
+        except (InkstreamError, UnicodeDecodeError):
+            return problem_for(StreamNotFound(name))
+        if not slash:
+            if request.method in ("GET", "HEAD"):
+                return self.read(request, stream_id)
+            return _method_not_allowed("GET, HEAD")
+        if verb == "cancel":
+            if request.method == "POST":
+                return await self.cancel(request, stream_id)
+            return _method_not_allowed("POST")
+        return problem_for(StreamNotFound(name))
+
+    def _allow(
+        self, request: Request, action: str
+    ) -> Callable[[StreamState], Awaitable[bool]]:
+        async def allow(stream: StreamState) -> bool:
+            return await self._authorize(request, stream, action)
+
+        return allow
+
+    def read(self, request: Request, stream_id: StreamId) -> Response:
+        """Follow a stream."""
+        return self._follow(request, stream_id, self._allow(request, "read"))
+
+    async def cancel(self, request: Request, stream_id: StreamId) -> Response:
+        """Cancel a stream; one that has ended stays as it is."""
+        problem = cross_site_problem(request, self._allowed_origins)
+        if problem is not None:
+            return problem
+        try:
+            await self._cancel(stream_id, self._allow(request, "cancel"))
+        except InkstreamError as exc:
+            return problem_for(exc)
+        return Response(status_code=204, headers={"cache-control": "no-store"})
+
+    def router(self, *middleware: ASGIApp) -> Router:
+        """Return the same as a router to include; it documents itself in OpenAPI where that is."""
+        routes: list[BaseRoute] = [
+            Route("/{stream_id}", self._read_route, methods=["GET"], name="read_stream"),
+            Route(
+                "/{stream_id}/cancel", self._cancel_route, methods=["POST"], name="cancel_stream"
+            ),
+        ]
+        return Router(routes=routes)
+
+    async def _read_route(self, request: Request) -> Response:
+        return await self._route_named(request)
+
+    async def _cancel_route(self, request: Request) -> Response:
+        return await self._route_named(request, "cancel")
+
+    async def _route_named(self, request: Request, verb: str = "") -> Response:
+        try:
+            stream_id = StreamId(request.path_params["stream_id"])
+        except InkstreamError as exc:
+            return problem_for(exc)
+        return await self.cancel(request, stream_id) if verb else self.read(request, stream_id)
+
+
+def _path_below_mount(scope: Scope) -> str:
+    raw = scope.get("raw_path") or scope["path"].encode()
+    path: str = raw.partition(b"?")[0].decode("ascii", "replace")
+    root: str = scope.get("root_path", "")
+    # root_path is decoded, raw_path is not: the prefix is skipped segment by segment.
+    for _ in range(len([part for part in root.split("/") if part])):
+        path = path[path.find("/", 1) :] if "/" in path[1:] else ""
+    return path.strip("/")
+
+
+def _method_not_allowed(allow: str) -> Problem:
+    return Problem(405, "method_not_allowed", f"Only {allow} is served here.", {"allow": allow})

@@ -1,0 +1,1 @@
+"""Notifiers: how one process learns at once that another changed a stream. See ``abc.Notifier``."""

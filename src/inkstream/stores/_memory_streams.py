@@ -1,0 +1,367 @@
+"""The streams of a ``MemoryDatabase``: what ``memory`` does to them, without workers or waiting."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from operator import attrgetter
+from typing import Any, Final
+
+from inkstream import wire
+from inkstream._errors import (
+    OffsetGone,
+    StreamExists,
+    StreamGone,
+    StreamNotFound,
+    TooManyStreams,
+)
+from inkstream._types import (
+    JSON,
+    KEEP,
+    Change,
+    Committed,
+    Group,
+    Head,
+    Kind,
+    NewStream,
+    Outcome,
+    Page,
+    Query,
+    Refused,
+    Segment,
+    Status,
+    StreamId,
+    StreamState,
+)
+
+DELETED_IN_A_STEP: Final = 100
+"""How many due streams one step of ``tidy`` deletes at most."""
+
+_LIVE: Final = (Status.PENDING, Status.STREAMING)
+_position = attrgetter("position")
+
+
+class Streams:
+    """All streams. Every method is one transaction, done when it returns."""
+
+    def __init__(self) -> None:
+        self._last_id = 0
+        self._by_id: dict[int, _Stream] = {}  # in the order of their ids
+        self._by_name: dict[str, _Stream] = {}
+        self._live_of: Counter[str] = Counter()
+        self._unmerged: dict[int, None] = {}  # ended streams, first come first served
+
+    # Writing ---------------------------------------------------------------------------------
+
+    def create(self, new: NewStream) -> StreamState:
+        if new.stream_id in self._by_name:
+            raise StreamExists(new.stream_id)
+        source = None if new.fork is None else self._by_id.get(new.fork.source)
+        begin = 0
+        if new.fork is not None:
+            if source is None:
+                raise StreamNotFound(new.stream_id, "the stream to fork does not exist")
+            if source.state.gone:
+                raise StreamGone(source.state.stream_id)
+            begin = new.fork.position
+            if begin > source.tail:
+                offset = str(wire.Offset(new.fork.source, begin))
+                raise OffsetGone(source.state.stream_id, offset)
+        if (
+            new.max_live is not None
+            and new.owner is not None
+            and self._live_of[new.owner] >= new.max_live
+        ):
+            raise TooManyStreams(
+                f"{new.owner!r} has {new.max_live} live streams already", limit=new.max_live
+            )
+        self._last_id += 1
+        stream = _Stream(
+            StreamState(
+                internal_id=self._last_id,
+                stream_id=new.stream_id,
+                kind=new.kind,
+                content_type=new.content_type,
+                status=Status.PENDING if new.kind is Kind.TEXT else Status.OPEN,
+                epoch=0,
+                worker=None,
+                tail=begin,
+                size=0,
+                owner=new.owner,
+                group=new.group,
+                metadata=_copy(new.metadata),
+                created_at=new.created_at,
+                due_at=new.due_at,
+                ttl_s=new.ttl_s,
+                retain_s=new.retain_s,
+                takeover_within_s=new.takeover_within_s,
+                report=new.report,
+            ),
+            source,
+        )
+        self._by_id[self._last_id] = self._by_name[new.stream_id] = stream
+        self._count_live(stream, 1)
+        if source is not None:
+            source.forks += 1
+        first = Change(
+            internal_id=self._last_id,
+            append=new.append,
+            marks=new.marks,
+            end=new.end,
+            at=new.created_at,
+        )
+        self._change(stream, first)
+        return stream.snapshot()
+
+    def apply(self, group: Group) -> Outcome:
+        streams: list[_Stream] = []
+        for index, change in enumerate(group.changes):
+            stream = self._by_id.get(change.internal_id)
+            if stream is None:
+                return Refused(index, None)
+            if not stream.meets(change):
+                return Refused(index, stream.snapshot())
+            streams.append(stream)
+        heads = []
+        for stream, change in zip(streams, group.changes, strict=True):
+            self._change(stream, change)
+            heads.append(Head(stream.state.epoch, stream.tail, stream.size))
+        return Committed(tuple(heads))
+
+    def _change(self, stream: _Stream, change: Change) -> None:
+        if change.append is not None:
+            stream.append(change.append)
+        if change.marks:
+            stream.marks.update(change.marks)
+        fields = _new_fields(stream.state, change)
+        if not fields:
+            return
+        self._count_live(stream, -1)
+        stream.state = replace(stream.state, **fields)
+        self._count_live(stream, 1)
+        if stream.state.ended and stream.merged < len(stream.segments) > 1:
+            self._unmerged[change.internal_id] = None
+
+    def _count_live(self, stream: _Stream, change: int) -> None:
+        state = stream.state
+        if state.status in _LIVE and state.owner is not None and not state.gone:
+            self._live_of[state.owner] += change
+            if not self._live_of[state.owner]:
+                del self._live_of[state.owner]
+
+    def delete(self, internal_ids: Iterable[int]) -> int:
+        deleted = 0
+        for internal_id in internal_ids:
+            stream = self._by_id.get(internal_id)
+            if stream is None or stream.state.gone:
+                continue
+            deleted += 1
+            self._count_live(stream, -1)
+            if stream.forks:
+                stream.state = replace(stream.state, gone=True)
+                stream.marks.clear()
+            else:
+                self._remove(stream)
+        return deleted
+
+    def _remove(self, stream: _Stream) -> None:
+        while True:
+            del self._by_id[stream.state.internal_id]
+            del self._by_name[stream.state.stream_id]
+            self._unmerged.pop(stream.state.internal_id, None)
+            source = stream.source
+            if source is None:
+                return
+            source.forks -= 1
+            if source.forks or not source.state.gone:
+                return
+            stream = source
+
+    # Reading ---------------------------------------------------------------------------------
+
+    def read(self, stream_id: StreamId, after: int, max_bytes: int, marks: Sequence[str]) -> Page:
+        stream = self._by_name.get(stream_id)
+        if stream is None:
+            raise StreamNotFound(stream_id)
+        if stream.state.gone:
+            raise StreamGone(stream_id)
+        segments: list[Segment] = []
+        size = 0
+        if max_bytes > 0:
+            for segment in stream.messages_after(after):
+                size += len(segment.payload)
+                if segments and size > max_bytes:
+                    break
+                segments.append(segment)
+        return Page(
+            stream.snapshot(),
+            tuple(segments),
+            segments[-1].end if segments else after,
+            {name: stream.marks[name] for name in marks if name in stream.marks},
+        )
+
+    def find(self, query: Query) -> list[StreamState]:
+        found: list[StreamState] = []
+        for stream in self._candidates(query):
+            if len(found) >= query.limit:
+                break
+            if _matches(stream.state, query):
+                found.append(stream.snapshot())
+        return found
+
+    def _candidates(self, query: Query) -> Iterable[_Stream]:
+        if query.stream_ids is None:
+            return reversed(self._by_id.values())
+        named = {self._by_name[name] for name in query.stream_ids if name in self._by_name}
+        return sorted(named, key=lambda stream: -stream.state.internal_id)
+
+    def owned_by(self, worker: str) -> bool:
+        """Tell whether any stream is owed its next step by a worker."""
+        return any(
+            stream.state.worker == worker and not stream.state.gone
+            for stream in self._by_id.values()
+        )
+
+    # Housekeeping ----------------------------------------------------------------------------
+
+    def tidy(self, now: float, max_bytes: int) -> bool:
+        due = [
+            stream.state.internal_id
+            for stream in self._by_id.values()
+            if stream.state.due_at is not None
+            and stream.state.due_at <= now
+            and stream.state.status not in _LIVE
+            and not stream.state.gone
+        ]
+        self.delete(due[:DELETED_IN_A_STEP])
+        rewritten = 0
+        while self._unmerged and rewritten < max_bytes:
+            internal_id = next(iter(self._unmerged))
+            stream = self._by_id[internal_id]
+            rewritten += stream.merge(max_bytes - rewritten)
+            if stream.merged == len(stream.segments):
+                del self._unmerged[internal_id]
+        return len(due) > DELETED_IN_A_STEP or bool(self._unmerged)
+
+
+class _Stream:
+    """A stream's record. ``state`` lags behind in tail and size, so that an append is cheap."""
+
+    __slots__ = ("begin", "forks", "marks", "merged", "segments", "size", "source", "state", "tail")
+
+    def __init__(self, state: StreamState, source: _Stream | None) -> None:
+        self.state = state
+        self.source = source
+        self.begin = self.tail = state.tail
+        self.size = 0
+        self.segments: list[Segment] = []
+        self.merged = 0
+        self.marks: dict[str, bytes] = {}
+        self.forks = 0
+
+    def snapshot(self) -> StreamState:
+        if self.state.tail != self.tail:
+            self.state = replace(self.state, tail=self.tail, size=self.size)
+        return self.state
+
+    def meets(self, change: Change) -> bool:
+        """Tell whether a change's preconditions hold."""
+        state = self.state
+        if (
+            state.gone
+            or (change.if_status is not None and state.status not in change.if_status)
+            or (change.if_epoch is not None and state.epoch != change.if_epoch)
+            or (change.if_tail is not None and self.tail != change.if_tail)
+            or (change.if_worker is not KEEP and state.worker != change.if_worker)
+        ):
+            return False
+        if change.max_marks is None:
+            return True
+        added = sum(name not in self.marks for name in change.marks)
+        return not added or len(self.marks) + added <= change.max_marks
+
+    def append(self, segment: Segment) -> None:
+        self.segments.append(replace(segment, position=self.tail))
+        self.tail += segment.count
+        self.size += len(segment.payload)
+
+    def messages_after(self, after: int) -> Iterator[Segment]:
+        """Yield the segments from the one that holds a position, inherited ones first."""
+        stretches: list[tuple[_Stream, int]] = []
+        stream, until = self, self.tail
+        while True:
+            stretches.append((stream, until))
+            if stream.source is None or after >= stream.begin:
+                break
+            until = min(until, stream.begin)
+            stream = stream.source
+        for stream, until in reversed(stretches):
+            start = max(after, stream.begin)
+            index = max(bisect_right(stream.segments, start, key=_position) - 1, 0)
+            while start < until:
+                segment = stream.segments[index]
+                index += 1
+                start = segment.end
+                part = segment if segment.end <= until else wire.cut(segment, 0, until)
+                if part is not None:
+                    yield part
+
+    def merge(self, max_bytes: int) -> int:
+        """Merge the next segments, at least a full one; return how many bytes were rewritten."""
+        stop, size = self.merged, 0
+        while stop < len(self.segments) and size < max(max_bytes, wire.SEGMENT_BYTES):
+            size += len(self.segments[stop].payload)
+            stop += 1
+        merged = wire.merge(self.segments[self.merged : stop])
+        final = len(merged)
+        if stop < len(self.segments) and final > 1:
+            final -= 1  # the last one has room: the next step takes it up again
+        self.segments[self.merged : stop] = merged
+        self.merged += final
+        return size
+
+
+def _new_fields(state: StreamState, change: Change) -> dict[str, Any]:
+    fields: dict[str, Any] = {}
+    if change.next_epoch:
+        fields["epoch"] = state.epoch + 1
+    if change.status is not None:
+        fields["status"] = change.status
+        if change.status is Status.STREAMING and state.started_at is None:
+            fields["started_at"] = change.at
+    if change.end is not None:
+        fields["status"] = change.end.status
+        fields["code"] = change.end.code
+        fields["message"] = change.end.message
+        fields["result"] = _copy(change.end.result)
+        fields["ended_at"] = change.at
+    if change.worker is not KEEP:
+        fields["worker"] = change.worker
+    if change.due_at is not KEEP:
+        fields["due_at"] = change.due_at
+    if change.report is not KEEP:
+        fields["report"] = change.report
+    return fields
+
+
+def _copy(value: JSON) -> Any:
+    """Return a value that shares nothing with the caller's, as after a way through a database."""
+    return wire.load_json(wire.dump_json(value))
+
+
+def _matches(state: StreamState, query: Query) -> bool:
+    return not (
+        state.gone
+        or (query.before is not None and state.internal_id >= query.before)
+        or (query.owner is not None and state.owner != query.owner)
+        or (query.group is not None and state.group != query.group)
+        or (query.statuses is not None and state.status not in query.statuses)
+        or (query.worker is not KEEP and state.worker != query.worker)
+        or (
+            query.due_before is not None
+            and (state.due_at is None or state.due_at > query.due_before)
+        )
+        or (query.unreported and not (state.ended and state.report))
+    )

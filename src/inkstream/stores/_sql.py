@@ -1,0 +1,38 @@
+"""Named queries out of ``.sql`` files, so that a database's SQL is read, and reviewed, as SQL.
+
+A file is a sequence of queries, each under its name and a line that says what it is for::
+
+    -- name: load_head
+    -- The fields of a stream that move with every commit.
+    SELECT epoch, tail, size FROM heads WHERE internal_id = ?;
+"""
+
+from __future__ import annotations
+
+import re
+from importlib.resources import files
+from types import SimpleNamespace
+
+_NAME = re.compile(r"^-- name: *([a-z][a-z0-9_]*) *$", re.MULTILINE)
+
+
+def load(package: str, file: str) -> SimpleNamespace:
+    """Return the queries of a file that lies in a package, each as an attribute of its name.
+
+    Comments and the last semicolon are taken off, so that a driver sees the bare statement; a
+    query of several statements (a schema) keeps the semicolons between them.
+
+    Raises:
+        ValueError: A name occurs twice, or a query has no line of description.
+    """
+    text = files(package).joinpath(file).read_text("utf-8")
+    _, *named = _NAME.split(text)
+    queries: dict[str, str] = {}
+    for name, body in zip(named[::2], named[1::2], strict=True):
+        if name in queries:
+            raise ValueError(f"{file}: the query {name} occurs twice")
+        if not body.lstrip().startswith("-- "):
+            raise ValueError(f"{file}: the query {name} has no description")
+        lines = [line for line in body.splitlines() if not line.lstrip().startswith("--")]
+        queries[name] = "\n".join(lines).strip().removesuffix(";")
+    return SimpleNamespace(**queries)

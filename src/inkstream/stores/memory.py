@@ -1,0 +1,191 @@
+"""Streams in memory: for tests, simulation and trying things out; nothing outlives the process.
+
+``MemoryStore`` keeps the whole contract of ``abc.Store`` except that its durability is that of the
+process. Several stores may share one ``MemoryDatabase``, each as a worker of its own, so that what
+takes two processes elsewhere can be tested in one. All of them belong to one thread.
+"""
+# ruff: noqa: D102  (what the methods promise stands in abc.Store)
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from inkstream._errors import NotRunning, StoreUnavailable
+from inkstream._types import (
+    Group,
+    NewStream,
+    Outcome,
+    Page,
+    Query,
+    StreamId,
+    StreamState,
+    WorkerState,
+)
+from inkstream.stores._memory_streams import Streams
+
+
+class MemoryDatabase:
+    """What several stores share.
+
+    Attributes:
+        before: Called with a method's name before a store's method does anything; what it raises
+            (``StoreUnavailable``, say) the caller gets, and nothing happened.
+        after: Called with a method's name when a writing method has had its effect; an
+            ``OutcomeUnknown`` raised there is a connection lost in the middle of a commit.
+    """
+
+    def __init__(self) -> None:
+        self.before: Callable[[str], None] | None = None
+        self.after: Callable[[str], None] | None = None
+        self._streams = Streams()
+        self._workers = _Workers()
+
+    def release_lock(self, worker: str) -> None:
+        """Take a living worker's lock away, as the restart of a database does."""
+        self._workers.locked.pop(worker, None)
+
+
+class _Workers:
+    """Who beats, who holds a lock, and of whom that cannot be told."""
+
+    def __init__(self) -> None:
+        self.beats: dict[str, int] = {}
+        self.locked: dict[str, MemoryStore] = {}
+        self.out_of_sight: set[str] = set()
+
+    def unlock(self, worker: str, holder: MemoryStore) -> None:
+        if self.locked.get(worker) is holder:
+            del self.locked[worker]
+
+    def beat(self, worker: str) -> None:
+        self.beats[worker] = self.beats.get(worker, 0) + 1
+
+    def forget(self, worker: str) -> None:
+        self.beats.pop(worker, None)
+        self.out_of_sight.discard(worker)
+
+    def states(self) -> list[WorkerState]:
+        return [
+            WorkerState(
+                worker, beats, None if worker in self.out_of_sight else worker in self.locked
+            )
+            for worker, beats in self.beats.items()
+        ]
+
+
+class MemoryStore:
+    """Keep streams in a ``MemoryDatabase``.
+
+    Every call has its effect at once and then yields to the event loop, so that nobody comes to
+    rely on a store that never waits.
+
+    Args:
+        database: The one to work on; a new one if ``None``.
+    """
+
+    def __init__(self, database: MemoryDatabase | None = None) -> None:
+        self.database = MemoryDatabase() if database is None else database
+        self._streams = self.database._streams
+        self._workers = self.database._workers
+        self._worker: str | None = None
+        self._dead = False
+
+    async def open(self, worker: str) -> None:
+        if self.database.before is not None:
+            self.database.before("open")
+        self._worker = worker
+        self._workers.locked[worker] = self
+        await asyncio.sleep(0)
+
+    async def close(self) -> None:
+        if self._worker is not None and not self._dead:
+            self._workers.unlock(self._worker, self)
+        self._worker = None
+        await asyncio.sleep(0)
+
+    def crash(self) -> None:
+        """Die as a killed process does: the lock is free, and no later call has any effect."""
+        self._dead = True
+        if self._worker is not None:
+            self._workers.unlock(self._worker, self)
+
+    def lose_host(self) -> None:
+        """Die as a machine does that was cut off: nobody can tell whether the lock is held."""
+        self._dead = True
+        if self._worker is not None:
+            self._workers.out_of_sight.add(self._worker)
+
+    async def create(self, new: NewStream, *, connection: object | None = None) -> StreamState:
+        self._begin("create", connection)
+        state = self._streams.create(new)
+        await self._written("create")
+        return state
+
+    async def commit(
+        self, groups: Sequence[Group], *, connection: object | None = None
+    ) -> list[Outcome]:
+        self._begin("commit", connection)
+        outcomes = [self._streams.apply(group) for group in groups]
+        await self._written("commit")
+        return outcomes
+
+    async def read(
+        self,
+        stream_id: StreamId,
+        after: int,
+        max_bytes: int,
+        *,
+        marks: Sequence[str] = (),
+        connection: object | None = None,
+    ) -> Page:
+        self._begin("read", connection)
+        page = self._streams.read(stream_id, after, max_bytes, marks)
+        await asyncio.sleep(0)
+        return page
+
+    async def find(self, query: Query, *, connection: object | None = None) -> list[StreamState]:
+        self._begin("find", connection)
+        states = self._streams.find(query)
+        await asyncio.sleep(0)
+        return states
+
+    async def delete(self, internal_ids: Sequence[int], *, connection: object | None = None) -> int:
+        self._begin("delete", connection)
+        deleted = self._streams.delete(internal_ids)
+        await self._written("delete")
+        return deleted
+
+    async def heartbeat(self, *, beat: bool, forget: Sequence[str] = ()) -> list[WorkerState]:
+        worker = self._begin("heartbeat", None)
+        self._workers.locked.setdefault(worker, self)
+        if beat:
+            self._workers.beat(worker)
+        for forgotten in forget:
+            if not self._streams.owned_by(forgotten):
+                self._workers.forget(forgotten)
+        states = self._workers.states()
+        await self._written("heartbeat")
+        return states
+
+    async def tidy(self, now: float, max_bytes: int) -> bool:
+        self._begin("tidy", None)
+        more = self._streams.tidy(now, max_bytes)
+        await self._written("tidy")
+        return more
+
+    def _begin(self, method: str, connection: object | None) -> str:
+        if connection is not None:
+            raise TypeError("streams in memory cannot take part in a transaction elsewhere")
+        if self._dead:
+            raise StoreUnavailable("this store's process is gone")
+        if self._worker is None:
+            raise NotRunning("the store is not open")
+        if self.database.before is not None:
+            self.database.before(method)
+        return self._worker
+
+    async def _written(self, method: str) -> None:
+        if self.database.after is not None:
+            self.database.after(method)
+        await asyncio.sleep(0)

@@ -1,0 +1,66 @@
+-- What the store asks of the database: one statement a method, each through a function of the
+-- schema. CAST instead of ::, because some drivers take a colon for a parameter.
+
+-- name: create_stream
+-- Create a stream; what prevented it comes back as a word.
+SELECT outcome, state FROM inkstream.create_stream(
+    CAST($1 AS text), CAST($2 AS text), CAST($3 AS text), CAST($4 AS text), CAST($5 AS text),
+    CAST($6 AS text), CAST($7 AS text), CAST($8 AS double precision),
+    CAST($9 AS double precision), CAST($10 AS double precision), CAST($11 AS double precision),
+    CAST($12 AS double precision), CAST($13 AS boolean), CAST($14 AS text), CAST($15 AS integer),
+    CAST($16 AS bigint), CAST($17 AS bigint), CAST($18 AS integer), CAST($19 AS bytea),
+    CAST($20 AS bytea), CAST($21 AS text[]), CAST($22 AS bytea[]));
+
+-- name: commit_changes
+-- Apply a batch of groups, whatever the number of streams.
+SELECT change, refused, epoch, tail, size, state FROM inkstream.commit_changes(
+    CAST($1 AS integer), CAST($2 AS bigint[]), CAST($3 AS integer[]), CAST($4 AS integer[]),
+    CAST($5 AS bigint[]), CAST($6 AS bigint[]), CAST($7 AS text[]), CAST($8 AS text[]),
+    CAST($9 AS integer[]), CAST($10 AS bytea[]), CAST($11 AS bytea[]), CAST($12 AS boolean[]),
+    CAST($13 AS text[]), CAST($14 AS text[]), CAST($15 AS double precision[]),
+    CAST($16 AS text[]), CAST($17 AS double precision[]), CAST($18 AS boolean[]),
+    CAST($19 AS integer[]), CAST($20 AS integer[]), CAST($21 AS text[]), CAST($22 AS bytea[]))
+ORDER BY change;
+
+-- name: read_stream
+-- A page of a stream, with its state and marks.
+SELECT state, until_position, positions, counts, payloads, indexes, mark_names, mark_values
+FROM inkstream.read_stream(
+    CAST($1 AS text), CAST($2 AS bigint), CAST($3 AS bigint), CAST($4 AS text[]));
+
+-- name: find_streams
+-- The states that meet the conditions given.
+SELECT f FROM inkstream.find_streams(
+    CAST($1 AS text[]), CAST($2 AS text), CAST($3 AS text), CAST($4 AS text[]),
+    CAST($5 AS boolean), CAST($6 AS text), CAST($7 AS double precision), CAST($8 AS boolean),
+    CAST($9 AS bigint), CAST($10 AS integer)) AS f;
+
+-- name: delete_streams
+-- Delete streams with everything they own.
+SELECT inkstream.delete_streams(CAST($1 AS bigint[]));
+
+-- name: expire_streams
+-- Delete some of the streams whose time has come.
+SELECT inkstream.expire_streams(CAST($1 AS double precision), CAST($2 AS integer));
+
+-- name: merge_stream
+-- Merge some segments of one stream.
+SELECT inkstream.merge_stream(CAST($1 AS bigint), CAST($2 AS integer));
+
+-- name: heartbeat
+-- Beat, forget, and see all workers.
+SELECT worker, beats, lock
+FROM inkstream.heartbeat(CAST($1 AS text), CAST($2 AS boolean), CAST($3 AS text[]));
+
+-- name: lock_worker
+-- Hold the lock that dies with this session.
+SELECT inkstream.lock_worker(CAST($1 AS text));
+
+-- name: unlock_worker
+-- Say that a worker's lock was let go, or that its session was lost.
+SELECT inkstream.unlock_worker(CAST($1 AS text), CAST($2 AS boolean));
+
+-- name: schema_version
+-- What the database was migrated to, and what a library must know to use it.
+SELECT coalesce(max(version), 0), coalesce(max(needs), 0), current_setting('server_encoding')
+FROM inkstream.migrations;

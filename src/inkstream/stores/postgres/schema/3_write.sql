@@ -1,0 +1,191 @@
+-- Create and commit.
+--
+-- enable_seqscan is off in functions whose plans are kept: one made while a table was small would
+-- otherwise scan it until the next ANALYZE, however large it grew.
+
+-- Outcomes are values, not errors: an error would break the transaction of an application.
+CREATE FUNCTION inkstream.create_stream(
+    p_stream_id text, p_kind text, p_status text, p_content_type text, p_owner text, p_group text,
+    p_metadata text, p_created_at double precision, p_due_at double precision,
+    p_ttl_s double precision, p_retain_s double precision, p_takeover_within_s double precision,
+    p_report boolean, p_ending text, p_max_live integer,
+    p_source bigint, p_position bigint,
+    p_count integer, p_payload bytea, p_idx bytea,
+    p_mark_names text[], p_mark_values bytea[],
+    OUT outcome text, OUT state text
+) LANGUAGE plpgsql SET enable_seqscan = off AS $$
+DECLARE
+    v_id bigint;
+    v_source inkstream.stream_state;
+    v_live boolean := p_status IN ('pending', 'streaming');
+BEGIN
+    outcome := 'created';
+    IF p_source IS NOT NULL THEN
+        -- Held against deletion only, so that the source's writer goes on meanwhile.
+        PERFORM FROM inkstream.heads h WHERE h.internal_id = p_source FOR KEY SHARE;
+        SELECT * INTO v_source FROM inkstream.stream_state v WHERE v.internal_id = p_source;
+    END IF;
+    IF p_max_live IS NOT NULL AND p_owner IS NOT NULL THEN
+        PERFORM pg_advisory_xact_lock(hashtextextended('inkstream owner ' || p_owner, 0));
+    END IF;
+    IF EXISTS (SELECT FROM inkstream.streams s WHERE s.stream_id = p_stream_id) THEN
+        outcome := 'exists';
+    ELSIF p_source IS NOT NULL AND v_source.internal_id IS NULL THEN
+        outcome := 'no source';
+    ELSIF v_source.gone THEN
+        outcome := 'source gone';
+        state := row_to_json(v_source);
+    ELSIF p_position > v_source.tail THEN
+        outcome := 'past tail';
+        state := row_to_json(v_source);
+    ELSIF p_max_live IS NOT NULL AND p_owner IS NOT NULL AND p_max_live <= (
+        SELECT count(*) FROM inkstream.streams s WHERE s.owner = p_owner AND s.live
+    ) THEN
+        outcome := 'too many';
+    END IF;
+    IF outcome <> 'created' THEN
+        RETURN;
+    END IF;
+    INSERT INTO inkstream.streams (
+        stream_id, kind, content_type, owner, "group", metadata, created_at, ended_at, ttl_s,
+        retain_s, takeover_within_s, ending, live, forked_from, fork_position
+    ) VALUES (
+        p_stream_id, p_kind, p_content_type, p_owner, p_group, CAST(p_metadata AS json),
+        p_created_at, CASE WHEN p_ending IS NOT NULL THEN p_created_at END, p_ttl_s, p_retain_s,
+        p_takeover_within_s, CAST(p_ending AS json), v_live, p_source, coalesce(p_position, 0)
+    ) ON CONFLICT (stream_id) DO NOTHING RETURNING internal_id INTO v_id;
+    IF v_id IS NULL THEN
+        outcome := 'exists';
+        RETURN;
+    END IF;
+    INSERT INTO inkstream.heads (internal_id, status, tail, size, due_at, report, unmerged)
+    VALUES (v_id, p_status, coalesce(p_position, 0) + coalesce(p_count, 0),
+        coalesce(octet_length(p_payload), 0), p_due_at, p_report,
+        p_ending IS NOT NULL AND p_count IS NOT NULL);
+    IF p_count IS NOT NULL THEN
+        INSERT INTO inkstream.live (internal_id, position, count, payload, idx)
+        VALUES (v_id, coalesce(p_position, 0), p_count, p_payload, p_idx);
+    END IF;
+    IF cardinality(p_mark_names) > 0 THEN
+        INSERT INTO inkstream.marks (internal_id, name, value)
+        SELECT v_id, m.name, m.value FROM unnest(p_mark_names, p_mark_values) AS m (name, value);
+    END IF;
+    SELECT row_to_json(v) INTO state FROM inkstream.stream_state v WHERE v.internal_id = v_id;
+END $$;
+
+-- Apply a batch of changes. Each array holds one field of all changes; one that no change sets may
+-- be empty. Groups of one wave have no stream in common, and a wave sees what earlier ones did.
+-- NULL means "not checked" or "as it is"; '' is nobody for a worker, NaN is never for due_at.
+-- Returns a row for each change that took effect, and one for each group that did not, with the
+-- first change that was refused and its stream's state.
+CREATE FUNCTION inkstream.commit_changes(
+    p_waves integer, p_internal_id bigint[], p_group integer[], p_wave integer[],
+    p_if_epoch bigint[], p_if_tail bigint[], p_if_status text[], p_if_worker text[],
+    p_count integer[], p_payload bytea[], p_idx bytea[],
+    p_next_epoch boolean[], p_status text[], p_ending text[], p_at double precision[],
+    p_worker text[], p_due_at double precision[], p_report boolean[], p_max_marks integer[],
+    p_mark_change integer[], p_mark_name text[], p_mark_value bytea[]
+) RETURNS TABLE (
+    change integer, refused boolean, epoch bigint, tail bigint, size bigint, state text
+) LANGUAGE plpgsql SET enable_seqscan = off SET enable_mergejoin = off
+  SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+    -- One order for everybody, so that batches which share streams queue instead of deadlocking;
+    -- and a statement of its own, so that the next one's snapshot is newer than the locks.
+    PERFORM FROM inkstream.heads h WHERE h.internal_id = ANY (p_internal_id)
+    ORDER BY h.internal_id FOR NO KEY UPDATE;
+    FOR v_wave IN 1 .. p_waves LOOP
+        RETURN QUERY
+        WITH wanted AS MATERIALIZED (
+            SELECT CAST(w.n AS integer) AS n, coalesce(w.grp, CAST(w.n AS integer)) AS grp,
+                w.internal_id, w.if_epoch, w.if_tail, w.if_status, w.if_worker,
+                w.count, w.payload, w.idx, coalesce(w.next_epoch, false) AS next_epoch, w.status,
+                w.ending, w.at, w.worker, w.due_at, w.report, w.max_marks
+            FROM unnest(p_internal_id, p_group, p_wave, p_if_epoch, p_if_tail, p_if_status,
+                p_if_worker, p_count, p_payload, p_idx, p_next_epoch, p_status, p_ending, p_at,
+                p_worker, p_due_at, p_report, p_max_marks)
+            WITH ORDINALITY AS w (internal_id, grp, wave, if_epoch, if_tail, if_status,
+                if_worker, count, payload, idx, next_epoch, status, ending, at,
+                worker, due_at, report, max_marks, n)
+            WHERE coalesce(w.wave, 1) = v_wave
+        ), judged AS MATERIALIZED (
+            -- LATERAL with a LIMIT, and joins by ctid below: always one probe a change, never a
+            -- join that reads the whole table.
+            SELECT w.*, h.ctid AS head, h.epoch AS old_epoch, h.tail AS old_tail,
+                h.size AS old_size,
+                NOT h.gone
+                AND (w.if_epoch IS NULL OR w.if_epoch = h.epoch)
+                AND (w.if_tail IS NULL OR w.if_tail = h.tail)
+                AND (w.if_status IS NULL OR h.status = ANY (string_to_array(w.if_status, ',')))
+                AND (w.if_worker IS NULL OR w.if_worker = coalesce(h.worker, ''))
+                AND (w.max_marks IS NULL OR inkstream.marks_fit(
+                    w.internal_id, w.max_marks, w.n, p_mark_change, p_mark_name)) AS holds
+            FROM wanted w LEFT JOIN LATERAL (
+                SELECT h.ctid, h.* FROM inkstream.heads h WHERE h.internal_id = w.internal_id LIMIT 1
+            ) h ON true
+        ), decided AS MATERIALIZED (
+            SELECT j.*, min(j.n) FILTER (WHERE j.holds IS NOT TRUE) OVER (PARTITION BY j.grp)
+                AS culprit
+            FROM judged j
+        ), taken AS MATERIALIZED (
+            SELECT d.*, d.old_tail + coalesce(d.count, 0) AS new_tail,
+                d.old_size + coalesce(octet_length(d.payload), 0) AS new_size
+            FROM decided d WHERE d.culprit IS NULL
+        ), moved AS (
+            UPDATE inkstream.heads h SET
+                status = coalesce(t.status, h.status),
+                epoch = h.epoch + CAST(t.next_epoch AS integer),
+                tail = t.new_tail,
+                size = t.new_size,
+                worker = CASE WHEN t.worker IS NULL THEN h.worker ELSE nullif(t.worker, '') END,
+                due_at = CASE WHEN t.due_at IS NULL THEN h.due_at ELSE nullif(t.due_at, 'NaN') END,
+                report = coalesce(t.report, h.report),
+                unmerged = h.unmerged OR t.ending IS NOT NULL AND t.new_size > 0
+                    OR t.new_size / 32768 > t.old_size / 32768
+            FROM taken t WHERE h.ctid = t.head
+        ), appended AS (
+            INSERT INTO inkstream.live (internal_id, position, count, payload, idx)
+            SELECT t.internal_id, t.old_tail, t.count, t.payload, t.idx
+            FROM taken t WHERE t.count IS NOT NULL
+        ), turned AS (
+            UPDATE inkstream.streams s SET
+                live = t.status IN ('pending', 'streaming'),
+                started_at = CASE WHEN t.status = 'streaming' THEN coalesce(s.started_at, t.at)
+                    ELSE s.started_at END,
+                ended_at = CASE WHEN t.ending IS NULL THEN s.ended_at ELSE t.at END,
+                ending = coalesce(CAST(t.ending AS json), s.ending)
+            FROM (
+                SELECT t.*, cold.ctid AS cold FROM taken t CROSS JOIN LATERAL (
+                    SELECT s.ctid FROM inkstream.streams s WHERE s.internal_id = t.internal_id LIMIT 1
+                ) cold WHERE t.status IS NOT NULL
+            ) t WHERE s.ctid = t.cold
+        ), marked AS (
+            INSERT INTO inkstream.marks AS old (internal_id, name, value)
+            SELECT t.internal_id, m.name, m.value
+            FROM unnest(p_mark_change, p_mark_name, p_mark_value) AS m (change, name, value)
+            JOIN taken t ON t.n = m.change
+            ON CONFLICT (internal_id, name) DO UPDATE SET value = excluded.value
+        )
+        SELECT d.n, d.culprit IS NOT NULL, d.old_epoch + CAST(d.next_epoch AS integer),
+            d.old_tail + coalesce(d.count, 0), d.old_size + coalesce(octet_length(d.payload), 0),
+            CASE WHEN d.culprit IS NOT NULL THEN (
+                SELECT CAST(row_to_json(v) AS text) FROM inkstream.stream_state v
+                WHERE v.internal_id = d.internal_id) END
+        FROM decided d WHERE d.culprit IS NULL OR d.culprit = d.n;
+    END LOOP;
+END $$;
+
+-- Whether the marks that a change sets leave its stream with no more than so many, or are not new.
+CREATE FUNCTION inkstream.marks_fit(
+    p_internal_id bigint, p_max_marks integer, p_change integer,
+    p_mark_change integer[], p_mark_name text[]
+) RETURNS boolean LANGUAGE sql STABLE SET enable_seqscan = off AS $$
+    SELECT fresh.count = 0 OR fresh.count + (
+        SELECT count(*) FROM inkstream.marks m WHERE m.internal_id = p_internal_id
+    ) <= p_max_marks
+    FROM (
+        SELECT count(*) FROM unnest(p_mark_change, p_mark_name) AS n (change, name)
+        WHERE n.change = p_change AND NOT EXISTS (
+            SELECT FROM inkstream.marks m WHERE m.internal_id = p_internal_id AND m.name = n.name)
+    ) fresh
+$$;

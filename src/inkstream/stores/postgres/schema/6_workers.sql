@@ -1,0 +1,56 @@
+-- Workers: beats, and locks that die with a session.
+
+-- Hold the lock that dies with this session. Shared: a session that a broken connection left
+-- behind must not keep its own worker out.
+CREATE FUNCTION inkstream.lock_worker(p_worker text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_lock_shared(hashtextextended('inkstream worker ' || p_worker, 0));
+    INSERT INTO inkstream.worker_locks AS old (worker, server_started)
+    VALUES (p_worker, pg_postmaster_start_time())
+    ON CONFLICT (worker) DO UPDATE
+        SET server_started = excluded.server_started, released = false;
+END $$;
+
+-- Say how a worker's lock stands: it let it go itself ("released": it is dead), or lost the
+-- connection and lives ("unknown").
+CREATE FUNCTION inkstream.unlock_worker(p_worker text, p_released boolean) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF p_released THEN
+        UPDATE inkstream.worker_locks w SET released = true WHERE w.worker = p_worker;
+    ELSE
+        DELETE FROM inkstream.worker_locks w WHERE w.worker = p_worker;
+    END IF;
+END $$;
+
+-- Beat, forget, and return all workers. lock is held, free, released or unknown; free proves
+-- nothing by itself, for the worker may be about to take it again on a new connection.
+CREATE FUNCTION inkstream.heartbeat(p_worker text, p_beat boolean, p_forget text[])
+RETURNS TABLE (worker text, beats bigint, lock text) LANGUAGE plpgsql AS $$
+BEGIN
+    -- A beat that a crash of the server loses is made up for by the next one.
+    PERFORM set_config('synchronous_commit', 'off', true);
+    IF p_beat THEN
+        INSERT INTO inkstream.workers AS old (worker, beats) VALUES (p_worker, 1)
+        ON CONFLICT ON CONSTRAINT workers_pkey DO UPDATE SET beats = old.beats + 1;
+    END IF;
+    IF cardinality(p_forget) > 0 THEN
+        DELETE FROM inkstream.workers w WHERE w.worker = ANY (p_forget)
+            AND NOT EXISTS (SELECT FROM inkstream.heads h WHERE h.worker = w.worker);
+        DELETE FROM inkstream.worker_locks l WHERE l.worker = ANY (p_forget)
+            AND NOT EXISTS (SELECT FROM inkstream.workers w WHERE w.worker = l.worker);
+    END IF;
+    RETURN QUERY
+    WITH held AS MATERIALIZED (
+        SELECT (CAST(CAST(k.classid AS bigint) AS bigint) << 32) | CAST(k.objid AS bigint) AS key
+        FROM pg_locks k WHERE k.locktype = 'advisory' AND k.objsubid = 1 AND k.granted
+            AND k.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+    )
+    SELECT w.worker, w.beats, CASE
+        WHEN EXISTS (SELECT FROM held WHERE
+            held.key = hashtextextended('inkstream worker ' || w.worker, 0)) THEN 'held'
+        WHEN l.worker IS NULL OR l.server_started <> pg_postmaster_start_time() THEN 'unknown'
+        WHEN l.released THEN 'released'
+        ELSE 'free' END
+    FROM inkstream.workers w LEFT JOIN inkstream.worker_locks l ON l.worker = w.worker;
+END $$;

@@ -1,0 +1,60 @@
+"""Which streams others changed: what the two append-only tables gained since the last look."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+from inkstream._types import StreamId
+from inkstream.stores.sqlite._connection import SQL
+
+_MANY: Final = 4096
+"""With more rows to look through than this, the answer is: any stream may have changed."""
+
+
+class Changes:
+    """Looks at a connection that writes, whose ``data_version`` moves with others' commits only."""
+
+    def __init__(self) -> None:
+        self._connection: sqlite3.Connection | None = None
+        self._version = -1
+        self._own_changes = -1
+        self._seen: tuple[int, int] | None = None
+
+    def look(self, connection: sqlite3.Connection) -> list[StreamId] | None:
+        """Return the streams that changed since the last look; ``None``: any may have.
+
+        Some of them may have been changed by the connection itself.
+        """
+        # One snapshot: a commit between the version and the tables would be taken for one's own.
+        connection.execute("BEGIN")
+        try:
+            (version,) = connection.execute("PRAGMA data_version").fetchone()
+            is_same = connection is self._connection
+            if is_same and version == self._version:
+                if connection.total_changes != self._own_changes:
+                    self._own_changes = connection.total_changes
+                    self._seen = connection.execute(SQL.ends).fetchone()
+                return []
+            self._connection, self._version = connection, version
+            self._own_changes = connection.total_changes
+            seen, self._seen = self._seen, connection.execute(SQL.ends).fetchone()
+            return self._between(connection, seen, self._seen)
+        finally:
+            connection.execute("COMMIT")
+
+    def _between(
+        self,
+        connection: sqlite3.Connection,
+        before: tuple[int, int] | None,
+        now: tuple[int, int] | None,
+    ) -> list[StreamId] | None:
+        if before is None or now is None:
+            return None
+        (begin,) = connection.execute(SQL.journal_begin).fetchone()
+        if now[0] - before[0] + now[1] - before[1] > _MANY or begin > before[1] + 1:
+            return None
+        appended = connection.execute(SQL.appended_since, (before[0], now[0]))
+        names = {row[0] for row in appended}
+        names.update(row[0] for row in connection.execute(SQL.changed_since, (before[1], now[1])))
+        return [str.__new__(StreamId, name) for name in names]

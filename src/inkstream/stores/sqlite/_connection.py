@@ -1,0 +1,147 @@
+"""Where the database is, and how a connection to it is set up."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import sys
+from pathlib import Path
+from typing import Final
+from urllib.parse import unquote
+
+from inkstream._errors import InvalidInput, SchemaOutdated, StoreUnavailable
+from inkstream.stores._sql import load
+
+SQL: Final = load(__package__, "queries.sql")
+_SCHEMA: Final = load(__package__, "schema.sql").schema
+SCHEMA_VERSION: Final = 1
+
+_NETWORK_FILESYSTEMS: Final = frozenset(
+    {"nfs", "nfs4", "cifs", "smb2", "smb3", "smbfs", "afs", "ncpfs", "fuse.sshfs", "fuse.glusterfs"}
+)
+_URL_PREFIX: Final = "sqlite:///"
+
+
+def database_path(path_or_url: str | os.PathLike[str]) -> Path:
+    """Return the file that a path or a URL names, ``sqlite:///relative.db`` or ``sqlite:////abs.db``.
+
+    Raises:
+        InvalidInput: It names no file: another scheme, or SQLite's memory.
+    """
+    text = os.fspath(path_or_url)
+    if text.startswith("sqlite:"):
+        if not text.startswith(_URL_PREFIX):
+            raise InvalidInput(f"{text!r}: write sqlite:///relative.db or sqlite:////absolute.db")
+        text = unquote(text.removeprefix(_URL_PREFIX).partition("?")[0])
+    elif "://" in text:
+        raise InvalidInput(f"{text!r} is not the URL of a SQLite database")
+    if text in ("", ":memory:") or text.startswith("file:"):
+        raise InvalidInput(
+            "SQLite's own memory cannot be shared by several connections: "
+            "use memory:// for streams that need not outlive the process, or name a file"
+        )
+    return Path(text).absolute()
+
+
+def check_place(path: Path) -> None:
+    """Refuse a directory in which the database could not work, before SQLite says so obscurely.
+
+    Raises:
+        StoreUnavailable: It does not exist, is read-only, or lies on a network filesystem.
+    """
+    directory = path.parent
+    if not directory.is_dir():
+        raise StoreUnavailable(f"{path}: there is no directory {directory}; create it first")
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise StoreUnavailable(
+            f"{path}: the directory {directory} is not writable, but SQLite keeps its log there"
+        )
+    if path.exists() and not os.access(path, os.R_OK | os.W_OK):
+        raise StoreUnavailable(f"{path}: the file is read-only; make it writable")
+    filesystem = _filesystem_of(directory)
+    if filesystem in _NETWORK_FILESYSTEMS:
+        raise StoreUnavailable(
+            f"{path} lies on a network filesystem ({filesystem}), whose locks SQLite cannot rely "
+            "on: put it on a local disk, or use PostgreSQL"
+        )
+
+
+def _filesystem_of(directory: Path) -> str | None:
+    try:
+        mounts = Path("/proc/self/mountinfo").read_text().splitlines()
+    except OSError:
+        return None
+    real = os.path.realpath(directory)
+    found: tuple[int, str] | None = None
+    for line in mounts:
+        fields, _, rest = line.partition(" - ")
+        point = fields.split()[4].replace("\\040", " ")
+        inside = point == "/" or real == point or real.startswith(point + "/")
+        # >=: of several mounts on one point the last is the one that is seen
+        if inside and (found is None or len(point) >= found[0]):
+            found = len(point), rest.split()[0]
+    return None if found is None else found[1]
+
+
+def connect(path: Path, *, synchronous: str, busy_s: float, read_only: bool) -> sqlite3.Connection:
+    """Return a connection that this thread alone may use, with every setting checked."""
+    connection = sqlite3.connect(path, timeout=busy_s, isolation_level=None, cached_statements=256)
+    try:
+        if not read_only:
+            _set_up_file(connection)
+        connection.execute(f"PRAGMA synchronous={synchronous}")
+        if sys.platform == "darwin":
+            connection.execute("PRAGMA fullfsync=1")
+            connection.execute("PRAGMA checkpoint_fullfsync=1")
+        # the writer checkpoints itself: another checkpointer could meet a write half-way
+        connection.execute("PRAGMA wal_autocheckpoint=0")
+        connection.execute("PRAGMA cache_size=-16000")
+        connection.execute("PRAGMA temp_store=MEMORY")
+        connection.execute("PRAGMA foreign_keys=0")
+        if read_only:
+            connection.execute("PRAGMA query_only=1")
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _set_up_file(connection: sqlite3.Connection) -> None:
+    # Both have an effect only on a file that is new: auto_vacuum must come first.
+    connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+    (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
+    if mode != "wal":
+        raise StoreUnavailable(
+            f"this database cannot use a write-ahead log (its journal mode is {mode}): "
+            "is it on a filesystem without shared memory?"
+        )
+    connection.execute("PRAGMA journal_size_limit=67108864")
+
+
+def ensure_schema(connection: sqlite3.Connection, path: Path) -> None:
+    """Create the tables in a file that has none; to be called under the writers' lock.
+
+    Raises:
+        SchemaOutdated: They are of another version.
+    """
+    connection.execute("BEGIN IMMEDIATE")
+    try:
+        if not connection.execute(SQL.schema_exists).fetchone()[0]:
+            for statement in _SCHEMA.split(";\n"):
+                connection.execute(statement)
+        (version,) = connection.execute(SQL.schema_version).fetchone()
+        if version != SCHEMA_VERSION:
+            advice = (
+                "it was written by a newer inkstream: upgrade the package, or use another file"
+                if version > SCHEMA_VERSION
+                else "run `inkstream migrate` on it first"
+            )
+            raise SchemaOutdated(
+                f"{path}: the schema is version {version}, this inkstream needs "
+                f"{SCHEMA_VERSION}: {advice}"
+            )
+        connection.execute("COMMIT")
+    except BaseException:
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
+        raise

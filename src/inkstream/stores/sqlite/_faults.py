@@ -1,0 +1,81 @@
+"""What the driver's errors mean: each becomes one of inkstream's own, with what to do about it."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+from inkstream._errors import (
+    InkstreamError,
+    InvalidInput,
+    OutcomeUnknown,
+    SchemaOutdated,
+    StoreError,
+    StoreUnavailable,
+)
+
+_UNAVAILABLE: Final = {
+    sqlite3.SQLITE_FULL: "the disk is full; free some space",
+    sqlite3.SQLITE_READONLY: "it is read-only; make the file and its directory writable",
+    sqlite3.SQLITE_BUSY: "another program keeps it locked; let that one end its transaction",
+    sqlite3.SQLITE_LOCKED: "another connection keeps a table locked",
+    sqlite3.SQLITE_PROTOCOL: "its locks are contended or broken; is it on a network filesystem?",
+    sqlite3.SQLITE_IOERR: "reading or writing the file failed; look at the system's log",
+    sqlite3.SQLITE_CANTOPEN: "the file cannot be opened; check the path and its directory",
+    sqlite3.SQLITE_PERM: "access to the file was denied",
+    sqlite3.SQLITE_AUTH: "access was denied",
+    sqlite3.SQLITE_NOMEM: "there is not enough memory",
+    sqlite3.SQLITE_NOLFS: "the file is larger than this system can handle",
+    sqlite3.SQLITE_INTERRUPT: "the statement was interrupted",
+    sqlite3.SQLITE_ABORT: "the statement was aborted",
+    sqlite3.SQLITE_CORRUPT: "the file is damaged; restore it from a backup",
+    sqlite3.SQLITE_NOTADB: "the file is not a SQLite database",
+    sqlite3.SQLITE_FORMAT: "the file is not a SQLite database",
+}
+
+
+def primary_code(exc: sqlite3.Error) -> int:
+    """Return SQLite's primary result code of an error, 0 if it has none."""
+    return (getattr(exc, "sqlite_errorcode", None) or 0) & 0xFF
+
+
+def translate(exc: Exception, database: str, *, committing: bool = False) -> InkstreamError:
+    """Return what an error of the driver means; raise it ``from exc``.
+
+    Args:
+        exc: What ``sqlite3`` raised.
+        database: The file, for the message.
+        committing: Whether COMMIT itself raised it.
+    """
+    if isinstance(exc, UnicodeEncodeError | OverflowError | sqlite3.DataError):
+        return InvalidInput(f"{database}: a value cannot be stored: {exc}")
+    if not isinstance(exc, sqlite3.Error):
+        return StoreError(f"{database}: {exc}")
+    code = primary_code(exc)
+    if code == sqlite3.SQLITE_TOOBIG:
+        return InvalidInput(f"{database}: a value is larger than SQLite can store")
+    if code in _UNAVAILABLE:
+        why = f"{database}: {_UNAVAILABLE[code]} ({exc})"
+        if committing and loses_outcome(exc):
+            return OutcomeUnknown(f"{why}; this happened in a commit, which may have succeeded")
+        return StoreUnavailable(why)
+    if code in (sqlite3.SQLITE_SCHEMA, sqlite3.SQLITE_ERROR) and "no such" in str(exc):
+        return SchemaOutdated(
+            f"{database}: {exc}: its tables are not those of this version of inkstream"
+        )
+    if isinstance(exc, sqlite3.ProgrammingError):
+        return StoreUnavailable(f"{database}: {exc}")
+    return StoreError(f"{database}: {exc}")
+
+
+def loses_outcome(exc: sqlite3.Error) -> bool:
+    """Tell whether an error of COMMIT leaves open if the transaction happened.
+
+    A full disk and a busy lock are found before the frame that commits is whole. After anything
+    else, a failed fsync above all, the frame may be in the file.
+    """
+    return primary_code(exc) not in (
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_READONLY,
+    )

@@ -1,0 +1,61 @@
+"""Between rows and values."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any, Final
+
+from inkstream._types import JSON, Kind, Segment, Status, StreamId, StreamState
+
+STATUSES: Final = tuple(Status)
+"""In ``inkstream_heads`` a status is its place here, so the order is part of the schema."""
+
+ORDINALS: Final[Mapping[Status, int]] = {status: number for number, status in enumerate(STATUSES)}
+
+STATE_COLUMNS: Final = 24
+
+
+def state(row: tuple[Any, ...]) -> StreamState:
+    """Return the state that a row of the query ``states`` says."""
+    return StreamState(
+        internal_id=row[0],
+        stream_id=str.__new__(StreamId, row[1]),  # checked when it was created
+        kind=Kind(row[2]),
+        content_type=row[3],
+        status=Status(row[4]),
+        epoch=row[5],
+        worker=row[6],
+        tail=row[7],
+        size=row[8],
+        owner=row[9],
+        group=row[10],
+        metadata=json.loads(row[11]),
+        created_at=row[12],
+        started_at=row[13],
+        ended_at=row[14],
+        due_at=row[15],
+        ttl_s=row[16],
+        retain_s=row[17],
+        takeover_within_s=row[18],
+        code=row[19],
+        message=row[20],
+        result=None if row[21] is None else json.loads(row[21]),
+        report=bool(row[22]),
+        gone=bool(row[23]),
+    )
+
+
+def segments(rows: Iterable[tuple[Any, ...]]) -> list[Segment]:
+    """Return the segments that rows of position, count, payload and index say."""
+    return [Segment(*row) for row in rows]
+
+
+def dump(value: JSON) -> str | None:
+    """Return a JSON value as text for a column; ``None`` as NULL."""
+    return None if value is None else json.dumps(value)
+
+
+def dump_ids(values: Iterable[int] | Iterable[str]) -> str:
+    """Return what ``json_each`` unfolds, so that the statement stays the same for any number."""
+    return json.dumps(list(values))

@@ -1,0 +1,254 @@
+"""The store itself: what runs on which thread, and in whose transaction."""
+# ruff: noqa: D102  (what the methods promise stands in abc.Store)
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from inkstream._errors import InkstreamError, NotRunning, StoreUnavailable
+from inkstream._types import (
+    Group,
+    NewStream,
+    Outcome,
+    Page,
+    Query,
+    StreamId,
+    StreamState,
+    WorkerState,
+)
+from inkstream.stores.sqlite import _faults, _read, _tidy, _write
+from inkstream.stores.sqlite._changes import Changes
+from inkstream.stores.sqlite._connection import SQL, check_place, database_path
+from inkstream.stores.sqlite._locks import WorkerLocks, host_identity
+from inkstream.stores.sqlite._threads import Job, Readers, Writer, run
+
+T = TypeVar("T")
+
+
+class SQLiteStore:
+    """Keep streams in a SQLite file, which any number of processes of one machine may share.
+
+    Beside the file lie SQLite's own ``-wal`` and ``-shm``, the lock on which writers queue
+    (``-inkstream-lock``), and a directory with a lock for each worker (``-workers``).
+
+    Every method that takes ``connection`` accepts a ``sqlite3.Connection`` on the same file. It then
+    runs in the caller's thread, without waiting for other inkstream writers: keep the transaction
+    short, for everybody else waits meanwhile.
+
+    Args:
+        path_or_url: A path, ``sqlite:///relative.db`` or ``sqlite:////absolute.db``.
+        synchronous: ``"full"``: what was committed survives the loss of power. ``"normal"``: it
+            survives the death of the process only, and a commit costs no wait for the disk.
+        readers: How many threads read at once at most.
+        wait_s: How long a call may wait for its turn before it raises ``StoreUnavailable``.
+        busy_s: How long to wait for a program that is not inkstream and writes to the file.
+    """
+
+    def __init__(
+        self,
+        path_or_url: str | os.PathLike[str],
+        *,
+        synchronous: Literal["full", "normal"] = "full",
+        readers: int = 3,
+        wait_s: float = 10.0,
+        busy_s: float = 5.0,
+    ) -> None:
+        self.path = database_path(path_or_url)
+        self._wait_s = wait_s
+        self._new_writer = lambda: Writer(self.path, synchronous=synchronous, busy_s=busy_s)
+        self._new_readers = lambda: Readers(
+            self.path, synchronous=synchronous, busy_s=busy_s, limit=readers
+        )
+        self._locks = WorkerLocks(Path(f"{self.path}-workers"))
+        self._host = ""
+        self._changes = Changes()
+        self._long: set[int] = set()
+        self._worker = ""
+        self._threads: tuple[Writer, Readers] | None = None
+
+    async def open(self, worker: str) -> None:
+        if self._threads is not None:
+            raise NotRunning(f"the store of {self.path} is open already, as {self._worker!r}")
+        writer, readers = self._new_writer(), self._new_readers()
+        self._threads, self._worker = (writer, readers), worker
+        writer.start()
+        try:
+            await asyncio.to_thread(self._prepare, worker)
+            await run(writer.jobs, Job(lambda _: None), self._wait_s)
+        except BaseException:
+            await self.close()
+            raise
+
+    def _prepare(self, worker: str) -> None:
+        try:
+            check_place(self.path)
+            self._host = host_identity()
+            self._locks.hold(worker)
+        except OSError as exc:
+            raise StoreUnavailable(f"{self.path}: its locks cannot be made: {exc}") from exc
+
+    async def close(self) -> None:
+        if self._threads is None:
+            return
+        (writer, readers), self._threads = self._threads, None
+
+        def finish() -> None:
+            readers.close()
+            writer.close()
+            self._locks.release()
+
+        await asyncio.shield(asyncio.to_thread(finish))
+
+    async def create(self, new: NewStream, *, connection: object | None = None) -> StreamState:
+        return await self._write(lambda db: _write.create(db, new), connection)
+
+    async def commit(
+        self, groups: Sequence[Group], *, connection: object | None = None
+    ) -> list[Outcome]:
+        outcomes, long = await self._write(lambda db: _write.commit(db, groups), connection)
+        self._long.update(long)
+        return outcomes
+
+    async def read(
+        self,
+        stream_id: StreamId,
+        after: int,
+        max_bytes: int,
+        *,
+        marks: Sequence[str] = (),
+        connection: object | None = None,
+    ) -> Page:
+        return await self._read(
+            lambda db: _read.read(db, stream_id, after, max_bytes, marks), connection
+        )
+
+    async def find(self, query: Query, *, connection: object | None = None) -> list[StreamState]:
+        return await self._read(lambda db: _read.find(db, query), connection)
+
+    async def delete(self, internal_ids: Sequence[int], *, connection: object | None = None) -> int:
+        return await self._write(lambda db: _write.delete(db, internal_ids), connection)
+
+    async def heartbeat(self, *, beat: bool, forget: Sequence[str] = ()) -> list[WorkerState]:
+        worker = self._worker
+
+        def move(db: sqlite3.Connection) -> list[tuple[str, int, str]]:
+            if beat:
+                db.execute(SQL.beat, (worker, self._host))
+            forgotten = [
+                name for name in forget if db.execute(SQL.forget_worker, (name,)).fetchone()
+            ]
+            rows = db.execute(SQL.workers).fetchall()
+            for name in forgotten:
+                self._locks.remove(name)
+            return rows
+
+        rows = await (self._write(move, None) if beat or forget else self._read(move, None))
+        return await asyncio.to_thread(self._states, worker, rows)
+
+    def _states(self, worker: str, rows: list[tuple[str, int, str]]) -> list[WorkerState]:
+        try:
+            self._locks.hold(worker)
+        except OSError as exc:
+            raise StoreUnavailable(f"{self.path}: its locks cannot be made: {exc}") from exc
+        return [
+            WorkerState(name, beats, self._locks.is_held(name) if host == self._host else None)
+            for name, beats, host in rows
+        ]
+
+    async def tidy(self, now: float, max_bytes: int) -> bool:
+        long = set(self._long)
+        before = set(long)
+        more = await self._write(lambda db: _tidy.tidy(db, now, max_bytes, long), None, alone=True)
+        self._long -= before - long
+        return more
+
+    def watch(self, on_change: Callable[[list[StreamId] | None], None] | None) -> None:
+        """Tell, a few milliseconds later at most, which streams others changed; ``None``: no more.
+
+        Others are other processes, other stores of this one, and transactions of a ``connection``.
+        ``on_change`` is called on a thread of the store, with ``None`` if any stream may have changed.
+        The first time it is told everything that happened since it was told last.
+
+        Raises:
+            NotRunning: The store is not open.
+        """
+        writer, _ = self._open_threads()
+
+        def look(connection: sqlite3.Connection) -> None:
+            changed = self._changes.look(connection)
+            if changed is None or changed:
+                on_change(changed)  # type: ignore[misc]
+
+        writer.watch(None if on_change is None else look)
+
+    async def _write(
+        self,
+        call: Callable[[sqlite3.Connection], T],
+        connection: object | None,
+        *,
+        alone: bool = False,
+    ) -> T:
+        if connection is not None:
+            return self._run_inside(connection, call)
+        writer, _ = self._open_threads()
+        return await run(writer.jobs, Job(call, alone=alone), self._wait_s)
+
+    async def _read(self, call: Callable[[sqlite3.Connection], T], connection: object | None) -> T:
+        if connection is not None:
+            return self._run_inside(connection, call)
+        writer, readers = self._open_threads()
+        if writer.suspect:
+            # what a failed commit left must be made sure of before anybody sees it
+            await run(writer.jobs, Job(lambda _: None), self._wait_s)
+        return await readers.run(call, self._wait_s)
+
+    def _open_threads(self) -> tuple[Writer, Readers]:
+        if self._threads is None:
+            raise NotRunning(f"the store of {self.path} is not open")
+        return self._threads
+
+    def _run_inside(self, connection: object, call: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a call as part of the transaction of the application's own connection."""
+        if not isinstance(connection, sqlite3.Connection):
+            raise TypeError(
+                f"connection must be a sqlite3.Connection on {self.path}, not {connection!r}"
+            )
+        if not self._is_ours(connection):
+            raise TypeError(f"the connection is on another database than {self.path}")
+        row_factory, connection.row_factory = connection.row_factory, None
+        try:
+            if not connection.in_transaction and connection.isolation_level is not None:
+                # what sqlite3 itself does before the first INSERT, but already for our reads
+                connection.execute(f"BEGIN {connection.isolation_level}")
+            connection.execute("SAVEPOINT inkstream")
+            try:
+                result = call(connection)
+                connection.execute("RELEASE inkstream")
+            except BaseException:
+                if connection.in_transaction:
+                    connection.execute("ROLLBACK TO inkstream")
+                    connection.execute("RELEASE inkstream")
+                raise
+            return result
+        except InkstreamError:
+            raise
+        except (sqlite3.Error, UnicodeEncodeError, OverflowError) as exc:
+            raise _faults.translate(exc, str(self.path)) from exc
+        finally:
+            connection.row_factory = row_factory
+
+    def _is_ours(self, connection: sqlite3.Connection) -> bool:
+        if connection.text_factory is not str:
+            return False
+        cursor = connection.cursor()
+        cursor.row_factory = None
+        file = next((row[2] for row in cursor.execute("PRAGMA database_list") if row[1] == "main"))
+        try:
+            return bool(file) and os.path.samefile(file, self.path)
+        except OSError:
+            return False

@@ -1,0 +1,100 @@
+"""Housekeeping in bounded steps: merge, expire, give space back."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import Final
+
+from inkstream import wire
+from inkstream._types import Segment
+from inkstream.stores.sqlite import _rows, _write
+from inkstream.stores.sqlite._connection import SQL
+
+_MANY_FREE_PAGES: Final = 64
+
+
+def tidy(db: sqlite3.Connection, now: float, max_bytes: int, long: set[int]) -> bool:
+    """Do a step; return True if there is more to do.
+
+    Args:
+        db: In a transaction.
+        now: The wall time.
+        max_bytes: About how much to rewrite.
+        long: Streams that go on and have long chains; those merged are taken out.
+    """
+    db.execute(SQL.trim_journal)
+    more = _expire(db, now, max_bytes)
+    left = max_bytes
+    ended = [row[0] for row in db.execute(SQL.unmerged)]
+    for internal_id in [*ended, *sorted(long)]:
+        if left <= 0:
+            return True
+        used, is_merged = _merge(db, internal_id, left)
+        left -= used
+        if is_merged:
+            long.discard(internal_id)
+            db.execute(SQL.set_merged, (internal_id,))
+        else:
+            more = True
+    return _give_back(db, max_bytes) or more
+
+
+def _expire(db: sqlite3.Connection, now: float, max_bytes: int) -> bool:
+    ids: list[int] = []
+    size = 0
+    more = False
+    for internal_id, stream_size in db.execute(SQL.expired, (now,)).fetchall():
+        # freeing a page costs a fraction of writing one
+        if ids and size + stream_size > 8 * max_bytes:
+            more = True
+            break
+        ids.append(internal_id)
+        size += stream_size
+    _write.delete(db, ids)
+    return more or len(ids) == 100
+
+
+def _merge(db: sqlite3.Connection, internal_id: int, max_bytes: int) -> tuple[int, bool]:
+    """Merge the oldest live rows; return how many bytes were rewritten, and whether none is left."""
+    head = db.execute(SQL.head, (internal_id,)).fetchone()
+    if head is None or head[5] is None:
+        return 0, True
+    where = {"internal_id": internal_id, "last_live": head[5], "after": -1}
+    chain = db.execute(SQL.live_chain, where).fetchall()
+    ids: list[int] = []
+    size = 0
+    for live_id, _, _, payload_bytes in reversed(chain):
+        if ids and size >= max(max_bytes, wire.SEGMENT_BYTES):
+            break
+        ids.append(live_id)
+        size += payload_bytes
+    last = db.execute(SQL.last_segment, (internal_id,)).fetchone()
+    segments: list[Segment] = []
+    if last is not None and len(last[2]) < wire.SEGMENT_BYTES // 2:
+        segments.append(Segment(*last[:4]))
+        size += len(last[2])
+        db.execute(SQL.delete_segment, (last[4],))
+    id_list = _rows.dump_ids(ids)
+    segments += _rows.segments(db.execute(SQL.live_segments, (id_list,)))
+    for merged in wire.merge(segments):
+        row = (internal_id, merged.position, merged.count, merged.payload, merged.index)
+        db.execute(SQL.insert_segment, row)
+    db.execute(SQL.keep_last_live)
+    db.execute(SQL.delete_live_rows, (id_list,))
+    left = len(chain) - len(ids)
+    db.execute(SQL.shorten_chain, {"left": left, "internal_id": internal_id})
+    return size, not left
+
+
+def _give_back(db: sqlite3.Connection, max_bytes: int) -> bool:
+    """Shrink the file by some of its free pages; a few stay, since a busy file needs them again."""
+    (free,) = db.execute("PRAGMA freelist_count").fetchone()
+    (pages,) = db.execute("PRAGMA page_count").fetchone()
+    spare = max(_MANY_FREE_PAGES, pages // 20)
+    (mode,) = db.execute("PRAGMA auto_vacuum").fetchone()
+    if mode != 2 or free <= spare:  # an application's own file may not be able to
+        return False
+    (page_bytes,) = db.execute("PRAGMA page_size").fetchone()
+    step = max(1, min(free - spare, max_bytes // page_bytes))
+    db.execute(f"PRAGMA incremental_vacuum({step})").fetchall()
+    return bool(free - step > spare)

@@ -1,0 +1,338 @@
+"""What is written: every function runs inside one transaction, and nobody else writes meanwhile.
+
+So preconditions are checked in Python, against heads read once, and what changed is written in
+bulk at the end: three statements for a thousand appends. A function that refuses does so before
+it writes anything.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Collection, Sequence
+from typing import Any, Final
+
+from inkstream import wire
+from inkstream._errors import (
+    OffsetGone,
+    StreamExists,
+    StreamGone,
+    StreamNotFound,
+    TooManyStreams,
+)
+from inkstream._types import (
+    KEEP,
+    Change,
+    Committed,
+    Group,
+    Head,
+    Kind,
+    NewStream,
+    Outcome,
+    Refused,
+    Status,
+    StreamState,
+)
+from inkstream.stores.sqlite import _read, _rows
+from inkstream.stores.sqlite._connection import SQL
+
+Database = sqlite3.Connection | sqlite3.Cursor
+
+
+def create(db: Database, new: NewStream) -> StreamState:
+    """Insert a stream with what it begins with."""
+    begin = _check_new(db, new)
+    end = new.end
+    status = end.status if end else Status.PENDING if new.kind is Kind.TEXT else Status.OPEN
+    first = new.append
+    cursor = db.execute(
+        SQL.insert_stream,
+        (
+            new.stream_id,
+            new.kind.value,
+            new.content_type,
+            status.value,
+            new.owner,
+            new.group,
+            _rows.dump(dict(new.metadata)),
+            new.created_at,
+            new.created_at if end else None,
+            new.due_at,
+            new.ttl_s,
+            new.retain_s,
+            new.takeover_within_s,
+            end.code if end else None,
+            _text(end.message) if end else None,
+            _rows.dump(end.result) if end else None,
+            new.report,
+            bool(end and first),
+            new.fork.source if new.fork else None,
+            begin,
+        ),
+    )
+    internal_id = cursor.lastrowid
+    assert internal_id is not None
+    tail, size, live_id = begin, 0, None
+    if first is not None:
+        live_id = db.execute(SQL.last_live).fetchone()[0] + 1
+        row = (live_id, internal_id, None, tail, first.count, first.payload, first.index)
+        db.execute(SQL.insert_live, row)
+        tail += first.count
+        size = len(first.payload)
+    ordinal = _rows.ORDINALS[status]
+    db.execute(SQL.insert_head, (internal_id, ordinal, tail, size, live_id, int(bool(first))))
+    for name, value in new.marks.items():
+        db.execute(SQL.set_mark, (internal_id, name, value))
+    db.execute(SQL.note_change, (internal_id,))
+    state = _read.state_of(db, internal_id)
+    assert state is not None
+    return state
+
+
+def _check_new(db: Database, new: NewStream) -> int:
+    """Return the position at which the stream begins, if it may be created."""
+    if db.execute(SQL.stream_exists, (new.stream_id,)).fetchone():
+        raise StreamExists(new.stream_id)
+    begin = 0
+    if new.fork is not None:
+        source = db.execute(SQL.fork_source, (new.fork.source,)).fetchone()
+        if source is None:
+            raise StreamNotFound(new.stream_id, "the stream to fork does not exist")
+        stream_id, gone, tail = source
+        if gone:
+            raise StreamGone(stream_id)
+        begin = new.fork.position
+        if begin > tail:
+            raise OffsetGone(stream_id, str(wire.Offset(new.fork.source, begin)))
+    if new.max_live is not None and new.owner is not None:
+        (live,) = db.execute(SQL.count_live, (new.owner,)).fetchone()
+        if live >= new.max_live:
+            raise TooManyStreams(
+                f"{new.owner!r} has {live} live streams already", limit=new.max_live
+            )
+    return begin
+
+
+def commit(
+    db: Database, groups: Sequence[Group], on_long: Collection[int] | None = None
+) -> tuple[list[Outcome], list[int]]:
+    """Apply groups; return what came of each, and the streams whose live chain became long."""
+    batch = _Batch(db, groups)
+    outcomes = [batch.apply(group.changes) for group in groups]
+    batch.flush()
+    return outcomes, batch.long
+
+
+LONG_CHAIN: Final = 1024
+"""With so many live rows, or a multiple, a stream is worth merging while it goes on."""
+
+
+class _Head:
+    """A row of ``inkstream_heads`` in the course of a commit."""
+
+    __slots__ = ("chain", "dirty", "epoch", "internal_id", "last_live", "size", "status", "tail")
+
+    def __init__(
+        self,
+        internal_id: int,
+        ordinal: int | None,
+        epoch: int,
+        tail: int,
+        size: int,
+        last_live: int | None,
+        chain: int,
+    ) -> None:
+        self.internal_id = internal_id
+        self.status = None if ordinal is None else _rows.STATUSES[ordinal]
+        self.epoch = epoch
+        self.tail = tail
+        self.size = size
+        self.last_live = last_live
+        self.chain = chain
+        self.dirty = False
+        """Whether more moved than an append moves."""
+
+
+class _Batch:
+    """The changes of one commit: heads in memory, live rows collected."""
+
+    def __init__(self, db: Database, groups: Sequence[Group]) -> None:
+        self._db = db
+        ids = {change.internal_id for group in groups for change in group.changes}
+        if len(ids) == 1:
+            rows = db.execute(SQL.head, tuple(ids))
+        else:
+            rows = db.execute(SQL.heads, (_rows.dump_ids(ids),))
+        self._heads = {row[0]: _Head(*row) for row in rows}
+        self._moved: dict[int, _Head] = {}
+        self._live: list[tuple[Any, ...]] = []
+        self._live_id: int = db.execute(SQL.last_live).fetchone()[0]
+        self.long: list[int] = []
+
+    def apply(self, changes: Sequence[Change]) -> Outcome:
+        """Apply one group to the heads, or refuse it."""
+        for index, change in enumerate(changes):
+            head = self._heads.get(change.internal_id)
+            if (
+                head is None
+                or head.status is None
+                or (change.if_epoch is not None and head.epoch != change.if_epoch)
+                or (change.if_tail is not None and head.tail != change.if_tail)
+                or (change.if_status is not None and head.status not in change.if_status)
+                or (change.if_worker is not KEEP and self._worker(change) != change.if_worker)
+                or (change.max_marks is not None and self._has_too_many_marks(change))
+            ):
+                return Refused(index, self._state(change.internal_id))
+        heads = []
+        for change in changes:
+            head = self._heads[change.internal_id]
+            if change.append is not None:
+                self._append(head, change)
+            if (
+                change.status is not None
+                or change.end is not None
+                or change.next_epoch
+                or change.worker is not KEEP
+                or change.due_at is not KEEP
+                or change.report is not KEEP
+                or change.marks
+            ):
+                self._move(head, change)
+            heads.append(Head(head.epoch, head.tail, head.size))
+        return Committed(tuple(heads))
+
+    def flush(self) -> None:
+        """Write what is still in memory only."""
+        if self._live:
+            self._db.executemany(SQL.insert_live, self._live)
+        appended = [
+            (head.tail, head.size, head.last_live, head.chain, head.internal_id)
+            for head in self._moved.values()
+            if not head.dirty
+        ]
+        if appended:
+            self._db.executemany(SQL.advance_head, appended)
+        for head in self._moved.values():
+            if head.dirty:
+                assert head.status is not None
+                status = _rows.ORDINALS[head.status]
+                fields = (status, head.epoch, head.tail, head.size, head.last_live, head.chain)
+                self._db.execute(SQL.update_head, (*fields, head.internal_id))
+
+    def _append(self, head: _Head, change: Change) -> None:
+        segment = change.append
+        assert segment is not None
+        self._live_id += 1
+        self._live.append(
+            (
+                self._live_id,
+                head.internal_id,
+                head.last_live,
+                head.tail,
+                segment.count,
+                segment.payload,
+                segment.index,
+            )
+        )
+        head.last_live = self._live_id
+        head.tail += segment.count
+        head.size += len(segment.payload)
+        head.chain += 1
+        if head.chain % LONG_CHAIN == 0:
+            self.long.append(head.internal_id)
+        self._moved[head.internal_id] = head
+
+    def _move(self, head: _Head, change: Change) -> None:
+        """Write what an append does not touch. Cold and rare, so at once and in one shape."""
+        status, end = change.status, change.end
+        if end is not None:
+            status = end.status
+        if status is not None or change.next_epoch:
+            head.dirty = True
+            head.status = status or head.status
+            head.epoch += change.next_epoch
+            self._moved[head.internal_id] = head
+        self._db.execute(
+            SQL.update_stream,
+            {
+                "internal_id": head.internal_id,
+                "status": None if status is None else status.value,
+                "starts": change.status is Status.STREAMING,
+                "at": change.at,
+                "ends": end is not None,
+                "code": end and _text(end.code),
+                "message": end and _text(end.message),
+                "result": _rows.dump(end.result) if end is not None else None,
+                "unmerged": head.chain > 0,
+                "set_worker": change.worker is not KEEP,
+                "worker": None if change.worker is KEEP else change.worker,
+                "set_due_at": change.due_at is not KEEP,
+                "due_at": None if change.due_at is KEEP else change.due_at,
+                "report": None if change.report is KEEP else change.report,
+            },
+        )
+        for name, value in change.marks.items():
+            self._db.execute(SQL.set_mark, (head.internal_id, name, value))
+        self._db.execute(SQL.note_change, (head.internal_id,))
+
+    def _worker(self, change: Change) -> str | None:
+        worker: str | None
+        (worker,) = self._db.execute(SQL.worker_of, (change.internal_id,)).fetchone()
+        return worker
+
+    def _has_too_many_marks(self, change: Change) -> bool:
+        if not change.marks:
+            return False
+        names = _rows.dump_ids(change.marks)
+        there, again = self._db.execute(SQL.count_marks, (change.internal_id, names)).fetchone()
+        new = len(change.marks) - again
+        assert change.max_marks is not None
+        return new > 0 and there + new > change.max_marks
+
+    def _state(self, internal_id: int) -> StreamState | None:
+        if internal_id in self._moved:
+            self.flush()
+            self._live.clear()
+            self._moved.clear()
+        return _read.state_of(self._db, internal_id)
+
+
+def delete(db: Database, internal_ids: Sequence[int]) -> int:
+    """Delete streams; return how many there were."""
+    deleted = 0
+    removed_live = False
+    for internal_id in internal_ids:
+        row = db.execute(SQL.is_deletable, (internal_id,)).fetchone()
+        if row is None:
+            continue
+        deleted += 1
+        db.execute(SQL.note_change, (internal_id,))
+        if row[0]:
+            db.execute(SQL.set_gone, (internal_id,))
+            db.execute(SQL.seal_head, (internal_id,))
+            db.execute(SQL.delete_marks, (internal_id,))
+            continue
+        if not removed_live:
+            db.execute(SQL.keep_last_live)
+            removed_live = True
+        _remove(db, internal_id)
+    return deleted
+
+
+def _remove(db: Database, internal_id: int) -> None:
+    """Remove a stream, and what was kept only for it."""
+    next_id: int | None = internal_id
+    while next_id is not None:
+        for statement in (
+            SQL.delete_live,
+            SQL.delete_segments,
+            SQL.delete_marks,
+            SQL.delete_head,
+        ):
+            db.execute(statement, (next_id,))
+        (source,) = db.execute(SQL.delete_stream, (next_id,)).fetchone()
+        is_orphan = source is not None and db.execute(SQL.is_orphan, (source,)).fetchone()
+        next_id = source if is_orphan else None
+
+
+def _text(text: str | None) -> str | None:
+    return None if text is None else wire.clean_text(text)

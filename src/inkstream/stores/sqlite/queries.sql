@@ -1,0 +1,286 @@
+-- name: schema_exists
+-- Whether inkstream was ever here.
+SELECT count(*) FROM sqlite_schema WHERE name = 'inkstream_meta';
+
+-- name: schema_version
+-- The version of the schema in this file.
+SELECT value FROM inkstream_meta WHERE key = 'schema_version';
+
+-- name: states
+-- Whole states; a WHERE is added. The order of the columns is that of _rows.state.
+SELECT s.internal_id, s.stream_id, s.kind, s.content_type, s.status, h.epoch, s.worker, h.tail,
+       h.size, s.owner, s.group_name, s.metadata, s.created_at, s.started_at, s.ended_at, s.due_at,
+       s.ttl_s, s.retain_s, s.takeover_within_s, s.code, s.message, s.result, s.report, s.gone
+FROM inkstream_streams s JOIN inkstream_heads h ON h.internal_id = s.internal_id;
+
+-- name: state_by_name
+-- What a read begins with: a state, where its segments are, and what it inherits.
+SELECT s.internal_id, s.stream_id, s.kind, s.content_type, s.status, h.epoch, s.worker, h.tail,
+       h.size, s.owner, s.group_name, s.metadata, s.created_at, s.started_at, s.ended_at, s.due_at,
+       s.ttl_s, s.retain_s, s.takeover_within_s, s.code, s.message, s.result, s.report, s.gone,
+       h.last_live, s.fork_source, s.fork_position
+FROM inkstream_streams s JOIN inkstream_heads h ON h.internal_id = s.internal_id
+WHERE s.stream_id = ?;
+
+-- name: lineage
+-- Where a fork's source has its segments, and what it inherits itself.
+SELECT h.size, h.last_live, s.fork_source, s.fork_position
+FROM inkstream_streams s JOIN inkstream_heads h ON h.internal_id = s.internal_id
+WHERE s.internal_id = ?;
+
+-- name: merged_segments
+-- A stream's merged segments, beginning with the one that holds a position.
+SELECT position, count, payload, message_ends FROM inkstream_segments
+WHERE internal_id = :internal_id
+  AND position >= coalesce((SELECT max(position) FROM inkstream_segments
+                            WHERE internal_id = :internal_id AND position <= :after), 0)
+  AND position < :until
+ORDER BY position;
+
+-- name: live_chain
+-- The live rows that follow a position, newest first: no payload is touched on the way.
+WITH RECURSIVE chain (id, prev, position, count, size) AS (
+    SELECT id, prev, position, count, length(payload) FROM inkstream_live WHERE id = :last_live
+    UNION ALL
+    SELECT l.id, l.prev, l.position, l.count, length(l.payload)
+    FROM chain JOIN inkstream_live l ON l.id = chain.prev
+    WHERE chain.position > :after AND l.internal_id = :internal_id
+)
+SELECT id, position, count, size FROM chain;
+
+-- name: live_chain_whole
+-- The same rows with their payloads in one pass: half the cost, but all of them in memory.
+WITH RECURSIVE chain (prev, position, count, payload, message_ends) AS (
+    SELECT prev, position, count, payload, message_ends FROM inkstream_live WHERE id = :last_live
+    UNION ALL
+    SELECT l.prev, l.position, l.count, l.payload, l.message_ends
+    FROM chain JOIN inkstream_live l ON l.id = chain.prev
+    WHERE chain.position > :after AND l.internal_id = :internal_id
+)
+SELECT position, count, payload, message_ends FROM chain;
+
+-- name: live_segments
+-- Live rows by their ids, oldest first.
+SELECT position, count, payload, message_ends FROM inkstream_live
+WHERE id IN (SELECT value FROM json_each(?)) ORDER BY id;
+
+-- name: marks
+-- Some marks of a stream.
+SELECT name, value FROM inkstream_marks
+WHERE internal_id = ? AND name IN (SELECT value FROM json_each(?));
+
+-- name: stream_exists
+-- Whether an id is taken.
+SELECT 1 FROM inkstream_streams WHERE stream_id = ?;
+
+-- name: fork_source
+-- What a fork must know of its source.
+SELECT s.stream_id, s.gone, h.tail
+FROM inkstream_streams s JOIN inkstream_heads h ON h.internal_id = s.internal_id
+WHERE s.internal_id = ?;
+
+-- name: count_live
+-- How many streams of an owner are pending or streaming. The first term names the index.
+SELECT count(*) FROM inkstream_streams
+WHERE status IN ('pending', 'streaming', 'open') AND owner = ?
+  AND status <> 'open' AND NOT gone;
+
+-- name: insert_stream
+-- The cold part of a new stream.
+INSERT INTO inkstream_streams (
+    stream_id, kind, content_type, status, owner, group_name, metadata, created_at, ended_at,
+    due_at, ttl_s, retain_s, takeover_within_s, code, message, result, report, unmerged,
+    fork_source, fork_position)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+
+-- name: insert_head
+-- The hot part of a new stream.
+INSERT INTO inkstream_heads (internal_id, status, epoch, tail, size, last_live, chain)
+VALUES (?, ?, 0, ?, ?, ?, ?);
+
+-- name: heads
+-- The hot parts of the streams that a commit names.
+SELECT internal_id, status, epoch, tail, size, last_live, chain FROM inkstream_heads
+WHERE internal_id IN (SELECT value FROM json_each(?));
+
+-- name: head
+-- The hot part of one stream: cheaper than the list, and one at a time is the usual commit.
+SELECT internal_id, status, epoch, tail, size, last_live, chain FROM inkstream_heads
+WHERE internal_id = ?;
+
+-- name: update_head
+-- Move a head.
+UPDATE inkstream_heads SET status = ?, epoch = ?, tail = ?, size = ?, last_live = ?, chain = ?
+WHERE internal_id = ?;
+
+-- name: advance_head
+-- Move a head as an append does.
+UPDATE inkstream_heads SET tail = ?, size = ?, last_live = ?, chain = ? WHERE internal_id = ?;
+
+-- name: last_live
+-- The largest id that a live row ever had, so that none comes twice although rows are deleted.
+SELECT max((SELECT value FROM inkstream_meta WHERE key = 'last_live'),
+           coalesce((SELECT max(id) FROM inkstream_live), 0));
+
+-- name: keep_last_live
+-- Remember that id; to be run before live rows are deleted.
+UPDATE inkstream_meta SET value = max(value, coalesce((SELECT max(id) FROM inkstream_live), 0))
+WHERE key = 'last_live';
+
+-- name: insert_live
+-- Append a segment.
+INSERT INTO inkstream_live (id, internal_id, prev, position, count, payload, message_ends)
+VALUES (?, ?, ?, ?, ?, ?, ?);
+
+-- name: worker_of
+-- Who owes a stream its next step.
+SELECT worker FROM inkstream_streams WHERE internal_id = ?;
+
+-- name: update_stream
+-- Move the cold part; a field that is kept comes as NULL, or with its flag off.
+UPDATE inkstream_streams SET
+    status = coalesce(:status, status),
+    started_at = CASE WHEN :starts THEN coalesce(started_at, :at) ELSE started_at END,
+    ended_at = CASE WHEN :ends THEN :at ELSE ended_at END,
+    code = CASE WHEN :ends THEN :code ELSE code END,
+    message = CASE WHEN :ends THEN :message ELSE message END,
+    result = CASE WHEN :ends THEN :result ELSE result END,
+    unmerged = CASE WHEN :ends THEN :unmerged ELSE unmerged END,
+    worker = CASE WHEN :set_worker THEN :worker ELSE worker END,
+    due_at = CASE WHEN :set_due_at THEN :due_at ELSE due_at END,
+    report = coalesce(:report, report)
+WHERE internal_id = :internal_id;
+
+-- name: count_marks
+-- How many marks a stream has, and how many of some names.
+SELECT count(*), count(*) FILTER (WHERE name IN (SELECT value FROM json_each(?2)))
+FROM inkstream_marks WHERE internal_id = ?1;
+
+-- name: set_mark
+-- Set a mark.
+INSERT INTO inkstream_marks (internal_id, name, value) VALUES (?, ?, ?)
+ON CONFLICT DO UPDATE SET value = excluded.value;
+
+-- name: note_change
+-- Say in the journal that a stream changed.
+INSERT INTO inkstream_journal (stream_id) SELECT stream_id FROM inkstream_streams WHERE internal_id = ?;
+
+-- name: is_deletable
+-- Whether a stream exists and was not deleted, and whether forks read it.
+SELECT EXISTS (SELECT 1 FROM inkstream_streams f WHERE f.fork_source = s.internal_id)
+FROM inkstream_streams s WHERE s.internal_id = ? AND NOT s.gone;
+
+-- name: set_gone
+-- Keep a stream only for its forks.
+UPDATE inkstream_streams SET gone = 1, worker = NULL, due_at = NULL, report = 0 WHERE internal_id = ?;
+
+-- name: seal_head
+-- Let a stream refuse every change.
+UPDATE inkstream_heads SET status = NULL WHERE internal_id = ?;
+
+-- name: delete_marks
+-- Remove a stream's marks.
+DELETE FROM inkstream_marks WHERE internal_id = ?;
+
+-- name: delete_live
+-- Remove a stream's live rows.
+WITH RECURSIVE chain (id, prev) AS (
+    SELECT id, prev FROM inkstream_live
+    WHERE id = (SELECT last_live FROM inkstream_heads WHERE internal_id = ?1)
+    UNION ALL
+    SELECT l.id, l.prev FROM chain JOIN inkstream_live l ON l.id = chain.prev
+    WHERE l.internal_id = ?1
+)
+DELETE FROM inkstream_live WHERE id IN (SELECT id FROM chain);
+
+-- name: delete_segments
+-- Remove a stream's merged segments.
+DELETE FROM inkstream_segments WHERE internal_id = ?;
+
+-- name: delete_head
+-- Remove a stream's hot part.
+DELETE FROM inkstream_heads WHERE internal_id = ?;
+
+-- name: delete_stream
+-- Remove a stream's cold part.
+DELETE FROM inkstream_streams WHERE internal_id = ? RETURNING fork_source;
+
+-- name: is_orphan
+-- Whether a stream is kept for forks that are no more.
+SELECT 1 FROM inkstream_streams s WHERE s.internal_id = ? AND s.gone
+  AND NOT EXISTS (SELECT 1 FROM inkstream_streams f WHERE f.fork_source = s.internal_id);
+
+-- name: beat
+-- Move a worker's counter.
+INSERT INTO inkstream_workers (worker, beats, host) VALUES (?, 1, ?)
+ON CONFLICT DO UPDATE SET beats = beats + 1, host = excluded.host;
+
+-- name: forget_worker
+-- Remove a worker that owns nothing.
+DELETE FROM inkstream_workers WHERE worker = ?1
+  AND NOT EXISTS (SELECT 1 FROM inkstream_streams WHERE worker = ?1) RETURNING worker;
+
+-- name: workers
+-- Every worker.
+SELECT worker, beats, host FROM inkstream_workers;
+
+-- name: unmerged
+-- Ended streams whose segments are still to be merged, oldest first.
+SELECT internal_id FROM inkstream_streams WHERE unmerged = 1 ORDER BY internal_id LIMIT 1000;
+
+-- name: last_segment
+-- A stream's last merged segment.
+SELECT position, count, payload, message_ends, id FROM inkstream_segments
+WHERE internal_id = ? ORDER BY position DESC LIMIT 1;
+
+-- name: insert_segment
+-- Add a merged segment.
+INSERT INTO inkstream_segments (internal_id, position, count, payload, message_ends)
+VALUES (?, ?, ?, ?, ?);
+
+-- name: delete_segment
+-- Remove one merged segment.
+DELETE FROM inkstream_segments WHERE id = ?;
+
+-- name: delete_live_rows
+-- Remove live rows by their ids.
+DELETE FROM inkstream_live WHERE id IN (SELECT value FROM json_each(?));
+
+-- name: shorten_chain
+-- Say how many live rows are left; with none, the chain is over.
+UPDATE inkstream_heads
+SET chain = :left, last_live = CASE WHEN :left THEN last_live END WHERE internal_id = :internal_id;
+
+-- name: set_merged
+-- Note that an ended stream has nothing left to merge.
+UPDATE inkstream_streams SET unmerged = 0 WHERE internal_id = ?;
+
+-- name: expired
+-- Streams that time has come for.
+SELECT s.internal_id, h.size FROM inkstream_streams s
+JOIN inkstream_heads h ON h.internal_id = s.internal_id
+WHERE s.due_at <= ? AND s.status NOT IN ('pending', 'streaming') AND NOT s.gone
+ORDER BY s.due_at LIMIT 100;
+
+-- name: trim_journal
+-- Forget old changes; the newest row stays, so that no id comes twice.
+DELETE FROM inkstream_journal WHERE id <= (SELECT max(id) FROM inkstream_journal) - 4096;
+
+-- name: ends
+-- Up to where the two append-only tables have come.
+SELECT (SELECT max((SELECT value FROM inkstream_meta WHERE key = 'last_live'),
+                   coalesce((SELECT max(id) FROM inkstream_live), 0))),
+       coalesce((SELECT max(id) FROM inkstream_journal), 0);
+
+-- name: appended_since
+-- Streams that gained live rows after one id and up to another.
+SELECT DISTINCT s.stream_id FROM inkstream_live l
+JOIN inkstream_streams s ON s.internal_id = l.internal_id WHERE l.id > ? AND l.id <= ?;
+
+-- name: changed_since
+-- Streams that the journal names after one id and up to another.
+SELECT DISTINCT stream_id FROM inkstream_journal WHERE id > ? AND id <= ?;
+
+-- name: journal_begin
+-- The oldest change that the journal still names.
+SELECT coalesce(min(id), 0) FROM inkstream_journal;

@@ -1,0 +1,100 @@
+-- name: schema
+-- Everything that inkstream keeps in a SQLite file; every name begins with inkstream_, because an
+-- application may share its own file. The version stands in inkstream_meta rather than in PRAGMA
+-- user_version, which belongs to the application in that case.
+
+-- A stream's cold part: written when it is created, claimed, ended, and at no append.
+CREATE TABLE inkstream_streams (
+    internal_id       INTEGER PRIMARY KEY AUTOINCREMENT,  -- never reused, even after a delete
+    stream_id         TEXT NOT NULL UNIQUE,
+    kind              TEXT NOT NULL,
+    content_type      TEXT NOT NULL,
+    status            TEXT NOT NULL,
+    worker            TEXT,
+    owner             TEXT,
+    group_name        TEXT,
+    metadata          TEXT NOT NULL,
+    created_at        REAL NOT NULL,
+    started_at        REAL,
+    ended_at          REAL,
+    due_at            REAL,
+    ttl_s             REAL,
+    retain_s          REAL,
+    takeover_within_s REAL NOT NULL,
+    code              TEXT,
+    message           TEXT,
+    result            TEXT,
+    report            INTEGER NOT NULL,
+    gone              INTEGER NOT NULL DEFAULT 0,
+    unmerged          INTEGER NOT NULL DEFAULT 0,          -- ended, with segments still to be merged
+    fork_source       INTEGER,
+    fork_position     INTEGER NOT NULL DEFAULT 0
+);
+CREATE INDEX inkstream_streams_owner ON inkstream_streams (owner) WHERE owner IS NOT NULL;
+CREATE INDEX inkstream_streams_group ON inkstream_streams (group_name) WHERE group_name IS NOT NULL;
+CREATE INDEX inkstream_streams_worker ON inkstream_streams (worker) WHERE worker IS NOT NULL;
+CREATE INDEX inkstream_streams_due ON inkstream_streams (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX inkstream_streams_report ON inkstream_streams (internal_id) WHERE report = 1;
+CREATE INDEX inkstream_streams_live ON inkstream_streams (owner)
+    WHERE status IN ('pending', 'streaming', 'open');
+CREATE INDEX inkstream_streams_fork ON inkstream_streams (fork_source) WHERE fork_source IS NOT NULL;
+CREATE INDEX inkstream_streams_unmerged ON inkstream_streams (internal_id) WHERE unmerged = 1;
+
+-- A stream's hot part: what an append checks and moves, narrow so that many share a page.
+CREATE TABLE inkstream_heads (
+    internal_id INTEGER PRIMARY KEY,
+    status      INTEGER,           -- the ordinal of the stream's status; NULL refuses every change
+    epoch       INTEGER NOT NULL,
+    tail        INTEGER NOT NULL,
+    size        INTEGER NOT NULL,
+    last_live   INTEGER,           -- the newest row of the stream in inkstream_live
+    chain       INTEGER NOT NULL   -- how many rows it has there
+);
+
+-- Segments as they were committed, all streams' after one another: an append touches the last page.
+-- Without an index: a stream's segments are found backwards, from heads.last_live along prev.
+CREATE TABLE inkstream_live (
+    id          INTEGER PRIMARY KEY,
+    internal_id INTEGER NOT NULL,
+    prev        INTEGER,
+    position    INTEGER NOT NULL,
+    count       INTEGER NOT NULL,
+    payload     BLOB NOT NULL,
+    message_ends BLOB NOT NULL
+);
+
+-- Segments that tidying has merged; every position here is below those in inkstream_live.
+CREATE TABLE inkstream_segments (
+    id          INTEGER PRIMARY KEY,
+    internal_id INTEGER NOT NULL,
+    position    INTEGER NOT NULL,
+    count       INTEGER NOT NULL,
+    payload     BLOB NOT NULL,
+    message_ends BLOB NOT NULL
+);
+CREATE UNIQUE INDEX inkstream_segments_position ON inkstream_segments (internal_id, position);
+
+CREATE TABLE inkstream_marks (
+    internal_id INTEGER NOT NULL,
+    name        TEXT NOT NULL,
+    value       BLOB NOT NULL,
+    PRIMARY KEY (internal_id, name)
+) WITHOUT ROWID;
+
+CREATE TABLE inkstream_workers (
+    worker TEXT PRIMARY KEY,
+    beats  INTEGER NOT NULL,
+    host   TEXT NOT NULL           -- this boot of this machine: locks can be tested on it only
+) WITHOUT ROWID;
+
+-- Which streams changed otherwise than by an append, in commit order, for hints to other processes.
+CREATE TABLE inkstream_journal (
+    id        INTEGER PRIMARY KEY,
+    stream_id TEXT NOT NULL
+);
+
+CREATE TABLE inkstream_meta (
+    key   TEXT PRIMARY KEY,
+    value INTEGER NOT NULL
+) WITHOUT ROWID;
+INSERT INTO inkstream_meta (key, value) VALUES ('schema_version', 1), ('last_live', 0);

@@ -1,0 +1,757 @@
+"""The facade that an application holds: ``PersistentTextStreaming``."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import secrets
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
+from types import TracebackType
+from typing import Any, Final, Literal, Self, TypeAlias
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Router
+
+from inkstream import wire
+from inkstream._errors import NotRunning, StreamNotFound
+from inkstream._types import (
+    JSON,
+    End,
+    Failure,
+    Kind,
+    NewStream,
+    Page,
+    Query,
+    Status,
+    StreamBody,
+    StreamId,
+    StreamState,
+)
+from inkstream.abc import Clock, Notifier, Store
+from inkstream.databases import DEFAULT_DATABASE, open_database
+from inkstream.engine.engine import Engine
+from inkstream.engine.generation import Source
+from inkstream.engine.reader import Reader, ReaderCut
+from inkstream.engine.settings import Limits, Timing
+from inkstream.engine.writer import Writer
+from inkstream.http.crosssite import cross_site_problem
+from inkstream.http.follow import Allow, HTTPSettings, StreamResponse
+from inkstream.http.problems import problem_for
+from inkstream.http.routes import Authorize, StreamRoutes, require_authorize
+from inkstream.http.signals import DrainSignals
+
+OnEnd: TypeAlias = Callable[[StreamBody], Awaitable[None]]
+OnDisconnect: TypeAlias = Literal["continue", "cancel"]
+
+_DEFAULT: Final[Any] = object()
+
+
+class SystemClock:
+    """The machine's own clocks."""
+
+    def monotonic(self) -> float:
+        """Return seconds that never jump."""
+        return time.monotonic()
+
+    def wall(self) -> float:
+        """Return seconds since the Unix epoch."""
+        return time.time()
+
+
+class PersistentTextStreaming:
+    """Stream text to whoever follows it while it is kept in a database.
+
+    Make one for an application, at import; it does nothing until it is started, by
+    ``lifespan=streams.lifespan`` or ``async with streams:``. Its methods belong to the event loop
+    that it was started on.
+
+    Args:
+        database: Where streams are kept: a URL (see ``open_database``), a pool or an engine; by
+            default ``INKSTREAM_DATABASE``, or else ``sqlite:///inkstream.db``. A pair of ``Store``
+            and ``Notifier`` for a database of your own.
+        on_end: Called with the ``StreamBody`` of each stream that has ended, however it ended and
+            whichever process saw it: at least once for each stream that this setting was in force
+            for when it was created, in one process that has an ``on_end``. If it raises, it is
+            called again a few times.
+        allowed_origins: Other sites whose pages may start and cancel streams with this site's
+            cookie, as ``"https://app.example"``.
+        limits: See ``Limits``.
+        timing: See ``Timing``.
+        http: See ``HTTPSettings``.
+        clock: For tests and simulations.
+    """
+
+    def __init__(
+        self,
+        database: Any = None,
+        *,
+        on_end: OnEnd | None = None,
+        allowed_origins: Collection[str] = (),
+        limits: Limits | None = None,
+        timing: Timing | None = None,
+        http: HTTPSettings | None = None,
+        clock: Clock | None = None,
+    ) -> None:
+        if database is None:
+            database = os.environ.get("INKSTREAM_DATABASE") or DEFAULT_DATABASE
+        self._database = database
+        self._on_end = on_end
+        self._allowed_origins = frozenset(allowed_origins)
+        self._limits = limits or Limits()
+        self._timing = timing or Timing()
+        self._http = http or HTTPSettings()
+        self._clock = clock or SystemClock()
+        self._engine: Engine | None = None
+        self._depth = 0
+        self._signals: DrainSignals | None = None
+        if isinstance(database, str):
+            open_database(database)  # a wrong URL is told where it was written
+
+    # Life --------------------------------------------------------------------------------------
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, app: object = None) -> AsyncIterator[None]:
+        """Run for as long as an application does: ``FastAPI(lifespan=streams.lifespan)``."""
+        async with self:
+            yield
+
+    async def __aenter__(self) -> Self:
+        """Start, unless started already on this event loop; under a server, drain on SIGTERM.
+
+        Raises:
+            NotRunning: It runs on another event loop of this process.
+            StoreUnavailable, SchemaOutdated: As the database says.
+        """
+        loop = asyncio.get_running_loop()
+        running = self._engine
+        if running is not None and running.loop is loop:
+            self._depth += 1
+            return self
+        if running is not None and running.loop is not None and running.loop.is_running():
+            raise NotRunning(
+                "these streams run on another event loop already: make an instance for each loop"
+            )
+        # What ran before was on a loop that was closed under it (tests do that): begin anew.
+        store, notifier = self._open()
+        engine = Engine(
+            store,
+            notifier,
+            worker=f"{os.getpid()}-{secrets.token_hex(8)}",
+            clock=self._clock,
+            limits=self._limits,
+            timing=self._timing,
+            on_end=None if self._on_end is None else self._report,
+        )
+        await engine.start()
+        self._engine = engine
+        self._depth = 1
+
+        def drain(hurry: bool) -> None:
+            loop.call_soon_threadsafe(self._begin_drain, engine, hurry)
+
+        self._signals = DrainSignals(drain)
+        self._signals.install()
+        return self
+
+    def _open(self) -> tuple[Store, Notifier]:
+        if isinstance(self._database, tuple):
+            store, notifier = self._database
+            return store, notifier
+        return open_database(self._database)
+
+    def _begin_drain(self, engine: Engine, hurry: bool) -> None:
+        engine.spawn(engine.drain(0 if hurry else None))
+
+    async def __aexit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Drain and stop, when the last of those that started it leaves."""
+        self._depth -= 1
+        if self._depth:
+            return
+        if self._signals is not None:
+            self._signals.remove()
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            await engine.stop(0 if error is not None else None)
+
+    @property
+    def engine(self) -> Engine:
+        """The running engine, for what builds on it.
+
+        Raises:
+            NotRunning: Not started, or on another event loop or in another process.
+        """
+        if self._engine is None:
+            raise NotRunning(
+                "streams are not running: give the app lifespan=streams.lifespan, or use "
+                "'async with streams:' around what uses them"
+            )
+        self._engine.check()
+        return self._engine
+
+    # Writing -----------------------------------------------------------------------------------
+
+    async def create(
+        self,
+        stream_id: str | None = None,
+        *,
+        owner: str | None = None,
+        group: str | None = None,
+        metadata: Mapping[str, JSON] | None = None,
+        kind: Kind | Literal["text", "log"] = Kind.TEXT,
+        start_within_s: float | None = None,
+        retain_s: float | None = _DEFAULT,
+        takeover_within_s: float | None = None,
+        connection: object | None = None,
+    ) -> StreamId:
+        """Create a stream and return its id; durable on return, or with the caller's transaction.
+
+        Args:
+            stream_id: A name of your own; by default 128 random bits.
+            owner: Whose it is: what ``Limits.live_streams_per_owner`` counts, and what
+                ``response(…, owner=…)`` compares.
+            group: What it belongs to (a chat); what ``response(…, group=…)`` compares.
+            metadata: A JSON object of the application's own; never sent to clients.
+            kind: ``"text"`` for one writer and an end, ``"log"`` for many and none.
+            start_within_s: Instead of ``Timing.start_within_s``.
+            retain_s: Instead of ``Timing.retain_s``; ``None`` keeps it.
+            takeover_within_s: Instead of ``Timing.takeover_within_s``.
+            connection: The application's own open connection or session: the stream then exists
+                if and when that commits.
+
+        Raises:
+            StreamExists: The name is taken.
+            TooManyStreams: The owner has as many live streams as ``Limits`` allows.
+            InvalidStreamId, StoreUnavailable
+        """
+        engine, timing = self.engine, self._timing
+        kind = Kind(kind)
+        now = self._clock.wall()
+        wire.dump_json(dict(metadata or {}))
+        within = timing.start_within_s if start_within_s is None else start_within_s
+        new = NewStream(
+            stream_id=StreamId.generate() if stream_id is None else StreamId(stream_id),
+            kind=kind,
+            owner=owner,
+            group=group,
+            metadata=dict(metadata or {}),
+            created_at=now,
+            due_at=now + within if kind is Kind.TEXT else None,
+            retain_s=timing.retain_s if retain_s is _DEFAULT else retain_s,
+            takeover_within_s=(
+                timing.takeover_within_s if takeover_within_s is None else takeover_within_s
+            ),
+            report=self._on_end is not None,
+            max_live=(
+                self._limits.live_streams_per_owner
+                if owner is not None and kind is Kind.TEXT
+                else None
+            ),
+        )
+        return (await engine.create(new, connection=connection)).stream_id
+
+    def start(
+        self,
+        stream_id: str,
+        source: Source,
+        *,
+        on_disconnect: OnDisconnect = "continue",
+    ) -> asyncio.Task[None]:
+        """Have a source write a stream, in a task of its own that outlives the request (G6).
+
+        If the stream is claimed already, by whomever, the source is not called (G4). The task
+        returned ends with the stream; cancelling it ends the stream ``error``.
+
+        Args:
+            stream_id: A stream that was created, in a transaction that has committed.
+            source: See ``Source``.
+            on_disconnect: ``"cancel"`` ends the stream ``cancelled`` when it has had no reader in
+                this process for ``Timing.disconnect_grace_s``.
+
+        Raises:
+            ShuttingDown: This process is draining; the stream stays ``pending``.
+        """
+        _, task = self.engine.start_source(
+            StreamId(stream_id), source, cancel_without_readers=on_disconnect == "cancel"
+        )
+        return task
+
+    @contextlib.asynccontextmanager
+    async def write(self, stream_id: str, *, takeover: bool = False) -> AsyncIterator[StreamWriter]:
+        """Write a stream from a job or another process: claim it, and end it on leaving.
+
+        It ends ``done`` when the block ends, ``error`` when it raises; ``finish`` and ``release``
+        inside the block say otherwise.
+
+        Args:
+            stream_id: The stream.
+            takeover: Also take a stream whose writer has died or let go, with its text so far.
+
+        Raises:
+            NotClaimed: It has a writer, or has ended.
+            StreamNotFound, ShuttingDown, TooManyStreams, StoreUnavailable
+        """
+        engine = self.engine
+        writer = await engine.claim(StreamId(stream_id), takeover=takeover)
+        handle = StreamWriter(engine, writer)
+        try:
+            yield handle
+        except BaseException as exc:
+            if writer.active:
+                await asyncio.shield(engine.finish_failed(writer, exc))
+            raise
+        if writer.active:
+            await engine.finish(writer, End(Status.DONE, result=handle.result))
+
+    async def append(
+        self,
+        stream_id: str,
+        *messages: str | Mapping[str, JSON],
+        connection: object | None = None,
+    ) -> str:
+        """Append to a log; durable on return, or with the caller's transaction.
+
+        Returns:
+            The offset after the last message, as of this process's view.
+
+        Raises:
+            StreamNotFound, StreamEnded, StreamConflict, InvalidMessage, StoreUnavailable
+        """
+        offset = await self.engine.append(StreamId(stream_id), messages, connection=connection)
+        return str(offset)
+
+    async def close(self, stream_id: str, *, connection: object | None = None) -> bool:
+        """Close a log: nothing more can be appended. Return whether this call did it."""
+        return await self.engine.close_log(StreamId(stream_id), connection=connection)
+
+    async def cancel(
+        self,
+        stream_id: str,
+        *,
+        owner: str | None = None,
+        group: str | None = None,
+        connection: object | None = None,
+    ) -> bool:
+        """End a text stream ``cancelled``, whichever process writes it.
+
+        What readers have seen stays. Durable when this returns; the writer's task is cancelled
+        within a second.
+
+        Returns:
+            Whether this call ended it; one that has ended stays as it is.
+
+        Raises:
+            StreamNotFound: No such stream, or it has another owner or group than given.
+            StreamConflict: It is a log.
+        """
+        state = await self._state(stream_id, owner, group, connection)
+        return await self.engine.cancel(state, connection=connection)
+
+    async def delete(
+        self,
+        stream_id: str,
+        *,
+        owner: str | None = None,
+        group: str | None = None,
+        connection: object | None = None,
+    ) -> bool:
+        """Delete a stream with its text; a writer is stopped, readers are told it is gone.
+
+        Returns:
+            Whether it existed (for the owner and group given).
+        """
+        try:
+            state = await self._state(stream_id, owner, group, connection)
+        except StreamNotFound:
+            return False
+        return await self.engine.delete([state], connection=connection) > 0
+
+    async def delete_all(self, *, owner: str | None = None, group: str | None = None) -> int:
+        """Delete all streams of an owner, a group, or both, in batches; return how many."""
+        if owner is None and group is None:
+            raise ValueError("say whose streams to delete: owner=…, group=…, or both")
+        deleted = 0
+        while states := await self.engine.find(Query(owner=owner, group=group, limit=200)):
+            deleted += await self.engine.delete(states)
+        return deleted
+
+    # Reading -----------------------------------------------------------------------------------
+
+    async def read(
+        self, stream_id: str, *, owner: str | None = None, group: str | None = None
+    ) -> StreamBody:
+        """Return a stream as it is stored now.
+
+        Raises:
+            StreamNotFound: No such stream, or it has another owner or group than given.
+        """
+        pages = await self.engine.pages(StreamId(stream_id))
+        if not _belongs(pages[-1].state, owner, group):
+            raise StreamNotFound(stream_id)
+        return body_of(pages)
+
+    async def read_many(
+        self, stream_ids: Sequence[str], *, owner: str | None = None, group: str | None = None
+    ) -> dict[StreamId, StreamBody]:
+        """Return the streams that exist (for the owner and group given), by id."""
+        ids = [StreamId(stream_id) for stream_id in stream_ids]
+        found = await self.engine.pages_of(ids)
+        return {
+            stream_id: body_of(pages)
+            for stream_id, pages in found.items()
+            if _belongs(pages[-1].state, owner, group)
+        }
+
+    async def list(
+        self,
+        *,
+        owner: str | None = None,
+        group: str | None = None,
+        status: Status | str | None = None,
+        cursor: str | None = None,
+        limit: int = 100,
+    ) -> Listing:
+        """Return streams without their text, newest first, a page at a time.
+
+        Args:
+            owner: Only this owner's.
+            group: Only this group's.
+            status: Only with this status.
+            cursor: ``Listing.cursor`` of the page before.
+            limit: How many at most.
+        """
+        if cursor is not None and not cursor.isdecimal():
+            raise ValueError(f"{cursor!r} is not a cursor: give back Listing.cursor")
+        states = await self.engine.find(
+            Query(
+                owner=owner,
+                group=group,
+                statuses=None if status is None else (Status(status),),
+                before=None if cursor is None else int(cursor),
+                limit=limit + 1,
+            )
+        )
+        more = len(states) > limit
+        states = states[:limit]
+        return Listing(states, str(states[-1].internal_id) if more else None)
+
+    def follow(self, stream_id: str, offset: str | None = None) -> Following:
+        """Return an async iterator over a stream: text, JSON objects, and the ``End`` last.
+
+        It waits for what is to come, across processes, and goes on through reconnects to the
+        store. ``Following.offset`` is where to go on another time.
+
+        Args:
+            stream_id: The stream.
+            offset: Where to begin: from ``Following.offset``, ``StreamBody.offset`` or an event;
+                ``"now"`` for what is new from now on.
+
+        Raises (while iterating):
+            StreamNotFound, InvalidOffset, OffsetGone, TooManyReaders
+        """
+        return Following(self.engine, StreamId(stream_id), offset)
+
+    async def wait(self, stream_id: str) -> StreamBody:
+        """Wait until a stream has ended, and return it."""
+        async with contextlib.aclosing(self.follow(stream_id, "now")) as following:
+            async for _ in following:
+                pass
+        return await self.read(stream_id)
+
+    async def _state(
+        self, stream_id: str, owner: str | None, group: str | None, connection: object | None
+    ) -> StreamState:
+        page = await self.engine.page(StreamId(stream_id), 0, 0, connection=connection)
+        if not _belongs(page.state, owner, group):
+            raise StreamNotFound(stream_id)
+        return page.state
+
+    # HTTP --------------------------------------------------------------------------------------
+
+    def response(
+        self,
+        request: Request,
+        stream_id: str,
+        *,
+        owner: str | None = None,
+        group: str | None = None,
+        format: str | None = None,  # noqa: A002 - the word on the wire
+        headers: Mapping[str, str] | None = None,
+    ) -> StreamResponse:
+        """Return the response that follows a stream from the request's offset; see docs/http.md.
+
+        Args:
+            request: Its ``Accept``, ``Last-Event-ID``, ``?format=`` and ``?offset=`` are looked at.
+            stream_id: The stream; one that does not exist is answered 404, after a short wait.
+            owner: A stream of another owner is answered like one that does not exist.
+            group: A stream of another group likewise.
+            format: ``"events"``, ``"text"`` or ``"json"``, whatever the request says.
+            headers: Further headers of the response.
+        """
+        return self._respond(request, StreamId(stream_id), _allow(owner, group), format, headers)
+
+    def stream(
+        self,
+        request: Request,
+        stream_id: str,
+        source: Source,
+        *,
+        owner: str | None = None,
+        group: str | None = None,
+        on_disconnect: OnDisconnect = "continue",
+        format: str | None = None,  # noqa: A002 - the word on the wire
+        headers: Mapping[str, str] | None = None,
+    ) -> StreamResponse:
+        """Start a stream, if nobody has, and return the response that follows it.
+
+        ``start`` and ``response`` in one round trip, for a page that drives its own answer. A
+        request that a cookie authenticates must come from this site or ``allowed_origins``.
+        """
+        problem = cross_site_problem(request, self._allowed_origins)
+        if problem is not None:
+            return StreamResponse(problem=problem)
+        engine = self.engine
+        claimed, _ = engine.start_source(
+            StreamId(stream_id),
+            source,
+            allow=lambda state: _belongs(state, owner, group),
+            cancel_without_readers=on_disconnect == "cancel",
+        )
+        return self._respond(
+            request, StreamId(stream_id), _allow(owner, group), format, headers, claimed
+        )
+
+    def _respond(
+        self,
+        request: Request,
+        stream_id: StreamId,
+        allow: Allow | None,
+        format: str | None = None,  # noqa: A002
+        headers: Mapping[str, str] | None = None,
+        started: Awaitable[object] | None = None,
+    ) -> StreamResponse:
+        return StreamResponse(
+            engine=self.engine,
+            stream_id=stream_id,
+            request=request,
+            settings=self._http,
+            format=format,
+            headers=headers,
+            allow=allow,
+            started=started,
+        )
+
+    def _routes(self, authorize: Authorize | None, allow_anonymous: bool) -> StreamRoutes:
+        def follow(request: Request, stream_id: StreamId, allow: Allow) -> Response:
+            return self._respond(request, stream_id, allow)
+
+        async def cancel(stream_id: StreamId, allow: Allow) -> None:
+            state = await self.engine.state(stream_id)
+            if not await allow(state):
+                raise StreamNotFound(stream_id)
+            await self.engine.cancel(state)
+
+        return StreamRoutes(
+            follow, cancel, require_authorize(authorize, allow_anonymous), self._allowed_origins
+        )
+
+    def asgi(
+        self, *, authorize: Authorize | None = None, allow_anonymous: bool = False
+    ) -> StreamRoutes:
+        """Return an ASGI app of ``GET /{id}`` and ``POST /{id}/cancel``, to mount.
+
+        A mounted app's lifespan does not run: start the streams in the application's own.
+
+        Args:
+            authorize: Says who may do what; see ``Authorize``. A denied stream looks absent.
+            allow_anonymous: Let everybody do everything, instead.
+        """
+        return self._routes(authorize, allow_anonymous)
+
+    def router(
+        self, *, authorize: Authorize | None = None, allow_anonymous: bool = False
+    ) -> Router:
+        """Return the same as a router, to include under a prefix."""
+        return self._routes(authorize, allow_anonymous).router()
+
+    async def _report(self, state: StreamState) -> None:
+        assert self._on_end is not None
+        try:
+            pages = await self.engine.pages(state.stream_id)
+        except StreamNotFound:
+            return
+        if pages[-1].state.internal_id == state.internal_id:
+            await self._on_end(body_of(pages))
+
+
+class StreamWriter:
+    """Append to a claimed stream; what ``PersistentTextStreaming.write`` gives.
+
+    Attributes:
+        result: A JSON value to be kept with the end, if set before the block ends.
+    """
+
+    def __init__(self, engine: Engine, writer: Writer) -> None:
+        self.result: JSON = None
+        self._engine = engine
+        self._writer = writer
+
+    @property
+    def stream_id(self) -> StreamId:
+        """The stream that is written."""
+        return self._writer.stream_id
+
+    async def body(self) -> StreamBody:
+        """Return what is stored of the stream, what others wrote before a take-over included."""
+        await self.flush()
+        return body_of(await self._engine.pages(self.stream_id))
+
+    async def append(self, message: str | Mapping[str, JSON]) -> None:
+        """Accept a piece of text or a JSON object; see ``Writer.append``."""
+        await self._writer.append(message)
+
+    async def flush(self) -> None:
+        """Wait until everything accepted so far is durable."""
+        await self._writer.flush()
+
+    async def finish(
+        self,
+        status: Status | str = Status.DONE,
+        *,
+        code: str | None = None,
+        message: str | None = None,
+        result: JSON = None,
+    ) -> None:
+        """End the stream now, with all that was accepted before; durable on return."""
+        await self._engine.finish(self._writer, End(Status(status), code, message, result))
+
+    async def release(self) -> None:
+        """Let go of the stream for another to take over; it keeps ``streaming`` meanwhile."""
+        await self._engine.release(self._writer)
+
+
+class Listing:
+    """A page of streams without their text.
+
+    Attributes:
+        streams: Their states, newest first.
+        cursor: Where the next page begins; ``None`` if this is the last.
+    """
+
+    def __init__(self, streams: Sequence[StreamState], cursor: str | None) -> None:
+        self.streams = tuple(streams)
+        self.cursor = cursor
+
+
+class Following:
+    """Iterate over a stream as it comes; what ``PersistentTextStreaming.follow`` gives."""
+
+    def __init__(self, engine: Engine, stream_id: StreamId, offset: str | None) -> None:
+        self._engine = engine
+        self._stream_id = stream_id
+        self._offset = offset
+        self._iterator = self._follow()
+
+    @property
+    def offset(self) -> str | None:
+        """After the last item that was handed out; ``None`` at the start."""
+        return self._offset
+
+    def __aiter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    async def __anext__(self) -> str | Mapping[str, JSON] | End:
+        """Return the next piece of text, JSON object, or the end."""
+        return await anext(self._iterator)
+
+    async def aclose(self) -> None:
+        """Stop following."""
+        await self._iterator.aclose()
+
+    async def _follow(self) -> Any:
+        reader: Reader = await self._engine.open_reader(self._stream_id, self._offset)
+        try:
+            while True:
+                before = reader.position
+                try:
+                    segments = await reader.segments()
+                except ReaderCut:
+                    return
+                position = before
+                text: list[str] = []
+                for message in wire.decode_messages(segments):
+                    if isinstance(message, str):
+                        text.append(message)
+                    else:
+                        if text:
+                            self._move(reader, position)
+                            yield "".join(text)
+                            text = []
+                        self._move(reader, position + 1)
+                        yield wire.load_json(message.raw)
+                    position += 1
+                if text:
+                    self._move(reader, position)
+                    yield "".join(text)
+                if reader.end is not None:
+                    self._offset = str(reader.offset)
+                    yield reader.end
+                    return
+        finally:
+            reader.close()
+
+    def _move(self, reader: Reader, position: int) -> None:
+        self._offset = str(wire.Offset(reader.tail.internal_id, position))
+
+
+def _belongs(state: StreamState, owner: str | None, group: str | None) -> bool:
+    return owner in (None, state.owner) and group in (None, state.group)
+
+
+def _allow(owner: str | None, group: str | None) -> Allow:
+    async def allow(state: StreamState) -> bool:
+        return _belongs(state, owner, group)
+
+    return allow
+
+
+def body_of(pages: Sequence[Page]) -> StreamBody:
+    """Return the body that a stream's pages hold together."""
+    state = pages[-1].state
+    pieces = (piece for page in pages for piece in page.segments)
+    after = 0
+    cut = []
+    for piece in pieces:
+        rest = wire.cut(piece, after)
+        if rest is not None:
+            cut.append(rest)
+            after = rest.end
+    parts = [
+        part if isinstance(part, str) else wire.load_json(part.raw)
+        for part in wire.join_parts(wire.decode_messages(cut))
+    ]
+    failed = state.status in (Status.ERROR, Status.TIMEOUT)
+    here = wire.Offset(state.internal_id, pages[-1].end, ended=pages[-1].closed)
+    return StreamBody(
+        id=state.stream_id,
+        status=state.status,
+        text="".join(part for part in parts if isinstance(part, str)),
+        parts=tuple(parts),
+        error=Failure(state.code, state.message) if failed else None,
+        result=state.result,
+        metadata=state.metadata,
+        owner=state.owner,
+        group=state.group,
+        created_at=state.created_at,
+        started_at=state.started_at,
+        ended_at=state.ended_at,
+        offset=str(here),
+    )

@@ -1,0 +1,236 @@
+"""What a store's author fills in, and the words that all tests of the suite are written in."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+from hypothesis import HealthCheck, settings
+
+from inkstream import wire
+from inkstream._types import (
+    Change,
+    Committed,
+    End,
+    Group,
+    Head,
+    Kind,
+    NewStream,
+    Page,
+    Refused,
+    Segment,
+    Status,
+    StreamId,
+    StreamState,
+)
+from inkstream.abc import Store
+
+NOW = 1_790_000_000.0
+"""A wall time. A store has no clock of its own: every time it knows, a test gave it."""
+
+EVERYTHING = 1 << 40
+"""As ``max_bytes``: no limit."""
+
+DONE = End(Status.DONE)
+
+
+on_one_store = settings(
+    # A third of the profile's examples: each one is many round trips to a database.
+    max_examples=max(10, settings().max_examples // 3),
+    deadline=None,
+    suppress_health_check=[
+        HealthCheck.function_scoped_fixture,  # all examples share a store, and name streams apart
+        HealthCheck.differing_executors,  # every subclass of the suite is one
+        HealthCheck.too_slow,
+    ],
+)
+"""Settings of the properties."""
+
+
+@pytest.mark.asyncio
+class StoreHarness(ABC):
+    """Make databases, and open stores on them."""
+
+    @abstractmethod
+    async def make_database(self, tmp_path: Path) -> Any:
+        """Return where a new, empty database is: a path, a URL, whatever ``make_store`` takes.
+
+        Called once a test. A database that needs a schema has it when this returns.
+        """
+
+    @abstractmethod
+    def make_store(self, database: Any) -> Store:
+        """Return a store on the database, not yet opened. Several work on one database at once."""
+
+    async def drop_database(self, database: Any) -> None:
+        """Remove what ``make_database`` made outside ``tmp_path``; all stores on it are closed."""
+        return
+
+    @pytest_asyncio.fixture
+    async def database(self, tmp_path: Path) -> AsyncIterator[Any]:
+        """Make a new database."""
+        database = await self.make_database(tmp_path)
+        yield database
+        await self.drop_database(database)
+
+    @pytest_asyncio.fixture
+    async def store(self, database: Any) -> AsyncIterator[Store]:
+        """Open a store on the database, as worker ``one``."""
+        store = self.make_store(database)
+        await store.open("one")
+        yield store
+        await store.close()
+
+    @pytest_asyncio.fixture
+    async def other(self, database: Any) -> AsyncIterator[Store]:
+        """Open a second store on the same database, as worker ``two``."""
+        store = self.make_store(database)
+        await store.open("two")
+        yield store
+        await store.close()
+
+
+def new(stream_id: str = "s", **fields: Any) -> NewStream:
+    """Return what ``create`` takes, for a stream born ``NOW``."""
+    return NewStream(**{"stream_id": StreamId(stream_id), "created_at": NOW, **fields})
+
+
+def piece(*messages: str | wire.RawJSON) -> Segment:
+    """Return one segment with these messages, adjacent text *not* joined; its position is wrong.
+
+    A store must ignore the position of what is appended; a wrong one shows that it does.
+    """
+    segments = [wire.encode_messages([message], 0) for message in messages]
+    (segment,) = wire.merge([one for single in segments for one in single])
+    return Segment(777, len(messages), segment.payload, segment.index)
+
+
+def raw_bytes(payload: bytes) -> Segment:
+    """Return a byte stream's segment."""
+    return Segment(777, len(payload), payload, b"")
+
+
+async def committed(store: Store, *changes: Change) -> tuple[Head, ...]:
+    """Commit one group that must not be refused; return its heads."""
+    (outcome,) = await store.commit([Group(changes)])
+    assert isinstance(outcome, Committed), outcome
+    return outcome.heads
+
+
+async def refused(store: Store, *changes: Change) -> Refused:
+    """Commit one group that must be refused."""
+    (outcome,) = await store.commit([Group(changes)])
+    assert isinstance(outcome, Refused), outcome
+    return outcome
+
+
+async def append(store: Store, state: StreamState, *messages: str | wire.RawJSON) -> Head:
+    """Append messages as one segment, unconditionally."""
+    (head,) = await committed(store, Change(internal_id=state.internal_id, append=piece(*messages)))
+    return head
+
+
+async def claim(store: Store, state: StreamState, worker: str = "one") -> Head:
+    """Begin to write a pending stream."""
+    change = Change(
+        internal_id=state.internal_id,
+        if_status=(Status.PENDING,),
+        next_epoch=True,
+        status=Status.STREAMING,
+        worker=worker,
+        at=NOW + 1,
+        due_at=None,
+    )
+    (head,) = await committed(store, change)
+    return head
+
+
+async def finish(store: Store, state: StreamState, end: End = DONE) -> Head:
+    """End a stream, unconditionally."""
+    change = Change(internal_id=state.internal_id, end=end, at=NOW + 2, worker=None)
+    (head,) = await committed(store, change)
+    return head
+
+
+async def state_of(store: Store, stream_id: str = "s") -> StreamState:
+    """Return a stream's state."""
+    return (await store.read(StreamId(stream_id), 0, 0)).state
+
+
+async def stream_in(
+    store: Store, status: Status, stream_id: str = "s", **fields: Any
+) -> StreamState:
+    """Create a stream in a status; one that was ever claimed is in epoch 1, of worker ``one``."""
+    kind = Kind.LOG if status is Status.OPEN else Kind.TEXT
+    state = await store.create(new(stream_id, kind=kind, **fields))
+    if status is Status.STREAMING or status.ended:
+        await claim(store, state)
+    if status.ended:
+        await finish(store, state, End(status))
+    state = await state_of(store, stream_id)
+    assert state.status is status
+    return state
+
+
+async def pages_of(
+    store: Store, stream_id: str = "s", after: int = 0, max_bytes: int = EVERYTHING
+) -> list[Page]:
+    """Return all pages of a stream after a position, each checked against the contract."""
+    pages: list[Page] = []
+    while True:
+        page = await store.read(StreamId(stream_id), after, max_bytes)
+        check_page(page, after, max_bytes)
+        pages.append(page)
+        if not page.segments:
+            return pages
+        after = page.end
+
+
+def check_page(page: Page, after: int, max_bytes: int) -> None:
+    """Assert what is true of every page, whatever it holds."""
+    segments = page.segments
+    if not segments:
+        assert page.end == after
+        assert max_bytes == 0 or after >= page.state.tail, "an empty page, though messages follow"
+        return
+    assert max_bytes > 0
+    assert segments[0].position <= after < segments[0].end, "it must begin at the position"
+    for segment, following in pairwise(segments):
+        assert segment.end == following.position, "a gap, or segments out of order"
+    assert segments[-1].end == page.end <= page.state.tail
+    assert sum(len(segment.payload) for segment in segments[:-1]) <= max_bytes, "too large"
+    for segment in segments:
+        if segment.index:
+            assert segment.count == len(list(wire.index_entries(segment.index)))
+        else:
+            assert segment.count == len(segment.payload)
+
+
+def messages_of(pages: Sequence[Page], after: int = 0) -> list[str | wire.RawJSON]:
+    """Return the messages after a position that consecutive pages of a JSON stream hold."""
+    parts = [wire.cut(segment, after) for page in pages for segment in page.segments]
+    return list(wire.decode_messages(part for part in parts if part is not None))
+
+
+async def messages_in(store: Store, stream_id: str = "s", after: int = 0) -> list[Any]:
+    """Return a stream's messages after a position: strings and ``RawJSON``."""
+    return messages_of(await pages_of(store, stream_id, after), after)
+
+
+async def text_in(store: Store, stream_id: str = "s", after: int = 0) -> str:
+    """Return a stream's text after a position."""
+    messages = await messages_in(store, stream_id, after)
+    return "".join(message for message in messages if isinstance(message, str))
+
+
+async def tidied(store: Store, now: float = NOW, max_bytes: int = 1 << 20) -> int:
+    """Tidy until nothing is left to do; return how many steps it took."""
+    for step in range(1, 1001):
+        if not await store.tidy(now, max_bytes):
+            return step
+    raise AssertionError("tidy has more to do after a thousand steps")

@@ -1,0 +1,198 @@
+"""``read``: exact text, pages from anywhere, and what there is to say when nothing follows."""
+# ruff: noqa: D102  (the name of a test says what it shows)
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inkstream import wire
+from inkstream._errors import StreamNotFound
+from inkstream._types import Change, End, Group, Kind, Status, StreamId
+from inkstream.abc import Store
+from inkstream.testing.store_suite.harness import (
+    StoreHarness,
+    append,
+    committed,
+    finish,
+    messages_in,
+    messages_of,
+    new,
+    on_one_store,
+    pages_of,
+    piece,
+    raw_bytes,
+    stream_in,
+    text_in,
+)
+
+EXACT = [
+    "\x00",
+    "a\r\nb\rc\n",
+    "\ufeff",
+    "👩\u200d👩\u200d👧",
+    "e\u0301",
+    "\u2028",
+    " ",
+    "'\"\\",
+    "\ud7ff\ue000\U0010ffff",
+    "NULL",
+]
+
+
+class ReadingTests(StoreHarness):
+    """What was committed comes back, from any position, in pages of any size."""
+
+    async def test_exact_text(self, store: Store) -> None:
+        """G11: NUL, line ends, marks and characters outside the BMP come back identical."""
+        state = await store.create(new())
+        for message in EXACT:
+            await append(store, state, message)
+        await append(store, state, *EXACT)
+        assert await messages_in(store) == EXACT * 2
+        await finish(store, state)
+        while await store.tidy(0, 1 << 20):
+            pass
+        assert await messages_in(store) == EXACT * 2
+
+    @on_one_store
+    @given(
+        appends=st.lists(
+            st.lists(
+                st.text(st.characters(exclude_categories=["Cs"]), min_size=1)
+                | st.just(wire.RawJSON(b'{"n":1.0}')),
+                min_size=1,
+                max_size=5,
+            ),
+            max_size=5,
+        ),
+        max_bytes=st.integers(1, 40),
+    )
+    async def test_any_text_in_any_pieces(
+        self, store: Store, appends: list[list[str | wire.RawJSON]], max_bytes: int
+    ) -> None:
+        """G2, G11: any chunking, read in pages of any size, gives the same messages."""
+        name = StreamId.generate()
+        state = await store.create(new(name))
+        for messages in appends:
+            await append(store, state, *messages)
+        expected = [message for messages in appends for message in messages]
+        assert messages_of(await pages_of(store, name, 0, max_bytes)) == expected
+
+    async def test_a_character_split_over_segments_of_a_byte_stream(self, store: Store) -> None:
+        """G11: bytes are kept as bytes, whole characters or not."""
+        state = await store.create(new(kind=Kind.LOG, content_type="text/plain"))
+        for byte in "👩".encode():
+            change = Change(internal_id=state.internal_id, append=raw_bytes(bytes([byte])))
+            await committed(store, change)
+        for after in range(4):
+            pages = await pages_of(store, after=after, max_bytes=1)
+            payload = b"".join(segment.payload for page in pages for segment in page.segments)
+            assert payload == "👩".encode()[after:]
+
+    @pytest.mark.parametrize("status", [Status.STREAMING, Status.DONE])
+    async def test_pages_from_every_position(self, store: Store, status: Status) -> None:
+        """G2: a reader that comes back at any offset misses nothing and sees nothing twice."""
+        state = await stream_in(store, Status.STREAMING)
+        expected: list[str] = []
+        for number in range(12):
+            messages = [f"{number}.{part}" for part in range(number % 4 + 1)]
+            await append(store, state, *messages)
+            expected += messages
+        if status.ended:
+            await finish(store, state)
+        for max_bytes in (1, 7, 100, 1 << 20):
+            for after in range(len(expected) + 1):
+                pages = await pages_of(store, "s", after, max_bytes)
+                assert messages_of(pages, after) == expected[after:]
+                assert pages[-1].end == len(expected)
+                assert pages[-1].closed is status.ended
+                assert all(page.closed is False for page in pages if page.end < len(expected))
+
+    async def test_a_page_has_a_limit_and_makes_progress(self, store: Store) -> None:
+        state = await store.create(new())
+        for _ in range(10):
+            await append(store, state, "x" * 1000)
+        page = await store.read(StreamId("s"), 0, 1)
+        assert 1 <= page.end < 10
+        page = await store.read(StreamId("s"), 0, 3500)
+        assert 2 <= page.end <= 4
+        assert (await store.read(StreamId("s"), 0, 1 << 20)).end == 10
+        large = wire.RawJSON(b'"%b"' % (b"y" * 300_000))  # alone larger than any segment
+        await append(store, state, large)
+        page = await store.read(StreamId("s"), 10, 1)
+        assert messages_of([page], 10) == [large]
+
+    async def test_no_bytes_means_state_alone(self, store: Store) -> None:
+        state = await store.create(new(append=piece("a", "b"), marks={"m": b"1"}))
+        for after in (0, 1, 2, 99):
+            page = await store.read(StreamId("s"), after, 0, marks=["m"])
+            assert page.segments == ()
+            assert (page.state, page.end, page.marks) == (state, after, {"m": b"1"})
+
+    async def test_past_the_tail_is_an_empty_page(self, store: Store) -> None:
+        """G10: the state shows that the position is not of this stream."""
+        await store.create(new(append=piece("a", "b")))
+        for after in (2, 3, 10**15):
+            page = await store.read(StreamId("s"), after, 1000)
+            assert page.segments == ()
+            assert page.state.tail == 2
+
+    async def test_closed_only_when_nothing_follows(self, store: Store) -> None:
+        """G5: nobody stops at a page that more follows."""
+        await store.create(new(append=piece("a", "b"), end=End(Status.DONE)))
+        assert not (await store.read(StreamId("s"), 0, 0)).closed
+        assert not (await store.read(StreamId("s"), 1, 0)).closed
+        assert (await store.read(StreamId("s"), 2, 0)).closed
+        assert (await store.read(StreamId("s"), 1, 1000)).closed
+
+    async def test_streams_do_not_mix(self, store: Store) -> None:
+        names = "abc"
+        states = [await store.create(new(name)) for name in names]
+        for number in range(6):
+            changes = [
+                Change(internal_id=state.internal_id, append=piece(f"{state.stream_id}{number}"))
+                for state in states
+            ]
+            await store.commit([Group((change,)) for change in changes])
+        for name in names:
+            assert await text_in(store, name) == "".join(f"{name}{n}" for n in range(6))
+            assert await text_in(store, name, 4) == f"{name}4{name}5"
+
+    async def test_a_long_stream(self, store: Store) -> None:
+        """Many segments of one stream: pages join up over whatever boundary a store has inside."""
+        state = await stream_in(store, Status.STREAMING)
+        change = Change(internal_id=state.internal_id, append=piece("ab", "c"))
+        for _ in range(20):
+            await store.commit([Group((change,))] * 50)
+        expected = ["ab", "c"] * 1000
+        assert await messages_in(store) == expected
+        assert messages_of(await pages_of(store, "s", 0, 500)) == expected
+        for after in (1, 999, 1001, 1999):
+            assert await messages_in(store, "s", after) == expected[after:]
+
+    async def test_absent_and_deleted(self, store: Store) -> None:
+        with pytest.raises(StreamNotFound) as caught:
+            await store.read(StreamId("s"), 0, 1000)
+        assert caught.value.stream_id == "s"
+        state = await store.create(new(append=piece("a")))
+        await store.delete([state.internal_id])
+        with pytest.raises(StreamNotFound):
+            await store.read(StreamId("s"), 0, 1000)
+
+    async def test_a_foreign_connection_is_refused(self, store: Store) -> None:
+        """A store that cannot take part says so, having done nothing."""
+        state = await store.create(new())
+        change = Change(internal_id=state.internal_id, append=piece("no"))
+        for call in (
+            store.create(new("t"), connection=object()),
+            store.commit([Group((change,))], connection=object()),
+            store.read(StreamId("s"), 0, 0, connection=object()),
+            store.delete([state.internal_id], connection=object()),
+        ):
+            with pytest.raises(TypeError):
+                await call
+        with pytest.raises(StreamNotFound):
+            await store.read(StreamId("t"), 0, 0)
+        assert await text_in(store) == ""

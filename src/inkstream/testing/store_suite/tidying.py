@@ -1,0 +1,197 @@
+"""``tidy``: nothing that a reader sees may change, but for what is due."""
+# ruff: noqa: D102  (the name of a test says what it shows)
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from inkstream import wire
+from inkstream._errors import StreamNotFound
+from inkstream._types import Change, Group, Kind, Query, Status, StreamId, StreamState
+from inkstream.abc import Store
+from inkstream.testing.store_suite.harness import (
+    EVERYTHING,
+    NOW,
+    StoreHarness,
+    append,
+    check_page,
+    committed,
+    finish,
+    messages_in,
+    messages_of,
+    new,
+    pages_of,
+    piece,
+    raw_bytes,
+    state_of,
+    stream_in,
+    tidied,
+)
+
+
+async def many_pieces(
+    store: Store, name: str, count: int, size: int = 4
+) -> tuple[StreamState, list[str]]:
+    """Create a stream that is being written, of as many segments as the store makes of these."""
+    state = await stream_in(store, Status.STREAMING, name)
+    messages = [f"{number:0{size}d}" for number in range(count)]
+    for start in range(0, count, 25):
+        await store.commit(
+            [
+                Group((Change(internal_id=state.internal_id, append=piece(message)),))
+                for message in messages[start : start + 25]
+            ]
+        )
+    return state, messages
+
+
+class MergeTests(StoreHarness):
+    """Ended streams are rewritten in large segments; their readers notice nothing."""
+
+    async def test_no_work_in_an_empty_database(self, store: Store) -> None:
+        assert await store.tidy(NOW, 1 << 20) is False
+
+    async def test_text_offsets_and_state_stay(self, store: Store) -> None:
+        """G2: a reader may come back at any offset, before, between and after the steps."""
+        state, messages = await many_pieces(store, "s", 60)
+        await append(store, state, wire.RawJSON(b'{"a":1.0}'), "\x00", "\r\n")
+        await finish(store, state)
+        before = await state_of(store)
+        expected = await messages_in(store)
+        assert expected[:60] == messages
+        for _ in range(1000):
+            more = await store.tidy(NOW, 16)
+            assert await state_of(store) == before
+            assert await messages_in(store) == expected
+            if not more:
+                break
+        for max_bytes in (1, 50, EVERYTHING):
+            for after in range(0, len(expected) + 1, 7):
+                pages = await pages_of(store, "s", after, max_bytes)
+                assert messages_of(pages, after) == expected[after:]
+                assert pages[-1].closed
+
+    async def test_segments_become_few(self, store: Store) -> None:
+        state, messages = await many_pieces(store, "s", 200, size=1000)
+        await finish(store, state)
+        await tidied(store)
+        (page, _) = await pages_of(store)
+        assert len(page.segments) <= 10
+        assert messages_of([page]) == messages
+        assert max(len(segment.payload) for segment in page.segments) <= wire.SEGMENT_BYTES
+
+    async def test_a_byte_stream(self, store: Store) -> None:
+        state = await store.create(new(kind=Kind.LOG, content_type="text/plain"))
+        change = Change(internal_id=state.internal_id, append=raw_bytes(b"\x00\xffab"))
+        await store.commit([Group((change,))] * 30)
+        await finish(store, state)
+        await tidied(store)
+        for after in (0, 1, 50, 119):
+            pages = await pages_of(store, "s", after, 10)
+            parts = [wire.cut(s, after) for page in pages for s in page.segments]
+            payload = b"".join(part.payload for part in parts if part is not None)
+            assert payload == (b"\x00\xffab" * 30)[after:]
+
+    async def test_the_living_stay_writable(self, store: Store) -> None:
+        state, messages = await many_pieces(store, "s", 30)
+        await tidied(store)
+        assert (await append(store, state, "more")).tail == 31
+        assert await messages_in(store) == [*messages, "more"]
+
+    async def test_a_step_is_bounded(self, store: Store) -> None:
+        """A megabyte in steps of about 64 KiB takes several: no writer waits for all of it."""
+        for name in "abcd":
+            state, _ = await many_pieces(store, name, 250, size=1000)
+            await finish(store, state)
+        steps = await tidied(store, NOW, wire.SEGMENT_BYTES)
+        assert steps >= 4
+
+    async def test_a_step_of_one_byte_makes_progress(self, store: Store) -> None:
+        state, messages = await many_pieces(store, "s", 20)
+        await finish(store, state)
+        await tidied(store, NOW, 1)
+        assert await messages_in(store) == messages
+
+    async def test_several_may_tidy_beside_readers(self, store: Store, other: Store) -> None:
+        """G2: whichever page a reader is at, the steps of others do not show."""
+        expected = {}
+        for name in "abc":
+            state, expected[name] = await many_pieces(store, name, 50)
+            await finish(store, state)
+
+        async def tidy(opened: Store) -> None:
+            while await opened.tidy(NOW, 64):
+                pass
+
+        async def follow(opened: Store, name: str) -> None:
+            after = 0
+            while after < 50:
+                page = await opened.read(StreamId(name), after, 12)
+                check_page(page, after, 12)
+                assert messages_of([page], after) == expected[name][after : page.end]
+                after = page.end
+
+        await asyncio.gather(
+            tidy(store),
+            tidy(other),
+            *[follow(opened, name) for name in "abc" for opened in (store, other)],
+        )
+        for name in "abc":
+            assert await messages_in(store, name) == expected[name]
+
+
+class ExpiryTests(StoreHarness):
+    """What is due is deleted, unless it has still to end."""
+
+    @pytest.mark.parametrize("status", list(Status))
+    async def test_only_the_open_and_the_ended(self, store: Store, status: Status) -> None:
+        """A pending or streaming one must first be ended, so that its readers are told (G5)."""
+        state = await stream_in(store, status, append=piece("text"))
+        await committed(store, Change(internal_id=state.internal_id, due_at=NOW))
+        await tidied(store, NOW + 1)
+        if status in (Status.PENDING, Status.STREAMING):
+            assert await messages_in(store) == ["text"]
+            assert (await state_of(store)).status is status
+        else:
+            with pytest.raises(StreamNotFound):
+                await state_of(store)
+            assert await store.find(Query()) == []
+
+    async def test_not_before_it_is_due(self, store: Store) -> None:
+        await store.create(new("never", kind=Kind.LOG))
+        await store.create(new("later", kind=Kind.LOG, due_at=NOW + 10, append=piece("a")))
+        await tidied(store, NOW + 9)
+        assert await messages_in(store, "later") == ["a"]
+        await tidied(store, NOW + 11)
+        assert [state.stream_id for state in await store.find(Query())] == ["never"]
+
+    async def test_a_later_due_time_counts(self, store: Store) -> None:
+        """A time to live that slides: whoever reads or writes moves it."""
+        state = await store.create(new(kind=Kind.LOG, due_at=NOW + 10, ttl_s=10.0))
+        await committed(store, Change(internal_id=state.internal_id, due_at=NOW + 20))
+        await tidied(store, NOW + 15)
+        assert (await state_of(store)).due_at == NOW + 20
+        await committed(store, Change(internal_id=state.internal_id, due_at=None))
+        await tidied(store, NOW + 10**9)
+        assert (await state_of(store)).ttl_s == 10.0
+
+    async def test_many_are_deleted_in_the_end(self, store: Store) -> None:
+        for number in range(130):
+            due_at = NOW + number % 2 * 100
+            await store.create(new(str(number), kind=Kind.LOG, due_at=due_at, append=piece("a")))
+        await tidied(store, NOW + 1)
+        left = await store.find(Query(limit=1000))
+        assert [int(state.stream_id) for state in left] == list(range(129, 0, -2))
+
+    async def test_a_recreated_stream_is_not_touched(self, store: Store) -> None:
+        state = await store.create(new(kind=Kind.LOG, due_at=NOW, append=piece("old")))
+        await store.delete([state.internal_id])
+        await store.create(new(kind=Kind.LOG, append=piece("new")))
+        await tidied(store, NOW + 1)
+        assert await messages_in(store) == ["new"]
+
+
+class TidyTests(MergeTests, ExpiryTests):
+    """All that ``tidy`` promises."""

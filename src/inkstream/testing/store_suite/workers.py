@@ -1,0 +1,135 @@
+"""``heartbeat``, ``open`` and ``close``: who is there."""
+# ruff: noqa: D102  (the name of a test says what it shows)
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from inkstream._types import Change, End, Status
+from inkstream.abc import Store
+from inkstream.testing.store_suite.harness import (
+    NOW,
+    StoreHarness,
+    claim,
+    committed,
+    new,
+    state_of,
+)
+
+
+async def beats(store: Store, *, beat: bool = False, forget: list[str] | None = None) -> Any:
+    """Return each known worker's counter."""
+    states = await store.heartbeat(beat=beat, forget=forget or [])
+    assert len({state.worker for state in states}) == len(states)
+    return {state.worker: state.beats for state in states}
+
+
+async def locked(store: Store, worker: str) -> bool | None:
+    """Return whether a worker's lock is held, as another sees it."""
+    (state,) = [state for state in await store.heartbeat(beat=False) if state.worker == worker]
+    return state.locked
+
+
+class WorkerTests(StoreHarness):
+    """G7: the living move their counter and hold their lock; of the dead both can be seen."""
+
+    async def test_nobody_before_the_first_beat(self, store: Store, other: Store) -> None:
+        assert await beats(store) == {}
+        assert await beats(other) == {}
+
+    async def test_a_beat_moves_ones_own_counter(self, store: Store, other: Store) -> None:
+        first = (await beats(store, beat=True))["one"]
+        second = (await beats(store, beat=True))["one"]
+        assert second != first
+        assert await beats(other) == {"one": second}, "looking moves nothing"
+        both = await beats(other, beat=True)
+        assert both["one"] == second
+        assert set(both) == {"one", "two"}
+        assert await beats(store) == both
+
+    async def test_counters_never_return(self, store: Store) -> None:
+        """A counter that came round would look like one that stood still."""
+        seen = [(await beats(store, beat=True))["one"] for _ in range(20)]
+        assert len(set(seen)) == 20
+
+    async def test_the_lock_is_held_while_open(self, database: Any, store: Store) -> None:
+        another = self.make_store(database)
+        await another.open("another")
+        try:
+            await beats(another, beat=True)
+            assert await locked(store, "another") is not False
+            assert await locked(another, "another") is not False
+        finally:
+            await another.close()
+        assert await locked(store, "another") is not True
+
+    async def test_the_closed_are_remembered(self, database: Any, store: Store) -> None:
+        """Somebody must still be able to see that their streams have no writer."""
+        another = self.make_store(database)
+        await another.open("another")
+        await beats(another, beat=True)
+        await another.close()
+        before = await beats(store, beat=True)
+        assert set(before) == {"one", "another"}
+        assert (await beats(store, beat=True))["another"] == before["another"]
+
+    async def test_forget(self, store: Store, other: Store) -> None:
+        await beats(store, beat=True)
+        await beats(other, beat=True)
+        assert set(await beats(store, forget=["two", "nobody"])) == {"one"}
+        assert set(await beats(other)) == {"one"}
+
+    async def test_the_forgotten_return_with_a_beat(self, store: Store, other: Store) -> None:
+        await beats(other, beat=True)
+        await beats(store, forget=["two"])
+        assert "two" in await beats(other, beat=True)
+        assert await locked(store, "two") is not False
+
+    async def test_an_owner_is_not_forgotten(self, store: Store, other: Store) -> None:
+        """Else nobody would ever find out that its streams have no writer."""
+        await beats(other, beat=True)
+        states = [await store.create(new(name)) for name in "ab"]
+        for state in states:
+            await claim(other, state, "two")
+        assert "two" in await beats(store, forget=["two"])
+        let_go = Change(internal_id=states[0].internal_id, worker=None)
+        await committed(store, let_go)
+        assert "two" in await beats(store, forget=["two"])
+        await store.delete([states[1].internal_id])
+        assert "two" not in await beats(store, forget=["two"])
+
+    async def test_one_who_owes_a_report_is_an_owner(self, store: Store, other: Store) -> None:
+        await beats(other, beat=True)
+        state = await store.create(new(report=True))
+        await claim(other, state, "two")
+        end = Change(internal_id=state.internal_id, end=End(Status.DONE), at=NOW)
+        await committed(store, end)
+        assert (await state_of(store)).worker == "two"
+        assert "two" in await beats(store, forget=["two"])
+
+    async def test_forgetting_and_beating_at_once(self, store: Store, other: Store) -> None:
+        await beats(other, beat=True)
+        after = await beats(store, beat=True, forget=["two", "three"])
+        assert set(after) == {"one"}
+
+    async def test_a_database_is_kept_over_closing(self, database: Any) -> None:
+        """G1: what was committed is there when the process comes back."""
+        for number, worker in enumerate(("first", "second", "third")):
+            store = self.make_store(database)
+            await store.open(worker)
+            try:
+                for earlier in range(number):
+                    assert (await state_of(store, str(earlier))).owner == str(earlier)
+                await store.create(new(str(number), owner=str(number)))
+            finally:
+                await store.close()
+
+    async def test_close_lets_calls_under_way_finish(self, database: Any, store: Store) -> None:
+        another = self.make_store(database)
+        await another.open("another")
+        tasks = [asyncio.ensure_future(another.create(new(str(n)))) for n in range(5)]
+        await asyncio.sleep(0)
+        await another.close()
+        created = await asyncio.gather(*tasks)
+        assert [await state_of(store, str(n)) for n in range(5)] == created

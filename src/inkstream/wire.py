@@ -1,0 +1,333 @@
+"""Offsets, messages and frames as bytes: pure functions, no I/O.
+
+A stored message is a piece of text (its UTF-8) or a JSON value (its bytes exactly as given). A
+segment joins the payloads of consecutive messages and keeps an index of them: for each message
+one LEB128 number, ``length << 1 | is_json``. A byte stream's segments have no index.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+from inkstream._errors import InvalidMessage, InvalidOffset
+from inkstream._types import JSON, End, Segment
+
+SEGMENT_BYTES: Final = 64 * 1024
+"""A segment's payload is at most this, unless one JSON message alone is larger."""
+
+MAX_JSON_DEPTH: Final = 128
+
+
+# Offsets -------------------------------------------------------------------------------------
+
+_OFFSET = re.compile(r"([0-9]{16})_([0-9]{16})(\.end)?", re.ASCII)
+_MAX_POSITION: Final = 10**16 - 1
+
+
+@dataclass(frozen=True, slots=True)
+class Offset:
+    """A place in a stream that clients hold without understanding it.
+
+    On the wire it is ``{internal id}_{position}``, sixteen digits each, so that offsets of a
+    stream sort as text. ``ended`` (written ``.end``) is the place after the terminal event: whoever
+    presents it has seen the end. ``-1``, and anything all zeros, mean the start of whatever stream
+    is there now.
+    """
+
+    internal_id: int
+    position: int
+    ended: bool = False
+
+    def __str__(self) -> str:
+        return f"{self.internal_id:016d}_{self.position:016d}{'.end' if self.ended else ''}"
+
+    @classmethod
+    def parse(cls, text: str) -> Offset:
+        """Return the offset that ``text`` stands for.
+
+        Raises:
+            InvalidOffset: It is none.
+        """
+        if text == "-1":
+            return START
+        match = _OFFSET.fullmatch(text)
+        if match is None:
+            raise InvalidOffset(text)
+        internal_id, position = int(match[1]), int(match[2])
+        if internal_id == 0 and position:
+            raise InvalidOffset(text)
+        return cls(internal_id, position, match[3] is not None)
+
+    @property
+    def is_start(self) -> bool:
+        """True for the start of whatever stream is there now."""
+        return self.internal_id == 0
+
+
+START: Final = Offset(0, 0)
+
+
+# Messages ------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RawJSON:
+    """A JSON value as the bytes that say it, kept exactly (``1.0`` stays ``1.0``)."""
+
+    raw: bytes
+
+
+def clean_text(text: str) -> str:
+    """Return text that UTF-8 can carry: surrogate halves joined, those left alone replaced by U+FFFD."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+    return text
+
+
+def dump_json(value: JSON) -> bytes:
+    """Return a JSON value's compact UTF-8 bytes.
+
+    Raises:
+        InvalidMessage: It is not JSON: an unknown type, NaN or infinity, or nested too deep.
+    """
+    try:
+        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    except (TypeError, ValueError, RecursionError) as exc:
+        raise InvalidMessage(f"not a JSON value: {exc}") from exc
+    return clean_text(text).encode()
+
+
+def dump_object(value: Mapping[str, JSON]) -> RawJSON:
+    """Return a structured part as it is stored.
+
+    Raises:
+        InvalidMessage: It is not a JSON object.
+    """
+    if not isinstance(value, Mapping):
+        raise InvalidMessage(
+            f"a message is text (str) or a JSON object (dict), not {type(value).__name__}"
+        )
+    return RawJSON(dump_json(dict(value)))
+
+
+def encode_messages(messages: Iterable[str | RawJSON], position: int) -> list[Segment]:
+    """Return segments that hold the messages, adjacent pieces of text joined into one message.
+
+    Empty pieces vanish. Text is split where a segment is full; nothing else is.
+    """
+    segments: list[Segment] = []
+    payloads: list[bytes] = []
+    index = bytearray()
+    count = size = 0
+
+    def close() -> None:
+        nonlocal count, size, position, index
+        if count:
+            segments.append(Segment(position, count, b"".join(payloads), bytes(index)))
+            position += count
+            payloads.clear()
+            index = bytearray()
+            count = size = 0
+
+    def put(payload: bytes, is_json: bool) -> None:
+        nonlocal count, size
+        if count and size + len(payload) > SEGMENT_BYTES:
+            close()
+        payloads.append(payload)
+        _put_number(index, len(payload) << 1 | is_json)
+        count += 1
+        size += len(payload)
+
+    texts: list[str] = []
+
+    def put_text() -> None:
+        if not texts:
+            return
+        payload = clean_text("".join(texts)).encode()
+        texts.clear()
+        start = 0
+        while len(payload) - start > SEGMENT_BYTES:
+            stop = start + SEGMENT_BYTES
+            while payload[stop] & 0xC0 == 0x80:  # never inside a character
+                stop -= 1
+            put(payload[start:stop], False)
+            start = stop
+        if start < len(payload):
+            put(payload[start:], False)
+
+    for message in messages:
+        if isinstance(message, str):
+            texts.append(message)
+        else:
+            put_text()
+            put(message.raw, True)
+    put_text()
+    close()
+    return segments
+
+
+def _put_number(out: bytearray, number: int) -> None:
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+
+
+def index_entries(index: bytes) -> Iterator[tuple[int, bool]]:
+    """Yield each message's length in bytes, and whether it is JSON (else text)."""
+    number = shift = 0
+    for byte in index:
+        number |= (byte & 0x7F) << shift
+        if byte & 0x80:
+            shift += 7
+        else:
+            yield number >> 1, bool(number & 1)
+            number = shift = 0
+
+
+def decode_messages(segments: Iterable[Segment]) -> Iterator[str | RawJSON]:
+    """Yield the messages of a JSON stream's segments, each as it was stored."""
+    for segment in segments:
+        start = 0
+        for length, is_json in index_entries(segment.index):
+            raw = segment.payload[start : start + length]
+            start += length
+            yield RawJSON(raw) if is_json else raw.decode()
+
+
+def join_parts(messages: Iterable[str | RawJSON]) -> Iterator[str | RawJSON]:
+    """Yield the messages with adjacent pieces of text joined."""
+    texts: list[str] = []
+    for message in messages:
+        if isinstance(message, str):
+            texts.append(message)
+            continue
+        if texts:
+            yield "".join(texts)
+            texts = []
+        yield message
+    if texts:
+        yield "".join(texts)
+
+
+def cut(segment: Segment, after: int, until: int | None = None) -> Segment | None:
+    """Return the part of a segment after one position and up to another; ``None`` if there is none."""
+    stop = segment.end if until is None else min(until, segment.end)
+    if stop <= after or stop <= segment.position:
+        return None
+    if after <= segment.position and stop == segment.end:
+        return segment
+    start = max(after, segment.position)
+    if not segment.index:
+        payload = segment.payload[start - segment.position : stop - segment.position]
+        return Segment(start, len(payload), payload, b"")
+    index = bytearray()
+    begin = end = 0
+    for position, (length, is_json) in enumerate(index_entries(segment.index), segment.position):
+        if position >= stop:
+            break
+        if position < start:
+            begin += length
+        else:
+            _put_number(index, length << 1 | is_json)
+        end += length
+    return Segment(start, stop - start, segment.payload[begin:end], bytes(index))
+
+
+def merge(segments: Sequence[Segment]) -> list[Segment]:
+    """Return the same messages at the same positions in as few segments as the size allows."""
+    merged: list[Segment] = []
+    run: list[Segment] = []
+    size = 0
+    for segment in segments:
+        if run and size + len(segment.payload) > SEGMENT_BYTES:
+            merged.append(_concatenate(run))
+            run, size = [], 0
+        run.append(segment)
+        size += len(segment.payload)
+    if run:
+        merged.append(_concatenate(run))
+    return merged
+
+
+def _concatenate(run: Sequence[Segment]) -> Segment:
+    if len(run) == 1:
+        return run[0]
+    return Segment(
+        run[0].position,
+        run[-1].end - run[0].position,
+        b"".join([segment.payload for segment in run]),
+        b"".join([segment.index for segment in run]),
+    )
+
+
+# Server-sent events (WHATWG HTML, 9.2) ---------------------------------------------------------
+
+PING: Final = b": ping\n\n"
+
+
+def event_frames(internal_id: int, segment: Segment) -> bytes:
+    """Return a segment as events: adjacent text as one JSON string, each JSON message as itself.
+
+    Every event's ``id`` is the offset after it. A JSON string escapes CR and LF, which ``data:``
+    cannot carry; JSON messages with line breaks between their tokens become several ``data:`` lines,
+    which a client joins with LF, harmless there.
+    """
+    frames: list[bytes] = []
+    texts: list[str] = []
+    position = segment.position
+
+    def put_text() -> None:
+        if texts:
+            frames.append(_event(internal_id, position, _json_string("".join(texts))))
+            texts.clear()
+
+    for message in decode_messages([segment]):
+        if isinstance(message, str):
+            texts.append(message)
+            position += 1
+        else:
+            put_text()
+            position += 1
+            frames.append(_event(internal_id, position, message.raw))
+    put_text()
+    return b"".join(frames)
+
+
+def _json_string(text: str) -> bytes:
+    return json.dumps(text, ensure_ascii=False).encode()
+
+
+def _event(internal_id: int, position: int, data: bytes) -> bytes:
+    if b"\n" in data or b"\r" in data:
+        data = b"\ndata: ".join(data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n"))
+    return b"id: %016d_%016d\ndata: %b\n\n" % (internal_id, position, data)
+
+
+def end_frame(offset: Offset, end: End) -> bytes:
+    """Return the terminal event; its id says that the end was seen."""
+    return b"event: end\nid: %b\ndata: %b\n\n" % (
+        str(Offset(offset.internal_id, offset.position, ended=True)).encode(),
+        dump_json(end_object(end)),
+    )
+
+
+def end_object(end: End) -> Mapping[str, JSON]:
+    """Return an end as the JSON object that every route sends."""
+    return {
+        "status": end.status.value,
+        "code": end.code,
+        "message": end.message,
+        "result": end.result,
+    }
+
+
+def load_json(raw: bytes) -> Any:
+    """Return the value of a stored JSON message."""
+    return json.loads(raw)

@@ -1,0 +1,18 @@
+"""SQLite against the suite that every store must pass."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from inkstream.stores.sqlite import SQLiteStore
+from inkstream.testing import StoreSuite
+
+
+class TestSQLiteStore(StoreSuite):
+    """G1-G4, G10, G11 on a file."""
+
+    async def make_database(self, tmp_path: Path) -> Path:
+        return tmp_path / "streams.db"
+
+    def make_store(self, database: Path) -> SQLiteStore:
+        return SQLiteStore(database)

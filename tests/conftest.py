@@ -1,0 +1,149 @@
+"""What every test runs under: profiles, BlockBuster, and a check that nothing was left behind."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import inspect
+import os
+import threading
+import time
+import traceback
+from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import blockbuster
+import pytest
+from blockbuster import BlockingError
+from hypothesis import HealthCheck, settings
+
+import inkstream
+
+SOAK = os.environ.get("INKSTREAM_SOAK") == "1"
+GRACE_S = 2.0
+
+# A deadline an example would fail on a busy machine; pytest-timeout bounds the whole test.
+settings.register_profile(
+    "fast", deadline=None, max_examples=60, derandomize="CI" in os.environ, print_blob=True
+)
+settings.register_profile(
+    "soak",
+    deadline=None,
+    max_examples=5_000,
+    print_blob=True,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+settings.load_profile("soak" if SOAK else "fast")
+
+Rounds = Callable[[int, int], range]
+
+
+@pytest.fixture(scope="session")
+def rounds() -> Rounds:
+    """Return ``rounds(fast, soak)``: how often a test that looks for a race goes round."""
+    return lambda fast, soak: range(soak if SOAK else fast)
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave out, not skip, what only scripts/soak runs: a skip means that something is missing."""
+    if SOAK:
+        return
+    left_out = [item for item in items if item.get_closest_marker("soak")]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if not item.get_closest_marker("soak")]
+
+
+def pytest_report_header() -> str:
+    """Say which of the two tiers runs."""
+    return "inkstream: soak" if SOAK else "inkstream: fast (INKSTREAM_SOAK=1 for soak)"
+
+
+@pytest.fixture(autouse=True)
+def nothing_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fail a test in which inkstream, called from an event loop, blocks it.
+
+    Only stacks with a frame of inkstream count: a test may read a file where it likes.
+    """
+    seen: list[str] = []
+
+    class Noted(BlockingError):
+        """Noted as it is raised: the code under test may swallow it, as it may any error."""
+
+        def __init__(self, func: str) -> None:
+            super().__init__(func)
+            stack = traceback.format_stack(limit=12)
+            seen.append("".join([f"{self}\n", *stack[:-2]]))
+
+    monkeypatch.setattr(blockbuster.blockbuster, "BlockingError", Noted)
+    with blockbuster.blockbuster_ctx(scanned_modules=inkstream):
+        yield
+    if seen:
+        pytest.fail("the event loop was blocked: " + "\n".join(seen), pytrace=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Before:
+    """What was there when a test's own fixtures began (those of wider scope were there before)."""
+
+    threads: frozenset[threading.Thread]
+    files: frozenset[str]
+
+
+_BEFORE = pytest.StashKey[Before]()
+
+
+@pytest.fixture(autouse=True)
+def nothing_left(request: pytest.FixtureRequest) -> None:
+    """Fail a test that leaves threads, tasks, sockets or files open, once its fixtures are gone."""
+    request.node.stash[_BEFORE] = Before(frozenset(threading.enumerate()), _open_files())
+    if inspect.iscoroutinefunction(getattr(request.node, "obj", None)):
+        request.getfixturevalue("no_task_left")
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
+    """Look only when everything was torn down, the event loop with its own sockets included."""
+    yield
+    before = item.stash.get(_BEFORE, None)
+    if before is None:  # its set-up failed
+        return
+    deadline = time.monotonic() + GRACE_S
+    for thread in set(threading.enumerate()) - before.threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
+    threads = [thread.name for thread in set(threading.enumerate()) - before.threads]
+    if _open_files() - before.files:
+        gc.collect()  # what only a cycle kept warns of itself as it goes, and warnings are errors
+    files = sorted(_open_files() - before.files)
+    if threads or files:
+        pytest.fail(f"left behind: threads {threads}, open {files}", pytrace=False)
+
+
+@pytest.fixture
+async def no_task_left() -> AsyncIterator[None]:
+    """Fail an asynchronous test whose tasks outlive it and its fixtures."""
+    before = asyncio.all_tasks()
+    yield
+    left = asyncio.all_tasks() - before - {asyncio.current_task()}
+    if left:
+        _, left = await asyncio.wait(left, timeout=GRACE_S)
+    assert not left, f"tasks left running: {left}"
+
+
+def _open_files() -> frozenset[str]:
+    """Return the process's sockets and files, by number and name (none where there is no /proc).
+
+    Pipes and the like belong to the loop and to child processes, which other checks watch.
+    """
+    found = set()
+    for entry in Path("/proc/self/fd").glob("*"):
+        try:
+            target = str(entry.readlink())
+        except OSError:  # closed since; among them the listing's own
+            continue
+        if entry.name in ("0", "1", "2"):  # pytest's capture exchanges them
+            continue
+        if target.startswith(("socket:", "/")) and not target.startswith(("/dev/", "/proc/")):
+            found.add(f"{entry.name} -> {target}")
+    return frozenset(found)

@@ -1,0 +1,59 @@
+"""The package as a whole: its surface, its docstrings, the direction of its imports."""
+
+from __future__ import annotations
+
+import ast
+from importlib.metadata import metadata
+from pathlib import Path
+
+import pytest
+
+import inkstream
+
+ROOT = Path(inkstream.__file__).parent
+MODULES = sorted(ROOT.rglob("*.py"))
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def test_all_is_sorted_and_complete() -> None:
+    assert inkstream.__all__ == sorted(inkstream.__all__)
+    assert len(set(inkstream.__all__)) == len(inkstream.__all__)
+    missing = [name for name in inkstream.__all__ if not hasattr(inkstream, name)]
+    assert not missing
+
+
+def test_every_public_name_is_documented_where_it_is_defined() -> None:
+    values = ((name, getattr(inkstream, name)) for name in inkstream.__all__)
+    bare = [
+        name
+        for name, value in values
+        if (isinstance(value, type) or callable(value)) and not value.__doc__
+    ]
+    assert not bare
+
+
+def test_version_is_the_distribution_s() -> None:
+    assert inkstream.__version__ == metadata("inkstream")["Version"]
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_module_has_a_docstring(path: Path) -> None:
+    assert ast.get_docstring(ast.parse(path.read_text()))
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_nothing_inside_imports_the_root(path: Path) -> None:
+    bad = []
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            bad += [alias.name for alias in node.names if alias.name == "inkstream"]
+        elif isinstance(node, ast.ImportFrom) and node.module == "inkstream":
+            bad += [alias.name for alias in node.names if not is_module(alias.name)]
+    assert not bad
+
+
+def is_module(name: str) -> bool:
+    return (ROOT / f"{name}.py").exists() or (ROOT / name / "__init__.py").exists()

@@ -1,0 +1,326 @@
+"""Offsets, messages, segments and events as bytes."""
+
+from __future__ import annotations
+
+import json
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from hypothesis import assume, example, given
+from hypothesis import strategies as st
+
+from inkstream import wire
+from inkstream._errors import InvalidMessage, InvalidOffset
+from inkstream._types import End, Segment, Status
+from inkstream.wire import RawJSON
+
+scalars = st.characters(exclude_categories=["Cs"])
+awkward = st.sampled_from(["\x00", "\r\n", "\r", "\n", "👩", "\u2028", '"', "\\", " ", "data:"])
+texts = st.text(scalars | awkward.filter(lambda text: len(text) == 1)) | awkward
+any_texts = st.text(st.characters() | st.sampled_from(["\ud83d", "\udc69"]))
+objects = st.sampled_from(
+    [b"{}", b'{"a":1.0}', b'{"a":\r\n[1,\r2,\n3]}', b"[]", b"null", b'"json text"', b"  1  "]
+).map(RawJSON)
+message_lists = st.lists(texts | objects, max_size=12)
+positions = st.integers(0, 10**16 - 1)
+
+
+def segment_of(*messages: str | RawJSON, position: int = 0) -> Segment:
+    """Return a segment of one message for each of these, text not joined."""
+    parts = [part for message in messages for part in wire.encode_messages([message], 0)]
+    assert len(parts) == len(messages)
+    return Segment(
+        position,
+        len(parts),
+        b"".join(part.payload for part in parts),
+        b"".join(part.index for part in parts),
+    )
+
+
+class TestOffset:
+    """G10: an offset is read back as it was given out, or refused."""
+
+    @given(st.integers(1, 10**16 - 1), positions, st.booleans())
+    def test_round_trip(self, internal_id: int, position: int, ended: bool) -> None:
+        offset = wire.Offset(internal_id, position, ended)
+        assert wire.Offset.parse(str(offset)) == offset
+        assert not offset.is_start
+
+    @given(positions, positions, positions)
+    def test_sorts_as_text(self, internal_id: int, one: int, two: int) -> None:
+        first, second = wire.Offset(internal_id, one), wire.Offset(internal_id, two)
+        assert (str(first) < str(second)) is (one < two)
+        assert str(first) < str(wire.Offset(internal_id, one, ended=True))
+
+    @pytest.mark.parametrize("text", ["-1", f"{0:016d}_{0:016d}"])
+    def test_the_start(self, text: str) -> None:
+        assert wire.Offset.parse(text).is_start
+        assert wire.Offset.parse(text).position == 0
+
+    @pytest.mark.parametrize(
+        "text",
+        [
+            "",
+            "0",
+            "-2",
+            "now",
+            "1_1",
+            f"{1:016d}_{1:015d}",
+            f"{1:016d}_{1:017d}",
+            f"{1:016d}_{1:016d}.END",
+            f"{1:016d}_{1:016d}\n",
+            f" {1:016d}_{1:016d}",
+            f"{0:016d}_{1:016d}",
+            "٠" * 16 + "_" + "٠" * 16,
+        ],
+    )
+    def test_malformed(self, text: str) -> None:
+        with pytest.raises(InvalidOffset) as caught:
+            wire.Offset.parse(text)
+        assert caught.value.value == text
+
+
+class TestText:
+    """G11: any Unicode scalar values come back; what is none is replaced, not lost."""
+
+    @given(texts)
+    def test_scalars_are_left_alone(self, text: str) -> None:
+        assert wire.clean_text(text) == text
+
+    @given(any_texts)
+    @example("\ud83d")
+    @example("\udc69\ud83d")
+    @example("a\ud83db")
+    def test_halves_are_joined_and_the_lonely_replaced(self, text: str) -> None:
+        clean = wire.clean_text(text)
+        clean.encode()
+        expected, n = [], 0
+        while n < len(text):
+            first, second = text[n], text[n + 1 : n + 2]
+            if "\ud800" <= first <= "\udbff" and "\udc00" <= second <= "\udfff":
+                high, low = ord(first) - 0xD800, ord(second) - 0xDC00
+                expected.append(chr(0x10000 + (high << 10) + low))
+                n += 2
+            else:
+                expected.append("\ufffd" if "\ud800" <= first <= "\udfff" else first)
+                n += 1
+        assert clean == "".join(expected)
+
+    def test_halves_that_arrive_in_two_pieces(self) -> None:
+        segments = wire.encode_messages(["a\ud83d", "\udc69b"], 0)
+        assert list(wire.decode_messages(segments)) == ["a👩b"]
+
+    def test_halves_with_an_object_between_stay_apart(self) -> None:
+        segments = wire.encode_messages(["\ud83d", RawJSON(b"{}"), "\udc69"], 0)
+        assert list(wire.decode_messages(segments)) == ["\ufffd", RawJSON(b"{}"), "\ufffd"]
+
+
+class TestJSON:
+    @pytest.mark.parametrize(
+        "value", [float("nan"), float("inf"), object(), {"a": {1, 2}}, b"bytes", {("a",): 1}]
+    )
+    def test_what_is_not_json(self, value: Any) -> None:
+        with pytest.raises(InvalidMessage):
+            wire.dump_json(value)
+
+    def test_nested_without_end(self) -> None:
+        value: list[Any] = []
+        value.append(value)
+        with pytest.raises(InvalidMessage):
+            wire.dump_json(value)
+
+    @given(st.recursive(st.none() | st.booleans() | st.integers() | texts, st.lists))
+    def test_round_trip(self, value: Any) -> None:
+        raw = wire.dump_json(value)
+        assert wire.load_json(raw) == value
+        assert b"\n" not in raw
+
+    def test_a_lone_surrogate_is_replaced(self) -> None:
+        assert wire.dump_json({"a": "\ud83d"}) == '{"a":"\ufffd"}'.encode()
+
+
+class TestSegments:
+    """G2, G11: however messages are cut into segments, they are the same messages."""
+
+    @given(message_lists, positions)
+    def test_round_trip(self, messages: list[str | RawJSON], position: int) -> None:
+        segments = wire.encode_messages(messages, position)
+        expected = [part for part in wire.join_parts(messages) if part != ""]
+        decoded = list(wire.decode_messages(segments))
+        assert decoded == expected
+        for first, second in pairwise(decoded):
+            assert not (isinstance(first, str) and isinstance(second, str)), "text is joined"
+        assert sum(segment.count for segment in segments) == len(expected)
+        if segments:
+            assert segments[0].position == position
+        for before, after in pairwise(segments):
+            assert before.end == after.position
+
+    @given(st.lists(any_texts, max_size=6))
+    def test_any_chunking_gives_the_same_text(self, pieces: list[str]) -> None:
+        whole = wire.clean_text("".join(pieces))
+        decoded = list(wire.decode_messages(wire.encode_messages(pieces, 0)))
+        assert "".join(part for part in decoded if isinstance(part, str)) == whole
+
+    @given(
+        st.lists(
+            st.tuples(st.sampled_from(["a", "é", "☃", "👩"]), st.integers(0, 50_000))
+            | st.integers(1, 100_000),
+            max_size=5,
+        )
+    )
+    def test_no_segment_is_too_large(self, plan: list[tuple[str, int] | int]) -> None:
+        messages: list[str | RawJSON] = [
+            RawJSON(b'"%b"' % (b"x" * entry)) if isinstance(entry, int) else entry[0] * entry[1]
+            for entry in plan
+        ]
+        segments = wire.encode_messages(messages, 0)
+        for segment in segments:
+            assert len(segment.payload) <= wire.SEGMENT_BYTES or segment.count == 1
+            for length, is_json in wire.index_entries(segment.index):
+                assert is_json or length <= wire.SEGMENT_BYTES
+        decoded = list(wire.join_parts(wire.decode_messages(segments)))
+        assert decoded == [part for part in wire.join_parts(messages) if part != ""]
+
+    def test_text_of_exactly_a_segment(self) -> None:
+        (segment,) = wire.encode_messages(["x" * wire.SEGMENT_BYTES], 0)
+        assert segment.count == 1
+        first, second = wire.encode_messages(["x" * (wire.SEGMENT_BYTES + 1)], 0)
+        assert (len(first.payload), len(second.payload)) == (wire.SEGMENT_BYTES, 1)
+
+    @given(st.lists(texts.filter(bool) | objects, min_size=1, max_size=8), st.data())
+    def test_cut(self, messages: list[str | RawJSON], data: st.DataObject) -> None:
+        segment = segment_of(*messages, position=100)
+        after = data.draw(st.integers(95, 110))
+        until = data.draw(st.none() | st.integers(95, 110))
+        part = wire.cut(segment, after, until)
+        start = max(after - 100, 0)
+        stop = len(messages) if until is None else max(until - 100, 0)
+        expected = messages[start:stop]
+        if part is None:
+            assert expected == []
+        else:
+            assert list(wire.decode_messages([part])) == expected
+            assert (part.position, part.count) == (100 + start, len(expected))
+
+    @given(st.binary(min_size=1, max_size=20), st.integers(0, 30), st.none() | st.integers(0, 30))
+    def test_cut_of_bytes(self, payload: bytes, after: int, until: int | None) -> None:
+        part = wire.cut(Segment(5, len(payload), payload, b""), after, until)
+        start = max(after - 5, 0)
+        expected = payload[start : None if until is None else max(until - 5, 0)]
+        if part is None:
+            assert expected == b""
+        else:
+            assert (part.payload, part.position) == (expected, 5 + start)
+            assert (part.count, part.index) == (len(expected), b"")
+
+    @given(
+        st.lists(
+            st.lists(texts.filter(bool) | objects, min_size=1, max_size=4)
+            | st.integers(1, 40_000).map(lambda size: ["x" * size]),
+            max_size=8,
+        )
+    )
+    def test_merge(self, batches: list[list[str | RawJSON]]) -> None:
+        segments: list[Segment] = []
+        for messages in batches:
+            position = segments[-1].end if segments else 7
+            segments.append(segment_of(*messages, position=position))
+        merged = wire.merge(segments)
+        assert list(wire.decode_messages(merged)) == list(wire.decode_messages(segments))
+        assert [segment.position for segment in merged[:1]] == [s.position for s in segments[:1]]
+        for before, after in pairwise(merged):
+            assert before.end == after.position
+            assert len(before.payload) + len(after.payload) > wire.SEGMENT_BYTES / 2
+        assert all(len(segment.payload) <= wire.SEGMENT_BYTES for segment in merged)
+
+    @given(st.lists(st.tuples(st.integers(0, 2**40), st.booleans()), max_size=6))
+    def test_index(self, entries: list[tuple[int, bool]]) -> None:
+        index = bytearray()
+        for length, is_json in entries:
+            wire._put_number(index, length << 1 | is_json)
+        assert list(wire.index_entries(bytes(index))) == entries
+
+
+def parse_events(raw: bytes) -> list[dict[str, str]]:
+    """Parse as the WHATWG says (HTML 9.2.6), in its own order of steps."""
+    events: list[dict[str, str]] = []
+    data: list[str] = []
+    kind, last_id = "", ""
+    stream = raw.decode().removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    for line in stream.split("\n")[:-1]:
+        if not line:
+            if data:
+                events.append({"type": kind or "message", "data": "\n".join(data), "id": last_id})
+            data, kind = [], ""
+            continue
+        name, colon, value = line.partition(":")
+        if not name and colon:
+            continue
+        value = value.removeprefix(" ")
+        if name == "data":
+            data.append(value)
+        elif name == "event":
+            kind = value
+        elif name == "id" and "\0" not in value:
+            last_id = value
+    return events
+
+
+class TestEvents:
+    """G2, G11: what a browser makes of the frames is what was stored, with the right offsets."""
+
+    @given(st.lists(texts.filter(bool) | objects, min_size=1, max_size=10), st.integers(1, 10**9))
+    def test_parsed_back(self, messages: list[str | RawJSON], internal_id: int) -> None:
+        segment = segment_of(*messages, position=41)
+        events = parse_events(wire.PING + wire.event_frames(internal_id, segment))
+        values = [json.loads(event["data"]) for event in events]
+        expected = [
+            part if isinstance(part, str) else json.loads(part.raw)
+            for part in wire.join_parts(messages)
+        ]
+        assert values == expected
+        place = 0
+        for event, part in zip(events, wire.join_parts(messages), strict=True):
+            if isinstance(part, str):
+                joined = ""
+                while joined != part:
+                    message = messages[place]
+                    assert isinstance(message, str)
+                    joined += message
+                    place += 1
+            else:
+                place += 1
+            assert event["type"] == "message"
+            assert wire.Offset.parse(event["id"]) == wire.Offset(internal_id, 41 + place)
+
+    @given(st.lists(texts.filter(bool), min_size=1, max_size=10), st.data())
+    def test_resumed_anywhere(self, messages: list[str], data: st.DataObject) -> None:
+        """Whatever was sent in one event before, the rest after its id is what is missing."""
+        segment = segment_of(*messages)
+        place = data.draw(st.integers(0, len(messages)))
+        received = b""
+        for part in (wire.cut(segment, 0, place), wire.cut(segment, place)):
+            received += b"" if part is None else wire.event_frames(7, part)
+        text = "".join(json.loads(event["data"]) for event in parse_events(received))
+        assert text == "".join(messages)
+
+    def test_adjacent_text_is_one_event(self) -> None:
+        frames = wire.event_frames(7, segment_of("a", "b", RawJSON(b"{}"), "c"))
+        assert [event["data"] for event in parse_events(frames)] == ['"ab"', "{}", '"c"']
+
+    @given(texts, texts)
+    def test_the_end(self, code: str, message: str) -> None:
+        """G5: the terminal event says how it ended, and its id that this was seen."""
+        assume(code)
+        end = End(Status.ERROR, code, message, {"a": [1, None]})
+        (event,) = parse_events(wire.end_frame(wire.Offset(7, 3), end))
+        assert event["type"] == "end"
+        assert wire.Offset.parse(event["id"]) == wire.Offset(7, 3, ended=True)
+        assert json.loads(event["data"]) == {
+            "status": "error",
+            "code": code,
+            "message": message,
+            "result": {"a": [1, None]},
+        }
