@@ -1,3 +1,5 @@
+"use client";
+
 import {
   createContext,
   createElement,
@@ -10,10 +12,10 @@ import {
 } from "react";
 import { below } from "./address.js";
 import { type Client, createClient } from "./client.js";
+import { firstSnapshot } from "./reader.js";
 import {
   type HeadersSource,
   type Initial,
-  InkstreamError,
   isEnded,
   type Snapshot,
 } from "./types.js";
@@ -32,7 +34,7 @@ export interface UseStreamOptions {
   headers?: HeadersSource | undefined;
   /** What the page has already (a server-rendered text, a message's status). Read once a stream. */
   initial?: Initial | undefined;
-  /** Called once a stream and component when its end is known, also if it had ended before. */
+  /** Called once when the stream's end is known here, also if it had ended before. */
   onEnd?: ((snapshot: Snapshot) => void) | undefined;
 }
 
@@ -49,6 +51,16 @@ const ClientContext = createContext<Client>(createClient());
 export function InkstreamProvider(props: { client: Client; children?: ReactNode }): ReactNode {
   return createElement(ClientContext.Provider, { value: props.client }, props.children);
 }
+
+const NOTHING: Snapshot = { ...firstSnapshot(), connection: "closed" };
+
+/** The stream of no id. */
+const NONE = {
+  subscribe: () => () => {},
+  getSnapshot: () => NOTHING,
+  getServerSnapshot: () => NOTHING,
+  stop: async () => {},
+};
 
 /**
  * Show a stream: its text so far, and then every token as it is committed.
@@ -75,7 +87,7 @@ export function useStream(
             drive,
             driveBody: { stream_id: streamId },
             stopUrl,
-            initial: latest.current.initial,
+            initial: options.initial,
             headers: async () => bearer(latest.current),
           }),
     // authToken: with a new one, a stream that was refused is tried again.
@@ -94,10 +106,17 @@ export function useStream(
 
   const told = useRef<string>(undefined);
   useEffect(() => {
-    if (address === undefined || told.current === address || !isEnded(snapshot.status)) return;
+    const ended = isEnded(snapshot.status) && snapshot.error?.http === undefined;
+    if (address === undefined || told.current === address || !ended) return;
     told.current = address;
     latest.current.onEnd?.(snapshot);
   }, [address, snapshot]);
 
   return useMemo(() => ({ ...snapshot, stop: stream.stop }), [snapshot, stream]);
+}
+
+async function bearer({ authToken, headers }: UseStreamOptions): Promise<Headers> {
+  const all = new Headers(typeof headers === "function" ? await headers() : headers);
+  if (authToken) all.set("authorization", `Bearer ${authToken}`);
+  return all;
 }

@@ -9,11 +9,10 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from types import TracebackType
-from typing import Any, Final, Literal, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import Router
 
 from inkstream import wire
 from inkstream._errors import NotRunning, StreamNotFound
@@ -42,6 +41,9 @@ from inkstream.http.follow import Allow, HTTPSettings, StreamResponse
 from inkstream.http.problems import problem_for
 from inkstream.http.routes import Authorize, StreamRoutes, require_authorize
 from inkstream.http.signals import DrainSignals
+
+if TYPE_CHECKING:
+    from fastapi import APIRouter
 
 OnEnd: TypeAlias = Callable[[StreamBody], Awaitable[None]]
 OnDisconnect: TypeAlias = Literal["continue", "cancel"]
@@ -577,9 +579,14 @@ class PersistentTextStreaming:
 
     def router(
         self, *, authorize: Authorize | None = None, allow_anonymous: bool = False
-    ) -> Router:
-        """Return the same as a router, to include under a prefix."""
-        return self._routes(authorize, allow_anonymous).router()
+    ) -> APIRouter:
+        """Return the same as a FastAPI router: ``app.include_router(streams.router(…))``.
+
+        Elsewhere, mount ``asgi()``.
+        """
+        from inkstream.http.fastapi_router import fastapi_router
+
+        return fastapi_router(self._routes(authorize, allow_anonymous))
 
     async def _report(self, state: StreamState) -> None:
         assert self._on_end is not None

@@ -8,8 +8,7 @@ from urllib.parse import unquote
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.routing import BaseRoute, Route, Router
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from inkstream._errors import InkstreamError, StreamNotFound
 from inkstream._types import StreamId, StreamState
@@ -105,30 +104,6 @@ class StreamRoutes:
         except InkstreamError as exc:
             return problem_for(exc)
         return Response(status_code=204, headers={"cache-control": "no-store"})
-
-    def router(self, *middleware: ASGIApp) -> Router:
-        """Return the same as a router to include; it documents itself in OpenAPI where that is."""
-        routes: list[BaseRoute] = [
-            Route("/{stream_id}", self._read_route, methods=["GET"], name="read_stream"),
-            Route(
-                "/{stream_id}/cancel", self._cancel_route, methods=["POST"], name="cancel_stream"
-            ),
-        ]
-        return Router(routes=routes)
-
-    async def _read_route(self, request: Request) -> Response:
-        return await self._route_named(request)
-
-    async def _cancel_route(self, request: Request) -> Response:
-        return await self._route_named(request, "cancel")
-
-    async def _route_named(self, request: Request, verb: str = "") -> Response:
-        try:
-            stream_id = StreamId(request.path_params["stream_id"])
-        except InkstreamError as exc:
-            return problem_for(exc)
-        return await self.cancel(request, stream_id) if verb else self.read(request, stream_id)
-
 
 def _path_below_mount(scope: Scope) -> str:
     raw = scope.get("raw_path") or scope["path"].encode()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 from urllib.parse import unquote
@@ -83,13 +84,24 @@ def _filesystem_of(directory: Path) -> str | None:
     return None if found is None else found[1]
 
 
-def connect(path: Path, *, synchronous: str, busy_s: float, read_only: bool) -> sqlite3.Connection:
-    """Return a connection that this thread alone may use, with every setting checked."""
-    connection = sqlite3.connect(path, timeout=busy_s, isolation_level=None, cached_statements=256)
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What every connection to a database has in common."""
+
+    path: Path
+    synchronous: str
+    busy_s: float
+
+
+def connect(settings: Settings, *, read_only: bool) -> sqlite3.Connection:
+    """Return a connection that this thread alone may use."""
+    connection = sqlite3.connect(
+        settings.path, timeout=settings.busy_s, isolation_level=None, cached_statements=256
+    )
     try:
         if not read_only:
             _set_up_file(connection)
-        connection.execute(f"PRAGMA synchronous={synchronous}")
+        connection.execute(f"PRAGMA synchronous={settings.synchronous}")
         if sys.platform == "darwin":
             connection.execute("PRAGMA fullfsync=1")
             connection.execute("PRAGMA checkpoint_fullfsync=1")

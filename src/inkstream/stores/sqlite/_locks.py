@@ -22,7 +22,7 @@ try:
 except ImportError:  # Windows: no lock can be told from here
     fcntl = None  # type: ignore[assignment]
 
-HAS_LOCKS: Final = fcntl is not None
+HAS_LOCKS: Final[bool] = fcntl is not None
 
 _held: set[int] = set()
 """Descriptors that must not live on in a forked child, where they would keep the lock alive."""
@@ -66,7 +66,7 @@ class WritersLock:
 
     def acquire(self) -> None:
         """Wait for the lock, without bound: the caller's deadline stands above this thread."""
-        if fcntl is None:
+        if not HAS_LOCKS:
             return
         if self._descriptor not in _held:  # not open yet, or dropped by a fork
             self._descriptor = _open(self._path)
@@ -75,7 +75,7 @@ class WritersLock:
 
     def release(self) -> None:
         """Let the next one write."""
-        if fcntl is not None and self._descriptor is not None:
+        if HAS_LOCKS and self._descriptor is not None:
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
     def __enter__(self) -> None:
@@ -104,7 +104,7 @@ class WorkerLocks:
         Raises:
             StoreUnavailable: Somebody else holds it.
         """
-        if fcntl is None or self._holds(worker):
+        if not HAS_LOCKS or self._holds(worker):
             return
         self.release()
         self._directory.mkdir(exist_ok=True)
@@ -128,14 +128,14 @@ class WorkerLocks:
         if self._descriptor is None or self._descriptor not in _held:
             return False
         try:
-            mine, there = os.fstat(self._descriptor), os.stat(self._file(worker))
+            mine, there = os.fstat(self._descriptor), self._file(worker).stat()
         except OSError:
             return False  # somebody removed the file
         return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
 
     def is_held(self, worker: str) -> bool | None:
         """Tell whether a worker of this host holds its lock; ``None`` where locks do not exist."""
-        if fcntl is None:
+        if not HAS_LOCKS:
             return None
         try:
             descriptor = os.open(self._file(worker), os.O_RDONLY | os.O_CLOEXEC)
@@ -173,7 +173,7 @@ class WorkerLocks:
 
 
 def host_identity() -> str:
-    """Return what is the same for all processes that share this machine's locks, until it reboots."""
+    """Return what all processes that share this machine's locks have in common until it reboots."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Sequence
-from typing import Any, Final
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final, NamedTuple
 
 from inkstream import wire
 from inkstream._errors import StreamGone, StreamNotFound
 from inkstream._types import KEEP, Page, Query, Segment, Status, StreamId, StreamState
 from inkstream.stores.sqlite import _rows
 from inkstream.stores.sqlite._connection import SQL
+
+Database = sqlite3.Connection | sqlite3.Cursor
 
 _SMALL_BYTES: Final = 4 << 20
 """A stream's live rows of no more than this may be in memory at once."""
@@ -19,7 +21,7 @@ _LIVE: Final = frozenset({Status.PENDING, Status.STREAMING, Status.OPEN})
 
 
 def read(
-    db: sqlite3.Connection | sqlite3.Cursor,
+    db: Database,
     stream_id: StreamId,
     after: int,
     max_bytes: int,
@@ -34,14 +36,10 @@ def read(
         raise StreamGone(stream_id)
     segments: list[Segment] = []
     if max_bytes > 0 and after < state.tail:
-        last_live, source, inherited = row[_rows.STATE_COLUMNS :]
-        segments = _messages(
-            db,
-            (state.internal_id, state.size, last_live, source, inherited),
-            state.tail,
-            after,
-            max_bytes,
+        stretches = _stretches(
+            db, (state.internal_id, state.size, *row[_rows.STATE_COLUMNS :]), after, state.tail
         )
+        segments = _messages(db, stretches, max_bytes)
     return Page(
         state,
         tuple(segments),
@@ -50,107 +48,84 @@ def read(
     )
 
 
-def _messages(
-    db: sqlite3.Connection | sqlite3.Cursor,
-    stream: tuple[int, int, int | None, int | None, int],
-    tail: int,
-    after: int,
-    max_bytes: int,
-) -> list[Segment]:
-    """Return the messages after a position, those that forks inherit first.
+class _Stretch(NamedTuple):
+    """What is to be read of one stream's own messages."""
 
-    ``stream`` is its internal id, size, newest live row, source, and what it inherits of that.
+    internal_id: int
+    size: int
+    last_live: int | None
+    after: int
+    until: int
+
+
+def _stretches(
+    db: Database, stream: tuple[int, int, int | None, int | None, int], after: int, tail: int
+) -> list[_Stretch]:
+    """Return where the messages after a position are, a fork's own last.
+
+    ``stream`` is its internal id, size, newest live row, source, and how much it inherits.
     """
-    stretches = []
+    stretches: list[_Stretch] = []
     until = tail
     while True:
         internal_id, size, last_live, source, inherited = stream
-        where = {
-            "internal_id": internal_id,
-            "last_live": last_live,
-            "after": max(after, inherited),
-            "until": until,
-        }
-        stretches.append((where, size))
+        if max(after, inherited) < until:
+            stretches.append(_Stretch(internal_id, size, last_live, max(after, inherited), until))
         if source is None or after >= inherited:
-            break
+            return stretches[::-1]
         until = min(until, inherited)
         stream = (source, *db.execute(SQL.lineage, (source,)).fetchone())
+
+
+def _messages(db: Database, stretches: Iterable[_Stretch], max_bytes: int) -> list[Segment]:
+    """Return what fits, at least one segment, neighbours in a stretch merged."""
     segments: list[Segment] = []
-    room = max_bytes
-    end = after
-    for where, size in reversed(stretches):
-        if where["after"] >= where["until"]:
-            continue
-        if segments and room <= 0:
-            break
-        found = _stretch(db, where, room, not segments, size <= _SMALL_BYTES)
-        room -= sum(len(segment.payload) for segment in found)
-        segments += found
-        end = found[-1].end if found else end
-        if end < where["until"]:
-            break
+    size = 0
+    for stretch in stretches:
+        found: list[Segment] = []
+        for row in _rows_of(db, stretch, max_bytes - size):
+            segment = Segment(*row)
+            size += len(segment.payload)
+            if size > max_bytes and (found or segments):
+                return segments + wire.merge(found)
+            if segment.end > stretch.until:
+                part = wire.cut(segment, segment.position, stretch.until)
+                assert part is not None
+                segment = part
+            found.append(segment)
+        segments += wire.merge(found)
     return segments
 
 
-def _stretch(
-    db: sqlite3.Connection | sqlite3.Cursor,
-    where: dict[str, int | None],
-    max_bytes: int,
-    at_least_one: bool,
-    is_small: bool,
-) -> list[Segment]:
-    """Return one stream's own messages between two positions, neighbours merged."""
-    until = where["until"]
-    assert until is not None
-    found: list[Segment] = []
-    size = 0
-    for segment in _own_segments(db, where, max_bytes, is_small):
-        size += len(segment.payload)
-        if size > max_bytes and (found or not at_least_one):
-            break
-        part = segment if segment.end <= until else wire.cut(segment, segment.position, until)
-        if part is not None:
-            found.append(part)
-    return wire.merge(found) if len(found) > 1 else found
-
-
-def _own_segments(
-    db: sqlite3.Connection | sqlite3.Cursor,
-    where: dict[str, int | None],
-    max_bytes: int,
-    is_small: bool,
-) -> Iterator[Segment]:
-    after, until = where["after"], where["until"]
-    assert after is not None
-    assert until is not None
+def _rows_of(db: Database, stretch: _Stretch, max_bytes: int) -> Iterator[tuple[Any, ...]]:
+    """Yield the rows that hold a stretch, merged ones first; live ones only as far as they fit."""
+    where = stretch._asdict()
+    after, until = stretch.after, stretch.until
     for row in db.execute(SQL.merged_segments, where):
         if row[0] + row[1] > after:
-            yield Segment(*row)
-    if where["last_live"] is None:
+            max_bytes -= len(row[2])
+            yield row
+    if stretch.last_live is None:
         return
-    if is_small:
+    if stretch.size <= _SMALL_BYTES:
         for row in reversed(db.execute(SQL.live_chain_whole, where).fetchall()):
             if row[0] + row[1] > after and row[0] < until:
-                yield Segment(*row)
+                yield row
         return
     wanted: list[int] = []
-    size = 0
     for live_id, position, count, payload_bytes in reversed(
         db.execute(SQL.live_chain, where).fetchall()
     ):
         if position + count <= after or position >= until:
             continue
-        if wanted and size + payload_bytes > max_bytes:
+        if wanted and payload_bytes > max_bytes:
             break
         wanted.append(live_id)
-        size += payload_bytes
-    if wanted:
-        for row in db.execute(SQL.live_segments, (_rows.dump_ids(wanted),)):
-            yield Segment(*row)
+        max_bytes -= payload_bytes
+    yield from db.execute(SQL.live_segments, (_rows.dump_ids(wanted),))
 
 
-def find(db: sqlite3.Connection | sqlite3.Cursor, query: Query) -> list[StreamState]:
+def find(db: Database, query: Query) -> list[StreamState]:
     """Return the states that match."""
     terms = ["NOT s.gone"]
     values: list[Any] = []
@@ -184,7 +159,7 @@ def find(db: sqlite3.Connection | sqlite3.Cursor, query: Query) -> list[StreamSt
     return [_rows.state(row) for row in db.execute(sql, (*values, query.limit))]
 
 
-def state_of(db: sqlite3.Connection | sqlite3.Cursor, internal_id: int) -> StreamState | None:
+def state_of(db: Database, internal_id: int) -> StreamState | None:
     """Return a stream's state by its internal id."""
     row = db.execute(f"{SQL.states}\nWHERE s.internal_id = ?", (internal_id,)).fetchone()
     return None if row is None else _rows.state(row)

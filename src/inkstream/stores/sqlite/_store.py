@@ -1,5 +1,4 @@
 """The store itself: what runs on which thread, and in whose transaction."""
-# ruff: noqa: D102  (what the methods promise stands in abc.Store)
 
 from __future__ import annotations
 
@@ -23,7 +22,7 @@ from inkstream._types import (
 )
 from inkstream.stores.sqlite import _faults, _read, _tidy, _write
 from inkstream.stores.sqlite._changes import Changes
-from inkstream.stores.sqlite._connection import SQL, check_place, database_path
+from inkstream.stores.sqlite._connection import SQL, Settings, check_place, database_path
 from inkstream.stores.sqlite._locks import WorkerLocks, host_identity
 from inkstream.stores.sqlite._threads import Job, Readers, Writer, run
 
@@ -36,9 +35,9 @@ class SQLiteStore:
     Beside the file lie SQLite's own ``-wal`` and ``-shm``, the lock on which writers queue
     (``-inkstream-lock``), and a directory with a lock for each worker (``-workers``).
 
-    Every method that takes ``connection`` accepts a ``sqlite3.Connection`` on the same file. It then
-    runs in the caller's thread, without waiting for other inkstream writers: keep the transaction
-    short, for everybody else waits meanwhile.
+    Every method that takes ``connection`` accepts a ``sqlite3.Connection`` on the same file, and
+    then runs in the caller's thread, inside the transaction that is open there (or begun here, as
+    ``sqlite3`` itself does before an INSERT). All other writers wait until that transaction ends.
 
     Args:
         path_or_url: A path, ``sqlite:///relative.db`` or ``sqlite:////absolute.db``.
@@ -60,10 +59,8 @@ class SQLiteStore:
     ) -> None:
         self.path = database_path(path_or_url)
         self._wait_s = wait_s
-        self._new_writer = lambda: Writer(self.path, synchronous=synchronous, busy_s=busy_s)
-        self._new_readers = lambda: Readers(
-            self.path, synchronous=synchronous, busy_s=busy_s, limit=readers
-        )
+        self._settings = Settings(self.path, synchronous, busy_s)
+        self._readers = readers
         self._locks = WorkerLocks(Path(f"{self.path}-workers"))
         self._host = ""
         self._changes = Changes()
@@ -74,7 +71,7 @@ class SQLiteStore:
     async def open(self, worker: str) -> None:
         if self._threads is not None:
             raise NotRunning(f"the store of {self.path} is open already, as {self._worker!r}")
-        writer, readers = self._new_writer(), self._new_readers()
+        writer, readers = Writer(self._settings), Readers(self._settings, self._readers)
         self._threads, self._worker = (writer, readers), worker
         writer.start()
         try:
@@ -171,7 +168,7 @@ class SQLiteStore:
         """Tell, a few milliseconds later at most, which streams others changed; ``None``: no more.
 
         Others are other processes, other stores of this one, and transactions of a ``connection``.
-        ``on_change`` is called on a thread of the store, with ``None`` if any stream may have changed.
+        ``on_change`` is called on a thread of the store; ``None``: any stream may have changed.
         The first time it is told everything that happened since it was told last.
 
         Raises:
@@ -247,8 +244,8 @@ class SQLiteStore:
             return False
         cursor = connection.cursor()
         cursor.row_factory = None
-        file = next((row[2] for row in cursor.execute("PRAGMA database_list") if row[1] == "main"))
+        file = next(row[2] for row in cursor.execute("PRAGMA database_list") if row[1] == "main")
         try:
-            return bool(file) and os.path.samefile(file, self.path)
+            return bool(file) and self.path.samefile(file)
         except OSError:
             return False

@@ -17,6 +17,7 @@ from typing import Any, Final, Generic, TypeVar
 
 from inkstream._errors import InkstreamError, StoreUnavailable
 from inkstream.stores.sqlite import _connection, _faults
+from inkstream.stores.sqlite._connection import Settings
 from inkstream.stores.sqlite._locks import WritersLock
 
 T = TypeVar("T")
@@ -89,11 +90,9 @@ async def run(jobs: queue.SimpleQueue[Job[Any] | None], job: Job[T], wait_s: flo
 class Readers:
     """A few threads that read, each begun when all others are busy."""
 
-    def __init__(self, path: Path, *, synchronous: str, busy_s: float, limit: int) -> None:
+    def __init__(self, settings: Settings, limit: int) -> None:
         self.jobs: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()
-        self._path = path
-        self._synchronous = synchronous
-        self._busy_s = busy_s
+        self._settings = settings
         self._limit = limit
         self._threads: list[threading.Thread] = []
         self._pending = 0
@@ -124,15 +123,10 @@ class Readers:
                 result, error = None, None
                 try:
                     if connection is None:
-                        connection = _connection.connect(
-                            self._path,
-                            synchronous=self._synchronous,
-                            busy_s=self._busy_s,
-                            read_only=True,
-                        )
+                        connection = _connection.connect(self._settings, read_only=True)
                     result = _in_snapshot(connection, job.run)
                 except BaseException as exc:
-                    error = _wrap(exc, self._path)
+                    error = _wrap(exc, self._settings.path)
                     if isinstance(exc, sqlite3.Error) and connection is not None:
                         connection.close()
                         connection = None
@@ -145,23 +139,16 @@ class Readers:
 
 
 class Writer:
-    """The thread that writes. Jobs that wait together share a transaction, and so an fsync.
+    """The thread that writes. Jobs that wait together share a transaction, and so an fsync."""
 
-    Args:
-        path: The database.
-        synchronous: SQLite's setting.
-        busy_s: How long to wait for a transaction of a program that is not inkstream.
-    """
-
-    def __init__(self, path: Path, *, synchronous: str, busy_s: float) -> None:
+    def __init__(self, settings: Settings) -> None:
         self.jobs: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()
         self.suspect = False
         """A commit's outcome is in doubt: nothing may be read until a job has run since."""
-        self._path = path
-        self._wal = Path(f"{path}-wal")
-        self._synchronous = synchronous
-        self._busy_s = busy_s
-        self._lock = WritersLock(Path(f"{path}-inkstream-lock"))
+        self._settings = settings
+        self._path = settings.path
+        self._wal = Path(f"{settings.path}-wal")
+        self._lock = WritersLock(Path(f"{settings.path}-inkstream-lock"))
         self._connection: sqlite3.Connection | None = None
         self._next_job: Job[Any] | None = None
         self._closing = False
@@ -302,9 +289,7 @@ class Writer:
 
     def _connect(self) -> sqlite3.Connection:
         if self._connection is None:
-            connection = _connection.connect(
-                self._path, synchronous=self._synchronous, busy_s=self._busy_s, read_only=False
-            )
+            connection = _connection.connect(self._settings, read_only=False)
             try:
                 _connection.ensure_schema(connection, self._path)
                 if self.suspect:
@@ -355,7 +340,7 @@ class Writer:
                 # readers never left a moment to begin the log anew: wait for one, but briefly
                 execute("PRAGMA busy_timeout=200")
                 execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-                execute(f"PRAGMA busy_timeout={int(self._busy_s * 1000)}")
+                execute(f"PRAGMA busy_timeout={int(self._settings.busy_s * 1000)}")
             self._wal_mark = self._wal.stat().st_size
         except sqlite3.Error as exc:
             if _faults.loses_outcome(exc):

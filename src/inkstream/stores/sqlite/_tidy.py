@@ -55,7 +55,7 @@ def _expire(db: sqlite3.Connection, now: float, max_bytes: int) -> bool:
 
 
 def _merge(db: sqlite3.Connection, internal_id: int, max_bytes: int) -> tuple[int, bool]:
-    """Merge the oldest live rows; return how many bytes were rewritten, and whether none is left."""
+    """Merge the oldest live rows; return the bytes rewritten, and whether none is left."""
     head = db.execute(SQL.head, (internal_id,)).fetchone()
     if head is None or head[5] is None:
         return 0, True

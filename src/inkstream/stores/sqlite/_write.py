@@ -7,8 +7,7 @@ it writes anything.
 
 from __future__ import annotations
 
-import sqlite3
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import Any, Final
 
 from inkstream import wire
@@ -34,8 +33,7 @@ from inkstream._types import (
 )
 from inkstream.stores.sqlite import _read, _rows
 from inkstream.stores.sqlite._connection import SQL
-
-Database = sqlite3.Connection | sqlite3.Cursor
+from inkstream.stores.sqlite._read import Database
 
 
 def create(db: Database, new: NewStream) -> StreamState:
@@ -112,9 +110,7 @@ def _check_new(db: Database, new: NewStream) -> int:
     return begin
 
 
-def commit(
-    db: Database, groups: Sequence[Group], on_long: Collection[int] | None = None
-) -> tuple[list[Outcome], list[int]]:
+def commit(db: Database, groups: Sequence[Group]) -> tuple[list[Outcome], list[int]]:
     """Apply groups; return what came of each, and the streams whose live chain became long."""
     batch = _Batch(db, groups)
     outcomes = [batch.apply(group.changes) for group in groups]
@@ -286,7 +282,7 @@ class _Batch:
         there, again = self._db.execute(SQL.count_marks, (change.internal_id, names)).fetchone()
         new = len(change.marks) - again
         assert change.max_marks is not None
-        return new > 0 and there + new > change.max_marks
+        return bool(new > 0 and there + new > change.max_marks)
 
     def _state(self, internal_id: int) -> StreamState | None:
         if internal_id in self._moved:

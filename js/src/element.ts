@@ -1,0 +1,149 @@
+import { type Client, createClient } from "./client.js";
+import type { Stream } from "./stream.js";
+import { isEnded, type Snapshot } from "./types.js";
+
+const CSS = `
+:host { white-space: pre-wrap; overflow-wrap: break-word }
+button { margin-inline-start: .5em; font: inherit; font-size: .85em }
+[role=alert] { color: light-dark(#b00020, #ff8a80) }
+[hidden] { display: none }`;
+
+/**
+ * Define `<ink-stream src="…">text so far</ink-stream>`, and return its class.
+ *
+ * The text is the element's own content, shown as text and never as markup; the part `stop` is a
+ * button that is there while the answer comes, and the part `error` says why it did not. Attributes:
+ * `src`; `offset`, where the text so far ends (without it the text is fetched from its beginning);
+ * `stop-url`, `stop-label`. It reflects `status`, sets `aria-busy`, and dispatches `ink-change` and
+ * `ink-end` events that bubble, with the snapshot as `detail`.
+ *
+ * Defining a name again returns the class that is there.
+ */
+export function defineInkStream(
+  options: { client?: Client; name?: string } = {},
+): CustomElementConstructor {
+  const { client = createClient(), name = "ink-stream" } = options;
+  const known = customElements.get(name);
+  if (known) return known;
+
+  // A class in a function: there is no HTMLElement to extend where a server imports this module.
+  class InkStream extends HTMLElement {
+    static readonly observedAttributes = ["src"];
+
+    #stream: Stream | undefined;
+    #shown: Snapshot | undefined;
+    /** The text that the page came with; undefined once the stream's own took its place. */
+    #before: string | undefined;
+    readonly #button = document.createElement("button");
+    readonly #error = document.createElement("span");
+
+    constructor() {
+      super();
+      const root = this.attachShadow({ mode: "open" });
+      const sheet = new CSSStyleSheet(); // a <style> would ask a Content-Security-Policy for inline
+      sheet.replaceSync(CSS);
+      root.adoptedStyleSheets = [sheet];
+      this.#button.type = "button";
+      this.#button.setAttribute("part", "stop");
+      this.#button.hidden = true;
+      this.#button.addEventListener("click", () => void this.#pressed());
+      this.#error.setAttribute("part", "error");
+      this.#error.setAttribute("role", "alert");
+      root.append(document.createElement("slot"), this.#error, this.#button);
+    }
+
+    /** What is known of the stream. */
+    get snapshot(): Snapshot | undefined {
+      return this.#stream?.getSnapshot();
+    }
+
+    /** Ask the server to end the answer, for everybody. */
+    stop(): Promise<void> {
+      return this.#stream?.stop() ?? Promise.resolve();
+    }
+
+    connectedCallback(): void {
+      // A parser that is at work connects an element before its text is there.
+      if (document.readyState !== "loading") this.#start();
+      else document.addEventListener("DOMContentLoaded", () => this.#start(), { once: true });
+    }
+
+    disconnectedCallback(): void {
+      this.#stream?.disconnect();
+    }
+
+    attributeChangedCallback(_: string, before: string | null): void {
+      if (before === null || !this.isConnected) return;
+      this.#stream?.disconnect();
+      this.#stream = undefined;
+      this.#shown = undefined;
+      this.textContent = "";
+      this.#start();
+    }
+
+    #start(): void {
+      const src = this.getAttribute("src");
+      if (!src || !this.isConnected) return;
+      if (this.#stream === undefined) {
+        const text = this.textContent ?? "";
+        const offset = this.getAttribute("offset");
+        this.#before = text;
+        this.#stream = client.stream(src, {
+          stopUrl: this.getAttribute("stop-url") ?? undefined,
+          initial: offset === null ? undefined : { offset, text },
+        });
+      }
+      this.#button.textContent = this.getAttribute("stop-label") ?? "Stop";
+      this.#stream.subscribe(() => this.#render());
+      this.#render();
+    }
+
+    async #pressed(): Promise<void> {
+      this.#button.disabled = true;
+      try {
+        await this.stop();
+      } catch (error) {
+        this.#error.textContent = (error as Error).message;
+      } finally {
+        this.#button.disabled = false;
+      }
+    }
+
+    #render(): void {
+      const snapshot = this.#stream?.getSnapshot();
+      if (snapshot === undefined || snapshot === this.#shown) return;
+      this.#shown = snapshot;
+      const { status, text, error } = snapshot;
+      const ended = isEnded(status);
+      // The text so far stays until the same text has come that far, so that nothing shrinks.
+      const { length } = text;
+      const behind = length < (this.#before?.length ?? 0) && this.#before?.startsWith(text);
+      const keep = behind && (!ended || error?.http !== undefined);
+      if (!keep) {
+        this.#before = undefined;
+        this.#write(text);
+      }
+      this.setAttribute("status", status);
+      this.setAttribute("aria-busy", String(!ended));
+      this.#button.hidden = ended;
+      this.#error.textContent = error && (error.message ?? error.code ?? "The answer failed.");
+      this.#tell("ink-change", snapshot);
+      if (ended) this.#tell("ink-end", snapshot);
+    }
+
+    /** Show a text, growing the text node that is there, so that a selection survives. */
+    #write(text: string): void {
+      const node = this.firstChild;
+      if (node instanceof Text && node === this.lastChild && text.startsWith(node.data)) {
+        if (text.length > node.length) node.appendData(text.slice(node.length));
+      } else this.textContent = text;
+    }
+
+    #tell(type: string, detail: Snapshot): void {
+      this.dispatchEvent(new CustomEvent(type, { bubbles: true, composed: true, detail }));
+    }
+  }
+
+  customElements.define(name, InkStream);
+  return InkStream;
+}

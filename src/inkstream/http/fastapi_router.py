@@ -1,0 +1,56 @@
+"""The ready-made routes as a FastAPI router, with their OpenAPI documentation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+
+from inkstream._types import StreamId
+from inkstream.http.follow import FORMATS, StreamResponse
+from inkstream.http.routes import StreamRoutes
+
+_FOLLOWED: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The stream, live or finished",
+        "content": {media_type: {} for media_type in FORMATS.values()},
+    },
+    204: {"description": "The client has seen the end"},
+    404: {"description": "No such stream for this caller"},
+}
+
+
+def fastapi_router(routes: StreamRoutes) -> APIRouter:
+    """Return a router of ``GET /{stream_id}`` and ``POST /{stream_id}/cancel``."""
+    router = APIRouter()
+
+    async def read_stream(stream_id: StreamId, request: Request) -> Response:
+        return routes.read(request, stream_id)
+
+    async def cancel_stream(stream_id: StreamId, request: Request) -> Response:
+        return await routes.cancel(request, stream_id)
+
+    # The annotations are strings here, and these functions are not in a module's namespace.
+    for endpoint in (read_stream, cancel_stream):
+        endpoint.__annotations__ = {
+            "stream_id": StreamId,
+            "request": Request,
+            "return": Response,
+        }
+    router.add_api_route(
+        "/{stream_id}",
+        read_stream,
+        methods=["GET"],
+        summary="Follow a stream",
+        response_class=StreamResponse,
+        responses=_FOLLOWED,
+    )
+    router.add_api_route(
+        "/{stream_id}/cancel",
+        cancel_stream,
+        methods=["POST"],
+        status_code=204,
+        summary="Cancel a stream",
+        response_class=Response,
+    )
+    return router

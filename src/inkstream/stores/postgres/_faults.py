@@ -1,0 +1,76 @@
+"""What PostgreSQL's drivers can raise, in inkstream's words."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import asyncpg
+
+from inkstream._errors import OutcomeUnknown, SchemaOutdated, StoreError, StoreUnavailable
+
+# https://www.postgresql.org/docs/current/errcodes-appendix.html
+_SCHEMA: Final = frozenset({"42P01", "42883", "42703", "3F000"})
+_TRY_AGAIN: Final = frozenset({"40001", "40P01"})
+_LOST_CLASS: Final = ("08", "57P01", "57P02", "57P05", "25P03")
+_OWN_FAULT: Final = ("22", "23", "42")
+_PREPARED: Final = frozenset({"26000", "42P05", "08P01"})
+
+DRIVER_ERRORS: Final = (
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+    OSError,  # TimeoutError is one
+)
+"""Everything that asyncpg raises for a database's sake."""
+
+
+def sqlstate(exc: BaseException) -> str | None:
+    """Return the five characters that the server gave an error, from whichever driver it comes."""
+    for source in (exc, getattr(exc, "orig", None), exc.__cause__):
+        for name in ("sqlstate", "pgcode"):
+            code = getattr(source, name, None)
+            if isinstance(code, str):
+                return code
+    return None
+
+
+def is_retryable(exc: BaseException) -> bool:
+    """Tell whether the statement had no effect and may be sent again as it is."""
+    return sqlstate(exc) in _TRY_AGAIN
+
+
+def translate(exc: Exception, *, writing: bool, migrate: str) -> Exception:
+    """Return what to raise for a driver's error; the error itself if it is a mistake in the code.
+
+    Args:
+        exc: The error.
+        writing: A statement that writes was sent, in a transaction of its own.
+        migrate: The command that brings the schema up to date.
+    """
+    code = sqlstate(exc)
+    if code is None:
+        if isinstance(exc, ValueError):  # asyncpg.DataError: an argument of the wrong type
+            return exc
+        if isinstance(exc, asyncpg.InterfaceError):  # closed before anything was sent
+            return StoreUnavailable(f"PostgreSQL cannot be reached: {exc}")
+        return _lost(exc, writing)
+    if code in _SCHEMA:
+        return SchemaOutdated(f"the database lacks a part of inkstream's schema ({exc}): {migrate}")
+    if code == "42501":
+        return StoreError(f"the database role lacks a privilege that inkstream needs: {exc}")
+    if code in _PREPARED:
+        return StoreUnavailable(
+            f"PostgreSQL lost a prepared statement ({exc}): if a transaction pooler stands before "
+            "it, say so with ?pooler=true in the URL"
+        )
+    if code.startswith(_LOST_CLASS):
+        return _lost(exc, writing)
+    if code.startswith(_OWN_FAULT):
+        return exc
+    return StoreUnavailable(f"PostgreSQL refused ({code}): {exc}")
+
+
+def _lost(exc: Exception, writing: bool) -> StoreUnavailable:
+    if writing:
+        return OutcomeUnknown(f"the connection to PostgreSQL was lost during a commit: {exc!r}")
+    return StoreUnavailable(f"the connection to PostgreSQL was lost: {exc!r}")

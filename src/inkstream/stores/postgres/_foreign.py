@@ -1,0 +1,97 @@
+"""Statements on an application's own connection, so that they are part of its transaction.
+
+SQLAlchemy's are executed *through* SQLAlchemy: the driver's connection under a session that has
+executed nothing yet has no transaction, and what ran on it would not roll back. A synchronous
+connection is used inline and blocks the event loop for the round trip; its own caller would too.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections.abc import Sequence
+from typing import Any
+
+import asyncpg
+
+from inkstream.stores.postgres._faults import sqlstate, translate
+
+_PARAMETER = re.compile(r"\$(\d+)")
+
+
+async def fetch(
+    connection: object, sql: str, args: Sequence[object], migrate: str
+) -> Sequence[Sequence[Any]]:
+    """Execute a statement with ``$1`` parameters; return its rows.
+
+    Raises:
+        TypeError: The connection is none of asyncpg, psycopg 3 and SQLAlchemy 2, or one of
+            another kind of database.
+    """
+    try:
+        if _is_of(connection, "asyncpg"):
+            return await _through_asyncpg(connection, sql, args)
+        if _is_of(connection, "psycopg"):
+            return await _through_psycopg(connection, sql, args)
+        if _is_of(connection, "sqlalchemy"):
+            return await _through_sqlalchemy(connection, sql, args)
+    except Exception as exc:
+        if sqlstate(exc) is None and not isinstance(exc, asyncpg.InterfaceError | OSError):
+            raise
+        error = translate(exc, writing=False, migrate=migrate)
+        if error is exc:
+            raise
+        raise error from exc
+    raise TypeError(
+        "a PostgreSQL store takes part in transactions of asyncpg, psycopg 3 and SQLAlchemy 2 "
+        f"connections and sessions, not of {type(connection).__module__}."
+        f"{type(connection).__qualname__}"
+    )
+
+
+def _is_of(connection: object, package: str) -> bool:
+    """Tell by name whether an object is a package's, which then is installed and imported."""
+    return any(cls.__module__.partition(".")[0] == package for cls in type(connection).__mro__)
+
+
+async def _through_asyncpg(
+    connection: Any, sql: str, args: Sequence[object]
+) -> Sequence[Sequence[Any]]:
+    if not isinstance(connection, asyncpg.Connection) and not hasattr(connection, "_con"):
+        raise TypeError("give an asyncpg connection (of a pool: one that was acquired)")
+    rows: Sequence[Sequence[Any]] = await connection.fetch(sql, *args)
+    return rows
+
+
+async def _through_psycopg(
+    connection: Any, sql: str, args: Sequence[object]
+) -> Sequence[Sequence[Any]]:
+    import psycopg
+    from psycopg.rows import tuple_row
+
+    if isinstance(connection, psycopg.AsyncConnection):
+        async with psycopg.AsyncRawCursor(connection, row_factory=tuple_row) as cursor:
+            await cursor.execute(sql.encode(), args)
+            return await cursor.fetchall()
+    if isinstance(connection, psycopg.Connection):
+        with psycopg.RawCursor(connection, row_factory=tuple_row) as blocking:
+            blocking.execute(sql.encode(), args)
+            return blocking.fetchall()
+    raise TypeError("give a psycopg connection, not one of its other objects")
+
+
+async def _through_sqlalchemy(
+    connection: Any, sql: str, args: Sequence[object]
+) -> Sequence[Sequence[Any]]:
+    from sqlalchemy import text
+
+    get_bind = getattr(connection, "get_bind", None)
+    dialect = getattr(connection if get_bind is None else get_bind(), "dialect", None)
+    if getattr(dialect, "name", None) != "postgresql" or not hasattr(connection, "execute"):
+        raise TypeError("give an SQLAlchemy connection or session of a PostgreSQL database")
+    statement = text(_PARAMETER.sub(r":p\1", sql))
+    result = connection.execute(statement, {f"p{n}": arg for n, arg in enumerate(args, 1)})
+    if inspect.isawaitable(result):
+        result = await result
+    rows: Sequence[Sequence[Any]] = result.fetchall()
+    return rows

@@ -1,0 +1,77 @@
+"""A process of its own that uses a SQLite store: ``python sqlite_process.py what database worker``.
+
+It says ``ready`` when its store is open, does what it was told when a line comes in, and prints
+what came of it, a line each.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+
+from inkstream import wire
+from inkstream._types import Change, Committed, Group, Status, StreamId
+from inkstream.stores.sqlite import SQLiteStore
+
+
+def say(text: object) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+async def claim(store: SQLiteStore, worker: str) -> None:
+    """Try to claim every stream there is."""
+    for number in range(20):
+        state = (await store.read(StreamId(f"s{number}"), 0, 0)).state
+        change = Change(
+            internal_id=state.internal_id,
+            if_status=(Status.PENDING,),
+            next_epoch=True,
+            status=Status.STREAMING,
+            worker=worker,
+            at=1.0,
+        )
+        (outcome,) = await store.commit([Group((change,))])
+        if isinstance(outcome, Committed):
+            say(number)
+
+
+async def append(store: SQLiteStore, worker: str) -> None:
+    """Append numbers to a log for ever, each on top of whatever is there; print those acknowledged."""
+    state = (await store.read(StreamId("log"), 0, 0)).state
+    number = 0
+    while True:
+        (segment,) = wire.encode_messages([wire.RawJSON(b'["%s",%d]' % (worker.encode(), number))], 0)
+        await store.commit([Group((Change(internal_id=state.internal_id, append=segment),))])
+        say(number)
+        number += 1
+
+
+async def fork(store: SQLiteStore, worker: str) -> None:
+    """Leave a child that outlives this process."""
+    child = os.fork()
+    if child == 0:
+        os.read(0, 1)  # until the test closes the pipe
+        os._exit(0)
+    say(child)
+    await asyncio.Event().wait()
+
+
+async def hold(store: SQLiteStore, worker: str) -> None:
+    """Only be there."""
+    await asyncio.Event().wait()
+
+
+async def main(what: str, database: str, worker: str) -> None:
+    store = SQLiteStore(database)
+    await store.open(worker)
+    await store.heartbeat(beat=True)
+    say("ready")
+    sys.stdin.readline()
+    await {"claim": claim, "append": append, "fork": fork, "hold": hold}[what](store, worker)
+    await store.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(*sys.argv[1:]))

@@ -1,0 +1,229 @@
+"""Several processes on one SQLite file, and what is left of those that die."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from inkstream import wire
+from inkstream._types import Kind, NewStream, StreamId
+from inkstream.stores.sqlite import SQLiteStore
+from inkstream.testing.store_suite.harness import EVERYTHING
+
+SCRIPT = str(Path(__file__).with_name("sqlite_process.py"))
+
+Start = Callable[[str, str], Awaitable["Process"]]
+
+
+class Process:
+    """A process that runs the script."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self._process = process
+        self.pid = process.pid
+
+    async def line(self) -> str:
+        assert self._process.stdout is not None
+        return (await self._process.stdout.readline()).decode().strip()
+
+    async def go(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(b"go\n")
+        await self._process.stdin.drain()
+
+    async def lines(self) -> list[str]:
+        """Return all that it prints until it ends."""
+        assert self._process.stdout is not None
+        return (await self._process.stdout.read()).decode().split()
+
+    def close_stdin(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+
+    async def kill(self) -> None:
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._process.wait()
+
+
+@pytest.fixture
+def database(tmp_path: Path) -> Path:
+    return tmp_path / "streams.db"
+
+
+@pytest.fixture
+async def start(database: Path) -> AsyncIterator[Start]:
+    started: list[Process] = []
+
+    async def start(what: str, worker: str) -> Process:
+        process = Process(
+            await asyncio.create_subprocess_exec(
+                *(sys.executable, SCRIPT, what, str(database), worker),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+            )
+        )
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        await process.kill()
+        process.close_stdin()
+        await process.lines()
+
+
+@pytest.fixture
+async def store(database: Path) -> AsyncIterator[SQLiteStore]:
+    store = SQLiteStore(database)
+    await store.open("test")
+    yield store
+    await store.close()
+
+
+async def locks(store: SQLiteStore) -> dict[str, bool | None]:
+    return {state.worker: state.locked for state in await store.heartbeat(beat=False)}
+
+
+async def until_free(store: SQLiteStore, worker: str, within_s: float) -> float:
+    """Wait until a worker's lock is free; return how long it took."""
+    begin = time.monotonic()
+    while (await locks(store))[worker] is not False:
+        assert time.monotonic() - begin < within_s, "the lock is still held"
+        await asyncio.sleep(0.005)
+    return time.monotonic() - begin
+
+
+async def test_first_opens_at_once_make_one_schema(start: Start) -> None:
+    """Of processes that find no file each gets a working store."""
+    processes = [await start("hold", f"w{number}") for number in range(4)]
+    assert [await process.line() for process in processes] == ["ready"] * 4
+
+
+async def test_one_claim_of_many_processes_wins(store: SQLiteStore, start: Start) -> None:
+    """G3, G4."""
+    for number in range(20):
+        await store.create(NewStream(stream_id=StreamId(f"s{number}"), created_at=0.0))
+    processes = [await start("claim", f"w{number}") for number in range(3)]
+    for process in processes:
+        assert await process.line() == "ready"
+    for process in processes:
+        await process.go()
+    won = Counter(line for process in processes for line in await process.lines())
+    assert won == Counter(str(number) for number in range(20))
+
+
+async def test_kill_9_loses_nothing_acknowledged(store: SQLiteStore, start: Start) -> None:
+    """G1, G2: two writers of one log are killed in the middle; each one's numbers are a prefix."""
+    new = NewStream(stream_id=StreamId("log"), kind=Kind.LOG, created_at=0.0)
+    await store.create(new)
+    for round_ in range(2):
+        processes = {name: await start("append", name) for name in (f"a{round_}", f"b{round_}")}
+        for process in processes.values():
+            assert await process.line() == "ready"
+        for process in processes.values():
+            await process.go()
+        acknowledged: dict[str, int] = {}
+        for name, process in processes.items():
+            for _ in range(20):
+                acknowledged[name] = int(await process.line())
+        for process in processes.values():
+            os.kill(process.pid, signal.SIGKILL)
+        for name, process in processes.items():
+            acknowledged[name] = max([acknowledged[name], *map(int, (await process.lines())[:-1])])
+        page = await store.read(StreamId("log"), 0, EVERYTHING)
+        messages = [
+            json.loads(message.raw)
+            for message in wire.decode_messages(page.segments)
+            if isinstance(message, wire.RawJSON)
+        ]
+        assert len(messages) == page.state.tail
+        for name, last in acknowledged.items():
+            numbers = [number for writer, number in messages if writer == name]
+            assert numbers == list(range(len(numbers)))
+            assert len(numbers) > last
+
+
+async def test_a_killed_process_is_seen_at_once(store: SQLiteStore, start: Start) -> None:
+    """G7."""
+    process = await start("hold", "victim")
+    assert await process.line() == "ready"
+    assert (await locks(store))["victim"] is True
+    os.kill(process.pid, signal.SIGKILL)
+    assert await until_free(store, "victim", 2.0) < 1.0
+
+
+async def test_a_stopped_process_is_not_taken_for_dead(store: SQLiteStore, start: Start) -> None:
+    """G7: a paused machine kills no healthy writer."""
+    process = await start("hold", "sleeper")
+    assert await process.line() == "ready"
+    os.kill(process.pid, signal.SIGSTOP)
+    assert (await locks(store))["sleeper"] is True
+    os.kill(process.pid, signal.SIGCONT)
+
+
+async def test_a_forked_child_does_not_keep_the_lock(store: SQLiteStore, start: Start) -> None:
+    """G7: nor does it keep the lock on which writers queue."""
+    process = await start("fork", "parent")
+    assert await process.line() == "ready"
+    await process.go()
+    child = int(await process.line())
+    os.kill(process.pid, signal.SIGKILL)
+    await until_free(store, "parent", 2.0)
+    os.kill(child, 0)  # it lives
+    await store.create(NewStream(stream_id=StreamId("after"), created_at=0.0))
+    process.close_stdin()
+
+
+async def test_the_file_of_a_forgotten_worker_is_removed(
+    store: SQLiteStore, start: Start, database: Path
+) -> None:
+    process = await start("hold", "a/b")
+    assert await process.line() == "ready"
+    directory = Path(f"{database}-workers")
+    assert len(list(directory.iterdir())) == 2
+    await process.kill()
+    await until_free(store, "a/b", 2.0)
+    states = await store.heartbeat(beat=False, forget=["a/b"])
+    assert "a/b" not in {state.worker for state in states}
+    assert len(list(directory.iterdir())) == 1
+
+
+async def test_another_hosts_lock_cannot_be_told(
+    store: SQLiteStore, start: Start, database: Path
+) -> None:
+    """G7: of a worker from another boot, or another machine, only the beats count."""
+    import sqlite3
+
+    process = await start("hold", "far")
+    assert await process.line() == "ready"
+    await process.kill()
+    with sqlite3.connect(database) as connection:
+        connection.execute("UPDATE inkstream_workers SET host = 'elsewhere' WHERE worker = 'far'")
+    connection.close()
+    assert (await locks(store))["far"] is None
+
+
+async def test_a_lost_lock_is_taken_again(database: Path, store: SQLiteStore) -> None:
+    """G7: somebody cleaned up the directory; the next beat makes the lock anew."""
+    other = SQLiteStore(database)
+    await other.open("other")
+    try:
+        await other.heartbeat(beat=True)
+        for file in Path(f"{database}-workers").iterdir():
+            file.unlink()
+        assert (await locks(store))["other"] is False
+        await other.heartbeat(beat=True)
+        assert (await locks(store))["other"] is True
+    finally:
+        await other.close()
