@@ -10,9 +10,14 @@ export function backoffMs(failures: number, baseMs: number): number {
   return Math.random() * Math.min(CAP_MS, baseMs * 2 ** failures);
 }
 
+/** Tell whether a refusal passes by itself: the server is busy, restarting, or behind a proxy. */
+export function isPassing(status: number): boolean {
+  return status === 408 || status === 425 || status === 429 || status >= 502;
+}
+
 /** Return what a `Retry-After` header asks for, in seconds or as a date; 0 if it asks for nothing. */
-export function retryAfterMs(value: string | null): number {
-  if (value === null) return 0;
-  const ms = /^\d+$/.test(value) ? Number(value) * 1_000 : Date.parse(value) - Date.now();
+export function retryAfterMs({ headers }: Response): number {
+  const value = headers.get("retry-after") ?? "";
+  const ms = /^\d+$/.test(value) ? +value * 1_000 : Date.parse(value) - Date.now();
   return ms > 0 ? ms : 0;
 }

@@ -12,7 +12,7 @@ import {
 } from "react";
 import { below } from "./address.js";
 import { type Client, createClient } from "./client.js";
-import { firstSnapshot } from "./reader.js";
+import { firstSnapshot } from "./display.js";
 import {
   type HeadersSource,
   type Initial,

@@ -1,4 +1,4 @@
-import { BASE_MS, backoffMs, retryAfterMs } from "./backoff.js";
+import { BASE_MS, backoffMs, isPassing, retryAfterMs } from "./backoff.js";
 import { readProblem } from "./problem.js";
 import { InkstreamError } from "./types.js";
 
@@ -19,14 +19,12 @@ export async function requestStop(
   for (let tries = 1; !isOver(); tries++) {
     const response = await post().catch(() => undefined);
     if (response?.ok) return;
-    const passing = !response || response.status === 429 || response.status >= 502;
-    if (!passing || tries === TRIES) {
+    if (tries === TRIES || (response && !isPassing(response.status))) {
       throw new InkstreamError(
         response ? await readProblem(response) : { code: "unreachable", message: null },
       );
     }
-    const askedMs = retryAfterMs(response?.headers.get("retry-after") ?? null);
-    const ms = askedMs + backoffMs(tries, BASE_MS);
+    const ms = backoffMs(tries, BASE_MS) + (response ? retryAfterMs(response) : 0);
     await new Promise((resolve) => setTimeout(resolve, ms));
   }
 }

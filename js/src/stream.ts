@@ -1,5 +1,6 @@
 import { below } from "./address.js";
-import { type Access, firstSnapshot, Reader, type Send } from "./reader.js";
+import { Display, firstSnapshot } from "./display.js";
+import { Reader, type Send } from "./reader.js";
 import { requestStop } from "./stop.js";
 import {
   type HeadersSource,
@@ -56,11 +57,13 @@ export class Stream implements AsyncIterable<Part> {
   readonly subscribe = (listener: () => void): (() => void) => {
     const { drive, driveBody, headers } = this.options;
     const { address, readers } = this;
-    const shared = readers.get(address) ?? this.#reader;
-    const reader = shared ?? new Reader(address, this.send, this.#first);
+    const reader =
+      readers.get(address) ??
+      this.#reader ??
+      new Reader(address, this.send, new Display(this.#first));
     readers.set(address, reader);
     this.#reader = reader;
-    const access: Access = { headers, drive: drive && String(drive), driveBody };
+    const access = { headers, drive: drive && String(drive), driveBody };
     const unwatch = reader.watch(listener, access, () => {
       if (readers.get(address) === reader) readers.delete(address);
     });
@@ -74,7 +77,7 @@ export class Stream implements AsyncIterable<Part> {
 
   /** Return what is known now; the same object until something changes. */
   readonly getSnapshot = (): Snapshot =>
-    (this.#reader ?? this.readers.get(this.address))?.snapshot ?? this.#first;
+    (this.#reader ?? this.readers.get(this.address))?.display.snapshot ?? this.#first;
 
   /** Return what is known before anything was fetched, as a server renders it. */
   readonly getServerSnapshot = (): Snapshot => this.#first;
@@ -118,15 +121,15 @@ export class Stream implements AsyncIterable<Part> {
       wake();
     };
     this.#leaves.add(leave);
-    const reader = this.#reader as Reader;
-    const { transcript } = reader;
+    const { display } = this.#reader as Reader;
+    const { transcript } = display;
     const cursor = { index: 0, taken: 0 };
     try {
       while (this.#leaves.has(leave)) {
         const changed = new Promise<void>((resolve) => (wake = resolve));
-        const { status, error } = reader.snapshot;
-        if (reader.transcript !== transcript) {
-          throw new InkstreamError({ code: "offset_gone", message: "the stream was replaced" });
+        const { status, error } = display.snapshot;
+        if (display.transcript !== transcript) {
+          throw new InkstreamError({ code: "offset_gone", message: null });
         }
         yield* transcript.after(cursor);
         if (status === "done") return;

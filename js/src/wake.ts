@@ -4,20 +4,17 @@
  */
 export type Wake = "moved" | "shown";
 
-/** Call `listener` when the page wakes; a no-op where there is no page. Returns how to stop. */
-export function onWake(listener: (wake: Wake) => void): () => void {
+/** Call `listener` when the page wakes, until `signal` aborts; a no-op where there is no page. */
+export function onWake(listener: (wake: Wake) => void, signal: AbortSignal): void {
   const { window: page, document: doc } = globalThis as Partial<typeof globalThis>;
   // React Native has a window that hears nothing.
-  if (!page?.addEventListener || !doc) return () => {};
-  const online = () => listener("moved");
-  const pageshow = (event: PageTransitionEvent) => event.persisted && listener("moved");
-  const visible = () => doc.visibilityState === "visible" && listener("shown");
-  page.addEventListener("online", online);
-  page.addEventListener("pageshow", pageshow);
-  doc.addEventListener("visibilitychange", visible);
-  return () => {
-    page.removeEventListener("online", online);
-    page.removeEventListener("pageshow", pageshow);
-    doc.removeEventListener("visibilitychange", visible);
-  };
+  if (!page?.addEventListener || !doc) return;
+  const until = { signal };
+  page.addEventListener("online", () => listener("moved"), until);
+  page.addEventListener("pageshow", (event) => event.persisted && listener("moved"), until);
+  doc.addEventListener(
+    "visibilitychange",
+    () => doc.visibilityState === "visible" && listener("shown"),
+    until,
+  );
 }

@@ -41,15 +41,12 @@ from inkstream._types import (
 )
 from inkstream.engine.generation import Append, Message, Result, Source
 from inkstream.engine.settings import Limits, Timing
-from inkstream.http.follow import HTTPSettings, StreamResponse
+from inkstream.handles import Following, Listing, StreamWriter
+from inkstream.http.connection import HTTPSettings
+from inkstream.http.follow import StreamResponse
 from inkstream.http.problems import problem_handler
 from inkstream.http.routes import Authorize
-from inkstream.streaming import (
-    Following,
-    Listing,
-    PersistentTextStreaming,
-    StreamWriter,
-)
+from inkstream.streaming import PersistentTextStreaming
 
 __all__ = [
     "JSON",

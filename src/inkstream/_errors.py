@@ -65,7 +65,8 @@ class InvalidOffset(InvalidInput):
 
     def __init__(self, value: str) -> None:
         super().__init__(
-            f"{value!r:.80} is not an offset: send back one that a stream gave, or '-1' for the start"
+            f"{value!r:.80} is not an offset: send back one that a stream gave, or '-1' "
+            "for the start"
         )
         self.value = value
 
@@ -142,8 +143,8 @@ class OffsetGone(_OfStream):
     def __init__(self, stream_id: str, offset: str) -> None:
         super().__init__(
             stream_id,
-            f"offset {offset} is not of this stream {stream_id!r} (it was created anew, or restored "
-            "from a backup): start again from the beginning",
+            f"offset {offset} is not of this stream {stream_id!r} (it was created anew, or "
+            "restored from a backup): start again from the beginning",
         )
         self.offset = offset
 

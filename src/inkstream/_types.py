@@ -103,7 +103,7 @@ class Segment:
         position: Where the run starts: messages before it, or bytes before it in a byte stream.
         count: How many messages it holds, or bytes in a byte stream; never zero.
         payload: The messages' bytes, joined.
-        index: Where each message ends and of what kind it is (see ``wire``); empty in a byte stream.
+        index: Where each message ends and of what kind it is (see ``wire``); empty for bytes.
     """
 
     position: int
@@ -178,7 +178,7 @@ class NewStream:
     """What ``Store.create`` writes: a state that has no history yet.
 
     ``fork`` makes the stream begin with another's messages up to a position. ``max_live`` bounds
-    the owner's streams that are ``pending`` or ``streaming``; it is checked in the same transaction.
+    the owner's streams that are ``pending`` or ``streaming``; checked in the same transaction.
     """
 
     stream_id: StreamId

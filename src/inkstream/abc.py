@@ -1,7 +1,8 @@
 """The seams: what a database, a wake-up between processes, and a clock must do for inkstream.
 
 A third party adds a database by writing one class with the methods of ``Store`` and running
-``inkstream.testing.StoreSuite`` against it. Nothing here says how; everything here is an obligation.
+``inkstream.testing.StoreSuite`` against it. Nothing here says how: these are
+obligations.
 """
 
 from __future__ import annotations
@@ -102,14 +103,10 @@ class Store(Protocol):
             StreamGone: It was deleted and is kept only for its forks.
         """
 
-    async def find(
-        self, query: Query, *, connection: object | None = None
-    ) -> list[StreamState]:
+    async def find(self, query: Query, *, connection: object | None = None) -> list[StreamState]:
         """Return the states that match, newest (largest internal id) first, one snapshot."""
 
-    async def delete(
-        self, internal_ids: Sequence[int], *, connection: object | None = None
-    ) -> int:
+    async def delete(self, internal_ids: Sequence[int], *, connection: object | None = None) -> int:
         """Delete streams with everything they own, whatever their status; return how many existed.
 
         A stream whose messages a fork reads becomes ``gone``: found by nothing, its id taken, its
@@ -117,9 +114,7 @@ class Store(Protocol):
         is gone already does not count.
         """
 
-    async def heartbeat(
-        self, *, beat: bool, forget: Sequence[str] = ()
-    ) -> list[WorkerState]:
+    async def heartbeat(self, *, beat: bool, forget: Sequence[str] = ()) -> list[WorkerState]:
         """Return every worker that has ever beaten and was not forgotten, in one timely read.
 
         With ``beat`` this worker's own counter moves first (and begins to exist). Workers to

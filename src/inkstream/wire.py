@@ -82,7 +82,7 @@ class RawJSON:
 
 
 def clean_text(text: str) -> str:
-    """Return text that UTF-8 can carry: surrogate halves joined, those left alone replaced by U+FFFD."""
+    """Return text that UTF-8 can carry: surrogate halves joined, lone ones become U+FFFD."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -217,7 +217,7 @@ def join_parts(messages: Iterable[str | RawJSON]) -> Iterator[str | RawJSON]:
 
 
 def cut(segment: Segment, after: int, until: int | None = None) -> Segment | None:
-    """Return the part of a segment after one position and up to another; ``None`` if there is none."""
+    """Return the part of a segment after one position and up to another, ``None`` if empty."""
     stop = segment.end if until is None else min(until, segment.end)
     if stop <= after or stop <= segment.position:
         return None
@@ -276,8 +276,8 @@ def event_frames(internal_id: int, segment: Segment) -> bytes:
     """Return a segment as events: adjacent text as one JSON string, each JSON message as itself.
 
     Every event's ``id`` is the offset after it. A JSON string escapes CR and LF, which ``data:``
-    cannot carry; JSON messages with line breaks between their tokens become several ``data:`` lines,
-    which a client joins with LF, harmless there.
+    cannot carry; a JSON message with line breaks between its tokens becomes several ``data:``
+    lines, which a client joins with LF, harmless there.
     """
     frames: list[bytes] = []
     texts: list[str] = []

@@ -6,6 +6,7 @@ import asyncio
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -119,7 +120,9 @@ async def test_one_claim_of_many_processes_wins(store: SQLiteStore, start: Start
         assert await process.line() == "ready"
     for process in processes:
         await process.go()
-    won = Counter(line for process in processes for line in await process.lines())
+    won = Counter[str]()
+    for process in processes:
+        won.update(await process.lines())
     assert won == Counter(str(number) for number in range(20))
 
 
@@ -203,8 +206,6 @@ async def test_another_hosts_lock_cannot_be_told(
     store: SQLiteStore, start: Start, database: Path
 ) -> None:
     """G7: of a worker from another boot, or another machine, only the beats count."""
-    import sqlite3
-
     process = await start("hold", "far")
     assert await process.line() == "ready"
     await process.kill()

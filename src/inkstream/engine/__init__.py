@@ -1,1 +1,1 @@
-"""The engine: group commit, live tails, writers, readers and leases. It knows no HTTP and no SQL."""
+"""The engine: group commit, live tails, writers, readers and leases. No HTTP, no SQL."""

@@ -241,7 +241,7 @@ class Engine:
                     reader.alarm()
 
     def _give_up(self) -> None:
-        """The store stays away: stop generating, and send readers off to reconnect (G12)."""
+        """Stop generating, as the store stays away, and send readers off to reconnect (G12)."""
         now = self.clock.wall()
         for writer in list(self._writers):
             if writer.active:
@@ -393,7 +393,7 @@ class Engine:
         """Claim a stream and run a source into it, in a task that no request owns.
 
         The future's result says whether this call became the writer (G4); it raises what ``claim``
-        raises, ``NotClaimed`` excepted. The task ends when the stream has, or when the claim failed.
+        raises, ``NotClaimed`` excepted. The task ends with the stream, or with a failed claim.
         """
         self.check()
         if self.draining:
@@ -475,9 +475,7 @@ class Engine:
             )
         offset = Offset(state.internal_id, state.tail)
         for segment in segments:
-            change = Change(
-                internal_id=state.internal_id, if_status=(Status.OPEN,), append=segment
-            )
+            change = Change(internal_id=state.internal_id, if_status=(Status.OPEN,), append=segment)
             done = await self._change(state, change, connection=connection)
             if done is None:
                 raise StreamEnded(stream_id, Status.DONE, f"log {stream_id!r} is closed")
@@ -603,9 +601,7 @@ class Engine:
         self.check()
         return await self.store.read(stream_id, after, max_bytes, connection=connection)
 
-    async def find(
-        self, query: Query, *, connection: object | None = None
-    ) -> list[StreamState]:
+    async def find(self, query: Query, *, connection: object | None = None) -> list[StreamState]:
         """Return states straight from the store; see ``Store.find``."""
         self.check()
         return await self.store.find(query, connection=connection)

@@ -26,7 +26,7 @@ _log = logging.getLogger("inkstream")
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Yield this from a source to keep a JSON value with the stream's end (usage, finish reason)."""
+    """Yield this from a source to keep a JSON value with the end (usage, finish reason)."""
 
     value: JSON
 
@@ -141,7 +141,7 @@ async def _drain_in_thread(source: Iterable[Any], writer: Writer) -> JSON:
 
 
 def end_for(stream_id: str, error: BaseException | None, result: JSON) -> End:
-    """Return how a source's outcome ends its stream; what is not meant for readers is only logged."""
+    """Return how a source's outcome ends its stream; what readers may not see is only logged."""
     if error is None:
         return End(Status.DONE, result=result)
     if isinstance(error, StreamError):
@@ -154,7 +154,10 @@ def end_for(stream_id: str, error: BaseException | None, result: JSON) -> End:
 
 
 async def write_to_end(
-    source: Any, writer: Writer, context: contextvars.Context, finish: Callable[[End], Awaitable[None]]
+    source: Any,
+    writer: Writer,
+    context: contextvars.Context,
+    finish: Callable[[End], Awaitable[None]],
 ) -> None:
     """Run a source in its caller's context until it ends, or its stream does.
 

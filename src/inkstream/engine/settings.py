@@ -42,7 +42,9 @@ class Limits:
         for field in fields(self):
             value = getattr(self, field.name)
             if not isinstance(value, int) or value < 1:
-                raise ValueError(f"Limits.{field.name} must be a whole number above 0, not {value!r}")
+                raise ValueError(
+                    f"Limits.{field.name} must be a whole number above 0, not {value!r}"
+                )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -187,9 +187,7 @@ class Sweeper:
             )
         )
         for state in found:
-            await self.end(
-                state, NEVER_STARTED if state.status is Status.PENDING else ABANDONED
-            )
+            await self.end(state, NEVER_STARTED if state.status is Status.PENDING else ABANDONED)
 
     async def _report_ends(self) -> None:
         if self._report is None:

@@ -171,7 +171,9 @@ class Writer:
         if self._error is not None:
             raise self._error
 
-    async def finish(self, end: End, *, at: float, worker: str | None, due_at: float | None) -> None:
+    async def finish(
+        self, end: End, *, at: float, worker: str | None, due_at: float | None
+    ) -> None:
         """End the stream with what was accepted before, in one commit; durable on return.
 
         Cancelled while it waits, the end is written all the same.

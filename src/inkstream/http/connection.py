@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
@@ -10,6 +11,21 @@ from starlette.types import Message, Receive, Send
 
 from inkstream.abc import Clock
 from inkstream.engine.reader import Reader
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HTTPSettings:
+    """How connections are kept, in seconds.
+
+    Attributes:
+        ping_s: A comment is sent after so long without anything else; proxies cut silent ones.
+        send_timeout_s: A client that takes nothing for so long is given up.
+        retry_s: What a browser's ``EventSource`` is told to wait before it reconnects.
+    """
+
+    ping_s: float = 15.0
+    send_timeout_s: float = 30.0
+    retry_s: float = 1.0
 
 
 class ClientGone(Exception):
@@ -30,15 +46,14 @@ class Connection:
         send: Send,
         reader: Reader,
         clock: Clock,
-        ping_s: float,
-        send_timeout_s: float,
+        settings: HTTPSettings,
     ) -> None:
         self._receive = receive
         self._send = send
         self._reader = reader
         self._clock = clock
-        self._ping_s = ping_s
-        self._send_timeout_s = send_timeout_s
+        self._ping_s = settings.ping_s
+        self._send_timeout_s = settings.send_timeout_s
         self._task = asyncio.current_task()
         self._watch: asyncio.Task[None] | None = None
         self._stuck = False

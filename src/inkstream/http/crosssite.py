@@ -14,9 +14,7 @@ from starlette.requests import HTTPConnection
 from inkstream.http.problems import Problem
 
 
-def cross_site_problem(
-    request: HTTPConnection, allowed_origins: Collection[str]
-) -> Problem | None:
+def cross_site_problem(request: HTTPConnection, allowed_origins: Collection[str]) -> Problem | None:
     """Return the 403 to answer with, or ``None`` if the request may go on.
 
     ``Sec-Fetch-Site`` (Fetch Metadata, W3C) decides where the browser sends it, else ``Origin``
@@ -37,6 +35,6 @@ def cross_site_problem(
     return Problem(
         403,
         "cross_site",
-        f"A cookie came with a request from another site ({origin or site}). If that site is yours, "
-        f"add its origin: PersistentTextStreaming(…, allowed_origins=[{origin!r}]).",
+        f"A cookie came with a request from another site ({origin or site}). If that site is "
+        f"yours, add its origin: PersistentTextStreaming(…, allowed_origins=[{origin!r}]).",
     )

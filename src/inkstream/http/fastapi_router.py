@@ -7,7 +7,8 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from inkstream._types import StreamId
-from inkstream.http.follow import FORMATS, StreamResponse
+from inkstream.http.follow import StreamResponse
+from inkstream.http.formats import FORMATS
 from inkstream.http.routes import StreamRoutes
 
 _FOLLOWED: dict[int | str, dict[str, Any]] = {

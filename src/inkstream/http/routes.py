@@ -16,9 +16,11 @@ from inkstream.http.crosssite import cross_site_problem
 from inkstream.http.problems import Problem, problem_for
 
 Authorize: TypeAlias = Callable[[Request, StreamState, str], Awaitable[bool]]
-"""``async authorize(request, stream, action) -> bool``; ``action`` is ``"read"`` or ``"cancel"``."""
+"""``async authorize(request, stream, action) -> bool``; action: ``"read"`` or ``"cancel"``."""
 
-Follow: TypeAlias = Callable[[Request, StreamId, Callable[[StreamState], Awaitable[bool]]], Response]
+Follow: TypeAlias = Callable[
+    [Request, StreamId, Callable[[StreamState], Awaitable[bool]]], Response
+]
 Cancel: TypeAlias = Callable[[StreamId, Callable[[StreamState], Awaitable[bool]]], Awaitable[None]]
 
 
@@ -82,9 +84,7 @@ class StreamRoutes:
             return _method_not_allowed("POST")
         return problem_for(StreamNotFound(name))
 
-    def _allow(
-        self, request: Request, action: str
-    ) -> Callable[[StreamState], Awaitable[bool]]:
+    def _allow(self, request: Request, action: str) -> Callable[[StreamState], Awaitable[bool]]:
         async def allow(stream: StreamState) -> bool:
             return await self._authorize(request, stream, action)
 
@@ -104,6 +104,7 @@ class StreamRoutes:
         except InkstreamError as exc:
             return problem_for(exc)
         return Response(status_code=204, headers={"cache-control": "no-store"})
+
 
 def _path_below_mount(scope: Scope) -> str:
     raw = scope.get("raw_path") or scope["path"].encode()

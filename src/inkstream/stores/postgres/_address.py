@@ -30,13 +30,15 @@ class Address:
 
     @classmethod
     def parse(cls, database: object) -> Address:
-        """Return the address in a URL (``postgresql://``, ``postgres://``, either with
-        ``+driver``) or of an SQLAlchemy engine, whose ``connect_args`` are not known here.
+        """Return the address that a URL, or an SQLAlchemy engine's URL, stands for.
+
+        ``postgresql://`` and ``postgres://`` are taken, either with ``+driver``. An engine's
+        ``connect_args`` are not known here.
 
         Raises:
             ValueError: It is another database's.
             TypeError: It is neither.
-        """  # noqa: D205
+        """
         render = getattr(getattr(database, "url", None), "render_as_string", None)
         text = database if render is None else render(hide_password=False)
         if not isinstance(text, str):
@@ -84,9 +86,9 @@ def schema_name(schema: str) -> str:
     return schema
 
 
-_OWN_NAME = re.compile(r"\binkstream(?=\.|\b)(?=[.;']| *$|;)", re.MULTILINE)
+_OWN_NAME = re.compile(r"\binkstream\b")
 
 
 def in_schema(sql: str, schema: str) -> str:
     """Return SQL that is written for the schema ``inkstream``, for another one."""
-    return sql if schema == "inkstream" else _OWN_NAME.sub(schema, sql)
+    return _OWN_NAME.sub(schema, sql)

@@ -64,3 +64,7 @@ SELECT inkstream.unlock_worker(CAST($1 AS text), CAST($2 AS boolean));
 -- What the database was migrated to, and what a library must know to use it.
 SELECT coalesce(max(version), 0), coalesce(max(needs), 0), current_setting('server_encoding')
 FROM inkstream.migrations;
+
+-- name: notify
+-- Send a hint, in a transaction that waits for no disk.
+SELECT set_config('synchronous_commit', 'off', true), pg_notify(CAST($1 AS text), CAST($2 AS text));

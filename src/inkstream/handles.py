@@ -1,0 +1,176 @@
+"""What the facade hands out: a writer, a follower, a page of a listing, a body."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping, Sequence
+from typing import Self
+
+from inkstream import wire
+from inkstream._types import (
+    JSON,
+    End,
+    Failure,
+    Page,
+    Status,
+    StreamBody,
+    StreamId,
+    StreamState,
+)
+from inkstream.engine.engine import Engine
+from inkstream.engine.reader import Reader, ReaderCut
+from inkstream.engine.writer import Writer
+
+
+class StreamWriter:
+    """Append to a claimed stream; what ``PersistentTextStreaming.write`` gives.
+
+    Attributes:
+        result: A JSON value to be kept with the end, if set before the block ends.
+    """
+
+    def __init__(self, engine: Engine, writer: Writer) -> None:
+        self.result: JSON = None
+        self._engine = engine
+        self._writer = writer
+
+    @property
+    def stream_id(self) -> StreamId:
+        """The stream that is written."""
+        return self._writer.stream_id
+
+    async def body(self) -> StreamBody:
+        """Return what is stored of the stream, what others wrote before a take-over included."""
+        await self.flush()
+        return body_of(await self._engine.pages(self.stream_id))
+
+    async def append(self, message: str | Mapping[str, JSON]) -> None:
+        """Accept a piece of text or a JSON object; see ``Writer.append``."""
+        await self._writer.append(message)
+
+    async def flush(self) -> None:
+        """Wait until everything accepted so far is durable."""
+        await self._writer.flush()
+
+    async def finish(
+        self,
+        status: Status | str = Status.DONE,
+        *,
+        code: str | None = None,
+        message: str | None = None,
+        result: JSON = None,
+    ) -> None:
+        """End the stream now, with all that was accepted before; durable on return."""
+        await self._engine.finish(self._writer, End(Status(status), code, message, result))
+
+    async def release(self) -> None:
+        """Let go of the stream for another to take over; it keeps ``streaming`` meanwhile."""
+        await self._engine.release(self._writer)
+
+
+class Listing:
+    """A page of streams without their text.
+
+    Attributes:
+        streams: Their states, newest first.
+        cursor: Where the next page begins; ``None`` if this is the last.
+    """
+
+    def __init__(self, streams: Sequence[StreamState], cursor: str | None) -> None:
+        self.streams = tuple(streams)
+        self.cursor = cursor
+
+
+class Following:
+    """Iterate over a stream as it comes; what ``PersistentTextStreaming.follow`` gives."""
+
+    def __init__(self, engine: Engine, stream_id: StreamId, offset: str | None) -> None:
+        self._engine = engine
+        self._stream_id = stream_id
+        self._offset = offset
+        self._iterator = self._follow()
+
+    @property
+    def offset(self) -> str | None:
+        """After the last item that was handed out; ``None`` at the start."""
+        return self._offset
+
+    def __aiter__(self) -> Self:
+        """Return itself."""
+        return self
+
+    async def __anext__(self) -> str | Mapping[str, JSON] | End:
+        """Return the next piece of text, JSON object, or the end."""
+        return await anext(self._iterator)
+
+    async def aclose(self) -> None:
+        """Stop following."""
+        await self._iterator.aclose()
+
+    async def _follow(self) -> AsyncGenerator[str | Mapping[str, JSON] | End]:
+        reader = await self._engine.open_reader(self._stream_id, self._offset)
+        try:
+            while True:
+                before = reader.position
+                try:
+                    segments = await reader.segments()
+                except ReaderCut:
+                    return
+                position = before
+                text: list[str] = []
+                for message in wire.decode_messages(segments):
+                    if isinstance(message, str):
+                        text.append(message)
+                    else:
+                        if text:
+                            self._move(reader, position)
+                            yield "".join(text)
+                            text = []
+                        self._move(reader, position + 1)
+                        yield wire.load_json(message.raw)
+                    position += 1
+                if text:
+                    self._move(reader, position)
+                    yield "".join(text)
+                if reader.end is not None:
+                    self._offset = str(reader.offset)
+                    yield reader.end
+                    return
+        finally:
+            reader.close()
+
+    def _move(self, reader: Reader, position: int) -> None:
+        self._offset = str(wire.Offset(reader.tail.internal_id, position))
+
+
+def body_of(pages: Sequence[Page]) -> StreamBody:
+    """Return the body that a stream's pages hold together."""
+    state = pages[-1].state
+    pieces = (piece for page in pages for piece in page.segments)
+    after = 0
+    cut = []
+    for piece in pieces:
+        rest = wire.cut(piece, after)
+        if rest is not None:
+            cut.append(rest)
+            after = rest.end
+    parts = [
+        part if isinstance(part, str) else wire.load_json(part.raw)
+        for part in wire.join_parts(wire.decode_messages(cut))
+    ]
+    failed = state.status in (Status.ERROR, Status.TIMEOUT)
+    here = wire.Offset(state.internal_id, pages[-1].end, ended=pages[-1].closed)
+    return StreamBody(
+        id=state.stream_id,
+        status=state.status,
+        text="".join(part for part in parts if isinstance(part, str)),
+        parts=tuple(parts),
+        error=Failure(state.code, state.message) if failed else None,
+        result=state.result,
+        metadata=state.metadata,
+        owner=state.owner,
+        group=state.group,
+        created_at=state.created_at,
+        started_at=state.started_at,
+        ended_at=state.ended_at,
+        offset=str(here),
+    )

@@ -1,0 +1,19 @@
+"""Streams in PostgreSQL: the store for more than one machine.
+
+``_store`` is the class; ``_connections`` and ``_session`` how it is connected, ``_foreign`` how it
+takes part in an application's transaction; ``_rows`` what goes in and out of the functions of the
+schema (``schema/``, called from ``queries.sql``); ``_locks`` how a worker's death is told from a
+lost connection; ``_migrate`` what ``inkstream migrate``, ``verify`` and ``sql`` do.
+"""
+
+try:
+    import asyncpg as _asyncpg  # noqa: F401
+except ImportError as exc:  # pragma: no cover
+    raise ImportError(
+        "PostgreSQL needs the driver asyncpg: pip install 'inkstream[postgres]'"
+    ) from exc
+
+from inkstream.stores.postgres._migrate import migrate, sql, verify
+from inkstream.stores.postgres._store import PostgresStore
+
+__all__ = ["PostgresStore", "migrate", "sql", "verify"]

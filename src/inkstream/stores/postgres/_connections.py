@@ -1,0 +1,147 @@
+"""The store's own connections: a pool, retries, and errors in inkstream's words."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Final
+
+import asyncpg
+from asyncpg.pool import Pool
+
+from inkstream._errors import NotRunning, StoreUnavailable
+from inkstream.stores.postgres._address import Address
+from inkstream.stores.postgres._faults import DRIVER_ERRORS, is_retryable, translate
+
+_CONNECT_S: Final = 5.0
+_ACQUIRE_S: Final = 10.0
+_STATEMENT_S: Final = 30.0
+_TRIES: Final = 8
+
+
+class _Connection(asyncpg.Connection[Any]):
+    """A pooled connection on which nothing is left behind, so that nothing need be reset."""
+
+    __slots__ = ()
+
+    def get_reset_query(self) -> str:
+        """Return nothing: the usual query costs every statement a second round trip."""
+        return ""
+
+
+async def connect(address: Address) -> asyncpg.Connection[Any]:
+    """Open one connection, in bounded time."""
+    return await asyncpg.connect(
+        address.url,
+        timeout=_CONNECT_S,
+        statement_cache_size=0 if address.pooler else 100,
+        server_settings={} if address.pooler else {"application_name": "inkstream"},
+    )
+
+
+class Connections:
+    """Run single statements, each a transaction of its own, on a pool's connections.
+
+    Args:
+        source: Where to connect, or an application's own pool, which stays open.
+        max_connections: How large an own pool grows.
+        migrate: The command that brings the schema up to date, for error messages.
+    """
+
+    def __init__(self, source: Address | Pool[Any], max_connections: int, migrate: str) -> None:
+        self._address = source if isinstance(source, Address) else None
+        self._pool = None if isinstance(source, Address) else source
+        self._max_connections = max_connections
+        self._migrate = migrate
+        self._open = False
+        self._under_way = 0
+        self._idle = asyncio.Event()
+
+    async def open(self) -> None:
+        """Make the pool; its first connection is made by the first statement."""
+        if self._address is not None:
+            self._pool = await asyncpg.create_pool(
+                self._address.url,
+                min_size=0,
+                max_size=self._max_connections,
+                connection_class=_Connection,
+                timeout=_CONNECT_S,
+                statement_cache_size=0 if self._address.pooler else 100,
+                server_settings={} if self._address.pooler else {"application_name": "inkstream"},
+            )
+        self._open = True
+
+    async def close(self) -> None:
+        """Let statements under way finish, then close what was opened here."""
+        self._open = False
+        while self._under_way:
+            self._idle.clear()
+            await self._idle.wait()
+        if self._address is not None and self._pool is not None:
+            pool, self._pool = self._pool, None
+            try:
+                await asyncio.wait_for(pool.close(), _CONNECT_S)
+            except DRIVER_ERRORS:
+                pool.terminate()
+
+    @contextlib.contextmanager
+    def under_way(self) -> Any:
+        """Keep ``close`` waiting; for a call that takes several statements.
+
+        Raises:
+            NotRunning: The connections are not open.
+        """
+        if not self._open:
+            raise NotRunning("the store is not open")
+        self._under_way += 1
+        try:
+            yield
+        finally:
+            self._under_way -= 1
+            if not self._under_way:
+                self._idle.set()
+
+    async def fetch(
+        self,
+        sql: str,
+        *args: object,
+        writing: bool,
+        timeout_s: float = _STATEMENT_S,
+    ) -> Sequence[Sequence[Any]]:
+        """Execute one statement and return its rows; it is sent again if it lost a deadlock."""
+        with self.under_way():
+            for attempt in range(1, _TRIES + 1):
+                async with self._connection() as connection:
+                    try:
+                        return await connection.fetch(sql, *args, timeout=timeout_s)
+                    except DRIVER_ERRORS as exc:
+                        error = translate(exc, writing=writing, migrate=self._migrate)
+                        if error is exc:
+                            raise
+                        if attempt == _TRIES or not is_retryable(exc):
+                            raise error from exc
+                await asyncio.sleep(random.uniform(0, 0.002 * 2**attempt))
+            raise AssertionError("unreachable")
+
+    @contextlib.asynccontextmanager
+    async def _connection(self) -> AsyncIterator[Any]:
+        pool = self._pool
+        assert pool is not None
+        try:
+            connection = await pool.acquire(timeout=_ACQUIRE_S)
+        except TimeoutError as exc:
+            raise StoreUnavailable("no connection to PostgreSQL became free or could be made") from exc
+        except DRIVER_ERRORS as exc:
+            error = translate(exc, writing=False, migrate=self._migrate)
+            if isinstance(error, StoreUnavailable):
+                raise error from exc
+            raise StoreUnavailable(f"PostgreSQL let nobody in: {exc}") from exc
+        try:
+            yield connection
+        finally:
+            # What happened to the statement is known already; a connection that breaks while it
+            # is put back must not turn success into failure.
+            with contextlib.suppress(*DRIVER_ERRORS):
+                await pool.release(connection)

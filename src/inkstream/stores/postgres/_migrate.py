@@ -1,0 +1,214 @@
+"""Migrations: what changes a database's schema, always on somebody's explicit order.
+
+``schema/`` is the schema as it is now, ``migrations/`` how a database gets there, one file a
+version, each in a transaction of its own. A file's first line may say ``-- needs: N``: the oldest
+version that a library may know and still work with the database after it. An expanding migration
+(new tables, columns with defaults, new functions) leaves that where it was; the contracting one
+that removes what old libraries use raises it, a release later.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from importlib.resources import files
+from typing import TYPE_CHECKING, Any, Final
+
+import asyncpg
+
+from inkstream._errors import SchemaOutdated, StoreError
+from inkstream.stores.postgres._address import Address, in_schema, schema_name
+from inkstream.stores.postgres._faults import DRIVER_ERRORS, translate
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+_PACKAGE: Final = "inkstream.stores.postgres"
+_FILE = re.compile(r"([0-9]{4})_([a-z0-9_]+)\.sql")
+_NEEDS = re.compile(r"-- needs: ([0-9]+)$", re.MULTILINE)
+_CONNECT_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Migration:
+    """One step of the schema.
+
+    Attributes:
+        version: Its number; they are consecutive from 1.
+        name: What it is about.
+        needs: The oldest version that a library may know to work with the database after it.
+        sql: What it does, for the schema ``inkstream``.
+    """
+
+    version: int
+    name: str
+    needs: int
+    sql: str
+
+    def in_schema(self, schema: str) -> str:
+        """Return what it does, with the note that it was done; to be run in one transaction."""
+        note = (
+            f"INSERT INTO {schema}.migrations (version, name, needs) "
+            f"VALUES ({self.version}, '{self.name}', {self.needs});"
+        )
+        return f"{in_schema(self.sql, schema).rstrip()}\n\n{note}\n"
+
+
+def migrations() -> tuple[Migration, ...]:
+    """Return all migrations, oldest first."""
+    found: list[Migration] = []
+    for file in files(_PACKAGE).joinpath("migrations").iterdir():
+        match = _FILE.fullmatch(file.name)
+        if match is not None:
+            text = file.read_text("utf-8")
+            needs = _NEEDS.search(text)
+            found.append(
+                Migration(int(match[1]), match[2], 1 if needs is None else int(needs[1]), text)
+            )
+    return tuple(sorted(found, key=lambda migration: migration.version))
+
+
+VERSION: Final = 1
+"""The newest schema version that this library knows, and the one that it works with."""
+
+
+def schema_sql(schema: str = "inkstream") -> str:
+    """Return the whole schema as it is now."""
+    parts = files(_PACKAGE).joinpath("schema").iterdir()
+    texts = {part.name: part.read_text("utf-8") for part in parts if part.name.endswith(".sql")}
+    return in_schema("\n".join(texts[name] for name in sorted(texts)), schema)
+
+
+def sql(*, schema: str = "inkstream", after: int = 0) -> str:
+    """Return the migrations after a version as one script, for Alembic, Flyway or a person.
+
+    Each is a transaction of its own and notes that it was done, as ``migrate`` does.
+    """
+    schema = schema_name(schema)
+    steps = [step for step in migrations() if step.version > after]
+    return "\n".join(
+        f"-- {step.version}: {step.name}\n\nBEGIN;\n\n{step.in_schema(schema)}\nCOMMIT;\n"
+        for step in steps
+    )
+
+
+def migrate_hint(address: Address | None) -> str:
+    """Return what to do about a schema that is too old."""
+    return f"run: inkstream migrate --database {address or 'postgresql://…'}"
+
+
+async def migrate(url: object, *, schema: str = "inkstream") -> list[str]:
+    """Bring a database's schema up to date; return the names of the migrations that were applied.
+
+    Several may run at once: they queue. An interrupted one leaves whole migrations behind.
+
+    Raises:
+        StoreUnavailable: The database cannot be reached.
+        StoreError: The role may not, or the database's encoding is not UTF8.
+    """
+    schema = schema_name(schema)
+    applied: list[str] = []
+    async with _connected(Address.parse(url)) as connection:
+        encoding = await connection.fetchval("SELECT current_setting('server_encoding')")
+        if encoding != "UTF8":
+            raise StoreError(f"the database's encoding is {encoding}; inkstream needs UTF8")
+        for step in migrations():
+            async with connection.transaction():
+                await connection.execute(
+                    f"SELECT pg_advisory_xact_lock(hashtextextended('{schema} migrate', 0))"
+                )
+                if step.version > await _version(connection, schema):
+                    await connection.execute(step.in_schema(schema))
+                    applied.append(f"{step.version:04d}_{step.name}")
+    return applied
+
+
+async def verify(url: object, *, schema: str = "inkstream") -> list[str]:
+    """Compare a database's schema with this library's; return the differences, none if it is right.
+
+    Builds the schema a second time beside the first, in a transaction that is rolled back, and so
+    needs the right to create schemas.
+
+    Raises:
+        SchemaOutdated: A migration is missing.
+        StoreUnavailable: The database cannot be reached.
+    """
+    schema = schema_name(schema)
+    scratch = schema_name(f"{schema[:48]}_verify")
+    address = Address.parse(url)
+    async with _connected(address) as connection:
+        version = await _version(connection, schema)
+        if version < VERSION:
+            raise SchemaOutdated(
+                f"the schema {schema} is at version {version}, this library needs {VERSION}: "
+                f"{migrate_hint(address)}"
+            )
+        transaction = connection.transaction()
+        await transaction.start()
+        try:
+            await connection.execute(f"CREATE SCHEMA {scratch}")
+            await connection.execute(schema_sql(scratch))
+            wanted = await _catalogue(connection, scratch)
+            present = await _catalogue(connection, schema)
+        finally:
+            await transaction.rollback()
+    missing = [f"missing: {name}" for name in sorted(wanted.keys() - present.keys())]
+    changed = [
+        f"different: {name}"
+        for name in sorted(wanted.keys() & present.keys())
+        if wanted[name] != present[name]
+    ]
+    return missing + changed
+
+
+_CATALOGUE = """
+SELECT 'column ' || c.relname || '.' || a.attname, format_type(a.atttypid, a.atttypmod)
+    || a.attnotnull || a.attstorage::text || coalesce(pg_get_expr(d.adbin, d.adrelid), '')
+FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum
+WHERE c.relnamespace = to_regnamespace($1) AND c.relkind IN ('r', 'v')
+UNION ALL
+SELECT c.relkind::text || ' ' || c.relname, c.relpersistence::text || coalesce(
+    CASE c.relkind WHEN 'i' THEN pg_get_indexdef(c.oid) WHEN 'v' THEN pg_get_viewdef(c.oid) END, '')
+FROM pg_class c WHERE c.relnamespace = to_regnamespace($1)
+UNION ALL
+SELECT 'function ' || p.proname || '(' || pg_get_function_identity_arguments(p.oid) || ')',
+    pg_get_functiondef(p.oid)
+FROM pg_proc p WHERE p.pronamespace = to_regnamespace($1)
+UNION ALL
+SELECT 'constraint ' || o.conname, pg_get_constraintdef(o.oid)
+FROM pg_constraint o WHERE o.connamespace = to_regnamespace($1)
+"""
+
+
+async def _catalogue(connection: asyncpg.Connection[Any], schema: str) -> dict[str, str]:
+    """Return everything in a schema by name, written as for the schema ``inkstream``."""
+    own = re.compile(rf"\b{schema}\b")
+    rows: Sequence[Sequence[str]] = await connection.fetch(_CATALOGUE, schema)
+    return {own.sub("inkstream", name): own.sub("inkstream", text) for name, text in rows}
+
+
+async def _version(connection: asyncpg.Connection[Any], schema: str) -> int:
+    if await connection.fetchval("SELECT to_regclass($1)", f"{schema}.migrations") is None:
+        return 0
+    version = await connection.fetchval(f"SELECT max(version) FROM {schema}.migrations")
+    return 0 if version is None else int(version)
+
+
+@asynccontextmanager
+async def _connected(address: Address) -> AsyncIterator[asyncpg.Connection[Any]]:
+    try:
+        connection = await asyncpg.connect(
+            address.url, timeout=_CONNECT_S, statement_cache_size=0 if address.pooler else 100
+        )
+        try:
+            yield connection
+        finally:
+            await connection.close(timeout=_CONNECT_S)
+    except DRIVER_ERRORS as exc:
+        error = translate(exc, writing=False, migrate=migrate_hint(address))
+        if error is exc:
+            raise
+        raise error from exc

@@ -1,0 +1,130 @@
+"""The one connection that is held for what belongs to a session: the worker's lock, and LISTEN."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import asyncpg
+
+from inkstream.stores.postgres._faults import DRIVER_ERRORS
+
+_log = logging.getLogger("inkstream")
+
+_QUICK_S = 0.2
+_RETRY_S = (0.05, 1.0)
+
+
+class Session:
+    """Keep one connection open, and make a new one at once when it is lost.
+
+    Args:
+        connect: Opens a connection; it must give up in bounded time.
+        on_lost: Awaited when a new connection is not there at once; bounded, and never raises.
+    """
+
+    def __init__(
+        self,
+        connect: Callable[[], Awaitable[asyncpg.Connection[Any]]],
+        on_lost: Callable[[], Awaitable[None]],
+    ) -> None:
+        self._connect = connect
+        self._on_lost = on_lost
+        self._on_connect: list[Callable[[asyncpg.Connection[Any]], Awaitable[None]]] = []
+        self._connection: asyncpg.Connection[Any] | None = None
+        self._lost = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def open(self) -> None:
+        """Connect, and keep connected from then on.
+
+        Raises:
+            Whatever the driver raises when the first connection fails.
+        """
+        await self._begin(asyncio.ensure_future(self._connect()))
+        self._task = asyncio.get_running_loop().create_task(self._keep())
+
+    async def close(self) -> None:
+        """Give the connection up, and all that was held with it."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+            self._task = None
+        await self._end()
+
+    async def attach(
+        self, on_connect: Callable[[asyncpg.Connection[Any]], Awaitable[None]]
+    ) -> None:
+        """Call a function with every connection that is made, and with the one there is now.
+
+        What it raises for the present one is raised here; a later one is then lost, and replaced.
+        """
+        self._on_connect.append(on_connect)
+        if self._connection is not None:
+            await on_connect(self._connection)
+
+    async def detach(
+        self,
+        on_connect: Callable[[asyncpg.Connection[Any]], Awaitable[None]],
+        undo: Callable[[asyncpg.Connection[Any]], Awaitable[None]],
+    ) -> None:
+        """Stop calling a function, and undo what it did to the present connection."""
+        self._on_connect.remove(on_connect)
+        if self._connection is not None:
+            try:
+                await undo(self._connection)
+            except DRIVER_ERRORS:
+                self.renew()
+
+    def renew(self) -> None:
+        """Replace the connection: it is not what the server has."""
+        if self._connection is not None:
+            self._lost.set()
+
+    async def _keep(self) -> None:
+        delay_s = 0.0
+        while True:
+            await self._lost.wait()
+            await asyncio.sleep(delay_s)
+            await self._end()
+            connecting = asyncio.ensure_future(self._connect())
+            try:
+                done, _ = await asyncio.wait([connecting], timeout=_QUICK_S)
+                if not done or connecting.exception() is not None:
+                    await self._on_lost()
+                await self._begin(connecting)
+                delay_s = 0.0
+            except DRIVER_ERRORS as exc:
+                delay_s = min(max(2 * delay_s, _RETRY_S[0]), _RETRY_S[1])
+                _log.debug("no direct connection to PostgreSQL, trying again: %r", exc)
+            finally:
+                connecting.cancel()
+
+    async def _begin(self, connecting: asyncio.Future[asyncpg.Connection[Any]]) -> None:
+        connection = await connecting
+        try:
+            for on_connect in self._on_connect:
+                await on_connect(connection)
+        except BaseException:
+            connection.terminate()
+            raise
+        self._lost.clear()
+        self._connection = connection
+        connection.add_termination_listener(self._note_loss)
+        if connection.is_closed():
+            self._lost.set()
+
+    def _note_loss(self, connection: object) -> None:
+        if connection is self._connection:
+            self._lost.set()
+
+    async def _end(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.remove_termination_listener(self._note_loss)
+            try:
+                await connection.close(timeout=1.0)
+            except DRIVER_ERRORS:
+                connection.terminate()

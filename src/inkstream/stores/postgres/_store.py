@@ -1,0 +1,262 @@
+"""``PostgresStore``: the Store over PostgreSQL, one statement a call."""
+# ruff: noqa: D102  (what the methods promise stands in abc.Store)
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Sequence
+from typing import Any, Final
+
+import asyncpg
+from asyncpg.pool import Pool
+
+from inkstream import wire
+from inkstream._errors import (
+    OffsetGone,
+    SchemaOutdated,
+    StoreError,
+    StreamExists,
+    StreamGone,
+    StreamNotFound,
+    TooManyStreams,
+)
+from inkstream._types import (
+    Group,
+    NewStream,
+    Outcome,
+    Page,
+    Query,
+    StreamId,
+    StreamState,
+    WorkerState,
+)
+from inkstream.stores import _sql
+from inkstream.stores.postgres import _foreign, _locks, _rows
+from inkstream.stores.postgres._address import Address, in_schema, schema_name
+from inkstream.stores.postgres._channel import Channel
+from inkstream.stores.postgres._connections import Connections, connect
+from inkstream.stores.postgres._faults import DRIVER_ERRORS, translate
+from inkstream.stores.postgres._migrate import VERSION, migrate_hint
+from inkstream.stores.postgres._session import Session
+
+_HEARTBEAT_S: Final = 5.0
+_COURTESY_S: Final = 2.0
+_EXPIRED_IN_A_STEP: Final = 100
+_MERGED_IN_A_STATEMENT: Final = 256 * 1024
+_STATEMENT_BYTES: Final = 4 * 1024
+"""What a statement of ``tidy`` counts at least, so that a step is bounded in statements too."""
+
+_QUERIES: Final[dict[str, str]] = vars(_sql.load("inkstream.stores.postgres", "queries.sql"))
+
+
+class PostgresStore:
+    """Keep streams in PostgreSQL, in a schema of their own.
+
+    The database must have been migrated (``inkstream migrate``): the store never changes a schema.
+
+    ``connection=`` takes an asyncpg connection, a psycopg 3 connection, synchronous or not, or an
+    SQLAlchemy 2 ``Connection``, ``Session``, ``AsyncConnection`` or ``AsyncSession``. Over a
+    synchronous one the call runs inline and never yields to the event loop. Calls with
+    ``connection=`` need no open store, and are not retried: a deadlock ends the transaction that
+    is the application's.
+
+    Args:
+        database: A URL (``postgresql://``, ``postgres://``, ``postgresql+driver://``), an asyncpg
+            pool, which stays the application's, or an SQLAlchemy engine, of which the URL is used.
+            ``?pooler=true`` in a URL: a transaction pooler answers there.
+        schema: The schema that was migrated.
+        listener_url: Where to hold the one connection that listens for hints and holds the
+            worker's lock. Without it: ``database``, unless that is a pool or a pooler; then hints
+            are polled for, and a worker's death is seen by its beats alone.
+        max_connections: How many connections the store uses at once, besides the one that listens.
+    """
+
+    def __init__(
+        self,
+        database: object,
+        *,
+        schema: str = "inkstream",
+        listener_url: str | None = None,
+        max_connections: int = 5,
+    ) -> None:
+        source: Address | Pool[Any] = (
+            database if isinstance(database, Pool) else Address.parse(database)
+        )
+        address = source if isinstance(source, Address) else None
+        direct = address if listener_url is None else Address.parse(listener_url)
+        schema = schema_name(schema)
+        self._sql = {name: in_schema(query, schema) for name, query in _QUERIES.items()}
+        self._migrate = migrate_hint(address)
+        self._connections = Connections(source, max_connections, self._migrate)
+        self._session: Session | None = None
+        if direct is not None and not direct.pooler:
+            self._session = Session(lambda: connect(direct), self._withdraw_lock)
+        self._locks = _locks.Locks()
+        self._worker = ""
+        self.channel = Channel(f"{schema}_hints", self._session, self._notify)
+        """What ``PostgresNotifier`` listens and sends on."""
+
+    async def open(self, worker: str) -> None:
+        self._worker = worker
+        await self._connections.open()
+        try:
+            await self._check_schema()
+            if self._session is not None:
+                await self._open_session(self._session)
+        except BaseException:
+            await self._connections.close()
+            raise
+
+    async def _check_schema(self) -> None:
+        ((version, needs, encoding),) = await self._connections.fetch(
+            self._sql["schema_version"], writing=False
+        )
+        if version < VERSION:
+            raise SchemaOutdated(
+                f"the schema is at version {version}, this library needs {VERSION}: {self._migrate}"
+            )
+        if needs > VERSION:
+            raise SchemaOutdated(
+                f"the schema is at version {version} and needs a library that knows version "
+                f"{needs}; this one knows {VERSION}: upgrade inkstream"
+            )
+        if encoding != "UTF8":
+            raise StoreError(f"the database's encoding is {encoding}; inkstream needs UTF8")
+
+    async def _open_session(self, session: Session) -> None:
+        try:
+            await session.attach(self._lock_worker)
+            await session.open()
+        except DRIVER_ERRORS as exc:
+            raise translate(exc, writing=False, migrate=self._migrate) from exc
+
+    async def close(self) -> None:
+        if self._session is not None:
+            with contextlib.suppress(StoreError):
+                await self._connections.fetch(
+                    self._sql["unlock_worker"],
+                    self._worker,
+                    True,
+                    writing=False,
+                    timeout_s=_COURTESY_S,
+                )
+            await self._session.close()
+        await self._connections.close()
+
+    async def _lock_worker(self, connection: asyncpg.Connection[Any]) -> None:
+        await connection.execute(self._sql["lock_worker"], self._worker, timeout=_HEARTBEAT_S)
+
+    async def _withdraw_lock(self) -> None:
+        with contextlib.suppress(StoreError):
+            await self._connections.fetch(
+                self._sql["unlock_worker"], self._worker, False, writing=False, timeout_s=_COURTESY_S
+            )
+
+    async def _notify(self, channel: str, payload: str) -> None:
+        await self._connections.fetch(self._sql["notify"], channel, payload, writing=False)
+
+    # Streams ---------------------------------------------------------------------------------
+
+    async def create(self, new: NewStream, *, connection: object | None = None) -> StreamState:
+        args = _rows.create_args(new)
+        ((outcome, text),) = await self._fetch("create_stream", args, connection, writing=True)
+        state = None if text is None else _rows.decode_state(text)
+        if outcome == "created":
+            assert state is not None
+            return state
+        if outcome == "exists":
+            raise StreamExists(new.stream_id)
+        if outcome == "too many":
+            raise TooManyStreams(
+                f"{new.owner!r} has {new.max_live} live streams already", limit=new.max_live or 0
+            )
+        if new.fork is None or state is None:
+            raise StreamNotFound(new.stream_id, "the stream to fork does not exist")
+        if outcome == "source gone":
+            raise StreamGone(state.stream_id)
+        raise OffsetGone(state.stream_id, str(wire.Offset(new.fork.source, new.fork.position)))
+
+    async def commit(
+        self, groups: Sequence[Group], *, connection: object | None = None
+    ) -> list[Outcome]:
+        args = _rows.commit_args(groups)
+        rows = await self._fetch("commit_changes", args, connection, writing=True)
+        return _rows.outcomes(groups, rows)
+
+    async def read(
+        self,
+        stream_id: StreamId,
+        after: int,
+        max_bytes: int,
+        *,
+        marks: Sequence[str] = (),
+        connection: object | None = None,
+    ) -> Page:
+        args = (stream_id, after, max_bytes, [_rows.storable(name) for name in marks])
+        (row,) = await self._fetch("read_stream", args, connection)
+        if row[0] is None:
+            raise StreamNotFound(stream_id)
+        page = _rows.page(row, after)
+        if page.state.gone:
+            raise StreamGone(stream_id)
+        return page
+
+    async def find(self, query: Query, *, connection: object | None = None) -> list[StreamState]:
+        rows = await self._fetch("find_streams", _rows.find_args(query), connection)
+        return [_rows.decode_state(text) for (text,) in rows]
+
+    async def delete(self, internal_ids: Sequence[int], *, connection: object | None = None) -> int:
+        args = (list(internal_ids),)
+        ((deleted,),) = await self._fetch("delete_streams", args, connection, writing=True)
+        return int(deleted)
+
+    async def _fetch(
+        self,
+        name: str,
+        args: Sequence[object],
+        connection: object | None,
+        *,
+        writing: bool = False,
+    ) -> Sequence[Sequence[Any]]:
+        if connection is None:
+            return await self._connections.fetch(self._sql[name], *args, writing=writing)
+        return await _foreign.fetch(connection, self._sql[name], args, self._migrate)
+
+    # Workers and housekeeping ----------------------------------------------------------------
+
+    async def heartbeat(self, *, beat: bool, forget: Sequence[str] = ()) -> list[WorkerState]:
+        async def look(beat: bool, forget: Sequence[str]) -> list[_locks.Row]:
+            rows = await self._connections.fetch(
+                self._sql["heartbeat"],
+                self._worker,
+                beat,
+                list(forget),
+                writing=beat or bool(forget),
+                timeout_s=_HEARTBEAT_S,
+            )
+            return [(worker, beats, lock) for worker, beats, lock in rows]
+
+        with self._connections.under_way():
+            rows = await look(beat, forget)
+            mine = [lock for worker, _, lock in rows if worker == self._worker]
+            if self._session is not None and mine and mine[0] != "held":
+                self._session.renew()
+            return await self._locks.judge(rows, lambda: look(False, ()))
+
+    async def tidy(self, now: float, max_bytes: int) -> bool:
+        with self._connections.under_way():
+            ((expired,),) = await self._connections.fetch(
+                self._sql["expire_streams"], now, _EXPIRED_IN_A_STEP, writing=True
+            )
+            rewritten = 0
+            while rewritten < max_bytes:
+                ((merged,),) = await self._connections.fetch(
+                    self._sql["merge_stream"],
+                    min(max_bytes - rewritten, _MERGED_IN_A_STATEMENT),
+                    wire.SEGMENT_BYTES,
+                    writing=True,
+                )
+                if merged is None:
+                    return bool(expired == _EXPIRED_IN_A_STEP)
+                rewritten += max(merged, _STATEMENT_BYTES)
+            return True

@@ -1,0 +1,700 @@
+-- The first schema.
+
+-- The schema is the files of this folder, in order. A test holds it equal to what migrations/ makes.
+--
+-- All that must be atomic is a function: a batch is then one round trip, whoever's connection it
+-- goes through. Several versions of the library run during a deploy, so a function's signature
+-- never changes: a migration adds one beside it, and a later one drops the old.
+
+DO $$ BEGIN
+    IF to_regnamespace('inkstream') IS NULL THEN
+        CREATE SCHEMA inkstream;
+    END IF;
+END $$;
+
+CREATE TABLE inkstream.migrations (
+    version integer PRIMARY KEY,
+    name text NOT NULL,
+    -- The oldest schema version that a library may know and still work with this database.
+    needs integer NOT NULL,
+    applied_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- Streams --------------------------------------------------------------------------------------
+
+-- What moves a few times in a stream's life. Changed only by who holds the lock on its head.
+CREATE TABLE inkstream.streams (
+    internal_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    stream_id text COLLATE "C" NOT NULL UNIQUE,
+    kind text NOT NULL,
+    content_type text NOT NULL,
+    owner text COLLATE "C",
+    "group" text COLLATE "C",
+    metadata json NOT NULL,
+    -- Times are Unix seconds, exactly as the application's clock gave them.
+    created_at double precision NOT NULL,
+    started_at double precision,
+    ended_at double precision,
+    ttl_s double precision,
+    retain_s double precision,
+    takeover_within_s double precision NOT NULL,
+    -- code, message and result; JSON, for text cannot hold NUL.
+    ending json,
+    -- pending or streaming, and not deleted: what max_live counts.
+    live boolean NOT NULL,
+    forked_from bigint,
+    fork_position bigint NOT NULL DEFAULT 0
+);
+CREATE INDEX streams_by_owner ON inkstream.streams (owner, internal_id) WHERE owner IS NOT NULL;
+CREATE INDEX streams_live_by_owner ON inkstream.streams (owner) WHERE live AND owner IS NOT NULL;
+CREATE INDEX streams_by_group ON inkstream.streams ("group", internal_id)
+    WHERE "group" IS NOT NULL;
+CREATE INDEX streams_forks ON inkstream.streams (forked_from) WHERE forked_from IS NOT NULL;
+
+-- What moves with every commit: narrow, with room on each page for the next version of a row, and
+-- no index on what an append changes, so that appends stay heap-only updates.
+CREATE TABLE inkstream.heads (
+    internal_id bigint PRIMARY KEY,
+    status text NOT NULL CHECK (status IN
+        ('pending', 'streaming', 'open', 'done', 'error', 'cancelled', 'timeout')),
+    epoch bigint NOT NULL DEFAULT 0,
+    tail bigint NOT NULL,
+    size bigint NOT NULL DEFAULT 0,
+    worker text,
+    due_at double precision,
+    report boolean NOT NULL,
+    gone boolean NOT NULL DEFAULT false,
+    -- Whether live holds enough of it to be worth merging.
+    unmerged boolean NOT NULL DEFAULT false
+) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
+CREATE INDEX heads_by_status ON inkstream.heads (status, internal_id);
+CREATE INDEX heads_by_worker ON inkstream.heads (worker, internal_id) WHERE worker IS NOT NULL;
+CREATE INDEX heads_due ON inkstream.heads (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX heads_unreported ON inkstream.heads (internal_id)
+    WHERE report AND status IN ('done', 'error', 'cancelled', 'timeout');
+CREATE INDEX heads_unmerged ON inkstream.heads (internal_id) WHERE unmerged;
+
+-- Segments as they were committed. The heap is in commit order; its rows move to segments soon.
+CREATE TABLE inkstream.live (
+    internal_id bigint,
+    position bigint,
+    count integer NOT NULL,
+    payload bytea NOT NULL,
+    idx bytea NOT NULL,
+    PRIMARY KEY (internal_id, position)
+) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.2);
+ALTER TABLE inkstream.live ALTER payload SET STORAGE EXTERNAL;
+
+-- Segments merged, each of up to 64 KiB; all of one stream's lie before those it has in live.
+CREATE TABLE inkstream.segments (
+    internal_id bigint,
+    position bigint,
+    count integer NOT NULL,
+    payload bytea NOT NULL,
+    idx bytea NOT NULL,
+    PRIMARY KEY (internal_id, position)
+);
+ALTER TABLE inkstream.segments ALTER payload SET STORAGE EXTERNAL;
+
+CREATE TABLE inkstream.marks (
+    internal_id bigint,
+    name text COLLATE "C",
+    value bytea NOT NULL,
+    PRIMARY KEY (internal_id, name)
+);
+
+-- Workers --------------------------------------------------------------------------------------
+
+CREATE TABLE inkstream.workers (
+    worker text COLLATE "C" PRIMARY KEY,
+    beats bigint NOT NULL
+) WITH (fillfactor = 50);
+
+-- Who holds a lock, of this life of the server. Unlogged on purpose: a crash or a failover empties
+-- it together with the locks, and so a lock that is free afterwards is no sign of anybody's death.
+CREATE UNLOGGED TABLE inkstream.worker_locks (
+    worker text COLLATE "C" PRIMARY KEY,
+    server_started timestamptz NOT NULL,
+    released boolean NOT NULL DEFAULT false
+) WITH (fillfactor = 50);
+
+-- Views ----------------------------------------------------------------------------------------
+
+-- A stream's state, with the names that the library has for everything.
+CREATE VIEW inkstream.stream_state AS
+SELECT h.internal_id, s.stream_id, s.kind, s.content_type, h.status, h.epoch, h.worker, h.tail,
+    h.size, s.owner, s."group", s.metadata, s.created_at, s.started_at, s.ended_at, h.due_at,
+    s.ttl_s, s.retain_s, s.takeover_within_s, s.ending, h.report, h.gone
+FROM inkstream.heads h JOIN inkstream.streams s ON s.internal_id = h.internal_id;
+
+-- The text of streams, for people with SQL.
+
+-- Where a stream's messages lie: its own from until_position on, before them those that it
+-- inherited, each run read from the stream in internal_id.
+CREATE FUNCTION inkstream.lineage(p_internal_id bigint)
+RETURNS TABLE (internal_id bigint, from_position bigint, until_position bigint)
+LANGUAGE sql STABLE AS $$
+    WITH RECURSIVE chain AS (
+        SELECT s.internal_id, s.fork_position AS from_position,
+            CAST(NULL AS bigint) AS until_position, s.forked_from
+        FROM inkstream.streams s WHERE s.internal_id = p_internal_id
+        UNION ALL
+        SELECT s.internal_id, least(s.fork_position, c.from_position), c.from_position, s.forked_from
+        FROM chain c JOIN inkstream.streams s ON s.internal_id = c.forked_from
+        WHERE c.from_position > 0
+    )
+    SELECT c.internal_id, c.from_position, c.until_position FROM chain c
+$$;
+
+-- The text pieces of one segment, out of its index of LEB128 numbers (length << 1 | is_json).
+CREATE FUNCTION inkstream.segment_text(
+    p_payload bytea, p_idx bytea, p_position bigint, p_from bigint, p_until bigint
+) RETURNS bytea LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE
+    v_text bytea := '';
+    v_byte integer;
+    v_number bigint := 0;
+    v_shift integer := 0;
+    v_start integer := 1;
+    v_position bigint := p_position;
+BEGIN
+    FOR i IN 0 .. octet_length(p_idx) - 1 LOOP
+        v_byte := get_byte(p_idx, i);
+        v_number := v_number | (CAST(v_byte & 127 AS bigint) << v_shift);
+        v_shift := v_shift + 7;
+        CONTINUE WHEN v_byte >= 128;
+        IF v_number & 1 = 0 AND v_position >= p_from
+            AND (p_until IS NULL OR v_position < p_until)
+        THEN
+            v_text := v_text || substring(p_payload FROM v_start FOR (v_number >> 1)::integer);
+        END IF;
+        v_start := v_start + (v_number >> 1)::integer;
+        v_position := v_position + 1;
+        v_number := 0;
+        v_shift := 0;
+    END LOOP;
+    RETURN v_text;
+END $$;
+
+-- A stream's text; NUL, which text cannot hold, as U+FFFD. NULL for bytes that are no UTF-8.
+CREATE FUNCTION inkstream.text_of(p_internal_id bigint) RETURNS text
+LANGUAGE plpgsql STABLE AS $$
+DECLARE
+    v_text bytea;
+    v_nul integer;
+BEGIN
+    SELECT string_agg(
+        CASE WHEN octet_length(m.idx) > 0 THEN
+            inkstream.segment_text(m.payload, m.idx, m.position, l.from_position, l.until_position)
+        ELSE substring(m.payload
+            FROM greatest(l.from_position - m.position, 0)::integer + 1
+            FOR (least(m.position + m.count, l.until_position)
+                - greatest(m.position, l.from_position))::integer)
+        END, CAST('' AS bytea) ORDER BY m.position)
+    INTO v_text
+    FROM inkstream.lineage(p_internal_id) l
+    CROSS JOIN LATERAL (
+        SELECT * FROM inkstream.segments g WHERE g.internal_id = l.internal_id
+        UNION ALL
+        SELECT * FROM inkstream.live v WHERE v.internal_id = l.internal_id
+    ) m
+    WHERE m.position + m.count > l.from_position
+        AND (l.until_position IS NULL OR m.position < l.until_position);
+    v_text := coalesce(v_text, '');
+    LOOP
+        v_nul := position('\x00'::bytea IN v_text);
+        EXIT WHEN v_nul = 0;
+        v_text := overlay(v_text PLACING '\xefbfbd'::bytea FROM v_nul FOR 1);
+    END LOOP;
+    RETURN convert_from(v_text, 'UTF8');
+EXCEPTION WHEN character_not_in_repertoire OR untranslatable_character THEN
+    RETURN NULL;
+END $$;
+
+-- For people with SQL: every stream and its text so far. Name the rows that you want.
+CREATE VIEW inkstream.stream_text AS
+SELECT s.stream_id, s.internal_id, s.kind, s.status, s.owner, s."group",
+    to_timestamp(s.created_at) AS created_at, to_timestamp(s.ended_at) AS ended_at, s.ending,
+    inkstream.text_of(s.internal_id) AS text
+FROM inkstream.stream_state s WHERE NOT s.gone;
+
+-- Create and commit.
+--
+-- enable_seqscan is off in functions whose plans are kept: one made while a table was small would
+-- otherwise scan it until the next ANALYZE, however large it grew.
+
+-- Outcomes are values, not errors: an error would break the transaction of an application.
+CREATE FUNCTION inkstream.create_stream(
+    p_stream_id text, p_kind text, p_status text, p_content_type text, p_owner text, p_group text,
+    p_metadata text, p_created_at double precision, p_due_at double precision,
+    p_ttl_s double precision, p_retain_s double precision, p_takeover_within_s double precision,
+    p_report boolean, p_ending text, p_max_live integer,
+    p_source bigint, p_position bigint,
+    p_count integer, p_payload bytea, p_idx bytea,
+    p_mark_names text[], p_mark_values bytea[],
+    OUT outcome text, OUT state text
+) LANGUAGE plpgsql SET enable_seqscan = off AS $$
+DECLARE
+    v_id bigint;
+    v_source inkstream.stream_state;
+    v_live boolean := p_status IN ('pending', 'streaming');
+BEGIN
+    outcome := 'created';
+    IF p_source IS NOT NULL THEN
+        -- Held against deletion only, so that the source's writer goes on meanwhile.
+        PERFORM FROM inkstream.heads h WHERE h.internal_id = p_source FOR KEY SHARE;
+        SELECT * INTO v_source FROM inkstream.stream_state v WHERE v.internal_id = p_source;
+    END IF;
+    IF p_max_live IS NOT NULL AND p_owner IS NOT NULL THEN
+        PERFORM pg_advisory_xact_lock(hashtextextended('inkstream owner ' || p_owner, 0));
+    END IF;
+    IF EXISTS (SELECT FROM inkstream.streams s WHERE s.stream_id = p_stream_id) THEN
+        outcome := 'exists';
+    ELSIF p_source IS NOT NULL AND v_source.internal_id IS NULL THEN
+        outcome := 'no source';
+    ELSIF v_source.gone THEN
+        outcome := 'source gone';
+        state := row_to_json(v_source);
+    ELSIF p_position > v_source.tail THEN
+        outcome := 'past tail';
+        state := row_to_json(v_source);
+    ELSIF p_max_live IS NOT NULL AND p_owner IS NOT NULL AND p_max_live <= (
+        SELECT count(*) FROM inkstream.streams s WHERE s.owner = p_owner AND s.live
+    ) THEN
+        outcome := 'too many';
+    END IF;
+    IF outcome <> 'created' THEN
+        RETURN;
+    END IF;
+    INSERT INTO inkstream.streams (
+        stream_id, kind, content_type, owner, "group", metadata, created_at, ended_at, ttl_s,
+        retain_s, takeover_within_s, ending, live, forked_from, fork_position
+    ) VALUES (
+        p_stream_id, p_kind, p_content_type, p_owner, p_group, CAST(p_metadata AS json),
+        p_created_at, CASE WHEN p_ending IS NOT NULL THEN p_created_at END, p_ttl_s, p_retain_s,
+        p_takeover_within_s, CAST(p_ending AS json), v_live, p_source, coalesce(p_position, 0)
+    ) ON CONFLICT (stream_id) DO NOTHING RETURNING internal_id INTO v_id;
+    IF v_id IS NULL THEN
+        outcome := 'exists';
+        RETURN;
+    END IF;
+    INSERT INTO inkstream.heads (internal_id, status, tail, size, due_at, report, unmerged)
+    VALUES (v_id, p_status, coalesce(p_position, 0) + coalesce(p_count, 0),
+        coalesce(octet_length(p_payload), 0), p_due_at, p_report,
+        p_ending IS NOT NULL AND p_count IS NOT NULL);
+    IF p_count IS NOT NULL THEN
+        INSERT INTO inkstream.live (internal_id, position, count, payload, idx)
+        VALUES (v_id, coalesce(p_position, 0), p_count, p_payload, p_idx);
+    END IF;
+    IF cardinality(p_mark_names) > 0 THEN
+        INSERT INTO inkstream.marks (internal_id, name, value)
+        SELECT v_id, m.name, m.value FROM unnest(p_mark_names, p_mark_values) AS m (name, value);
+    END IF;
+    SELECT row_to_json(v) INTO state FROM inkstream.stream_state v WHERE v.internal_id = v_id;
+END $$;
+
+-- Apply a batch of changes. Each array holds one field of all changes; one that no change sets may
+-- be empty. Groups of one wave have no stream in common, and a wave sees what earlier ones did.
+-- NULL means "not checked" or "as it is"; '' is nobody for a worker, NaN is never for due_at.
+-- Returns a row for each change that took effect, and one for each group that did not, with the
+-- first change that was refused and its stream's state.
+CREATE FUNCTION inkstream.commit_changes(
+    p_waves integer, p_internal_id bigint[], p_group integer[], p_wave integer[],
+    p_if_epoch bigint[], p_if_tail bigint[], p_if_status text[], p_if_worker text[],
+    p_count integer[], p_payload bytea[], p_idx bytea[],
+    p_next_epoch boolean[], p_status text[], p_ending text[], p_at double precision[],
+    p_worker text[], p_due_at double precision[], p_report boolean[], p_max_marks integer[],
+    p_mark_change integer[], p_mark_name text[], p_mark_value bytea[]
+) RETURNS TABLE (
+    change integer, refused boolean, epoch bigint, tail bigint, size bigint, state text
+) LANGUAGE plpgsql SET enable_seqscan = off SET enable_mergejoin = off
+  SET plan_cache_mode = force_generic_plan AS $$
+BEGIN
+    -- One order for everybody, so that batches which share streams queue instead of deadlocking;
+    -- and a statement of its own, so that the next one's snapshot is newer than the locks.
+    PERFORM FROM inkstream.heads h WHERE h.internal_id = ANY (p_internal_id)
+    ORDER BY h.internal_id FOR NO KEY UPDATE;
+    FOR v_wave IN 1 .. p_waves LOOP
+        RETURN QUERY
+        WITH wanted AS MATERIALIZED (
+            SELECT CAST(w.n AS integer) AS n, coalesce(w.grp, CAST(w.n AS integer)) AS grp,
+                w.internal_id, w.if_epoch, w.if_tail, w.if_status, w.if_worker,
+                w.count, w.payload, w.idx, coalesce(w.next_epoch, false) AS next_epoch, w.status,
+                w.ending, w.at, w.worker, w.due_at, w.report, w.max_marks
+            FROM unnest(p_internal_id, p_group, p_wave, p_if_epoch, p_if_tail, p_if_status,
+                p_if_worker, p_count, p_payload, p_idx, p_next_epoch, p_status, p_ending, p_at,
+                p_worker, p_due_at, p_report, p_max_marks)
+            WITH ORDINALITY AS w (internal_id, grp, wave, if_epoch, if_tail, if_status,
+                if_worker, count, payload, idx, next_epoch, status, ending, at,
+                worker, due_at, report, max_marks, n)
+            WHERE coalesce(w.wave, 1) = v_wave
+        ), judged AS MATERIALIZED (
+            -- LATERAL with a LIMIT, and joins by ctid below: always one probe a change, never a
+            -- join that reads the whole table.
+            SELECT w.*, h.ctid AS head, h.epoch AS old_epoch, h.tail AS old_tail,
+                h.size AS old_size,
+                NOT h.gone
+                AND (w.if_epoch IS NULL OR w.if_epoch = h.epoch)
+                AND (w.if_tail IS NULL OR w.if_tail = h.tail)
+                AND (w.if_status IS NULL OR h.status = ANY (string_to_array(w.if_status, ',')))
+                AND (w.if_worker IS NULL OR w.if_worker = coalesce(h.worker, ''))
+                AND (w.max_marks IS NULL OR inkstream.marks_fit(
+                    w.internal_id, w.max_marks, w.n, p_mark_change, p_mark_name)) AS holds
+            FROM wanted w LEFT JOIN LATERAL (
+                SELECT h.ctid, h.* FROM inkstream.heads h WHERE h.internal_id = w.internal_id LIMIT 1
+            ) h ON true
+        ), decided AS MATERIALIZED (
+            SELECT j.*, min(j.n) FILTER (WHERE j.holds IS NOT TRUE) OVER (PARTITION BY j.grp)
+                AS culprit
+            FROM judged j
+        ), taken AS MATERIALIZED (
+            SELECT d.*, d.old_tail + coalesce(d.count, 0) AS new_tail,
+                d.old_size + coalesce(octet_length(d.payload), 0) AS new_size
+            FROM decided d WHERE d.culprit IS NULL
+        ), moved AS (
+            UPDATE inkstream.heads h SET
+                status = coalesce(t.status, h.status),
+                epoch = h.epoch + CAST(t.next_epoch AS integer),
+                tail = t.new_tail,
+                size = t.new_size,
+                worker = CASE WHEN t.worker IS NULL THEN h.worker ELSE nullif(t.worker, '') END,
+                due_at = CASE WHEN t.due_at IS NULL THEN h.due_at ELSE nullif(t.due_at, 'NaN') END,
+                report = coalesce(t.report, h.report),
+                unmerged = h.unmerged OR t.ending IS NOT NULL AND t.new_size > 0
+                    OR t.new_size / 32768 > t.old_size / 32768
+            FROM taken t WHERE h.ctid = t.head
+        ), appended AS (
+            INSERT INTO inkstream.live (internal_id, position, count, payload, idx)
+            SELECT t.internal_id, t.old_tail, t.count, t.payload, t.idx
+            FROM taken t WHERE t.count IS NOT NULL
+        ), turned AS (
+            UPDATE inkstream.streams s SET
+                live = t.status IN ('pending', 'streaming'),
+                started_at = CASE WHEN t.status = 'streaming' THEN coalesce(s.started_at, t.at)
+                    ELSE s.started_at END,
+                ended_at = CASE WHEN t.ending IS NULL THEN s.ended_at ELSE t.at END,
+                ending = coalesce(CAST(t.ending AS json), s.ending)
+            FROM (
+                SELECT t.*, cold.ctid AS cold FROM taken t CROSS JOIN LATERAL (
+                    SELECT s.ctid FROM inkstream.streams s WHERE s.internal_id = t.internal_id LIMIT 1
+                ) cold WHERE t.status IS NOT NULL
+            ) t WHERE s.ctid = t.cold
+        ), marked AS (
+            INSERT INTO inkstream.marks AS old (internal_id, name, value)
+            SELECT t.internal_id, m.name, m.value
+            FROM unnest(p_mark_change, p_mark_name, p_mark_value) AS m (change, name, value)
+            JOIN taken t ON t.n = m.change
+            ON CONFLICT (internal_id, name) DO UPDATE SET value = excluded.value
+        )
+        SELECT d.n, d.culprit IS NOT NULL, d.old_epoch + CAST(d.next_epoch AS integer),
+            d.old_tail + coalesce(d.count, 0), d.old_size + coalesce(octet_length(d.payload), 0),
+            CASE WHEN d.culprit IS NOT NULL THEN (
+                SELECT CAST(row_to_json(v) AS text) FROM inkstream.stream_state v
+                WHERE v.internal_id = d.internal_id) END
+        FROM decided d WHERE d.culprit IS NULL OR d.culprit = d.n;
+    END LOOP;
+END $$;
+
+-- Whether the marks that a change sets leave its stream with no more than so many, or are not new.
+CREATE FUNCTION inkstream.marks_fit(
+    p_internal_id bigint, p_max_marks integer, p_change integer,
+    p_mark_change integer[], p_mark_name text[]
+) RETURNS boolean LANGUAGE sql STABLE SET enable_seqscan = off AS $$
+    SELECT fresh.count = 0 OR fresh.count + (
+        SELECT count(*) FROM inkstream.marks m WHERE m.internal_id = p_internal_id
+    ) <= p_max_marks
+    FROM (
+        SELECT count(*) FROM unnest(p_mark_change, p_mark_name) AS n (change, name)
+        WHERE n.change = p_change AND NOT EXISTS (
+            SELECT FROM inkstream.marks m WHERE m.internal_id = p_internal_id AND m.name = n.name)
+    ) fresh
+$$;
+
+-- Read and find.
+
+-- A stream's state, marks, and the messages after a position, as of the caller's one snapshot.
+-- The segments come from one stream of its lineage: cut them at until_position, if there is one.
+CREATE FUNCTION inkstream.read_stream(
+    p_stream_id text, p_after bigint, p_max_bytes bigint, p_marks text[],
+    OUT state text, OUT until_position bigint, OUT positions bigint[], OUT counts integer[],
+    OUT payloads bytea[], OUT indexes bytea[], OUT mark_names text[], OUT mark_values bytea[]
+) LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+DECLARE
+    v inkstream.stream_state;
+    v_id bigint;
+    v_from bigint;
+    v_source bigint;
+    v_start bigint;
+    v_bytes bigint := 0;
+    r record;
+BEGIN
+    SELECT * INTO v FROM inkstream.stream_state s WHERE s.stream_id = p_stream_id;
+    state := CASE WHEN v.internal_id IS NOT NULL THEN row_to_json(v) END;
+    IF v.internal_id IS NULL OR v.gone THEN
+        RETURN;
+    END IF;
+    IF cardinality(p_marks) > 0 THEN
+        SELECT array_agg(m.name), array_agg(m.value) INTO mark_names, mark_values
+        FROM inkstream.marks m WHERE m.internal_id = v.internal_id AND m.name = ANY (p_marks);
+    END IF;
+    IF p_max_bytes <= 0 OR p_after >= v.tail THEN
+        RETURN;
+    END IF;
+    v_id := v.internal_id;
+    LOOP
+        SELECT s.forked_from, s.fork_position INTO v_source, v_from
+        FROM inkstream.streams s WHERE s.internal_id = v_id;
+        EXIT WHEN v_source IS NULL OR p_after >= v_from;
+        until_position := least(until_position, v_from);
+        v_id := v_source;
+    END LOOP;
+    v_start := greatest(
+        (SELECT max(g.position) FROM inkstream.segments g
+            WHERE g.internal_id = v_id AND g.position <= p_after),
+        (SELECT max(l.position) FROM inkstream.live l
+            WHERE l.internal_id = v_id AND l.position <= p_after),
+        0);
+    FOR r IN
+        SELECT g.position, g.count, g.payload, g.idx FROM inkstream.segments g
+            WHERE g.internal_id = v_id AND g.position >= v_start
+        UNION ALL
+        SELECT l.position, l.count, l.payload, l.idx FROM inkstream.live l
+            WHERE l.internal_id = v_id AND l.position >= v_start
+        ORDER BY position
+    LOOP
+        v_bytes := v_bytes + octet_length(r.payload);
+        EXIT WHEN r.position >= until_position
+            OR (v_bytes > p_max_bytes AND cardinality(positions) > 0);
+        positions := array_append(positions, r.position);
+        counts := array_append(counts, r.count);
+        payloads := array_append(payloads, r.payload);
+        indexes := array_append(indexes, r.idx);
+    END LOOP;
+END $$;
+
+-- States, newest first. The text of the query is made of the conditions that were given, so that
+-- its plan is made for them alone.
+CREATE FUNCTION inkstream.find_streams(
+    p_stream_ids text[], p_owner text, p_group text, p_statuses text[],
+    p_any_worker boolean, p_worker text, p_due_before double precision, p_unreported boolean,
+    p_before bigint, p_limit integer
+) RETURNS SETOF text LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
+DECLARE
+    v_where text := 'NOT h.gone';
+BEGIN
+    IF p_stream_ids IS NOT NULL THEN v_where := v_where || ' AND s.stream_id = ANY ($1)'; END IF;
+    IF p_owner IS NOT NULL THEN v_where := v_where || ' AND s.owner = $2'; END IF;
+    IF p_group IS NOT NULL THEN v_where := v_where || ' AND s."group" = $3'; END IF;
+    IF p_statuses IS NOT NULL THEN
+        v_where := v_where || ' AND h.status = ANY ($4)';
+        IF p_statuses <@ '{pending,streaming}' THEN v_where := v_where || ' AND s.live'; END IF;
+    END IF;
+    IF p_worker IS NOT NULL THEN v_where := v_where || ' AND h.worker = $5';
+    ELSIF NOT p_any_worker THEN v_where := v_where || ' AND h.worker IS NULL'; END IF;
+    IF p_due_before IS NOT NULL THEN v_where := v_where || ' AND h.due_at <= $6'; END IF;
+    IF p_unreported THEN
+        v_where := v_where
+            || $q$ AND h.report AND h.status IN ('done', 'error', 'cancelled', 'timeout')$q$;
+    END IF;
+    IF p_before IS NOT NULL THEN v_where := v_where || ' AND h.internal_id < $7'; END IF;
+    RETURN QUERY EXECUTE
+        'SELECT CAST(row_to_json(v) AS text) FROM ('
+        || ' SELECT h.internal_id FROM inkstream.heads h JOIN inkstream.streams s'
+        || ' ON s.internal_id = h.internal_id WHERE ' || v_where
+        || ' ORDER BY h.internal_id DESC LIMIT $8'
+        || ') found CROSS JOIN LATERAL ('
+        || ' SELECT * FROM inkstream.stream_state v WHERE v.internal_id = found.internal_id'
+        || ') v ORDER BY v.internal_id DESC'
+    USING p_stream_ids, p_owner, p_group, p_statuses, p_worker, p_due_before, p_before, p_limit;
+END $$;
+
+-- Delete, expire and merge.
+
+-- Delete streams; those that others were forked from stay as gone until the last fork is deleted.
+CREATE FUNCTION inkstream.delete_streams(p_internal_ids bigint[]) RETURNS integer
+LANGUAGE plpgsql SET enable_seqscan = off AS $$
+DECLARE
+    v_all bigint[];
+    v_removed bigint[] := '{}';
+    v_deleted integer := 0;
+    v_id bigint;
+    v_gone boolean;
+BEGIN
+    -- A deletion can remove sources that are gone: all in reach are locked first, in one order.
+    WITH RECURSIVE reach (internal_id) AS (
+        SELECT unnest(p_internal_ids)
+        UNION
+        SELECT s.forked_from FROM reach JOIN inkstream.streams s USING (internal_id)
+        WHERE s.forked_from IS NOT NULL
+    )
+    SELECT array_agg(r.internal_id) INTO v_all FROM reach r;
+    PERFORM FROM inkstream.heads h WHERE h.internal_id = ANY (v_all)
+    ORDER BY h.internal_id FOR UPDATE;
+    -- Forks have larger ids than their sources, and so go before them.
+    FOR v_id, v_gone IN
+        SELECT h.internal_id, h.gone FROM inkstream.heads h WHERE h.internal_id = ANY (v_all)
+        ORDER BY h.internal_id DESC
+    LOOP
+        CONTINUE WHEN NOT v_gone AND NOT v_id = ANY (p_internal_ids);
+        IF NOT v_gone THEN
+            v_deleted := v_deleted + 1;
+        END IF;
+        IF NOT EXISTS (
+            SELECT FROM inkstream.streams s
+            WHERE s.forked_from = v_id AND NOT s.internal_id = ANY (v_removed)
+        ) THEN
+            v_removed := array_append(v_removed, v_id);
+        ELSIF NOT v_gone THEN
+            UPDATE inkstream.heads h SET gone = true, worker = NULL, due_at = NULL, report = false
+            WHERE h.internal_id = v_id;
+            UPDATE inkstream.streams s SET live = false WHERE s.internal_id = v_id;
+            DELETE FROM inkstream.marks m WHERE m.internal_id = v_id;
+        END IF;
+    END LOOP;
+    DELETE FROM inkstream.live l WHERE l.internal_id = ANY (v_removed);
+    DELETE FROM inkstream.segments g WHERE g.internal_id = ANY (v_removed);
+    DELETE FROM inkstream.marks m WHERE m.internal_id = ANY (v_removed);
+    DELETE FROM inkstream.streams s WHERE s.internal_id = ANY (v_removed);
+    DELETE FROM inkstream.heads h WHERE h.internal_id = ANY (v_removed);
+    RETURN v_deleted;
+END $$;
+
+-- Delete streams whose time has come; return how many there were, p_limit at most.
+CREATE FUNCTION inkstream.expire_streams(p_now double precision, p_limit integer) RETURNS integer
+LANGUAGE plpgsql SET enable_seqscan = off AS $$
+DECLARE
+    v_due bigint[];
+BEGIN
+    SELECT array_agg(due.internal_id) INTO v_due FROM (
+        SELECT h.internal_id FROM inkstream.heads h
+        WHERE h.due_at <= p_now AND h.status NOT IN ('pending', 'streaming') AND NOT h.gone
+        ORDER BY h.due_at LIMIT p_limit FOR UPDATE SKIP LOCKED
+    ) due;
+    RETURN CASE WHEN v_due IS NULL THEN 0 ELSE inkstream.delete_streams(v_due) END;
+END $$;
+
+-- Move one stream's segments from live into large ones, about p_max_bytes of them; return how
+-- many bytes that were, NULL if there was nothing to do.
+CREATE FUNCTION inkstream.merge_stream(p_max_bytes bigint, p_segment_bytes integer) RETURNS bigint
+LANGUAGE plpgsql SET enable_seqscan = off AS $$
+DECLARE
+    v_id bigint;
+    v_last bigint;
+    v_stop bigint;
+    v_starts bigint[] := '{}';
+    v_run bigint := 0;
+    v_bytes bigint := 0;
+    v_more boolean := false;
+    r record;
+BEGIN
+    -- Locked against append and delete for the few milliseconds that a step takes; what somebody
+    -- else has locked is for later.
+    SELECT h.internal_id INTO v_id FROM inkstream.heads h WHERE h.unmerged
+    ORDER BY h.internal_id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    -- The last merged segment goes on filling up, if the next one fits into it.
+    SELECT g.position INTO v_last FROM inkstream.segments g
+    WHERE g.internal_id = v_id AND g.position = (
+            SELECT max(m.position) FROM inkstream.segments m WHERE m.internal_id = v_id)
+        AND octet_length(g.payload) + (
+            SELECT octet_length(l.payload) FROM inkstream.live l WHERE l.internal_id = v_id
+            ORDER BY l.position LIMIT 1) <= p_segment_bytes;
+    FOR r IN
+        SELECT g.position, octet_length(g.payload) AS size FROM inkstream.segments g
+            WHERE g.internal_id = v_id AND g.position = v_last
+        UNION ALL
+        SELECT l.position, octet_length(l.payload) FROM inkstream.live l
+            WHERE l.internal_id = v_id
+        ORDER BY position
+    LOOP
+        IF v_bytes >= p_max_bytes AND v_bytes >= p_segment_bytes THEN
+            v_more := true;
+            EXIT;
+        END IF;
+        IF cardinality(v_starts) = 0 OR v_run + r.size > p_segment_bytes THEN
+            v_starts := array_append(v_starts, r.position);
+            v_run := 0;
+        END IF;
+        v_run := v_run + r.size;
+        v_bytes := v_bytes + r.size;
+        v_stop := r.position;
+    END LOOP;
+    IF v_bytes > 0 THEN
+        WITH moved AS (
+            DELETE FROM inkstream.live l WHERE l.internal_id = v_id AND l.position <= v_stop
+            RETURNING l.position, l.count, l.payload, l.idx
+        ), reopened AS (
+            DELETE FROM inkstream.segments g WHERE g.internal_id = v_id AND g.position = v_last
+            RETURNING g.position, g.count, g.payload, g.idx
+        )
+        INSERT INTO inkstream.segments (internal_id, position, count, payload, idx)
+        SELECT v_id, min(m.position), sum(m.count),
+            string_agg(m.payload, CAST('' AS bytea) ORDER BY m.position),
+            string_agg(m.idx, CAST('' AS bytea) ORDER BY m.position)
+        FROM (SELECT * FROM moved UNION ALL SELECT * FROM reopened) m
+        GROUP BY width_bucket(m.position, v_starts);
+    END IF;
+    IF NOT v_more THEN
+        UPDATE inkstream.heads h SET unmerged = false WHERE h.internal_id = v_id;
+    END IF;
+    RETURN v_bytes;
+END $$;
+
+-- Workers: beats, and locks that die with a session.
+
+-- Hold the lock that dies with this session. Shared: a session that a broken connection left
+-- behind must not keep its own worker out.
+CREATE FUNCTION inkstream.lock_worker(p_worker text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    PERFORM pg_advisory_lock_shared(hashtextextended('inkstream worker ' || p_worker, 0));
+    INSERT INTO inkstream.worker_locks AS old (worker, server_started)
+    VALUES (p_worker, pg_postmaster_start_time())
+    ON CONFLICT (worker) DO UPDATE
+        SET server_started = excluded.server_started, released = false;
+END $$;
+
+-- Say how a worker's lock stands: it let it go itself ("released": it is dead), or lost the
+-- connection and lives ("unknown").
+CREATE FUNCTION inkstream.unlock_worker(p_worker text, p_released boolean) RETURNS void
+LANGUAGE plpgsql AS $$
+BEGIN
+    IF p_released THEN
+        UPDATE inkstream.worker_locks w SET released = true WHERE w.worker = p_worker;
+    ELSE
+        DELETE FROM inkstream.worker_locks w WHERE w.worker = p_worker;
+    END IF;
+END $$;
+
+-- Beat, forget, and return all workers. lock is held, free, released or unknown; free proves
+-- nothing by itself, for the worker may be about to take it again on a new connection.
+CREATE FUNCTION inkstream.heartbeat(p_worker text, p_beat boolean, p_forget text[])
+RETURNS TABLE (worker text, beats bigint, lock text) LANGUAGE plpgsql AS $$
+BEGIN
+    -- A beat that a crash of the server loses is made up for by the next one.
+    PERFORM set_config('synchronous_commit', 'off', true);
+    IF p_beat THEN
+        INSERT INTO inkstream.workers AS old (worker, beats) VALUES (p_worker, 1)
+        ON CONFLICT ON CONSTRAINT workers_pkey DO UPDATE SET beats = old.beats + 1;
+    END IF;
+    IF cardinality(p_forget) > 0 THEN
+        DELETE FROM inkstream.workers w WHERE w.worker = ANY (p_forget)
+            AND NOT EXISTS (SELECT FROM inkstream.heads h WHERE h.worker = w.worker);
+        DELETE FROM inkstream.worker_locks l WHERE l.worker = ANY (p_forget)
+            AND NOT EXISTS (SELECT FROM inkstream.workers w WHERE w.worker = l.worker);
+    END IF;
+    RETURN QUERY
+    WITH held AS MATERIALIZED (
+        SELECT (CAST(CAST(k.classid AS bigint) AS bigint) << 32) | CAST(k.objid AS bigint) AS key
+        FROM pg_locks k WHERE k.locktype = 'advisory' AND k.objsubid = 1 AND k.granted
+            AND k.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+    )
+    SELECT w.worker, w.beats, CASE
+        WHEN EXISTS (SELECT FROM held WHERE
+            held.key = hashtextextended('inkstream worker ' || w.worker, 0)) THEN 'held'
+        WHEN l.worker IS NULL OR l.server_started <> pg_postmaster_start_time() THEN 'unknown'
+        WHEN l.released THEN 'released'
+        ELSE 'free' END
+    FROM inkstream.workers w LEFT JOIN inkstream.worker_locks l ON l.worker = w.worker;
+END $$;

@@ -1,0 +1,446 @@
+"""What SQLite's faults become, and what is true after them."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import os
+import resource
+import shutil
+import signal
+import sqlite3
+import subprocess
+import sys
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+
+from inkstream import wire
+from inkstream._errors import (
+    InvalidInput,
+    NotRunning,
+    OutcomeUnknown,
+    SchemaOutdated,
+    StoreError,
+    StoreUnavailable,
+    StreamNotFound,
+)
+from inkstream._types import Change, Committed, Group, Kind, NewStream, Outcome, StreamId
+from inkstream.stores.sqlite import SQLiteStore, _connection
+from inkstream.stores.sqlite._faults import translate
+from inkstream.stores.sqlite._locks import WritersLock
+from inkstream.testing.store_suite.harness import EVERYTHING, text_in
+
+# What each of SQLite's primary result codes becomes, from a statement and from COMMIT.
+TABLE: dict[str, tuple[type[Exception], type[Exception]]] = {
+    "SQLITE_ERROR": (StoreError, StoreError),
+    "SQLITE_INTERNAL": (StoreError, StoreError),
+    "SQLITE_PERM": (StoreUnavailable, OutcomeUnknown),
+    "SQLITE_ABORT": (StoreUnavailable, OutcomeUnknown),
+    "SQLITE_BUSY": (StoreUnavailable, StoreUnavailable),
+    "SQLITE_LOCKED": (StoreUnavailable, OutcomeUnknown),
+    "SQLITE_NOMEM": (StoreUnavailable, OutcomeUnknown),
+    "SQLITE_READONLY": (StoreUnavailable, StoreUnavailable),
+    "SQLITE_INTERRUPT": (StoreUnavailable, OutcomeUnknown),
+    "SQLITE_IOERR": (StoreUnavailable, OutcomeUnknown),
+    "SQLITE_CORRUPT": (StoreUnavailable, OutcomeUnknown),
+    "SQLITE_NOTFOUND": (StoreError, StoreError),
+    "SQLITE_FULL": (StoreUnavailable, StoreUnavailable),
+    "SQLITE_CANTOPEN": (StoreUnavailable, OutcomeUnknown),
+    "SQLITE_PROTOCOL": (StoreUnavailable, OutcomeUnknown),
+    "SQLITE_EMPTY": (StoreError, StoreError),
+    "SQLITE_SCHEMA": (StoreError, StoreError),
+    "SQLITE_TOOBIG": (InvalidInput, InvalidInput),
+    "SQLITE_CONSTRAINT": (StoreError, StoreError),
+    "SQLITE_MISMATCH": (StoreError, StoreError),
+    "SQLITE_MISUSE": (StoreError, StoreError),
+    "SQLITE_NOLFS": (StoreUnavailable, OutcomeUnknown),
+    "SQLITE_AUTH": (StoreUnavailable, OutcomeUnknown),
+    "SQLITE_FORMAT": (StoreUnavailable, OutcomeUnknown),
+    "SQLITE_RANGE": (StoreError, StoreError),
+    "SQLITE_NOTADB": (StoreUnavailable, OutcomeUnknown),
+}
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_every_result_code_is_mapped(name: str) -> None:
+    """G12."""
+    exc = sqlite3.OperationalError("what SQLite says")
+    exc.sqlite_errorcode = getattr(sqlite3, name) | 5 << 8  # extended codes mean the same
+    statement, commit = TABLE[name]
+    assert type(translate(exc, "the.db")) is statement
+    mapped = translate(exc, "the.db", committing=True)
+    assert type(mapped) is commit
+    assert "the.db" in str(mapped)
+
+
+def test_the_table_is_complete() -> None:
+    """Every primary code that this driver knows has its line above."""
+    not_errors = {"SQLITE_OK", "SQLITE_NOTICE", "SQLITE_WARNING", "SQLITE_ROW", "SQLITE_DONE"}
+    other = {"SQLITE_DENY", "SQLITE_IGNORE"}  # what an authoriser answers
+    primary = {
+        name
+        for name, value in vars(sqlite3).items()
+        if name.startswith("SQLITE_")
+        and name.count("_") == 1
+        and isinstance(value, int)
+        and value == getattr(sqlite3, name)
+        and not name.startswith("SQLITE_LIMIT")
+    }
+    errors = {name for name in primary - not_errors - other if translatable(name)}
+    assert errors == set(TABLE)
+
+
+def translatable(name: str) -> bool:
+    """Tell result codes from the authoriser's actions, which share their numbers."""
+    actions = ("ALTER", "ANALYZE", "ATTACH", "DELETE", "DETACH", "FUNCTION", "INSERT", "PRAGMA")
+    actions += ("READ", "RECURSIVE", "REINDEX", "SAVEPOINT", "SELECT", "TRANSACTION", "UPDATE")
+    return not name.endswith(actions)
+
+
+@pytest.mark.parametrize(
+    ("exc", "expected"),
+    [
+        (sqlite3.OperationalError("no such table: inkstream_heads"), SchemaOutdated),
+        (sqlite3.DataError("too big"), InvalidInput),
+        (sqlite3.ProgrammingError("Cannot operate on a closed database."), StoreUnavailable),
+        (OverflowError("Python int too large"), InvalidInput),
+        (UnicodeEncodeError("utf-8", "\ud800", 0, 1, "surrogates"), InvalidInput),
+        (ValueError("a bug"), StoreError),
+    ],
+)
+def test_errors_without_a_code(exc: Exception, expected: type[Exception]) -> None:
+    if isinstance(exc, sqlite3.OperationalError):
+        exc.sqlite_errorcode = sqlite3.SQLITE_ERROR
+    assert type(translate(exc, "the.db")) is expected
+
+
+def new(name: str = "s", **fields: object) -> NewStream:
+    return NewStream(stream_id=StreamId(name), kind=Kind.LOG, created_at=0.0, **fields)  # type: ignore[arg-type]
+
+
+async def append(store: SQLiteStore, text: str, internal_id: int = 1) -> Outcome:
+    (segment,) = wire.encode_messages([text], 0)
+    (outcome,) = await store.commit([Group((Change(internal_id=internal_id, append=segment),))])
+    return outcome
+
+
+async def text_of(store: SQLiteStore, name: str = "s") -> str:
+    return await text_in(store, name)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "streams.db"
+
+
+@pytest.fixture
+async def store(path: Path) -> AsyncIterator[SQLiteStore]:
+    store = SQLiteStore(path, busy_s=0.05, wait_s=5.0)
+    await store.open("one")
+    yield store
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    "url", [":memory:", "", "sqlite://", "sqlite:///:memory:", "postgresql://host/db", "file:x?mode=ro"]
+)
+def test_what_is_no_file_is_refused(url: str) -> None:
+    with pytest.raises(InvalidInput):
+        SQLiteStore(url)
+
+
+def test_urls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert SQLiteStore("sqlite:///a%20b.db").path == tmp_path / "a b.db"
+    assert SQLiteStore(f"sqlite:///{tmp_path}/c.db").path == tmp_path / "c.db"
+    assert SQLiteStore("d.db").path == tmp_path / "d.db"
+
+
+async def test_a_store_that_is_not_open(path: Path) -> None:
+    store = SQLiteStore(path)
+    with pytest.raises(NotRunning):
+        await store.create(new())
+    with pytest.raises(NotRunning):
+        await store.read(StreamId("s"), 0, 0)
+
+
+async def refuses_to_open(path: Path, error: type[Exception], match: str) -> None:
+    store = SQLiteStore(path, busy_s=0.05)
+    with pytest.raises(error, match=match):
+        await store.open("one")
+    with pytest.raises(NotRunning):
+        await store.create(new())
+
+
+async def test_no_directory(tmp_path: Path) -> None:
+    await refuses_to_open(tmp_path / "no" / "s.db", StoreUnavailable, "create it first")
+
+
+async def test_not_a_database(path: Path) -> None:
+    path.write_bytes(b"this is a text, and a long one, but not a database" * 100)
+    await refuses_to_open(path, StoreUnavailable, "not a SQLite database")
+    assert path.read_bytes().startswith(b"this is a text")
+
+
+async def test_a_directory_in_its_place(path: Path) -> None:
+    path.mkdir()
+    await refuses_to_open(path, StoreUnavailable, "cannot be opened")
+
+
+async def test_a_network_filesystem(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_connection, "_filesystem_of", lambda _: "nfs4")
+    await refuses_to_open(path, StoreUnavailable, "network filesystem")
+
+
+async def test_a_newer_schema(path: Path, store: SQLiteStore) -> None:
+    await store.close()
+    with sqlite3.connect(path) as connection:
+        connection.execute("UPDATE inkstream_meta SET value = 2 WHERE key = 'schema_version'")
+    connection.close()
+    await refuses_to_open(path, SchemaOutdated, "upgrade the package")
+
+
+async def test_a_table_that_is_gone(path: Path, store: SQLiteStore) -> None:
+    with sqlite3.connect(path) as connection:
+        connection.execute("DROP TABLE inkstream_marks")
+    connection.close()
+    await store.create(new())
+    with pytest.raises(SchemaOutdated):
+        await store.read(StreamId("s"), 0, 0, marks=["m"])
+
+
+async def test_an_applications_file_is_shared_without_harm(path: Path) -> None:
+    """Neither its tables nor its ``user_version`` are touched."""
+    with sqlite3.connect(path) as connection:
+        connection.execute("CREATE TABLE users (name TEXT)")
+        connection.execute("PRAGMA user_version = 41")
+    store = SQLiteStore(path)
+    await store.open("one")
+    try:
+        await store.create(new())
+        await store.tidy(0.0, 1 << 20)
+    finally:
+        await store.close()
+    assert connection.execute("PRAGMA user_version").fetchone() == (41,)
+    assert connection.execute("SELECT count(*) FROM users").fetchone() == (0,)
+    connection.close()
+
+
+async def test_a_program_that_holds_the_database(path: Path, store: SQLiteStore) -> None:
+    """G12: what raised ``StoreUnavailable`` has not happened; afterwards all is well."""
+    await store.create(new())
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("BEGIN IMMEDIATE")
+    with pytest.raises(StoreUnavailable, match="locked"):
+        await append(store, "a")
+    assert await text_of(store) == ""
+    connection.execute("ROLLBACK")
+    connection.close()
+    await append(store, "b")
+    assert await text_of(store) == "b"
+
+
+@pytest.fixture
+async def impatient(path: Path) -> AsyncIterator[SQLiteStore]:
+    store = SQLiteStore(path, wait_s=0.05)
+    await store.open("impatient")
+    yield store
+    await store.close()
+
+
+async def test_a_call_that_waits_too_long_never_happens(
+    path: Path, impatient: SQLiteStore
+) -> None:
+    """G12: another process keeps the writers' lock, is stopped, say."""
+    store = impatient
+    await store.create(new())
+    lock = WritersLock(Path(f"{path}-inkstream-lock"))
+    await asyncio.to_thread(lock.acquire)
+    try:
+        with pytest.raises(StoreUnavailable, match="lock"):
+            await append(store, "never")
+        cancelled = asyncio.ensure_future(append(store, "nor this"))
+        await asyncio.sleep(0)
+        cancelled.cancel()
+        await asyncio.wait([cancelled])
+    finally:
+        lock.release()
+        lock.close()
+    await append(store, "then")
+    assert await text_of(store) == "then"
+
+
+async def test_a_call_that_cannot_be_right_spoils_no_other(store: SQLiteStore) -> None:
+    """Calls share a transaction; one of them fails in the middle of its writes."""
+    calls = [store.create(new(str(n), owner="\ud800" if n == 3 else "o")) for n in range(6)]
+    results = await asyncio.gather(*calls, return_exceptions=True)
+    assert [type(result) for n, result in enumerate(results) if n == 3] == [InvalidInput]
+    for n in (0, 1, 2, 4, 5):
+        assert (await store.read(StreamId(str(n)), 0, 0)).state.owner == "o"
+    with pytest.raises(StreamNotFound):
+        await store.read(StreamId("3"), 0, 0)
+
+
+@pytest.fixture
+def file_size_limit() -> Iterator[None]:
+    """Let every write past 400 kB of a file fail in this process, like a broken disk's."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    signal.signal(signal.SIGXFSZ, handler)
+
+
+async def fill(store: SQLiteStore, text: str) -> tuple[str, str | None]:
+    """Append until it fails; return what was acknowledged, and what may have happened."""
+    acknowledged = ""
+    for number in range(200):
+        piece = f"{number}{text}"
+        try:
+            assert isinstance(await append(store, piece), Committed)
+        except OutcomeUnknown:
+            return acknowledged, piece
+        except StoreUnavailable:
+            return acknowledged, None
+        acknowledged += piece
+    raise AssertionError("it never failed")
+
+
+async def test_a_write_that_fails(
+    store: SQLiteStore, path: Path, file_size_limit: None
+) -> None:
+    """G1, G12: nothing acknowledged is lost, and the store works when the disk does again."""
+    await store.create(new())
+    acknowledged, unknown = await fill(store, "x" * 20_000)
+    with pytest.raises(StoreUnavailable):
+        await fill(store, "y" * 60_000)  # as long as it is broken
+        await append(store, "z" * 60_000)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    outcome = await append(store, "end")
+    assert isinstance(outcome, Committed)
+    text = await text_of(store)
+    assert text.startswith(acknowledged)
+    assert text.endswith("end")
+    rest = text.removeprefix(acknowledged).removesuffix("end")
+    assert rest in ("", unknown) or rest.startswith(("0y", f"{unknown}0y"))
+    page = await store.read(StreamId("s"), 0, EVERYTHING)
+    assert page.end == page.state.tail == outcome.heads[0].tail
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Mount a filesystem of 1 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(b"tmpfs", os.fsencode(disk), b"tmpfs", 0, b"size=1m"):
+        pytest.skip(f"mounting is not permitted here: {os.strerror(ctypes.get_errno())}")
+    yield disk
+    assert libc.umount(os.fsencode(disk)) == 0
+
+
+async def test_a_full_disk(small_disk: Path) -> None:
+    """G1, G12: it fails closed, what is there can be read, and room makes it go on."""
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(b"0" * 300_000)
+    store = SQLiteStore(small_disk / "s.db")
+    await store.open("one")
+    try:
+        await store.create(new())
+        acknowledged, unknown = await fill(store, "x" * 10_000)
+        assert unknown is None, "a full disk leaves no doubt"
+        assert await text_of(store) == acknowledged
+        ballast.unlink()
+        await append(store, "end")
+        assert await text_of(store) == acknowledged + "end"
+    finally:
+        await store.close()
+
+
+async def test_a_read_only_disk(small_disk: Path) -> None:
+    store = SQLiteStore(small_disk / "s.db")
+    await store.open("one")
+    await store.close()
+    remount, read_only = 32, 1
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.mount(b"", os.fsencode(small_disk), b"", remount | read_only, b"") == 0
+    await refuses_to_open(small_disk / "s.db", StoreUnavailable, "not writable")
+
+
+COMMITS = """
+import asyncio, sys
+from inkstream import wire
+from inkstream._types import *
+from inkstream._errors import *
+from inkstream.stores.sqlite import SQLiteStore
+
+def say(what, value):
+    sys.stdout.write(f"{what} {value}\\n")  # in one system call, for the trace
+    sys.stdout.flush()
+
+async def main():
+    store = SQLiteStore(sys.argv[1])
+    await store.open("one")
+    state = await store.create(NewStream(stream_id=StreamId("s"), created_at=0.0))
+    for number in range(12):
+        segment = wire.encode_messages([f"{number},"], 0)[0]
+        try:
+            await store.commit([Group((Change(internal_id=state.internal_id, append=segment),))])
+            say("committed", number)
+        except OutcomeUnknown:
+            say("unknown", number)
+            page = await store.read(StreamId("s"), 0, 1 << 20)
+            say("found", page.end)
+    page = await store.read(StreamId("s"), 0, 1 << 20)
+    say("text", "".join(wire.decode_messages(page.segments)))
+    await store.close()
+
+asyncio.run(main())
+"""
+
+
+def run_traced(path: Path, trace: Path, *options: str) -> list[list[str]]:
+    """Run the commits under strace; return what they said."""
+    done = subprocess.run(
+        ["strace", "-f", "-qq", "-y", "-s", "40", "-o", str(trace)]
+        + ["-e", "trace=fdatasync,ftruncate,write", *options]
+        + [sys.executable, "-c", COMMITS, str(path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=20,
+    )
+    return [line.split(maxsplit=1) for line in done.stdout.splitlines()]
+
+
+def test_a_failed_fsync_is_not_trusted_again(tmp_path: Path) -> None:
+    """G1: the commit is in doubt, and before anything else is said the log begins anew.
+
+    After a failed fsync the next one of the same file reports success for pages that were never
+    written. So what the log holds must have been moved to the database before the next commit,
+    and before anybody reads it.
+    """
+    if shutil.which("strace") is None or sys.platform != "linux":
+        pytest.skip("strace is not installed")
+    trace = tmp_path / "trace"
+    run_traced(tmp_path / "healthy.db", trace)
+    begin = trace.read_text().split('"committed 4')[0]
+    fsyncs = begin.count("fdatasync(")
+    said = run_traced(
+        tmp_path / "s.db", trace, "-e", f"inject=fdatasync:error=EIO:when={fsyncs + 1}"
+    )
+    unknown = [value for what, value in said if what == "unknown"]
+    committed = [value for what, value in said if what == "committed"]
+    assert len(unknown) == 1
+    (text,) = [value for what, value in said if what == "text"]
+    present = text.rstrip(",").split(",")
+    assert [number for number in present if number not in unknown] == committed
+    (found,) = [int(value) for what, value in said if what == "found"]
+    assert found == len([number for number in present if int(number) <= int(unknown[0])])
+    after = trace.read_text().split("(INJECTED)")[1].splitlines()
+    begun_anew = next(number for number, line in enumerate(after) if "-wal>, 0)" in line)
+    seen = next(number for number, line in enumerate(after) if '"found' in line)
+    assert begun_anew < seen
