@@ -55,8 +55,8 @@ class Store(Protocol):
 
         It gets an internal id larger than that of every stream before it, deleted ones included.
         A text stream begins ``pending``, a log ``open``, either in epoch 0 with no worker. A fork
-        begins with tail at ``fork.position``, and positions before it read the source's messages,
-        whatever later happens to the source.
+        begins with tail at ``fork.position`` and size 0 (what it inherits is stored elsewhere), and
+        positions before it read the source's messages, whatever later happens to the source.
 
         Raises:
             StreamExists: The id is taken, also by a stream that is gone.

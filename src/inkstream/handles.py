@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Self
 
 from inkstream import wire
+from inkstream._errors import ShuttingDown, StoreUnavailable
 from inkstream._types import (
     JSON,
     End,
@@ -19,6 +21,9 @@ from inkstream._types import (
 from inkstream.engine.engine import Engine
 from inkstream.engine.reader import Reader, ReaderCut
 from inkstream.engine.writer import Writer
+
+_RETRY_S = 0.5
+"""How long a follower waits before it turns to a store again that was away."""
 
 
 class StreamWriter:
@@ -107,14 +112,22 @@ class Following:
         await self._iterator.aclose()
 
     async def _follow(self) -> AsyncGenerator[str | Mapping[str, JSON] | End]:
+        while True:
+            try:
+                async for item in self._follow_once():
+                    yield item
+                return
+            except (ReaderCut, StoreUnavailable):
+                if self._engine.draining:
+                    raise ShuttingDown from None
+            await asyncio.sleep(_RETRY_S)
+
+    async def _follow_once(self) -> AsyncGenerator[str | Mapping[str, JSON] | End]:
         reader = await self._engine.open_reader(self._stream_id, self._offset)
         try:
             while True:
                 before = reader.position
-                try:
-                    segments = await reader.segments()
-                except ReaderCut:
-                    return
+                segments = await reader.segments()
                 position = before
                 text: list[str] = []
                 for message in wire.decode_messages(segments):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
+import math
 import os
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
@@ -60,6 +61,7 @@ CANCELLED = End(Status.CANCELLED)
 IDLE = End(Status.TIMEOUT, "idle", "The answer stopped coming.")
 TOTAL = End(Status.TIMEOUT, "total", "The answer took too long.")
 SHUTDOWN = End(Status.ERROR, "shutdown", "The server is restarting.")
+INTERRUPTED = End(Status.ERROR, "internal", "The answer could not be completed.")
 STORE_AWAY = End(Status.ERROR, "store_unavailable", "The answer could not be saved.")
 
 OnEnd = Callable[[StreamState], Awaitable[None]]
@@ -105,6 +107,8 @@ class Engine:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0
         self.draining = False
+        self._drained = False
+        self._drain_by = math.inf
 
     # Life --------------------------------------------------------------------------------------
 
@@ -166,16 +170,20 @@ class Engine:
         Readers of streams that end are told; readers of others are cut and will reconnect
         elsewhere. Safe to call twice: the second call does not extend the grace.
         """
-        self.draining = True
+        now = self.clock.monotonic()
         grace = self.timing.shutdown_grace_s if grace_s is None else grace_s
-        if self._generations and grace > 0:
-            await asyncio.wait(list(self._generations), timeout=grace)
+        self._drain_by = min(self._drain_by, now + grace)
+        self.draining = True
+        running = [*self._generations, *[writer.stopped for writer in self._writers]]
+        if running and self._drain_by > now:
+            await asyncio.wait(running, timeout=self._drain_by - now)
         writers = [writer for writer in self._writers if writer.active]
         if writers:
             async with asyncio.timeout(5):
                 await asyncio.gather(
                     *[self.finish(writer, SHUTDOWN) for writer in writers], return_exceptions=True
                 )
+        self._drained = True
         for tail in self._tails:
             if not tail.local:
                 tail.cut = True
@@ -237,7 +245,7 @@ class Engine:
         for tail in self._tails:
             for reader in list(tail.readers):
                 if reader.alarm_at <= now:
-                    reader.alarm_at = float("inf")
+                    reader.alarm_at = math.inf
                     reader.alarm()
 
     def _give_up(self) -> None:
@@ -440,6 +448,10 @@ class Engine:
         watch = self.spawn(self._cancel_without_readers(writer)) if cancel_without_readers else None
         try:
             await write_to_end(source, writer, context, finish)
+        except asyncio.CancelledError:
+            if writer.active:
+                self.spawn(self._finish_quietly(writer, INTERRUPTED))
+            raise
         finally:
             if watch is not None:
                 watch.cancel()
@@ -662,6 +674,8 @@ class Engine:
             StreamNotFound, InvalidOffset, OffsetGone, TooManyReaders, StoreUnavailable
         """
         self.check()
+        if self._drained:
+            raise ShuttingDown
         at_tail = offset == _NOW
         if offset is None or at_tail:
             offset = wire.START
@@ -694,6 +708,8 @@ class Engine:
                 "Limits.readers_per_stream allows",
                 limit=self.limits.readers_per_stream,
             )
+        if tail.cut:
+            raise StoreUnavailable(f"the store has been away too long to follow {stream_id!r}")
         position = reached if at_tail else offset.position
         ahead = page.segments if page is not None and not at_tail else ()
         self._readers += 1

@@ -81,7 +81,7 @@ class Timing:
     takeover_within_s: float = 0.0
     beat_s: float = 3.0
     lease_s: float = 12.0
-    sweep_s: float = 1.0
+    sweep_s: float = 0.5
     poll_s: float = 2.0
     tidy_s: float = 1.0
     patience_s: float = 30.0

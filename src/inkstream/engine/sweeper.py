@@ -18,6 +18,8 @@ _log = logging.getLogger("inkstream")
 _BATCH = 200
 _TIDY_BYTES = 1024 * 1024
 _REPORT_TRIES = 5
+_LOOK_S = 1.0
+"""How often streams that are due, and ends that nobody reported, are looked for."""
 
 WRITER_LOST = End(Status.TIMEOUT, "writer_lost", "The answer was interrupted.")
 NEVER_STARTED = End(Status.TIMEOUT, "never_started", "The answer was never started.")
@@ -51,6 +53,7 @@ class Sweeper:
         self._suspects: dict[str, list[StreamState]] = {}
         self._beat_at = -1e9
         self._owned_at = -1e9
+        self._looked_at = -1e9
         self._reporting: dict[int, int] = {}
         self._report_tasks: dict[asyncio.Task[None], None] = {}
         self.dead: frozenset[str] = frozenset()
@@ -130,8 +133,10 @@ class Sweeper:
         self._suspects = {worker: [] for worker in dead if worker not in forget}
         if forget:
             await self._heartbeat(beat=False, forget=tuple(forget))
-        await self._end_due()
-        await self._report_ends()
+        if now - self._looked_at >= _LOOK_S:
+            self._looked_at = now
+            await self._end_due()
+            await self._report_ends()
 
     async def _is_unlocked(self, worker: str) -> bool:
         workers = await self._store.heartbeat(beat=False)

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import random
 from collections.abc import AsyncIterator, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
 from asyncpg.pool import Pool
@@ -21,7 +21,13 @@ _STATEMENT_S: Final = 30.0
 _TRIES: Final = 8
 
 
-class _Connection(asyncpg.Connection[Any]):
+if TYPE_CHECKING:
+    _Base = asyncpg.Connection[asyncpg.Record]
+else:
+    _Base = asyncpg.Connection
+
+
+class _Connection(_Base):
     """A pooled connection on which nothing is left behind, so that nothing need be reset."""
 
     __slots__ = ()
@@ -115,7 +121,10 @@ class Connections:
             for attempt in range(1, _TRIES + 1):
                 async with self._connection() as connection:
                     try:
-                        return await connection.fetch(sql, *args, timeout=timeout_s)
+                        rows: Sequence[Sequence[Any]] = await connection.fetch(
+                            sql, *args, timeout=timeout_s
+                        )
+                        return rows
                     except DRIVER_ERRORS as exc:
                         error = translate(exc, writing=writing, migrate=self._migrate)
                         if error is exc:

