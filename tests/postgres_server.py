@@ -45,7 +45,7 @@ class Server:
         parts = urlsplit(self.url)
         netloc = parts.netloc
         if user is not None:
-            netloc = f"{user}@{netloc.rpartition('@')[2]}"
+            netloc = f"{user}:any@{netloc.rpartition('@')[2]}"
         return urlunsplit(parts._replace(netloc=netloc, path=f"/{database}"))
 
     async def execute(self, *statements: str) -> None:
@@ -84,7 +84,10 @@ class OwnServer(Server):
     def __init__(self, binaries: Path, *, settings: tuple[str, ...] = ()) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
-        super().__init__(f"postgresql://postgres@127.0.0.1:{self.port}/postgres")
+        # A password and no TLS, so that the driver looks for neither in files, on the event loop.
+        super().__init__(
+            f"postgresql://postgres:any@127.0.0.1:{self.port}/postgres?sslmode=disable"
+        )
         self.binaries = binaries
         self._settings = (
             "listen_addresses=127.0.0.1",
@@ -125,6 +128,17 @@ class OwnServer(Server):
         """Stop, and start again on the same port."""
         self.stop(how)
         self.start()
+
+    def kill_a_backend(self) -> None:
+        """Kill a process of the server, which then begins anew, and wait until it has."""
+        assert self._process is not None
+        before = self.log().count("ready to accept connections")
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        os.kill(int(children.read_text().split()[-1]), signal.SIGKILL)
+        deadline = time.monotonic() + _START_S
+        while self.log().count("ready to accept connections") == before:
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"PostgreSQL does not come back:\n{self.log()}")
 
     def destroy(self) -> None:
         """Stop, and remove everything."""
@@ -209,5 +223,3 @@ def own_server(version: str | None = None, *, settings: tuple[str, ...] = ()) ->
             "or set TEST_POSTGRES_URL to the URL of a server's superuser"
         )
     return OwnServer(found.get(version or "", next(iter(found.values()))), settings=settings)
-
-

@@ -56,6 +56,14 @@ class StreamWriter:
         """Wait until everything accepted so far is durable."""
         await self._writer.flush()
 
+    async def stopped(self) -> None:
+        """Wait until the stream is no longer this writer's: cancelled, taken over, or ended.
+
+        For a writer that itself waits for something else: its next ``append`` or ``flush`` raises
+        ``WriterFenced``, but it may be long until then.
+        """
+        await asyncio.shield(self._writer.stopped)
+
     async def finish(
         self,
         status: Status | str = Status.DONE,

@@ -21,6 +21,9 @@ SEGMENT_BYTES: Final = 64 * 1024
 
 MAX_JSON_DEPTH: Final = 128
 
+END_KEY: Final = "inkstream:end"
+"""The key of the one object that says, over the open protocol, how a text ended; no writer may send it."""
+
 
 # Offsets -------------------------------------------------------------------------------------
 
@@ -107,12 +110,14 @@ def dump_object(value: Mapping[str, JSON]) -> RawJSON:
     """Return a structured part as it is stored.
 
     Raises:
-        InvalidMessage: It is not a JSON object.
+        InvalidMessage: It is not a JSON object, or has the key that no writer may send.
     """
     if not isinstance(value, Mapping):
         raise InvalidMessage(
             f"a message is text (str) or a JSON object (dict), not {type(value).__name__}"
         )
+    if END_KEY in value:
+        raise InvalidMessage(f"the key {END_KEY!r} is reserved: it says how a stream ended")
     return RawJSON(dump_json(dict(value)))
 
 
@@ -177,6 +182,14 @@ def _put_number(out: bytearray, number: int) -> None:
         out.append(number & 0x7F | 0x80)
         number >>= 7
     out.append(number)
+
+
+def json_index(lengths: Iterable[int]) -> bytes:
+    """Return the index of consecutive JSON messages of these lengths, in bytes."""
+    index = bytearray()
+    for length in lengths:
+        _put_number(index, length << 1 | 1)
+    return bytes(index)
 
 
 def index_entries(index: bytes) -> Iterator[tuple[int, bool]]:

@@ -18,8 +18,8 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def test_all_is_sorted_and_complete() -> None:
-    assert inkstream.__all__ == sorted(inkstream.__all__)
+def test_all_is_complete() -> None:
+    # Its order is the linter's business (RUF022).
     assert len(set(inkstream.__all__)) == len(inkstream.__all__)
     missing = [name for name in inkstream.__all__ if not hasattr(inkstream, name)]
     assert not missing

@@ -7,7 +7,7 @@ from typing import Final
 
 __all__ = ["main"]
 
-_EXTRAS: Final = {"asyncpg": "postgres", "click": "cli", "uvicorn": "server"}
+_EXTRAS: Final = {"asyncpg": "postgres", "click": "cli", "httpx": "demo", "uvicorn": "server"}
 """Which extra brings a module that a command needs."""
 
 

@@ -1,17 +1,35 @@
-"""The commands of `inkstream`, one function each.
+"""The commands of `inkstream`: one module holds each, or two that belong together.
 
-A command imports what it needs inside its function: `inkstream --help` stays quick, and a missing
-extra stops only the command that needs it.
+Modules import click and the contracts at their top, and whatever else a command needs inside its
+functions: `inkstream --help` stays quick, and a missing extra stops only the command that needs it.
 """
 
 from __future__ import annotations
 
 import click
 
+from inkstream.cli import demo, ending, follow, listing, write
+from inkstream.cli.exits import EPILOG
+
 __all__ = ["inkstream"]
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(context_settings={"help_option_names": ["-h", "--help"]}, epilog=EPILOG)
 @click.version_option(package_name="inkstream")
 def inkstream() -> None:
-    """Stream text to the browser while it is saved."""
+    """Stream text to the browser while it is saved.
+
+    Commands that touch streams take --database, or INKSTREAM_DATABASE from the environment.
+    """
+
+
+for command in (
+    demo.command,
+    write.command,
+    follow.follow,
+    follow.cat,
+    listing.command,
+    ending.cancel,
+    ending.rm,
+):
+    inkstream.add_command(command)

@@ -36,6 +36,7 @@ from inkstream._types import (
     Outcome,
     Page,
     Query,
+    Refused,
     Status,
     StreamId,
     StreamState,
@@ -571,6 +572,19 @@ class Engine:
         Raises:
             StreamNotFound: The stream was deleted meanwhile.
         """
+        done = await self.commit(state, change)
+        if isinstance(done, StreamState):
+            return done
+        if done.state is None:
+            raise StreamNotFound(state.stream_id)
+        return None
+
+    async def commit(self, state: StreamState, change: Change) -> StreamState | Refused:
+        """Commit a change of a stream with the next batch, and publish it to readers.
+
+        Returns:
+            What ``state`` has become, or why nothing happened.
+        """
         done: list[StreamState] = []
 
         def publish(outcome: Outcome) -> int:
@@ -593,11 +607,7 @@ class Engine:
             return waiting
 
         outcome = await self._submit(change, state.stream_id, publish)
-        if isinstance(outcome, Committed):
-            return done[0]
-        if outcome.state is None:
-            raise StreamNotFound(state.stream_id)
-        return None
+        return outcome if isinstance(outcome, Refused) else done[0]
 
     # Reading -----------------------------------------------------------------------------------
 
@@ -607,11 +617,14 @@ class Engine:
         after: int,
         max_bytes: int,
         *,
+        marks: Sequence[str] = (),
         connection: object | None = None,
     ) -> Page:
         """Return a page straight from the store; see ``Store.read``."""
         self.check()
-        return await self.store.read(stream_id, after, max_bytes, connection=connection)
+        return await self.store.read(
+            stream_id, after, max_bytes, marks=marks, connection=connection
+        )
 
     async def find(self, query: Query, *, connection: object | None = None) -> list[StreamState]:
         """Return states straight from the store; see ``Store.find``."""

@@ -141,7 +141,7 @@ class Connections:
         try:
             connection = await pool.acquire(timeout=_ACQUIRE_S)
         except TimeoutError as exc:
-            raise StoreUnavailable("no connection to PostgreSQL became free or could be made") from exc
+            raise StoreUnavailable("no connection to PostgreSQL could be had in time") from exc
         except DRIVER_ERRORS as exc:
             error = translate(exc, writing=False, migrate=self._migrate)
             if isinstance(error, StoreUnavailable):

@@ -48,9 +48,7 @@ class Locks:
         suspects = {
             worker: beats
             for worker, beats, lock in rows
-            if lock == "free"
-            and self._dead.get(worker) != beats
-            and worker not in self._confirming
+            if lock == "free" and self._dead.get(worker) != beats and worker not in self._confirming
         }
         if suspects:
             self._confirming.update(suspects)

@@ -9,6 +9,7 @@ that removes what old libraries use raises it, a release later.
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import Sequence
 from contextlib import asynccontextmanager
@@ -114,7 +115,7 @@ async def migrate(url: object, *, schema: str = "inkstream") -> list[str]:
         encoding = await connection.fetchval("SELECT current_setting('server_encoding')")
         if encoding != "UTF8":
             raise StoreError(f"the database's encoding is {encoding}; inkstream needs UTF8")
-        for step in migrations():
+        for step in await asyncio.to_thread(migrations):
             async with connection.transaction():
                 await connection.execute(
                     f"SELECT pg_advisory_xact_lock(hashtextextended('{schema} migrate', 0))"
@@ -149,7 +150,7 @@ async def verify(url: object, *, schema: str = "inkstream") -> list[str]:
         await transaction.start()
         try:
             await connection.execute(f"CREATE SCHEMA {scratch}")
-            await connection.execute(schema_sql(scratch))
+            await connection.execute(await asyncio.to_thread(schema_sql, scratch))
             wanted = await _catalogue(connection, scratch)
             present = await _catalogue(connection, schema)
         finally:

@@ -1,5 +1,4 @@
 """``PostgresStore``: the Store over PostgreSQL, one statement a call."""
-# ruff: noqa: D102  (what the methods promise stands in abc.Store)
 
 from __future__ import annotations
 
@@ -90,7 +89,9 @@ class PostgresStore:
         self._connections = Connections(source, max_connections, self._migrate)
         self._session: Session | None = None
         if direct is not None and not direct.pooler:
-            self._session = Session(lambda: connect(direct), self._withdraw_lock)
+            self._session = Session(
+                lambda: connect(direct), lambda: self._unlock_worker(released=False)
+            )
         self._locks = _locks.Locks()
         self._worker = ""
         self.channel = Channel(f"{schema}_hints", self._session, self._notify)
@@ -132,24 +133,21 @@ class PostgresStore:
 
     async def close(self) -> None:
         if self._session is not None:
-            with contextlib.suppress(StoreError):
-                await self._connections.fetch(
-                    self._sql["unlock_worker"],
-                    self._worker,
-                    True,
-                    writing=False,
-                    timeout_s=_COURTESY_S,
-                )
+            await self._unlock_worker(released=True)
             await self._session.close()
         await self._connections.close()
 
     async def _lock_worker(self, connection: asyncpg.Connection[Any]) -> None:
         await connection.execute(self._sql["lock_worker"], self._worker, timeout=_HEARTBEAT_S)
 
-    async def _withdraw_lock(self) -> None:
+    async def _unlock_worker(self, *, released: bool) -> None:
         with contextlib.suppress(StoreError):
             await self._connections.fetch(
-                self._sql["unlock_worker"], self._worker, False, writing=False, timeout_s=_COURTESY_S
+                self._sql["unlock_worker"],
+                self._worker,
+                released,
+                writing=False,
+                timeout_s=_COURTESY_S,
             )
 
     async def _notify(self, channel: str, payload: str) -> None:

@@ -127,7 +127,7 @@ def _set_up_file(connection: sqlite3.Connection) -> None:
             f"this database cannot use a write-ahead log (its journal mode is {mode}): "
             "is it on a filesystem without shared memory?"
         )
-    connection.execute("PRAGMA journal_size_limit=67108864")
+    connection.execute("PRAGMA journal_size_limit=4194304")
 
 
 def ensure_schema(connection: sqlite3.Connection, path: Path) -> None:

@@ -316,12 +316,17 @@ class Writer:
             )
 
     def _is_large(self) -> bool:
-        if self._written < _CHECKPOINT_BYTES:
-            try:
-                return self._wal.stat().st_size > self._wal_mark + 2 * _CHECKPOINT_BYTES
-            except OSError:
-                return False
-        return True
+        """Tell whether it is time to checkpoint: by what was written, and by how the log grew.
+
+        The first is an estimate that knows nothing of other processes and of large payloads; the
+        second sees nothing while the log is being written over from its beginning.
+        """
+        try:
+            size = self._wal.stat().st_size
+        except OSError:
+            return False
+        self._wal_mark = min(self._wal_mark, size)
+        return self._written >= _CHECKPOINT_BYTES or size > self._wal_mark + _CHECKPOINT_BYTES
 
     def _checkpoint(self) -> None:
         """Move the log into the database; off the commit path, since every job was answered."""

@@ -1,0 +1,154 @@
+/** A `fetch` whose answers the test gives, byte by byte, and the time that goes with it. */
+import { vi } from "vitest";
+
+/** What a server sends at the end of a stream. */
+export interface Ending {
+  status: string;
+  code?: string | null;
+  message?: string | null;
+  result?: unknown;
+}
+
+/** An offset as the server writes it. */
+export function offset(position: number, internalId = 7): string {
+  return [internalId, position].map((number) => String(number).padStart(16, "0")).join("_");
+}
+
+/** The bytes of one message as an event. */
+export function frame(position: number, part: unknown, internalId = 7): string {
+  return `id: ${offset(position, internalId)}\ndata: ${JSON.stringify(part)}\n\n`;
+}
+
+/** The bytes of the terminal event. */
+export function endFrame(position: number, ending: Ending = { status: "done" }, id = 7): string {
+  const end = { code: null, message: null, result: null, ...ending };
+  return `event: end\nid: ${offset(position, id)}.end\ndata: ${JSON.stringify(end)}\n\n`;
+}
+
+/** A request that arrived, waiting for the test's answer. */
+export class Exchange {
+  readonly url: URL;
+  readonly method: string;
+  readonly headers: Headers;
+  #body!: ReadableStreamDefaultController<Uint8Array>;
+
+  constructor(
+    address: string,
+    readonly init: RequestInit,
+    private readonly resolve: (response: Response) => void,
+    private readonly reject: (error: unknown) => void,
+  ) {
+    this.url = new URL(address, "http://test.invalid");
+    this.method = init.method ?? "GET";
+    this.headers = new Headers(init.headers);
+    init.signal?.addEventListener("abort", () => this.fail(init.signal?.reason));
+  }
+
+  get path(): string {
+    return this.url.pathname;
+  }
+
+  /** The offset that was asked from. */
+  get from(): string | null {
+    return this.url.searchParams.get("offset");
+  }
+
+  get givenUp(): boolean {
+    return this.init.signal?.aborted ?? false;
+  }
+
+  /** Answer with headers only; bytes follow with `send`. */
+  open(): this {
+    const body = new ReadableStream<Uint8Array>({ start: (it) => void (this.#body = it) });
+    this.resolve(new Response(body, { headers: { "content-type": "text/event-stream" } }));
+    return this;
+  }
+
+  send(bytes: string | Uint8Array): this {
+    this.#body.enqueue(typeof bytes === "string" ? new TextEncoder().encode(bytes) : bytes);
+    return this;
+  }
+
+  /** Answer with an open event stream, ping included, and these messages. */
+  stream(...parts: unknown[]): this {
+    this.open().send(": ping\n\n");
+    parts.forEach((part, index) => this.send(frame(index + 1, part)));
+    return this;
+  }
+
+  close(): void {
+    this.#body.close();
+  }
+
+  fail(error: unknown = new TypeError("network error")): void {
+    this.reject(error);
+    try {
+      this.#body?.error(error);
+    } catch {
+      // closed already
+    }
+  }
+
+  json(body: unknown, status = 200, headers: Record<string, string> = {}): void {
+    const all = { "content-type": "application/json", ...headers };
+    this.resolve(new Response(JSON.stringify(body), { status, headers: all }));
+  }
+
+  refuse(status: number, code?: string, headers: Record<string, string> = {}): void {
+    if (code) this.json({ code, detail: `about ${code}` }, status, headers);
+    else this.resolve(new Response(status === 204 ? null : "", { status, headers }));
+  }
+}
+
+/** The `fetch` itself, with every request that was made through it. */
+export class Wire {
+  readonly all: Exchange[] = [];
+
+  readonly fetch = (address: string, init: RequestInit): Promise<Response> =>
+    new Promise((resolve, reject) => {
+      this.all.push(new Exchange(address, init, resolve, reject));
+    });
+
+  /** The latest request. */
+  get last(): Exchange {
+    const last = this.all.at(-1);
+    if (!last) throw new Error("nothing was asked");
+    return last;
+  }
+
+  get count(): number {
+    return this.all.length;
+  }
+}
+
+/** Stop the clock; jitter becomes its upper bound, so that waits are exact. */
+export function virtualTime(): void {
+  vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "Date", "performance"] });
+  vi.spyOn(Math, "random").mockReturnValue(1);
+}
+
+/** Let everything happen that needs no time, or that many milliseconds. */
+export async function pass(ms = 0): Promise<void> {
+  await vi.advanceTimersByTimeAsync(ms);
+}
+
+/** A page that can go away and come back, where there is none. */
+export function fakePage(): {
+  online(): void;
+  pageshow(persisted: boolean): void;
+  visible(state: "visible" | "hidden"): void;
+} {
+  const page = new EventTarget();
+  const doc = Object.assign(new EventTarget(), { visibilityState: "visible" });
+  vi.stubGlobal("window", page);
+  vi.stubGlobal("document", doc);
+  return {
+    online: () => void page.dispatchEvent(new Event("online")),
+    pageshow: (persisted) =>
+      void page.dispatchEvent(Object.assign(new Event("pageshow"), { persisted })),
+    visible: (state) => {
+      doc.visibilityState = state;
+      doc.dispatchEvent(new Event("visibilitychange"));
+    },
+  };
+}

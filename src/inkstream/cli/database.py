@@ -1,0 +1,85 @@
+"""The option `--database`, and the streams that a command works on."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from inkstream.cli.exits import errors_become_exits
+
+if TYPE_CHECKING:
+    from inkstream.streaming import PersistentTextStreaming
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _check(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    from inkstream.databases import open_database
+
+    try:
+        open_database(value)
+    except ValueError as exc:
+        raise click.BadParameter(str(exc)) from exc
+    return value
+
+
+def database_option(command: F) -> F:
+    """Add `--database`, which every command has that touches streams."""
+    from inkstream.databases import DEFAULT_DATABASE
+
+    return click.option(
+        "--database",
+        metavar="URL",
+        envvar="INKSTREAM_DATABASE",
+        default=DEFAULT_DATABASE,
+        show_default=True,
+        show_envvar=True,
+        callback=_check,
+        help="Where the streams are kept.",
+    )(command)
+
+
+def json_option(command: F) -> F:
+    """Add `--json`: output for programs, one JSON object a line."""
+    return click.option(
+        "--json", "as_json", is_flag=True, help="Print JSON, one object a line, for programs."
+    )(command)
+
+
+def run(work: Coroutine[Any, Any, int]) -> None:
+    """Run a command's work on an event loop, and exit with the code that it returns."""
+    with errors_become_exits():
+        code = asyncio.run(work)
+    raise SystemExit(int(code))
+
+
+@contextlib.asynccontextmanager
+async def open_streams(
+    database: str, *, create: bool = False
+) -> AsyncIterator[PersistentTextStreaming]:
+    """Open the database that a command was given.
+
+    Args:
+        database: Its URL.
+        create: Whether an absent SQLite file is made; otherwise a mistyped name is told.
+
+    Raises:
+        StoreUnavailable, SchemaOutdated: As the database says.
+    """
+    from inkstream._errors import StoreUnavailable
+    from inkstream.streaming import PersistentTextStreaming
+
+    if database.startswith("memory:"):
+        raise click.UsageError("memory:// ends with its process: name a database that stays")
+    if database.startswith("sqlite:") and not create:
+        from inkstream.stores.sqlite import SQLiteStore
+
+        path = SQLiteStore(database).path
+        if not await asyncio.to_thread(path.exists):
+            raise StoreUnavailable(f"there is no database {path}")
+    async with PersistentTextStreaming(database) as streams:
+        yield streams

@@ -1,0 +1,89 @@
+"""`inkstream demo`: a chat in two panes, on this machine."""
+
+from __future__ import annotations
+
+import socket
+from urllib.parse import urlsplit, urlunsplit
+
+import click
+
+from inkstream.cli.database import database_option, json_option
+from inkstream.cli.exits import EPILOG, Exit, errors_become_exits, say
+from inkstream.cli.output import write_json, write_text
+
+HOST = "127.0.0.1"
+
+
+@click.command("demo", epilog=EPILOG)
+@click.option(
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8000,
+    show_default=True,
+    help="Where to listen on this machine; 0 takes a free one.",
+)
+@database_option
+@json_option
+def command(port: int, database: str, as_json: bool) -> None:
+    """Run a chat in the browser: one conversation in two panes.
+
+    Reload a pane while an answer comes, open the address in another window, kill the server and
+    start it again: the text is there, and goes on. With OPENAI_API_KEY set (and OPENAI_BASE_URL,
+    OPENAI_MODEL), answers come from that provider; otherwise from inkstream's own documentation.
+    """
+    import uvicorn
+
+    from inkstream.demo.app import demo_app
+    from inkstream.demo.responder import choose_responder
+
+    responder = choose_responder()
+    config = uvicorn.Config(
+        demo_app(database, responder),
+        host=HOST,
+        port=port,
+        log_level="warning",
+        # Every reader of a live stream is told when the streams drain; this is for the others.
+        timeout_graceful_shutdown=5,
+    )
+    with errors_become_exits():
+        try:
+            listener = _listen(port)
+        except OSError as exc:
+            say(f"port {port} cannot be used ({exc.strerror}): choose another with --port")
+            raise SystemExit(Exit.FAILED) from exc
+        with listener:
+            url = f"http://{HOST}:{listener.getsockname()[1]}/"
+            if as_json:
+                write_json({"url": url, "database": database, "answers": responder.name})
+            else:
+                write_text(
+                    f"inkstream demo: {url}\n"
+                    f"answers from {responder.name}, kept in {_without_password(database)}\n"
+                    "Ctrl-C stops it\n"
+                )
+            server = uvicorn.Server(config)
+            server.run(sockets=[listener])
+            if not server.started:
+                raise SystemExit(Exit.UNAVAILABLE)
+
+
+def _listen(port: int) -> socket.socket:
+    """Listen before anything is said, so that the address works as soon as it is read."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        # A server that was killed a moment ago leaves connections behind that hold the port.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((HOST, port))
+        listener.listen(2048)
+    except OSError:
+        listener.close()
+        raise
+    return listener
+
+
+def _without_password(database: str) -> str:
+    parts = urlsplit(database)
+    if parts.password is None:
+        return database
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{parts.username}@{host}"))

@@ -1,0 +1,107 @@
+"""The exit codes of `inkstream`, and how errors become them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import Final
+
+import click
+
+from inkstream._errors import (
+    InkstreamError,
+    InvalidInput,
+    SchemaOutdated,
+    ShuttingDown,
+    StoreUnavailable,
+    StreamNotFound,
+    WriterFenced,
+)
+from inkstream._types import Status
+
+
+class Exit(IntEnum):
+    """What the exit code of a command says; docs/cli.md has the same table."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    NOT_FOUND = 3
+    ERROR = 4
+    CANCELLED = 5
+    TIMEOUT = 6
+    UNAVAILABLE = 7
+    CONFLICT = 8
+    INTERRUPTED = 130
+    BROKEN_PIPE = 141
+
+
+EPILOG: Final = """\b
+Exit codes:
+  0    done
+  1    failed otherwise (the reason is on standard error)
+  2    wrong usage
+  3    no such stream
+  4    the stream ended in an error
+  5    the stream was cancelled
+  6    the stream timed out, for example because its writer died
+  7    the database is away, full, read-only, or must be migrated
+  8    the stream's status does not allow this
+  130  interrupted while reading (Ctrl-C)
+  141  whoever read the output went away"""
+
+_OF_STATUS: Final = {
+    Status.ERROR: Exit.ERROR,
+    Status.CANCELLED: Exit.CANCELLED,
+    Status.TIMEOUT: Exit.TIMEOUT,
+}
+
+
+def exit_of(status: Status | str | None) -> Exit:
+    """Return the exit code for a stream that ended so; one that has not is ``CONFLICT``."""
+    if status is None:
+        return Exit.NOT_FOUND
+    status = Status(status)
+    if status is Status.DONE:
+        return Exit.DONE
+    return _OF_STATUS.get(status, Exit.CONFLICT)
+
+
+def say(line: str) -> None:
+    """Tell the person something on standard error."""
+    with contextlib.suppress(OSError):
+        click.echo(f"inkstream: {line}", err=True)
+
+
+@contextlib.contextmanager
+def errors_become_exits() -> Iterator[None]:
+    """End the process with a line on standard error and the code for what went wrong."""
+    try:
+        yield
+    except BrokenPipeError:
+        # The interpreter flushes standard output once more at exit, and would complain there.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(Exit.BROKEN_PIPE)
+    except KeyboardInterrupt:
+        sys.exit(Exit.INTERRUPTED)
+    except InkstreamError as exc:
+        say(str(exc))
+        sys.exit(_code_of(exc))
+
+
+def _code_of(error: InkstreamError) -> Exit:
+    match error:
+        case WriterFenced():
+            return exit_of(error.status)
+        case StreamNotFound():
+            return Exit.NOT_FOUND
+        case InvalidInput():
+            return Exit.USAGE
+        case StoreUnavailable() | SchemaOutdated() | ShuttingDown():
+            return Exit.UNAVAILABLE
+        case _ if error.code in ("exists", "conflict", "not_claimed", "ended", "too_many_streams"):
+            return Exit.CONFLICT
+    return Exit.FAILED

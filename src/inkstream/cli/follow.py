@@ -1,0 +1,138 @@
+"""`inkstream follow` and `inkstream cat`: read a stream as it comes, or as it is."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from inkstream._errors import StoreUnavailable
+from inkstream._types import End, Status, StreamId, StreamState
+from inkstream.cli.database import database_option, json_option, open_streams, run
+from inkstream.cli.exits import EPILOG, Exit, exit_of, say
+from inkstream.cli.output import write_json, write_text
+from inkstream.wire import end_object
+
+if TYPE_CHECKING:
+    from inkstream.streaming import PersistentTextStreaming
+
+
+@click.command("follow", epilog=EPILOG)
+@click.argument("stream_id", metavar="ID")
+@click.option("--offset", metavar="OFFSET", help="Go on from here, as --json gave it.")
+@click.option(
+    "--patience",
+    metavar="SECONDS",
+    type=click.FloatRange(min=0),
+    default=60.0,
+    show_default=True,
+    help="How long to wait for a database that went away.",
+)
+@database_option
+@json_option
+def follow(
+    stream_id: str, offset: str | None, patience: float, database: str, as_json: bool
+) -> None:
+    """Print a stream's text as it comes, until its end.
+
+    The stream may be written by any process. JSON objects in it are printed only with --json,
+    which prints {"text": …} or {"object": …} for each step and {"end": …} last, each with the
+    offset to go on from.
+    """
+    run(_follow(database, stream_id, offset, patience, as_json))
+
+
+async def _follow(
+    database: str, stream_id: str, offset: str | None, patience: float, as_json: bool
+) -> int:
+    async with open_streams(database) as streams:
+        await _readable(streams, stream_id)
+        away_since: float | None = None
+        while True:
+            following = streams.follow(stream_id, offset)
+            try:
+                async for item in following:
+                    offset, away_since = following.offset, None
+                    if isinstance(item, End):
+                        return _ended(item, offset, as_json)
+                    if as_json:
+                        kind = "text" if isinstance(item, str) else "object"
+                        write_json({kind: item, "offset": offset})
+                    elif isinstance(item, str):
+                        write_text(item)
+            except StoreUnavailable as exc:
+                now = time.monotonic()
+                if away_since is None:
+                    away_since = now
+                    say(f"{exc}; trying again")
+                if now - away_since > patience:
+                    raise
+            finally:
+                await following.aclose()
+            await asyncio.sleep(0.2)
+
+
+async def _readable(streams: PersistentTextStreaming, stream_id: str) -> StreamState:
+    state = await streams.engine.state(StreamId(stream_id))
+    if state.counts_bytes:
+        raise click.ClickException(
+            f"stream {stream_id!r} holds {state.content_type}, not text: "
+            "read it over the Durable Streams protocol"
+        )
+    return state
+
+
+def _ended(end: End, offset: str | None, as_json: bool) -> int:
+    if as_json:
+        write_json({"end": end_object(end), "offset": offset})
+    elif end.status is not Status.DONE:
+        reason = f" ({end.code})" if end.code else ""
+        words = f": {end.message}" if end.message else ""
+        if sys.stdout.isatty():
+            write_text("\n")
+        say(f"the stream ended {end.status}{reason}{words}")
+    return exit_of(end.status)
+
+
+@click.command("cat", epilog=EPILOG)
+@click.argument("stream_ids", metavar="ID...", nargs=-1, required=True)
+@database_option
+@json_option
+def cat(stream_ids: tuple[str, ...], database: str, as_json: bool) -> None:
+    """Print what is there of streams, live or finished, and exit 0.
+
+    With --json, one object for each stream: its text, its parts in order, how it ended.
+    """
+    run(_cat(database, stream_ids, as_json))
+
+
+async def _cat(database: str, stream_ids: tuple[str, ...], as_json: bool) -> int:
+    async with open_streams(database) as streams:
+        for stream_id in stream_ids:
+            await _readable(streams, stream_id)
+            body = await streams.read(stream_id)
+            if not as_json:
+                write_text(body.text)
+                continue
+            fields: dict[str, Any] = {
+                "id": body.id,
+                "status": body.status.value,
+                "text": body.text,
+                "parts": list(body.parts),
+                "error": None
+                if body.error is None
+                else {"code": body.error.code, "message": body.error.message},
+                "result": body.result,
+                "metadata": dict(body.metadata),
+                "owner": body.owner,
+                "group": body.group,
+                "created_at": body.created_at,
+                "started_at": body.started_at,
+                "ended_at": body.ended_at,
+                "offset": body.offset,
+            }
+            write_json(fields)
+    return Exit.DONE

@@ -1,0 +1,160 @@
+"""`inkstream ls`: which streams there are."""
+
+from __future__ import annotations
+
+import re
+import sys
+import time
+from collections.abc import Callable
+
+import click
+
+from inkstream._types import Status, StreamState
+from inkstream.cli.database import database_option, json_option, open_streams, run
+from inkstream.cli.exits import EPILOG, Exit, say
+from inkstream.cli.output import age_text, size_text, state_object, write_json, write_text
+
+_PAGE = 200
+_UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd])", re.ASCII)
+
+
+class _Duration(click.ParamType):
+    """A time as people write it: 90s, 15m, 12h, 7d."""
+
+    name = "duration"
+
+    def convert(
+        self, value: str | float, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        if not isinstance(value, str):
+            return value
+        match = _DURATION.fullmatch(value)
+        if match is None:
+            self.fail(f"{value!r} is not a time like 90s, 15m, 12h or 7d", param, ctx)
+        return float(match[1]) * _UNITS[match[2]]
+
+
+@click.command("ls", epilog=EPILOG)
+@click.option("--owner", metavar="NAME", help="Only this owner's.")
+@click.option("--group", metavar="NAME", help="Only this group's.")
+@click.option(
+    "--status", type=click.Choice([status.value for status in Status]), help="Only with this status."
+)
+@click.option("--newer-than", type=_Duration(), metavar="TIME", help="Created since, as in 15m, 7d.")
+@click.option("--older-than", type=_Duration(), metavar="TIME", help="Created before, as in 7d.")
+@click.option(
+    "--larger-than", type=click.IntRange(min=0), metavar="BYTES", help="With more text than this."
+)
+@click.option(
+    "--limit", type=click.IntRange(min=1), default=100, show_default=True, help="How many at most."
+)
+@click.option("--all", "everything", is_flag=True, help="All of them, whatever --limit says.")
+@click.option("--cursor", help="Go on after the page that ended with this cursor.")
+@database_option
+@json_option
+def command(
+    owner: str | None,
+    group: str | None,
+    status: str | None,
+    newer_than: float | None,
+    older_than: float | None,
+    larger_than: int | None,
+    limit: int,
+    everything: bool,
+    cursor: str | None,
+    database: str,
+    as_json: bool,
+) -> None:
+    """List streams, newest first: id, status, size, age, owner, group.
+
+    A table on a terminal; in a pipe, fields with a tab between them and no heading. If there are
+    more, the cursor to go on with is told on standard error (with --json, in a last line).
+    """
+    now = time.time()
+
+    def wanted(state: StreamState) -> bool:
+        age = now - state.created_at
+        return (
+            (newer_than is None or age <= newer_than)
+            and (older_than is None or age > older_than)
+            and (larger_than is None or state.size > larger_than)
+        )
+
+    # Newest first: behind the first that is too old there are only older ones.
+    oldest = None if newer_than is None else now - newer_than
+    work = _find(database, owner, group, status, cursor, None if everything else limit, wanted, oldest)
+
+    async def show() -> int:
+        found, more = await work
+        if as_json:
+            for state in found:
+                write_json(state_object(state))
+            if more is not None:
+                write_json({"cursor": more})
+            return Exit.DONE
+        rows = [_row(state, now) for state in found]
+        if sys.stdout.isatty():
+            _print_table(rows)
+        else:
+            write_text("".join("\t".join(row) + "\n" for row in rows))
+        if more is not None:
+            say(f"there are more: --cursor {more}, or --all")
+        return Exit.DONE
+
+    run(show())
+
+
+async def _find(
+    database: str,
+    owner: str | None,
+    group: str | None,
+    status: str | None,
+    cursor: str | None,
+    limit: int | None,
+    wanted: Callable[[StreamState], bool],
+    oldest: float | None,
+) -> tuple[list[StreamState], str | None]:
+    """Return the streams, and where to go on when the limit left some out."""
+    found: list[StreamState] = []
+    async with open_streams(database) as streams:
+        while True:
+            try:
+                page = await streams.list(
+                    owner=owner, group=group, status=status, cursor=cursor, limit=_PAGE
+                )
+            except ValueError as exc:
+                raise click.UsageError(str(exc)) from exc
+            for state in page.streams:
+                if oldest is not None and state.created_at < oldest:
+                    return found, None
+                if not wanted(state):
+                    continue
+                if limit is not None and len(found) == limit:
+                    return found, str(found[-1].internal_id)
+                found.append(state)
+            cursor = page.cursor
+            if cursor is None:
+                return found, None
+
+
+def _row(state: StreamState, now: float) -> tuple[str, ...]:
+    return (
+        state.stream_id,
+        state.status.value,
+        size_text(state.size) if sys.stdout.isatty() else str(state.size),
+        age_text(now - state.created_at),
+        state.owner or "-",
+        state.group or "-",
+    )
+
+
+def _print_table(rows: list[tuple[str, ...]]) -> None:
+    table = [("ID", "STATUS", "SIZE", "AGE", "OWNER", "GROUP"), *rows]
+    widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
+    for row in table:
+        cells = [
+            cell.rjust(width) if heading in ("SIZE", "AGE") else cell.ljust(width)
+            for cell, width, heading in zip(row, widths, table[0], strict=True)
+        ]
+        write_text("  ".join(cells).rstrip() + "\n")

@@ -1,0 +1,66 @@
+"""What commands print: JSON lines, sizes and ages for people, text as it comes."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from inkstream._types import JSON, StreamState
+
+
+def write_text(text: str) -> None:
+    """Write text to standard output at once, as UTF-8 whatever the locale says.
+
+    Raises:
+        BrokenPipeError: Nobody reads it any more.
+    """
+    # Past click.echo, which would translate line ends on some systems and strip escapes.
+    sys.stdout.buffer.write(text.encode())
+    sys.stdout.buffer.flush()
+
+
+def write_json(value: Mapping[str, Any]) -> None:
+    """Write a JSON object as one line."""
+    write_text(json.dumps(value, ensure_ascii=False) + "\n")
+
+
+def state_object(state: StreamState) -> dict[str, JSON]:
+    """Return what `ls --json` says of a stream."""
+    return {
+        "id": state.stream_id,
+        "kind": state.kind.value,
+        "status": state.status.value,
+        "bytes": state.size,
+        "owner": state.owner,
+        "group": state.group,
+        "metadata": dict(state.metadata),
+        "code": state.code,
+        "message": state.message,
+        "result": state.result,
+        "created_at": state.created_at,
+        "started_at": state.started_at,
+        "ended_at": state.ended_at,
+    }
+
+
+def size_text(size: int) -> str:
+    """Return a size in bytes for people."""
+    if size < 1000:
+        return f"{size} B"
+    amount = size / 1000
+    for unit in ("kB", "MB"):
+        if amount < 1000:
+            return f"{amount:.1f} {unit}"
+        amount /= 1000
+    return f"{amount:.1f} GB"
+
+
+def age_text(seconds: float) -> str:
+    """Return an age for people, in its largest whole unit."""
+    seconds = max(0.0, seconds)
+    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= length:
+            return f"{int(seconds // length)}{unit}"
+    return f"{int(seconds)}s"

@@ -1,0 +1,256 @@
+"""`inkstream write`: stream the output of any program."""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import contextlib
+import json
+import os
+import queue
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from inkstream._types import Status
+from inkstream.cli.database import database_option, json_option, open_streams, run
+from inkstream.cli.exits import EPILOG, Exit, exit_of, say
+from inkstream.cli.output import size_text, write_text
+
+if TYPE_CHECKING:
+    from inkstream.handles import StreamWriter
+
+_READ_BYTES = 64 * 1024
+_PROGRESS_S = 0.25
+
+
+@click.command("write", epilog=EPILOG)
+@click.option("--id", "stream_id", metavar="ID", help="The stream's name; made up by default.")
+@click.option("--owner", metavar="NAME", help="Whose the stream is.")
+@click.option("--group", metavar="NAME", help="What the stream belongs to.")
+@click.option("--takeover", is_flag=True, help="Go on with the stream --id after its writer died.")
+@click.option("--tee", is_flag=True, help="Copy the input to standard output as well.")
+@database_option
+@json_option
+def command(
+    stream_id: str | None,
+    owner: str | None,
+    group: str | None,
+    takeover: bool,
+    tee: bool,
+    database: str,
+    as_json: bool,
+) -> None:
+    """Write standard input to a stream, as it comes.
+
+    SOME-PROGRAM | inkstream write
+
+    The first line of output is the id to follow (on standard error with --tee, where standard
+    output is the program's). The stream ends done at the end of the input; Ctrl-C ends it
+    cancelled, SIGTERM ends it with an error. A pipe does not tell that the program before it
+    failed: use `set -o pipefail` to see that in the shell.
+
+    Bytes that are not UTF-8 become U+FFFD. The program waits while the database cannot keep up.
+    """
+    if takeover and stream_id is None:
+        raise click.UsageError("--takeover needs --id: which stream is to be gone on with?")
+    if takeover and (owner is not None or group is not None):
+        raise click.UsageError("--takeover keeps the stream's owner and group: leave them out")
+    run(_write(database, stream_id, owner, group, takeover, _Teller(tee, as_json)))
+
+
+async def _write(
+    database: str,
+    stream_id: str | None,
+    owner: str | None,
+    group: str | None,
+    takeover: bool,
+    teller: _Teller,
+) -> int:
+    async with open_streams(database, create=not takeover) as streams:
+        if not takeover or stream_id is None:
+            stream_id = await streams.create(stream_id, owner=owner, group=group)
+        async with streams.write(stream_id, takeover=takeover) as writer:
+            teller.begin(writer.stream_id)
+            status = await _copy(writer, teller)
+        teller.end(writer.stream_id, status)
+        return exit_of(status)
+
+
+async def _copy(writer: StreamWriter, teller: _Teller) -> Status:
+    """Copy the input to its end, or until a signal; return how the stream ended.
+
+    Raises:
+        WriterFenced: It was cancelled, taken over or deleted elsewhere.
+    """
+    loop = asyncio.get_running_loop()
+    told: asyncio.Future[signal.Signals] = loop.create_future()
+
+    def tell(number: signal.Signals) -> None:
+        if not told.done():
+            told.set_result(number)
+
+    lost = asyncio.ensure_future(writer.stopped())
+    with _signals(loop, tell), _Input(loop) as source:
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        try:
+            while True:
+                chunk = asyncio.ensure_future(source.read())
+                await asyncio.wait((chunk, told, lost), return_when=asyncio.FIRST_COMPLETED)
+                if told.done():
+                    chunk.cancel()
+                    return await _end_interrupted(writer, told.result())
+                if lost.done():
+                    chunk.cancel()
+                    await writer.flush()  # raises what became of the stream
+                data = await chunk
+                if not data:
+                    break
+                teller.copy(data)
+                await _append(writer, decoder.decode(data), told)
+            await _append(writer, decoder.decode(b"", final=True), told)
+        finally:
+            lost.cancel()
+    await writer.finish()
+    return Status.DONE
+
+
+async def _append(
+    writer: StreamWriter, text: str, told: asyncio.Future[signal.Signals]
+) -> None:
+    """Append; give up waiting for a full buffer when a signal comes."""
+    appending = asyncio.ensure_future(writer.append(text))
+    await asyncio.wait((appending, told), return_when=asyncio.FIRST_COMPLETED)
+    if not appending.done():
+        appending.cancel()
+        await asyncio.wait((appending,))
+        return
+    await appending
+
+
+async def _end_interrupted(writer: StreamWriter, number: signal.Signals) -> Status:
+    if number == signal.SIGINT:
+        await writer.finish(Status.CANCELLED)
+        return Status.CANCELLED
+    await writer.finish(
+        Status.ERROR, code="interrupted", message="The program that wrote this was stopped."
+    )
+    return Status.ERROR
+
+
+@contextlib.contextmanager
+def _signals(
+    loop: asyncio.AbstractEventLoop, tell: Callable[[signal.Signals], None]
+) -> Iterator[None]:
+    """Have signals end the stream in words, rather than the process."""
+    numbers = [signal.SIGINT, signal.SIGTERM]
+    if hasattr(signal, "SIGHUP"):
+        numbers.append(signal.SIGHUP)
+    before = {number: signal.getsignal(number) for number in numbers}
+    try:
+        for number in numbers:
+            # Not loop.add_signal_handler, which Windows does not have.
+            signal.signal(number, lambda n, _: loop.call_soon_threadsafe(tell, signal.Signals(n)))
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+class _Input:
+    """Standard input, read by a thread of its own when asked: a read cannot be cancelled.
+
+    A daemon thread, because one that waits in ``read`` must not keep the process from exiting; and
+    not the loop's own file watching, which refuses ordinary files.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._asked: queue.SimpleQueue[asyncio.Future[bytes] | None] = queue.SimpleQueue()
+
+    def __enter__(self) -> _Input:
+        threading.Thread(target=self._serve, name="inkstream-input", daemon=True).start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._asked.put(None)
+
+    async def read(self) -> bytes:
+        """Return what is there, waiting for at least a byte; nothing at the end."""
+        answer: asyncio.Future[bytes] = self._loop.create_future()
+        self._asked.put(answer)
+        return await answer
+
+    def _serve(self) -> None:
+        descriptor = sys.stdin.fileno()
+        while (answer := self._asked.get()) is not None:
+            try:
+                data: bytes | OSError = os.read(descriptor, _READ_BYTES)
+            except OSError as exc:
+                data = exc
+            with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
+                self._loop.call_soon_threadsafe(self._settle, answer, data)
+
+    @staticmethod
+    def _settle(answer: asyncio.Future[bytes], data: bytes | OSError) -> None:
+        if answer.done():
+            return
+        if isinstance(data, bytes):
+            answer.set_result(data)
+        else:
+            answer.set_exception(data)
+
+
+class _Teller:
+    """Says which stream is written, copies the input for --tee, and shows progress to a person."""
+
+    def __init__(self, tee: bool, as_json: bool) -> None:
+        self._tee = tee
+        self._as_json = as_json
+        self._to_stderr = tee
+        self._progress = sys.stderr.isatty() and not (tee and sys.stdout.isatty())
+        self._bytes = 0
+        self._began = self._shown = time.monotonic()
+
+    def _line(self, line: str) -> None:
+        if self._to_stderr:
+            click.echo(line, err=True)
+            return
+        # The stream outlives whoever looks at this output.
+        with contextlib.suppress(BrokenPipeError):
+            write_text(line + "\n")
+
+    def begin(self, stream_id: str) -> None:
+        """Print the id to follow."""
+        self._line(json.dumps({"id": stream_id}) if self._as_json else stream_id)
+
+    def copy(self, data: bytes) -> None:
+        """Copy input to standard output, as long as somebody takes it."""
+        self._bytes += len(data)
+        if self._tee:
+            try:
+                sys.stdout.buffer.write(data)
+                sys.stdout.buffer.flush()
+            except BrokenPipeError:
+                # Readers of the stream are not to suffer for the reader of the pipe.
+                self._tee = False
+                say("nobody reads standard output any more; the stream goes on")
+        now = time.monotonic()
+        if self._progress and now - self._shown >= _PROGRESS_S:
+            self._shown = now
+            click.echo(f"\r\x1b[K{self._sum(now)}", err=True, nl=False)
+
+    def _sum(self, now: float) -> str:
+        return f"{size_text(self._bytes)} in {now - self._began:.1f} s"
+
+    def end(self, stream_id: str, status: Status) -> None:
+        """Say how the stream ended, to a program or to a person at a terminal."""
+        if self._progress:
+            click.echo(f"\r\x1b[K{status}: {self._sum(time.monotonic())}", err=True)
+        if self._as_json:
+            self._line(json.dumps({"id": stream_id, "status": status.value, "bytes": self._bytes}))

@@ -1,0 +1,367 @@
+"""The protocol as an ASGI app to mount: routes, rights, limits; what is decided stands elsewhere."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeAlias
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from inkstream import wire
+from inkstream._errors import (
+    InkstreamError,
+    OffsetGone,
+    StoreUnavailable,
+    StreamExists,
+    StreamGone,
+    StreamNotFound,
+)
+from inkstream._types import KEEP, Change, NewStream, Page, StreamId, StreamState
+from inkstream.engine.engine import Engine
+from inkstream.http.connection import HTTPSettings
+from inkstream.http.crosssite import cross_site_problem
+from inkstream.http.durable import creation, protocol
+from inkstream.http.durable.appends import Appends
+from inkstream.http.durable.intake import read_body
+from inkstream.http.durable.live import EventStream, LiveRead, LongPoll
+from inkstream.http.durable.paths import Target, target_of
+from inkstream.http.durable.polling import ClosedPolls
+from inkstream.http.durable.protocol import Marks
+from inkstream.http.durable.reading import Chunk, cut_from, next_cursor
+from inkstream.http.durable.refusal import Refusal, Reply
+from inkstream.http.durable.requests import (
+    CreateRequest,
+    ReadRequest,
+    append_request,
+    create_request,
+    read_request,
+)
+from inkstream.http.durable.settings import DurableSettings
+from inkstream.http.problems import Problem, problem_for
+
+Authorize: TypeAlias = Callable[[Request, StreamState | NewStream, str], Awaitable[bool]]
+"""``async authorize(request, stream, action) -> bool``.
+
+``action`` is ``"create"`` (``stream`` is then the ``NewStream`` to be), ``"append"``, ``"close"``,
+``"read"`` or ``"delete"``. A fork asks for ``create``, and for ``read`` on its source. Whoever may not
+read, append, close or delete a stream is told that there is none.
+"""
+
+HEADERS: Final = {
+    "x-content-type-options": "nosniff",
+    "cross-origin-resource-policy": "same-origin",
+    # Streams hold what anybody wrote, of any type: opened as a page, it must not run as this site's.
+    "content-security-policy": "sandbox; default-src 'none'",
+}
+_METHODS: Final = "GET, HEAD, PUT, POST, DELETE"
+
+
+async def anyone(request: Request, stream: StreamState | NewStream, action: str) -> bool:
+    """Let everybody do everything."""
+    return True
+
+
+class DurableStreams:
+    """Serve the streams of an engine over the Durable Streams protocol.
+
+    Args:
+        engine: Returns the running engine.
+        authorize: See ``Authorize``.
+        allow_anonymous: Let everybody do everything, instead.
+        settings: See ``DurableSettings``.
+        http: See ``HTTPSettings``.
+
+    Raises:
+        TypeError: Neither ``authorize`` nor ``allow_anonymous=True`` was given.
+    """
+
+    def __init__(
+        self,
+        engine: Callable[[], Engine],
+        *,
+        authorize: Authorize | None = None,
+        allow_anonymous: bool = False,
+        settings: DurableSettings | None = None,
+        http: HTTPSettings | None = None,
+    ) -> None:
+        if authorize is None and not allow_anonymous:
+            raise TypeError(
+                "who may use these streams? Give authorize=an async function of (request, stream, "
+                "action) that returns a bool, or say allow_anonymous=True if everybody may"
+            )
+        self._engine = engine
+        self._authorize = authorize or anyone
+        self._settings = settings or DurableSettings()
+        self._http = http or HTTPSettings()
+        self._for: tuple[Engine, Appends, ClosedPolls] | None = None
+
+    def _parts(self) -> tuple[Engine, Appends, ClosedPolls]:
+        engine = self._engine()
+        if self._for is None or self._for[0] is not engine:
+            polls = ClosedPolls(
+                engine.clock,
+                rate=self._settings.closed_polls_per_s,
+                burst=self._settings.closed_poll_burst,
+            )
+            self._for = (engine, Appends(engine), polls)
+        return self._for
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request below the mount."""
+        if scope["type"] != "http":
+            return
+        request = Request(scope, receive)
+        try:
+            answer = await self._answer(request)
+            await answer(scope, receive, send)
+        except Refusal as exc:
+            await self._refuse(
+                Problem(exc.status, exc.code, exc.detail, exc.headers), scope, receive, send
+            )
+        except InkstreamError as exc:
+            await self._refuse(problem_for(exc), scope, receive, send)
+
+    async def _refuse(
+        self, problem: Problem, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        problem.headers.update(HEADERS)
+        if scope["method"] == "HEAD":
+            problem.body = b""
+        await problem(scope, receive, send)
+
+    async def _answer(self, request: Request) -> ASGIApp:
+        target = target_of(request.scope)
+        stream_id = target.stream_id()
+        match request.method:
+            case "GET":
+                return await self._read(request, stream_id)
+            case "HEAD":
+                state = (await self._allowed(request, stream_id, ("read",))).state
+                return _response(protocol.head(state))
+            case "PUT" | "POST" | "DELETE":
+                problem = cross_site_problem(request, self._settings.allowed_origins)
+                if problem is not None:
+                    return problem
+                if request.method == "PUT":
+                    return _response(await self._create(request, stream_id, target))
+                if request.method == "POST":
+                    return _response(await self._append(request, stream_id))
+                return _response(await self._delete(request, stream_id))
+            case _:
+                raise Refusal(
+                    405, "method_not_allowed", f"Served are {_METHODS}.", {"allow": _METHODS}
+                )
+
+    async def _present(
+        self, stream_id: StreamId, after: int, max_bytes: int, *marks: str
+    ) -> Page:
+        """Return a page of a stream that has not expired."""
+        engine, _, _ = self._parts()
+        page = await engine.page(stream_id, after, max_bytes, marks=marks)
+        if protocol.is_absent(page.state, engine.clock.wall()):
+            raise StreamNotFound(stream_id)
+        return page
+
+    async def _allowed(
+        self,
+        request: Request,
+        stream_id: StreamId,
+        actions: tuple[str, ...],
+        *,
+        after: int = 0,
+        max_bytes: int = 0,
+        marks: tuple[str, ...] = (),
+    ) -> Page:
+        """Return a page of a stream with which the caller may do these things."""
+        page = await self._present(stream_id, after, max_bytes, *marks)
+        for action in actions:
+            if not await self._authorize(request, page.state, action):
+                raise StreamNotFound(stream_id)
+        return page
+
+    # Create ------------------------------------------------------------------------------------
+
+    async def _create(self, request: Request, stream_id: StreamId, target: Target) -> Reply:
+        forked_from = request.headers.get("stream-forked-from")
+        source = None if forked_from is None else target.other(forked_from)
+        body = await read_body(request, self._settings.body_bytes)
+        wanted = create_request(stream_id, request.headers, source, body)
+        engine, _, _ = self._parts()
+        draft = NewStream(stream_id=stream_id, created_at=engine.clock.wall())
+        if not await self._authorize(request, draft, "create"):
+            raise Refusal(403, "forbidden", "You may not create this stream.")
+        while True:
+            found = await self._find(stream_id)
+            if found is not None:
+                return creation.exists(found.state, found.marks, wanted)
+            new = await self._new(request, wanted)
+            try:
+                state = await engine.create(new)
+            except StreamExists:
+                continue
+            except StreamGone as exc:
+                raise _source_deleted() from exc
+            except OffsetGone as exc:
+                raise Refusal(400, "invalid_fork", "The source ends before there.") from exc
+            scheme, host = request.url.scheme, request.url.netloc
+            return creation.created(state, f"{scheme}://{host}{target.path}")
+
+    async def _find(self, stream_id: StreamId) -> Page | None:
+        """Return what is there already; what has expired makes room."""
+        engine, _, _ = self._parts()
+        try:
+            page = await engine.page(stream_id, 0, 0, marks=(protocol.FORK,))
+        except StreamGone as exc:
+            raise Refusal(
+                409, "gone", "This stream was deleted, but forks of it still need its messages."
+            ) from exc
+        except StreamNotFound:
+            return None
+        if not protocol.is_absent(page.state, engine.clock.wall()):
+            return page
+        await engine.delete([page.state])
+        return None
+
+    async def _new(self, request: Request, wanted: CreateRequest) -> NewStream:
+        engine, _, _ = self._parts()
+        now = engine.clock.wall()
+        if wanted.fork is None:
+            return creation.create(wanted, now, engine.limits)
+        try:
+            source = await self._allowed(
+                request, wanted.fork.source, ("read",), marks=(protocol.FORK,)
+            )
+        except StreamGone as exc:
+            raise _source_deleted() from exc
+        return creation.fork(wanted, source.state, source.marks, now, engine.limits)
+
+    # Append, close, delete ---------------------------------------------------------------------
+
+    async def _append(self, request: Request, stream_id: StreamId) -> Reply:
+        body = await read_body(request, self._settings.body_bytes)
+        wanted = append_request(request.headers, body)
+        actions = (["append"] if body else []) + (["close"] if wanted.closed else [])
+        page = await self._allowed(request, stream_id, tuple(actions))
+        _, appends, _ = self._parts()
+        return await appends.append(page.state, wanted)
+
+    async def _delete(self, request: Request, stream_id: StreamId) -> Reply:
+        page = await self._allowed(request, stream_id, ("delete",))
+        protocol.check_deletable(page.state)
+        engine, _, _ = self._parts()
+        if not await engine.delete([page.state]):
+            raise StreamNotFound(stream_id)
+        return Reply(204)
+
+    # Read --------------------------------------------------------------------------------------
+
+    async def _read(self, request: Request, stream_id: StreamId) -> ASGIApp:
+        wanted = read_request(request.query_params.multi_items())
+        engine, _, polls = self._parts()
+        after = wanted.offset.position if isinstance(wanted.offset, wire.Offset) else 0
+        max_bytes = 0 if wanted.live == "sse" or wanted.offset == "now" else engine.limits.page_bytes
+        page = await self._allowed(
+            request,
+            stream_id,
+            ("read",),
+            after=after,
+            max_bytes=max_bytes,
+            marks=(protocol.FORK,),
+        )
+        state = page.state
+        start, end_seen = _start(page.state, page.marks, wanted)
+        if state.ended and start >= state.tail and not polls.allow(
+            state.internal_id, _client(request)
+        ):
+            raise Refusal(
+                429, "closed", "This stream is closed: nothing follows, stop asking.",
+                protocol.tail_headers(state),
+            )
+        await self._touch(state)
+        live = LiveRead(
+            state, start, end_seen, wanted.cursor, lambda: self._touch(state), HEADERS
+        )
+        if wanted.live == "sse":
+            return EventStream(engine, live, self._http, self._settings.live_s)
+        segments = () if wanted.offset == "now" else cut_from(page.segments, start)
+        position = segments[-1].end if segments else start
+        at_tail = position >= state.tail
+        chunk = Chunk(
+            state, start, segments, position, at_tail, state.end if at_tail else None, end_seen
+        )
+        if wanted.live == "long-poll" and chunk.is_empty and chunk.end is None:
+            return LongPoll(engine, live, self._http, self._settings.long_poll_s)
+        return _chunk_response(chunk, request, wanted, engine.clock.wall())
+
+    async def _touch(self, state: StreamState) -> None:
+        """Renew a sliding expiry, if it is time to."""
+        engine, _, _ = self._parts()
+        due_at = protocol.renewed(state, engine.clock.wall())
+        if due_at is KEEP:
+            return
+        try:
+            await engine.commit(state, Change(internal_id=state.internal_id, due_at=due_at))
+        except StoreUnavailable:
+            pass  # reading goes on as long as it can; the expiry was only put off
+
+
+def _source_deleted() -> Refusal:
+    return Refusal(409, "gone", "The source was deleted.")
+
+
+def _start(state: StreamState, marks: Marks, wanted: ReadRequest) -> tuple[int, bool]:
+    """Return the position from which to read, and if the end was seen before.
+
+    Raises:
+        OffsetGone
+    """
+    if wanted.offset == "now":
+        return state.tail, state.ended
+    if wanted.offset is None:
+        return 0, False
+    position = creation.position_of(state, marks, wanted.offset)
+    if position is None:
+        raise OffsetGone(state.stream_id, str(wanted.offset))
+    return position, wanted.offset.ended
+
+
+def _client(request: Request) -> str:
+    host = request.client.host if request.client is not None else ""
+    return f"{host} {request.headers.get('authorization', '')}"
+
+
+def _response(reply: Reply) -> Response:
+    headers = {**HEADERS, **reply.headers}
+    headers.setdefault("cache-control", "no-store")
+    return Response(status_code=reply.status, headers=headers)
+
+
+def _chunk_response(
+    chunk: Chunk, request: Request, wanted: ReadRequest, now: float
+) -> Response:
+    headers = {**HEADERS, **chunk.headers()}
+    if wanted.live == "long-poll":
+        headers["cache-control"] = "no-store"
+        if chunk.end is None:
+            headers["stream-cursor"] = next_cursor(now, wanted.cursor)
+        if chunk.is_empty:
+            del headers["content-type"]
+            return Response(status_code=204, headers=headers)
+    elif wanted.offset == "now":
+        headers["cache-control"] = "no-store"
+        return Response(chunk.body(), headers=headers)
+    else:
+        # What lies between two offsets of one stream never changes; the rest must be asked again.
+        fixed = not chunk.at_tail and wanted.offset is not None and not wanted.offset.is_start
+        headers["cache-control"] = "private, max-age=60" if fixed else "private, no-cache"
+        headers["etag"] = chunk.etag()
+        if headers["etag"] in _tags(request.headers.get("if-none-match", "")):
+            del headers["content-type"]
+            return Response(status_code=304, headers=headers)
+    return Response(chunk.body(), headers=headers)
+
+
+def _tags(header: str) -> list[str]:
+    return [tag.strip().removeprefix("W/") for tag in header.split(",")]

@@ -1,0 +1,235 @@
+"""Create and fork, as pure functions: what a PUT makes, and if what is there is the same already."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from inkstream._errors import InvalidMessage, LimitExceeded
+from inkstream._types import (
+    End,
+    Fork,
+    Kind,
+    NewStream,
+    Segment,
+    Status,
+    StreamId,
+    StreamState,
+)
+from inkstream.engine.settings import Limits
+from inkstream.http.durable.protocol import FORK, Marks, tail_headers
+from inkstream.http.durable.refusal import Refusal, Reply
+from inkstream.http.durable.requests import (
+    DEFAULT_CONTENT_TYPE,
+    CreateRequest,
+    ForkRequest,
+    bad,
+    media_type,
+)
+from inkstream.wire import Offset
+
+
+@dataclass(frozen=True, slots=True)
+class ForkNote:
+    """How a fork was asked for, kept as its mark: to answer the same PUT again, and for offsets.
+
+    ``ancestors`` are the streams whose offsets the fork accepts as its own, each with the position
+    up to which it does: clients come to a fork with offsets of its source (4.2, 8).
+    """
+
+    source: StreamId
+    anchor: int
+    sub_offset: int
+    ttl_s: float | None
+    expires_at: float | None
+    ancestors: tuple[tuple[int, int], ...]
+
+    def dump(self) -> bytes:
+        """Return the mark."""
+        return json.dumps(
+            [self.source, self.anchor, self.sub_offset, self.ttl_s, self.expires_at, self.ancestors]
+        ).encode()
+
+    @classmethod
+    def load(cls, marks: Marks) -> ForkNote | None:
+        """Return what a stream's mark says; ``None``: it is no fork."""
+        if FORK not in marks:
+            return None
+        source, anchor, sub, ttl_s, expires_at, ancestors = json.loads(marks[FORK])
+        known = tuple((int(internal_id), int(until)) for internal_id, until in ancestors)
+        return cls(StreamId(source), anchor, sub, ttl_s, expires_at, known)
+
+
+def position_of(state: StreamState, marks: Marks, offset: Offset) -> int | None:
+    """Return the position that an offset means in a stream; ``None``: it is not one of its own."""
+    if offset.is_start:
+        return 0
+    if offset.internal_id == state.internal_id:
+        if offset.position > state.tail:
+            return None
+        ended = state.kind is Kind.TEXT and state.ended and offset.position == state.tail
+        return offset.position if ended or not offset.ended else None
+    note = ForkNote.load(marks)
+    for internal_id, until in () if note is None else note.ancestors:
+        if offset.internal_id == internal_id and offset.position <= until:
+            return offset.position
+    return None
+
+
+def create(request: CreateRequest, now: float, limits: Limits) -> NewStream:
+    """Return the stream that a PUT without fork headers makes.
+
+    Raises:
+        Refusal
+    """
+    content_type = request.content_type or DEFAULT_CONTENT_TYPE
+    ttl_s, due_at = request.ttl_s, request.expires_at
+    if ttl_s is not None:
+        due_at = now + ttl_s
+    return _new(request, content_type, now, ttl_s, due_at, limits)
+
+
+def fork(
+    request: CreateRequest,
+    source: StreamState,
+    source_marks: Marks,
+    now: float,
+    limits: Limits,
+) -> NewStream:
+    """Return the stream that a PUT with fork headers makes.
+
+    Raises:
+        Refusal
+    """
+    asked = request.fork
+    assert asked is not None
+    content_type = request.content_type or source.content_type
+    if media_type(content_type) != media_type(source.content_type):
+        raise Refusal(
+            409,
+            "content_type_mismatch",
+            f"A fork has the content type of its source: {media_type(source.content_type)}.",
+        )
+    anchor = source.tail
+    if asked.offset is not None:
+        found = position_of(source, source_marks, asked.offset)
+        if found is None:
+            raise bad("invalid_fork", "Stream-Fork-Offset is not an offset of the source.")
+        anchor = found
+    position = anchor + asked.sub_offset
+    if position > source.tail:
+        raise bad("invalid_fork", "Stream-Fork-Sub-Offset leads past the end of the source.")
+    ttl_s, due_at = request.ttl_s, request.expires_at
+    if ttl_s is None and due_at is None and source.kind is Kind.LOG:
+        ttl_s, due_at = source.ttl_s, source.due_at
+    if ttl_s is not None:
+        due_at = now + ttl_s
+    above = ForkNote.load(source_marks)
+    ancestors = [(source.internal_id, position)]
+    if above is not None:
+        ancestors += [(of, min(until, position)) for of, until in above.ancestors]
+    note = ForkNote(
+        asked.source,
+        anchor,
+        asked.sub_offset,
+        request.ttl_s,
+        request.expires_at,
+        tuple(ancestors),
+    )
+    return _new(
+        request,
+        content_type,
+        now,
+        ttl_s,
+        due_at,
+        limits,
+        branch=Fork(source.internal_id, position),
+        marks={FORK: note.dump()},
+    )
+
+
+def _new(
+    request: CreateRequest,
+    content_type: str,
+    now: float,
+    ttl_s: float | None,
+    due_at: float | None,
+    limits: Limits,
+    *,
+    branch: Fork | None = None,
+    marks: Mapping[str, bytes] | None = None,
+) -> NewStream:
+    return NewStream(
+        stream_id=request.stream_id,
+        kind=Kind.LOG,
+        content_type=content_type,
+        created_at=now,
+        due_at=due_at,
+        ttl_s=ttl_s,
+        append=_first(request, content_type, limits),
+        marks=marks or {},
+        end=End(Status.DONE) if request.closed else None,
+        fork=branch,
+    )
+
+
+def _first(request: CreateRequest, content_type: str, limits: Limits) -> Segment | None:
+    is_json = media_type(content_type) == "application/json"
+    try:
+        return request.body.segment(is_json=is_json, message_bytes=limits.message_bytes)
+    except LimitExceeded as exc:
+        raise Refusal(413, exc.code, str(exc)) from exc
+    except InvalidMessage as exc:
+        raise bad(exc.code, str(exc)) from exc
+
+
+def created(state: StreamState, location: str) -> Reply:
+    """Answer the PUT that created a stream."""
+    headers = {"content-type": state.content_type, "location": location, **tail_headers(state)}
+    return Reply(201, headers)
+
+
+def exists(state: StreamState, marks: Marks, request: CreateRequest) -> Reply:
+    """Answer a PUT where there is a stream already: 200 if it is the one that was asked for.
+
+    Raises:
+        Refusal
+    """
+    note = ForkNote.load(marks)
+    if note is None:
+        expires_at = state.due_at if state.ttl_s is None and state.kind is Kind.LOG else None
+        lifetime = (state.ttl_s, expires_at)
+    else:
+        lifetime = (note.ttl_s, note.expires_at)
+    is_same = (
+        _same_type(state, request)
+        and lifetime == (request.ttl_s, request.expires_at)
+        and state.ended == request.closed
+        and _same_fork(note, request.fork)
+    )
+    if not is_same:
+        raise Refusal(
+            409,
+            "exists",
+            "There is a stream here already, of another configuration.",
+            tail_headers(state),
+        )
+    return Reply(200, {"content-type": state.content_type, **tail_headers(state)})
+
+
+def _same_type(state: StreamState, request: CreateRequest) -> bool:
+    if request.content_type is None:
+        return True
+    return media_type(request.content_type) == media_type(state.content_type)
+
+
+def _same_fork(note: ForkNote | None, asked: ForkRequest | None) -> bool:
+    if note is None or asked is None:
+        return note is None and asked is None
+    # An anchor that was left out was the tail of then, which may have moved on.
+    return (
+        note.source == asked.source
+        and note.sub_offset == asked.sub_offset
+        and (asked.offset is None or asked.offset.position == note.anchor)
+    )

@@ -1,0 +1,206 @@
+"""Live reads: long-poll and server-sent events, each a reader of the engine with a time to live."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from starlette.datastructures import Headers
+from starlette.types import Message, Receive, Scope, Send
+
+from inkstream import wire
+from inkstream._errors import InkstreamError, StreamNotFound
+from inkstream._types import Segment, StreamState
+from inkstream.abc import Clock
+from inkstream.engine.engine import Engine
+from inkstream.engine.reader import Reader, ReaderCut
+from inkstream.http.connection import ClientGone, Connection, HTTPSettings
+from inkstream.http.durable.reading import Chunk, Events, next_cursor
+from inkstream.wire import Offset
+
+Touch = Callable[[], Awaitable[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class LiveRead:
+    """A live read that was allowed.
+
+    Attributes:
+        state: The stream, as it was found.
+        position: From where to read.
+        end_seen: Whether the reader came with the offset after the end.
+        cursor: The cursor that the client gave.
+        touch: Renews a sliding expiry: somebody is reading.
+        headers: What every answer carries.
+    """
+
+    state: StreamState
+    position: int
+    end_seen: bool
+    cursor: int | None
+    touch: Touch
+    headers: dict[str, str]
+
+
+async def open_reader(engine: Engine, read: LiveRead) -> Reader:
+    """Return a reader of the very stream that was allowed.
+
+    Raises:
+        StreamNotFound, TooManyReaders, StoreUnavailable
+    """
+    state = read.state
+    reader = await engine.open_reader(
+        state.stream_id, Offset(state.internal_id, read.position)
+    )
+    if reader.tail.internal_id != state.internal_id:
+        reader.close()
+        raise StreamNotFound(state.stream_id)
+    return reader
+
+
+def _chunk(read: LiveRead, reader: Reader, start: int, segments: list[Segment]) -> Chunk:
+    tail = reader.tail
+    at_tail = reader.position >= tail.position
+    return Chunk(
+        reader.state,
+        start,
+        tuple(segments),
+        reader.position,
+        at_tail,
+        tail.end if at_tail else None,
+        read.end_seen,
+    )
+
+
+def _wake_s(state: StreamState, wait_s: float) -> float:
+    """Return how long to wait at most, so that a stream with readers does not expire under them."""
+    return wait_s if state.ttl_s is None else min(wait_s, max(state.ttl_s / 2, 0.25))
+
+
+class LongPoll:
+    """Answer with what comes next, or after a while with 204."""
+
+    def __init__(
+        self, engine: Engine, read: LiveRead, settings: HTTPSettings, wait_s: float
+    ) -> None:
+        self._engine = engine
+        self._read = read
+        self._settings = settings
+        self._wait_s = wait_s
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Wait, and answer.
+
+        Raises:
+            StreamNotFound, TooManyReaders, StoreUnavailable: Before anything was sent.
+        """
+        engine, read = self._engine, self._read
+        reader = await open_reader(engine, read)
+        async with Connection(receive, send, reader, engine.clock, self._settings) as connection:
+            segments = await self._next(reader)
+            if connection.gone:
+                return
+            chunk = _chunk(read, reader, read.position, segments)
+            headers = chunk.headers() | read.headers | {"cache-control": "no-store"}
+            if chunk.end is None:
+                headers["stream-cursor"] = next_cursor(engine.clock.wall(), read.cursor)
+            body = b""
+            if chunk.is_empty:
+                del headers["content-type"]
+            else:
+                body = chunk.body()
+                headers["etag"] = chunk.etag()
+                headers["content-length"] = str(len(body))
+            try:
+                await connection.send(_start(204 if chunk.is_empty else 200, headers))
+                await connection.send(_body(body, more=False))
+            except ClientGone:
+                pass
+
+    async def _next(self, reader: Reader) -> list[Segment]:
+        clock = self._engine.clock
+        until = clock.monotonic() + _wake_s(self._read.state, self._wait_s)
+        try:
+            while clock.monotonic() < until:
+                reader.alarm_at = until
+                segments = await reader.segments()
+                if segments or reader.end is not None:
+                    return segments
+        except ReaderCut:
+            pass  # answered like a timeout: the client asks again, another process perhaps
+        return []
+
+
+class EventStream:
+    """Send everything from a position on as events, until the end or for about a minute."""
+
+    def __init__(
+        self, engine: Engine, read: LiveRead, settings: HTTPSettings, live_s: float
+    ) -> None:
+        self._engine = engine
+        self._read = read
+        self._settings = settings
+        self._until = engine.clock.monotonic() + live_s
+        self._events = Events(read.state)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send the events.
+
+        Raises:
+            StreamNotFound, TooManyReaders, StoreUnavailable: Before anything was sent.
+        """
+        reader = await open_reader(self._engine, self._read)
+        headers = {
+            **self._read.headers,
+            "content-type": "text/event-stream",
+            "cache-control": "no-cache, no-transform",
+            "x-accel-buffering": "no",
+        }
+        if self._events.is_base64:
+            headers["stream-sse-data-encoding"] = "base64"
+        async with Connection(
+            receive, send, reader, self._engine.clock, self._settings
+        ) as connection:
+            try:
+                await connection.send(_start(200, headers))
+                await self._run(reader, connection)
+                await connection.send(_body(b"", more=False))
+            except ClientGone:
+                pass
+
+    async def _run(self, reader: Reader, connection: Connection) -> None:
+        clock: Clock = self._engine.clock
+        # Whoever is up to date is told so at once, not with the first message.
+        if reader.position >= reader.tail.position and reader.tail.end is None:
+            await connection.send(_body(self._frames(reader, reader.position, [])))
+        try:
+            while clock.monotonic() < self._until:
+                reader.alarm_at = min(reader.alarm_at, self._until, self._renew_at())
+                start = reader.position
+                segments = await reader.segments()
+                if segments or reader.end is not None:
+                    await connection.send(_body(self._frames(reader, start, segments)))
+                elif clock.monotonic() < self._until:
+                    await connection.send(_body(wire.PING))
+                if reader.tail.end is not None and reader.position >= reader.tail.position:
+                    return
+                await self._read.touch()
+        except (ReaderCut, InkstreamError):
+            pass  # ended without streamClosed: the client reconnects, and is told why if it must be
+
+    def _renew_at(self) -> float:
+        return self._engine.clock.monotonic() + _wake_s(self._read.state, self._settings.ping_s)
+
+    def _frames(self, reader: Reader, start: int, segments: list[Segment]) -> bytes:
+        chunk = _chunk(self._read, reader, start, segments)
+        data = self._events.data(chunk)
+        cursor = next_cursor(self._engine.clock.wall(), self._read.cursor)
+        return data + self._events.control(chunk, cursor)
+
+
+def _start(status: int, headers: dict[str, str]) -> Message:
+    return {"type": "http.response.start", "status": status, "headers": Headers(headers).raw}
+
+
+def _body(data: bytes, *, more: bool = True) -> Message:
+    return {"type": "http.response.body", "body": data, "more_body": more}

@@ -1,0 +1,51 @@
+"""A rate on clients that ask again and again for what follows the end of a closed stream."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from inkstream.abc import Clock
+
+
+@dataclass(slots=True)
+class _Bucket:
+    left: float
+    at: float
+
+
+class ClosedPolls:
+    """Allow ``burst`` looks past the end of a stream at once, and ``rate`` a second on the average.
+
+    Args:
+        clock: Measures the time between looks.
+        rate: Looks a second, for each client and stream.
+        burst: Looks at once.
+        remembered: For how many clients and streams; the longest unseen is forgotten first.
+    """
+
+    def __init__(
+        self, clock: Clock, *, rate: float, burst: int, remembered: int = 10_000
+    ) -> None:
+        self._clock = clock
+        self._rate = rate
+        self._burst = burst
+        self._remembered = remembered
+        self._buckets: OrderedDict[tuple[int, str], _Bucket] = OrderedDict()
+
+    def allow(self, internal_id: int, client: str) -> bool:
+        """Count one look; return whether it may be answered."""
+        now = self._clock.monotonic()
+        key = (internal_id, client)
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            bucket = self._buckets[key] = _Bucket(self._burst, now)
+            if len(self._buckets) > self._remembered:
+                self._buckets.popitem(last=False)
+        self._buckets.move_to_end(key)
+        bucket.left = min(self._burst, bucket.left + (now - bucket.at) * self._rate)
+        bucket.at = now
+        if bucket.left < 1:
+            return False
+        bucket.left -= 1
+        return True

@@ -1,0 +1,297 @@
+"""The rules of the protocol as pure functions: a stream's state and a request give changes and a reply.
+
+Nothing here waits or stores. A ``Change`` that loses a race is refused by the store, and the same
+function is asked again with the newer state.
+
+What the protocol must remember of a stream, besides its state, are marks: ``seq`` (the last
+``Stream-Seq``), ``p:{id}`` (a producer's epoch and last sequence number), ``closed`` (the producer's
+append that closed the stream) and ``fork`` (how a fork was asked for). A log has no writer, so its
+epoch is free to count the changes of its marks: an append that read marks is conditional on the epoch
+and moves it, while appends without marks pass by any number of each other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Final
+
+from inkstream._errors import InvalidMessage, LimitExceeded
+from inkstream._types import KEEP, Change, End, Keep, Kind, Status, StreamState
+from inkstream.engine.settings import Limits
+from inkstream.http.durable.refusal import Refusal, Reply
+from inkstream.http.durable.requests import AppendRequest, Producer, bad, media_type
+from inkstream.wire import Offset
+
+Marks = Mapping[str, bytes]
+
+SEQ: Final = "seq"
+CLOSED: Final = "closed"
+FORK: Final = "fork"
+
+_SLACK: Final = 1.05
+"""A renewed expiry lies 5 % further off than asked, so that it need not be renewed at every access."""
+
+
+# What is there -----------------------------------------------------------------------------------
+
+
+def is_absent(state: StreamState, now: float) -> bool:
+    """Tell if a stream has expired: it is gone for everybody, though not deleted yet."""
+    return (
+        state.due_at is not None
+        and state.due_at <= now
+        and state.status not in (Status.PENDING, Status.STREAMING)
+    )
+
+
+def renewed(state: StreamState, now: float) -> float | Keep:
+    """Return when a stream with a sliding TTL expires after an access now, if that must be noted."""
+    if state.ttl_s is None or (state.due_at is not None and state.due_at >= now + state.ttl_s):
+        return KEEP
+    return now + state.ttl_s * _SLACK
+
+
+def tail_offset(state: StreamState) -> str:
+    """Return the offset after everything, which for a text that ended includes its end."""
+    ended = state.kind is Kind.TEXT and state.ended
+    return str(Offset(state.internal_id, state.tail, ended=ended))
+
+
+def end_headers(state: StreamState) -> dict[str, str]:
+    """Return what is told of a text besides the protocol: how it stands."""
+    if state.kind is not Kind.TEXT:
+        return {}
+    headers = {"inkstream-status": state.status.value}
+    if state.ended and state.code is not None:
+        headers["inkstream-code"] = state.code.encode("ascii", "backslashreplace").decode()
+    return headers
+
+
+def tail_headers(state: StreamState) -> dict[str, str]:
+    """Return where a stream ends, and if it is closed."""
+    headers = {"stream-next-offset": tail_offset(state), **end_headers(state)}
+    if state.ended:
+        headers["stream-closed"] = "true"
+    return headers
+
+
+def head(state: StreamState) -> Reply:
+    """Answer a HEAD."""
+    headers = {
+        "content-type": state.content_type,
+        "cache-control": "no-store",
+        **tail_headers(state),
+    }
+    if state.kind is Kind.LOG:
+        if state.ttl_s is not None:
+            headers["stream-ttl"] = str(int(state.ttl_s))
+        elif state.due_at is not None:
+            headers["stream-expires-at"] = _timestamp(state.due_at)
+    return Reply(200, headers)
+
+
+def _timestamp(at: float) -> str:
+    try:
+        moment = datetime.fromtimestamp(at, UTC)
+    except (OverflowError, ValueError):
+        moment = datetime.max.replace(tzinfo=UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+# Append and close --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """A change to commit, and what to answer with the state that it leaves behind."""
+
+    change: Change
+    reply: Callable[[StreamState], Reply]
+
+
+def append_marks(request: AppendRequest) -> tuple[str, ...]:
+    """Return the marks that deciding about an append takes."""
+    if request.producer is not None:
+        return (SEQ, CLOSED, request.producer.mark)
+    return (SEQ,) if request.seq is not None else ()
+
+
+def append(
+    state: StreamState, marks: Marks, request: AppendRequest, now: float, limits: Limits
+) -> Attempt | Reply:
+    """Decide about an append or a close.
+
+    Raises:
+        Refusal
+    """
+    if state.kind is Kind.TEXT and not state.ended:
+        raise Refusal(409, "writer_owned", "This stream is a text: only its own writer may write.")
+    producer = request.producer
+    if state.ended:
+        return _append_to_closed(state, marks, request)
+    if request.content_type is not None and (
+        media_type(request.content_type) != media_type(state.content_type)
+    ):
+        raise Refusal(
+            409, "content_type_mismatch", f"This stream is of {media_type(state.content_type)}."
+        )
+    if producer is not None:
+        duplicate = _check_producer(marks, producer)
+        if duplicate is not None:
+            return duplicate
+    if request.seq is not None and SEQ in marks and request.seq <= marks[SEQ]:
+        raise Refusal(409, "seq_regression", "Stream-Seq must be larger than the last one.")
+    return _attempt(state, request, now, limits)
+
+
+def _append_to_closed(state: StreamState, marks: Marks, request: AppendRequest) -> Reply:
+    producer = request.producer
+    headers = tail_headers(state)
+    if producer is not None:
+        if marks.get(CLOSED) == _closing(producer):
+            return Reply(204, {**headers, **_echo(producer.epoch, producer.seq)})
+        known = _known(marks, producer)
+        if known is not None and producer.epoch < known[0]:
+            raise _stale(known[0])
+    elif not request.body:
+        return Reply(204, headers)
+    raise Refusal(409, "closed", "This stream is closed: nothing can be appended.", headers)
+
+
+def _check_producer(marks: Marks, producer: Producer) -> Reply | None:
+    """Return the answer to a duplicate; ``None``: it is what comes next (5.2.1)."""
+    known = _known(marks, producer)
+    if known is None or producer.epoch > known[0]:
+        if producer.seq == 0:
+            return None
+        if known is None:
+            raise _gap(0, producer.seq)
+        raise bad("invalid_producer", "A new Producer-Epoch starts with Producer-Seq 0.")
+    epoch, last = known
+    if producer.epoch < epoch:
+        raise _stale(epoch)
+    if producer.seq <= last:
+        return Reply(204, _echo(epoch, last))
+    if producer.seq > last + 1:
+        raise _gap(last + 1, producer.seq)
+    return None
+
+
+def _known(marks: Marks, producer: Producer) -> tuple[int, int] | None:
+    mark = marks.get(producer.mark)
+    if mark is None:
+        return None
+    epoch, _, seq = mark.partition(b":")
+    return int(epoch), int(seq)
+
+
+def _echo(epoch: int, seq: int) -> dict[str, str]:
+    return {"producer-epoch": str(epoch), "producer-seq": str(seq)}
+
+
+def _stale(epoch: int) -> Refusal:
+    return Refusal(
+        403,
+        "stale_producer",
+        "A newer epoch of this producer has taken over.",
+        {"producer-epoch": str(epoch)},
+    )
+
+
+def _gap(expected: int, received: int) -> Refusal:
+    return Refusal(
+        409,
+        "producer_gap",
+        "An append of this producer is missing before this one.",
+        {"producer-expected-seq": str(expected), "producer-received-seq": str(received)},
+    )
+
+
+def _closing(producer: Producer) -> bytes:
+    return f"{producer.epoch}:{producer.seq}:{producer.id}".encode()
+
+
+def _attempt(state: StreamState, request: AppendRequest, now: float, limits: Limits) -> Attempt:
+    producer, seq = request.producer, request.seq
+    segment = None
+    if request.body:
+        try:
+            segment = request.body.segment(
+                is_json=not state.counts_bytes, message_bytes=limits.message_bytes
+            )
+        except LimitExceeded as exc:
+            raise Refusal(413, exc.code, str(exc)) from exc
+        except InvalidMessage as exc:
+            raise bad(exc.code, str(exc)) from exc
+        if segment is None:
+            raise bad("empty_array", "An empty array appends nothing.")
+        if state.size + len(segment.payload) > limits.stream_bytes:
+            raise Refusal(413, "stream_too_large", "This stream is full.")
+    marks: dict[str, bytes] = {}
+    if seq is not None:
+        marks[SEQ] = seq
+    if producer is not None:
+        marks[producer.mark] = b"%d:%d" % (producer.epoch, producer.seq)
+        if request.closed:
+            marks[CLOSED] = _closing(producer)
+    due_at = renewed(state, now)
+    if request.closed and state.retain_s is not None:
+        due_at = now + state.retain_s
+    change = Change(
+        internal_id=state.internal_id,
+        if_status=(Status.OPEN,),
+        if_epoch=state.epoch if marks else None,
+        next_epoch=bool(marks),
+        append=segment,
+        end=End(Status.DONE) if request.closed else None,
+        at=now if request.closed else None,
+        due_at=due_at,
+        marks=marks,
+        max_marks=limits.marks_per_stream if marks else None,
+    )
+
+    def reply(done: StreamState) -> Reply:
+        headers = tail_headers(done)
+        if producer is None:
+            return Reply(204, headers)
+        headers |= _echo(producer.epoch, producer.seq)
+        return Reply(204 if segment is None else 200, headers)
+
+    return Attempt(change, reply)
+
+
+def foreseen(state: StreamState, change: Change) -> StreamState:
+    """Return what a change is going to leave behind, if nobody comes between."""
+    return replace(
+        state,
+        epoch=state.epoch + change.next_epoch,
+        tail=state.tail + (0 if change.append is None else change.append.count),
+        size=state.size + (0 if change.append is None else len(change.append.payload)),
+        status=state.status if change.end is None else change.end.status,
+        due_at=state.due_at if change.due_at is KEEP else change.due_at,
+    )
+
+
+def too_many_marks(change: Change, state: StreamState) -> bool:
+    """Tell why a change was refused in this state: only the cap on marks is left as a reason."""
+    return (
+        change.max_marks is not None
+        and state.status is Status.OPEN
+        and state.epoch == change.if_epoch
+        and not state.gone
+    )
+
+
+# Delete ------------------------------------------------------------------------------------------
+
+
+def check_deletable(state: StreamState) -> None:
+    """Let a stream be deleted that no writer owns.
+
+    Raises:
+        Refusal
+    """
+    if state.kind is Kind.TEXT and not state.ended:
+        raise Refusal(409, "writer_owned", "This stream is a text that is still being written.")

@@ -1,0 +1,160 @@
+"""What a read answers: pages as bodies and events, cursors and tags; pure functions."""
+
+from __future__ import annotations
+
+import base64
+import codecs
+import json
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from inkstream import wire
+from inkstream._types import JSON_CONTENT, End, Kind, Segment, StreamState
+from inkstream.http.durable.body import json_array
+from inkstream.http.durable.protocol import end_headers
+from inkstream.http.durable.requests import media_type
+from inkstream.wire import Offset
+
+CURSOR_EPOCH: Final = 1_728_432_000.0
+"""9 October 2024, 00:00 UTC (10.1)."""
+CURSOR_INTERVAL_S: Final = 20
+
+
+def next_cursor(now: float, given: int | None) -> str:
+    """Return the cursor of a live answer: the interval of now, and always past the given one."""
+    current = int((now - CURSOR_EPOCH) // CURSOR_INTERVAL_S)
+    if given is None or given < current:
+        return str(current)
+    jitter_s = random.randint(1, 3600)
+    return str(given + max(1, -(-jitter_s // CURSOR_INTERVAL_S)))
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """What a read found from one place to another.
+
+    Attributes:
+        state: The stream, as of the same moment.
+        start: Position from which was read.
+        segments: What is there, cut to begin at ``start``.
+        position: Position after it.
+        at_tail: Whether nothing follows now.
+        end: How the stream ended, if it did and nothing follows ever.
+        end_seen: The reader came with the offset after the end.
+    """
+
+    state: StreamState
+    start: int
+    segments: tuple[Segment, ...]
+    position: int
+    at_tail: bool
+    end: End | None
+    end_seen: bool = False
+
+    @property
+    def is_empty(self) -> bool:
+        """True if there is nothing to hand out, not even how a text ended."""
+        return not self.segments and (self._last is None)
+
+    @property
+    def _last(self) -> wire.RawJSON | None:
+        """The message that tells how a text ended, after the last one that was written."""
+        if self.end is None or self.end_seen or self.state.kind is not Kind.TEXT:
+            return None
+        return wire.RawJSON(wire.dump_json({wire.END_KEY: wire.end_object(self.end)}))
+
+    @property
+    def offset(self) -> str:
+        """Where to go on from."""
+        ended = self.end is not None and self.state.kind is Kind.TEXT
+        return str(Offset(self.state.internal_id, self.position, ended=ended))
+
+    def headers(self) -> dict[str, str]:
+        """Return the protocol's headers, without cursor, tag and caching."""
+        headers = {
+            "content-type": self.state.content_type,
+            "stream-next-offset": self.offset,
+            **end_headers(self.state),
+        }
+        if self.at_tail:
+            headers["stream-up-to-date"] = "true"
+        if self.end is not None:
+            headers["stream-closed"] = "true"
+        return headers
+
+    def etag(self) -> str:
+        """Return the tag of what was read; closing changes it (10.1)."""
+        start = f"{self.start}.end" if self.end_seen else str(self.start)
+        closed = ":c" if self.end is not None else ""
+        return f'"{self.state.internal_id}:{start}:{self.offset.partition("_")[2]}{closed}"'
+
+    def body(self) -> bytes:
+        """Return the messages as one JSON array, or the bytes."""
+        if self.state.counts_bytes:
+            return b"".join([segment.payload for segment in self.segments])
+        messages: list[Any] = list(wire.decode_messages(self.segments))
+        if self._last is not None:
+            messages.append(self._last)
+        return json_array(messages)
+
+
+def cut_from(segments: Iterable[Segment], start: int) -> tuple[Segment, ...]:
+    """Return what segments hold after a position."""
+    cuts = (wire.cut(segment, start) for segment in segments)
+    return tuple(piece for piece in cuts if piece is not None)
+
+
+class Events:
+    """Chunks of one stream as server-sent events.
+
+    Text is sent as text, and a character of which only a part is there waits for the rest: half a
+    character cannot be said in an event. What is neither text nor JSON goes as base64.
+    """
+
+    def __init__(self, state: StreamState) -> None:
+        kind = media_type(state.content_type)
+        self.is_base64 = kind != JSON_CONTENT and not kind.startswith("text/")
+        self._is_json = kind == JSON_CONTENT
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+
+    def held_back(self) -> int:
+        """Return how many bytes wait for the rest of their character."""
+        return len(self._decoder.getstate()[0])
+
+    def data(self, chunk: Chunk) -> bytes:
+        """Return the chunk as a ``data`` event; empty if there is nothing to say."""
+        if self._is_json:
+            return b"" if chunk.is_empty else _event("data", chunk.body().decode())
+        payload = chunk.body()
+        if self.is_base64:
+            return _event("data", base64.b64encode(payload).decode()) if payload else b""
+        text = self._decoder.decode(payload, final=chunk.end is not None)
+        return _event("data", text) if text else b""
+
+    def control(self, chunk: Chunk, cursor: str) -> bytes:
+        """Return the ``control`` event that follows, with the offset after what was sent."""
+        held = self.held_back()
+        offset = chunk.offset
+        if held:
+            offset = str(Offset(chunk.state.internal_id, chunk.position - held))
+        fields: dict[str, Any] = {"streamNextOffset": offset}
+        if chunk.end is None:
+            fields["streamCursor"] = cursor
+        if chunk.at_tail and not held:
+            fields["upToDate"] = True
+        if chunk.end is not None:
+            fields["streamClosed"] = True
+        if chunk.state.kind is Kind.TEXT:
+            status = chunk.state.status if chunk.end is None else chunk.end.status
+            fields["inkstreamStatus"] = status.value
+            if chunk.end is not None and chunk.end.code is not None:
+                fields["inkstreamCode"] = chunk.end.code
+        return _event("control", json.dumps(fields, separators=(",", ":")))
+
+
+def _event(name: str, data: str) -> bytes:
+    # Every line break that SSE knows begins a new data line, or text could forge events.
+    lines = data.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+    return f"event: {name}\ndata: ".encode() + "\ndata: ".join(lines).encode() + b"\n\n"

@@ -1,0 +1,34 @@
+"""What the protocol logic answers: a reply, or a refusal raised from wherever it is known."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A successful answer without a body."""
+
+    status: int
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+class Refusal(Exception):
+    """The request is answered with a problem document; nothing was changed.
+
+    Args:
+        status: The HTTP status.
+        code: A stable word for programs.
+        detail: What happened and what to do, for people.
+        headers: What the protocol wants told besides.
+    """
+
+    def __init__(
+        self, status: int, code: str, detail: str, headers: Mapping[str, str] | None = None
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.code = code
+        self.detail = detail
+        self.headers = dict(headers or {})

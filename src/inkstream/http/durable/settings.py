@@ -1,0 +1,27 @@
+"""What the protocol's mount may cost, and how long it waits."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DurableSettings:
+    """Bound requests of the open protocol.
+
+    Attributes:
+        body_bytes: One request's body; a larger one is answered 413. It is committed as one.
+        long_poll_s: How long a long-poll waits for news.
+        live_s: How long an event stream lives before the client has to reconnect.
+        closed_polls_per_s: How often, on the average, one client may ask what follows the end of
+            a closed stream; answered 429 above that.
+        closed_poll_burst: The same at once.
+        allowed_origins: Other sites whose pages may write with this site's cookie.
+    """
+
+    body_bytes: int = 4 * 1024 * 1024
+    long_poll_s: float = 20.0
+    live_s: float = 60.0
+    closed_polls_per_s: float = 5.0
+    closed_poll_burst: int = 100
+    allowed_origins: frozenset[str] = frozenset()

@@ -1,0 +1,228 @@
+"""Hints within a process, and between the users of one SQLite file."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Callable, Collection
+from pathlib import Path
+
+import pytest
+
+from inkstream import wire
+from inkstream._types import Change, End, Group, Kind, NewStream, Status, StreamId, StreamState
+from inkstream.notifiers.local import LocalNotifier
+from inkstream.notifiers.sqlite import SQLiteNotifier
+from inkstream.stores.sqlite import SQLiteStore
+
+Hints = asyncio.Queue[Collection[StreamId] | None]
+
+
+async def hint(hints: Hints) -> set[str] | None:
+    async with asyncio.timeout(5):
+        got = await hints.get()
+    return None if got is None else set(got)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "streams.db"
+
+
+@pytest.fixture
+async def store(path: Path) -> AsyncIterator[SQLiteStore]:
+    store = SQLiteStore(path)
+    await store.open("here")
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+async def other(path: Path, store: SQLiteStore) -> AsyncIterator[SQLiteStore]:
+    store = SQLiteStore(path)
+    await store.open("there")
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+async def hints(store: SQLiteStore) -> AsyncIterator[Hints]:
+    """What a watching notifier of ``store`` says; the first hint, that of its start, is taken."""
+    queue: Hints = asyncio.Queue()
+    notifier = SQLiteNotifier(store)
+    await notifier.open(queue.put_nowait)
+    notifier.watch(True)
+    assert await hint(queue) is None
+    yield queue
+    await notifier.close()
+
+
+async def create(store: SQLiteStore, name: str) -> StreamState:
+    new = NewStream(stream_id=StreamId(name), kind=Kind.LOG, created_at=0.0)
+    return await store.create(new)
+
+
+def appending(state: StreamState) -> list[Group]:
+    (segment,) = wire.encode_messages(["text"], 0)
+    return [Group((Change(internal_id=state.internal_id, append=segment),))]
+
+
+def ending(state: StreamState) -> list[Group]:
+    return [Group((Change(internal_id=state.internal_id, end=End(Status.DONE), at=1.0),))]
+
+
+async def test_others_changes_are_named(other: SQLiteStore, hints: Hints) -> None:
+    first, second = await create(other, "first"), await create(other, "second")
+    named: set[str] = set()
+    while named != {"first", "second"}:
+        named |= await hint(hints) or set()
+    for change, state in ((appending, second), (ending, first)):
+        await other.commit(change(state))
+        assert await hint(hints) == {state.stream_id}
+    await other.delete([second.internal_id])
+    assert await hint(hints) == {"second"}
+
+
+async def test_own_changes_are_no_news(
+    store: SQLiteStore, other: SQLiteStore, hints: Hints
+) -> None:
+    """Else each commit of a busy process would make it read everything again."""
+    mine, theirs = await create(store, "mine"), await create(other, "theirs")
+    named: set[str] = set()
+    while "theirs" not in named:
+        named |= await hint(hints) or set()
+    for _ in range(20):
+        await store.commit(appending(mine))
+    looked = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    # two further looks: the first may have begun before the last commit
+    for _ in range(2):
+        looked.clear()
+        store._open_threads()[0].watch(
+            wrap(store._open_threads()[0]._watch, lambda: loop.call_soon_threadsafe(looked.set))
+        )
+        await asyncio.wait_for(looked.wait(), 5)
+    assert hints.empty()
+    await other.commit(appending(theirs))
+    assert await hint(hints) == {"theirs"}
+
+
+def wrap(
+    look: Callable[[sqlite3.Connection], None] | None, then: Callable[[], object]
+) -> Callable[[sqlite3.Connection], None]:
+    assert look is not None
+
+    def both(connection: sqlite3.Connection) -> None:
+        look(connection)
+        then()
+
+    return both
+
+
+async def test_changes_through_the_applications_connection(
+    store: SQLiteStore, path: Path, hints: Hints
+) -> None:
+    """They are committed by somebody else than the store, even in the same process."""
+
+    def create_through() -> None:
+        connection = sqlite3.connect(path)
+        call = store.create(NewStream(stream_id=StreamId("s"), created_at=0.0), connection=connection)
+        with pytest.raises(StopIteration):
+            call.send(None)
+        connection.commit()
+        connection.close()
+
+    await asyncio.to_thread(create_through)
+    assert await hint(hints) == {"s"}
+
+
+async def test_what_happened_meanwhile_is_told_when_watching_again(
+    store: SQLiteStore, other: SQLiteStore
+) -> None:
+    """Nobody waited, so nobody looked; whoever waits next must not miss it."""
+    queue: Hints = asyncio.Queue()
+    notifier = SQLiteNotifier(store)
+    await notifier.open(queue.put_nowait)
+    notifier.watch(True)
+    assert await hint(queue) is None
+    notifier.watch(False)
+    state = await create(other, "s")
+    for _ in range(3):
+        await other.commit(appending(state))
+    assert queue.empty()
+    notifier.watch(True)
+    assert await hint(queue) == {"s"}
+    await notifier.close()
+
+
+async def test_appends_after_a_clean_up_are_named(other: SQLiteStore, hints: Hints) -> None:
+    """The rows by which appends are noticed were all deleted; new ones must still be newer."""
+    first, second = await create(other, "first"), await create(other, "second")
+    for _ in range(5):
+        await other.commit(appending(first))
+    await other.delete([first.internal_id])
+    await create(other, "third")
+    while "third" not in (await hint(hints) or ()):
+        pass
+    await other.commit(appending(second))
+    assert await hint(hints) == {"second"}
+
+
+async def test_too_many_changes_are_not_named(
+    store: SQLiteStore, other: SQLiteStore, hints: Hints
+) -> None:
+    state = await create(other, "s")
+    while await hint(hints) != {"s"}:
+        pass
+    for _ in range(2):
+        await other.commit(appending(state) * 5000)
+        assert await hint(hints) is None
+
+
+async def test_closed_it_is_silent(store: SQLiteStore, other: SQLiteStore) -> None:
+    calls: list[object] = []
+    notifier = SQLiteNotifier(store)
+    await notifier.open(calls.append)
+    notifier.watch(True)
+    await notifier.close()
+    before = len(calls)
+    await create(other, "s")
+    await create(store, "t")  # the thread that looks has come past
+    await asyncio.sleep(0)
+    assert len(calls) == before
+    await notifier.notify([StreamId("s")])
+
+
+async def test_local_hints_reach_all_others_of_the_database() -> None:
+    queues: dict[str, Hints] = {name: asyncio.Queue() for name in ("a", "b", "elsewhere")}
+    notifiers = {
+        name: LocalNotifier("one" if name != "elsewhere" else "two") for name in queues
+    }
+    for name, notifier in notifiers.items():
+        await notifier.open(queues[name].put_nowait)
+        notifier.watch(True)
+    await notifiers["a"].notify([StreamId("s")])
+    assert await hint(queues["b"]) == {"s"}
+    await notifiers["b"].close()
+    await notifiers["a"].notify([StreamId("t")])
+    await asyncio.sleep(0)
+    assert all(queue.empty() for queue in queues.values())
+    for notifier in notifiers.values():
+        await notifier.close()
+
+
+async def test_local_hints_cross_event_loops() -> None:
+    """Two engines, each on a thread of its own."""
+    queue: Hints = asyncio.Queue()
+    here = LocalNotifier("db")
+    await here.open(queue.put_nowait)
+
+    async def tell() -> None:
+        there = LocalNotifier("db")
+        await there.open(lambda _: None)
+        await there.notify([StreamId("s")])
+        await there.close()
+
+    await asyncio.to_thread(asyncio.run, tell())
+    assert await hint(queue) == {"s"}
+    await here.close()

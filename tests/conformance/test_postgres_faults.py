@@ -1,0 +1,299 @@
+"""PostgreSQL that goes away, and workers that die: what must not be lost, doubled or misjudged."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import asyncpg
+import pytest
+
+from inkstream import wire
+from inkstream._errors import OutcomeUnknown, StoreUnavailable
+from inkstream._types import Change, Committed, Group, NewStream, StreamId, StreamState
+from inkstream.stores.postgres import PostgresStore
+from inkstream.stores.postgres._locks import CONFIRM_S
+from tests import postgres_server
+
+pytestmark = pytest.mark.timeout(60)
+
+
+@pytest.fixture(scope="module")
+def own() -> Iterator[postgres_server.OwnServer]:
+    """Start a server of this module's, which its tests may stop."""
+    server = postgres_server.own_server()
+    yield server
+    server.destroy()
+
+
+@pytest.fixture
+async def url(own: postgres_server.OwnServer) -> str:
+    return await own.make_database()
+
+
+@pytest.fixture
+async def stores(url: str) -> AsyncIterator[tuple[PostgresStore, PostgresStore]]:
+    pair = PostgresStore(url), PostgresStore(url)
+    for store, worker in zip(pair, ("one", "two"), strict=True):
+        await store.open(worker)
+        await store.heartbeat(beat=True)
+    yield pair
+    for store in pair:
+        await store.close()
+
+
+async def create(store: PostgresStore, stream_id: str) -> StreamState:
+    return await store.create(NewStream(stream_id=StreamId(stream_id), created_at=1.0))
+
+
+def appending(state: StreamState, text: str, tail: int | None = None) -> Group:
+    (segment,) = wire.encode_messages([text], 0)
+    return Group((Change(internal_id=state.internal_id, if_tail=tail, append=segment),))
+
+
+async def text_of(store: PostgresStore, stream_id: str) -> str:
+    page = await store.read(StreamId(stream_id), 0, 1 << 30)
+    return "".join(str(message) for message in wire.decode_messages(page.segments))
+
+
+async def locks(store: PostgresStore) -> dict[str, bool | None]:
+    return {state.worker: state.locked for state in await store.heartbeat(beat=False)}
+
+
+async def until(store: PostgresStore, worker: str, locked: bool | None, within_s: float) -> float:
+    """Look again and again until a worker's lock is seen so; return how long that took."""
+    began = time.monotonic()
+    while (await locks(store))[worker] is not locked:
+        assert time.monotonic() - began < within_s, await locks(store)
+    return time.monotonic() - began
+
+
+async def test_backends_killed_during_commits(
+    stores: tuple[PostgresStore, PostgresStore], url: str
+) -> None:
+    """G1, G2: every piece is there once, in order, if each unknown outcome is looked up."""
+    one, _ = stores
+    state = await create(one, "s")
+    killer = await asyncpg.connect(url)
+
+    async def kill() -> None:
+        await killer.fetch(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+
+    tail = unknown = rounds = 0
+    while tail < 60 or unknown < 3:
+        rounds += 1
+        killing = asyncio.ensure_future(kill()) if rounds % 2 else None
+        try:
+            (outcome,) = await one.commit([appending(state, f"{tail},", tail)])
+            assert isinstance(outcome, Committed)
+            tail += 1
+        except StoreUnavailable as exc:
+            unknown += isinstance(exc, OutcomeUnknown)
+            tail = -1
+        if killing is not None:
+            await killing
+        while tail < 0:
+            with contextlib.suppress(StoreUnavailable):
+                tail = (await one.read(StreamId("s"), 0, 0)).state.tail
+    await killer.close()
+    assert await text_of(one, "s") == "".join(f"{n}," for n in range(tail))
+
+
+async def test_a_refused_statement_is_not_an_unknown_outcome(url: str) -> None:
+    """G12: a database that became read-only says so, and nothing happened."""
+    store = PostgresStore(url)
+    await store.open("one")
+    state = await create(store, "s")
+    admin = await asyncpg.connect(url)
+    await admin.execute(
+        f"ALTER DATABASE {url.rpartition('/')[2].partition('?')[0]}"
+        " SET default_transaction_read_only = on"
+    )
+    await admin.close()
+    again = PostgresStore(url)
+    with pytest.raises(StoreUnavailable):
+        await again.open("two")  # the lock is a write
+    await store._connections.close()
+    await store._connections.open()
+    with pytest.raises(StoreUnavailable) as caught:
+        await store.commit([appending(state, "lost")])
+    assert not isinstance(caught.value, OutcomeUnknown)
+    assert await text_of(store, "s") == ""
+    await store.close()
+
+
+async def test_overlapping_batches_do_not_deadlock(
+    stores: tuple[PostgresStore, PostgresStore],
+) -> None:
+    """G3: batches over the same streams, in any order and grouping, all take effect once."""
+    states = [await create(stores[0], f"s{n}") for n in range(6)]
+    expected = dict.fromkeys(range(6), 0)
+
+    async def hammer(store: PostgresStore, seed: int) -> None:
+        chance = random.Random(seed)
+        for _ in range(12):
+            groups = []
+            for _ in range(chance.randint(1, 5)):
+                picked = chance.sample(range(6), chance.randint(1, 4))
+                for n in picked:
+                    expected[n] += 1
+                parts = [appending(states[n], "x").changes[0] for n in picked]
+                groups.append(Group(tuple(parts)))
+            assert all(isinstance(done, Committed) for done in await store.commit(groups))
+
+    await asyncio.gather(*[hammer(stores[seed % 2], seed) for seed in range(8)])
+    tails = {n: (await stores[0].read(states[n].stream_id, 0, 0)).state.tail for n in range(6)}
+    assert tails == expected
+
+
+async def test_a_deadlock_with_a_stranger_is_tried_again(
+    stores: tuple[PostgresStore, PostgresStore], url: str
+) -> None:
+    """A transaction that locks in another order costs time, not the batch."""
+    first, second = [await create(stores[0], name) for name in "ab"]
+    stranger = await asyncpg.connect(url)
+    await stranger.execute(
+        "SET deadlock_timeout = '10s'"
+    )  # so that the store is the one to give way
+    lock = "SELECT FROM inkstream.heads WHERE internal_id = $1 FOR UPDATE"
+    async with stranger.transaction():
+        await stranger.fetch(lock, second.internal_id)
+        commit = asyncio.ensure_future(
+            stores[0].commit([appending(first, "1"), appending(second, "2")])
+        )
+        watch = await asyncpg.connect(url)
+        waiting = (
+            "SELECT count(*) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        )
+        while not await watch.fetchval(waiting):
+            pass
+        await watch.close()
+        await stranger.fetch(lock, first.internal_id)
+    assert all(isinstance(done, Committed) for done in await commit)
+    await stranger.close()
+    assert await text_of(stores[0], "a") + await text_of(stores[0], "b") == "12"
+
+
+def stop_fast(own: postgres_server.OwnServer) -> None:
+    own.restart(signal.SIGINT)
+
+
+def stop_immediately(own: postgres_server.OwnServer) -> None:
+    own.restart(signal.SIGQUIT)
+
+
+def crash_a_backend(own: postgres_server.OwnServer) -> None:
+    """Make the server start its memory, and so all locks, anew, without a new start time."""
+    own.kill_a_backend()
+
+
+@pytest.mark.parametrize("interrupt", [stop_fast, stop_immediately, crash_a_backend])
+async def test_an_interruption_kills_nobody_and_loses_nothing(
+    interrupt: Callable[[postgres_server.OwnServer], None],
+    own: postgres_server.OwnServer,
+    stores: tuple[PostgresStore, PostgresStore],
+) -> None:
+    """G1, G7: a living worker that is slow to come back does not look dead."""
+    one, two = stores
+    state = await create(one, "s")
+    await one.commit([appending(state, "kept")])
+    assert await locks(one) == {"one": True, "two": True}
+    session = two._session
+    assert session is not None
+    connect, session._connect = session._connect, no_connection
+    await asyncio.to_thread(interrupt, own)
+    looks = 0
+    until_s = time.monotonic() + 3 * CONFIRM_S
+    while time.monotonic() < until_s:
+        try:
+            assert (await locks(one))["two"] is None
+            looks += 1
+        except StoreUnavailable:
+            continue
+    assert looks > 3
+    assert await text_of(one, "s") == "kept"
+    session._connect = connect
+    await until(one, "two", True, 10.0)
+    await until(two, "one", True, 10.0)
+
+
+async def no_connection() -> asyncpg.Connection[Any]:
+    raise ConnectionRefusedError
+
+
+async def test_a_killed_process_is_seen_dead(
+    url: str, stores: tuple[PostgresStore, PostgresStore]
+) -> None:
+    """G7: within 2 s."""
+    program = (
+        "import asyncio, sys\n"
+        "from inkstream.stores.postgres import PostgresStore\n"
+        "async def main():\n"
+        "    store = PostgresStore(sys.argv[1])\n"
+        "    await store.open('victim')\n"
+        "    await store.heartbeat(beat=True)\n"
+        "    print('ready', flush=True)\n"
+        "    await asyncio.Event().wait()\n"
+        "asyncio.run(main())\n"
+    )
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", program, url, stdout=asyncio.subprocess.PIPE
+    )
+    assert process.stdout is not None
+    try:
+        assert await process.stdout.readline() == b"ready\n"
+        assert (await locks(stores[0]))["victim"] is True
+    finally:
+        process.kill()
+        await process.communicate()
+    assert await until(stores[0], "victim", False, 2.0) > CONFIRM_S / 2
+    began = time.monotonic()
+    assert (await locks(stores[0]))["victim"] is False
+    assert time.monotonic() - began < CONFIRM_S / 2, "what is known need not be confirmed again"
+
+
+async def test_a_worker_that_lost_only_its_lock_lives(
+    url: str, stores: tuple[PostgresStore, PostgresStore]
+) -> None:
+    """G7: it takes the lock again at once, or says that it cannot."""
+    one, two = stores
+    session = two._session
+    assert session is not None
+    connect, session._connect = session._connect, no_connection
+    admin = await asyncpg.connect(url)
+    terminate = (
+        "SELECT pg_terminate_backend(l.pid) FROM pg_locks l"
+        " WHERE l.locktype = 'advisory' AND l.database ="
+        " (SELECT oid FROM pg_database WHERE datname = current_database())"
+    )
+    assert await admin.fetch(terminate)
+    await admin.close()
+    until_s = time.monotonic() + 3 * CONFIRM_S
+    while time.monotonic() < until_s:
+        seen = await locks(one)
+        assert seen["two"] is None
+    assert (await locks(one))["one"] is True, "one could connect"
+    session._connect = connect
+    await until(one, "two", True, 5.0)
+
+
+async def test_a_closed_store_is_seen_dead_at_once(
+    url: str, stores: tuple[PostgresStore, PostgresStore]
+) -> None:
+    third = PostgresStore(url)
+    await third.open("three")
+    await third.heartbeat(beat=True)
+    await third.close()
+    began = time.monotonic()
+    assert (await locks(stores[0]))["three"] is False
+    assert time.monotonic() - began < CONFIRM_S

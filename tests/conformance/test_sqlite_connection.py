@@ -1,0 +1,144 @@
+"""A SQLite store inside the application's own transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+from collections.abc import AsyncIterator, Coroutine, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pytest
+
+from inkstream import wire
+from inkstream._errors import StoreUnavailable, StreamExists, StreamNotFound
+from inkstream._types import Change, Committed, Group, Kind, NewStream, Query, StreamId
+from inkstream.stores.sqlite import SQLiteStore
+from inkstream.testing.store_suite.harness import EVERYTHING
+
+T = TypeVar("T")
+
+
+def at_once(call: Coroutine[Any, Any, T]) -> T:
+    """Run a call that never waits, as one with ``connection`` does."""
+    try:
+        call.send(None)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    raise AssertionError("it waits")
+
+
+async def inside(call: Coroutine[Any, Any, T]) -> T:
+    """Run it as a synchronous handler would, on a thread that may block."""
+    return await asyncio.to_thread(at_once, call)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "app.db"
+
+
+@pytest.fixture
+async def store(path: Path) -> AsyncIterator[SQLiteStore]:
+    store = SQLiteStore(path, busy_s=0.05)
+    await store.open("one")
+    yield store
+    await store.close()
+
+
+@pytest.fixture
+def app(store: SQLiteStore, path: Path) -> Iterator[sqlite3.Connection]:
+    connection = sqlite3.connect(path, timeout=0.05, check_same_thread=False)
+    connection.row_factory = sqlite3.Row
+    connection.execute("CREATE TABLE messages (stream_id TEXT)")
+    yield connection
+    connection.close()
+
+
+def new(name: str = "s") -> NewStream:
+    return NewStream(stream_id=StreamId(name), kind=Kind.LOG, created_at=0.0)
+
+
+def hello(internal_id: int) -> list[Group]:
+    (segment,) = wire.encode_messages(["hello"], 0)
+    return [Group((Change(internal_id=internal_id, append=segment),))]
+
+
+async def test_visible_when_the_transaction_commits(
+    store: SQLiteStore, app: sqlite3.Connection
+) -> None:
+    """The outbox: a row of the application and a message of a log, both or neither."""
+    app.execute("INSERT INTO messages VALUES ('s')")
+    state = await inside(store.create(new(), connection=app))
+    (outcome,) = await inside(store.commit(hello(state.internal_id), connection=app))
+    assert isinstance(outcome, Committed)
+    page = await inside(store.read(StreamId("s"), 0, EVERYTHING, connection=app))
+    assert page.state.tail == 1
+    found = await inside(store.find(Query(), connection=app))
+    assert [one.stream_id for one in found] == ["s"]
+    with pytest.raises(StreamNotFound):
+        await store.read(StreamId("s"), 0, EVERYTHING)
+    app.commit()
+    assert (await store.read(StreamId("s"), 0, EVERYTHING)) == page
+
+
+async def test_gone_when_it_rolls_back(store: SQLiteStore, app: sqlite3.Connection) -> None:
+    kept = await store.create(new("kept"))
+    await inside(store.create(new(), connection=app))
+    assert await inside(store.delete([kept.internal_id], connection=app)) == 1
+    assert app.in_transaction, "a create alone begins the transaction"
+    app.rollback()
+    with pytest.raises(StreamNotFound):
+        await store.read(StreamId("s"), 0, EVERYTHING)
+    assert (await store.read(StreamId("kept"), 0, 0)).state == kept
+
+
+async def test_a_refused_call_leaves_the_transaction_as_it_was(
+    store: SQLiteStore, app: sqlite3.Connection
+) -> None:
+    await store.create(new())
+    app.execute("INSERT INTO messages VALUES ('x')")
+    with pytest.raises(StreamExists):
+        await inside(store.create(new(), connection=app))
+    app.commit()
+    assert [tuple(row) for row in app.execute("SELECT * FROM messages")] == [("x",)]
+    assert app.row_factory is sqlite3.Row
+
+
+async def test_without_a_transaction_it_is_one(store: SQLiteStore, path: Path) -> None:
+    """A connection in autocommit mode commits each call, as it does each statement."""
+    connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+    await inside(store.create(new(), connection=connection))
+    assert not connection.in_transaction
+    connection.close()
+    assert (await store.read(StreamId("s"), 0, 0)).state.tail == 0
+
+
+async def test_a_stores_commit_waits_for_the_transaction(
+    store: SQLiteStore, app: sqlite3.Connection
+) -> None:
+    state = await store.create(new())
+    await inside(store.commit(hello(state.internal_id), connection=app))
+    with pytest.raises(StoreUnavailable):
+        await store.commit(hello(state.internal_id))
+    app.commit()
+    (outcome,) = await store.commit(hello(state.internal_id))
+    assert isinstance(outcome, Committed)
+    assert outcome.heads[0].tail == 2
+
+
+async def test_what_cannot_take_part(
+    store: SQLiteStore, app: sqlite3.Connection, tmp_path: Path
+) -> None:
+    elsewhere = sqlite3.connect(tmp_path / "elsewhere.db", check_same_thread=False)
+    memory = sqlite3.connect(":memory:", check_same_thread=False)
+    for wrong in (object(), app.cursor(), elsewhere, memory):
+        with pytest.raises(TypeError):
+            await inside(store.create(new(), connection=wrong))
+        with pytest.raises(TypeError):
+            await inside(store.read(StreamId("s"), 0, 0, connection=wrong))
+    elsewhere.close()
+    memory.close()
+    with pytest.raises(StreamNotFound):
+        await store.read(StreamId("s"), 0, 0)
