@@ -25,7 +25,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
-EXTRAS = {"demo": ["cli", "server"], "dev": ["cli", "postgres", "server"]}
+EXTRAS = {"demo": ["demo"], "dev": ["cli", "postgres", "server"]}
 GROUPS: dict[str, list[str]] = {"demo": [], "dev": ["dev"]}
 QUIET_S = 10.0
 

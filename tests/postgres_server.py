@@ -104,7 +104,10 @@ class OwnServer(Server):
         atexit.register(self.destroy)
 
     def start(self) -> None:
-        """Start, and return when connections are accepted."""
+        """Start, and return when connections are accepted.
+
+        To be called in the main thread: the server dies with the thread that started it.
+        """
         command = [*_as_somebody(), *_dying_with_us(), str(self.binaries / "postgres")]
         command += ["-D", str(self._data)]
         for setting in self._settings:
@@ -123,11 +126,6 @@ class OwnServer(Server):
             self._process.send_signal(how)
             self._process.wait(_START_S)
             self._process = None
-
-    def restart(self, how: signal.Signals = signal.SIGINT) -> None:
-        """Stop, and start again on the same port."""
-        self.stop(how)
-        self.start()
 
     def kill_a_backend(self) -> None:
         """Kill a process of the server, which then begins anew, and wait until it has."""

@@ -32,6 +32,8 @@ export function defineInkStream(
 
     #stream: Stream | undefined;
     #shown: Snapshot | undefined;
+    /** After connectedCallback; isConnected is true before it, while an element is upgraded. */
+    #connected = false;
     /** The text that the page came with; undefined once the stream's own took its place. */
     #before: string | undefined;
     readonly #button = document.createElement("button");
@@ -63,27 +65,31 @@ export function defineInkStream(
     }
 
     connectedCallback(): void {
+      this.#connected = true;
       // A parser that is at work connects an element before its text is there.
       if (document.readyState !== "loading") this.#start();
       else document.addEventListener("DOMContentLoaded", () => this.#start(), { once: true });
     }
 
     disconnectedCallback(): void {
+      this.#connected = false;
       this.#stream?.disconnect();
     }
 
-    attributeChangedCallback(_: string, before: string | null): void {
-      if (before === null || !this.isConnected) return;
-      this.#stream?.disconnect();
-      this.#stream = undefined;
-      this.#shown = undefined;
-      this.textContent = "";
+    attributeChangedCallback(): void {
+      if (!this.#connected) return;
+      if (this.#stream) {
+        this.#stream.disconnect();
+        this.#stream = undefined;
+        this.#shown = undefined;
+        this.textContent = "";
+      }
       this.#start();
     }
 
     #start(): void {
       const src = this.getAttribute("src");
-      if (!src || !this.isConnected) return;
+      if (!src || !this.#connected) return;
       if (this.#stream === undefined) {
         const text = this.textContent ?? "";
         const offset = this.getAttribute("offset");

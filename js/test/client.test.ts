@@ -71,6 +71,7 @@ describe("following", () => {
     const stream = client.stream(`${base}/a`);
     await until(stream, (it) => it.text === "the old text");
     const source = server.create("a");
+    server.cut();
     source.append("new");
     source.end();
     await until(stream, (it) => it.status === "done");

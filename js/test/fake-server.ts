@@ -7,28 +7,26 @@ import { endFrame, type Ending, frame, offset } from "./wire.js";
 class FakeStream {
   readonly messages: Part[] = [];
   ending: Ending | undefined;
-  #changed = Promise.withResolvers<void>();
+  changed!: Promise<void>;
+  #wake!: () => void;
 
-  constructor(readonly internalId: number) {}
+  constructor(readonly internalId: number) {
+    this.#renew();
+  }
 
   append(...parts: Part[]): void {
     this.messages.push(...parts);
-    this.#wake();
+    this.#renew();
   }
 
   end(ending: Ending = { status: "done" }): void {
     this.ending ??= ending;
-    this.#wake();
+    this.#renew();
   }
 
-  get changed(): Promise<void> {
-    return this.#changed.promise;
-  }
-
-  #wake(): void {
-    const { resolve } = this.#changed;
-    this.#changed = Promise.withResolvers();
-    resolve();
+  #renew(): void {
+    this.#wake?.();
+    this.changed = new Promise((resolve) => (this.#wake = resolve));
   }
 }
 

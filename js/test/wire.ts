@@ -31,6 +31,7 @@ export class Exchange {
   readonly method: string;
   readonly headers: Headers;
   #body!: ReadableStreamDefaultController<Uint8Array>;
+  #answered = false;
 
   constructor(
     address: string,
@@ -55,6 +56,11 @@ export class Exchange {
 
   get givenUp(): boolean {
     return this.init.signal?.aborted ?? false;
+  }
+
+  /** Nothing holds a connection for it any more. */
+  get isOver(): boolean {
+    return this.givenUp || this.#answered;
   }
 
   /** Answer with headers only; bytes follow with `send`. */
@@ -90,11 +96,14 @@ export class Exchange {
   }
 
   json(body: unknown, status = 200, headers: Record<string, string> = {}): void {
+    this.#answered = true;
     const all = { "content-type": "application/json", ...headers };
     this.resolve(new Response(JSON.stringify(body), { status, headers: all }));
   }
 
+  /** Answer without a body that could still be read. */
   refuse(status: number, code?: string, headers: Record<string, string> = {}): void {
+    this.#answered = true;
     if (code) this.json({ code, detail: `about ${code}` }, status, headers);
     else this.resolve(new Response(status === 204 ? null : "", { status, headers }));
   }

@@ -38,11 +38,13 @@ async def claim(store: SQLiteStore, worker: str) -> None:
 
 
 async def append(store: SQLiteStore, worker: str) -> None:
-    """Append numbers to a log for ever, each on top of whatever is there; print those acknowledged."""
+    """Append numbers to a log for ever; print those acknowledged."""
     state = (await store.read(StreamId("log"), 0, 0)).state
     number = 0
     while True:
-        (segment,) = wire.encode_messages([wire.RawJSON(b'["%s",%d]' % (worker.encode(), number))], 0)
+        (segment,) = wire.encode_messages(
+            [wire.RawJSON(b'["%s",%d]' % (worker.encode(), number))], 0
+        )
         await store.commit([Group((Change(internal_id=state.internal_id, append=segment),))])
         say(number)
         number += 1

@@ -8,7 +8,7 @@ import random
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 
 import asyncpg
@@ -184,22 +184,24 @@ async def test_a_deadlock_with_a_stranger_is_tried_again(
     assert await text_of(stores[0], "a") + await text_of(stores[0], "b") == "12"
 
 
-def stop_fast(own: postgres_server.OwnServer) -> None:
-    own.restart(signal.SIGINT)
+async def restart_fast(own: postgres_server.OwnServer) -> None:
+    await asyncio.to_thread(own.stop, signal.SIGINT)
+    own.start()
 
 
-def stop_immediately(own: postgres_server.OwnServer) -> None:
-    own.restart(signal.SIGQUIT)
+async def restart_immediately(own: postgres_server.OwnServer) -> None:
+    await asyncio.to_thread(own.stop, signal.SIGQUIT)
+    own.start()
 
 
-def crash_a_backend(own: postgres_server.OwnServer) -> None:
-    """Make the server start its memory, and so all locks, anew, without a new start time."""
-    own.kill_a_backend()
+async def crash_a_backend(own: postgres_server.OwnServer) -> None:
+    """Make the server set up its memory, and so all locks, anew, without a new start time."""
+    await asyncio.to_thread(own.kill_a_backend)
 
 
-@pytest.mark.parametrize("interrupt", [stop_fast, stop_immediately, crash_a_backend])
+@pytest.mark.parametrize("interrupt", [restart_fast, restart_immediately, crash_a_backend])
 async def test_an_interruption_kills_nobody_and_loses_nothing(
-    interrupt: Callable[[postgres_server.OwnServer], None],
+    interrupt: Callable[[postgres_server.OwnServer], Awaitable[None]],
     own: postgres_server.OwnServer,
     stores: tuple[PostgresStore, PostgresStore],
 ) -> None:
@@ -211,7 +213,8 @@ async def test_an_interruption_kills_nobody_and_loses_nothing(
     session = two._session
     assert session is not None
     connect, session._connect = session._connect, no_connection
-    await asyncio.to_thread(interrupt, own)
+    session._on_lost = nothing  # it cannot even say that it lost the lock
+    await interrupt(own)
     looks = 0
     until_s = time.monotonic() + 3 * CONFIRM_S
     while time.monotonic() < until_s:
@@ -229,6 +232,10 @@ async def test_an_interruption_kills_nobody_and_loses_nothing(
 
 async def no_connection() -> asyncpg.Connection[Any]:
     raise ConnectionRefusedError
+
+
+async def nothing() -> None:
+    return None
 
 
 async def test_a_killed_process_is_seen_dead(

@@ -1,4 +1,5 @@
 """What SQLite's faults become, and what is true after them."""
+# ruff: noqa: ASYNC240  (nothing else runs on a test's loop)
 
 from __future__ import annotations
 
@@ -94,9 +95,9 @@ def test_the_table_is_complete() -> None:
 
 def translatable(name: str) -> bool:
     """Tell result codes from the authoriser's actions, which share their numbers."""
-    actions = ("ALTER", "ANALYZE", "ATTACH", "DELETE", "DETACH", "FUNCTION", "INSERT", "PRAGMA")
-    actions += ("READ", "RECURSIVE", "REINDEX", "SAVEPOINT", "SELECT", "TRANSACTION", "UPDATE")
-    return not name.endswith(actions)
+    actions = "ALTER ANALYZE ATTACH DELETE DETACH FUNCTION INSERT PRAGMA READ RECURSIVE REINDEX"
+    others = "SAVEPOINT SELECT TRANSACTION UPDATE"
+    return not name.endswith((*actions.split(), *others.split()))
 
 
 @pytest.mark.parametrize(
@@ -144,7 +145,8 @@ async def store(path: Path) -> AsyncIterator[SQLiteStore]:
 
 
 @pytest.mark.parametrize(
-    "url", [":memory:", "", "sqlite://", "sqlite:///:memory:", "postgresql://host/db", "file:x?mode=ro"]
+    "url",
+    [":memory:", "", "sqlite://", "sqlite:///:memory:", "postgresql://host/db", "file:x?mode=ro"],
 )
 def test_what_is_no_file_is_refused(url: str) -> None:
     with pytest.raises(InvalidInput):
@@ -250,9 +252,7 @@ async def impatient(path: Path) -> AsyncIterator[SQLiteStore]:
     await store.close()
 
 
-async def test_a_call_that_waits_too_long_never_happens(
-    path: Path, impatient: SQLiteStore
-) -> None:
+async def test_a_call_that_waits_too_long_never_happens(path: Path, impatient: SQLiteStore) -> None:
     """G12: another process keeps the writers' lock, is stopped, say."""
     store = impatient
     await store.create(new())
@@ -309,23 +309,19 @@ async def fill(store: SQLiteStore, text: str) -> tuple[str, str | None]:
     raise AssertionError("it never failed")
 
 
-async def test_a_write_that_fails(
-    store: SQLiteStore, path: Path, file_size_limit: None
-) -> None:
+async def test_a_write_that_fails(store: SQLiteStore, path: Path, file_size_limit: None) -> None:
     """G1, G12: nothing acknowledged is lost, and the store works when the disk does again."""
     await store.create(new())
-    acknowledged, unknown = await fill(store, "x" * 20_000)
-    with pytest.raises(StoreUnavailable):
-        await fill(store, "y" * 60_000)  # as long as it is broken
-        await append(store, "z" * 60_000)
+    first, maybe_first = await fill(store, "x" * 20_000)
+    again, maybe_again = await fill(store, "y" * 60_000)
     resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
     outcome = await append(store, "end")
     assert isinstance(outcome, Committed)
-    text = await text_of(store)
-    assert text.startswith(acknowledged)
-    assert text.endswith("end")
-    rest = text.removeprefix(acknowledged).removesuffix("end")
-    assert rest in ("", unknown) or rest.startswith(("0y", f"{unknown}0y"))
+    assert await text_of(store) in {
+        first + one + again + two + "end"
+        for one in ("", maybe_first or "")
+        for two in ("", maybe_again or "")
+    }
     page = await store.read(StreamId("s"), 0, EVERYTHING)
     assert page.end == page.state.tail == outcome.heads[0].tail
 
@@ -405,9 +401,11 @@ asyncio.run(main())
 def run_traced(path: Path, trace: Path, *options: str) -> list[list[str]]:
     """Run the commits under strace; return what they said."""
     done = subprocess.run(
-        ["strace", "-f", "-qq", "-y", "-s", "40", "-o", str(trace)]
-        + ["-e", "trace=fdatasync,ftruncate,write", *options]
-        + [sys.executable, "-c", COMMITS, str(path)],
+        [
+            *("strace", "-f", "-qq", "-y", "-s", "40", "-o", str(trace)),
+            *("-e", "trace=fdatasync,ftruncate,write", *options),
+            *(sys.executable, "-c", COMMITS, str(path)),
+        ],
         capture_output=True,
         text=True,
         check=True,

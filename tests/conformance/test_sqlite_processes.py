@@ -1,4 +1,5 @@
 """Several processes on one SQLite file, and what is left of those that die."""
+# ruff: noqa: ASYNC240  (nothing else runs on a test's loop)
 
 from __future__ import annotations
 

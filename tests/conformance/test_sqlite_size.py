@@ -1,4 +1,5 @@
 """What a SQLite file costs: pages written for an append, and room kept for a text."""
+# ruff: noqa: ASYNC240  (nothing else runs on a test's loop)
 
 from __future__ import annotations
 
@@ -50,9 +51,7 @@ def file_bytes(path: Path) -> int:
     return int(pages * page_bytes)
 
 
-async def test_the_log_grows_little_with_many_live_streams(
-    store: SQLiteStore, path: Path
-) -> None:
+async def test_the_log_grows_little_with_many_live_streams(store: SQLiteStore, path: Path) -> None:
     """At most 150 B a token with 1,000 live streams that get 2.5 tokens a commit, as at 50 ms."""
     states = await streams(store, 1000)
     rounds = 12

@@ -6,14 +6,13 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from types import SimpleNamespace
 from typing import Any
 from urllib.parse import unquote
 
 from starlette.types import ASGIApp, Message
 
-from inkstream import SystemClock
-from tests.http.sse import Event, Heard, Parser
+from inkstream.streaming import SystemClock
+from tests.http.sse import Heard, Parser
 
 DEADLINE_S = 8.0
 
@@ -214,6 +213,3 @@ class Gate:
         """Give the next items; ``None`` ends, an exception is raised."""
         for item in items:
             self.items.put_nowait(item)
-
-
-__all__ = ["Call", "Event", "Gate", "ShiftedClock", "SimpleNamespace", "ask", "calling", "scope_of"]

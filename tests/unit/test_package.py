@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import inspect
 from importlib.metadata import metadata
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def test_every_public_name_is_documented_where_it_is_defined() -> None:
     bare = [
         name
         for name, value in values
-        if (isinstance(value, type) or callable(value)) and not value.__doc__
+        if (isinstance(value, type) or inspect.isfunction(value)) and not value.__doc__
     ]
     assert not bare
 

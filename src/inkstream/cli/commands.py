@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import click
 
-from inkstream.cli import demo, ending, follow, listing, write
+from inkstream.cli import demo, ending, follow, listing, serve, write
 from inkstream.cli.exits import EPILOG
 
 __all__ = ["inkstream"]
@@ -25,6 +25,7 @@ def inkstream() -> None:
 
 for command in (
     demo.command,
+    serve.command,
     write.command,
     follow.follow,
     follow.cat,

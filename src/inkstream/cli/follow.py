@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
+import contextlib
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from inkstream._errors import StoreUnavailable
+from inkstream._errors import StreamNotFound
 from inkstream._types import End, Status, StreamId, StreamState
 from inkstream.cli.database import database_option, json_option, open_streams, run
 from inkstream.cli.exits import EPILOG, Exit, exit_of, say
@@ -23,56 +22,32 @@ if TYPE_CHECKING:
 @click.command("follow", epilog=EPILOG)
 @click.argument("stream_id", metavar="ID")
 @click.option("--offset", metavar="OFFSET", help="Go on from here, as --json gave it.")
-@click.option(
-    "--patience",
-    metavar="SECONDS",
-    type=click.FloatRange(min=0),
-    default=60.0,
-    show_default=True,
-    help="How long to wait for a database that went away.",
-)
 @database_option
 @json_option
-def follow(
-    stream_id: str, offset: str | None, patience: float, database: str, as_json: bool
-) -> None:
+def follow(stream_id: str, offset: str | None, database: str, as_json: bool) -> None:
     """Print a stream's text as it comes, until its end.
 
-    The stream may be written by any process. JSON objects in it are printed only with --json,
-    which prints {"text": …} or {"object": …} for each step and {"end": …} last, each with the
-    offset to go on from.
+    The stream may be written by any process; if the database goes away meanwhile, this goes on
+    when it is back. JSON objects in the stream are printed only with --json, which prints
+    {"text": …} or {"object": …} for each step and {"end": …} last, with the offset to go on from.
     """
-    run(_follow(database, stream_id, offset, patience, as_json))
+    run(_follow(database, stream_id, offset, as_json))
 
 
-async def _follow(
-    database: str, stream_id: str, offset: str | None, patience: float, as_json: bool
-) -> int:
+async def _follow(database: str, stream_id: str, offset: str | None, as_json: bool) -> int:
     async with open_streams(database) as streams:
         await _readable(streams, stream_id)
-        away_since: float | None = None
-        while True:
-            following = streams.follow(stream_id, offset)
-            try:
-                async for item in following:
-                    offset, away_since = following.offset, None
-                    if isinstance(item, End):
-                        return _ended(item, offset, as_json)
-                    if as_json:
-                        kind = "text" if isinstance(item, str) else "object"
-                        write_json({kind: item, "offset": offset})
-                    elif isinstance(item, str):
-                        write_text(item)
-            except StoreUnavailable as exc:
-                now = time.monotonic()
-                if away_since is None:
-                    away_since = now
-                    say(f"{exc}; trying again")
-                if now - away_since > patience:
-                    raise
-            finally:
-                await following.aclose()
-            await asyncio.sleep(0.2)
+        following = streams.follow(stream_id, offset)
+        async with contextlib.aclosing(following):
+            async for item in following:
+                if isinstance(item, End):
+                    return _ended(item, following.offset, as_json)
+                if as_json:
+                    kind = "text" if isinstance(item, str) else "object"
+                    write_json({kind: item, "offset": following.offset})
+                elif isinstance(item, str):
+                    write_text(item)
+        raise StreamNotFound(stream_id)
 
 
 async def _readable(streams: PersistentTextStreaming, stream_id: str) -> StreamState:

@@ -19,30 +19,28 @@ _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd])", re.ASCII)
 
 
-class _Duration(click.ParamType):
-    """A time as people write it: 90s, 15m, 12h, 7d."""
-
-    name = "duration"
-
-    def convert(
-        self, value: str | float, param: click.Parameter | None, ctx: click.Context | None
-    ) -> float:
-        if not isinstance(value, str):
-            return value
-        match = _DURATION.fullmatch(value)
-        if match is None:
-            self.fail(f"{value!r} is not a time like 90s, 15m, 12h or 7d", param, ctx)
-        return float(match[1]) * _UNITS[match[2]]
+def _seconds(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
+    """Read a time as people write it."""
+    if value is None:
+        return None
+    match = _DURATION.fullmatch(value)
+    if match is None:
+        raise click.BadParameter(f"{value!r} is not a time like 90s, 15m, 12h or 7d")
+    return float(match[1]) * _UNITS[match[2]]
 
 
 @click.command("ls", epilog=EPILOG)
 @click.option("--owner", metavar="NAME", help="Only this owner's.")
 @click.option("--group", metavar="NAME", help="Only this group's.")
 @click.option(
-    "--status", type=click.Choice([status.value for status in Status]), help="Only with this status."
+    "--status",
+    type=click.Choice([status.value for status in Status]),
+    help="Only with this status.",
 )
-@click.option("--newer-than", type=_Duration(), metavar="TIME", help="Created since, as in 15m, 7d.")
-@click.option("--older-than", type=_Duration(), metavar="TIME", help="Created before, as in 7d.")
+@click.option(
+    "--newer-than", callback=_seconds, metavar="TIME", help="Created since, as in 15m, 7d."
+)
+@click.option("--older-than", callback=_seconds, metavar="TIME", help="Created before, as in 7d.")
 @click.option(
     "--larger-than", type=click.IntRange(min=0), metavar="BYTES", help="With more text than this."
 )
@@ -83,7 +81,9 @@ def command(
 
     # Newest first: behind the first that is too old there are only older ones.
     oldest = None if newer_than is None else now - newer_than
-    work = _find(database, owner, group, status, cursor, None if everything else limit, wanted, oldest)
+    work = _find(
+        database, owner, group, status, cursor, None if everything else limit, wanted, oldest
+    )
 
     async def show() -> int:
         found, more = await work

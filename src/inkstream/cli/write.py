@@ -19,7 +19,7 @@ import click
 
 from inkstream._types import Status
 from inkstream.cli.database import database_option, json_option, open_streams, run
-from inkstream.cli.exits import EPILOG, Exit, exit_of, say
+from inkstream.cli.exits import EPILOG, exit_of, say
 from inkstream.cli.output import size_text, write_text
 
 if TYPE_CHECKING:
@@ -120,9 +120,7 @@ async def _copy(writer: StreamWriter, teller: _Teller) -> Status:
     return Status.DONE
 
 
-async def _append(
-    writer: StreamWriter, text: str, told: asyncio.Future[signal.Signals]
-) -> None:
+async def _append(writer: StreamWriter, text: str, told: asyncio.Future[signal.Signals]) -> None:
     """Append; give up waiting for a full buffer when a signal comes."""
     appending = asyncio.ensure_future(writer.append(text))
     await asyncio.wait((appending, told), return_when=asyncio.FIRST_COMPLETED)

@@ -104,7 +104,7 @@ class Engine:
         self._generations: dict[asyncio.Task[Any], None] = {}
         self._own: dict[asyncio.Task[Any], None] = {}
         self._tasks: list[asyncio.Task[None]] = []
-        self._readers = 0
+        self._readers: dict[Reader, None] = {}
         self._loop: asyncio.AbstractEventLoop | None = None
         self._pid = 0
         self.draining = False
@@ -243,11 +243,11 @@ class Engine:
                 self.spawn(self._finish_quietly(writer, TOTAL))
             elif timing.idle_s is not None and now - writer.last_append > timing.idle_s:
                 self.spawn(self._finish_quietly(writer, IDLE))
-        for tail in self._tails:
-            for reader in list(tail.readers):
-                if reader.alarm_at <= now:
-                    reader.alarm_at = math.inf
-                    reader.alarm()
+        # Not by way of the tails: what had ended before it was read is not among them.
+        for reader in list(self._readers):
+            if reader.alarm_at <= now:
+                reader.alarm_at = math.inf
+                reader.alarm()
 
     def _give_up(self) -> None:
         """Stop generating, as the store stays away, and send readers off to reconnect (G12)."""
@@ -694,9 +694,9 @@ class Engine:
             offset = wire.START
         elif isinstance(offset, str):
             offset = Offset.parse(offset)
-        if self._readers >= self.limits.readers:
+        if len(self._readers) >= self.limits.readers:
             raise TooManyReaders(
-                f"this process has {self._readers} readers, as many as Limits.readers allows",
+                f"this process has {len(self._readers)} readers, as many as Limits.readers allows",
                 limit=self.limits.readers,
             )
         tail = self._tails.get(stream_id)
@@ -725,11 +725,12 @@ class Engine:
             raise StoreUnavailable(f"the store has been away too long to follow {stream_id!r}")
         position = reached if at_tail else offset.position
         ahead = page.segments if page is not None and not at_tail else ()
-        self._readers += 1
-        return Reader(self.store, tail, position, ahead, self.limits.page_bytes, self._left)
+        reader = Reader(self.store, tail, position, ahead, self.limits.page_bytes, self._left)
+        self._readers[reader] = None
+        return reader
 
     def _left(self, reader: Reader) -> None:
-        self._readers -= 1
+        del self._readers[reader]
         tail = reader.tail
         tail.readers.pop(reader, None)
         if not tail.readers:

@@ -31,6 +31,7 @@ class Reader:
         "_ahead",
         "_closed",
         "_detach",
+        "_interrupted",
         "_page_bytes",
         "_store",
         "_wait",
@@ -61,6 +62,7 @@ class Reader:
         self._detach = detach
         self._wait: asyncio.Future[None] | None = None
         self._closed = False
+        self._interrupted = False
         tail.readers[self] = None
 
     @property
@@ -120,14 +122,19 @@ class Reader:
         if self._news() or self.end is not None:
             return self.end is None
         tail = self.tail
-        self._wait = asyncio.get_running_loop().create_future()
-        tail.waiting[self] = self._wait
-        try:
-            await self._wait
-        finally:
-            self._wait = None
-            tail.waiting.pop(self, None)
-        return self._news()
+        self._interrupted = False
+        # A tail wakes its readers whenever it was looked at; what brought nothing is waited out.
+        while not self._interrupted:
+            self._wait = asyncio.get_running_loop().create_future()
+            tail.waiting[self] = self._wait
+            try:
+                await self._wait
+            finally:
+                self._wait = None
+                tail.waiting.pop(self, None)
+            if self._news() or self.end is not None:
+                return self.end is None
+        return False
 
     async def _page(self) -> list[Segment]:
         """Read from the store what the tail no longer holds, a large page at a time."""
@@ -147,6 +154,7 @@ class Reader:
 
     def interrupt(self) -> None:
         """Make a wait under way return empty."""
+        self._interrupted = True
         wait = self._wait
         if wait is not None and not wait.done():
             wait.set_result(None)

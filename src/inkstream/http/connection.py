@@ -35,9 +35,11 @@ class ClientGone(Exception):
 class Connection:
     """Send to a client that may leave at any time, or stop reading.
 
-    Use it around the whole response. While nothing is sent, ``ping_due`` says after an interrupted
-    wait whether ``ping_s`` have passed; a send that takes longer than ``send_timeout_s`` ends in
-    ``ClientGone``.
+    Use it around the whole response. When nothing was sent for ``ping_s``, the reader's wait is
+    interrupted; a send that takes longer than ``send_timeout_s`` ends in ``ClientGone``.
+
+    Attributes:
+        gone: The client left or was given up; every further send raises ``ClientGone``.
     """
 
     def __init__(
@@ -89,14 +91,20 @@ class Connection:
         Raises:
             ClientGone: The client left, or took nothing for too long.
         """
+        if self.gone:
+            # Servers take what is sent to nobody without a word: a long text would be read, and
+            # sent, to its end.
+            raise ClientGone
         reader = self._reader
         reader.alarm = self._give_up
         reader.alarm_at = self._clock.monotonic() + self._send_timeout_s
         try:
             await self._send(message)
         except OSError as exc:
+            self.gone = True
             raise ClientGone from exc
         except asyncio.CancelledError:
+            self.gone = True
             if self._stuck and self._task is not None and self._task.uncancel() == 0:
                 raise ClientGone from None
             raise

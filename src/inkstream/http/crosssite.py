@@ -1,17 +1,21 @@
 """Refuse requests that another site made with this site's cookie.
 
-Only requests that change something and that a cookie may authenticate are looked at: a request
-with an ``Authorization`` header, or without cookies, cannot be forged by a page elsewhere.
+Only requests that change something, and that carry what a browser adds by itself, are looked at:
+cookies, and the name and password of Basic, Digest or Negotiate authentication. A request with a
+token in ``Authorization``, or with nothing, cannot be forged by a page elsewhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
+from typing import Final
 from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
 
 from inkstream.http.problems import Problem
+
+_ADDED_BY_BROWSERS: Final = ("basic", "digest", "negotiate", "ntlm")
 
 
 def cross_site_problem(request: HTTPConnection, allowed_origins: Collection[str]) -> Problem | None:
@@ -21,7 +25,8 @@ def cross_site_problem(request: HTTPConnection, allowed_origins: Collection[str]
     against ``Host``.
     """
     headers = request.headers
-    if "cookie" not in headers or "authorization" in headers:
+    scheme = headers.get("authorization", "").partition(" ")[0].lower()
+    if scheme not in _ADDED_BY_BROWSERS and ("cookie" not in headers or scheme):
         return None
     origin = headers.get("origin")
     if origin is not None and origin in allowed_origins:
@@ -35,6 +40,7 @@ def cross_site_problem(request: HTTPConnection, allowed_origins: Collection[str]
     return Problem(
         403,
         "cross_site",
-        f"A cookie came with a request from another site ({origin or site}). If that site is "
-        f"yours, add its origin: PersistentTextStreaming(…, allowed_origins=[{origin!r}]).",
+        f"A cookie or password came with a request from another site ({origin or site}). If that "
+        "site is yours, add its origin: PersistentTextStreaming(…, "
+        f"allowed_origins=[{origin or 'https://its.example'!r}]).",
     )

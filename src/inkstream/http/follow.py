@@ -152,7 +152,7 @@ class StreamResponse(Response):
 
     async def _answer(self, follow: Follow, scope: Scope, receive: Receive, send: Send) -> None:
         name = choose_format(follow.request, follow.format)
-        if name is None or (name == "text" and ends_are_hidden(scope, send)):
+        if name is None or (name == "text" and ends_are_hidden(scope, receive, send)):
             problem = Problem(406, "not_acceptable", _NO_FORMAT if name is None else _NO_TEXT)
             await self._refuse(problem, scope, receive, send)
             return

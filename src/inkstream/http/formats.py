@@ -7,7 +7,7 @@ from typing import Final
 
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.requests import Request
-from starlette.types import Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from inkstream import wire
 from inkstream._types import Page
@@ -58,9 +58,13 @@ def choose_format(request: Request, fixed: str | None) -> str | None:
     return None
 
 
-def ends_are_hidden(scope: Scope, send: Send) -> bool:
+def ends_are_hidden(scope: Scope, receive: Receive, send: Send) -> bool:
     """Tell if a middleware on the way turns a broken end of the body into a clean one."""
-    if getattr(send, "__module__", "") == BaseHTTPMiddleware.__module__:
+    # It wraps both; other middlewares in between wrap send again, and pass receive on as it is.
+    if BaseHTTPMiddleware.__module__ in (
+        getattr(receive, "__module__", ""),
+        getattr(send, "__module__", ""),
+    ):
         return True
     stack = getattr(scope.get("app"), "user_middleware", ())
     return any(

@@ -1,4 +1,4 @@
-"""The protocol as an ASGI app to mount: routes, rights, limits; what is decided stands elsewhere."""
+"""The protocol as an ASGI app to mount: routes, rights, limits. The rules stand in ``protocol``."""
 
 from __future__ import annotations
 
@@ -13,12 +13,11 @@ from inkstream import wire
 from inkstream._errors import (
     InkstreamError,
     OffsetGone,
-    StoreUnavailable,
     StreamExists,
     StreamGone,
     StreamNotFound,
 )
-from inkstream._types import KEEP, Change, NewStream, Page, StreamId, StreamState
+from inkstream._types import NewStream, Page, StreamId, StreamState
 from inkstream.engine.engine import Engine
 from inkstream.http.connection import HTTPSettings
 from inkstream.http.crosssite import cross_site_problem
@@ -31,6 +30,7 @@ from inkstream.http.durable.polling import ClosedPolls
 from inkstream.http.durable.protocol import Marks
 from inkstream.http.durable.reading import Chunk, cut_from, next_cursor
 from inkstream.http.durable.refusal import Refusal, Reply
+from inkstream.http.durable.renewal import Renewal
 from inkstream.http.durable.requests import (
     CreateRequest,
     ReadRequest,
@@ -45,17 +45,17 @@ Authorize: TypeAlias = Callable[[Request, StreamState | NewStream, str], Awaitab
 """``async authorize(request, stream, action) -> bool``.
 
 ``action`` is ``"create"`` (``stream`` is then the ``NewStream`` to be), ``"append"``, ``"close"``,
-``"read"`` or ``"delete"``. A fork asks for ``create``, and for ``read`` on its source. Whoever may not
-read, append, close or delete a stream is told that there is none.
+``"read"`` or ``"delete"``. A fork asks for ``create``, and for ``read`` on its source. Whoever may
+not read, append, close or delete a stream is told that there is none.
 """
 
 HEADERS: Final = {
     "x-content-type-options": "nosniff",
     "cross-origin-resource-policy": "same-origin",
-    # Streams hold what anybody wrote, of any type: opened as a page, it must not run as this site's.
+    # A stream is what anybody wrote, of any type: opened as a page, it must not run as this site.
     "content-security-policy": "sandbox; default-src 'none'",
 }
-_METHODS: Final = "GET, HEAD, PUT, POST, DELETE"
+_METHODS: Final = "GET, HEAD, PUT, POST, DELETE, OPTIONS"
 
 
 async def anyone(request: Request, stream: StreamState | NewStream, action: str) -> bool:
@@ -123,9 +123,7 @@ class DurableStreams:
         except InkstreamError as exc:
             await self._refuse(problem_for(exc), scope, receive, send)
 
-    async def _refuse(
-        self, problem: Problem, scope: Scope, receive: Receive, send: Send
-    ) -> None:
+    async def _refuse(self, problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
         problem.headers.update(HEADERS)
         if scope["method"] == "HEAD":
             problem.body = b""
@@ -149,14 +147,14 @@ class DurableStreams:
                 if request.method == "POST":
                     return _response(await self._append(request, stream_id))
                 return _response(await self._delete(request, stream_id))
+            case "OPTIONS":
+                return _response(Reply(204, {"allow": _METHODS}))
             case _:
                 raise Refusal(
                     405, "method_not_allowed", f"Served are {_METHODS}.", {"allow": _METHODS}
                 )
 
-    async def _present(
-        self, stream_id: StreamId, after: int, max_bytes: int, *marks: str
-    ) -> Page:
+    async def _present(self, stream_id: StreamId, after: int, max_bytes: int, *marks: str) -> Page:
         """Return a page of a stream that has not expired."""
         engine, _, _ = self._parts()
         page = await engine.page(stream_id, after, max_bytes, marks=marks)
@@ -261,28 +259,31 @@ class DurableStreams:
         wanted = read_request(request.query_params.multi_items())
         engine, _, polls = self._parts()
         after = wanted.offset.position if isinstance(wanted.offset, wire.Offset) else 0
-        max_bytes = 0 if wanted.live == "sse" or wanted.offset == "now" else engine.limits.page_bytes
+        wants_page = wanted.live != "sse" and wanted.offset != "now"
         page = await self._allowed(
             request,
             stream_id,
             ("read",),
             after=after,
-            max_bytes=max_bytes,
+            max_bytes=engine.limits.page_bytes if wants_page else 0,
             marks=(protocol.FORK,),
         )
         state = page.state
         start, end_seen = _start(page.state, page.marks, wanted)
-        if state.ended and start >= state.tail and not polls.allow(
-            state.internal_id, _client(request)
+        if (
+            state.ended
+            and start >= state.tail
+            and not polls.allow(state.internal_id, _client(request))
         ):
             raise Refusal(
-                429, "closed", "This stream is closed: nothing follows, stop asking.",
+                429,
+                "closed",
+                "This stream is closed: nothing follows, stop asking.",
                 protocol.tail_headers(state),
             )
-        await self._touch(state)
-        live = LiveRead(
-            state, start, end_seen, wanted.cursor, lambda: self._touch(state), HEADERS
-        )
+        renewal = Renewal(engine, state)
+        await renewal.touch()
+        live = LiveRead(state, start, end_seen, wanted.cursor, renewal, HEADERS)
         if wanted.live == "sse":
             return EventStream(engine, live, self._http, self._settings.live_s)
         segments = () if wanted.offset == "now" else cut_from(page.segments, start)
@@ -294,17 +295,6 @@ class DurableStreams:
         if wanted.live == "long-poll" and chunk.is_empty and chunk.end is None:
             return LongPoll(engine, live, self._http, self._settings.long_poll_s)
         return _chunk_response(chunk, request, wanted, engine.clock.wall())
-
-    async def _touch(self, state: StreamState) -> None:
-        """Renew a sliding expiry, if it is time to."""
-        engine, _, _ = self._parts()
-        due_at = protocol.renewed(state, engine.clock.wall())
-        if due_at is KEEP:
-            return
-        try:
-            await engine.commit(state, Change(internal_id=state.internal_id, due_at=due_at))
-        except StoreUnavailable:
-            pass  # reading goes on as long as it can; the expiry was only put off
 
 
 def _source_deleted() -> Refusal:
@@ -338,9 +328,7 @@ def _response(reply: Reply) -> Response:
     return Response(status_code=reply.status, headers=headers)
 
 
-def _chunk_response(
-    chunk: Chunk, request: Request, wanted: ReadRequest, now: float
-) -> Response:
+def _chunk_response(chunk: Chunk, request: Request, wanted: ReadRequest, now: float) -> Response:
     headers = {**HEADERS, **chunk.headers()}
     if wanted.live == "long-poll":
         headers["cache-control"] = "no-store"

@@ -25,9 +25,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 # Numbers are only checked: turning a long one into an int would cost quadratic time.
-_DECODER: Final = json.JSONDecoder(
-    parse_constant=_refuse_constant, parse_int=str, parse_float=str
-)
+_DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=str, parse_float=str)
 
 
 def split_json(body: bytes) -> list[bytes]:

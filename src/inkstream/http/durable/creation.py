@@ -1,4 +1,4 @@
-"""Create and fork, as pure functions: what a PUT makes, and if what is there is the same already."""
+"""Create and fork, as pure functions: what a PUT makes, and if it is there already."""
 
 from __future__ import annotations
 

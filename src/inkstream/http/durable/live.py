@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from starlette.datastructures import Headers
@@ -16,9 +15,8 @@ from inkstream.engine.engine import Engine
 from inkstream.engine.reader import Reader, ReaderCut
 from inkstream.http.connection import ClientGone, Connection, HTTPSettings
 from inkstream.http.durable.reading import Chunk, Events, next_cursor
+from inkstream.http.durable.renewal import Renewal
 from inkstream.wire import Offset
-
-Touch = Callable[[], Awaitable[None]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +28,7 @@ class LiveRead:
         position: From where to read.
         end_seen: Whether the reader came with the offset after the end.
         cursor: The cursor that the client gave.
-        touch: Renews a sliding expiry: somebody is reading.
+        renewal: Puts off a sliding expiry: somebody is reading.
         headers: What every answer carries.
     """
 
@@ -38,7 +36,7 @@ class LiveRead:
     position: int
     end_seen: bool
     cursor: int | None
-    touch: Touch
+    renewal: Renewal
     headers: dict[str, str]
 
 
@@ -49,9 +47,7 @@ async def open_reader(engine: Engine, read: LiveRead) -> Reader:
         StreamNotFound, TooManyReaders, StoreUnavailable
     """
     state = read.state
-    reader = await engine.open_reader(
-        state.stream_id, Offset(state.internal_id, read.position)
-    )
+    reader = await engine.open_reader(state.stream_id, Offset(state.internal_id, read.position))
     if reader.tail.internal_id != state.internal_id:
         reader.close()
         raise StreamNotFound(state.stream_id)
@@ -173,6 +169,7 @@ class EventStream:
         # Whoever is up to date is told so at once, not with the first message.
         if reader.position >= reader.tail.position and reader.tail.end is None:
             await connection.send(_body(self._frames(reader, reader.position, [])))
+        sent_at = clock.monotonic()
         try:
             while clock.monotonic() < self._until:
                 reader.alarm_at = min(reader.alarm_at, self._until, self._renew_at())
@@ -180,11 +177,13 @@ class EventStream:
                 segments = await reader.segments()
                 if segments or reader.end is not None:
                     await connection.send(_body(self._frames(reader, start, segments)))
-                elif clock.monotonic() < self._until:
+                    sent_at = clock.monotonic()
+                elif clock.monotonic() - sent_at >= self._settings.ping_s:
                     await connection.send(_body(wire.PING))
+                    sent_at = clock.monotonic()
                 if reader.tail.end is not None and reader.position >= reader.tail.position:
                     return
-                await self._read.touch()
+                await self._read.renewal.touch()
         except (ReaderCut, InkstreamError):
             pass  # ended without streamClosed: the client reconnects, and is told why if it must be
 

@@ -24,9 +24,7 @@ class ClosedPolls:
         remembered: For how many clients and streams; the longest unseen is forgotten first.
     """
 
-    def __init__(
-        self, clock: Clock, *, rate: float, burst: int, remembered: int = 10_000
-    ) -> None:
+    def __init__(self, clock: Clock, *, rate: float, burst: int, remembered: int = 10_000) -> None:
         self._clock = clock
         self._rate = rate
         self._burst = burst

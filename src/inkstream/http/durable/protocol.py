@@ -1,13 +1,13 @@
-"""The rules of the protocol as pure functions: a stream's state and a request give changes and a reply.
+"""The rules of the protocol as pure functions: a state and a request give a change and a reply.
 
 Nothing here waits or stores. A ``Change`` that loses a race is refused by the store, and the same
 function is asked again with the newer state.
 
 What the protocol must remember of a stream, besides its state, are marks: ``seq`` (the last
-``Stream-Seq``), ``p:{id}`` (a producer's epoch and last sequence number), ``closed`` (the producer's
-append that closed the stream) and ``fork`` (how a fork was asked for). A log has no writer, so its
-epoch is free to count the changes of its marks: an append that read marks is conditional on the epoch
-and moves it, while appends without marks pass by any number of each other.
+``Stream-Seq``), ``p:{id}`` (a producer's epoch and last sequence number), ``closed`` (the append of
+a producer that closed the stream) and ``fork`` (how a fork was asked for). A log has no writer, so
+its epoch is free to count the changes of its marks: an append that read marks is conditional on
+the epoch and moves it, while appends without marks pass by any number of each other.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CLOSED: Final = "closed"
 FORK: Final = "fork"
 
 _SLACK: Final = 1.05
-"""A renewed expiry lies 5 % further off than asked, so that it need not be renewed at every access."""
+"""A renewed expiry lies 5 % further off than asked, so that not every access must renew it."""
 
 
 # What is there -----------------------------------------------------------------------------------
@@ -47,7 +47,7 @@ def is_absent(state: StreamState, now: float) -> bool:
 
 
 def renewed(state: StreamState, now: float) -> float | Keep:
-    """Return when a stream with a sliding TTL expires after an access now, if that must be noted."""
+    """Return when a stream expires after an access now, if its TTL slides and that is news."""
     if state.ttl_s is None or (state.due_at is not None and state.due_at >= now + state.ttl_s):
         return KEEP
     return now + state.ttl_s * _SLACK

@@ -155,6 +155,8 @@ class Events:
 
 
 def _event(name: str, data: str) -> bytes:
-    # Every line break that SSE knows begins a new data line, or text could forge events.
+    # Every line break that SSE knows begins a new data line, or text could forge events. The one
+    # space that a client strips stands only where the line itself begins with one.
     lines = data.replace("\r\n", "\n").replace("\r", "\n").split("\n")
-    return f"event: {name}\ndata: ".encode() + "\ndata: ".join(lines).encode() + b"\n\n"
+    fields = [f"data: {line}" if line.startswith(" ") else f"data:{line}" for line in lines]
+    return "\n".join([f"event: {name}", *fields, "\n"]).encode()

@@ -151,9 +151,7 @@ def producer_of(headers: Mapping[str, str]) -> Producer | None:
         return None
     name, epoch, seq = given
     if name is None or epoch is None or seq is None:
-        raise bad(
-            "invalid_producer", "Producer-Id, Producer-Epoch and Producer-Seq go together."
-        )
+        raise bad("invalid_producer", "Producer-Id, Producer-Epoch and Producer-Seq go together.")
     if not 0 < len(name) <= _MAX_PRODUCER_ID:
         raise bad("invalid_producer", f"Producer-Id has 1 to {_MAX_PRODUCER_ID} characters.")
     return Producer(name, _safe_integer(epoch), _safe_integer(seq))
@@ -193,9 +191,7 @@ def append_request(headers: Mapping[str, str], body: bytes) -> AppendRequest:
     )
 
 
-def fork_request(
-    headers: Mapping[str, str], source: StreamId | None
-) -> ForkRequest | None:
+def fork_request(headers: Mapping[str, str], source: StreamId | None) -> ForkRequest | None:
     """Return what the fork headers ask for; ``source`` is what ``Stream-Forked-From`` names.
 
     Raises:

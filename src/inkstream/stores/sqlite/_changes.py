@@ -26,15 +26,17 @@ class Changes:
 
         Some of them may have been changed by the connection itself.
         """
+        (version,) = connection.execute("PRAGMA data_version").fetchone()
+        is_same = connection is self._connection
+        if is_same and (version, connection.total_changes) == (self._version, self._own_changes):
+            return []
         # One snapshot: a commit between the version and the tables would be taken for one's own.
         connection.execute("BEGIN")
         try:
             (version,) = connection.execute("PRAGMA data_version").fetchone()
-            is_same = connection is self._connection
             if is_same and version == self._version:
-                if connection.total_changes != self._own_changes:
-                    self._own_changes = connection.total_changes
-                    self._seen = connection.execute(SQL.ends).fetchone()
+                self._own_changes = connection.total_changes
+                self._seen = connection.execute(SQL.ends).fetchone()
                 return []
             self._connection, self._version = connection, version
             self._own_changes = connection.total_changes

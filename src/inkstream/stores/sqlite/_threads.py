@@ -183,12 +183,12 @@ class Writer:
             if job is not None:
                 self._transact(job)
                 del job  # an idle thread keeps no result alive
-            elif self._closing:
+                if self._is_large():
+                    self._checkpoint()
+            elif self._closing and self.jobs.empty():
                 break
             if self._watch is not None and time.monotonic() >= self._watch_at:
                 self._look(self._watch)
-            if self._is_large():
-                self._checkpoint()
         with contextlib.suppress(OSError):
             self._lock.acquire()  # the last connection of all checkpoints as it closes
         self._drop_connection()

@@ -96,5 +96,8 @@ def _give_back(db: sqlite3.Connection, max_bytes: int) -> bool:
         return False
     (page_bytes,) = db.execute("PRAGMA page_size").fetchone()
     step = max(1, min(free - spare, max_bytes // page_bytes))
-    db.execute(f"PRAGMA incremental_vacuum({step})").fetchall()
+    for _ in range(step):
+        # page by page: this pragma yields a row without columns for each, after which the driver
+        # takes it for finished
+        db.execute("PRAGMA incremental_vacuum(1)")
     return bool(free - step > spare)

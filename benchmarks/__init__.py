@@ -1,0 +1,1 @@
+"""What inkstream costs, measured: ``python -m benchmarks NAME``; docs/benchmarks.md explains."""

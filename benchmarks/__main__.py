@@ -1,0 +1,40 @@
+"""Run one benchmark, or all of them: ``python -m benchmarks NAME [--json]``."""
+
+from __future__ import annotations
+
+import argparse
+import resource
+from collections.abc import Callable
+
+from benchmarks import serve
+from benchmarks.report import Report, environment
+from benchmarks.server import CLIENT_CORE, pin
+
+# Name: the function, seconds of a measurement, rounds.
+BENCHMARKS: dict[str, tuple[Callable[[float, int], Report], float, int]] = {
+    "serve-40": (serve.serve_40, 2.0, 2),
+    "serve-40x5": (serve.serve_40x5, 2.0, 2),
+    "serve-1000": (serve.serve_1000, 3.0, 2),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="benchmarks", description=__doc__)
+    parser.add_argument("name", choices=[*BENCHMARKS, "all"])
+    parser.add_argument("--seconds", type=float, help="of one measurement")
+    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    pin(CLIENT_CORE)
+    if not arguments.json:
+        print(", ".join(f"{name} {value}" for name, value in environment().items()))
+    for name, (run, seconds, rounds) in BENCHMARKS.items():
+        if arguments.name in (name, "all"):
+            report = run(arguments.seconds or seconds, arguments.rounds or rounds)
+            print(report.json() if arguments.json else report.table(), flush=True)
+
+
+if __name__ == "__main__":
+    main()

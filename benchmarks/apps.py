@@ -1,0 +1,216 @@
+"""The servers that are compared: each sends streams of timed tokens to whoever asks for them.
+
+A token is the moment of its making on the machine's monotonic clock, so that whoever receives it
+knows how long it was on its way. All generators begin when the last follower is there, each a bit
+later than the one before, so that nothing is in step.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import StreamingResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from inkstream import PersistentTextStreaming, StreamId, Timing
+from inkstream.abc import Store
+from inkstream.databases import open_database
+
+_START = {
+    "type": "http.response.start",
+    "status": 200,
+    "headers": [(b"content-type", b"text/event-stream")],
+}
+
+
+@dataclass
+class Load:
+    """How much there is to send, and the moment at which it begins."""
+
+    streams: int = 1
+    followers: int = 1
+    rate: float = 50.0
+    tokens: int = 0
+    go: asyncio.Event = field(default_factory=asyncio.Event)
+    began: float = 0.0
+    _arrived: int = 0
+
+    def arrive(self) -> None:
+        self._arrived += 1
+        if self._arrived == self.streams * self.followers:
+            self.began = time.monotonic() + 0.2
+            self.go.set()
+
+    async def source(self, number: int) -> AsyncIterator[str]:
+        """Yield a stream's tokens; on time, or at once when it is late."""
+        await self.go.wait()
+        at = self.began + number / self.streams / self.rate
+        for i in range(self.tokens):
+            wait = at + i / self.rate - time.monotonic()
+            if wait > 0:
+                await asyncio.sleep(wait)
+            yield f"{time.monotonic():.6f} "
+
+
+def raw(load: Load) -> ASGIApp:
+    """Keep nothing, coalesce nothing: one ``send`` a token, straight from the generator."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+            return
+        load.arrive()
+        await send(_START)
+        async for token in load.source(_number(scope)):
+            body = b'data: "%b"\n\n' % token.encode()
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+        await send({"type": "http.response.body", "body": b""})
+
+    return app
+
+
+def starlette(load: Load) -> ASGIApp:
+    """Do what most applications do: a ``StreamingResponse`` over the generator."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+            return
+
+        async def body() -> AsyncIterator[str]:
+            async for token in load.source(_number(scope)):
+                yield f'data: "{token}"\n\n'
+
+        load.arrive()
+        response = StreamingResponse(body(), media_type="text/event-stream")
+        await response(scope, receive, send)
+
+    return app
+
+
+def queues(load: Load) -> ASGIApp:
+    """Broadcast in the usual way, without keeping: a queue for each follower."""
+    followers: dict[int, list[asyncio.Queue[str | None]]] = {}
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def pump(number: int) -> None:
+        async for token in load.source(number):
+            for queue in followers[number]:
+                queue.put_nowait(token)
+        for queue in followers[number]:
+            queue.put_nowait(None)
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+            return
+        number = _number(scope)
+        if number not in followers:
+            followers[number] = []
+            tasks.add(asyncio.create_task(pump(number)))
+        queue: asyncio.Queue[str | None] = asyncio.Queue()
+        followers[number].append(queue)
+
+        async def body() -> AsyncIterator[str]:
+            while (token := await queue.get()) is not None:
+                yield f'data: "{token}"\n\n'
+
+        load.arrive()
+        response = StreamingResponse(body(), media_type="text/event-stream")
+        await response(scope, receive, send)
+
+    return app
+
+
+def sse_starlette(load: Load) -> ASGIApp:
+    """Use the usual library for server-sent events (optional: it must be installed)."""
+    from sse_starlette.sse import EventSourceResponse
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+            return
+
+        async def events() -> AsyncIterator[dict[str, str]]:
+            async for token in load.source(_number(scope)):
+                yield {"data": f'"{token}"'}
+
+        load.arrive()
+        await EventSourceResponse(events())(scope, receive, send)
+
+    return app
+
+
+class TimedStore:
+    """Pass everything on to a store, and note when each commit began and returned."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.commits: list[tuple[float, float]] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def commit(self, groups: Any, *, connection: object | None = None) -> Any:
+        began = time.monotonic()
+        outcomes = await self._store.commit(groups, connection=connection)
+        self.commits.append((began, time.monotonic()))
+        return outcomes
+
+
+def inkstream(load: Load, database: str, window_s: float | None = None) -> ASGIApp:
+    """Keep every token before it is shown, and follow what is kept.
+
+    ``GET /{n}`` follows a stream; ``/commits`` tells when commits began and returned. With a
+    ``window_s``, commits keep at least that distance: the throughput point by hand.
+    """
+    timing = Timing() if window_s is None else Timing(latency_window_s=window_s)
+    store, notifier = open_database(database)
+    timed = TimedStore(store)
+    streams = PersistentTextStreaming((timed, notifier), timing=timing)
+    ids = [StreamId.generate() for _ in range(load.streams)]
+
+    async def begin() -> None:
+        for number, stream_id in enumerate(ids):
+            await streams.create(stream_id=stream_id)
+            streams.start(stream_id, lambda number=number: load.source(number))
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            async with contextlib.AsyncExitStack() as stack:
+
+                async def start() -> None:
+                    await stack.enter_async_context(streams)
+                    await begin()
+
+                await _lifespan(receive, send, start)
+            return
+        if scope["path"] == "/commits":
+            lines = "".join(f"{a:.6f} {b:.6f}\n" for a, b in timed.commits)
+            await send(_START)
+            await send({"type": "http.response.body", "body": lines.encode()})
+            return
+        load.arrive()
+        response = streams.response(Request(scope, receive), ids[_number(scope)])
+        await response(scope, receive, send)
+
+    return app
+
+
+def _number(scope: Scope) -> int:
+    return int(scope["path"][1:])
+
+
+async def _lifespan(receive: Receive, send: Send, start: Any = None) -> None:
+    await receive()
+    if start is not None:
+        await start()
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    await send({"type": "lifespan.shutdown.complete"})

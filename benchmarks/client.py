@@ -1,0 +1,130 @@
+"""A lean client: many followers on one epoll, which only notes what came when.
+
+Everything that costs (chunks, events, tokens) is taken apart after the measurement.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import select
+import socket
+import time
+from bisect import bisect_right
+from collections.abc import Callable
+from itertools import accumulate
+
+from benchmarks.server import Server
+
+_TOKEN = re.compile(rb"\d+\.\d{6}(?= )")
+
+
+class Received:
+    """What one follower got: pieces of the response, and when each came."""
+
+    __slots__ = ("at", "pieces", "socket")
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.socket = connection
+        self.pieces: list[bytes] = []
+        self.at: list[float] = []
+
+    def tokens(self) -> list[tuple[float, float]]:
+        """Return for each token when it was made and when it was here."""
+        ends = list(accumulate(map(len, self.pieces)))
+        return [
+            (float(match[0]), self.at[bisect_right(ends, match.end() - 1)])
+            for match in _TOKEN.finditer(self.body)
+        ]
+
+    @property
+    def wire_bytes(self) -> int:
+        return sum(map(len, self.pieces))
+
+    @property
+    def body(self) -> bytes:
+        """What came, as it came."""
+        return b"".join(self.pieces)
+
+    @property
+    def text(self) -> str:
+        """The text that the events carry; the end of a response must be there."""
+        data = b"".join(content(self.body))
+        events = [event for event in data.split(b"\n\n") if b"event: end" not in event]
+        lines = [line for event in events for line in event.splitlines()]
+        return "".join(json.loads(line[6:]) for line in lines if line.startswith(b"data: "))
+
+
+def content(response: bytes) -> list[bytes]:
+    """Return the chunks of a response (RFC 9112, 7.1)."""
+    at = response.index(b"\r\n\r\n") + 4
+    chunks: list[bytes] = []
+    while True:
+        end = response.index(b"\r\n", at)
+        size = int(response[at:end], 16)
+        if size == 0:
+            return chunks
+        chunks.append(response[end + 2 : end + 2 + size])
+        at = end + 2 + size + 2
+
+
+def follow(
+    server: Server,
+    paths: list[str],
+    deadline_s: float,
+    marks: list[tuple[float, Callable[[], None]]] | None = None,
+) -> list[Received]:
+    """Follow paths to their ends, each on a connection of its own.
+
+    ``marks`` are calls to make so many seconds after the first token came to anybody.
+    """
+    epoll = select.epoll()
+    followers: dict[int, Received] = {}
+    for path in paths:
+        connection = socket.create_connection(server.address, timeout=30)
+        request = f"GET {path} HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n"
+        connection.sendall(request.encode())
+        connection.setblocking(False)
+        followers[connection.fileno()] = Received(connection)
+        epoll.register(connection.fileno(), select.EPOLLIN)
+    received = list(followers.values())
+    deadline = time.monotonic() + deadline_s
+    left = list(marks or [])
+    began: float | None = None
+    try:
+        while followers:
+            ready = epoll.poll(0.05)
+            if not ready:
+                server.check()
+            for fd, _ in ready:
+                follower = followers[fd]
+                try:
+                    piece = follower.socket.recv(262144)
+                except BlockingIOError:
+                    continue
+                now = time.monotonic()
+                if not piece:
+                    epoll.unregister(fd)
+                    followers.pop(fd).socket.close()
+                    continue
+                follower.pieces.append(piece)
+                follower.at.append(now)
+                if began is None and _TOKEN.search(piece):
+                    began = now
+            now = time.monotonic()
+            while left and began is not None and now >= began + left[0][0]:
+                left.pop(0)[1]()
+            if now > deadline:
+                raise TimeoutError(f"{len(followers)} of {len(paths)} followers are unfinished")
+    finally:
+        epoll.close()
+        for follower in followers.values():
+            follower.socket.close()
+    return received
+
+
+def get(server: Server, path: str) -> bytes:
+    """Return the body of a plain answer."""
+    (answer,) = follow(server, [path], 30)
+    head, _, body = answer.body.partition(b"\r\n\r\n")
+    return body if b"content-length" in head.lower() else b"".join(content(answer.body))

@@ -1,0 +1,170 @@
+/** `<ink-stream>` as a page without a build step uses it. */
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { createClient, type Snapshot } from "../src/index.js";
+import { defineInkStream } from "../src/element.js";
+import { endFrame, frame, offset, Wire } from "./wire.js";
+
+let wire: Wire;
+// An element's name is for life: one definition, whose client asks the wire of the test at hand.
+const client = createClient({ fetch: (address, init) => wire.fetch(address, init) });
+defineInkStream({ client });
+
+type InkStream = HTMLElement & { stop(): Promise<void>; snapshot: Snapshot | undefined };
+
+beforeEach(() => {
+  wire = new Wire();
+});
+afterEach(async () => {
+  document.body.innerHTML = "";
+  await vi.waitFor(() => expect(wire.all.every((it) => it.isOver)).toBe(true));
+});
+
+/** Put markup into the page, as htmx does. */
+const swap = (html: string): InkStream => {
+  const parsed = document.createElement("div");
+  parsed.innerHTML = html;
+  const it = parsed.firstElementChild as InkStream;
+  document.body.replaceChildren(it);
+  return it;
+};
+const button = (it: InkStream) => it.shadowRoot?.querySelector("button") as HTMLButtonElement;
+const alert = (it: InkStream) => it.shadowRoot?.querySelector("[role=alert]")?.textContent;
+const shows = (it: InkStream, text: string) =>
+  vi.waitFor(() => expect(it.textContent).toBe(text), { interval: 5 });
+
+describe("<ink-stream>", () => {
+  it("follows when it is swapped in, in place of the text so far", async () => {
+    const it = swap('<ink-stream src="/s/a">Hello wo</ink-stream>');
+    wire.last.stream("Hello ");
+    await vi.waitFor(() => expect(it.getAttribute("status")).toBe("streaming"));
+    expect(it.textContent, "nothing shrinks").toBe("Hello wo");
+    expect(it.getAttribute("aria-busy")).toBe("true");
+    wire.last.send(frame(2, "world"));
+    await shows(it, "Hello world");
+    wire.last.send(endFrame(2));
+    await vi.waitFor(() => expect(it.getAttribute("status")).toBe("done"));
+    expect(it.getAttribute("aria-busy")).toBe("false");
+    expect(wire.count).toBe(1);
+  });
+
+  it("goes on after the text so far when told where it ends", async () => {
+    const it = swap(`<ink-stream src="/s/a" offset="${offset(3)}">Hello </ink-stream>`);
+    expect(wire.last.from).toBe(offset(3));
+    wire.last.open().send(frame(4, "world"));
+    await shows(it, "Hello world");
+  });
+
+  it("shows text as text (XSS), in one node that grows", async () => {
+    const it = swap('<ink-stream src="/s/a"></ink-stream>');
+    const attack = '<img src=x onerror="alert(1)"><script>alert(1)</script>';
+    wire.last.stream(attack);
+    await shows(it, attack);
+    expect(it.children.length).toBe(0);
+    const node = it.firstChild;
+    wire.last.send(frame(2, "&amp;"));
+    await shows(it, `${attack}&amp;`);
+    expect(it.firstChild).toBe(node);
+  });
+
+  it("has Stop while the answer comes", async () => {
+    const it = swap('<ink-stream src="/s/a" stop-url="/own" stop-label="Halt"></ink-stream>');
+    wire.last.stream("Hi");
+    await shows(it, "Hi");
+    expect(button(it)).toMatchObject({ hidden: false, textContent: "Halt" });
+    button(it).click();
+    await vi.waitFor(() => expect(wire.last).toMatchObject({ method: "POST", path: "/own" }));
+    expect(button(it).disabled, "one press, one request").toBe(true);
+    wire.last.refuse(204);
+    wire.all[0]?.send(endFrame(1, { status: "cancelled" }));
+    await vi.waitFor(() => expect(button(it).hidden).toBe(true));
+    expect(alert(it)).toBe("");
+  });
+
+  it("says when Stop was refused", async () => {
+    const it = swap('<ink-stream src="/s/a"></ink-stream>');
+    wire.last.stream("Hi");
+    await shows(it, "Hi");
+    button(it).click();
+    await vi.waitFor(() => expect(wire.last.method).toBe("POST"));
+    wire.last.refuse(403, "cross_site");
+    await vi.waitFor(() => expect(alert(it)).toBe("about cross_site"));
+    expect(button(it)).toMatchObject({ disabled: false, hidden: false });
+  });
+
+  it("shows an error as one, beside the text", async () => {
+    const it = swap('<ink-stream src="/s/a"></ink-stream>');
+    wire.last.stream("half").send(
+      endFrame(1, { status: "error", code: "overloaded", message: "Try <b>later</b>" }),
+    );
+    await vi.waitFor(() => expect(alert(it)).toBe("Try <b>later</b>"));
+    expect(it.textContent).toBe("half");
+  });
+
+  it("keeps the text so far when the request is refused", async () => {
+    const it = swap('<ink-stream src="/s/a">so far</ink-stream>');
+    wire.last.refuse(401, "unauthorized");
+    await vi.waitFor(() => expect(alert(it)).toBe("about unauthorized"));
+    expect(it.textContent).toBe("so far");
+  });
+
+  it("tells the page, with what is known", async () => {
+    const told: [string, Snapshot["status"]][] = [];
+    for (const type of ["ink-change", "ink-end"]) {
+      document.body.addEventListener(type, (event) =>
+        told.push([type, (event as CustomEvent<Snapshot>).detail.status]),
+      );
+    }
+    const it = swap('<ink-stream src="/s/a"></ink-stream>');
+    wire.last.stream("Hi").send(endFrame(1));
+    await vi.waitFor(() => expect(told.at(-1)).toEqual(["ink-end", "done"]));
+    expect(told.filter(([type]) => type === "ink-end").length).toBe(1);
+    expect(it.snapshot).toMatchObject({ text: "Hi", status: "done" });
+  });
+
+  it("is moved without a new request, removed without a trace (G6)", async () => {
+    const it = swap('<ink-stream src="/s/a"></ink-stream>');
+    wire.last.stream("Hi");
+    await shows(it, "Hi");
+    document.body.append(document.createElement("main"));
+    document.querySelector("main")?.append(it);
+    wire.last.send(frame(2, "!"));
+    await shows(it, "Hi!");
+    expect(wire.count).toBe(1);
+    it.remove();
+    await vi.waitFor(() => expect(wire.last.givenUp).toBe(true));
+    expect(wire.count).toBe(1);
+    document.body.append(it);
+    expect(wire.last.from).toBe(offset(2));
+    wire.last.open().send(frame(3, "?"));
+    await shows(it, "Hi!?");
+  });
+
+  it("changes streams with src, and waits for one", async () => {
+    const it = swap("<ink-stream></ink-stream>");
+    expect(wire.count).toBe(0);
+    it.setAttribute("src", "/s/a");
+    wire.last.stream("of a");
+    await shows(it, "of a");
+    it.setAttribute("src", "/s/b");
+    expect(it.textContent).toBe("");
+    wire.last.stream("of b");
+    await shows(it, "of b");
+    expect(wire.all.map((request) => request.path)).toEqual(["/s/a", "/s/b"]);
+  });
+
+  it("waits for the parser, which connects an element before its text is there", async () => {
+    const state = vi.spyOn(document, "readyState", "get").mockReturnValue("loading");
+    const it = swap("<ink-stream src='/s/a'></ink-stream>");
+    it.append("Hello wo");
+    expect(wire.count).toBe(0);
+    state.mockReturnValue("interactive");
+    document.dispatchEvent(new Event("DOMContentLoaded"));
+    wire.last.stream("Hello ");
+    await vi.waitFor(() => expect(it.getAttribute("status")).toBe("streaming"));
+    expect(it.textContent).toBe("Hello wo");
+  });
+
+  it("defined again is the same", () => {
+    expect(defineInkStream()).toBe(customElements.get("ink-stream"));
+  });
+});

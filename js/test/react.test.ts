@@ -1,0 +1,258 @@
+/** `useStream` as components use it; the same file runs against React 19 and 18.3. */
+import {
+  act,
+  createElement as h,
+  StrictMode,
+  useState,
+  version,
+  type ReactNode,
+} from "react";
+import { createRoot, hydrateRoot, type Root } from "react-dom/client";
+import { renderToString } from "react-dom/server";
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { createClient, type Snapshot } from "../src/index.js";
+import { InkstreamProvider, useStream, type UseStreamOptions } from "../src/react.js";
+import { endFrame, frame, offset, Wire } from "./wire.js";
+
+let wire: Wire;
+let host: HTMLElement;
+let root: Root;
+let renders: number;
+let latest: ReturnType<typeof useStream>;
+
+beforeEach(() => {
+  vi.spyOn(Math, "random").mockReturnValue(0.01);
+  wire = new Wire();
+  vi.stubGlobal("fetch", wire.fetch); // the default client
+  host = document.createElement("div");
+  root = createRoot(host);
+  renders = 0;
+});
+afterEach(async () => {
+  await acting(() => root.unmount());
+  await vi.waitFor(() => expect(wire.all.every((it) => it.isOver)).toBe(true));
+});
+
+type Options = Partial<UseStreamOptions>;
+
+/** Shows a stream, with everything written inline: nothing here keeps its identity. */
+function Message(props: { id?: string | null | undefined; options?: Options }): ReactNode {
+  renders++;
+  latest = useStream(props.id, {
+    url: new URL("http://test.invalid/streams"),
+    headers: () => ({ "x-inline": "1" }),
+    ...props.options,
+  });
+  return h("p", { id: latest.status }, latest.text);
+}
+
+/** Do what renders, with its effects. What comes from the network later renders by itself. */
+const acting = async <T>(work: () => T): Promise<T> => {
+  vi.stubGlobal("IS_REACT_ACT_ENVIRONMENT", true);
+  try {
+    return await act(async () => work());
+  } finally {
+    vi.stubGlobal("IS_REACT_ACT_ENVIRONMENT", false);
+  }
+};
+const render = (node: ReactNode) => acting(() => root.render(node));
+const message = (id?: string | null, options?: Options) => h(Message, { id, options: options ?? {} });
+const shows = (text: string) =>
+  vi.waitFor(() => expect(latest.text).toBe(text), { interval: 5 });
+
+it("runs against the React it says", ({ task }) => {
+  const project = task.file.projectName ?? "";
+  expect(version.startsWith(project === "react 18" ? "18.3." : "19.")).toBe(true);
+});
+
+describe("useStream", () => {
+  it("shows the text as it comes, and how it ended", async () => {
+    await render(message("a"));
+    expect(latest).toMatchObject({ text: "", status: "pending", error: null, parts: [] });
+    expect(wire.last.path).toBe("/streams/a");
+    wire.last.stream("Hel", { type: "tool" });
+    await shows("Hel");
+    wire.last.send(frame(3, "lo") + endFrame(3, { status: "done", result: { tokens: 2 } }));
+    await shows("Hello");
+    expect(latest).toMatchObject({
+      status: "done",
+      parts: ["Hel", { type: "tool" }, "lo"],
+      result: { tokens: 2 },
+    });
+    expect(host.innerHTML).toBe('<p id="done">Hello</p>');
+  });
+
+  it("mounted twice by StrictMode makes one request, and goes on", async () => {
+    await render(h(StrictMode, null, message("a", { drive: new URL("http://test.invalid/ask") })));
+    expect(wire.count).toBe(1);
+    expect(wire.last.givenUp).toBe(false);
+    wire.last.stream("Hello");
+    await shows("Hello");
+  });
+
+  it("rendered again with everything inline makes no request", async () => {
+    await render(message("a"));
+    for (let n = 0; n < 5; n++) await render(message("a"));
+    expect(wire.count).toBe(1);
+  });
+
+  it("drives by POST, with the stream's id, and the token", async () => {
+    await render(message("a", { drive: "http://test.invalid/ask", authToken: "t" }));
+    expect(wire.last).toMatchObject({ method: "POST", path: "/ask" });
+    expect(wire.last.init.body).toBe('{"stream_id":"a"}');
+    expect(wire.last.headers.get("authorization")).toBe("Bearer t");
+    expect(wire.last.headers.get("x-inline")).toBe("1");
+    wire.last.stream("Hi");
+    await shows("Hi");
+    await render(message("a")); // no longer the driver: the same connection
+    expect(wire.count).toBe(1);
+  });
+
+  it("without an id asks nothing, and begins when there is one", async () => {
+    await render(message(undefined));
+    expect(latest).toMatchObject({ text: "", status: "pending", connection: "closed" });
+    await latest.stop();
+    await render(message(null));
+    expect(wire.count).toBe(0);
+    await render(message("a"));
+    expect(wire.last.path).toBe("/streams/a");
+  });
+
+  it("changes streams with the id, never showing one's text as the other's", async () => {
+    await render(message("a"));
+    wire.last.stream("text of a");
+    await shows("text of a");
+    await render(message("b"));
+    expect(latest).toMatchObject({ text: "", status: "pending" });
+    expect(wire.all[0]?.givenUp).toBe(true);
+    expect(wire.last.path).toBe("/streams/b");
+    wire.last.stream("text of b");
+    await shows("text of b");
+    await render(message(undefined));
+    expect(latest.text).toBe("");
+  });
+
+  it("many streams in one mount, each with its own connection; the same one shares it", async () => {
+    await render(h("div", null, ["a", "b", "a"].map((id, key) => h(Message, { id, key }))));
+    expect(wire.all.map((it) => it.path)).toEqual(["/streams/a", "/streams/b"]);
+    wire.all[0]?.stream("A");
+    wire.all[1]?.stream("B");
+    await vi.waitFor(() => expect(host.textContent).toBe("ABA"));
+  });
+
+  it("unmounting stops watching, not the answer (G6)", async () => {
+    await render(message("a"));
+    await render(null);
+    await vi.waitFor(() => expect(wire.last.givenUp).toBe(true));
+    expect(wire.all.map((it) => it.method)).toEqual(["GET"]);
+  });
+
+  it("stop POSTs, also where the application says", async () => {
+    await render(message("a"));
+    const { stop } = latest;
+    await render(message("a"));
+    expect(latest.stop, "stable").toBe(stop);
+    void stop();
+    await vi.waitFor(() => expect(wire.last.path).toBe("/streams/a/cancel"));
+    wire.last.refuse(204);
+    await render(message("a", { stopUrl: "http://test.invalid/own" }));
+    void latest.stop();
+    await vi.waitFor(() => expect(wire.last.path).toBe("/own"));
+    wire.last.refuse(204);
+  });
+
+  it("calls the latest onEnd once, also under StrictMode", async () => {
+    const stale = vi.fn();
+    const onEnd = vi.fn<(snapshot: Snapshot) => void>();
+    await render(h(StrictMode, null, message("a", { onEnd: stale })));
+    await render(h(StrictMode, null, message("a", { onEnd: (it) => onEnd(it) })));
+    wire.last.stream("Hi").send(endFrame(1));
+    await shows("Hi");
+    await render(h(StrictMode, null, message("a", { onEnd: (it) => onEnd(it) })));
+    expect(onEnd).toHaveBeenCalledTimes(1);
+    expect(onEnd.mock.calls[0]?.[0]).toMatchObject({ status: "done", text: "Hi" });
+    expect(stale).not.toHaveBeenCalled();
+  });
+
+  it("shows a refused request as an error, is not told an end, and tries again with a new token", async () => {
+    const onEnd = vi.fn();
+    await render(message("a", { authToken: "old", onEnd }));
+    wire.last.refuse(401, "unauthorized");
+    await vi.waitFor(() => expect(latest.error?.http).toBe(401));
+    expect(onEnd).not.toHaveBeenCalled();
+    await render(message("a", { authToken: "new", onEnd }));
+    expect(wire.last.headers.get("authorization")).toBe("Bearer new");
+    wire.last.stream("Hi");
+    await shows("Hi");
+    expect(latest).toMatchObject({ error: null, status: "streaming" });
+  });
+
+  it("takes a new token for the next request, without a new connection", async () => {
+    await render(message("a", { authToken: "old" }));
+    wire.last.stream("Hel");
+    await shows("Hel");
+    await render(message("a", { authToken: "new" }));
+    expect(wire.count).toBe(1);
+    wire.last.close();
+    await vi.waitFor(() => expect(wire.count).toBe(2));
+    expect(wire.last.headers.get("authorization")).toBe("Bearer new");
+    expect(wire.last.from).toBe(offset(1));
+  });
+
+  it("renders on a server without asking, and takes over in the browser without a flash", async () => {
+    const initial = () => ({ offset: offset(1), parts: ["Hello "] });
+    const node = () => h(StrictMode, null, message("a", { initial: initial() }));
+    const html = renderToString(node());
+    expect(html).toBe('<p id="streaming">Hello </p>');
+    expect(wire.count).toBe(0);
+    const page = document.createElement("div");
+    page.innerHTML = html;
+    const errors = vi.spyOn(console, "error").mockImplementation(() => {});
+    const hydrated = await acting(() => hydrateRoot(page, node()));
+    expect(errors).not.toHaveBeenCalled();
+    expect(wire.last.from).toBe(offset(1));
+    wire.last.open().send(frame(2, "world"));
+    await shows("Hello world");
+    await acting(() => hydrated.unmount());
+  });
+
+  it("asks nothing for a message whose end the page knows", async () => {
+    await render(message("a", { initial: { status: "done", text: "all" } }));
+    expect(latest).toMatchObject({ text: "all", status: "done" });
+    expect(wire.count).toBe(0);
+  });
+
+  it("uses the provider's client", async () => {
+    const other = new Wire();
+    const client = createClient({ fetch: other.fetch });
+    await render(h(InkstreamProvider, { client }, message("a")));
+    expect(wire.count).toBe(0);
+    expect(other.count).toBe(1);
+    other.last.stream("Hi");
+    await shows("Hi");
+  });
+
+  it("renders once for a burst of tokens, not once for each", async () => {
+    await render(message("a"));
+    wire.last.stream();
+    renders = 0;
+    for (let n = 1; n <= 500; n++) wire.last.send(frame(n, "x"));
+    await shows("x".repeat(500));
+    expect(renders).toBeLessThan(60);
+  });
+
+  it("keeps what the rest of the page does to it", async () => {
+    function Page(): ReactNode {
+      const [id, setId] = useState("a");
+      return h("div", { onClick: () => setId("b") }, message(id));
+    }
+    document.body.append(host);
+    await render(h(Page));
+    wire.last.stream("one");
+    await shows("one");
+    await acting(() => (host.firstChild as HTMLElement).click());
+    wire.last.stream("two");
+    await shows("two");
+    host.remove();
+  });
+});

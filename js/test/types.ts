@@ -1,0 +1,55 @@
+/** What the types promise; compiled by `npm run check`, never run. */
+import { expectTypeOf } from "vitest";
+import {
+  type Client,
+  createClient,
+  InkstreamError,
+  type Part,
+  type Snapshot,
+  type Status,
+  type Stream,
+  type StreamError,
+} from "../src/index.js";
+import { defineInkStream } from "../src/element.js";
+import { useStream } from "../src/react.js";
+
+const client = createClient({ headers: async () => [["x-a", "1"]], credentials: "include" });
+expectTypeOf(client).toEqualTypeOf<Client>();
+createClient({ headers: new Headers() });
+// @ts-expect-error a header's value is text
+createClient({ headers: { "x-a": 1 } });
+// @ts-expect-error there is no such option
+createClient({ retries: 3 });
+
+const stream = client.stream(new URL("https://h.invalid/s/a"), { drive: "/ask", stopUrl: undefined });
+expectTypeOf(stream).toEqualTypeOf<Stream>();
+expectTypeOf(stream.subscribe(() => {})).toEqualTypeOf<() => void>();
+expectTypeOf(stream.stop).toEqualTypeOf<() => Promise<void>>();
+expectTypeOf(stream.disconnect).toEqualTypeOf<() => void>();
+for await (const part of stream) expectTypeOf(part).toEqualTypeOf<Part>();
+
+const snapshot = stream.getSnapshot();
+expectTypeOf(snapshot).toEqualTypeOf<Snapshot>();
+expectTypeOf(snapshot.status).toEqualTypeOf<Status>();
+expectTypeOf(snapshot.error).toEqualTypeOf<StreamError | null>();
+expectTypeOf(snapshot.result).toBeUnknown();
+expectTypeOf(snapshot.transport).toEqualTypeOf<"events" | "polling">();
+// @ts-expect-error snapshots are not changed
+snapshot.text = "";
+// @ts-expect-error nor are their parts
+snapshot.parts.push("x");
+
+const shown = useStream(undefined, { url: "/streams" });
+expectTypeOf(shown).toExtend<Snapshot>();
+expectTypeOf(shown.stop).toEqualTypeOf<() => Promise<void>>();
+useStream(null, { url: new URL("https://h.invalid"), authToken: null, onEnd: (it) => it.text });
+useStream("a", { url: "/s", headers: { a: "b" }, initial: { offset: null, text: "so far" } });
+// @ts-expect-error the address is needed
+useStream("a", {});
+// @ts-expect-error an id is text
+useStream(1, { url: "/s" });
+
+expectTypeOf(defineInkStream({ client, name: "my-stream" })).toEqualTypeOf<CustomElementConstructor>();
+expectTypeOf(new InkstreamError({ code: null, message: null }).http).toEqualTypeOf<
+  number | undefined
+>();

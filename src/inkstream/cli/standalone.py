@@ -1,0 +1,156 @@
+"""The server that `inkstream serve` runs: the open protocol under `/v1/stream/`, and nothing else.
+
+Worker processes import it and read what they need from one variable of the environment, so that
+neither tokens nor a database's password stand in a command line.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from dataclasses import asdict, dataclass
+from typing import Final
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.requests import Request
+from starlette.routing import Mount
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from inkstream._types import NewStream, StreamState
+from inkstream.cli.tokens import Rights, Tokens
+from inkstream.http.durable.app import Authorize, DurableStreams
+from inkstream.http.durable.settings import DurableSettings
+from inkstream.http.problems import Problem
+from inkstream.streaming import PersistentTextStreaming
+
+PATH: Final = "/v1/stream"
+VARIABLE: Final = "INKSTREAM_SERVE_CONFIG"
+FACTORY: Final = "inkstream.cli.standalone:from_environment"
+
+_USER_TIMEOUT_MS: Final = 30_000
+_EXPOSED: Final = (
+    "etag",
+    "location",
+    "retry-after",
+    "stream-next-offset",
+    "stream-cursor",
+    "stream-up-to-date",
+    "stream-closed",
+    "stream-ttl",
+    "stream-expires-at",
+    "stream-sse-data-encoding",
+    "producer-epoch",
+    "producer-seq",
+    "producer-expected-seq",
+    "producer-received-seq",
+    "inkstream-status",
+    "inkstream-code",
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeConfig:
+    """What every worker needs to know. ``tokens`` of ``None``: anonymous."""
+
+    database: str
+    tokens: str | None
+    cors_origins: tuple[str, ...]
+    long_poll_s: float
+
+    def dump(self) -> str:
+        """Return it as text for the environment."""
+        return json.dumps(asdict(self))
+
+    @classmethod
+    def load(cls, text: str) -> ServeConfig:
+        """Return what ``dump`` wrote."""
+        fields = json.loads(text)
+        return cls(**{**fields, "cors_origins": tuple(fields["cors_origins"])})
+
+
+class BearerOnly:
+    """Let in whom a token is known of, with the rights that it has."""
+
+    def __init__(self, app: ASGIApp, tokens: Tokens) -> None:
+        self._app = app
+        self._tokens = tokens
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 401, or pass the request on."""
+        if scope["type"] == "http":
+            request = Request(scope)
+            rights = self._tokens.rights(request.headers.get("authorization"))
+            if rights is None:
+                problem = Problem(
+                    401,
+                    "unauthorized",
+                    "Send a bearer token that this server knows.",
+                    {"www-authenticate": "Bearer", "x-content-type-options": "nosniff"},
+                )
+                await problem(scope, receive, send)
+                return
+            request.state.rights = rights
+        await self._app(scope, receive, send)
+
+
+async def _has_right(request: Request, stream: StreamState | NewStream, action: str) -> bool:
+    rights: tuple[Rights, ...] = request.state.rights
+    return any(right.allow(stream.stream_id, action) for right in rights)
+
+
+def standalone_app(config: ServeConfig) -> Starlette:
+    """Return the server's app."""
+    streams = PersistentTextStreaming(config.database)
+    authorize: Authorize | None = None
+    middleware: list[Middleware] = []
+    if config.cors_origins:
+        middleware.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=config.cors_origins,
+                allow_methods=["GET", "HEAD", "PUT", "POST", "DELETE"],
+                allow_headers=["*"],
+                expose_headers=_EXPOSED,
+            )
+        )
+    if config.tokens is not None:
+        authorize = _has_right
+        middleware.append(Middleware(BearerOnly, tokens=Tokens.parse(config.tokens)))
+    protocol = DurableStreams(
+        lambda: streams.engine,
+        authorize=authorize,
+        allow_anonymous=config.tokens is None,
+        settings=DurableSettings(long_poll_s=config.long_poll_s),
+    )
+    return Starlette(
+        lifespan=streams.lifespan, middleware=middleware, routes=[Mount(PATH, protocol)]
+    )
+
+
+def from_environment() -> Starlette:
+    """Return the app that a worker process is to run."""
+    return standalone_app(ServeConfig.load(os.environ[VARIABLE]))
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """Return a listening socket whose connections notice a peer that went away without a word.
+
+    Raises:
+        OSError: The address cannot be used.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            # Accepted connections inherit it; without, a black-holed client is kept for minutes.
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _USER_TIMEOUT_MS)
+        listener.bind((host, port))
+        listener.set_inheritable(True)
+    except BaseException:
+        listener.close()
+        raise
+    return listener

@@ -1,0 +1,113 @@
+"""An event loop whose time is virtual: hours pass in milliseconds, and every run is the same.
+
+When nothing is ready to run, the loop does not sleep: its clock jumps to the next timer. Tasks
+interleave only as they are written, so a schedule drawn from a seed can be replayed. Threads and
+sockets are outside virtual time: a source that runs in a thread belongs on a real loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import selectors
+from collections.abc import Callable, Coroutine
+from typing import Any, ParamSpec, TypeVar
+
+_T = TypeVar("_T")
+_P = ParamSpec("_P")
+
+_REAL_WAIT_S = 5.0
+"""How long a loop without any timer waits for a thread before it gives up, in real seconds."""
+
+
+class VirtualLoop(asyncio.SelectorEventLoop):
+    """Run tasks in virtual time, which begins at 0.
+
+    Args:
+        limit_s: The virtual time at which the loop gives up with ``TimeoutError``; what polls
+            would else go round for ever while a test waits for what never happens.
+    """
+
+    def __init__(self, limit_s: float = 3600.0) -> None:
+        self.limit_s = limit_s
+        self._now = 0.0
+        super().__init__(_Jump(self))
+
+    def time(self) -> float:
+        """Return the virtual seconds since the loop was made."""
+        return self._now
+
+    def jump(self, seconds: float) -> None:
+        """Let time pass at once; timers that fall due meanwhile run late, as after a pause."""
+        self._now += seconds
+
+
+class _Jump(selectors.DefaultSelector):
+    """Wait for nothing: move the loop's time to its next timer instead."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        super().__init__()
+        self._loop = loop
+
+    def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
+        ready = super().select(0)
+        if ready or timeout == 0:
+            return ready
+        if timeout is None:
+            ready = super().select(_REAL_WAIT_S)
+            if not ready:
+                raise TimeoutError("every task waits for something that nobody will do")
+            return ready
+        self._loop.jump(max(timeout, 0.0))
+        if self._loop.time() > self._loop.limit_s:
+            raise TimeoutError(f"not done after {self._loop.limit_s:g} virtual seconds")
+        return ready
+
+
+class VirtualClock:
+    """The ``Clock`` that goes with the running ``VirtualLoop``."""
+
+    def __init__(self, wall: float = 1_800_000_000.0) -> None:
+        self._wall = wall
+
+    def monotonic(self) -> float:
+        """Return the running loop's time."""
+        return asyncio.get_running_loop().time()
+
+    def wall(self) -> float:
+        """Return a wall time that goes with it."""
+        return self._wall + self.monotonic()
+
+    def jump_wall(self, seconds: float) -> None:
+        """Set the wall clock forward or back, as an administrator or a bad time server does."""
+        self._wall += seconds
+
+
+def run_virtual(main: Coroutine[Any, Any, _T], *, limit_s: float = 3600.0) -> _T:
+    """Run a coroutine to its end in virtual time, as ``asyncio.run`` does in real time.
+
+    Raises:
+        TimeoutError: It was not done after ``limit_s`` virtual seconds.
+    """
+    with contextlib.closing(main):
+        runner = asyncio.Runner(loop_factory=lambda: VirtualLoop(limit_s))
+        try:
+            return runner.run(main)
+        except TimeoutError:
+            loop = runner.get_loop()
+            assert isinstance(loop, VirtualLoop)
+            loop.limit_s = float("inf")  # for the cancellation of what is left
+            raise
+        finally:
+            runner.close()
+
+
+def in_virtual_time(test: Callable[_P, Coroutine[Any, Any, _T]]) -> Callable[_P, _T]:
+    """Make an asynchronous test one that runs in virtual time, in a loop of its own."""
+
+    @functools.wraps(test)
+    def run(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        return run_virtual(test(*args, **kwargs))
+
+    return run

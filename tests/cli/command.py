@@ -1,0 +1,79 @@
+"""Run `inkstream` as a shell would: in a process of its own, with real pipes."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+DEADLINE_S = 15.0
+_MAIN = "from inkstream.cli import main; main()"
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+class Shell:
+    """Commands on one database."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = {
+            name: value for name, value in os.environ.items() if not name.startswith("OPENAI_")
+        } | {"INKSTREAM_DATABASE": f"sqlite:///{folder / 'streams.db'}"}
+
+    @contextlib.asynccontextmanager
+    async def running(self, *arguments: str, stdin: int = PIPE) -> AsyncIterator[Process]:
+        """Start a command; kill what is left of it on leaving."""
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", _MAIN, *arguments),
+            stdin=stdin,
+            stdout=PIPE,
+            stderr=PIPE,
+            env=self.environment,
+            cwd=self.folder,
+        )
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                yield process
+        finally:
+            if process.returncode is None:
+                process.kill()
+            # Reads to the end, so that no transport outlives the test.
+            await process.communicate()
+
+    async def run(self, *arguments: str, text: bytes | None = None) -> Done:
+        """Run a command to its end."""
+        async with self.running(*arguments, stdin=DEVNULL if text is None else PIPE) as process:
+            out, err = await process.communicate(text)
+            assert process.returncode is not None
+            return Done(process.returncode, out.decode(), err.decode())
+
+
+async def line_of(stream: asyncio.StreamReader | None) -> str:
+    """Return the next line."""
+    assert stream is not None
+    return (await stream.readline()).decode().rstrip("\n")
+
+
+async def text_of(stream: asyncio.StreamReader | None, length: int) -> str:
+    """Return so many bytes as text, as soon as they are there."""
+    assert stream is not None
+    return (await stream.readexactly(length)).decode()
+
+
+def give(process: Process, data: bytes) -> None:
+    """Write to a process's standard input."""
+    assert process.stdin is not None
+    process.stdin.write(data)

@@ -1,0 +1,141 @@
+"""`ls`, `cat`, `cancel` and `rm`: what there is, and what shall not be any more."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+
+import pytest
+
+from inkstream import PersistentTextStreaming
+from tests.cli.command import Shell
+
+
+@pytest.fixture
+async def three(shell: Shell) -> None:
+    async with PersistentTextStreaming(shell.environment["INKSTREAM_DATABASE"]) as streams:
+        for name, owner in (("a", "ann"), ("b", "ann"), ("c", "bob")):
+            await streams.create(name, owner=owner, group="g", metadata={"n": name})
+        async with streams.write("a") as writer:
+            await writer.append("some ")
+            await writer.append({"tool": "search"})
+            await writer.append("text")
+            writer.result = {"tokens": 2}
+
+
+def ids(out: str) -> list[str]:
+    return [line.split("\t")[0] for line in out.splitlines()]
+
+
+@pytest.mark.usefixtures("three")
+async def test_ls_lists_newest_first_and_filters(shell: Shell) -> None:
+    everything = await shell.run("ls")
+    assert ids(everything.out) == ["c", "b", "a"]
+    assert everything.out.splitlines()[2].split("\t")[1:3] == ["done", "26"]
+    for arguments, expected in (
+        (["--owner", "ann"], ["b", "a"]),
+        (["--group", "g", "--status", "done"], ["a"]),
+        (["--status", "pending"], ["c", "b"]),
+        (["--larger-than", "3"], ["a"]),
+        (["--older-than", "1h"], []),
+        (["--newer-than", "1h", "--limit", "10"], ["c", "b", "a"]),
+    ):
+        assert ids((await shell.run("ls", *arguments)).out) == expected, arguments
+    assert (await shell.run("ls", "--newer-than", "soon")).code == 2
+    assert (await shell.run("ls", "--cursor", "soon")).code == 2
+
+
+@pytest.mark.usefixtures("three")
+async def test_ls_goes_on_with_the_cursor_of_the_page_before(shell: Shell) -> None:
+    seen: list[str] = []
+    cursor: list[str] = []
+    for _ in range(3):
+        done = await shell.run("ls", "--json", "--limit", "1", *cursor)
+        lines = [json.loads(line) for line in done.out.splitlines()]
+        seen.append(lines[0]["id"])
+        cursor = ["--cursor", lines[1]["cursor"]] if len(lines) > 1 else []
+    assert seen == ["c", "b", "a"]
+    assert cursor == [], "the last page says that it is"
+    assert ids((await shell.run("ls", "--limit", "1", "--all")).out) == ["c", "b", "a"]
+
+
+@pytest.mark.usefixtures("three")
+async def test_json_says_everything_that_is_known(shell: Shell) -> None:
+    body = json.loads((await shell.run("cat", "a", "--json")).out)
+    assert body["text"] == "some text"
+    assert body["parts"] == ["some ", {"tool": "search"}, "text"]
+    assert body["result"] == {"tokens": 2}
+    assert body["metadata"] == {"n": "a"}
+    steps = [json.loads(s) for s in (await shell.run("follow", "a", "--json")).out.splitlines()]
+    assert [step.get("text") or step.get("object") for step in steps[:-1]] == body["parts"]
+    assert steps[-1]["end"]["result"] == {"tokens": 2}
+    assert steps[-1]["offset"] == body["offset"]
+    assert (await shell.run("follow", "a")).out == "some text"
+    listed = json.loads((await shell.run("ls", "--json", "--status", "done")).out)
+    assert (listed["id"], listed["owner"], listed["result"]) == ("a", "ann", {"tokens": 2})
+
+
+@pytest.mark.usefixtures("three")
+async def test_cancel_ends_what_has_not_ended(shell: Shell) -> None:
+    done = await shell.run("cancel", "a", "b", "absent", "--json")
+    assert done.code == 3
+    assert [json.loads(line)["cancelled"] for line in done.out.splitlines()] == [False, True]
+    assert ids((await shell.run("ls", "--status", "cancelled")).out) == ["b"]
+    assert (await shell.run("follow", "b")).code == 5
+
+
+@pytest.mark.usefixtures("three")
+async def test_rm_deletes_the_named_or_all_of_an_owner(shell: Shell) -> None:
+    assert (await shell.run("rm", "c", "--owner", "ann")).code == 3, "it is another's"
+    done = await shell.run("rm", "--all", "--owner", "ann", "--json")
+    assert json.loads(done.out) == {"deleted": 2}
+    assert ids((await shell.run("ls")).out) == ["c"]
+    assert (await shell.run("rm", "c")).code == 0
+    assert (await shell.run("cat", "c")).code == 3
+    for wrong in (["rm"], ["rm", "--all"], ["rm", "c", "--all", "--owner", "ann"]):
+        assert (await shell.run(*wrong)).code == 2, wrong
+
+
+@pytest.mark.usefixtures("three")
+async def test_rm_asks_a_person(shell: Shell) -> None:
+    for answer, left in ((b"n\n", ["c", "b", "a"]), (b"y\n", ["c", "b"])):
+        person, terminal = pty.openpty()
+        try:
+            async with shell.running("rm", "a", stdin=terminal) as process:
+                assert process.stderr is not None
+                asked = await process.stderr.readuntil(b"]: ")
+                assert b"'a'" in asked or b"Delete a" in asked
+                os.write(person, answer)
+                await process.wait()
+        finally:
+            os.close(person)
+            os.close(terminal)
+        assert ids((await shell.run("ls")).out) == left
+
+
+async def test_g12_absent_database_is_told_and_not_made(shell: Shell) -> None:
+    for command in (["ls"], ["cat", "x"], ["follow", "x"], ["cancel", "x"], ["rm", "x"]):
+        done = await shell.run(*command)
+        assert done.code == 7, command
+        assert "there is no database" in done.err
+    assert list(shell.folder.iterdir()) == []
+    assert (await shell.run("ls", "--database", "mongodb://x")).code == 2
+    assert (await shell.run("ls", "--database", "memory://")).code == 2
+
+
+async def test_name_that_is_taken_is_a_conflict(shell: Shell) -> None:
+    assert (await shell.run("write", "--id", "x", text=b"")).code == 0
+    assert (await shell.run("write", "--id", "x", text=b"")).code == 8
+
+
+async def test_every_exit_code_is_in_the_help_and_in_the_documentation(shell: Shell) -> None:
+    from pathlib import Path
+
+    from inkstream.cli.exits import Exit
+
+    page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
+    help_text = (await shell.run("follow", "--help")).out
+    for code in Exit:
+        assert f"\n  {code.value:<3}  " in help_text.replace("\n    ", "\n  ")
+        assert f"| {code.value} |" in page

@@ -1,0 +1,199 @@
+"""`write` in one process, `follow` in another: real pipes, real signals."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+
+from tests.cli.command import Shell, give, line_of, text_of
+
+
+async def test_g1_g2_text_is_followed_live_in_another_process(shell: Shell) -> None:
+    async with shell.running("write") as writer:
+        stream_id = await line_of(writer.stdout)
+        give(writer, b"not a whole line yet")
+        async with shell.running("follow", stream_id) as follower:
+            # The writer's input is still open, so this text came before the end.
+            assert await text_of(follower.stdout, 20) == "not a whole line yet"
+            give(writer, b", and more")
+            assert await text_of(follower.stdout, 10) == ", and more"
+            assert writer.returncode is None
+            assert writer.stdin is not None
+            writer.stdin.close()
+            assert await follower.wait() == 0
+            assert await writer.wait() == 0
+    assert (await shell.run("cat", stream_id)).out == "not a whole line yet, and more"
+
+
+async def test_g11_bytes_become_the_same_text_wherever_they_are_cut(shell: Shell) -> None:
+    text = "é\r\n\x00\u2028🖋 data: x\n\n"
+    data = text.encode() + b"\xff" + "🖋".encode()[:2]
+    async with shell.running("write", "--id", "cut") as writer:
+        await line_of(writer.stdout)
+        async with shell.running("follow", "cut", "--json") as follower:
+            read = ""
+            for byte in range(len(data)):
+                give(writer, data[byte : byte + 1])
+                expected = data[: byte + 1].decode(errors="ignore")
+                while len(read) < len(expected.rstrip("\ufffd")):
+                    read += json.loads(await line_of(follower.stdout))["text"]
+    # Whoever wrote died in the middle: what came before is there all the same.
+    assert (await shell.run("cat", "cut")).out.startswith(text)
+
+    done = await shell.run("write", "--id", "whole", text=data)
+    assert done.code == 0
+    assert (await shell.run("cat", "whole")).out == text + "\ufffd\ufffd"
+
+
+async def test_g7_follower_exits_with_the_timeout_code_when_the_writer_is_killed(
+    shell: Shell,
+) -> None:
+    async with shell.running("write", "--id", "lost") as writer:
+        await line_of(writer.stdout)
+        give(writer, b"half an ans")
+        async with shell.running("follow", "lost") as follower:
+            assert await text_of(follower.stdout, 11) == "half an ans"
+            writer.kill()
+            out, err = await follower.communicate()
+            assert follower.returncode == 6
+            assert out == b""
+            assert b"writer_lost" in err
+    assert (await shell.run("cat", "lost")).out == "half an ans"
+
+
+async def test_g6_cancel_from_another_process_stops_a_writer_that_waits_for_input(
+    shell: Shell,
+) -> None:
+    async with shell.running("write", "--id", "stop me") as writer:
+        await line_of(writer.stdout)
+        give(writer, b"seen")
+        async with shell.running("follow", "stop me") as follower:
+            assert await text_of(follower.stdout, 4) == "seen"
+            assert (await shell.run("cancel", "stop me")).code == 0
+            assert await follower.wait() == 5
+            # Its input never ended: it must not wait for that.
+            assert await writer.wait() == 5
+
+
+async def test_interrupt_ends_the_stream_cancelled(shell: Shell) -> None:
+    async with shell.running("write", "--id", "i") as writer:
+        await line_of(writer.stdout)
+        give(writer, b"text")
+        async with shell.running("follow", "i") as follower:
+            assert await text_of(follower.stdout, 4) == "text"
+            writer.send_signal(signal.SIGINT)
+            assert await writer.wait() == 5
+            assert await follower.wait() == 5
+
+
+async def test_termination_ends_the_stream_in_an_error(shell: Shell) -> None:
+    async with shell.running("write", "--id", "t") as writer:
+        await line_of(writer.stdout)
+        give(writer, b"text")
+        async with shell.running("follow", "t") as follower:
+            assert await text_of(follower.stdout, 4) == "text"
+            writer.terminate()
+            assert await writer.wait() == 4
+            assert await follower.wait() == 4
+    body = json.loads((await shell.run("cat", "t", "--json")).out)
+    assert (body["status"], body["error"]["code"]) == ("error", "interrupted")
+
+
+async def test_follow_goes_on_from_an_offset(shell: Shell) -> None:
+    async with shell.running("write", "--id", "o") as writer:
+        await line_of(writer.stdout)
+        give(writer, b"first")
+        async with shell.running("follow", "o", "--json") as follower:
+            step = json.loads(await line_of(follower.stdout))
+            assert step["text"] == "first"
+        give(writer, b"second")
+        assert writer.stdin is not None
+        writer.stdin.close()
+        assert await writer.wait() == 0
+    done = await shell.run("follow", "o", "--offset", step["offset"], "--json")
+    text, end = map(json.loads, done.out.splitlines())
+    assert text["text"] == "second"
+    assert end["end"]["status"] == "done"
+    assert (await shell.run("follow", "o", "--offset", "nonsense")).code == 2
+
+
+async def test_g3_takeover_goes_on_with_the_text_of_a_writer_that_let_go(shell: Shell) -> None:
+    async with shell.running("write", "--id", "mine") as writer:
+        await line_of(writer.stdout)
+        give(writer, b"text")
+        async with shell.running("follow", "mine") as follower:
+            await text_of(follower.stdout, 4)
+            taken = await shell.run("write", "--id", "mine", "--takeover", text=b"!")
+            assert taken.code == 8, "its writer lives"
+    assert (await shell.run("write", "--takeover", text=b"")).code == 2
+    assert (await shell.run("write", "--id", "absent", "--takeover", text=b"")).code == 3
+
+
+async def test_pending_stream_of_an_application_is_written_with_takeover(shell: Shell) -> None:
+    from inkstream import PersistentTextStreaming
+
+    async with PersistentTextStreaming(shell.environment["INKSTREAM_DATABASE"]) as streams:
+        await streams.create("job", owner="ann")
+        done = await shell.run("write", "--id", "job", "--takeover", text=b"from a shell")
+        assert done.code == 0
+        body = await streams.read("job")
+        assert (body.text, body.owner, body.status) == ("from a shell", "ann", "done")
+
+
+async def test_tee_copies_exactly_and_tells_the_id_on_standard_error(shell: Shell) -> None:
+    async with shell.running("write", "--tee") as writer:
+        out, err = await writer.communicate(b"a\xffb\n")
+        assert writer.returncode == 0
+    assert out == b"a\xffb\n"
+    assert (await shell.run("cat", err.decode().strip())).out == "a\ufffdb\n"
+
+
+async def test_json_of_write_is_a_line_at_each_end(shell: Shell) -> None:
+    done = await shell.run("write", "--json", text=b"12345")
+    first, last = map(json.loads, done.out.splitlines())
+    assert last == {"id": first["id"], "status": "done", "bytes": 5}
+
+
+async def test_g9_writer_waits_for_the_store_and_not_in_memory(shell: Shell) -> None:
+    """A whole file at once, larger than the writer's buffer, arrives whole."""
+    text = "".join(f"{n:07d}\n" for n in range(60_000))
+    assert (await shell.run("write", "--id", "big", text=text.encode())).code == 0
+    assert (await shell.run("cat", "big")).out == text
+
+
+async def test_broken_pipe_ends_follow_quietly(shell: Shell) -> None:
+    await shell.run("write", "--id", "big", text=b"x" * 2_000_000)
+    for command in ("follow", "cat"):
+        async with shell.running(command, "big") as reader:
+            assert await text_of(reader.stdout, 1) == "x"
+            transport = reader._transport  # type: ignore[attr-defined]
+            transport.get_pipe_transport(1).close()
+            assert reader.stderr is not None
+            assert await reader.stderr.read() == b""
+            assert await reader.wait() == 141
+
+
+async def test_interrupted_follow_says_so_with_its_code(shell: Shell) -> None:
+    async with shell.running("write", "--id", "i") as writer:
+        await line_of(writer.stdout)
+        give(writer, b"text")
+        async with shell.running("follow", "i") as follower:
+            assert await text_of(follower.stdout, 4) == "text"
+            follower.send_signal(signal.SIGINT)
+            _, err = await follower.communicate()
+            assert (follower.returncode, err) == (130, b"")
+
+
+async def test_two_followers_see_the_same(shell: Shell) -> None:
+    async with (
+        shell.running("write", "--id", "s") as writer,
+    ):
+        await line_of(writer.stdout)
+        async with shell.running("follow", "s") as one, shell.running("follow", "s") as two:
+            for piece in (b"one ", b"two ", b"three"):
+                give(writer, piece)
+                texts = await asyncio.gather(
+                    text_of(one.stdout, len(piece)), text_of(two.stdout, len(piece))
+                )
+                assert texts == [piece.decode()] * 2

@@ -1,0 +1,38 @@
+"""Streams in memory, the ready-made routes over them, and a clock that a test moves."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import pytest
+
+from inkstream import HTTPSettings, Limits, PersistentTextStreaming, Timing
+from inkstream.http.routes import StreamRoutes
+from tests.http.asgi import ShiftedClock
+
+
+@pytest.fixture
+def clock() -> ShiftedClock:
+    """Return the clock that ``streams`` runs on."""
+    return ShiftedClock()
+
+
+@pytest.fixture
+async def streams(clock: ShiftedClock) -> AsyncIterator[PersistentTextStreaming]:
+    """Return a running instance with the default settings, kept in memory."""
+    instance = PersistentTextStreaming(
+        "memory://",
+        clock=clock,
+        http=HTTPSettings(),
+        limits=Limits(readers_per_stream=5, live_streams_per_owner=2),
+        timing=Timing(shutdown_grace_s=0.0),
+        allowed_origins=["https://friend.example"],
+    )
+    async with instance:
+        yield instance
+
+
+@pytest.fixture
+def routes(streams: PersistentTextStreaming) -> StreamRoutes:
+    """Return the ready-made routes, open to everybody."""
+    return streams.asgi(allow_anonymous=True)

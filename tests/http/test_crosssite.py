@@ -1,0 +1,79 @@
+"""A page elsewhere must not start or cancel streams with a visitor's cookie."""
+
+from __future__ import annotations
+
+import pytest
+from starlette.requests import Request
+
+from inkstream import PersistentTextStreaming
+from inkstream.http.routes import StreamRoutes
+from tests.http.asgi import Gate, ask, scope_of
+
+COOKIE = {"cookie": "session=1"}
+BASIC = {"authorization": "Basic dTpw"}
+BEARER = {"authorization": "Bearer t"}
+
+
+@pytest.mark.parametrize(
+    ("headers", "allowed"),
+    [
+        ({}, True),
+        (COOKIE, True),
+        (COOKIE | {"sec-fetch-site": "same-origin"}, True),
+        (COOKIE | {"sec-fetch-site": "none"}, True),
+        (COOKIE | {"sec-fetch-site": "same-site"}, False),
+        (COOKIE | {"sec-fetch-site": "cross-site"}, False),
+        (COOKIE | {"sec-fetch-site": "cross-site", "origin": "https://app.example"}, False),
+        (COOKIE | {"sec-fetch-site": "cross-site", "origin": "https://friend.example"}, True),
+        (COOKIE | {"origin": "https://app.example"}, True),
+        (COOKIE | {"origin": "https://evil.example"}, False),
+        (COOKIE | {"origin": "https://friend.example"}, True),
+        (COOKIE | {"origin": "https://friend.example.evil.example"}, False),
+        (COOKIE | {"origin": "https://app.example:8443"}, False),
+        (COOKIE | {"origin": "null"}, False),
+        (COOKIE | {"sec-fetch-site": "same-origin", "origin": "null"}, True),
+        ({"sec-fetch-site": "cross-site", "origin": "https://evil.example"}, True),
+        (BEARER | COOKIE | {"sec-fetch-site": "cross-site"}, True),
+        # A browser sends the Basic credentials that it remembers to wherever a form points.
+        (BASIC | {"sec-fetch-site": "cross-site", "origin": "https://evil.example"}, False),
+        (BASIC | COOKIE | {"origin": "https://evil.example"}, False),
+        (BASIC, True),
+    ],
+)
+async def test_credentials_that_a_browser_adds_by_itself_count_only_from_this_site(
+    streams: PersistentTextStreaming,
+    routes: StreamRoutes,
+    headers: dict[str, str],
+    allowed: bool,
+) -> None:
+    name = await streams.create()
+    call = await ask(routes, f"/{name}/cancel", method="POST", headers=headers)
+    assert call.status == (204 if allowed else 403)
+    assert (await streams.read(name)).status == ("cancelled" if allowed else "pending")
+    if not allowed:
+        assert call.code == "cross_site"
+        assert "allowed_origins" in call.json["detail"]
+        assert "None" not in call.json["detail"]
+
+    driven = await streams.create()
+    gate = Gate()
+    gate.say(None)
+    request = Request(scope_of("POST", "/drive", headers))
+    answer = await ask(streams.stream(request, driven, gate), "/drive", method="POST")
+    assert answer.status == (200 if allowed else 403)
+    assert gate.calls == (1 if allowed else 0)
+
+
+async def test_the_refusal_names_the_origin_to_allow(routes: StreamRoutes) -> None:
+    headers = COOKIE | {"origin": "https://evil.example"}
+    call = await ask(routes, "/x/cancel", method="POST", headers=headers)
+    assert "allowed_origins=['https://evil.example']" in call.json["detail"]
+
+
+async def test_reading_is_not_looked_at(
+    streams: PersistentTextStreaming, routes: StreamRoutes
+) -> None:
+    """What a page elsewhere may read is the business of CORS."""
+    name = await streams.create()
+    headers = COOKIE | {"sec-fetch-site": "cross-site"}
+    assert (await ask(routes, f"/{name}?format=json", headers=headers)).status == 200

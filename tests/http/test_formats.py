@@ -1,0 +1,352 @@
+"""What docs/http.md says of the three formats, said to an app that is called by hand."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from starlette.requests import Request
+
+from inkstream import PersistentTextStreaming, Result, StreamError
+from inkstream.http.routes import StreamRoutes
+from tests.http.asgi import Gate, ask, calling, scope_of
+from tests.http.sse import Heard, Parser
+
+ZERO = "0" * 16
+
+
+async def ended(
+    streams: PersistentTextStreaming, *items: object, stream_id: str | None = None
+) -> str:
+    """Return a stream that gave these items and has ended."""
+    name = await streams.create(stream_id)
+    gate = Gate()
+    gate.say(*items, None)
+    await streams.start(name, gate)
+    return name
+
+
+async def test_events_begin_with_retry_and_a_ping_before_the_first_token(
+    streams: PersistentTextStreaming, routes: StreamRoutes
+) -> None:
+    name = await streams.create()
+    async with calling(routes, f"/{name}") as call:
+        await call.until(lambda: call.body)
+        assert call.status == 200
+        assert call.body == b"retry: 1000\n: ping\n\n"
+        assert call.headers["content-type"] == "text/event-stream"
+        assert call.headers["cache-control"] == "no-cache, no-transform"
+        assert call.headers["x-accel-buffering"] == "no"
+        assert call.headers["x-content-type-options"] == "nosniff"
+        assert "content-length" not in call.headers
+
+
+async def test_events_carry_text_objects_and_the_end_with_an_offset_each(
+    streams: PersistentTextStreaming, routes: StreamRoutes
+) -> None:
+    name = await ended(
+        streams, "Hello, ", {"type": "tool_call", "n": 1}, "world", Result({"tokens": 12})
+    )
+    call = await ask(routes, f"/{name}")
+    events = Parser().feed(call.body)
+    assert [(e.event, e.value) for e in events] == [
+        ("message", "Hello, "),
+        ("message", {"type": "tool_call", "n": 1}),
+        ("message", "world"),
+        ("end", {"status": "done", "code": None, "message": None, "result": {"tokens": 12}}),
+    ]
+    assert call.finished
+    ids = [e.id for e in events]
+    assert ids == sorted(set(ids))
+    assert ids[-1] == ids[-2] + ".end"
+    internal_id = ids[0].partition("_")[0]
+    assert len(internal_id) == 16
+    assert [i.partition("_")[2] for i in ids[:3]] == [f"{n:016d}" for n in (1, 2, 3)]
+
+
+@pytest.mark.parametrize("carrier", ["header", "query"])
+async def test_any_offset_gives_the_rest_and_no_more(
+    streams: PersistentTextStreaming, routes: StreamRoutes, carrier: str
+) -> None:
+    """G2: from each place that was given out, the text goes on exactly there."""
+    pieces = ["one ", {"n": 2}, "three ", {"n": 4}, "five"]
+    name = await ended(streams, *pieces)
+    everything = Heard()
+    for event in Parser().feed((await ask(routes, f"/{name}")).body):
+        everything.take(event)
+    before = Heard()
+    for event in Parser().feed((await ask(routes, f"/{name}")).body)[:-1]:
+        before.take(event)
+        here = before.last_id
+        if carrier == "header":
+            call = await ask(routes, f"/{name}", headers={"last-event-id": here})
+        else:
+            call = await ask(routes, f"/{name}?offset={here}")
+        rest = Heard(last_id=here)
+        for later in Parser().feed(call.body):
+            rest.take(later)
+        assert before.text + rest.text == everything.text
+        assert before.objects + rest.objects == everything.objects
+        assert rest.end == everything.end
+
+
+async def test_the_header_wins_over_the_query_and_an_empty_one_counts_for_nothing(
+    streams: PersistentTextStreaming, routes: StreamRoutes
+) -> None:
+    name = await ended(streams, "one ", {"n": 2}, "three")
+    ids = (await ask(routes, f"/{name}")).heard.ids
+    both = await ask(routes, f"/{name}?offset={ids[0]}", headers={"last-event-id": ids[1]})
+    assert both.heard.ids == ids[2:]
+    empty = await ask(routes, f"/{name}?offset={ids[0]}", headers={"last-event-id": ""})
+    assert empty.heard.ids == ids[1:]
+
+
+@pytest.mark.parametrize("start", ["-1", f"{ZERO}_{ZERO}"])
+async def test_minus_one_and_zeros_are_the_start(
+    streams: PersistentTextStreaming, routes: StreamRoutes, start: str
+) -> None:
+    name = await ended(streams, "all of it")
+    assert (await ask(routes, f"/{name}?offset={start}")).heard.text == "all of it"
+
+
+async def test_now_is_the_tail_of_a_log(
+    streams: PersistentTextStreaming, routes: StreamRoutes
+) -> None:
+    name = await streams.create(kind="log")
+    await streams.append(name, {"n": 1})
+    async with calling(routes, f"/{name}?offset=now") as call:
+        await call.until(lambda: call.body)
+        await streams.append(name, {"n": 2})
+        await call.until(lambda: call.heard.objects)
+        assert call.heard.objects == [{"n": 2}]
+    snapshot = (await ask(routes, f"/{name}?offset=now&format=json")).json
+    assert snapshot["parts"] == []
+    assert snapshot["offset"] == call.heard.last_id
+
+
+async def test_only_who_has_seen_the_end_is_answered_204(
+    streams: PersistentTextStreaming, routes: StreamRoutes
+) -> None:
+    """G5: 204 stops an EventSource for good, so nobody gets it who was not told how it ended."""
+    name = await ended(streams, "text")
+    ids = (await ask(routes, f"/{name}")).heard.ids
+    seen = await ask(routes, f"/{name}", headers={"last-event-id": ids[-1]})
+    assert (seen.status, seen.body, seen.finished) == (204, b"", True)
+    not_seen = await ask(routes, f"/{name}", headers={"last-event-id": ids[-2]})
+    assert not_seen.status == 200
+    assert not_seen.heard.ids == ids[-1:]
+    assert not_seen.heard.end is not None
+    early = ids[-2][:-1] + "0.end"
+    assert (await ask(routes, f"/{name}", headers={"last-event-id": early})).status == 200
+    live = await streams.create()
+    async with calling(routes, f"/{live}", headers={"last-event-id": "-1"}) as call:
+        await call.until(lambda: call.body)
+        assert call.status == 200
+
+
+async def test_each_end_is_told_as_it_was(
+    streams: PersistentTextStreaming, routes: StreamRoutes
+) -> None:
+    """G5: the terminal event says what the database says."""
+    cancelled = await streams.create()
+    await streams.cancel(cancelled)
+    failed = await ended(streams, "half", StreamError("Try later.", code="overloaded", result=[1]))
+    crashed = await ended(streams, ValueError("secret"))
+    found = [(await ask(routes, f"/{name}")).heard.end for name in (cancelled, failed, crashed)]
+    assert found[0] is not None
+    assert found[0]["status"] == "cancelled"
+    assert found[1] == {
+        "status": "error",
+        "code": "overloaded",
+        "message": "Try later.",
+        "result": [1],
+    }
+    assert found[2] is not None
+    assert (found[2]["status"], found[2]["code"]) == ("error", "internal")
+    assert "secret" not in json.dumps(found[2])
+
+
+async def test_a_snapshot_is_what_is_there_and_says_where_to_go_on(
+    streams: PersistentTextStreaming, routes: StreamRoutes
+) -> None:
+    name = await streams.create(owner="ann", metadata={"secret": True})
+    gate = Gate()
+    streams.start(name, gate)
+    gate.say("Hello, ", "world", {"type": "tool"})
+    async with calling(routes, f"/{name}") as live:
+        await live.until(lambda: live.heard.objects)
+        middle = await ask(routes, f"/{name}?format=json")
+        gate.say("!", Result(7), None)
+        await live.until(lambda: live.heard.end)
+    assert middle.headers["content-type"] == "application/json"
+    body = middle.json
+    assert set(body) == {
+        *("id", "kind", "status", "offset", "parts", "code", "message", "result"),
+        *("created_at", "started_at", "ended_at"),
+    }
+    assert (body["id"], body["kind"], body["status"]) == (name, "text", "streaming")
+    assert body["parts"] == ["Hello, world", {"type": "tool"}]
+    assert body["ended_at"] is None
+    assert body["created_at"] <= body["started_at"]
+    after = await ask(routes, f"/{name}?offset={body['offset']}")
+    assert after.heard.text == "!"
+    rest = (await ask(routes, f"/{name}?format=json&offset={body['offset']}")).json
+    assert rest["parts"] == ["!"]
+    assert (rest["status"], rest["result"]) == ("done", 7)
+    assert rest["offset"] == live.heard.last_id
+    assert rest["offset"].endswith(".end")
+
+
+async def test_a_snapshot_has_an_etag_that_changes_with_all_that_it_shows(
+    streams: PersistentTextStreaming, routes: StreamRoutes
+) -> None:
+    name = await streams.create()
+    gate = Gate()
+    path = f"/{name}?format=json"
+    tags = [(await ask(routes, path)).headers["etag"]]
+    task = streams.start(name, gate)
+    async with calling(routes, f"/{name}") as live:
+        for item in ("a", "b"):
+            gate.say(item)
+            await live.until(lambda item=item: live.heard.text.endswith(item))
+            call = await ask(routes, path)
+            tags.append(call.headers["etag"])
+            same = await ask(routes, path, headers={"if-none-match": f'"x", {tags[-1]}'})
+            assert (same.status, same.body) == (304, b"")
+            assert same.headers["etag"] == tags[-1]
+    gate.say(None)
+    await task
+    end = await ask(routes, path, headers={"if-none-match": tags[-1]})
+    assert end.status == 200
+    tags.append(end.headers["etag"])
+    assert len(set(tags)) == len(tags)
+    weak = await ask(routes, path, headers={"if-none-match": f"W/{tags[-1]}"})
+    assert weak.status == 304
+
+
+async def test_text_is_the_text_alone_as_it_comes(
+    streams: PersistentTextStreaming, routes: StreamRoutes
+) -> None:
+    name = await streams.create()
+    gate = Gate()
+    streams.start(name, gate)
+    async with calling(routes, f"/{name}", headers={"accept": "text/plain"}) as call:
+        gate.say("a\r\n", {"not": "text"})
+        await call.until(lambda: call.body)
+        assert call.headers["content-type"] == "text/plain; charset=utf-8"
+        assert call.body == b"a\r\n"
+        assert not call.finished
+        gate.say("é", None)
+        await call.answered()
+        assert call.body == "a\r\né".encode()
+        assert call.finished
+
+
+@pytest.mark.parametrize("how", ["error", "cancel", "delete", "drain"])
+async def test_text_ends_cleanly_only_when_done(
+    streams: PersistentTextStreaming, routes: StreamRoutes, how: str
+) -> None:
+    """G5: a truncated text cannot be taken for a whole one."""
+    name = await streams.create()
+    gate = Gate()
+    streams.start(name, gate)
+    async with calling(routes, f"/{name}?format=text") as call:
+        gate.say("half")
+        await call.until(lambda: call.body)
+        if how == "error":
+            gate.say(StreamError("Try later.", code="overloaded"))
+        elif how == "cancel":
+            await streams.cancel(name)
+        elif how == "delete":
+            await streams.delete(name)
+        else:
+            await streams.engine.drain(0)
+        await call.answered()
+    assert call.body == b"half"
+    assert not call.finished
+
+
+@pytest.mark.parametrize("how", ["delete", "drain a log"])
+async def test_events_that_are_cut_have_no_terminal_event(
+    streams: PersistentTextStreaming, routes: StreamRoutes, how: str
+) -> None:
+    """G5: a connection that ends without the terminal event means: reconnect."""
+    name = await streams.create(kind="log")
+    await streams.append(name, "half")
+    async with calling(routes, f"/{name}") as call:
+        await call.text("half")
+        if how == "delete":
+            await streams.delete(name)
+        else:
+            await streams.engine.drain(0)
+        await call.answered()
+    assert call.heard.end is None
+
+
+@pytest.mark.parametrize(
+    ("accept", "query", "media_type"),
+    [
+        (None, "", "text/event-stream"),
+        ("*/*", "", "text/event-stream"),
+        ("text/event-stream", "", "text/event-stream"),
+        ("application/json", "", "application/json"),
+        ("text/plain", "", "text/plain"),
+        ("text/html, application/json;q=0.9", "", "application/json"),
+        ("text/plain, application/json", "", "application/json"),
+        ("text/html,application/xhtml+xml,*/*;q=0.8", "", "text/event-stream"),
+        ("application/*", "", "application/json"),
+        ("text/*", "", "text/event-stream"),
+        ("application/json", "format=text", "text/plain"),
+        ("image/png", "format=json", "application/json"),
+        ("TEXT/PLAIN", "", "text/plain"),
+    ],
+)
+async def test_the_query_then_accept_choose_the_format(
+    streams: PersistentTextStreaming,
+    routes: StreamRoutes,
+    accept: str | None,
+    query: str,
+    media_type: str,
+) -> None:
+    name = await ended(streams, "x")
+    call = await ask(routes, f"/{name}?{query}", headers={"accept": accept} if accept else {})
+    assert call.headers["content-type"].partition(";")[0] == media_type
+
+
+@pytest.mark.parametrize(("accept", "query"), [("image/png", ""), ("*/*", "format=xml")])
+async def test_no_such_format_is_406(
+    streams: PersistentTextStreaming, routes: StreamRoutes, accept: str, query: str
+) -> None:
+    name = await ended(streams, "x")
+    call = await ask(routes, f"/{name}?{query}", headers={"accept": accept})
+    assert (call.status, call.code) == (406, "not_acceptable")
+
+
+async def test_the_application_may_fix_the_format_and_set_headers(
+    streams: PersistentTextStreaming,
+) -> None:
+    name = await ended(streams, "x")
+    request = Request(scope_of("GET", "/anything?format=events"))
+    response = streams.response(request, name, format="json", headers={"x-own": "1"})
+    response.set_cookie("seen", "yes")
+    call = await ask(response, "/anything")
+    assert call.headers["content-type"] == "application/json"
+    assert call.headers["x-own"] == "1"
+    assert "seen=yes" in call.headers["set-cookie"]
+    missing = streams.response(request, "absent", headers={"x-own": "1"})
+    refused = await ask(missing, "/anything")
+    assert (refused.status, refused.headers["x-own"]) == (404, "1")
+
+
+@pytest.mark.parametrize("format_", ["events", "text", "json"])
+async def test_head_has_the_headers_and_no_body(
+    streams: PersistentTextStreaming, routes: StreamRoutes, format_: str
+) -> None:
+    name = await streams.create()  # live: it must not be followed
+    call = await ask(routes, f"/{name}?format={format_}", method="HEAD")
+    assert call.status == 200
+    assert call.finished
+    assert format_ == "json" or call.body == b""
+    got = await streams.engine.state(name)
+    assert not got.ended
+    assert (await ask(routes, "/absent", method="HEAD")).status == 404

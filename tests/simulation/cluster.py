@@ -1,0 +1,127 @@
+"""Several workers over one database in memory, in one virtual-time loop."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import random
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from inkstream import PersistentTextStreaming, StreamBody
+from inkstream.engine.engine import Engine
+from inkstream.engine.reader import Reader
+from inkstream.stores.memory import MemoryDatabase
+from inkstream.testing import VirtualClock
+from tests.simulation.faults import FaultyStore, LossyNotifier
+from tests.simulation.witness import Witness
+
+_numbers = itertools.count()
+
+
+@dataclass(eq=False)
+class Worker:
+    """One "process": its instance, its connection to the database, and what it was told."""
+
+    streams: PersistentTextStreaming
+    store: FaultyStore
+    notifier: LossyNotifier
+    engine: Engine
+    alive: bool = True
+    readers: set[Reader] = field(default_factory=set)
+
+    @property
+    def name(self) -> str:
+        return self.engine.worker
+
+    def kill(self) -> None:
+        """End it as ``kill -9`` does: its lock is free and nothing of it runs on."""
+        self._die()
+        self.store.inner.crash()
+
+    def lose_host(self) -> None:
+        """Cut its machine off: it runs no more, and nobody can see whether its lock is held."""
+        self._die()
+        self.store.inner.lose_host()
+
+    def _die(self) -> None:
+        self.alive = False
+        engine = self.engine
+        for task in [*engine._tasks, *engine._own, *engine._sweeper._report_tasks]:
+            task.cancel()
+        for reader in list(self.readers):
+            reader.close()
+
+    def assert_nothing_kept(self) -> None:
+        """Fail if this worker holds on to anything of streams that have ended (G9)."""
+        engine = self.engine
+        assert not engine._writers
+        assert not engine._readers
+        assert not list(engine._tails), [tail.state for tail in engine._tails]
+        assert engine._committer._pending_bytes == 0
+        assert not engine._committer._dirty
+        assert not engine._generations
+
+
+class Cluster:
+    """Workers that share a database, a clock, and a witness.
+
+    Attributes:
+        ended: The bodies that ``on_end`` was called with, by living workers.
+    """
+
+    def __init__(self, seed: int = 0) -> None:
+        self.rng = random.Random(seed)
+        self.database = MemoryDatabase()
+        self.witness = Witness(self.database)
+        self.clock = VirtualClock()
+        self.workers: list[Worker] = []
+        self.ended: list[StreamBody] = []
+        self._name = f"cluster-{next(_numbers)}"
+
+    async def add(self, *, reports: bool = False, **settings: Any) -> Worker:
+        """Start a worker; ``reports``: with an ``on_end`` that fills ``ended``."""
+        store = FaultyStore(self.database, self.rng)
+        notifier = LossyNotifier(self._name, self.rng)
+        if reports:
+            settings["on_end"] = lambda body: self._note_end(worker, body)
+        streams = PersistentTextStreaming((store, notifier), clock=self.clock, **settings)
+        await streams.__aenter__()
+        worker = Worker(streams, store, notifier, streams.engine)
+        self.workers.append(worker)
+        return worker
+
+    async def _note_end(self, worker: Worker, body: StreamBody) -> None:
+        if self.rng.random() < self.on_end_fails:
+            raise RuntimeError("on_end of the application failed")
+        if worker.alive:
+            self.ended.append(body)
+
+    on_end_fails = 0.0
+
+    async def stop(self) -> None:
+        """Stop all workers, the dead ones too, so that no task is left."""
+        for worker in self.workers:
+            worker.store.resume()
+            worker.engine.timing = replace(worker.engine.timing, shutdown_grace_s=0)
+            with contextlib.suppress(asyncio.CancelledError):
+                await worker.streams.__aexit__(None, None, None)
+
+
+@contextlib.asynccontextmanager
+async def cluster(seed: int = 0) -> AsyncIterator[Cluster]:
+    """Give a cluster without workers, stopped afterwards."""
+    made = Cluster(seed)
+    try:
+        yield made
+    finally:
+        await made.stop()
+
+
+@contextlib.asynccontextmanager
+async def one_worker(**settings: Any) -> AsyncIterator[Worker]:
+    """Give a single worker, stopped afterwards."""
+    async with cluster() as made:
+        yield await made.add(**settings)

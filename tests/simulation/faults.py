@@ -1,0 +1,144 @@
+"""A store and a notifier that fail on demand, each worker's its own."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from typing import TypeVar
+
+from inkstream._errors import OutcomeUnknown, StoreUnavailable
+from inkstream._types import (
+    Group,
+    NewStream,
+    Outcome,
+    Page,
+    Query,
+    StreamId,
+    StreamState,
+    WorkerState,
+)
+from inkstream.notifiers.local import LocalNotifier
+from inkstream.stores.memory import MemoryDatabase, MemoryStore
+
+_T = TypeVar("_T")
+
+
+class FaultyStore:
+    """A ``MemoryStore`` that takes time, and fails as its worker's connection does.
+
+    Attributes:
+        latency_s: Each call takes up to so long on the way there, and again on the way back.
+        away: Every call raises ``StoreUnavailable``.
+        lose: How likely it is that a writing call has its effect and raises ``OutcomeUnknown``.
+        commits: The groups of each commit that arrived.
+    """
+
+    def __init__(self, database: MemoryDatabase, rng: random.Random) -> None:
+        self.inner = MemoryStore(database)
+        self.latency_s = 0.0
+        self.away = False
+        self.lose = 0.0
+        self.commits: list[Sequence[Group]] = []
+        self._rng = rng
+        self._running = asyncio.Event()
+        self._running.set()
+
+    def pause(self) -> None:
+        """Let no call through, either way, until ``resume``: the worker's process is stopped."""
+        self._running.clear()
+
+    def resume(self) -> None:
+        self._running.set()
+
+    async def _call(
+        self, method: Callable[[], Awaitable[_T]], *, writes: bool, arrives: Callable[[], None]
+    ) -> _T:
+        await self._travel()
+        if self.away:
+            raise StoreUnavailable("away")
+        arrives()
+        result = await method()
+        if writes and self.lose and self._rng.random() < self.lose:
+            raise OutcomeUnknown("lost on the way back")
+        await self._travel()
+        return result
+
+    async def _travel(self) -> None:
+        await self._running.wait()
+        if self.latency_s:
+            await asyncio.sleep(self._rng.random() * self.latency_s)
+            await self._running.wait()
+
+    async def open(self, worker: str) -> None:
+        await self.inner.open(worker)
+
+    async def close(self) -> None:
+        await self.inner.close()
+
+    async def create(self, new: NewStream, *, connection: object | None = None) -> StreamState:
+        return await self._call(lambda: self.inner.create(new), writes=True, arrives=_nothing)
+
+    async def commit(
+        self, groups: Sequence[Group], *, connection: object | None = None
+    ) -> list[Outcome]:
+        return await self._call(
+            lambda: self.inner.commit(groups),
+            writes=True,
+            arrives=lambda: self.commits.append(groups),
+        )
+
+    async def read(
+        self,
+        stream_id: StreamId,
+        after: int,
+        max_bytes: int,
+        *,
+        marks: Sequence[str] = (),
+        connection: object | None = None,
+    ) -> Page:
+        return await self._call(
+            lambda: self.inner.read(stream_id, after, max_bytes, marks=marks),
+            writes=False,
+            arrives=_nothing,
+        )
+
+    async def find(self, query: Query, *, connection: object | None = None) -> list[StreamState]:
+        return await self._call(lambda: self.inner.find(query), writes=False, arrives=_nothing)
+
+    async def delete(self, internal_ids: Sequence[int], *, connection: object | None = None) -> int:
+        return await self._call(
+            lambda: self.inner.delete(internal_ids), writes=True, arrives=_nothing
+        )
+
+    async def heartbeat(self, *, beat: bool, forget: Sequence[str] = ()) -> list[WorkerState]:
+        return await self._call(
+            lambda: self.inner.heartbeat(beat=beat, forget=forget), writes=True, arrives=_nothing
+        )
+
+    async def tidy(self, now: float, max_bytes: int) -> bool:
+        return await self._call(
+            lambda: self.inner.tidy(now, max_bytes), writes=True, arrives=_nothing
+        )
+
+
+def _nothing() -> None:
+    """Note nothing: only commits are counted."""
+
+
+class LossyNotifier(LocalNotifier):
+    """A ``LocalNotifier`` of which hints get lost.
+
+    Attributes:
+        lose: How likely it is that a hint is lost.
+    """
+
+    def __init__(self, database: str, rng: random.Random) -> None:
+        super().__init__(database)
+        self.lose = 0.0
+        self._rng = rng
+
+    async def notify(self, stream_ids: Collection[StreamId]) -> None:
+        kept = [name for name in stream_ids if self._rng.random() >= self.lose]
+        if kept:
+            await super().notify(kept)

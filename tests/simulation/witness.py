@@ -1,0 +1,69 @@
+"""What the database held after every single write, and what may never be seen in it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+
+from inkstream import wire
+from inkstream._types import Segment, Status, StreamState
+from inkstream.stores.memory import MemoryDatabase
+
+
+def flat(segments: Iterable[Segment]) -> str:
+    """Return messages as one string in which an object stands between NULs."""
+    return "".join(
+        message if isinstance(message, str) else f"\0{message.raw.decode()}\0"
+        for message in wire.decode_messages(segments)
+    )
+
+
+@dataclass
+class History:
+    """One stream's life as the database saw it."""
+
+    state: StreamState
+    text: str = ""
+    deleted: bool = False
+    owners: list[str] = field(default_factory=list)
+
+
+class Witness:
+    """Look at a database after each write; raise as soon as a guarantee is broken there."""
+
+    def __init__(self, database: MemoryDatabase) -> None:
+        self.histories: dict[int, History] = {}
+        self._streams = database._streams
+        database.after = self._look
+
+    def _look(self, method: str) -> None:
+        present = self._streams._by_id
+        for internal_id, stream in present.items():
+            state = stream.snapshot()
+            history = self.histories.get(internal_id)
+            if history is None:
+                history = self.histories[internal_id] = History(replace(state, tail=0))
+            before = history.state
+            if state is before:
+                continue
+            assert state.epoch >= before.epoch, "an epoch went back"
+            assert state.tail >= before.tail, "a tail went back (G2)"
+            if before.ended:
+                assert state.tail == before.tail, "text after the end (G5)"
+                assert state.end == before.end, "a second end (G5)"
+            if state.tail > before.tail:
+                new = (wire.cut(s, before.tail) for s in stream.messages_after(before.tail))
+                history.text += flat(piece for piece in new if piece is not None)
+            if state.status is Status.STREAMING and state.worker is not None:
+                if not history.owners or history.owners[-1] != state.worker:
+                    assert state.epoch > before.epoch, "an owner without a claim (G3)"
+                    history.owners.append(state.worker)
+            history.state = state
+        for internal_id, history in self.histories.items():
+            if internal_id not in present:
+                history.deleted = True
+
+    def recheck(self) -> None:
+        """Compare every stored text, merged or not, with what was once written (G2, G11)."""
+        for internal_id, stream in self._streams._by_id.items():
+            assert flat(stream.messages_after(0)) == self.histories[internal_id].text
