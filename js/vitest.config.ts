@@ -13,7 +13,11 @@ export default defineConfig({
     projects: [
       {
         extends: true,
-        test: { name: "client", include: ["test/*.test.ts"], exclude: ["test/react*", "test/element*"] },
+        test: {
+          name: "client",
+          include: ["test/*.test.ts"],
+          exclude: ["test/react*", "test/element*"],
+        },
       },
       {
         extends: true,

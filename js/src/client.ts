@@ -32,7 +32,11 @@ export function createClient(options: ClientOptions = {}): Client {
       new Headers(extra).forEach((value, name) => headers.set(name, value));
     }
     const request = options.fetch ?? fetch;
-    return request(address, { credentials: options.credentials ?? "same-origin", ...init, headers });
+    return request(address, {
+      credentials: options.credentials ?? "same-origin",
+      ...init,
+      headers,
+    });
   };
   return { stream: (address, how = {}) => new Stream(String(address), how, readers, send) };
 }

@@ -13,12 +13,7 @@ import {
 import { below } from "./address.js";
 import { type Client, createClient } from "./client.js";
 import { firstSnapshot } from "./display.js";
-import {
-  type HeadersSource,
-  type Initial,
-  isEnded,
-  type Snapshot,
-} from "./types.js";
+import { type HeadersSource, type Initial, isEnded, type Snapshot } from "./types.js";
 
 /** What `useStream` needs to know. Everything may be written inline; only values are compared. */
 export interface UseStreamOptions {

@@ -4,10 +4,18 @@ import { BASE_MS, backoffMs, isPassing, retryAfterMs } from "./backoff.js";
 import { Display } from "./display.js";
 import { eventBatches } from "./events.js";
 import { readProblem } from "./problem.js";
-import { type HeadersSource, isEnded, type Part, type Snapshot, type StreamError } from "./types.js";
+import {
+  type HeadersSource,
+  isEnded,
+  type Part,
+  type Snapshot,
+  type StreamError,
+} from "./types.js";
 import { onWake, type Wake } from "./wake.js";
 
 const ANSWER_MS = 6_000;
+/** A snapshot may be long, and an application may think before it starts an answer. */
+const PATIENT_ANSWER_MS = 15_000;
 const FIRST_BYTE_MS = 3_000;
 const SILENCE_MS = 37_500; // 2.5 pings
 /** Without a sign of life for this long a connection is doubted when somebody looks again. */
@@ -188,7 +196,6 @@ export class Reader {
     const attempt = new Attempt();
     this.#attempt = attempt;
     this.#heardAt = attempt.at;
-    attempt.give(ANSWER_MS, "mute");
     const { facts, transcript } = this.display;
     try {
       return await this.#send(attempt, transcript.offset);
@@ -209,9 +216,12 @@ export class Reader {
 
   async #send(attempt: Attempt, offset: string | null): Promise<Next> {
     const { headers, drive, driveBody } = this.#access;
-    const driving = drive !== undefined && !this.#driven;
+    const polling = this.display.facts.transport === "polling";
+    // Polls go to the address: it says whether a POST that was not answered has started the stream.
+    const driving = drive !== undefined && !this.#driven && !polling;
     // With the end seen already, events would say 204 and not how it ended.
-    const json = this.display.facts.transport === "polling" || offset?.endsWith(".end");
+    const json = polling || offset?.endsWith(".end");
+    attempt.give(json || driving ? PATIENT_ANSWER_MS : ANSWER_MS, "mute");
     const address = withQuery(driving ? drive : this.address, {
       ...(json && { format: "json" }),
       ...(offset !== null && { offset }),
@@ -295,7 +305,7 @@ export class Reader {
   }
 
   #takeSnapshot(body: End & { offset: string; parts: Part[] }): Next {
-    const { transcript } = this.display;
+    const { facts, transcript } = this.display;
     const { version } = transcript;
     this.#youngUntil = 0;
     const restart = this.#take(body.offset, body.parts);
@@ -303,6 +313,8 @@ export class Reader {
     if (isEnded(body.status)) return this.#finish(body);
     this.#failures = 0;
     this.#idlePolls = transcript.version === version ? this.#idlePolls + 1 : 0;
+    if (body.status !== "pending") this.#driven = true;
+    else if (this.#access.drive !== undefined && !this.#driven) facts.transport = "events";
     this.display.show({ status: body.status, connection: "open" });
     return Math.min(POLL_MAX_MS, POLL_MS * 1.5 ** this.#idlePolls);
   }

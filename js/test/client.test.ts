@@ -170,7 +170,9 @@ describe("iterating", () => {
       for await (const part of client.stream(`${base}/a`)) seen.push(part);
     })();
     await expect(loop).rejects.toBeInstanceOf(InkstreamError);
-    await expect(loop).rejects.toMatchObject({ code: code ?? (status === "timeout" ? null : status) });
+    await expect(loop).rejects.toMatchObject({
+      code: code ?? (status === "timeout" ? null : status),
+    });
     expect(seen).toEqual(["half"]);
   });
 

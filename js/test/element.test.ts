@@ -93,9 +93,9 @@ describe("<ink-stream>", () => {
 
   it("shows an error as one, beside the text", async () => {
     const it = swap('<ink-stream src="/s/a"></ink-stream>');
-    wire.last.stream("half").send(
-      endFrame(1, { status: "error", code: "overloaded", message: "Try <b>later</b>" }),
-    );
+    wire.last
+      .stream("half")
+      .send(endFrame(1, { status: "error", code: "overloaded", message: "Try <b>later</b>" }));
     await vi.waitFor(() => expect(alert(it)).toBe("Try <b>later</b>"));
     expect(it.textContent).toBe("half");
   });

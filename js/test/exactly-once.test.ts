@@ -35,7 +35,7 @@ const fate: fc.Arbitrary<Fate> = fc.record({
 /** The events after a position as a server sends them, text joined within a run of messages. */
 function events(messages: Part[], after: number, joined: number): string {
   const frames: string[] = [];
-  for (let at = after; at < messages.length; ) {
+  for (let at = after; at < messages.length;) {
     const run = [messages[at] as Part];
     while (
       typeof run[0] === "string" &&

@@ -88,7 +88,8 @@ export class FakeServer {
     if (Number(name) && (Number(name) !== stream.internalId || Number(position) > tail)) {
       return problem(response, 410, "offset_gone");
     }
-    if (url.searchParams.get("format") === "json") return this.#json(stream, Number(position), response);
+    if (url.searchParams.get("format") === "json")
+      return this.#json(stream, Number(position), response);
     if (at.endsWith(".end")) return void response.writeHead(204).end();
     await this.#events(stream, Number(position), response);
   }
@@ -110,7 +111,7 @@ export class FakeServer {
     const send = (bytes: string) => (this.buffering ? held.push(bytes) : response.write(bytes));
     const gone = new Promise<void>((resolve) => response.on("close", resolve));
     send("retry: 20\n: ping\n\n");
-    for (let at = after; !response.destroyed; ) {
+    for (let at = after; !response.destroyed;) {
       const { changed } = stream;
       for (; at < stream.messages.length; at++) {
         send(frame(at + 1, stream.messages[at], stream.internalId));

@@ -1,12 +1,5 @@
 /** `useStream` as components use it; the same file runs against React 19 and 18.3. */
-import {
-  act,
-  createElement as h,
-  StrictMode,
-  useState,
-  version,
-  type ReactNode,
-} from "react";
+import { act, createElement as h, StrictMode, useState, version, type ReactNode } from "react";
 import { createRoot, hydrateRoot, type Root } from "react-dom/client";
 import { renderToString } from "react-dom/server";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
@@ -56,9 +49,9 @@ const acting = async <T>(work: () => T): Promise<T> => {
   }
 };
 const render = (node: ReactNode) => acting(() => root.render(node));
-const message = (id?: string | null, options?: Options) => h(Message, { id, options: options ?? {} });
-const shows = (text: string) =>
-  vi.waitFor(() => expect(latest.text).toBe(text), { interval: 5 });
+const message = (id?: string | null, options?: Options) =>
+  h(Message, { id, options: options ?? {} });
+const shows = (text: string) => vi.waitFor(() => expect(latest.text).toBe(text), { interval: 5 });
 
 it("runs against the React it says", ({ task }) => {
   const project = task.file.projectName ?? "";
@@ -133,7 +126,13 @@ describe("useStream", () => {
   });
 
   it("many streams in one mount, each with its own connection; the same one shares it", async () => {
-    await render(h("div", null, ["a", "b", "a"].map((id, key) => h(Message, { id, key }))));
+    await render(
+      h(
+        "div",
+        null,
+        ["a", "b", "a"].map((id, key) => h(Message, { id, key })),
+      ),
+    );
     expect(wire.all.map((it) => it.path)).toEqual(["/streams/a", "/streams/b"]);
     wire.all[0]?.stream("A");
     wire.all[1]?.stream("B");
@@ -172,6 +171,13 @@ describe("useStream", () => {
     expect(onEnd).toHaveBeenCalledTimes(1);
     expect(onEnd.mock.calls[0]?.[0]).toMatchObject({ status: "done", text: "Hi" });
     expect(stale).not.toHaveBeenCalled();
+  });
+
+  it("tells an end that was there before once, whatever StrictMode repeats", async () => {
+    const onEnd = vi.fn();
+    const initial = { status: "done", text: "all" } as const;
+    await render(h(StrictMode, null, message("a", { initial, onEnd })));
+    expect(onEnd).toHaveBeenCalledTimes(1);
   });
 
   it("shows a refused request as an error, is not told an end, and tries again with a new token", async () => {

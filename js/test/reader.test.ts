@@ -402,7 +402,7 @@ describe("a proxy that buffers", () => {
 
   it("T13 waits when polls get no answer either", async () => {
     await polling();
-    await pass(6_000);
+    await pass(15_000);
     expect(shown()).toMatchObject({ connection: "waiting", transport: "events" });
   });
 
@@ -418,14 +418,24 @@ describe("a proxy that buffers", () => {
     expect(shown()).toMatchObject({ text: "Hi", transport: "polling" });
   });
 
-  it("keeps driving by POST until the start was answered", async () => {
+  it("T13 looks whether a POST without an answer has started the stream; if not, POSTs again", async () => {
     stream = client.stream("/s/a", { drive: "/ask" });
     await watch();
-    await pass(6_000);
+    await pass(14_900);
+    expect(wire.count, "an application may think first").toBe(1);
+    await pass(100);
+    expect(wire.last).toMatchObject({ method: "GET", path: "/s/a" });
+    wire.last.json({ ...snapshot(0, []), status: "pending" });
+    await pass(1_000);
     expect(wire.last).toMatchObject({ method: "POST", path: "/ask" });
+    await pass(15_000);
     wire.last.json(snapshot(1, ["Hi"]));
     await pass(1_000);
     expect(wire.last).toMatchObject({ method: "GET", path: "/s/a", from: offset(1) });
+    expect(shown()).toMatchObject({ text: "Hi", transport: "polling" });
+    wire.last.fail();
+    await pass(1_000);
+    expect(wire.last.method, "it was started").toBe("GET");
   });
 
   it("T16 starts again when a poll shows another stream", async () => {

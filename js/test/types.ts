@@ -21,7 +21,10 @@ createClient({ headers: { "x-a": 1 } });
 // @ts-expect-error there is no such option
 createClient({ retries: 3 });
 
-const stream = client.stream(new URL("https://h.invalid/s/a"), { drive: "/ask", stopUrl: undefined });
+const stream = client.stream(new URL("https://h.invalid/s/a"), {
+  drive: "/ask",
+  stopUrl: undefined,
+});
 expectTypeOf(stream).toEqualTypeOf<Stream>();
 expectTypeOf(stream.subscribe(() => {})).toEqualTypeOf<() => void>();
 expectTypeOf(stream.stop).toEqualTypeOf<() => Promise<void>>();
@@ -49,7 +52,9 @@ useStream("a", {});
 // @ts-expect-error an id is text
 useStream(1, { url: "/s" });
 
-expectTypeOf(defineInkStream({ client, name: "my-stream" })).toEqualTypeOf<CustomElementConstructor>();
+expectTypeOf(
+  defineInkStream({ client, name: "my-stream" }),
+).toEqualTypeOf<CustomElementConstructor>();
 expectTypeOf(new InkstreamError({ code: null, message: null }).http).toEqualTypeOf<
   number | undefined
 >();

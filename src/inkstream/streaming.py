@@ -35,6 +35,9 @@ from inkstream.engine.settings import Limits, Timing
 from inkstream.handles import Following, Listing, StreamWriter, body_of
 from inkstream.http.connection import HTTPSettings
 from inkstream.http.crosssite import cross_site_problem
+from inkstream.http.durable.app import Authorize as DurableAuthorize
+from inkstream.http.durable.app import DurableStreams
+from inkstream.http.durable.settings import DurableSettings
 from inkstream.http.follow import Allow, Follow, StreamResponse
 from inkstream.http.routes import Authorize, StreamRoutes, require_authorize
 from inkstream.http.signals import DrainSignals
@@ -51,13 +54,9 @@ _DEFAULT: Final[Any] = object()
 class SystemClock:
     """The machine's own clocks."""
 
-    def monotonic(self) -> float:
-        """Return seconds that never jump."""
-        return time.monotonic()
-
-    def wall(self) -> float:
-        """Return seconds since the Unix epoch."""
-        return time.time()
+    # No methods of its own: monotonic() is called for every token.
+    monotonic = staticmethod(time.monotonic)
+    wall = staticmethod(time.time)
 
 
 class PersistentTextStreaming:
@@ -584,6 +583,29 @@ class PersistentTextStreaming:
         from inkstream.http.fastapi_router import fastapi_router
 
         return fastapi_router(self._routes(authorize, allow_anonymous))
+
+    def durable_streams(
+        self,
+        *,
+        authorize: DurableAuthorize | None = None,
+        allow_anonymous: bool = False,
+        settings: DurableSettings | None = None,
+    ) -> DurableStreams:
+        """Return an ASGI app of the open Durable Streams protocol, to mount on a path of its own.
+
+        Args:
+            authorize: Says who may do what; see ``inkstream.http.durable.app.Authorize``.
+            allow_anonymous: Let everybody do everything, instead.
+            settings: See ``DurableSettings``.
+        """
+        return DurableStreams(
+            lambda: self.engine,
+            authorize=authorize,
+            allow_anonymous=allow_anonymous,
+            settings=settings,
+            http=self._http,
+            allowed_origins=self._allowed_origins,
+        )
 
     async def _report(self, state: StreamState) -> None:
         assert self._on_end is not None

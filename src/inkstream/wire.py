@@ -11,7 +11,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from inkstream._errors import InvalidMessage, InvalidOffset
 from inkstream._types import JSON, End, Segment
@@ -126,6 +126,10 @@ def encode_messages(messages: Iterable[str | RawJSON], position: int) -> list[Se
 
     Empty pieces vanish. Text is split where a segment is full; nothing else is.
     """
+    messages = list(messages)
+    short = _short_text(messages)
+    if short is not None:  # what a commit of a live answer nearly always is
+        return [Segment(position, 1, short, _number(len(short) << 1))] if short else []
     segments: list[Segment] = []
     payloads: list[bytes] = []
     index = bytearray()
@@ -175,6 +179,23 @@ def encode_messages(messages: Iterable[str | RawJSON], position: int) -> list[Se
     put_text()
     close()
     return segments
+
+
+def _short_text(messages: Sequence[str | RawJSON]) -> bytes | None:
+    """Return messages that are text for one segment, joined; ``None`` if they are anything else."""
+    try:
+        payload = "".join(cast("Sequence[str]", messages)).encode()
+    except (TypeError, UnicodeEncodeError):  # a JSON value, half a surrogate pair
+        return None
+    return payload if len(payload) <= SEGMENT_BYTES else None
+
+
+def _number(number: int) -> bytes:
+    if number <= 0x7F:
+        return bytes((number,))
+    out = bytearray()
+    _put_number(out, number)
+    return bytes(out)
 
 
 def _put_number(out: bytearray, number: int) -> None:
@@ -292,6 +313,10 @@ def event_frames(internal_id: int, segment: Segment) -> bytes:
     cannot carry; a JSON message with line breaks between its tokens becomes several ``data:``
     lines, which a client joins with LF, harmless there.
     """
+    if segment.count == 1 and not segment.index[0] & 1:
+        # One piece of text: nearly every segment that a live answer gains.
+        data = _json_string(segment.payload.decode())
+        return b"id: %016d_%016d\ndata: %b\n\n" % (internal_id, segment.position + 1, data)
     frames: list[bytes] = []
     texts: list[str] = []
     position = segment.position
@@ -313,8 +338,11 @@ def event_frames(internal_id: int, segment: Segment) -> bytes:
     return b"".join(frames)
 
 
+_encode_json: Final = json.JSONEncoder(ensure_ascii=False).encode
+
+
 def _json_string(text: str) -> bytes:
-    return json.dumps(text, ensure_ascii=False).encode()
+    return _encode_json(text).encode()
 
 
 def _event(internal_id: int, position: int, data: bytes) -> bytes:

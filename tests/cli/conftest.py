@@ -4,9 +4,16 @@ from pathlib import Path
 
 import pytest
 
+from inkstream import PersistentTextStreaming
 from tests.cli.command import Shell
 
 
 @pytest.fixture
 def shell(tmp_path: Path) -> Shell:
     return Shell(tmp_path)
+
+
+@pytest.fixture
+def streams(shell: Shell) -> PersistentTextStreaming:
+    """Return the shell's database as an application sees it; to be started by the test."""
+    return PersistentTextStreaming(shell.environment["INKSTREAM_DATABASE"])

@@ -5,16 +5,18 @@ from __future__ import annotations
 import json
 import os
 import pty
+from pathlib import Path
 
 import pytest
 
 from inkstream import PersistentTextStreaming
+from inkstream.cli.exits import Exit
 from tests.cli.command import Shell
 
 
 @pytest.fixture
-async def three(shell: Shell) -> None:
-    async with PersistentTextStreaming(shell.environment["INKSTREAM_DATABASE"]) as streams:
+async def three(streams: PersistentTextStreaming) -> None:
+    async with streams:
         for name, owner in (("a", "ann"), ("b", "ann"), ("c", "bob")):
             await streams.create(name, owner=owner, group="g", metadata={"n": name})
         async with streams.write("a") as writer:
@@ -130,10 +132,6 @@ async def test_name_that_is_taken_is_a_conflict(shell: Shell) -> None:
 
 
 async def test_every_exit_code_is_in_the_help_and_in_the_documentation(shell: Shell) -> None:
-    from pathlib import Path
-
-    from inkstream.cli.exits import Exit
-
     page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
     help_text = (await shell.run("follow", "--help")).out
     for code in Exit:

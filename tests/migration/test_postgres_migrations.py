@@ -18,6 +18,8 @@ from tests import postgres_server
 
 pytestmark = pytest.mark.timeout(60)
 
+STEPS, SCRIPT, SCHEMA = migrations(), sql(), schema_sql()  # reads files: not in an event loop
+
 
 @pytest.fixture(params=postgres_server.versions())
 def server(request: pytest.FixtureRequest) -> postgres_server.Server:
@@ -61,7 +63,7 @@ async def test_migrating_twice_and_at_once(url: str) -> None:
         [],
         [],
         [],
-        [f"{m.version:04d}_{m.name}" for m in migrations()],
+        [f"{m.version:04d}_{m.name}" for m in STEPS],
     ]
     assert await migrate(url) == []
     assert await verify(url) == []
@@ -79,21 +81,20 @@ async def test_the_schema_is_what_the_migrations_make(
         url = await server.make_database(migrated=False)
     await migrate(url)
     migrated = server.dump_schema(url, "inkstream")
-    await execute(url, "DROP SCHEMA inkstream CASCADE", sql())
+    await execute(url, "DROP SCHEMA inkstream CASCADE", SCRIPT)
     assert server.dump_schema(url, "inkstream") == migrated
     assert await migrate(url) == [], "the script notes what it did"
-    await execute(url, "DROP SCHEMA inkstream CASCADE", schema_sql())
+    await execute(url, "DROP SCHEMA inkstream CASCADE", SCHEMA)
     assert server.dump_schema(url, "inkstream") == migrated
     await migrate(url, schema="other_place")
     other = server.dump_schema(url, "other_place")
-    assert "inkstream" not in re.sub(r"inkstream-", "", other)
-    assert other.replace("other_place", "inkstream").splitlines()[20:] == migrated.splitlines()[20:]
+    assert "inkstream" not in other
+    assert other.replace("other_place", "inkstream") == migrated
 
 
 def test_the_versions_are_consecutive() -> None:
-    steps = migrations()
-    assert [step.version for step in steps] == list(range(1, VERSION + 1))
-    assert all(1 <= step.needs <= step.version for step in steps)
+    assert [step.version for step in STEPS] == list(range(1, VERSION + 1))
+    assert all(1 <= step.needs <= step.version for step in STEPS)
 
 
 @pytest.mark.parametrize(
@@ -198,10 +199,9 @@ async def test_text_for_people_with_sql(url: str) -> None:
     await make("c", " of c", fork=Fork(b, 3))
     await make("d", " of d", fork=Fork(b, 1))
     await make("e")
-    blob = NewStream(stream_id=StreamId("f"), created_at=1.0, content_type="text/plain")
     for name, payload in (("f", "☃".encode()), ("g", b"\xff")):
         state = await store.create(
-            NewStream(stream_id=StreamId(name), created_at=1.0, content_type=blob.content_type)
+            NewStream(stream_id=StreamId(name), created_at=1.0, content_type="text/plain")
         )
         for byte in payload:
             one = wire.Segment(0, 1, bytes([byte]), b"")

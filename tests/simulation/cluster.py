@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import itertools
 import random
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
@@ -15,10 +14,8 @@ from inkstream.engine.engine import Engine
 from inkstream.engine.reader import Reader
 from inkstream.stores.memory import MemoryDatabase
 from inkstream.testing import VirtualClock
-from tests.simulation.faults import FaultyStore, LossyNotifier
+from tests.simulation.faults import FaultyStore, Hints, LossyNotifier
 from tests.simulation.witness import Witness
-
-_numbers = itertools.count()
 
 
 @dataclass(eq=False)
@@ -30,7 +27,8 @@ class Worker:
     notifier: LossyNotifier
     engine: Engine
     alive: bool = True
-    readers: set[Reader] = field(default_factory=set)
+    readers: dict[Reader, None] = field(default_factory=dict)
+    jobs: dict[asyncio.Task[None], None] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -53,6 +51,10 @@ class Worker:
             task.cancel()
         for reader in list(self.readers):
             reader.close()
+        for job in self.jobs:
+            job.cancel()
+            # Again: nothing of it runs on, not even what it does when it is cancelled.
+            asyncio.get_running_loop().call_later(0.001, job.cancel)
 
     def assert_nothing_kept(self) -> None:
         """Fail if this worker holds on to anything of streams that have ended (G9)."""
@@ -70,6 +72,7 @@ class Cluster:
 
     Attributes:
         ended: The bodies that ``on_end`` was called with, by living workers.
+        on_end_fails: How likely it is that ``on_end`` raises.
     """
 
     def __init__(self, seed: int = 0) -> None:
@@ -79,12 +82,13 @@ class Cluster:
         self.clock = VirtualClock()
         self.workers: list[Worker] = []
         self.ended: list[StreamBody] = []
-        self._name = f"cluster-{next(_numbers)}"
+        self.on_end_fails = 0.0
+        self._hints = Hints()
 
     async def add(self, *, reports: bool = False, **settings: Any) -> Worker:
         """Start a worker; ``reports``: with an ``on_end`` that fills ``ended``."""
         store = FaultyStore(self.database, self.rng)
-        notifier = LossyNotifier(self._name, self.rng)
+        notifier = LossyNotifier(self._hints, self.rng)
         if reports:
             settings["on_end"] = lambda body: self._note_end(worker, body)
         streams = PersistentTextStreaming((store, notifier), clock=self.clock, **settings)
@@ -98,8 +102,6 @@ class Cluster:
             raise RuntimeError("on_end of the application failed")
         if worker.alive:
             self.ended.append(body)
-
-    on_end_fails = 0.0
 
     async def stop(self) -> None:
         """Stop all workers, the dead ones too, so that no task is left."""

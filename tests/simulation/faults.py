@@ -18,7 +18,6 @@ from inkstream._types import (
     StreamState,
     WorkerState,
 )
-from inkstream.notifiers.local import LocalNotifier
 from inkstream.stores.memory import MemoryDatabase, MemoryStore
 
 _T = TypeVar("_T")
@@ -47,6 +46,11 @@ class FaultyStore:
     def pause(self) -> None:
         """Let no call through, either way, until ``resume``: the worker's process is stopped."""
         self._running.clear()
+
+    @property
+    def running(self) -> bool:
+        """Whether it is not paused."""
+        return self._running.is_set()
 
     def resume(self) -> None:
         self._running.set()
@@ -126,19 +130,43 @@ def _nothing() -> None:
     """Note nothing: only commits are counted."""
 
 
-class LossyNotifier(LocalNotifier):
-    """A ``LocalNotifier`` of which hints get lost.
+class Hints:
+    """Who is to be told of changes, in the order in which they came (a set has none to replay)."""
+
+    def __init__(self) -> None:
+        self.listeners: dict[LossyNotifier, None] = {}
+
+
+class LossyNotifier:
+    """Pass hints to the other workers, those that do not get lost.
 
     Attributes:
         lose: How likely it is that a hint is lost.
     """
 
-    def __init__(self, database: str, rng: random.Random) -> None:
-        super().__init__(database)
+    def __init__(self, hints: Hints, rng: random.Random) -> None:
         self.lose = 0.0
+        self._hints = hints
         self._rng = rng
+        self._on_hint: Callable[[Collection[StreamId] | None], None] | None = None
+
+    async def open(self, on_hint: Callable[[Collection[StreamId] | None], None]) -> None:
+        self._on_hint = on_hint
+        self._hints.listeners[self] = None
 
     async def notify(self, stream_ids: Collection[StreamId]) -> None:
-        kept = [name for name in stream_ids if self._rng.random() >= self.lose]
-        if kept:
-            await super().notify(kept)
+        kept = tuple(name for name in stream_ids if self._rng.random() >= self.lose)
+        for other in list(self._hints.listeners):
+            if kept and other is not self:
+                asyncio.get_running_loop().call_soon(other.hear, kept)
+
+    def hear(self, stream_ids: Collection[StreamId]) -> None:
+        if self._on_hint is not None:
+            self._on_hint(stream_ids)
+
+    def watch(self, watching: bool) -> None:
+        """Do nothing: a hint costs nothing until it comes."""
+
+    async def close(self) -> None:
+        self._on_hint = None
+        self._hints.listeners.pop(self, None)

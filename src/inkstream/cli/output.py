@@ -10,6 +10,20 @@ from typing import Any
 from inkstream._types import JSON, StreamState
 
 
+def write_bytes(data: bytes) -> None:
+    """Write to standard output at once.
+
+    Raises:
+        BrokenPipeError: Nobody reads it any more.
+    """
+    out = sys.stdout.buffer
+    left = memoryview(data)
+    # With PYTHONUNBUFFERED this is the raw file, which may take a part and be content.
+    while left:
+        left = left[out.write(left) :]
+    out.flush()
+
+
 def write_text(text: str) -> None:
     """Write text to standard output at once, as UTF-8 whatever the locale says.
 
@@ -17,8 +31,7 @@ def write_text(text: str) -> None:
         BrokenPipeError: Nobody reads it any more.
     """
     # Past click.echo, which would translate line ends on some systems and strip escapes.
-    sys.stdout.buffer.write(text.encode())
-    sys.stdout.buffer.flush()
+    write_bytes(text.encode())
 
 
 def write_json(value: Mapping[str, Any]) -> None:

@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from inkstream._types import NewStream, StreamState
 from inkstream.cli.tokens import Rights, Tokens
-from inkstream.http.durable.app import Authorize, DurableStreams
+from inkstream.http.durable.app import Authorize
 from inkstream.http.durable.settings import DurableSettings
 from inkstream.http.problems import Problem
 from inkstream.streaming import PersistentTextStreaming
@@ -119,8 +119,7 @@ def standalone_app(config: ServeConfig) -> Starlette:
     if config.tokens is not None:
         authorize = _has_right
         middleware.append(Middleware(BearerOnly, tokens=Tokens.parse(config.tokens)))
-    protocol = DurableStreams(
-        lambda: streams.engine,
+    protocol = streams.durable_streams(
         authorize=authorize,
         allow_anonymous=config.tokens is None,
         settings=DurableSettings(long_poll_s=config.long_poll_s),
@@ -149,6 +148,7 @@ def listen(host: str, port: int) -> socket.socket:
             # Accepted connections inherit it; without, a black-holed client is kept for minutes.
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _USER_TIMEOUT_MS)
         listener.bind((host, port))
+        listener.listen(2048)  # whoever comes before the workers are up waits, and is not refused
         listener.set_inheritable(True)
     except BaseException:
         listener.close()

@@ -20,7 +20,7 @@ import click
 from inkstream._types import Status
 from inkstream.cli.database import database_option, json_option, open_streams, run
 from inkstream.cli.exits import EPILOG, exit_of, say
-from inkstream.cli.output import size_text, write_text
+from inkstream.cli.output import size_text, write_bytes, write_text
 
 if TYPE_CHECKING:
     from inkstream.handles import StreamWriter
@@ -232,8 +232,7 @@ class _Teller:
         self._bytes += len(data)
         if self._tee:
             try:
-                sys.stdout.buffer.write(data)
-                sys.stdout.buffer.flush()
+                write_bytes(data)
             except BrokenPipeError:
                 # Readers of the stream are not to suffer for the reader of the pipe.
                 self._tee = False

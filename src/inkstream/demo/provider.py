@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
@@ -43,9 +44,11 @@ class ProviderResponder:
         """Give the model's answer to the conversation."""
         messages = [{"role": turn.role, "content": turn.text} for turn in turns]
         request = {"model": self._model, "messages": messages, "stream": True}
+        # Reading the certificates takes long enough to hold up everybody on the event loop.
+        opened = await asyncio.to_thread(httpx.AsyncClient, timeout=_TIMEOUT)
         try:
             async with (
-                httpx.AsyncClient(timeout=_TIMEOUT) as client,
+                opened as client,
                 client.stream("POST", self._url, json=request, headers=self._headers) as response,
             ):
                 if response.status_code != httpx.codes.OK:

@@ -78,9 +78,10 @@ class Committer:
 
     def accept(self, writer: Writer, size: int) -> None:
         """Note that a writer has something to commit."""
-        self._dirty[writer] = None
         self._pending_bytes += size
-        self._wanted.set()
+        if writer not in self._dirty:
+            self._dirty[writer] = None
+            self._wanted.set()
 
     def release(self, size: int) -> None:
         """Note that so many accepted bytes are committed or dropped."""

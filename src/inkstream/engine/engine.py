@@ -98,6 +98,7 @@ class Engine:
             timing,
             self._apply,
             lambda: bool(self._writers),
+            self._tails.writes,
             on_end,
         )
         self._writers: dict[Writer, None] = {}

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import logging
 from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
-from inkstream._errors import StoreUnavailable
+from inkstream._errors import StoreUnavailable, StreamNotFound
 from inkstream._types import KEEP, Change, Committed, End, Query, Status, StreamState
 from inkstream.abc import Clock, Store
 from inkstream.engine.settings import Timing
@@ -40,20 +41,24 @@ class Sweeper:
         timing: Timing,
         apply: Apply,
         owns_streams: Callable[[], bool],
+        writes: Callable[[StreamState], bool],
         report: Callable[[StreamState], Awaitable[None]] | None,
     ) -> None:
         self._worker = worker
         self._store = store
         self._clock = clock
         self._timing = timing
-        self._apply = apply
+        self._apply_change = apply
         self._owns_streams = owns_streams
+        self._writes = writes
         self._report = report
         self._leases = Leases(worker, timing.lease_s, max(3 * timing.sweep_s, timing.beat_s))
         self._suspects: dict[str, list[StreamState]] = {}
         self._beat_at = -1e9
         self._owned_at = -1e9
         self._looked_at = -1e9
+        self._strays: frozenset[tuple[int, int, Status]] = frozenset()
+        self._strays_at = -1e9
         self._reporting: dict[int, int] = {}
         self._report_tasks: dict[asyncio.Task[None], None] = {}
         self.dead: frozenset[str] = frozenset()
@@ -137,6 +142,43 @@ class Sweeper:
             self._looked_at = now
             await self._end_due()
             await self._report_ends()
+        if now - self._strays_at >= self._timing.lease_s / 2:
+            self._strays_at = now
+            await self._take_care_of_strays()
+
+    async def _take_care_of_strays(self) -> None:
+        """End or report what the store says is this worker's, and this worker does not know of.
+
+        It is what a commit leaves whose outcome stayed unknown here, or whose caller went away.
+        Nobody else would ever act on it, for this worker lives. One look proves nothing: the
+        outcome may be on its way.
+        """
+        before: int | None = None
+        strays: dict[tuple[int, int, Status], StreamState] = {}
+        while True:
+            query = Query(worker=self._worker, before=before, limit=_BATCH)
+            found = await self._store.find(query)
+            for state in found:
+                known = state.internal_id in self._reporting if state.ended else self._writes(state)
+                if not known:
+                    strays[state.internal_id, state.epoch, state.status] = state
+            if len(found) < _BATCH:
+                break
+            before = found[-1].internal_id
+        for key in strays.keys() & self._strays:
+            state = strays[key]
+            if state.ended and state.report and self._report is not None:
+                self.report(state)
+            else:
+                await self._bury(state, self._worker)
+        self._strays = frozenset(strays)
+
+    async def _apply(self, state: StreamState, change: Change) -> StreamState | None:
+        """Commit a change; a stream that was deleted meanwhile refuses it like any other."""
+        try:
+            return await self._apply_change(state, change)
+        except StreamNotFound:
+            return None
 
     async def _is_unlocked(self, worker: str) -> bool:
         workers = await self._store.heartbeat(beat=False)
@@ -216,7 +258,10 @@ class Sweeper:
         if self._report is None or state.internal_id in self._reporting:
             return
         self._reporting[state.internal_id] = 0
-        task = asyncio.get_running_loop().create_task(self._report_until_heard(state))
+        # An empty context: who ended the stream may be a request, and on_end is none of its own.
+        task = asyncio.get_running_loop().create_task(
+            self._report_until_heard(state), context=contextvars.Context()
+        )
         self._report_tasks[task] = None
         task.add_done_callback(lambda done: self._report_tasks.pop(done, None))
 

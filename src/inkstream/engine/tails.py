@@ -66,6 +66,16 @@ class Tails:
             self.stale(tail)  # what was committed since the state was read
         return tail
 
+    def writes(self, state: StreamState) -> bool:
+        """Tell if a writer of this process holds the stream in its present epoch."""
+        tail = self._tails.get(state.stream_id)
+        writer = None if tail is None else tail.writer
+        return (
+            writer is not None
+            and writer.internal_id == state.internal_id
+            and writer.epoch == state.epoch
+        )
+
     def detach(self, tail: Tail) -> None:
         """Forget a tail that nobody here writes or reads any more."""
         if tail.readers or tail.writer is not None:

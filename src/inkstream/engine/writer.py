@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from inkstream import wire
@@ -37,11 +37,11 @@ _YIELD_EVERY = 64
 """A source that never waits for anything must still let others run, after so many messages."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Settled:
     """What a writer's commit leaves to be published to the stream's tail, in this order."""
 
-    segments: list[Segment] = field(default_factory=list)
+    segments: list[Segment]
     end: End | None = None
     refused: Refused | None = None
 
@@ -102,26 +102,55 @@ class Writer:
             InvalidMessage: Neither text nor a JSON object.
             StoreUnavailable: The store stayed away for longer than ``Timing.patience_s``.
         """
+        piece: str | wire.RawJSON
         if isinstance(message, str):
             if self._half:
                 message = self._half + message
                 self._half = ""
-            if message and "\ud800" <= message[-1] <= "\udbff":
-                # The other half of a surrogate pair may come with the next piece.
-                self._half = message[-1]
-                message = message[:-1]
+            if message.isascii():
+                size = len(message)
+            else:
+                if "\ud800" <= message[-1] <= "\udbff":
+                    # The other half of a surrogate pair may come with the next piece.
+                    self._half = message[-1]
+                    message = message[:-1]
+                size = len(wire.clean_text(message).encode())
             if not message:
                 self._check()
                 return
-            size = len(message) if message.isascii() else len(wire.clean_text(message).encode())
-            piece: str | wire.RawJSON = message
+            piece = message
         else:
             if self._half:
                 half, self._half = self._half, ""
                 await self._accept(half, 3)
             piece = wire.dump_object(message)
             size = len(piece.raw)
-        await self._accept(piece, size)
+        if not self._accept_at_once(piece, size):
+            await self._accept(piece, size)
+
+    def _accept_at_once(self, piece: str | wire.RawJSON, size: int) -> bool:
+        """Accept without a second coroutine, the usual case; else leave all to ``_accept``."""
+        limits = self._limits
+        if (
+            self._error is not None
+            or self._ending is not None
+            or self._since_yield + 1 >= _YIELD_EVERY
+            or self._pending_bytes + size > limits.buffer_bytes
+            or size > limits.message_bytes
+            or self._size + size > limits.stream_bytes
+            or self._committer.full
+        ):
+            return False
+        self._keep(piece, size)
+        return True
+
+    def _keep(self, piece: str | wire.RawJSON, size: int) -> None:
+        self.last_append = self._clock.monotonic()
+        self._pieces.append(piece)
+        self._pending_bytes += size
+        self._size += size
+        self._since_yield += 1
+        self._committer.accept(self, size)
 
     async def _accept(self, piece: str | wire.RawJSON, size: int) -> None:
         self._check()
@@ -145,12 +174,7 @@ class Writer:
         ):
             await self._committer.next_commit()
             self._check()
-        self.last_append = self._clock.monotonic()
-        self._pieces.append(piece)
-        self._pending_bytes += size
-        self._size += size
-        self._committer.accept(self, size)
-        self._since_yield += 1
+        self._keep(piece, size)
         if self._since_yield >= _YIELD_EVERY:
             self._since_yield = 0
             await asyncio.sleep(0)

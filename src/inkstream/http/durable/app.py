@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Final, TypeAlias
 
 from starlette.requests import Request
@@ -72,6 +72,7 @@ class DurableStreams:
         allow_anonymous: Let everybody do everything, instead.
         settings: See ``DurableSettings``.
         http: See ``HTTPSettings``.
+        allowed_origins: Other sites whose pages may write with this site's cookie.
 
     Raises:
         TypeError: Neither ``authorize`` nor ``allow_anonymous=True`` was given.
@@ -85,6 +86,7 @@ class DurableStreams:
         allow_anonymous: bool = False,
         settings: DurableSettings | None = None,
         http: HTTPSettings | None = None,
+        allowed_origins: Collection[str] = (),
     ) -> None:
         if authorize is None and not allow_anonymous:
             raise TypeError(
@@ -95,6 +97,7 @@ class DurableStreams:
         self._authorize = authorize or anyone
         self._settings = settings or DurableSettings()
         self._http = http or HTTPSettings()
+        self._allowed_origins = allowed_origins
         self._for: tuple[Engine, Appends, ClosedPolls] | None = None
 
     def _parts(self) -> tuple[Engine, Appends, ClosedPolls]:
@@ -139,7 +142,7 @@ class DurableStreams:
                 state = (await self._allowed(request, stream_id, ("read",))).state
                 return _response(protocol.head(state))
             case "PUT" | "POST" | "DELETE":
-                problem = cross_site_problem(request, self._settings.allowed_origins)
+                problem = cross_site_problem(request, self._allowed_origins)
                 if problem is not None:
                     return problem
                 if request.method == "PUT":

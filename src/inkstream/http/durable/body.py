@@ -1,8 +1,7 @@
 """Request bodies as segments: bytes as they are, JSON as the raw slices of its messages.
 
-JSON is checked strictly and then kept byte for byte: parsing and writing it again would change
-numbers (``1.0``, large integers), drop duplicate keys and reorder nothing that matters, but all
-of it is the writer's own.
+JSON is checked strictly and then kept byte for byte: to parse it and write it again would change
+numbers (``1.0``, large integers) and drop duplicate keys.
 """
 
 from __future__ import annotations

@@ -16,7 +16,6 @@ class DurableSettings:
         closed_polls_per_s: How often, on the average, one client may ask what follows the end of
             a closed stream; answered 429 above that.
         closed_poll_burst: The same at once.
-        allowed_origins: Other sites whose pages may write with this site's cookie.
     """
 
     body_bytes: int = 4 * 1024 * 1024
@@ -24,4 +23,3 @@ class DurableSettings:
     live_s: float = 60.0
     closed_polls_per_s: float = 5.0
     closed_poll_burst: int = 100
-    allowed_origins: frozenset[str] = frozenset()

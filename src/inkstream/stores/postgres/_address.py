@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import parse_qsl, quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
 _SCHEME = re.compile(r"postgres(ql)?(\+[a-z0-9_]+)?", re.ASCII)
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}", re.ASCII)
@@ -60,9 +60,10 @@ class Address:
                 query.append(("sslmode", value))
             elif name not in _SQLALCHEMY_ONLY:
                 query.append((name, value))
-        url = urlunsplit(("postgresql", parts.netloc, parts.path, urlencode(query), ""))
-        if not parts.netloc and parts.path.startswith("/"):
-            url = url.replace("postgresql:/", "postgresql:///", 1).replace(":////", ":///", 1)
+        # urlunsplit() would take the slashes off an empty host, which means the local socket.
+        url = f"postgresql://{parts.netloc}{parts.path}"
+        if query:
+            url += f"?{urlencode(query)}"
         return cls(url, pooler)
 
     def __str__(self) -> str:
@@ -70,7 +71,7 @@ class Address:
         parts = urlsplit(self.url)
         user, at, host = parts.netloc.rpartition("@")
         user = quote(user.partition(":")[0], safe="%")
-        return urlunsplit((parts.scheme, f"{user}{at}{host}", parts.path, "", ""))
+        return f"{parts.scheme}://{user}{at}{host}{parts.path}"
 
 
 def schema_name(schema: str) -> str:

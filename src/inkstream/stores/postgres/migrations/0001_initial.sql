@@ -473,38 +473,55 @@ BEGIN
 END $$;
 
 -- States, newest first. The text of the query is made of the conditions that were given, so that
--- its plan is made for them alone.
+-- its plan is made for them alone; and its shape leaves only plans that stop at the limit.
 CREATE FUNCTION inkstream.find_streams(
     p_stream_ids text[], p_owner text, p_group text, p_statuses text[],
     p_any_worker boolean, p_worker text, p_due_before double precision, p_unreported boolean,
     p_before bigint, p_limit integer
 ) RETURNS SETOF text LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
 DECLARE
-    v_where text := 'NOT h.gone';
+    v_cold text := '';
+    v_hot text := ' AND NOT h.gone';
+    v_status text := '';
+    v_found text;
 BEGIN
-    IF p_stream_ids IS NOT NULL THEN v_where := v_where || ' AND s.stream_id = ANY ($1)'; END IF;
-    IF p_owner IS NOT NULL THEN v_where := v_where || ' AND s.owner = $2'; END IF;
-    IF p_group IS NOT NULL THEN v_where := v_where || ' AND s."group" = $3'; END IF;
-    IF p_statuses IS NOT NULL THEN
-        v_where := v_where || ' AND h.status = ANY ($4)';
-        IF p_statuses <@ '{pending,streaming}' THEN v_where := v_where || ' AND s.live'; END IF;
-    END IF;
-    IF p_worker IS NOT NULL THEN v_where := v_where || ' AND h.worker = $5';
-    ELSIF NOT p_any_worker THEN v_where := v_where || ' AND h.worker IS NULL'; END IF;
-    IF p_due_before IS NOT NULL THEN v_where := v_where || ' AND h.due_at <= $6'; END IF;
+    IF p_stream_ids IS NOT NULL THEN v_cold := v_cold || ' AND s.stream_id = ANY ($1)'; END IF;
+    IF p_owner IS NOT NULL THEN v_cold := v_cold || ' AND s.owner = $2'; END IF;
+    IF p_group IS NOT NULL THEN v_cold := v_cold || ' AND s."group" = $3'; END IF;
+    IF p_worker IS NOT NULL THEN v_hot := v_hot || ' AND h.worker = $5'; END IF;
+    IF p_due_before IS NOT NULL THEN v_hot := v_hot || ' AND h.due_at <= $6'; END IF;
     IF p_unreported THEN
-        v_where := v_where
+        v_hot := v_hot
             || $q$ AND h.report AND h.status IN ('done', 'error', 'cancelled', 'timeout')$q$;
     END IF;
-    IF p_before IS NOT NULL THEN v_where := v_where || ' AND h.internal_id < $7'; END IF;
+    IF p_statuses IS NOT NULL THEN
+        v_status := ' AND h.status = ANY ($4)';
+    END IF;
+    IF v_cold = '' AND p_worker IS NULL AND p_due_before IS NULL AND NOT p_unreported
+        AND p_statuses IS NOT NULL
+    THEN
+        -- The newest of each status, then the newest of those. Each by its literal name: as a
+        -- parameter, a rare status would be taken for a common one.
+        SELECT 'SELECT internal_id FROM (' || string_agg(format(
+            '(SELECT h.internal_id FROM inkstream.heads h WHERE h.status = %L{hot}'
+            ' ORDER BY h.internal_id DESC LIMIT $8)', wanted), ' UNION ALL ') || ') h'
+        INTO v_found FROM unnest(p_statuses || '{none}') AS wanted;
+    ELSIF v_cold = '' THEN
+        v_found := 'SELECT h.internal_id FROM inkstream.heads h WHERE true{hot}' || v_status;
+    ELSE
+        IF p_statuses <@ '{pending,streaming}' THEN v_cold := v_cold || ' AND s.live'; END IF;
+        IF p_before IS NOT NULL THEN v_cold := v_cold || ' AND s.internal_id < $7'; END IF;
+        v_found := 'SELECT s.internal_id FROM inkstream.streams s CROSS JOIN LATERAL ('
+            || ' SELECT * FROM inkstream.heads h WHERE h.internal_id = s.internal_id LIMIT 1) h'
+            || ' WHERE true' || v_cold || '{hot}' || v_status;
+    END IF;
+    IF p_worker IS NULL AND NOT p_any_worker THEN v_hot := v_hot || ' AND h.worker IS NULL'; END IF;
+    IF p_before IS NOT NULL THEN v_hot := v_hot || ' AND h.internal_id < $7'; END IF;
     RETURN QUERY EXECUTE
-        'SELECT CAST(row_to_json(v) AS text) FROM ('
-        || ' SELECT h.internal_id FROM inkstream.heads h JOIN inkstream.streams s'
-        || ' ON s.internal_id = h.internal_id WHERE ' || v_where
-        || ' ORDER BY h.internal_id DESC LIMIT $8'
-        || ') found CROSS JOIN LATERAL ('
-        || ' SELECT * FROM inkstream.stream_state v WHERE v.internal_id = found.internal_id'
-        || ') v ORDER BY v.internal_id DESC'
+        'SELECT (SELECT CAST(row_to_json(v) AS text) FROM inkstream.stream_state v'
+        || ' WHERE v.internal_id = found.internal_id) FROM ('
+        || replace(v_found, '{hot}', v_hot) || ' ORDER BY internal_id DESC LIMIT $8'
+        || ') found ORDER BY found.internal_id DESC'
     USING p_stream_ids, p_owner, p_group, p_statuses, p_worker, p_due_before, p_before, p_limit;
 END $$;
 

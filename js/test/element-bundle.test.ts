@@ -1,0 +1,31 @@
+/** The single file, as a page loads it with one script tag. */
+import { execFileSync } from "node:child_process";
+import { expect, it, vi } from "vitest";
+import { endFrame, Wire } from "./wire.js";
+
+it("defines <ink-stream> for the elements that are there, and exports the client", async () => {
+  const wire = new Wire();
+  vi.stubGlobal("fetch", wire.fetch);
+  document.body.innerHTML = '<ink-stream src="/s/a">Hel</ink-stream>';
+
+  const command = [
+    "src/bundle.ts",
+    "--bundle",
+    "--minify",
+    "--format=iife",
+    "--global-name=inkstream",
+  ];
+  const script = execFileSync("node_modules/.bin/esbuild", command, { encoding: "utf8" });
+  const inkstream: object = new Function(`${script}; return inkstream`)();
+
+  expect(Object.keys(inkstream).sort()).toEqual([
+    "InkstreamError",
+    "createClient",
+    "defineInkStream",
+  ]);
+  expect(wire.last.path).toBe("/s/a");
+  wire.last.stream("Hello").send(endFrame(1));
+  const element = document.querySelector("ink-stream");
+  await vi.waitFor(() => expect(element?.getAttribute("status")).toBe("done"));
+  expect(element?.textContent).toBe("Hello");
+});

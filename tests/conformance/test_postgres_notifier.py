@@ -1,0 +1,141 @@
+"""Hints over PostgreSQL: they arrive, and losing them is noticed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Collection
+
+import asyncpg
+import pytest
+
+from inkstream._types import StreamId
+from inkstream.notifiers.postgres import PostgresNotifier, decode_hint, encode_hint
+from inkstream.stores.postgres import PostgresStore
+from tests import postgres_server
+
+ANY = frozenset({"any"})
+
+
+class Heard:
+    """What a notifier called back with, in order."""
+
+    def __init__(self) -> None:
+        self.hints: asyncio.Queue[frozenset[str]] = asyncio.Queue()
+
+    def __call__(self, stream_ids: Collection[StreamId] | None) -> None:
+        self.hints.put_nowait(ANY if stream_ids is None else frozenset(stream_ids))
+
+    async def next(self) -> frozenset[str]:
+        return await asyncio.wait_for(self.hints.get(), 10)
+
+
+def ids(*names: str) -> list[StreamId]:
+    return [StreamId(name) for name in names]
+
+
+@pytest.fixture
+async def url() -> AsyncIterator[str]:
+    server = postgres_server.server(postgres_server.versions()[0])
+    url = await server.make_database()
+    yield url
+    await server.drop_database(url)
+
+
+@pytest.fixture
+async def stores(url: str) -> AsyncIterator[list[PostgresStore]]:
+    stores = [PostgresStore(url) for _ in range(2)]
+    for number, store in enumerate(stores):
+        await store.open(str(number))
+    yield stores
+    for store in stores:
+        await store.close()
+
+
+async def test_hints_reach_the_others(stores: list[PostgresStore]) -> None:
+    """One notification a batch, whatever the number of streams."""
+    one, two = [PostgresNotifier(store.channel) for store in stores]
+    heard_one, heard_two = Heard(), Heard()
+    await one.open(heard_one)
+    await two.open(heard_two)
+    assert await heard_one.next() == await heard_two.next() == ANY, "what was before is unknown"
+    await one.notify(ids("a", "b c", "☃"))
+    assert await heard_two.next() == {"a", "b c", "☃"}
+    await one.notify(ids(*[f"stream {n}" for n in range(301)]))
+    assert await heard_two.next() == ANY
+    await one.notify([])
+    await two.notify(ids("back"))
+    assert await heard_one.next() == {"back"}, "and nothing of its own"
+    assert heard_two.hints.empty()
+    await two.close()
+    await one.notify(ids("unheard"))
+    await one.close()
+    assert heard_two.hints.empty()
+
+
+async def test_a_lost_connection_is_made_up_for(stores: list[PostgresStore], url: str) -> None:
+    """Hints that were sent meanwhile are lost, so any stream may have changed."""
+    one, two = [PostgresNotifier(store.channel) for store in stores]
+    heard = Heard()
+    await two.open(heard)
+    assert await heard.next() == ANY
+    admin = await asyncpg.connect(url)
+    for _ in range(2):
+        await admin.fetch(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+        assert await heard.next() == ANY
+        while heard.hints.empty():
+            await one.notify(ids("after"))  # its own first connections are of no use either
+        assert await heard.next() == {"after"}
+        while not heard.hints.empty():
+            heard.hints.get_nowait()
+    await admin.close()
+    await two.close()
+
+
+async def test_nothing_to_listen_on(url: str) -> None:
+    """Behind a pooler, and without a database at all, hints are lost, and nobody is told."""
+    store = PostgresStore(url + "&pooler=true")
+    await store.open("one")
+    notifier = PostgresNotifier(store.channel)
+    heard = Heard()
+    await notifier.open(heard)
+    await notifier.notify(ids("s"))
+    await store.heartbeat(beat=True)
+    assert [state.locked for state in await store.heartbeat(beat=False)] == [None]
+    await notifier.close()
+    await store.close()
+    assert heard.hints.empty()
+    away = PostgresStore("postgresql://nobody:any@127.0.0.1:1/none?sslmode=disable")
+    await away._connections.open()
+    await PostgresNotifier(away.channel).notify(ids("s"))
+    await away._connections.close()
+
+
+async def test_a_listener_of_its_own(url: str) -> None:
+    """Behind a pooler, ``listener_url`` gives hints and the lock back."""
+    stores = [PostgresStore(url + "&pooler=true", listener_url=url) for _ in range(2)]
+    for number, store in enumerate(stores):
+        await store.open(str(number))
+        await store.heartbeat(beat=True)
+    assert [state.locked for state in await stores[0].heartbeat(beat=False)] == [True, True]
+    heard = Heard()
+    listener = PostgresNotifier(stores[1].channel)
+    await listener.open(heard)
+    assert await heard.next() == ANY
+    await PostgresNotifier(stores[0].channel).notify(ids("s"))
+    assert await heard.next() == {"s"}
+    await listener.close()
+    for store in stores:
+        await store.close()
+
+
+def test_payloads_fit() -> None:
+    """PostgreSQL refuses 8,000 bytes, whatever the names."""
+    assert decode_hint(encode_hint("t", ids("a", "b"))) == ("t", ("a", "b"))
+    assert decode_hint(encode_hint("t", ids(*map(str, range(300)))))[1] is not None
+    assert decode_hint(encode_hint("t", ids(*map(str, range(301))))) == ("t", None)
+    wide = ids(*[f"{n}{'☃' * 500}" for n in range(6)])
+    assert decode_hint(encode_hint("t", wide)) == ("t", None)
+    assert decode_hint(encode_hint("t", wide[:5])) == ("t", tuple(wide[:5]))

@@ -1,0 +1,144 @@
+"""No call may cost more because a database has grown: every plan is an index scan."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from inkstream import wire
+from inkstream._types import (
+    KEEP,
+    Change,
+    End,
+    Fork,
+    Group,
+    NewStream,
+    Query,
+    Status,
+    StreamId,
+)
+from inkstream.stores.postgres import PostgresStore
+from tests import postgres_server
+from tests.conftest import SOAK
+
+STREAMS = 100_000 if SOAK else 3_000
+SEGMENTS = 50 if SOAK else 4
+pytestmark = pytest.mark.timeout(1800 if SOAK else 60)
+
+# Most streams have ended; each 100th is live, and has no neighbour that is.
+_GENERATE = (
+    """
+    INSERT INTO inkstream.streams (stream_id, kind, content_type, owner, "group", metadata,
+        created_at, takeover_within_s, live)
+    SELECT 'stream ' || n, 'text', 'application/json', 'owner ' || n % 500, 'group ' || n % 1000,
+        '{}', n, 0, n % 100 = 0
+    FROM generate_series(1, $1::integer) n
+    """,
+    """
+    INSERT INTO inkstream.heads (internal_id, status, epoch, tail, size, worker, due_at, report)
+    SELECT internal_id, CASE WHEN live THEN 'streaming' ELSE 'done' END, 1, $1::integer, 100,
+        CASE WHEN live THEN 'worker ' || internal_id % 7 END, 1e9 + internal_id,
+        internal_id % 1000 = 1
+    FROM inkstream.streams
+    """,
+    """
+    INSERT INTO inkstream.segments (internal_id, position, count, payload, idx)
+    SELECT internal_id, g, 1, 'ten bytes!', '\\x14' FROM inkstream.streams,
+        generate_series(0, $1::integer - 1) g WHERE NOT live
+    """,
+    """
+    INSERT INTO inkstream.live (internal_id, position, count, payload, idx)
+    SELECT internal_id, g, 1, 'ten bytes!', '\\x14' FROM inkstream.streams,
+        generate_series(0, $1::integer - 1) g WHERE live
+    """,
+)
+_BACKENDS = """
+SELECT count(*) FROM pg_stat_activity
+WHERE application_name = 'inkstream' AND datname = current_database()
+"""
+_TABLES = ("streams", "heads", "segments", "live", "marks")
+
+
+@pytest.fixture(params=postgres_server.versions())
+async def url(request: pytest.FixtureRequest) -> AsyncIterator[str]:
+    server = postgres_server.server(request.param)
+    url = await server.make_database()
+    yield url
+    await server.drop_database(url)
+
+
+async def scans(connection: asyncpg.Connection[asyncpg.Record]) -> dict[str, tuple[int, int]]:
+    """Return each table's sequential scans, and rows read through its indexes."""
+    await connection.execute("SELECT pg_stat_clear_snapshot()")
+    rows = await connection.fetch(
+        "SELECT relname, seq_scan, coalesce(idx_tup_fetch, 0) FROM pg_stat_user_tables"
+        " WHERE schemaname = 'inkstream'"
+    )
+    return {name: (seq, read) for name, seq, read in rows if name in _TABLES}
+
+
+@pytest.mark.parametrize("analyzed", [True, False])
+async def test_every_call_reads_what_it_returns(url: str, analyzed: bool) -> None:
+    connection = await asyncpg.connect(url)
+    for statement, number in zip(_GENERATE, (STREAMS, SEGMENTS, SEGMENTS, SEGMENTS), strict=True):
+        await connection.execute(statement, number, timeout=1200)
+    if analyzed:
+        await connection.execute("ANALYZE", timeout=1200)
+    store = PostgresStore(url, max_connections=1)
+    await store.open("one")
+    await connection.execute("SELECT pg_stat_force_next_flush()")  # what has been done here
+    before = await scans(connection)
+    calls = 0
+
+    (segment,) = wire.encode_messages(["text"], 0)
+    for round_ in range(8):  # beyond the fifth, a kept plan may be another one
+        state = await store.create(
+            NewStream(stream_id=StreamId(f"new {round_}"), created_at=0.0, owner="x", max_live=99)
+        )
+        fork = NewStream(
+            stream_id=StreamId(f"fork {round_}"), created_at=0.0, fork=Fork(state.internal_id, 0)
+        )
+        await store.create(fork)
+        marks = {"m": b""}
+        append = Change(internal_id=state.internal_id, append=segment, marks=marks, max_marks=9)
+        end = Change(internal_id=state.internal_id, end=End(Status.DONE), at=1.0)
+        touched = [
+            Group((Change(internal_id=100 * n, append=segment, if_epoch=1),)) for n in range(1, 20)
+        ]
+        await store.commit([*touched, Group((append,)), Group((end,))])
+        page = await store.read(StreamId("stream 100"), 1, 1000, marks=["m"])
+        assert page.segments
+        assert (await store.read(StreamId("stream 101"), 1, 1000)).segments
+        for query in (
+            Query(stream_ids=(StreamId("stream 7"), StreamId("stream 8"))),
+            Query(owner="owner 7", limit=5),
+            Query(owner="owner 100", statuses=(Status.PENDING, Status.STREAMING)),
+            Query(group="group 7", limit=5),
+            Query(worker="worker 1", limit=20),
+            Query(due_before=1e9, statuses=(Status.PENDING, Status.STREAMING), worker=None),
+            Query(unreported=True, worker=None, limit=5),
+            Query(statuses=(Status.STREAMING,), limit=5),
+            Query(statuses=(Status.TIMEOUT,), limit=5),
+            Query(before=STREAMS // 2, limit=5),
+            Query(limit=5, worker=KEEP),
+        ):
+            await store.find(query)
+            calls += 1
+        await store.delete([state.internal_id])
+        await store.tidy(1e9 + round_ + 1, 1 << 20)
+        await store.heartbeat(beat=True, forget=["nobody"])
+    await store.close()  # a backend reports what it did, at the latest, as it ends
+
+    deadline = asyncio.get_running_loop().time() + 10
+    while await connection.fetchval(_BACKENDS):
+        assert asyncio.get_running_loop().time() < deadline
+    after = await scans(connection)
+    await connection.close()
+    assert after["heads"][1] > before["heads"][1], "no statistics came"
+    for table in _TABLES:
+        assert after[table][0] == before[table][0], f"{table} was scanned"
+        read = after[table][1] - before[table][1]
+        assert read < 20 * calls, f"{read} rows of {table} were read by {calls} calls"

@@ -1,0 +1,97 @@
+"""Worker processes on one database, each told by the test what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import json
+import sys
+import time
+from collections import defaultdict
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+DEADLINE_S = 10.0
+
+
+class Process:
+    """One worker process (see ``worker.py``)."""
+
+    def __init__(self, process: asyncio.subprocess.Process) -> None:
+        self.process = process
+        self._numbers = itertools.count(1)
+        self._told: defaultdict[int, asyncio.Queue[list[Any]]] = defaultdict(asyncio.Queue)
+        self._reading = asyncio.create_task(self._read())
+
+    async def _read(self) -> None:
+        assert self.process.stdout is not None
+        while line := await self.process.stdout.readline():
+            number, *what = json.loads(line)
+            self._told[number].put_nowait([time.monotonic(), *what])
+
+    async def told(self, number: int = 0) -> list[Any]:
+        """Return the next thing told about a command, without its time."""
+        return (await self.told_at(number))[1:]
+
+    async def told_at(self, number: int) -> list[Any]:
+        """Return the next thing told about a command, after the time when it came."""
+        async with asyncio.timeout(DEADLINE_S):
+            return await self._told[number].get()
+
+    def begin(self, command: str, *arguments: Any) -> int:
+        """Give a command; return its number."""
+        assert self.process.stdin is not None
+        number = next(self._numbers)
+        self.process.stdin.write(json.dumps([number, command, *arguments]).encode() + b"\n")
+        return number
+
+    async def do(self, command: str, *arguments: Any) -> Any:
+        """Give a command and return what it returned."""
+        what, value = await self.told(self.begin(command, *arguments))
+        assert what == "done", (command, arguments, value)
+        return value
+
+    async def heard(self, number: int, expected: str) -> None:
+        """Wait until a ``follow`` has told this text, in whatever pieces."""
+        text = ""
+        while len(text) < len(expected):
+            what, *values = await self.told(number)
+            assert what == "text", (what, values)
+            text += values[0]
+        assert text == expected
+
+    async def end(self) -> None:
+        """Be rid of it."""
+        assert self.process.stdin is not None
+        if self.process.returncode is None:
+            self.process.kill()
+        await self.process.wait()
+        await self._reading
+        self.process.stdin.close()
+
+
+Spawn = Callable[[], Awaitable[Process]]
+
+
+@pytest.fixture
+async def spawn(tmp_path: Path) -> AsyncIterator[Spawn]:
+    """Return a function that starts one more process on the test's database."""
+    processes: list[Process] = []
+
+    async def start() -> Process:
+        process = Process(
+            await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "tests.crash.worker", f"sqlite:///{tmp_path}/ink.db"),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+            )
+        )
+        processes.append(process)
+        assert await process.told() == ["ready"]
+        return process
+
+    yield start
+    await asyncio.gather(*[process.end() for process in processes])

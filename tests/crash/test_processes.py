@@ -1,0 +1,138 @@
+"""Several processes on one SQLite file: who starts, who hears, who stops, and who has died."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import time
+
+import pytest
+
+from tests.conftest import Rounds
+from tests.crash.conftest import Process, Spawn
+from tests.crash.worker import LEASE_S
+
+
+@pytest.mark.timeout(120)
+async def test_of_racing_starts_one_calls_its_source(spawn: Spawn, rounds: Rounds) -> None:
+    """G4: in every round, whichever process it is."""
+    processes = await asyncio.gather(*[spawn() for _ in range(4)])
+    winners: dict[str, list[int]] = {}
+    names = [f"race-{number}" for number in rounds(200, 2_000)]
+    for start in range(0, len(names), 10):
+        some = names[start : start + 10]
+        await processes[0].do("create", *some)
+        # Both ways round, so that two processes meet in the middle.
+        called = await asyncio.gather(
+            *[p.do("race", *(some, some[::-1])[n % 2]) for n, p in enumerate(processes)]
+        )
+        for number, names_called in enumerate(called):
+            for name in names_called:
+                winners.setdefault(name, []).append(number)
+    assert {name: len(won) for name, won in winners.items()} == dict.fromkeys(names, 1)
+    assert len({won[0] for won in winners.values()}) > 1, "one process won everything: no race"
+    for name in names[:: len(names) // 10]:
+        status, _, text = await processes[3].do("read", name)
+        assert (status, text) == ("done", f"by {processes[winners[name][0]].process.pid}")
+
+
+async def writing(writer: Process, name: str) -> int:
+    """Have a process write a stream."""
+    await writer.do("create", name)
+    return writer.begin("start", name)
+
+
+async def test_what_one_process_writes_another_follows_live(spawn: Spawn) -> None:
+    """G1, G2: each piece arrives before the next is said."""
+    a, b = await asyncio.gather(spawn(), spawn())
+    await writing(a, "live")
+    following = b.begin("follow", "live")
+    slowest = 0.0
+    for number in range(20):
+        began = time.monotonic()
+        await a.do("say", "live", f"{number} ")
+        await b.heard(following, f"{number} ")
+        slowest = max(slowest, time.monotonic() - began)
+    await a.do("say", "live", None)
+    assert await b.told(following) == ["end", "done", None]
+    assert slowest < 1.0, "that is the poll for lost hints, not the notifier"
+
+
+async def test_a_cancel_from_a_third_process_reaches_readers_and_the_generator(
+    spawn: Spawn,
+) -> None:
+    """G6: what was shown stays; the source is closed within a second."""
+    a, b, c = await asyncio.gather(spawn(), spawn(), spawn())
+    source = await writing(a, "stopped")
+    following = b.begin("follow", "stopped")
+    await a.do("say", "stopped", "half")
+    await b.heard(following, "half")
+    began = time.monotonic()
+    assert await c.do("cancel", "stopped") is True
+    seen_at, *end = await b.told_at(following)
+    closed_at, *closed = await a.told_at(source)
+    assert end == ["end", "cancelled", None]
+    assert closed == ["closed"]
+    assert seen_at - began < 1.0
+    assert closed_at - began < 1.0
+    assert await c.do("cancel", "stopped") is False
+    assert await c.do("read", "stopped") == ["cancelled", None, "half"]
+
+
+async def test_the_readers_of_a_killed_writer_are_told_within_two_seconds(spawn: Spawn) -> None:
+    """G7, G1: with every character that anybody has seen."""
+    a, b = await asyncio.gather(spawn(), spawn())
+    names = [f"lost-{number}" for number in range(5)]
+    followings = []
+    for name in names:
+        await writing(a, name)
+        followings.append(b.begin("follow", name))
+        await a.do("say", name, f"half of {name}")
+        await b.heard(followings[-1], f"half of {name}")
+    own = await writing(b, "living")
+    a.process.kill()
+    began = time.monotonic()
+    for name, following in zip(names, followings, strict=True):
+        told_at, *end = await b.told_at(following)
+        assert end == ["end", "timeout", "writer_lost"]
+        assert told_at - began < 2.0
+        assert await b.do("read", name) == ["timeout", "writer_lost", f"half of {name}"]
+    await b.do("say", "living", "all", None)
+    assert await b.told(own) == ["closed"]
+    assert (await b.do("read", "living"))[2] == "all"
+
+
+@pytest.mark.timeout(40)
+async def test_a_writer_that_was_paused_for_less_than_its_lease_keeps_its_stream(
+    spawn: Spawn,
+) -> None:
+    """G7: its process stands still, and with it its counter, but its lock is held."""
+    a, b = await asyncio.gather(spawn(), spawn())
+    await writing(a, "paused")
+    following = b.begin("follow", "paused")
+    await a.do("say", "paused", "before ")
+    await b.heard(following, "before ")
+    a.process.send_signal(signal.SIGSTOP)
+    await asyncio.sleep(0.6 * LEASE_S)  # the pause itself
+    a.process.send_signal(signal.SIGCONT)
+    await a.do("say", "paused", "after")
+    await b.heard(following, "after")
+    await a.do("say", "paused", None)
+    assert await b.told(following) == ["end", "done", None]
+
+
+@pytest.mark.timeout(40)
+async def test_a_writer_that_comes_back_after_its_lease_changes_nothing(spawn: Spawn) -> None:
+    """G3, G7: it is taken for dead, and what it says then is refused."""
+    a, b = await asyncio.gather(spawn(), spawn())
+    source = await writing(a, "late")
+    following = b.begin("follow", "late")
+    await a.do("say", "late", "before")
+    await b.heard(following, "before")
+    a.process.send_signal(signal.SIGSTOP)
+    async with asyncio.timeout(3 * LEASE_S):
+        assert await b.told(following) == ["end", "timeout", "writer_lost"]
+    a.process.send_signal(signal.SIGCONT)
+    a.begin("say", "late", "after")
+    assert await a.told(source) == ["closed"]
+    assert await b.do("read", "late") == ["timeout", "writer_lost", "before"]

@@ -1,0 +1,116 @@
+"""A process that writes and follows streams as it is told: ``python -m tests.crash.worker URL``.
+
+Each line in is ``[number, command, argument…]``; each line out ``[number, what, value…]``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from typing import Any
+
+from inkstream import End, PersistentTextStreaming, Timing
+
+LEASE_S = 4.0
+
+
+class Worker:
+    """Do what the test says, with one instance of the streams."""
+
+    def __init__(self, streams: PersistentTextStreaming) -> None:
+        self._streams = streams
+        self._gates: defaultdict[str, asyncio.Queue[str | None]] = defaultdict(asyncio.Queue)
+
+    async def obey(self, number: int, command: str, *arguments: Any) -> None:
+        """Do one command and say that it is done."""
+        try:
+            value = await getattr(self, f"do_{command}")(number, *arguments)
+        except Exception as exc:
+            tell(number, "failed", type(exc).__name__)
+        else:
+            tell(number, "done", value)
+
+    async def do_create(self, number: int, *names: str) -> None:
+        """Create streams."""
+        for name in names:
+            await self._streams.create(name)
+
+    async def do_start(self, number: int, name: str) -> None:
+        """Start a stream that gives what is said to it, until it has ended."""
+
+        async def source() -> AsyncIterator[str]:
+            try:
+                while (item := await self._gates[name].get()) is not None:
+                    yield item
+            finally:
+                tell(number, "closed")
+
+        await self._streams.start(name, source)
+
+    async def do_say(self, number: int, name: str, *items: str | None) -> None:
+        """Have a stream's source give these; ``None`` ends it."""
+        for item in items:
+            self._gates[name].put_nowait(item)
+
+    async def do_race(self, number: int, *names: str) -> list[str]:
+        """Start streams that others start too; return those whose source was called here."""
+        called: list[str] = []
+
+        def source_of(name: str) -> Any:
+            async def source() -> AsyncIterator[str]:
+                called.append(name)
+                yield f"by {os.getpid()}"
+
+            return source
+
+        await asyncio.gather(*[self._streams.start(name, source_of(name)) for name in names])
+        return called
+
+    async def do_follow(self, number: int, name: str) -> None:
+        """Tell of a stream as it comes."""
+        async for item in self._streams.follow(name):
+            if isinstance(item, End):
+                tell(number, "end", item.status, item.code)
+            else:
+                tell(number, "text", item)
+
+    async def do_read(self, number: int, name: str) -> list[Any]:
+        """Return a stream's status, code and text."""
+        body = await self._streams.read(name)
+        return [body.status, body.error and body.error.code, body.text]
+
+    async def do_cancel(self, number: int, name: str) -> bool:
+        """Cancel a stream."""
+        return await self._streams.cancel(name)
+
+
+def tell(number: int, what: str, *values: Any) -> None:
+    """Print one line."""
+    sys.stdout.write(json.dumps([number, what, *values]) + "\n")
+    sys.stdout.flush()
+
+
+async def main(database: str) -> None:
+    """Obey until the input ends."""
+    lines = asyncio.StreamReader()
+    loop = asyncio.get_running_loop()
+    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
+    timing = Timing(beat_s=1.0, lease_s=LEASE_S, shutdown_grace_s=0.0)
+    async with PersistentTextStreaming(database, timing=timing) as streams:
+        worker = Worker(streams)
+        tell(0, "ready")
+        tasks = set()
+        while line := await lines.readline():
+            task = asyncio.create_task(worker.obey(*json.loads(line)))
+            tasks.add(task)
+            task.add_done_callback(tasks.discard)
+        for task in tasks:
+            task.cancel()
+
+
+if __name__ == "__main__":
+    asyncio.run(main(sys.argv[1]))

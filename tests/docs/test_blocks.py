@@ -1,0 +1,174 @@
+"""Every code block of README.md and docs/ does what it says; see ``blocks`` for the comments."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import inspect
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import click
+import pytest
+
+import inkstream
+from inkstream import PersistentTextStreaming, Timing
+from inkstream.cli.commands import inkstream as command_line
+from tests.docs.blocks import KINDS, ROOT, Block, all_blocks
+
+BLOCKS = all_blocks()
+TIMEOUT_S = 18.0
+
+
+def of(kind: str, *languages: str) -> Callable[[Callable[..., object]], pytest.MarkDecorator]:
+    """Run a test for each block of a kind, in one of the languages."""
+    found = [b for b in BLOCKS if b.kind == kind and b.language in languages]
+    return pytest.mark.parametrize("block", found, ids=str)  # type: ignore[return-value]
+
+
+def run(arguments: Sequence[str], directory: Path) -> subprocess.CompletedProcess[str]:
+    """Run a program in a directory of its own, without this checkout's settings."""
+    environment = {k: v for k, v in os.environ.items() if not k.startswith("INKSTREAM_")}
+    done = subprocess.run(
+        arguments,
+        cwd=directory,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT_S,
+        check=False,
+    )
+    assert done.returncode == 0, f"exit {done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done
+
+
+def test_every_block_is_of_a_kind_that_is_tested() -> None:
+    by_themselves = ("python", "sh", "json", "toml", "")
+    bad = [
+        f"{block}: {block.kind or block.language}"
+        for block in BLOCKS
+        if block.kind not in KINDS or (not block.kind and block.language not in by_themselves)
+    ]
+    assert not bad, "give it a comment (see tests/docs/blocks.py)"
+    assert len(BLOCKS) > 20
+    for block in BLOCKS:
+        if block.kind == "shown":
+            assert len(block.before) > 10, f"{block}: say why it is only shown"
+        if block.kind == "compared":
+            path = block.before.removeprefix("by ")
+            assert str(block.page) in (ROOT / path).read_text(), f"{block}: not by {path}"
+
+
+@of("", "python")
+def test_a_python_block_is_a_program(block: Block, tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(block.code)
+    done = run([sys.executable, "-W", "error", "program.py"], tmp_path)
+    following = BLOCKS[BLOCKS.index(block) + 1 :]
+    if following and following[0].kind == "output":
+        assert done.stdout == following[0].code
+
+
+@of("pytest", "python")
+def test_a_test_module_passes(block: Block, tmp_path: Path) -> None:
+    (tmp_path / "test_example.py").write_text(block.code)
+    options = ["-q", "-p", "no:cacheprovider", "-W", "error"]
+    done = run([sys.executable, "-m", "pytest", *options, "test_example.py"], tmp_path)
+    assert " passed" in done.stdout
+
+
+@of("body", "python")
+async def test_a_body_runs_where_its_comment_says(
+    block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if "openai" in block.code:
+        request.getfixturevalue("provider")
+    names = {name: getattr(inkstream, name) for name in inkstream.__all__}
+    names["__name__"] = "__documentation__"
+    exec("import asyncio", names)
+    statements = "\n".join([block.before, block.code, block.after])
+    code = compile(statements, str(block), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
+    timing = Timing(shutdown_grace_s=0)
+    async with PersistentTextStreaming("sqlite:///inkstream.db", timing=timing) as streams:
+        names["streams"] = streams
+        async with asyncio.timeout(TIMEOUT_S - 3):
+            done = eval(code, names)
+            if inspect.isawaitable(done):
+                await done
+
+
+@of("", "json")
+def test_json_parses(block: Block) -> None:
+    try:
+        json.loads(block.code)
+    except json.JSONDecodeError:
+        for line in block.code.splitlines():
+            json.loads(line)
+
+
+@of("", "toml")
+def test_toml_parses(block: Block) -> None:
+    tomllib.loads(block.code)
+
+
+@of("", "sh")
+def test_a_shell_block_names_what_exists(block: Block) -> None:
+    checked = subprocess.run(
+        ["sh", "-n"], input=block.code, text=True, capture_output=True, timeout=5, check=False
+    )
+    assert checked.returncode == 0, checked.stderr
+    for line in re.sub(r"\\\n", " ", block.code).splitlines():
+        tokens = list(shlex.shlex(line, posix=True, punctuation_chars=True))
+        for words in split_at_operators(tokens):
+            check_command(words)
+
+
+def split_at_operators(tokens: Sequence[str]) -> list[list[str]]:
+    """Return the commands of a line, without assignments before them and redirections."""
+    commands: list[list[str]] = [[]]
+    for token in tokens:
+        if set(token) <= set("|&;()<>"):
+            commands.append([])
+        elif commands[-1] or not re.match(r"[A-Za-z_]\w*=", token):
+            commands[-1].append(token)
+    return [words for words in commands if words]
+
+
+def check_command(words: list[str]) -> None:
+    """Fail unless a command, if it is one of ours or installs us, is one that exists."""
+    program, *arguments = words
+    if program.startswith("scripts/"):
+        assert os.access(ROOT / program, os.X_OK), program
+    elif program == "pip":
+        extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"][
+            "optional-dependencies"
+        ]
+        for word in arguments:
+            for extra in re.findall(r"inkstream\[(.*?)\]", word):
+                assert set(extra.split(",")) <= set(extras), word
+    elif program == "inkstream":
+        check_arguments(command_line, arguments)
+
+
+def check_arguments(command: click.Command, arguments: list[str]) -> None:
+    """Fail unless the command takes the arguments."""
+    if isinstance(command, click.Group):
+        name, *arguments = arguments
+        chosen = command.commands.get(name)
+        assert chosen is not None, f"there is no `inkstream {name}`"
+        check_arguments(chosen, arguments)
+        return
+    try:
+        command.make_context(command.name, list(arguments))
+    except click.exceptions.Exit:
+        pass  # --help
+    except click.BadParameter as exc:
+        if not isinstance(exc.param.type if exc.param else None, click.Path):  # of the example
+            raise

@@ -1,0 +1,140 @@
+"""The application that the tests run under real servers: ``tests.http.app:app``.
+
+Its sources give what a test says over HTTP, when it says it. Environment: ``INKSTREAM_DATABASE``;
+``TEST_MIDDLEWARE``, names of ``MIDDLEWARE``, outermost first; ``TEST_GRACE_S``;
+``TEST_SEND_TIMEOUT_S``.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
+from starlette.middleware.cors import CORSMiddleware
+from starlette.middleware.gzip import GZipMiddleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Mount, Route
+
+from inkstream import HTTPSettings, PersistentTextStreaming, StreamError, Timing
+
+streams = PersistentTextStreaming(
+    timing=Timing(
+        shutdown_grace_s=float(os.environ.get("TEST_GRACE_S", "0")),
+        beat_s=1.0,
+        lease_s=6.0,
+    ),
+    http=HTTPSettings(send_timeout_s=float(os.environ.get("TEST_SEND_TIMEOUT_S", "30"))),
+)
+gates: defaultdict[str, asyncio.Queue[Any]] = defaultdict(asyncio.Queue)
+
+
+class Passing(BaseHTTPMiddleware):
+    """Pass everything on, as applications' own middlewares of this kind do."""
+
+    async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
+        response = await call_next(request)
+        response.headers["x-passed"] = "1"
+        return response
+
+
+MIDDLEWARE = {
+    "base": Middleware(Passing),
+    "gzip": Middleware(GZipMiddleware),
+    "cors": Middleware(CORSMiddleware, allow_origins=["https://page.example"]),
+}
+
+
+async def create(request: Request) -> Response:
+    """Create a stream, which gets its text through ``say``; start it if asked to."""
+    stream_id = await streams.create(request.query_params.get("id"))
+    if "start" in request.query_params:
+        streams.start(stream_id, said_to(stream_id))
+    return JSONResponse({"id": stream_id, "pid": os.getpid()})
+
+
+def said_to(stream_id: str) -> Any:
+    """Return a source of what is said to a stream; ``done`` ends it, ``error`` fails it, ``wait_s`` delays."""
+
+    async def source() -> AsyncIterator[Any]:
+        gate = gates[stream_id]
+        while (item := await gate.get()) != {"end": "done"}:
+            if item == {"end": "error"}:
+                raise StreamError("It failed.", code="failed")
+            if isinstance(item, dict) and "wait_s" in item:
+                await asyncio.sleep(item["wait_s"])
+            else:
+                yield item
+
+    return source
+
+
+async def say(request: Request) -> Response:
+    """Have a stream's source give each item of a JSON list."""
+    for item in await request.json():
+        gates[request.path_params["id"]].put_nowait(item)
+    return Response(status_code=204)
+
+
+async def count(request: Request) -> Response:
+    """Start a stream that counts, a number at a time, until it is stopped."""
+    stream_id = await streams.create(request.query_params.get("id"))
+    pause_s = float(request.query_params.get("pause_s", "0.002"))
+    width = int(request.query_params.get("width", "0"))
+
+    async def source() -> AsyncIterator[str]:
+        for number in itertools.count():
+            yield f"{number:0{width}} "
+            await asyncio.sleep(pause_s)
+
+    streams.start(stream_id, source)
+    return JSONResponse({"id": stream_id, "pid": os.getpid()})
+
+
+async def drive(request: Request) -> Response:
+    """Start a stream and follow it in one response."""
+    stream_id = request.path_params["id"]
+    return streams.stream(request, stream_id, said_to(stream_id))
+
+
+async def live(request: Request) -> Response:
+    """Follow a stream, as an application's own route does."""
+    return streams.response(request, request.path_params["id"])
+
+
+async def pid(request: Request) -> Response:
+    """Say which process answers."""
+    return PlainTextResponse(str(os.getpid()))
+
+
+async def readers(request: Request) -> Response:
+    """Say how many readers are connected to this process."""
+    return PlainTextResponse(str(len(streams.engine._readers)))
+
+
+api = FastAPI()
+api.include_router(streams.router(allow_anonymous=True), prefix="/streams")
+
+app = Starlette(
+    routes=[
+        Route("/pid", pid),
+        Route("/readers", readers),
+        Route("/create", create, methods=["POST"]),
+        Route("/count", count, methods=["POST"]),
+        Route("/say/{id}", say, methods=["POST"]),
+        Route("/drive/{id}", drive, methods=["POST"]),
+        Route("/live/{id}", live),
+        Mount("/streams", streams.asgi(allow_anonymous=True)),
+        Mount("/api", api),
+    ],
+    middleware=[MIDDLEWARE[name] for name in os.environ.get("TEST_MIDDLEWARE", "").split()],
+    lifespan=streams.lifespan,
+)

@@ -1,0 +1,189 @@
+"""The demo end to end, on a real server with the offline responder."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+from pathlib import Path
+
+import pytest
+
+from inkstream.demo.documentation import Documentation, documentation, passages_of
+from tests.http.demo_server import Visitor, demo_server
+from tests.http.sse import Heard
+
+QUESTION = "What is an offset, and how does a reader go on from one?"
+
+
+async def test_g2_two_panes_hear_the_same_and_one_comes_back_halfway(tmp_path: Path) -> None:
+    async with demo_server(tmp_path / "demo.db") as (_, client):
+        one = await Visitor.arrive(client)
+        two = await Visitor.arrive(client)
+        listed = Heard()
+        listening = asyncio.create_task(two.follow(None, listed, lambda h: len(h.objects) == 2))
+        stream = await one.stream_of(QUESTION)
+        await listening
+        assert listed.objects == [
+            {"role": "user", "text": QUESTION},
+            {"role": "assistant", "stream": stream},
+        ]
+
+        left, right = Heard(), Heard()
+        following = asyncio.create_task(one.follow(stream, left))
+        await two.follow(stream, right, lambda heard: len(heard.text) > 40)
+        assert (await two.snapshot(stream))["status"] == "streaming"
+        assert (await two.ask("Another?")).status_code == 409, "one answer at a time"
+        await asyncio.gather(following, two.follow(stream, right))
+        assert left.text == right.text
+        assert left.end == right.end
+        assert left.end is not None
+        assert left.end["status"] == "done"
+        snapshot = await one.snapshot(stream)
+        assert snapshot["parts"] == [left.text]
+        assert ".md, “" in left.text, "it says where that stands"
+
+
+async def test_g6_stop_ends_it_for_both_and_the_next_prompt_works(tmp_path: Path) -> None:
+    async with demo_server(tmp_path / "demo.db") as (_, client):
+        visitor = await Visitor.arrive(client)
+        stream = await visitor.stream_of(QUESTION)
+        heard = Heard()
+        await visitor.follow(stream, heard, lambda heard: len(heard.text) > 10)
+        assert await visitor.stop(stream) == 204
+        await visitor.follow(stream, heard)
+        assert heard.end is not None
+        assert heard.end["status"] == "cancelled"
+        assert (await visitor.snapshot(stream))["parts"] == [heard.text]
+        again = await visitor.stream_of("xyzzy plugh")
+        rest = Heard()
+        await visitor.follow(again, rest)
+        assert "nothing about that" in rest.text
+        assert len(await visitor.messages()) == 4
+
+
+async def test_g1_g7_what_was_seen_survives_kill_9_and_the_panes_come_back(tmp_path: Path) -> None:
+    async with demo_server(tmp_path / "demo.db") as (demo, client):
+        visitor = await Visitor.arrive(client)
+        stream = await visitor.stream_of(QUESTION)
+        seen = asyncio.Event()
+        heard = Heard()
+
+        def halfway(heard: Heard) -> bool:
+            if len(heard.text) > 60:
+                seen.set()
+            return False
+
+        async def read() -> None:
+            await visitor.follow(stream, heard, halfway)
+
+        reading = asyncio.create_task(read())
+        await seen.wait()
+        await demo.kill()
+        with pytest.raises(Exception, match=r"peer closed|Disconnected|disconnected|complete"):
+            await reading
+        on_screen = heard.text
+        assert not heard.end, "nothing said that it ended"
+
+        await demo.start()
+        await visitor.follow(stream, heard)
+        assert heard.text.startswith(on_screen)
+        assert heard.end is not None
+        assert (heard.end["status"], heard.end["code"]) == ("timeout", "writer_lost")
+        assert (await visitor.snapshot(stream))["parts"] == [heard.text]
+        assert [entry["role"] for entry in await visitor.messages()] == ["user", "assistant"]
+        assert (await Visitor.arrive(client))._base == visitor._base, "the front page leads back"
+        assert (await visitor.ask("And now?")).status_code == 202
+
+
+async def test_g8_server_with_open_readers_ends_when_told(tmp_path: Path) -> None:
+    async with demo_server(tmp_path / "demo.db") as (demo, client):
+        visitor = await Visitor.arrive(client)
+        first = await visitor.stream_of("xyzzy plugh")
+        connected = asyncio.Event()
+
+        def connect(heard: Heard) -> bool:
+            connected.set()
+            return False
+
+        answer, listed = Heard(), Heard()
+        following = asyncio.create_task(visitor.follow(first, answer, connect))
+        listening = asyncio.create_task(visitor.follow(None, listed))
+        await connected.wait()
+        assert await demo.terminate() in (0, -signal.SIGTERM)
+        await asyncio.gather(following, listening)
+        assert answer.end is not None, "a running answer ends, or is ended, before the server"
+        assert listed.end is None, "a list goes on when the server is back"
+
+
+async def test_other_streams_of_the_database_are_not_shown(tmp_path: Path) -> None:
+    async with demo_server(tmp_path / "demo.db") as (_, client):
+        visitor = await Visitor.arrive(client)
+        stream = await visitor.stream_of("xyzzy plugh")
+        other = str((await client.post("/conversations")).json()["id"])
+        for path in (
+            f"/c/{other}/streams/{stream}",
+            f"/c/{stream}/messages",
+            "/c/absent/messages",
+            f"{visitor._base}/streams/absent",
+        ):
+            assert (await client.get(path, params={"format": "json"})).status_code == 404, path
+        assert (await client.post(f"/c/{other}/streams/{stream}/stop")).status_code == 404
+        assert (await client.post("/c/absent/messages", json={"prompt": "x"})).status_code == 404
+
+
+async def test_page_is_complete_and_guarded(tmp_path: Path) -> None:
+    async with demo_server(tmp_path / "demo.db") as (_, client):
+        visitor = await Visitor.arrive(client)
+        for path in (visitor._base, f"{visitor._base}/pane"):
+            page = await client.get(path)
+            assert page.status_code == 200
+            assert page.headers["content-security-policy"].startswith("default-src 'self'")
+            assert "http://" not in page.text
+            for part in ("style.css", "icon.svg", "pane.js" if "pane" in path else "page.js"):
+                assert f"/page/{part}" in page.text
+                assert (await client.get(f"/page/{part}")).status_code == 200
+        about = (await client.get("/about")).json()
+        assert "offline" in about["name"].lower()
+        assert "OPENAI_API_KEY" in about["note"]
+        forged = {"sec-fetch-site": "cross-site"}
+        assert (await client.post("/conversations", headers=forged)).status_code == 403
+        for body in (b"", b"[]", b'{"prompt": 1}', b'{"prompt": " "}', b"\xff"):
+            response = await client.post(f"{visitor._base}/messages", content=body)
+            assert response.status_code == 400, body
+        assert (await visitor.ask("x" * 8001)).status_code == 400
+        assert await visitor.messages() == []
+
+
+def test_documentation_is_found_and_speaks_of_its_subject() -> None:
+    [best, *_] = documentation().search("Which status is a malformed offset answered with?", 3)
+    assert best.source.endswith(".md")
+    assert "offset" in best.text.lower()
+    assert documentation().search("xyzzy plugh", 3) == []
+
+
+def test_passages_are_paragraphs_items_and_rows_under_their_heading() -> None:
+    markdown = """# Title
+Some **bold** words with a [link](x.md) that go
+on over two lines, long enough.
+
+## Part
+- the first item of a list that is long enough to be worth its place
+- short
+- the third item of a list, which
+  goes on over two lines too, all right
+
+```python
+code that is long enough but is code, and so it is left out
+```
+| a | b |
+|---|---|
+| a cell that says something | and another, long enough together |
+"""
+    passages = [(p.heading, p.text) for p in passages_of("x.md", markdown)]
+    assert passages == [
+        ("Title", "Some bold words with a link that go on over two lines, long enough."),
+        ("Part", "the first item of a list that is long enough to be worth its place"),
+        ("Part", "the third item of a list, which goes on over two lines too, all right"),
+        ("Part", "a cell that says something — and another, long enough together"),
+    ]
+    assert Documentation([]).search("anything", 3) == []

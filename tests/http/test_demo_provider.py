@@ -1,0 +1,191 @@
+"""The demo's client of OpenAI-compatible endpoints, against a real server that plays one."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inkstream import Result, StreamError
+from inkstream.demo.provider import ProviderResponder
+from inkstream.demo.responder import Turn, choose_responder
+from tests.http.demo_server import Visitor, demo_server
+from tests.http.sse import Heard
+
+KEY = "sk-test-key"
+
+
+@dataclass
+class Provider:
+    """Plays an endpoint: sends its ``chunks`` one TCP segment at a time, then hangs up."""
+
+    chunks: list[bytes] = field(default_factory=list)
+    status: int = 200
+    chunked: bool = True
+    requests: list[tuple[bytes, Any]] = field(default_factory=list)
+    port: int = 0
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}/v1/"
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = next(
+            int(line.partition(b":")[2])
+            for line in head.split(b"\r\n")
+            if line.lower().startswith(b"content-length:")
+        )
+        self.requests.append((head, json.loads(await reader.readexactly(length))))
+        writer.write(b"HTTP/1.1 %d X\r\ncontent-type: text/event-stream\r\n" % self.status)
+        writer.write(b"transfer-encoding: chunked\r\n\r\n")
+        for chunk in self.chunks:
+            writer.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+            await writer.drain()
+        if self.chunked:
+            writer.write(b"0\r\n\r\n")
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
+@pytest.fixture
+async def provider() -> AsyncIterator[Provider]:
+    played = Provider()
+    server = await asyncio.start_server(played.serve, "127.0.0.1", 0)
+    played.port = server.sockets[0].getsockname()[1]
+    yield played
+    server.close()
+    await server.wait_closed()
+
+
+def delta(text: str | None, **choice: Any) -> bytes:
+    body = {"choices": [{"index": 0, "delta": {"content": text}, **choice}]}
+    return b"data: " + json.dumps(body, ensure_ascii=False).encode() + b"\n\n"
+
+
+FINISH = delta(None, finish_reason="stop")
+USAGE = b'data: {"choices": [], "usage": {"total_tokens": 7}}\n\n'
+DONE = b"data: [DONE]\n\n"
+
+
+async def answer_of(provider: Provider) -> tuple[str, Any]:
+    responder = ProviderResponder(KEY, base_url=provider.url, model="small")
+    text, result = "", None
+    async for piece in responder.answer([Turn("user", "Hello?")]):
+        if isinstance(piece, Result):
+            result = piece.value
+        else:
+            text += piece
+    return text, result
+
+
+async def test_answer_is_streamed_with_its_usage(provider: Provider) -> None:
+    provider.chunks = [delta("Hel"), delta(None), delta("lo"), FINISH, USAGE, DONE]
+    text, result = await answer_of(provider)
+    assert text == "Hello"
+    assert result == {"model": "small", "finish_reason": "stop", "usage": {"total_tokens": 7}}
+    [(head, body)] = provider.requests
+    assert head.startswith(b"POST /v1/chat/completions ")
+    assert f"authorization: bearer {KEY}".encode() in head.lower()
+    assert body["messages"] == [{"role": "user", "content": "Hello?"}]
+    assert body["stream"] is True
+
+
+async def test_g11_text_is_exact_wherever_the_network_cuts_it(provider: Provider) -> None:
+    text = "é\u2028\u2029\x85\r\n🖋\x0b\x1c data: x\n\n"
+    stream = b": keep-alive\r\n\r\n" + delta(text).replace(b"\n", b"\r\n") + FINISH + DONE
+    provider.chunks = [stream[byte : byte + 1] for byte in range(len(stream))]
+    assert (await answer_of(provider))[0] == text
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "code"),
+    [
+        (401, b"{}", "provider_unauthorized"),
+        (404, b"{}", "provider_not_found"),
+        (429, b"{}", "provider_overloaded"),
+        (500, b"<html>", "provider_error"),
+        (400, b'{"error": {"message": "too long a prompt"}}', "provider_refused"),
+        (400, b"<html>", "provider_refused"),
+    ],
+)
+async def test_refusals_become_words_for_the_reader(
+    provider: Provider, status: int, body: bytes, code: str
+) -> None:
+    provider.status, provider.chunks = status, [body]
+    with pytest.raises(StreamError) as refused:
+        await answer_of(provider)
+    assert refused.value.code == code
+    assert KEY not in refused.value.message
+    if b"too long" in body:
+        assert "too long a prompt" in refused.value.message
+
+
+@pytest.mark.parametrize(
+    ("chunks", "chunked", "code"),
+    [
+        ([delta("half")], True, "provider_cut"),
+        ([delta("half")], False, "provider_unreachable"),
+        ([delta("half"), b'data: {"error": {"message": "x"}}\n\n'], True, "provider_error"),
+        ([b"data: {nonsense\n\n"], True, "provider_error"),
+        ([b"data: []\n\n"], True, "provider_error"),
+    ],
+)
+async def test_g5_broken_answer_is_not_taken_for_a_whole_one(
+    provider: Provider, chunks: list[bytes], chunked: bool, code: str
+) -> None:
+    provider.chunks, provider.chunked = chunks, chunked
+    with pytest.raises(StreamError) as broken:
+        await answer_of(provider)
+    assert broken.value.code == code
+
+
+async def test_provider_that_is_not_there(provider: Provider) -> None:
+    provider.port = 1
+    with pytest.raises(StreamError) as refused:
+        await answer_of(provider)
+    assert refused.value.code == "provider_unreachable"
+
+
+async def test_demo_answers_from_the_provider_and_shows_its_trouble(
+    provider: Provider, tmp_path: Path
+) -> None:
+    provider.chunks = [delta("I am a "), delta("model."), FINISH, DONE]
+    environment = {
+        "OPENAI_API_KEY": KEY,
+        "OPENAI_BASE_URL": provider.url,
+        "OPENAI_MODEL": "small",
+    }
+    async with demo_server(tmp_path / "demo.db", environment) as (_, client):
+        about = (await client.get("/about")).json()
+        assert about == {"name": "small at 127.0.0.1", "note": ""}
+        visitor = await Visitor.arrive(client)
+        heard = Heard()
+        await visitor.follow(await visitor.stream_of("Who are you?"), heard)
+        assert heard.text == "I am a model."
+        assert heard.end is not None
+        assert heard.end["result"]["finish_reason"] == "stop"
+
+        provider.status, provider.chunks = 429, [b"{}"]
+        troubled = Heard()
+        await visitor.follow(await visitor.stream_of("And now?"), troubled)
+        assert troubled.end is not None
+        assert (troubled.end["status"], troubled.end["code"]) == ("error", "provider_overloaded")
+        assert "Try again" in troubled.end["message"]
+        asked = provider.requests[-1][1]["messages"]
+        assert [turn["role"] for turn in asked] == ["user", "assistant", "user"]
+        assert asked[1]["content"] == "I am a model."
+
+
+def test_key_alone_decides_who_answers() -> None:
+    assert choose_responder({}).note
+    assert choose_responder({"OPENAI_API_KEY": " "}).note
+    responder = choose_responder({"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": "http://[::1]:9/v1"})
+    assert responder.name == "gpt-4.1-mini at ::1"

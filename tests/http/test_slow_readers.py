@@ -1,0 +1,55 @@
+"""Clients of a real server that read nothing, and what they cost the others (G9)."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+from contextlib import AsyncExitStack
+from pathlib import Path
+
+from tests.http.client import fetch, post, requesting
+from tests.http.servers import serving
+
+STUCK = 20
+
+
+def resident_bytes(pid: int) -> int:
+    """Return how much memory a process holds."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * 4096
+
+
+async def test_readers_that_do_not_read_slow_nobody_and_are_given_up(tmp_path: Path) -> None:
+    """G9: neither the writer nor its readers wait, memory stays, and the deadline ends it."""
+    deadline = {"TEST_SEND_TIMEOUT_S": "1.5"}
+    with serving(tmp_path, environment=deadline) as running:
+        port = running.port
+        # 100 kB every 5 ms: no socket buffer swallows what comes in a few seconds.
+        counting = (await post(port, "/count?pause_s=0.005&width=100000"))["id"]
+        name = (await post(port, "/create?start=1"))["id"]
+        async with AsyncExitStack() as stack:
+            for _ in range(STUCK):
+                request = requesting(port, f"/streams/{counting}", receive_buffer=4096)
+                answer = await stack.enter_async_context(request)
+                assert answer.status == 200
+            before = resident_bytes(running.process.pid)
+            reader = await stack.enter_async_context(requesting(port, f"/streams/{name}"))
+            slowest, number = 0.0, 0
+            async with asyncio.timeout(15):
+                # Its own reader, and nobody else, is left when the stuck ones are given up.
+                while (await fetch(port, "/readers")).body != b"1":
+                    began = time.monotonic()
+                    await post(port, f"/say/{name}", [f"{number} "])
+                    expected = "".join(f"{n} " for n in range(number + 1))
+                    await reader.until(lambda: reader.heard.text == expected)  # noqa: B023
+                    slowest = max(slowest, time.monotonic() - began)
+                    number += 1
+            grown = resident_bytes(running.process.pid) - before
+            written = (await fetch(port, f"/streams/{counting}?format=json&offset=now")).json
+            assert written["status"] == "streaming"
+        sys.stdout.write(f"{number} pieces, slowest {slowest:.3f} s; {grown / 1e6:.1f} MB more\n")
+        assert number > 5
+        assert slowest < 1.0
+        assert grown < 64e6
+        assert (await fetch(port, f"/streams/{counting}/cancel", method="POST")).status == 204

@@ -1,0 +1,366 @@
+"""A schedule of everything that can happen, drawn from a seed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import re
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine
+
+import pytest
+
+from inkstream import (
+    Message,
+    NotClaimed,
+    OffsetGone,
+    OutcomeUnknown,
+    Result,
+    ShuttingDown,
+    Status,
+    StoreUnavailable,
+    StreamError,
+    StreamId,
+    StreamNotFound,
+    Timing,
+    WriterFenced,
+)
+from inkstream.wire import Offset
+from tests.simulation.cluster import Cluster, Worker
+from tests.simulation.follower import Follower
+from tests.simulation.witness import History
+
+TIMING = Timing(start_within_s=20, patience_s=8, idle_s=25, total_s=60, shutdown_grace_s=1)
+SETTLES_WITHIN_S = 150.0
+"""More than a lease, a start, an answer and a takeover take one after the other."""
+
+_AWAY = (StoreUnavailable, OutcomeUnknown)
+_TOKEN = re.compile(r"<(\d+):(\d+)>|\0(.*?)\0", re.DOTALL)
+
+
+class World:
+    """Streams, workers and readers, and what is done to them.
+
+    Attributes:
+        calls: How often a source was called for a stream, by internal id.
+        totals: How much each writer that ended its stream ``done`` had written, by label.
+        suspects: The workers to which something was done that may have them taken for dead.
+    """
+
+    def __init__(self, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.calls: Counter[int] = Counter()
+        self.totals: dict[int, int] = {}
+        self.suspects: set[str] = set()
+        self.followers: list[Follower] = []
+        self._rng = cluster.rng
+        self._labels = 0
+        self._names: list[str] = []
+        self._work: list[asyncio.Task[None]] = []
+
+    async def run(self, steps: int) -> None:
+        """Do so many random things, then let everything come to rest."""
+        for _ in range(3):
+            await self.add_worker()
+        await self.create()
+        for _ in range(steps):
+            await self._rng.choice(_THINGS)(self)
+            await self._nap(0.5)
+        await self._rest()
+
+    async def _rest(self) -> None:
+        for worker in self.cluster.workers:
+            worker.store.resume()
+            worker.store.away, worker.store.lose = False, 0.0
+            worker.notifier.lose = 0.0
+        self.cluster.on_end_fails = 0.0
+        self.cluster.clock.jump_wall(3 * 3600.0)  # what was set back may be due in hours
+        await self.add_worker()
+        _, left = await asyncio.wait(self._work, timeout=SETTLES_WITHIN_S)
+        assert not left, f"never came to an end: {left}"
+        for task in self._work:
+            if not task.cancelled():
+                task.result()
+        await asyncio.sleep(SETTLES_WITHIN_S)
+
+    def _task(self, coro: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(coro)
+        self._work.append(task)
+        return task
+
+    async def _nap(self, longest_s: float) -> None:
+        await asyncio.sleep(self._rng.random() * longest_s)
+
+    def alive(self) -> list[Worker]:
+        return [worker for worker in self.cluster.workers if worker.alive]
+
+    def _some_worker(self) -> Worker:
+        return self._rng.choice(self.alive())
+
+    def _some_stream(self) -> str:
+        return self._rng.choice(self._names[-5:])
+
+    def _history(self, name: str) -> History | None:
+        for history in reversed(self.cluster.witness.histories.values()):
+            if history.state.stream_id == name and not history.deleted:
+                return history
+        return None
+
+    # Workers and what happens to them ------------------------------------------------------
+
+    async def add_worker(self) -> None:
+        worker = await self.cluster.add(reports=True, timing=TIMING)
+        worker.store.latency_s = self._rng.choice([0.0, 0.001, 0.05, 0.3])
+
+    async def kill(self) -> None:
+        victim = self._some_worker()
+        self.suspects.add(victim.name)
+        await self.add_worker()
+        self._rng.choice([victim.kill, victim.lose_host])()
+
+    async def pause(self) -> None:
+        worker = self._some_worker()
+        self.suspects.add(worker.name)
+        worker.store.pause()
+        longest_s = self._rng.choice([1.0, 40.0])
+
+        async def resume() -> None:
+            await self._nap(longest_s)
+            worker.store.resume()
+
+        self._task(resume())
+
+    async def outage(self) -> None:
+        """Take the database away from one worker, or from all; for some longer than patience."""
+        workers = self._rng.choice([self.alive(), [self._some_worker()]])
+        for worker in workers:
+            worker.store.away = True
+            if len(workers) == 1:  # the others still see its counter stand
+                self.suspects.add(worker.name)
+        longest_s = self._rng.choice([0.3, 3.0, 20.0])
+
+        async def heal() -> None:
+            await self._nap(longest_s)
+            for worker in workers:
+                worker.store.away = False
+
+        self._task(heal())
+
+    async def lose_outcomes(self) -> None:
+        worker = self._some_worker()
+        worker.store.lose = self._rng.choice([0.0, 0.2, 0.5])
+        # A claim whose outcome stays unknown ends so too, by its own worker.
+        self.suspects.add(worker.name)
+
+    async def lose_hints(self) -> None:
+        self._some_worker().notifier.lose = self._rng.choice([0.0, 0.5, 1.0])
+
+    async def fail_on_end(self) -> None:
+        self.cluster.on_end_fails = self._rng.choice([0.0, 0.4])
+
+    async def release_lock(self) -> None:
+        worker = self._some_worker()
+        self.suspects.add(worker.name)
+        self.cluster.database.release_lock(worker.name)
+
+    async def set_the_clock(self) -> None:
+        self.cluster.clock.jump_wall(self._rng.choice([-3600.0, -5.0, 5.0]))
+
+    # Streams -------------------------------------------------------------------------------
+
+    async def create(self) -> None:
+        name = f"stream-{len(self._names)}"
+        takeover_within_s = self._rng.choice([0.0, 0.0, 10.0])
+        try:
+            await self._some_worker().streams.create(name, takeover_within_s=takeover_within_s)
+        except OutcomeUnknown:
+            pass
+        except StoreUnavailable:
+            return
+        self._names.append(name)
+        if self._rng.random() < 0.9:
+            await self.start()
+        for _ in range(self._rng.choice([0, 1, 3])):
+            await self.follow()
+
+    async def start(self) -> None:
+        name = self._names[-1] if self._rng.random() < 0.8 else self._some_stream()
+        for _ in range(self._rng.choice([1, 1, 2, 3])):
+            with contextlib.suppress(ShuttingDown):
+                task = self._some_worker().streams.start(name, self._source(name))
+                if self._rng.random() < 0.05:
+                    self._task(self._cancel_soon(task))
+
+    async def _cancel_soon(self, task: asyncio.Task[None]) -> None:
+        await self._nap(0.1)
+        task.cancel()
+
+    async def write(self) -> None:
+        takeover = self._rng.random() < 0.7
+        worker = self._some_worker()
+        job = self._task(self._write(self._some_stream(), worker, takeover))
+        worker.jobs[job] = None
+
+    async def cancel(self) -> None:
+        with contextlib.suppress(StreamNotFound, *_AWAY):
+            await self._some_worker().streams.cancel(self._some_stream())
+
+    async def delete(self) -> None:
+        name = self._some_stream()
+        with contextlib.suppress(*_AWAY):
+            await self._some_worker().streams.delete(name)
+        if self._rng.random() < 0.5 and self._history(name) is None:
+            with contextlib.suppress(*_AWAY):
+                await self._some_worker().streams.create(name)
+                await self.start()
+
+    async def follow(self) -> None:
+        follower = Follower(self._some_stream(), self.cluster.witness, self._rng, self._some_worker)
+        self.followers.append(follower)
+        self._task(follower.run())
+
+    async def ask_for_nonsense(self) -> None:
+        """G10: an offset past the tail, or of another generation, is told at once."""
+        name = self._some_stream()
+        history = self._history(name)
+        worker = self._some_worker()
+        if history is None or worker.store.away or not worker.store.running:
+            return
+        wrong = self._rng.choice(
+            [
+                Offset(history.state.internal_id, 10**9),
+                Offset(history.state.internal_id + 1000, 0),
+            ]
+        )
+        async with asyncio.timeout(1.0):
+            with pytest.raises((OffsetGone, StreamNotFound)):
+                await worker.engine.open_reader(StreamId(name), wrong)
+
+    # Writers -------------------------------------------------------------------------------
+
+    def _source(self, name: str) -> Callable[[], AsyncIterator[Message | Result]]:
+        """Return a source whose text says who wrote it, and whether any of it is missing."""
+        self._labels += 1
+        label = self._labels
+        total = self._rng.choice([0, 1, 5, 40, 200])
+        pace_s = self._rng.choice([0.0, 0.01, 0.2])
+        fails = self._rng.random() < 0.1
+
+        async def source() -> AsyncIterator[Message | Result]:
+            history = self._history(name)
+            if history is not None:
+                self.calls[history.state.internal_id] += 1
+            for number in range(total):
+                yield self._token(label, number)
+                if pace_s:
+                    await self._nap(pace_s)
+            if fails:
+                raise StreamError("no more", code="provider")
+            self.totals[label] = total
+            yield Result({"label": label})
+
+        return source
+
+    async def _write(self, name: str, worker: Worker, takeover: bool) -> None:
+        """Write as a job does; take over what somebody let go of."""
+        self._labels += 1
+        label = self._labels
+        total = self._rng.choice([3, 30])
+        with contextlib.suppress(NotClaimed, StreamNotFound, WriterFenced, ShuttingDown, *_AWAY):
+            async with worker.streams.write(name, takeover=takeover) as writer:
+                history = self._history(name)
+                for number in range(total):
+                    token = self._token(label, number)
+                    await writer.append(token)
+                    if self._rng.random() < 0.2:
+                        await writer.flush()
+                        assert history is not None
+                        assert self._tokens(history)[-1] == (label, number), "flushed (G1)"
+                    await self._nap(0.1)
+                if self._rng.random() < 0.3:
+                    await writer.release()
+                else:
+                    self.totals[label] = total
+                    writer.result = {"label": label}
+
+    def _token(self, label: int, number: int) -> Message:
+        if self._rng.random() < 0.1:
+            return {"label": label, "number": number}
+        return f"<{label}:{number}>"
+
+    def _tokens(self, history: History) -> list[tuple[int, int]]:
+        found = []
+        rest = _TOKEN.sub("", history.text)
+        assert not rest, f"torn text: {rest!r}"
+        for match in _TOKEN.finditer(history.text):
+            if match[3] is not None:
+                value = json.loads(match[3])
+                found.append((value["label"], value["number"]))
+            else:
+                found.append((int(match[1]), int(match[2])))
+        return found
+
+    # In the end ----------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Hold what is stored against what was done."""
+        self.cluster.witness.recheck()
+        for internal_id, history in self.cluster.witness.histories.items():
+            self._check_tokens(history)
+            if not history.deleted:
+                self._check_rest(internal_id, history)
+        for worker in self.alive():
+            worker.assert_nothing_kept()
+
+    def _check_tokens(self, history: History) -> None:
+        tokens = self._tokens(history)
+        labels = list(dict.fromkeys(label for label, _ in tokens))
+        expected = [
+            (label, number)
+            for label in labels
+            for number in range(sum(other == label for other, _ in tokens))
+        ]
+        assert tokens == expected, "a gap, a duplicate or two writers at once (G2, G3)"
+        assert len(labels) <= history.state.epoch, "more writers than claims (G3)"
+        if history.state.status is Status.DONE:
+            result = history.state.result
+            assert isinstance(result, dict)
+            label = int(str(result["label"]))
+            written = sum(other == label for other, _ in tokens)
+            assert written == self.totals[label], "done, and not all there (G5)"
+
+    def _check_rest(self, internal_id: int, history: History) -> None:
+        state = history.state
+        assert state.ended, f"nobody ended {state} (G5, G7)"
+        assert self.calls[internal_id] <= 1, "two sources for one stream (G4)"
+        if state.code == "writer_lost":
+            assert history.owners[-1] in self.suspects, "a healthy writer was killed (G7)"
+        assert not state.report, f"nobody reported the end of {state}"
+        reported = [
+            body for body in self.cluster.ended if body.offset.startswith(f"{internal_id:016d}_")
+        ]
+        assert any(body.status is state.status for body in reported), "on_end never ran"
+
+
+_THINGS = [
+    World.create,
+    World.create,
+    World.create,
+    World.start,
+    World.write,
+    World.write,
+    World.cancel,
+    World.delete,
+    World.follow,
+    World.follow,
+    World.kill,
+    World.pause,
+    World.outage,
+    World.lose_outcomes,
+    World.lose_hints,
+    World.fail_on_end,
+    World.release_lock,
+    World.set_the_clock,
+    World.ask_for_nonsense,
+]

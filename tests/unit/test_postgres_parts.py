@@ -1,0 +1,219 @@
+"""The parts of the PostgreSQL store that need no server: URLs, errors, waves, locks."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+from collections.abc import Sequence
+
+import asyncpg
+import pytest
+import sqlalchemy
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inkstream._errors import (
+    InvalidInput,
+    OutcomeUnknown,
+    SchemaOutdated,
+    StoreError,
+    StoreUnavailable,
+)
+from inkstream._types import Change, Committed, Group, Head, Refused
+from inkstream.stores.postgres import PostgresStore, sql
+from inkstream.stores.postgres._address import Address
+from inkstream.stores.postgres._faults import DRIVER_ERRORS, is_retryable, translate
+from inkstream.stores.postgres._locks import CONFIRM_S, Locks, Row
+from inkstream.stores.postgres._rows import commit_args, outcomes, storable
+
+# Addresses -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "url", "pooler"),
+    [
+        ("postgresql://u:p@h:1/d", "postgresql://u:p@h:1/d", False),
+        ("postgres://h/d", "postgresql://h/d", False),
+        ("postgresql+asyncpg://u@h/d", "postgresql://u@h/d", False),
+        ("postgresql+psycopg2://h/d?ssl=require", "postgresql://h/d?sslmode=require", False),
+        ("postgresql:///d?host=%2Frun%2Fpg", "postgresql:///d?host=%2Frun%2Fpg", False),
+        ("postgresql://h/d?statement_cache_size=0", "postgresql://h/d", True),
+        ("postgresql://h/d?prepared_statement_cache_size=0", "postgresql://h/d", True),
+        ("postgresql://h/d?pooler=true&sslmode=disable", "postgresql://h/d?sslmode=disable", True),
+        ("postgresql://h/d?pooler=false", "postgresql://h/d", False),
+        ("postgresql://h1:1,h2:2/d", "postgresql://h1:1,h2:2/d", False),
+    ],
+)
+def test_urls(given: str, url: str, pooler: bool) -> None:
+    assert Address.parse(given) == Address(url, pooler)
+
+
+def test_an_engine_gives_its_url_with_its_password() -> None:
+    engine = sqlalchemy.create_engine("postgresql+psycopg://u:p%40ss@h/d")
+    assert Address.parse(engine) == Address("postgresql://u:p%40ss@h/d")
+
+
+def test_what_is_shown_has_no_password() -> None:
+    assert str(Address.parse("postgresql://me:secret@h:1/d?password=x")) == "postgresql://me@h:1/d"
+    assert str(Address.parse("postgresql:///d")) == "postgresql:///d"
+
+
+@pytest.mark.parametrize("schema", ["", "Ink", "a b", 'x"; DROP', "a.b", "1a", "é", "x" * 64])
+def test_a_schema_has_a_plain_name(schema: str) -> None:
+    """It becomes part of statements."""
+    with pytest.raises(ValueError, match="schema"):
+        PostgresStore("postgresql://h/d", schema=schema)
+    with pytest.raises(ValueError, match="schema"):
+        sql(schema=schema)
+
+
+# Errors --------------------------------------------------------------------------------------
+
+_LOST = {"08000", "08001", "08003", "08004", "08006", "08007", "57P01", "57P02", "57P05", "25P03"}
+
+
+def raisable() -> list[type[Exception]]:
+    """Return every class of error that asyncpg has, with PostgreSQL's of each code."""
+    classes = {
+        cls
+        for _, cls in inspect.getmembers(asyncpg.exceptions, inspect.isclass)
+        if issubclass(cls, Exception) and not issubclass(cls, Warning)
+    }
+    return sorted(classes, key=lambda cls: cls.__name__)
+
+
+@pytest.mark.parametrize("cls", [*raisable(), ConnectionResetError, TimeoutError, OSError])
+def test_every_error_of_the_driver(cls: type[Exception]) -> None:
+    """G12: what was lost in a commit is unknown, what was refused has not happened."""
+    exc = cls("said")
+    if not isinstance(exc, DRIVER_ERRORS):
+        assert issubclass(cls, ValueError | asyncpg.exceptions.PostgresMessage), cls
+        return
+    code = getattr(exc, "sqlstate", None)
+    reading = translate(exc, writing=False, migrate="run: inkstream migrate")
+    writing = translate(exc, writing=True, migrate="run: inkstream migrate")
+    assert not isinstance(reading, OutcomeUnknown)
+    interface = issubclass(cls, asyncpg.InterfaceError)
+    if code in _LOST or (code is None and not interface):
+        assert isinstance(reading, StoreUnavailable)
+        assert isinstance(writing, OutcomeUnknown)
+    elif code in ("42P01", "42883", "42703", "3F000"):
+        assert isinstance(writing, SchemaOutdated)
+        assert "inkstream migrate" in str(writing)
+    elif code == "42501":
+        assert type(writing) is StoreError
+    elif issubclass(cls, ValueError) or (code or "").startswith(("22", "23", "42")):
+        assert writing is exc or code == "42P05", "a mistake in the code stays one"
+    else:
+        assert type(writing) is StoreUnavailable, code
+    assert is_retryable(exc) == (code in ("40001", "40P01"))
+
+
+# Batches -------------------------------------------------------------------------------------
+
+
+@given(st.lists(st.sets(st.integers(1, 6), min_size=1, max_size=3), max_size=12))
+def test_waves(streams: list[set[int]]) -> None:
+    """Groups of a wave have no stream in common, and those of one stream keep their order."""
+    groups = [Group(tuple(Change(internal_id=n) for n in sorted(ids))) for ids in streams]
+    count, ids, group_of, waves = commit_args(groups)[:4]
+    assert isinstance(ids, list)
+    assert isinstance(group_of, list)
+    assert isinstance(waves, list)
+    assert ids == [n for members in streams for n in sorted(members)]
+    waves = waves or [1] * len(ids)
+    group_of = group_of or list(range(len(ids)))
+    assert count == max(waves, default=1)
+    assert len({*zip(waves, ids, strict=True)}) == len(ids)
+    assert len({*zip(waves, group_of, strict=True)}) == len(groups)
+    for stream in range(1, 7):
+        mine = [wave for wave, internal_id in zip(waves, ids, strict=True) if internal_id == stream]
+        assert mine == sorted(mine)
+
+
+def test_outcomes_of_groups_of_any_size() -> None:
+    """Rows of what was refused are missing, but for the one that says so."""
+    groups = [
+        Group(tuple(Change(internal_id=n) for n in ids)) for ids in ((1, 2), (3, 4), (), (5,))
+    ]
+    rows = [
+        (1, False, 1, 2, 3, None),
+        (2, False, 4, 5, 6, None),
+        (4, True, None, None, None, None),
+        (5, False, 7, 8, 9, None),
+    ]
+    assert outcomes(groups, rows) == [
+        Committed((Head(1, 2, 3), Head(4, 5, 6))),
+        Refused(1, None),
+        Committed(()),
+        Committed((Head(7, 8, 9),)),
+    ]
+
+
+@pytest.mark.parametrize("name", ["\0", "a\0b", "\ud800", "x\udfff"])
+def test_names_that_postgresql_cannot_hold(name: str) -> None:
+    with pytest.raises(InvalidInput):
+        storable(name)
+
+
+# Locks ---------------------------------------------------------------------------------------
+
+
+class Reads:
+    """What the database shows, read by read; the last one for ever."""
+
+    def __init__(self, *shown: Sequence[Row]) -> None:
+        self._shown = list(shown)
+        self.reads = 0
+
+    async def __call__(self) -> Sequence[Row]:
+        self.reads += 1
+        return self._shown.pop(0) if len(self._shown) > 1 else self._shown[0]
+
+
+async def judge(locks: Locks, reads: Reads) -> dict[str, bool | None]:
+    states = await locks.judge(await reads(), reads)
+    return {state.worker: state.locked for state in states}
+
+
+async def test_a_free_lock_is_looked_at_twice() -> None:
+    """G7: who is back, or beats, or says that the lock was lost, half a second later, lives."""
+    first = [("back", 1, "free"), ("beats", 1, "free"), ("says", 1, "free"), ("dead", 1, "free")]
+    second = [
+        ("back", 1, "held"),
+        ("beats", 2, "free"),
+        ("says", 1, "unknown"),
+        ("dead", 1, "free"),
+    ]
+    locks, reads = Locks(), Reads(first, second)
+    began = asyncio.get_running_loop().time()
+    seen = await judge(locks, reads)
+    assert asyncio.get_running_loop().time() - began >= CONFIRM_S
+    assert seen == {"back": True, "beats": None, "says": None, "dead": False}
+
+
+async def test_the_dead_are_remembered_until_they_beat() -> None:
+    locks = Locks()
+    dead, beaten = [("w", 1, "free")], [("w", 2, "free")]
+    assert await judge(locks, Reads(dead)) == {"w": False}
+    once = Reads(dead)
+    assert await judge(locks, once) == {"w": False}
+    assert once.reads == 1, "no second look for what is known"
+    again = Reads(beaten)
+    assert await judge(locks, again) == {"w": False}
+    assert again.reads == 2, "it has shown life since"
+
+
+async def test_looks_at_once_do_not_pile_up() -> None:
+    """A second caller does not wait for a lock that the first is looking at."""
+    locks, reads = Locks(), Reads([("w", 1, "free")])
+    first = asyncio.ensure_future(judge(locks, reads))
+    await asyncio.sleep(0)
+    assert await judge(locks, Reads([("w", 1, "free")])) == {"w": None}
+    assert await first == {"w": False}
+
+
+async def test_let_go_on_purpose_is_dead_at_once() -> None:
+    reads = Reads([("gone", 1, "released"), ("here", 1, "held"), ("who", 1, "unknown")])
+    assert await judge(Locks(), reads) == {"gone": False, "here": True, "who": None}
+    assert reads.reads == 1

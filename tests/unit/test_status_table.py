@@ -1,0 +1,265 @@
+"""The status table of docs/concepts.md, cell by cell (G3, G4, G5)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from inkstream import End, InkstreamError, Status, StreamId, StreamNotFound, Timing
+from inkstream._types import Fork, Kind, NewStream, StreamState
+from inkstream.engine.writer import Writer
+from inkstream.testing import in_virtual_time
+from tests.simulation.cluster import Cluster, Worker, cluster
+
+CONCEPTS = Path(__file__).parents[2] / "docs" / "concepts.md"
+NAME = StreamId("the stream")
+RETAIN_S = 100.0
+
+
+def rows() -> dict[str, dict[str, str]]:
+    """Return the table of the documentation: state, operation, cell."""
+    section = CONCEPTS.read_text().split("## The status table")[1]
+    lines = [line for line in section.splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
+    heads = cells[0][1:]
+    return {row[0]: dict(zip(heads, row[1:], strict=True)) for row in cells[2:]}
+
+
+@dataclass
+class Stage:
+    """A stream in some state, and who may act on it: its writer's worker, and another."""
+
+    cluster: Cluster
+    here: Worker
+    there: Worker
+    writer: Writer | None = None
+
+    @property
+    def stored(self) -> StreamState | None:
+        """What the database holds of the stream, one that is gone included."""
+        stream = self.cluster.database._streams._by_name.get(NAME)
+        return None if stream is None else stream.snapshot()
+
+    @property
+    def found(self) -> bool:
+        """Whether anybody can still find it."""
+        return self.stored is not None and not self.stored.gone
+
+    async def create(self, kind: Kind = Kind.TEXT) -> None:
+        now = self.cluster.clock.wall()
+        await self.here.engine.create(
+            NewStream(
+                stream_id=NAME,
+                kind=kind,
+                created_at=now,
+                due_at=now + RETAIN_S,
+                retain_s=RETAIN_S,
+                takeover_within_s=RETAIN_S,
+            )
+        )
+
+    async def claim(self) -> Writer:
+        self.writer = await self.here.engine.claim(NAME)
+        return self.writer
+
+    async def bury(self) -> None:
+        """Let a writer that is taken for dead wake up when others have taken its stream."""
+        if not self.here.store.running:
+            await asyncio.sleep(2)
+            self.here.store.resume()
+
+
+async def pending(stage: Stage) -> None:
+    await stage.create()
+
+
+async def streaming(stage: Stage) -> None:
+    await stage.create()
+    await (await stage.claim()).append("some text")
+
+
+async def let_go(stage: Stage) -> None:
+    await streaming(stage)
+    assert stage.writer is not None
+    await stage.here.engine.release(stage.writer)
+
+
+async def writer_dead(stage: Stage) -> None:
+    """Leave its writer alive but believed dead: its lock was lost, as to a restarted database."""
+    await streaming(stage)
+    assert stage.writer is not None
+    await stage.writer.flush()
+    stage.here.store.pause()  # or it would take its lock again
+    stage.cluster.database.release_lock(stage.here.name)
+
+
+def ended(status: str) -> Callable[[Stage], Awaitable[None]]:
+    async def enter(stage: Stage) -> None:
+        await streaming(stage)
+        assert stage.writer is not None
+        await stage.here.engine.finish(stage.writer, End(Status(status)))
+
+    return enter
+
+
+async def open_log(stage: Stage) -> None:
+    await stage.create(Kind.LOG)
+
+
+async def closed_log(stage: Stage) -> None:
+    await stage.create(Kind.LOG)
+    await stage.here.streams.close(NAME)
+
+
+async def gone(stage: Stage) -> None:
+    await ended("done")(stage)
+    await fork(stage)
+    assert await stage.here.streams.delete(NAME)
+
+
+async def absent(stage: Stage) -> None:
+    """Create nothing."""
+
+
+STATES: dict[str, Callable[[Stage], Awaitable[None]]] = {
+    "text, `pending`": pending,
+    "text, `streaming`": streaming,
+    "text, `streaming`, let go": let_go,
+    "text, `streaming`, writer dead": writer_dead,
+    "text, `done`": ended("done"),
+    "text, `error`": ended("error"),
+    "text, `cancelled`": ended("cancelled"),
+    "text, `timeout`": ended("timeout"),
+    "log, `open`": open_log,
+    "log, `done`": closed_log,
+    "gone": gone,
+    "absent": absent,
+}
+
+
+# What is done to it. An operation returns False where it says so to its caller.
+
+
+async def claim(stage: Stage) -> bool:
+    await stage.there.engine.claim(NAME)
+    return True
+
+
+async def take_over(stage: Stage) -> bool:
+    await stage.there.engine.claim(NAME, takeover=True)
+    return True
+
+
+async def append(stage: Stage) -> bool:
+    if stage.writer is None or not stage.found:
+        await stage.there.streams.append(NAME, "more text")
+        return True
+    await stage.bury()
+    await stage.writer.append("more text")
+    await stage.writer.flush()
+    return True
+
+
+async def close(stage: Stage) -> bool:
+    if stage.writer is None or not stage.found:
+        return await stage.there.streams.close(NAME)
+    await stage.bury()
+    await stage.here.engine.finish(stage.writer, End(Status.DONE))
+    return True
+
+
+async def cancel(stage: Stage) -> bool:
+    return await stage.there.streams.cancel(NAME)
+
+
+async def expire(stage: Stage) -> bool:
+    existed = stage.stored is not None
+    await asyncio.sleep(RETAIN_S + 10)
+    return existed
+
+
+async def delete(stage: Stage) -> bool:
+    return await stage.there.streams.delete(NAME)
+
+
+async def fork(stage: Stage) -> bool:
+    source = stage.stored
+    now = stage.cluster.clock.wall()
+    await stage.there.engine.create(
+        NewStream(
+            stream_id=StreamId("the fork"),
+            kind=Kind.LOG,
+            created_at=now,
+            due_at=now + RETAIN_S / 2,
+            fork=Fork(99, 0) if source is None else Fork(source.internal_id, source.tail),
+        )
+    )
+    assert source is not None
+    forked = await stage.there.streams.read("the fork")
+    assert forked.text == stage.cluster.witness.histories[source.internal_id].text
+    return True
+
+
+OPERATIONS: dict[str, Callable[[Stage], Awaitable[bool]]] = {
+    "claim": claim,
+    "take over": take_over,
+    "append": append,
+    "close or finish": close,
+    "cancel": cancel,
+    "expire": expire,
+    "delete": delete,
+    "fork": fork,
+}
+
+
+async def outcome(state: str, operation: str) -> str:
+    """Return what an operation does to a stream in a state, in the words of the table."""
+    timing = Timing(total_s=50.0)
+    async with cluster() as made:
+        here, there = await made.add(timing=timing), await made.add(timing=timing)
+        stage = Stage(made, here, there)
+        await STATES[state](stage)
+        before = stage.stored
+        try:
+            said = await OPERATIONS[operation](stage)
+        except InkstreamError as exc:
+            after = stage.stored
+            # What the sweeper does to a dead writer's stream meanwhile is the row's, not the cell's.
+            assert state.endswith("dead") or after == before, "an error, and yet an effect"
+            return type(exc).__name__
+        after = stage.stored
+        if after is None and before is not None:
+            assert said
+            return "→ absent"
+        if not said:
+            assert after == before
+            return "no effect"
+        assert before is not None
+        assert after is not None
+        if after.status != before.status or after.epoch != before.epoch:
+            return f"→ {after.status}"
+        if operation == "fork":
+            assert after == before
+            return "copied"
+        assert after.tail > before.tail
+        return "accepted"
+
+
+TABLE = rows()
+
+
+def test_every_state_and_operation_is_in_the_table() -> None:
+    assert list(TABLE) == list(STATES)
+    assert all(list(row) == list(OPERATIONS) for row in TABLE.values())
+
+
+@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("state", STATES)
+@in_virtual_time
+async def test_cell(state: str, operation: str) -> None:
+    """G3, G4, G5: the cell says what happens."""
+    assert await outcome(state, operation) == TABLE[state][operation]
