@@ -6,7 +6,7 @@ import argparse
 import resource
 from collections.abc import Callable
 
-from benchmarks import serve
+from benchmarks import readers, serve, storage
 from benchmarks.report import Report, environment
 from benchmarks.server import CLIENT_CORE, pin
 
@@ -15,6 +15,13 @@ BENCHMARKS: dict[str, tuple[Callable[[float, int], Report], float, int]] = {
     "serve-40": (serve.serve_40, 2.0, 2),
     "serve-40x5": (serve.serve_40x5, 2.0, 2),
     "serve-1000": (serve.serve_1000, 3.0, 2),
+    "fanout": (readers.fanout, 2.0, 1),
+    "catchup": (readers.catchup, 0.0, 1),
+    "memory": (readers.memory, 0.0, 1),
+    "wire": (readers.wire, 5.0, 1),
+    "commit": (storage.commit, 4.0, 1),
+    "flat": (storage.flat, 0.0, 1),
+    "file": (storage.file, 0.0, 1),
 }
 
 

@@ -15,10 +15,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from starlette.requests import Request
-from starlette.responses import StreamingResponse
+from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from inkstream import PersistentTextStreaming, StreamId, Timing
+from inkstream import End, PersistentTextStreaming, Status, StreamId, Timing
 from inkstream.abc import Store
 from inkstream.databases import open_database
 
@@ -201,6 +201,69 @@ def inkstream(load: Load, database: str, window_s: float | None = None) -> ASGIA
         await response(scope, receive, send)
 
     return app
+
+
+def static(load: Load, size: int) -> ASGIApp:
+    """Send a finished text as one body that is in memory: what a catch-up is measured by."""
+    text = _prose(size)
+    frames = b"".join(
+        b'data: "%b"\n\n' % text[at : at + 65536].encode() for at in range(0, size, 65536)
+    )
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await _lifespan(receive, send)
+            return
+        await Response(frames, media_type="text/event-stream")(scope, receive, send)
+
+    return app
+
+
+def archive(load: Load, database: str, size: int) -> ASGIApp:
+    """Serve a text of a size twice: ``/0`` has ended and is merged, ``/1`` is still live.
+
+    ``/ready`` answers when both are there.
+    """
+    streams = PersistentTextStreaming(database)
+    text = _prose(size)
+    ids = [StreamId.generate(), StreamId.generate()]
+    ready = asyncio.Event()
+
+    async def fill() -> None:
+        for number, stream_id in enumerate(ids):
+            await streams.create(stream_id=stream_id)
+            writer = await streams.engine.claim(stream_id)
+            for at in range(0, size, 1024):
+                await writer.append(text[at : at + 1024])
+                await writer.flush()
+            if number == 0:
+                await streams.engine.finish(writer, End(Status.DONE))
+        while await streams.engine.store.tidy(0.0, 1 << 20):
+            pass
+        ready.set()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            async with contextlib.AsyncExitStack() as stack:
+
+                async def start() -> None:
+                    await stack.enter_async_context(streams)
+                    await fill()
+
+                await _lifespan(receive, send, start)
+            return
+        if scope["path"] == "/ready":
+            await ready.wait()
+            await Response(b"ready")(scope, receive, send)
+            return
+        response = streams.response(Request(scope, receive), ids[_number(scope)])
+        await response(scope, receive, send)
+
+    return app
+
+
+def _prose(size: int) -> str:
+    return ("the quick brown fox jumps over the lazy dog " * (size // 44 + 1))[:size]
 
 
 def _number(scope: Scope) -> int:

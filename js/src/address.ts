@@ -1,6 +1,6 @@
 /** Addresses as strings: they may be relative, which `URL` cannot say. */
 
-/** Return the address of what lies one segment below, its query kept: `/streams?a=1` → `/streams/x?a=1`. */
+/** Return the address one segment below, its query kept: `/s?a=1` and `x` give `/s/x?a=1`. */
 export function below(address: string, segment: string): string {
   const [, path = "", query = ""] = /^([^?#]*)(\?[^#]*)?/.exec(address) ?? [];
   return `${path.replace(/\/+$/, "")}/${encodeURIComponent(segment)}${query}`;

@@ -15,7 +15,7 @@ export function isPassing(status: number): boolean {
   return status === 408 || status === 425 || status === 429 || status >= 502;
 }
 
-/** Return what a `Retry-After` header asks for, in seconds or as a date; 0 if it asks for nothing. */
+/** Return what a `Retry-After` header asks for, in seconds or as a date; 0 without one. */
 export function retryAfterMs({ headers }: Response): number {
   const value = headers.get("retry-after") ?? "";
   const ms = /^\d+$/.test(value) ? +value * 1_000 : Date.parse(value) - Date.now();

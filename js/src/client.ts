@@ -12,7 +12,7 @@ export interface ClientOptions {
   fetch?: (address: string, init: RequestInit) => Promise<Response>;
 }
 
-/** Where streams are followed; everything that watches one stream through it shares a connection. */
+/** Where streams are followed; all that watch one stream through it share a connection. */
 export interface Client {
   /**
    * Return a stream by its address, which the server answers as `GET /{id}` (see docs/http.md).

@@ -48,7 +48,7 @@ export class Display {
     this.#shownVersion = -1;
   }
 
-  /** Change facts, and show them and the new text now, or as soon as the last time is a frame ago. */
+  /** Change facts, and show them and the new text: now, or a frame after the last time. */
   show(facts: Partial<Facts> = {}, now = false): void {
     Object.assign(this.facts, facts);
     const wait = this.#shownAt + FRAME_MS - performance.now();

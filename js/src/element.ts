@@ -12,8 +12,8 @@ button { margin-inline-start: .5em; font: inherit; font-size: .85em }
  * Define `<ink-stream src="…">text so far</ink-stream>`, and return its class.
  *
  * The text is the element's own content, shown as text and never as markup; the part `stop` is a
- * button that is there while the answer comes, and the part `error` says why it did not. Attributes:
- * `src`; `offset`, where the text so far ends (without it the text is fetched from its beginning);
+ * button that is there while the answer comes, and the part `error` says why it did not. It reads
+ * the attributes `src`; `offset`, where the text so far ends (without it the text is fetched from its beginning);
  * `stop-url`, `stop-label`. It reflects `status`, sets `aria-busy`, and dispatches `ink-change` and
  * `ink-end` events that bubble, with the snapshot as `detail`.
  *

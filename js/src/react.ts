@@ -19,7 +19,7 @@ import { type HeadersSource, type Initial, isEnded, type Snapshot } from "./type
 export interface UseStreamOptions {
   /** The streams' address: `{url}/{streamId}` is read, and `{url}/{streamId}/cancel` stops. */
   url: string | URL;
-  /** This session starts the answer: POST here, with `{"stream_id": …}`, and follow the response. */
+  /** This session starts the answer: POST here, with `{"stream_id": …}`, and follow it. */
   drive?: string | URL | undefined;
   /** Where `stop` POSTs to, if it is not `{url}/{streamId}/cancel`. */
   stopUrl?: string | URL | undefined;

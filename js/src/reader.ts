@@ -103,7 +103,7 @@ export class Reader {
     readonly display: Display,
   ) {}
 
-  /** Follow the stream for as long as somebody watches; `onIdle` tells when nobody does any more. */
+  /** Follow the stream while somebody watches; `onIdle` tells when nobody does any more. */
   watch(listener: () => void, access: Access, onIdle: () => void): () => void {
     const { watchers } = this.display;
     const watcher = () => listener(); // its own identity: the same listener may watch twice

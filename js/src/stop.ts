@@ -7,8 +7,8 @@ const TRIES = 3;
 /**
  * Ask for the end of a stream until somebody agrees, or `isOver` says that it has ended.
  *
- * A server that is restarting, or a network that is away, is tried again twice: whoever pressed Stop
- * should not have to press it again.
+ * A server that is restarting, or a network that is away, is tried again twice: whoever pressed
+ * Stop should not have to press it again.
  *
  * @throws InkstreamError if the server refuses, or none was reached.
  */

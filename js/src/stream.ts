@@ -14,7 +14,7 @@ import {
 /** keepalive: a stop that is followed by leaving the page still arrives. */
 const STOP: RequestInit = { method: "POST", keepalive: true };
 
-/** How one stream is asked for. Of several watchers of a stream, the latest that says a thing wins. */
+/** How one stream is asked for. Of several watchers of it, the latest that says a thing wins. */
 export interface StreamOptions {
   /** Sent with every request of this stream, over the client's. */
   headers?: HeadersSource | undefined;

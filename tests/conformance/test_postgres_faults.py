@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import random
 import signal
 import sys
@@ -17,7 +18,7 @@ import pytest
 from inkstream import wire
 from inkstream._errors import OutcomeUnknown, StoreUnavailable
 from inkstream._types import Change, Committed, Group, NewStream, StreamId, StreamState
-from inkstream.stores.postgres import PostgresStore
+from inkstream.stores.postgres import PostgresStore, _session
 from inkstream.stores.postgres._locks import CONFIRM_S
 from tests import postgres_server
 
@@ -292,6 +293,32 @@ async def test_a_worker_that_lost_only_its_lock_lives(
     assert (await locks(one))["one"] is True, "one could connect"
     session._connect = connect
     await until(one, "two", True, 5.0)
+
+
+async def test_a_silent_connection_is_replaced(
+    url: str, stores: tuple[PostgresStore, PostgresStore], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection cut without a word: the lock is taken beside the session left behind."""
+    holders = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT pid = ANY ($1)"
+    admin = await asyncpg.connect(url)
+    before = [pid for (pid,) in await admin.fetch(holders, [])]
+    monkeypatch.setattr(_session, "_PING_S", 0.1)
+    monkeypatch.setattr(_session, "_PONG_S", 0.3)
+    for store in stores:  # so that they ping at the new pace
+        assert store._session is not None
+        store._session.renew()
+    while len(after := await admin.fetch(holders, before)) < 2:
+        pass
+    silent = after[0][0]
+    os.kill(silent, signal.SIGSTOP)
+    try:
+        deadline = time.monotonic() + 10
+        while not await admin.fetch(holders, [*before, *[pid for (pid,) in after]]):
+            assert time.monotonic() < deadline, "nobody noticed"
+        assert await locks(stores[0]) == {"one": True, "two": True}
+    finally:
+        os.kill(silent, signal.SIGCONT)
+    await admin.close()
 
 
 async def test_a_closed_store_is_seen_dead_at_once(

@@ -53,7 +53,7 @@ async def stores(url: str) -> AsyncIterator[list[PostgresStore]]:
 
 async def test_hints_reach_the_others(stores: list[PostgresStore]) -> None:
     """One notification a batch, whatever the number of streams."""
-    one, two = [PostgresNotifier(store.channel) for store in stores]
+    one, two = [PostgresNotifier(store) for store in stores]
     heard_one, heard_two = Heard(), Heard()
     await one.open(heard_one)
     await two.open(heard_two)
@@ -74,7 +74,7 @@ async def test_hints_reach_the_others(stores: list[PostgresStore]) -> None:
 
 async def test_a_lost_connection_is_made_up_for(stores: list[PostgresStore], url: str) -> None:
     """Hints that were sent meanwhile are lost, so any stream may have changed."""
-    one, two = [PostgresNotifier(store.channel) for store in stores]
+    one, two = [PostgresNotifier(store) for store in stores]
     heard = Heard()
     await two.open(heard)
     assert await heard.next() == ANY
@@ -98,7 +98,7 @@ async def test_nothing_to_listen_on(url: str) -> None:
     """Behind a pooler, and without a database at all, hints are lost, and nobody is told."""
     store = PostgresStore(url + "&pooler=true")
     await store.open("one")
-    notifier = PostgresNotifier(store.channel)
+    notifier = PostgresNotifier(store)
     heard = Heard()
     await notifier.open(heard)
     await notifier.notify(ids("s"))
@@ -109,7 +109,7 @@ async def test_nothing_to_listen_on(url: str) -> None:
     assert heard.hints.empty()
     away = PostgresStore("postgresql://nobody:any@127.0.0.1:1/none?sslmode=disable")
     await away._connections.open()
-    await PostgresNotifier(away.channel).notify(ids("s"))
+    await PostgresNotifier(away).notify(ids("s"))
     await away._connections.close()
 
 
@@ -121,10 +121,10 @@ async def test_a_listener_of_its_own(url: str) -> None:
         await store.heartbeat(beat=True)
     assert [state.locked for state in await stores[0].heartbeat(beat=False)] == [True, True]
     heard = Heard()
-    listener = PostgresNotifier(stores[1].channel)
+    listener = PostgresNotifier(stores[1])
     await listener.open(heard)
     assert await heard.next() == ANY
-    await PostgresNotifier(stores[0].channel).notify(ids("s"))
+    await PostgresNotifier(stores[0]).notify(ids("s"))
     assert await heard.next() == {"s"}
     await listener.close()
     for store in stores:

@@ -62,7 +62,7 @@ async def create(request: Request) -> Response:
 
 
 def said_to(stream_id: str) -> Any:
-    """Return a source of what is said to a stream; ``done`` ends it, ``error`` fails it, ``wait_s`` delays."""
+    """Return a source of what is said; ``done`` ends it, ``error`` fails it, ``wait_s`` delays."""
 
     async def source() -> AsyncIterator[Any]:
         gate = gates[stream_id]

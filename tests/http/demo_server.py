@@ -64,7 +64,7 @@ class Visitor:
 
     def __init__(self, client: httpx.AsyncClient, conversation: str) -> None:
         self._client = client
-        self._base = f"/c/{conversation}"
+        self.base = f"/c/{conversation}"
 
     @classmethod
     async def arrive(cls, client: httpx.AsyncClient) -> Visitor:
@@ -75,7 +75,7 @@ class Visitor:
 
     async def ask(self, prompt: str) -> httpx.Response:
         """Send a prompt."""
-        return await self._client.post(f"{self._base}/messages", json={"prompt": prompt})
+        return await self._client.post(f"{self.base}/messages", json={"prompt": prompt})
 
     async def stream_of(self, prompt: str) -> str:
         """Send a prompt; return its answer's stream."""
@@ -85,20 +85,20 @@ class Visitor:
 
     async def messages(self) -> list[Any]:
         """Return the list of messages as it is."""
-        response = await self._client.get(f"{self._base}/messages", params={"format": "json"})
+        response = await self._client.get(f"{self.base}/messages", params={"format": "json"})
         return list(response.json()["parts"])
 
     async def snapshot(self, stream: str) -> dict[str, Any]:
         """Return an answer as it is."""
         response = await self._client.get(
-            f"{self._base}/streams/{stream}", params={"format": "json"}
+            f"{self.base}/streams/{stream}", params={"format": "json"}
         )
         assert response.status_code == 200, response.text
         return dict(response.json())
 
     async def stop(self, stream: str) -> int:
         """Stop an answer."""
-        return (await self._client.post(f"{self._base}/streams/{stream}/stop")).status_code
+        return (await self._client.post(f"{self.base}/streams/{stream}/stop")).status_code
 
     async def follow(
         self,
@@ -107,7 +107,7 @@ class Visitor:
         until: Callable[[Heard], bool] = lambda heard: False,
     ) -> None:
         """Follow an answer (or the list of messages) from what was heard, to its end or `until`."""
-        path = f"{self._base}/messages" if stream is None else f"{self._base}/streams/{stream}"
+        path = f"{self.base}/messages" if stream is None else f"{self.base}/streams/{stream}"
         headers = {"last-event-id": heard.last_id} if heard.last_id else {}
         parser = Parser(last_id=heard.last_id)
         async with self._client.stream("GET", path, headers=headers) as response:
@@ -117,13 +117,6 @@ class Visitor:
                     heard.take(event)
                 if until(heard):
                     return
-
-    async def follow_through(self, stream: str, heard: Heard, retry: Callable[[], bool]) -> None:
-        """Follow an answer to its end as an ``EventSource`` does: come back while `retry` says."""
-        while heard.end is None:
-            with contextlib.suppress(httpx.TransportError):
-                await self.follow(stream, heard)
-            assert heard.end is not None or retry()
 
 
 @contextlib.asynccontextmanager

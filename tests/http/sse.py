@@ -77,13 +77,18 @@ class Parser:
 
 @dataclass(slots=True)
 class Heard:
-    """What a reader has heard of a stream so far, over any number of connections."""
+    """What a reader has heard of a stream so far, over any number of connections.
+
+    Attributes:
+        ids: The id of every event, and in ``lengths`` how much text there was after it.
+    """
 
     text: str = ""
     objects: list[Any] = field(default_factory=list)
     end: dict[str, Any] | None = None
     last_id: str = ""
     ids: list[str] = field(default_factory=list)
+    lengths: list[int] = field(default_factory=list)
 
     def take(self, event: Event) -> None:
         """Add one event, as a client does."""
@@ -97,3 +102,4 @@ class Heard:
             self.text += event.value
         else:
             self.objects.append(event.value)
+        self.lengths.append(len(self.text))

@@ -182,7 +182,7 @@ async def test_a_send_that_fails_is_a_client_that_has_left(
     async def send(message: object) -> None:
         raise OSError("gone")
 
-    await routes(scope_of("GET", f"/{name}"), receive, send)  # type: ignore[arg-type]
+    await routes(scope_of("GET", f"/{name}"), receive, send)
     assert not streams.engine._readers
 
 

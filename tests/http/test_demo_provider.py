@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,63 +12,15 @@ from inkstream import Result, StreamError
 from inkstream.demo.provider import ProviderResponder
 from inkstream.demo.responder import Turn, choose_responder
 from tests.http.demo_server import Visitor, demo_server
+from tests.http.provider import DONE, FINISH, KEY, USAGE, Provider, delta, playing_provider
 from tests.http.sse import Heard
-
-KEY = "sk-test-key"
-
-
-@dataclass
-class Provider:
-    """Plays an endpoint: sends its ``chunks`` one TCP segment at a time, then hangs up."""
-
-    chunks: list[bytes] = field(default_factory=list)
-    status: int = 200
-    chunked: bool = True
-    requests: list[tuple[bytes, Any]] = field(default_factory=list)
-    port: int = 0
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}/v1/"
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = await reader.readuntil(b"\r\n\r\n")
-        length = next(
-            int(line.partition(b":")[2])
-            for line in head.split(b"\r\n")
-            if line.lower().startswith(b"content-length:")
-        )
-        self.requests.append((head, json.loads(await reader.readexactly(length))))
-        writer.write(b"HTTP/1.1 %d X\r\ncontent-type: text/event-stream\r\n" % self.status)
-        writer.write(b"transfer-encoding: chunked\r\n\r\n")
-        for chunk in self.chunks:
-            writer.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
-            await writer.drain()
-        if self.chunked:
-            writer.write(b"0\r\n\r\n")
-        writer.close()
-        with contextlib.suppress(OSError):
-            await writer.wait_closed()
 
 
 @pytest.fixture
 async def provider() -> AsyncIterator[Provider]:
-    played = Provider()
-    server = await asyncio.start_server(played.serve, "127.0.0.1", 0)
-    played.port = server.sockets[0].getsockname()[1]
-    yield played
-    server.close()
-    await server.wait_closed()
-
-
-def delta(text: str | None, **choice: Any) -> bytes:
-    body = {"choices": [{"index": 0, "delta": {"content": text}, **choice}]}
-    return b"data: " + json.dumps(body, ensure_ascii=False).encode() + b"\n\n"
-
-
-FINISH = delta(None, finish_reason="stop")
-USAGE = b'data: {"choices": [], "usage": {"total_tokens": 7}}\n\n'
-DONE = b"data: [DONE]\n\n"
+    async with playing_provider() as played:
+        played.go_on.set()
+        yield played
 
 
 async def answer_of(provider: Provider) -> tuple[str, Any]:
@@ -100,7 +48,8 @@ async def test_answer_is_streamed_with_its_usage(provider: Provider) -> None:
 
 async def test_g11_text_is_exact_wherever_the_network_cuts_it(provider: Provider) -> None:
     text = "é\u2028\u2029\x85\r\n🖋\x0b\x1c data: x\n\n"
-    stream = b": keep-alive\r\n\r\n" + delta(text).replace(b"\n", b"\r\n") + FINISH + DONE
+    two_lines = delta(text).replace(b'"choices": ', b'"choices":\ndata: ').replace(b"\n", b"\r\n")
+    stream = b": keep-alive\r\n\r\n" + two_lines + FINISH + DONE
     provider.chunks = [stream[byte : byte + 1] for byte in range(len(stream))]
     assert (await answer_of(provider))[0] == text
 
@@ -158,12 +107,7 @@ async def test_demo_answers_from_the_provider_and_shows_its_trouble(
     provider: Provider, tmp_path: Path
 ) -> None:
     provider.chunks = [delta("I am a "), delta("model."), FINISH, DONE]
-    environment = {
-        "OPENAI_API_KEY": KEY,
-        "OPENAI_BASE_URL": provider.url,
-        "OPENAI_MODEL": "small",
-    }
-    async with demo_server(tmp_path / "demo.db", environment) as (_, client):
+    async with demo_server(tmp_path / "demo.db", provider.environment) as (_, client):
         about = (await client.get("/about")).json()
         assert about == {"name": "small at 127.0.0.1", "note": ""}
         visitor = await Visitor.arrive(client)

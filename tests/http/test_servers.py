@@ -166,7 +166,7 @@ async def test_any_id_survives_the_server_and_a_mount(port: int, name: str) -> N
 
 
 async def test_head_and_refusals_are_whole_answers(port: int, setting: tuple[Server, str]) -> None:
-    name = await started(port)
+    name = (await post(port, "/create"))["id"]
     for format_ in ("events", "json"):
         head = await fetch(port, f"/streams/{name}?format={format_}", method="HEAD")
         assert head.status == 200

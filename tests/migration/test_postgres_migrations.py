@@ -11,7 +11,7 @@ import pytest
 
 from inkstream import wire
 from inkstream._errors import SchemaOutdated, StoreError, StoreUnavailable
-from inkstream._types import Change, End, Fork, Group, NewStream, Status, StreamId
+from inkstream._types import Change, End, Fork, Group, NewStream, Segment, Status, StreamId
 from inkstream.stores.postgres import PostgresStore, migrate, sql, verify
 from inkstream.stores.postgres._migrate import VERSION, migrations, schema_sql
 from tests import postgres_server
@@ -204,7 +204,7 @@ async def test_text_for_people_with_sql(url: str) -> None:
             NewStream(stream_id=StreamId(name), created_at=1.0, content_type="text/plain")
         )
         for byte in payload:
-            one = wire.Segment(0, 1, bytes([byte]), b"")
+            one = Segment(0, 1, bytes([byte]), b"")
             await store.commit([Group((Change(internal_id=state.internal_id, append=one),))])
     connection = await asyncpg.connect(url)
     rows = await connection.fetch("SELECT stream_id, text FROM inkstream.stream_text ORDER BY 1")

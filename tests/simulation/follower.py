@@ -63,6 +63,9 @@ class Follower:
             except StoreUnavailable:
                 await asyncio.sleep(0.5)
                 continue
+            if not worker.alive:  # it died while it opened
+                reader.close()
+                continue
             worker.readers[reader] = None
             try:
                 await self._read(reader)

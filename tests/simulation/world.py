@@ -31,8 +31,8 @@ from tests.simulation.cluster import Cluster, Worker
 from tests.simulation.follower import Follower
 from tests.simulation.witness import History
 
-TIMING = Timing(start_within_s=20, patience_s=8, idle_s=25, total_s=60, shutdown_grace_s=1)
-SETTLES_WITHIN_S = 150.0
+TIMING = Timing(start_within_s=20, patience_s=8, idle_s=15, total_s=40, shutdown_grace_s=1)
+SETTLES_WITHIN_S = 300.0
 """More than a lease, a start, an answer and a takeover take one after the other."""
 
 _AWAY = (StoreUnavailable, OutcomeUnknown)
@@ -75,14 +75,22 @@ class World:
             worker.store.away, worker.store.lose = False, 0.0
             worker.notifier.lose = 0.0
         self.cluster.on_end_fails = 0.0
-        self.cluster.clock.jump_wall(3 * 3600.0)  # what was set back may be due in hours
+        self.cluster.clock.jump_wall(100 * 3600.0)  # what it was set back by, at least
         await self.add_worker()
         _, left = await asyncio.wait(self._work, timeout=SETTLES_WITHIN_S)
         assert not left, f"never came to an end: {left}"
         for task in self._work:
             if not task.cancelled():
                 task.result()
-        await asyncio.sleep(SETTLES_WITHIN_S)
+        by = asyncio.get_running_loop().time() + SETTLES_WITHIN_S
+        while not self._at_rest() and asyncio.get_running_loop().time() < by:
+            await asyncio.sleep(2)
+
+    def _at_rest(self) -> bool:
+        return not any(worker.engine._writers for worker in self.alive()) and all(
+            history.deleted or (history.state.ended and not history.state.report)
+            for history in self.cluster.witness.histories.values()
+        )
 
     def _task(self, coro: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(coro)

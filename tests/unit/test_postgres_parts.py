@@ -87,7 +87,7 @@ def test_every_error_of_the_driver(cls: type[Exception]) -> None:
     """G12: what was lost in a commit is unknown, what was refused has not happened."""
     exc = cls("said")
     if not isinstance(exc, DRIVER_ERRORS):
-        assert issubclass(cls, ValueError | asyncpg.exceptions.PostgresMessage), cls
+        assert issubclass(cls, ValueError) or cls.__name__ == "PostgresMessage", cls
         return
     code = getattr(exc, "sqlstate", None)
     reading = translate(exc, writing=False, migrate="run: inkstream migrate")

@@ -157,7 +157,7 @@ def _row(line: str) -> str:
 
 def _plain(markdown: str) -> str:
     text = _LINK.sub(r"\1", markdown)
-    return _EMPHASIS.sub(r"\2", text).strip()
+    return _EMPHASIS.sub(r"\2", _EMPHASIS.sub(r"\2", text)).strip()  # **`one in the other`**
 
 
 def _words(text: str) -> list[str]:

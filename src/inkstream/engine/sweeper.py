@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextvars
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 
 from inkstream._errors import StoreUnavailable, StreamNotFound
@@ -59,6 +59,8 @@ class Sweeper:
         self._looked_at = -1e9
         self._strays: frozenset[tuple[int, int, Status]] = frozenset()
         self._strays_at = -1e9
+        self._orphans: frozenset[tuple[int, int, Status]] = frozenset()
+        self._orphans_at = -1e9
         self._reporting: dict[int, int] = {}
         self._report_tasks: dict[asyncio.Task[None], None] = {}
         self.dead: frozenset[str] = frozenset()
@@ -145,6 +147,9 @@ class Sweeper:
         if now - self._strays_at >= self._timing.lease_s / 2:
             self._strays_at = now
             await self._take_care_of_strays()
+        if now - self._orphans_at >= 4 * self._timing.lease_s:
+            self._orphans_at = now
+            await self._take_care_of_orphans()
 
     async def _take_care_of_strays(self) -> None:
         """End or report what the store says is this worker's, and this worker does not know of.
@@ -153,25 +158,45 @@ class Sweeper:
         Nobody else would ever act on it, for this worker lives. One look proves nothing: the
         outcome may be on its way.
         """
-        before: int | None = None
         strays: dict[tuple[int, int, Status], StreamState] = {}
-        while True:
-            query = Query(worker=self._worker, before=before, limit=_BATCH)
-            found = await self._store.find(query)
-            for state in found:
-                known = state.internal_id in self._reporting if state.ended else self._writes(state)
-                if not known:
-                    strays[state.internal_id, state.epoch, state.status] = state
-            if len(found) < _BATCH:
-                break
-            before = found[-1].internal_id
-        for key in strays.keys() & self._strays:
-            state = strays[key]
+        async for state in self._all(Query(worker=self._worker)):
+            known = state.internal_id in self._reporting if state.ended else self._writes(state)
+            if not known:
+                strays[state.internal_id, state.epoch, state.status] = state
+        for key, state in strays.items():
+            if key not in self._strays:
+                continue
             if state.ended and state.report and self._report is not None:
                 self.report(state)
             else:
                 await self._bury(state, self._worker)
         self._strays = frozenset(strays)
+
+    async def _take_care_of_orphans(self) -> None:
+        """Bury what belongs to a worker of which the store knows nothing any more.
+
+        One that was idle is forgotten; if it claimed a stream just then and died before its next
+        beat, no read ever shows it again. One that lives shows itself before the second look.
+        """
+        orphans: dict[tuple[int, int, Status], StreamState] = {}
+        for query in (Query(statuses=(Status.STREAMING,)), Query(unreported=True)):
+            async for state in self._all(query):
+                if state.worker is not None and not self._leases.knows(state.worker):
+                    orphans[state.internal_id, state.epoch, state.status] = state
+        for key, state in orphans.items():
+            if key in self._orphans and state.worker is not None:
+                await self._bury(state, state.worker)
+        self._orphans = frozenset(orphans)
+
+    async def _all(self, query: Query) -> AsyncIterator[StreamState]:
+        """Yield everything that matches, a page at a time."""
+        while True:
+            found = await self._store.find(replace(query, limit=_BATCH))
+            for state in found:
+                yield state
+            if len(found) < _BATCH:
+                return
+            query = replace(query, before=found[-1].internal_id)
 
     async def _apply(self, state: StreamState, change: Change) -> StreamState | None:
         """Commit a change; a stream that was deleted meanwhile refuses it like any other."""

@@ -106,6 +106,8 @@ class Tails:
             self._lost(tail)
             return
         writer = tail.writer
+        if writer is not None and state.epoch < writer.epoch:
+            return  # read before the claim: it knows less than we do
         if writer is not None and (
             state.status is not Status.STREAMING or state.epoch != writer.epoch
         ):

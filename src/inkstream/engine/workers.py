@@ -32,6 +32,10 @@ class Leases:
         self._seen: dict[str, _Still] = {}
         self._last_read: float | None = None
 
+    def knows(self, worker: str) -> bool:
+        """Tell if the last read showed this worker."""
+        return worker == self._me or worker in self._seen
+
     def missed(self) -> None:
         """Note that a read failed: what was counted so far means nothing."""
         self._seen.clear()

@@ -323,9 +323,9 @@ class Writer:
         )
         in_flight = self._in_flight
         self._drop()
-        if self._uncertain:
-            # It may be in the store already: it stays first in line, so that the tail is known.
-            self._in_flight = in_flight
+        # It may be in the store already, or get there now: it stays first in line, so that the
+        # position from which the end is written is right.
+        self._in_flight = in_flight
         self._ending = Change(
             internal_id=self.internal_id, end=end, at=at, worker=None, due_at=due_at
         )

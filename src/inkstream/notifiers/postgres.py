@@ -25,7 +25,7 @@ _MAX_NAMES: Final = 300
 
 
 class Channel(Protocol):
-    """What carries the payloads; ``PostgresStore.channel`` is one."""
+    """What carries the payloads."""
 
     async def listen(
         self, on_payload: Callable[[str], None], on_listening: Callable[[], None]
@@ -39,6 +39,14 @@ class Channel(Protocol):
         """Send to all that listen; raises ``StoreError`` if that failed."""
 
 
+class HasChannel(Protocol):
+    """A store with a channel: ``PostgresStore``."""
+
+    @property
+    def channel(self) -> Channel:
+        """The channel of its database and schema."""
+
+
 class PostgresNotifier:
     """Tell other processes through the store's own connections.
 
@@ -46,11 +54,11 @@ class PostgresNotifier:
     ever comes, and readers rely on re-reading now and then.
 
     Args:
-        channel: The store's ``channel``.
+        store: The ``PostgresStore`` whose streams the hints are about.
     """
 
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
+    def __init__(self, store: HasChannel) -> None:
+        self._channel = store.channel
         self._token = secrets.token_urlsafe(6)
         self._on_hint: Callable[[Collection[StreamId] | None], None] | None = None
 

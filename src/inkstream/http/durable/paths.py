@@ -64,13 +64,13 @@ def target_of(scope: Scope) -> Target:
 
 
 def _stream_id(rest: str) -> StreamId:
-    segments = rest.split("/")
     try:
         decoded = unquote_to_bytes(rest).decode()
         stream_id = StreamId(decoded)
     except (UnicodeError, InvalidStreamId) as exc:
         raise Refusal(404, "not_found", "No stream can have this name.") from exc
-    if RESERVED in segments or RESERVED in decoded.split("/"):
+    segments = decoded.split("/")
+    if RESERVED in segments:
         raise Refusal(
             501,
             "subscriptions_not_supported",

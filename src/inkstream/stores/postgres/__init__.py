@@ -8,9 +8,9 @@ lost connection; ``_migrate`` what ``inkstream migrate``, ``verify`` and ``sql``
 
 try:
     import asyncpg as _asyncpg  # noqa: F401
-except ImportError as exc:  # pragma: no cover
-    raise ImportError(
-        "PostgreSQL needs the driver asyncpg: pip install 'inkstream[postgres]'"
+except ModuleNotFoundError as exc:
+    raise ModuleNotFoundError(
+        "PostgreSQL needs the driver asyncpg: pip install 'inkstream[postgres]'", name=exc.name
     ) from exc
 
 from inkstream.stores.postgres._migrate import migrate, sql, verify

@@ -67,6 +67,7 @@ class Connections:
 
     async def open(self) -> None:
         """Make the pool; its first connection is made by the first statement."""
+        self._idle = asyncio.Event()
         if self._address is not None:
             self._pool = await asyncpg.create_pool(
                 self._address.url,

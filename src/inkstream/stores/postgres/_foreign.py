@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import asyncpg
+from asyncpg.pool import PoolConnectionProxy
 
 from inkstream.stores.postgres._faults import sqlstate, translate
 
@@ -57,7 +58,7 @@ def _is_of(connection: object, package: str) -> bool:
 async def _through_asyncpg(
     connection: Any, sql: str, args: Sequence[object]
 ) -> Sequence[Sequence[Any]]:
-    if not isinstance(connection, asyncpg.Connection) and not hasattr(connection, "_con"):
+    if not isinstance(connection, asyncpg.Connection | PoolConnectionProxy):
         raise TypeError("give an asyncpg connection (of a pool: one that was acquired)")
     rows: Sequence[Sequence[Any]] = await connection.fetch(sql, *args)
     return rows

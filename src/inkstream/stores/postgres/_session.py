@@ -15,6 +15,8 @@ _log = logging.getLogger("inkstream")
 
 _QUICK_S = 0.2
 _RETRY_S = (0.05, 1.0)
+_PING_S = 10.0
+_PONG_S = 3.0
 
 
 class Session:
@@ -22,17 +24,19 @@ class Session:
 
     Args:
         connect: Opens a connection; it must give up in bounded time.
+        on_connect: Awaited with every connection that is made, before anything else uses it.
         on_lost: Awaited when a new connection is not there at once; bounded, and never raises.
     """
 
     def __init__(
         self,
         connect: Callable[[], Awaitable[asyncpg.Connection[Any]]],
+        on_connect: Callable[[asyncpg.Connection[Any]], Awaitable[None]],
         on_lost: Callable[[], Awaitable[None]],
     ) -> None:
         self._connect = connect
         self._on_lost = on_lost
-        self._on_connect: list[Callable[[asyncpg.Connection[Any]], Awaitable[None]]] = []
+        self._on_connect = [on_connect]
         self._connection: asyncpg.Connection[Any] | None = None
         self._lost = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -43,6 +47,7 @@ class Session:
         Raises:
             Whatever the driver raises when the first connection fails.
         """
+        self._lost = asyncio.Event()
         await self._begin(asyncio.ensure_future(self._connect()))
         self._task = asyncio.get_running_loop().create_task(self._keep())
 
@@ -57,7 +62,7 @@ class Session:
     async def attach(
         self, on_connect: Callable[[asyncpg.Connection[Any]], Awaitable[None]]
     ) -> None:
-        """Call a function with every connection that is made, and with the one there is now.
+        """Call another function with every connection that is made, and the one there is now.
 
         What it raises for the present one is raised here; a later one is then lost, and replaced.
         """
@@ -86,7 +91,7 @@ class Session:
     async def _keep(self) -> None:
         delay_s = 0.0
         while True:
-            await self._lost.wait()
+            await self._until_lost()
             await asyncio.sleep(delay_s)
             await self._end()
             connecting = asyncio.ensure_future(self._connect())
@@ -101,6 +106,19 @@ class Session:
                 _log.debug("no direct connection to PostgreSQL, trying again: %r", exc)
             finally:
                 connecting.cancel()
+
+    async def _until_lost(self) -> None:
+        """Wait; a connection that was cut without a word is noticed by its silence."""
+        while not self._lost.is_set():
+            try:
+                async with asyncio.timeout(_PING_S):
+                    await self._lost.wait()
+            except TimeoutError:
+                if self._connection is not None:
+                    try:
+                        await self._connection.execute("SELECT 1", timeout=_PONG_S)
+                    except DRIVER_ERRORS:
+                        return
 
     async def _begin(self, connecting: asyncio.Future[asyncpg.Connection[Any]]) -> None:
         connection = await connecting

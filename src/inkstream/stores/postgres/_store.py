@@ -90,7 +90,9 @@ class PostgresStore:
         self._session: Session | None = None
         if direct is not None and not direct.pooler:
             self._session = Session(
-                lambda: connect(direct), lambda: self._unlock_worker(released=False)
+                lambda: connect(direct),
+                self._lock_worker,
+                lambda: self._unlock_worker(released=False),
             )
         self._locks = _locks.Locks()
         self._worker = ""
@@ -126,7 +128,6 @@ class PostgresStore:
 
     async def _open_session(self, session: Session) -> None:
         try:
-            await session.attach(self._lock_worker)
             await session.open()
         except DRIVER_ERRORS as exc:
             raise translate(exc, writing=False, migrate=self._migrate) from exc

@@ -1,6 +1,7 @@
 -- The first schema.
 
--- The schema is the files of this folder, in order. A test holds it equal to what migrations/ makes.
+-- The schema is the files of this folder, in order. A test holds it equal to what migrations/
+-- make.
 --
 -- All that must be atomic is a function: a batch is then one round trip, whoever's connection it
 -- goes through. Several versions of the library run during a deploy, so a function's signature
@@ -139,7 +140,8 @@ LANGUAGE sql STABLE AS $$
             CAST(NULL AS bigint) AS until_position, s.forked_from
         FROM inkstream.streams s WHERE s.internal_id = p_internal_id
         UNION ALL
-        SELECT s.internal_id, least(s.fork_position, c.from_position), c.from_position, s.forked_from
+        SELECT s.internal_id, least(s.fork_position, c.from_position), c.from_position,
+            s.forked_from
         FROM chain c JOIN inkstream.streams s ON s.internal_id = c.forked_from
         WHERE c.from_position > 0
     )
@@ -341,7 +343,8 @@ BEGIN
                 AND (w.max_marks IS NULL OR inkstream.marks_fit(
                     w.internal_id, w.max_marks, w.n, p_mark_change, p_mark_name)) AS holds
             FROM wanted w LEFT JOIN LATERAL (
-                SELECT h.ctid, h.* FROM inkstream.heads h WHERE h.internal_id = w.internal_id LIMIT 1
+                SELECT h.ctid, h.* FROM inkstream.heads h
+                WHERE h.internal_id = w.internal_id LIMIT 1
             ) h ON true
         ), decided AS MATERIALIZED (
             SELECT j.*, min(j.n) FILTER (WHERE j.holds IS NOT TRUE) OVER (PARTITION BY j.grp)
@@ -376,7 +379,8 @@ BEGIN
                 ending = coalesce(CAST(t.ending AS json), s.ending)
             FROM (
                 SELECT t.*, cold.ctid AS cold FROM taken t CROSS JOIN LATERAL (
-                    SELECT s.ctid FROM inkstream.streams s WHERE s.internal_id = t.internal_id LIMIT 1
+                    SELECT s.ctid FROM inkstream.streams s
+                    WHERE s.internal_id = t.internal_id LIMIT 1
                 ) cold WHERE t.status IS NOT NULL
             ) t WHERE s.ctid = t.cold
         ), marked AS (
@@ -703,7 +707,7 @@ BEGIN
     END IF;
     RETURN QUERY
     WITH held AS MATERIALIZED (
-        SELECT (CAST(CAST(k.classid AS bigint) AS bigint) << 32) | CAST(k.objid AS bigint) AS key
+        SELECT (CAST(k.classid AS bigint) << 32) | CAST(k.objid AS bigint) AS key
         FROM pg_locks k WHERE k.locktype = 'advisory' AND k.objsubid = 1 AND k.granted
             AND k.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
     )

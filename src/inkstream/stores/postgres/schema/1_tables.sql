@@ -1,4 +1,5 @@
--- The schema is the files of this folder, in order. A test holds it equal to what migrations/ makes.
+-- The schema is the files of this folder, in order. A test holds it equal to what migrations/
+-- make.
 --
 -- All that must be atomic is a function: a batch is then one round trip, whoever's connection it
 -- goes through. Several versions of the library run during a deploy, so a function's signature

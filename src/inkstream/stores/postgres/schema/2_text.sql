@@ -10,7 +10,8 @@ LANGUAGE sql STABLE AS $$
             CAST(NULL AS bigint) AS until_position, s.forked_from
         FROM inkstream.streams s WHERE s.internal_id = p_internal_id
         UNION ALL
-        SELECT s.internal_id, least(s.fork_position, c.from_position), c.from_position, s.forked_from
+        SELECT s.internal_id, least(s.fork_position, c.from_position), c.from_position,
+            s.forked_from
         FROM chain c JOIN inkstream.streams s ON s.internal_id = c.forked_from
         WHERE c.from_position > 0
     )

@@ -121,7 +121,8 @@ BEGIN
                 AND (w.max_marks IS NULL OR inkstream.marks_fit(
                     w.internal_id, w.max_marks, w.n, p_mark_change, p_mark_name)) AS holds
             FROM wanted w LEFT JOIN LATERAL (
-                SELECT h.ctid, h.* FROM inkstream.heads h WHERE h.internal_id = w.internal_id LIMIT 1
+                SELECT h.ctid, h.* FROM inkstream.heads h
+                WHERE h.internal_id = w.internal_id LIMIT 1
             ) h ON true
         ), decided AS MATERIALIZED (
             SELECT j.*, min(j.n) FILTER (WHERE j.holds IS NOT TRUE) OVER (PARTITION BY j.grp)
@@ -156,7 +157,8 @@ BEGIN
                 ending = coalesce(CAST(t.ending AS json), s.ending)
             FROM (
                 SELECT t.*, cold.ctid AS cold FROM taken t CROSS JOIN LATERAL (
-                    SELECT s.ctid FROM inkstream.streams s WHERE s.internal_id = t.internal_id LIMIT 1
+                    SELECT s.ctid FROM inkstream.streams s
+                    WHERE s.internal_id = t.internal_id LIMIT 1
                 ) cold WHERE t.status IS NOT NULL
             ) t WHERE s.ctid = t.cold
         ), marked AS (

@@ -42,7 +42,7 @@ BEGIN
     END IF;
     RETURN QUERY
     WITH held AS MATERIALIZED (
-        SELECT (CAST(CAST(k.classid AS bigint) AS bigint) << 32) | CAST(k.objid AS bigint) AS key
+        SELECT (CAST(k.classid AS bigint) << 32) | CAST(k.objid AS bigint) AS key
         FROM pg_locks k WHERE k.locktype = 'advisory' AND k.objsubid = 1 AND k.granted
             AND k.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
     )

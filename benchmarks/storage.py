@@ -1,0 +1,198 @@
+"""What keeping costs: CPU and log a token, whatever the length, and the file in the end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import struct
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from benchmarks.report import Report
+from inkstream import End, PersistentTextStreaming, Status, Timing
+
+_TEXT = 4_000
+_TOKEN = "token "
+
+
+@contextlib.contextmanager
+def _database() -> Iterator[Path]:
+    # Beside the caller, not in the system's temporary files, which may be in memory.
+    with tempfile.TemporaryDirectory(prefix=".bench-", dir=".") as place:
+        yield Path(place).resolve() / "bench.db"
+
+
+def _run(main: Callable[[], Any]) -> Any:
+    import uvloop
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(main())
+
+
+async def _paced(number: int, of: int, tokens: int) -> AsyncIterator[str]:
+    at = time.monotonic() + number / of / 50
+    for i in range(tokens):
+        wait = at + i / 50 - time.monotonic()
+        if wait > 0:
+            await asyncio.sleep(wait)
+        yield _TOKEN
+
+
+def commit(seconds: float, rounds: int) -> Report:
+    """Measure what keeping alone costs at 50 tokens a second a stream: no readers, no HTTP."""
+    report = Report(f"keeping alone, SQLite, 50 tokens/s a stream, {seconds:g} s; us of CPU a token")
+    tokens = int(50 * seconds)
+    for streams, window_s in ((40, None), (40, 0.05), (1000, None)):
+        alone = _run(lambda: _generate(streams, tokens))
+        with _database() as path:
+            cpu, log = _run(lambda: _keep(path, streams, tokens, window_s))
+        report.rows.append(
+            {
+                "streams": streams,
+                "window": "auto" if window_s is None else "50 ms",
+                "generator": alone,
+                "with inkstream": cpu,
+                "WAL B/token": log,
+            }
+        )
+    report.ratios.append(
+        ("WAL bytes a token at 50,000/s", report.rows[-1]["WAL B/token"], "<= 150")
+    )
+    return report
+
+
+async def _generate(streams: int, tokens: int) -> float:
+    async def drain(number: int) -> None:
+        async for _ in _paced(number, streams, tokens):
+            pass
+
+    before = time.process_time()
+    await asyncio.gather(*[drain(number) for number in range(streams)])
+    return (time.process_time() - before) / streams / tokens * 1e6
+
+
+async def _keep(
+    path: Path, streams: int, tokens: int, window_s: float | None
+) -> tuple[float, float]:
+    timing = Timing() if window_s is None else Timing(latency_window_s=window_s)
+    async with PersistentTextStreaming(f"sqlite:///{path}", timing=timing) as ink:
+        ids = [await ink.create() for _ in range(streams)]
+        log = _Log(path)
+        before = time.process_time()
+        for number, stream_id in enumerate(ids):
+            ink.start(stream_id, lambda number=number: _paced(number, streams, tokens))
+        waiting = asyncio.gather(*[ink.wait(stream_id) for stream_id in ids])
+        while not waiting.done():
+            await asyncio.wait((waiting,), timeout=0.02)
+            log.look()
+        cpu = time.process_time() - before
+        if any(body.text != _TOKEN * tokens for body in waiting.result()):
+            raise AssertionError("a text is not what was written")
+    log.close()
+    return cpu / streams / tokens * 1e6, log.bytes / streams / tokens
+
+
+class _Log:
+    """Counts what is written to a write-ahead log, which begins anew after each checkpoint.
+
+    Where it has come stands in its index (SQLite, "WAL-mode file format", 2.1).
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._index = Path(f"{path}-shm").open("rb")  # noqa: SIM115
+        self._last = self._frames()
+        self.bytes = 0
+
+    def _frames(self) -> int:
+        self._index.seek(0)
+        frames: int = struct.unpack_from("=I", self._index.read(20), 16)[0]
+        return frames
+
+    def look(self) -> None:
+        now = self._frames()
+        self.bytes += (now - self._last if now >= self._last else now) * (4096 + 24)
+        self._last = now
+
+    def close(self) -> None:
+        """Close the index; to be called when the store is closed, for it drops SQLite's locks."""
+        self._index.close()
+
+
+def flat(seconds: float, rounds: int) -> Report:
+    """Measure whether a token costs the same however many came before it."""
+    report = Report("one stream with a reader, SQLite, 20 tokens a commit; us of CPU a token")
+    with _database() as path:
+        costs = _run(lambda: _grow(path, (1_000, 10_000, 100_000)))
+    report.rows += [{"tokens before": at, "us/token": cost} for at, cost in costs.items()]
+    first, *_, last = costs.values()
+    report.ratios.append(("at 100,000 / at 1,000", last / first, "<= 1.1"))
+    return report
+
+
+async def _grow(path: Path, marks: tuple[int, ...]) -> dict[int, float]:
+    timing = Timing(latency_window_s=0, throughput_window_s=0)
+    costs: dict[int, float] = {}
+    async with PersistentTextStreaming(f"sqlite:///{path}", timing=timing) as ink:
+        stream_id = await ink.create()
+        writer = await ink.engine.claim(stream_id)
+        reader = await ink.engine.open_reader(stream_id, None)
+
+        async def read() -> None:
+            while reader.end is None:
+                await reader.frames()
+
+        task = asyncio.create_task(read())
+        written = 0
+
+        async def write(tokens: int, step: int) -> list[float]:
+            nonlocal written
+            cpu: list[float] = []
+            for _ in range(tokens // step):
+                before = time.process_time()
+                for _ in range(step):
+                    await writer.append(_TOKEN)
+                await writer.flush()
+                cpu.append((time.process_time() - before) / step * 1e6)
+                written += step
+            return cpu
+
+        for mark in marks:
+            await write(mark - written - 500, 20)
+            cpu = sorted(await write(1_000, 20))
+            costs[mark] = cpu[len(cpu) // 2]
+        await ink.engine.finish(writer, End(Status.DONE))
+        await task
+    return costs
+
+
+def file(seconds: float, rounds: int) -> Report:
+    """Measure the database file of 1,000 finished streams against their texts."""
+    report = Report(f"1,000 finished streams of {_TEXT:,} characters, SQLite, tidied")
+    with _database() as path:
+        _run(lambda: _fill(path))
+        size = sum(p.stat().st_size for p in path.parent.glob("bench.db*") if p.is_file())
+    text = 1_000 * _TEXT
+    report.rows.append({"what": "text", "bytes": text})
+    report.rows.append({"what": "files, free pages included", "bytes": size})
+    report.ratios.append(("file / text", size / text, "<= 1.5"))
+    return report
+
+
+async def _fill(path: Path) -> None:
+    async def answer() -> AsyncIterator[str]:
+        for _ in range(_TEXT // 80):
+            yield "x" * 80
+            await asyncio.sleep(0.01)
+
+    async with PersistentTextStreaming(f"sqlite:///{path}") as ink:
+        ids = [await ink.create() for _ in range(1_000)]
+        for stream_id in ids:
+            ink.start(stream_id, answer)
+        bodies = await asyncio.gather(*[ink.wait(stream_id) for stream_id in ids])
+        if any(len(body.text) != _TEXT for body in bodies):
+            raise AssertionError("a text is not what was written")
+        while await ink.engine.store.tidy(0.0, 1 << 20):
+            pass

@@ -1,0 +1,96 @@
+"""The demo's page in a real Chromium: both panes, two windows, a server that is killed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from playwright.async_api import Browser, Frame, Page, async_playwright
+
+from tests.http.demo_server import demo_server
+from tests.http.provider import delta, playing_provider
+
+WAIT_MS = 15_000
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+HOSTILE = "<img src=x onerror=document.title='broken'> &amp;"
+
+
+@pytest.fixture
+async def browser() -> AsyncIterator[Browser]:
+    path = next((found for name in NAMES if (found := shutil.which(name))), None)
+    if path is None and not os.environ.get("CI"):
+        pytest.skip("there is no Chromium")
+    async with async_playwright() as playwright:
+        chromium = await playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield chromium
+        await chromium.close()
+
+
+def panes(*pages: Page) -> list[Frame]:
+    return [frame for page in pages for frame in page.frames if frame.url.endswith("/pane")]
+
+
+async def ask(pane: Frame, prompt: str) -> None:
+    await pane.locator("#prompt").fill(prompt)
+    await pane.locator("#send").click()
+
+
+async def text(pane: Frame) -> str:
+    return await pane.locator(".answer .text").last.text_content() or ""
+
+
+async def wait_for_text(pane: Frame, length: int) -> None:
+    await pane.wait_for_function(
+        "n => [...document.querySelectorAll('.answer .text')].at(-1)?.textContent.length > n",
+        arg=length,
+        timeout=WAIT_MS,
+    )
+
+
+async def wait_for_status(pane: Frame, status: str) -> None:
+    await pane.locator(f'.answer[data-status="{status}"]').last.wait_for(timeout=WAIT_MS)
+
+
+@pytest.mark.timeout(60)
+async def test_g1_g2_panes_of_two_windows_show_the_same_and_lose_nothing_to_kill_9(
+    browser: Browser, tmp_path: Path
+) -> None:
+    """Two windows are four panes, and all of them share the browser's six connections."""
+    async with (
+        playing_provider(*[delta(f"word {n} ") for n in range(20)]) as provider,
+        demo_server(tmp_path / "demo.db", provider.environment) as (demo, _),
+    ):
+        context = await browser.new_context()
+        one, two = await context.new_page(), await context.new_page()
+        await one.goto(demo.url)
+        await two.goto(one.url)
+        four = panes(one, two)
+        assert len(four) == 4
+
+        await ask(four[0], HOSTILE)
+        for pane in four:
+            await wait_for_text(pane, 40)
+        await demo.kill()
+        on_screen = [await text(pane) for pane in four]
+        await demo.start()
+        for pane in four:
+            await wait_for_status(pane, "timeout")
+        after = [await text(pane) for pane in four]
+        assert len(set(after)) == 1
+        assert all(now.startswith(then) for now, then in zip(after, on_screen, strict=True))
+        assert await four[3].locator(".question").text_content() == HOSTILE
+        assert await four[3].locator(".question img").count() == 0, "text is shown as text"
+        assert await two.title() == "inkstream demo"
+
+        await ask(four[3], "Go on for ever.")
+        await wait_for_text(four[0], 20)
+        await one.click('[data-reload="right"]')
+        await one.frame_locator("#right").locator("#stop").click(timeout=WAIT_MS)
+        for pane in panes(one, two):
+            await wait_for_status(pane, "cancelled")
+        assert len({await text(pane) for pane in panes(one, two)}) == 1
+        await context.close()

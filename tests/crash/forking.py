@@ -1,0 +1,32 @@
+"""Fork a server whenever a line comes in: ``python -m tests.crash.forking PORT``.
+
+Everything is imported before, so that a server is up in milliseconds and a test can kill many. The
+process id of each is printed when it was forked, and ``dead`` when it is.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+import uvicorn
+
+from tests.crash import counting
+
+
+def main(port: int) -> None:
+    """Serve until the input ends."""
+    while sys.stdin.readline():
+        child = os.fork()
+        if child == 0:
+            uvicorn.run(counting.app, port=port, ws="none", log_level="warning", access_log=False)
+            os._exit(0)
+        sys.stdout.write(f"{child}\n")
+        sys.stdout.flush()
+        os.waitpid(child, 0)
+        sys.stdout.write("dead\n")
+        sys.stdout.flush()
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]))
