@@ -101,9 +101,7 @@ def catchup(seconds: float, rounds: int) -> Report:
     with serving("archive", database="sqlite", size=_MEGABYTE) as server:
         get(server, "/ready")
         cost["finished, events"] = _per_get(server, lambda: follow(server, ["/0"], 30))
-        cost["finished, text"] = _per_get(
-            server, lambda: follow(server, ["/0?format=text"], 30)
-        )
+        cost["finished, text"] = _per_get(server, lambda: follow(server, ["/0?format=text"], 30))
         cost["live, events"] = _per_get(server, lambda: _read_live(server))
     report.rows += [{"what": name, "ms": ms} for name, ms in cost.items()]
     static = cost["static response"]

@@ -129,9 +129,7 @@ def _measure(spec: Mapping[str, Any], load: dict[str, Any], seconds: float) -> _
             times.append(time.monotonic())
 
         paths = [f"/{n}" for n in range(load["streams"]) for _ in range(load["followers"])]
-        received = follow(
-            server, paths, 60, [(_WARM_S, mark), (_WARM_S + seconds, mark)]
-        )
+        received = follow(server, paths, 60, [(_WARM_S, mark), (_WARM_S + seconds, mark)])
         commits = _check(server, spec["kind"], load, received)
     made_and_here = [pair for follower in received for pair in follower.tokens()]
     if len(made_and_here) != len(received) * load["tokens"]:
@@ -156,9 +154,7 @@ def _check(
     followers = load["followers"]
     texts = [follower.text for follower in received]
     if kind == "inkstream":
-        snapshots = follow(
-            server, [f"/{n}?format=json" for n in range(load["streams"])], 60
-        )
+        snapshots = follow(server, [f"/{n}?format=json" for n in range(load["streams"])], 60)
         bodies = [json.loads(s.body.partition(b"\r\n\r\n")[2]) for s in snapshots]
         if any(body["status"] != "done" for body in bodies):
             raise AssertionError("a stream did not end as it should")

@@ -43,7 +43,9 @@ async def _paced(number: int, of: int, tokens: int) -> AsyncIterator[str]:
 
 def commit(seconds: float, rounds: int) -> Report:
     """Measure what keeping alone costs at 50 tokens a second a stream: no readers, no HTTP."""
-    report = Report(f"keeping alone, SQLite, 50 tokens/s a stream, {seconds:g} s; us of CPU a token")
+    report = Report(
+        f"keeping alone, SQLite, 50 tokens/s a stream, {seconds:g} s; us of CPU a token"
+    )
     tokens = int(50 * seconds)
     for streams, window_s in ((40, None), (40, 0.05), (1000, None)):
         alone = _run(lambda: _generate(streams, tokens))
@@ -102,7 +104,7 @@ class _Log:
     """
 
     def __init__(self, path: Path) -> None:
-        self._index = Path(f"{path}-shm").open("rb")  # noqa: SIM115
+        self._index = Path(f"{path}-shm").open("rb", buffering=0)
         self._last = self._frames()
         self.bytes = 0
 

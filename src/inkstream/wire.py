@@ -225,6 +225,31 @@ def index_entries(index: bytes) -> Iterator[tuple[int, bool]]:
             number = shift = 0
 
 
+# A number whose lowest bit is clear, and so on to the end, at a tenth of what reading them costs.
+_TEXT_INDEX: Final = re.compile(
+    b"(?:[%b]|[%b][\x80-\xff]*+[\x00-\x7f])++"
+    % tuple(b"".join(b"\\x%02x" % n for n in range(i, i + 0x80, 2)) for i in (0, 0x80)),
+    re.DOTALL,
+)
+
+
+def is_all_text(segment: Segment) -> bool:
+    """Tell if a segment of a JSON stream holds text only."""
+    return _TEXT_INDEX.fullmatch(segment.index) is not None
+
+
+def text_of(segments: Iterable[Segment]) -> bytes:
+    """Return the UTF-8 of all the text that segments of a JSON stream hold."""
+    return b"".join(
+        [
+            segment.payload
+            if is_all_text(segment)
+            else "".join(m for m in decode_messages([segment]) if isinstance(m, str)).encode()
+            for segment in segments
+        ]
+    )
+
+
 def decode_messages(segments: Iterable[Segment]) -> Iterator[str | RawJSON]:
     """Yield the messages of a JSON stream's segments, each as it was stored."""
     for segment in segments:
@@ -313,17 +338,15 @@ def event_frames(internal_id: int, segment: Segment) -> bytes:
     cannot carry; a JSON message with line breaks between its tokens becomes several ``data:``
     lines, which a client joins with LF, harmless there.
     """
-    if segment.count == 1 and not segment.index[0] & 1:
-        # One piece of text: nearly every segment that a live answer gains.
-        data = _json_string(segment.payload.decode())
-        return b"id: %016d_%016d\ndata: %b\n\n" % (internal_id, segment.position + 1, data)
+    if is_all_text(segment):  # nearly every segment is
+        return _text_event(internal_id, segment.end, segment.payload)
     frames: list[bytes] = []
     texts: list[str] = []
     position = segment.position
 
     def put_text() -> None:
         if texts:
-            frames.append(_event(internal_id, position, _json_string("".join(texts))))
+            frames.append(_text_event(internal_id, position, "".join(texts).encode()))
             texts.clear()
 
     for message in decode_messages([segment]):
@@ -338,11 +361,23 @@ def event_frames(internal_id: int, segment: Segment) -> bytes:
     return b"".join(frames)
 
 
+_RARE: Final = bytes(set(range(0x20)) - set(b"\t\n\r"))
 _encode_json: Final = json.JSONEncoder(ensure_ascii=False).encode
 
 
-def _json_string(text: str) -> bytes:
-    return _encode_json(text).encode()
+def _text_event(internal_id: int, position: int, text: bytes) -> bytes:
+    # Replacing bytes is several times as fast as json's walk over characters.
+    if len(text.translate(None, _RARE)) != len(text):
+        data = _encode_json(text.decode()).encode()
+    else:
+        data = b'"%b"' % (
+            text.replace(b"\\", b"\\\\")
+            .replace(b'"', b'\\"')
+            .replace(b"\n", b"\\n")
+            .replace(b"\r", b"\\r")
+            .replace(b"\t", b"\\t")
+        )
+    return b"id: %016d_%016d\ndata: %b\n\n" % (internal_id, position, data)
 
 
 def _event(internal_id: int, position: int, data: bytes) -> bytes:

@@ -122,6 +122,11 @@ async def test_g12_absent_database_is_told_and_not_made(shell: Shell) -> None:
         assert done.code == 7, command
         assert "there is no database" in done.err
     assert list(shell.folder.iterdir()) == []
+    absent = f"sqlite:///{shell.folder / 'absent' / 'x.db'}"
+    for command in (["write"], ["demo", "--port", "0"]):
+        done = await shell.run(*command, "--database", absent)
+        assert (done.code, done.out) == (7, ""), command
+        assert done.err.count("\n") == 1, "in one line"
     assert (await shell.run("ls", "--database", "mongodb://x")).code == 2
     assert (await shell.run("ls", "--database", "memory://")).code == 2
 

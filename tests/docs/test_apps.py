@@ -20,8 +20,10 @@ from playwright.sync_api import sync_playwright
 from tests.docs.blocks import Block, all_blocks
 from tests.http.servers import free_port
 
-START_S = 12.0
+START_S = 20.0
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
+
+pytestmark = pytest.mark.timeout(60)  # each starts a server, and one a browser
 
 
 @dataclass(slots=True)

@@ -12,7 +12,7 @@ import shlex
 import subprocess
 import sys
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
@@ -24,13 +24,15 @@ from inkstream.cli.commands import inkstream as command_line
 from tests.docs.blocks import KINDS, ROOT, Block, all_blocks
 
 BLOCKS = all_blocks()
-TIMEOUT_S = 18.0
+TIMEOUT_S = 45.0
+
+pytestmark = pytest.mark.timeout(60)  # most start an interpreter, and a few a server
 
 
-def of(kind: str, *languages: str) -> Callable[[Callable[..., object]], pytest.MarkDecorator]:
+def of(kind: str, *languages: str) -> pytest.MarkDecorator:
     """Run a test for each block of a kind, in one of the languages."""
     found = [b for b in BLOCKS if b.kind == kind and b.language in languages]
-    return pytest.mark.parametrize("block", found, ids=str)  # type: ignore[return-value]
+    return pytest.mark.parametrize("block", found, ids=str)
 
 
 def run(arguments: Sequence[str], directory: Path) -> subprocess.CompletedProcess[str]:
@@ -99,7 +101,7 @@ def test_a_body_runs_where_its_comment_says(
     streams = PersistentTextStreaming(f"sqlite:///{tmp_path}/inkstream.db", timing=timing)
 
     async def main() -> None:
-        async with streams, asyncio.timeout(TIMEOUT_S - 3):
+        async with streams, asyncio.timeout(15):
             done = eval(code, names | {"streams": streams})
             if inspect.isawaitable(done):
                 await done

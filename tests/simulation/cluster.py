@@ -90,10 +90,14 @@ class Cluster:
         store = FaultyStore(self.database, self.rng)
         notifier = LossyNotifier(self._hints, self.rng)
         if reports:
-            settings["on_end"] = lambda body: self._note_end(worker, body)
+
+            async def note(body: StreamBody) -> None:
+                await self._note_end(worker, body)
+
+            settings["on_end"] = note
         streams = PersistentTextStreaming((store, notifier), clock=self.clock, **settings)
         await streams.__aenter__()
-        worker = Worker(streams, store, notifier, streams.engine)
+        worker: Worker = Worker(streams, store, notifier, streams.engine)
         self.workers.append(worker)
         return worker
 

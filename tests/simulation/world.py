@@ -87,7 +87,12 @@ class World:
             await asyncio.sleep(2)
 
     def _at_rest(self) -> bool:
-        return not any(worker.engine._writers for worker in self.alive()) and all(
+        return not any(
+            worker.engine._writers
+            or worker.engine._generations
+            or worker.engine._committer._dirty
+            for worker in self.alive()
+        ) and all(
             history.deleted or (history.state.ended and not history.state.report)
             for history in self.cluster.witness.histories.values()
         )

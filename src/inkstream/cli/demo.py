@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from urllib.parse import urlsplit, urlunsplit
 
@@ -46,6 +47,7 @@ def command(port: int, database: str, as_json: bool) -> None:
         timeout_graceful_shutdown=5,
     )
     with errors_become_exits():
+        asyncio.run(_try(database))
         try:
             listener = _listen(port)
         except OSError as exc:
@@ -61,10 +63,15 @@ def command(port: int, database: str, as_json: bool) -> None:
                     f"answers from {responder.name}, kept in {_without_password(database)}\n"
                     "Ctrl-C stops it\n"
                 )
-            server = uvicorn.Server(config)
-            server.run(sockets=[listener])
-            if not server.started:
-                raise SystemExit(Exit.UNAVAILABLE)
+            uvicorn.Server(config).run(sockets=[listener])
+
+
+async def _try(database: str) -> None:
+    """Open the database once, so that trouble is told in a line and before the address is."""
+    from inkstream.streaming import PersistentTextStreaming
+
+    async with PersistentTextStreaming(database):
+        pass
 
 
 def _listen(port: int) -> socket.socket:

@@ -132,6 +132,7 @@ class Committer:
         groups = [group for _, taken in writers for group in taken]
         groups += [group for group, _, _ in submitted]
         if not groups:
+            self._away_since = None  # whose text waited for the store has been stopped
             return
         started = self._clock.monotonic()
         try:
@@ -203,6 +204,10 @@ class Committer:
         self._away_tries = min(self._away_tries + 1, 10)
         if self._dirty:
             self._wanted.set()
+        else:
+            # Nobody's text waits: a store that nobody asks must not look away for ever, or
+            # writers that are merely quiet would be given up.
+            self._away_since = None
 
     def _tell_waiting(self) -> None:
         committed, self._committed = self._committed, None

@@ -102,6 +102,7 @@ class Engine:
             on_end,
         )
         self._writers: dict[Writer, None] = {}
+        self._claims = 0
         self._generations: dict[asyncio.Task[Any], None] = {}
         self._own: dict[asyncio.Task[Any], None] = {}
         self._tasks: list[asyncio.Task[None]] = []
@@ -283,12 +284,24 @@ class Engine:
         self.check()
         if self.draining:
             raise ShuttingDown
-        if len(self._writers) >= self.limits.live_streams:
+        if len(self._writers) + self._claims >= self.limits.live_streams:
             raise TooManyStreams(
                 f"this process writes {len(self._writers)} streams, as many as "
                 "Limits.live_streams allows",
                 limit=self.limits.live_streams,
             )
+        self._claims += 1
+        try:
+            return await self._claim(stream_id, takeover, allow)
+        finally:
+            self._claims -= 1
+
+    async def _claim(
+        self,
+        stream_id: StreamId,
+        takeover: bool,
+        allow: Callable[[StreamState], bool] | None,
+    ) -> Writer:
         await self._sweeper.show_life()
         state = (await self.page(stream_id, 0, 0)).state
         if allow is not None and not allow(state):
@@ -309,17 +322,15 @@ class Engine:
                 worker=self.worker,
                 due_at=None,
             )
-            claimed: list[Writer] = []
-
-            def publish(outcome: Outcome, state: StreamState = state) -> int:
-                if not isinstance(outcome, Committed):
-                    return 0
-                claimed.append(self._own_stream(after(state, change, outcome)))  # noqa: B023
-                return 0
-
-            outcome = await self._submit(change, state.stream_id, publish)
-            if isinstance(outcome, Committed):
-                return claimed[0]
+            claim = _Claim(self._own_stream, state, change)
+            try:
+                outcome = await self._submit(change, state.stream_id, claim.publish)
+            except asyncio.CancelledError:
+                claim.give_up(lambda writer: self.spawn(self._finish_quietly(writer, INTERRUPTED)))
+                raise
+            if claim.writer is not None:
+                return claim.writer
+            assert isinstance(outcome, Refused)
             if outcome.state is None:
                 raise StreamNotFound(stream_id)
             state = outcome.state
@@ -465,7 +476,12 @@ class Engine:
             await asyncio.sleep(_TICK_S)
             alone_s = self.clock.monotonic() - tail.without_readers_since
             if not tail.readers and alone_s >= self.timing.disconnect_grace_s:
-                await self.end_stream(writer.state, CANCELLED)
+                try:
+                    await self.end_stream(writer.state, CANCELLED)
+                except StoreUnavailable:
+                    continue  # it is tried again, for as long as the writer lives
+                except StreamNotFound:
+                    pass
                 return
 
     async def append(
@@ -527,6 +543,8 @@ class Engine:
             return False
         now = self.clock.wall()
         reporter = self.worker if self._on_end is not None and state.report else None
+        if connection is not None:
+            reporter = None  # whether and when it commits is not told here: a sweeper reports it
         change = Change(
             internal_id=state.internal_id,
             if_status=(Status.PENDING, Status.STREAMING, Status.OPEN),
@@ -536,7 +554,7 @@ class Engine:
             due_at=self._due_after_end(state, now),
         )
         done = await self._change(state, change, connection=connection)
-        if done is not None and reporter is not None and connection is None:
+        if done is not None and reporter is not None:
             self._sweeper.report(done)
         return done is not None
 
@@ -695,11 +713,6 @@ class Engine:
             offset = wire.START
         elif isinstance(offset, str):
             offset = Offset.parse(offset)
-        if len(self._readers) >= self.limits.readers:
-            raise TooManyReaders(
-                f"this process has {len(self._readers)} readers, as many as Limits.readers allows",
-                limit=self.limits.readers,
-            )
         tail = self._tails.get(stream_id)
         page: Page | None = None
         if tail is None or not _covers(tail, offset):
@@ -716,6 +729,12 @@ class Engine:
         if wrong or offset.position > reached:
             self._tails.detach(tail)
             raise OffsetGone(stream_id, str(offset))
+        if len(self._readers) >= self.limits.readers:
+            self._tails.detach(tail)
+            raise TooManyReaders(
+                f"this process has {len(self._readers)} readers, as many as Limits.readers allows",
+                limit=self.limits.readers,
+            )
         if len(tail.readers) >= self.limits.readers_per_stream:
             raise TooManyReaders(
                 f"stream {stream_id!r} has {len(tail.readers)} readers here, as many as "
@@ -737,6 +756,33 @@ class Engine:
         if not tail.readers:
             tail.without_readers_since = self.clock.monotonic()
             self._tails.detach(tail)
+
+
+class _Claim:
+    """A claim under way, whose caller may go away before its outcome is known."""
+
+    def __init__(
+        self, own: Callable[[StreamState], Writer], state: StreamState, change: Change
+    ) -> None:
+        self.writer: Writer | None = None
+        self._own = own
+        self._state = state
+        self._change = change
+        self._end: Callable[[Writer], object] | None = None
+
+    def publish(self, outcome: Outcome) -> int:
+        """Make the writer, in commit order; return how many readers were woken."""
+        if isinstance(outcome, Committed):
+            self.writer = self._own(after(self._state, self._change, outcome))
+            if self._end is not None:
+                self._end(self.writer)
+        return 0
+
+    def give_up(self, end: Callable[[Writer], object]) -> None:
+        """Have the writer, made or still to be made, end its stream: nobody else would."""
+        self._end = end
+        if self.writer is not None:
+            end(self.writer)
 
 
 def _covers(tail: Tail, offset: Offset) -> bool:

@@ -172,7 +172,7 @@ class Tails:
                     await asyncio.gather(
                         *[self._refresh(tail) for tail in stale[start : start + _AT_ONCE]]
                     )
-                self._away_since = None
+                self._back()
             except StoreUnavailable:
                 if self._away_since is None:
                     self._away_since = self._clock.monotonic()
@@ -184,6 +184,15 @@ class Tails:
                 self._survey = True
                 await asyncio.sleep(1.0)
                 self._wanted.set()
+
+    def _back(self) -> None:
+        """Let readers stay again: a stream that outlived an outage is as live as before."""
+        if self._away_since is None:
+            return
+        self._away_since = None
+        for tail in self:
+            if tail.writer is None or tail.writer.active:
+                tail.cut = False
 
     async def _look_around(self) -> None:
         now = self._clock.monotonic()

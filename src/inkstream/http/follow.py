@@ -218,9 +218,9 @@ class StreamResponse(Response):
         await connection.send(self._start("text"))
         while True:
             segments = await reader.segments()
-            text = "".join(m for m in wire.decode_messages(segments) if isinstance(m, str))
+            text = wire.text_of(segments)
             if text:
-                await connection.send(_body(text.encode()))
+                await connection.send(_body(text))
             elif reader.end is not None:
                 if reader.end.status is Status.DONE:
                     await connection.send(_body(b"", more=False))

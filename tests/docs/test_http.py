@@ -1,0 +1,81 @@
+"""What docs/http.md shows and lists, against real answers."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any
+
+import inkstream
+from inkstream import InkstreamError, PersistentTextStreaming
+from inkstream.http.problems import _STATUS
+from inkstream.testing import ScriptedSource
+from tests.docs.blocks import ROOT, blocks_of
+from tests.http.asgi import ask
+
+PAGE = ROOT / "docs/http.md"
+ELSEWHERE = {
+    "cross_site": 403,
+    "method_not_allowed": 405,
+    "not_acceptable": 406,
+    "internal": 500,
+}
+"""Codes that no error class has."""
+
+NEVER_ANSWERED = {"error", "not_running", "store", "schema_outdated"}
+"""Codes that a client sees as ``internal``."""
+
+
+def without_internal_id(text: str) -> str:
+    return re.sub(r"\b[0-9]{16}_", "_", text)
+
+
+async def test_the_blocks_are_what_a_server_answers() -> None:
+    events, snapshot = [block.code for block in blocks_of(PAGE) if block.kind == "compared"]
+    async with PersistentTextStreaming("memory://") as streams:
+        routes = streams.asgi(allow_anonymous=True)
+        stream_id = await streams.create()
+        source = ScriptedSource()
+        task = streams.start(stream_id, source)
+        await source.send("Hello, ")
+        await anext(streams.follow(stream_id))  # or the two would be committed as one
+        await source.send({"type": "tool_call", "name": "search"})
+        async for item in streams.follow(stream_id):
+            if not isinstance(item, str):
+                break
+        live = await ask(routes, f"/{stream_id}?format=json")
+        assert comparable(live.json) == comparable(json.loads(snapshot))
+
+        await source.finish({"tokens": 12})
+        await task
+        answer = await ask(routes, f"/{stream_id}")
+        assert (
+            without_internal_id(answer.body.decode()).rstrip()
+            == without_internal_id(events).rstrip()
+        )
+
+
+def comparable(snapshot: dict[str, Any]) -> dict[str, Any]:
+    """Return a snapshot with what differs from run to run replaced by its type."""
+    changing = ("id", "created_at", "started_at")
+    snapshot = snapshot | {name: type(snapshot[name]) for name in changing}
+    return snapshot | {"offset": without_internal_id(snapshot["offset"])}
+
+
+def test_the_tables_of_errors_are_those_of_the_code() -> None:
+    rows = re.findall(r"^\| ([0-9]{3}) \| ([^|]*) \|", PAGE.read_text(), re.MULTILINE)
+    documented = {
+        (code, int(status)) for status, codes in rows for code in codes.strip("` ").split("`, `")
+    }
+    classes = [
+        value
+        for value in vars(inkstream).values()
+        if isinstance(value, type) and issubclass(value, InkstreamError)
+    ]
+    actual = set(ELSEWHERE.items())
+    for error in classes:
+        if error.code not in NEVER_ANSWERED and error is not inkstream.StreamError:
+            actual.add(
+                (error.code, next(status for cls, status in _STATUS if issubclass(error, cls)))
+            )
+    assert documented == actual

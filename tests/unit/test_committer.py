@@ -1,0 +1,257 @@
+"""Durable before visible, one commit for all, and the window between two commits (G1, G12)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+import pytest
+
+from inkstream import (
+    End,
+    Limits,
+    OutcomeUnknown,
+    Status,
+    StoreUnavailable,
+    StreamId,
+    Timing,
+    WriterFenced,
+)
+from inkstream._types import Committed, Group, Head, Outcome
+from inkstream.engine.reader import ReaderCut
+from inkstream.engine.writer import Writer
+from inkstream.testing import ScriptedSource, in_virtual_time
+from tests.simulation.cluster import Worker, cluster, one_worker
+from tests.simulation.faults import FaultyStore
+from tests.simulation.follower import Follower
+
+
+async def claim(worker: Worker, name: str) -> Writer:
+    await worker.streams.create(name)
+    return await worker.engine.claim(StreamId(name))
+
+
+async def seen(worker: Worker, name: str, offset: str | None = None) -> str:
+    """Return what a reader gets within a virtual second."""
+    text = ""
+    try:
+        async with asyncio.timeout(1):
+            async for item in worker.streams.follow(name, offset):
+                if isinstance(item, str):
+                    text += item
+    except TimeoutError:
+        pass
+    return text
+
+
+@in_virtual_time
+async def test_nothing_is_shown_before_the_store_has_returned() -> None:
+    """G1."""
+    async with one_worker() as worker:
+        writer = await claim(worker, "s")
+        worker.store.pause()
+        await writer.append("not yet saved")
+        assert await seen(worker, "s") == ""
+        worker.store.resume()
+        assert await seen(worker, "s") == "not yet saved"
+        await writer.flush()
+
+
+@in_virtual_time
+async def test_a_store_that_only_says_it_committed_is_found_out() -> None:
+    """G1: what every simulated reader checks fails when the commit is taken away."""
+
+    async def pretend(
+        self: FaultyStore, groups: Sequence[Group], *, connection: object | None = None
+    ) -> list[Outcome]:
+        return [
+            Committed(tuple(Head(change.if_epoch or 0, 1, 1) for change in group.changes))
+            for group in groups
+        ]
+
+    async with cluster() as made:
+        worker = await made.add()
+        writer = await claim(worker, "s")
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(FaultyStore, "commit", pretend)
+            await writer.append("never saved")
+            await writer.flush()
+        with pytest.raises(AssertionError, match="G1"):
+            await Follower("s", made.witness, made.rng, lambda: worker).run()
+
+
+@in_virtual_time
+async def test_one_commit_takes_everything_pending() -> None:
+    async with one_worker() as worker:
+        writers = [await claim(worker, f"s{i}") for i in range(50)]
+        before = len(worker.store.commits)
+        for writer in writers:
+            await writer.append("a")
+            await writer.append("b")
+        await asyncio.gather(*[writer.flush() for writer in writers])
+        [groups] = worker.store.commits[before:]
+        assert len(groups) == 50, "two pieces of one stream are one message"
+        assert (await worker.streams.read("s7")).text == "ab"
+
+
+@in_virtual_time
+async def test_a_quiet_system_commits_at_once() -> None:
+    loop = asyncio.get_running_loop()
+    async with one_worker() as worker:
+        writer = await claim(worker, "s")
+        for _ in range(3):
+            await asyncio.sleep(1)
+            began = loop.time()
+            await writer.append("token")
+            await writer.flush()
+            assert loop.time() == began, "no window at rest"
+
+
+async def pace(worker: Worker, streams: int) -> float:
+    """Return how far apart commits are when so many streams write all the time."""
+    writers = [await claim(worker, f"s{i}") for i in range(streams)]
+    before = len(worker.store.commits)
+    for _ in range(1000):
+        for writer in writers:
+            await writer.append("x")
+        await asyncio.sleep(0.001)
+    commits = len(worker.store.commits) - before
+    assert commits
+    return 1.0 / commits
+
+
+@pytest.mark.parametrize(("streams", "least_s", "most_s"), [(1, 0.004, 0.007), (800, 0.045, 0.06)])
+@in_virtual_time
+async def test_the_window_stretches_by_itself_under_load(
+    streams: int, least_s: float, most_s: float
+) -> None:
+    async with one_worker() as worker:
+        assert least_s <= await pace(worker, streams) <= most_s
+
+
+@in_virtual_time
+async def test_a_commit_whose_outcome_was_lost_is_not_made_twice() -> None:
+    """G2, G5: the text is there once, whether the lost commit had happened or not."""
+    async with cluster() as made:
+        worker = await made.add()
+        source = ScriptedSource()
+        await worker.streams.create("s")
+        worker.streams.start("s", source)
+        await source.send("one ")
+        worker.store.lose = 1.0
+        await source.send("two ")
+        await asyncio.sleep(1)
+        worker.store.lose = 0.5
+        await source.send("three")
+        await source.finish()
+        body = await worker.streams.wait("s")
+        assert (body.text, body.status) == ("one two three", "done")
+
+
+@in_virtual_time
+async def test_memory_stays_bounded_while_the_store_is_away() -> None:
+    """G12, G9: nothing is shown, the source waits, and all of it comes when the store is back."""
+    limits = Limits(buffer_bytes=1000, buffers_bytes=1500)
+    async with one_worker(limits=limits) as worker:
+        writers = [await claim(worker, name) for name in ("a", "b")]
+        worker.store.away = True
+
+        async def fill(writer: Writer) -> None:
+            for _ in range(50):
+                await writer.append("x" * 100)
+
+        fills = [asyncio.create_task(fill(writer)) for writer in writers]
+        await asyncio.sleep(5)
+        assert not any(task.done() for task in fills)
+        assert sum(writer.pending_bytes for writer in writers) <= 1500 + 100
+        assert all(writer.pending_bytes <= 1000 for writer in writers)
+        worker.store.away = False
+        await asyncio.gather(*fills)
+        await asyncio.gather(*[writer.flush() for writer in writers])
+        assert [len((await worker.streams.read(name)).text) for name in "ab"] == [5000, 5000]
+
+
+@in_virtual_time
+async def test_a_store_that_stays_away_ends_the_generation_and_cuts_readers() -> None:
+    """G12: no terminal event while the end is not stored; the true end when the store returns."""
+    async with one_worker(timing=Timing(patience_s=10)) as worker:
+        source = ScriptedSource()
+        await worker.streams.create("s")
+        worker.streams.start("s", source)
+        await source.send("saved")
+        reader = await worker.engine.open_reader(StreamId("s"), None)
+        assert len(await reader.segments()) == 1
+        cut = asyncio.ensure_future(reader.segments())
+        worker.store.away = True
+        await source.send("never saved")
+        await asyncio.wait_for(source.closed.wait(), 12)
+        with pytest.raises(ReaderCut):
+            await cut
+        reader.close()
+        worker.store.away = False
+        body = await asyncio.wait_for(worker.streams.wait("s"), 5)
+        assert (body.status, body.error and body.error.code) == ("error", "store_unavailable")
+        assert body.text in ("saved", "savednever saved")
+
+
+@in_virtual_time
+async def test_a_writer_that_is_quiet_outlives_an_outage_it_did_not_notice() -> None:
+    """G7, G12: somebody else's failed commit is no reason to give up, once the store is back."""
+    async with one_worker(timing=Timing(patience_s=3)) as worker:
+        writer = await claim(worker, "quiet")
+        await worker.streams.create("other")
+        other = await worker.engine.state(StreamId("other"))
+        worker.store.away = True
+        with pytest.raises(StoreUnavailable):
+            await worker.engine.end_stream(other, End(Status.CANCELLED))
+        worker.store.away = False
+        await asyncio.sleep(60)
+        await writer.append("still mine")
+        await writer.flush()
+
+
+@in_virtual_time
+async def test_a_group_that_is_refused_takes_no_other_with_it() -> None:
+    """G3."""
+    async with cluster() as made:
+        here, there = await made.add(), await made.add()
+        loser, winner = await claim(here, "a"), await claim(here, "b")
+        here.notifier.lose = there.notifier.lose = 1.0
+        await there.streams.cancel("a")
+        await loser.append("too late")
+        await winner.append("in time")
+        await winner.flush()
+        with pytest.raises(WriterFenced) as caught:
+            await loser.flush()
+        assert caught.value.status == "cancelled"
+        assert (await here.streams.read("a")).text == ""
+
+
+@in_virtual_time
+async def test_an_unforeseen_error_of_the_store_stops_nothing_for_good(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with one_worker() as worker:
+        writer = await claim(worker, "s")
+
+        def broken(method: str) -> None:
+            if method == "commit":
+                worker.store.inner.database.before = None
+                raise ZeroDivisionError
+
+        worker.store.inner.database.before = broken
+        await writer.append("kept")
+        await writer.flush()
+        assert (await worker.streams.read("s")).text == "kept"
+    assert "unforeseen" in caplog.text
+
+
+@in_virtual_time
+async def test_what_is_submitted_fails_at_once_while_the_store_is_away() -> None:
+    async with one_worker() as worker:
+        await worker.streams.create("s")
+        worker.store.lose = 1.0
+        with pytest.raises(OutcomeUnknown):
+            await worker.streams.cancel("s")
+        worker.store.lose = 0.0
+        assert (await worker.streams.read("s")).status == "cancelled"

@@ -1,0 +1,337 @@
+"""What one writer may do, and when it may no more (G3, G5, G9, G11)."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from inkstream import (
+    End,
+    InvalidMessage,
+    Limits,
+    MessageTooLarge,
+    NotClaimed,
+    Status,
+    StreamId,
+    StreamTooLarge,
+    Timing,
+    TooManyStreams,
+    WriterFenced,
+)
+from inkstream.engine.writer import Writer
+from inkstream.testing import in_virtual_time
+from tests.simulation.cluster import Worker, cluster, one_worker
+
+SMILE = "\N{GRINNING FACE}"
+HALVES = ("\ud83d", "\ude00")
+
+
+async def claim(worker: Worker, name: str = "s") -> Writer:
+    await worker.streams.create(name)
+    return await worker.engine.claim(StreamId(name))
+
+
+async def stored(worker: Worker, *pieces: str | dict[str, str]) -> tuple[object, ...]:
+    """Append pieces to a new stream and finish it; return the parts as they were stored."""
+    writer = await claim(worker)
+    for piece in pieces:
+        await writer.append(piece)
+    await worker.engine.finish(writer, End(Status.DONE))
+    return (await worker.streams.read("s")).parts
+
+
+@pytest.mark.parametrize(
+    ("pieces", "parts"),
+    [
+        ((HALVES[0], HALVES[1]), (SMILE,)),
+        (("a" + HALVES[0], HALVES[1] + "b"), (f"a{SMILE}b",)),
+        ((HALVES[0], "", HALVES[1]), (SMILE,)),
+        ((HALVES[0], "b"), ("�b",)),
+        ((HALVES[1], "b"), ("�b",)),
+        ((HALVES[0],), ("�",)),
+        ((HALVES[0], {"a": "b"}, HALVES[1]), ("�", {"a": "b"}, "�")),
+        ((HALVES[0], *HALVES), ("�" + SMILE,)),
+        (("\0\r\n\r", "\n "), ("\0\r\n\r\n ",)),
+        (("", ""), ()),
+    ],
+)
+@in_virtual_time
+async def test_text_comes_back_exactly(
+    pieces: tuple[str | dict[str, str], ...], parts: tuple[object, ...]
+) -> None:
+    """G11: halves of a character that come in two pieces are one; what is left over is U+FFFD."""
+    async with one_worker() as worker:
+        assert await stored(worker, *pieces) == parts
+
+
+@in_virtual_time
+async def test_half_a_character_survives_an_append_that_was_cancelled_while_it_waited() -> None:
+    """G11: what was accepted before is not lost with what was not."""
+    async with one_worker(limits=Limits(buffer_bytes=10)) as worker:
+        writer = await claim(worker)
+        worker.store.pause()
+        await writer.append("0123456789" + HALVES[0])
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1):
+                await writer.append(HALVES[1] + "refused")
+        worker.store.resume()
+        await writer.append(HALVES[1] + "accepted")
+        await worker.engine.finish(writer, End(Status.DONE))
+        assert (await worker.streams.read("s")).text == f"0123456789{SMILE}accepted"
+
+
+@in_virtual_time
+async def test_the_buffer_is_bounded() -> None:
+    """G9: append waits while the buffer is full, and goes on when it was committed."""
+    async with one_worker(limits=Limits(buffer_bytes=100)) as worker:
+        writer = await claim(worker)
+        worker.store.pause()
+        for _ in range(10):
+            await writer.append("x" * 10)
+        waiting = asyncio.create_task(writer.append("one more"))
+        await asyncio.sleep(10)
+        assert not waiting.done()
+        assert writer.pending_bytes == 100
+        worker.store.resume()
+        await waiting
+        await writer.flush()
+        assert writer.pending_bytes == 0
+        assert len((await worker.streams.read("s")).text) == 108
+
+
+@in_virtual_time
+async def test_a_message_larger_than_the_buffer_is_still_accepted_alone() -> None:
+    async with one_worker(limits=Limits(buffer_bytes=10)) as worker:
+        assert await stored(worker, "x" * 1000) == ("x" * 1000,)
+
+
+@in_virtual_time
+async def test_limits_of_message_and_stream() -> None:
+    """G9: each says which limit it was; nothing was accepted, and the writer goes on."""
+    limits = Limits(message_bytes=10, stream_bytes=25)
+    async with one_worker(limits=limits) as worker:
+        writer = await claim(worker)
+        with pytest.raises(MessageTooLarge) as message:
+            await writer.append("é" * 6)
+        assert (message.value.limit, message.value.actual) == (10, 12)
+        await writer.append("x" * 10)
+        await writer.append("x" * 10)
+        with pytest.raises(StreamTooLarge) as stream:
+            await writer.append("x" * 6)
+        assert (stream.value.limit, stream.value.actual) == (25, 26)
+        await writer.append("x" * 5)
+        await worker.engine.finish(writer, End(Status.DONE))
+        assert (await worker.streams.read("s")).text == "x" * 25
+
+
+@pytest.mark.parametrize("wrong", [1, None, ["a"], {"a": float("nan")}, {"a": object()}])
+@in_virtual_time
+async def test_what_is_no_message_is_refused(wrong: object) -> None:
+    """G11."""
+    async with one_worker() as worker:
+        writer = await claim(worker)
+        with pytest.raises(InvalidMessage):
+            await writer.append(wrong)  # type: ignore[arg-type]
+        await writer.append("goes on")
+        await writer.flush()
+
+
+@in_virtual_time
+async def test_the_end_commits_with_the_last_text() -> None:
+    """G5."""
+    async with one_worker() as worker:
+        writer = await claim(worker)
+        before = len(worker.store.commits)
+        await writer.append("last words")
+        await worker.engine.finish(writer, End(Status.DONE))
+        [[group]] = worker.store.commits[before:]
+        [change] = group.changes
+        assert change.append is not None
+        assert change.end == End(Status.DONE)
+
+
+@in_virtual_time
+async def test_an_end_is_written_though_nobody_waits_for_it() -> None:
+    """G5: cancelling the one who finishes does not leave a stream without an end."""
+    async with cluster() as made:
+        worker = await made.add(reports=True)
+        writer = await claim(worker)
+        worker.store.pause()
+        finishing = asyncio.create_task(worker.engine.finish(writer, End(Status.DONE)))
+        await asyncio.sleep(1)
+        finishing.cancel()
+        worker.store.resume()
+        await asyncio.sleep(30)
+        assert (await worker.streams.read("s")).status == "done"
+        assert [body.status for body in made.ended] == ["done"], "and its end is reported"
+
+
+@in_virtual_time
+async def test_after_the_end_nothing_is_accepted() -> None:
+    """G5."""
+    async with one_worker() as worker:
+        writer = await claim(worker)
+        await worker.engine.finish(writer, End(Status.DONE))
+        for call in (writer.append("x"), writer.flush()):
+            with pytest.raises(WriterFenced):
+                await call
+        with pytest.raises(WriterFenced):
+            await worker.engine.finish(writer, End(Status.ERROR))
+        assert (await worker.streams.read("s")).status == "done"
+
+
+@in_virtual_time
+async def test_a_superseded_writer_is_refused() -> None:
+    """G3: at the latest on its next append or flush, with no hint and no look at a clock."""
+    async with cluster() as made:
+        here, there = await made.add(), await made.add()
+        here.notifier.lose = there.notifier.lose = 1.0
+        await here.streams.create("s", takeover_within_s=60)
+        old = await here.engine.claim(StreamId("s"))
+        await old.append("old ")
+        await old.flush()
+        here.store.pause()
+        made.database.release_lock(here.name)
+        await asyncio.sleep(2)
+        new = await there.engine.claim(StreamId("s"), takeover=True)
+        await new.append("new")
+        await new.flush()
+        await old.append("never seen")
+        here.store.resume()
+        with pytest.raises(WriterFenced) as caught:
+            await old.flush()
+        assert caught.value.status == "streaming"
+        assert (await here.streams.read("s")).text == "old new"
+        assert not old.stopped.cancelled()
+        assert old.stopped.done()
+
+
+@in_virtual_time
+async def test_a_living_writer_cannot_be_taken_over() -> None:
+    """G3."""
+    async with cluster() as made:
+        here, there = await made.add(), await made.add()
+        await claim(here)
+        await asyncio.sleep(60)
+        with pytest.raises(NotClaimed, match="living writer"):
+            await there.engine.claim(StreamId("s"), takeover=True)
+
+
+@in_virtual_time
+async def test_a_claim_that_nobody_waits_for_leaves_no_stream_without_a_writer() -> None:
+    """G5, G7: whether it is cancelled before, while or after the store answers."""
+    for delay_s in (0.0, 0.05, 0.15, 0.25, 0.3, 0.35):
+        async with one_worker() as worker:
+            await worker.streams.create("s")
+            worker.store.latency_s = 0.2
+            claiming = asyncio.create_task(worker.engine.claim(StreamId("s")))
+            await asyncio.sleep(delay_s)
+            claiming.cancel()
+            await asyncio.wait([claiming])
+            await asyncio.sleep(30)
+            state = (await worker.engine.page(StreamId("s"), 0, 0)).state
+            assert state.status in ("pending", "error") or not claiming.cancelled()
+            if claiming.cancelled():
+                assert not worker.engine._writers
+
+
+@in_virtual_time
+async def test_a_claim_whose_outcome_was_lost_does_not_stay_streaming() -> None:
+    """G7: the living worker that the store names ends what it knows nothing of."""
+    async with cluster() as made:
+        worker = await made.add(reports=True)
+        await worker.streams.create("s")
+        busy = await claim(worker, "busy")  # it beats: it will never be taken for dead
+        worker.store.lose = 1.0
+        with pytest.raises(Exception, match="lost on the way back"):
+            await worker.engine.claim(StreamId("s"))
+        worker.store.lose = 0.0
+        assert (await worker.streams.read("s")).status == "streaming"
+        body = await asyncio.wait_for(worker.streams.wait("s"), 15)
+        assert (body.status, body.error and body.error.code) == ("timeout", "writer_lost")
+        assert busy.active
+
+
+@in_virtual_time
+async def test_a_claim_beside_a_reader_that_reads_late() -> None:
+    """G3: an answer of the store from before the claim does not stop the new writer."""
+    for seed in range(20):
+        async with cluster(seed) as made:
+            worker = await made.add()
+            await worker.streams.create("s")
+            worker.store.latency_s = 0.1
+            reading = asyncio.create_task(worker.engine.open_reader(StreamId("s"), None))
+            writer = await worker.engine.claim(StreamId("s"))
+            (await reading).close()
+            await asyncio.sleep(1)
+            await writer.append("mine")
+            await writer.flush()
+
+
+@in_virtual_time
+async def test_the_limit_of_live_streams_holds_for_claims_that_race() -> None:
+    async with one_worker(limits=Limits(live_streams=3)) as worker:
+        names = [f"s{i}" for i in range(8)]
+        for name in names:
+            await worker.streams.create(name)
+        claims = await asyncio.gather(
+            *[worker.engine.claim(StreamId(name)) for name in names], return_exceptions=True
+        )
+        writers = [claimed for claimed in claims if isinstance(claimed, Writer)]
+        assert len(writers) == 3
+        refused = [claimed for claimed in claims if isinstance(claimed, TooManyStreams)]
+        assert [error.limit for error in refused] == [3] * 5
+        await worker.engine.finish(writers[0], End(Status.DONE))
+        await worker.engine.claim(StreamId(names[-1]))
+
+
+@in_virtual_time
+async def test_a_source_without_any_wait_lets_others_run() -> None:
+    async with one_worker() as worker:
+        writer = await claim(worker)
+        turns = 0
+
+        async def other() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        task = asyncio.create_task(other())
+        for _ in range(640):
+            await writer.append("x")
+        task.cancel()
+        assert turns >= 10
+
+
+@in_virtual_time
+async def test_release_hands_over_all_that_was_accepted() -> None:
+    """G3: the next writer finds the text so far; without one, the stream ends in time."""
+    timing = Timing(start_within_s=5)
+    async with one_worker(timing=timing) as worker:
+        for name in ("taken", "abandoned"):
+            await worker.streams.create(name)
+            async with worker.streams.write(name) as first:
+                await first.append("first ")
+                await first.release()
+        async with worker.streams.write("taken", takeover=True) as second:
+            assert (await second.body()).text == "first "
+            await second.append("second")
+        assert (await worker.streams.read("taken")).text == "first second"
+        body = await asyncio.wait_for(worker.streams.wait("abandoned"), 10)
+        assert (body.status, body.error and body.error.code) == ("timeout", "abandoned")
+
+
+@in_virtual_time
+async def test_a_block_that_raises_ends_its_stream_as_an_error() -> None:
+    async with one_worker() as worker:
+        await worker.streams.create("s")
+        with pytest.raises(ZeroDivisionError):
+            async with worker.streams.write("s") as writer:
+                await writer.append("so far")
+                raise ZeroDivisionError
+        body = await worker.streams.read("s")
+        assert (body.text, body.status) == ("so far", "error")
+        assert body.error is not None
+        assert body.error.code == "internal"
