@@ -128,25 +128,6 @@ def queues(load: Load) -> ASGIApp:
     return app
 
 
-def sse_starlette(load: Load) -> ASGIApp:
-    """Use the usual library for server-sent events (optional: it must be installed)."""
-    from sse_starlette.sse import EventSourceResponse
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "lifespan":
-            await _lifespan(receive, send)
-            return
-
-        async def events() -> AsyncIterator[dict[str, str]]:
-            async for token in load.source(_number(scope)):
-                yield {"data": f'"{token}"'}
-
-        load.arrive()
-        await EventSourceResponse(events())(scope, receive, send)
-
-    return app
-
-
 class TimedStore:
     """Pass everything on to a store, and note when each commit began and returned."""
 

@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-_PACKAGES = ("uvicorn", "uvloop", "httptools", "starlette", "sse-starlette")
+_PACKAGES = ("uvicorn", "uvloop", "httptools", "starlette")
 
 
 @dataclass

@@ -7,12 +7,14 @@ import contextlib
 import struct
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from benchmarks.report import Report
 from inkstream import End, PersistentTextStreaming, Status, Timing
+
+_T = TypeVar("_T")
 
 _TEXT = 4_000
 _TOKEN = "token "
@@ -25,11 +27,11 @@ def _database() -> Iterator[Path]:
         yield Path(place).resolve() / "bench.db"
 
 
-def _run(main: Callable[[], Any]) -> Any:
+def _run(main: Coroutine[Any, Any, _T]) -> _T:
     import uvloop
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(main())
+        return runner.run(main)
 
 
 async def _paced(number: int, of: int, tokens: int) -> AsyncIterator[str]:
@@ -48,9 +50,9 @@ def commit(seconds: float, rounds: int) -> Report:
     )
     tokens = int(50 * seconds)
     for streams, window_s in ((40, None), (40, 0.05), (1000, None)):
-        alone = _run(lambda: _generate(streams, tokens))
+        alone = _run(_generate(streams, tokens))
         with _database() as path:
-            cpu, log = _run(lambda: _keep(path, streams, tokens, window_s))
+            cpu, log = _run(_keep(path, streams, tokens, window_s))
         report.rows.append(
             {
                 "streams": streams,
@@ -104,7 +106,7 @@ class _Log:
     """
 
     def __init__(self, path: Path) -> None:
-        self._index = Path(f"{path}-shm").open("rb", buffering=0)
+        self._index = Path(f"{path}-shm").open("rb", buffering=0)  # noqa: SIM115
         self._last = self._frames()
         self.bytes = 0
 
@@ -127,7 +129,7 @@ def flat(seconds: float, rounds: int) -> Report:
     """Measure whether a token costs the same however many came before it."""
     report = Report("one stream with a reader, SQLite, 20 tokens a commit; us of CPU a token")
     with _database() as path:
-        costs = _run(lambda: _grow(path, (1_000, 10_000, 100_000)))
+        costs = _run(_grow(path, (1_000, 10_000, 100_000)))
     report.rows += [{"tokens before": at, "us/token": cost} for at, cost in costs.items()]
     first, *_, last = costs.values()
     report.ratios.append(("at 100,000 / at 1,000", last / first, "<= 1.1"))
@@ -174,7 +176,7 @@ def file(seconds: float, rounds: int) -> Report:
     """Measure the database file of 1,000 finished streams against their texts."""
     report = Report(f"1,000 finished streams of {_TEXT:,} characters, SQLite, tidied")
     with _database() as path:
-        _run(lambda: _fill(path))
+        _run(_fill(path))
         size = sum(p.stat().st_size for p in path.parent.glob("bench.db*") if p.is_file())
     text = 1_000 * _TEXT
     report.rows.append({"what": "text", "bytes": text})

@@ -15,7 +15,7 @@ from typing import Any
 
 from inkstream import End, PersistentTextStreaming, Timing
 
-LEASE_S = 4.0
+LEASE_S = 6.0
 
 
 class Worker:

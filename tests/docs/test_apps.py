@@ -97,8 +97,8 @@ def test_an_application_does_what_is_said_below_it(scene: Scene, tmp_path: Path)
 def use_shell(block: Block, port: int, directory: Path) -> str:
     """Run a block line by line; return the stream that its first line told of.
 
-    ``kq3…`` stands for that stream. A comment behind a command is what it prints: JSON with the
-    same keys, or a line of it.
+    ``kq3…`` stands for that stream. A comment behind a command tells what it prints: JSON with
+    these keys, or a stream that comes to its end.
     """
     (directory / ".curlrc").write_text("fail\nmax-time = 10\nsilent\n")
     stream_id = ""
@@ -121,8 +121,8 @@ def use_shell(block: Block, port: int, directory: Path) -> str:
             answer = json.loads(done.stdout)
             assert answer.keys() == json.loads(said.replace("…", "")).keys()
             stream_id = answer.get("stream_id", stream_id)
-        elif said.startswith("event: "):
-            assert said in done.stdout.splitlines(), done.stdout
+        elif said.endswith("event: end"):
+            assert "event: end" in done.stdout.splitlines(), done.stdout
     return stream_id
 
 

@@ -283,6 +283,7 @@ async def test_the_limit_of_live_streams_holds_for_claims_that_race() -> None:
         refused = [claimed for claimed in claims if isinstance(claimed, TooManyStreams)]
         assert [error.limit for error in refused] == [3] * 5
         await worker.engine.finish(writers[0], End(Status.DONE))
+        await asyncio.sleep(0)
         await worker.engine.claim(StreamId(names[-1]))
 
 

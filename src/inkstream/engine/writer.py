@@ -103,6 +103,7 @@ class Writer:
             StoreUnavailable: The store stayed away for longer than ``Timing.patience_s``.
         """
         piece: str | wire.RawJSON
+        before = self._half
         if isinstance(message, str):
             if self._half:
                 message = self._half + message
@@ -120,13 +121,17 @@ class Writer:
                 return
             piece = message
         else:
-            if self._half:
-                half, self._half = self._half, ""
-                await self._accept(half, 3)
             piece = wire.dump_object(message)
             size = len(piece.raw)
+            if before:
+                await self._accept(before, 3)
+                before = self._half = ""
         if not self._accept_at_once(piece, size):
-            await self._accept(piece, size)
+            try:
+                await self._accept(piece, size)
+            except BaseException:
+                self._half = before  # it still waits for its other half
+                raise
 
     def _accept_at_once(self, piece: str | wire.RawJSON, size: int) -> bool:
         """Accept without a second coroutine, the usual case; else leave all to ``_accept``."""
