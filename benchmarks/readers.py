@@ -1,4 +1,4 @@
-"""What a reader costs: many of one stream, idle ones, late ones, and what one gets over the wire."""
+"""What a reader costs: many of one stream, idle ones, late ones, and what goes over the wire."""
 
 from __future__ import annotations
 

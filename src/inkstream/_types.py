@@ -322,6 +322,14 @@ class Page:
         return self.state.status.ended and self.end >= self.state.tail
 
 
+@dataclass(frozen=True, slots=True)
+class Read:
+    """One stream of a ``Store.read_many``, and the position after which to read it."""
+
+    stream_id: StreamId
+    after: int = 0
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
     """Which streams ``Store.find`` returns: those that meet every condition that is given.

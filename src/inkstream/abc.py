@@ -16,6 +16,7 @@ from inkstream._types import (
     Outcome,
     Page,
     Query,
+    Read,
     StreamId,
     StreamState,
     WorkerState,
@@ -101,6 +102,15 @@ class Store(Protocol):
         Raises:
             StreamNotFound: No such stream, or it was deleted or has expired.
             StreamGone: It was deleted and is kept only for its forks.
+        """
+
+    async def read_many(self, reads: Sequence[Read], max_bytes: int) -> list[Page | None]:
+        """Return a page of each of several streams, in their order, all of one snapshot.
+
+        ``None`` stands for a stream that does not exist or is gone. One round trip, however many
+        they are. ``max_bytes`` is the soft limit on the whole answer: each stream is read within
+        an equal share of it, and is given at least one segment if any message follows, so that
+        whoever asks again gets on with every one of them.
         """
 
     async def find(self, query: Query, *, connection: object | None = None) -> list[StreamState]:

@@ -124,7 +124,7 @@ class PersistentTextStreaming:
             StoreUnavailable, SchemaOutdated: As the database says.
         """
         loop = asyncio.get_running_loop()
-        running = self._engine
+        running = self._engine if self._depth else None  # without users it is stopping
         if running is not None and running.loop is loop:
             self._depth += 1
             return self
@@ -175,9 +175,15 @@ class PersistentTextStreaming:
             return
         if self._signals is not None:
             self._signals.remove()
-        engine, self._engine = self._engine, None
-        if engine is not None:
+        engine = self._engine
+        if engine is None:
+            return
+        try:
+            # Sources that finish meanwhile, and on_end, may still use these streams.
             await engine.stop(0 if error is not None else None)
+        finally:
+            if self._engine is engine:
+                self._engine = None
 
     @property
     def engine(self) -> Engine:

@@ -17,6 +17,7 @@ from inkstream._types import (
     Group,
     NewStream,
     Query,
+    Read,
     Status,
     StreamId,
 )
@@ -112,6 +113,8 @@ async def test_every_call_reads_what_it_returns(url: str, analyzed: bool) -> Non
         page = await store.read(StreamId("stream 100"), 1, 1000, marks=["m"])
         assert page.segments
         assert (await store.read(StreamId("stream 101"), 1, 1000)).segments
+        some = [Read(StreamId(f"stream {n}"), 1) for n in (100, 101, 10**9)]
+        assert [page is None for page in await store.read_many(some, 1000)] == [False, False, True]
         for query in (
             Query(stream_ids=(StreamId("stream 7"), StreamId("stream 8"))),
             Query(owner="owner 7", limit=5),

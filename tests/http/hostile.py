@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 PIECES = (
     "plain ",
     "nul \0 and \x1b[31m ",
@@ -20,8 +22,14 @@ PIECES = (
     '"quoted" \\ \\n \\u0000 ',
     "0\r\n\r\n",
 )
-TEXT = "".join(PIECES).encode("utf-16-le", "surrogatepass").decode("utf-16-le")
-"""What must come back from ``PIECES``: the two halves of a character are one again."""
+
+
+def text_of(pieces: Iterable[str]) -> str:
+    """Return what has come of pieces so far: half a character only comes with its other half."""
+    return "".join(pieces).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "ignore")
+
+
+TEXT = text_of(PIECES)
 
 LONE = "alone \ud800 and \udc00 "
 LONE_TEXT = "alone \ufffd and \ufffd "

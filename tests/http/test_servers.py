@@ -83,8 +83,11 @@ async def test_hostile_text_comes_back_from_every_format(
     """G11."""
     name = await started(port)
     async with requesting(port, f"/streams/{name}") as live:
-        for piece in hostile.PIECES:
+        for number, piece in enumerate(hostile.PIECES, 1):
             await say(port, name, piece)
+            # Each is committed and shown by itself: nothing puts them together again.
+            shown = hostile.text_of(hostile.PIECES[:number])
+            await live.until(lambda shown=shown: live.heard.text == shown)
         await say(port, name, hostile.OBJECT, hostile.LONE, {"end": "done"})
         await live.rest()
     expected = hostile.TEXT + hostile.LONE_TEXT

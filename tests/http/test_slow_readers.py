@@ -8,6 +8,8 @@ import time
 from contextlib import AsyncExitStack
 from pathlib import Path
 
+import pytest
+
 from tests.http.client import fetch, post, requesting
 from tests.http.servers import serving
 
@@ -20,11 +22,16 @@ def resident_bytes(pid: int) -> int:
     return pages * 4096
 
 
-async def test_readers_that_do_not_read_slow_nobody_and_are_given_up(tmp_path: Path) -> None:
+@pytest.mark.timeout(40)
+@pytest.mark.parametrize("server", ["uvicorn", "hypercorn", "granian"])
+async def test_readers_that_do_not_read_slow_nobody_and_are_given_up(
+    tmp_path: Path, server: str
+) -> None:
     """G9: neither the writer nor its readers wait, memory stays, and the deadline ends it."""
     deadline = {"TEST_SEND_TIMEOUT_S": "1.5"}
-    with serving(tmp_path, environment=deadline) as running:
+    with serving(tmp_path, server=server, environment=deadline) as running:
         port = running.port
+        pid = int((await fetch(port, "/pid")).body)
         # 100 kB every 5 ms: no socket buffer swallows what comes in a few seconds.
         counting = (await post(port, "/count?pause_s=0.005&width=100000"))["id"]
         name = (await post(port, "/create?start=1"))["id"]
@@ -33,7 +40,7 @@ async def test_readers_that_do_not_read_slow_nobody_and_are_given_up(tmp_path: P
                 request = requesting(port, f"/streams/{counting}", receive_buffer=4096)
                 answer = await stack.enter_async_context(request)
                 assert answer.status == 200
-            before = resident_bytes(running.process.pid)
+            before = resident_bytes(pid)
             reader = await stack.enter_async_context(requesting(port, f"/streams/{name}"))
             slowest, number = 0.0, 0
             async with asyncio.timeout(15):
@@ -45,7 +52,7 @@ async def test_readers_that_do_not_read_slow_nobody_and_are_given_up(tmp_path: P
                     await reader.until(lambda: reader.heard.text == expected)  # noqa: B023
                     slowest = max(slowest, time.monotonic() - began)
                     number += 1
-            grown = resident_bytes(running.process.pid) - before
+            grown = resident_bytes(pid) - before
             written = (await fetch(port, f"/streams/{counting}?format=json&offset=now")).json
             assert written["status"] == "streaming"
         sys.stdout.write(f"{number} pieces, slowest {slowest:.3f} s; {grown / 1e6:.1f} MB more\n")

@@ -14,6 +14,7 @@ from inkstream._types import (
     Outcome,
     Page,
     Query,
+    Read,
     StreamId,
     StreamState,
     WorkerState,
@@ -105,6 +106,11 @@ class FaultyStore:
             lambda: self.inner.read(stream_id, after, max_bytes, marks=marks),
             writes=False,
             arrives=_nothing,
+        )
+
+    async def read_many(self, reads: Sequence[Read], max_bytes: int) -> list[Page | None]:
+        return await self._call(
+            lambda: self.inner.read_many(reads, max_bytes), writes=False, arrives=_nothing
         )
 
     async def find(self, query: Query, *, connection: object | None = None) -> list[StreamState]:

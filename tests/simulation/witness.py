@@ -54,10 +54,10 @@ class Witness:
             if state.tail > before.tail:
                 new = (wire.cut(s, before.tail) for s in stream.messages_after(before.tail))
                 history.text += flat(piece for piece in new if piece is not None)
-            if state.status is Status.STREAMING and state.worker is not None:
-                if not history.owners or history.owners[-1] != state.worker:
-                    assert state.epoch > before.epoch, "an owner without a claim (G3)"
-                    history.owners.append(state.worker)
+            owner = state.worker if state.status is Status.STREAMING else None
+            if owner is not None and history.owners[-1:] != [owner]:
+                assert state.epoch > before.epoch, "an owner without a claim (G3)"
+                history.owners.append(owner)
             history.state = state
         for internal_id, history in self.histories.items():
             if internal_id not in present:

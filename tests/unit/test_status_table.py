@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from inkstream import End, InkstreamError, Status, StreamId, StreamNotFound, Timing
+from inkstream import End, InkstreamError, Status, StreamId, Timing
 from inkstream._types import Fork, Kind, NewStream, StreamState
 from inkstream.engine.writer import Writer
 from inkstream.testing import in_virtual_time
@@ -230,7 +230,7 @@ async def outcome(state: str, operation: str) -> str:
             said = await OPERATIONS[operation](stage)
         except InkstreamError as exc:
             after = stage.stored
-            # What the sweeper does to a dead writer's stream meanwhile is the row's, not the cell's.
+            # A dead writer's stream is the sweeper's meanwhile, whatever the operation.
             assert state.endswith("dead") or after == before, "an error, and yet an effect"
             return next(kind.__name__ for kind in type(exc).__mro__ if kind.__module__ == ERRORS)
         after = stage.stored

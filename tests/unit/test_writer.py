@@ -328,10 +328,14 @@ async def test_release_hands_over_all_that_was_accepted() -> None:
 async def test_a_block_that_raises_ends_its_stream_as_an_error() -> None:
     async with one_worker() as worker:
         await worker.streams.create("s")
-        with pytest.raises(ZeroDivisionError):
+
+        async def job() -> None:
             async with worker.streams.write("s") as writer:
                 await writer.append("so far")
                 raise ZeroDivisionError
+
+        with pytest.raises(ZeroDivisionError):
+            await job()
         body = await worker.streams.read("s")
         assert (body.text, body.status) == ("so far", "error")
         assert body.error is not None

@@ -36,6 +36,7 @@ from inkstream._types import (
     Outcome,
     Page,
     Query,
+    Read,
     Refused,
     Status,
     StreamId,
@@ -57,6 +58,7 @@ _log = logging.getLogger("inkstream")
 _TICK_S = 0.25
 _NOW = "now"
 _SNAPSHOT_BYTES = 1024 * 1024
+_READ_AT_ONCE = 100
 
 CANCELLED = End(Status.CANCELLED)
 IDLE = End(Status.TIMEOUT, "idle", "The answer stopped coming.")
@@ -680,19 +682,21 @@ class Engine:
     async def pages_of(self, stream_ids: Sequence[StreamId]) -> dict[StreamId, list[Page]]:
         """Return the same for many streams at once; those that do not exist are left out."""
         self.check()
-
-        async def one(stream_id: StreamId) -> list[Page] | None:
-            try:
-                return await self.pages(stream_id)
-            except StreamNotFound:
-                return None
-
-        found = await asyncio.gather(*[one(stream_id) for stream_id in stream_ids])
-        return {
-            stream_id: pages
-            for stream_id, pages in zip(stream_ids, found, strict=True)
-            if pages is not None
-        }
+        found: dict[StreamId, list[Page]] = {}
+        reads = [Read(stream_id) for stream_id in dict.fromkeys(stream_ids)]
+        while reads:
+            some, reads = reads[:_READ_AT_ONCE], reads[_READ_AT_ONCE:]
+            answers = await self.store.read_many(some, _SNAPSHOT_BYTES)
+            for read, page in zip(some, answers, strict=True):
+                pages = found.setdefault(read.stream_id, [])
+                first = pages[0] if pages else page
+                if page is None or page.state.internal_id != first.state.internal_id:
+                    del found[read.stream_id]
+                    continue
+                pages.append(page)
+                if page.end < first.state.tail:
+                    reads.append(Read(read.stream_id, page.end))
+        return found
 
     async def open_reader(self, stream_id: StreamId, offset: str | Offset | None) -> Reader:
         """Return a reader of a stream from an offset; close it when done.

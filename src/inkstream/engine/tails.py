@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
 
 from inkstream import wire
-from inkstream._errors import StoreUnavailable, StreamNotFound
-from inkstream._types import Query, Status, StreamId, StreamState
+from inkstream._errors import StoreUnavailable
+from inkstream._types import Query, Read, Status, StreamId, StreamState
 from inkstream.abc import Clock, Notifier, Store
 from inkstream.engine.settings import Limits, Timing
 from inkstream.engine.tail import Tail
@@ -18,7 +18,7 @@ _log = logging.getLogger("inkstream")
 
 _LOCAL_SURVEY_S = 0.25
 """How often, at most, streams written here are surveyed for a foreign cancel after vague hints."""
-_AT_ONCE = 16
+_AT_ONCE = 250
 _SURVEY = 500
 
 
@@ -169,9 +169,7 @@ class Tails:
                     await self._look_around()
                 stale, self._stale = list(self._stale), {}
                 for start in range(0, len(stale), _AT_ONCE):
-                    await asyncio.gather(
-                        *[self._refresh(tail) for tail in stale[start : start + _AT_ONCE]]
-                    )
+                    await self._refresh(stale[start : start + _AT_ONCE])
                 self._back()
             except StoreUnavailable:
                 if self._away_since is None:
@@ -209,24 +207,21 @@ class Tails:
             for tail in some:
                 self.absorb(tail, states.get(tail.stream_id))
 
-    async def _refresh(self, tail: Tail) -> None:
+    async def _refresh(self, tails: Sequence[Tail]) -> None:
+        """Read what is new of all these at once; one that is far behind gets its turn again."""
+        reads = [Read(tail.stream_id, tail.position) for tail in tails]
         try:
-            while True:
-                after = tail.position
-                page = await self._store.read(tail.stream_id, after, self._limits.page_bytes)
-                if page.state.internal_id != tail.internal_id:
-                    self._lost(tail)
-                    return
-                if not tail.local:
-                    pieces = (wire.cut(segment, after) for segment in page.segments)
-                    tail.publish([piece for piece in pieces if piece is not None])
-                    if page.end < page.state.tail:
-                        tail.wake()
-                        continue
-                self.absorb(tail, page.state)
-                return
-        except StreamNotFound:
-            self._lost(tail)
-        except StoreUnavailable:
-            self._stale[tail] = None
+            pages = await self._store.read_many(reads, self._limits.page_bytes)
+        except BaseException:
+            self._stale.update(dict.fromkeys(tails))
             raise
+        for tail, read, page in zip(tails, reads, pages, strict=True):
+            if self._tails.get(tail.stream_id) is not tail:
+                continue  # nobody waits for it any more
+            if page is None or page.state.internal_id != tail.internal_id:
+                self._lost(tail)
+                continue
+            if not tail.local:
+                pieces = (wire.cut(segment, read.after) for segment in page.segments)
+                tail.publish([piece for piece in pieces if piece is not None])
+            self.absorb(tail, page.state)

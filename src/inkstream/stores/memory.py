@@ -11,18 +11,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from inkstream._errors import NotRunning, StoreUnavailable
+from inkstream._errors import NotRunning, StoreUnavailable, StreamNotFound
 from inkstream._types import (
     Group,
     NewStream,
     Outcome,
     Page,
     Query,
+    Read,
     StreamId,
     StreamState,
     WorkerState,
 )
 from inkstream.stores._memory_streams import Streams
+from inkstream.stores._share import share_of
 
 
 class MemoryDatabase:
@@ -143,6 +145,18 @@ class MemoryStore:
         page = self._streams.read(stream_id, after, max_bytes, marks)
         await asyncio.sleep(0)
         return page
+
+    async def read_many(self, reads: Sequence[Read], max_bytes: int) -> list[Page | None]:
+        self._begin("read_many", None)
+        share = share_of(max_bytes, len(reads))
+        pages: list[Page | None] = []
+        for read in reads:
+            try:
+                pages.append(self._streams.read(read.stream_id, read.after, share, ()))
+            except StreamNotFound:
+                pages.append(None)
+        await asyncio.sleep(0)
+        return pages
 
     async def find(self, query: Query, *, connection: object | None = None) -> list[StreamState]:
         self._begin("find", connection)

@@ -17,7 +17,7 @@ from inkstream._errors import (
     StreamGone,
     StreamNotFound,
 )
-from inkstream._types import NewStream, Page, StreamId, StreamState
+from inkstream._types import NewStream, Page, Segment, StreamId, StreamState
 from inkstream.engine.engine import Engine
 from inkstream.http.connection import HTTPSettings
 from inkstream.http.crosssite import cross_site_problem
@@ -289,15 +289,39 @@ class DurableStreams:
         live = LiveRead(state, start, end_seen, wanted.cursor, renewal, HEADERS)
         if wanted.live == "sse":
             return EventStream(engine, live, self._http, self._settings.live_s)
-        segments = () if wanted.offset == "now" else cut_from(page.segments, start)
+        segments: list[Segment] = []
+        if wanted.offset != "now":
+            segments, state = await self._collect(page, start)
         position = segments[-1].end if segments else start
         at_tail = position >= state.tail
         chunk = Chunk(
-            state, start, segments, position, at_tail, state.end if at_tail else None, end_seen
+            state,
+            start,
+            tuple(segments),
+            position,
+            at_tail,
+            state.end if at_tail else None,
+            end_seen,
         )
         if wanted.live == "long-poll" and chunk.is_empty and chunk.end is None:
             return LongPoll(engine, live, self._http, self._settings.long_poll_s)
         return _chunk_response(chunk, request, wanted, engine.clock.wall())
+
+    async def _collect(self, page: Page, start: int) -> tuple[list[Segment], StreamState]:
+        """Return about a page's worth of segments, and the state as of the last of them.
+
+        A store may end a fork's page where inheritance ends; a client is not to see that seam.
+        """
+        engine, _, _ = self._parts()
+        enough = engine.limits.page_bytes // 2
+        segments = cut_from(page.segments, start)
+        while page.end < page.state.tail and sum(len(s.payload) for s in segments) < enough:
+            internal_id, after = page.state.internal_id, page.end
+            page = await self._present(page.state.stream_id, after, engine.limits.page_bytes)
+            if page.state.internal_id != internal_id:
+                raise StreamNotFound(page.state.stream_id)
+            segments += cut_from(page.segments, after)
+        return segments, page.state
 
 
 def _source_deleted() -> Refusal:

@@ -2,8 +2,12 @@
 
 Requests to one stream gather while a round is under way. A round reads the stream once, decides
 about each request in the order of arrival, each seeing what the ones before it are going to leave
-behind, and submits all changes at once. What another process made untrue is refused by the store
+behind, and joins them into few changes. What another process made untrue is refused by the store
 and decided again in the next round, ahead of those that came later.
+
+All appends of a round that rest on marks become *one* change. Were each a change of its own,
+conditional on the epoch that the one before it leaves, a change of another process could stand in
+for a refused one, and the next would pass on marks that are no longer so.
 """
 
 from __future__ import annotations
@@ -11,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from inkstream._errors import InkstreamError, InvalidInput, StoreUnavailable, StreamNotFound
 from inkstream._types import Refused, StreamId, StreamState
@@ -21,10 +26,13 @@ from inkstream.http.durable.protocol import (
     append_marks,
     foreseen,
     is_absent,
+    join,
+    left_behind,
     too_many_marks,
 )
 from inkstream.http.durable.refusal import Refusal, Reply
 from inkstream.http.durable.requests import AppendRequest
+from inkstream.wire import SEGMENT_BYTES
 
 _TRIES = 100
 _ROUND = 256
@@ -36,6 +44,8 @@ class _Waiting:
     request: AppendRequest
     answer: asyncio.Future[Reply]
     tries: int = 0
+    alone: bool = False
+    """Decided in a change of its own, because joined with others it broke a limit."""
 
     def fail(self, error: Exception) -> None:
         if not self.answer.done():
@@ -99,7 +109,7 @@ class Appends:
             return []
         state, marks = page.state, dict(page.marks)
         now = self._engine.clock.wall()
-        attempts: list[tuple[_Waiting, Attempt]] = []
+        batches = _Batches()
         again: list[_Waiting] = []
         for entry in entries:
             if entry.answer.done():  # the client left
@@ -113,10 +123,12 @@ class Appends:
             except Refusal as exc:
                 decided = exc
             if isinstance(decided, Attempt):
-                attempts.append((entry, decided))
-                marks.update(decided.change.marks)
-                state = foreseen(state, decided.change)
-            elif attempts:
+                if batches.take(entry, decided):
+                    marks.update(decided.change.marks)
+                    state = foreseen(state, decided.change)
+                else:
+                    again.append(entry)
+            elif batches:
                 # It may rest on what is not committed yet ("a duplicate" of an append that fails).
                 again.append(entry)
             elif isinstance(decided, Reply):
@@ -124,36 +136,86 @@ class Appends:
             else:
                 entry.fail(decided)
         outcomes = await asyncio.gather(
-            *[self._commit(page.state, entry, attempt) for entry, attempt in attempts]
+            *[self._commit(page.state, batch) for batch in batches.in_order()]
         )
-        refused = [entry for entry in outcomes if entry is not None]
-        return refused + again
+        return [entry for refused in outcomes for entry in refused] + again
 
-    async def _commit(
-        self, state: StreamState, entry: _Waiting, attempt: Attempt
-    ) -> _Waiting | None:
-        """Commit and answer; return the entry if it lost a race."""
+    async def _commit(self, state: StreamState, batch: _Batch) -> list[_Waiting]:
+        """Commit and answer; return the entries if they lost a race."""
+        change = join([attempt for _, attempt in batch])
         try:
-            done = await self._engine.commit(state, attempt.change)
+            done = await self._engine.commit(state, change)
         except InkstreamError as exc:
-            entry.fail(exc)
-            return None
+            for entry, _ in batch:
+                entry.fail(exc)
+            return []
         if isinstance(done, StreamState):
-            if not entry.answer.done():
-                entry.answer.set_result(attempt.reply(done))
-            return None
-        return entry if self._may_try_again(entry, attempt, done) else None
+            for (entry, attempt), left in zip(
+                batch, left_behind(done, [attempt for _, attempt in batch]), strict=True
+            ):
+                if not entry.answer.done():
+                    entry.answer.set_result(attempt.reply(left))
+            return []
+        is_full = done.state is not None and too_many_marks(change, done.state)
+        return [
+            entry
+            for entry, _ in batch
+            if self._may_try_again(entry, done, is_full=is_full, is_alone=len(batch) == 1)
+        ]
 
-    def _may_try_again(self, entry: _Waiting, attempt: Attempt, refused: Refused) -> bool:
+    def _may_try_again(
+        self, entry: _Waiting, refused: Refused, *, is_full: bool, is_alone: bool
+    ) -> bool:
         entry.tries += 1
         if refused.state is None:
             entry.fail(StreamNotFound(""))
-        elif too_many_marks(attempt.change, refused.state):
+        elif is_full and is_alone:
             entry.fail(
                 Refusal(429, "too_many_producers", "This stream has as many producers as it may.")
             )
         elif entry.tries >= _TRIES:
             entry.fail(StoreUnavailable("too many others write to this stream"))
         else:
+            entry.alone = is_full
             return True
         return False
+
+
+_Batch: TypeAlias = list[tuple[_Waiting, Attempt]]
+
+
+class _Batches:
+    """The changes of a round: one that rests on marks, and others, each as large as a segment."""
+
+    def __init__(self) -> None:
+        self._marked: _Batch = []
+        self._plain: list[_Batch] = []
+        self._closes_marked = False
+
+    def __bool__(self) -> bool:
+        return bool(self._marked or self._plain)
+
+    def take(self, entry: _Waiting, attempt: Attempt) -> bool:
+        """Add an attempt; return False if it must wait for the next round."""
+        if not attempt.change.marks:
+            if not self._plain or not _fits(self._plain[-1], attempt):
+                self._plain.append([])
+            self._plain[-1].append((entry, attempt))
+            return True
+        if self._marked and (
+            entry.alone or self._marked[0][0].alone or not _fits(self._marked, attempt)
+        ):
+            return False
+        self._marked.append((entry, attempt))
+        self._closes_marked = attempt.change.end is not None
+        return True
+
+    def in_order(self) -> list[_Batch]:
+        """Return them, the one that closes the stream last."""
+        marked = [self._marked] if self._marked else []
+        return [*self._plain, *marked] if self._closes_marked else [*marked, *self._plain]
+
+
+def _fits(batch: _Batch, attempt: Attempt) -> bool:
+    size = sum(a.size for _, a in batch)
+    return size + attempt.size <= SEGMENT_BYTES

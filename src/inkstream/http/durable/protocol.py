@@ -12,13 +12,13 @@ the epoch and moves it, while appends without marks pass by any number of each o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
 from inkstream._errors import InvalidMessage, LimitExceeded
-from inkstream._types import KEEP, Change, End, Keep, Kind, Status, StreamState
+from inkstream._types import KEEP, Change, End, Keep, Kind, Segment, Status, StreamState
 from inkstream.engine.settings import Limits
 from inkstream.http.durable.refusal import Refusal, Reply
 from inkstream.http.durable.requests import AppendRequest, Producer, bad, media_type
@@ -109,6 +109,16 @@ class Attempt:
 
     change: Change
     reply: Callable[[StreamState], Reply]
+
+    @property
+    def size(self) -> int:
+        """The bytes that it appends."""
+        return 0 if self.change.append is None else len(self.change.append.payload)
+
+    @property
+    def count(self) -> int:
+        """How far it moves the tail."""
+        return 0 if self.change.append is None else self.change.append.count
 
 
 def append_marks(request: AppendRequest) -> tuple[str, ...]:
@@ -272,6 +282,43 @@ def foreseen(state: StreamState, change: Change) -> StreamState:
         status=state.status if change.end is None else change.end.status,
         due_at=state.due_at if change.due_at is KEEP else change.due_at,
     )
+
+
+def join(attempts: Sequence[Attempt]) -> Change:
+    """Return one change that does what several do, each decided after the one before it."""
+    changes = [attempt.change for attempt in attempts]
+    if len(changes) == 1:
+        return changes[0]
+    segments = [change.append for change in changes if change.append is not None]
+    marks: dict[str, bytes] = {}
+    for change in changes:
+        marks |= change.marks
+    dues = [change.due_at for change in changes if change.due_at is not KEEP]
+    last = changes[-1]
+    return replace(
+        changes[0],
+        append=Segment(
+            0,
+            sum(segment.count for segment in segments),
+            b"".join([segment.payload for segment in segments]),
+            b"".join([segment.index for segment in segments]),
+        ),
+        end=last.end,
+        at=last.at,
+        due_at=dues[-1] if dues else KEEP,
+        marks=marks,
+    )
+
+
+def left_behind(done: StreamState, attempts: Sequence[Attempt]) -> list[StreamState]:
+    """Return what each of several attempts left behind, given what they did together."""
+    states: list[StreamState] = []
+    tail = done.tail - sum(attempt.count for attempt in attempts)
+    for attempt in attempts:
+        tail += attempt.count
+        status = done.status if attempt.change.end is not None else Status.OPEN
+        states.append(replace(done, tail=tail, status=status))
+    return states
 
 
 def too_many_marks(change: Change, state: StreamState) -> bool:

@@ -100,10 +100,10 @@ class Chunk:
         return json_array(messages)
 
 
-def cut_from(segments: Iterable[Segment], start: int) -> tuple[Segment, ...]:
+def cut_from(segments: Iterable[Segment], start: int) -> list[Segment]:
     """Return what segments hold after a position."""
     cuts = (wire.cut(segment, start) for segment in segments)
-    return tuple(piece for piece in cuts if piece is not None)
+    return [piece for piece in cuts if piece is not None]
 
 
 class Events:

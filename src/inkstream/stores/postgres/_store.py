@@ -25,11 +25,13 @@ from inkstream._types import (
     Outcome,
     Page,
     Query,
+    Read,
     StreamId,
     StreamState,
     WorkerState,
 )
 from inkstream.stores import _sql
+from inkstream.stores._share import share_of
 from inkstream.stores.postgres import _foreign, _locks, _rows
 from inkstream.stores.postgres._address import Address, in_schema, schema_name
 from inkstream.stores.postgres._channel import Channel
@@ -199,6 +201,21 @@ class PostgresStore:
         if page.state.gone:
             raise StreamGone(stream_id)
         return page
+
+    async def read_many(self, reads: Sequence[Read], max_bytes: int) -> list[Page | None]:
+        args = (
+            [read.stream_id for read in reads],
+            [read.after for read in reads],
+            share_of(max_bytes, len(reads)),
+        )
+        rows = await self._fetch("read_streams", args, None)
+        return [
+            None if page is None or page.state.gone else page
+            for page in (
+                None if row[0] is None else _rows.page(row, read.after)
+                for row, read in zip(rows, reads, strict=True)
+            )
+        ]
 
     async def find(self, query: Query, *, connection: object | None = None) -> list[StreamState]:
         rows = await self._fetch("find_streams", _rows.find_args(query), connection)

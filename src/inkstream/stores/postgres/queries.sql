@@ -28,6 +28,13 @@ SELECT state, until_position, positions, counts, payloads, indexes, mark_names, 
 FROM inkstream.read_stream(
     CAST($1 AS text), CAST($2 AS bigint), CAST($3 AS bigint), CAST($4 AS text[]));
 
+-- name: read_streams
+-- A page of each of several streams, in their order.
+SELECT state, until_position, positions, counts, payloads, indexes, mark_names, mark_values
+FROM unnest(CAST($1 AS text[]), CAST($2 AS bigint[])) WITH ORDINALITY AS r (stream_id, after, n)
+CROSS JOIN LATERAL inkstream.read_stream(r.stream_id, r.after, CAST($3 AS bigint), '{}')
+ORDER BY n;
+
 -- name: find_streams
 -- The states that meet the conditions given.
 SELECT f FROM inkstream.find_streams(

@@ -8,7 +8,8 @@ from typing import Any, Final, NamedTuple
 
 from inkstream import wire
 from inkstream._errors import StreamGone, StreamNotFound
-from inkstream._types import KEEP, Page, Query, Segment, Status, StreamId, StreamState
+from inkstream._types import KEEP, Page, Query, Read, Segment, Status, StreamId, StreamState
+from inkstream.stores._share import share_of
 from inkstream.stores.sqlite import _rows
 from inkstream.stores.sqlite._connection import SQL
 
@@ -46,6 +47,19 @@ def read(
         segments[-1].end if segments else after,
         dict(db.execute(SQL.marks, (state.internal_id, _rows.dump_ids(marks)))) if marks else {},
     )
+
+
+def read_many(db: Database, reads: Iterable[Read], max_bytes: int) -> list[Page | None]:
+    """Return a page of each stream, ``None`` for those that are not there."""
+    reads = list(reads)
+    share = share_of(max_bytes, len(reads))
+    pages: list[Page | None] = []
+    for one in reads:
+        try:
+            pages.append(read(db, one.stream_id, one.after, share, ()))
+        except StreamNotFound:
+            pages.append(None)
+    return pages
 
 
 class _Stretch(NamedTuple):

@@ -16,6 +16,7 @@ from inkstream._types import (
     Outcome,
     Page,
     Query,
+    Read,
     StreamId,
     StreamState,
     WorkerState,
@@ -123,6 +124,9 @@ class SQLiteStore:
         return await self._read(
             lambda db: _read.read(db, stream_id, after, max_bytes, marks), connection
         )
+
+    async def read_many(self, reads: Sequence[Read], max_bytes: int) -> list[Page | None]:
+        return await self._read(lambda db: _read.read_many(db, reads, max_bytes), None)
 
     async def find(self, query: Query, *, connection: object | None = None) -> list[StreamState]:
         return await self._read(lambda db: _read.find(db, query), connection)

@@ -3,17 +3,22 @@
 
 from __future__ import annotations
 
+import asyncio
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from inkstream import wire
 from inkstream._errors import StreamNotFound
-from inkstream._types import Change, End, Group, Kind, Status, StreamId
+from inkstream._types import Change, End, Fork, Group, Kind, Read, Status, StreamId
 from inkstream.abc import Store
 from inkstream.testing.store_suite.harness import (
+    EVERYTHING,
     StoreHarness,
     append,
+    check_page,
     committed,
     finish,
     messages_in,
@@ -171,6 +176,84 @@ class ReadingTests(StoreHarness):
         assert messages_of(await pages_of(store, "s", 0, 500)) == expected
         for after in (1, 999, 1001, 1999):
             assert await messages_in(store, "s", after) == expected[after:]
+
+    async def test_many_streams_at_once(self, store: Store) -> None:
+        """Each is answered in its place, whatever became of the others."""
+        long = await stream_in(store, Status.STREAMING, "long")
+        for number in range(5):
+            await append(store, long, f"{number}." * 10)
+        await store.create(new("short", append=piece("a", "b"), end=End(Status.DONE)))
+        await store.create(new("empty"))
+        deleted = await store.create(new("deleted", append=piece("x")))
+        gone = await store.create(new("gone", append=piece("read by its fork")))
+        await store.create(new("fork", fork=Fork(gone.internal_id, 1), append=piece("own")))
+        await store.delete([deleted.internal_id, gone.internal_id])
+        names = ("short", "absent", "long", "deleted", "fork", "gone", "empty", "short")
+        reads = [Read(StreamId(name), int(name == "long")) for name in names]
+        pages = await store.read_many(reads, EVERYTHING)
+        assert [name for name, page in zip(names, pages, strict=True) if page is None] == [
+            "absent",
+            "deleted",
+            "gone",
+        ]
+        for read, page in zip(reads, pages, strict=True):
+            if page is not None:
+                check_page(page, read.after, EVERYTHING)
+                assert page == await store.read(read.stream_id, read.after, EVERYTHING)
+        assert await store.read_many([], EVERYTHING) == []
+        for read, page in zip(reads, await store.read_many(reads, 0), strict=True):
+            if page is not None:
+                assert (page.segments, page.end) == ((), read.after)
+
+    @pytest.mark.parametrize("max_bytes", [1, 400, 4000])
+    async def test_many_streams_share_a_limit_and_all_advance(
+        self, store: Store, max_bytes: int
+    ) -> None:
+        """G2: whoever asks again and again has everything, and no stream waits for another."""
+        names = [f"s{number}" for number in range(8)]
+        for number, name in enumerate(names):
+            state = await store.create(new(name))
+            for part in range(1 + 4 * number):
+                await append(store, state, f"{name} {part} ".ljust(50))
+        behind = dict.fromkeys(map(StreamId, names), 0)
+        messages: dict[StreamId, list[Any]] = {name: [] for name in behind}
+        while behind:
+            reads = [Read(name, after) for name, after in behind.items()]
+            pages = await store.read_many(reads, max_bytes)
+            size = 0
+            for read, page in zip(reads, pages, strict=True):
+                assert page is not None
+                check_page(page, read.after, max(max_bytes // len(reads), 1))
+                messages[read.stream_id] += messages_of([page], read.after)
+                behind[read.stream_id] = page.end
+                size += sum(len(segment.payload) for segment in page.segments)
+                assert page.end > read.after
+                if page.end == page.state.tail:
+                    del behind[read.stream_id]
+            assert size <= max_bytes + 60 * len(reads)
+        for name, found in messages.items():
+            assert found == await messages_in(store, name)
+
+    async def test_many_streams_are_of_one_snapshot(self, store: Store, other: Store) -> None:
+        """What one group changed together is never seen in one stream and missed in another."""
+        states = [await store.create(new(name)) for name in ("a", "b")]
+        changes = tuple(Change(internal_id=s.internal_id, append=piece("x")) for s in states)
+
+        async def write() -> None:
+            for _ in range(40):
+                await store.commit([Group(changes)])
+
+        writing = asyncio.create_task(write())
+        reads = [Read(StreamId("a")), Read(StreamId("b"))]
+        seen = set()
+        while not writing.done():
+            first, second = await other.read_many(reads, EVERYTHING)
+            assert first is not None
+            assert second is not None
+            assert first.state.tail == second.state.tail == first.end == second.end
+            seen.add(first.end)
+        await writing
+        assert len(seen) > 1, "nothing was read while it was written"
 
     async def test_absent_and_deleted(self, store: Store) -> None:
         with pytest.raises(StreamNotFound) as caught:

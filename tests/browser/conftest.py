@@ -1,0 +1,212 @@
+"""One Chromium for all tests, a page to show streams, and a server that can be killed."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.async_api import Browser, BrowserContext, Page, async_playwright
+
+from inkstream import PersistentTextStreaming, StreamBody
+from tests.http import client
+from tests.http.servers import Server, free_port, serving
+
+ROOT = Path(__file__).parents[2]
+PAGES = Path(__file__).parent / "page"
+NAMES = ("chromium", "chromium-browser", "google-chrome")
+FLAGS = (
+    "--headless=new --no-sandbox --disable-gpu --disable-background-networking "
+    "--disable-component-update --disable-sync --no-first-run --no-default-browser-check "
+    "--disable-dev-shm-usage --remote-debugging-port=0 about:blank"
+).split()
+START_S = 15.0
+WAIT_MS = 10_000
+
+
+def missing(what: str) -> None:
+    """Skip on a laptop, and fail where nothing may be missing."""
+    if os.environ.get("CI"):
+        pytest.fail(f"there is no {what}", pytrace=False)
+    pytest.skip(f"there is no {what}")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[str]:
+    """Run the system's Chromium for the session; return where it is controlled."""
+    path = next((found for name in NAMES if (found := shutil.which(name))), None)
+    if path is None:
+        missing("Chromium")
+    # Not under pytest's folder: Chromium leaves hundreds of files there.
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        process = subprocess.Popen(
+            [str(path), *FLAGS, f"--user-data-dir={profile}"],
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            told = Path(profile, "DevToolsActivePort")
+            deadline = time.monotonic() + START_S
+            while not (told.exists() and len(lines := told.read_text().split()) == 2):
+                assert process.poll() is None, "Chromium did not start"
+                assert time.monotonic() < deadline, "Chromium did not start in time"
+                time.sleep(0.02)
+            yield f"ws://127.0.0.1:{lines[0]}{lines[1]}"
+        finally:
+            process.terminate()
+            process.wait(START_S)
+
+
+@pytest.fixture
+async def browser(chromium: str) -> AsyncIterator[Browser]:
+    """Return the session's Chromium, for this test's event loop."""
+    async with async_playwright() as playwright:
+        connected = await playwright.chromium.connect_over_cdp(chromium)
+        yield connected
+        await connected.close()
+
+
+@pytest.fixture
+async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
+    """Return a fresh profile; whatever goes wrong on its pages fails the test."""
+    opened = await browser.new_context()
+    opened.set_default_timeout(WAIT_MS)
+    errors: list[str] = []
+    opened.on("weberror", lambda error: errors.append(str(error.error)))
+    yield opened
+    await opened.close()
+    assert not errors
+
+
+@pytest.fixture(scope="session")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Build the test pages with the npm package as it is now; return their folder."""
+    if shutil.which("node") is None:
+        missing("Node.js")
+    package = ROOT / "js"
+    lock, installed = package / "package-lock.json", package / "node_modules/.package-lock.json"
+    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
+        subprocess.run(["npm", "ci", "--prefer-offline"], cwd=package, check=True, timeout=120)
+    built = tmp_path_factory.mktemp("pages")
+    for name in ("react.html", "element.html", "watch.js"):
+        shutil.copy(PAGES / name, built)
+    esbuild = [package / "node_modules/.bin/esbuild", "--bundle", "--log-level=warning"]
+    react = [
+        f"{PAGES}/react.tsx",
+        f"--alias:inkstream/react={package}/src/react.ts",
+        "--jsx=automatic",
+        '--define:process.env.NODE_ENV="development"',  # with StrictMode's second mount
+        f"--outfile={built}/react.js",
+    ]
+    modules = os.environ | {"NODE_PATH": str(package / "node_modules")}
+    subprocess.run([*esbuild, *react], check=True, timeout=60, env=modules)
+    element = [package / "src/bundle.ts", f"--outfile={built}/inkstream.min.js"]
+    subprocess.run([*esbuild, *element, "--format=iife"], check=True, timeout=60)
+    return built
+
+
+class Site:
+    """A server with the test pages, on a port and a database that outlive it."""
+
+    def __init__(self, directory: Path, pages: Path) -> None:
+        self.port = free_port()
+        self._directory = directory
+        self._database = PersistentTextStreaming(f"sqlite:///{directory}/inkstream.db")
+        self._environment = {"TEST_PAGES": str(pages)}
+        self._running = contextlib.ExitStack()
+        self._server: Server | None = None
+
+    def start(self) -> None:
+        """Start it; it answers when this returns."""
+        self._server = self._running.enter_context(
+            serving(
+                self._directory,
+                app="tests.browser.app:app",
+                port=self.port,
+                environment=self._environment,
+            )
+        )
+
+    def kill(self) -> None:
+        """End it as ``kill -9`` does."""
+        assert self._server is not None
+        self._server.kill()
+
+    def close(self) -> None:
+        """End what is left."""
+        self._running.close()
+
+    async def create(self, name: str, *, start: bool = True) -> None:
+        """Create a stream that gets its text through ``say``."""
+        await client.post(self.port, f"/create?id={name}{'&start' if start else ''}")
+
+    async def say(self, name: str, *items: Any) -> None:
+        """Have a stream's source give these; each is committed on its own or with neighbours."""
+        await client.post(self.port, f"/say/{name}", items)
+
+    async def finish(self, name: str) -> None:
+        """End a stream ``done``."""
+        await self.say(name, {"end": "done"})
+
+    async def stored(self, name: str) -> StreamBody:
+        """Return what the database holds, without asking the server."""
+        async with self._database as streams:
+            return await streams.read(name)
+
+    def url(self, *names: str, page: str = "react", port: int | None = None, query: str = "") -> str:
+        """Return the address of a page that shows streams."""
+        return (
+            f"http://127.0.0.1:{port or self.port}/page/{page}.html"
+            f"?streams={','.join(names)}{query}"
+        )
+
+
+@pytest.fixture
+def site(tmp_path: Path, pages: Path) -> Iterator[Site]:
+    """Run a server with the test pages."""
+    running = Site(tmp_path, pages)
+    try:
+        running.start()
+        yield running
+    finally:
+        running.close()
+
+
+async def shown(page: Page, name: str) -> str:
+    """Return the text of a stream on a page."""
+    return await page.locator(f'[data-stream="{name}"] .text').text_content() or ""
+
+
+async def wait_for_text(page: Page, name: str, text: str) -> None:
+    """Wait until a page shows a text, or more."""
+    await page.wait_for_function(
+        """([name, text]) => document.querySelector(`[data-stream="${name}"] .text`)
+            ?.textContent.startsWith(text)""",
+        arg=[name, text],
+    )
+
+
+async def wait_for(page: Page, name: str, **state: str) -> None:
+    """Wait until a page says a stream's status, connection or transport."""
+    conditions = "".join(f"[data-{key}={json.dumps(value)}]" for key, value in state.items())
+    await page.locator(f'[data-stream="{name}"]{conditions}').wait_for(state="attached")
+
+
+async def assert_told_truly(site: Site, name: str, *pages: Page) -> StreamBody:
+    """Compare what pages show at the end with the database, and look for what was shown twice."""
+    stored = await site.stored(name)
+    assert stored.status.ended
+    for page in pages:
+        await wait_for(page, name, status=stored.status)
+        assert await shown(page, name) == stored.text
+        assert await page.evaluate("faults") == []
+    return stored

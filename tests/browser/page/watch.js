@@ -1,0 +1,14 @@
+// Notes every text that this page ever showed and that was not the one before it, or more of it:
+// what was shown twice, out of order, or taken back (G2).
+"use strict";
+
+window.faults = [];
+const shown = new Map();
+new MutationObserver(() => {
+  for (const answer of document.querySelectorAll("[data-stream]")) {
+    const text = answer.querySelector(".text")?.textContent ?? "";
+    const before = shown.get(answer) ?? "";
+    if (!text.startsWith(before)) window.faults.push({ before, text });
+    shown.set(answer, text);
+  }
+}).observe(document, { subtree: true, childList: true, characterData: true });

@@ -1,0 +1,157 @@
+"""A reverse proxy that behaves badly on command: delays, cuts, hangs, buffers, answers 502.
+
+It takes one request a connection, so that the end of a response is the end of a connection.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+_CONNECTION = re.compile(rb"\r\nconnection:[^\r\n]*", re.IGNORECASE)
+_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_BAD_GATEWAY = (
+    b"HTTP/1.1 502 Bad Gateway\r\ncontent-type: text/html\r\nconnection: close\r\n"
+    b"content-length: 15\r\n\r\n<h1>Sorry.</h1>"
+)
+
+
+@dataclass
+class Proxy:
+    """What it does to the requests that reach it; each attribute may change at any time.
+
+    Attributes:
+        upstream: The port of loopback that it stands before; nobody there: 502.
+        port: Where it listens.
+        only: The rules below are for requests whose target contains this.
+        refuse: Answer 502, as during a restart.
+        delay_s: Wait before every piece of a response.
+        cut_after: Close the connection after so many bytes of a response.
+        hang_after: Send nothing more after so many bytes, and keep the connection open.
+        buffer: Send a response when it is complete, and not before.
+        targets: What was asked for, in order.
+        refused: How many requests were answered 502.
+    """
+
+    upstream: int
+    port: int = 0
+    only: bytes = b"/"
+    refuse: bool = False
+    delay_s: float = 0.0
+    cut_after: int | None = None
+    hang_after: int | None = None
+    buffer: bool = False
+    targets: list[str] = field(default_factory=list)
+    refused: int = 0
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _open: set[asyncio.StreamWriter] = field(default_factory=set)
+
+    def asked(self, path: str) -> int:
+        """Return how many requests were made whose target contains a text."""
+        return sum(path in target for target in self.targets)
+
+    async def refuses(self, count: int) -> None:
+        """Wait until so many more requests were answered 502."""
+        until = self.refused + count
+        async with asyncio.timeout(15):
+            while self.refused < until:
+                self._changed.clear()
+                await self._changed.wait()
+
+    def drop(self) -> None:
+        """Close every connection now, as a proxy that is restarted does."""
+        for writer in list(self._open):
+            writer.transport.abort()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Answer the one request of a connection."""
+        self._open.add(writer)
+        try:
+            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+                await self._answer(reader, writer)
+        finally:
+            self._open.discard(writer)
+            await _close(writer)
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        length = _LENGTH.search(head)
+        body = await reader.readexactly(int(length[1])) if length else b""
+        target = head.split(b" ", 2)[1]
+        self.targets.append(target.decode("latin-1"))
+        ruled = self.only in target
+        upstream = None
+        if not (ruled and self.refuse):
+            with contextlib.suppress(OSError):
+                upstream = await asyncio.open_connection("127.0.0.1", self.upstream)
+        if upstream is None:
+            self.refused += 1
+            self._changed.set()
+            writer.write(_BAD_GATEWAY)
+            await writer.drain()
+            return
+        source, sink = upstream
+        self._open.add(sink)
+        try:
+            sink.write(_CONNECTION.sub(b"", head)[:-2] + b"connection: close\r\n\r\n" + body)
+            await sink.drain()
+            # Whoever leaves is noticed, so that the server behind notices too.
+            gone = asyncio.ensure_future(reader.read())
+            relay = asyncio.ensure_future(self._relay(source, writer, ruled))
+            try:
+                await asyncio.wait({gone, relay}, return_when=asyncio.FIRST_COMPLETED)
+            finally:
+                for task in (gone, relay):
+                    task.cancel()
+                await asyncio.gather(gone, relay, return_exceptions=True)
+        finally:
+            self._open.discard(sink)
+            await _close(sink)
+
+    async def _relay(
+        self, source: asyncio.StreamReader, writer: asyncio.StreamWriter, ruled: bool
+    ) -> None:
+        sent = 0
+        held: list[bytes] = []
+        while piece := await source.read(65536):
+            if ruled and self.delay_s:
+                await asyncio.sleep(self.delay_s)
+            if ruled and self.buffer:
+                held.append(piece)
+                continue
+            if ruled and self.cut_after is not None and sent + len(piece) >= self.cut_after:
+                writer.write(piece[: max(0, self.cut_after - sent)])
+                await writer.drain()
+                return
+            if ruled and self.hang_after is not None and sent + len(piece) >= self.hang_after:
+                writer.write(piece[: max(0, self.hang_after - sent)])
+                await asyncio.get_running_loop().create_future()
+            writer.write(piece)
+            sent += len(piece)
+            await writer.drain()
+        writer.writelines(held)
+        await writer.drain()
+
+
+async def _close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+
+
+@contextlib.asynccontextmanager
+async def proxy_before(upstream: int) -> AsyncIterator[Proxy]:
+    """Run a proxy before a port of loopback."""
+    proxy = Proxy(upstream)
+    server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
+    proxy.port = server.sockets[0].getsockname()[1]
+    try:
+        yield proxy
+    finally:
+        server.close()
+        proxy.drop()
+        await server.wait_closed()
+        await asyncio.sleep(0)

@@ -1,0 +1,269 @@
+"""Life of an engine: drain, limits of where it may be used, logs (G8)."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+
+import pytest
+
+from inkstream import (
+    Kind,
+    Limits,
+    NotRunning,
+    PersistentTextStreaming,
+    ShuttingDown,
+    StreamConflict,
+    StreamEnded,
+    StreamId,
+    StreamNotFound,
+    Timing,
+    TooManyStreams,
+)
+from inkstream.engine.reader import Reader, ReaderCut
+from inkstream.testing import ScriptedSource, in_virtual_time
+from tests.simulation.cluster import cluster, one_worker
+
+N = 1_000
+
+
+@in_virtual_time
+async def test_a_drain_tells_a_thousand_readers() -> None:
+    """G8: no new starts, the grace for those that finish; the rest end, and are told."""
+    loop = asyncio.get_running_loop()
+    async with one_worker(timing=Timing(shutdown_grace_s=10)) as worker:
+        sources = [ScriptedSource() for _ in range(N)]
+        readers: list[Reader] = []
+        for n, source in enumerate(sources):
+            await worker.streams.create(f"s{n}")
+            worker.streams.start(f"s{n}", source)
+            readers.append(await worker.engine.open_reader(StreamId(f"s{n}"), None))
+        await asyncio.gather(*[source.send("so far") for source in sources])
+        began = loop.time()
+
+        async def told(reader: Reader) -> tuple[str, float]:
+            while reader.end is None:
+                await reader.segments()
+            reader.close()
+            return str(reader.end.code or reader.end.status), loop.time() - began
+
+        telling = asyncio.gather(*[told(reader) for reader in readers])
+        drain = asyncio.create_task(worker.engine.drain())
+        await asyncio.sleep(5)
+        with pytest.raises(ShuttingDown):
+            worker.streams.start("s0", ScriptedSource())
+        with pytest.raises(ShuttingDown):
+            await worker.engine.claim(StreamId("s0"))
+        await asyncio.gather(*[source.finish() for source in sources[: N // 2]])
+        await drain
+        ends = await telling
+        assert [code for code, _ in ends] == ["done"] * (N // 2) + ["shutdown"] * (N // 2)
+        assert all(at <= 6 for _, at in ends[: N // 2])
+        assert all(10 <= at <= 11 for _, at in ends[N // 2 :])
+        assert all(source.closed.is_set() for source in sources)
+
+
+@in_virtual_time
+async def test_readers_of_streams_written_elsewhere_are_cut_by_a_drain() -> None:
+    """G8, G5: without a terminal event, for theirs has not ended: they reconnect elsewhere."""
+    async with cluster() as made:
+        here, there = await made.add(), await made.add()
+        await here.streams.create("s")
+        here.streams.start("s", ScriptedSource())
+        await asyncio.sleep(1)
+        reader = await there.engine.open_reader(StreamId("s"), None)
+        reading = asyncio.create_task(reader.segments())
+        await asyncio.sleep(1)
+        await there.engine.drain()
+        with pytest.raises(ReaderCut):
+            await reading
+        with pytest.raises(ShuttingDown):
+            await there.engine.open_reader(StreamId("s"), None)
+        reader.close()
+
+
+@in_virtual_time
+async def test_a_second_drain_can_only_hurry() -> None:
+    """G8: Ctrl-C after SIGTERM skips the grace; SIGTERM twice does not extend it."""
+    loop = asyncio.get_running_loop()
+    async with one_worker(timing=Timing(shutdown_grace_s=60)) as worker:
+        await worker.streams.create("s")
+        worker.streams.start("s", ScriptedSource())
+        await asyncio.sleep(1)
+        began = loop.time()
+        drains = [asyncio.create_task(worker.engine.drain())]
+        await asyncio.sleep(5)
+        drains.append(asyncio.create_task(worker.engine.drain(0)))
+        await asyncio.wait(drains, return_when=asyncio.FIRST_COMPLETED)
+        assert loop.time() - began < 6
+        assert (await worker.streams.read("s")).error is not None
+        for task in drains:
+            task.cancel()
+        await asyncio.wait(drains)
+
+
+@in_virtual_time
+async def test_a_drain_while_the_store_is_away_gives_up_in_time() -> None:
+    """G8, G12: a sweeper elsewhere writes the true end."""
+    async with cluster() as made:
+        here, there = await made.add(timing=Timing(shutdown_grace_s=1)), await made.add()
+        await here.streams.create("s")
+        here.streams.start("s", ScriptedSource())
+        await asyncio.sleep(1)
+        here.store.away = True
+        began = asyncio.get_running_loop().time()
+        await here.streams.__aexit__(None, None, None)
+        assert asyncio.get_running_loop().time() - began < 10
+        here.streams.__dict__["_depth"] = 1  # the cluster leaves it once more
+        body = await asyncio.wait_for(there.streams.wait("s"), 5)
+        assert (body.status, body.error and body.error.code) == ("timeout", "writer_lost")
+
+
+# Where it may be used -----------------------------------------------------------------------------
+
+
+async def test_not_started() -> None:
+    streams = PersistentTextStreaming("memory://")
+    with pytest.raises(NotRunning, match="lifespan"):
+        await streams.create()
+
+
+def test_one_instance_on_one_loop_after_the_other() -> None:
+    """As tests do it: each block of a TestClient has a loop of its own."""
+    streams = PersistentTextStreaming("memory://", timing=Timing(shutdown_grace_s=0))
+
+    async def use() -> str:
+        async with streams:
+            return await streams.create("s")
+
+    assert [asyncio.run(use()) for _ in range(2)] == ["s", "s"]
+
+
+def test_a_loop_that_was_closed_under_it() -> None:
+    streams = PersistentTextStreaming("memory://", timing=Timing(shutdown_grace_s=0))
+
+    async def start_only() -> None:
+        await streams.__aenter__()
+
+    async def use() -> str:
+        async with streams:
+            return await streams.create("s")
+
+    asyncio.run(start_only())
+    assert asyncio.run(use()) == "s"
+
+
+async def test_two_loops_at_once_are_told_so() -> None:
+    async with PersistentTextStreaming("memory://") as streams:
+
+        async def use() -> None:
+            await streams.create("s")
+
+        async def start() -> None:
+            await streams.__aenter__()
+
+        for attempt in (use, start):
+            with pytest.raises(NotRunning, match="another event loop"):
+                await asyncio.to_thread(asyncio.run, attempt())
+
+
+async def test_a_forked_process_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with PersistentTextStreaming("memory://") as streams:
+        pid = os.getpid()
+        with monkeypatch.context() as child:
+            child.setattr(os, "getpid", lambda: pid + 1)
+            with pytest.raises(NotRunning, match="forked"):
+                await streams.create("s")
+        await streams.create("s")
+
+
+@in_virtual_time
+async def test_the_limit_of_an_owners_live_streams() -> None:
+    """Everywhere: counted by the store, for all workers together."""
+    async with cluster() as made:
+        limits = Limits(live_streams_per_owner=2)
+        here, there = await made.add(limits=limits), await made.add(limits=limits)
+        first = await here.streams.create(owner="ann")
+        await there.streams.create(owner="ann")
+        with pytest.raises(TooManyStreams):
+            await here.streams.create(owner="ann")
+        await here.streams.create(owner="bob")
+        await there.streams.cancel(first)
+        await here.streams.create(owner="ann")
+
+
+@pytest.mark.parametrize("limits", [{"readers": 0}, {"buffer_bytes": -1}, {"message_bytes": 1.5}])
+def test_limits_are_whole_numbers(limits: dict[str, int]) -> None:
+    with pytest.raises(ValueError, match="whole number"):
+        Limits(**limits)
+
+
+@pytest.mark.parametrize(
+    "timing",
+    [
+        {"beat_s": 5.0},
+        {"latency_window_s": 0.1},
+        {"idle_s": -1.0},
+        {"patience_s": float("nan")},
+    ],
+)
+def test_times_that_would_kill_healthy_workers_are_refused(timing: dict[str, float]) -> None:
+    """G7."""
+    with pytest.raises(ValueError, match="Timing"):
+        Timing(**timing)
+
+
+# Logs ------------------------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_many_write_a_log_and_all_see_it() -> None:
+    """G2: in one order, from every worker."""
+    async with cluster() as made:
+        workers = [await made.add() for _ in range(3)]
+        for worker in workers:
+            worker.store.latency_s = 0.05
+        await workers[0].streams.create("log", kind=Kind.LOG)
+        readers = [await worker.engine.open_reader(StreamId("log"), None) for worker in workers]
+        late = workers[1].streams.follow("log", "now")
+        first = asyncio.ensure_future(anext(late))
+        await asyncio.sleep(1)
+        await asyncio.gather(
+            *[
+                worker.streams.append("log", {"from": who, "number": number})
+                for number in range(10)
+                for who, worker in enumerate(workers)
+            ]
+        )
+        assert await workers[2].streams.close("log") is True
+        assert await workers[2].streams.close("log") is False
+        body = await workers[0].streams.read("log")
+        assert len(body.parts) == 30
+        assert await first == body.parts[0]
+        await late.aclose()
+        for reader in readers:
+            count = 0
+            while reader.end is None:
+                count += sum(segment.count for segment in await reader.segments())
+            assert count == 30
+            reader.close()
+        with pytest.raises(StreamEnded):
+            await workers[0].streams.append("log", "too late")
+
+
+@in_virtual_time
+async def test_what_is_for_texts_or_logs_only() -> None:
+    async with one_worker() as worker:
+        streams = worker.streams
+        await streams.create("text")
+        await streams.create("log", kind="log")
+        with pytest.raises(StreamConflict):
+            await streams.append("text", "x")
+        with pytest.raises(StreamConflict):
+            await streams.close("text")
+        with pytest.raises(StreamConflict):
+            await streams.cancel("log")
+        with pytest.raises(ValueError, match="nothing to append"):
+            await streams.append("log", "")
+        with pytest.raises(StreamNotFound):
+            await streams.cancel("text", owner="somebody else")

@@ -1,0 +1,462 @@
+"""Sources: their four forms, how they end, and that a stream never waits for one (G4, G6)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
+from typing import Any
+
+import pytest
+
+from inkstream import (
+    Append,
+    Limits,
+    PersistentTextStreaming,
+    Result,
+    Source,
+    StreamBody,
+    StreamError,
+    Timing,
+)
+from inkstream.testing import ScriptedSource, in_virtual_time
+from tests.simulation.cluster import Worker, cluster, one_worker
+
+request_id = contextvars.ContextVar("request_id", default="none")
+
+
+async def run(source: Any, **settings: Any) -> StreamBody:
+    async with one_worker(**settings) as worker:
+        await worker.streams.create("s")
+        worker.streams.start("s", source)
+        return await worker.streams.wait("s")
+
+
+# The forms -------------------------------------------------------------------------------------
+
+
+async def generator_function() -> AsyncIterator[str | dict[str, int] | Result]:
+    yield "a"
+    yield {"n": 1}
+    yield "b"
+    yield Result({"tokens": 3})
+
+
+class Iterating:
+    """An asynchronous iterator that is no generator and has no ``aclose``."""
+
+    def __init__(self) -> None:
+        self._left: list[Any] = [Result({"tokens": 3}), "b", {"n": 1}, "a"]
+
+    def __aiter__(self) -> Iterating:
+        return self
+
+    async def __anext__(self) -> Any:
+        if not self._left:
+            raise StopAsyncIteration
+        return self._left.pop()
+
+
+async def with_append(append: Append) -> dict[str, int]:
+    await append("a")
+    await append({"n": 1})
+    await append("b")
+    return {"tokens": 3}
+
+
+async def returns_an_iterator() -> Iterating:
+    return Iterating()
+
+
+@pytest.mark.parametrize(
+    "source",
+    [generator_function, generator_function(), Iterating(), with_append, returns_an_iterator],
+    ids=["generator function", "generator", "iterator", "append", "coroutine"],
+)
+@in_virtual_time
+async def test_asynchronous_forms(source: Source) -> None:
+    body = await run(source)
+    assert body.parts == ("a", {"n": 1}, "b")
+    assert body.status == "done"
+    assert body.result == {"tokens": 3}
+
+
+def plain_function() -> Iterator[Any]:
+    request = request_id.get()
+    assert threading.current_thread() is not threading.main_thread()
+    yield request
+    yield {"n": 1}
+    yield Result({"tokens": 3})
+
+
+@pytest.fixture
+async def streams() -> AsyncIterator[PersistentTextStreaming]:
+    """Give an instance in real time: threads are outside virtual time."""
+    async with PersistentTextStreaming("memory://", timing=Timing(shutdown_grace_s=0)) as running:
+        yield running
+
+
+@pytest.mark.parametrize("as_function", [True, False])
+async def test_a_plain_iterator_runs_in_a_thread(
+    streams: PersistentTextStreaming, as_function: bool
+) -> None:
+    await streams.create("s")
+    request_id.set("r1")
+    streams.start("s", plain_function if as_function else plain_function())
+    body = await streams.wait("s")
+    assert body.parts == ("r1", {"n": 1})
+    assert (body.status, body.result) == ("done", {"tokens": 3})
+
+
+async def test_a_plain_iterator_that_raises(streams: PersistentTextStreaming) -> None:
+    def source() -> Iterator[str]:
+        yield "so far"
+        raise StreamError("Overloaded.", code="overloaded")
+
+    await streams.create("s")
+    streams.start("s", source)
+    body = await streams.wait("s")
+    assert (body.text, body.status) == ("so far", "error")
+    assert body.error is not None
+    assert (body.error.code, body.error.message) == ("overloaded", "Overloaded.")
+
+
+async def test_a_thread_that_blocks_holds_up_nothing(streams: PersistentTextStreaming) -> None:
+    """G6: a thread cannot be cancelled; its stream ends, and it stops at its next item."""
+    release, stopped = threading.Event(), threading.Event()
+
+    def source() -> Iterator[str]:
+        try:
+            yield "before"
+            release.wait(10)
+            yield "after"
+            yield "never asked for"
+        finally:
+            stopped.set()
+
+    await streams.create("s")
+    task = streams.start("s", source)
+    following = streams.follow("s")
+    assert await anext(following) == "before"
+    await streams.cancel("s")
+    await asyncio.wait_for(task, 1)
+    await following.aclose()
+    release.set()
+    assert await asyncio.to_thread(stopped.wait, 5)
+    assert (await streams.read("s")).text == "before"
+
+
+@pytest.mark.parametrize("wrong", ["text", b"bytes", 7, lambda: 7, lambda: "text"])
+@in_virtual_time
+async def test_what_is_no_source(wrong: Any) -> None:
+    body = await run(wrong)
+    assert body.status == "error"
+    assert body.error is not None
+    assert body.error.code == "internal"
+
+
+# How they end ----------------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_an_error_meant_for_readers() -> None:
+    async def source() -> AsyncIterator[str]:
+        yield "so far"
+        raise StreamError("Try later.", code="overloaded", result={"tokens": 1})
+
+    body = await run(source)
+    assert (body.text, body.status, body.result) == ("so far", "error", {"tokens": 1})
+    assert body.error is not None
+    assert (body.error.code, body.error.message) == ("overloaded", "Try later.")
+
+
+@in_virtual_time
+async def test_any_other_error_stays_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    async def source() -> AsyncIterator[str]:
+        yield "so far"
+        raise RuntimeError("the key is sk-secret")
+
+    body = await run(source)
+    assert (body.text, body.status) == ("so far", "error")
+    assert body.error is not None
+    assert body.error.code == "internal"
+    assert "secret" not in repr(body)
+    [record] = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert record.exc_info is not None
+    assert "sk-secret" in str(record.exc_info[1])
+
+
+@pytest.mark.parametrize(
+    ("item", "code"),
+    [
+        ("x" * 101, "message_too_large"),
+        (Result({"a": float("nan")}), "invalid_message"),
+        (7, "invalid_message"),
+    ],
+)
+@in_virtual_time
+async def test_a_source_that_gives_what_cannot_be_kept(item: Any, code: str) -> None:
+    async def source() -> AsyncIterator[Any]:
+        yield "so far"
+        yield item
+
+    body = await run(source, limits=Limits(message_bytes=100))
+    assert (body.text, body.status) == ("so far", "error")
+    assert body.error is not None
+    assert body.error.code == code
+
+
+@in_virtual_time
+async def test_a_source_that_writes_too_much() -> None:
+    async def source() -> AsyncIterator[str]:
+        while True:
+            yield "x" * 10
+
+    body = await run(source, limits=Limits(stream_bytes=100))
+    assert (len(body.text), body.error and body.error.code) == (100, "stream_too_large")
+
+
+@in_virtual_time
+async def test_a_source_that_cancels_itself_ends_its_stream() -> None:
+    """G5."""
+
+    async def source() -> AsyncIterator[str]:
+        yield "so far"
+        raise asyncio.CancelledError
+
+    body = await run(source)
+    assert (body.text, body.status) == ("so far", "error")
+
+
+@in_virtual_time
+async def test_cancel_closes_the_call_to_the_provider() -> None:
+    """G6: from another worker, within a second; what was shown stays."""
+    async with cluster() as made:
+        here, there = await made.add(), await made.add()
+        source = ScriptedSource()
+        await here.streams.create("s")
+        task = here.streams.start("s", source)
+        await source.send("shown")
+        await asyncio.sleep(0.1)
+        assert await there.streams.cancel("s") is True
+        assert await there.streams.cancel("s") is False, "a stream ends once (G5)"
+        await asyncio.wait_for(source.closed.wait(), 1)
+        await task
+        body = await here.streams.read("s")
+        assert (body.text, body.status) == ("shown", "cancelled")
+
+
+@in_virtual_time
+async def test_cancel_reaches_a_silent_writer_though_its_hint_is_lost() -> None:
+    """G6: the slow poll finds out."""
+    async with cluster() as made:
+        here, there = await made.add(), await made.add()
+        there.notifier.lose = 1.0
+        source = ScriptedSource()
+        await here.streams.create("s")
+        here.streams.start("s", source)
+        await source.started.wait()
+        await there.streams.cancel("s")
+        await asyncio.wait_for(source.closed.wait(), here.engine.timing.poll_s + 0.5)
+
+
+@in_virtual_time
+async def test_a_source_that_swallows_its_cancellation_is_left_behind() -> None:
+    """G6: neither the stream, nor a drain, nor the task that start() returned waits for it."""
+    let_go = asyncio.Event()
+
+    async def source() -> AsyncIterator[str]:
+        yield "so far"
+        while not let_go.is_set():
+            try:
+                await let_go.wait()
+            except asyncio.CancelledError:
+                pass
+        yield "too late"
+
+    async with one_worker() as worker:
+        await worker.streams.create("s")
+        task = worker.streams.start("s", source)
+        await asyncio.sleep(1)
+        await worker.streams.cancel("s")
+        await asyncio.wait_for(task, 1)
+        assert (await worker.streams.wait("s")).status == "cancelled"
+        await worker.engine.drain(5)
+        let_go.set()
+        await asyncio.sleep(1)
+        assert (await worker.streams.read("s")).text == "so far"
+
+
+@in_virtual_time
+async def test_cancelling_the_task_ends_the_stream() -> None:
+    """G5: at every moment of its life."""
+    for delay_s in (0.0, 0.05, 0.2, 0.3, 0.5, 1.0):
+        async with one_worker() as worker:
+            await worker.streams.create("s", start_within_s=5)
+            worker.store.latency_s = 0.2
+            task = worker.streams.start("s", ScriptedSource())
+            await asyncio.sleep(delay_s)
+            task.cancel()
+            body = await asyncio.wait_for(worker.streams.wait("s"), 30)
+            assert body.status in ("error", "timeout")
+
+
+# Who starts, and in what context ----------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_one_of_many_racing_starts_calls_its_source() -> None:
+    """G4: the others become readers."""
+    for seed in range(10):
+        async with cluster(seed) as made:
+            workers = [await made.add() for _ in range(3)]
+            for worker in workers:
+                worker.store.latency_s = 0.1
+            await workers[0].streams.create("s")
+            sources = [ScriptedSource() for _ in range(9)]
+            for number, source in enumerate(sources):
+                workers[number % 3].streams.start("s", source)
+            await asyncio.sleep(2)
+            [called] = [source for source in sources if source.calls]
+            assert called.calls == 1
+            await called.send("one writer")
+            await called.finish()
+            assert (await workers[1].streams.wait("s")).text == "one writer"
+
+
+@in_virtual_time
+async def test_a_source_runs_in_a_copy_of_its_callers_context() -> None:
+    seen: list[str] = []
+
+    async def source() -> AsyncIterator[str]:
+        seen.append(request_id.get())
+        request_id.set("changed")
+        yield "x"
+        seen.append(request_id.get())
+
+    async with one_worker() as worker:
+        request_id.set("r1")
+        await worker.streams.create("s")
+        worker.streams.start("s", source)
+        await worker.streams.wait("s")
+        assert seen == ["r1", "changed"]
+        assert request_id.get() == "r1", "a copy"
+
+
+@pytest.mark.parametrize("end", ["finish", "cancel"])
+@in_virtual_time
+async def test_what_the_engine_runs_for_itself_has_no_callers_context(end: str) -> None:
+    """A request's variables would live on in it: its session, its user, its trace."""
+    seen: list[str] = []
+    own: set[tuple[str, str]] = set()
+
+    async def on_end(body: StreamBody) -> None:
+        seen.append(request_id.get())
+
+    async def request(worker: Worker, act: Callable[[], Any]) -> None:
+        request_id.set("a request")
+        await act()
+
+    request_id.set("whoever started the engine")
+    async with one_worker(on_end=on_end) as worker:
+        source = ScriptedSource()
+        await worker.streams.create("s")
+        worker.store.inner.database.before = lambda method: own.add((method, request_id.get()))
+
+        async def act() -> None:
+            worker.streams.start("s", source)
+            await source.started.wait()
+            await (source.finish() if end == "finish" else worker.streams.cancel("s"))
+
+        await asyncio.create_task(request(worker, act))
+        await asyncio.sleep(2)
+    assert {context for method, context in own if method in ("commit", "tidy")} == {"none"}
+    assert seen == ["none"]
+
+
+# Time ------------------------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_a_stream_that_nobody_starts_in_time_ends() -> None:
+    async with one_worker(timing=Timing(start_within_s=10)) as worker:
+        await worker.streams.create("s")
+        await asyncio.sleep(9)
+        assert (await worker.streams.read("s")).status == "pending"
+        body = await asyncio.wait_for(worker.streams.wait("s"), 4)
+        assert (body.status, body.error and body.error.code) == ("timeout", "never_started")
+
+
+@in_virtual_time
+async def test_a_source_that_stops_coming_is_ended() -> None:
+    async with one_worker(timing=Timing(idle_s=5)) as worker:
+        source = ScriptedSource()
+        await worker.streams.create("s")
+        worker.streams.start("s", source)
+        for _ in range(4):
+            await source.send(".")
+            await asyncio.sleep(4)
+        assert not source.closed.is_set()
+        await asyncio.wait_for(source.closed.wait(), 2)
+        body = await worker.streams.wait("s")
+        assert (body.text, body.error and body.error.code) == ("....", "idle")
+
+
+@in_virtual_time
+async def test_a_source_that_takes_too_long_is_ended() -> None:
+    async with one_worker(timing=Timing(total_s=5)) as worker:
+        source = ScriptedSource()
+        await worker.streams.create("s")
+        worker.streams.start("s", source)
+        for _ in range(6):
+            await source.send(".")
+            await asyncio.sleep(1)
+        assert source.closed.is_set()
+        body = await worker.streams.wait("s")
+        assert (body.status, body.error and body.error.code) == ("timeout", "total")
+
+
+@in_virtual_time
+async def test_generation_outlives_its_readers() -> None:
+    """G6."""
+    async with one_worker() as worker:
+        source = ScriptedSource()
+        await worker.streams.create("s")
+        worker.streams.start("s", source)
+        await source.send("a")
+        following = worker.streams.follow("s")
+        assert await anext(following) == "a"
+        await following.aclose()
+        await asyncio.sleep(600)
+        await source.send("b")
+        await source.finish()
+        assert (await worker.streams.wait("s")).text == "ab"
+
+
+@pytest.mark.parametrize("away", [False, True])
+@in_virtual_time
+async def test_the_last_reader_gone_cancels_where_that_was_asked_for(away: bool) -> None:
+    """G6: after its grace, and also when the store was away just then."""
+    async with one_worker(timing=Timing(disconnect_grace_s=10)) as worker:
+        source = ScriptedSource()
+        await worker.streams.create("s")
+        worker.streams.start("s", source, on_disconnect="cancel")
+        await source.send("a")
+        following = worker.streams.follow("s")
+        assert await anext(following) == "a"
+        await asyncio.sleep(60)
+        assert not source.closed.is_set(), "a reader is there"
+        await following.aclose()
+        await asyncio.sleep(9)
+        again = worker.streams.follow("s")
+        assert await anext(again) == "a"
+        await asyncio.sleep(9)
+        assert not source.closed.is_set(), "it came back in time"
+        await again.aclose()
+        worker.store.away = away
+        await asyncio.sleep(12)
+        worker.store.away = False
+        await asyncio.wait_for(source.closed.wait(), 2)
+        assert (await worker.streams.wait("s")).status == "cancelled"

@@ -1,0 +1,313 @@
+"""Readers: any offset, any pace, one position each (G1, G2, G5, G9, G10)."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+
+import pytest
+
+from inkstream import (
+    End,
+    InvalidOffset,
+    Limits,
+    OffsetGone,
+    Status,
+    StreamId,
+    StreamNotFound,
+    TooManyReaders,
+)
+from inkstream.engine.reader import Reader, ReaderCut
+from inkstream.engine.writer import Writer
+from inkstream.testing import ScriptedSource, in_virtual_time
+from inkstream.wire import Offset
+from tests.simulation.cluster import Worker, cluster, one_worker
+from tests.simulation.witness import flat
+
+S = StreamId("s")
+
+
+async def claim(worker: Worker) -> Writer:
+    await worker.streams.create(S)
+    return await worker.engine.claim(S)
+
+
+async def rest_of(reader: Reader) -> str:
+    """Read to the end of the stream."""
+    text = ""
+    while reader.end is None:
+        text += flat(await reader.segments())
+    reader.close()
+    return text
+
+
+@in_virtual_time
+async def test_any_reconnect_point_gives_the_same_text() -> None:
+    """G2: live and afterwards, here and in another process, from every offset."""
+    async with cluster() as made:
+        here, there = await made.add(), await made.add()
+        source = ScriptedSource()
+        await here.streams.create(S)
+        here.streams.start(S, source)
+        whole = "".join(f"<{n}>" for n in range(30))
+        open_readers: list[tuple[int, Reader]] = []
+        for n in range(30):
+            await source.send(f"<{n}>")
+            await asyncio.sleep(0.1)
+            tail = (await here.engine.page(S, 0, 0)).state.tail
+            for worker in (here, there):
+                offset = Offset(1, tail)
+                open_readers.append((n + 1, await worker.engine.open_reader(S, offset)))
+        await source.finish()
+        for seen, reader in open_readers:
+            assert await rest_of(reader) == "".join(f"<{n}>" for n in range(seen, 30))
+        for worker in (here, there):
+            for position in range(31):
+                reader = await worker.engine.open_reader(S, Offset(1, position))
+                assert whole.endswith(await rest_of(reader))
+            worker.assert_nothing_kept()
+
+
+@in_virtual_time
+async def test_a_slow_reader_costs_a_position_and_pages_what_the_tail_no_longer_has() -> None:
+    """G9, G2: the writer never waits for it, and it misses nothing."""
+    limits = Limits(tail_bytes=100, page_bytes=500)
+    async with one_worker(limits=limits) as worker:
+        writer = await claim(worker)
+        slow = await worker.engine.open_reader(S, None)
+        fast = await worker.engine.open_reader(S, None)
+        text = ""
+        for n in range(2000):
+            await writer.append(f"<{n}>")
+            if n % 10 == 0:
+                text += flat(await fast.segments())
+        assert slow.position == 0
+        assert slow.tail._bytes <= 100 + 100
+        await worker.engine.finish(writer, End(Status.DONE))
+        whole = "".join(f"<{n}>" for n in range(2000))
+        assert await rest_of(slow) == whole
+        assert text + await rest_of(fast) == whole
+
+
+@in_virtual_time
+async def test_frames_and_segments_say_the_same() -> None:
+    async with one_worker() as worker:
+        writer = await claim(worker)
+        reader = await worker.engine.open_reader(S, None)
+        await writer.append("a")
+        await writer.append({"n": 1})
+        await writer.flush()
+        frames = await reader.frames()
+        assert frames.count(b"data: ") == 2
+        assert str(reader.offset).encode() in frames
+        await worker.engine.finish(writer, End(Status.DONE))
+        assert await reader.frames() == b""
+        assert reader.end == End(Status.DONE)
+        assert reader.offset.ended
+        reader.close()
+
+
+@pytest.mark.parametrize("text", ["", "x", "1_2", "0" * 16, f"{1:016d}_{0:016d}x", "9" * 33])
+@in_virtual_time
+async def test_a_malformed_offset(text: str) -> None:
+    """G10."""
+    async with one_worker() as worker:
+        await claim(worker)
+        with pytest.raises(InvalidOffset):
+            await worker.engine.open_reader(S, text)
+
+
+@in_virtual_time
+async def test_an_offset_past_the_tail_or_of_another_stream_is_told_at_once() -> None:
+    """G10: by a fresh read of the store, where the stream is known and where it is not."""
+    async with cluster() as made:
+        here, there = await made.add(), await made.add()
+        writer = await claim(here)
+        await writer.append("x")
+        await writer.flush()
+        for worker in (here, there):
+            for wrong in (Offset(1, 2), Offset(2, 0), Offset(2, 1)):
+                with pytest.raises(OffsetGone):
+                    await worker.engine.open_reader(S, wrong)
+            (await worker.engine.open_reader(S, Offset(1, 1))).close()
+        await here.engine.finish(writer, End(Status.DONE))
+        await asyncio.sleep(0)
+        here.assert_nothing_kept()
+        there.assert_nothing_kept()
+
+
+@in_virtual_time
+async def test_an_offset_that_is_newer_than_what_this_process_knows() -> None:
+    """G10: the reader comes from another worker and is ahead of this one; it is not sent away."""
+    async with cluster() as made:
+        here, there = await made.add(), await made.add()
+        writer = await claim(here)
+        waiting = await there.engine.open_reader(S, None)
+        here.notifier.lose = 1.0
+        await writer.append("x")
+        await writer.flush()
+        assert waiting.tail.position == 0
+        reader = await there.engine.open_reader(S, Offset(1, 1))
+        await here.engine.finish(writer, End(Status.DONE))
+        assert await rest_of(reader) == ""
+        assert await rest_of(waiting) == "x"
+
+
+@in_virtual_time
+async def test_a_stream_deleted_and_made_anew_is_another_one() -> None:
+    """G10, G5: its readers are told, and their offsets are not taken for the new one's."""
+    async with cluster() as made:
+        here, there = await made.add(), await made.add()
+        source = ScriptedSource()
+        await here.streams.create(S)
+        here.streams.start(S, source)
+        await source.send("old")
+        await asyncio.sleep(1)
+        readers = [await worker.engine.open_reader(S, None) for worker in (here, there)]
+        for reader in readers:
+            assert flat(await reader.segments()) == "old"
+        waiting = [asyncio.create_task(reader.segments()) for reader in readers]
+        await asyncio.sleep(1)
+        assert await there.streams.delete(S)
+        await there.streams.create(S)
+        for task in waiting:
+            with pytest.raises(StreamNotFound):
+                await asyncio.wait_for(task, 3)
+        for reader in readers:
+            reader.close()
+            with pytest.raises(OffsetGone):
+                await here.engine.open_reader(S, reader.offset)
+        await asyncio.wait_for(source.closed.wait(), 1)
+        fresh = await here.engine.open_reader(S, None)
+        assert fresh.tail.internal_id == 2
+        fresh.close()
+
+
+@in_virtual_time
+async def test_closing_and_interrupting() -> None:
+    async with one_worker() as worker:
+        await claim(worker)
+        reader = await worker.engine.open_reader(S, None)
+        waiting = asyncio.create_task(reader.segments())
+        await asyncio.sleep(1)
+        reader.interrupt()
+        assert await waiting == []
+        assert reader.end is None
+        waiting = asyncio.create_task(reader.segments())
+        await asyncio.sleep(1)
+        reader.close()
+        reader.close()
+        with pytest.raises(ReaderCut):
+            await waiting
+        assert worker.engine._readers == {}
+
+
+@in_virtual_time
+async def test_a_cancelled_wait_leaves_nothing_behind() -> None:
+    """G9."""
+    async with one_worker() as worker:
+        await claim(worker)
+        reader = await worker.engine.open_reader(S, None)
+        for _ in range(10):
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(reader.segments(), 1)
+        assert reader.tail.waiting == {}
+        reader.close()
+
+
+@pytest.mark.parametrize(
+    ("limits", "limit"), [(Limits(readers=5), 5), (Limits(readers_per_stream=2), 4)]
+)
+@in_virtual_time
+async def test_limits_of_readers(limits: Limits, limit: int) -> None:
+    """G9: also for readers that come at the same moment; two streams here."""
+    async with one_worker(limits=limits) as worker:
+        for name in ("a", "b"):
+            await worker.streams.create(name)
+        found = await asyncio.gather(
+            *[worker.engine.open_reader(StreamId("ab"[n % 2]), None) for n in range(20)],
+            return_exceptions=True,
+        )
+        readers = [reader for reader in found if isinstance(reader, Reader)]
+        refused = [error for error in found if isinstance(error, TooManyReaders)]
+        assert (len(readers), len(refused)) == (limit, 20 - limit)
+        assert {error.limit for error in refused} <= {limits.readers, limits.readers_per_stream}
+        for reader in readers:
+            reader.close()
+        worker.assert_nothing_kept()
+
+
+@in_virtual_time
+async def test_readers_stay_through_an_outage_shorter_than_patience() -> None:
+    """G12, G2."""
+    async with cluster(1) as made:
+        here, there = await made.add(), await made.add()
+        writer = await claim(here)
+        reader = await there.engine.open_reader(S, None)
+        reading = asyncio.create_task(rest_of(reader))
+        there.store.away = True
+        for n in range(5):
+            await writer.append(f"<{n}>")
+            await asyncio.sleep(1)
+        assert reader.position == 0
+        there.store.away = False
+        await here.engine.finish(writer, End(Status.DONE))
+        assert await reading == "<0><1><2><3><4>"
+
+
+@in_virtual_time
+async def test_a_stream_that_outlived_an_outage_can_be_read_again() -> None:
+    """G12: readers were cut; once the store is back nothing sends them away any more."""
+    async with one_worker() as worker:
+        writer = await claim(worker)  # it has nothing to say during the outage
+        reader = await worker.engine.open_reader(S, None)
+        reading = asyncio.create_task(reader.segments())
+        worker.store.away = True
+        with pytest.raises(ReaderCut):
+            await asyncio.wait_for(reading, worker.engine.timing.patience_s + 5)
+        worker.store.away = False
+        reader.close()
+        await asyncio.sleep(1)
+        again = await worker.engine.open_reader(S, None)
+        reading = asyncio.create_task(again.segments())
+        await asyncio.sleep(5)
+        await writer.append("alive")
+        assert flat(await reading) == "alive"
+        again.close()
+
+
+@in_virtual_time
+async def test_followers_of_random_pace_see_the_same_text() -> None:
+    """G2, G5."""
+    async with cluster() as made:
+        rng = random.Random(0)
+        workers = [await made.add(limits=Limits(tail_bytes=64)) for _ in range(2)]
+        source = ScriptedSource()
+        await workers[0].streams.create(S)
+        workers[0].streams.start(S, source)
+
+        async def follow(worker: Worker, slow_s: float) -> tuple[str, End | None]:
+            text, offset, end = "", None, None
+            while end is None:
+                following = worker.streams.follow(S, offset)
+                async for item in following:
+                    if isinstance(item, End):
+                        end = item
+                    else:
+                        text += str(item)
+                    await asyncio.sleep(slow_s)
+                    if rng.random() < 0.2:
+                        break
+                offset = following.offset
+                await following.aclose()
+            return text, end
+
+        followers = [
+            asyncio.create_task(follow(rng.choice(workers), rng.random())) for _ in range(10)
+        ]
+        for n in range(100):
+            await source.send(f"<{n}>")
+            await asyncio.sleep(0.05)
+        await source.finish()
+        whole = "".join(f"<{n}>" for n in range(100))
+        assert await asyncio.gather(*followers) == [(whole, End(Status.DONE))] * 10

@@ -1,0 +1,343 @@
+"""Who is dead and who is not, what is due, and that every end is reported (G5, G7, G12)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from inkstream import Status, StreamBody, StreamId, Timing
+from inkstream._types import WorkerState
+from inkstream.engine.workers import Leases
+from inkstream.testing import ScriptedSource, in_virtual_time
+from tests.simulation.cluster import Worker, cluster
+
+
+async def stream(worker: Worker, name: str = "s", **settings: float) -> ScriptedSource:
+    """Start a stream that has some text and goes on."""
+    source = ScriptedSource()
+    await worker.streams.create(name, **settings)
+    worker.streams.start(name, source)
+    await source.send("so far")
+    await asyncio.sleep(1)
+    return source
+
+
+# Death -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("how", "within_s"), [("kill", 2.0), ("lose_host", 15.0)])
+@in_virtual_time
+async def test_readers_see_a_dead_writer_in_time(how: str, within_s: float) -> None:
+    """G7: whatever moment of its beat it dies at."""
+    for moment in range(4):
+        async with cluster(moment) as made:
+            here, there = await made.add(), await made.add()
+            await stream(here)
+            await asyncio.sleep(10 + moment * 0.7)
+            reader = await there.engine.open_reader(StreamId("s"), None)
+            await reader.segments()
+            began = asyncio.get_running_loop().time()
+            {"kill": here.kill, "lose_host": here.lose_host}[how]()
+            while reader.end is None:
+                await reader.segments()
+            assert reader.end.status is Status.TIMEOUT
+            assert reader.end.code == "writer_lost"
+            assert asyncio.get_running_loop().time() - began <= within_s
+            reader.close()
+            assert (await there.streams.read("s")).text == "so far"
+
+
+@in_virtual_time
+async def test_what_kills_no_healthy_writer() -> None:
+    """G7: a database that was away or slow, a paused machine, clocks that jump."""
+    async with cluster() as made:
+        here, there = await made.add(), await made.add()
+        source = await stream(here)
+        for worker in made.workers:  # the database is away for all
+            worker.store.away = True
+        await asyncio.sleep(25)
+        for worker in made.workers:
+            worker.store.away = False
+        await asyncio.sleep(30)
+        for worker in made.workers:  # the machine is paused
+            worker.store.pause()
+        asyncio.get_running_loop().jump(600)  # type: ignore[attr-defined]
+        await asyncio.sleep(1)
+        there.store.resume()  # the sweeper wakes up first
+        await asyncio.sleep(2)
+        here.store.resume()
+        await asyncio.sleep(30)
+        for seconds in (-86400, 2 * 86400, -86400):
+            made.clock.jump_wall(seconds)
+            await asyncio.sleep(15)
+        for worker in made.workers:
+            worker.store.latency_s = 1.0
+        await asyncio.sleep(60)
+        await source.send(", and on")
+        await source.finish()
+        body = await there.streams.wait("s")
+        assert (body.text, body.status) == ("so far, and on", "done")
+
+
+@in_virtual_time
+async def test_a_worker_without_streams_rests_and_comes_back() -> None:
+    """G7: its counter stood still for long when it claims; the claim shows life first."""
+    async with cluster() as made:
+        workers = [await made.add() for _ in range(3)]
+        await (await stream(workers[0], "first")).finish()
+        await asyncio.sleep(120)
+        beats = dict(made.database._workers.beats)
+        await asyncio.sleep(60)
+        assert made.database._workers.beats == beats, "it rests"
+        source = await stream(workers[0], "second")
+        await asyncio.sleep(60)
+        await source.finish()
+        assert (await workers[1].streams.wait("second")).status == "done"
+
+
+@in_virtual_time
+async def test_the_stream_of_a_dead_writer_can_be_taken_over_in_time() -> None:
+    """G7, G3."""
+    async with cluster() as made:
+        here, there = await made.add(), await made.add()
+        await stream(here, "taken", takeover_within_s=10)
+        await stream(here, "abandoned", takeover_within_s=10)
+        here.kill()
+        await asyncio.sleep(5)
+        assert (await there.streams.read("taken")).status == "streaming"
+        async with there.streams.write("taken", takeover=True) as writer:
+            await writer.append(", and on")
+        body = await there.streams.read("taken")
+        assert (body.text, body.status) == ("so far, and on", "done")
+        body = await asyncio.wait_for(there.streams.wait("abandoned"), 10)
+        assert (body.text, body.error and body.error.code) == ("so far", "abandoned")
+
+
+@in_virtual_time
+async def test_a_worker_that_was_forgotten_just_before_it_claimed_and_died() -> None:
+    """G7: the store knows nothing of it any more, and its stream is ended all the same."""
+    async with cluster() as made:
+        here, there = await made.add(), await made.add()
+        await here.streams.create("s")
+        writer = await here.engine.claim(StreamId("s"))
+        await writer.append("so far")
+        await writer.flush()
+        here.kill()
+        made.database._workers.forget(here.name)
+        body = await asyncio.wait_for(there.streams.wait("s"), 120)
+        assert (body.text, body.error and body.error.code) == ("so far", "writer_lost")
+
+
+def states(**beats: int) -> list[WorkerState]:
+    return [WorkerState(name, count, True) for name, count in beats.items()]
+
+
+def test_a_lease_counts_only_reads_that_came_in_time() -> None:
+    """G7: a failed read, a slow one, and a gap each begin the count again."""
+    for disturb in ("nothing", "missed", "slow", "gap"):
+        leases = Leases("me", lease_s=12.0, timely_s=3.0)
+        now, dead = 0.0, []
+        for step in range(30):
+            now += 1.0
+            if step == 10:
+                if disturb == "missed":
+                    leases.missed()
+                    continue
+                if disturb == "gap":
+                    now += 5.0
+            began = now - (4.0 if disturb == "slow" and step == 10 else 0.0)
+            dead = leases.observe(states(other=5, me=1), began, now)
+            if dead:
+                break
+        assert dead == ["other"]
+        assert now == (13.0 if disturb == "nothing" else pytest.approx(24.0, abs=6.0))
+        assert now >= (13.0 if disturb == "nothing" else 22.0)
+
+
+def test_a_counter_that_moves_is_alive_and_a_free_lock_is_dead() -> None:
+    """G7."""
+    leases = Leases("me", lease_s=12.0, timely_s=3.0)
+    for step in range(100):
+        assert leases.observe(states(other=step // 5), step, step) == []
+    assert leases.observe([WorkerState("other", 99, False)], 100, 100) == ["other"]
+
+
+# What is due ------------------------------------------------------------------------------------
+
+
+@in_virtual_time
+async def test_a_stream_is_deleted_when_its_time_is_over() -> None:
+    async with cluster() as made:
+        worker = await made.add(timing=Timing(retain_s=60))
+        for name in ("done", "cancelled", "lost", "kept"):
+            settings = {"retain_s": None} if name == "kept" else {}
+            await worker.streams.create(name, **settings)
+        for name in ("done", "kept"):
+            async with worker.streams.write(name):
+                pass
+        await worker.streams.cancel("cancelled")
+        killed = await made.add()
+        await killed.engine.claim(StreamId("lost"))
+        killed.kill()
+        await asyncio.sleep(50)
+        assert len(await worker.streams.read_many(["done", "cancelled", "lost", "kept"])) == 4
+        await asyncio.sleep(20)
+        assert list(await worker.streams.read_many(["done", "cancelled", "lost", "kept"])) == [
+            "kept"
+        ]
+
+
+@in_virtual_time
+async def test_a_stream_deleted_under_the_sweeper_disturbs_it_not(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """G7: deaths are seen while others delete what is due."""
+    async with cluster() as made:
+        killed, worker = await made.add(), await made.add()
+        other = await made.add()
+        for n in range(20):
+            await killed.streams.create(f"s{n}")
+            await killed.engine.claim(StreamId(f"s{n}"))
+        worker.store.latency_s = 0.2
+        killed.kill()
+        for n in range(0, 20, 2):
+            await asyncio.sleep(0.1)
+            await other.streams.delete(f"s{n}")
+        await asyncio.sleep(5)
+        left = await worker.streams.list(limit=100)
+        assert {state.status for state in left.streams} == {Status.TIMEOUT}
+        assert len(left.streams) == 10
+    assert "failed" not in caplog.text
+
+
+# Reports ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("end", ["finish", "fail", "cancel", "kill", "never started"])
+@in_virtual_time
+async def test_every_end_is_reported(end: str) -> None:
+    """on_end: whatever the end, and whichever process saw it."""
+    async with cluster() as made:
+        here = await made.add(reports=True, timing=Timing(start_within_s=5))
+        there = await made.add(reports=True)
+        if end == "never started":
+            await here.streams.create("s")
+        else:
+            source = await stream(here)
+        if end == "finish":
+            await source.finish({"tokens": 2})
+        elif end == "fail":
+            await source.fail(RuntimeError("no"))
+        elif end == "cancel":
+            await there.streams.cancel("s")
+        elif end == "kill":
+            here.kill()
+        await asyncio.sleep(20)
+        [body] = made.ended
+        assert body == await there.streams.read("s")
+        assert body.status.ended
+
+
+@in_virtual_time
+async def test_a_report_is_made_by_a_process_that_has_an_on_end() -> None:
+    """Its writer's process died before it could; the one that buried it has no on_end."""
+    async with cluster() as made:
+        killed = await made.add(reports=True)
+        await made.add()
+        source = await stream(killed)
+        killed.engine.spawn(source.finish())
+        made.on_end_fails = 1.0
+        await asyncio.sleep(0.5)
+        killed.kill()
+        made.on_end_fails = 0.0
+        await asyncio.sleep(30)
+        assert made.ended == []
+        await made.add(reports=True)
+        await asyncio.sleep(5)
+        assert [body.status for body in made.ended] == ["done"]
+
+
+@in_virtual_time
+async def test_an_on_end_that_raises_is_called_again() -> None:
+    calls: list[StreamBody] = []
+
+    async def on_end(body: StreamBody) -> None:
+        calls.append(body)
+        if len(calls) < 3:
+            raise RuntimeError("billing is away")
+
+    async with cluster() as made:
+        worker = await made.add(on_end=on_end)
+        await (await stream(worker)).finish()
+        await asyncio.sleep(60)
+        assert len(calls) == 3
+        assert not made.witness.histories[1].state.report
+
+
+@in_virtual_time
+async def test_an_on_end_that_deletes_its_stream(caplog: pytest.LogCaptureFixture) -> None:
+    calls = []
+
+    async def on_end(body: StreamBody) -> None:
+        calls.append(body.id)
+        await worker.streams.delete(body.id)
+
+    async with cluster() as made:
+        worker = await made.add(on_end=on_end)
+        await (await stream(worker)).finish()
+        await asyncio.sleep(30)
+        assert calls == ["s"]
+        assert made.witness.histories[1].deleted
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
+
+
+@in_virtual_time
+async def test_an_end_whose_outcome_was_lost_is_reported_by_the_living_worker() -> None:
+    """G5: nobody else would, for the store says that this worker will."""
+    async with cluster() as made:
+        worker = await made.add(reports=True)
+        await worker.streams.create("s")
+        worker.store.lose = 1.0
+        with pytest.raises(Exception, match="lost on the way back"):
+            await worker.streams.cancel("s")
+        worker.store.lose = 0.0
+        await asyncio.sleep(20)
+        assert [body.status for body in made.ended] == ["cancelled"]
+
+
+@in_virtual_time
+async def test_a_stop_waits_for_reports_under_way() -> None:
+    """What was heard by nobody is reported by another process: at least once."""
+    done = asyncio.Event()
+
+    async def on_end(body: StreamBody) -> None:
+        await asyncio.sleep(1)
+        done.set()
+
+    async with cluster() as made:
+        worker = await made.add(on_end=on_end)
+        await (await stream(worker)).finish()
+    assert done.is_set()
+
+
+@in_virtual_time
+async def test_a_worker_that_sweeps_alone_reports_many() -> None:
+    """More ends than one look takes: all are reported."""
+
+    async def source() -> AsyncIterator[str]:
+        yield "x"
+
+    async with cluster() as made:
+        silent = await made.add(reports=True)
+        for n in range(450):
+            await silent.streams.create(f"s{n}")
+            silent.streams.start(f"s{n}", source)
+        made.on_end_fails = 1.0
+        await asyncio.sleep(1)
+        silent.kill()
+        made.on_end_fails = 0.0
+        await made.add(reports=True)
+        await asyncio.sleep(30)
+        assert len({body.id for body in made.ended}) == 450

@@ -1,0 +1,133 @@
+"""The live end of a stream in memory: bounded, shared, and never ahead of the store (G2, G9)."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inkstream import wire
+from inkstream._types import Kind, Segment, Status, StreamId, StreamState
+from inkstream.engine.tail import Tail
+from tests.simulation.follower import flat_frames
+from tests.simulation.witness import flat
+
+
+def state(tail: int = 0) -> StreamState:
+    return StreamState(
+        internal_id=7,
+        stream_id=StreamId("s"),
+        kind=Kind.TEXT,
+        content_type="application/json",
+        status=Status.STREAMING,
+        epoch=1,
+        worker=None,
+        tail=tail,
+        size=0,
+        owner=None,
+        group=None,
+        metadata={},
+        created_at=0.0,
+    )
+
+
+def encode(*batches: list[str | dict[str, int]], start: int = 0) -> list[Segment]:
+    """Return one segment for each batch of messages."""
+    segments: list[Segment] = []
+    for batch in batches:
+        messages = [m if isinstance(m, str) else wire.dump_object(m) for m in batch]
+        segments += wire.encode_messages(messages, segments[-1].end if segments else start)
+    return segments
+
+
+BATCHES = st.lists(
+    st.lists(
+        st.one_of(st.text(max_size=4), st.fixed_dictionaries({"n": st.integers()})),
+        min_size=1,
+        max_size=4,
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+@given(BATCHES, st.data())
+def test_any_reports_in_any_overlap_give_the_same_messages(
+    batches: list[list[str | dict[str, int]]], data: st.DataObject
+) -> None:
+    """G2: the committer and re-reads of the store both publish; nothing is doubled or missing."""
+    segments = encode(*batches)
+    tail = Tail(state(), 10**6, 0.0)
+    reached = 0
+    while reached < len(segments):
+        again = data.draw(st.integers(0, reached))
+        reached = data.draw(st.integers(reached + 1, len(segments)))
+        tail.publish(wire.merge(segments[again:reached]))
+        assert tail.position == segments[reached - 1].end
+    for after in range(tail.position):
+        expected = [piece for s in segments if (piece := wire.cut(s, after)) is not None]
+        found = tail.segments_after(after)
+        assert found is not None
+        assert flat(found) == flat(expected)
+        frames = tail.frames_after(after)
+        assert frames is not None
+        assert flat_frames(frames) == flat(expected)
+
+
+@given(BATCHES, st.integers(1, 30))
+def test_a_tail_keeps_the_newest_and_says_what_it_no_longer_has(
+    batches: list[list[str | dict[str, int]]], max_bytes: int
+) -> None:
+    """G9: at most its bound and one segment; what it does not have it does not make up."""
+    segments = encode(*batches)
+    tail = Tail(state(), max_bytes, 0.0)
+    for segment in segments:
+        tail.publish([segment])
+        kept = tail._segments[tail._trimmed :]
+        assert sum(len(s.payload) for s in kept[:-1]) <= max_bytes
+        assert kept[-1].end == tail.position
+    for after in range(tail.position):
+        found = tail.segments_after(after)
+        if found is not None:
+            assert flat(found) == flat(
+                piece for s in segments if (piece := wire.cut(s, after)) is not None
+            )
+
+
+def test_a_hole_is_left_to_the_store() -> None:
+    """G2: a tail that missed something has nothing before it to hand out."""
+    first, second, third = encode(["a"], ["b"], ["c"])
+    tail = Tail(state(), 10**6, 0.0)
+    tail.publish([first])
+    tail.publish([third])
+    assert tail.position == 3
+    assert tail.segments_after(0) is None
+    assert tail.frames_after(1) is None
+    assert tail.segments_after(second.end) == [third]
+
+
+def test_a_tail_that_begins_in_the_middle() -> None:
+    tail = Tail(state(tail=5), 10**6, 0.0)
+    assert tail.segments_after(3) is None
+    tail.publish(encode(["x"], start=5))
+    assert tail.segments_after(4) is None
+    assert flat(tail.segments_after(5) or []) == "x"
+
+
+def test_frames_are_encoded_once_for_all_readers() -> None:
+    """G9: the same bytes object, however many ask."""
+    tail = Tail(state(), 10**6, 0.0)
+    tail.publish(encode(["a"], [{"n": 1}], ["b"]))
+    assert tail.frames_after(0) is tail.frames_after(0)
+    late = tail.frames_after(2)
+    tail.publish(encode(["c"], start=3))
+    assert late is not None
+    assert (tail.frames_after(2) or b"").startswith(late)
+
+
+def test_trimming_drops_the_list_too() -> None:
+    """G9: memory does not grow with the length of the stream."""
+    tail = Tail(state(), 10, 0.0)
+    for position in range(10_000):
+        tail.publish(encode(["0123456789"], start=position))
+    assert len(tail._segments) < 200
+    assert len(tail._frames) == len(tail._starts) == len(tail._segments)
