@@ -15,7 +15,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from inkstream import wire
-from inkstream._errors import NotRunning, StreamNotFound
+from inkstream._errors import InvalidStreamId, NotRunning, ShuttingDown, StreamNotFound
 from inkstream._types import (
     JSON,
     End,
@@ -39,6 +39,7 @@ from inkstream.http.durable.app import Authorize as DurableAuthorize
 from inkstream.http.durable.app import DurableStreams
 from inkstream.http.durable.settings import DurableSettings
 from inkstream.http.follow import Allow, Follow, StreamResponse
+from inkstream.http.problems import problem_for
 from inkstream.http.routes import Authorize, StreamRoutes, require_authorize
 from inkstream.http.signals import DrainSignals
 
@@ -499,7 +500,12 @@ class PersistentTextStreaming:
             format: ``"events"``, ``"text"`` or ``"json"``, whatever the request says.
             headers: Further headers of the response.
         """
-        return self._respond(request, StreamId(stream_id), _allow(owner, group), format, headers)
+        try:
+            return self._respond(
+                request, StreamId(stream_id), _allow(owner, group), format, headers
+            )
+        except InvalidStreamId as exc:
+            return StreamResponse(problem_for(exc))
 
     def stream(
         self,
@@ -521,13 +527,15 @@ class PersistentTextStreaming:
         problem = cross_site_problem(request, self._allowed_origins)
         if problem is not None:
             return StreamResponse(problem)
-        engine = self.engine
-        claimed, _ = engine.start_source(
-            StreamId(stream_id),
-            source,
-            allow=lambda state: _belongs(state, owner, group),
-            cancel_without_readers=on_disconnect == "cancel",
-        )
+        try:
+            claimed, _ = self.engine.start_source(
+                StreamId(stream_id),
+                source,
+                allow=lambda state: _belongs(state, owner, group),
+                cancel_without_readers=on_disconnect == "cancel",
+            )
+        except (InvalidStreamId, ShuttingDown) as exc:
+            return StreamResponse(problem_for(exc))
         return self._respond(
             request, StreamId(stream_id), _allow(owner, group), format, headers, claimed
         )

@@ -22,7 +22,7 @@ SEGMENT_BYTES: Final = 64 * 1024
 MAX_JSON_DEPTH: Final = 128
 
 END_KEY: Final = "inkstream:end"
-"""The key of the one object that says, over the open protocol, how a text ended; no writer may send it."""
+"""The key of the object that says, over the open protocol, how a text ended; reserved."""
 
 
 # Offsets -------------------------------------------------------------------------------------
@@ -91,6 +91,11 @@ def clean_text(text: str) -> str:
     except UnicodeEncodeError:
         return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     return text
+
+
+def size_of(message: str | RawJSON) -> int:
+    """Return a message's size as it is stored, in bytes."""
+    return len(clean_text(message).encode()) if isinstance(message, str) else len(message.raw)
 
 
 def dump_json(value: JSON) -> bytes:

@@ -145,9 +145,10 @@ class Site:
         """End what is left."""
         self._running.close()
 
-    async def create(self, name: str, *, start: bool = True) -> None:
-        """Create a stream that gets its text through ``say``."""
-        await client.post(self.port, f"/create?id={name}{'&start' if start else ''}")
+    async def create(self, *, start: bool = True) -> str:
+        """Create a stream that gets its text through ``say``; return its name."""
+        created = await client.post(self.port, f"/create{'?start' if start else ''}")
+        return str(created["id"])
 
     async def say(self, name: str, *items: Any) -> None:
         """Have a stream's source give these; each is committed on its own or with neighbours."""
@@ -170,15 +171,29 @@ class Site:
         )
 
 
-@pytest.fixture
-def site(tmp_path: Path, pages: Path) -> Iterator[Site]:
-    """Run a server with the test pages."""
-    running = Site(tmp_path, pages)
+@contextlib.contextmanager
+def running_site(directory: Path, pages: Path) -> Iterator[Site]:
+    """Run a server with the test pages for the block."""
+    site = Site(directory, pages)
     try:
-        running.start()
-        yield running
+        site.start()
+        yield site
     finally:
-        running.close()
+        site.close()
+
+
+@pytest.fixture(scope="session")
+def site(tmp_path_factory: pytest.TempPathFactory, pages: Path) -> Iterator[Site]:
+    """Run one server with the test pages for all tests."""
+    with running_site(tmp_path_factory.mktemp("site"), pages) as site:
+        yield site
+
+
+@pytest.fixture
+def mortal_site(tmp_path: Path, pages: Path) -> Iterator[Site]:
+    """Run a server that the test may kill."""
+    with running_site(tmp_path, pages) as site:
+        yield site
 
 
 async def shown(page: Page, name: str) -> str:

@@ -10,6 +10,7 @@ from tests.http.hostile import PIECES, TEXT
 from tests.proxy import proxy_before
 
 pytestmark = pytest.mark.timeout(40)
+SHOW = "ids => show(ids)"
 KINDS = pytest.mark.parametrize("kind", ["react", "element"])
 
 
@@ -24,42 +25,43 @@ async def test_g2_two_windows_and_reloads_show_the_same(
     context: BrowserContext, site: Site, kind: str
 ) -> None:
     """A window is reloaded before the first token, halfway, and after the end."""
-    await site.create("a")
-    url = site.url("a", page=kind)
+    a = await site.create()
+    url = site.url(a, page=kind)
     one, two = await open_page(context, url), await open_page(context, url)
     await two.reload()
     said = ""
     for piece in ("Once ", "upon ", "a ", "time."):
-        await site.say("a", piece)
+        await site.say(a, piece)
         said += piece
-        await wait_for_text(one, "a", said)
-        await wait_for_text(two, "a", said)
+        await wait_for_text(one, a, said)
+        await wait_for_text(two, a, said)
         await two.reload()
-    await site.finish("a")
-    await wait_for(one, "a", status="done")
-    await assert_told_truly(site, "a", one, two)
+    await site.finish(a)
+    await wait_for(one, a, status="done")
+    await assert_told_truly(site, a, one, two)
     await two.reload()
-    stored = await assert_told_truly(site, "a", one, two)
+    stored = await assert_told_truly(site, a, one, two)
     assert stored.text == said
 
 
 @KINDS
 async def test_g1_g7_a_killed_server_takes_nothing_back(
-    context: BrowserContext, site: Site, kind: str
+    context: BrowserContext, mortal_site: Site, kind: str
 ) -> None:
     """Killed with -9 mid-answer and started again: both windows go on and are told the end."""
-    await site.create("a")
-    url = site.url("a", page=kind)
+    site = mortal_site
+    a = await site.create()
+    url = site.url(a, page=kind)
     one, two = await open_page(context, url), await open_page(context, url)
-    await site.say("a", "what was seen ", "is saved")
+    await site.say(a, "what was seen ", "is saved")
     for page in (one, two):
-        await wait_for_text(page, "a", "what was seen is saved")
+        await wait_for_text(page, a, "what was seen is saved")
     site.kill()
-    await wait_for(one, "a", connection="waiting")
-    assert await shown(one, "a") == "what was seen is saved"
+    await wait_for(one, a, connection="waiting")
+    assert await shown(one, a) == "what was seen is saved"
     site.start()
-    await wait_for(one, "a", status="timeout")
-    stored = await assert_told_truly(site, "a", one, two)
+    await wait_for(one, a, status="timeout")
+    stored = await assert_told_truly(site, a, one, two)
     assert stored.text == "what was seen is saved"
 
 
@@ -67,12 +69,12 @@ async def test_g1_g7_a_killed_server_takes_nothing_back(
 async def test_g11_text_is_shown_as_text(context: BrowserContext, site: Site, kind: str) -> None:
     """Markup, separators and halves of characters do nothing and are all there."""
     attack = "<img src=x onerror=\"document.title='broken'\"><script>alert(1)</script>&amp;"
-    await site.create("a")
-    page = await open_page(context, site.url("a", page=kind))
-    await site.say("a", *PIECES, attack)
-    await site.finish("a")
-    await wait_for(page, "a", status="done")
-    stored = await assert_told_truly(site, "a", page)
+    a = await site.create()
+    page = await open_page(context, site.url(a, page=kind))
+    await site.say(a, *PIECES, attack)
+    await site.finish(a)
+    await wait_for(page, a, status="done")
+    stored = await assert_told_truly(site, a, page)
     assert stored.text == TEXT + attack
     assert await page.locator("[data-stream] img, [data-stream] script").count() == 0
     assert await page.title() == "streams"
@@ -80,52 +82,59 @@ async def test_g11_text_is_shown_as_text(context: BrowserContext, site: Site, ki
 
 async def test_offline_and_online(context: BrowserContext, site: Site) -> None:
     """What came meanwhile is there at once when the network is back."""
-    await site.create("a")
-    page = await open_page(context, site.url("a"))
-    await site.say("a", "before ")
-    await wait_for_text(page, "a", "before ")
-    await context.set_offline(True)
-    await site.say("a", "meanwhile ")
-    await wait_for(page, "a", connection="waiting")
-    assert await shown(page, "a") == "before "
-    await context.set_offline(False)
-    await wait_for_text(page, "a", "before meanwhile ")
-    await site.finish("a")
-    await wait_for(page, "a", status="done")
-    await assert_told_truly(site, "a", page)
+    async with proxy_before(site.port) as proxy:
+        a = await site.create()
+        page = await open_page(context, site.url(a, port=proxy.port))
+        await site.say(a, "before ")
+        await wait_for_text(page, a, "before ")
+        await context.set_offline(True)
+        proxy.drop()  # Chromium's offline refuses new connections, and keeps those that are there
+        await site.say(a, "meanwhile ")
+        await wait_for(page, a, connection="waiting")
+        assert await shown(page, a) == "before "
+        await context.set_offline(False)
+        await wait_for_text(page, a, "before meanwhile ")
+        await site.finish(a)
+        await wait_for(page, a, status="done")
+        await assert_told_truly(site, a, page)
 
 
 async def test_hidden_and_back(context: BrowserContext, site: Site) -> None:
     """A page that was frozen in the background goes on from where it was."""
-    await site.create("a")
-    page = await open_page(context, site.url("a"))
-    await site.say("a", "before ")
-    await wait_for_text(page, "a", "before ")
+    a = await site.create()
+    page = await open_page(context, site.url(a))
+    await site.say(a, "before ")
+    await wait_for_text(page, a, "before ")
+    await page.evaluate("""window.states = [];
+        document.addEventListener("visibilitychange", () => {
+            states.push(document.visibilityState);
+        })""")
     control = await context.new_cdp_session(page)
     await control.send("Page.setWebLifecycleState", {"state": "frozen"})
-    await site.say("a", "meanwhile ")
-    await site.finish("a")
+    await site.say(a, "meanwhile ")
+    await site.finish(a)
     await control.send("Page.setWebLifecycleState", {"state": "active"})
-    await wait_for(page, "a", status="done")
-    stored = await assert_told_truly(site, "a", page)
+    await wait_for(page, a, status="done")
+    stored = await assert_told_truly(site, a, page)
     assert stored.text == "before meanwhile "
+    assert await page.evaluate("states") == ["hidden", "visible"]
 
 
 async def test_back_forward_cache(context: BrowserContext, site: Site) -> None:
     """A page that comes back as it was left asks for the rest."""
-    await site.create("a")
-    page = await open_page(context, site.url("a"))
-    await site.say("a", "before ")
-    await wait_for_text(page, "a", "before ")
+    a = await site.create()
+    page = await open_page(context, site.url(a))
+    await site.say(a, "before ")
+    await wait_for_text(page, a, "before ")
     await page.evaluate("""addEventListener("pageshow", (event) => {
         window.restored = event.persisted;
     })""")
     await page.goto(f"http://127.0.0.1:{site.port}/pid")
-    await site.say("a", "meanwhile ")
-    await site.finish("a")
-    await page.go_back()
-    await wait_for(page, "a", status="done")
-    stored = await assert_told_truly(site, "a", page)
+    await site.say(a, "meanwhile ")
+    await site.finish(a)
+    await page.go_back(wait_until="commit")  # a restored page does not load
+    await wait_for(page, a, status="done")
+    stored = await assert_told_truly(site, a, page)
     assert stored.text == "before meanwhile "
     assert await page.evaluate("window.restored") is True, "it did not come from the cache"
 
@@ -133,20 +142,20 @@ async def test_back_forward_cache(context: BrowserContext, site: Site) -> None:
 async def test_g6_ten_tabs_on_one_stream(context: BrowserContext, site: Site) -> None:
     """Six of them follow; the others have it all when a connection is free, or at the end."""
     tabs = [await open_page(context, site.url()) for _ in range(10)]
-    await site.create("a")
-    await site.say("a", "for all ")
+    a = await site.create()
+    await site.say(a, "for all ")
     for tab in tabs:
-        await tab.evaluate("show(['a'])")
+        await tab.evaluate(SHOW, [a])
     for tab in tabs[:6]:
-        await wait_for_text(tab, "a", "for all ")
-    assert [await shown(tab, "a") for tab in tabs[6:]] == [""] * 4
+        await wait_for_text(tab, a, "for all ")
+    assert [await shown(tab, a) for tab in tabs[6:]] == [""] * 4
     await tabs[0].close()
-    await wait_for_text(tabs[6], "a", "for all ")
-    await site.say("a", "and the rest")
-    await site.finish("a")
+    await wait_for_text(tabs[6], a, "for all ")
+    await site.say(a, "and the rest")
+    await site.finish(a)
     for tab in tabs[1:]:
-        await wait_for(tab, "a", status="done")
-    stored = await assert_told_truly(site, "a", *tabs[1:])
+        await wait_for(tab, a, status="done")
+    stored = await assert_told_truly(site, a, *tabs[1:])
     assert stored.text == "for all and the rest"
 
 
@@ -154,11 +163,14 @@ async def test_twelve_messages_of_which_two_are_live(context: BrowserContext, si
     """The finished ones give their connections back: all are shown at once, the live ones go on."""
     names = [f"m{number}" for number in range(12)]
     for name in names:
-        await site.create(name)
         await site.say(name, f"text of {name} ")
     for name in names[:10]:
         await site.finish(name)
     page = await open_page(context, site.url(*names))
+    import asyncio
+    for _ in range(8):
+        print(await page.evaluate("[...document.querySelectorAll('article')].map(a => a.dataset.status + '/' + a.dataset.connection + '/' + a.dataset.transport + '/' + a.textContent)"))
+        await asyncio.sleep(1)
     for name in names[:10]:
         await wait_for(page, name, status="done")
     for name in names[10:]:
@@ -177,16 +189,16 @@ async def test_a_proxy_that_buffers(context: BrowserContext, site: Site) -> None
     async with proxy_before(site.port) as proxy:
         proxy.only = b"/streams/"
         proxy.buffer = True
-        await site.create("a")
-        await site.say("a", "held ")
-        page = await open_page(context, site.url("a", port=proxy.port))
-        await wait_for(page, "a", transport="polling")
-        await wait_for_text(page, "a", "held ")
-        await site.say("a", "back")
-        await wait_for_text(page, "a", "held back")
-        await site.finish("a")
-        await wait_for(page, "a", status="done")
-        await assert_told_truly(site, "a", page)
+        a = await site.create()
+        await site.say(a, "held ")
+        page = await open_page(context, site.url(a, port=proxy.port))
+        await wait_for(page, a, transport="polling")
+        await wait_for_text(page, a, "held ")
+        await site.say(a, "back")
+        await wait_for_text(page, a, "held back")
+        await site.finish(a)
+        await wait_for(page, a, status="done")
+        await assert_told_truly(site, a, page)
         assert proxy.asked("format=json")
 
 
@@ -196,75 +208,75 @@ async def test_a_proxy_that_answers_502_during_a_restart(
 ) -> None:
     """A 502, and a page of HTML with it, is not the end of anything."""
     async with proxy_before(site.port) as proxy:
-        await site.create("a")
-        page = await open_page(context, site.url("a", page=kind, port=proxy.port))
-        await site.say("a", "before ")
-        await wait_for_text(page, "a", "before ")
+        a = await site.create()
+        page = await open_page(context, site.url(a, page=kind, port=proxy.port))
+        await site.say(a, "before ")
+        await wait_for_text(page, a, "before ")
         proxy.only = b"/streams/"
         proxy.refuse = True
         proxy.drop()
-        await wait_for(page, "a", connection="waiting")
-        await site.say("a", "meanwhile")
+        await wait_for(page, a, connection="waiting")
+        await site.say(a, "meanwhile")
         await proxy.refuses(1)
         proxy.refuse = False
-        await wait_for_text(page, "a", "before meanwhile")
-        await site.finish("a")
-        await wait_for(page, "a", status="done")
-        await assert_told_truly(site, "a", page)
+        await wait_for_text(page, a, "before meanwhile")
+        await site.finish(a)
+        await wait_for(page, a, status="done")
+        await assert_told_truly(site, a, page)
 
 
 async def test_a_network_that_cuts_every_answer(context: BrowserContext, site: Site) -> None:
     """Cut in the middle of an event, again and again: nothing is lost or shown twice."""
     async with proxy_before(site.port) as proxy:
-        await site.create("a")
-        page = await open_page(context, site.url("a", port=proxy.port))
-        await site.say("a", "start ")
-        await wait_for_text(page, "a", "start ")
+        a = await site.create()
+        page = await open_page(context, site.url(a, port=proxy.port))
+        await site.say(a, "start ")
+        await wait_for_text(page, a, "start ")
         proxy.only = b"/streams/"
         proxy.cut_after = 900  # the head, a few events, and a part of one
         proxy.drop()
         text = "start "
         for number in range(12):
             piece = f"{number:04} ".ljust(60, "·")
-            await site.say("a", piece)
+            await site.say(a, piece)
             text += piece
-            await wait_for_text(page, "a", text)
-        await site.finish("a")
-        await wait_for(page, "a", status="done")
-        await assert_told_truly(site, "a", page)
+            await wait_for_text(page, a, text)
+        await site.finish(a)
+        await wait_for(page, a, status="done")
+        await assert_told_truly(site, a, page)
 
 
 async def test_g4_strict_mode_drives_once(context: BrowserContext, site: Site) -> None:
     """Mounted twice, and reloaded halfway, the driver's page starts its answer once."""
     async with proxy_before(site.port) as proxy:
-        await site.create("a", start=False)
-        page = await open_page(context, site.url("a", port=proxy.port, query="&drive"))
-        await site.say("a", "once ")
-        await wait_for_text(page, "a", "once ")
-        assert proxy.asked("/drive/a") == 1
+        a = await site.create(start=False)
+        page = await open_page(context, site.url(a, port=proxy.port, query="&drive"))
+        await site.say(a, "once ")
+        await wait_for_text(page, a, "once ")
+        assert proxy.asked(f"/drive/{a}") == 1
         await page.reload()
-        await wait_for_text(page, "a", "once ")
-        await site.say("a", "only")
-        await wait_for_text(page, "a", "once only")
-        await site.finish("a")
-        await wait_for(page, "a", status="done")
-        await assert_told_truly(site, "a", page)
+        await wait_for_text(page, a, "once ")
+        await site.say(a, "only")
+        await wait_for_text(page, a, "once only")
+        await site.finish(a)
+        await wait_for(page, a, status="done")
+        await assert_told_truly(site, a, page)
 
 
 async def test_stop_ends_it_in_every_window(context: BrowserContext, site: Site) -> None:
     """Unmounting does not stop the answer; Stop does, for everybody."""
-    await site.create("a")
-    one, two = [await open_page(context, site.url("a")) for _ in range(2)]
-    await site.say("a", "as far as this")
+    a = await site.create()
+    one, two = [await open_page(context, site.url(a)) for _ in range(2)]
+    await site.say(a, "as far as this")
     for page in (one, two):
-        await wait_for_text(page, "a", "as far as this")
+        await wait_for_text(page, a, "as far as this")
     await one.evaluate("show([])")
     await one.locator("[data-stream]").wait_for(state="detached")
-    await site.say("a", " and on")
-    await wait_for_text(two, "a", "as far as this and on")
-    await one.evaluate("show(['a'])")
-    await wait_for_text(one, "a", "as far as this and on")
+    await site.say(a, " and on")
+    await wait_for_text(two, a, "as far as this and on")
+    await one.evaluate(SHOW, [a])
+    await wait_for_text(one, a, "as far as this and on")
     await one.get_by_role("button", name="Stop").click()
     for page in (one, two):
-        await wait_for(page, "a", status="cancelled")
-    await assert_told_truly(site, "a", one, two)
+        await wait_for(page, a, status="cancelled")
+    await assert_told_truly(site, a, one, two)

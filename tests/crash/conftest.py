@@ -10,7 +10,7 @@ import time
 from collections import defaultdict
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
@@ -71,6 +71,31 @@ class Process:
         await self.process.wait()
         await self._reading
         self.process.stdin.close()
+
+
+class Lateness:
+    """Measure how much later than they asked a machine lets its processes run.
+
+    On a machine that runs ten times what it can, a second of the library's is not a second.
+
+    Attributes:
+        late_s: All delays of the block, added up.
+    """
+
+    late_s = 0.0
+
+    async def _measure(self) -> None:
+        while True:
+            began = time.monotonic()
+            await asyncio.sleep(0.02)
+            self.late_s += time.monotonic() - began - 0.02
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self._measure())
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        self._task.cancel()
 
 
 Spawn = Callable[[], Awaitable[Process]]

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from tests.conftest import Rounds
-from tests.crash.conftest import Process, Spawn
+from tests.crash.conftest import Lateness, Process, Spawn
 from tests.crash.worker import LEASE_S
 
 
@@ -47,15 +47,15 @@ async def test_what_one_process_writes_another_follows_live(spawn: Spawn) -> Non
     a, b = await asyncio.gather(spawn(), spawn())
     await writing(a, "live")
     following = b.begin("follow", "live")
-    slowest = 0.0
+    took: list[float] = []
     for number in range(20):
         began = time.monotonic()
         await a.do("say", "live", f"{number} ")
         await b.heard(following, f"{number} ")
-        slowest = max(slowest, time.monotonic() - began)
+        took.append(time.monotonic() - began)
     await a.do("say", "live", None)
     assert await b.told(following) == ["end", "done", None]
-    assert slowest < 1.0, "that is the poll for lost hints, not the notifier"
+    assert sorted(took)[10] < 0.2, "that is the poll for lost hints, not the notifier"
 
 
 async def test_a_cancel_from_a_third_process_reaches_readers_and_the_generator(
@@ -67,14 +67,15 @@ async def test_a_cancel_from_a_third_process_reaches_readers_and_the_generator(
     following = b.begin("follow", "stopped")
     await a.do("say", "stopped", "half")
     await b.heard(following, "half")
-    began = time.monotonic()
-    assert await c.do("cancel", "stopped") is True
-    seen_at, *end = await b.told_at(following)
-    closed_at, *closed = await a.told_at(source)
+    async with Lateness() as machine:
+        began = time.monotonic()
+        assert await c.do("cancel", "stopped") is True
+        seen_at, *end = await b.told_at(following)
+        closed_at, *closed = await a.told_at(source)
     assert end == ["end", "cancelled", None]
     assert closed == ["closed"]
-    assert seen_at - began < 1.0
-    assert closed_at - began < 1.0
+    assert seen_at - began < 1.0 + machine.late_s
+    assert closed_at - began < 1.0 + machine.late_s
     assert await c.do("cancel", "stopped") is False
     assert await c.do("read", "stopped") == ["cancelled", None, "half"]
 
@@ -90,15 +91,18 @@ async def test_the_readers_of_a_killed_writer_are_told_within_two_seconds(spawn:
         await a.do("say", name, f"half of {name}")
         await b.heard(followings[-1], f"half of {name}")
     own = await writing(b, "living")
-    a.process.kill()
-    began = time.monotonic()
-    for name, following in zip(names, followings, strict=True):
-        told_at, *end = await b.told_at(following)
+    async with Lateness() as machine:
+        a.process.kill()
+        await a.process.wait()
+        dead_at = time.monotonic()
+        ends = [await b.told_at(following) for following in followings]
+    for name, (told_at, *end) in zip(names, ends, strict=True):
         assert end == ["end", "timeout", "writer_lost"]
-        assert told_at - began < 2.0
+        assert told_at - dead_at < 2.0 + machine.late_s
         assert await b.do("read", name) == ["timeout", "writer_lost", f"half of {name}"]
     await b.do("say", "living", "all", None)
     assert await b.told(own) == ["closed"]
+    assert await b.told(own) == ["done", None]
     assert (await b.do("read", "living"))[2] == "all"
 
 

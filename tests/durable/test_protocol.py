@@ -211,6 +211,7 @@ async def test_a_duplicate_is_not_told_before_the_first_is_durable(
     assert (await client.get("/s")).json() == [1]
 
 
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize("database", ["sqlite", "postgres"], indirect=True)
 async def test_a_producer_that_reaches_two_workers_at_once_is_stored_once(
     streams: PersistentTextStreaming, database: str, rounds: Rounds
@@ -253,6 +254,7 @@ async def test_one_of_many_that_close_appends(client: httpx.AsyncClient) -> None
     assert len((await client.get("/s")).json()) == 1
 
 
+@pytest.mark.timeout(120)
 async def test_forks_and_the_end_of_their_source_at_once(
     client: httpx.AsyncClient, rounds: Rounds
 ) -> None:
@@ -486,7 +488,9 @@ async def raw(
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive() -> Message:
-        return messages.pop(0) if messages else {"type": "http.disconnect"}
+        if not messages:
+            await asyncio.Event().wait()  # a client that stays
+        return messages.pop(0)
 
     async def send(message: Message) -> None:
         statuses.append(message.get("status", 0))
@@ -510,6 +514,7 @@ VALUES = st.text(alphabet=st.characters(max_codepoint=255), max_size=20) | st.sa
 )
 
 
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize("database", ["memory"], indirect=True)
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
@@ -518,7 +523,10 @@ VALUES = st.text(alphabet=st.characters(max_codepoint=255), max_size=20) | st.sa
     body=st.sampled_from([b"", b"x", b"[]", b"[1]", b"\xff"]),
     query=st.text(alphabet=st.characters(codec="ascii", exclude_categories=["Cc"]), max_size=20)
     | st.sampled_from(
-        ["offset=-1", "offset=now&live=long-poll", "offset=%FF", "offset=-1&cursor=x"]
+        [
+            *("offset=-1", "offset=now&live=long-poll", "offset=-1&live=sse", "offset=%FF"),
+            "offset=-1&cursor=x",
+        ]
     ),
 )
 async def test_no_request_makes_it_fail(

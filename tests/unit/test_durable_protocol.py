@@ -231,6 +231,26 @@ def test_each_append_of_a_producer_is_taken_once_and_in_order(
     assert state.tail == sum(map(len, stored.values()))
 
 
+@given(st.lists(st.tuples(st.binary(min_size=1, max_size=3), st.booleans()), min_size=1))
+def test_joined_appends_leave_behind_what_each_alone_would(sent: list[tuple[bytes, bool]]) -> None:
+    """G2: whoever shares a commit with others is told the offset after his own text."""
+    state, marks, attempts, expected = log(), dict[str, bytes](), list[Attempt](), list[Any]()
+    for seq, (body, closes) in enumerate(sent):
+        closing = {"stream_closed": "true"} if closes and seq == len(sent) - 1 else {}
+        attempt = post(state, body, marks, **producing(0, seq), **closing)
+        marks |= attempt.change.marks
+        state = foreseen(state, attempt.change)
+        attempts.append(attempt)
+        expected.append(attempt.reply(state))
+    change = protocol.join(attempts)
+    assert change.append is not None
+    assert change.append.payload == b"".join(body for body, _ in sent)
+    assert (change.if_epoch, change.marks, change.end) == (0, marks, attempts[-1].change.end)
+    done = foreseen(log(), change)
+    left = protocol.left_behind(done, attempts)
+    assert [a.reply(s) for a, s in zip(attempts, left, strict=True)] == expected
+
+
 def test_limits_of_messages_and_streams() -> None:
     as_json = log(content_type=JSON_CONTENT)
     body = b'"' + b"x" * 100 + b'"'

@@ -14,10 +14,12 @@ from inkstream.testing import ScriptedSource, in_virtual_time
 from tests.simulation.cluster import Worker, cluster
 
 
-async def stream(worker: Worker, name: str = "s", **settings: float) -> ScriptedSource:
+async def stream(
+    worker: Worker, name: str = "s", takeover_within_s: float | None = None
+) -> ScriptedSource:
     """Start a stream that has some text and goes on."""
     source = ScriptedSource()
-    await worker.streams.create(name, **settings)
+    await worker.streams.create(name, takeover_within_s=takeover_within_s)
     worker.streams.start(name, source)
     await source.send("so far")
     await asyncio.sleep(1)
@@ -170,10 +172,9 @@ def test_a_counter_that_moves_is_alive_and_a_free_lock_is_dead() -> None:
 @in_virtual_time
 async def test_a_stream_is_deleted_when_its_time_is_over() -> None:
     async with cluster() as made:
-        worker = await made.add(timing=Timing(retain_s=60))
+        worker = await made.add()
         for name in ("done", "cancelled", "lost", "kept"):
-            settings = {"retain_s": None} if name == "kept" else {}
-            await worker.streams.create(name, **settings)
+            await worker.streams.create(name, retain_s=None if name == "kept" else 60)
         for name in ("done", "kept"):
             async with worker.streams.write(name):
                 pass
@@ -222,10 +223,11 @@ async def test_every_end_is_reported(end: str) -> None:
     async with cluster() as made:
         here = await made.add(reports=True, timing=Timing(start_within_s=5))
         there = await made.add(reports=True)
-        if end == "never started":
-            await here.streams.create("s")
-        else:
-            source = await stream(here)
+        source = ScriptedSource()
+        await here.streams.create("s")
+        if end != "never started":
+            here.streams.start("s", source)
+            await source.send("so far")
         if end == "finish":
             await source.finish({"tokens": 2})
         elif end == "fail":

@@ -13,6 +13,7 @@ from typing import Any
 
 from inkstream import wire
 from inkstream._errors import (
+    InvalidMessage,
     NotClaimed,
     NotRunning,
     OffsetGone,
@@ -379,15 +380,17 @@ class Engine:
             end, at=now, worker=reporter, due_at=self._due_after_end(writer.state, now)
         )
         if reporter is not None:
-            self._report(writer.state.internal_id, writer.stream_id, end, now)
-
-    def _report(self, internal_id: int, stream_id: StreamId, end: End, now: float) -> None:
-        async def report() -> None:
-            page = await self.page(stream_id, 0, 0)
-            if page.state.internal_id == internal_id:
-                self._sweeper.report(page.state)
-
-        self.spawn(report())
+            self._sweeper.report(
+                replace(
+                    writer.state,
+                    status=end.status,
+                    code=end.code,
+                    message=end.message,
+                    result=end.result,
+                    ended_at=now,
+                    worker=reporter,
+                )
+            )
 
     async def finish_failed(self, writer: Writer, error: BaseException) -> None:
         """End a writer's stream as an exception in its source ends it."""
@@ -498,13 +501,18 @@ class Engine:
         encoded = [m if isinstance(m, str) else wire.dump_object(m) for m in messages]
         segments = wire.encode_messages(encoded, 0)
         if not segments:
-            raise ValueError("there is nothing to append: give at least one message")
+            raise InvalidMessage("there is nothing to append: give at least one message")
+        for message in encoded:
+            self.limits.check_message(stream_id, wire.size_of(message))
         page = await self.page(stream_id, 0, 0, connection=connection)
         state = page.state
         if state.kind is not Kind.LOG:
             raise StreamConflict(
                 stream_id, state.status, f"stream {stream_id!r} is a text: only its writer appends"
             )
+        self.limits.check_stream(
+            stream_id, state.size + sum(len(segment.payload) for segment in segments)
+        )
         offset = Offset(state.internal_id, state.tail)
         for segment in segments:
             change = Change(internal_id=state.internal_id, if_status=(Status.OPEN,), append=segment)
@@ -688,15 +696,13 @@ class Engine:
             some, reads = reads[:_READ_AT_ONCE], reads[_READ_AT_ONCE:]
             answers = await self.store.read_many(some, _SNAPSHOT_BYTES)
             for read, page in zip(some, answers, strict=True):
-                pages = found.setdefault(read.stream_id, [])
-                first = pages[0] if pages else page
-                if page is None or page.state.internal_id != first.state.internal_id:
-                    del found[read.stream_id]
+                pages = found.pop(read.stream_id, [])
+                if page is None or (pages and pages[0].state.internal_id != page.state.internal_id):
                     continue
-                pages.append(page)
-                if page.end < first.state.tail:
+                found[read.stream_id] = pages = [*pages, page]
+                if page.end < pages[0].state.tail:
                     reads.append(Read(read.stream_id, page.end))
-        return found
+        return {stream_id: found[stream_id] for stream_id in stream_ids if stream_id in found}
 
     async def open_reader(self, stream_id: StreamId, offset: str | Offset | None) -> Reader:
         """Return a reader of a stream from an offset; close it when done.

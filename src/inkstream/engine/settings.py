@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields
 
+from inkstream._errors import MessageTooLarge, StreamTooLarge
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
@@ -37,6 +39,26 @@ class Limits:
     live_streams: int = 10_000
     live_streams_per_owner: int = 100
     marks_per_stream: int = 10_000
+
+    def check_message(self, stream_id: str, size: int) -> None:
+        """Raise ``MessageTooLarge`` if a message of so many bytes is."""
+        if size > self.message_bytes:
+            raise MessageTooLarge(
+                f"a message of {size} bytes for stream {stream_id!r} is larger than "
+                f"Limits.message_bytes ({self.message_bytes})",
+                limit=self.message_bytes,
+                actual=size,
+            )
+
+    def check_stream(self, stream_id: str, size: int) -> None:
+        """Raise ``StreamTooLarge`` if a stream of so many bytes is."""
+        if size > self.stream_bytes:
+            raise StreamTooLarge(
+                f"stream {stream_id!r} would grow to {size} bytes, past Limits.stream_bytes "
+                f"({self.stream_bytes})",
+                limit=self.stream_bytes,
+                actual=size,
+            )
 
     def __post_init__(self) -> None:
         for field in fields(self):

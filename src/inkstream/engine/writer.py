@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING
 
 from inkstream import wire
 from inkstream._errors import (
-    MessageTooLarge,
     StoreUnavailable,
-    StreamTooLarge,
     WriterFenced,
 )
 from inkstream._types import (
@@ -115,7 +113,7 @@ class Writer:
                     # The other half of a surrogate pair may come with the next piece.
                     self._half = message[-1]
                     message = message[:-1]
-                size = len(wire.clean_text(message).encode())
+                size = wire.size_of(message)
             if not message:
                 self._check()
                 return
@@ -160,20 +158,8 @@ class Writer:
     async def _accept(self, piece: str | wire.RawJSON, size: int) -> None:
         self._check()
         limits = self._limits
-        if size > limits.message_bytes:
-            raise MessageTooLarge(
-                f"a message of {size} bytes for stream {self.stream_id!r} is larger than "
-                f"Limits.message_bytes ({limits.message_bytes})",
-                limit=limits.message_bytes,
-                actual=size,
-            )
-        if self._size + size > limits.stream_bytes:
-            raise StreamTooLarge(
-                f"stream {self.stream_id!r} would grow to {self._size + size} bytes, past "
-                f"Limits.stream_bytes ({limits.stream_bytes})",
-                limit=limits.stream_bytes,
-                actual=self._size + size,
-            )
+        limits.check_message(self.stream_id, size)
+        limits.check_stream(self.stream_id, self._size + size)
         while self._pending_bytes and (
             self._pending_bytes + size > limits.buffer_bytes or self._committer.full
         ):

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qsl, quote, urlencode, urlsplit
 
+SCHEMA: Final = "inkstream"
+"""Where inkstream's tables are unless something else is said."""
+
 _SCHEME = re.compile(r"postgres(ql)?(\+[a-z0-9_]+)?", re.ASCII)
 _SCHEMA = re.compile(r"[a-z_][a-z0-9_]{0,62}", re.ASCII)
 
@@ -23,17 +26,22 @@ class Address:
     Attributes:
         url: With the password.
         pooler: A transaction pooler answers there, so that no state of a session may be relied on.
+        schema: Where inkstream's tables are.
+        listener_url: Where a connection may be held for long, if not there.
     """
 
     url: str
     pooler: bool = False
+    schema: str = SCHEMA
+    listener_url: str | None = None
 
     @classmethod
     def parse(cls, database: object) -> Address:
         """Return the address that a URL, or an SQLAlchemy engine's URL, stands for.
 
-        ``postgresql://`` and ``postgres://`` are taken, either with ``+driver``. An engine's
-        ``connect_args`` are not known here.
+        ``postgresql://`` and ``postgres://`` are taken, either with ``+driver``, and of the
+        parameters also ``pooler``, ``schema`` and ``listener_url``. An engine's ``connect_args``
+        are not known here.
 
         Raises:
             ValueError: It is another database's.
@@ -50,10 +58,15 @@ class Address:
         if _SCHEME.fullmatch(parts.scheme) is None:
             raise ValueError(f"{parts.scheme or 'this'!r} is not a postgresql:// URL")
         pooler = False
+        schema, listener_url = SCHEMA, None
         query: list[tuple[str, str]] = []
         for name, value in parse_qsl(parts.query, keep_blank_values=True):
             if name == "pooler":
                 pooler = value.lower() not in ("", "0", "false", "no")
+            elif name == "schema":
+                schema = schema_name(value)
+            elif name == "listener_url":
+                listener_url = value
             elif name in _NO_STATEMENT_CACHE:
                 pooler = pooler or value == "0"
             elif name == "ssl":
@@ -64,7 +77,7 @@ class Address:
         url = f"postgresql://{parts.netloc}{parts.path}"
         if query:
             url += f"?{urlencode(query)}"
-        return cls(url, pooler)
+        return cls(url, pooler, schema, listener_url)
 
     def __str__(self) -> str:
         """Return the URL without its password and parameters, as it may be shown and logged."""

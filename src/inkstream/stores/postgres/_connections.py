@@ -64,6 +64,7 @@ class Connections:
         self._open = False
         self._under_way = 0
         self._idle = asyncio.Event()
+        self._readers = asyncio.Semaphore(max_connections)
 
     async def open(self) -> None:
         """Make the pool; its first connection is made by the first statement."""
@@ -78,6 +79,9 @@ class Connections:
                 statement_cache_size=0 if self._address.pooler else 100,
                 server_settings={} if self._address.pooler else {"application_name": "inkstream"},
             )
+        # One connection is always left for those that write.
+        size = self._max_connections if self._pool is None else self._pool.get_max_size()
+        self._readers = asyncio.Semaphore(max(size - 1, 1))
         self._open = True
 
     async def close(self) -> None:
@@ -109,6 +113,23 @@ class Connections:
             self._under_way -= 1
             if not self._under_way:
                 self._idle.set()
+
+    @contextlib.asynccontextmanager
+    async def reading(self) -> AsyncIterator[None]:
+        """Take a turn at reading, so that readers never hold every connection.
+
+        Raises:
+            StoreUnavailable: It did not come in time.
+        """
+        with self.under_way():
+            try:
+                await asyncio.wait_for(self._readers.acquire(), _ACQUIRE_S)
+            except TimeoutError as exc:
+                raise StoreUnavailable("no connection to PostgreSQL could be had in time") from exc
+            try:
+                yield
+            finally:
+                self._readers.release()
 
     async def fetch(
         self,

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final
 import asyncpg
 
 from inkstream._errors import SchemaOutdated, StoreError
-from inkstream.stores.postgres._address import Address, in_schema, schema_name
+from inkstream.stores.postgres._address import SCHEMA, Address, in_schema, schema_name
 from inkstream.stores.postgres._faults import DRIVER_ERRORS, translate
 
 if TYPE_CHECKING:
@@ -75,14 +75,14 @@ VERSION: Final = 1
 """The newest schema version that this library knows, and the one that it works with."""
 
 
-def schema_sql(schema: str = "inkstream") -> str:
+def schema_sql(schema: str = SCHEMA) -> str:
     """Return the whole schema as it is now."""
     parts = files(_PACKAGE).joinpath("schema").iterdir()
     texts = {part.name: part.read_text("utf-8") for part in parts if part.name.endswith(".sql")}
     return in_schema("\n".join(texts[name] for name in sorted(texts)), schema)
 
 
-def sql(*, schema: str = "inkstream", after: int = 0) -> str:
+def sql(*, schema: str = SCHEMA, after: int = 0) -> str:
     """Return the migrations after a version as one script, for Alembic, Flyway or a person.
 
     Each is a transaction of its own and notes that it was done, as ``migrate`` does.
@@ -100,7 +100,7 @@ def migrate_hint(address: Address | None) -> str:
     return f"run: inkstream migrate --database {address or 'postgresql://…'}"
 
 
-async def migrate(url: object, *, schema: str = "inkstream") -> list[str]:
+async def migrate(url: object, *, schema: str | None = None) -> list[str]:
     """Bring a database's schema up to date; return the names of the migrations that were applied.
 
     Several may run at once: they queue. An interrupted one leaves whole migrations behind.
@@ -109,9 +109,10 @@ async def migrate(url: object, *, schema: str = "inkstream") -> list[str]:
         StoreUnavailable: The database cannot be reached.
         StoreError: The role may not, or the database's encoding is not UTF8.
     """
-    schema = schema_name(schema)
+    address = Address.parse(url)
+    schema = schema_name(schema or address.schema)
     applied: list[str] = []
-    async with _connected(Address.parse(url)) as connection:
+    async with _connected(address) as connection:
         encoding = await connection.fetchval("SELECT current_setting('server_encoding')")
         if encoding != "UTF8":
             raise StoreError(f"the database's encoding is {encoding}; inkstream needs UTF8")
@@ -126,7 +127,7 @@ async def migrate(url: object, *, schema: str = "inkstream") -> list[str]:
     return applied
 
 
-async def verify(url: object, *, schema: str = "inkstream") -> list[str]:
+async def verify(url: object, *, schema: str | None = None) -> list[str]:
     """Compare a database's schema with this library's; return the differences, none if it is right.
 
     Builds the schema a second time beside the first, in a transaction that is rolled back, and so
@@ -136,9 +137,9 @@ async def verify(url: object, *, schema: str = "inkstream") -> list[str]:
         SchemaOutdated: A migration is missing.
         StoreUnavailable: The database cannot be reached.
     """
-    schema = schema_name(schema)
-    scratch = schema_name(f"{schema[:48]}_verify")
     address = Address.parse(url)
+    schema = schema_name(schema or address.schema)
+    scratch = schema_name(f"{schema[:48]}_verify")
     async with _connected(address) as connection:
         version = await _version(connection, schema)
         if version < VERSION:

@@ -33,7 +33,7 @@ from inkstream._types import (
 from inkstream.stores import _sql
 from inkstream.stores._share import share_of
 from inkstream.stores.postgres import _foreign, _locks, _rows
-from inkstream.stores.postgres._address import Address, in_schema, schema_name
+from inkstream.stores.postgres._address import SCHEMA, Address, in_schema, schema_name
 from inkstream.stores.postgres._channel import Channel
 from inkstream.stores.postgres._connections import Connections, connect
 from inkstream.stores.postgres._faults import DRIVER_ERRORS, translate
@@ -64,8 +64,9 @@ class PostgresStore:
     Args:
         database: A URL (``postgresql://``, ``postgres://``, ``postgresql+driver://``), an asyncpg
             pool, which stays the application's, or an SQLAlchemy engine, of which the URL is used.
-            ``?pooler=true`` in a URL: a transaction pooler answers there.
-        schema: The schema that was migrated.
+            ``?pooler=true`` in a URL: a transaction pooler answers there. ``?schema=`` and
+            ``?listener_url=`` (percent-encoded) are the same as the arguments.
+        schema: The schema that was migrated; ``inkstream`` by default.
         listener_url: Where to hold the one connection that listens for hints and holds the
             worker's lock. Without it: ``database``, unless that is a pool or a pooler; then hints
             are polled for, and a worker's death is seen by its beats alone.
@@ -76,7 +77,7 @@ class PostgresStore:
         self,
         database: object,
         *,
-        schema: str = "inkstream",
+        schema: str | None = None,
         listener_url: str | None = None,
         max_connections: int = 5,
     ) -> None:
@@ -84,8 +85,10 @@ class PostgresStore:
             database if isinstance(database, Pool) else Address.parse(database)
         )
         address = source if isinstance(source, Address) else None
+        if address is not None:
+            schema, listener_url = schema or address.schema, listener_url or address.listener_url
         direct = address if listener_url is None else Address.parse(listener_url)
-        schema = schema_name(schema)
+        schema = schema_name(schema or SCHEMA)
         self._sql = {name: in_schema(query, schema) for name, query in _QUERIES.items()}
         self._migrate = migrate_hint(address)
         self._connections = Connections(source, max_connections, self._migrate)
@@ -235,7 +238,10 @@ class PostgresStore:
         writing: bool = False,
     ) -> Sequence[Sequence[Any]]:
         if connection is None:
-            return await self._connections.fetch(self._sql[name], *args, writing=writing)
+            # Readers that catch up may wait for each other, but never may commits wait for them.
+            turn = contextlib.nullcontext() if writing else self._connections.reading()
+            async with turn:
+                return await self._connections.fetch(self._sql[name], *args, writing=writing)
         return await _foreign.fetch(connection, self._sql[name], args, self._migrate)
 
     # Workers and housekeeping ----------------------------------------------------------------
