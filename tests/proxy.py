@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
 _CONNECTION = re.compile(rb"\r\nconnection:[^\r\n]*", re.IGNORECASE)
@@ -34,6 +34,7 @@ class Proxy:
         buffer: Send a response when it is complete, and not before.
         targets: What was asked for, in order.
         refused: How many requests were answered 502.
+        hung: How many responses hang.
     """
 
     upstream: int
@@ -46,6 +47,7 @@ class Proxy:
     buffer: bool = False
     targets: list[str] = field(default_factory=list)
     refused: int = 0
+    hung: int = 0
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _open: set[asyncio.StreamWriter] = field(default_factory=set)
 
@@ -53,11 +55,10 @@ class Proxy:
         """Return how many requests were made whose target contains a text."""
         return sum(path in target for target in self.targets)
 
-    async def refuses(self, count: int) -> None:
-        """Wait until so many more requests were answered 502."""
-        until = self.refused + count
+    async def until(self, condition: Callable[[], bool]) -> None:
+        """Wait until a condition over ``refused`` and ``hung`` holds."""
         async with asyncio.timeout(15):
-            while self.refused < until:
+            while not condition():
                 self._changed.clear()
                 await self._changed.wait()
 
@@ -128,6 +129,8 @@ class Proxy:
                 return
             if ruled and self.hang_after is not None and sent + len(piece) >= self.hang_after:
                 writer.write(piece[: max(0, self.hang_after - sent)])
+                self.hung += 1
+                self._changed.set()
                 await asyncio.get_running_loop().create_future()
             writer.write(piece)
             sent += len(piece)

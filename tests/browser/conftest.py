@@ -163,7 +163,9 @@ class Site:
         async with self._database as streams:
             return await streams.read(name)
 
-    def url(self, *names: str, page: str = "react", port: int | None = None, query: str = "") -> str:
+    def url(
+        self, *names: str, page: str = "react", port: int | None = None, query: str = ""
+    ) -> str:
         """Return the address of a page that shows streams."""
         return (
             f"http://127.0.0.1:{port or self.port}/page/{page}.html"

@@ -99,16 +99,49 @@ async def test_offline_and_online(context: BrowserContext, site: Site) -> None:
         await assert_told_truly(site, a, page)
 
 
+HIDE = """() => {
+    Object.defineProperty(document, "visibilityState", { value: "hidden", configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
+SHOW_AGAIN = """() => {
+    delete document.visibilityState;
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
+
+
 async def test_hidden_and_back(context: BrowserContext, site: Site) -> None:
-    """A page that was frozen in the background goes on from where it was."""
+    """A connection died silently while nobody looked: it is doubted when somebody looks again.
+
+    Playwright keeps every page visible, so the page's own words for it are changed.
+    """
+    async with proxy_before(site.port) as proxy:
+        proxy.only = b"/streams/"
+        a = await site.create()
+        page = await context.new_page()
+        await page.clock.install()
+        await page.goto(site.url(a, port=proxy.port))
+        await site.say(a, "before ")
+        await wait_for_text(page, a, "before ")
+        await page.evaluate(HIDE)
+        proxy.hang_after = 0
+        await site.say(a, "meanwhile ")
+        await proxy.until(lambda: proxy.hung == 1)
+        proxy.hang_after = None
+        await page.clock.fast_forward(25_000)  # less than what silence means to a visible page
+        assert await shown(page, a) == "before "
+        await page.evaluate(SHOW_AGAIN)
+        await wait_for_text(page, a, "before meanwhile ")
+        await site.finish(a)
+        await wait_for(page, a, status="done")
+        await assert_told_truly(site, a, page)
+
+
+async def test_frozen_in_the_background(context: BrowserContext, site: Site) -> None:
+    """A page that Chromium stopped running goes on from where it was."""
     a = await site.create()
     page = await open_page(context, site.url(a))
     await site.say(a, "before ")
     await wait_for_text(page, a, "before ")
-    await page.evaluate("""window.states = [];
-        document.addEventListener("visibilitychange", () => {
-            states.push(document.visibilityState);
-        })""")
     control = await context.new_cdp_session(page)
     await control.send("Page.setWebLifecycleState", {"state": "frozen"})
     await site.say(a, "meanwhile ")
@@ -117,7 +150,6 @@ async def test_hidden_and_back(context: BrowserContext, site: Site) -> None:
     await wait_for(page, a, status="done")
     stored = await assert_told_truly(site, a, page)
     assert stored.text == "before meanwhile "
-    assert await page.evaluate("states") == ["hidden", "visible"]
 
 
 async def test_back_forward_cache(context: BrowserContext, site: Site) -> None:
@@ -161,16 +193,12 @@ async def test_g6_ten_tabs_on_one_stream(context: BrowserContext, site: Site) ->
 
 async def test_twelve_messages_of_which_two_are_live(context: BrowserContext, site: Site) -> None:
     """The finished ones give their connections back: all are shown at once, the live ones go on."""
-    names = [f"m{number}" for number in range(12)]
+    names = [await site.create() for _ in range(12)]
     for name in names:
         await site.say(name, f"text of {name} ")
     for name in names[:10]:
         await site.finish(name)
     page = await open_page(context, site.url(*names))
-    import asyncio
-    for _ in range(8):
-        print(await page.evaluate("[...document.querySelectorAll('article')].map(a => a.dataset.status + '/' + a.dataset.connection + '/' + a.dataset.transport + '/' + a.textContent)"))
-        await asyncio.sleep(1)
     for name in names[:10]:
         await wait_for(page, name, status="done")
     for name in names[10:]:
@@ -217,7 +245,7 @@ async def test_a_proxy_that_answers_502_during_a_restart(
         proxy.drop()
         await wait_for(page, a, connection="waiting")
         await site.say(a, "meanwhile")
-        await proxy.refuses(1)
+        await proxy.until(lambda: proxy.refused > 0)
         proxy.refuse = False
         await wait_for_text(page, a, "before meanwhile")
         await site.finish(a)

@@ -17,8 +17,8 @@ import pytest
 
 from inkstream import wire
 from inkstream._errors import OutcomeUnknown, StoreUnavailable
-from inkstream._types import Change, Committed, Group, NewStream, StreamId, StreamState
-from inkstream.stores.postgres import PostgresStore, _session
+from inkstream._types import Change, Committed, Group, NewStream, Query, StreamId, StreamState
+from inkstream.stores.postgres import PostgresStore, _session, migrate, verify
 from inkstream.stores.postgres._locks import CONFIRM_S
 from tests import postgres_server
 
@@ -130,6 +130,41 @@ async def test_a_refused_statement_is_not_an_unknown_outcome(url: str) -> None:
     assert not isinstance(caught.value, OutcomeUnknown)
     assert await text_of(store, "s") == ""
     await store.close()
+
+
+async def test_readers_that_fill_the_pool_keep_no_writer_waiting(
+    stores: tuple[PostgresStore, PostgresStore], url: str
+) -> None:
+    """G9: they wait for each other; one connection is left for commits."""
+    one, _ = stores
+    state = await create(one, "s")
+    await one.commit([appending(state, "a")])
+    stranger = await asyncpg.connect(url)
+    lock = stranger.transaction()
+    await lock.start()
+    await stranger.execute("LOCK TABLE inkstream.segments IN ACCESS EXCLUSIVE MODE")
+    reading = [asyncio.ensure_future(text_of(one, "s")) for _ in range(20)]
+    async with asyncio.timeout(3):
+        await one.commit([appending(state, "b")])
+    assert not any(task.done() for task in reading), "the readers were never held up"
+    await lock.rollback()
+    await stranger.close()
+    assert {text[:1] for text in await asyncio.gather(*reading)} == {"a"}
+
+
+async def test_the_schema_that_a_url_names(own: postgres_server.OwnServer) -> None:
+    """Two applications may share a database, each with streams of its own."""
+    url = await own.make_database()
+    other = f"{url}&schema=other"
+    assert len(await migrate(other)) == len(await migrate(url, schema="third"))
+    assert await verify(other) == []
+    for where, names in ((url, ["mine"]), (other, [])):
+        store = PostgresStore(where)
+        await store.open("one")
+        if names:
+            await create(store, *names)
+        assert [state.stream_id for state in await store.find(Query())] == names
+        await store.close()
 
 
 async def test_overlapping_batches_do_not_deadlock(

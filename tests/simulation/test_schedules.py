@@ -25,9 +25,9 @@ async def simulate(seed: int, steps: int) -> None:
 def test_random_schedules(rounds: Rounds, caplog: pytest.LogCaptureFixture) -> None:
     """G1–G5, G7, G9, G10, G12."""
     caplog.set_level(logging.CRITICAL + 1, "inkstream")  # failures are what is simulated
-    for seed in rounds(40, 5_000):
+    for seed in rounds(30, 5_000):
         try:
-            run_virtual(simulate(seed, steps=30))
+            run_virtual(simulate(seed, steps=60))
         except BaseException as exc:
             exc.add_note(f"in the schedule of seed {seed}")
             raise

@@ -48,6 +48,14 @@ def test_urls(given: str, url: str, pooler: bool) -> None:
     assert Address.parse(given) == Address(url, pooler)
 
 
+def test_a_url_says_where_the_schema_is_and_where_to_listen() -> None:
+    url = "postgresql://pool/d?pooler=1&schema=mine&listener_url=postgresql%3A%2F%2Fdirect%2Fd"
+    listener = "postgresql://direct/d"
+    assert Address.parse(url) == Address("postgresql://pool/d", True, "mine", listener)
+    with pytest.raises(ValueError, match="schema"):
+        Address.parse("postgresql://h/d?schema=a;drop")
+
+
 def test_an_engine_gives_its_url_with_its_password() -> None:
     engine = sqlalchemy.create_engine("postgresql+psycopg://u:p%40ss@h/d")
     assert Address.parse(engine) == Address("postgresql://u:p%40ss@h/d")

@@ -181,9 +181,10 @@ async def test_after_the_end_nothing_is_accepted() -> None:
         assert (await worker.streams.read("s")).status == "done"
 
 
+@pytest.mark.parametrize("text", ["new", ""])
 @in_virtual_time
-async def test_a_superseded_writer_is_refused() -> None:
-    """G3: at the latest on its next append or flush, with no hint and no look at a clock."""
+async def test_a_superseded_writer_is_refused(text: str) -> None:
+    """G3: at the latest on its next append or flush, though the new one wrote nothing yet."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         here.notifier.lose = there.notifier.lose = 1.0
@@ -195,14 +196,14 @@ async def test_a_superseded_writer_is_refused() -> None:
         made.database.release_lock(here.name)
         await asyncio.sleep(2)
         new = await there.engine.claim(StreamId("s"), takeover=True)
-        await new.append("new")
+        await new.append(text)
         await new.flush()
         await old.append("never seen")
         here.store.resume()
         with pytest.raises(WriterFenced) as caught:
             await old.flush()
         assert caught.value.status == "streaming"
-        assert (await here.streams.read("s")).text == "old new"
+        assert (await here.streams.read("s")).text == "old " + text
         assert not old.stopped.cancelled()
         assert old.stopped.done()
 

@@ -123,7 +123,8 @@ class Connections:
         """
         with self.under_way():
             try:
-                await asyncio.wait_for(self._readers.acquire(), _ACQUIRE_S)
+                async with asyncio.timeout(_ACQUIRE_S):
+                    await self._readers.acquire()
             except TimeoutError as exc:
                 raise StoreUnavailable("no connection to PostgreSQL could be had in time") from exc
             try:
