@@ -213,12 +213,12 @@ def archive(load: Load, database: str, size: int) -> ASGIApp:
     async def fill() -> None:
         for number, stream_id in enumerate(ids):
             await streams.create(stream_id=stream_id)
-            writer = await streams.engine.claim(stream_id)
+            writer = await streams.engine.writers.claim(stream_id)
             for at in range(0, size, 1024):
                 await writer.append(text[at : at + 1024])
                 await writer.flush()
             if number == 0:
-                await streams.engine.finish(writer, End(Status.DONE))
+                await streams.engine.writers.finish(writer, End(Status.DONE))
         while await streams.engine.store.tidy(0.0, 1 << 20):
             pass
         ready.set()

@@ -159,7 +159,7 @@ async def _wire(timing: Timing, seconds: float) -> float:
 
     async with PersistentTextStreaming("memory://", timing=timing) as streams:
         stream_id = await streams.create()
-        reader = await streams.engine.open_reader(stream_id, None)
+        reader = await streams.engine.readers.open(stream_id, None)
         streams.start(stream_id, answer)
         got = 0
         while reader.end is None:

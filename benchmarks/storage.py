@@ -141,8 +141,8 @@ async def _grow(path: Path, marks: tuple[int, ...]) -> dict[int, float]:
     costs: dict[int, float] = {}
     async with PersistentTextStreaming(f"sqlite:///{path}", timing=timing) as ink:
         stream_id = await ink.create()
-        writer = await ink.engine.claim(stream_id)
-        reader = await ink.engine.open_reader(stream_id, None)
+        writer = await ink.engine.writers.claim(stream_id)
+        reader = await ink.engine.readers.open(stream_id, None)
 
         async def read() -> None:
             while reader.end is None:
@@ -167,7 +167,7 @@ async def _grow(path: Path, marks: tuple[int, ...]) -> dict[int, float]:
             await write(mark - written - 500, 20)
             cpu = sorted(await write(1_000, 20))
             costs[mark] = cpu[len(cpu) // 2]
-        await ink.engine.finish(writer, End(Status.DONE))
+        await ink.engine.writers.finish(writer, End(Status.DONE))
         await task
     return costs
 

@@ -46,7 +46,7 @@ class StreamWriter:
     async def body(self) -> StreamBody:
         """Return what is stored of the stream, what others wrote before a take-over included."""
         await self.flush()
-        return body_of(await self._engine.pages(self.stream_id))
+        return body_of(await self._engine.readers.pages(self.stream_id))
 
     async def append(self, message: str | Mapping[str, JSON]) -> None:
         """Accept a piece of text or a JSON object; see ``Writer.append``."""
@@ -73,11 +73,11 @@ class StreamWriter:
         result: JSON = None,
     ) -> None:
         """End the stream now, with all that was accepted before; durable on return."""
-        await self._engine.finish(self._writer, End(Status(status), code, message, result))
+        await self._engine.writers.finish(self._writer, End(Status(status), code, message, result))
 
     async def release(self) -> None:
         """Let go of the stream for another to take over; it keeps ``streaming`` meanwhile."""
-        await self._engine.release(self._writer)
+        await self._engine.writers.release(self._writer)
 
 
 class Listing:
@@ -126,12 +126,12 @@ class Following:
                     yield item
                 return
             except (ReaderCut, StoreUnavailable):
-                if self._engine.draining:
+                if self._engine.life.draining:
                     raise ShuttingDown from None
             await asyncio.sleep(_RETRY_S)
 
     async def _follow_once(self) -> AsyncGenerator[str | Mapping[str, JSON] | End]:
-        reader = await self._engine.open_reader(self._stream_id, self._offset)
+        reader = await self._engine.readers.open(self._stream_id, self._offset)
         try:
             while True:
                 before = reader.position

@@ -126,10 +126,10 @@ class PersistentTextStreaming:
         """
         loop = asyncio.get_running_loop()
         running = self._engine if self._depth else None  # without users it is stopping
-        if running is not None and running.loop is loop:
+        if running is not None and running.life.loop is loop:
             self._depth += 1
             return self
-        if running is not None and running.loop is not None and running.loop.is_running():
+        if running is not None and running.life.loop is not None and running.life.loop.is_running():
             raise NotRunning(
                 "these streams run on another event loop already: make an instance for each loop"
             )
@@ -162,7 +162,7 @@ class PersistentTextStreaming:
         return open_database(self._database)
 
     def _begin_drain(self, engine: Engine, hurry: bool) -> None:
-        engine.spawn(engine.drain(0 if hurry else None))
+        engine.life.spawn(engine.drain(0 if hurry else None))
 
     async def __aexit__(
         self,
@@ -198,7 +198,7 @@ class PersistentTextStreaming:
                 "streams are not running: give the app lifespan=streams.lifespan, or use "
                 "'async with streams:' around what uses them"
             )
-        self._engine.check()
+        self._engine.life.check()
         return self._engine
 
     # Writing -----------------------------------------------------------------------------------
@@ -260,7 +260,7 @@ class PersistentTextStreaming:
                 else None
             ),
         )
-        return (await engine.create(new, connection=connection)).stream_id
+        return (await engine.changes.create(new, connection=connection)).stream_id
 
     def start(
         self,
@@ -283,7 +283,7 @@ class PersistentTextStreaming:
         Raises:
             ShuttingDown: This process is draining; the stream stays ``pending``.
         """
-        _, task = self.engine.start_source(
+        _, task = self.engine.writers.start(
             StreamId(stream_id), source, cancel_without_readers=on_disconnect == "cancel"
         )
         return task
@@ -304,16 +304,16 @@ class PersistentTextStreaming:
             StreamNotFound, ShuttingDown, TooManyStreams, StoreUnavailable
         """
         engine = self.engine
-        writer = await engine.claim(StreamId(stream_id), takeover=takeover)
+        writer = await engine.writers.claim(StreamId(stream_id), takeover=takeover)
         handle = StreamWriter(engine, writer)
         try:
             yield handle
         except BaseException as exc:
             if writer.active:
-                await asyncio.shield(engine.finish_failed(writer, exc))
+                await asyncio.shield(engine.writers.finish_failed(writer, exc))
             raise
         if writer.active:
-            await engine.finish(writer, End(Status.DONE, result=handle.result))
+            await engine.writers.finish(writer, End(Status.DONE, result=handle.result))
 
     async def append(
         self,
@@ -329,12 +329,14 @@ class PersistentTextStreaming:
         Raises:
             StreamNotFound, StreamEnded, StreamConflict, InvalidMessage, StoreUnavailable
         """
-        offset = await self.engine.append(StreamId(stream_id), messages, connection=connection)
+        offset = await self.engine.changes.append(
+            StreamId(stream_id), messages, connection=connection
+        )
         return str(offset)
 
     async def close(self, stream_id: str, *, connection: object | None = None) -> bool:
         """Close a log: nothing more can be appended. Return whether this call did it."""
-        return await self.engine.close_log(StreamId(stream_id), connection=connection)
+        return await self.engine.changes.close(StreamId(stream_id), connection=connection)
 
     async def cancel(
         self,
@@ -357,7 +359,7 @@ class PersistentTextStreaming:
             StreamConflict: It is a log.
         """
         state = await self._state(stream_id, owner, group, connection)
-        return await self.engine.cancel(state, connection=connection)
+        return await self.engine.changes.cancel(state, connection=connection)
 
     async def delete(
         self,
@@ -376,15 +378,15 @@ class PersistentTextStreaming:
             state = await self._state(stream_id, owner, group, connection)
         except StreamNotFound:
             return False
-        return await self.engine.delete([state], connection=connection) > 0
+        return await self.engine.changes.delete([state], connection=connection) > 0
 
     async def delete_all(self, *, owner: str | None = None, group: str | None = None) -> int:
         """Delete all streams of an owner, a group, or both, in batches; return how many."""
         if owner is None and group is None:
             raise ValueError("say whose streams to delete: owner=…, group=…, or both")
         deleted = 0
-        while states := await self.engine.find(Query(owner=owner, group=group, limit=200)):
-            deleted += await self.engine.delete(states)
+        while states := await self.engine.readers.find(Query(owner=owner, group=group, limit=200)):
+            deleted += await self.engine.changes.delete(states)
         return deleted
 
     # Reading -----------------------------------------------------------------------------------
@@ -397,7 +399,7 @@ class PersistentTextStreaming:
         Raises:
             StreamNotFound: No such stream, or it has another owner or group than given.
         """
-        pages = await self.engine.pages(StreamId(stream_id))
+        pages = await self.engine.readers.pages(StreamId(stream_id))
         if not _belongs(pages[-1].state, owner, group):
             raise StreamNotFound(stream_id)
         return body_of(pages)
@@ -407,7 +409,7 @@ class PersistentTextStreaming:
     ) -> dict[StreamId, StreamBody]:
         """Return the streams that exist (for the owner and group given), by id."""
         ids = [StreamId(stream_id) for stream_id in stream_ids]
-        found = await self.engine.pages_of(ids)
+        found = await self.engine.readers.pages_of(ids)
         return {
             stream_id: body_of(pages)
             for stream_id, pages in found.items()
@@ -434,7 +436,7 @@ class PersistentTextStreaming:
         """
         if cursor is not None and not cursor.isdecimal():
             raise ValueError(f"{cursor!r} is not a cursor: give back Listing.cursor")
-        states = await self.engine.find(
+        states = await self.engine.readers.find(
             Query(
                 owner=owner,
                 group=group,
@@ -473,7 +475,7 @@ class PersistentTextStreaming:
     async def _state(
         self, stream_id: str, owner: str | None, group: str | None, connection: object | None
     ) -> StreamState:
-        page = await self.engine.page(StreamId(stream_id), 0, 0, connection=connection)
+        page = await self.engine.readers.page(StreamId(stream_id), 0, 0, connection=connection)
         if not _belongs(page.state, owner, group):
             raise StreamNotFound(stream_id)
         return page.state
@@ -528,7 +530,7 @@ class PersistentTextStreaming:
         if problem is not None:
             return StreamResponse(problem)
         try:
-            claimed, _ = self.engine.start_source(
+            claimed, _ = self.engine.writers.start(
                 StreamId(stream_id),
                 source,
                 allow=lambda state: _belongs(state, owner, group),
@@ -565,10 +567,10 @@ class PersistentTextStreaming:
             return self._respond(request, stream_id, allow)
 
         async def cancel(stream_id: StreamId, allow: Allow) -> None:
-            state = await self.engine.state(stream_id)
+            state = await self.engine.readers.state(stream_id)
             if not await allow(state):
                 raise StreamNotFound(stream_id)
-            await self.engine.cancel(state)
+            await self.engine.changes.cancel(state)
 
         return StreamRoutes(
             follow, cancel, require_authorize(authorize, allow_anonymous), self._allowed_origins
@@ -624,7 +626,7 @@ class PersistentTextStreaming:
     async def _report(self, state: StreamState) -> None:
         assert self._on_end is not None
         try:
-            pages = await self.engine.pages(state.stream_id)
+            pages = await self.engine.readers.pages(state.stream_id)
         except StreamNotFound:
             return
         if pages[-1].state.internal_id == state.internal_id:

@@ -23,11 +23,19 @@ from tests.http.servers import Server, free_port, serving
 ROOT = Path(__file__).parents[2]
 PAGES = Path(__file__).parent / "page"
 NAMES = ("chromium", "chromium-browser", "google-chrome")
-FLAGS = (
-    "--headless=new --no-sandbox --disable-gpu --disable-background-networking "
-    "--disable-component-update --disable-sync --no-first-run --no-default-browser-check "
-    "--disable-dev-shm-usage --remote-debugging-port=0 about:blank"
-).split()
+FLAGS = [
+    "--headless=new",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+    "--no-first-run",
+    "--no-default-browser-check",
+    "--disable-dev-shm-usage",
+    "--remote-debugging-port=0",
+    "about:blank",
+]
 START_S = 15.0
 WAIT_MS = 10_000
 

@@ -117,7 +117,7 @@ async def pid(request: Request) -> Response:
 
 async def readers(request: Request) -> Response:
     """Say how many readers are connected to this process."""
-    return PlainTextResponse(str(len(streams.engine._readers)))
+    return PlainTextResponse(str(len(streams.engine.readers._readers)))
 
 
 api = FastAPI()

@@ -134,7 +134,7 @@ async def test_a_client_that_leaves_stops_neither_the_answer_nor_its_neighbours(
     await stored(streams, name, "one two ")
     gate.say("three", None)
     assert (await streams.wait(name)).text == "one two three"
-    assert not streams.engine._readers
+    assert not streams.engine.readers._readers
 
 
 async def test_a_cancelled_request_does_not_stop_the_answer(
@@ -154,7 +154,7 @@ async def test_a_cancelled_request_does_not_stop_the_answer(
     await stored(streams, name, "one two ")
     gate.say("three", None)
     assert (await streams.wait(name)).text == "one two three"
-    assert not streams.engine._readers
+    assert not streams.engine.readers._readers
 
 
 async def test_no_page_is_read_for_a_client_that_has_left(
@@ -196,7 +196,7 @@ async def test_a_send_that_fails_is_a_client_that_has_left(
         raise OSError("gone")
 
     await routes(scope_of("GET", f"/{name}"), receive, send)
-    assert not streams.engine._readers
+    assert not streams.engine.readers._readers
 
 
 async def test_the_first_post_starts_and_every_other_follows_from_its_offset(

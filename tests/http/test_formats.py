@@ -347,6 +347,6 @@ async def test_head_has_the_headers_and_no_body(
     assert call.status == 200
     assert call.finished
     assert format_ == "json" or call.body == b""
-    got = await streams.engine.state(name)
+    got = await streams.engine.readers.state(name)
     assert not got.ended
     assert (await ask(routes, "/absent", method="HEAD")).status == 404

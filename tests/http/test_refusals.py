@@ -263,8 +263,10 @@ async def test_a_draining_server_starts_and_follows_nothing_new(
     assert int(refused.headers["retry-after"]) >= 1
     gate = Gate()
     request = Request(scope_of("POST", "/"))
+    refused = await ask(streams.stream(request, name, gate), "/", method="POST")
+    assert (refused.status, refused.code) == (503, "shutting_down")
     with pytest.raises(ShuttingDown):
-        streams.stream(request, name, gate)
+        streams.start(name, gate)
     assert gate.calls == 0
 
 

@@ -47,7 +47,7 @@ class Worker:
     def _die(self) -> None:
         self.alive = False
         engine = self.engine
-        for task in [*engine._tasks, *engine._own, *engine._sweeper._report_tasks]:
+        for task in [*engine.life._tasks, *engine._sweeper._report_tasks]:
             task.cancel()
         for reader in list(self.readers):
             reader.close()
@@ -59,12 +59,12 @@ class Worker:
     def assert_nothing_kept(self) -> None:
         """Fail if this worker holds on to anything of streams that have ended (G9)."""
         engine = self.engine
-        assert not engine._writers
-        assert not engine._readers
+        assert not engine.writers._writers
+        assert not engine.readers._readers
         assert not list(engine._tails), [tail.state for tail in engine._tails]
         assert engine._committer._pending_bytes == 0
         assert not engine._committer._dirty
-        assert not engine._generations
+        assert not engine.writers._generations
 
 
 class Cluster:

@@ -53,7 +53,7 @@ class Follower:
         while not self.saw_end:
             worker = self._choose()
             try:
-                reader = await worker.engine.open_reader(self._stream_id, self._offset)
+                reader = await worker.engine.readers.open(self._stream_id, self._offset)
             except StreamNotFound:
                 return
             except OffsetGone:

@@ -25,7 +25,7 @@ async def simulate(seed: int, steps: int) -> None:
 def test_random_schedules(rounds: Rounds, caplog: pytest.LogCaptureFixture) -> None:
     """G1–G5, G7, G9, G10, G12."""
     caplog.set_level(logging.CRITICAL + 1, "inkstream")  # failures are what is simulated
-    for seed in rounds(30, 5_000):
+    for seed in rounds(60, 5_000):
         try:
             run_virtual(simulate(seed, steps=60))
         except BaseException as exc:

@@ -8,6 +8,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine
+from typing import Any
 
 import pytest
 
@@ -23,9 +24,11 @@ from inkstream import (
     StreamError,
     StreamId,
     StreamNotFound,
+    StreamState,
     Timing,
     WriterFenced,
 )
+from inkstream.engine.writer import Writer
 from inkstream.wire import Offset
 from tests.simulation.cluster import Cluster, Worker
 from tests.simulation.follower import Follower
@@ -45,6 +48,7 @@ class World:
     Attributes:
         calls: How often a source was called for the streams of a name.
         totals: How much each writer that ended its stream ``done`` had written, by label.
+        wronged: The writers that were stopped while their stream was still theirs.
         suspects: The workers to which something was done that may have them taken for dead.
     """
 
@@ -53,6 +57,7 @@ class World:
         self.calls: Counter[str] = Counter()
         self.totals: dict[int, int] = {}
         self.suspects: set[str] = set()
+        self.wronged: list[str] = []
         self.followers: list[Follower] = []
         self._rng = cluster.rng
         self._labels = 0
@@ -61,6 +66,22 @@ class World:
 
     async def run(self, steps: int) -> None:
         """Do so many random things, then let everything come to rest."""
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Writer, "fence", self._watch(Writer.fence))
+            await self._run(steps)
+
+    def _watch(self, fence: Callable[[Writer, StreamState | None], None]) -> Any:
+        """Return ``Writer.fence`` with a note of those whose stream is still theirs."""
+
+        def watched(writer: Writer, state: StreamState | None) -> None:
+            now = self.cluster.witness.histories[writer.internal_id]
+            if not now.deleted and now.state.epoch == writer.epoch and not now.state.ended:
+                self.wronged.append(f"{now.state} by {state}")
+            fence(writer, state)
+
+        return watched
+
+    async def _run(self, steps: int) -> None:
         for _ in range(3):
             await self.add_worker()
         await self.create()
@@ -89,7 +110,9 @@ class World:
 
     def _at_rest(self) -> bool:
         return not any(
-            worker.engine._writers or worker.engine._generations or worker.engine._committer._dirty
+            worker.engine.writers._writers
+            or worker.engine.writers._generations
+            or worker.engine._committer._dirty
             for worker in self.alive()
         ) and all(
             history.deleted or (history.state.ended and not history.state.report)
@@ -247,7 +270,7 @@ class World:
         )
         async with asyncio.timeout(1.0):
             with pytest.raises((OffsetGone, StreamNotFound)):
-                await worker.engine.open_reader(StreamId(name), wrong)
+                await worker.engine.readers.open(StreamId(name), wrong)
 
     # Writers -------------------------------------------------------------------------------
 
@@ -315,6 +338,7 @@ class World:
 
     def check(self) -> None:
         """Hold what is stored against what was done."""
+        assert not self.wronged, "a writer lost what was its own (G7)"
         self.cluster.witness.recheck()
         generations = Counter(
             history.state.stream_id for history in self.cluster.witness.histories.values()
@@ -371,6 +395,7 @@ _THINGS = [
     World.kill,
     World.pause,
     World.outage,
+    World.lose_outcomes,
     World.lose_outcomes,
     World.lose_hints,
     World.fail_on_end,

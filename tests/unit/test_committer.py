@@ -28,7 +28,7 @@ from tests.simulation.follower import Follower
 
 async def claim(worker: Worker, name: str) -> Writer:
     await worker.streams.create(name)
-    return await worker.engine.claim(StreamId(name))
+    return await worker.engine.writers.claim(StreamId(name))
 
 
 async def seen(worker: Worker, name: str, offset: str | None = None) -> str:
@@ -177,7 +177,7 @@ async def test_a_store_that_stays_away_ends_the_generation_and_cuts_readers() ->
         await worker.streams.create("s")
         worker.streams.start("s", source)
         await source.send("saved")
-        reader = await worker.engine.open_reader(StreamId("s"), None)
+        reader = await worker.engine.readers.open(StreamId("s"), None)
         assert len(await reader.segments()) == 1
         cut = asyncio.ensure_future(reader.segments())
         worker.store.away = True
@@ -198,10 +198,10 @@ async def test_a_writer_that_is_quiet_outlives_an_outage_it_did_not_notice() -> 
     async with one_worker(timing=Timing(patience_s=3)) as worker:
         writer = await claim(worker, "quiet")
         await worker.streams.create("other")
-        other = await worker.engine.state(StreamId("other"))
+        other = await worker.engine.readers.state(StreamId("other"))
         worker.store.away = True
         with pytest.raises(StoreUnavailable):
-            await worker.engine.end_stream(other, End(Status.CANCELLED))
+            await worker.engine.changes.end_stream(other, End(Status.CANCELLED))
         worker.store.away = False
         await asyncio.sleep(60)
         await writer.append("still mine")
@@ -253,3 +253,23 @@ async def test_what_is_submitted_fails_at_once_while_the_store_is_away() -> None
             await worker.streams.cancel("s")
         worker.store.lose = 0.0
         assert (await worker.streams.read("s")).status == "cancelled"
+
+
+@in_virtual_time
+async def test_giving_up_while_a_commit_is_on_its_way_still_writes_the_end() -> None:
+    """G12, G5: its text may arrive after the writer was told to stop."""
+    for seed in range(8):
+        async with cluster(seed) as made:
+            worker = await made.add(timing=Timing(patience_s=3))
+            writer = await claim(worker, "s")
+            worker.store.away = True
+            await writer.append("on its way")
+            await asyncio.sleep(2.5)
+            worker.store.latency_s = 4.0
+            worker.store.away = False
+            await asyncio.wait_for(asyncio.shield(writer.stopped), 5)
+            worker.store.latency_s = 0.0
+            body = await asyncio.wait_for(worker.streams.wait("s"), 5)
+            assert body.error is not None
+            assert (body.status, body.error.code) == ("error", "store_unavailable")
+            assert body.text == "on its way"

@@ -37,7 +37,7 @@ async def test_a_drain_tells_a_thousand_readers() -> None:
         for n, source in enumerate(sources):
             await worker.streams.create(f"s{n}")
             worker.streams.start(f"s{n}", source)
-            readers.append(await worker.engine.open_reader(StreamId(f"s{n}"), None))
+            readers.append(await worker.engine.readers.open(StreamId(f"s{n}"), None))
         await asyncio.gather(*[source.send("so far") for source in sources])
         began = loop.time()
 
@@ -53,7 +53,7 @@ async def test_a_drain_tells_a_thousand_readers() -> None:
         with pytest.raises(ShuttingDown):
             worker.streams.start("s0", ScriptedSource())
         with pytest.raises(ShuttingDown):
-            await worker.engine.claim(StreamId("s0"))
+            await worker.engine.writers.claim(StreamId("s0"))
         await asyncio.gather(*[source.finish() for source in sources[: N // 2]])
         await drain
         ends = await telling
@@ -71,14 +71,14 @@ async def test_readers_of_streams_written_elsewhere_are_cut_by_a_drain() -> None
         await here.streams.create("s")
         here.streams.start("s", ScriptedSource())
         await asyncio.sleep(1)
-        reader = await there.engine.open_reader(StreamId("s"), None)
+        reader = await there.engine.readers.open(StreamId("s"), None)
         reading = asyncio.create_task(reader.segments())
         await asyncio.sleep(1)
         await there.engine.drain()
         with pytest.raises(ReaderCut):
             await reading
         with pytest.raises(ShuttingDown):
-            await there.engine.open_reader(StreamId("s"), None)
+            await there.engine.readers.open(StreamId("s"), None)
         reader.close()
 
 
@@ -224,7 +224,7 @@ async def test_many_write_a_log_and_all_see_it() -> None:
         for worker in workers:
             worker.store.latency_s = 0.05
         await workers[0].streams.create("log", kind=Kind.LOG)
-        readers = [await worker.engine.open_reader(StreamId("log"), None) for worker in workers]
+        readers = [await worker.engine.readers.open(StreamId("log"), None) for worker in workers]
         late = workers[1].streams.follow("log", "now")
         first = asyncio.ensure_future(anext(late))
         await asyncio.sleep(1)

@@ -29,7 +29,7 @@ S = StreamId("s")
 
 async def claim(worker: Worker) -> Writer:
     await worker.streams.create(S)
-    return await worker.engine.claim(S)
+    return await worker.engine.writers.claim(S)
 
 
 async def rest_of(reader: Reader) -> str:
@@ -54,16 +54,16 @@ async def test_any_reconnect_point_gives_the_same_text() -> None:
         for n in range(30):
             await source.send(f"<{n}>")
             await asyncio.sleep(0.1)
-            tail = (await here.engine.page(S, 0, 0)).state.tail
+            tail = (await here.engine.readers.page(S, 0, 0)).state.tail
             for worker in (here, there):
                 offset = Offset(1, tail)
-                open_readers.append((n + 1, await worker.engine.open_reader(S, offset)))
+                open_readers.append((n + 1, await worker.engine.readers.open(S, offset)))
         await source.finish()
         for seen, reader in open_readers:
             assert await rest_of(reader) == "".join(f"<{n}>" for n in range(seen, 30))
         for worker in (here, there):
             for position in range(31):
-                reader = await worker.engine.open_reader(S, Offset(1, position))
+                reader = await worker.engine.readers.open(S, Offset(1, position))
                 assert whole.endswith(await rest_of(reader))
             worker.assert_nothing_kept()
 
@@ -74,8 +74,8 @@ async def test_a_slow_reader_costs_a_position_and_pages_what_the_tail_no_longer_
     limits = Limits(tail_bytes=100, page_bytes=500)
     async with one_worker(limits=limits) as worker:
         writer = await claim(worker)
-        slow = await worker.engine.open_reader(S, None)
-        fast = await worker.engine.open_reader(S, None)
+        slow = await worker.engine.readers.open(S, None)
+        fast = await worker.engine.readers.open(S, None)
         text = ""
         for n in range(2000):
             await writer.append(f"<{n}>")
@@ -83,7 +83,7 @@ async def test_a_slow_reader_costs_a_position_and_pages_what_the_tail_no_longer_
                 text += flat(await fast.segments())
         assert slow.position == 0
         assert slow.tail._bytes <= 100 + 100
-        await worker.engine.finish(writer, End(Status.DONE))
+        await worker.engine.writers.finish(writer, End(Status.DONE))
         whole = "".join(f"<{n}>" for n in range(2000))
         assert await rest_of(slow) == whole
         assert text + await rest_of(fast) == whole
@@ -93,14 +93,14 @@ async def test_a_slow_reader_costs_a_position_and_pages_what_the_tail_no_longer_
 async def test_frames_and_segments_say_the_same() -> None:
     async with one_worker() as worker:
         writer = await claim(worker)
-        reader = await worker.engine.open_reader(S, None)
+        reader = await worker.engine.readers.open(S, None)
         await writer.append("a")
         await writer.append({"n": 1})
         await writer.flush()
         frames = await reader.frames()
         assert frames.count(b"data: ") == 2
         assert str(reader.offset).encode() in frames
-        await worker.engine.finish(writer, End(Status.DONE))
+        await worker.engine.writers.finish(writer, End(Status.DONE))
         assert await reader.frames() == b""
         assert reader.end == End(Status.DONE)
         assert reader.offset.ended
@@ -114,7 +114,7 @@ async def test_a_malformed_offset(text: str) -> None:
     async with one_worker() as worker:
         await claim(worker)
         with pytest.raises(InvalidOffset):
-            await worker.engine.open_reader(S, text)
+            await worker.engine.readers.open(S, text)
 
 
 @in_virtual_time
@@ -128,9 +128,9 @@ async def test_an_offset_past_the_tail_or_of_another_stream_is_told_at_once() ->
         for worker in (here, there):
             for wrong in (Offset(1, 2), Offset(2, 0), Offset(2, 1)):
                 with pytest.raises(OffsetGone):
-                    await worker.engine.open_reader(S, wrong)
-            (await worker.engine.open_reader(S, Offset(1, 1))).close()
-        await here.engine.finish(writer, End(Status.DONE))
+                    await worker.engine.readers.open(S, wrong)
+            (await worker.engine.readers.open(S, Offset(1, 1))).close()
+        await here.engine.writers.finish(writer, End(Status.DONE))
         await asyncio.sleep(0)
         here.assert_nothing_kept()
         there.assert_nothing_kept()
@@ -142,13 +142,13 @@ async def test_an_offset_that_is_newer_than_what_this_process_knows() -> None:
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         writer = await claim(here)
-        waiting = await there.engine.open_reader(S, None)
+        waiting = await there.engine.readers.open(S, None)
         here.notifier.lose = 1.0
         await writer.append("x")
         await writer.flush()
         assert waiting.tail.position == 0
-        reader = await there.engine.open_reader(S, Offset(1, 1))
-        await here.engine.finish(writer, End(Status.DONE))
+        reader = await there.engine.readers.open(S, Offset(1, 1))
+        await here.engine.writers.finish(writer, End(Status.DONE))
         assert await rest_of(reader) == ""
         assert await rest_of(waiting) == "x"
 
@@ -163,7 +163,7 @@ async def test_a_stream_deleted_and_made_anew_is_another_one() -> None:
         here.streams.start(S, source)
         await source.send("old")
         await asyncio.sleep(1)
-        readers = [await worker.engine.open_reader(S, None) for worker in (here, there)]
+        readers = [await worker.engine.readers.open(S, None) for worker in (here, there)]
         for reader in readers:
             assert flat(await reader.segments()) == "old"
         waiting = [asyncio.create_task(reader.segments()) for reader in readers]
@@ -176,9 +176,9 @@ async def test_a_stream_deleted_and_made_anew_is_another_one() -> None:
         for reader in readers:
             reader.close()
             with pytest.raises(OffsetGone):
-                await here.engine.open_reader(S, reader.offset)
+                await here.engine.readers.open(S, reader.offset)
         await asyncio.wait_for(source.closed.wait(), 1)
-        fresh = await here.engine.open_reader(S, None)
+        fresh = await here.engine.readers.open(S, None)
         assert fresh.tail.internal_id == 2
         fresh.close()
 
@@ -187,7 +187,7 @@ async def test_a_stream_deleted_and_made_anew_is_another_one() -> None:
 async def test_closing_and_interrupting() -> None:
     async with one_worker() as worker:
         await claim(worker)
-        reader = await worker.engine.open_reader(S, None)
+        reader = await worker.engine.readers.open(S, None)
         waiting = asyncio.create_task(reader.segments())
         await asyncio.sleep(1)
         reader.interrupt()
@@ -199,7 +199,7 @@ async def test_closing_and_interrupting() -> None:
         reader.close()
         with pytest.raises(ReaderCut):
             await waiting
-        assert worker.engine._readers == {}
+        assert worker.engine.readers._readers == {}
 
 
 @in_virtual_time
@@ -207,7 +207,7 @@ async def test_a_cancelled_wait_leaves_nothing_behind() -> None:
     """G9."""
     async with one_worker() as worker:
         await claim(worker)
-        reader = await worker.engine.open_reader(S, None)
+        reader = await worker.engine.readers.open(S, None)
         for _ in range(10):
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(reader.segments(), 1)
@@ -225,7 +225,7 @@ async def test_limits_of_readers(limits: Limits, limit: int) -> None:
         for name in ("a", "b"):
             await worker.streams.create(name)
         found = await asyncio.gather(
-            *[worker.engine.open_reader(StreamId("ab"[n % 2]), None) for n in range(20)],
+            *[worker.engine.readers.open(StreamId("ab"[n % 2]), None) for n in range(20)],
             return_exceptions=True,
         )
         readers = [reader for reader in found if isinstance(reader, Reader)]
@@ -243,7 +243,7 @@ async def test_readers_stay_through_an_outage_shorter_than_patience() -> None:
     async with cluster(1) as made:
         here, there = await made.add(), await made.add()
         writer = await claim(here)
-        reader = await there.engine.open_reader(S, None)
+        reader = await there.engine.readers.open(S, None)
         reading = asyncio.create_task(rest_of(reader))
         there.store.away = True
         for n in range(5):
@@ -251,7 +251,7 @@ async def test_readers_stay_through_an_outage_shorter_than_patience() -> None:
             await asyncio.sleep(1)
         assert reader.position == 0
         there.store.away = False
-        await here.engine.finish(writer, End(Status.DONE))
+        await here.engine.writers.finish(writer, End(Status.DONE))
         assert await reading == "<0><1><2><3><4>"
 
 
@@ -260,7 +260,7 @@ async def test_a_stream_that_outlived_an_outage_can_be_read_again() -> None:
     """G12: readers were cut; once the store is back nothing sends them away any more."""
     async with one_worker() as worker:
         writer = await claim(worker)  # it has nothing to say during the outage
-        reader = await worker.engine.open_reader(S, None)
+        reader = await worker.engine.readers.open(S, None)
         reading = asyncio.create_task(reader.segments())
         worker.store.away = True
         with pytest.raises(ReaderCut):
@@ -268,7 +268,7 @@ async def test_a_stream_that_outlived_an_outage_can_be_read_again() -> None:
         worker.store.away = False
         reader.close()
         await asyncio.sleep(1)
-        again = await worker.engine.open_reader(S, None)
+        again = await worker.engine.readers.open(S, None)
         reading = asyncio.create_task(again.segments())
         await asyncio.sleep(5)
         await writer.append("alive")

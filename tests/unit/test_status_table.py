@@ -52,7 +52,7 @@ class Stage:
 
     async def create(self, kind: Kind = Kind.TEXT) -> None:
         now = self.cluster.clock.wall()
-        await self.here.engine.create(
+        await self.here.engine.changes.create(
             NewStream(
                 stream_id=NAME,
                 kind=kind,
@@ -64,7 +64,7 @@ class Stage:
         )
 
     async def claim(self) -> Writer:
-        self.writer = await self.here.engine.claim(NAME)
+        self.writer = await self.here.engine.writers.claim(NAME)
         return self.writer
 
     async def bury(self) -> None:
@@ -86,7 +86,7 @@ async def streaming(stage: Stage) -> None:
 async def let_go(stage: Stage) -> None:
     await streaming(stage)
     assert stage.writer is not None
-    await stage.here.engine.release(stage.writer)
+    await stage.here.engine.writers.release(stage.writer)
 
 
 async def writer_dead(stage: Stage) -> None:
@@ -102,7 +102,7 @@ def ended(status: str) -> Callable[[Stage], Awaitable[None]]:
     async def enter(stage: Stage) -> None:
         await streaming(stage)
         assert stage.writer is not None
-        await stage.here.engine.finish(stage.writer, End(Status(status)))
+        await stage.here.engine.writers.finish(stage.writer, End(Status(status)))
 
     return enter
 
@@ -146,12 +146,12 @@ STATES: dict[str, Callable[[Stage], Awaitable[None]]] = {
 
 
 async def claim(stage: Stage) -> bool:
-    await stage.there.engine.claim(NAME)
+    await stage.there.engine.writers.claim(NAME)
     return True
 
 
 async def take_over(stage: Stage) -> bool:
-    await stage.there.engine.claim(NAME, takeover=True)
+    await stage.there.engine.writers.claim(NAME, takeover=True)
     return True
 
 
@@ -169,7 +169,7 @@ async def close(stage: Stage) -> bool:
     if stage.writer is None or not stage.found:
         return await stage.there.streams.close(NAME)
     await stage.bury()
-    await stage.here.engine.finish(stage.writer, End(Status.DONE))
+    await stage.here.engine.writers.finish(stage.writer, End(Status.DONE))
     return True
 
 
@@ -191,7 +191,7 @@ async def fork(stage: Stage) -> bool:
     source = stage.stored
     name = StreamId.generate()
     now = stage.cluster.clock.wall()
-    await stage.there.engine.create(
+    await stage.there.engine.changes.create(
         NewStream(
             stream_id=name,
             kind=Kind.LOG,

@@ -38,7 +38,7 @@ async def test_readers_see_a_dead_writer_in_time(how: str, within_s: float) -> N
             here, there = await made.add(), await made.add()
             await stream(here)
             await asyncio.sleep(10 + moment * 0.7)
-            reader = await there.engine.open_reader(StreamId("s"), None)
+            reader = await there.engine.readers.open(StreamId("s"), None)
             await reader.segments()
             began = asyncio.get_running_loop().time()
             {"kill": here.kill, "lose_host": here.lose_host}[how]()
@@ -123,7 +123,7 @@ async def test_a_worker_that_was_forgotten_just_before_it_claimed_and_died() -> 
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         await here.streams.create("s")
-        writer = await here.engine.claim(StreamId("s"))
+        writer = await here.engine.writers.claim(StreamId("s"))
         await writer.append("so far")
         await writer.flush()
         here.kill()
@@ -180,7 +180,7 @@ async def test_a_stream_is_deleted_when_its_time_is_over() -> None:
                 pass
         await worker.streams.cancel("cancelled")
         killed = await made.add()
-        await killed.engine.claim(StreamId("lost"))
+        await killed.engine.writers.claim(StreamId("lost"))
         killed.kill()
         await asyncio.sleep(50)
         assert len(await worker.streams.read_many(["done", "cancelled", "lost", "kept"])) == 4
@@ -200,7 +200,7 @@ async def test_a_stream_deleted_under_the_sweeper_disturbs_it_not(
         other = await made.add()
         for n in range(20):
             await killed.streams.create(f"s{n}")
-            await killed.engine.claim(StreamId(f"s{n}"))
+            await killed.engine.writers.claim(StreamId(f"s{n}"))
         worker.store.latency_s = 0.2
         killed.kill()
         for n in range(0, 20, 2):
@@ -249,7 +249,7 @@ async def test_a_report_is_made_by_a_process_that_has_an_on_end() -> None:
         killed = await made.add(reports=True)
         await made.add()
         source = await stream(killed)
-        killed.engine.spawn(source.finish())
+        killed.engine.life.spawn(source.finish())
         made.on_end_fails = 1.0
         await asyncio.sleep(0.5)
         killed.kill()

@@ -29,7 +29,7 @@ HALVES = ("\ud83d", "\ude00")
 
 async def claim(worker: Worker, name: str = "s") -> Writer:
     await worker.streams.create(name)
-    return await worker.engine.claim(StreamId(name))
+    return await worker.engine.writers.claim(StreamId(name))
 
 
 async def stored(worker: Worker, *pieces: str | dict[str, str]) -> tuple[object, ...]:
@@ -37,7 +37,7 @@ async def stored(worker: Worker, *pieces: str | dict[str, str]) -> tuple[object,
     writer = await claim(worker)
     for piece in pieces:
         await writer.append(piece)
-    await worker.engine.finish(writer, End(Status.DONE))
+    await worker.engine.writers.finish(writer, End(Status.DONE))
     return (await worker.streams.read("s")).parts
 
 
@@ -77,7 +77,7 @@ async def test_half_a_character_survives_an_append_that_was_cancelled_while_it_w
                 await writer.append(HALVES[1] + "refused")
         worker.store.resume()
         await writer.append(HALVES[1] + "accepted")
-        await worker.engine.finish(writer, End(Status.DONE))
+        await worker.engine.writers.finish(writer, End(Status.DONE))
         assert (await worker.streams.read("s")).text == f"0123456789{SMILE}accepted"
 
 
@@ -121,7 +121,7 @@ async def test_limits_of_message_and_stream() -> None:
             await writer.append("x" * 6)
         assert (stream.value.limit, stream.value.actual) == (25, 26)
         await writer.append("x" * 5)
-        await worker.engine.finish(writer, End(Status.DONE))
+        await worker.engine.writers.finish(writer, End(Status.DONE))
         assert (await worker.streams.read("s")).text == "x" * 25
 
 
@@ -144,7 +144,7 @@ async def test_the_end_commits_with_the_last_text() -> None:
         writer = await claim(worker)
         before = len(worker.store.commits)
         await writer.append("last words")
-        await worker.engine.finish(writer, End(Status.DONE))
+        await worker.engine.writers.finish(writer, End(Status.DONE))
         [[group]] = worker.store.commits[before:]
         [change] = group.changes
         assert change.append is not None
@@ -158,7 +158,7 @@ async def test_an_end_is_written_though_nobody_waits_for_it() -> None:
         worker = await made.add(reports=True)
         writer = await claim(worker)
         worker.store.pause()
-        finishing = asyncio.create_task(worker.engine.finish(writer, End(Status.DONE)))
+        finishing = asyncio.create_task(worker.engine.writers.finish(writer, End(Status.DONE)))
         await asyncio.sleep(1)
         finishing.cancel()
         worker.store.resume()
@@ -172,12 +172,12 @@ async def test_after_the_end_nothing_is_accepted() -> None:
     """G5."""
     async with one_worker() as worker:
         writer = await claim(worker)
-        await worker.engine.finish(writer, End(Status.DONE))
+        await worker.engine.writers.finish(writer, End(Status.DONE))
         for call in (writer.append("x"), writer.flush()):
             with pytest.raises(WriterFenced):
                 await call
         with pytest.raises(WriterFenced):
-            await worker.engine.finish(writer, End(Status.ERROR))
+            await worker.engine.writers.finish(writer, End(Status.ERROR))
         assert (await worker.streams.read("s")).status == "done"
 
 
@@ -189,13 +189,13 @@ async def test_a_superseded_writer_is_refused(text: str) -> None:
         here, there = await made.add(), await made.add()
         here.notifier.lose = there.notifier.lose = 1.0
         await here.streams.create("s", takeover_within_s=60)
-        old = await here.engine.claim(StreamId("s"))
+        old = await here.engine.writers.claim(StreamId("s"))
         await old.append("old ")
         await old.flush()
         here.store.pause()
         made.database.release_lock(here.name)
         await asyncio.sleep(2)
-        new = await there.engine.claim(StreamId("s"), takeover=True)
+        new = await there.engine.writers.claim(StreamId("s"), takeover=True)
         await new.append(text)
         await new.flush()
         await old.append("never seen")
@@ -216,7 +216,7 @@ async def test_a_living_writer_cannot_be_taken_over() -> None:
         await claim(here)
         await asyncio.sleep(60)
         with pytest.raises(NotClaimed, match="living writer"):
-            await there.engine.claim(StreamId("s"), takeover=True)
+            await there.engine.writers.claim(StreamId("s"), takeover=True)
 
 
 @in_virtual_time
@@ -226,15 +226,15 @@ async def test_a_claim_that_nobody_waits_for_leaves_no_stream_without_a_writer()
         async with one_worker() as worker:
             await worker.streams.create("s")
             worker.store.latency_s = 0.2
-            claiming = asyncio.create_task(worker.engine.claim(StreamId("s")))
+            claiming = asyncio.create_task(worker.engine.writers.claim(StreamId("s")))
             await asyncio.sleep(delay_s)
             claiming.cancel()
             await asyncio.wait([claiming])
             await asyncio.sleep(30)
-            state = (await worker.engine.page(StreamId("s"), 0, 0)).state
+            state = (await worker.engine.readers.page(StreamId("s"), 0, 0)).state
             assert state.status in ("pending", "error") or not claiming.cancelled()
             if claiming.cancelled():
-                assert not worker.engine._writers
+                assert not worker.engine.writers._writers
 
 
 @in_virtual_time
@@ -246,7 +246,7 @@ async def test_a_claim_whose_outcome_was_lost_does_not_stay_streaming() -> None:
         busy = await claim(worker, "busy")  # it beats: it will never be taken for dead
         worker.store.lose = 1.0
         with pytest.raises(Exception, match="lost on the way back"):
-            await worker.engine.claim(StreamId("s"))
+            await worker.engine.writers.claim(StreamId("s"))
         worker.store.lose = 0.0
         assert (await worker.streams.read("s")).status == "streaming"
         body = await asyncio.wait_for(worker.streams.wait("s"), 15)
@@ -262,8 +262,8 @@ async def test_a_claim_beside_a_reader_that_reads_late() -> None:
             worker = await made.add()
             await worker.streams.create("s")
             worker.store.latency_s = 0.1
-            reading = asyncio.create_task(worker.engine.open_reader(StreamId("s"), None))
-            writer = await worker.engine.claim(StreamId("s"))
+            reading = asyncio.create_task(worker.engine.readers.open(StreamId("s"), None))
+            writer = await worker.engine.writers.claim(StreamId("s"))
             (await reading).close()
             await asyncio.sleep(1)
             await writer.append("mine")
@@ -277,15 +277,15 @@ async def test_the_limit_of_live_streams_holds_for_claims_that_race() -> None:
         for name in names:
             await worker.streams.create(name)
         claims = await asyncio.gather(
-            *[worker.engine.claim(StreamId(name)) for name in names], return_exceptions=True
+            *[worker.engine.writers.claim(StreamId(name)) for name in names], return_exceptions=True
         )
         writers = [claimed for claimed in claims if isinstance(claimed, Writer)]
         assert len(writers) == 3
         refused = [claimed for claimed in claims if isinstance(claimed, TooManyStreams)]
         assert [error.limit for error in refused] == [3] * 5
-        await worker.engine.finish(writers[0], End(Status.DONE))
+        await worker.engine.writers.finish(writers[0], End(Status.DONE))
         await asyncio.sleep(0)
-        await worker.engine.claim(StreamId(names[-1]))
+        await worker.engine.writers.claim(StreamId(names[-1]))
 
 
 @in_virtual_time

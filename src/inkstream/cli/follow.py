@@ -51,7 +51,7 @@ async def _follow(database: str, stream_id: str, offset: str | None, as_json: bo
 
 
 async def _readable(streams: PersistentTextStreaming, stream_id: str) -> StreamState:
-    state = await streams.engine.state(StreamId(stream_id))
+    state = await streams.engine.readers.state(StreamId(stream_id))
     if state.counts_bytes:
         raise click.ClickException(
             f"stream {stream_id!r} holds {state.content_type}, not text: "

@@ -125,6 +125,9 @@ def _serve(config: ServeConfig, host: str, port: int, workers: int) -> None:
         workers=workers,
         log_level="warning",
         access_log=False,  # it would write query strings
+        # Longer than clients and proxies keep an idle connection: the one who closes it must be
+        # the one who sends on it, or a request goes into a connection that was just closed.
+        timeout_keep_alive=75,
         # Readers are sent away when the streams drain; this is for requests that hang.
         timeout_graceful_shutdown=10,
     )

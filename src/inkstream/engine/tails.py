@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 
 from inkstream import wire
 from inkstream._errors import StoreUnavailable
@@ -128,6 +128,13 @@ class Tails:
         tail.wake()
         self.detach(tail)
 
+    def cut(self, which: Callable[[Tail], bool]) -> None:
+        """Send readers away without a terminal event: they will reconnect, here or elsewhere."""
+        for tail in self:
+            if which(tail):
+                tail.cut = True
+                tail.wake()
+
     def stale(self, tail: Tail) -> None:
         """Have a tail read again from the store, soon."""
         self._stale[tail] = None
@@ -154,9 +161,7 @@ class Tails:
             self.hint(None)
         since = self._away_since
         if since is not None and now - since > self._timing.patience_s:
-            for tail in self:
-                tail.cut = True
-                tail.wake()
+            self.cut(lambda tail: True)
 
     async def run(self) -> None:
         """Keep the tails up to date until cancelled."""

@@ -76,7 +76,7 @@ class Follow:
         pause = 0.02
         while True:
             try:
-                state = await self.engine.state(self.stream_id)
+                state = await self.engine.readers.state(self.stream_id)
             except StreamNotFound:
                 pass
             else:
@@ -96,7 +96,7 @@ class Follow:
         if offset is not None and offset != "now":
             Offset.parse(offset)  # a malformed one is refused at once, found or not
         state = await self.authorised()
-        reader = await self.engine.open_reader(self.stream_id, offset)
+        reader = await self.engine.readers.open(self.stream_id, offset)
         if reader.tail.internal_id != state.internal_id:
             reader.close()  # created anew since it was authorised, perhaps by somebody else
             raise StreamNotFound(self.stream_id)
@@ -232,7 +232,9 @@ class StreamResponse(Response):
         offset = follow.offset
         after = Offset.parse(offset) if offset is not None and offset != "now" else wire.START
         authorised = await follow.authorised()
-        pages = await follow.engine.pages(follow.stream_id, after.position, at_tail=offset == "now")
+        pages = await follow.engine.readers.pages(
+            follow.stream_id, after.position, at_tail=offset == "now"
+        )
         state = pages[-1].state
         if state.internal_id != authorised.internal_id:
             raise StreamNotFound(follow.stream_id)

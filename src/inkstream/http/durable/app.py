@@ -160,7 +160,7 @@ class DurableStreams:
     async def _present(self, stream_id: StreamId, after: int, max_bytes: int, *marks: str) -> Page:
         """Return a page of a stream that has not expired."""
         engine, _, _ = self._parts()
-        page = await engine.page(stream_id, after, max_bytes, marks=marks)
+        page = await engine.readers.page(stream_id, after, max_bytes, marks=marks)
         if protocol.is_absent(page.state, engine.clock.wall()):
             raise StreamNotFound(stream_id)
         return page
@@ -199,7 +199,7 @@ class DurableStreams:
                 return creation.exists(found.state, found.marks, wanted)
             new = await self._new(request, wanted)
             try:
-                state = await engine.create(new)
+                state = await engine.changes.create(new)
             except StreamExists:
                 continue
             except StreamGone as exc:
@@ -213,7 +213,7 @@ class DurableStreams:
         """Return what is there already; what has expired makes room."""
         engine, _, _ = self._parts()
         try:
-            page = await engine.page(stream_id, 0, 0, marks=(protocol.FORK,))
+            page = await engine.readers.page(stream_id, 0, 0, marks=(protocol.FORK,))
         except StreamGone as exc:
             raise Refusal(
                 409, "gone", "This stream was deleted, but forks of it still need its messages."
@@ -222,7 +222,7 @@ class DurableStreams:
             return None
         if not protocol.is_absent(page.state, engine.clock.wall()):
             return page
-        await engine.delete([page.state])
+        await engine.changes.delete([page.state])
         return None
 
     async def _new(self, request: Request, wanted: CreateRequest) -> NewStream:
@@ -252,7 +252,7 @@ class DurableStreams:
         page = await self._allowed(request, stream_id, ("delete",))
         protocol.check_deletable(page.state)
         engine, _, _ = self._parts()
-        if not await engine.delete([page.state]):
+        if not await engine.changes.delete([page.state]):
             raise StreamNotFound(stream_id)
         return Reply(204)
 

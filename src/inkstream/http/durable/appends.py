@@ -80,7 +80,7 @@ class Appends:
         waiting = self._waiting.get(stream_id)
         if waiting is None:
             self._waiting[stream_id] = [entry]
-            self._engine.spawn(self._run(stream_id))
+            self._engine.life.spawn(self._run(stream_id))
         else:
             waiting.append(entry)
         return await answer
@@ -102,7 +102,7 @@ class Appends:
         """Answer the entries; return those that must be decided again."""
         names = {name for entry in entries for name in append_marks(entry.request)}
         try:
-            page = await self._engine.page(stream_id, 0, 0, marks=sorted(names))
+            page = await self._engine.readers.page(stream_id, 0, 0, marks=sorted(names))
         except InkstreamError as exc:
             for entry in entries:
                 entry.fail(exc)
@@ -144,7 +144,7 @@ class Appends:
         """Commit and answer; return the entries if they lost a race."""
         change = join([attempt for _, attempt in batch])
         try:
-            done = await self._engine.commit(state, change)
+            done = await self._engine.changes.commit(state, change)
         except InkstreamError as exc:
             for entry, _ in batch:
                 entry.fail(exc)

@@ -22,7 +22,7 @@ class Renewal:
             return
         change = Change(internal_id=self._state.internal_id, due_at=due_at)
         try:
-            done = await self._engine.commit(self._state, change)
+            done = await self._engine.changes.commit(self._state, change)
         except StoreUnavailable:
             return  # reading goes on as long as it can; the next access tries again
         if isinstance(done, StreamState):

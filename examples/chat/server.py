@@ -1,0 +1,255 @@
+"""A chat whose answers are persistent streams: FastAPI, one table, and a page in React.
+
+The table, the streams and the list of messages that windows follow are in one SQLite file, and
+change in one transaction: no window hears of a message that is not stored, and none misses one.
+There is no login, so it listens on this machine alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import functools
+import json
+import os
+import socket
+import sqlite3
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import uvicorn
+from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
+from fastapi.responses import FileResponse
+from pydantic import BaseModel, StringConstraints
+from starlette.staticfiles import StaticFiles
+
+from inkstream import (
+    InkstreamError,
+    PersistentTextStreaming,
+    StreamBody,
+    StreamExists,
+    StreamResponse,
+    Timing,
+    problem_handler,
+)
+from inkstream.demo.responder import Turn, choose_responder
+
+HERE = Path(__file__).parent
+FILE = os.environ.get("CHAT_DATABASE", "chat.db")
+PAGE = Path(os.environ.get("CHAT_PAGE", HERE / "page" / "dist"))
+POLICY = (
+    "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
+    "form-action 'self'; frame-ancestors 'self'"
+)
+FEED = "chat-feed"
+GROUP = "chat"
+
+# An answer is started by the request that makes it: one that is pending for longer belongs to a
+# server that died between the two.
+streams = PersistentTextStreaming(f"sqlite:///{FILE}", timing=Timing(start_within_s=10.0))
+responder = choose_responder()
+asking = asyncio.Lock()
+
+
+@contextlib.asynccontextmanager
+async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+    async with streams:
+        with database() as connection:
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS messages (id INTEGER PRIMARY KEY AUTOINCREMENT,"
+                " prompt TEXT NOT NULL, stream_id TEXT NOT NULL, asked_at REAL NOT NULL)"
+            )
+        with contextlib.suppress(StreamExists):
+            await streams.create(FEED, kind="log")
+        yield
+
+
+@contextlib.contextmanager
+def database() -> Iterator[sqlite3.Connection]:
+    """Open the file for one transaction."""
+    with contextlib.closing(sqlite3.connect(FILE, timeout=5)) as connection:
+        connection.row_factory = sqlite3.Row
+        with connection:
+            yield connection
+
+
+def from_here(request: Request) -> None:
+    """Refuse what another site's page sends: it would spend the API key."""
+    if request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
+        raise HTTPException(403, "Another site sent this.")
+
+
+class Ask(BaseModel):
+    prompt: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=8000)]
+
+
+api = APIRouter(prefix="/api")
+changes = [Depends(from_here)]
+
+
+@api.get("/about")
+async def about() -> dict[str, str]:
+    """Say who answers."""
+    return {"name": responder.name, "note": responder.note}
+
+
+@api.get("/messages")
+async def history() -> dict[str, Any]:
+    """Return the messages with their answers so far, and where to follow the list from."""
+    # In this order: what changes in between is in both, and taking it twice changes nothing.
+    offset = (await streams.read(FEED)).offset
+    with database() as connection:
+        rows = connection.execute("SELECT * FROM messages ORDER BY id").fetchall()
+    answers = await streams.read_many([row["stream_id"] for row in rows])
+    messages = [dict(row) | {"initial": initial(answers.get(row["stream_id"]))} for row in rows]
+    return {"messages": messages, "offset": offset}
+
+
+def initial(answer: StreamBody | None) -> dict[str, Any] | None:
+    """Return what `useStream` need not fetch again."""
+    if answer is None:
+        return None
+    error = answer.error and {"code": answer.error.code, "message": answer.error.message}
+    return {
+        "offset": answer.offset,
+        "parts": answer.parts,
+        "status": answer.status,
+        "error": error,
+        "result": answer.result,
+    }
+
+
+@api.get("/feed", response_class=StreamResponse)
+async def feed(request: Request) -> StreamResponse:
+    """Follow the list of messages."""
+    return streams.response(request, FEED)
+
+
+@api.post("/messages", status_code=202, dependencies=changes)
+async def ask(body: Ask) -> dict[str, Any]:
+    """Store a prompt, and start its answer."""
+    async with asking:
+        turns = await conversation()
+        with database() as connection:
+            stream_id = await streams.create(group=GROUP, connection=connection)
+            now = time.time()
+            message_id = connection.execute(
+                "INSERT INTO messages (prompt, stream_id, asked_at) VALUES (?, ?, ?)",
+                (body.prompt, stream_id, now),
+            ).lastrowid
+            message = {
+                "id": message_id,
+                "prompt": body.prompt,
+                "stream_id": stream_id,
+                "asked_at": now,
+            }
+            await streams.append(FEED, {"message": message}, connection=connection)
+    start(stream_id, [*turns, Turn("user", body.prompt)])
+    return message
+
+
+@api.post("/messages/{message_id}/regenerate", status_code=202, dependencies=changes)
+async def regenerate(message_id: int) -> dict[str, Any]:
+    """Have a message answered again: a new stream, to which the message points from now on."""
+    async with asking:
+        turns = await conversation(before=message_id)
+        with database() as connection:
+            stream_id = await streams.create(group=GROUP, connection=connection)
+            row = connection.execute(
+                "UPDATE messages SET stream_id = ? WHERE id = ? RETURNING *",
+                (stream_id, message_id),
+            ).fetchone()
+            if row is None:
+                raise HTTPException(404, "There is no such message.")
+            message = dict(row)
+            await streams.append(FEED, {"message": message}, connection=connection)
+    start(stream_id, [*turns, Turn("user", message["prompt"])])
+    return message
+
+
+@api.delete("/messages", status_code=204, dependencies=changes)
+async def clear() -> None:
+    """Delete all messages and their answers; one that is being written is stopped."""
+    async with asking:
+        with database() as connection:
+            row = connection.execute("SELECT max(id) AS through FROM messages").fetchone()
+            connection.execute("DELETE FROM messages")
+            cleared = {"cleared": row["through"] or 0}
+            await streams.append(FEED, cleared, connection=connection)
+        await streams.delete_all(group=GROUP)
+
+
+async def conversation(before: int | None = None) -> list[Turn]:
+    """Return what was said so far.
+
+    Raises:
+        HTTPException: An answer is still being written.
+    """
+    with database() as connection:
+        rows = connection.execute("SELECT * FROM messages ORDER BY id").fetchall()
+    answers = await streams.read_many([row["stream_id"] for row in rows])
+    if any(not answer.status.ended for answer in answers.values()):
+        raise HTTPException(409, "The last answer is still being written.")
+    turns = []
+    for row in rows:
+        if before is not None and row["id"] >= before:
+            break
+        turns.append(Turn("user", row["prompt"]))
+        answer = answers.get(row["stream_id"])
+        if answer is not None and answer.text:
+            turns.append(Turn("assistant", answer.text))
+    return turns
+
+
+def start(stream_id: str, turns: list[Turn]) -> None:
+    streams.start(stream_id, functools.partial(responder.answer, turns))
+
+
+app = FastAPI(title="inkstream chat", lifespan=lifespan)
+app.add_exception_handler(InkstreamError, problem_handler)
+app.include_router(api)
+app.include_router(streams.router(allow_anonymous=True), prefix="/api/streams")
+
+
+@app.get("/", include_in_schema=False)
+async def page() -> FileResponse:
+    headers = {"content-security-policy": POLICY, "cache-control": "no-cache"}
+    return FileResponse(PAGE / "index.html", headers=headers)
+
+
+app.mount("/", StaticFiles(directory=PAGE, check_dir=False))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Run the chat on this machine.")
+    parser.add_argument("--port", type=int, default=8000, help="0 takes a free one")
+    parser.add_argument("--json", action="store_true", help="say where it is as JSON")
+    options = parser.parse_args()
+    with socket.socket() as listener:
+        # A server that was killed a moment ago leaves connections behind that hold the port.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(("127.0.0.1", options.port))
+        except OSError as exc:
+            sys.exit(f"port {options.port} cannot be used ({exc.strerror}): try another --port")
+        listener.listen(2048)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        told = {"url": url, "database": FILE, "answers": responder.name}
+        if options.json:
+            print(json.dumps(told), flush=True)
+        else:
+            print(
+                f"inkstream chat: {url} (two windows side by side: {url}two.html)\n"
+                f"answers from {responder.name}, kept in {FILE}\nCtrl-C stops it",
+                flush=True,
+            )
+        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5)
+        uvicorn.Server(config).run(sockets=[listener])
+
+
+if __name__ == "__main__":
+    main()

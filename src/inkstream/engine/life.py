@@ -1,0 +1,87 @@
+"""Where an engine lives: its event loop, its process, its tasks, and whether it is leaving."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+import os
+from collections.abc import Coroutine
+from contextvars import ContextVar
+from typing import Any
+
+from inkstream._errors import NotRunning
+
+_log = logging.getLogger("inkstream")
+
+inline: ContextVar[bool] = ContextVar("inkstream-inline", default=False)
+"""Set while a call runs in a synchronous caller's own thread, on that caller's own connection.
+
+Such a call waits for nothing and touches nothing that belongs to the event loop.
+"""
+
+
+class Life:
+    """One event loop in one process, from start to stop.
+
+    Attributes:
+        loop: The event loop it was started on, or ``None``.
+        draining: Nothing new is started.
+        drained: Nothing is followed any more either.
+    """
+
+    def __init__(self) -> None:
+        self.loop: asyncio.AbstractEventLoop | None = None
+        self.draining = False
+        self.drained = False
+        self._pid = 0
+        self._tasks: dict[asyncio.Task[Any], None] = {}
+
+    def begin(self) -> None:
+        """Settle on the running event loop."""
+        self.loop = asyncio.get_running_loop()
+        self._pid = os.getpid()
+
+    async def end(self) -> None:
+        """Cancel every task, and wait until they are gone."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self.loop = None
+
+    def check(self) -> None:
+        """Raise ``NotRunning`` unless started, on this event loop, in this process."""
+        if self.loop is None:
+            raise NotRunning(
+                "streams are not running: give the app lifespan=streams.lifespan, or use "
+                "'async with streams:' around what uses them"
+            )
+        if self._pid != os.getpid():
+            raise NotRunning(
+                "streams were started before this process was forked: start them in each process "
+                "(for example in the lifespan of each worker)"
+            )
+        if inline.get():
+            return
+        if self.loop is not asyncio.get_running_loop():
+            raise NotRunning(
+                "streams run on another event loop: use one instance for each loop, or start them "
+                "in the lifespan of the app that uses them"
+            )
+
+    def spawn(self, coro: Coroutine[Any, Any, Any], name: str | None = None) -> asyncio.Task[Any]:
+        """Run a coroutine in a task of the engine's own.
+
+        Its context is empty: it outlives the request that may have started it.
+        """
+        assert self.loop is not None
+        task = self.loop.create_task(coro, name=name, context=contextvars.Context())
+        self._tasks[task] = None
+        task.add_done_callback(self._done)
+        return task
+
+    def _done(self, task: asyncio.Task[Any]) -> None:
+        self._tasks.pop(task, None)
+        if not task.cancelled() and task.exception() is not None:
+            _log.critical("%s failed", task.get_name(), exc_info=task.exception())

@@ -1,0 +1,186 @@
+"""All readers of an engine, and what is read without following."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from inkstream import wire
+from inkstream._errors import (
+    OffsetGone,
+    ShuttingDown,
+    StoreUnavailable,
+    StreamNotFound,
+    TooManyReaders,
+)
+from inkstream._types import Page, Query, Read, StreamId, StreamState
+from inkstream.abc import Clock, Store
+from inkstream.engine.life import Life
+from inkstream.engine.reader import Reader
+from inkstream.engine.settings import Limits
+from inkstream.engine.tail import Tail
+from inkstream.engine.tails import Tails
+from inkstream.wire import Offset
+
+_NOW = "now"
+_SNAPSHOT_BYTES = 1024 * 1024
+_READ_AT_ONCE = 100
+
+
+class Readers:
+    """Open readers, and read what is there now."""
+
+    def __init__(
+        self, life: Life, store: Store, tails: Tails, clock: Clock, limits: Limits
+    ) -> None:
+        self._life = life
+        self._store = store
+        self._tails = tails
+        self._clock = clock
+        self._limits = limits
+        self._readers: dict[Reader, None] = {}
+
+    def tick(self, now: float) -> None:
+        """Ring the alarms that are due."""
+        # Not by way of the tails: what had ended before it was read is not among them.
+        for reader in list(self._readers):
+            if reader.alarm_at <= now:
+                reader.alarm_at = math.inf
+                reader.alarm()
+
+    async def page(
+        self,
+        stream_id: StreamId,
+        after: int,
+        max_bytes: int,
+        *,
+        marks: Sequence[str] = (),
+        connection: object | None = None,
+    ) -> Page:
+        """Return a page straight from the store; see ``Store.read``."""
+        self._life.check()
+        return await self._store.read(
+            stream_id, after, max_bytes, marks=marks, connection=connection
+        )
+
+    async def find(self, query: Query, *, connection: object | None = None) -> list[StreamState]:
+        """Return states straight from the store; see ``Store.find``."""
+        self._life.check()
+        return await self._store.find(query, connection=connection)
+
+    async def state(self, stream_id: StreamId) -> StreamState:
+        """Return a stream's state; that of a live stream may be a moment old.
+
+        What never changes (owner, group, metadata) is always right.
+        """
+        self._life.check()
+        tail = self._tails.get(stream_id)
+        if tail is not None and not tail.gone:
+            return tail.state
+        return (await self._store.read(stream_id, 0, 0)).state
+
+    async def pages(
+        self, stream_id: StreamId, after: int = 0, *, at_tail: bool = False
+    ) -> list[Page]:
+        """Return everything after a position, as far as the stream goes now; at least one page."""
+        self._life.check()
+        pages = [await self._store.read(stream_id, after, 0 if at_tail else _SNAPSHOT_BYTES)]
+        if at_tail:
+            return [replace(pages[0], end=pages[0].state.tail)]
+        goal = pages[0].state.tail
+        while pages[-1].end < goal:
+            page = await self._store.read(stream_id, pages[-1].end, _SNAPSHOT_BYTES)
+            if page.state.internal_id != pages[0].state.internal_id:
+                raise StreamNotFound(stream_id)
+            pages.append(page)
+        return pages
+
+    async def pages_of(self, stream_ids: Sequence[StreamId]) -> dict[StreamId, list[Page]]:
+        """Return the same for many streams at once; those that do not exist are left out."""
+        self._life.check()
+        found: dict[StreamId, list[Page]] = {}
+        reads = [Read(stream_id) for stream_id in dict.fromkeys(stream_ids)]
+        while reads:
+            some, reads = reads[:_READ_AT_ONCE], reads[_READ_AT_ONCE:]
+            answers = await self._store.read_many(some, _SNAPSHOT_BYTES)
+            for read, page in zip(some, answers, strict=True):
+                pages = found.pop(read.stream_id, [])
+                if page is None or (pages and pages[0].state.internal_id != page.state.internal_id):
+                    continue
+                found[read.stream_id] = pages = [*pages, page]
+                if page.end < pages[0].state.tail:
+                    reads.append(Read(read.stream_id, page.end))
+        return {stream_id: found[stream_id] for stream_id in stream_ids if stream_id in found}
+
+    async def open(self, stream_id: StreamId, offset: str | Offset | None) -> Reader:
+        """Return a reader of a stream from an offset; close it when done.
+
+        Args:
+            stream_id: The stream.
+            offset: Where to begin: as a stream gave it, ``"now"`` for the tail, ``None`` for the
+                start.
+
+        Raises:
+            StreamNotFound, InvalidOffset, OffsetGone, TooManyReaders, StoreUnavailable
+        """
+        self._life.check()
+        if self._life.drained:
+            raise ShuttingDown
+        at_tail = offset == _NOW
+        if offset is None or at_tail:
+            offset = wire.START
+        elif isinstance(offset, str):
+            offset = Offset.parse(offset)
+        tail = self._tails.get(stream_id)
+        page: Page | None = None
+        if tail is None or not _covers(tail, offset):
+            page = await self._store.read(
+                stream_id, offset.position, 0 if at_tail else self._limits.page_bytes
+            )
+            tail = self._tails.get(stream_id)
+            if tail is None or tail.internal_id != page.state.internal_id:
+                tail = self._tails.attach(page.state)
+            elif page.state.tail > tail.position and not tail.local:
+                self._tails.stale(tail)
+        reached = tail.position if page is None else max(tail.position, page.state.tail)
+        wrong = not offset.is_start and offset.internal_id != tail.internal_id
+        if wrong or offset.position > reached:
+            self._tails.detach(tail)
+            raise OffsetGone(stream_id, str(offset))
+        if len(self._readers) >= self._limits.readers:
+            self._tails.detach(tail)
+            raise TooManyReaders(
+                f"this process has {len(self._readers)} readers, as many as Limits.readers allows",
+                limit=self._limits.readers,
+            )
+        if len(tail.readers) >= self._limits.readers_per_stream:
+            raise TooManyReaders(
+                f"stream {stream_id!r} has {len(tail.readers)} readers here, as many as "
+                "Limits.readers_per_stream allows",
+                limit=self._limits.readers_per_stream,
+            )
+        if tail.cut:
+            raise StoreUnavailable(f"the store has been away too long to follow {stream_id!r}")
+        position = reached if at_tail else offset.position
+        ahead = page.segments if page is not None and not at_tail else ()
+        reader = Reader(self._store, tail, position, ahead, self._limits.page_bytes, self._left)
+        self._readers[reader] = None
+        return reader
+
+    def _left(self, reader: Reader) -> None:
+        del self._readers[reader]
+        tail = reader.tail
+        tail.readers.pop(reader, None)
+        if not tail.readers:
+            tail.without_readers_since = self._clock.monotonic()
+            self._tails.detach(tail)
+
+
+def _covers(tail: Tail, offset: Offset) -> bool:
+    """Tell if a tail in memory answers for an offset; what it does not is read from the store."""
+    if tail.gone:
+        return False
+    return offset.is_start or (
+        offset.internal_id == tail.internal_id and offset.position <= tail.position
+    )

@@ -1,0 +1,131 @@
+"""The one event loop of a process whose own code has none."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import os
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, Final, TypeVar
+
+from inkstream._errors import NotRunning
+from inkstream.engine.life import inline
+from inkstream.streaming import PersistentTextStreaming
+
+T = TypeVar("T")
+
+_STOP_S: Final = 10.0
+
+
+class LoopThread:
+    """An event loop on a thread of its own, and the instances that run on it."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._running: dict[object, PersistentTextStreaming] = {}
+        self._thread = threading.Thread(target=self._run, name="inkstream-sync", daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        asyncio.set_event_loop(self.loop)
+        self.loop.run_forever()
+        self.loop.close()
+
+    def call(self, coro: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the loop and return its result; interrupted, cancel it."""
+        if threading.current_thread() is self._thread:
+            coro.close()
+            raise NotRunning("inkstream.sync was called on its own event loop, which it would stop")
+        future = asyncio.run_coroutine_threadsafe(coro, self.loop)
+        try:
+            return future.result()
+        finally:
+            future.cancel()
+
+    def running(
+        self, key: object, make: Callable[[], PersistentTextStreaming]
+    ) -> PersistentTextStreaming:
+        """Return the instance that runs here for a key, made and started if there is none."""
+        with _starting:
+            streams = self._running.get(key)
+            if streams is None:
+                streams = make()
+                self.call(streams.__aenter__())
+                self._running[key] = streams
+            return streams
+
+    def leave(self, key: object) -> None:
+        """Stop the instance that runs here for a key, if there is one."""
+        with _starting:
+            streams = self._running.pop(key, None)
+        if streams is not None:
+            self.call(streams.__aexit__(None, None, None))
+
+    def stop(self) -> None:
+        """Stop every instance, then the loop."""
+
+        async def leave() -> None:
+            leaving = [streams.__aexit__(None, None, None) for streams in self._running.values()]
+            await asyncio.gather(*leaving, return_exceptions=True)
+            # What the last calls left behind: generators that nobody asked to the end.
+            await self.loop.shutdown_asyncgens()
+            await self.loop.shutdown_default_executor()
+
+        self.call(leave())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join(_STOP_S)
+
+
+_starting = threading.RLock()
+_thread: LoopThread | None = None
+
+
+def this_process() -> LoopThread:
+    """Return this process's event loop, begun now if there is none."""
+    global _thread
+    with _starting:
+        if _thread is None:
+            _thread = LoopThread()
+        return _thread
+
+
+_parents: list[LoopThread | None] = []
+
+
+def _forget() -> None:
+    """Leave the parent's loop to the parent: its thread is not in this child, nor its locks."""
+    global _starting, _thread
+    _starting = threading.RLock()
+    # Kept, for what it holds must not be closed here: to close a SQLite connection that crossed a
+    # fork would drop locks, or tidy away a log, that are the parent's.
+    _parents.append(_thread)
+    _thread = None
+
+
+def _stop() -> None:
+    global _thread
+    with _starting:
+        thread, _thread = _thread, None
+    if thread is not None:
+        thread.stop()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+# Stores close on threads of their own, for which it is too late when atexit's turn comes.
+threading._register_atexit(_stop)  # type: ignore[attr-defined]
+
+
+def at_once(coro: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that waits for nothing, as one on the caller's own connection does."""
+    context = contextvars.copy_context()
+    context.run(inline.set, True)
+    try:
+        context.run(coro.send, None)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    finally:
+        coro.close()
+    raise TypeError("connection must be a synchronous one: this one waits on an event loop")

@@ -1,0 +1,283 @@
+"""The facade that a synchronous application holds."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
+from typing import Any, Final, Literal, TypeVar
+
+from inkstream import handles, streaming
+from inkstream._types import JSON, Kind, Status, StreamBody, StreamId
+from inkstream.engine.generation import Source
+from inkstream.engine.settings import Limits, Timing
+from inkstream.handles import Listing
+from inkstream.sync._handles import Following, StreamWriter
+from inkstream.sync._loop import LoopThread, at_once, this_process
+
+T = TypeVar("T")
+
+_DEFAULT: Final[Any] = streaming._DEFAULT
+
+
+class PersistentTextStreaming:
+    """Stream text to whoever follows it while it is kept in a database, without an event loop.
+
+    The methods are those of ``inkstream.PersistentTextStreaming``, blocking, and may be called from
+    any thread. Those with ``connection`` then run wholly in the caller's thread, on that connection
+    (synchronous psycopg or SQLAlchemy, ``sqlite3``).
+
+    Args:
+        database: As there, but what is shared between processes and loops: a URL or an engine.
+        on_end: As there, but a plain function; called on a thread of its own.
+        limits: See ``Limits``.
+        timing: See ``Timing``.
+    """
+
+    def __init__(
+        self,
+        database: Any = None,
+        *,
+        on_end: Callable[[StreamBody], None] | None = None,
+        limits: Limits | None = None,
+        timing: Timing | None = None,
+    ) -> None:
+        self._database = database
+        self._on_end = on_end
+        self._limits = limits
+        self._timing = timing
+        self._make()  # a wrong URL is told where it was written
+
+    def _make(self) -> streaming.PersistentTextStreaming:
+        on_end = self._on_end
+
+        async def report(body: StreamBody) -> None:
+            assert on_end is not None
+            await asyncio.to_thread(on_end, body)
+
+        return streaming.PersistentTextStreaming(
+            self._database,
+            on_end=None if on_end is None else report,
+            limits=self._limits,
+            timing=self._timing,
+        )
+
+    def _started(self) -> tuple[LoopThread, streaming.PersistentTextStreaming]:
+        """Return what runs in this process, started now if nothing does."""
+        thread = this_process()
+        return thread, thread.running(self, self._make)
+
+    def _call(
+        self,
+        call: Callable[[streaming.PersistentTextStreaming], Coroutine[Any, Any, T]],
+        connection: object | None = None,
+    ) -> T:
+        thread, streams = self._started()
+        return thread.call(call(streams)) if connection is None else at_once(call(streams))
+
+    def stop(self) -> None:
+        """Stop in this process: end what is written here, and close the database.
+
+        It happens by itself when the process ends, and the next call starts again.
+        """
+        this_process().leave(self)
+
+    # Writing -----------------------------------------------------------------------------------
+
+    def create(
+        self,
+        stream_id: str | None = None,
+        *,
+        owner: str | None = None,
+        group: str | None = None,
+        metadata: Mapping[str, JSON] | None = None,
+        kind: Kind | Literal["text", "log"] = Kind.TEXT,
+        start_within_s: float | None = None,
+        retain_s: float | None = _DEFAULT,
+        takeover_within_s: float | None = None,
+        connection: object | None = None,
+    ) -> StreamId:
+        """Create a stream and return its id; durable on return, or with the caller's transaction.
+
+        Raises:
+            StreamExists, TooManyStreams, InvalidStreamId, StoreUnavailable
+        """
+        return self._call(
+            lambda streams: streams.create(
+                stream_id,
+                owner=owner,
+                group=group,
+                metadata=metadata,
+                kind=kind,
+                start_within_s=start_within_s,
+                retain_s=retain_s,
+                takeover_within_s=takeover_within_s,
+                connection=connection,
+            ),
+            connection,
+        )
+
+    def start(self, stream_id: str, source: Source) -> None:
+        """Have a source write a stream in the background; return at once.
+
+        A plain generator function runs on a thread of its own. What is not done when the process
+        ends is ended ``error``, code ``shutdown``: for work that must survive, use a job queue and
+        ``write``.
+        """
+
+        async def start(streams: streaming.PersistentTextStreaming) -> None:
+            streams.start(stream_id, source)
+
+        self._call(start)
+
+    @contextlib.contextmanager
+    def write(self, stream_id: str, *, takeover: bool = False) -> Iterator[StreamWriter]:
+        """Claim a stream and write it; end it on leaving, ``done``, or ``error`` if it raises.
+
+        Args:
+            stream_id: The stream.
+            takeover: Also take a stream whose writer has died or let go, with its text so far.
+
+        Raises:
+            NotClaimed: It has a writer, or has ended.
+            StreamNotFound, ShuttingDown, TooManyStreams, StoreUnavailable
+        """
+        thread, streams = self._started()
+        writing = streams.write(stream_id, takeover=takeover)
+
+        async def leave(error: BaseException | None) -> BaseException | None:
+            try:
+                await writing.__aexit__(None if error is None else type(error), error, None)
+            except BaseException as exc:
+                # An exception like KeyboardInterrupt would end the loop itself.
+                return exc
+            return None
+
+        writer = StreamWriter(thread, thread.call(writing.__aenter__()))
+        try:
+            yield writer
+        except BaseException as exc:
+            raised = thread.call(leave(exc))
+            if raised is None or raised is exc:
+                raise
+            raise raised from exc
+        raised = thread.call(leave(None))
+        if raised is not None:
+            raise raised
+
+    def append(
+        self, stream_id: str, *messages: str | Mapping[str, JSON], connection: object | None = None
+    ) -> str:
+        """Append to a log; durable on return, or with the caller's transaction.
+
+        Returns:
+            The offset after the last message.
+
+        Raises:
+            StreamNotFound, StreamEnded, StreamConflict, InvalidMessage, StoreUnavailable
+        """
+        return self._call(
+            lambda streams: streams.append(stream_id, *messages, connection=connection), connection
+        )
+
+    def close(self, stream_id: str, *, connection: object | None = None) -> bool:
+        """Close a log: nothing more can be appended. Return whether this call did it."""
+        return self._call(
+            lambda streams: streams.close(stream_id, connection=connection), connection
+        )
+
+    def cancel(
+        self,
+        stream_id: str,
+        *,
+        owner: str | None = None,
+        group: str | None = None,
+        connection: object | None = None,
+    ) -> bool:
+        """End a text stream ``cancelled``, whichever process writes it; return if this call did.
+
+        Raises:
+            StreamNotFound: No such stream, or it has another owner or group than given.
+            StreamConflict: It is a log.
+        """
+        return self._call(
+            lambda streams: streams.cancel(
+                stream_id, owner=owner, group=group, connection=connection
+            ),
+            connection,
+        )
+
+    def delete(
+        self,
+        stream_id: str,
+        *,
+        owner: str | None = None,
+        group: str | None = None,
+        connection: object | None = None,
+    ) -> bool:
+        """Delete a stream with its text; return whether it existed (for the owner and group)."""
+        return self._call(
+            lambda streams: streams.delete(
+                stream_id, owner=owner, group=group, connection=connection
+            ),
+            connection,
+        )
+
+    def delete_all(self, *, owner: str | None = None, group: str | None = None) -> int:
+        """Delete all streams of an owner, a group, or both, in batches; return how many."""
+        return self._call(lambda streams: streams.delete_all(owner=owner, group=group))
+
+    # Reading -----------------------------------------------------------------------------------
+
+    def read(
+        self, stream_id: str, *, owner: str | None = None, group: str | None = None
+    ) -> StreamBody:
+        """Return a stream as it is stored now.
+
+        Raises:
+            StreamNotFound: No such stream, or it has another owner or group than given.
+        """
+        return self._call(lambda streams: streams.read(stream_id, owner=owner, group=group))
+
+    def read_many(
+        self, stream_ids: Collection[str], *, owner: str | None = None, group: str | None = None
+    ) -> dict[StreamId, StreamBody]:
+        """Return the streams that exist (for the owner and group given), by id."""
+        ids: Sequence[str] = list(stream_ids)
+        return self._call(lambda streams: streams.read_many(ids, owner=owner, group=group))
+
+    def list(
+        self,
+        *,
+        owner: str | None = None,
+        group: str | None = None,
+        status: Status | str | None = None,
+        cursor: str | None = None,
+        limit: int = 100,
+    ) -> Listing:
+        """Return streams without their text, newest first, a page at a time."""
+        return self._call(
+            lambda streams: streams.list(
+                owner=owner, group=group, status=status, cursor=cursor, limit=limit
+            )
+        )
+
+    def follow(self, stream_id: str, offset: str | None = None) -> Following:
+        """Return an iterator over a stream as it comes: text, JSON objects, and the ``End`` last.
+
+        It blocks while nothing comes. ``Following.offset`` is where to go on another time. Close
+        it, or use it in a ``with`` block, unless it is iterated to its end.
+
+        Raises (while iterating):
+            StreamNotFound, InvalidOffset, OffsetGone, TooManyReaders
+        """
+
+        async def follow(streams: streaming.PersistentTextStreaming) -> handles.Following:
+            return streams.follow(stream_id, offset)
+
+        thread, _ = self._started()
+        return Following(thread, self._call(follow))
+
+    def wait(self, stream_id: str) -> StreamBody:
+        """Wait until a stream has ended, and return it."""
+        return self._call(lambda streams: streams.wait(stream_id))

@@ -1,0 +1,235 @@
+"""``inkstream.sync``: what synchronous code can do, from any thread, and how it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from inkstream import (
+    End,
+    NotClaimed,
+    NotRunning,
+    Status,
+    StreamBody,
+    StreamEnded,
+    StreamNotFound,
+    WriterFenced,
+)
+from inkstream.sync import PersistentTextStreaming, _loop
+
+
+def test_a_stream_from_its_creation_to_its_deletion(streams: PersistentTextStreaming) -> None:
+    """G1, G11: written, read, listed and deleted without an event loop of one's own."""
+    stream_id = streams.create(owner="me", group="chat", metadata={"n": 1})
+    with streams.write(stream_id) as writer:
+        assert writer.stream_id == stream_id
+        writer.append("one \0")
+        writer.append({"tool": 1})
+        writer.flush()
+        assert writer.body().text == "one \0"
+        writer.append("two")
+        writer.result = {"tokens": 3}
+    body = streams.read(stream_id, owner="me")
+    assert (body.status, body.parts) == (Status.DONE, ("one \0", {"tool": 1}, "two"))
+    assert (body.result, body.metadata) == ({"tokens": 3}, {"n": 1})
+    assert streams.wait(stream_id) == body
+    assert streams.read_many([stream_id, "absent"]) == {stream_id: body}
+    assert [state.stream_id for state in streams.list(owner="me", limit=1).streams] == [stream_id]
+    assert streams.list(owner="other").streams == ()
+    with pytest.raises(StreamNotFound):
+        streams.read(stream_id, owner="other")
+    assert streams.delete(stream_id) is True
+    assert streams.delete(stream_id) is False
+    streams.create(owner="me")
+    assert streams.delete_all(owner="me") == 1
+
+
+def test_a_log(streams: PersistentTextStreaming) -> None:
+    log = streams.create(kind="log")
+    offset = streams.append(log, "a", {"b": 1})
+    streams.append(log, "c")
+    assert streams.close(log) is True
+    assert list(streams.follow(log, offset)) == ["c", End(Status.DONE)]
+    with pytest.raises(StreamEnded):
+        streams.append(log, "d")
+
+
+def test_one_thread_follows_what_another_writes(streams: PersistentTextStreaming) -> None:
+    """G2: each piece arrives before the next is written."""
+    stream_id = streams.create()
+    heard: list[object] = []
+    news = threading.Semaphore(0)
+
+    def follow() -> str | None:
+        with streams.follow(stream_id) as following:
+            for item in following:
+                heard.append(item)
+                news.release()
+            return following.offset
+
+    with ThreadPoolExecutor() as threads:
+        following = threads.submit(follow)
+        with streams.write(stream_id) as writer:
+            for number in range(5):
+                writer.append(f"{number}")
+                assert news.acquire(timeout=5)
+        offset = following.result(5)
+    assert "".join(str(item) for item in heard[:-1]) == "01234"
+    assert heard[-1] == End(Status.DONE)
+    assert offset == streams.read(stream_id).offset
+    early = streams.follow(stream_id)
+    assert next(early) == "01234"
+    early.close()
+
+
+def test_an_exception_ends_the_stream_and_reaches_the_caller(
+    streams: PersistentTextStreaming,
+) -> None:
+    """G5: one that would have ended the loop's thread, too."""
+    for error in (RuntimeError("secret"), KeyboardInterrupt(), SystemExit(1)):
+        stream_id = streams.create()
+        with pytest.raises(type(error)) as caught, streams.write(stream_id) as writer:
+            writer.append("half")
+            raise error
+        assert caught.value is error
+        body = streams.read(stream_id)
+        assert (body.status, body.text) == (Status.ERROR, "half")
+        assert body.error is not None
+        assert body.error.code == "internal"
+        assert "secret" not in str(body.error)
+
+
+def test_a_cancelled_writer_is_refused(streams: PersistentTextStreaming) -> None:
+    """G3, G6: what was shown stays, and the writer hears of it at its next append or flush."""
+    stream_id = streams.create()
+    with pytest.raises(WriterFenced), streams.write(stream_id) as writer:
+        writer.append("half")
+        writer.flush()
+        with pytest.raises(NotClaimed), streams.write(stream_id):
+            pass
+        assert streams.cancel(stream_id) is True
+        writer.append("more")
+        writer.flush()
+    assert streams.read(stream_id).text == "half"
+    assert streams.cancel(stream_id) is False
+
+
+def test_a_job_goes_on_where_another_let_go(streams: PersistentTextStreaming) -> None:
+    stream_id = streams.create(takeover_within_s=60)
+    with streams.write(stream_id) as first:
+        first.append("first ")
+        first.release()
+    with streams.write(stream_id, takeover=True) as second:
+        assert second.body().text == "first "
+        second.append("second")
+        second.finish("error", code="quota", message="No more.")
+    body = streams.read(stream_id)
+    assert (body.text, body.status) == ("first second", Status.ERROR)
+
+
+def test_a_generator_writes_in_the_background(url: str) -> None:
+    """G6: and its end is reported to a plain function, which may use the streams itself."""
+    reported: list[tuple[StreamBody, str]] = []
+    done = threading.Event()
+
+    def on_end(body: StreamBody) -> None:
+        reported.append((body, streams.read(body.id).text))
+        done.set()
+
+    streams = PersistentTextStreaming(url, on_end=on_end)
+    stream_id = streams.create()
+
+    def answer():  # type: ignore[no-untyped-def]
+        yield "in "
+        yield "a thread"
+
+    streams.start(stream_id, answer)
+    assert streams.wait(stream_id).text == "in a thread"
+    assert done.wait(5)
+    assert reported == [(streams.read(stream_id), "in a thread")]
+
+
+def test_instances_share_a_loop_and_stop_alone(url: str) -> None:
+    one, two = PersistentTextStreaming(url), PersistentTextStreaming(url)
+    stream_id = one.create()
+    assert two.read(stream_id).status is Status.PENDING
+    assert sum(thread.name == "inkstream-sync" for thread in threading.enumerate()) == 1
+    two.stop()
+    two.stop()
+    assert one.cancel(stream_id)
+    assert two.read(stream_id).status is Status.CANCELLED, "it started again"
+
+
+def test_racing_first_calls_start_one(url: str) -> None:
+    """G4, in a way: eight threads of a server that has just started."""
+    streams = PersistentTextStreaming(url)
+    with ThreadPoolExecutor(8) as threads:
+        ids = list(threads.map(lambda n: streams.create(f"s{n}"), range(8)))
+    assert streams.read_many(ids).keys() == set(ids)
+    assert sum(thread.name == "inkstream-sync" for thread in threading.enumerate()) == 1
+
+
+def test_its_own_loop_is_not_to_be_blocked(streams: PersistentTextStreaming) -> None:
+    stream_id = streams.create()
+
+    async def call() -> None:
+        streams.read(stream_id)
+
+    with pytest.raises(NotRunning, match="its own event loop"):
+        _loop.this_process().call(call())
+
+
+def test_a_wrong_url_is_told_where_it_was_written() -> None:
+    with pytest.raises(ValueError, match="mysql"):
+        PersistentTextStreaming("mysql://nowhere")
+    assert not any(thread.name == "inkstream-sync" for thread in threading.enumerate())
+
+
+AT_EXIT = """
+import asyncio, sys, threading
+from inkstream.sync import PersistentTextStreaming
+from inkstream import Timing
+
+streams = PersistentTextStreaming(sys.argv[1], timing=Timing(shutdown_grace_s=0.0))
+streams.create("left")
+going = threading.Event()
+
+def answer():
+    yield "half"
+    while True:
+        going.set()
+        threading.Event().wait(0.05)
+        yield "."
+
+streams.start("left", answer)
+assert going.wait(10)
+print("written", flush=True)
+"""
+
+
+def test_a_process_that_ends_says_so(streams: PersistentTextStreaming, url: str) -> None:
+    """G8: what it still writes ends ``shutdown`` at once; nobody waits for a lease."""
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", AT_EXIT, url],
+        capture_output=True,
+        text=True,
+        timeout=15,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "written\n", "")
+    body = streams.read("left")
+    assert body.error is not None
+    assert (body.status, body.error.code) == (Status.ERROR, "shutdown")
+    assert body.text.startswith("half")
+
+
+async def test_from_an_event_loop_it_only_blocks(streams: PersistentTextStreaming) -> None:
+    """Slow, but not wrong: a synchronous library called from a coroutine."""
+    stream_id = streams.create()
+    assert (await asyncio.to_thread(streams.read, stream_id)).status is Status.PENDING
+    assert streams.read(stream_id).status is Status.PENDING
