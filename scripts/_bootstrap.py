@@ -26,7 +26,7 @@ ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
 EXTRAS = {"demo": ["demo"], "dev": ["cli", "postgres", "server"]}
-GROUPS: dict[str, list[str]] = {"demo": [], "dev": ["dev"]}
+GROUPS: dict[str, list[str]] = {"demo": ["chat"], "dev": ["dev"]}
 QUIET_S = 10.0
 
 
@@ -107,12 +107,17 @@ def only_one_at_a_time() -> Iterator[None]:
         yield
 
 
-def run(command: list[str], doing: str) -> None:
+def run(command: list[str], doing: str, cwd: Path | None = None) -> None:
     """Run a command; show its last line as it goes, all of its last ones if it fails."""
     started = shown = time.monotonic()
     last_lines: deque[str] = deque(maxlen=30)
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace"
+        command,
+        cwd=cwd,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
     ) as process:
         assert process.stdout is not None
         for line in map(str.strip, process.stdout):

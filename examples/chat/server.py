@@ -40,7 +40,7 @@ from inkstream.demo.responder import Turn, choose_responder
 
 HERE = Path(__file__).parent
 FILE = os.environ.get("CHAT_DATABASE", "chat.db")
-PAGE = Path(os.environ.get("CHAT_PAGE", HERE / "page" / "dist"))
+PAGE = HERE / "page" / "dist"
 POLICY = (
     "default-src 'self'; img-src 'self' data:; object-src 'none'; base-uri 'none'; "
     "form-action 'self'; frame-ancestors 'self'"

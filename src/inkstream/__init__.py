@@ -42,6 +42,7 @@ from inkstream._types import (
 from inkstream.engine.generation import Append, Message, Result, Source
 from inkstream.engine.settings import Limits, Timing
 from inkstream.handles import Following, Listing, StreamWriter
+from inkstream.http.bundle import browser_files
 from inkstream.http.connection import HTTPSettings
 from inkstream.http.follow import StreamResponse
 from inkstream.http.problems import problem_handler
@@ -96,6 +97,7 @@ __all__ = [
     "TooManyStreams",
     "WriterFenced",
     "__version__",
+    "browser_files",
     "problem_handler",
 ]
 

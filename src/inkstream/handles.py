@@ -45,7 +45,8 @@ class StreamWriter:
 
     async def body(self) -> StreamBody:
         """Return what is stored of the stream, what others wrote before a take-over included."""
-        await self.flush()
+        if not self._writer.stopped.done():
+            await self.flush()
         return body_of(await self._engine.readers.pages(self.stream_id))
 
     async def append(self, message: str | Mapping[str, JSON]) -> None:
@@ -104,7 +105,7 @@ class Following:
 
     @property
     def offset(self) -> str | None:
-        """After the last item that was handed out; ``None`` at the start."""
+        """After the last item that was handed out, else where it began; ``None``: the start."""
         return self._offset
 
     def __aiter__(self) -> Self:
@@ -132,6 +133,8 @@ class Following:
 
     async def _follow_once(self) -> AsyncGenerator[str | Mapping[str, JSON] | End]:
         reader = await self._engine.readers.open(self._stream_id, self._offset)
+        if self._offset == "now":
+            self._move(reader, reader.position)  # where to go on, should the reader be cut
         try:
             while True:
                 before = reader.position

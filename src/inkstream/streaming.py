@@ -105,6 +105,7 @@ class PersistentTextStreaming:
         self._clock = clock or SystemClock()
         self._engine: Engine | None = None
         self._depth = 0
+        self._starting: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
         self._signals: DrainSignals | None = None
         if isinstance(database, str):
             open_database(database)  # a wrong URL is told where it was written
@@ -125,10 +126,17 @@ class PersistentTextStreaming:
             StoreUnavailable, SchemaOutdated: As the database says.
         """
         loop = asyncio.get_running_loop()
+        if self._starting is None or self._starting[0] is not loop:
+            self._starting = loop, asyncio.Lock()
+        async with self._starting[1]:  # of two that start at once, the second joins the first
+            await self._start_or_join(loop)
+        return self
+
+    async def _start_or_join(self, loop: asyncio.AbstractEventLoop) -> None:
         running = self._engine if self._depth else None  # without users it is stopping
         if running is not None and running.life.loop is loop:
             self._depth += 1
-            return self
+            return
         if running is not None and running.life.loop is not None and running.life.loop.is_running():
             raise NotRunning(
                 "these streams run on another event loop already: make an instance for each loop"
@@ -153,7 +161,6 @@ class PersistentTextStreaming:
 
         self._signals = DrainSignals(drain)
         self._signals.install()
-        return self
 
     def _open(self) -> tuple[Store, Notifier]:
         if isinstance(self._database, tuple):
@@ -283,8 +290,9 @@ class PersistentTextStreaming:
         Raises:
             ShuttingDown: This process is draining; the stream stays ``pending``.
         """
+        cancels = _cancels(on_disconnect)
         _, task = self.engine.writers.start(
-            StreamId(stream_id), source, cancel_without_readers=on_disconnect == "cancel"
+            StreamId(stream_id), source, cancel_without_readers=cancels
         )
         return task
 
@@ -308,12 +316,12 @@ class PersistentTextStreaming:
         handle = StreamWriter(engine, writer)
         try:
             yield handle
+            if writer.active:
+                await engine.writers.finish(writer, End(Status.DONE, result=handle.result))
         except BaseException as exc:
             if writer.active:
                 await asyncio.shield(engine.writers.finish_failed(writer, exc))
             raise
-        if writer.active:
-            await engine.writers.finish(writer, End(Status.DONE, result=handle.result))
 
     async def append(
         self,
@@ -434,6 +442,8 @@ class PersistentTextStreaming:
             cursor: ``Listing.cursor`` of the page before.
             limit: How many at most.
         """
+        if limit < 1:
+            raise ValueError(f"limit must be at least 1, not {limit!r}")
         if cursor is not None and not cursor.isdecimal():
             raise ValueError(f"{cursor!r} is not a cursor: give back Listing.cursor")
         states = await self.engine.readers.find(
@@ -526,6 +536,7 @@ class PersistentTextStreaming:
         ``start`` and ``response`` in one round trip, for a page that drives its own answer. A
         request that a cookie authenticates must come from this site or ``allowed_origins``.
         """
+        cancels = _cancels(on_disconnect)
         problem = cross_site_problem(request, self._allowed_origins)
         if problem is not None:
             return StreamResponse(problem)
@@ -534,7 +545,7 @@ class PersistentTextStreaming:
                 StreamId(stream_id),
                 source,
                 allow=lambda state: _belongs(state, owner, group),
-                cancel_without_readers=on_disconnect == "cancel",
+                cancel_without_readers=cancels,
             )
         except (InvalidStreamId, ShuttingDown) as exc:
             return StreamResponse(problem_for(exc))
@@ -631,6 +642,12 @@ class PersistentTextStreaming:
             return
         if pages[-1].state.internal_id == state.internal_id:
             await self._on_end(body_of(pages))
+
+
+def _cancels(on_disconnect: OnDisconnect) -> bool:
+    if on_disconnect not in ("continue", "cancel"):
+        raise ValueError(f"on_disconnect is 'continue' or 'cancel', not {on_disconnect!r}")
+    return on_disconnect == "cancel"
 
 
 def _belongs(state: StreamState, owner: str | None, group: str | None) -> bool:

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -98,16 +99,14 @@ async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
 @pytest.fixture(scope="session")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the test pages with the npm package as it is now; return their folder."""
-    if shutil.which("node") is None:
-        missing("Node.js")
     package = ROOT / "js"
-    lock, installed = package / "package-lock.json", package / "node_modules/.package-lock.json"
-    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
-        subprocess.run(["npm", "ci", "--prefer-offline"], cwd=package, check=True, timeout=120)
+    made = subprocess.run([sys.executable, ROOT / "scripts/_javascript.py", "package"], timeout=300)
+    if made.returncode:
+        missing("Node.js, and none could be installed")
     built = tmp_path_factory.mktemp("pages")
     for name in ("react.html", "element.html", "watch.js"):
         shutil.copy(PAGES / name, built)
-    esbuild = [package / "node_modules/.bin/esbuild", "--bundle", "--log-level=warning"]
+    esbuild = [f"{package}/node_modules/.bin/esbuild", "--bundle", "--log-level=warning"]
     react = [
         f"{PAGES}/react.tsx",
         f"--alias:inkstream/react={package}/src/react.ts",
@@ -115,10 +114,11 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
         '--define:process.env.NODE_ENV="development"',  # with StrictMode's second mount
         f"--outfile={built}/react.js",
     ]
-    modules = os.environ | {"NODE_PATH": str(package / "node_modules")}
-    subprocess.run([*esbuild, *react], check=True, timeout=60, env=modules)
-    element = [package / "src/bundle.ts", f"--outfile={built}/inkstream.min.js"]
-    subprocess.run([*esbuild, *element, "--format=iife"], check=True, timeout=60)
+    element = [f"{package}/src/bundle.ts", f"--outfile={built}/inkstream.min.js", "--format=iife"]
+    path = f"{os.environ['PATH']}{os.pathsep}{Path(sys.executable).parent}"  # Node.js may be there
+    environment = os.environ | {"NODE_PATH": f"{package}/node_modules", "PATH": path}
+    for options in (react, element):
+        subprocess.run([*esbuild, *options], check=True, timeout=60, env=environment)
     return built
 
 

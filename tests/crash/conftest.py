@@ -14,6 +14,8 @@ from typing import Any, Self
 
 import pytest
 
+from tests import postgres_server
+
 DEADLINE_S = 10.0
 
 
@@ -98,18 +100,30 @@ class Lateness:
         self._task.cancel()
 
 
-Spawn = Callable[[], Awaitable[Process]]
+Spawn = Callable[..., Awaitable[Process]]
+
+
+@pytest.fixture(params=["sqlite", "postgres"])
+async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
+    """Return the URL of a database that several processes may share."""
+    if request.param == "sqlite":
+        yield f"sqlite:///{tmp_path}/ink.db"
+        return
+    server = postgres_server.server(postgres_server.versions()[0])
+    url = await server.make_database()
+    yield url
+    await server.drop_database(url)
 
 
 @pytest.fixture
-async def spawn(tmp_path: Path) -> AsyncIterator[Spawn]:
+async def spawn(database: str) -> AsyncIterator[Spawn]:
     """Return a function that starts one more process on the test's database."""
     processes: list[Process] = []
 
-    async def start() -> Process:
+    async def start(parameters: str = "", before: tuple[str, ...] = ()) -> Process:
         process = Process(
             await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "tests.crash.worker", f"sqlite:///{tmp_path}/ink.db"),
+                *(*before, sys.executable, "-m", "tests.crash.worker", f"{database}{parameters}"),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
             )

@@ -6,6 +6,7 @@ Each line in is ``[number, command, argument…]``; each line out ``[number, wha
 from __future__ import annotations
 
 import asyncio
+import itertools
 import json
 import os
 import sys
@@ -13,7 +14,7 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 from typing import Any
 
-from inkstream import End, PersistentTextStreaming, Timing
+from inkstream import End, NotClaimed, PersistentTextStreaming, Timing
 
 LEASE_S = 6.0
 
@@ -50,6 +51,37 @@ class Worker:
                 tell(number, "closed")
 
         await self._streams.start(name, source)
+
+    async def do_count(self, number: int, name: str) -> None:
+        """Start a stream that counts, in bursts, until its gate says ``None``."""
+        gate = self._gates[name]
+
+        async def source() -> AsyncIterator[str]:
+            for count in itertools.count():
+                yield f"{count} "
+                if count % 7 == 0:
+                    await asyncio.sleep(0.002)
+                    if not gate.empty():
+                        return
+
+        await self._streams.start(name, source)
+
+    async def do_create_job(self, number: int, name: str) -> None:
+        """Create a stream that a job writes, and another may go on with."""
+        await self._streams.create(name, takeover_within_s=60)
+
+    async def do_job(self, number: int, name: str) -> None:
+        """Take a stream over as soon as that can be; tell its text so far, then write."""
+        while True:
+            try:
+                async with self._streams.write(name, takeover=True) as writer:
+                    tell(number, "begins", (await writer.body()).text)
+                    while (item := await self._gates[name].get()) is not None:
+                        await writer.append(item)
+                        await writer.flush()
+                return
+            except NotClaimed:
+                await asyncio.sleep(0.1)  # as a queue that tries a job again
 
     async def do_say(self, number: int, name: str, *items: str | None) -> None:
         """Have a stream's source give these; ``None`` ends it."""

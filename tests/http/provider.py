@@ -14,11 +14,15 @@ KEY = "sk-test-key"
 
 @dataclass
 class Provider:
-    """Sends its ``chunks`` one TCP segment at a time, waits for ``go_on``, and hangs up."""
+    """Sends its ``chunks`` one TCP segment at a time, waits for ``go_on``, and hangs up.
+
+    ``pace_s`` is how long it thinks between two of them.
+    """
 
     chunks: list[bytes] = field(default_factory=list)
     status: int = 200
     chunked: bool = True
+    pace_s: float = 0.0
     requests: list[tuple[bytes, Any]] = field(default_factory=list)
     port: int = 0
     go_on: asyncio.Event = field(default_factory=asyncio.Event)
@@ -53,6 +57,8 @@ class Provider:
         for chunk in self.chunks:
             writer.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
             await writer.drain()
+            if self.pace_s:
+                await asyncio.sleep(self.pace_s)
         await self.go_on.wait()
         if self.chunked:
             writer.write(b"0\r\n\r\n")

@@ -338,6 +338,29 @@ async def test_the_application_may_fix_the_format_and_set_headers(
     assert (refused.status, refused.headers["x-own"]) == (404, "1")
 
 
+@pytest.mark.parametrize(
+    ("query", "status"),
+    [("", 200), ("format=text", 200), ("format=json", 200), ("offset={end}", 204),
+     ("format=json", 304), ("format=xml", 406), ("offset=bad", 400)],
+)  # fmt: skip
+async def test_every_cookie_that_the_application_sets_arrives(
+    streams: PersistentTextStreaming, query: str, status: int
+) -> None:
+    name = await ended(streams, "x")
+    snapshot = await ask(streams.response(Request(scope_of("GET", "/?format=json")), name), "/")
+    path = "/?" + query.format(end=snapshot.json["offset"])
+    headers = {"if-none-match": snapshot.headers["etag"]} if status == 304 else {}
+    response = streams.response(Request(scope_of("GET", path, headers=headers)), name)
+    response.set_cookie("one", "1")
+    response.set_cookie("two", "2")
+    response.headers["cache-control"] = "private"
+    call = await ask(response, path, headers=headers)
+    assert call.status == status
+    cookies = [value for key, value in call.messages[0]["headers"] if key == b"set-cookie"]
+    assert [cookie[:5] for cookie in cookies] == [b"one=1", b"two=2"]
+    assert call.headers["cache-control"] == ("no-store" if status >= 400 else "private")
+
+
 @pytest.mark.parametrize("format_", ["events", "text", "json"])
 async def test_head_has_the_headers_and_no_body(
     streams: PersistentTextStreaming, routes: StreamRoutes, format_: str

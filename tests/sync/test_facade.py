@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import subprocess
 import sys
 import threading
@@ -93,9 +92,14 @@ def test_an_exception_ends_the_stream_and_reaches_the_caller(
     """G5: one that would have ended the loop's thread, too."""
     for error in (RuntimeError("secret"), KeyboardInterrupt(), SystemExit(1)):
         stream_id = streams.create()
-        with pytest.raises(type(error)) as caught, streams.write(stream_id) as writer:
-            writer.append("half")
-            raise error
+
+        def fail(stream_id: str, error: BaseException) -> None:
+            with streams.write(stream_id) as writer:
+                writer.append("half")
+                raise error
+
+        with pytest.raises(type(error)) as caught:
+            fail(stream_id, error)
         assert caught.value is error
         body = streams.read(stream_id)
         assert (body.status, body.text) == (Status.ERROR, "half")
@@ -107,14 +111,19 @@ def test_an_exception_ends_the_stream_and_reaches_the_caller(
 def test_a_cancelled_writer_is_refused(streams: PersistentTextStreaming) -> None:
     """G3, G6: what was shown stays, and the writer hears of it at its next append or flush."""
     stream_id = streams.create()
-    with pytest.raises(WriterFenced), streams.write(stream_id) as writer:
-        writer.append("half")
-        writer.flush()
-        with pytest.raises(NotClaimed), streams.write(stream_id):
-            pass
-        assert streams.cancel(stream_id) is True
-        writer.append("more")
-        writer.flush()
+
+    def write() -> None:
+        with streams.write(stream_id) as writer:
+            writer.append("half")
+            writer.flush()
+            with pytest.raises(NotClaimed), streams.write(stream_id):
+                pass
+            assert streams.cancel(stream_id) is True
+            writer.append("more")
+            writer.flush()
+
+    with pytest.raises(WriterFenced):
+        write()
     assert streams.read(stream_id).text == "half"
     assert streams.cancel(stream_id) is False
 
@@ -226,10 +235,3 @@ def test_a_process_that_ends_says_so(streams: PersistentTextStreaming, url: str)
     assert body.error is not None
     assert (body.status, body.error.code) == (Status.ERROR, "shutdown")
     assert body.text.startswith("half")
-
-
-async def test_from_an_event_loop_it_only_blocks(streams: PersistentTextStreaming) -> None:
-    """Slow, but not wrong: a synchronous library called from a coroutine."""
-    stream_id = streams.create()
-    assert (await asyncio.to_thread(streams.read, stream_id)).status is Status.PENDING
-    assert streams.read(stream_id).status is Status.PENDING

@@ -1,8 +1,6 @@
-import react from "@vitejs/plugin-react";
 import { defineConfig } from "vite";
 
 export default defineConfig({
-  plugins: [react()],
   // The package is a link to ../../../js, which has a React of its own for its tests.
   resolve: { dedupe: ["react", "react-dom"] },
   build: { modulePreload: { polyfill: false } }, // an inline script, which the page's policy forbids

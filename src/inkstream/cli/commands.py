@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import click
 
-from inkstream.cli import demo, ending, follow, listing, serve, write
+from inkstream.cli import demo, ending, follow, listing, schema, serve, write
 from inkstream.cli.exits import EPILOG
 
 __all__ = ["inkstream"]
@@ -32,5 +32,8 @@ for command in (
     listing.command,
     ending.cancel,
     ending.rm,
+    schema.migrate,
+    schema.verify,
+    schema.sql,
 ):
     inkstream.add_command(command)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
@@ -88,15 +89,24 @@ class Changes:
         self._limits.check_stream(
             stream_id, state.size + sum(len(segment.payload) for segment in segments)
         )
-        offset = Offset(state.internal_id, state.tail)
-        for segment in segments:
-            change = Change(internal_id=state.internal_id, if_status=(Status.OPEN,), append=segment)
-            done = await self._change(state, change, connection=connection)
-            if done is None:
-                raise StreamEnded(stream_id, Status.DONE, f"log {stream_id!r} is closed")
-            state = done
-            offset = Offset(state.internal_id, state.tail)
-        return offset
+        changes = [
+            Change(internal_id=state.internal_id, if_status=(Status.OPEN,), append=segment)
+            for segment in segments
+        ]
+        # In one batch: what others append at the same moment must not come between.
+        if connection is None:
+            done = await asyncio.gather(*[self.apply(state, change) for change in changes])
+        else:
+            groups = [Group((change,)) for change in changes]
+            outcomes = await self._store.commit(groups, connection=connection)
+            done = [
+                _done(state, change, outcome)
+                for change, outcome in zip(changes, outcomes, strict=True)
+            ]
+        last = done[-1]
+        if last is None:
+            raise StreamEnded(stream_id, Status.DONE, f"log {stream_id!r} is closed")
+        return Offset(last.internal_id, last.tail)
 
     async def close(self, stream_id: StreamId, *, connection: object | None = None) -> bool:
         """Close a log for good; return whether this call did it."""
@@ -162,7 +172,7 @@ class Changes:
         if connection is None:
             return await self.apply(state, change)
         [outcome] = await self._store.commit([Group((change,))], connection=connection)
-        return after(state, change, outcome) if isinstance(outcome, Committed) else None
+        return _done(state, change, outcome)
 
     async def apply(self, state: StreamState, change: Change) -> StreamState | None:
         """Commit a change of a stream with the next batch, and publish it; ``None``: refused.
@@ -206,6 +216,10 @@ class Changes:
 
         outcome = await self._committer.submit(Group((change,)), [state.stream_id], publish)
         return outcome if isinstance(outcome, Refused) else done[0]
+
+
+def _done(state: StreamState, change: Change, outcome: Outcome) -> StreamState | None:
+    return after(state, change, outcome) if isinstance(outcome, Committed) else None
 
 
 def due_after_end(state: StreamState, now: float) -> float | None:

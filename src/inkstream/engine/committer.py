@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import Protocol, TypeAlias
 
 from inkstream._errors import OutcomeUnknown, StoreUnavailable
 from inkstream._types import Group, Outcome, StreamId
@@ -27,6 +27,9 @@ _STREAM_S = 20e-6
 _READER_S = 20e-6
 _SHARE = 4.0
 """Commits are kept so far apart that they take about a quarter of the time."""
+
+
+_Submitted: TypeAlias = tuple[Group, Callable[[Outcome], int], asyncio.Future[Outcome]]
 
 
 class Publisher(Protocol):
@@ -55,7 +58,7 @@ class Committer:
         self._limits = limits
         self._timing = timing
         self._dirty: dict[Writer, None] = {}
-        self._submitted: list[tuple[Group, Callable[[Outcome], int], asyncio.Future[Outcome]]] = []
+        self._submitted: list[_Submitted] = []
         self._names: dict[StreamId, None] = {}
         self._hints: dict[StreamId, None] = {}
         self._hinting = asyncio.Event()
@@ -87,10 +90,6 @@ class Committer:
         """Note that so many accepted bytes are committed or dropped."""
         self._pending_bytes -= size
 
-    def forget(self, writer: Writer) -> None:
-        """Take a writer out of the next commit."""
-        self._dirty.pop(writer, None)
-
     async def next_commit(self) -> None:
         """Wait until the next commit has been settled."""
         if self._committed is None:
@@ -115,14 +114,17 @@ class Committer:
         return await future
 
     async def run(self) -> None:
-        """Commit until cancelled."""
-        while True:
-            await self._wanted.wait()
-            # A quiet system commits at once; what the loop has ready to run may join first.
-            wait = self._next_at - self._clock.monotonic()
-            await asyncio.sleep(max(0.0, wait))
-            self._wanted.clear()
-            await self._commit()
+        """Commit until cancelled; whose group was submitted and not settled by then is told."""
+        try:
+            while True:
+                await self._wanted.wait()
+                # A quiet system commits at once; what the loop has ready to run may join first.
+                wait = self._next_at - self._clock.monotonic()
+                await asyncio.sleep(max(0.0, wait))
+                self._wanted.clear()
+                await self._commit()
+        finally:
+            _fail(self._submitted, StoreUnavailable("these streams stopped: not committed"))
 
     async def _commit(self) -> None:
         writers = [(writer, writer.take()) for writer in self._dirty]
@@ -137,6 +139,9 @@ class Committer:
         started = self._clock.monotonic()
         try:
             outcomes = await self._store.commit(groups)
+        except asyncio.CancelledError:
+            _fail(submitted, OutcomeUnknown("these streams stopped while it was committed"))
+            raise
         except StoreUnavailable as exc:
             self._failed(exc, writers, submitted)
             return
@@ -147,7 +152,7 @@ class Committer:
         if self._away_since is not None:
             _log.info("the store is back")
             self._away_since = None
-            self._away_tries = 0
+        self._away_tries = 0
         woken = 0
         at = 0
         for writer, taken in writers:
@@ -184,7 +189,7 @@ class Committer:
         self,
         exc: StoreUnavailable,
         writers: list[tuple[Writer, Sequence[Group]]],
-        submitted: list[tuple[Group, Callable[[Outcome], int], asyncio.Future[Outcome]]],
+        submitted: list[_Submitted],
     ) -> None:
         """Keep the writers' text for the next attempt, and tell the others now (G12)."""
         now = self._clock.monotonic()
@@ -197,9 +202,7 @@ class Committer:
             if isinstance(exc, OutcomeUnknown):
                 writer.uncertain()
             self._dirty[writer] = None
-        for _, _, future in submitted:
-            if not future.done():
-                future.set_exception(exc)
+        _fail(submitted, exc)
         self._next_at = now + min(0.05 * 2**self._away_tries, 1.0)
         self._away_tries = min(self._away_tries + 1, 10)
         if self._dirty:
@@ -217,3 +220,9 @@ class Committer:
     def give_up_waiting(self) -> None:
         """Let writers that wait for room look again (they may have been stopped)."""
         self._tell_waiting()
+
+
+def _fail(submitted: Sequence[_Submitted], exc: StoreUnavailable) -> None:
+    for _, _, future in submitted:
+        if not future.done():
+            future.set_exception(exc)

@@ -131,9 +131,14 @@ class Engine:
         grace = self.timing.shutdown_grace_s if grace_s is None else grace_s
         self._drain_by = min(self._drain_by, now + grace)
         self.life.draining = True
-        await self.writers.settle(self._drain_by - now, SHUTDOWN)
-        self.life.drained = True
-        self._tails.cut(lambda tail: not tail.local)
+        settled = False
+        try:
+            await self.writers.settle(self._drain_by - now, SHUTDOWN)
+            settled = True
+        finally:
+            # Also when the ends could not be written: a server waits for its connections.
+            self.life.drained = True
+            self._tails.cut(lambda tail: not (settled and tail.local))
 
     async def stop(self, grace_s: float | None = None) -> None:
         """Drain, and release everything."""
@@ -147,5 +152,6 @@ class Engine:
             await self._sweeper.finish_reports(2.0)
             self._tails.cut(lambda tail: True)
             await self.life.end()
+            self.writers.leave()
             await self._notifier.close()
             await self.store.close()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Final
 
 from inkstream import wire
 from inkstream._errors import StreamNotFound
@@ -12,6 +13,9 @@ from inkstream._types import End, Segment, StreamState
 from inkstream.abc import Store
 from inkstream.engine.tail import Tail
 from inkstream.wire import Offset
+
+_PIECE_BYTES: Final = 256 * 1024
+"""What is handed out at a time of a page: a client that takes it slowly holds up no more."""
 
 
 class ReaderCut(Exception):
@@ -47,7 +51,7 @@ class Reader:
         store: Store,
         tail: Tail,
         position: int,
-        ahead: tuple[Segment, ...],
+        ahead: Sequence[Segment],
         page_bytes: int,
         detach: Callable[[Reader], None],
     ) -> None:
@@ -57,7 +61,7 @@ class Reader:
         self.alarm_at = math.inf
         self.alarm: Callable[[], None] = self.interrupt
         self._store = store
-        self._ahead = ahead
+        self._ahead = wire.merge(ahead)[::-1]
         self._page_bytes = page_bytes
         self._detach = detach
         self._wait: asyncio.Future[None] | None = None
@@ -91,7 +95,7 @@ class Reader:
                 return frames
         segments = await self._page()
         internal_id = self.tail.internal_id
-        return b"".join([wire.event_frames(internal_id, s) for s in wire.merge(segments)])
+        return b"".join([wire.event_frames(internal_id, segment) for segment in segments])
 
     async def segments(self) -> list[Segment]:
         """Return the same as segments."""
@@ -137,19 +141,20 @@ class Reader:
         return False
 
     async def _page(self) -> list[Segment]:
-        """Read from the store what the tail no longer holds, a large page at a time."""
-        if self._ahead:
-            found, self._ahead = self._ahead, ()
-        else:
+        """Return the next piece of what the tail no longer holds, read a large page at a time."""
+        if not self._ahead:
             page = await self._store.read(self.tail.stream_id, self.position, self._page_bytes)
             if page.state.internal_id != self.tail.internal_id:
                 raise StreamNotFound(self.tail.stream_id)
-            found = page.segments
-        segments = [
-            piece for segment in found if (piece := wire.cut(segment, self.position)) is not None
-        ]
-        if segments:
-            self.position = segments[-1].end
+            self._ahead = wire.merge(page.segments)[::-1]
+        segments: list[Segment] = []
+        size = 0
+        while self._ahead and size < _PIECE_BYTES:
+            segment = wire.cut(self._ahead.pop(), self.position)
+            if segment is not None:
+                segments.append(segment)
+                size += len(segment.payload)
+                self.position = segment.end
         return segments
 
     def interrupt(self) -> None:

@@ -113,13 +113,36 @@ class Readers:
                     reads.append(Read(read.stream_id, page.end))
         return {stream_id: found[stream_id] for stream_id in stream_ids if stream_id in found}
 
-    async def open(self, stream_id: StreamId, offset: str | Offset | None) -> Reader:
+    async def look(
+        self, stream_id: StreamId, offset: str | Offset | None
+    ) -> tuple[StreamState, Page | None]:
+        """Return a stream's state, and what ``open`` would have to read from the store.
+
+        Whoever looks at the state before it opens a reader saves a second read with the page.
+        """
+        self._life.check()
+        offset, at_tail = _place(offset)
+        tail = self._tails.get(stream_id)
+        if tail is not None and _covers(tail, offset):
+            return tail.state, None
+        page = await self._page_at(stream_id, offset, at_tail)
+        return page.state, page
+
+    async def _page_at(self, stream_id: StreamId, offset: Offset, at_tail: bool) -> Page:
+        return await self._store.read(
+            stream_id, offset.position, 0 if at_tail else self._limits.page_bytes
+        )
+
+    async def open(
+        self, stream_id: StreamId, offset: str | Offset | None, page: Page | None = None
+    ) -> Reader:
         """Return a reader of a stream from an offset; close it when done.
 
         Args:
             stream_id: The stream.
             offset: Where to begin: as a stream gave it, ``"now"`` for the tail, ``None`` for the
                 start.
+            page: What ``look`` found there just now.
 
         Raises:
             StreamNotFound, InvalidOffset, OffsetGone, TooManyReaders, StoreUnavailable
@@ -127,22 +150,19 @@ class Readers:
         self._life.check()
         if self._life.drained:
             raise ShuttingDown
-        at_tail = offset == _NOW
-        if offset is None or at_tail:
-            offset = wire.START
-        elif isinstance(offset, str):
-            offset = Offset.parse(offset)
+        offset, at_tail = _place(offset)
         tail = self._tails.get(stream_id)
-        page: Page | None = None
-        if tail is None or not _covers(tail, offset):
-            page = await self._store.read(
-                stream_id, offset.position, 0 if at_tail else self._limits.page_bytes
-            )
+        if page is not None and tail is not None and tail.internal_id != page.state.internal_id:
+            page = None  # created anew since: an old state must not take the place of a newer tail
+        if page is None and (tail is None or not _covers(tail, offset)):
+            page = await self._page_at(stream_id, offset, at_tail)
             tail = self._tails.get(stream_id)
+        if page is not None:
             if tail is None or tail.internal_id != page.state.internal_id:
                 tail = self._tails.attach(page.state)
             elif page.state.tail > tail.position and not tail.local:
                 self._tails.stale(tail)
+        assert tail is not None
         reached = tail.position if page is None else max(tail.position, page.state.tail)
         wrong = not offset.is_start and offset.internal_id != tail.internal_id
         if wrong or offset.position > reached:
@@ -175,6 +195,13 @@ class Readers:
         if not tail.readers:
             tail.without_readers_since = self._clock.monotonic()
             self._tails.detach(tail)
+
+
+def _place(offset: str | Offset | None) -> tuple[Offset, bool]:
+    """Return where to begin, and whether that is wherever the tail is."""
+    if offset is None or offset == _NOW:
+        return wire.START, offset is not None
+    return (Offset.parse(offset) if isinstance(offset, str) else offset), False
 
 
 def _covers(tail: Tail, offset: Offset) -> bool:

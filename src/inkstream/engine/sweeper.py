@@ -53,7 +53,7 @@ class Sweeper:
         self._writes = writes
         self._report = report
         self._leases = Leases(worker, timing.lease_s, max(3 * timing.sweep_s, timing.beat_s))
-        self._suspects: dict[str, list[StreamState]] = {}
+        self._suspects: frozenset[str] = frozenset()
         self._beat_at = -1e9
         self._owned_at = -1e9
         self._looked_at = -1e9
@@ -116,7 +116,7 @@ class Sweeper:
         # A still counter proves death only of what was owned before it was read: streams are
         # looked up first, the counter after, so that a worker that wakes and claims is safe.
         owned = {
-            worker: await self._store.find(Query(worker=worker, limit=_BATCH))
+            worker: [state async for state in self._all(Query(worker=worker))]
             for worker in self._suspects
         }
         now = self._clock.monotonic()
@@ -129,15 +129,15 @@ class Sweeper:
         for worker in dead:
             found = owned.get(worker)
             if found is None:
-                found = await self._store.find(Query(worker=worker, limit=_BATCH))
-                if found and worker not in self._suspects:
-                    self._suspects[worker] = []
-                    if not await self._is_unlocked(worker):
-                        continue  # look again, in the order that proves it
+                found = [state async for state in self._all(Query(worker=worker))]
+                if found and not await self._is_unlocked(worker):
+                    continue  # look again, in the order that proves it
             if not found:
                 forget.append(worker)
-            await asyncio.gather(*[self._bury(state, worker) for state in found])
-        self._suspects = {worker: [] for worker in dead if worker not in forget}
+            for start in range(0, len(found), _BATCH):
+                some = found[start : start + _BATCH]
+                await asyncio.gather(*[self._bury(state, worker) for state in some])
+        self._suspects = frozenset(dead).difference(forget)
         if forget:
             await self._heartbeat(beat=False, forget=tuple(forget))
         if now - self._looked_at >= _LOOK_S:

@@ -156,6 +156,10 @@ class Writer:
         self._committer.accept(self, size)
 
     async def _accept(self, piece: str | wire.RawJSON, size: int) -> None:
+        if self._since_yield + 1 >= _YIELD_EVERY:
+            # Before the piece is kept: whoever is cancelled here has accepted nothing.
+            self._since_yield = 0
+            await asyncio.sleep(0)
         self._check()
         limits = self._limits
         limits.check_message(self.stream_id, size)
@@ -166,9 +170,6 @@ class Writer:
             await self._committer.next_commit()
             self._check()
         self._keep(piece, size)
-        if self._since_yield >= _YIELD_EVERY:
-            self._since_yield = 0
-            await asyncio.sleep(0)
 
     def _check(self) -> None:
         if self._error is not None:
@@ -178,11 +179,9 @@ class Writer:
 
     async def flush(self) -> None:
         """Wait until everything accepted so far is durable; raises as ``append`` does."""
-        while self._pieces or self._in_flight:
+        while self._error is None and (self._pieces or self._in_flight):
             self._settled.clear()
             await self._settled.wait()
-            if self._error is not None:
-                raise self._error
         if self._error is not None:
             raise self._error
 
@@ -320,7 +319,13 @@ class Writer:
         self._ending = Change(
             internal_id=self.internal_id, end=end, at=at, worker=None, due_at=due_at
         )
+        self._committer.accept(self, 0)  # one that was quiet was not in line
         self._stop(error)
+
+    def leave(self) -> None:
+        """Stop because nothing is committed any more; a sweeper elsewhere writes the end."""
+        self._drop()
+        self._stop(StoreUnavailable(f"writing stream {self.stream_id!r} ended with its process"))
 
     def _drop(self) -> None:
         self._committer.release(self._pending_bytes)

@@ -93,11 +93,20 @@ class Writers:
         running = [*self._generations, *[writer.stopped for writer in self._writers]]
         if running and timeout_s > 0:
             await asyncio.wait(running, timeout=timeout_s)
-        writers = [writer for writer in self._writers if writer.active]
+        writers = list(self._writers)
         async with asyncio.timeout(5):
             await asyncio.gather(
-                *[self.finish(writer, end) for writer in writers], return_exceptions=True
+                *[
+                    self.finish(writer, end) if writer.active else asyncio.shield(writer.stopped)
+                    for writer in writers
+                ],
+                return_exceptions=True,
             )
+
+    def leave(self) -> None:
+        """Let go of whoever still waits for a commit: there will be none."""
+        for writer in list(self._writers):
+            writer.leave()
 
     def tick(self, now: float) -> None:
         """Do what is due by time: give up on an absent store, end what is idle or too long."""
@@ -110,6 +119,8 @@ class Writers:
                 continue
             if timing.total_s is not None and now - writer.claimed_at > timing.total_s:
                 self._life.spawn(self._finish_quietly(writer, TOTAL))
+            elif writer.pending_bytes:
+                writer.last_append = now  # what waits for the store is not idle
             elif timing.idle_s is not None and now - writer.last_append > timing.idle_s:
                 self._life.spawn(self._finish_quietly(writer, IDLE))
 

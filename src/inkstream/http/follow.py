@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from operator import itemgetter
+from typing import Final, TypeVar
 
 from starlette.background import BackgroundTask
 from starlette.datastructures import MutableHeaders
@@ -38,6 +39,7 @@ _NO_TEXT: Final = (
 )
 
 Allow = Callable[[StreamState], Awaitable[bool]]
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,21 +70,28 @@ class Follow:
         headers, query = self.request.headers, self.request.query_params
         return headers.get("last-event-id") or query.get("offset")
 
-    async def authorised(self) -> StreamState:
-        """Return the state of a stream that this caller may read; wait a little for a new one."""
+    async def when_allowed(
+        self, read: Callable[[], Awaitable[Found]], state_of: Callable[[Found], StreamState]
+    ) -> Found:
+        """Return what was read of a stream that this caller may read; wait a little for a new one.
+
+        The text may come with the state that is judged: it goes no further if that is denied.
+        """
         denied = False
         clock = self.engine.clock
         until = clock.monotonic() + ABSENT_WAIT_S
         pause = 0.02
         while True:
             try:
-                state = await self.engine.readers.state(self.stream_id)
+                if denied:  # must look like an absent one, in time too
+                    await self.engine.readers.state(self.stream_id)
+                else:
+                    found = await read()
             except StreamNotFound:
                 pass
             else:
-                if self.allow is None or (not denied and await self.allow(state)):
-                    return state
-                # A denied stream must look like an absent one, in time too.
+                if not denied and (self.allow is None or await self.allow(state_of(found))):
+                    return found
                 denied = True
             left = until - clock.monotonic()
             if left <= 0:
@@ -95,8 +104,10 @@ class Follow:
         offset = self.offset
         if offset is not None and offset != "now":
             Offset.parse(offset)  # a malformed one is refused at once, found or not
-        state = await self.authorised()
-        reader = await self.engine.readers.open(self.stream_id, offset)
+        state, page = await self.when_allowed(
+            lambda: self.engine.readers.look(self.stream_id, offset), itemgetter(0)
+        )
+        reader = await self.engine.readers.open(self.stream_id, offset, page)
         if reader.tail.internal_id != state.internal_id:
             reader.close()  # created anew since it was authorised, perhaps by somebody else
             raise StreamNotFound(self.stream_id)
@@ -146,9 +157,16 @@ class StreamResponse(Response):
             await self.background()
 
     async def _refuse(self, problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
-        for name, value in self.headers.items():
-            problem.headers.setdefault(name, value)
+        names = {name for name, _ in problem.raw_headers}
+        problem.raw_headers += [pair for pair in self.raw_headers if pair[0] not in names]
         await problem(scope, receive, send)
+
+    def _dressed(self, answer: Response) -> Response:
+        """Give an answer in place of this one the headers set here: pairs, for cookies repeat."""
+        names = {name for name, _ in self.raw_headers}
+        answer.raw_headers = [pair for pair in answer.raw_headers if pair[0] not in names]
+        answer.raw_headers += self.raw_headers
+        return answer
 
     async def _answer(self, follow: Follow, scope: Scope, receive: Receive, send: Send) -> None:
         name = choose_format(follow.request, follow.format)
@@ -168,7 +186,7 @@ class StreamResponse(Response):
         ):
             # Whoever has seen the end is told in the way that stops an EventSource for good.
             reader.close()
-            await Response(status_code=204, headers=dict(self.headers))(scope, receive, send)
+            await self._dressed(Response(status_code=204))(scope, receive, send)
             return
         if scope["method"] == "HEAD":
             reader.close()
@@ -231,13 +249,13 @@ class StreamResponse(Response):
     ) -> None:
         offset = follow.offset
         after = Offset.parse(offset) if offset is not None and offset != "now" else wire.START
-        authorised = await follow.authorised()
-        pages = await follow.engine.readers.pages(
-            follow.stream_id, after.position, at_tail=offset == "now"
+        pages = await follow.when_allowed(
+            lambda: follow.engine.readers.pages(
+                follow.stream_id, after.position, at_tail=offset == "now"
+            ),
+            lambda pages: pages[-1].state,
         )
         state = pages[-1].state
-        if state.internal_id != authorised.internal_id:
-            raise StreamNotFound(follow.stream_id)
         if not after.is_start and (
             after.internal_id != state.internal_id or after.position > state.tail
         ):
@@ -248,14 +266,15 @@ class StreamResponse(Response):
             "etag": etag,
             "cache-control": "no-cache",
             "x-content-type-options": "nosniff",
-            **self.headers,
         }
         known = follow.request.headers.get("if-none-match", "").split(",")
         if etag in [tag.strip().removeprefix("W/") for tag in known]:
-            await Response(status_code=304, headers=headers)(scope, receive, send)
+            unchanged = self._dressed(Response(status_code=304, headers=headers))
+            await unchanged(scope, receive, send)
             return
         body = snapshot_json(pages, after.position, here)
-        await Response(body, self.status_code, headers, "application/json")(scope, receive, send)
+        snapshot = Response(body, self.status_code, headers, "application/json")
+        await self._dressed(snapshot)(scope, receive, send)
 
 
 def _body(data: bytes, *, more: bool = True) -> Message:

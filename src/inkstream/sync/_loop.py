@@ -23,6 +23,7 @@ class LoopThread:
 
     def __init__(self) -> None:
         self.loop = asyncio.new_event_loop()
+        self._pid = os.getpid()
         self._running: dict[object, PersistentTextStreaming] = {}
         self._thread = threading.Thread(target=self._run, name="inkstream-sync", daemon=True)
         self._thread.start()
@@ -32,8 +33,16 @@ class LoopThread:
         self.loop.run_forever()
         self.loop.close()
 
+    @property
+    def here(self) -> bool:
+        """False in a child that was forked since: there is no such thread."""
+        return self._pid == os.getpid()
+
     def call(self, coro: Coroutine[Any, Any, T]) -> T:
         """Run a coroutine on the loop and return its result; interrupted, cancel it."""
+        if not self.here:
+            coro.close()
+            raise NotRunning("this was begun in the process that this one was forked from")
         if threading.current_thread() is self._thread:
             coro.close()
             raise NotRunning("inkstream.sync was called on its own event loop, which it would stop")

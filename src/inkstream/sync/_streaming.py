@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import inspect
 from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, TypeVar
 
@@ -72,6 +73,8 @@ class PersistentTextStreaming:
         call: Callable[[streaming.PersistentTextStreaming], Coroutine[Any, Any, T]],
         connection: object | None = None,
     ) -> T:
+        if inspect.iscoroutinefunction(getattr(connection, "execute", None)):
+            raise TypeError(f"connection must be a synchronous one, not {connection!r}")
         thread, streams = self._started()
         return thread.call(call(streams)) if connection is None else at_once(call(streams))
 
@@ -157,6 +160,8 @@ class PersistentTextStreaming:
         try:
             yield writer
         except BaseException as exc:
+            if not thread.here:
+                raise  # a child that was forked inside the block leaves it: the stream is not its
             raised = thread.call(leave(exc))
             if raised is None or raised is exc:
                 raise

@@ -21,6 +21,10 @@ CURSOR_EPOCH: Final = 1_728_432_000.0
 """9 October 2024, 00:00 UTC (10.1)."""
 CURSOR_INTERVAL_S: Final = 20
 
+# The AI SDK breaks on an object without a type. To it this is a piece of data that is shown to
+# the application (`onData`) and kept in no message.
+_FOR_AI_SDK: Final = {"type": "data-inkstream-end", "transient": True}
+
 
 def next_cursor(now: float, given: int | None) -> str:
     """Return the cursor of a live answer: the interval of now, and always past the given one."""
@@ -63,7 +67,8 @@ class Chunk:
         """The message that tells how a text ended, after the last one that was written."""
         if self.end is None or self.end_seen or self.state.kind is not Kind.TEXT:
             return None
-        return wire.RawJSON(wire.dump_json({wire.END_KEY: wire.end_object(self.end)}))
+        message = {**_FOR_AI_SDK, wire.END_KEY: wire.end_object(self.end)}
+        return wire.RawJSON(wire.dump_json(message))
 
     @property
     def offset(self) -> str:

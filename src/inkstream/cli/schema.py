@@ -1,0 +1,105 @@
+"""`inkstream migrate`, `verify` and `sql`: the tables in PostgreSQL, changed on order only."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+import click
+
+from inkstream.cli.database import database_option, json_option, run
+from inkstream.cli.exits import EPILOG, Exit, errors_become_exits, say
+from inkstream.cli.output import write_json, write_text
+
+
+def _is_postgres(database: str) -> bool:
+    return urlsplit(database).scheme.partition("+")[0] in ("postgresql", "postgres")
+
+
+@click.command("migrate", epilog=EPILOG)
+@database_option
+@json_option
+def migrate(database: str, as_json: bool) -> None:
+    """Bring a database's tables up to date: make them, or change what an older version made.
+
+    Several may run at once, and it does no harm to run it again. A SQLite file needs none of it:
+    its tables are made when it is opened.
+    """
+
+    async def work() -> int:
+        applied = []
+        if _is_postgres(database):
+            from inkstream.stores import postgres
+
+            applied = await postgres.migrate(database)
+        if as_json:
+            write_json({"applied": applied})
+        elif applied:
+            say(f"applied {', '.join(applied)}")
+        else:
+            say("nothing to do")
+        return Exit.DONE
+
+    run(work())
+
+
+@click.command("verify", epilog=EPILOG)
+@database_option
+@json_option
+def verify(database: str, as_json: bool) -> None:
+    """Compare a database's tables with what this version needs; exit with 1 if they differ.
+
+    Takes the right to create a schema, for it builds one to compare with, and rolls it back.
+    """
+
+    async def work() -> int:
+        wrong = await (_verify(database) if _is_postgres(database) else _open_file(database))
+        if as_json:
+            write_json({"differences": wrong})
+        else:
+            write_text("".join(f"{line}\n" for line in wrong))
+            if not wrong:
+                say("the database is as it should be")
+        return Exit.FAILED if wrong else Exit.DONE
+
+    run(work())
+
+
+async def _verify(database: str) -> list[str]:
+    from inkstream.stores import postgres
+
+    return await postgres.verify(database)
+
+
+async def _open_file(database: str) -> list[str]:
+    """Open a SQLite file, which says what is wrong with its version."""
+    from inkstream.cli.database import open_streams
+
+    async with open_streams(database):
+        return []
+
+
+@click.command("sql", epilog=EPILOG)
+@click.option(
+    "--schema", default="inkstream", show_default=True, help="Where the tables are to be."
+)
+@click.option(
+    "--after",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    metavar="VERSION",
+    help="Only the migrations after this one.",
+)
+def sql(schema: str, after: int) -> None:
+    """Print what `migrate` would do on PostgreSQL, for Alembic, Flyway, or a person who may.
+
+    Each migration is a transaction that notes that it was done.
+    """
+    with errors_become_exits():
+        from inkstream.stores import postgres
+
+        try:
+            text = postgres.sql(schema=schema, after=after)
+        except ValueError as exc:
+            raise click.BadParameter(str(exc), param_hint="--schema") from exc
+        write_text(text)

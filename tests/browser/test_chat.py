@@ -1,0 +1,305 @@
+"""examples/chat in a real Chromium: what a user of the seed's app would miss."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import json
+import os
+import subprocess
+import sys
+import time
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from playwright.async_api import BrowserContext, Page
+
+from inkstream import PersistentTextStreaming, StreamBody
+from tests.browser.conftest import ROOT
+from tests.http.provider import FINISH, Provider, delta, playing_provider
+
+pytestmark = pytest.mark.timeout(60)
+SERVER = ROOT / "examples/chat/server.py"
+PICTURES = os.environ.get("INKSTREAM_PICTURES")
+
+
+@pytest.fixture(scope="session")
+def built() -> None:
+    """Build the page, as scripts/demo does."""
+    command = [sys.executable, ROOT / "scripts/_javascript.py", "chat"]
+    subprocess.run(command, check=True, timeout=300)
+
+
+class Chat:
+    """The chat's server, which can be killed and started again on its port and file."""
+
+    def __init__(self, directory: Path) -> None:
+        self.url = ""
+        self.environment: dict[str, str] = {}
+        self._file = directory / "chat.db"
+        self._process: Process | None = None
+        self._database = PersistentTextStreaming(f"sqlite:///{self._file}")
+
+    async def start(self) -> None:
+        """Start it; the address works when this returns."""
+        port = self.url.rstrip("/").rpartition(":")[2] or "0"
+        self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, SERVER, "--json", "--port", port),
+            stdin=DEVNULL,
+            stdout=PIPE,
+            env=os.environ | self.environment | {"CHAT_DATABASE": str(self._file)},
+        )
+        assert self._process.stdout is not None
+        self.url = json.loads(await self._process.stdout.readline())["url"]
+
+    async def kill(self) -> None:
+        """End it as ``kill -9`` does."""
+        assert self._process is not None
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._process.communicate()
+
+    async def stored(self, stream_id: str) -> StreamBody:
+        """Return what the database holds, without asking the server."""
+        async with self._database as streams:
+            return await streams.read(stream_id)
+
+
+@pytest.fixture
+def chat(tmp_path: Path, built: None) -> Chat:
+    """Return a chat that is not started yet."""
+    return Chat(tmp_path)
+
+
+@contextlib.asynccontextmanager
+async def chatting(chat: Chat, *chunks: bytes) -> AsyncIterator[Provider]:
+    """Run the chat with a model that gives these chunks, and then waits for ``go_on``."""
+    async with playing_provider(*chunks) as provider:
+        chat.environment = provider.environment
+        await chat.start()
+        try:
+            yield provider
+        finally:
+            await chat.kill()
+
+
+async def open_page(context: BrowserContext, url: str) -> Page:
+    page = await context.new_page()
+    await page.goto(url)
+    await page.get_by_label("Message").wait_for()
+    return page
+
+
+async def ask(page: Page, prompt: str) -> None:
+    await page.get_by_label("Message").fill(prompt)
+    await page.get_by_role("button", name="Send").click()
+
+
+async def wait_for(page: Page, status: str, text: str = "") -> str:
+    """Wait until the last answer has a status and a text in it; return its stream."""
+    answer = page.locator(f'.answer[data-status="{status}"]', has_text=text).last
+    await answer.wait_for()
+    return await answer.get_attribute("data-stream") or ""
+
+
+async def shown(page: Page) -> str:
+    return await page.locator(".answer .text").last.text_content() or ""
+
+
+async def assert_told_truly(chat: Chat, *pages: Page) -> StreamBody:
+    """Compare the last answer of each page with the database."""
+    stored = None
+    for page in pages:
+        stream_id = await page.locator(".answer").last.get_attribute("data-stream") or ""
+        stored = await chat.stored(stream_id)
+        assert stored.status.ended
+        await wait_for(page, stored.status)
+        assert await shown(page) == stored.text
+    assert stored is not None
+    return stored
+
+
+async def test_g1_g2_windows_agree_through_reload_kill_and_stop(
+    context: BrowserContext, chat: Chat
+) -> None:
+    words = [f"word {number} " for number in range(30)]
+    async with chatting(chat, *map(delta, [*words, "until here"])) as provider:
+        one = await open_page(context, chat.url)
+        two = await open_page(context, chat.url)
+        await ask(one, "Go on for ever.")
+        for page in (one, two):
+            await wait_for(page, "streaming", "until here")
+        await two.reload()
+        await wait_for(two, "streaming", "until here")
+        late = await open_page(context, chat.url)
+        await wait_for(late, "streaming", "until here")
+        await late.close()
+        await chat.kill()
+        await chat.start()
+        for page in (one, two):
+            await wait_for(page, "timeout", "until here")
+        killed = await assert_told_truly(chat, one, two)
+        assert killed.text == "".join([*words, "until here"])
+
+        await two.get_by_role("button", name="Try again").click()
+        for page in (one, two):
+            again = await wait_for(page, "streaming", "until here")
+            assert again != killed.id
+        await two.get_by_role("button", name="Stop").click()
+        for page in (one, two):
+            await wait_for(page, "cancelled")
+        await assert_told_truly(chat, one, two)
+        assert await one.locator(".question").count() == 1, "regenerated, not asked again"
+
+        provider.go_on.set()
+        provider.chunks = [delta("Done."), FINISH]
+        await ask(two, "And now?")
+        for page in (one, two):
+            await wait_for(page, "done", "Done.")
+        _, body = provider.requests[-1]
+        assert [turn["role"] for turn in body["messages"]] == ["user", "assistant", "user"]
+
+        await one.get_by_role("button", name="Clear chat").click()
+        for page in (one, two):
+            await page.locator(".empty").wait_for()
+        await two.reload()
+        await two.locator(".empty").wait_for()
+
+
+HOSTILE = """
+<img src=x onerror="document.title='broken'"> <script>document.title='broken'</script>
+
+[one](javascript:document.title='broken') [two](JaVaScRiPt:alert(1)) [three](data:text/html,x)
+[four](//evil.example/) [good](https://example.com/ "title")
+
+![pixel](https://evil.example/pixel.png?secret) <a href="javascript:alert(1)">raw</a>
+
+<javascript:alert(1)> [ref]: javascript:alert(1)
+"""
+
+
+async def test_a_hostile_answer_does_nothing(context: BrowserContext, chat: Chat) -> None:
+    """Markup is text, links go where the list says, and no image is loaded."""
+    pieces = [HOSTILE[at : at + 7] for at in range(0, len(HOSTILE), 7)]
+    async with chatting(chat, *map(delta, pieces), FINISH) as provider:
+        provider.go_on.set()
+        page = await open_page(context, chat.url)
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        await ask(page, "<b onclick=alert(1)>bold</b>")
+        await wait_for(page, "done")
+        links = await page.locator(".answer a").evaluate_all("links => links.map(a => a.href)")
+        assert links == ["https://example.com/"]
+        assert await page.locator(".answer :is(img, script, iframe, [onerror])").count() == 0
+        assert "<img src=x onerror=" in await shown(page), "markup is shown, not left out"
+        assert await page.locator(".question").text_content() == "<b onclick=alert(1)>bold</b>"
+        assert await page.title() == "inkstream chat"
+        assert not [url for url in asked if not url.startswith(chat.url)]
+        stream_id = await page.locator(".answer").get_attribute("data-stream") or ""
+        assert (await chat.stored(stream_id)).text == HOSTILE
+
+
+async def test_a_wrong_key_is_told_kindly(context: BrowserContext, chat: Chat) -> None:
+    """The reason is shown, the question is kept, and trying again works."""
+    async with chatting(chat) as provider:
+        provider.status = 401
+        provider.go_on.set()
+        page = await open_page(context, chat.url)
+        await ask(page, "Why?")
+        await wait_for(page, "error")
+        told = await page.locator(".answer [role=alert]").first.text_content()
+        assert told is not None
+        assert "OPENAI_API_KEY" in told
+        provider.status, provider.chunks = 200, [delta("Because."), FINISH]
+        await page.get_by_role("button", name="Try again").click()
+        await wait_for(page, "done", "Because.")
+        await assert_told_truly(chat, page)
+
+
+MARKDOWN = """A reload is **no special case**: everybody reads the same log at an offset,
+
+- the window that asked,
+- a second window, or another user,
+- you, tomorrow.
+
+```python
+async for piece in streams.follow(id):
+    print(piece)
+```
+
+Nothing is shown before it is saved, so the screen and the database never disagree. Not even
+when the server is killed in the middle of a sentence."""
+SIZE = {"width": 1180, "height": 600}
+
+
+@pytest.mark.skipif(not PICTURES, reason="only with INKSTREAM_PICTURES=1")
+@pytest.mark.timeout(120)
+async def test_pictures_of_two_windows(context: BrowserContext, chat: Chat) -> None:
+    """Draw docs/images/chat.png and chat.webp: two windows, one of them reloaded halfway."""
+    pieces = [MARKDOWN[at : at + 5] for at in range(0, len(MARKDOWN), 5)]
+    async with chatting(chat, *map(delta, pieces), FINISH) as provider:
+        provider.pace_s = 0.06
+        provider.go_on.set()
+        await chat.kill()
+        chat.environment = provider.environment | {"OPENAI_MODEL": "a model"}
+        await chat.start()
+        page = await context.new_page()
+        await page.set_viewport_size(SIZE)
+        await page.goto(f"{chat.url}two.html")
+        left, right = [page.frame_locator(f"iframe >> nth={number}") for number in (0, 1)]
+        for window in (left, right):
+            await window.locator(".empty").wait_for()
+        frames = Frames(page)
+        await frames.take()
+        await left.get_by_label("Message").fill("What happens when I reload the page?")
+        await frames.take()
+        await left.get_by_role("button", name="Send").click()
+        reloaded = False
+        while not await left.locator('.answer[data-status="done"]').count():
+            await frames.take()
+            text = await left.locator(".answer .text").text_content() or ""
+            if not reloaded and "tomorrow" in text:
+                await page.frames[2].evaluate("location.reload()")
+                reloaded = True
+            if reloaded and "never" not in text and "saved" in text:
+                await page.screenshot(path=ROOT / "docs/images/chat.png")
+        await right.locator('.answer[data-status="done"]').wait_for()
+        await frames.take()
+        frames.write(ROOT / "docs/images/chat.webp")
+        assert await left.locator(".answer .text").text_content() == (
+            await right.locator(".answer .text").text_content()
+        )
+
+
+class Frames:
+    """Screenshots of a page, with the time between them."""
+
+    def __init__(self, page: Page) -> None:
+        self._page = page
+        self._taken: list[tuple[float, bytes]] = []
+
+    async def take(self) -> None:
+        """Take one more."""
+        self._taken.append((time.monotonic(), await self._page.screenshot()))
+
+    def write(self, path: Path) -> None:
+        """Write them as an animation that runs at the speed of life, and waits at its end."""
+        times = [at for at, _ in self._taken]
+        lengths = [int((b - a) * 1000) for a, b in zip(times, times[1:], strict=False)] + [4000]
+        first, *others = [
+            Image.open(io.BytesIO(data)).convert("RGB").resize((885, 450), Image.Resampling.LANCZOS)
+            for _, data in self._taken
+        ]
+        first.save(
+            path,
+            save_all=True,
+            append_images=others,
+            duration=lengths,
+            loop=0,
+            quality=70,
+            method=4,
+        )

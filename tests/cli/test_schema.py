@@ -1,0 +1,73 @@
+"""`migrate`, `verify` and `sql`: a database is changed on order only, and the order is easy."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import AsyncIterator
+
+import asyncpg
+import pytest
+
+from inkstream.cli.exits import Exit
+from tests import postgres_server
+from tests.cli.command import Shell
+
+
+@pytest.fixture
+async def url(shell: Shell) -> AsyncIterator[str]:
+    """Make a database without tables, and let commands work on it."""
+    server = postgres_server.server(postgres_server.versions()[0])
+    url = await server.make_database(migrated=False)
+    shell.environment["INKSTREAM_DATABASE"] = url
+    yield url
+    await server.drop_database(url)
+
+
+async def execute(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)
+    await connection.execute(statement)
+    await connection.close()
+
+
+async def test_an_unmigrated_database_says_what_to_run(shell: Shell, url: str) -> None:
+    """No silent DDL: the error has the command, and the command helps."""
+    for refused in (await shell.run("ls"), await shell.run("verify")):
+        assert refused.code == Exit.UNAVAILABLE
+        assert "inkstream migrate --database postgresql://postgres@" in refused.err
+        assert ":any@" not in refused.err
+    first, again = await shell.run("migrate"), await shell.run("migrate", "--json")
+    assert (first.code, first.out) == (Exit.DONE, "")
+    assert "applied 0001_initial" in first.err
+    assert (again.code, json.loads(again.out)) == (Exit.DONE, {"applied": []})
+    assert (await shell.run("verify")).code == Exit.DONE
+    assert (await shell.run("ls")).code == Exit.DONE
+
+
+async def test_verify_says_what_is_wrong(shell: Shell, url: str) -> None:
+    await shell.run("migrate")
+    await execute(url, "DROP INDEX inkstream.heads_due")
+    wrong = await shell.run("verify")
+    assert (wrong.code, wrong.out) == (Exit.FAILED, "missing: i heads_due\n")
+    as_json = await shell.run("verify", "--json")
+    assert json.loads(as_json.out) == {"differences": ["missing: i heads_due"]}
+
+
+async def test_sql_is_what_migrate_does(shell: Shell, url: str) -> None:
+    """A person with the rights runs the script; the application then finds all in order."""
+    script = await shell.run("sql", "--schema", "mine")
+    assert script.code == Exit.DONE
+    await execute(url, script.out)
+    there = f"{url}&schema=mine"
+    assert (await shell.run("verify", "--database", there)).code == Exit.DONE
+    assert json.loads((await shell.run("migrate", "--json", "--database", there)).out) == {
+        "applied": []
+    }
+    assert (await shell.run("sql", "--after", "9999")).out == ""
+    assert (await shell.run("sql", "--schema", "a;b")).code == Exit.USAGE
+
+
+async def test_sqlite_needs_none_of_it(shell: Shell) -> None:
+    assert (await shell.run("migrate")).err == "inkstream: nothing to do\n"
+    assert (await shell.run("verify")).code == Exit.UNAVAILABLE, "there is no file yet"
+    assert (await shell.run("write", "--id", "s", text=b"text")).code == Exit.DONE
+    assert (await shell.run("verify")).code == Exit.DONE

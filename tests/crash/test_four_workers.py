@@ -1,0 +1,98 @@
+"""One application in four server processes, ``uvicorn --workers 4``, on either database."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import time
+from collections.abc import AsyncIterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+
+from tests.crash.test_kill_server import Follower, counted
+from tests.http.client import Broken, fetch, requesting
+from tests.http.servers import serving
+
+WORKERS = 4
+READERS = 24
+pytestmark = pytest.mark.timeout(60)
+
+
+@pytest.fixture
+async def port(tmp_path: Path, database: str) -> AsyncIterator[int]:
+    """Serve, and wait until all four answer."""
+    with serving(
+        tmp_path,
+        app="tests.crash.counting:app",
+        options=f"--workers {WORKERS}",
+        environment={"INKSTREAM_DATABASE": database},
+    ) as server:
+        await everybody(server.port)
+        yield server.port
+
+
+async def everybody(port: int) -> None:
+    """Wait until every process answers."""
+    pids: set[bytes] = set()
+    async with asyncio.timeout(20):
+        while len(pids) < WORKERS:
+            # Together, so that the one that is awake cannot take them all.
+            with suppress(OSError, Broken):
+                answers = await asyncio.gather(*[fetch(port, "/pid") for _ in range(12)])
+                pids |= {answer.body for answer in answers}
+
+
+async def start(port: int, name: str) -> tuple[int, list[Follower]]:
+    """Start a stream; return its writer's process and readers that hear it, wherever they are."""
+    writer = int((await fetch(port, f"/start/{name}", method="POST")).body)
+    followers = [Follower(port, name) for _ in range(READERS)]
+    async with asyncio.timeout(10):
+        await asyncio.gather(*[follower.hears.wait() for follower in followers])
+    return writer, followers
+
+
+async def test_whoever_answers_whom_there_is_one_text(port: int) -> None:
+    """G2, G6: start on one, follow on others, cancel from any, reload to any."""
+    _, followers = await start(port, "shared")
+    async with requesting(port, "/streams/shared") as reader:
+        await reader.until(lambda: len(reader.heard.text) > 2_000)
+    # A reload in the middle: from some offset, at whichever process.
+    half = followers[0].heard
+    last = {"last-event-id": half.ids[len(half.ids) // 2]}
+    async with requesting(port, "/streams/shared", headers=last) as reload:
+        await reload.until(lambda: reload.heard.text)
+    assert (await fetch(port, "/streams/shared/cancel", method="POST")).status < 300
+    async with asyncio.timeout(2):
+        await asyncio.gather(*[follower.task for follower in followers])
+    stored = (await fetch(port, "/streams/shared?format=json")).json
+    text = "".join(stored["parts"])
+    assert stored["status"] == "cancelled"
+    assert {follower.heard.text for follower in followers} == {text}
+    assert counted(text)
+
+
+async def test_a_killed_worker_is_seen_by_the_readers_of_the_others(port: int) -> None:
+    """G1, G7: within two seconds, with every character that anybody has seen."""
+    writer, followers = await start(port, "lost")
+    os.kill(writer, signal.SIGKILL)
+    killed = time.monotonic()
+    told_at: dict[Follower, float] = {}
+
+    async def told(follower: Follower) -> None:
+        await follower.task
+        told_at[follower] = time.monotonic() - killed
+
+    async with asyncio.timeout(8):
+        await asyncio.gather(*[told(follower) for follower in followers])
+    stored = (await fetch(port, "/streams/lost?format=json")).json
+    text = "".join(stored["parts"])
+    assert (stored["status"], stored["code"]) == ("timeout", "writer_lost")
+    assert {follower.heard.text for follower in followers} == {text}
+    assert counted(text)
+    elsewhere = [told_at[follower] for follower in followers if follower.connections == 1]
+    assert elsewhere, "all readers were on the killed process: nothing was tested"
+    assert max(elsewhere) < 2.0
+    assert max(told_at.values()) < 4.0, "those of the killed one reconnect first"

@@ -1,0 +1,222 @@
+"""PostgreSQL goes away under processes that write and follow: killed, gone, full, or mute."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+from tests import postgres_server
+from tests.conftest import SOAK
+from tests.crash.conftest import Process, Spawn
+from tests.crash.test_kill_server import counted
+
+pytestmark = pytest.mark.timeout(150)
+
+
+@pytest.fixture(scope="module")
+def own() -> Iterator[postgres_server.OwnServer]:
+    """Start a server of this module's, which its tests may stop."""
+    server = postgres_server.own_server()
+    yield server
+    server.destroy()
+
+
+@pytest.fixture
+async def database(own: postgres_server.OwnServer) -> str:
+    return await own.make_database()
+
+
+async def following(writer: Process, reader: Process, name: str) -> int:
+    """Have one process write a stream and another follow it."""
+    await writer.do("create", name)
+    writer.begin("start", name)
+    number = reader.begin("follow", name)
+    await writer.do("say", name, "before ")
+    await reader.heard(number, "before ")
+    return number
+
+
+async def nothing_heard(reader: Process, number: int, for_s: float) -> None:
+    """Wait, and fail if anything is told of a stream meanwhile."""
+    began = time.monotonic()
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(for_s):
+            raise AssertionError(f"{await reader.told(number)} after {time.monotonic() - began} s")
+
+
+@pytest.mark.parametrize("gone_s", [0.5, 10.0, *([60.0] if SOAK else [])])
+async def test_a_server_that_stops_and_returns(
+    own: postgres_server.OwnServer, spawn: Spawn, gone_s: float
+) -> None:
+    """G1, G7, G12: nothing is shown meanwhile; what was said is there once, or the end is true."""
+    a, b = await asyncio.gather(spawn(), spawn())
+    number = await following(a, b, "s")
+    own.stop(signal.SIGQUIT)
+    try:
+        await a.do("say", "s", "meanwhile ")
+        await nothing_heard(b, number, gone_s)
+    finally:
+        own.start()
+    await a.do("say", "s", "after", None)
+    if gone_s < 30:
+        await b.heard(number, "meanwhile after")
+        assert await b.told(number) == ["end", "done", None]
+        assert await a.do("read", "s") == ["done", None, "before meanwhile after"]
+    else:
+        what, status, _ = await b.told(number)
+        assert (what, status) == ("end", "error")
+        assert (await b.do("read", "s"))[2].startswith("before ")
+
+
+async def test_a_server_that_crashes_between_commits_and_their_answers(
+    own: postgres_server.OwnServer, spawn: Spawn
+) -> None:
+    """G1, G2, G3: an unknown outcome is looked up: nothing is doubled, nothing is lost."""
+    a, b = await asyncio.gather(spawn(), spawn())
+    await a.do("create", "s")
+    writing = a.begin("count", "s")
+    number = b.begin("follow", "s")
+    heard = ""
+    dice = random.Random()
+    for _ in range(20 if SOAK else 4):
+        deadline = time.monotonic() + dice.uniform(0.05, 0.3)
+        while time.monotonic() < deadline:
+            heard += (await b.told(number))[1]
+        own.kill_a_backend()
+        heard += (await b.told(number))[1]  # it is back
+    await a.do("say", "s", None)
+    await a.told(writing)
+    while (told := await b.told(number))[0] == "text":
+        heard += told[1]
+    assert told == ["end", "done", None]
+    assert counted(heard)
+    status, _, text = await b.do("read", "s")
+    assert (status, text) == ("done", heard)
+    assert len(text) > 1000
+
+
+async def test_without_any_notification_everything_arrives_later(spawn: Spawn) -> None:
+    """Behind a transaction pooler nobody hears a hint: the poll alone brings text and end."""
+    a, b = await asyncio.gather(spawn(), spawn("&pooler=1"))
+    number = await following(a, b, "s")
+    began = time.monotonic()
+    await a.do("say", "s", "half ")
+    await b.heard(number, "half ")
+    assert time.monotonic() - began < 4.0
+    # And the other way round: a cancel that nobody is told of.
+    assert await b.do("cancel", "s") is True
+    assert await b.told(number) == ["end", "cancelled", None]
+    async with asyncio.timeout(4):
+        await a.do("read", "s")
+
+
+@pytest.mark.parametrize("killed", [True, False])
+async def test_a_job_that_is_retried_elsewhere_goes_on(spawn: Spawn, killed: bool) -> None:
+    """G2, G3: from the text so far; the first, only paused, wakes up and is refused."""
+    a, b, reader = await asyncio.gather(spawn(), spawn(), spawn())
+    await a.do("create_job", "s")
+    first = a.begin("job", "s")
+    assert await a.told(first) == ["begins", ""]
+    number = reader.begin("follow", "s")
+    await a.do("say", "s", "first ")
+    await reader.heard(number, "first ")
+    a.process.send_signal(signal.SIGKILL if killed else signal.SIGSTOP)
+    second = b.begin("job", "s")
+    async with asyncio.timeout(20):
+        assert (await b._told[second].get())[1:] == ["begins", "first "]
+    if not killed:
+        a.process.send_signal(signal.SIGCONT)
+        a.begin("say", "s", "never")
+        assert await a.told(first) == ["failed", "WriterFenced"]
+    await b.do("say", "s", "second", None)
+    await reader.heard(number, "second")
+    assert await reader.told(number) == ["end", "done", None]
+    assert await b.do("read", "s") == ["done", None, "first second"]
+
+
+@pytest.fixture
+def small_disk() -> Iterator[tuple[Path, postgres_server.OwnServer]]:
+    """Start a server whose data is on a small disk of its own."""
+    place = Path(tempfile.mkdtemp(prefix="inkstream-small-"))
+    mount = ["mount", "-t", "tmpfs", "-o", "size=160m,mode=777", "tmpfs", str(place)]
+    if os.geteuid() != 0 or subprocess.run(mount, check=False).returncode:
+        place.rmdir()
+        pytest.skip("a disk that can be filled takes the right to mount one")
+    before, tempfile.tempdir = tempfile.tempdir, str(place)
+    try:
+        # The log must not be what is full: there PostgreSQL itself would stop.
+        server = postgres_server.own_server(
+            settings=("min_wal_size=80MB", "max_wal_size=80MB", "wal_recycle=on")
+        )
+    finally:
+        tempfile.tempdir = before
+    yield place, server
+    server.destroy()
+    subprocess.run(["umount", str(place)], check=True)
+    shutil.rmtree(place)
+
+
+async def test_a_disk_that_is_full_for_a_while(
+    small_disk: tuple[Path, postgres_server.OwnServer], tmp_path: Path
+) -> None:
+    """G12: no token is shown that is not saved, and the writer goes on when there is room."""
+    from inkstream import PersistentTextStreaming
+
+    place, server = small_disk
+    url = await server.make_database()
+    async with PersistentTextStreaming(url) as streams:
+        stream_id = await streams.create()
+        heard: list[str] = []
+
+        async def follow() -> None:
+            async for item in streams.follow(stream_id):
+                heard.append(str(item))  # noqa: PERF401 - looked at meanwhile
+
+        reading = asyncio.create_task(follow())
+        admin = await asyncpg.connect(url)
+        async with streams.write(stream_id) as writer:
+            await writer.append("before ")
+            await writer.flush()
+            ballast = place / "ballast"
+            with ballast.open("wb") as file:
+                try:
+                    while True:
+                        file.write(bytes(1 << 16))
+                except OSError:
+                    pass
+            # Until the table's own pages are used up, there is room for a while.
+            piece, said = "x" * 200_000, "before "
+            flushing: asyncio.Task[None] | None = None
+            for _ in range(200):
+                await writer.append(piece)
+                said += piece
+                flushing = asyncio.create_task(writer.flush())
+                done, _ = await asyncio.wait([flushing], timeout=1.0)
+                if not done:
+                    break
+            else:
+                raise AssertionError("the disk never was full")
+            assert len("".join(heard)) < len(said)
+            stored = await streams.read(stream_id)
+            assert stored.text.startswith("".join(heard))
+            assert len(stored.text) < len(said)
+            ballast.unlink()
+            async with asyncio.timeout(10):
+                await flushing
+        await admin.close()
+        async with asyncio.timeout(10):
+            await reading
+        body = await streams.read(stream_id)
+        assert body.text == said
+        assert "".join(heard[:-1]) == said

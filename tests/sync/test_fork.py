@@ -1,0 +1,66 @@
+"""A process that used streams, and forks: each side goes on with a loop of its own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+from inkstream import Status
+from inkstream.sync import PersistentTextStreaming
+
+# As a server that preloads the application, having already used it, and forks its workers.
+FORKING = """
+import os, sys, threading
+from inkstream.sync import PersistentTextStreaming
+
+streams = PersistentTextStreaming(sys.argv[1])
+streams.create("of the parent")
+heard = []
+following = threading.Thread(target=lambda: heard.extend(streams.follow("of a child")))
+with streams.write("of the parent") as writer:
+    writer.append("before, ")
+    writer.flush()
+    children = []
+    for number in range(3):
+        child = os.fork()
+        if child == 0:
+            name = "of a child" if number == 0 else f"of child {number}"
+            try:
+                assert streams.read("of the parent").text == "before, "
+                streams.create(name)
+                with streams.write(name) as mine:
+                    mine.append(f"{number}")
+            except BaseException:
+                import traceback
+                traceback.print_exc()
+                os._exit(1)
+            sys.exit(0)
+        children.append(child)
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    assert codes == [0, 0, 0], codes
+    following.start()
+    following.join(5)
+    assert heard[0] == "0", heard
+    writer.append("after")
+"""
+
+
+def test_a_fork_needs_no_care(streams: PersistentTextStreaming, url: str) -> None:
+    """G3, G7: no side takes the other's lock, connection or stream with it, nor ends them."""
+    done = subprocess.run(
+        [sys.executable, "-c", FORKING, url],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, ""), done.stderr
+    names = ["of the parent", "of a child", "of child 1", "of child 2"]
+    bodies = streams.read_many(names)
+    assert {body.status for body in bodies.values()} == {Status.DONE}
+    assert [bodies[streams.read(name).id].text for name in names] == [
+        "before, after",
+        "0",
+        "1",
+        "2",
+    ]

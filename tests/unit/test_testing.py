@@ -1,0 +1,73 @@
+"""What ``inkstream.testing`` gives to applications: virtual time, a scripted source, a fixture."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import pytest
+
+from inkstream import PersistentTextStreaming
+from inkstream.testing import ScriptedSource, VirtualClock, in_virtual_time, run_virtual
+from inkstream.testing.fixtures import streams
+
+__all__ = ["streams"]  # the fixture is found in this module
+
+
+async def test_the_fixture_and_a_scripted_source(streams: PersistentTextStreaming) -> None:
+    source = ScriptedSource()
+    stream_id = await streams.create()
+    streams.start(stream_id, source)
+    await source.send("Hello, ", {"tool": "search"}, "world")
+    await source.finish({"tokens": 2})
+    body = await streams.wait(stream_id)
+    assert body.parts == ("Hello, ", {"tool": "search"}, "world")
+    assert body.result == {"tokens": 2}
+    assert source.calls == 1
+
+
+async def test_a_scripted_source_that_was_cancelled_takes_no_more(
+    streams: PersistentTextStreaming,
+) -> None:
+    source = ScriptedSource()
+    stream_id = await streams.create()
+    streams.start(stream_id, source)
+    await source.send("shown")
+    await streams.cancel(stream_id)
+    await source.closed.wait()
+    await asyncio.wait_for(source.send("nobody listens"), 1)
+
+
+def test_hours_pass_at_once_and_in_order() -> None:
+    async def main() -> list[float]:
+        loop = asyncio.get_running_loop()
+        seen: list[float] = []
+
+        async def nap(seconds: float) -> None:
+            await asyncio.sleep(seconds)
+            seen.append(loop.time())
+
+        await asyncio.gather(*[nap(seconds) for seconds in (3600.0, 0.5, 60.0)])
+        return seen
+
+    began = time.monotonic()
+    assert run_virtual(main(), limit_s=4000) == [0.5, 60.0, 3600.0]
+    assert time.monotonic() - began < 5
+
+
+def test_a_test_that_polls_for_ever_is_stopped() -> None:
+    async def poll() -> None:
+        for _ in range(10**6):
+            await asyncio.sleep(1)
+
+    with pytest.raises(TimeoutError, match="not done after 100 virtual seconds"):
+        run_virtual(poll(), limit_s=100)
+
+
+@in_virtual_time
+async def test_the_wall_clock_may_jump_and_the_other_not() -> None:
+    clock = VirtualClock(wall=1000.0)
+    await asyncio.sleep(5)
+    assert (clock.monotonic(), clock.wall()) == (5.0, 1005.0)
+    clock.jump_wall(-500)
+    assert (clock.monotonic(), clock.wall()) == (5.0, 505.0)
