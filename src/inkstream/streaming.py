@@ -107,7 +107,7 @@ class PersistentTextStreaming:
         self._depth = 0
         self._starting: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
         self._signals: DrainSignals | None = None
-        if isinstance(database, str):
+        if isinstance(database, str | os.PathLike):
             open_database(database)  # a wrong URL is told where it was written
 
     # Life --------------------------------------------------------------------------------------
@@ -157,7 +157,8 @@ class PersistentTextStreaming:
         self._depth = 1
 
         def drain(hurry: bool) -> None:
-            loop.call_soon_threadsafe(self._begin_drain, engine, hurry)
+            with contextlib.suppress(RuntimeError):  # its loop was closed under it
+                loop.call_soon_threadsafe(self._begin_drain, engine, hurry)
 
         self._signals = DrainSignals(drain)
         self._signals.install()
@@ -245,6 +246,7 @@ class PersistentTextStreaming:
         """
         engine, timing = self.engine, self._timing
         kind = Kind(kind)
+        _check_names(owner, group)
         now = self._clock.wall()
         wire.dump_json(dict(metadata or {}))
         within = timing.start_within_s if start_within_s is None else start_within_s
@@ -650,7 +652,15 @@ def _cancels(on_disconnect: OnDisconnect) -> bool:
     return on_disconnect == "cancel"
 
 
+def _check_names(owner: str | None, group: str | None) -> None:
+    """Refuse what is easily given, a user's number: it would equal nothing that is stored."""
+    for name, value in (("owner", owner), ("group", group)):
+        if value is not None and not isinstance(value, str):
+            raise TypeError(f"{name} is a string, not {type(value).__name__}: use str({value!r})")
+
+
 def _belongs(state: StreamState, owner: str | None, group: str | None) -> bool:
+    _check_names(owner, group)
     return owner in (None, state.owner) and group in (None, state.group)
 
 

@@ -40,12 +40,15 @@ FLAGS = [
 START_S = 15.0
 WAIT_MS = 10_000
 
-
-def missing(what: str) -> None:
-    """Skip on a laptop, and fail where nothing may be missing."""
-    if os.environ.get("CI"):
-        pytest.fail(f"there is no {what}", pytrace=False)
-    pytest.skip(f"there is no {what}")
+# Playwright keeps every page visible: this changes the page's own words for it.
+HIDE = """() => {
+    Object.defineProperty(document, "visibilityState", { value: "hidden", configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
+SHOW_AGAIN = """() => {
+    delete document.visibilityState;
+    document.dispatchEvent(new Event("visibilitychange"));
+}"""
 
 
 @pytest.fixture(scope="session")
@@ -53,7 +56,9 @@ def chromium() -> Iterator[str]:
     """Run the system's Chromium for the session; return where it is controlled."""
     path = next((found for name in NAMES if (found := shutil.which(name))), None)
     if path is None:
-        missing("Chromium")
+        if os.environ.get("CI"):
+            pytest.fail("there is no Chromium", pytrace=False)
+        pytest.skip("there is no Chromium")
     # Not under pytest's folder: Chromium leaves hundreds of files there.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         process = subprocess.Popen(
@@ -100,9 +105,8 @@ async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the test pages with the npm package as it is now; return their folder."""
     package = ROOT / "js"
-    made = subprocess.run([sys.executable, ROOT / "scripts/_javascript.py", "package"], timeout=300)
-    if made.returncode:
-        missing("Node.js, and none could be installed")
+    install = [sys.executable, f"{ROOT}/scripts/_javascript.py", "package"]
+    subprocess.run(install, check=True, timeout=300)  # it takes Node.js from PyPI if there is none
     built = tmp_path_factory.mktemp("pages")
     for name in ("react.html", "element.html", "watch.js"):
         shutil.copy(PAGES / name, built)

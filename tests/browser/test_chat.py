@@ -19,7 +19,7 @@ from PIL import Image
 from playwright.async_api import BrowserContext, Page
 
 from inkstream import PersistentTextStreaming, StreamBody
-from tests.browser.conftest import ROOT
+from tests.browser.conftest import HIDE, ROOT, SHOW_AGAIN
 from tests.http.provider import FINISH, Provider, delta, playing_provider
 
 pytestmark = pytest.mark.timeout(60)
@@ -30,7 +30,7 @@ PICTURES = os.environ.get("INKSTREAM_PICTURES")
 @pytest.fixture(scope="session")
 def built() -> None:
     """Build the page, as scripts/demo does."""
-    command = [sys.executable, ROOT / "scripts/_javascript.py", "chat"]
+    command = [sys.executable, f"{ROOT}/scripts/_javascript.py", "chat"]
     subprocess.run(command, check=True, timeout=300)
 
 
@@ -76,10 +76,10 @@ def chat(tmp_path: Path, built: None) -> Chat:
 
 
 @contextlib.asynccontextmanager
-async def chatting(chat: Chat, *chunks: bytes) -> AsyncIterator[Provider]:
+async def chatting(chat: Chat, *chunks: bytes, model: str = "small") -> AsyncIterator[Provider]:
     """Run the chat with a model that gives these chunks, and then waits for ``go_on``."""
     async with playing_provider(*chunks) as provider:
-        chat.environment = provider.environment
+        chat.environment = provider.environment | {"OPENAI_MODEL": model}
         await chat.start()
         try:
             yield provider
@@ -220,6 +220,34 @@ async def test_a_wrong_key_is_told_kindly(context: BrowserContext, chat: Chat) -
         await assert_told_truly(chat, page)
 
 
+async def test_a_hidden_window_lets_go_and_misses_nothing(
+    context: BrowserContext, chat: Chat
+) -> None:
+    """Its connections are free for others, and it goes on from where it was."""
+    async with chatting(chat, delta("While "), delta("nobody")) as provider:
+        one, two = await open_page(context, chat.url), await open_page(context, chat.url)
+        await ask(one, "What is missed?")
+        await wait_for(two, "streaming", "nobody")
+        async with (
+            two.expect_event("requestfailed", lambda request: "/feed" in request.url),
+            two.expect_event("requestfailed", lambda request: "/streams/" in request.url),
+        ):
+            await two.evaluate(HIDE)
+        assert await shown(two) == "While nobody", "what it had is still shown"
+        provider.chunks = [delta("looked."), FINISH]
+        await one.get_by_role("button", name="Stop").click()
+        await wait_for(one, "cancelled")
+        provider.go_on.set()
+        await ask(one, "And then?")
+        await wait_for(one, "done", "looked.")
+        assert await two.locator(".question").count() == 1
+        await two.evaluate(SHOW_AGAIN)
+        await wait_for(two, "done", "looked.")
+        await assert_told_truly(chat, one, two)
+        texts = [await page.locator(".answer .text").all_text_contents() for page in (one, two)]
+        assert texts[0] == texts[1] == ["While nobody", "looked."]
+
+
 MARKDOWN = """A reload is **no special case**: everybody reads the same log at an offset,
 
 - the window that asked,
@@ -231,24 +259,19 @@ async for piece in streams.follow(id):
     print(piece)
 ```
 
-Nothing is shown before it is saved, so the screen and the database never disagree. Not even
-when the server is killed in the middle of a sentence."""
-SIZE = {"width": 1180, "height": 600}
+Nothing is shown before it is saved, so the screen and the database never disagree, \
+not even when the server is killed in the middle of a sentence."""
 
 
-@pytest.mark.skipif(not PICTURES, reason="only with INKSTREAM_PICTURES=1")
 @pytest.mark.timeout(120)
-async def test_pictures_of_two_windows(context: BrowserContext, chat: Chat) -> None:
+async def draw_two_windows(context: BrowserContext, chat: Chat) -> None:
     """Draw docs/images/chat.png and chat.webp: two windows, one of them reloaded halfway."""
     pieces = [MARKDOWN[at : at + 5] for at in range(0, len(MARKDOWN), 5)]
-    async with chatting(chat, *map(delta, pieces), FINISH) as provider:
-        provider.pace_s = 0.06
+    async with chatting(chat, *map(delta, pieces), FINISH, model="a model") as provider:
+        provider.pace_s = 0.1
         provider.go_on.set()
-        await chat.kill()
-        chat.environment = provider.environment | {"OPENAI_MODEL": "a model"}
-        await chat.start()
         page = await context.new_page()
-        await page.set_viewport_size(SIZE)
+        await page.set_viewport_size({"width": 1180, "height": 600})
         await page.goto(f"{chat.url}two.html")
         left, right = [page.frame_locator(f"iframe >> nth={number}") for number in (0, 1)]
         for window in (left, right):
@@ -273,6 +296,10 @@ async def test_pictures_of_two_windows(context: BrowserContext, chat: Chat) -> N
         assert await left.locator(".answer .text").text_content() == (
             await right.locator(".answer .text").text_content()
         )
+
+
+if PICTURES:
+    test_pictures_of_two_windows = draw_two_windows
 
 
 class Frames:

@@ -2,10 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from playwright.async_api import BrowserContext, Page
 
-from tests.browser.conftest import Site, assert_told_truly, shown, wait_for, wait_for_text
+from tests.browser.conftest import (
+    HIDE,
+    SHOW_AGAIN,
+    Site,
+    assert_told_truly,
+    shown,
+    wait_for,
+    wait_for_text,
+)
 from tests.http.hostile import PIECES, TEXT
 from tests.proxy import proxy_before
 
@@ -99,21 +109,8 @@ async def test_offline_and_online(context: BrowserContext, site: Site) -> None:
         await assert_told_truly(site, a, page)
 
 
-HIDE = """() => {
-    Object.defineProperty(document, "visibilityState", { value: "hidden", configurable: true });
-    document.dispatchEvent(new Event("visibilitychange"));
-}"""
-SHOW_AGAIN = """() => {
-    delete document.visibilityState;
-    document.dispatchEvent(new Event("visibilitychange"));
-}"""
-
-
 async def test_hidden_and_back(context: BrowserContext, site: Site) -> None:
-    """A connection died silently while nobody looked: it is doubted when somebody looks again.
-
-    Playwright keeps every page visible, so the page's own words for it are changed.
-    """
+    """A connection died silently while nobody looked: it is doubted when somebody looks again."""
     async with proxy_before(site.port) as proxy:
         proxy.only = b"/streams/"
         a = await site.create()
@@ -173,18 +170,21 @@ async def test_back_forward_cache(context: BrowserContext, site: Site) -> None:
 
 async def test_g6_ten_tabs_on_one_stream(context: BrowserContext, site: Site) -> None:
     """Six of them follow; the others have it all when a connection is free, or at the end."""
-    tabs = [await open_page(context, site.url()) for _ in range(10)]
+    tabs = await asyncio.gather(*[open_page(context, site.url()) for _ in range(10)])
     a = await site.create()
     await site.say(a, "for all ")
-    for tab in tabs:
-        await tab.evaluate(SHOW, [a])
     for tab in tabs[:6]:
+        await tab.evaluate(SHOW, [a])
         await wait_for_text(tab, a, "for all ")
+    for tab in tabs[6:]:
+        await tab.evaluate(SHOW, [a])
     assert [await shown(tab, a) for tab in tabs[6:]] == [""] * 4
     await tabs[0].close()
-    await wait_for_text(tabs[6], a, "for all ")
+    waiting = [asyncio.create_task(wait_for_text(tab, a, "for all ")) for tab in tabs[6:]]
+    await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
     await site.say(a, "and the rest")
     await site.finish(a)
+    await asyncio.gather(*waiting)
     for tab in tabs[1:]:
         await wait_for(tab, a, status="done")
     stored = await assert_told_truly(site, a, *tabs[1:])

@@ -132,6 +132,11 @@ async def test_a_refused_statement_is_not_an_unknown_outcome(url: str) -> None:
     await store.close()
 
 
+_HELD_UP = """
+SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'relation'
+"""
+
+
 async def test_readers_that_fill_the_pool_keep_no_writer_waiting(
     stores: tuple[PostgresStore, PostgresStore], url: str
 ) -> None:
@@ -144,6 +149,9 @@ async def test_readers_that_fill_the_pool_keep_no_writer_waiting(
     await lock.start()
     await stranger.execute("LOCK TABLE inkstream.segments IN ACCESS EXCLUSIVE MODE")
     reading = [asyncio.ensure_future(text_of(one, "s")) for _ in range(20)]
+    async with asyncio.timeout(5):
+        while await stranger.fetchval(_HELD_UP) < 4:
+            await asyncio.sleep(0)
     async with asyncio.timeout(3):
         await one.commit([appending(state, "b")])
     assert not any(task.done() for task in reading), "the readers were never held up"

@@ -12,7 +12,14 @@ from typing import Any
 import httpx
 import pytest
 
-from inkstream import End, PersistentTextStreaming, Status, StreamConflict, StreamNotFound
+from inkstream import (
+    End,
+    PersistentTextStreaming,
+    Status,
+    StreamConflict,
+    StreamNotFound,
+    Timing,
+)
 from inkstream.stores.sqlite import SQLiteStore
 from tests import postgres_server
 from tests.conformance import test_postgres_connections as drivers
@@ -55,7 +62,8 @@ async def opened(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
         url = f"sqlite:///{SQLiteStore(tmp_path / 'app.db').path}"
     else:
         url = await server.make_database()
-    async with PersistentTextStreaming(url) as streams:
+    # Without the poll that makes up for lost hints: what comes, comes by a hint.
+    async with PersistentTextStreaming(url, timing=Timing(poll_s=60.0)) as streams:
         yield streams, connect, url
     if connect is not through_sqlite3:
         await server.drop_database(url)

@@ -1,9 +1,12 @@
 // The official JavaScript clients, one a call: node clients.js CLIENT URL
-// A line of JSON comes out for each thing that the client was given, as it was given.
+// A line of JSON comes out for each thing that the client was given.
 
-import { DurableStream, IdempotentProducer, stream } from "@durable-streams/client";
 import { createDurableChatTransport } from "@durable-streams/aisdk-transport";
-import { durableStreamConnection } from "@durable-streams/tanstack-ai-transport";
+import { DurableStream, IdempotentProducer, stream } from "@durable-streams/client";
+import {
+  durableStreamConnection,
+  materializeSnapshotFromDurableStream,
+} from "@durable-streams/tanstack-ai-transport";
 import { ChatClient } from "@tanstack/ai-client";
 import { readUIMessageStream } from "ai";
 
@@ -16,26 +19,27 @@ async function follow(live) {
   for await (const item of response.jsonStream()) tell(item);
 }
 
-// What a route of the application would answer: where the stream of the answer is.
-const pointer = async () => new Response(null, { status: 202, headers: { Location: url } });
-
 const textOf = (message) =>
   message.parts
     .filter((part) => part.type === "text")
     .map((part) => part.text ?? part.content)
     .join("");
 
-async function tellMessages(chunks) {
-  const failed = (error) => {
+// What a route of the application answers: where the stream is.
+const pointer = async () => new Response(null, { status: 202, headers: { Location: url } });
+const transport = createDurableChatTransport({ api: url, fetchClient: pointer });
+
+async function tellMessage(chunks) {
+  const onError = (error) => {
     throw error;
   };
-  for await (const message of readUIMessageStream({
-    stream: chunks,
-    onError: failed,
-    terminateOnError: true,
-  })) {
-    tell({ text: textOf(message), parts: message.parts.map((part) => part.type) });
+  const messages = readUIMessageStream({ stream: chunks, onError, terminateOnError: true });
+  let last;
+  for await (const message of messages) {
+    last = message;
+    tell(textOf(message));
   }
+  tell(last.parts.map((part) => part.type));
 }
 
 const clients = {
@@ -48,35 +52,32 @@ const clients = {
     const producer = new IdempotentProducer(made, "typescript", { maxInFlight: 5, lingerMs: 1 });
     for (let i = 0; i < 500; i++) producer.append(JSON.stringify({ i, text: "ä\r\n\u0000" }));
     await producer.flush();
-    const { finalOffset } = await producer.close();
-    tell({ finalOffset });
+    tell(await producer.close());
   },
 
-  async "ai-sdk"() {
-    const transport = createDurableChatTransport({ api: url, fetchClient: pointer });
-    await tellMessages(
-      await transport.sendMessages({ trigger: "submit-message", chatId: "1", messages: [] }),
-    );
+  "ai-sdk": async () => {
+    const asked = { trigger: "submit-message", chatId: "1", messages: [] };
+    await tellMessage(await transport.sendMessages(asked));
   },
 
-  async "ai-sdk-resume"() {
-    const transport = createDurableChatTransport({ api: url, fetchClient: pointer });
-    await tellMessages(await transport.reconnectToStream({ chatId: "1" }));
+  "ai-sdk-resume": async () => {
+    await tellMessage(await transport.reconnectToStream({ chatId: "1" }));
   },
 
-  async tanstack() {
-    const connection = durableStreamConnection({ sendUrl: url, readUrl: url });
-    const chat = new ChatClient({
-      connection,
-      onMessagesChange: ([message]) => message && tell({ text: textOf(message) }),
-      onSessionGeneratingChange: (generating) => tell({ generating }),
-      onError: (error) => tell({ error: String(error) }),
-    });
-    const done = new Promise((resolve) => {
-      chat.updateOptions({ onConnectionStatusChange: (s) => s === "disconnected" && resolve() });
-    });
-    chat.subscribe();
-    await done;
+  tanstack: () =>
+    new Promise((resolve, reject) => {
+      const chat = new ChatClient({
+        connection: durableStreamConnection({ sendUrl: url, readUrl: url }),
+        onMessagesChange: ([message]) => message && tell(textOf(message)),
+        onConnectionStatusChange: (status) => status === "disconnected" && resolve(),
+        onError: reject,
+      });
+      chat.subscribe();
+    }),
+
+  async "tanstack-snapshot"() {
+    const { messages } = await materializeSnapshotFromDurableStream({ readUrl: url });
+    tell(messages.map(textOf));
   },
 };
 

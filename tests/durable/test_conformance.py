@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
-import os
-import shutil
-from asyncio.subprocess import PIPE, STDOUT
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,37 +11,11 @@ from typing import Any
 import pytest
 
 from tests import postgres_server
+from tests.durable import nodejs
 from tests.durable.server import serving
 
-HERE = Path(__file__).parent
 PASSED, SKIPPED = 332, 6
 """What version 0.3.6 holds; the six are for subscriptions, which are opt-in and not offered."""
-
-
-async def _run(*command: str, cwd: Path, environment: dict[str, str] | None = None) -> str:
-    process = await asyncio.create_subprocess_exec(
-        *command, cwd=cwd, env={**os.environ, **(environment or {})}, stdout=PIPE, stderr=STDOUT
-    )
-    try:
-        out, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.communicate()
-    return out.decode(errors="replace")
-
-
-@pytest.fixture(scope="session")
-def suite() -> Path:
-    """Return the folder of the suite, installed as its lock file says."""
-    assert shutil.which("node"), "the conformance suite needs Node.js"
-    return HERE
-
-
-async def _install(suite: Path) -> None:
-    lock, installed = suite / "package-lock.json", suite / "node_modules/.package-lock.json"
-    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
-        await _run("npm", "ci", "--prefer-offline", cwd=suite)
 
 
 @contextlib.asynccontextmanager
@@ -74,9 +44,8 @@ async def _database(kind: str, folder: Path) -> AsyncIterator[str]:
         pytest.param("postgres", 2, marks=pytest.mark.soak),
     ],
 )
-async def test_official_suite_passes(kind: str, workers: int, suite: Path, tmp_path: Path) -> None:
+async def test_official_suite_passes(kind: str, workers: int, tmp_path: Path) -> None:
     """All of it, none left out but the six: G1, G2, G10 and G11 over the protocol."""
-    await _install(suite)
     results = tmp_path / "results.json"
     async with (
         _database(kind, tmp_path) as database,
@@ -85,15 +54,15 @@ async def test_official_suite_passes(kind: str, workers: int, suite: Path, tmp_p
             *("--workers", str(workers), "--cors-origin", "*", "--long-poll-timeout", "0.5"),
         ) as server,
     ):
-        out = await _run(
-            *("npx", "vitest", "run", "--reporter=json", f"--outputFile={results}"),
-            cwd=suite,
+        out = await nodejs.output(
+            "node_modules/vitest/vitest.mjs",
+            *("run", "--reporter=json", f"--outputFile={results}"),
             environment={"INKSTREAM_BASE_URL": server.base_url},
         )
     assert results.exists(), out
     report: dict[str, Any] = json.loads(results.read_text())
     failed = [
-        test["fullName"]
+        (test["fullName"], test["failureMessages"])
         for file in report["testResults"]
         for test in file["assertionResults"]
         if test["status"] == "failed"

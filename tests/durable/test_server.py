@@ -14,7 +14,6 @@ import httpx
 import pytest
 
 from inkstream import PersistentTextStreaming
-from inkstream.stores import sqlite as _sqlite  # noqa: F401 - reads its SQL before any loop runs
 from tests.conftest import Rounds
 from tests.durable.server import serving
 

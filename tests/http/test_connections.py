@@ -80,6 +80,26 @@ async def test_a_send_that_blocks_is_given_up_and_the_answer_goes_on(
             assert other.heard.text == "onetwothree"
 
 
+@pytest.mark.parametrize("format_", ["events", "text"])
+async def test_a_client_that_left_while_it_took_nothing_is_given_up_too(
+    streams: PersistentTextStreaming, routes: StreamRoutes, clock: ShiftedClock, format_: str
+) -> None:
+    """G9: not every server and middleware ends a send whose client has gone."""
+    name = await streams.create()
+    gate = Gate()
+    streams.start(name, gate)
+    async with calling(routes, f"/{name}?format={format_}") as stuck:
+        await stuck.started()
+        stuck.takes.clear()
+        gate.say("one")
+        await asyncio.sleep(0.1)
+        stuck.disconnect()
+        await asyncio.sleep(0.1)
+        clock.ahead_s += 30.1
+        await stuck.answered()
+    gate.say(None)
+
+
 async def test_a_slow_reader_holds_up_nobody_and_misses_nothing(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:

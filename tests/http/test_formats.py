@@ -373,3 +373,14 @@ async def test_head_has_the_headers_and_no_body(
     got = await streams.engine.readers.state(name)
     assert not got.ended
     assert (await ask(routes, "/absent", method="HEAD")).status == 404
+
+
+async def test_events_from_now_say_at_once_where_now_was(
+    streams: PersistentTextStreaming, routes: StreamRoutes
+) -> None:
+    """G2: who reconnects before the first event misses nothing that came meanwhile."""
+    name = await streams.create(kind="log")
+    offset = await streams.append(name, "before")
+    async with calling(routes, f"/{name}?offset=now") as call:
+        await call.until(lambda: call.body)
+        assert call.body == f"retry: 1000\nid: {offset}\n: ping\n\n".encode()

@@ -11,6 +11,7 @@ from inkstream import (
     End,
     Limits,
     OutcomeUnknown,
+    ShuttingDown,
     Status,
     StoreUnavailable,
     StreamId,
@@ -206,6 +207,55 @@ async def test_a_writer_that_is_quiet_outlives_an_outage_it_did_not_notice() -> 
         await asyncio.sleep(60)
         await writer.append("still mine")
         await writer.flush()
+
+
+@in_virtual_time
+async def test_a_writer_that_was_quiet_when_all_were_given_up_gets_its_end_too() -> None:
+    """G12, G5: nothing of its own waited for the store, and its stream must end all the same."""
+    async with one_worker(timing=Timing(patience_s=3)) as worker:
+        quiet, loud = await claim(worker, "quiet"), await claim(worker, "loud")
+        worker.store.away = True
+        await loud.append("x")
+        await asyncio.wait_for(quiet.stopped, 10)
+        for writer in (quiet, loud):
+            with pytest.raises(StoreUnavailable):
+                await asyncio.wait_for(writer.flush(), 1)
+        worker.store.away = False
+        for name in ("quiet", "loud"):
+            body = await asyncio.wait_for(worker.streams.wait(name), 10)
+            assert body.error is not None
+            assert body.error.code == "store_unavailable"
+
+
+@in_virtual_time
+async def test_a_stop_leaves_nobody_waiting_for_a_commit() -> None:
+    """G8: a request that cancels, and a job that writes, while the store hangs."""
+    async with cluster() as made:
+        worker = await made.add()
+        writer = await claim(worker, "s")
+        await worker.streams.create("other")
+        other = await worker.engine.readers.state(StreamId("other"))
+        worker.store.pause()
+        await writer.append("x")
+        waiting = [
+            asyncio.create_task(writer.flush()),
+            asyncio.create_task(worker.engine.changes.end_stream(other, End(Status.CANCELLED))),
+        ]
+        claimed, _ = worker.engine.writers.start(StreamId("other"), ScriptedSource())
+        await asyncio.sleep(1)
+        # This one is not even on its way: the commit before it is.
+        queued = worker.engine.changes.end_stream(other, End(Status.DONE))
+        waiting.append(asyncio.create_task(queued))
+        await asyncio.sleep(1)
+        await worker.engine.stop(0)
+        done, _ = await asyncio.wait(waiting, timeout=1)
+        assert [type(task.exception()) for task in waiting if task in done] == [
+            StoreUnavailable,
+            OutcomeUnknown,
+            StoreUnavailable,
+        ]
+        with pytest.raises(ShuttingDown):
+            await asyncio.wait_for(claimed, 1)
 
 
 @in_virtual_time

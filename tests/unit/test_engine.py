@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +15,7 @@ from inkstream import (
     NotRunning,
     PersistentTextStreaming,
     ShuttingDown,
+    StoreUnavailable,
     StreamConflict,
     StreamEnded,
     StreamId,
@@ -100,6 +103,30 @@ async def test_a_second_drain_can_only_hurry() -> None:
         for task in drains:
             task.cancel()
         await asyncio.wait(drains)
+
+
+@in_virtual_time
+async def test_a_drain_sends_readers_off_though_the_ends_cannot_be_written(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """G8, G12: a database that is read-only must not keep a server from exiting."""
+
+    async def refuse(*args: object, **options: object) -> None:
+        raise StoreUnavailable("read-only")
+
+    async with one_worker() as worker:
+        await worker.streams.create("s")
+        worker.streams.start("s", ScriptedSource())
+        await asyncio.sleep(1)
+        reader = await worker.engine.readers.open(StreamId("s"), None)
+        reading = asyncio.create_task(reader.segments())
+        with monkeypatch.context() as patch:
+            patch.setattr(worker.store, "commit", refuse)
+            with pytest.raises(TimeoutError):
+                await worker.engine.drain(0)
+            with pytest.raises(ReaderCut):
+                await asyncio.wait_for(reading, 1)
+        reader.close()
 
 
 @in_virtual_time
@@ -267,3 +294,57 @@ async def test_what_is_for_texts_or_logs_only() -> None:
             await streams.append("log", "")
         with pytest.raises(StreamNotFound):
             await streams.cancel("text", owner="somebody else")
+
+
+def test_two_that_start_it_at_once_share_one_engine(tmp_path: Path) -> None:
+    """G3: two jobs of a script, each with its own ``async with``."""
+    streams = PersistentTextStreaming(f"sqlite:///{tmp_path}/streams.db")
+    used = set()
+
+    async def job(both: asyncio.Barrier) -> None:
+        async with streams:
+            await both.wait()
+            used.add(streams.engine)
+            await both.wait()
+            await streams.create()
+
+    async def jobs() -> None:
+        both = asyncio.Barrier(2)
+        await asyncio.gather(job(both), job(both))
+
+    asyncio.run(jobs())
+    assert len(used) == 1
+
+
+@in_virtual_time
+async def test_a_long_message_of_a_log_stays_in_one_piece() -> None:
+    """G11: one that takes several segments, beside another of the same moment."""
+    async with one_worker() as worker:
+        await worker.streams.create("log", kind=Kind.LOG)
+        texts = ["a" * 200_000, "b" * 200_000]
+        await asyncio.gather(*[worker.streams.append("log", text) for text in texts])
+        assert (await worker.streams.read("log")).text in (texts[0] + texts[1], texts[1] + texts[0])
+
+
+@in_virtual_time
+async def test_what_would_find_nothing_or_do_nothing_is_told() -> None:
+    async with one_worker() as worker:
+        streams: Any = worker.streams
+        name = await streams.create(owner="7")
+        for wrong in (
+            streams.create(owner=7),
+            streams.create(group=7),
+            streams.read(name, owner=7),
+            streams.cancel(name, group=7),
+        ):
+            with pytest.raises(TypeError, match=r"str\(7\)"):
+                await wrong
+        with pytest.raises(ValueError, match="on_disconnect"):
+            streams.start(name, ScriptedSource(), on_disconnect="stop")
+        with pytest.raises(ValueError, match="limit"):
+            await streams.list(limit=0)
+
+
+def test_a_path_is_told_to_be_a_url() -> None:
+    with pytest.raises(ValueError, match=r"sqlite:///streams\.db"):
+        PersistentTextStreaming(Path("streams.db"))

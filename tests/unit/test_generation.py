@@ -405,6 +405,27 @@ async def test_a_source_that_stops_coming_is_ended() -> None:
 
 
 @in_virtual_time
+async def test_a_source_that_waits_for_the_store_is_not_idle() -> None:
+    """G7, G12: an outage shorter than patience kills no healthy writer."""
+    timing, limits = Timing(idle_s=5, patience_s=30), Limits(buffer_bytes=10)
+
+    async def answer() -> AsyncIterator[str]:
+        for _ in range(50):
+            yield "0123456789"
+            await asyncio.sleep(0.5)
+
+    async with one_worker(timing=timing, limits=limits) as worker:
+        await worker.streams.create("s")
+        worker.streams.start("s", answer)
+        await asyncio.sleep(3)
+        worker.store.away = True
+        await asyncio.sleep(12)
+        worker.store.away = False
+        body = await worker.streams.wait("s")
+        assert (body.status, body.text) == ("done", "0123456789" * 50)
+
+
+@in_virtual_time
 async def test_a_source_that_takes_too_long_is_ended() -> None:
     async with one_worker(timing=Timing(total_s=5)) as worker:
         source = ScriptedSource()

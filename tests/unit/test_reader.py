@@ -15,6 +15,7 @@ from inkstream import (
     Status,
     StreamId,
     StreamNotFound,
+    Timing,
     TooManyReaders,
 )
 from inkstream.engine.reader import Reader, ReaderCut
@@ -311,3 +312,21 @@ async def test_followers_of_random_pace_see_the_same_text() -> None:
         await source.finish()
         whole = "".join(f"<{n}>" for n in range(100))
         assert await asyncio.gather(*followers) == [(whole, End(Status.DONE))] * 10
+
+
+@in_virtual_time
+async def test_following_from_now_misses_nothing_of_an_outage() -> None:
+    """G2: "now" is when the follower came, not when it came back."""
+    async with cluster() as made:
+        here, there = await made.add(timing=Timing(patience_s=1)), await made.add()
+        await there.streams.create("log", kind="log")
+        await there.streams.append("log", "before")
+        following = here.streams.follow("log", "now")
+        first = asyncio.ensure_future(anext(following))
+        await asyncio.sleep(3)
+        here.store.away = True
+        await asyncio.sleep(10)
+        await there.streams.append("log", "meanwhile")
+        here.store.away = False
+        assert await asyncio.wait_for(first, 5) == "meanwhile"
+        await following.aclose()

@@ -52,6 +52,24 @@ async def test_readers_see_a_dead_writer_in_time(how: str, within_s: float) -> N
 
 
 @in_virtual_time
+async def test_all_streams_of_a_dead_worker_end_in_time() -> None:
+    """G7: a killed process had a thousand, not one."""
+    loop = asyncio.get_running_loop()
+    async with cluster() as made:
+        here, there = await made.add(), await made.add()
+        names = [StreamId(f"s{n}") for n in range(1_000)]
+        for name in names:
+            await here.streams.create(name)
+        await asyncio.gather(*[here.engine.writers.claim(name) for name in names])
+        await asyncio.sleep(5)
+        began = loop.time()
+        here.kill()
+        bodies = await asyncio.gather(*[there.streams.wait(name) for name in names])
+        assert loop.time() - began <= 2
+        assert {body.status for body in bodies} == {"timeout"}
+
+
+@in_virtual_time
 async def test_what_kills_no_healthy_writer() -> None:
     """G7: a database that was away or slow, a paused machine, clocks that jump."""
     async with cluster() as made:

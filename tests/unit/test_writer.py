@@ -341,3 +341,52 @@ async def test_a_block_that_raises_ends_its_stream_as_an_error() -> None:
         assert (body.text, body.status) == ("so far", "error")
         assert body.error is not None
         assert body.error.code == "internal"
+
+
+@in_virtual_time
+async def test_an_append_that_was_cancelled_has_accepted_nothing() -> None:
+    """G11: also one that only let others run, so that who tries again does not say it twice."""
+    async with one_worker() as worker:
+        writer = await claim(worker)
+        cancelled = 0
+        for n in range(200):
+            appending = asyncio.create_task(writer.append(f"{n} "))
+            await asyncio.sleep(0)
+            if appending.cancel():
+                await asyncio.wait([appending])
+                cancelled += 1
+                await writer.append(f"{n} ")
+        assert cancelled
+        await worker.engine.writers.finish(writer, End(Status.DONE))
+        assert (await worker.streams.read("s")).text == "".join(f"{n} " for n in range(200))
+
+
+@in_virtual_time
+async def test_a_result_that_is_not_json_leaves_no_stream_without_an_end() -> None:
+    """G5."""
+    async with one_worker() as worker:
+        await worker.streams.create("s")
+
+        async def write() -> None:
+            async with worker.streams.write("s") as writing:
+                await writing.append("kept")
+                writing.result = object()  # type: ignore[assignment]
+
+        with pytest.raises(InvalidMessage):
+            await write()
+        body = await worker.streams.read("s")
+        assert (body.status, body.text) == ("error", "kept")
+
+
+@in_virtual_time
+async def test_a_stream_can_end_only_in_a_status_that_is_an_end() -> None:
+    """G5."""
+    async with one_worker() as worker:
+        await worker.streams.create("s")
+        async with worker.streams.write("s") as writing:
+            with pytest.raises(ValueError, match="not streaming"):
+                await writing.finish("streaming")
+            await writing.append("goes on")
+            await writing.finish(result={"tokens": 2})
+            assert (await writing.body()).text == "goes on"
+        assert (await worker.streams.read("s")).status == "done"

@@ -46,6 +46,14 @@ _PORT: Final = 4437
     help="How long a long-poll waits for news.",
 )
 @click.option(
+    "--max-streams",
+    type=click.IntRange(min=1),
+    default=100_000,
+    show_default=True,
+    metavar="NUMBER",
+    help="How many streams clients may make.",
+)
+@click.option(
     "--token-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help=f"Bearer tokens: 'TOKEN RIGHTS [PREFIX]' a line. Or {_TOKENS} in the environment.",
@@ -59,6 +67,7 @@ def command(
     workers: int,
     cors_origins: tuple[str, ...],
     long_poll_s: float,
+    max_streams: int,
     token_file: Path | None,
     allow_anonymous: bool,
     force: bool,
@@ -92,7 +101,11 @@ def command(
     if workers > 1 and database.startswith("memory:"):
         raise click.UsageError("memory:// is of one process: give --database, or --workers 1")
     config = ServeConfig(
-        database=database, tokens=tokens, cors_origins=cors_origins, long_poll_s=long_poll_s
+        database=database,
+        tokens=tokens,
+        cors_origins=cors_origins,
+        long_poll_s=long_poll_s,
+        max_streams=max_streams,
     )
     with errors_become_exits():
         _serve(config, host, port, workers)

@@ -59,6 +59,7 @@ class ServeConfig:
     tokens: str | None
     cors_origins: tuple[str, ...]
     long_poll_s: float
+    max_streams: int
 
     def dump(self) -> str:
         """Return it as text for the environment."""
@@ -122,7 +123,7 @@ def standalone_app(config: ServeConfig) -> Starlette:
     protocol = streams.durable_streams(
         authorize=authorize,
         allow_anonymous=config.tokens is None,
-        settings=DurableSettings(long_poll_s=config.long_poll_s),
+        settings=DurableSettings(long_poll_s=config.long_poll_s, max_streams=config.max_streams),
     )
     return Starlette(
         lifespan=streams.lifespan, middleware=middleware, routes=[Mount(PATH, protocol)]

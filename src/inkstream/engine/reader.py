@@ -14,7 +14,7 @@ from inkstream.abc import Store
 from inkstream.engine.tail import Tail
 from inkstream.wire import Offset
 
-_PIECE_BYTES: Final = 256 * 1024
+_PIECE_BYTES: Final = 64 * 1024
 """What is handed out at a time of a page: a client that takes it slowly holds up no more."""
 
 

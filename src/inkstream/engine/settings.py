@@ -33,7 +33,7 @@ class Limits:
     buffer_bytes: int = 256 * 1024
     buffers_bytes: int = 64 * 1024 * 1024
     tail_bytes: int = 256 * 1024
-    page_bytes: int = 256 * 1024
+    page_bytes: int = 1024 * 1024
     readers_per_stream: int = 10_000
     readers: int = 50_000
     live_streams: int = 10_000

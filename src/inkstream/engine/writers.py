@@ -316,6 +316,11 @@ class Writers:
             _log.warning("stream %r was not started: %s", stream_id, exc)
             claimed.exception()  # whoever wants it still gets it; nobody need ask
             return
+        except asyncio.CancelledError:
+            if not claimed.done():
+                claimed.set_exception(ShuttingDown())
+                claimed.exception()
+            raise
         if not claimed.done():
             claimed.set_result(writer is not None)
         if writer is None:

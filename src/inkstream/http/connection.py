@@ -42,6 +42,20 @@ class Connection:
         gone: The client left or was given up; every further send raises ``ClientGone``.
     """
 
+    __slots__ = (
+        "_clock",
+        "_ping_s",
+        "_reader",
+        "_receive",
+        "_send",
+        "_send_timeout_s",
+        "_sending",
+        "_stuck",
+        "_task",
+        "_watch",
+        "gone",
+    )
+
     def __init__(
         self,
         receive: Receive,
@@ -59,6 +73,7 @@ class Connection:
         self._task = asyncio.current_task()
         self._watch: asyncio.Task[None] | None = None
         self._stuck = False
+        self._sending = False
         self.gone = False
 
     async def __aenter__(self) -> Self:
@@ -82,7 +97,8 @@ class Connection:
             message = await self._receive()
             if message["type"] == "http.disconnect":
                 self.gone = True
-                self._reader.close()
+                if not self._sending:  # a send under way keeps its deadline
+                    self._reader.close()
                 return
 
     async def send(self, message: Message) -> None:
@@ -98,6 +114,7 @@ class Connection:
         reader = self._reader
         reader.alarm = self._give_up
         reader.alarm_at = self._clock.monotonic() + self._send_timeout_s
+        self._sending = True
         try:
             await self._send(message)
         except OSError as exc:
@@ -108,6 +125,10 @@ class Connection:
             if self._stuck and self._task is not None and self._task.uncancel() == 0:
                 raise ClientGone from None
             raise
+        finally:
+            self._sending = False
+        if self.gone:
+            raise ClientGone
         reader.alarm = reader.interrupt
         reader.alarm_at = self._clock.monotonic() + self._ping_s
 

@@ -83,14 +83,13 @@ class Follow:
         pause = 0.02
         while True:
             try:
-                if denied:  # must look like an absent one, in time too
+                found = await read() if not denied else None
+                if denied:  # a denied stream must look like an absent one, in time too
                     await self.engine.readers.state(self.stream_id)
-                else:
-                    found = await read()
             except StreamNotFound:
                 pass
             else:
-                if not denied and (self.allow is None or await self.allow(state_of(found))):
+                if found is not None and (self.allow is None or await self.allow(state_of(found))):
                     return found
                 denied = True
             left = until - clock.monotonic()
@@ -141,16 +140,19 @@ class StreamResponse(Response):
         for name in ("content-type", "content-length"):
             if name in self.headers:
                 del self.headers[name]
-        self._content = content
+        self._content: Follow | Problem | None = content
+
+    def _take(self) -> Follow | Problem:
+        """Return what to answer, once: the request it holds is not kept as long as the stream."""
+        content, self._content = self._content, None
+        if content is None:
+            raise RuntimeError("a StreamResponse is sent once: make another for another request")
+        return content
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer the request."""
-        content = self._content
-        if isinstance(content, Problem):
-            await self._refuse(content, scope, receive, send)
-            return
         try:
-            await self._answer(content, scope, receive, send)
+            await self._answer(self._take(), scope, receive, send)
         except InkstreamError as exc:
             await self._refuse(problem_for(exc), scope, receive, send)
         if self.background is not None:
@@ -168,7 +170,12 @@ class StreamResponse(Response):
         answer.raw_headers += self.raw_headers
         return answer
 
-    async def _answer(self, follow: Follow, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answer(
+        self, follow: Follow | Problem, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        if isinstance(follow, Problem):
+            await self._refuse(follow, scope, receive, send)
+            return
         name = choose_format(follow.request, follow.format)
         if name is None or (name == "text" and ends_are_hidden(scope, receive, send)):
             problem = Problem(406, "not_acceptable", _NO_FORMAT if name is None else _NO_TEXT)
@@ -193,12 +200,16 @@ class StreamResponse(Response):
             await send(self._start(name))
             await send(_body(b"", more=False))
             return
-        async with Connection(
-            receive, send, reader, follow.engine.clock, follow.settings
-        ) as connection:
+        first = b"retry: %d\n" % round(follow.settings.retry_s * 1000)
+        if follow.offset == "now":
+            # "now" would be later for a client that reconnects before it got an event.
+            first += b"id: %b\n" % str(reader.offset).encode()
+        clock, settings = follow.engine.clock, follow.settings
+        del follow
+        async with Connection(receive, send, reader, clock, settings) as connection:
             try:
                 if name == "events":
-                    await self._send_events(reader, connection, follow.settings.retry_s)
+                    await self._send_events(first, reader, connection)
                 else:
                     await self._send_text(reader, connection)
             except (ClientGone, ReaderCut, InkstreamError):
@@ -217,10 +228,9 @@ class StreamResponse(Response):
         headers.setdefault("x-content-type-options", "nosniff")
         return {"type": "http.response.start", "status": self.status_code, "headers": headers.raw}
 
-    async def _send_events(self, reader: Reader, connection: Connection, retry_s: float) -> None:
+    async def _send_events(self, first: bytes, reader: Reader, connection: Connection) -> None:
         await connection.send(self._start("events"))
-        retry = b"retry: %d\n" % round(retry_s * 1000)
-        await connection.send(_body(retry + wire.PING))
+        await connection.send(_body(first + wire.PING))
         while True:
             frames = await reader.frames()
             if frames:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection
+from dataclasses import replace
 from typing import Final, TypeAlias
 
 from starlette.requests import Request
@@ -28,6 +29,7 @@ from inkstream.http.durable.live import EventStream, LiveRead, LongPoll
 from inkstream.http.durable.paths import Target, target_of
 from inkstream.http.durable.polling import ClosedPolls
 from inkstream.http.durable.protocol import Marks
+from inkstream.http.durable.quota import Quota
 from inkstream.http.durable.reading import Chunk, cut_from, next_cursor
 from inkstream.http.durable.refusal import Refusal, Reply
 from inkstream.http.durable.renewal import Renewal
@@ -98,9 +100,9 @@ class DurableStreams:
         self._settings = settings or DurableSettings()
         self._http = http or HTTPSettings()
         self._allowed_origins = allowed_origins
-        self._for: tuple[Engine, Appends, ClosedPolls] | None = None
+        self._for: tuple[Engine, Appends, ClosedPolls, Quota] | None = None
 
-    def _parts(self) -> tuple[Engine, Appends, ClosedPolls]:
+    def _parts(self) -> tuple[Engine, Appends, ClosedPolls, Quota]:
         engine = self._engine()
         if self._for is None or self._for[0] is not engine:
             polls = ClosedPolls(
@@ -108,7 +110,8 @@ class DurableStreams:
                 rate=self._settings.closed_polls_per_s,
                 burst=self._settings.closed_poll_burst,
             )
-            self._for = (engine, Appends(engine), polls)
+            quota = Quota(engine, self._settings.owner, self._settings.max_streams)
+            self._for = (engine, Appends(engine), polls, quota)
         return self._for
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -159,7 +162,7 @@ class DurableStreams:
 
     async def _present(self, stream_id: StreamId, after: int, max_bytes: int, *marks: str) -> Page:
         """Return a page of a stream that has not expired."""
-        engine, _, _ = self._parts()
+        engine, *_ = self._parts()
         page = await engine.readers.page(stream_id, after, max_bytes, marks=marks)
         if protocol.is_absent(page.state, engine.clock.wall()):
             raise StreamNotFound(stream_id)
@@ -189,17 +192,19 @@ class DurableStreams:
         source = None if forked_from is None else target.other(forked_from)
         body = await read_body(request, self._settings.body_bytes)
         wanted = create_request(stream_id, request.headers, source, body)
-        engine, _, _ = self._parts()
-        draft = NewStream(stream_id=stream_id, created_at=engine.clock.wall())
+        engine, *_, quota = self._parts()
+        owner = self._settings.owner
+        draft = NewStream(stream_id=stream_id, owner=owner, created_at=engine.clock.wall())
         if not await self._authorize(request, draft, "create"):
             raise Refusal(403, "forbidden", "You may not create this stream.")
         while True:
             found = await self._find(stream_id)
             if found is not None:
                 return creation.exists(found.state, found.marks, wanted)
-            new = await self._new(request, wanted)
+            new = replace(await self._new(request, wanted), owner=owner)
             try:
-                state = await engine.changes.create(new)
+                async with quota.place():
+                    state = await engine.changes.create(new)
             except StreamExists:
                 continue
             except StreamGone as exc:
@@ -211,7 +216,7 @@ class DurableStreams:
 
     async def _find(self, stream_id: StreamId) -> Page | None:
         """Return what is there already; what has expired makes room."""
-        engine, _, _ = self._parts()
+        engine, *_ = self._parts()
         try:
             page = await engine.readers.page(stream_id, 0, 0, marks=(protocol.FORK,))
         except StreamGone as exc:
@@ -226,7 +231,7 @@ class DurableStreams:
         return None
 
     async def _new(self, request: Request, wanted: CreateRequest) -> NewStream:
-        engine, _, _ = self._parts()
+        engine, *_ = self._parts()
         now = engine.clock.wall()
         if wanted.fork is None:
             return creation.create(wanted, now, engine.limits)
@@ -245,22 +250,23 @@ class DurableStreams:
         wanted = append_request(request.headers, body)
         actions = (["append"] if body else []) + (["close"] if wanted.closed else [])
         page = await self._allowed(request, stream_id, tuple(actions))
-        _, appends, _ = self._parts()
+        _, appends, *_ = self._parts()
         return await appends.append(page.state, wanted)
 
     async def _delete(self, request: Request, stream_id: StreamId) -> Reply:
         page = await self._allowed(request, stream_id, ("delete",))
         protocol.check_deletable(page.state)
-        engine, _, _ = self._parts()
+        engine, *_, quota = self._parts()
         if not await engine.changes.delete([page.state]):
             raise StreamNotFound(stream_id)
+        quota.deleted(page.state.owner)
         return Reply(204)
 
     # Read --------------------------------------------------------------------------------------
 
     async def _read(self, request: Request, stream_id: StreamId) -> ASGIApp:
         wanted = read_request(request.query_params.multi_items())
-        engine, _, polls = self._parts()
+        engine, _, polls, _ = self._parts()
         after = wanted.offset.position if isinstance(wanted.offset, wire.Offset) else 0
         wants_page = wanted.live != "sse" and wanted.offset != "now"
         page = await self._allowed(
@@ -312,7 +318,7 @@ class DurableStreams:
 
         A store may end a fork's page where inheritance ends; a client is not to see that seam.
         """
-        engine, _, _ = self._parts()
+        engine, *_ = self._parts()
         enough = engine.limits.page_bytes // 2
         segments = cut_from(page.segments, start)
         while page.end < page.state.tail and sum(len(s.payload) for s in segments) < enough:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from inkstream import wire
-from inkstream._types import JSON_CONTENT, End, Kind, Segment, StreamState
+from inkstream._types import JSON, JSON_CONTENT, End, Kind, Segment, StreamState
 from inkstream.http.durable.body import json_array
 from inkstream.http.durable.protocol import end_headers
 from inkstream.http.durable.requests import media_type
@@ -23,7 +23,7 @@ CURSOR_INTERVAL_S: Final = 20
 
 # The AI SDK breaks on an object without a type. To it this is a piece of data that is shown to
 # the application (`onData`) and kept in no message.
-_FOR_AI_SDK: Final = {"type": "data-inkstream-end", "transient": True}
+_FOR_AI_SDK: Final[dict[str, JSON]] = {"type": "data-inkstream-end", "transient": True}
 
 
 def next_cursor(now: float, given: int | None) -> str:

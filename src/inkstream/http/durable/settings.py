@@ -10,6 +10,8 @@ class DurableSettings:
     """Bound requests of the open protocol.
 
     Attributes:
+        owner: Whose the streams are that are made over the protocol, so that they can be listed.
+        max_streams: How many of them there may be, closed ones included; one more is answered 429.
         body_bytes: One request's body; a larger one is answered 413. It is committed as one.
         long_poll_s: How long a long-poll waits for news.
         live_s: How long an event stream lives before the client has to reconnect.
@@ -18,6 +20,8 @@ class DurableSettings:
         closed_poll_burst: The same at once.
     """
 
+    owner: str = "durable-streams"
+    max_streams: int = 100_000
     body_bytes: int = 4 * 1024 * 1024
     long_poll_s: float = 20.0
     live_s: float = 60.0

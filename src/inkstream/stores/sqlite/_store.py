@@ -180,10 +180,12 @@ class SQLiteStore:
         """
         writer, _ = self._open_threads()
 
-        def look(connection: sqlite3.Connection) -> None:
+        def look(connection: sqlite3.Connection) -> bool:
             changed = self._changes.look(connection)
-            if changed is None or changed:
-                on_change(changed)  # type: ignore[misc]
+            if changed is not None and not changed:
+                return False
+            on_change(changed)  # type: ignore[misc]
+            return True
 
         writer.watch(None if on_change is None else look)
 

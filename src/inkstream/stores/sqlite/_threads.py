@@ -28,6 +28,8 @@ _TRUNCATE_BYTES: Final = 32 << 20
 _CHANGE_BYTES: Final = 150
 _COMMIT_BYTES: Final = 12 << 10
 _WATCH_S: Final = 0.005
+_QUIET_WATCH_S: Final = 0.02
+_QUIET_AFTER_S: Final = 1.0
 
 
 class Job(Generic[T]):
@@ -154,19 +156,21 @@ class Writer:
         self._closing = False
         self._written = 0
         self._wal_mark = 0
-        self._watch: Callable[[sqlite3.Connection], None] | None = None
+        self._watch: Callable[[sqlite3.Connection], bool] | None = None
         self._watch_at = 0.0
+        self._quiet_at = 0.0
         self._thread = threading.Thread(target=self._work, name="inkstream-write", daemon=True)
 
     def start(self) -> None:
         """Begin to take jobs."""
         self._thread.start()
 
-    def watch(self, call: Callable[[sqlite3.Connection], None] | None) -> None:
+    def watch(self, call: Callable[[sqlite3.Connection], bool] | None) -> None:
         """Call something on this thread every few milliseconds; ``None``: no more.
 
         It gets the connection that writes, outside a transaction, so that ``data_version`` tells
-        it of others' commits and not of this store's own.
+        it of others' commits and not of this store's own. It returns whether there were any: while
+        nobody else writes, it is called less often, for a look is mostly the thread's waking up.
         """
         self._watch = call
         self.jobs.put(None)
@@ -208,14 +212,17 @@ class Writer:
         except queue.Empty:
             return None
 
-    def _look(self, call: Callable[[sqlite3.Connection], None]) -> None:
-        self._watch_at = time.monotonic() + _WATCH_S
+    def _look(self, call: Callable[[sqlite3.Connection], bool]) -> None:
+        now = time.monotonic()
+        self._watch_at = now + (_WATCH_S if now < self._quiet_at else _QUIET_WATCH_S)
         try:
             if self._connection is None:
                 with self._lock:
                     self._connect()
             assert self._connection is not None
-            call(self._connection)
+            if call(self._connection):
+                self._watch_at = now + _WATCH_S
+                self._quiet_at = now + _QUIET_AFTER_S
         except (sqlite3.Error, OSError, InkstreamError):
             self._drop_connection()
             self._watch_at = time.monotonic() + 1.0

@@ -1,0 +1,89 @@
+"""The machine's Node.js, or the one that set-up put into `.venv`, running what set-up installed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import sys
+from asyncio.subprocess import PIPE, STDOUT, Process
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+HERE = Path(__file__).parent
+DEADLINE_S = 20.0
+
+
+def command(script: str, *arguments: str) -> list[str]:
+    """Return the command that runs a script of this folder."""
+    places = os.pathsep.join([os.environ["PATH"], str(Path(sys.executable).parent)])
+    node = shutil.which("node", path=places)
+    assert node is not None, "these tests need Node.js; scripts/test finds or installs one"
+    assert (HERE / "node_modules" / ".package-lock.json").exists(), (
+        "what these tests run is not installed: use scripts/test, or `npm ci` in tests/durable"
+    )
+    return [node, str(HERE / script), *arguments]
+
+
+async def output(script: str, *arguments: str, environment: dict[str, str]) -> str:
+    """Run a script to its end; return all that it said, errors included."""
+    process = await asyncio.create_subprocess_exec(
+        *command(script, *arguments),
+        cwd=HERE,
+        env={**os.environ, **environment},
+        stdout=PIPE,
+        stderr=STDOUT,
+    )
+    try:
+        out, _ = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+    return out.decode(errors="replace")
+
+
+class Client:
+    """A running client of `clients.js`, which tells a line for each thing that it was given."""
+
+    def __init__(self, process: Process) -> None:
+        self._process = process
+
+    async def told(self) -> Any:
+        """Return the next thing; ``None``: it ended as it should."""
+        assert self._process.stdout is not None
+        async with asyncio.timeout(DEADLINE_S):
+            line = await self._process.stdout.readline()
+            if line:
+                return json.loads(line)
+            assert await self._process.wait() == 0, "the client failed: see its errors above"
+        return None
+
+    async def until(self, wanted: Any) -> None:
+        """Wait for one thing, whatever is told before it."""
+        while (told := await self.told()) != wanted:
+            assert told is not None, f"the client ended without {wanted}"
+
+    async def rest(self) -> list[Any]:
+        """Return all else that it tells before it ends."""
+        rest = []
+        while (told := await self.told()) is not None:
+            rest.append(told)
+        return rest
+
+
+@contextlib.asynccontextmanager
+async def client(name: str, url: str) -> AsyncIterator[Client]:
+    """Run one of the clients of `clients.js` against a stream."""
+    process = await asyncio.create_subprocess_exec(
+        *command("clients.js", name, url), cwd=HERE, stdout=PIPE
+    )
+    try:
+        yield Client(process)
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()

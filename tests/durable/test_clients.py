@@ -1,0 +1,163 @@
+"""The official clients, unchanged, with what the component writes and what they write to it.
+
+Each runs against `inkstream serve`; the component works on the same file in a process of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from durable_streams import AsyncDurableStream, astream
+
+from inkstream import PersistentTextStreaming
+from inkstream._types import JSON
+from inkstream.handles import StreamWriter
+from tests.durable.nodejs import DEADLINE_S, client
+from tests.durable.server import Server, serving
+
+pytestmark = pytest.mark.timeout(90)
+
+END = {
+    "type": "data-inkstream-end",
+    "transient": True,
+    "inkstream:end": {"status": "done", "code": None, "message": None, "result": None},
+}
+UI_MESSAGE = [
+    {"type": "start", "messageId": "m"},
+    {"type": "text-start", "id": "t"},
+    {"type": "text-delta", "id": "t", "delta": "Hello "},
+    {"type": "text-delta", "id": "t", "delta": "world"},
+    {"type": "text-end", "id": "t"},
+    {"type": "finish"},
+]
+CHAT = [
+    {"type": "RUN_STARTED", "runId": "r", "threadId": "t"},
+    {"type": "TEXT_MESSAGE_START", "messageId": "m", "role": "assistant"},
+    {"type": "TEXT_MESSAGE_CONTENT", "messageId": "m", "delta": "Hello "},
+    {"type": "TEXT_MESSAGE_CONTENT", "messageId": "m", "delta": "world"},
+    {"type": "TEXT_MESSAGE_END", "messageId": "m"},
+    {"type": "RUN_FINISHED", "runId": "r", "threadId": "t"},
+]
+
+
+@pytest.fixture
+async def streams(tmp_path: Path) -> AsyncIterator[PersistentTextStreaming]:
+    """Return the component, as an application holds it."""
+    async with PersistentTextStreaming(f"sqlite:///{tmp_path / 'streams.db'}") as instance:
+        yield instance
+
+
+@pytest.fixture
+async def server(tmp_path: Path) -> AsyncIterator[Server]:
+    database = f"sqlite:///{tmp_path / 'streams.db'}"
+    async with serving(database, "--long-poll-timeout", "0.5") as running:
+        yield running
+
+
+@asynccontextmanager
+async def writing(streams: PersistentTextStreaming, name: str) -> AsyncIterator[StreamWriter]:
+    async with streams.write(await streams.create(name)) as writer:
+        yield writer
+
+
+async def write(writer: StreamWriter, *messages: Any) -> None:
+    for message in messages:
+        await writer.append(message)
+    await writer.flush()
+
+
+@pytest.mark.parametrize("live", ["sse", "long-poll", pytest.param("auto", marks=pytest.mark.soak)])
+async def test_typescript_follows_what_the_component_writes(
+    streams: PersistentTextStreaming, server: Server, live: str
+) -> None:
+    """G2, G5: live, in order, to an end that the client takes for one."""
+    async with writing(streams, "s") as writer, client(live, server.url + "s") as follower:
+        await write(writer, "Hello\r\n\u0000")
+        assert await follower.told() == "Hello\r\n\u0000"
+        await write(writer, {"tool": 1}, " wörld")
+        assert [await follower.told() for _ in range(2)] == [{"tool": 1}, " wörld"]
+        await writer.finish()
+        assert await follower.rest() == [END]
+    async with client(live, server.url + "s") as late:
+        assert await late.rest() == ["Hello\r\n\u0000", {"tool": 1}, " wörld", END]
+
+
+async def test_typescript_produces_what_the_component_reads(
+    streams: PersistentTextStreaming, server: Server
+) -> None:
+    """G2, G11: the batches of an idempotent producer, five under way at a time."""
+    async with client("producer", server.url + "s") as producer:
+        [closed] = await producer.rest()
+    body = await streams.read("s")
+    expected: list[JSON] = [{"i": i, "text": "ä\r\n\u0000"} for i in range(500)]
+    assert list(body.parts) == expected
+    assert (body.status, body.offset) == ("done", closed["finalOffset"] + ".end")
+
+
+async def test_ai_sdk_follows_and_comes_back(
+    streams: PersistentTextStreaming, server: Server
+) -> None:
+    """G2, G5: the message grows as it is written, and its end breaks nothing."""
+    async with writing(streams, "s") as writer, client("ai-sdk", server.url + "s") as chat:
+        await write(writer, *UI_MESSAGE[:3])
+        await chat.until("Hello ")
+        async with client("ai-sdk-resume", server.url + "s") as reloaded:
+            await reloaded.until("Hello ")
+            await write(writer, *UI_MESSAGE[3:])
+            await writer.finish()
+            for follower in (chat, reloaded):
+                *_, text, parts = await follower.rest()
+                assert (text, parts) == ("Hello world", ["text"])
+
+
+async def test_tanstack_follows_what_the_component_writes(
+    streams: PersistentTextStreaming, server: Server
+) -> None:
+    """G2. What comes together with the end its adapter may lose, so the end comes alone here."""
+    async with writing(streams, "s") as writer, client("tanstack", server.url + "s") as chat:
+        await write(writer, *CHAT[:3])
+        await chat.until("Hello ")
+        await write(writer, *CHAT[3:])
+        await chat.until("Hello world")
+        await writer.finish()
+        assert set(await chat.rest()) <= {"Hello world"}
+    async with client("tanstack-snapshot", server.url + "s") as finished:
+        assert await finished.rest() == [["Hello world"]]
+
+
+@pytest.mark.parametrize("live", ["sse", "long-poll"])
+async def test_python_follows_what_the_component_writes(
+    streams: PersistentTextStreaming, server: Server, live: Literal["sse", "long-poll"]
+) -> None:
+    """G2, G5. It knows of no end: the last message tells it."""
+    async with (
+        asyncio.timeout(DEADLINE_S),
+        writing(streams, "s") as writer,
+        astream(server.url + "s", offset="-1", live=live) as response,
+    ):
+        told = response.iter_json()
+        await write(writer, "Hello")
+        assert await anext(told) == "Hello"
+        await write(writer, {"tool": 1})
+        assert await anext(told) == {"tool": 1}
+        await writer.finish()
+        assert await anext(told) == END
+
+
+async def test_python_writes_what_the_component_reads(
+    streams: PersistentTextStreaming, server: Server
+) -> None:
+    """G2, G11."""
+    async with await AsyncDurableStream.create(
+        server.url + "s", content_type="application/json"
+    ) as made:
+        await asyncio.gather(*[made.append({"i": i, "text": "ä\r\n"}) for i in range(200)])
+    body = await streams.read("s")
+    expected: list[JSON] = [{"i": i, "text": "ä\r\n"} for i in range(200)]
+    assert list(body.parts) == expected
+    assert body.status == "open"

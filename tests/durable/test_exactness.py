@@ -1,0 +1,125 @@
+"""What is sent comes back, byte for byte; what the component writes is seen as it is."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from inkstream import PersistentTextStreaming
+from inkstream.wire import Offset
+from tests.durable.mount import JSON, TEXT, producing
+
+EXACT = [
+    b'"\\u0000"',
+    b'"\\r\\n \\r"',
+    b'"\\ud800"',
+    b'{"a":1,"a":2}',
+    b"1.0",
+    b"-0",
+    b"1E400",
+    b"123456789012345678901234567890",
+    b"9" * 5000,
+    b"[[1 , 2],\n[]]",
+    '"\U0001f600 ä"'.encode(),
+]
+
+
+async def test_json_comes_back_byte_for_byte(client: httpx.AsyncClient) -> None:
+    """G11."""
+    await client.put("/s", headers=JSON)
+    for message in EXACT:
+        body = b"[" + message + b"]"
+        assert (await client.post("/s", headers=JSON, content=body)).status_code == 204
+    assert (await client.get("/s")).content == b"[" + b",".join(EXACT) + b"]"
+    await client.put("/batch", headers=JSON, content=b"[" + b" , ".join(EXACT) + b"]")
+    assert (await client.get("/batch")).content == b"[" + b",".join(EXACT) + b"]"
+
+
+@pytest.mark.parametrize("body", [b"NaN", b"[1,NaN]", b"[" * 5000, b"\xff", b'{"inkstream:end":1}'])
+async def test_what_is_refused_leaves_nothing(client: httpx.AsyncClient, body: bytes) -> None:
+    await client.put("/s", headers=JSON)
+    answer = await client.post("/s", headers=JSON | producing(0), content=body)
+    assert (answer.status_code, answer.json()["code"]) == (400, "invalid_message")
+    assert (await client.get("/s")).content == b"[]"
+    # The producer may send the same number again, with something better.
+    good = await client.post("/s", headers=JSON | producing(0), content=b"1")
+    assert good.status_code == 200
+
+
+async def test_bytes_are_bytes(client: httpx.AsyncClient) -> None:
+    data = bytes(range(256)) * 3
+    await client.put("/b", content=data[:300])
+    await client.post(
+        "/b", headers={"content-type": "application/octet-stream"}, content=data[300:]
+    )
+    first = await client.get("/b")
+    assert first.content == data
+    middle = str(Offset(int(first.headers["stream-next-offset"][:16]), 299))
+    assert (await client.get("/b", params={"offset": middle})).content == data[299:]
+
+
+async def test_ids_keep_slashes_and_everything_else(client: httpx.AsyncClient) -> None:
+    for path in ("/a/b", "/a%20b/%C3%A4", "/%252F"):
+        created = await client.put(path, headers=TEXT, content=path.encode())
+        assert (created.status_code, created.headers["location"]) == (
+            201,
+            f"http://durable.example{path}",
+        )
+    for path in ("/a/b", "/a%20b/%C3%A4", "/%252F"):
+        assert (await client.get(path)).content == path.encode()
+    assert (await client.get("/a%2Fb")).content == b"/a/b"
+    for path in ("/", "/%FF", "/a/%2E%2E/b", "/" + "x" * 513):
+        assert (await client.put(path, headers=TEXT)).status_code == 404
+
+
+@pytest.mark.parametrize("path", ["/__ds", "/__ds/subscriptions/1", "/s/__ds/x", "/%5F_ds/x"])
+async def test_subscriptions_are_refused_in_so_many_words(
+    client: httpx.AsyncClient, path: str
+) -> None:
+    answer = await client.put(path, headers=JSON, content=b"{}")
+    assert (answer.status_code, answer.json()["code"]) == (501, "subscriptions_not_supported")
+
+
+async def test_a_text_is_seen_as_strings_objects_and_in_the_end_how_it_ended(
+    streams: PersistentTextStreaming, client: httpx.AsyncClient
+) -> None:
+    """G5: the last message, at the offset after the end, on a closed stream alone."""
+    stream_id = await streams.create("chat/1")
+    async with streams.write(stream_id) as writer:
+        await writer.append("Hello\r\n")
+        await writer.append({"tool": "search"})
+        await writer.flush()
+        live = await client.get("/chat/1")
+        assert live.json() == ["Hello\r\n", {"tool": "search"}]
+        assert live.headers["inkstream-status"] == "streaming"
+        assert "stream-closed" not in live.headers
+        for method in ("POST", "DELETE"):
+            answer = await client.request(method, "/chat/1", headers=JSON, content=b"1")
+            assert (answer.status_code, answer.json()["code"]) == (409, "writer_owned")
+        await writer.append(" world")
+    done = await client.get("/chat/1")
+    end = {"status": "done", "code": None, "message": None, "result": None}
+    assert done.json() == ["Hello\r\n", {"tool": "search"}, " world", {"inkstream:end": end}]
+    assert (done.headers["stream-closed"], done.headers["inkstream-status"]) == ("true", "done")
+    assert done.headers["etag"] != live.headers["etag"]
+    offset = done.headers["stream-next-offset"]
+    assert offset == (await client.head("/chat/1")).headers["stream-next-offset"]
+    assert offset > live.headers["stream-next-offset"]
+    rest = await client.get("/chat/1", params={"offset": live.headers["stream-next-offset"]})
+    assert rest.json() == [" world", {"inkstream:end": end}]
+    after = await client.get("/chat/1", params={"offset": offset})
+    assert (after.json(), after.headers["stream-closed"]) == ([], "true")
+    polled = await client.get("/chat/1", params={"offset": offset, "live": "long-poll"})
+    assert (polled.status_code, polled.headers["stream-closed"]) == (204, "true")
+
+    forked = await client.put("/fork", headers={"stream-forked-from": "/chat/1"})
+    assert forked.status_code == 201
+    assert (await client.get("/fork")).json() == ["Hello\r\n", {"tool": "search"}, " world"]
+    assert (await client.post("/fork", headers=JSON, content=b"1")).status_code == 204
+
+
+async def test_no_writer_may_say_how_its_text_ended(streams: PersistentTextStreaming) -> None:
+    stream_id = await streams.create()
+    async with streams.write(stream_id) as writer:
+        with pytest.raises(ValueError, match="reserved"):
+            await writer.append({"inkstream:end": {"status": "done"}})

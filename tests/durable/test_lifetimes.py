@@ -1,0 +1,43 @@
+"""Offsets of what is no more, and streams that expire."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from inkstream.wire import Offset
+from tests.durable.mount import JSON, TEXT
+from tests.http.asgi import ShiftedClock
+
+
+async def test_an_offset_of_an_earlier_stream_is_told_at_once(client: httpx.AsyncClient) -> None:
+    """G10, in every way of reading."""
+    old = (await client.put("/s", headers=TEXT, content=b"old")).headers["stream-next-offset"]
+    await client.delete("/s")
+    now = (await client.put("/s", headers=TEXT, content=b"new one")).headers["stream-next-offset"]
+    past = str(Offset(int(now[:16]), 99))
+    for offset in (old, past):
+        for live in ({}, {"live": "long-poll"}, {"live": "sse"}):
+            answer = await client.get("/s", params={"offset": offset, **live})
+            assert (answer.status_code, answer.json()["code"]) == (410, "offset_gone")
+
+
+async def test_what_expired_is_gone_at_once_and_makes_room(
+    client: httpx.AsyncClient, clock: ShiftedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = clock.wall()
+    monkeypatch.setattr(clock, "wall", lambda: now)
+    await client.put("/s", headers=TEXT | {"stream-ttl": "100"}, content=b"old")
+    now += 90
+    assert (await client.get("/s")).status_code == 200  # which puts it off
+    now += 90
+    assert (await client.head("/s")).status_code == 200  # which does not
+    now += 20
+    for method in ("GET", "HEAD", "DELETE", "POST"):
+        body: dict[str, Any] = {"headers": TEXT, "content": b"x"} if method == "POST" else {}
+        assert (await client.request(method, "/s", **body)).status_code == 404, method
+    answer = await client.put("/s", headers=JSON)
+    assert answer.status_code == 201
+    assert (await client.get("/s")).content == b"[]"

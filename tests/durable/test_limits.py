@@ -1,0 +1,162 @@
+"""What one client may cost the others, and requests that nobody should make."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from starlette.types import Message
+
+from inkstream import Limits, PersistentTextStreaming
+from inkstream.http.durable.app import DurableStreams
+from inkstream.http.durable.quota import RECOUNT_S
+from inkstream.http.durable.settings import DurableSettings
+from tests.durable.mount import JSON, TEXT, client_of, producing
+from tests.http.asgi import ShiftedClock, scope_of
+
+
+async def test_who_polls_a_closed_stream_in_a_hot_loop_is_slowed(
+    streams: PersistentTextStreaming, clock: ShiftedClock
+) -> None:
+    """G9; stock clients do that."""
+    slow = DurableSettings(closed_polls_per_s=1, closed_poll_burst=5)
+    app = streams.durable_streams(allow_anonymous=True, settings=slow)
+    async with client_of(app) as client:
+        put = await client.put("/s", headers=TEXT | {"stream-closed": "true"}, content=b"x")
+        end = {"offset": put.headers["stream-next-offset"]}
+        codes = [(await client.get("/s", params=end)).status_code for _ in range(6)]
+        assert codes == [200] * 5 + [429]
+        answer = await client.get("/s", params=end)
+        assert answer.headers["retry-after"]
+        assert answer.headers["stream-closed"] == "true"
+        assert (await client.get("/s")).content == b"x"
+        clock.ahead_s += 2
+        assert (await client.get("/s", params=end)).status_code == 200
+
+
+async def test_a_stream_has_a_cap_on_producers(database: str) -> None:
+    """G9; it holds for those who come together, and takes no other append with it."""
+    limits = Limits(marks_per_stream=5)
+    async with (
+        PersistentTextStreaming(database, limits=limits) as streams,
+        client_of(streams.durable_streams(allow_anonymous=True)) as client,
+    ):
+        await client.put("/s", headers=JSON)
+        answers = await asyncio.gather(
+            *[
+                client.post("/s", headers=JSON | producing(0, f"p{i}"), content=b"%d" % i)
+                for i in range(7)
+            ],
+            client.post("/s", headers=JSON, content=b"7"),
+        )
+        taken = [i for i, answer in enumerate(answers) if answer.status_code in (200, 204)]
+        assert [answer.status_code for answer in answers].count(429) == 2
+        assert sorted((await client.get("/s")).json()) == taken
+        again = JSON | producing(1, f"p{taken[0]}")
+        assert (await client.post("/s", headers=again, content=b"8")).status_code == 200
+
+
+async def test_only_so_many_streams_are_made(
+    streams: PersistentTextStreaming, database: str, clock: ShiftedClock
+) -> None:
+    """G9; deleting makes room, here at once, elsewhere soon. The component's own do not count."""
+    few = DurableSettings(max_streams=3)
+    async with (
+        client_of(streams.durable_streams(allow_anonymous=True, settings=few)) as here,
+        client_of(streams.durable_streams(allow_anonymous=True, settings=few)) as elsewhere,
+    ):
+        await streams.create("chat/1")
+        answers = await asyncio.gather(*[here.put(f"/{i}", headers=TEXT) for i in range(5)])
+        assert Counter(answer.status_code for answer in answers) == {201: 3, 429: 2}
+        refused = await elsewhere.put("/another", headers=TEXT | {"stream-closed": "true"})
+        assert (refused.status_code, refused.json()["code"]) == (429, "too_many_streams")
+        there = [i for i, answer in enumerate(answers) if answer.status_code == 201]
+        assert (await here.put(f"/{there[0]}", headers=TEXT)).status_code == 200
+
+        for i in there[:2]:
+            assert (await here.delete(f"/{i}")).status_code == 204
+        assert (await here.put("/5", headers=TEXT)).status_code == 201
+        assert (await elsewhere.put("/6", headers=TEXT)).status_code == 429
+        clock.ahead_s += RECOUNT_S
+        assert (await elsewhere.put("/6", headers=TEXT)).status_code == 201
+
+
+async def test_only_so_much_is_taken_in(streams: PersistentTextStreaming) -> None:
+    small = DurableSettings(body_bytes=1000)
+    app = streams.durable_streams(allow_anonymous=True, settings=small)
+    async with client_of(app) as client:
+        await client.put("/s", headers=TEXT)
+        assert (await client.post("/s", headers=TEXT, content=b"x" * 1000)).status_code == 204
+        answer = await client.post("/s", headers=TEXT, content=b"x" * 1001)
+        assert (answer.status_code, answer.json()["code"]) == (413, "body_too_large")
+        assert (await client.get("/s")).headers["content-length"] == "1000"
+
+
+async def raw(
+    app: DurableStreams, method: str, headers: Mapping[str, str], body: bytes, query: str
+) -> int:
+    """Make a request past any client that would refuse to; return the status."""
+    statuses: list[int] = []
+    messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
+
+    async def receive() -> Message:
+        if not messages:
+            await asyncio.Event().wait()  # a client that stays
+        return messages.pop(0)
+
+    async def send(message: Message) -> None:
+        statuses.append(message.get("status", 0))
+
+    await app(scope_of(method, "/fuzz", headers, query=query), receive, send)
+    return statuses[0]
+
+
+HEADERS: Sequence[str] = (
+    *("content-type", "content-length", "expect", "if-none-match", "authorization", "cookie"),
+    *("stream-ttl", "stream-expires-at", "stream-closed", "stream-seq", "stream-forked-from"),
+    *("stream-fork-offset", "stream-fork-sub-offset", "producer-id", "producer-epoch"),
+    *("producer-seq", "host", "origin"),
+)
+VALUES = st.text(alphabet=st.characters(max_codepoint=255), max_size=20) | st.sampled_from(
+    [
+        *("0", "1", "true", "text/plain", "application/json", "2030-01-01T00:00:00Z", "/fuzz"),
+        *("9999999999999999_9999999999999999", "0000000000000000_0000000000000000", "100-continue"),
+        *("http://[", "99999999999999999999", "\u00b2"),
+    ]
+)
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("database", ["memory"], indirect=True)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    method=st.sampled_from(["GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS", "PATCH"]),
+    headers=st.dictionaries(st.sampled_from(HEADERS), VALUES, max_size=5),
+    body=st.sampled_from([b"", b"x", b"[]", b"[1]", b"\xff"]),
+    query=st.text(alphabet=st.characters(codec="ascii", exclude_categories=["Cc"]), max_size=20)
+    | st.sampled_from(
+        [
+            *("offset=-1", "offset=now&live=long-poll", "offset=-1&live=sse", "offset=%FF"),
+            "offset=-1&cursor=x",
+        ]
+    ),
+)
+async def test_no_request_makes_it_fail(
+    streams: PersistentTextStreaming,
+    method: str,
+    headers: dict[str, str],
+    body: bytes,
+    query: str,
+) -> None:
+    app = DurableStreams(
+        lambda: streams.engine,
+        allow_anonymous=True,
+        settings=DurableSettings(long_poll_s=0.01, live_s=0.01),
+    )
+    status = await raw(app, method, headers, body, query)
+    assert 200 <= status < 500 or status == 501, json.dumps([method, headers, query])

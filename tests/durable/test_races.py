@@ -1,0 +1,153 @@
+"""Requests that meet: each happens once, or not at all."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import Any
+
+import httpx
+import pytest
+
+from inkstream import PersistentTextStreaming
+from inkstream._errors import StoreUnavailable
+from tests.conftest import Rounds
+from tests.durable.mount import JSON, TEXT, client_of, producing
+
+
+async def test_appends_of_many_to_one_stream_ride_in_few_commits(
+    streams: PersistentTextStreaming, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G2: each once, conditional or not, at the offset that it was told."""
+    await client.put("/s", headers=JSON)
+    store, commits = streams.engine.store, 0
+    commit = store.commit
+
+    async def counted(*arguments: Any, **more: Any) -> Any:
+        nonlocal commits
+        commits += 1
+        return await commit(*arguments, **more)
+
+    monkeypatch.setattr(store, "commit", counted)
+    plain = [client.post("/s", headers=JSON, content=b"%d" % i) for i in range(100)]
+    conditional = [
+        client.post("/s", headers=JSON | producing(0, f"p{i}"), content=b"[%d,0]" % i)
+        for i in range(100, 200)
+    ]
+    answers = await asyncio.gather(*plain, *conditional)
+    assert Counter(answer.status_code for answer in answers) == {204: 100, 200: 100}
+    stored = (await client.get("/s")).json()
+    assert sorted(stored) == sorted([*range(200), *[0] * 100])
+    for i, answer in enumerate(answers):
+        after = int(answer.headers["stream-next-offset"][-16:])
+        assert stored[after - 1] == i if i < 100 else stored[after - 2 : after] == [i, 0]
+    assert commits < 20
+
+
+async def test_the_same_append_many_times_at_once_is_stored_once(client: httpx.AsyncClient) -> None:
+    await client.put("/s", headers=JSON)
+    answers = await asyncio.gather(
+        *[client.post("/s", headers=JSON | producing(0), content=b"1") for _ in range(20)]
+    )
+    assert Counter(answer.status_code for answer in answers) == {200: 1, 204: 19}
+    assert (await client.get("/s")).json() == [1]
+
+
+async def test_a_duplicate_is_not_told_before_the_first_is_durable(
+    streams: PersistentTextStreaming, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G1: were it, and the commit then failed, the producer would go on without its text."""
+    await client.put("/s", headers=JSON)
+    store = streams.engine.store
+    commit = store.commit
+
+    async def failing(*arguments: Any, **more: Any) -> Any:
+        monkeypatch.setattr(store, "commit", commit)
+        raise StoreUnavailable("away")
+
+    monkeypatch.setattr(store, "commit", failing)
+    answers = await asyncio.gather(
+        *[client.post("/s", headers=JSON | producing(0), content=b"1") for _ in range(3)]
+    )
+    assert Counter(answer.status_code for answer in answers) == {503: 1, 200: 1, 204: 1}
+    assert (await client.get("/s")).json() == [1]
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.parametrize("database", ["sqlite", "postgres"], indirect=True)
+async def test_a_producer_that_reaches_two_workers_at_once_is_stored_once(
+    streams: PersistentTextStreaming, database: str, rounds: Rounds
+) -> None:
+    """G2, G3: the store decides, whatever each worker foresaw."""
+    async with (
+        PersistentTextStreaming(database) as others,
+        client_of(streams.durable_streams(allow_anonymous=True)) as one,
+        client_of(others.durable_streams(allow_anonymous=True)) as two,
+    ):
+        await one.put("/s", headers=JSON)
+        turns = rounds(40, 1000)
+        for seq in turns:
+            answers = await asyncio.gather(
+                *[
+                    client.post(
+                        "/s", headers=JSON | producing(seq, name), content=f'"{name}{seq}"'.encode()
+                    )
+                    for client in (one, two)
+                    for name in ("p", "q")
+                    for _ in range(2)
+                ]
+            )
+            codes = Counter(answer.status_code for answer in answers)
+            assert codes == {200: 2, 204: 6}
+        stored = (await two.get("/s")).json()
+    for name in ("p", "q"):
+        assert [m for m in stored if m[0] == name] == [f"{name}{seq}" for seq in turns]
+
+
+async def test_one_of_many_that_close_appends(client: httpx.AsyncClient) -> None:
+    """G5."""
+    await client.put("/s", headers=JSON)
+    closing = JSON | {"stream-closed": "true"}
+    answers = await asyncio.gather(
+        *[client.post("/s", headers=closing, content=b"%d" % i) for i in range(10)]
+    )
+    assert Counter(answer.status_code for answer in answers) == {204: 1, 409: 9}
+    assert all(answer.headers["stream-closed"] == "true" for answer in answers)
+    assert len((await client.get("/s")).json()) == 1
+
+
+@pytest.mark.timeout(120)
+async def test_forks_and_the_end_of_their_source_at_once(
+    client: httpx.AsyncClient, rounds: Rounds
+) -> None:
+    """A fork exists with all it inherits, or not at all."""
+    for i in rounds(15, 300):
+        await client.put(f"/src{i}", headers=TEXT, content=b"inherited")
+        forks = [
+            client.put(f"/fork{i}-{n}", headers={"stream-forked-from": f"/src{i}"})
+            for n in range(3)
+        ]
+        *made, deleted = await asyncio.gather(*forks, client.delete(f"/src{i}"))
+        assert deleted.status_code == 204
+        there = [n for n, answer in enumerate(made) if answer.status_code == 201]
+        assert {answer.status_code for answer in made} <= {201, 404, 409}
+        assert (await client.get(f"/src{i}")).status_code == (410 if there else 404)
+        for n in there:
+            assert (await client.get(f"/fork{i}-{n}")).content == b"inherited"
+            assert (await client.delete(f"/fork{i}-{n}")).status_code == 204
+        assert (await client.get(f"/src{i}")).status_code == 404
+
+
+async def test_a_read_does_not_show_where_a_fork_left_its_source(client: httpx.AsyncClient) -> None:
+    await client.put("/a", headers=JSON, content=b"[1,2]")
+    await client.put("/b", headers={"stream-forked-from": "/a"}, content=b"3")
+    await client.put("/c", headers={"stream-forked-from": "/b"}, content=b"[4]")
+    await client.post("/a", headers=JSON, content=b"9")
+    answer = await client.get("/c")
+    assert answer.json() == [1, 2, 3, 4]
+    assert answer.headers["stream-up-to-date"] == "true"
+
+
+async def test_many_that_create_the_same(client: httpx.AsyncClient) -> None:
+    answers = await asyncio.gather(*[client.put("/s", headers=TEXT) for _ in range(10)])
+    assert Counter(answer.status_code for answer in answers) == {201: 1, 200: 9}
