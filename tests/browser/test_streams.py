@@ -54,14 +54,13 @@ async def test_g2_two_windows_and_reloads_show_the_same(
     assert stored.text == said
 
 
-@KINDS
 async def test_g1_g7_a_killed_server_takes_nothing_back(
-    context: BrowserContext, mortal_site: Site, kind: str
+    context: BrowserContext, mortal_site: Site
 ) -> None:
     """Killed with -9 mid-answer and started again: both windows go on and are told the end."""
     site = mortal_site
     a = await site.create()
-    url = site.url(a, page=kind)
+    url = site.url(a)
     one, two = await open_page(context, url), await open_page(context, url)
     await site.say(a, "what was seen ", "is saved")
     for page in (one, two):

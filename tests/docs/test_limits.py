@@ -33,6 +33,8 @@ def table_of(settings: type[Any]) -> str:
 def in_words(name: str, value: Any) -> str:
     if value is None:
         return "`None`"
+    if isinstance(value, str):
+        return f"`{value}`"
     if name.endswith("_bytes"):
         return f"{value // MIB} MiB" if value % MIB == 0 else f"{value // 1024} KiB"
     if not name.endswith("_s") or name.endswith("per_s"):

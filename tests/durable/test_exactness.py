@@ -98,15 +98,19 @@ async def test_a_text_is_seen_as_strings_objects_and_in_the_end_how_it_ended(
             assert (answer.status_code, answer.json()["code"]) == (409, "writer_owned")
         await writer.append(" world")
     done = await client.get("/chat/1")
-    end = {"status": "done", "code": None, "message": None, "result": None}
-    assert done.json() == ["Hello\r\n", {"tool": "search"}, " world", {"inkstream:end": end}]
+    end = {
+        "type": "data-inkstream-end",
+        "transient": True,
+        "inkstream:end": {"status": "done", "code": None, "message": None, "result": None},
+    }
+    assert done.json() == ["Hello\r\n", {"tool": "search"}, " world", end]
     assert (done.headers["stream-closed"], done.headers["inkstream-status"]) == ("true", "done")
     assert done.headers["etag"] != live.headers["etag"]
     offset = done.headers["stream-next-offset"]
     assert offset == (await client.head("/chat/1")).headers["stream-next-offset"]
     assert offset > live.headers["stream-next-offset"]
     rest = await client.get("/chat/1", params={"offset": live.headers["stream-next-offset"]})
-    assert rest.json() == [" world", {"inkstream:end": end}]
+    assert rest.json() == [" world", end]
     after = await client.get("/chat/1", params={"offset": offset})
     assert (after.json(), after.headers["stream-closed"]) == ([], "true")
     polled = await client.get("/chat/1", params={"offset": offset, "live": "long-poll"})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from typing import Any, cast
 
 import pytest
 
@@ -18,6 +19,8 @@ from inkstream import (
     Timing,
     TooManyReaders,
 )
+from inkstream._types import Page
+from inkstream.abc import Store
 from inkstream.engine.reader import Reader, ReaderCut
 from inkstream.engine.writer import Writer
 from inkstream.testing import ScriptedSource, in_virtual_time
@@ -330,3 +333,62 @@ async def test_following_from_now_misses_nothing_of_an_outage() -> None:
         here.store.away = False
         assert await asyncio.wait_for(first, 5) == "meanwhile"
         await following.aclose()
+
+
+class CountingStore:
+    """Pass everything on to a store, and count its reads of text."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.reads = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def read(self, stream_id: StreamId, after: int, max_bytes: int, **more: Any) -> Page:
+        self.reads += 1
+        return await self._store.read(stream_id, after, max_bytes, **more)
+
+
+@in_virtual_time
+async def test_a_page_is_read_once_and_handed_out_in_pieces() -> None:
+    """G9, G2: a megabyte takes one read, and its sender never holds it all at once."""
+    async with one_worker() as worker:
+        writer = await claim(worker)
+        whole = "".join(f"<{n:07}>" for n in range(100_000))
+        for at in range(0, len(whole), 50_000):
+            await writer.append(whole[at : at + 50_000])
+            await writer.flush()
+        await worker.engine.writers.finish(writer, End(Status.DONE))
+        counting = CountingStore(worker.engine.readers._store)
+        worker.engine.readers._store = cast(Store, counting)
+        state, page = await worker.engine.readers.look(S, Offset(1, 3))
+        assert state.ended
+        reader = await worker.engine.readers.open(S, Offset(1, 3), page)
+        pieces: list[str] = []
+        while reader.end is None:
+            pieces.append(flat(await reader.segments()))
+        reader.close()
+        assert "".join(pieces) == whole[150_000:]
+        assert max(map(len, pieces)) <= 128 * 1024
+        assert counting.reads == 1
+
+
+@in_virtual_time
+async def test_a_page_of_a_stream_that_was_made_anew_is_not_used() -> None:
+    """G10: what was looked at is deleted and made again before the reader is opened."""
+    async with one_worker() as worker:
+        writer = await claim(worker)
+        await writer.append("old")
+        await worker.engine.writers.finish(writer, End(Status.DONE))
+        _, page = await worker.engine.readers.look(S, None)
+        await worker.streams.delete(S)
+        writer = await claim(worker)
+        await writer.append("new")
+        await writer.flush()
+        tail = worker.engine._tails.get(S)
+        reader = await worker.engine.readers.open(S, None, page)
+        assert reader.tail is tail
+        assert flat(await reader.segments()) == "new"
+        reader.close()
+        await worker.engine.writers.finish(writer, End(Status.DONE))

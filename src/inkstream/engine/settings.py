@@ -19,7 +19,8 @@ class Limits:
             while it is full.
         buffers_bytes: The same for all writers together.
         tail_bytes: Newest committed text of one live stream kept in memory for its readers.
-        page_bytes: Text read from the store at a time by a reader that is further behind.
+        page_bytes: Text read from the store at a time by a reader that is further behind, and kept
+            until its client has taken it.
         readers_per_stream: Connected readers of one stream.
         readers: Connected readers of all streams.
         live_streams: Streams that this process writes at once.

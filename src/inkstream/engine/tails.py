@@ -38,7 +38,7 @@ class Tails:
         self._survey = False
         self._surveyed_local_at = 0.0
         self._local_left = False
-        self._polled_at = 0.0
+        self._polled_at = clock.monotonic()
         self._wanted = asyncio.Event()
         self._away_since: float | None = None
 

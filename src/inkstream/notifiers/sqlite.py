@@ -19,10 +19,10 @@ class Watchable(Protocol):
 
 
 class SQLiteNotifier:
-    """Tell which streams other processes changed, by looking at the file every 5 ms.
+    """Tell which streams other processes changed, by looking at the file every few milliseconds.
 
-    It looks only while somebody waits, on the thread of the store that writes, where a commit of
-    this process does not count as news.
+    It looks only while somebody waits, every 5 ms while others write and every 20 ms while they
+    rest, on the thread of the store that writes, where a commit of this process is no news.
 
     Args:
         store: The open store whose file to watch.

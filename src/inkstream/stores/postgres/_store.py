@@ -86,9 +86,10 @@ class PostgresStore:
         )
         address = source if isinstance(source, Address) else None
         if address is not None:
-            schema, listener_url = schema or address.schema, listener_url or address.listener_url
+            schema = address.schema if schema is None else schema
+            listener_url = listener_url or address.listener_url
         direct = address if listener_url is None else Address.parse(listener_url)
-        schema = schema_name(schema or SCHEMA)
+        schema = schema_name(SCHEMA if schema is None else schema)
         self._sql = {name: in_schema(query, schema) for name, query in _QUERIES.items()}
         self._migrate = migrate_hint(address)
         self._connections = Connections(source, max_connections, self._migrate)

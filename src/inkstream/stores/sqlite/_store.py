@@ -226,8 +226,10 @@ class SQLiteStore:
         row_factory, connection.row_factory = connection.row_factory, None
         try:
             if not connection.in_transaction and connection.isolation_level is not None:
-                # what sqlite3 itself does before the first INSERT, but already for our reads
-                connection.execute(f"BEGIN {connection.isolation_level}")
+                # What sqlite3 itself does before the first INSERT, but already for our reads; and
+                # for writing, or a commit between a read and a write would make the write fail.
+                level = connection.isolation_level.upper()
+                connection.execute(f"BEGIN {'IMMEDIATE' if level in ('', 'DEFERRED') else level}")
             connection.execute("SAVEPOINT inkstream")
             try:
                 result = call(connection)
