@@ -108,13 +108,14 @@ async def test_own_changes_are_no_news(
 
 
 def wrap(
-    look: Callable[[sqlite3.Connection], None] | None, then: Callable[[], object]
-) -> Callable[[sqlite3.Connection], None]:
+    look: Callable[[sqlite3.Connection], bool] | None, then: Callable[[], object]
+) -> Callable[[sqlite3.Connection], bool]:
     assert look is not None
 
-    def both(connection: sqlite3.Connection) -> None:
-        look(connection)
+    def both(connection: sqlite3.Connection) -> bool:
+        news = look(connection)
         then()
+        return news
 
     return both
 
