@@ -126,9 +126,10 @@ async def _rows(url: str) -> tuple[int, int]:
     if url.startswith("sqlite"):
         return 0, 0
     connection = await asyncpg.connect(url)
-    inserted, updated = await connection.fetchrow(_ROWS)
+    row = await connection.fetchrow(_ROWS)
     await connection.close()
-    return inserted, updated
+    assert row is not None
+    return row[0], row[1]
 
 
 async def _follow(ink: PersistentTextStreaming, names: list[str]) -> tuple[int, float, float]:
