@@ -6,6 +6,7 @@ import asyncio
 import gc
 import inspect
 import os
+import signal
 import threading
 import time
 import traceback
@@ -43,6 +44,12 @@ Rounds = Callable[[int, int], range]
 def rounds() -> Rounds:
     """Return ``rounds(fast, soak)``: how often a test that looks for a race goes round."""
     return lambda fast, soak: range(soak if SOAK else fast)
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach the processes that tests start, also when a shell runs all in background."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
