@@ -228,10 +228,7 @@ async def test_a_hidden_window_lets_go_and_misses_nothing(
         one, two = await open_page(context, chat.url), await open_page(context, chat.url)
         await ask(one, "What is missed?")
         await wait_for(two, "streaming", "nobody")
-        async with (
-            two.expect_event("requestfailed", lambda request: "/feed" in request.url),
-            two.expect_event("requestfailed", lambda request: "/streams/" in request.url),
-        ):
+        async with two.expect_event("requestfailed", lambda request: "/streams/" in request.url):
             await two.evaluate(HIDE)
         assert await shown(two) == "While nobody", "what it had is still shown"
         provider.chunks = [delta("looked."), FINISH]
@@ -246,6 +243,21 @@ async def test_a_hidden_window_lets_go_and_misses_nothing(
         await assert_told_truly(chat, one, two)
         texts = [await page.locator(".answer .text").all_text_contents() for page in (one, two)]
         assert texts[0] == texts[1] == ["While nobody", "looked."]
+
+
+async def test_g6_stop_finds_a_connection_among_five_windows(
+    context: BrowserContext, chat: Chat
+) -> None:
+    """A browser opens six to a server: each window that watches an answer takes only one."""
+    async with chatting(chat, delta("On and "), delta("on")):
+        windows = [await open_page(context, chat.url) for _ in range(5)]
+        await ask(windows[0], "How long?")
+        for window in windows:
+            await wait_for(window, "streaming", "on")
+        await windows[-1].get_by_role("button", name="Stop").click()
+        for window in windows:
+            await wait_for(window, "cancelled")
+        await assert_told_truly(chat, *windows)
 
 
 MARKDOWN = """A reload is **no special case**: everybody reads the same log at an offset,

@@ -1,4 +1,12 @@
-import { Fragment, type FormEvent, type KeyboardEvent, useEffect, useState } from "react";
+import {
+  type Dispatch,
+  Fragment,
+  type FormEvent,
+  type KeyboardEvent,
+  type SetStateAction,
+  useEffect,
+  useState,
+} from "react";
 import { Answer } from "./Answer";
 import { applied, type History, load, type Message, send } from "./messages";
 import { useStickToEnd } from "./useStickToEnd";
@@ -15,10 +23,13 @@ export function Chat() {
     return () => leaving.abort();
   }, []);
 
-  const feed = useVisibleStream(history && "feed", {
-    url: "/api",
-    initial: { offset: history?.offset ?? null },
-  });
+  // While an answer is followed the list rests: one connection for each window, not two.
+  const [live, setLive] = useState<string>();
+  const feed = useVisibleStream(
+    history && "feed",
+    { url: "/api", initial: { offset: history?.offset ?? null } },
+    live !== undefined,
+  );
   const messages = history && applied(history.messages, feed.parts);
   return (
     <>
@@ -27,8 +38,13 @@ export function Chat() {
         <p className="note">{about.note || (about.name && `Answers from ${about.name}.`)}</p>
         <ClearButton disabled={!messages?.length} />
       </header>
-      {feed.connection === "waiting" && <p className="banner">No connection. Trying again…</p>}
-      {messages ? <Conversation messages={messages} /> : <p className="banner">Loading…</p>}
+      {live === undefined && feed.connection === "waiting" && (
+        <p className="banner">No connection. Trying again…</p>
+      )}
+      {messages ? (
+        <Conversation messages={messages} live={live} setLive={setLive} />
+      ) : ( <p className="banner">Loading…</p>
+      )}
     </>
   );
 }
@@ -45,8 +61,15 @@ function ClearButton({ disabled }: { disabled: boolean }) {
   );
 }
 
-function Conversation({ messages }: { messages: Message[] }) {
-  const [live, setLive] = useState<string>();
+function Conversation({
+  messages,
+  live,
+  setLive,
+}: {
+  messages: Message[];
+  live: string | undefined;
+  setLive: Dispatch<SetStateAction<string | undefined>>;
+}) {
   const end = useStickToEnd();
   const last = messages.at(-1);
   return (

@@ -3,26 +3,28 @@ import { useStream, type UseStreamOptions, type UseStreamResult } from "inkstrea
 import { useEffect, useState, useSyncExternalStore } from "react";
 
 /**
- * `useStream`, which lets go of its connection while nobody can see the page.
+ * `useStream`, which lets go of its connection while nobody can see the page, and while it rests.
  *
  * A browser opens six HTTP/1.1 connections to a server, all windows together: without this, the
- * fourth tab of a chat could not even be loaded. Over HTTP/2 `useStream` alone would do.
+ * fourth tab of a chat could not even be loaded, and a Stop would wait for one of them. Over HTTP/2
+ * `useStream` alone would do.
  */
 export function useVisibleStream(
   id: string | undefined,
   options: UseStreamOptions,
+  resting = false,
 ): UseStreamResult {
-  const visible = useSyncExternalStore(onVisibilityChange, isVisible);
+  const watching = useSyncExternalStore(onVisibilityChange, isVisible) && !resting;
   const [last, setLast] = useState<{ id: string | undefined; snapshot: Snapshot }>();
   const kept = last && last.id === id ? last.snapshot : undefined;
-  const stream = useStream(visible ? id : undefined, {
+  const stream = useStream(watching ? id : undefined, {
     ...options,
     initial: kept ? resumable(kept) : options.initial,
   });
   useEffect(() => {
-    if (visible) setLast({ id, snapshot: stream });
-  }, [visible, id, stream]);
-  return visible || !kept ? stream : { ...kept, stop: stream.stop };
+    if (watching) setLast({ id, snapshot: stream });
+  }, [watching, id, stream]);
+  return watching || !kept ? stream : { ...kept, stop: stream.stop };
 }
 
 /** Return what is to be gone on from; a request that failed is no part of it. */
