@@ -6,9 +6,9 @@ import argparse
 import resource
 from collections.abc import Callable
 
-from benchmarks import durable, readers, scaling, serve, storage
+from benchmarks import durable, peers, readers, scaling, serve, storage
+from benchmarks.cores import CLIENT_CORE, pin
 from benchmarks.report import Report, environment
-from benchmarks.server import CLIENT_CORE, pin
 
 # Name: the function, seconds of a measurement, rounds.
 BENCHMARKS: dict[str, tuple[Callable[[float, int], Report], float, int]] = {
@@ -22,6 +22,7 @@ BENCHMARKS: dict[str, tuple[Callable[[float, int], Report], float, int]] = {
     "commit": (storage.commit, 4.0, 1),
     "flat": (storage.flat, 0.0, 1),
     "file": (storage.file, 0.0, 1),
+    "peers": (peers.peers, 2.0, 3),
     "durable": (durable.durable, 3.0, 2),
     "scaling": (scaling.scaling, 5.0, 1),
 }

@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 from typing import Any
 
+from sse_starlette import EventSourceResponse
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
@@ -63,11 +64,11 @@ def raw(load: Load) -> ASGIApp:
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await _lifespan(receive, send)
+            await lifespan(receive, send)
             return
         load.arrive()
         await send(_START)
-        async for token in load.source(_number(scope)):
+        async for token in load.source(number_of(scope)):
             body = b'data: "%b"\n\n' % token.encode()
             await send({"type": "http.response.body", "body": body, "more_body": True})
         await send({"type": "http.response.body", "body": b""})
@@ -80,16 +81,34 @@ def starlette(load: Load) -> ASGIApp:
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await _lifespan(receive, send)
+            await lifespan(receive, send)
             return
 
         async def body() -> AsyncIterator[str]:
-            async for token in load.source(_number(scope)):
+            async for token in load.source(number_of(scope)):
                 yield f'data: "{token}"\n\n'
 
         load.arrive()
         response = StreamingResponse(body(), media_type="text/event-stream")
         await response(scope, receive, send)
+
+    return app
+
+
+def sse_starlette(load: Load) -> ASGIApp:
+    """Do the same with an ``EventSourceResponse``."""
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await lifespan(receive, send)
+            return
+
+        async def body() -> AsyncIterator[dict[str, str]]:
+            async for token in load.source(number_of(scope)):
+                yield {"data": f'"{token}"'}
+
+        load.arrive()
+        await EventSourceResponse(body())(scope, receive, send)
 
     return app
 
@@ -108,9 +127,9 @@ def queues(load: Load) -> ASGIApp:
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await _lifespan(receive, send)
+            await lifespan(receive, send)
             return
-        number = _number(scope)
+        number = number_of(scope)
         if number not in followers:
             followers[number] = []
             tasks.add(asyncio.create_task(pump(number)))
@@ -170,7 +189,7 @@ def inkstream(load: Load, database: str, window_s: float | None = None) -> ASGIA
                     await stack.enter_async_context(streams)
                     await begin()
 
-                await _lifespan(receive, send, start)
+                await lifespan(receive, send, start)
             return
         if scope["path"] == "/commits":
             lines = "".join(f"{a:.6f} {b:.6f}\n" for a, b in timed.commits)
@@ -178,7 +197,7 @@ def inkstream(load: Load, database: str, window_s: float | None = None) -> ASGIA
             await send({"type": "http.response.body", "body": lines.encode()})
             return
         load.arrive()
-        response = streams.response(Request(scope, receive), ids[_number(scope)])
+        response = streams.response(Request(scope, receive), ids[number_of(scope)])
         await response(scope, receive, send)
 
     return app
@@ -193,7 +212,7 @@ def static(load: Load, size: int) -> ASGIApp:
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
-            await _lifespan(receive, send)
+            await lifespan(receive, send)
             return
         await Response(frames, media_type="text/event-stream")(scope, receive, send)
 
@@ -231,13 +250,13 @@ def archive(load: Load, database: str, size: int) -> ASGIApp:
                     await stack.enter_async_context(streams)
                     await fill()
 
-                await _lifespan(receive, send, start)
+                await lifespan(receive, send, start)
             return
         if scope["path"] == "/ready":
             await ready.wait()
             await Response(b"ready")(scope, receive, send)
             return
-        response = streams.response(Request(scope, receive), ids[_number(scope)])
+        response = streams.response(Request(scope, receive), ids[number_of(scope)])
         await response(scope, receive, send)
 
     return app
@@ -247,11 +266,11 @@ def _prose(size: int) -> str:
     return ("the quick brown fox jumps over the lazy dog " * (size // 44 + 1))[:size]
 
 
-def _number(scope: Scope) -> int:
+def number_of(scope: Scope) -> int:
     return int(scope["path"][1:])
 
 
-async def _lifespan(receive: Receive, send: Send, start: Any = None) -> None:
+async def lifespan(receive: Receive, send: Send, start: Any = None) -> None:
     await receive()
     if start is not None:
         await start()

@@ -29,6 +29,10 @@ class Received:
         self.pieces: list[bytes] = []
         self.at: list[float] = []
 
+    def take(self, piece: bytes) -> None:
+        self.pieces.append(piece)
+        self.at.append(time.monotonic())
+
     def tokens(self) -> list[tuple[float, float]]:
         """Return for each token when it was made and when it was here."""
         ends = list(accumulate(map(len, self.pieces)))
@@ -49,7 +53,7 @@ class Received:
     @property
     def text(self) -> str:
         """The text that the events carry; the end of a response must be there."""
-        data = b"".join(content(self.body))
+        data = b"".join(content(self.body)).replace(b"\r\n", b"\n")
         events = [event for event in data.split(b"\n\n") if b"event: end" not in event]
         lines = [line for event in events for line in event.splitlines()]
         return "".join(json.loads(line[6:]) for line in lines if line.startswith(b"data: "))
@@ -74,19 +78,19 @@ def follow(
     deadline_s: float,
     marks: list[tuple[float, Callable[[], None]]] | None = None,
 ) -> list[Received]:
-    """Follow paths to their ends, each on a connection of its own.
+    """Follow paths to their ends, each on a connection of its own, in their order.
+
+    Each asks when the one before has the head of its answer: who begins a stream and who joins it
+    is then certain.
 
     ``marks`` are calls to make so many seconds after the first token came to anybody.
     """
     epoll = select.epoll()
     followers: dict[int, Received] = {}
     for path in paths:
-        connection = socket.create_connection(server.address, timeout=30)
-        request = f"GET {path} HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n"
-        connection.sendall(request.encode())
-        connection.setblocking(False)
-        followers[connection.fileno()] = Received(connection)
-        epoll.register(connection.fileno(), select.EPOLLIN)
+        follower = _ask(server, path)
+        followers[follower.socket.fileno()] = follower
+        epoll.register(follower.socket.fileno(), select.EPOLLIN)
     received = list(followers.values())
     deadline = time.monotonic() + deadline_s
     left = list(marks or [])
@@ -102,15 +106,13 @@ def follow(
                     piece = follower.socket.recv(262144)
                 except BlockingIOError:
                     continue
-                now = time.monotonic()
                 if not piece:
                     epoll.unregister(fd)
                     followers.pop(fd).socket.close()
                     continue
-                follower.pieces.append(piece)
-                follower.at.append(now)
+                follower.take(piece)
                 if began is None and _TOKEN.search(piece):
-                    began = now
+                    began = follower.at[-1]
             now = time.monotonic()
             while left and began is not None and now >= began + left[0][0]:
                 left.pop(0)[1]()
@@ -121,6 +123,21 @@ def follow(
         for follower in followers.values():
             follower.socket.close()
     return received
+
+
+def _ask(server: Server, path: str) -> Received:
+    """Begin to follow; return with the head of the answer, at least."""
+    try:
+        connection = socket.create_connection(server.address, timeout=30)
+        request = f"GET {path} HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n"
+        connection.sendall(request.encode())
+        follower = Received(connection)
+        follower.take(connection.recv(262144))
+    except OSError:
+        server.check()
+        raise
+    connection.setblocking(False)
+    return follower
 
 
 def get(server: Server, path: str) -> bytes:

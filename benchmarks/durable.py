@@ -15,10 +15,11 @@ from statistics import median
 from typing import Any
 from urllib.parse import urlsplit
 
+from benchmarks import node
+from benchmarks.cores import start
 from benchmarks.report import Report
-from benchmarks.server import CLIENT_CORE, SERVER_CORE, Server, pin
+from benchmarks.server import Server
 
-_NODE = Path(__file__).parent / "node_server"
 _INKSTREAM = [
     *(sys.executable, "-c", "from inkstream.cli import main; main()"),
     *("serve", "--port", "0", "--allow-anonymous", "--database"),
@@ -33,8 +34,6 @@ _AT = re.compile(rb'"at":(\d+\.\d+)')
 
 def durable(seconds: float, rounds: int) -> Report:
     """Measure appends of busy writers, then latency and cost of paced ones with a follower each."""
-    if not (_NODE / "node_modules").exists():
-        subprocess.run(["npm", "ci", "--silent"], cwd=_NODE, check=True)
     found: dict[str, list[dict[str, float]]] = {name: [] for name in _SERVERS}
     for _ in range(rounds):
         for name in _SERVERS:
@@ -79,10 +78,8 @@ def _serving(name: str) -> Iterator[tuple[Server, str]]:
             database = "memory://" if store == "memory" else f"sqlite:///{place / 'bench.db'}"
             command = [*_INKSTREAM, database]
         else:
-            command = ["node", str(_NODE / "server.js"), *([] if store == "memory" else [folder])]
-        pin(SERVER_CORE)  # which the process inherits, with all its threads
-        process = subprocess.Popen(command, stdout=subprocess.PIPE)
-        pin(CLIENT_CORE)
+            command = node.command("durable-streams.js") + ([] if store == "memory" else [folder])
+        process = start(command, stdout=subprocess.PIPE)
         try:
             assert process.stdout is not None
             told = next(line for line in process.stdout if b"http://" in line)

@@ -1,4 +1,4 @@
-"""One server process, on a core of its own: ``python -m benchmarks.server FD CORE JSON``.
+"""One server process, on a core of its own: ``python -m benchmarks.server FD JSON``.
 
 It listens on an inherited socket, so that nobody has to look for a free port or wait for it.
 """
@@ -17,77 +17,88 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-SERVER_CORE = 0
-CLIENT_CORE = 1
-
-
-def pin(core: int) -> None:
-    """Keep this process on one core, where that can be done and there are two."""
-    if hasattr(os, "sched_setaffinity") and core in os.sched_getaffinity(0):
-        os.sched_setaffinity(0, {core})
+from benchmarks import node, redis_server
+from benchmarks.cores import start
 
 
 class Server:
-    """A running server process."""
+    """A running server process, with the one of its store if that has one."""
 
-    def __init__(self, process: subprocess.Popen[bytes], address: tuple[str, int]) -> None:
-        self._process = process
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        address: tuple[str, int],
+        store: subprocess.Popen[bytes] | None = None,
+    ) -> None:
+        self._processes = [process] if store is None else [process, store]
         self.pid = process.pid
         self.address = address
 
     def cpu_s(self) -> float:
-        """Return the CPU seconds of all its threads, the kernel's part included."""
+        """Return the CPU seconds of all threads of both, the kernel's part included."""
         ns = 0
-        for task in Path(f"/proc/{self.pid}/task").iterdir():
-            with contextlib.suppress(OSError):  # a thread that has just ended
-                ns += int((task / "schedstat").read_text().split()[0])
+        for process in self._processes:
+            for task in Path(f"/proc/{process.pid}/task").iterdir():
+                with contextlib.suppress(OSError):  # a thread that has just ended
+                    ns += int((task / "schedstat").read_text().split()[0])
         return ns / 1e9
 
     def memory_bytes(self) -> int:
-        """Return its resident memory."""
+        """Return the server's resident memory, without its store's."""
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
     def check(self) -> None:
-        """Raise if it has ended."""
-        if self._process.poll() is not None:
-            raise RuntimeError(f"the server ended with exit code {self._process.returncode}")
+        """Raise if one of them has ended."""
+        for process in self._processes:
+            if process.poll() is not None:
+                raise RuntimeError(f"a server ended with exit code {process.returncode}")
 
 
 @contextlib.contextmanager
 def serving(kind: str, **settings: Any) -> Iterator[Server]:
-    """Run one of the servers of ``apps``; a ``database`` named ``sqlite`` is a fresh file."""
+    """Run one of the servers of ``apps`` and ``redis_apps``, or a ``.js`` of ``node_server``.
+
+    A ``database`` named ``sqlite`` is a fresh file, one named ``redis`` a fresh server.
+    """
     with contextlib.ExitStack() as stack:
+        store = None
         if settings.get("database") == "sqlite":
             # Beside the caller, not in the system's temporary files, which may be in memory.
             place = stack.enter_context(tempfile.TemporaryDirectory(prefix=".bench-", dir="."))
             settings["database"] = f"sqlite:///{Path(place).resolve()}/bench.db"
-        listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=4096))
-        listener.set_inheritable(True)
-        command = [sys.executable, "-m", "benchmarks.server", str(listener.fileno())]
-        process = subprocess.Popen(
-            [*command, json.dumps({"kind": kind, **settings})], pass_fds=[listener.fileno()]
-        )
+        elif settings.get("database") == "redis":
+            store, settings["database"] = stack.enter_context(redis_server.running())
+        if kind.endswith(".js"):
+            command = node.command(kind)
+        else:
+            command = [sys.executable, "-m", "benchmarks.server"]
+            settings["kind"] = kind
+        # Closed here once the server has it: with a server that ends, clients fail at once.
+        with socket.create_server(("127.0.0.1", 0), backlog=4096) as listener:
+            command += [str(listener.fileno()), json.dumps(settings)]
+            process = start(command, pass_fds=[listener.fileno()])
+            address = listener.getsockname()
         try:
-            yield Server(process, listener.getsockname())
+            yield Server(process, address, store)
         finally:
             process.send_signal(signal.SIGKILL)  # what it would still write is not measured
             process.wait(10)
 
 
 def main() -> None:
-    pin(SERVER_CORE)
     import uvicorn
 
-    from benchmarks import apps
+    from benchmarks import apps, redis_apps
 
     listener = socket.socket(fileno=int(sys.argv[1]))
     settings = json.loads(sys.argv[2])
     kind = settings.pop("kind")
+    make = getattr(apps, kind, None) or getattr(redis_apps, kind)
     options = {
         name: settings.pop(name) for name in ("database", "window_s", "size") if name in settings
     }
-    app = getattr(apps, kind)(apps.Load(**settings), **options)
+    app = make(apps.Load(**settings), **options)
     config = uvicorn.Config(
         app, loop="uvloop", http="httptools", lifespan="on", log_level="warning", access_log=False
     )

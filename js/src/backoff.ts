@@ -1,6 +1,7 @@
 /** How long to wait before asking again. */
 
-const CAP_MS = 15_000;
+/** Short: the wait is what an outage outlives itself by on the screen. */
+const CAP_MS = 5_000;
 
 /** The base that doubles with every failure, unless the server's `retry:` names another. */
 export const BASE_MS = 1_000;

@@ -14,7 +14,7 @@ button { margin-inline-start: .5em; font: inherit; font-size: .85em }
  * The text is the element's own content, shown as text and never as markup; the part `stop` is a
  * button that is there while the answer comes, and the part `error` says why it did not. It reads
  * the attributes `src`; `offset`, where the text so far ends (without it the text is fetched from its beginning);
- * `stop-url`, `stop-label`. It reflects `status`, sets `aria-busy`, and dispatches `ink-change` and
+ * `stop-url`, `stop-label`; `background`, to follow also while the page is hidden. It reflects `status`, sets `aria-busy`, and dispatches `ink-change` and
  * `ink-end` events that bubble, with the snapshot as `detail`.
  *
  * Defining a name again returns the class that is there.
@@ -96,6 +96,7 @@ export function defineInkStream(
         this.#before = text;
         this.#stream = client.stream(src, {
           stopUrl: this.getAttribute("stop-url") ?? undefined,
+          background: this.hasAttribute("background") || undefined,
           initial: offset === null ? undefined : { offset, text },
         });
       }

@@ -4,6 +4,7 @@ export {
   type HeadersSource,
   type Initial,
   InkstreamError,
+  isEnded,
   type Part,
   type Snapshot,
   type Status,

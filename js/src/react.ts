@@ -15,6 +15,8 @@ import { type Client, createClient } from "./client.js";
 import { firstSnapshot } from "./display.js";
 import { type HeadersSource, type Initial, isEnded, type Snapshot } from "./types.js";
 
+export { isEnded };
+
 /** What `useStream` needs to know. Everything may be written inline; only values are compared. */
 export interface UseStreamOptions {
   /** The streams' address: `{url}/{streamId}` is read, and `{url}/{streamId}/cancel` stops. */
@@ -27,6 +29,11 @@ export interface UseStreamOptions {
   authToken?: string | null | undefined;
   /** Sent with every request; a function is asked before each. */
   headers?: HeadersSource | undefined;
+  /**
+   * Follow also while the page is hidden: for a sound or a title that tells the end. Otherwise
+   * the connection is let go, and the text is caught up with when the page is seen again.
+   */
+  background?: boolean | undefined;
   /** What the page has already (a server-rendered text, a message's status). Read once a stream. */
   initial?: Initial | undefined;
   /** Called once when the stream's end is known here, also if it had ended before. */
@@ -72,7 +79,7 @@ export function useStream(
   const address = streamId == null ? undefined : below(String(options.url), streamId);
   const drive = options.drive && String(options.drive);
   const stopUrl = options.stopUrl && String(options.stopUrl);
-  const { authToken } = options;
+  const { authToken, background } = options;
 
   const stream = useMemo(
     () =>
@@ -82,11 +89,12 @@ export function useStream(
             drive,
             driveBody: { stream_id: streamId },
             stopUrl,
+            background,
             initial: options.initial,
             headers: async () => bearer(latest.current),
           }),
     // authToken: with a new one, a stream that was refused is tried again.
-    [client, address, drive, stopUrl, authToken],
+    [client, address, drive, stopUrl, background, authToken],
   );
 
   // Before the subscription's effect, which asks for the headers.

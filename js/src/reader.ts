@@ -3,6 +3,7 @@ import { withQuery } from "./address.js";
 import { BASE_MS, backoffMs, isPassing, retryAfterMs } from "./backoff.js";
 import { Display } from "./display.js";
 import { eventBatches } from "./events.js";
+import { isHidden, onPageChange, type PageChange } from "./page.js";
 import { readProblem } from "./problem.js";
 import {
   type HeadersSource,
@@ -11,7 +12,6 @@ import {
   type Snapshot,
   type StreamError,
 } from "./types.js";
-import { onWake, type Wake } from "./wake.js";
 
 const ANSWER_MS = 6_000;
 /** A snapshot may be long, and an application may think before it starts an answer. */
@@ -33,6 +33,8 @@ export interface Access {
   /** POST here until it was answered; it starts the stream if nobody has. */
   drive?: string | undefined;
   driveBody?: unknown;
+  /** Follow also while the page is hidden. */
+  background?: boolean | undefined;
 }
 
 /** Send a request with the client's own headers, and a watcher's on top. */
@@ -77,7 +79,7 @@ interface End {
 /**
  * One stream, as everybody on this page sees it: SPEC.md as code.
  *
- * Asks while it is watched, until the stream has ended. What came is in `display`, whose
+ * Asks while it is watched and can be seen, until the stream has ended. What came is in `display`, whose
  * `transcript` is replaced when its text turned out to be of a stream that is gone.
  */
 export class Reader {
@@ -113,9 +115,11 @@ export class Reader {
       headers: access.headers ?? known.headers,
       drive: access.drive ?? known.drive,
       driveBody: access.driveBody ?? known.driveBody,
+      background: access.background ?? known.background,
     };
     if (!this.#life) this.#open();
     else if (access.drive && !known.drive) this.#askAgain();
+    else if (access.background && !known.background) this.hurry();
     return () => {
       if (!watchers.delete(watcher) || watchers.size) return;
       // React takes away and gives back in one task (StrictMode, changed options); so do moved
@@ -149,23 +153,37 @@ export class Reader {
     }
     this.#youngUntil = Date.now() + YOUNG_MS;
     this.#failures = 0;
-    this.display.show({ connection: "connecting" });
     void this.#run((this.#life = new AbortController()));
   }
 
   async #run(life: AbortController): Promise<void> {
-    onWake((wake) => this.#wake(wake), life.signal);
+    onPageChange((change) => this.#pageChanged(change), life.signal);
     while (this.#life === life) {
+      if (this.#rests) {
+        this.display.show({ connection: "closed" });
+        await this.#pause();
+        continue;
+      }
       const next = await this.#ask();
       if (this.#life !== life) return;
       if (next === null) {
         this.#life = undefined;
         life.abort();
-      } else if (next) await this.#rest(next);
+      } else if (next) await this.#pause(next);
     }
   }
 
-  #rest(ms: number): Promise<void> {
+  /**
+   * Whether this holds no connection because nobody can see the page: a browser has six HTTP/1.1
+   * connections to a server, for all its windows together. What is to be started is started first.
+   */
+  get #rests(): boolean {
+    const { background, drive } = this.#access;
+    return !background && (drive === undefined || this.#driven) && isHidden();
+  }
+
+  /** Wait that long, or until something else calls for going on. */
+  #pause(ms?: number): Promise<void> {
     return new Promise((resolve) => {
       const end = () => {
         clearTimeout(timer);
@@ -173,13 +191,18 @@ export class Reader {
         this.#firm = false;
         resolve();
       };
-      const timer = setTimeout(end, ms);
+      const timer = ms === undefined ? ms : setTimeout(end, ms);
       this.#endPause = end;
     });
   }
 
-  #wake(wake: Wake): void {
-    const moved = wake === "moved";
+  #pageChanged(change: PageChange): void {
+    if (change === "hidden") {
+      if (this.#rests) this.#attempt?.end("again");
+      return;
+    }
+    this.#failures = 0;
+    const moved = change === "moved";
     if (moved) this.display.facts.transport = "events";
     if (moved || this.#endPause || Date.now() - this.#heardAt > STALE_MS) this.#askAgain();
   }
@@ -197,6 +220,7 @@ export class Reader {
     this.#attempt = attempt;
     this.#heardAt = attempt.at;
     const { facts, transcript } = this.display;
+    if (facts.connection === "closed") this.display.show({ connection: "connecting" });
     try {
       return await this.#send(attempt, transcript.offset);
     } catch {
@@ -237,7 +261,10 @@ export class Reader {
     attempt.signal.throwIfAborted();
     if (!response.ok) return this.#refused(attempt, response, offset);
 
-    if (driving) this.#driven = true;
+    if (driving) {
+      this.#driven = true;
+      if (this.#rests) return 0;
+    }
     const type = response.headers.get("content-type") ?? "";
     if (type.startsWith("text/event-stream")) return this.#follow(attempt, response);
     if (type.startsWith("application/json")) {

@@ -27,6 +27,11 @@ export interface StreamOptions {
   driveBody?: unknown;
   /** Where `stop` POSTs to; `{address}/cancel` by default. */
   stopUrl?: string | URL | undefined;
+  /**
+   * Follow also while the page is hidden, keeping one of the six connections that a browser opens
+   * over HTTP/1.1. Otherwise the text is caught up with when the page is seen again.
+   */
+  background?: boolean | undefined;
   /** What the page has already, if nothing else on it follows this stream yet. */
   initial?: Initial | undefined;
 }
@@ -55,7 +60,7 @@ export class Stream implements AsyncIterable<Part> {
    * Returns how to stop watching, which does not stop the answer.
    */
   readonly subscribe = (listener: () => void): (() => void) => {
-    const { drive, driveBody, headers } = this.options;
+    const { background, drive, driveBody, headers } = this.options;
     const { address, readers } = this;
     const reader =
       readers.get(address) ??
@@ -63,7 +68,7 @@ export class Stream implements AsyncIterable<Part> {
       new Reader(address, this.send, new Display(this.#first));
     readers.set(address, reader);
     this.#reader = reader;
-    const access = { headers, drive: drive && String(drive), driveBody };
+    const access = { headers, drive: drive && String(drive), driveBody, background };
     const unwatch = reader.watch(listener, access, () => {
       if (readers.get(address) === reader) readers.delete(address);
     });

@@ -31,7 +31,10 @@ export interface Snapshot {
   readonly offset: string | null;
   /** `polling`: something between here and the server holds events back, so they are fetched. */
   readonly transport: "events" | "polling";
-  /** `waiting`: the connection was lost and is tried again by itself. */
+  /**
+   * `waiting`: the connection was lost and is tried again by itself. `closed`: there is none, and
+   * none is wanted: the stream ended, the request failed, or nobody can see the page.
+   */
   readonly connection: "connecting" | "open" | "waiting" | "closed";
 }
 
@@ -64,7 +67,12 @@ export class InkstreamError extends Error {
   }
 }
 
-/** Tell whether nothing can be appended any more. */
+/**
+ * Tell whether a status is an end: `done`, `error`, `cancelled` or `timeout`.
+ *
+ * A snapshot whose `error` has `http` is one too, though only its request has failed: nothing more
+ * comes by itself.
+ */
 export function isEnded(status: Status): boolean {
   return status !== "pending" && status !== "streaming" && status !== "open";
 }

@@ -22,6 +22,7 @@ it("defines <ink-stream> for the elements that are there, and exports the client
     "InkstreamError",
     "createClient",
     "defineInkStream",
+    "isEnded",
   ]);
   expect(wire.last.path).toBe("/s/a");
   wire.last.stream("Hello").send(endFrame(1));

@@ -139,6 +139,20 @@ describe("<ink-stream>", () => {
     await shows(it, "Hi!?");
   });
 
+  it("lets go while the page is hidden, unless it has `background`", async () => {
+    const state = vi.spyOn(document, "visibilityState", "get").mockReturnValue("hidden");
+    swap('<ink-stream src="/s/a" background></ink-stream>');
+    expect(wire.count).toBe(1);
+    const it = swap('<ink-stream src="/s/b"></ink-stream>');
+    await vi.waitFor(() => expect(wire.last.givenUp).toBe(true));
+    expect(wire.count).toBe(1);
+    state.mockReturnValue("visible");
+    document.dispatchEvent(new Event("visibilitychange"));
+    await vi.waitFor(() => expect(wire.last.path).toBe("/s/b"));
+    wire.last.stream("Hi");
+    await shows(it, "Hi");
+  });
+
   it("changes streams with src, and waits for one", async () => {
     const it = swap("<ink-stream></ink-stream>");
     expect(wire.count).toBe(0);

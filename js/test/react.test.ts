@@ -146,6 +146,33 @@ describe("useStream", () => {
     expect(wire.all.map((it) => it.method)).toEqual(["GET"]);
   });
 
+  it("lets go while the page is hidden, unless told to follow in the background", async () => {
+    const see = (state: DocumentVisibilityState) => {
+      vi.spyOn(document, "visibilityState", "get").mockReturnValue(state);
+      document.dispatchEvent(new Event("visibilitychange"));
+    };
+    await render(message("a"));
+    wire.last.stream("Hel");
+    await shows("Hel");
+    see("hidden");
+    await vi.waitFor(() => expect(latest.connection).toBe("closed"));
+    expect(wire.last.givenUp).toBe(true);
+    expect(latest).toMatchObject({ text: "Hel", status: "streaming" });
+    await render(message("a", { background: true }));
+    expect(wire.count).toBe(2);
+    expect(wire.last.from).toBe(offset(1));
+    wire.last.open().send(frame(2, "lo"));
+    await shows("Hello");
+    await render(message("a", { background: false }));
+    see("visible");
+    see("hidden");
+    await vi.waitFor(() => expect(wire.last.givenUp).toBe(true));
+    see("visible");
+    await vi.waitFor(() => expect(wire.count).toBe(3));
+    wire.last.open().send(frame(3, "!"));
+    await shows("Hello!");
+  });
+
   it("stop POSTs, also where the application says", async () => {
     await render(message("a"));
     const { stop } = latest;

@@ -4,6 +4,7 @@ import {
   type Client,
   createClient,
   InkstreamError,
+  isEnded,
   type Part,
   type Snapshot,
   type Status,
@@ -45,8 +46,14 @@ snapshot.parts.push("x");
 const shown = useStream(undefined, { url: "/streams" });
 expectTypeOf(shown).toExtend<Snapshot>();
 expectTypeOf(shown.stop).toEqualTypeOf<() => Promise<void>>();
+expectTypeOf(isEnded(shown.status)).toEqualTypeOf<boolean>();
 useStream(null, { url: new URL("https://h.invalid"), authToken: null, onEnd: (it) => it.text });
-useStream("a", { url: "/s", headers: { a: "b" }, initial: { offset: null, text: "so far" } });
+useStream("a", {
+  url: "/s",
+  background: true,
+  headers: { a: "b" },
+  initial: { offset: null, text: "so far" },
+});
 // @ts-expect-error the address is needed
 useStream("a", {});
 // @ts-expect-error an id is text

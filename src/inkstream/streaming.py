@@ -15,7 +15,13 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from inkstream import wire
-from inkstream._errors import InvalidStreamId, NotRunning, ShuttingDown, StreamNotFound
+from inkstream._errors import (
+    InvalidStreamId,
+    NotRunning,
+    ShuttingDown,
+    StreamNotFound,
+    TooManyStreams,
+)
 from inkstream._types import (
     JSON,
     End,
@@ -293,10 +299,7 @@ class PersistentTextStreaming:
             ShuttingDown: This process is draining; the stream stays ``pending``.
         """
         cancels = _cancels(on_disconnect)
-        _, task = self.engine.writers.start(
-            StreamId(stream_id), source, cancel_without_readers=cancels
-        )
-        return task
+        return self.engine.starts.start(StreamId(stream_id), source, cancel_without_readers=cancels)
 
     @contextlib.asynccontextmanager
     async def write(self, stream_id: str, *, takeover: bool = False) -> AsyncIterator[StreamWriter]:
@@ -543,13 +546,13 @@ class PersistentTextStreaming:
         if problem is not None:
             return StreamResponse(problem)
         try:
-            claimed, _ = self.engine.writers.start(
+            claimed = self.engine.starts.start_for_request(
                 StreamId(stream_id),
                 source,
                 allow=lambda state: _belongs(state, owner, group),
                 cancel_without_readers=cancels,
             )
-        except (InvalidStreamId, ShuttingDown) as exc:
+        except (InvalidStreamId, ShuttingDown, TooManyStreams) as exc:
             return StreamResponse(problem_for(exc))
         return self._respond(
             request, StreamId(stream_id), _allow(owner, group), format, headers, claimed

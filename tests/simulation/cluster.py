@@ -64,7 +64,7 @@ class Worker:
         assert not list(engine._tails), [tail.state for tail in engine._tails]
         assert engine._committer._pending_bytes == 0
         assert not engine._committer._dirty
-        assert not engine.writers._generations
+        assert not engine.starts.tasks
 
 
 class Cluster:

@@ -111,7 +111,7 @@ class World:
     def _at_rest(self) -> bool:
         return not any(
             worker.engine.writers._writers
-            or worker.engine.writers._generations
+            or worker.engine.starts.tasks
             or worker.engine._committer._dirty
             for worker in self.alive()
         ) and all(

@@ -7,9 +7,16 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from inkstream import wire
-from inkstream._errors import InvalidMessage, StreamConflict, StreamEnded, StreamNotFound
+from inkstream._errors import (
+    InvalidMessage,
+    StoreUnavailable,
+    StreamConflict,
+    StreamEnded,
+    StreamNotFound,
+)
 from inkstream._types import (
     JSON,
+    KEEP,
     Change,
     Committed,
     End,
@@ -37,6 +44,7 @@ class Changes:
     """Change streams, whoever writes them.
 
     Args:
+        worker: This worker.
         reporter: Who reports the ends that are written here: this worker, if it has an ``on_end``.
         report: Report the end of a stream that this worker holds.
     """
@@ -49,6 +57,7 @@ class Changes:
         tails: Tails,
         clock: Clock,
         limits: Limits,
+        worker: str,
         reporter: str | None,
         report: Callable[[StreamState], None],
     ) -> None:
@@ -58,8 +67,10 @@ class Changes:
         self._tails = tails
         self._clock = clock
         self._limits = limits
+        self._worker = worker
         self._reporter = reporter
         self._report = report
+        self._keeping: set[int] = set()
 
     async def create(self, new: NewStream, *, connection: object | None = None) -> StreamState:
         """Create a stream; see ``Store.create``."""
@@ -151,6 +162,34 @@ class Changes:
         if done is not None and reporter is not None:
             self._report(done)
         return done is not None
+
+    def keep(self, state: StreamState) -> None:
+        """Object to the end that is due to a stream which, as one sees here, is still wanted.
+
+        A writer that was taken for dead, and lives, takes the stream back; a reader is an answer
+        to the question of ``Audience`` whether there is any.
+        """
+        if state.internal_id not in self._keeping:
+            self._keeping.add(state.internal_id)
+            self._life.spawn(self._keep(state))
+
+    async def _keep(self, state: StreamState) -> None:
+        try:
+            await self.apply(
+                state,
+                Change(
+                    internal_id=state.internal_id,
+                    if_status=(Status.STREAMING,),
+                    if_epoch=state.epoch,
+                    if_worker=state.worker,
+                    worker=KEEP if state.worker is not None else self._worker,
+                    due_at=None,
+                ),
+            )
+        except (StoreUnavailable, StreamNotFound):
+            pass  # if it still is to end, the next look at the store shows it again
+        finally:
+            self._keeping.discard(state.internal_id)
 
     async def delete(
         self, states: Sequence[StreamState], *, connection: object | None = None

@@ -14,6 +14,7 @@ from inkstream.engine.committer import Committer
 from inkstream.engine.life import Life
 from inkstream.engine.readers import Readers
 from inkstream.engine.settings import Limits, Timing
+from inkstream.engine.starts import Starts
 from inkstream.engine.sweeper import Sweeper
 from inkstream.engine.tails import Tails
 from inkstream.engine.writers import Writers
@@ -33,6 +34,7 @@ class Engine:
     Attributes:
         readers: Follow streams and read them.
         writers: Claim streams and write them.
+        starts: Run sources that write them.
         changes: Create, cancel and delete streams, and append to logs.
         life: The event loop and the tasks.
     """
@@ -56,7 +58,9 @@ class Engine:
         self.life = Life()
         reporter = None if on_end is None else worker
         self._notifier = notifier
-        self._tails = Tails(store, notifier, clock, limits, timing)
+        self._tails = Tails(
+            store, notifier, clock, limits, timing, lambda state: self.changes.keep(state)
+        )
         self._committer = Committer(store, notifier, self._tails, clock, limits, timing)
         self.readers = Readers(self.life, store, self._tails, clock, limits)
         self.changes = Changes(
@@ -66,6 +70,7 @@ class Engine:
             self._tails,
             clock,
             limits,
+            worker,
             reporter,
             lambda state: self._sweeper.report(state),
         )
@@ -91,6 +96,9 @@ class Engine:
             limits,
             timing,
             reporter,
+        )
+        self.starts = Starts(
+            self.life, store, self.writers, self.changes, self._sweeper, clock, timing
         )
         self._drain_by = math.inf
 
@@ -133,7 +141,7 @@ class Engine:
         self.life.draining = True
         settled = False
         try:
-            await self.writers.settle(self._drain_by - now, SHUTDOWN)
+            await self.writers.settle(self._drain_by - now, SHUTDOWN, self.starts.tasks)
             settled = True
         finally:
             # Also when the ends could not be written: a server waits for its connections.

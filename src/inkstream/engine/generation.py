@@ -57,32 +57,63 @@ async def run_source(source: Any, writer: Writer) -> JSON:
     Cancelled, it closes an async source (its ``finally`` blocks run), and leaves a thread behind
     that stops at its next item.
     """
-    if callable(source) and not hasattr(source, "__aiter__") and not hasattr(source, "__next__"):
-        if _takes_append(source):
+    if callable(source) and not _is_iterator(source):
+        if _required(source):
             result: JSON = await source(writer.append)
             return result
         source = source()
     if inspect.isawaitable(source):
         source = await source
+    _check_iterable(source)
     if hasattr(source, "__aiter__"):
         return await _drain(source, writer)
-    if isinstance(source, str | bytes) or not hasattr(source, "__iter__"):
+    return await _drain_in_thread(source, writer)
+
+
+def check_source(source: Any) -> None:
+    """Raise ``TypeError`` for what can be seen to be no source before it is called."""
+    if not callable(source) or _is_iterator(source):
+        if not inspect.isawaitable(source):
+            _check_iterable(source)
+        return
+    wanted = _required(source)
+    name = getattr(source, "__name__", type(source).__name__)
+    if inspect.isasyncgenfunction(source) or inspect.isgeneratorfunction(source):
+        if wanted:
+            raise TypeError(
+                f"the generator function {name} wants {', '.join(wanted)}: call it with them and "
+                "give what it returns. (A function that is given append is no generator: it is "
+                "'async def', awaits append(text), and yields nothing.)"
+            )
+    elif len(wanted) > 1:
+        raise TypeError(
+            f"a source is called with append alone, but {name} wants {', '.join(wanted)}: bind "
+            "the others, for example with functools.partial"
+        )
+
+
+def _is_iterator(source: Any) -> bool:
+    return hasattr(source, "__aiter__") or hasattr(source, "__next__")
+
+
+def _check_iterable(source: Any) -> None:
+    if hasattr(source, "__aiter__"):
+        return
+    if isinstance(source, str | bytes | Mapping) or not hasattr(source, "__iter__"):
         raise TypeError(
             "a source is an async generator function, an (async) iterator, or a coroutine function "
             f"that takes append; this is {type(source).__name__}"
         )
-    return await _drain_in_thread(source, writer)
 
 
-def _takes_append(source: Callable[..., Any]) -> bool:
+def _required(source: Callable[..., Any]) -> list[str]:
+    """Return the names of the arguments that a function cannot be called without."""
     try:
         parameters = inspect.signature(source).parameters.values()
     except (TypeError, ValueError):
-        return False
-    return any(
-        p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-        for p in parameters
-    )
+        return []
+    variable = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    return [p.name for p in parameters if p.default is p.empty and p.kind not in variable]
 
 
 async def _drain(source: Any, writer: Writer) -> JSON:

@@ -152,11 +152,11 @@ class Readers:
             raise ShuttingDown
         offset, at_tail = _place(offset)
         tail = self._tails.get(stream_id)
-        if page is not None and tail is not None and tail.internal_id != page.state.internal_id:
-            page = None  # created anew since: an old state must not take the place of a newer tail
-        if page is None and (tail is None or not _covers(tail, offset)):
+        page = _if_newest(page, tail)
+        while page is None and (tail is None or not _covers(tail, offset)):
             page = await self._page_at(stream_id, offset, at_tail)
             tail = self._tails.get(stream_id)
+            page = _if_newest(page, tail)
         if page is not None:
             if tail is None or tail.internal_id != page.state.internal_id:
                 tail = self._tails.attach(page.state)
@@ -202,6 +202,12 @@ def _place(offset: str | Offset | None) -> tuple[Offset, bool]:
     if offset is None or offset == _NOW:
         return wire.START, offset is not None
     return (Offset.parse(offset) if isinstance(offset, str) else offset), False
+
+
+def _if_newest(page: Page | None, tail: Tail | None) -> Page | None:
+    """Return a page, unless the stream has been created anew since it was read."""
+    late = page is not None and tail is not None and page.state.internal_id < tail.internal_id
+    return None if late else page
 
 
 def _covers(tail: Tail, offset: Offset) -> bool:

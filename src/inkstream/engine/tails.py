@@ -26,13 +26,20 @@ class Tails:
     """The tails that have a writer or a reader in this process, by stream."""
 
     def __init__(
-        self, store: Store, notifier: Notifier, clock: Clock, limits: Limits, timing: Timing
+        self,
+        store: Store,
+        notifier: Notifier,
+        clock: Clock,
+        limits: Limits,
+        timing: Timing,
+        keep: Callable[[StreamState], None],
     ) -> None:
         self._store = store
         self._notifier = notifier
         self._clock = clock
         self._limits = limits
         self._timing = timing
+        self._keep = keep
         self._tails: dict[StreamId, Tail] = {}
         self._stale: dict[Tail, None] = {}
         self._survey = False
@@ -53,14 +60,19 @@ class Tails:
         return self._tails.get(stream_id)
 
     def attach(self, state: StreamState) -> Tail:
-        """Return the stream's tail, made from this state if there is none of its generation."""
+        """Return the stream's tail, made from this state if there is none of its generation.
+
+        That of a state which was late, for the stream has been created anew since, is gone.
+        """
         tail = self._tails.get(state.stream_id)
         if tail is not None and tail.internal_id == state.internal_id:
             return tail
-        if tail is not None:
+        late = tail is not None and tail.internal_id > state.internal_id
+        if tail is not None and not late:
             self._lost(tail)
         tail = Tail(state, self._limits.tail_bytes, self._clock.monotonic())
-        if not state.ended:
+        tail.gone = late
+        if not late and not state.ended:
             self._tails[state.stream_id] = tail
             self._rewatch()
             self.stale(tail)  # what was committed since the state was read
@@ -118,6 +130,8 @@ class Tails:
                 self.stale(tail)
         elif state.ended:
             tail.end = state.end
+        if state.due_at is not None and _is_kept_here(tail):
+            self._keep(state)
         tail.wake()
         self.detach(tail)
 
@@ -230,3 +244,12 @@ class Tails:
                 pieces = (wire.cut(segment, read.after) for segment in page.segments)
                 tail.publish([piece for piece in pieces if piece is not None])
             self.absorb(tail, page.state)
+
+
+def _is_kept_here(tail: Tail) -> bool:
+    """Tell if a stream that is to end for want of a writer, or of readers, has one here."""
+    if tail.state.status is not Status.STREAMING:
+        return False
+    if tail.state.worker is None:  # taken from a worker that seemed dead
+        return tail.writer is not None and tail.writer.active
+    return tail.writer is None and bool(tail.readers)

@@ -1,13 +1,11 @@
-"""All writers of an engine: who becomes one, how its source runs, and how it ends."""
+"""All writers of an engine: who becomes one, and how it ends."""
 
 from __future__ import annotations
 
 import asyncio
-import contextvars
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from typing import Any
 
 from inkstream import wire
 from inkstream._errors import (
@@ -32,7 +30,7 @@ from inkstream._types import (
 from inkstream.abc import Clock, Store
 from inkstream.engine.changes import CANCELLED, Changes, due_after_end
 from inkstream.engine.committer import Committer
-from inkstream.engine.generation import end_for, write_to_end
+from inkstream.engine.generation import end_for
 from inkstream.engine.life import Life
 from inkstream.engine.settings import Limits, Timing
 from inkstream.engine.sweeper import Sweeper, after
@@ -40,8 +38,6 @@ from inkstream.engine.tails import Tails
 from inkstream.engine.writer import Writer
 
 _log = logging.getLogger("inkstream")
-
-_TICK_S = 0.25
 
 IDLE = End(Status.TIMEOUT, "idle", "The answer stopped coming.")
 TOTAL = End(Status.TIMEOUT, "total", "The answer took too long.")
@@ -78,19 +74,25 @@ class Writers:
         self._timing = timing
         self._reporter = reporter
         self._writers: dict[Writer, None] = {}
-        self._claims = 0
-        self._generations: dict[asyncio.Task[Any], None] = {}
+        self._claims: dict[object, None] = {}
 
     def __len__(self) -> int:
         return len(self._writers)
 
-    async def settle(self, timeout_s: float, end: End) -> None:
+    async def settle(
+        self, timeout_s: float, end: End, starts: Iterable[asyncio.Task[None]]
+    ) -> None:
         """Wait for writers to come to their ends, and give those that do not this one.
+
+        Args:
+            timeout_s: How long to wait.
+            end: The end to give.
+            starts: What may still become a writer, or has one.
 
         Raises:
             TimeoutError: The store did not take the ends in time; a sweeper will write some.
         """
-        running = [*self._generations, *[writer.stopped for writer in self._writers]]
+        running = [*starts, *[writer.stopped for writer in self._writers]]
         if running and timeout_s > 0:
             await asyncio.wait(running, timeout=timeout_s)
         writers = list(self._writers)
@@ -118,11 +120,11 @@ class Writers:
             if not writer.active:
                 continue
             if timing.total_s is not None and now - writer.claimed_at > timing.total_s:
-                self._life.spawn(self._finish_quietly(writer, TOTAL))
+                self._life.spawn(self.finish_quietly(writer, TOTAL))
             elif writer.pending_bytes:
                 writer.last_append = now  # what waits for the store is not idle
             elif timing.idle_s is not None and now - writer.last_append > timing.idle_s:
-                self._life.spawn(self._finish_quietly(writer, IDLE))
+                self._life.spawn(self.finish_quietly(writer, IDLE))
 
     def _give_up(self) -> None:
         """Stop generating, as the store stays away, and send readers off to reconnect (G12)."""
@@ -134,47 +136,54 @@ class Writers:
                 writer.tail.wake()
         self._committer.give_up_waiting()
 
-    async def claim(
-        self,
-        stream_id: StreamId,
-        *,
-        takeover: bool = False,
-        allow: Callable[[StreamState], bool] | None = None,
-    ) -> Writer:
+    async def claim(self, stream_id: StreamId, *, takeover: bool = False) -> Writer:
         """Become the one writer of a pending stream, or of one whose writer died or let go.
 
         Raises:
             NotClaimed: It is not there to be claimed.
             StreamNotFound, ShuttingDown, TooManyStreams, StoreUnavailable
         """
+        release = self.reserve()
+        try:
+            return await self.take(stream_id, takeover=takeover)
+        finally:
+            release()
+
+    def reserve(self) -> Callable[[], None]:
+        """Keep room for one more writer until what is returned is called.
+
+        Raises:
+            TooManyStreams, ShuttingDown
+        """
         self._life.check()
         if self._life.draining:
             raise ShuttingDown
-        if len(self._writers) + self._claims >= self._limits.live_streams:
+        writers, claims = len(self._writers), len(self._claims)
+        if writers + claims >= self._limits.live_streams:
             raise TooManyStreams(
-                f"this process writes {len(self._writers)} streams, as many as "
-                "Limits.live_streams allows",
+                f"this process writes {writers} streams and is about to write {claims} more, as "
+                f"many as Limits.live_streams ({self._limits.live_streams}) allows",
                 limit=self._limits.live_streams,
             )
-        self._claims += 1
-        try:
-            return await self._claim(stream_id, takeover, allow)
-        finally:
-            self._claims -= 1
+        place = object()
+        self._claims[place] = None
+        return lambda: self._claims.pop(place, None)
 
-    async def _claim(
+    async def take(
         self,
         stream_id: StreamId,
-        takeover: bool,
-        allow: Callable[[StreamState], bool] | None,
+        *,
+        takeover: bool = False,
+        allow: Callable[[StreamState], bool] | None = None,
     ) -> Writer:
+        """Claim where room was reserved before, as ``claim`` does; also while draining."""
         await self._sweeper.show_life()
         state = (await self._store.read(stream_id, 0, 0)).state
         if allow is not None and not allow(state):
             raise StreamNotFound(stream_id)
-        if takeover and state.worker is not None:
-            await self._sweeper.look()
         while True:
+            if takeover and state.worker is not None:
+                await self._sweeper.look()
             self._check_claimable(state, takeover)
             now = self._clock.wall()
             change = Change(
@@ -195,7 +204,7 @@ class Writers:
                 )
             except asyncio.CancelledError:
                 claim.give_up(
-                    lambda writer: self._life.spawn(self._finish_quietly(writer, INTERRUPTED))
+                    lambda writer: self._life.spawn(self.finish_quietly(writer, INTERRUPTED))
                 )
                 raise
             if claim.writer is not None:
@@ -229,6 +238,8 @@ class Writers:
         tail.writer = writer
         self._writers[writer] = None
         writer.stopped.add_done_callback(lambda _: self._disown(writer))
+        if tail.gone:
+            writer.fence(None)
         return writer
 
     def _disown(self, writer: Writer) -> None:
@@ -256,9 +267,10 @@ class Writers:
 
     async def finish_failed(self, writer: Writer, error: BaseException) -> None:
         """End a writer's stream as an exception in its source ends it."""
-        await self._finish_quietly(writer, end_for(writer.stream_id, error, None))
+        await self.finish_quietly(writer, end_for(writer.stream_id, error, None))
 
-    async def _finish_quietly(self, writer: Writer, end: End) -> None:
+    async def finish_quietly(self, writer: Writer, end: End) -> None:
+        """Do the same where nobody is to be told that the stream has another end."""
         try:
             await self.finish(writer, end)
         except (WriterFenced, StoreUnavailable):
@@ -269,95 +281,6 @@ class Writers:
         state = writer.state
         within = state.takeover_within_s or self._timing.start_within_s
         await writer.release(due_at=self._clock.wall() + within)
-
-    def start(
-        self,
-        stream_id: StreamId,
-        source: Any,
-        *,
-        allow: Callable[[StreamState], bool] | None = None,
-        cancel_without_readers: bool = False,
-    ) -> tuple[asyncio.Future[bool], asyncio.Task[Any]]:
-        """Claim a stream and run a source into it, in a task that no request owns.
-
-        The future's result says whether this call became the writer (G4); it raises what ``claim``
-        raises, ``NotClaimed`` excepted. The task ends with the stream, or with a failed claim.
-        """
-        self._life.check()
-        if self._life.draining:
-            raise ShuttingDown
-        claimed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        context = contextvars.copy_context()
-        task = self._life.spawn(
-            self._generate(stream_id, source, context, allow, cancel_without_readers, claimed)
-        )
-        self._generations[task] = None
-        task.add_done_callback(lambda done: self._generations.pop(done, None))
-        return claimed, task
-
-    async def _generate(
-        self,
-        stream_id: StreamId,
-        source: Any,
-        context: contextvars.Context,
-        allow: Callable[[StreamState], bool] | None,
-        cancel_without_readers: bool,
-        claimed: asyncio.Future[bool],
-    ) -> None:
-        writer: Writer | None = None
-        try:
-            writer = await self.claim(stream_id, allow=allow)
-        except NotClaimed:
-            pass
-        except Exception as exc:
-            if claimed.cancelled():
-                return
-            claimed.set_exception(exc)
-            _log.warning("stream %r was not started: %s", stream_id, exc)
-            claimed.exception()  # whoever wants it still gets it; nobody need ask
-            return
-        except asyncio.CancelledError:
-            if not claimed.done():
-                claimed.set_exception(ShuttingDown())
-                claimed.exception()
-            raise
-        if not claimed.done():
-            claimed.set_result(writer is not None)
-        if writer is None:
-            return
-
-        async def finish(end: End) -> None:
-            await self.finish(writer, end)
-
-        watch = (
-            self._life.spawn(self._cancel_without_readers(writer))
-            if cancel_without_readers
-            else None
-        )
-        try:
-            await write_to_end(source, writer, context, finish)
-        except asyncio.CancelledError:
-            if writer.active:
-                self._life.spawn(self._finish_quietly(writer, INTERRUPTED))
-            raise
-        finally:
-            if watch is not None:
-                watch.cancel()
-
-    async def _cancel_without_readers(self, writer: Writer) -> None:
-        tail = writer.tail
-        tail.without_readers_since = self._clock.monotonic()
-        while True:
-            await asyncio.sleep(_TICK_S)
-            alone_s = self._clock.monotonic() - tail.without_readers_since
-            if not tail.readers and alone_s >= self._timing.disconnect_grace_s:
-                try:
-                    await self._changes.end_stream(writer.state, CANCELLED)
-                except StoreUnavailable:
-                    continue  # it is tried again, for as long as the writer lives
-                except StreamNotFound:
-                    pass
-                return
 
 
 class _Claim:

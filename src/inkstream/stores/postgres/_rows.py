@@ -233,7 +233,7 @@ def outcomes(groups: Sequence[Group], rows: Iterable[Row]) -> list[Outcome]:
 
 
 def page(row: Row, after: int) -> Page:
-    """Return the page that a row of ``read_stream`` stands for."""
+    """Return the page that a row of ``read_streams`` stands for."""
     state, until, positions, counts, payloads, indexes, mark_names, mark_values = row
     segments = [
         Segment(position, count, bytes(payload), bytes(index))

@@ -200,8 +200,8 @@ class PostgresStore:
         marks: Sequence[str] = (),
         connection: object | None = None,
     ) -> Page:
-        args = (stream_id, after, max_bytes, [_rows.storable(name) for name in marks])
-        (row,) = await self._fetch("read_stream", args, connection)
+        args = ([stream_id], [after], max_bytes, [_rows.storable(name) for name in marks])
+        (row,) = await self._fetch("read_streams", args, connection)
         if row[0] is None:
             raise StreamNotFound(stream_id)
         page = _rows.page(row, after)
@@ -214,6 +214,7 @@ class PostgresStore:
             [read.stream_id for read in reads],
             [read.after for read in reads],
             share_of(max_bytes, len(reads)),
+            [],
         )
         rows = await self._fetch("read_streams", args, None)
         return [

@@ -22,18 +22,11 @@ SELECT change, refused, epoch, tail, size, state FROM inkstream.commit_changes(
     CAST($19 AS integer[]), CAST($20 AS integer[]), CAST($21 AS text[]), CAST($22 AS bytea[]))
 ORDER BY change;
 
--- name: read_stream
--- A page of a stream, with its state and marks.
-SELECT state, until_position, positions, counts, payloads, indexes, mark_names, mark_values
-FROM inkstream.read_stream(
-    CAST($1 AS text), CAST($2 AS bigint), CAST($3 AS bigint), CAST($4 AS text[]));
-
 -- name: read_streams
--- A page of each of several streams, in their order.
+-- A page of each of several streams, in their order, with its state and marks.
 SELECT state, until_position, positions, counts, payloads, indexes, mark_names, mark_values
-FROM unnest(CAST($1 AS text[]), CAST($2 AS bigint[])) WITH ORDINALITY AS r (stream_id, after, n)
-CROSS JOIN LATERAL inkstream.read_stream(r.stream_id, r.after, CAST($3 AS bigint), '{}')
-ORDER BY n;
+FROM inkstream.read_streams(
+    CAST($1 AS text[]), CAST($2 AS bigint[]), CAST($3 AS bigint), CAST($4 AS text[]));
 
 -- name: find_streams
 -- The states that meet the conditions given.

@@ -45,7 +45,8 @@ CREATE TABLE inkstream.streams (
     fork_position bigint NOT NULL DEFAULT 0
 );
 CREATE INDEX streams_by_owner ON inkstream.streams (owner, internal_id) WHERE owner IS NOT NULL;
-CREATE INDEX streams_live_by_owner ON inkstream.streams (owner) WHERE live AND owner IS NOT NULL;
+CREATE INDEX streams_live_by_owner ON inkstream.streams (owner, internal_id)
+    WHERE live AND owner IS NOT NULL;
 CREATE INDEX streams_by_group ON inkstream.streams ("group", internal_id)
     WHERE "group" IS NOT NULL;
 CREATE INDEX streams_forks ON inkstream.streams (forked_from) WHERE forked_from IS NOT NULL;

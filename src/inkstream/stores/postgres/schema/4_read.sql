@@ -1,63 +1,72 @@
 -- Read and find.
 
--- A stream's state, marks, and the messages after a position, as of the caller's one snapshot.
--- The segments come from one stream of its lineage: cut them at until_position, if there is one.
-CREATE FUNCTION inkstream.read_stream(
-    p_stream_id text, p_after bigint, p_max_bytes bigint, p_marks text[],
-    OUT state text, OUT until_position bigint, OUT positions bigint[], OUT counts integer[],
-    OUT payloads bytea[], OUT indexes bytea[], OUT mark_names text[], OUT mark_values bytea[]
-) LANGUAGE plpgsql STABLE SET enable_seqscan = off AS $$
-DECLARE
-    v inkstream.stream_state;
-    v_id bigint;
-    v_from bigint;
-    v_source bigint;
-    v_start bigint;
-    v_bytes bigint := 0;
-    r record;
+-- A page of each of several streams, all as of the caller's one snapshot: its state, the messages
+-- after a position, and marks. A row for each, in their order; without state if there is none.
+-- Segments come from one stream of the lineage: cut them at until_position, if there is one.
+CREATE FUNCTION inkstream.read_streams(
+    p_stream_id text[], p_after bigint[], p_max_bytes bigint, p_marks text[]
+) RETURNS TABLE (
+    state text, until_position bigint, positions bigint[], counts integer[], payloads bytea[],
+    indexes bytea[], mark_names text[], mark_values bytea[]
+) LANGUAGE plpgsql STABLE SET enable_seqscan = off SET enable_mergejoin = off
+  SET plan_cache_mode = force_generic_plan AS $$
 BEGIN
-    SELECT * INTO v FROM inkstream.stream_state s WHERE s.stream_id = p_stream_id;
-    state := CASE WHEN v.internal_id IS NOT NULL THEN row_to_json(v) END;
-    IF v.internal_id IS NULL OR v.gone THEN
-        RETURN;
-    END IF;
-    IF cardinality(p_marks) > 0 THEN
-        SELECT array_agg(m.name), array_agg(m.value) INTO mark_names, mark_values
-        FROM inkstream.marks m WHERE m.internal_id = v.internal_id AND m.name = ANY (p_marks);
-    END IF;
-    IF p_max_bytes <= 0 OR p_after >= v.tail THEN
-        RETURN;
-    END IF;
-    v_id := v.internal_id;
-    LOOP
-        SELECT s.forked_from, s.fork_position INTO v_source, v_from
-        FROM inkstream.streams s WHERE s.internal_id = v_id;
-        EXIT WHEN v_source IS NULL OR p_after >= v_from;
-        until_position := least(until_position, v_from);
-        v_id := v_source;
-    END LOOP;
-    v_start := greatest(
-        (SELECT max(g.position) FROM inkstream.segments g
-            WHERE g.internal_id = v_id AND g.position <= p_after),
-        (SELECT max(l.position) FROM inkstream.live l
-            WHERE l.internal_id = v_id AND l.position <= p_after),
-        0);
-    FOR r IN
-        SELECT g.position, g.count, g.payload, g.idx FROM inkstream.segments g
-            WHERE g.internal_id = v_id AND g.position >= v_start
+    RETURN QUERY
+    WITH RECURSIVE asked AS MATERIALIZED (
+        SELECT a.n, a.after, v.*
+        FROM unnest(p_stream_id, p_after) WITH ORDINALITY AS a (stream_id, after, n)
+        LEFT JOIN LATERAL (
+            SELECT s.internal_id, s.gone, s.tail, CAST(row_to_json(s) AS text) AS state
+            FROM inkstream.stream_state s WHERE s.stream_id = a.stream_id LIMIT 1
+        ) v ON true
+    ), lineage AS (
+        -- From the stream itself up to the one that holds what it inherited there.
+        SELECT a.n, a.after, a.internal_id AS holder, CAST(NULL AS bigint) AS until_position
+        FROM asked a WHERE NOT a.gone AND a.after < a.tail AND p_max_bytes > 0
         UNION ALL
-        SELECT l.position, l.count, l.payload, l.idx FROM inkstream.live l
-            WHERE l.internal_id = v_id AND l.position >= v_start
-        ORDER BY position
-    LOOP
-        v_bytes := v_bytes + octet_length(r.payload);
-        EXIT WHEN r.position >= until_position
-            OR (v_bytes > p_max_bytes AND cardinality(positions) > 0);
-        positions := array_append(positions, r.position);
-        counts := array_append(counts, r.count);
-        payloads := array_append(payloads, r.payload);
-        indexes := array_append(indexes, r.idx);
-    END LOOP;
+        SELECT l.n, l.after, s.forked_from, least(l.until_position, s.fork_position)
+        FROM lineage l CROSS JOIN LATERAL (
+            SELECT * FROM inkstream.streams s WHERE s.internal_id = l.holder LIMIT 1
+        ) s WHERE l.after < s.fork_position
+    ), holding AS MATERIALIZED (
+        -- A source is older than its forks: its id is smaller.
+        SELECT DISTINCT ON (l.n) l.*, coalesce(
+            (SELECT max(v.position) FROM inkstream.live v
+                WHERE v.internal_id = l.holder AND v.position <= l.after),
+            (SELECT max(g.position) FROM inkstream.segments g
+                WHERE g.internal_id = l.holder AND g.position <= l.after),
+            0) AS start
+        FROM lineage l ORDER BY l.n, l.holder
+    )
+    SELECT a.state, h.until_position, p.positions, p.counts, p.payloads, p.indexes,
+        m.names, m.values
+    FROM asked a LEFT JOIN holding h ON h.n = a.n
+    LEFT JOIN LATERAL (
+        SELECT array_agg(s.position) AS positions, array_agg(s.count) AS counts,
+            array_agg(s.payload) AS payloads, array_agg(s.idx) AS indexes
+        FROM (
+            SELECT r.*, sum(octet_length(r.payload)) OVER w AS bytes,
+                sum(r.count) OVER w AS messages, first_value(r.position) OVER w AS first
+            FROM (
+                (SELECT g.position, g.count, g.payload, g.idx FROM inkstream.segments g
+                    WHERE g.internal_id = h.holder AND g.position >= h.start
+                    ORDER BY g.position LIMIT 2 + p_max_bytes / 32768)
+                UNION ALL
+                (SELECT v.position, v.count, v.payload, v.idx FROM inkstream.live v
+                    WHERE v.internal_id = h.holder AND v.position >= h.start
+                    ORDER BY v.position LIMIT 1000)
+            ) r WINDOW w AS (ORDER BY r.position ROWS UNBOUNDED PRECEDING)
+        ) s
+        -- One at least; and none after a gap, where the limit left out a segment.
+        WHERE s.position = s.first OR s.bytes <= p_max_bytes
+            AND s.position + s.count = s.first + s.messages
+            AND (h.until_position IS NULL OR s.position < h.until_position)
+    ) p ON h.n IS NOT NULL
+    LEFT JOIN LATERAL (
+        SELECT array_agg(k.name) AS names, array_agg(k.value) AS values FROM inkstream.marks k
+        WHERE k.internal_id = a.internal_id AND NOT a.gone AND k.name = ANY (p_marks)
+    ) m ON cardinality(p_marks) > 0
+    ORDER BY a.n;
 END $$;
 
 -- States, newest first. The text of the query is made of the conditions that were given, so that

@@ -1,0 +1,136 @@
+"""Servers measured in turn under one load: what a delivered token costs and how late it is."""
+
+from __future__ import annotations
+
+import json
+import time
+from bisect import bisect_right
+from collections.abc import Mapping
+from statistics import median
+from typing import Any
+
+from benchmarks.client import Received, follow, get
+from benchmarks.server import Server, serving
+
+_WARM_S = 0.7
+_REST_S = 0.3
+
+Found = dict[str, float | None]
+
+
+class Comparison:
+    """What was found of each server, round by round.
+
+    The servers take turns, so that whatever else the machine does meets all of them: figures of
+    one round may be compared, and the median of such ratios is what is told.
+    """
+
+    def __init__(self) -> None:
+        self._rounds: dict[str, list[Found]] = {}
+
+    def add(self, server: str, found: Found) -> None:
+        self._rounds.setdefault(server, []).append(found)
+
+    def rows(self) -> dict[str, Found]:
+        """Return for each server the medians of its rounds."""
+        return {
+            server: {key: _median([found[key] for found in rounds]) for key in rounds[0]}
+            for server, rounds in self._rounds.items()
+        }
+
+    def ratio(self, of: str, to: str, key: str = "cpu") -> float:
+        """Return the median, over the rounds, of one server's figure divided by another's."""
+        pairs = zip(self._rounds[of], self._rounds[to], strict=True)
+        return median((a[key] or 0.0) / (b[key] or 1.0) for a, b in pairs)
+
+
+def compare(
+    servers: Mapping[str, Mapping[str, Any]], load: dict[str, Any], seconds: float, rounds: int
+) -> Comparison:
+    """Measure servers in turn, several times over."""
+    tokens = int(load["rate"] * (_WARM_S + seconds + _REST_S))
+    comparison = Comparison()
+    for _ in range(rounds):
+        for name, spec in servers.items():
+            comparison.add(name, _measure(spec, load | {"tokens": tokens}, seconds))
+    return comparison
+
+
+def _median(values: list[float | None]) -> float | None:
+    there = [value for value in values if value is not None]
+    return median(there) if there else None
+
+
+def _measure(spec: Mapping[str, Any], load: dict[str, Any], seconds: float) -> Found:
+    with serving(**spec, **load) as server:
+        times: list[float] = []
+        cpu: list[float] = []
+
+        def mark() -> None:
+            cpu.append(server.cpu_s())
+            times.append(time.monotonic())
+
+        paths = [f"/{n}" for n in range(load["streams"]) for _ in range(load["followers"])]
+        received = follow(server, paths, 60, [(_WARM_S, mark), (_WARM_S + seconds, mark)])
+        commits = _check(server, spec["kind"], load, received)
+
+    def inside(followers: list[Received]) -> list[tuple[float, float]]:
+        pairs = [pair for follower in followers for pair in follower.tokens()]
+        if len(pairs) != len(followers) * load["tokens"]:
+            raise AssertionError("tokens were lost or came twice")
+        return [pair for pair in pairs if times[0] <= pair[1] < times[1]]
+
+    delivered = inside(received)
+    # Who asked first may be served from memory: where others follow, only they are timed.
+    each = load["followers"]
+    joined = [one for at, one in enumerate(received) if at % each] if each > 1 else received
+    token = sorted(here - made for made, here in inside(joined))
+    socket = _commit_to_socket(delivered, commits)
+    return {
+        "cpu": (cpu[1] - cpu[0]) * 1e6 / len(delivered),
+        "load %": 100 * (cpu[1] - cpu[0]) / (times[1] - times[0]),
+        "token p50": _quantile(token, 0.5),
+        "token p99": _quantile(token, 0.99),
+        "commit-to-socket p99": _quantile(socket, 0.99),
+        "commits/s": len([1 for c in commits if times[0] <= c[0] < times[1]]) / seconds or None,
+    }
+
+
+def _check(
+    server: Server, kind: str, load: dict[str, Any], received: list[Received]
+) -> list[tuple[float, float]]:
+    """Compare every follower's text with what is kept; return when commits began and returned."""
+    followers = load["followers"]
+    texts = [follower.text for follower in received]
+    if kind == "inkstream":
+        snapshots = follow(server, [f"/{n}?format=json" for n in range(load["streams"])], 60)
+        bodies = [json.loads(s.body.partition(b"\r\n\r\n")[2]) for s in snapshots]
+        if any(body["status"] != "done" for body in bodies):
+            raise AssertionError("a stream did not end as it should")
+        kept = ["".join(body["parts"]) for body in bodies]
+    else:
+        kept = texts[::followers]
+    if texts != [text for text in kept for _ in range(followers)]:
+        raise AssertionError("a follower's text is not the stream's")
+    if kind != "inkstream":
+        return []
+    lines = get(server, "/commits").decode().splitlines()
+    return [(float(began), float(returned)) for began, returned in map(str.split, lines)]
+
+
+def _commit_to_socket(
+    tokens: list[tuple[float, float]], commits: list[tuple[float, float]]
+) -> list[float]:
+    """Return how long each token took from the return of its commit to its receiver."""
+    began = [commit[0] for commit in commits]
+    ages: list[float] = []
+    for made, here in tokens:
+        at = bisect_right(began, made)  # the first commit that began when it was there
+        if at < len(commits):
+            ages.append(here - commits[at][1])
+    return sorted(ages)
+
+
+def _quantile(values: list[float], share: float) -> float | None:
+    """Return a quantile of sorted seconds, in milliseconds."""
+    return values[int(share * (len(values) - 1))] * 1e3 if values else None

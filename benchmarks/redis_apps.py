@@ -1,0 +1,83 @@
+"""What others do with Redis: the apps that keep a live stream there for who comes late."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+from redis.asyncio import Redis
+from resumable_stream import RedisPublisher, RedisSubscriber, create_resumable_stream_context
+from starlette.responses import StreamingResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from benchmarks.apps import Load, lifespan, number_of
+
+
+def resumable(load: Load, database: str) -> ASGIApp:
+    """Follow over PUBLISH/SUBSCRIBE: the port of ``resumable-stream``, as its README shows it.
+
+    Who asks first begins the stream and gets it from memory; the others get what the first
+    request's process publishes to each of them.
+    """
+    publisher, subscriber = RedisPublisher(database), RedisSubscriber(database)
+    context = create_resumable_stream_context(publisher=publisher, subscriber=subscriber)
+
+    async def connect() -> None:
+        await publisher.connect()
+        await subscriber.connect()
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            await lifespan(receive, send, connect)
+            return
+        number = number_of(scope)
+        # Before the head is sent, not in the body as there: whoever follows finds a producer.
+        stream = await context.resumable_stream(str(number), lambda: _events(load, number))
+        load.arrive()
+        response = StreamingResponse(stream, media_type="text/event-stream")
+        await response(scope, receive, send)
+
+    return app
+
+
+async def _events(load: Load, number: int) -> AsyncIterator[str]:
+    async for token in load.source(number):
+        yield f'data: "{token}"\n\n'
+
+
+def xread(load: Load, database: str) -> ASGIApp:
+    """Keep in a Redis stream, as tutorials do: XADD a token, XREAD BLOCK a reader."""
+    # A reader that blocks holds a connection; by default there are at most 100.
+    redis = Redis.from_url(database, decode_responses=True, max_connections=10_000)
+    producers: dict[int, asyncio.Task[None]] = {}
+
+    async def produce(number: int) -> None:
+        async for token in load.source(number):
+            await redis.xadd(f"stream:{number}", {"token": token})
+        await redis.xadd(f"stream:{number}", {"end": ""})
+
+    async def events(number: int) -> AsyncIterator[str]:
+        last = "0"
+        while True:
+            answer: Any = await redis.xread({f"stream:{number}": last}, block=15_000)
+            for _, entries in answer:
+                for last, fields in entries:
+                    if "end" in fields:
+                        return
+                    yield f'id: {last}\ndata: "{fields["token"]}"\n\n'
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "lifespan":
+            async with contextlib.aclosing(redis):
+                await lifespan(receive, send)
+            return
+        number = number_of(scope)
+        if number not in producers:
+            producers[number] = asyncio.create_task(produce(number))
+        load.arrive()
+        response = StreamingResponse(events(number), media_type="text/event-stream")
+        await response(scope, receive, send)
+
+    return app

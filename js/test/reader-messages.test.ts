@@ -1,0 +1,181 @@
+/** SPEC.md's table: messages, and the end (T14–T21). */
+import { describe, expect, it } from "vitest";
+import { client, opened, setScene, shown, snapshot, use, watch, wire } from "./scene.js";
+import { endFrame, frame, offset, pass } from "./wire.js";
+
+setScene();
+
+describe("a message", () => {
+  it("T14 is appended, text joined, structured parts in order", async () => {
+    await opened("Hel", "lo", { type: "tool" }, "!", "");
+    expect(shown()).toMatchObject({
+      text: "Hello!",
+      parts: ["Hello", { type: "tool" }, "!"],
+      status: "streaming",
+      offset: offset(5),
+    });
+  });
+
+  it("T14 resets the back-off", async () => {
+    await watch();
+    wire.last.fail();
+    await pass(1_000);
+    wire.last.fail();
+    await pass(2_000);
+    wire.last.stream("Hi");
+    await pass(16);
+    wire.last.close();
+    await pass(1_000);
+    expect(wire.count).toBe(4);
+  });
+
+  it("does not reset the back-off for a server that only accepts and closes", async () => {
+    await watch();
+    for (const ms of [1_000, 2_000, 4_000]) {
+      wire.last.stream();
+      await pass(16);
+      wire.last.close();
+      const { count } = wire;
+      await pass(ms - 1);
+      expect(wire.count).toBe(count);
+      await pass(1);
+      expect(wire.count).toBe(count + 1);
+    }
+  });
+
+  it("resets the back-off after a connection that was quiet but steady", async () => {
+    await watch();
+    for (let n = 0; n < 3; n++) {
+      wire.last.stream();
+      await pass(15_000);
+      wire.last.close();
+      await pass(1_000);
+    }
+    expect(wire.count).toBe(4);
+  });
+
+  it("T15, I1 is dropped when it was seen (G2)", async () => {
+    await opened("a", "b");
+    wire.last.send(frame(1, "a") + frame(2, "b") + frame(3, "c"));
+    await pass(16);
+    expect(shown().text).toBe("abc");
+  });
+
+  it("T16 of another stream under the same name replaces the text (G2)", async () => {
+    await opened("old");
+    wire.last.send(frame(5, "tail of another", 8));
+    await pass(16);
+    expect(shown().text).toBe("");
+    expect(wire.last.from).toBe(null);
+    wire.last.open().send(frame(5, "whole", 8));
+    await pass(16);
+    expect(shown().text).toBe("whole");
+  });
+
+  it.each([
+    ["without an id", 'data: "x"\n\n'],
+    ["that is no JSON", `id: ${offset(1)}\ndata: {"a\n\n`],
+  ])("T19 fails on an event %s", async (_, bytes) => {
+    await watch();
+    wire.last.open().send(bytes);
+    await pass(60_000);
+    expect(shown()).toMatchObject({ status: "error", error: { code: "invalid_event" } });
+    expect(wire.count).toBe(1);
+  });
+
+  it("ignores events of a kind it does not know", async () => {
+    await opened("a");
+    wire.last.send(`event: mood\nid: ${offset(9)}\ndata: happy\n\n${frame(2, "b")}`);
+    await pass(16);
+    expect(shown().text).toBe("ab");
+  });
+});
+
+describe("the end", () => {
+  it.each([
+    ["done", null],
+    ["cancelled", null],
+    ["error", { code: "overloaded", message: "Try later" }],
+    ["timeout", { code: null, message: null }],
+  ])("T17 %s is told at once, with its result", async (status, error) => {
+    await opened("Hi");
+    const at = Date.now();
+    wire.last.send(endFrame(1, { status, ...error, result: { tokens: 12 } }));
+    await pass();
+    expect(Date.now()).toBe(at);
+    expect(shown()).toMatchObject({ status, error, text: "Hi", result: { tokens: 12 } });
+    expect(shown()).toMatchObject({ connection: "closed", offset: `${offset(1)}.end` });
+    await pass(60_000);
+    expect(wire.count).toBe(1);
+    expect(wire.last.givenUp, "the connection is given back").toBe(true);
+  });
+
+  it("a finished stream costs one plain GET", async () => {
+    await watch();
+    wire.last.stream("all", " of it").send(endFrame(2));
+    await pass(60_000);
+    expect(shown()).toMatchObject({ status: "done", text: "all of it" });
+    expect(wire.count).toBe(1);
+    await watch(client.stream("/s/a"));
+    expect(wire.count).toBe(1);
+  });
+
+  it("T17 of an empty stream is taken", async () => {
+    await watch();
+    wire.last.stream().send(endFrame(0));
+    await pass();
+    expect(shown()).toMatchObject({ status: "done", text: "" });
+  });
+
+  it.each([
+    ["with messages missing before it", endFrame(3)],
+    ["of another stream", endFrame(1, undefined, 8)],
+  ])("T18, I2 %s is not the end", async (_, bytes) => {
+    await opened("a");
+    wire.last.send(bytes);
+    await pass(16);
+    expect(shown()).toMatchObject({ status: "streaming", connection: "waiting", text: "a" });
+    await pass(1_000);
+    expect(wire.last.from).toBe(offset(1));
+    wire.last.open().send(frame(3, "bc") + endFrame(3));
+    await pass(16);
+    expect(shown()).toMatchObject({ status: "done", text: "abc" });
+  });
+
+  it("T18 with nothing before it, where there should be, is not the end", async () => {
+    await watch();
+    wire.last.stream().send(endFrame(3));
+    await pass(16);
+    expect(shown().connection).toBe("waiting");
+  });
+
+  it("asks how it ended when only that is missing", async () => {
+    const initial = { offset: `${offset(2)}.end`, text: "Hello" };
+    use(client.stream("/s/a", { initial }));
+    await watch();
+    expect(wire.last.url.searchParams.get("format")).toBe("json");
+    wire.last.json({ ...snapshot(2, [], { status: "done" }), ...{ offset: initial.offset } });
+    await pass();
+    expect(shown()).toMatchObject({ status: "done", text: "Hello", transport: "events" });
+  });
+
+  it("T20, G5 is not the end of the connection", async () => {
+    await opened("Hel");
+    wire.last.send("id: 0000").close();
+    await pass(16);
+    expect(shown()).toMatchObject({ status: "streaming", connection: "waiting" });
+    await pass(1_000);
+    expect(wire.last.from).toBe(offset(1));
+  });
+
+  it("T21 is not silence: a silent connection is made anew", async () => {
+    await opened("Hel");
+    await pass(30_000);
+    wire.last.send(": ping\n\n");
+    await pass(37_400);
+    expect(wire.count).toBe(1);
+    await pass(1_200);
+    expect(wire.all[0]?.givenUp).toBe(true);
+    expect(wire.last.from).toBe(offset(1));
+  });
+});

@@ -1,0 +1,180 @@
+/** SPEC.md's table: who watches, and who stops (T1–T4, T25, T26). */
+import { describe, expect, it } from "vitest";
+import { InkstreamError } from "../src/index.js";
+import {
+  client,
+  leave,
+  opened,
+  setScene,
+  shown,
+  snapshot,
+  stream,
+  use,
+  watch,
+  wire,
+} from "./scene.js";
+import { endFrame, frame, offset, pass } from "./wire.js";
+
+setScene();
+
+describe("watching", () => {
+  it("T1 asks with the first watcher, and not before (I10)", async () => {
+    expect(shown()).toMatchObject({ status: "pending", text: "", connection: "connecting" });
+    expect(wire.count).toBe(0);
+    await watch();
+    expect(wire.last).toMatchObject({ method: "GET", path: "/s/a", from: null });
+    expect(wire.last.headers.get("accept")).toBe("text/event-stream");
+  });
+
+  it("T1 goes on from the offset it had reached when watched again", async () => {
+    await opened("Hel");
+    leave();
+    await pass();
+    expect(wire.last.givenUp).toBe(true);
+    expect(shown()).toMatchObject({ text: "Hel", connection: "closed" });
+    await watch();
+    await pass(16);
+    expect(wire.last.from).toBe(offset(1));
+    expect(shown()).toMatchObject({ text: "Hel", connection: "connecting" });
+  });
+
+  it("T1 asks nothing for a stream that is known to have ended", async () => {
+    use(client.stream("/s/a", { initial: { status: "done", text: "all" } }));
+    await watch();
+    expect(wire.count).toBe(0);
+    expect(shown()).toMatchObject({ text: "all", status: "done", connection: "closed" });
+  });
+
+  it("T1 tries again what failed by HTTP, when somebody watches anew", async () => {
+    await opened("Hel");
+    wire.last.close();
+    await pass(1_000);
+    wire.last.refuse(401, "unauthorized");
+    await pass();
+    expect(shown().error?.http).toBe(401);
+    await watch(client.stream("/s/a"));
+    await pass(16);
+    expect(wire.last.from).toBe(offset(1));
+    expect(shown()).toMatchObject({ status: "streaming", error: null });
+    wire.last.open().send(frame(2, "lo") + endFrame(2));
+    await pass(16);
+    expect(shown()).toMatchObject({ status: "done", text: "Hello" });
+  });
+
+  it("T2, I5 shares one request among all watchers of an address", async () => {
+    await opened("Hello");
+    const other = client.stream(new URL("http://test.invalid/s/a").pathname);
+    expect(other.getSnapshot()).toBe(shown());
+    const away = other.subscribe(() => {});
+    await pass();
+    expect(wire.count).toBe(1);
+    leave();
+    await pass();
+    expect(wire.last.givenUp).toBe(false);
+    away();
+    await pass();
+    expect(wire.last.givenUp).toBe(true);
+  });
+
+  it("T3 starts a stream that others watch already, when the driver comes later", async () => {
+    await watch();
+    const driver = client.stream("/s/a", { drive: "/ask", driveBody: { stream_id: "a" } });
+    const away = driver.subscribe(() => {});
+    await pass();
+    expect(wire.all[0]?.givenUp).toBe(true);
+    expect(wire.last).toMatchObject({ method: "POST", path: "/ask" });
+    expect(wire.last.init.body).toBe('{"stream_id":"a"}');
+    wire.last.stream("Hi");
+    await pass(16);
+    expect(shown().text).toBe("Hi");
+    away();
+  });
+
+  it("T4, I6 survives leaving and coming back in one task", async () => {
+    await opened("Hel");
+    leave();
+    stream.subscribe(() => {});
+    await pass();
+    expect(wire.count).toBe(1);
+    expect(wire.last.givenUp).toBe(false);
+  });
+
+  it("T26 disconnects its own watchers only", async () => {
+    await opened();
+    const other = client.stream("/s/a");
+    const away = other.subscribe(() => {});
+    stream.disconnect();
+    await pass();
+    expect(wire.last.givenUp).toBe(false);
+    away();
+    await pass();
+    expect(wire.last.givenUp).toBe(true);
+  });
+});
+
+describe("stop and disconnect", () => {
+  it("T25, I9 stop POSTs, disconnect does not (G6)", async () => {
+    use(client.stream("/s/a?tenant=1", { headers: { "x-csrf": "t" } }));
+    await opened("Hel");
+    const stopped = stream.stop();
+    await pass();
+    expect(wire.last).toMatchObject({ method: "POST", path: "/s/a/cancel" });
+    expect(wire.last.url.search).toBe("?tenant=1");
+    expect(wire.last.headers.get("x-csrf")).toBe("t");
+    wire.last.refuse(204);
+    await stopped;
+    expect(shown().status, "the stream's own end says it").toBe("streaming");
+    wire.all[0]?.send(endFrame(1, { status: "cancelled" }));
+    await pass();
+    expect(shown()).toMatchObject({ status: "cancelled", error: null });
+
+    await stream.stop();
+    expect(wire.count, "nothing left to stop").toBe(2);
+  });
+
+  it("T25 polls at once after stop", async () => {
+    await watch();
+    await pass(6_000);
+    wire.last.json(snapshot(1, ["Hi"]));
+    await pass(100);
+    void stream.stop();
+    await pass();
+    wire.last.refuse(204);
+    await pass();
+    expect(wire.last.url.searchParams.get("format")).toBe("json");
+  });
+
+  it("stops at the application's own address, and says when it is refused", async () => {
+    use(client.stream("/s/a", { stopUrl: "/own/stop" }));
+    const stopped = stream.stop();
+    await pass();
+    expect(wire.last.path).toBe("/own/stop");
+    wire.last.refuse(403, "cross_site");
+    await expect(stopped).rejects.toBeInstanceOf(InkstreamError);
+    await expect(stopped).rejects.toMatchObject({ code: "cross_site", http: 403 });
+  });
+
+  it("presses Stop again for the user while the server restarts", async () => {
+    const stopped = stream.stop();
+    await pass();
+    wire.last.fail();
+    await pass(2_000);
+    wire.last.refuse(503);
+    await pass(4_000);
+    wire.last.refuse(204);
+    await stopped;
+    expect(wire.count).toBe(3);
+  });
+
+  it("does not press for ever", async () => {
+    const stopped = stream.stop();
+    const told = expect(stopped).rejects.toMatchObject({ code: "unreachable" });
+    for (const ms of [2_000, 4_000, 0]) {
+      await pass();
+      wire.last.fail();
+      await pass(ms);
+    }
+    await told;
+    expect(wire.count).toBe(3);
+  });
+});

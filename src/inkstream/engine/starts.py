@@ -1,0 +1,185 @@
+"""Starts: how a source comes to write a stream, in a task that no request owns (G4, G6)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+from inkstream._errors import NotClaimed, ShuttingDown, StoreUnavailable, StreamNotFound
+from inkstream._types import End, Status, StreamId, StreamState
+from inkstream.abc import Clock, Store
+from inkstream.engine.audience import Audience
+from inkstream.engine.changes import Changes
+from inkstream.engine.generation import check_source, write_to_end
+from inkstream.engine.life import Life
+from inkstream.engine.settings import Timing
+from inkstream.engine.sweeper import Sweeper
+from inkstream.engine.writer import Writer
+from inkstream.engine.writers import INTERRUPTED, STORE_AWAY, Writers
+
+_AGAIN_S = 0.5
+"""How long a start waits before it turns to a store again that was away."""
+
+
+class Starts:
+    """Start sources: claim their streams, and run them to the end.
+
+    Attributes:
+        tasks: One for each source that runs or is about to.
+    """
+
+    def __init__(
+        self,
+        life: Life,
+        store: Store,
+        writers: Writers,
+        changes: Changes,
+        sweeper: Sweeper,
+        clock: Clock,
+        timing: Timing,
+    ) -> None:
+        self._life = life
+        self._store = store
+        self._writers = writers
+        self._changes = changes
+        self._sweeper = sweeper
+        self._clock = clock
+        self._timing = timing
+        self.tasks: dict[asyncio.Task[None], None] = {}
+
+    def start(
+        self, stream_id: StreamId, source: Any, *, cancel_without_readers: bool = False
+    ) -> asyncio.Task[None]:
+        """Claim a stream and run a source into it.
+
+        The task ends with the stream, or at once if somebody else writes it; it raises what
+        ``Writers.claim`` raises, ``NotClaimed`` excepted. A store that is away undoes no start
+        before ``Timing.patience_s`` is over: then the stream ends ``error``, as soon as that can
+        be written.
+
+        Raises:
+            TypeError: It is no source.
+            TooManyStreams, ShuttingDown
+        """
+        check_source(source)
+        release = self._writers.reserve()
+
+        async def run(context: contextvars.Context) -> None:
+            try:
+                writer = await self._claim_in_time(stream_id)
+            except NotClaimed:
+                return
+            finally:
+                release()
+            await self._generate(writer, source, context, cancel_without_readers)
+
+        return self._spawn(stream_id, run, release)
+
+    def start_for_request(
+        self,
+        stream_id: StreamId,
+        source: Any,
+        *,
+        allow: Callable[[StreamState], bool],
+        cancel_without_readers: bool = False,
+    ) -> asyncio.Future[bool]:
+        """Do the same for a request that waits: it is told at once what came of the claim.
+
+        The future's result says whether this call became the writer; it raises what the task of
+        ``start`` raises.
+        """
+        check_source(source)
+        release = self._writers.reserve()
+        claimed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+        def refuse(exc: Exception) -> None:
+            if not claimed.done():
+                claimed.set_exception(exc)
+                claimed.exception()  # whoever waits for it still gets it; nobody need
+
+        async def run(context: contextvars.Context) -> None:
+            writer: Writer | None = None
+            try:
+                writer = await self._writers.take(stream_id, allow=allow)
+            except NotClaimed:
+                pass
+            except Exception as exc:
+                refuse(exc)
+                return
+            finally:
+                release()
+            if not claimed.done():
+                claimed.set_result(writer is not None)
+            if writer is not None:
+                await self._generate(writer, source, context, cancel_without_readers)
+
+        task = self._spawn(stream_id, run, release)
+        task.add_done_callback(lambda _: refuse(ShuttingDown()))
+        return claimed
+
+    def _spawn(
+        self,
+        stream_id: StreamId,
+        run: Callable[[contextvars.Context], Coroutine[Any, Any, None]],
+        release: Callable[[], None],
+    ) -> asyncio.Task[None]:
+        context = contextvars.copy_context()
+        task = self._life.spawn(run(context), f"the start of stream {stream_id!r}")
+        self.tasks[task] = None
+
+        def forget(done: asyncio.Task[None]) -> None:
+            del self.tasks[done]
+            release()  # one that was cancelled before it began did not get there
+
+        task.add_done_callback(forget)
+        return task
+
+    async def _claim_in_time(self, stream_id: StreamId) -> Writer:
+        until = self._clock.monotonic() + self._timing.patience_s
+        while True:
+            try:
+                return await self._writers.take(stream_id)
+            except StoreUnavailable:
+                if self._clock.monotonic() >= until:
+                    await self._end_unstarted(stream_id)
+                    raise
+            await asyncio.sleep(_AGAIN_S)
+
+    async def _end_unstarted(self, stream_id: StreamId) -> None:
+        """End a stream that nobody will start any more: its readers would wait for it long."""
+        while True:
+            try:
+                state = (await self._store.read(stream_id, 0, 0)).state
+                if state.status is Status.PENDING:
+                    await self._sweeper.end(state, STORE_AWAY)
+                return
+            except StreamNotFound:
+                return
+            except StoreUnavailable:
+                await asyncio.sleep(_AGAIN_S)
+
+    async def _generate(
+        self,
+        writer: Writer,
+        source: Any,
+        context: contextvars.Context,
+        cancel_without_readers: bool,
+    ) -> None:
+        async def finish(end: End) -> None:
+            await self._writers.finish(writer, end)
+
+        audience = Audience(
+            writer, self._store, self._changes, self._clock, self._timing.disconnect_grace_s
+        )
+        watch = self._life.spawn(audience.cancel_when_gone()) if cancel_without_readers else None
+        try:
+            await write_to_end(source, writer, context, finish)
+        except asyncio.CancelledError:
+            if writer.active:
+                self._life.spawn(self._writers.finish_quietly(writer, INTERRUPTED))
+            raise
+        finally:
+            if watch is not None:
+                watch.cancel()
