@@ -10,6 +10,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.client import Received, follow, get
+from benchmarks.cores import SERVER_CORE, busy_s
 from benchmarks.server import Server, serving
 
 _WARM_S = 0.7
@@ -65,14 +66,16 @@ def _measure(spec: Mapping[str, Any], load: dict[str, Any], seconds: float) -> F
     with serving(**spec, **load) as server:
         times: list[float] = []
         cpu: list[float] = []
+        busy: list[float] = []
 
         def mark() -> None:
             cpu.append(server.cpu_s())
+            busy.append(busy_s(SERVER_CORE))
             times.append(time.monotonic())
 
         paths = [f"/{n}" for n in range(load["streams"]) for _ in range(load["followers"])]
         received = follow(server, paths, 60, [(_WARM_S, mark), (_WARM_S + seconds, mark)])
-        commits = _check(server, spec["kind"], load, received)
+        commits = check(server, spec["kind"], load, received)
 
     def inside(followers: list[Received]) -> list[tuple[float, float]]:
         pairs = [pair for follower in followers for pair in follower.tokens()]
@@ -86,17 +89,19 @@ def _measure(spec: Mapping[str, Any], load: dict[str, Any], seconds: float) -> F
     joined = [one for at, one in enumerate(received) if at % each] if each > 1 else received
     token = sorted(here - made for made, here in inside(joined))
     socket = _commit_to_socket(delivered, commits)
+    took, used = times[1] - times[0], cpu[1] - cpu[0]
     return {
-        "cpu": (cpu[1] - cpu[0]) * 1e6 / len(delivered),
-        "load %": 100 * (cpu[1] - cpu[0]) / (times[1] - times[0]),
-        "token p50": _quantile(token, 0.5),
-        "token p99": _quantile(token, 0.99),
-        "commit-to-socket p99": _quantile(socket, 0.99),
+        "cpu": used * 1e6 / len(delivered),
+        "load %": 100 * used / took,
+        "others %": 100 * max(0.0, busy[1] - busy[0] - used) / took,
+        "token p50": quantile(token, 0.5),
+        "token p99": quantile(token, 0.99),
+        "commit-to-socket p99": quantile(socket, 0.99),
         "commits/s": len([1 for c in commits if times[0] <= c[0] < times[1]]) / seconds or None,
     }
 
 
-def _check(
+def check(
     server: Server, kind: str, load: dict[str, Any], received: list[Received]
 ) -> list[tuple[float, float]]:
     """Compare every follower's text with what is kept; return when commits began and returned."""
@@ -131,6 +136,6 @@ def _commit_to_socket(
     return sorted(ages)
 
 
-def _quantile(values: list[float], share: float) -> float | None:
+def quantile(values: list[float], share: float) -> float | None:
     """Return a quantile of sorted seconds, in milliseconds."""
     return values[int(share * (len(values) - 1))] * 1e3 if values else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import subprocess
+from pathlib import Path
 from typing import Any
 
 SERVER_CORE = 0
@@ -26,3 +27,11 @@ def start(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
         return subprocess.Popen(command, **options)
     finally:
         pin(CLIENT_CORE)
+
+
+def busy_s(core: int) -> float:
+    """Return for how long a core has worked, for whomever (proc_stat(5))."""
+    lines = Path("/proc/stat").read_text().splitlines()
+    fields = next(line.split()[1:] for line in lines if line.startswith(f"cpu{core} "))
+    user, nice, system, _, _, irq, softirq, steal = map(int, fields[:8])
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")

@@ -37,6 +37,8 @@ _ALONE: dict[str, dict[str, Any]] = {
     "raw ASGI": {"kind": "raw"},
 }
 
+_SHOWN = ("cpu", "load %", "others %", "token p50", "token p99")
+
 # At least so many times as dear as inkstream's latency and throughput points.
 _AIMS = {_NODE: (1.5, 3.0), _PORT: (3.0, 5.0), _XREAD: (3.0, 5.0)}
 
@@ -60,8 +62,9 @@ def peers(seconds: float, rounds: int) -> Report:
         load = {"streams": 40, "followers": 1 + followers, "rate": 50.0}
         found = compare(servers, load, seconds, rounds)
         for name, row in found.rows().items():
-            shown = {key: row[key] for key in ("cpu", "load %", "token p50", "token p99")}
-            report.rows.append({"server": name, "followers": followers, **shown})
+            report.rows.append(
+                {"server": name, "followers": followers} | {key: row[key] for key in _SHOWN}
+            )
         _aim(report, found, list(there), followers)
     return report
 

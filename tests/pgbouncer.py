@@ -1,23 +1,25 @@
-"""A real PgBouncer before the tests' PostgreSQL: each transaction gets whichever session is free."""
+"""A real PgBouncer before the tests' PostgreSQL: a transaction gets whichever session is free."""
 
 from __future__ import annotations
 
-import os
-import shutil
-import socket
+import re
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote, urlsplit, urlunsplit
 
 from tests.http.servers import free_port
-from tests.postgres_server import Server, _as_somebody
+from tests.postgres_server import Server, as_somebody
+from tests.prerequisites import program
 
 _START_S = 15.0
 
+# Sessions are few, so that each is used by everybody in turn.
 _SETTINGS = """\
 [databases]
-* = host={host} port={port} user={user} password={password}
+* = host={host} port={port}
 
 [pgbouncer]
 listen_addr = 127.0.0.1
@@ -28,73 +30,60 @@ auth_file = {users}
 pool_mode = transaction
 default_pool_size = 3
 max_client_conn = 200
-logfile = {log}
 """
 
 
 class PgBouncer:
-    """A transaction pooler with three sessions, for any number of clients.
+    """A transaction pooler that answers on loopback.
 
-    Args:
-        server: What it stands before.
-        directory: Where its files may be.
+    Attributes:
+        version: For example ``(1, 18)``.
     """
 
-    def __init__(self, server: Server, directory: Path) -> None:
-        parts = urlsplit(server.url)
-        self.port = free_port()
-        self._log = directory / "pgbouncer.log"
-        users = directory / "users.txt"
-        users.write_text(f'"{parts.username}" "{parts.password}"\n')
-        settings = directory / "pgbouncer.ini"
-        settings.write_text(
-            _SETTINGS.format(
-                host=parts.hostname,
-                port=parts.port,
-                user=parts.username,
-                password=parts.password,
-                own_port=self.port,
-                users=users,
-                log=self._log,
-            )
-        )
-        command = [*_as_somebody(), *_command(), str(settings)]
-        self._process = subprocess.Popen(
-            command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-        )
-        deadline = time.monotonic() + _START_S
-        while not self._answers():
-            if self._process.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"PgBouncer does not start:\n{self._log.read_text()}")
+    def __init__(self, port: int, version: tuple[int, ...]) -> None:
+        self._port = port
+        self.version = version
 
-    def _answers(self) -> bool:
-        try:
-            socket.create_connection(("127.0.0.1", self.port), 1.0).close()
-        except OSError:
-            time.sleep(0.02)
-            return False
-        return True
-
-    def url_of(self, url: str, *, listener: bool = False) -> str:
-        """Return the URL under which a database is reached through it.
-
-        Args:
-            url: The database's own.
-            listener: Name that too, for the connection that listens.
-        """
+    def url_of(self, url: str, parameters: str) -> str:
+        """Return the URL of a database, through the pooler; parameters replace its own."""
         parts = urlsplit(url)
-        netloc = f"{parts.netloc.rpartition('@')[0]}@127.0.0.1:{self.port}"
-        query = f"{parts.query}&pooler=1" + (f"&listener_url={quote(url, '')}" if listener else "")
-        return urlunsplit(parts._replace(netloc=netloc, query=query))
-
-    def stop(self) -> None:
-        """Stop at once."""
-        self._process.terminate()
-        self._process.wait(_START_S)
+        netloc = f"{parts.netloc.rpartition('@')[0]}@127.0.0.1:{self._port}"
+        return urlunsplit(parts._replace(netloc=netloc, query=f"sslmode=disable{parameters}"))
 
 
-def _command() -> list[str]:
-    # Debian keeps it where only root looks.
-    found = shutil.which("pgbouncer", path=f"{os.environ['PATH']}:/usr/sbin")
-    assert found is not None
-    return [found, "-q"]
+def with_listener(url: str) -> str:
+    """Return the parameters that say: a transaction pooler answers, and here none does."""
+    return f"&pooler=1&listener_url={quote(url, safe='')}"
+
+
+@contextmanager
+def pgbouncer(server: Server, directory: Path) -> Iterator[PgBouncer]:
+    """Run one before a server for the block, with its files in a directory."""
+    command = program("pgbouncer")
+    said = subprocess.run([command, "--version"], capture_output=True, check=True).stdout.decode()
+    version = tuple(int(number) for number in re.findall(r"\d+", said.split("\n")[0])[:2])
+    parts = urlsplit(server.url)
+    port = free_port()
+    users = directory / "users.txt"
+    users.write_text(f'"{parts.username}" "{parts.password}"\n')
+    settings = directory / "pgbouncer.ini"
+    settings.write_text(
+        _SETTINGS.format(host=parts.hostname, port=parts.port, own_port=port, users=users)
+    )
+    log = directory / "pgbouncer.log"
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            [*as_somebody(), command, str(settings)],
+            stdout=output,
+            stderr=output,
+        )
+    try:
+        deadline = time.monotonic() + _START_S
+        while b"process up" not in log.read_bytes():
+            if process.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"PgBouncer does not start:\n{log.read_text()}")
+            time.sleep(0.01)
+        yield PgBouncer(port, version)
+    finally:
+        process.kill()
+        process.wait()

@@ -108,7 +108,7 @@ class OwnServer(Server):
 
         To be called in the main thread: the server dies with the thread that started it.
         """
-        command = [*_as_somebody(), *_dying_with_us(), str(self.binaries / "postgres")]
+        command = [*as_somebody(), *_dying_with_us(), str(self.binaries / "postgres")]
         command += ["-D", str(self._data)]
         for setting in self._settings:
             command += ["-c", setting]
@@ -158,7 +158,7 @@ class OwnServer(Server):
         return self._home / "data"
 
     def _run(self, program: str, *args: str) -> str:
-        command = [*_as_somebody(), str(self.binaries / program), *args]
+        command = [*as_somebody(), str(self.binaries / program), *args]
         if program == "initdb":
             command += ["-D", str(self._data)]
         done = subprocess.run(command, env=_environment(), capture_output=True, check=False)
@@ -167,7 +167,7 @@ class OwnServer(Server):
         return done.stdout.decode()
 
 
-def _as_somebody() -> list[str]:
+def as_somebody() -> list[str]:
     """Return what makes a command not run as root, which PostgreSQL refuses to do."""
     if os.geteuid() != 0:
         return []

@@ -238,13 +238,15 @@ def main() -> None:
             sys.exit(f"port {options.port} cannot be used ({exc.strerror}): try another --port")
         listener.listen(2048)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
-        told = {"url": url, "database": FILE, "answers": responder.name}
+        told = {"url": url, "database": FILE, "answers": responder.name, "pid": os.getpid()}
         if options.json:
             print(json.dumps(told), flush=True)
         else:
             print(
                 f"inkstream chat: {url} (two windows side by side: {url}two.html)\n"
-                f"answers from {responder.name}, kept in {FILE}\nCtrl-C stops it",
+                f"answers from {responder.name}, kept in {FILE}\n"
+                f"try `kill -9 {os.getpid()}` in the middle of an answer, and start it again\n"
+                "Ctrl-C stops it",
                 flush=True,
             )
         config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=5)

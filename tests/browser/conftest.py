@@ -18,12 +18,12 @@ import pytest
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 from inkstream import PersistentTextStreaming, StreamBody
+from tests import prerequisites
 from tests.http import client
 from tests.http.servers import Server, free_port, serving
 
 ROOT = Path(__file__).parents[2]
 PAGES = Path(__file__).parent / "page"
-NAMES = ("chromium", "chromium-browser", "google-chrome")
 FLAGS = [
     "--headless=new",
     "--no-sandbox",
@@ -54,15 +54,11 @@ SHOW_AGAIN = """() => {
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[str]:
     """Run the system's Chromium for the session; return where it is controlled."""
-    path = next((found for name in NAMES if (found := shutil.which(name))), None)
-    if path is None:
-        if os.environ.get("CI"):
-            pytest.fail("there is no Chromium", pytrace=False)
-        pytest.skip("there is no Chromium")
+    path = prerequisites.program(*prerequisites.CHROMIUM)
     # Not under pytest's folder: Chromium leaves hundreds of files there.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         process = subprocess.Popen(
-            [str(path), *FLAGS, f"--user-data-dir={profile}"],
+            [path, *FLAGS, f"--user-data-dir={profile}"],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,

@@ -108,14 +108,41 @@ async def test_offline_and_online(context: BrowserContext, site: Site) -> None:
         await assert_told_truly(site, a, page)
 
 
-async def test_hidden_and_back(context: BrowserContext, site: Site) -> None:
+@KINDS
+async def test_g6_hidden_tabs_leave_their_connections_to_others(
+    context: BrowserContext, site: Site, kind: str
+) -> None:
+    """Chromium has six: with six tabs in the background a seventh follows, and stops the answer."""
+    a = await site.create()
+    url = site.url(a, page=kind)
+    await site.say(a, "before ")
+    tabs = []
+    for _ in range(7):
+        tabs.append(await open_page(context, url))
+        await wait_for_text(tabs[-1], a, "before ")
+        await tabs[-1].evaluate(HIDE)
+        await wait_for(tabs[-1], a, connection="closed", status="streaming")
+    await site.say(a, "meanwhile")
+    seen, *hidden = tabs
+    await seen.evaluate(SHOW_AGAIN)
+    await wait_for_text(seen, a, "before meanwhile")
+    assert [await shown(tab, a) for tab in hidden] == ["before "] * 6
+    await seen.get_by_role("button", name="Stop").click()
+    await wait_for(seen, a, status="cancelled")
+    for tab in hidden:
+        await tab.evaluate(SHOW_AGAIN)
+    stored = await assert_told_truly(site, a, *tabs)
+    assert stored.text == "before meanwhile"
+
+
+async def test_in_the_background_and_back(context: BrowserContext, site: Site) -> None:
     """A connection died silently while nobody looked: it is doubted when somebody looks again."""
     async with proxy_before(site.port) as proxy:
         proxy.only = b"/streams/"
         a = await site.create()
         page = await context.new_page()
         await page.clock.install()
-        await page.goto(site.url(a, port=proxy.port))
+        await page.goto(site.url(a, port=proxy.port, query="&background"))
         await site.say(a, "before ")
         await wait_for_text(page, a, "before ")
         await page.evaluate(HIDE)

@@ -4,12 +4,21 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import asyncpg
 import pytest
 
 from inkstream.abc import Store
 from inkstream.stores.postgres import PostgresStore
 from inkstream.testing import StoreSuite
+from inkstream.testing.store_suite.harness import append, messages_of, new, pages_of
 from tests import postgres_server
+
+_MOVE = """
+WITH moved AS (
+    DELETE FROM inkstream.live l WHERE l.internal_id = $1 AND l.position < $2 RETURNING *
+)
+INSERT INTO inkstream.segments SELECT * FROM moved
+"""
 
 
 class TestPostgresStore(StoreSuite):
@@ -27,3 +36,18 @@ class TestPostgresStore(StoreSuite):
 
     def make_store(self, database: str) -> Store:
         return PostgresStore(database)
+
+    async def test_segments_smaller_than_merging_makes_them(
+        self, database: str, store: Store
+    ) -> None:
+        """G2: a read that looks at only some of the segments passes none over."""
+        state = await store.create(new())
+        for number in range(30):
+            await append(store, state, f"{number} ")
+        connection = await asyncpg.connect(database)
+        await connection.execute(_MOVE, state.internal_id, 20)
+        await connection.close()
+        for after in (0, 5, 19, 20, 25):
+            for max_bytes in (1, 9, 1000):
+                pages = await pages_of(store, "s", after, max_bytes)
+                assert messages_of(pages, after) == [f"{n} " for n in range(after, 30)]

@@ -7,7 +7,6 @@ import asyncio
 import ctypes
 import os
 import resource
-import shutil
 import signal
 import sqlite3
 import subprocess
@@ -32,6 +31,7 @@ from inkstream.stores.sqlite import SQLiteStore, _connection
 from inkstream.stores.sqlite._faults import translate
 from inkstream.stores.sqlite._locks import WritersLock
 from inkstream.testing.store_suite.harness import EVERYTHING, text_in
+from tests.prerequisites import missing, program
 
 # What each of SQLite's primary result codes becomes, from a statement and from COMMIT.
 TABLE: dict[str, tuple[type[Exception], type[Exception]]] = {
@@ -272,6 +272,30 @@ async def test_a_call_that_waits_too_long_never_happens(path: Path, impatient: S
     assert await text_of(store) == "then"
 
 
+async def test_a_close_does_not_wait_for_ever(
+    path: Path, impatient: SQLiteStore, caplog: pytest.LogCaptureFixture
+) -> None:
+    """G8: the process that keeps the writers' lock was stopped, and may never go on."""
+    await impatient.create(new())
+    lock = WritersLock(Path(f"{path}-inkstream-lock"))
+    await asyncio.to_thread(lock.acquire)
+    try:
+        waiting = asyncio.ensure_future(append(impatient, "never"))
+        await asyncio.sleep(0)
+        await asyncio.wait_for(impatient.close(), 5)
+        with pytest.raises(StoreUnavailable):
+            await waiting
+    finally:
+        lock.release()
+        lock.close()
+    assert "left behind" in caplog.text
+    again = SQLiteStore(path)
+    await again.open("again")
+    await append(again, "then")
+    assert await text_of(again) == "then"
+    await again.close()
+
+
 async def test_a_call_that_cannot_be_right_spoils_no_other(store: SQLiteStore) -> None:
     """Calls share a transaction; one of them fails in the middle of its writes."""
     calls = [store.create(new(str(n), owner="\ud800" if n == 3 else "o")) for n in range(6)]
@@ -333,7 +357,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     disk.mkdir()
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.mount(b"tmpfs", os.fsencode(disk), b"tmpfs", 0, b"size=1m"):
-        pytest.skip(f"mounting is not permitted here: {os.strerror(ctypes.get_errno())}")
+        missing(f"mounting is not permitted here: {os.strerror(ctypes.get_errno())}")
     yield disk
     assert libc.umount(os.fsencode(disk)) == 0
 
@@ -402,7 +426,7 @@ def run_traced(path: Path, trace: Path, *options: str) -> list[list[str]]:
     """Run the commits under strace; return what they said."""
     done = subprocess.run(
         [
-            *("strace", "-f", "-qq", "-y", "-s", "40", "-o", str(trace)),
+            *(program("strace"), "-f", "-qq", "-y", "-s", "40", "-o", str(trace)),
             *("-e", "trace=fdatasync,ftruncate,write", *options),
             *(sys.executable, "-c", COMMITS, str(path)),
         ],
@@ -421,8 +445,6 @@ def test_a_failed_fsync_is_not_trusted_again(tmp_path: Path) -> None:
     written. So what the log holds must have been moved to the database before the next commit,
     and before anybody reads it.
     """
-    if shutil.which("strace") is None or sys.platform != "linux":
-        pytest.skip("strace is not installed")
     trace = tmp_path / "trace"
     run_traced(tmp_path / "healthy.db", trace)
     begin = trace.read_text().split('"committed 4')[0]

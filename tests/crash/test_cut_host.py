@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -12,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests import postgres_server
+from tests import postgres_server, prerequisites
 from tests.crash.conftest import Spawn
 from tests.crash.worker import LEASE_S
 
@@ -59,12 +58,11 @@ class Host:
 @pytest.fixture(scope="module")
 def host() -> Iterator[Host]:
     """Make another host."""
-    if shutil.which("ip") is None or os.geteuid() != 0:
-        pytest.skip("network namespaces take root and the program ip")
+    prerequisites.program("ip")
     try:
         host = Host()
     except subprocess.CalledProcessError as exc:
-        pytest.skip(f"no network namespaces here: {exc.stderr.decode()}")
+        prerequisites.missing(f"no network namespaces here: {exc.stderr.decode()}")
     yield host
     host.remove()
 

@@ -20,6 +20,7 @@ from tests import postgres_server
 from tests.conftest import SOAK
 from tests.crash.conftest import Process, Spawn
 from tests.crash.test_kill_server import counted
+from tests.prerequisites import missing
 
 pytestmark = pytest.mark.timeout(150)
 
@@ -110,21 +111,6 @@ async def test_a_server_that_crashes_between_commits_and_their_answers(
     assert len(text) > 1000
 
 
-async def test_without_any_notification_everything_arrives_later(spawn: Spawn) -> None:
-    """Behind a transaction pooler nobody hears a hint: the poll alone brings text and end."""
-    a, b = await asyncio.gather(spawn(), spawn("&pooler=1"))
-    number = await following(a, b, "s")
-    began = time.monotonic()
-    await a.do("say", "s", "half ")
-    await b.heard(number, "half ")
-    assert time.monotonic() - began < 4.0
-    # And the other way round: a cancel that nobody is told of.
-    assert await b.do("cancel", "s") is True
-    assert await b.told(number) == ["end", "cancelled", None]
-    async with asyncio.timeout(4):
-        await a.do("read", "s")
-
-
 @pytest.mark.parametrize("killed", [True, False])
 async def test_a_job_that_is_retried_elsewhere_goes_on(spawn: Spawn, killed: bool) -> None:
     """G2, G3: from the text so far; the first, only paused, wakes up and is refused."""
@@ -156,7 +142,7 @@ def small_disk() -> Iterator[tuple[Path, postgres_server.OwnServer]]:
     mount = ["mount", "-t", "tmpfs", "-o", "size=160m,mode=777", "tmpfs", str(place)]
     if os.geteuid() != 0 or subprocess.run(mount, check=False).returncode:
         place.rmdir()
-        pytest.skip("a disk that can be filled takes the right to mount one")
+        missing("a disk that can be filled takes the right to mount one")
     before, tempfile.tempdir = tempfile.tempdir, str(place)
     try:
         # The log must not be what is full: there PostgreSQL itself would stop.

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -17,11 +16,11 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import sync_playwright
 
+from tests import prerequisites
 from tests.docs.blocks import Block, all_blocks
 from tests.http.servers import free_port
 
 START_S = 20.0
-CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
 pytestmark = pytest.mark.timeout(60)  # each starts a server, and one a browser
 
@@ -129,9 +128,7 @@ def use_shell(block: Block, port: int, directory: Path) -> str:
 def use_browser(block: Block, port: int, stream_id: str) -> None:
     """Run a block in a page of the application, with the names that it takes for granted."""
     assert stream_id, f"{block}: no stream to follow"
-    chromium = next(filter(None, map(shutil.which, CHROMIUM)), None)
-    if chromium is None:
-        pytest.skip("no Chromium")
+    chromium = prerequisites.program(*prerequisites.CHROMIUM)
     script = f"((streamId, output, status) => {{ {block.code} }})"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])

@@ -223,7 +223,11 @@ class World:
         name = self._names[-1] if self._rng.random() < 0.8 else self._some_stream()
         for _ in range(self._rng.choice([1, 1, 2, 3])):
             with contextlib.suppress(ShuttingDown):
-                task = self._some_worker().streams.start(name, self._source(name))
+                task = self._some_worker().streams.start(
+                    name,
+                    self._source(name),
+                    on_disconnect="cancel" if self._rng.random() < 0.2 else "continue",
+                )
                 if self._rng.random() < 0.05:
                     self._task(self._cancel_soon(task))
 

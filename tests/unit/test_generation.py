@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -148,13 +149,43 @@ async def test_a_thread_that_blocks_holds_up_nothing(streams: PersistentTextStre
     assert (await streams.read("s")).text == "before"
 
 
-@pytest.mark.parametrize("wrong", ["text", b"bytes", 7, lambda: 7, lambda: "text"])
+@pytest.mark.parametrize("wrong", [lambda: 7, lambda: "text", lambda: {"a": 1}])
 @in_virtual_time
-async def test_what_is_no_source(wrong: Any) -> None:
+async def test_what_turns_out_to_be_no_source(wrong: Any) -> None:
     body = await run(wrong)
     assert body.status == "error"
     assert body.error is not None
     assert body.error.code == "internal"
+
+
+async def generator_that_takes_append(append: Any) -> AsyncIterator[str]:
+    yield "neither one nor the other"
+
+
+def wants_two(append: Any, prompt: Any) -> None:
+    """Be called with one argument too few."""
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ("text", "this is str"),
+        (b"bytes", "this is bytes"),
+        ({"type": "part"}, "this is dict"),
+        (7, "this is int"),
+        (None, "this is NoneType"),
+        (generator_that_takes_append, "generator_that_takes_append wants append: call it"),
+        (wants_two, "wants_two wants append, prompt: bind"),
+    ],
+)
+@in_virtual_time
+async def test_what_is_no_source_is_told_where_it_is_given(wrong: Any, told: str) -> None:
+    async with one_worker() as worker:
+        await worker.streams.create("s")
+        with pytest.raises(TypeError, match=told):
+            worker.streams.start("s", wrong)
+        worker.streams.start("s", functools.partial(generator_that_takes_append, print))
+        assert (await worker.streams.wait("s")).status == "done"
 
 
 # How they end ----------------------------------------------------------------------------------
@@ -454,30 +485,3 @@ async def test_generation_outlives_its_readers() -> None:
         await source.send("b")
         await source.finish()
         assert (await worker.streams.wait("s")).text == "ab"
-
-
-@pytest.mark.parametrize("away", [False, True])
-@in_virtual_time
-async def test_the_last_reader_gone_cancels_where_that_was_asked_for(away: bool) -> None:
-    """G6: after its grace, and also when the store was away just then."""
-    async with one_worker(timing=Timing(disconnect_grace_s=10)) as worker:
-        source = ScriptedSource()
-        await worker.streams.create("s")
-        worker.streams.start("s", source, on_disconnect="cancel")
-        await source.send("a")
-        following = worker.streams.follow("s")
-        assert await anext(following) == "a"
-        await asyncio.sleep(60)
-        assert not source.closed.is_set(), "a reader is there"
-        await following.aclose()
-        await asyncio.sleep(9)
-        again = worker.streams.follow("s")
-        assert await anext(again) == "a"
-        await asyncio.sleep(9)
-        assert not source.closed.is_set(), "it came back in time"
-        await again.aclose()
-        worker.store.away = away
-        await asyncio.sleep(12)
-        worker.store.away = False
-        await asyncio.wait_for(source.closed.wait(), 2)
-        assert (await worker.streams.wait("s")).status == "cancelled"

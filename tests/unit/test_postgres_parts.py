@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 from collections.abc import Sequence
+from itertools import pairwise
 
 import asyncpg
 import pytest
@@ -24,7 +25,7 @@ from inkstream.stores.postgres import PostgresStore, sql
 from inkstream.stores.postgres._address import Address
 from inkstream.stores.postgres._faults import DRIVER_ERRORS, is_retryable, translate
 from inkstream.stores.postgres._locks import CONFIRM_S, Locks, Row
-from inkstream.stores.postgres._rows import commit_args, outcomes, storable
+from inkstream.stores.postgres._rows import in_waves, outcomes, storable
 
 # Addresses -----------------------------------------------------------------------------------
 
@@ -120,22 +121,18 @@ def test_every_error_of_the_driver(cls: type[Exception]) -> None:
 # Batches -------------------------------------------------------------------------------------
 
 
-@given(st.lists(st.sets(st.integers(1, 6), min_size=1, max_size=3), max_size=12))
+@given(st.lists(st.sets(st.integers(1, 6), max_size=3), max_size=12))
 def test_waves(streams: list[set[int]]) -> None:
     """Groups of a wave have no stream in common, and those of one stream keep their order."""
     groups = [Group(tuple(Change(internal_id=n) for n in sorted(ids))) for ids in streams]
-    count, ids, group_of, waves = commit_args(groups)[:4]
-    assert isinstance(ids, list)
-    assert isinstance(group_of, list)
-    assert isinstance(waves, list)
-    assert ids == [n for members in streams for n in sorted(members)]
-    waves = waves or [1] * len(ids)
-    group_of = group_of or list(range(len(ids)))
-    assert count == max(waves, default=1)
-    assert len({*zip(waves, ids, strict=True)}) == len(ids)
-    assert len({*zip(waves, group_of, strict=True)}) == len(groups)
+    order, ends = in_waves(groups)
+    assert sorted(order) == list(range(len(groups)))
+    ids = [n for place in order for n in sorted(streams[place])]
+    assert (ends[-1] if ends else 0) == len(ids)
+    for start, end in pairwise([0, *ends]):
+        assert len(set(ids[start:end])) == end - start
     for stream in range(1, 7):
-        mine = [wave for wave, internal_id in zip(waves, ids, strict=True) if internal_id == stream]
+        mine = [place for place in order if stream in streams[place]]
         assert mine == sorted(mine)
 
 

@@ -372,23 +372,3 @@ async def test_a_page_is_read_once_and_handed_out_in_pieces() -> None:
         assert "".join(pieces) == whole[150_000:]
         assert max(map(len, pieces)) <= 128 * 1024
         assert counting.reads == 1
-
-
-@in_virtual_time
-async def test_a_page_of_a_stream_that_was_made_anew_is_not_used() -> None:
-    """G10: what was looked at is deleted and made again before the reader is opened."""
-    async with one_worker() as worker:
-        writer = await claim(worker)
-        await writer.append("old")
-        await worker.engine.writers.finish(writer, End(Status.DONE))
-        _, page = await worker.engine.readers.look(S, None)
-        await worker.streams.delete(S)
-        writer = await claim(worker)
-        await writer.append("new")
-        await writer.flush()
-        tail = worker.engine._tails.get(S)
-        reader = await worker.engine.readers.open(S, None, page)
-        assert reader.tail is tail
-        assert flat(await reader.segments()) == "new"
-        reader.close()
-        await worker.engine.writers.finish(writer, End(Status.DONE))

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 
-from inkstream import Status, StreamBody, StreamId, Timing
+from inkstream import Status, StreamBody, StreamId, Timing, WriterFenced
 from inkstream._types import WorkerState
 from inkstream.engine.workers import Leases
 from inkstream.testing import ScriptedSource, in_virtual_time
@@ -133,6 +134,69 @@ async def test_the_stream_of_a_dead_writer_can_be_taken_over_in_time() -> None:
         assert (body.text, body.status) == ("so far, and on", "done")
         body = await asyncio.wait_for(there.streams.wait("abandoned"), 10)
         assert (body.text, body.error and body.error.code) == ("so far", "abandoned")
+
+
+@in_virtual_time
+async def test_a_writer_that_was_taken_for_dead_and_lives_takes_its_stream_back() -> None:
+    """G7, G5: nobody has taken over, so it goes on, and past the time for a takeover."""
+    async with cluster() as made:
+        here, there = await made.add(), await made.add()
+        source = await stream(here, takeover_within_s=10)
+        here.store.pause()
+        here.store.inner.database.release_lock(here.name)
+        await asyncio.sleep(5)
+        assert (await there.engine.readers.page(StreamId("s"), 0, 0)).state.worker is None
+        here.store.resume()
+        await source.send(", and on")
+        await asyncio.sleep(60)
+        await source.send(" to the end")
+        await source.finish()
+        body = await there.streams.wait("s")
+        assert (body.text, body.status) == ("so far, and on to the end", "done")
+
+
+@in_virtual_time
+async def test_a_writer_that_was_taken_for_dead_is_refused_after_a_takeover() -> None:
+    """G3: at its next append, and nothing of it is kept."""
+    async with cluster() as made:
+        here, there = await made.add(), await made.add()
+        await here.streams.create("s", takeover_within_s=10)
+        writer = await here.engine.writers.claim(StreamId("s"))
+        await writer.append("so far")
+        await writer.flush()
+        here.store.pause()
+        here.store.inner.database.release_lock(here.name)
+        await asyncio.sleep(5)
+        async with there.streams.write("s", takeover=True) as successor:
+            here.store.resume()
+            await writer.append(" and not this")
+            with pytest.raises(WriterFenced):
+                await writer.flush()
+            await successor.append(", and on")
+        assert (await there.streams.read("s")).text == "so far, and on"
+
+
+@in_virtual_time
+async def test_who_is_dead_is_looked_up_again_when_a_takeover_is_tried_again() -> None:
+    """G7: another was faster, and died: what was known before that says that it lives."""
+    async with cluster() as made:
+        here, there, third = await made.add(), await made.add(), await made.add()
+        await here.streams.create("s", takeover_within_s=30)
+        await (await here.engine.writers.claim(StreamId("s"))).flush()
+        here.kill()
+        await asyncio.sleep(2)
+        commit = third.store.commit
+
+        async def too_late(*args: Any, **options: Any) -> Any:
+            third.store.commit = commit  # type: ignore[method-assign]
+            await there.engine.writers.claim(StreamId("s"), takeover=True)
+            there.kill()
+            return await commit(*args, **options)
+
+        third.store.commit = too_late  # type: ignore[method-assign]
+        async with third.streams.write("s", takeover=True) as writer:
+            await writer.append("taken over twice")
+        assert (await third.streams.read("s")).status == "done"
 
 
 @in_virtual_time

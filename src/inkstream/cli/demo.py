@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 from urllib.parse import urlsplit, urlunsplit
 
@@ -56,11 +57,13 @@ def command(port: int, database: str, as_json: bool) -> None:
         with listener:
             url = f"http://{HOST}:{listener.getsockname()[1]}/"
             if as_json:
-                write_json({"url": url, "database": database, "answers": responder.name})
+                told = {"url": url, "database": database, "answers": responder.name}
+                write_json({**told, "pid": os.getpid()})
             else:
                 write_text(
                     f"inkstream demo: {url}\n"
                     f"answers from {responder.name}, kept in {_without_password(database)}\n"
+                    f"try `kill -9 {os.getpid()}` in the middle of an answer, and start it again\n"
                     "Ctrl-C stops it\n"
                 )
             uvicorn.Server(config).run(sockets=[listener])

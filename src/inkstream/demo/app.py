@@ -23,6 +23,7 @@ from inkstream._errors import InkstreamError
 from inkstream._types import StreamId
 from inkstream.demo.responder import Responder, Turn
 from inkstream.engine.settings import Timing
+from inkstream.http.bundle import browser_files
 from inkstream.http.problems import Problem, problem_handler
 from inkstream.streaming import PersistentTextStreaming
 
@@ -55,6 +56,7 @@ def demo_app(database: str, responder: Responder) -> Starlette:
         Route("/c/{conversation}/messages", chat.ask, methods=["POST"]),
         Route("/c/{conversation}/streams/{stream}", chat.follow),
         Route("/c/{conversation}/streams/{stream}/stop", chat.stop, methods=["POST"]),
+        Mount("/inkstream", browser_files()),
         Mount("/page", StaticFiles(packages=[("inkstream.demo", "page")])),
     ]
 

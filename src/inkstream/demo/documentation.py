@@ -1,4 +1,4 @@
-"""The project's own documentation as passages, and which of them speak of something."""
+"""The project's own documentation, and what of it speaks of a question."""
 
 from __future__ import annotations
 
@@ -6,84 +6,118 @@ import functools
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Final
 
+from inkstream.demo.sections import Section, is_item, sections_of
+
 _WORD = re.compile(r"[a-z0-9]+(?:_[a-z0-9]+)*")
-_HEADING = re.compile(r"(#{1,6})\s+(.*?)\s*#*\s*$")
-_LINK = re.compile(r"!?\[([^\]]*)\]\([^)]*\)")
-_ITEM = re.compile(r"\s*(?:[-*+]|[0-9]+\.)\s+")
-_EMPHASIS = re.compile(r"(\*\*|__|`)(.+?)\1", re.DOTALL)
 _COMMON_WORDS: Final = """
-a about an and are as at be been but by can could did do does explain for from had happen happens
-has have how i if in into is it its me my no not of on or our please shall should so some tell than
-that the their them then there these they this to was we were what when where which who whose why
-will with would you your
+a about an and any are as at be been but by can could did do does explain for from get give had
+happen happens has have how i if in into is it its made make makes me my need no not of on or our
+please shall should show so some tell than that the their them then there these they this to us use
+used uses using want was we were what when where which who whose why will with work working works
+would you your
 """
 _COMMON: Final = frozenset(_COMMON_WORDS.split())
-_SHORTEST: Final = 60
-_LONGEST: Final = 1200
+_SAME: Final = {
+    "cancel": "stop",
+    "crash": "kil",
+    "dead": "kil",
+    "die": "kil",
+    "died": "kil",
+    "js": "javascript",
+    "pg": "postgresql",
+    "postgre": "postgresql",
+}
+_CODE = re.compile(r"```.*?```", re.DOTALL)
 _K1, _B = 1.4, 0.6
+_HEADING_WEIGHT, _PAGE_WEIGHT = 4, 2
+"""A heading says what a section is about: it counts more than the section's words."""
+_LEAST_KNOWN: Final = 0.5
+"""How much of a question must be found in the documentation, or it is about something else."""
+_MOST: Final = 700
+"""About how many characters of a section are quoted."""
 
 
 @dataclass(frozen=True, slots=True)
-class Passage:
-    """A piece of the documentation: where it stands, and its plain text."""
+class Found:
+    """A section that speaks of a question, and the blocks of it that do."""
 
-    source: str
-    heading: str
-    text: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Entry:
-    passage: Passage
-    counts: Counter[str]
-    length: int
+    section: Section
+    blocks: tuple[str, ...]
 
 
 class Documentation:
-    """Passages that can be searched (Okapi BM25 over paragraphs)."""
+    """Sections that can be searched (Okapi BM25)."""
 
-    def __init__(self, passages: list[Passage]) -> None:
-        self._entries = []
-        for passage in passages:
-            # A heading says what its paragraphs are about: it counts more than their words.
-            words = [*_words(passage.text), *(_words(passage.heading) * 3)]
-            self._entries.append(_Entry(passage, Counter(words), len(words)))
-        self._mean = sum(entry.length for entry in self._entries) / max(1, len(self._entries))
-        seen = Counter(word for entry in self._entries for word in entry.counts)
-        count = len(self._entries)
-        self._weights = {
-            word: math.log(1 + (count - n + 0.5) / (n + 0.5)) for word, n in seen.items()
-        }
+    def __init__(self, sections: Iterable[Section]) -> None:
+        self._sections = list(sections)
+        self._counts = [Counter(_words_of(section)) for section in self._sections]
+        lengths = [counts.total() for counts in self._counts]
+        self._mean = sum(lengths) / max(1, len(lengths))
+        seen = Counter(word for counts in self._counts for word in counts)
+        self._weights = {word: self._weight(n) for word, n in seen.items()}
 
-    def search(self, question: str, limit: int) -> list[Passage]:
-        """Return the passages that match a question best, best first; perhaps none."""
+    def search(self, question: str, limit: int) -> list[Found]:
+        """Return the sections that match a question best, best first.
+
+        Empty if the documentation does not know most of what the question speaks of.
+        """
         words = set(_words(question))
-        scored = [(self._score(entry, words), entry.passage) for entry in self._entries]
+        known = sum(self._weights.get(word, 0) for word in words)
+        unknown = sum(word not in self._weights for word in words) * self._weight(0)
+        if known < _LEAST_KNOWN * (known + unknown) or not known:
+            return []
+        scored = [
+            (self._score(counts, words), section)
+            for counts, section in zip(self._counts, self._sections, strict=True)
+        ]
         scored.sort(key=lambda pair: -pair[0])
-        best = scored[0][0] if scored else 0.0
-        return [passage for score, passage in scored[:limit] if score > 0 and score >= best / 2]
+        best = scored[0][0]
+        return [
+            Found(section, self._quoted(section, words))
+            for score, section in scored[:limit]
+            if score >= best / 2
+        ]
 
-    def _score(self, entry: _Entry, words: set[str]) -> float:
-        norm = _K1 * (1 - _B + _B * entry.length / self._mean)
+    def _weight(self, sections_with: int) -> float:
+        count = len(self._sections)
+        return math.log(1 + (count - sections_with + 0.5) / (sections_with + 0.5))
+
+    def _score(self, counts: Counter[str], words: set[str]) -> float:
+        norm = _K1 * (1 - _B + _B * counts.total() / self._mean)
         return sum(
-            self._weights[word] * entry.counts[word] * (_K1 + 1) / (entry.counts[word] + norm)
+            self._weights[word] * counts[word] * (_K1 + 1) / (counts[word] + norm)
             for word in words
-            if word in entry.counts
+            if word in counts
         )
+
+    def _quoted(self, section: Section, words: set[str]) -> tuple[str, ...]:
+        """Return the blocks to quote, in their order: how it begins, then what matches best."""
+        places = range(len(section.blocks))
+        matches = [self._score(Counter(_words(block)), words) for block in section.blocks]
+        begins = 0 if not is_item(section.blocks[0]) else -1
+        chosen: list[int] = []
+        length = 0
+        for place in sorted(places, key=lambda place: (place != begins, -matches[place], place)):
+            length += len(section.blocks[place])
+            if chosen and length > _MOST:
+                break
+            chosen.append(place)
+        return tuple(section.blocks[place] for place in sorted(chosen))
 
 
 @functools.cache
 def documentation() -> Documentation:
     """Return the documentation that came with this installation, or lies beside this source."""
-    passages = [passage for name, text in sorted(_pages()) for passage in passages_of(name, text)]
-    return Documentation(passages)
+    return Documentation(
+        section for name, text in sorted(_pages()) for section in sections_of(name, text)
+    )
 
 
 def _pages() -> Iterator[tuple[str, str]]:
@@ -105,68 +139,25 @@ def _markdown(folder: Traversable, prefix: str) -> Iterator[tuple[str, str]]:
             yield prefix + entry.name, entry.read_text(encoding="utf-8")
 
 
-def passages_of(source: str, markdown: str) -> Iterator[Passage]:
-    """Yield a page's paragraphs as plain text, each under its heading.
-
-    An item of a list and a row of a table are passages too. Code and HTML are left out: a token
-    at a time they make no sense.
-    """
-    heading = source
-    lines: list[str] = []
-    in_code = False
-    for line in [*markdown.splitlines(), ""]:
-        if line.lstrip().startswith(("```", "~~~")):
-            in_code = not in_code
-            continue
-        if in_code or (line.startswith("    ") and not lines):
-            continue
-        title = _HEADING.match(line)
-        if line.startswith("|"):
-            yield from _passage(source, heading, [_row(line)])
-            continue
-        if line.strip() and not title:
-            lines.append(line)
-            continue
-        yield from _passage(source, heading, lines)
-        lines = []
-        if title:
-            heading = _plain(title[2])
-    yield from _passage(source, heading, lines)
-
-
-def _passage(source: str, heading: str, lines: list[str]) -> Iterator[Passage]:
-    """Yield the paragraph, or each item if it is a list."""
-    if not lines or lines[0].lstrip().startswith(("<", "---")):
-        return
-    items: list[list[str]] = []
-    for line in lines:
-        item = _ITEM.match(line)
-        if item or not items:
-            items.append([])
-        items[-1].append(line[item.end() :] if item else line.strip())
-    for item_lines in items:
-        text = _plain(" ".join(item_lines))
-        if _SHORTEST <= len(text) <= _LONGEST:
-            yield Passage(source, heading, text)
-
-
-def _row(line: str) -> str:
-    cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line.strip().strip("|"))]
-    return " — ".join(cell for cell in cells if cell.strip("-: "))
-
-
-def _plain(markdown: str) -> str:
-    text = _LINK.sub(r"\1", markdown)
-    return _EMPHASIS.sub(r"\2", _EMPHASIS.sub(r"\2", text)).strip()  # **`one in the other`**
+def _words_of(section: Section) -> list[str]:
+    return [
+        *(word for block in section.blocks for word in _words(block)),
+        *(_words(section.heading) * _HEADING_WEIGHT),
+        *(_words(section.page) * _PAGE_WEIGHT),
+    ]
 
 
 def _words(text: str) -> list[str]:
-    return [_stem(word) for word in _WORD.findall(text.lower()) if word not in _COMMON]
+    prose = _CODE.sub("", text.lower())
+    return [_stem(word) for word in _WORD.findall(prose) if word not in _COMMON]
 
 
 def _stem(word: str) -> str:
-    """Cut the commonest English endings, so that 'streams', 'streamed' and 'stream' are one."""
+    """Cut the commonest English endings, so that 'stops', 'stopped' and 'stop' are one."""
     for ending in ("ing", "ed", "es", "s"):
-        if word.endswith(ending) and len(word) - len(ending) >= 4:
-            return word[: -len(ending)]
-    return word
+        if word.endswith(ending) and len(word) - len(ending) >= 3:
+            word = word[: -len(ending)]
+            break
+    if len(word) > 2 and word[-1] == word[-2]:
+        word = word[:-1]
+    return _SAME.get(word, word)

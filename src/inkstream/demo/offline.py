@@ -1,4 +1,4 @@
-"""The offline responder: answers with passages of the documentation, at a typist's pace."""
+"""The offline responder: answers with the documentation's own words, at a typist's pace."""
 
 from __future__ import annotations
 
@@ -8,20 +8,23 @@ import re
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
-from inkstream.demo.documentation import Documentation, Passage, documentation
+from inkstream.demo.documentation import Documentation, Found, documentation
 from inkstream.demo.responder import Turn
+from inkstream.demo.sections import is_item
 from inkstream.engine.generation import Result
 
 _TOKEN = re.compile(r"\s*\S{1,12}|\s+")
 _TOKEN_S: Final = (0.015, 0.06)
 _SENTENCE_S: Final = (0.12, 0.3)
-_PASSAGES: Final = 3
+_SECTIONS: Final = 3
 
 _NOTHING: Final = (
-    "I found nothing about that in inkstream's documentation, and the documentation is all I "
-    "know: I am the offline responder, not a model. Ask me, for example, what happens to an "
-    "answer when the server is killed, how a stream is stopped, or what an offset is. With "
-    "OPENAI_API_KEY set, a model answers here instead."
+    "I do not know. I am no model, only inkstream's documentation, and it says nothing about that. "
+    "It does say, for example:\n\n"
+    "- What is inkstream?\n"
+    "- How do I stop an answer?\n"
+    "- What happens when the server is killed?\n\n"
+    "With `OPENAI_API_KEY` set, a model answers here instead."
 )
 
 
@@ -34,7 +37,7 @@ class OfflineResponder:
 
     name = "the offline responder"
     note = (
-        "Offline: answers are passages of inkstream's documentation. "
+        "Offline: answers are quoted from inkstream's documentation. "
         "Set OPENAI_API_KEY to have a model answer."
     )
 
@@ -43,24 +46,32 @@ class OfflineResponder:
         self._pages = pages
 
     async def answer(self, turns: Sequence[Turn]) -> AsyncIterator[str | Result]:
-        """Give the passages that match the last question best."""
+        """Quote what matches the last question best, or say that nothing does."""
         pages = self._pages
         if pages is None:
             pages = await asyncio.to_thread(documentation)
-        passages = pages.search(turns[-1].text, _PASSAGES)
-        text = _answer_of(passages) if passages else _NOTHING
+        found = pages.search(turns[-1].text, _SECTIONS)
+        text = _answer_of(found) if found else _NOTHING
         chance = random.Random(text)
         for token in _TOKEN.findall(text):
             slow = token.rstrip().endswith((".", ":", "?", "!"))
             low, high = _SENTENCE_S if slow else _TOKEN_S
             await asyncio.sleep(self._pace * chance.uniform(low, high))
             yield token
-        yield Result({"passages": len(passages)})
+        yield Result({"sections": len(found)})
 
 
-def _answer_of(passages: list[Passage]) -> str:
-    count = "This passage" if len(passages) == 1 else "These passages"
-    verb = "matches" if len(passages) == 1 else "match"
-    parts = [f"{count} of the documentation {verb} your question best:"]
-    parts += [f"{p.text}\n— {p.source}, “{p.heading}”" for p in passages]
-    return "\n\n".join(parts)
+def _answer_of(found: list[Found]) -> str:
+    best, *others = found
+    text = ""
+    for block in best.blocks:
+        text += "\n" if text and is_item(block) else "\n\n"
+        text += block
+    text += f"\n\n*From {_name(best)}."
+    if others:
+        text += f" See also {' and '.join(map(_name, others))}."
+    return text.strip() + "*"
+
+
+def _name(found: Found) -> str:
+    return f"{found.section.source}, “{found.section.heading}”"

@@ -90,7 +90,6 @@ class Engine:
             store,
             self._committer,
             self._tails,
-            self.changes,
             self._sweeper,
             clock,
             limits,

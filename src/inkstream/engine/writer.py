@@ -210,7 +210,7 @@ class Writer:
         await self._until_ended()
 
     async def _until_ended(self) -> None:
-        while self._ending is not None:
+        while self._ending is not None and self._error is None:
             self._settled.clear()
             await self._settled.wait()
         if self._error is not None and not isinstance(self._error, _Finished):
@@ -307,20 +307,25 @@ class Writer:
         self._stop(WriterFenced(self.stream_id, None if state is None else state.status))
 
     def give_up(self, end: End, *, at: float, due_at: float | None) -> None:
-        """Stop because the store stays away; the end is still written when it returns."""
-        error = StoreUnavailable(
-            f"the store stayed away too long; writing stream {self.stream_id!r} was given up"
+        """Stop because the store stays away; the end is still written when it returns.
+
+        One that is at its end already keeps that end, with its last text.
+        """
+        if self._ending is None:
+            in_flight = self._in_flight
+            self._drop()
+            # It may be in the store already, or get there now: it stays first in line, so that the
+            # position from which the end is written is right.
+            self._in_flight = in_flight
+            self._ending = Change(
+                internal_id=self.internal_id, end=end, at=at, worker=None, due_at=due_at
+            )
+            self._committer.accept(self, 0)  # one that was quiet was not in line
+        self._stop(
+            StoreUnavailable(
+                f"the store stayed away too long; writing stream {self.stream_id!r} was given up"
+            )
         )
-        in_flight = self._in_flight
-        self._drop()
-        # It may be in the store already, or get there now: it stays first in line, so that the
-        # position from which the end is written is right.
-        self._in_flight = in_flight
-        self._ending = Change(
-            internal_id=self.internal_id, end=end, at=at, worker=None, due_at=due_at
-        )
-        self._committer.accept(self, 0)  # one that was quiet was not in line
-        self._stop(error)
 
     def leave(self) -> None:
         """Stop because nothing is committed any more; a sweeper elsewhere writes the end."""

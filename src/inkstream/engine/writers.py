@@ -28,7 +28,7 @@ from inkstream._types import (
     StreamState,
 )
 from inkstream.abc import Clock, Store
-from inkstream.engine.changes import CANCELLED, Changes, due_after_end
+from inkstream.engine.changes import due_after_end
 from inkstream.engine.committer import Committer
 from inkstream.engine.generation import end_for
 from inkstream.engine.life import Life
@@ -55,7 +55,6 @@ class Writers:
         store: Store,
         committer: Committer,
         tails: Tails,
-        changes: Changes,
         sweeper: Sweeper,
         clock: Clock,
         limits: Limits,
@@ -67,7 +66,6 @@ class Writers:
         self._store = store
         self._committer = committer
         self._tails = tails
-        self._changes = changes
         self._sweeper = sweeper
         self._clock = clock
         self._limits = limits
@@ -109,6 +107,7 @@ class Writers:
         """Let go of whoever still waits for a commit: there will be none."""
         for writer in list(self._writers):
             writer.leave()
+        self._committer.give_up_waiting()
 
     def tick(self, now: float) -> None:
         """Do what is due by time: give up on an absent store, end what is idle or too long."""
@@ -130,10 +129,9 @@ class Writers:
         """Stop generating, as the store stays away, and send readers off to reconnect (G12)."""
         now = self._clock.wall()
         for writer in list(self._writers):
-            if writer.active:
-                writer.give_up(STORE_AWAY, at=now, due_at=due_after_end(writer.state, now))
-                writer.tail.cut = True
-                writer.tail.wake()
+            writer.give_up(STORE_AWAY, at=now, due_at=due_after_end(writer.state, now))
+            writer.tail.cut = True
+            writer.tail.wake()
         self._committer.give_up_waiting()
 
     async def claim(self, stream_id: StreamId, *, takeover: bool = False) -> Writer:
@@ -249,7 +247,8 @@ class Writers:
     async def finish(self, writer: Writer, end: End) -> None:
         """End a writer's stream; durable, with all its text, on return."""
         now = self._clock.wall()
-        wire.dump_json(wire.end_object(end))  # refuse a result that is not JSON before anything
+        # Before anything else, refuse a result that no route could tell of.
+        wire.dump_json({wire.END_KEY: wire.end_object(end)})
         reporter = self._reporter if writer.state.report else None
         await writer.finish(end, at=now, worker=reporter, due_at=due_after_end(writer.state, now))
         if reporter is not None:

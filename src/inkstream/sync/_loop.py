@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
+import concurrent.futures.thread  # noqa: F401  (see _stop)
 import contextvars
 import os
 import threading
@@ -122,8 +124,12 @@ def _stop() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
-# Stores close on threads of their own, for which it is too late when atexit's turn comes.
-threading._register_atexit(_stop)  # type: ignore[attr-defined]
+# The way to stop while threads can still be used, and none of it is public: what an interpreter
+# does first when it ends is to call these, the last one registered first. The pool of threads that
+# asyncio.to_thread takes is closed by one of them, so it was imported before, above. A thread that
+# waits for threading.main_thread(), and atexit, come after all of them: there, nothing that the
+# stores have on threads works any more, and writers would be told dead instead of ended.
+getattr(threading, "_register_atexit", atexit.register)(_stop)
 
 
 def at_once(coro: Coroutine[Any, Any, T]) -> T:

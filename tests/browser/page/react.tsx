@@ -16,6 +16,7 @@ function Answer({ id }: { id: string }) {
   const { text, status, error, connection, transport, stop } = useStream(id, {
     url: new URL("/streams", location.href), // another one in every render
     drive: query.has("drive") ? `/drive/${id}` : undefined,
+    background: query.has("background"),
     onEnd: () => window.ends.push(id),
   });
   return (

@@ -1,7 +1,7 @@
+import { isEnded, useStream } from "inkstream/react";
 import { useEffect, useEffectEvent, useState } from "react";
 import { Markdown } from "./Markdown";
 import { type Message, send } from "./messages";
-import { useVisibleStream } from "./useVisibleStream";
 
 /** One answer, live or finished: the same either way. */
 export function Answer({
@@ -11,11 +11,11 @@ export function Answer({
   message: Message;
   onLive: (live: boolean) => void;
 }) {
-  const { text, status, error, stop } = useVisibleStream(message.stream_id, {
+  const { text, status, error, connection, stop } = useStream(message.stream_id, {
     url: "/api/streams",
     initial: message.initial ?? undefined,
   });
-  const live = status === "pending" || status === "streaming";
+  const live = !isEnded(status);
   const tell = useEffectEvent(onLive);
   useEffect(() => {
     tell(live);
@@ -30,6 +30,7 @@ export function Answer({
       aria-busy={live}
     >
       <div className="text">{text ? <Markdown text={text} /> : live && <Thinking />}</div>
+      {connection === "waiting" && <p className="note">No connection. Trying again…</p>}
       {error && <p role="alert">{error.message ?? reason(error.code)}</p>}
       {status === "cancelled" && <p className="note">Stopped.</p>}
       {live ? (

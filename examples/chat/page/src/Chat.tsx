@@ -1,16 +1,14 @@
+import { useStream } from "inkstream/react";
 import {
-  type Dispatch,
   Fragment,
   type FormEvent,
   type KeyboardEvent,
-  type SetStateAction,
   useEffect,
   useState,
 } from "react";
 import { Answer } from "./Answer";
 import { applied, type History, load, type Message, send } from "./messages";
 import { useStickToEnd } from "./useStickToEnd";
-import { useVisibleStream } from "./useVisibleStream";
 
 /** The conversation: its history, loaded once, and what its log says from there on. */
 export function Chat() {
@@ -25,12 +23,15 @@ export function Chat() {
 
   // While an answer is followed the list rests: one connection for each window, not two.
   const [live, setLive] = useState<string>();
-  const feed = useVisibleStream(
-    history && "feed",
-    { url: "/api", initial: { offset: history?.offset ?? null } },
-    live !== undefined,
-  );
+  const feed = useStream(live === undefined && history ? "feed" : undefined, {
+    url: "/api",
+    initial: { offset: history?.offset ?? null },
+  });
   const messages = history && applied(history.messages, feed.parts);
+  const onLive = (id: string, is: boolean) => {
+    if (is && messages) setHistory({ messages, offset: feed.offset ?? history.offset });
+    setLive((known) => (is ? id : known === id ? undefined : known));
+  };
   return (
     <>
       <header>
@@ -42,8 +43,9 @@ export function Chat() {
         <p className="banner">No connection. Trying again…</p>
       )}
       {messages ? (
-        <Conversation messages={messages} live={live} setLive={setLive} />
-      ) : ( <p className="banner">Loading…</p>
+        <Conversation messages={messages} live={live} onLive={onLive} />
+      ) : (
+        <p className="banner">Loading…</p>
       )}
     </>
   );
@@ -64,11 +66,11 @@ function ClearButton({ disabled }: { disabled: boolean }) {
 function Conversation({
   messages,
   live,
-  setLive,
+  onLive,
 }: {
   messages: Message[];
   live: string | undefined;
-  setLive: Dispatch<SetStateAction<string | undefined>>;
+  onLive: (id: string, is: boolean) => void;
 }) {
   const end = useStickToEnd();
   const last = messages.at(-1);
@@ -86,11 +88,7 @@ function Conversation({
               <Answer
                 key={message.stream_id}
                 message={message}
-                onLive={(is) =>
-                  setLive((known) =>
-                    is ? message.stream_id : known === message.stream_id ? undefined : known,
-                  )
-                }
+                onLive={(is) => onLive(message.stream_id, is)}
               />
             </Fragment>
           ))}

@@ -16,7 +16,6 @@ from inkstream._errors import InvalidMessage, MessageTooLarge
 from inkstream._types import Segment
 
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
-_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
 
 
 def _refuse_constant(name: str) -> NoReturn:
@@ -76,33 +75,15 @@ def _value(text: str, at: int) -> int:
     try:
         value, end = _DECODER.raw_decode(text, at)
     except RecursionError as exc:
-        raise _too_deep() from exc
+        raise InvalidMessage(f"JSON may be nested {wire.MAX_JSON_DEPTH} deep") from exc
     except ValueError as exc:
         if isinstance(exc, InvalidMessage):
             raise
         raise InvalidMessage("the body is not valid JSON") from exc
     if isinstance(value, dict) and wire.END_KEY in value:
         raise InvalidMessage(f"the key {wire.END_KEY!r} is reserved for the server")
-    _check_depth(text, at, end)
+    wire.check_depth(text, at, end)
     return end
-
-
-def _check_depth(text: str, start: int, end: int) -> None:
-    if text.count("[", start, end) + text.count("{", start, end) <= wire.MAX_JSON_DEPTH:
-        return
-    depth = 0
-    for token in _TOKEN.finditer(text, start, end):
-        first = token[0][0]
-        if first in "[{":
-            depth += 1
-            if depth > wire.MAX_JSON_DEPTH:
-                raise _too_deep()
-        elif first in "]}":
-            depth -= 1
-
-
-def _too_deep() -> InvalidMessage:
-    return InvalidMessage(f"JSON may be nested {wire.MAX_JSON_DEPTH} deep")
 
 
 class Body:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import accumulate
 from math import nan
 from typing import Any
 
@@ -120,10 +121,28 @@ def create_args(new: NewStream) -> tuple[object, ...]:
     )
 
 
-def commit_args(groups: Sequence[Group]) -> tuple[object, ...]:
+def in_waves(groups: Sequence[Group]) -> tuple[list[int], list[int]]:
+    """Return the order in which to apply groups, and how many changes each wave ends after.
+
+    Groups of one wave have no stream in common: a group goes into the wave after the last one that
+    has a stream of it.
+    """
+    last: dict[int, int] = {}
+    wave_of: list[int] = []
+    ends: list[int] = []
+    for group in groups:
+        wave = max([last.get(change.internal_id, 0) for change in group.changes], default=0)
+        last.update((change.internal_id, wave + 1) for change in group.changes)
+        wave_of.append(wave)
+        if wave == len(ends):
+            ends.append(0)
+        ends[wave] += len(group.changes)
+    return sorted(range(len(groups)), key=wave_of.__getitem__), list(accumulate(ends))
+
+
+def commit_args(waves: list[int], groups: Sequence[Group]) -> tuple[object, ...]:
     """Return the arguments of ``commit_changes``; its comment says how fields are encoded."""
     changes = [change for group in groups for change in group.changes]
-    waves = _waves(groups)
     group_of = [n for n, group in enumerate(groups) for _ in group.changes]
     marks = [
         (n, storable(name), value)
@@ -132,10 +151,9 @@ def commit_args(groups: Sequence[Group]) -> tuple[object, ...]:
         for name, value in change.marks.items()
     ]
     return (
-        max(waves, default=1),
+        waves,
         [c.internal_id for c in changes],
         [] if len(changes) == len(groups) else group_of,
-        waves,
         _sparse([c.if_epoch for c in changes]),
         _sparse([c.if_tail for c in changes]),
         _sparse([None if c.if_status is None else ",".join(c.if_status) for c in changes]),
@@ -155,21 +173,6 @@ def commit_args(groups: Sequence[Group]) -> tuple[object, ...]:
         [name for _, name, _ in marks],
         [value for _, _, value in marks],
     )
-
-
-def _waves(groups: Sequence[Group]) -> list[int]:
-    """Return each change's wave, counted from 1; nothing if one wave will do.
-
-    A group goes into the wave after the last one that has a stream of it.
-    """
-    last: dict[int, int] = {}
-    waves: list[int] = []
-    for group in groups:
-        wave = 1 + max([last.get(change.internal_id, 0) for change in group.changes], default=0)
-        for change in group.changes:
-            last[change.internal_id] = wave
-            waves.append(wave)
-    return waves if any(wave > 1 for wave in waves) else []
 
 
 def _sparse(values: list[Any]) -> list[Any]:

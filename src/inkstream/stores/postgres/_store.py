@@ -187,9 +187,12 @@ class PostgresStore:
         if connection is not None:
             changed = {change.internal_id for group in groups for change in group.changes}
             await self._announce(list(changed), connection)
-        args = _rows.commit_args(groups)
+        order, waves = _rows.in_waves(groups)
+        groups = [groups[n] for n in order]
+        args = _rows.commit_args(waves, groups)
         rows = await self._fetch("commit_changes", args, connection, writing=True)
-        return _rows.outcomes(groups, rows)
+        outcomes = dict(zip(order, _rows.outcomes(groups, rows), strict=True))
+        return [outcomes[n] for n in range(len(order))]
 
     async def read(
         self,
@@ -210,7 +213,7 @@ class PostgresStore:
         return page
 
     async def read_many(self, reads: Sequence[Read], max_bytes: int) -> list[Page | None]:
-        args = (
+        args: tuple[object, ...] = (
             [read.stream_id for read in reads],
             [read.after for read in reads],
             share_of(max_bytes, len(reads)),

@@ -14,12 +14,12 @@ SELECT outcome, state FROM inkstream.create_stream(
 -- name: commit_changes
 -- Apply a batch of groups, whatever the number of streams.
 SELECT change, refused, epoch, tail, size, state FROM inkstream.commit_changes(
-    CAST($1 AS integer), CAST($2 AS bigint[]), CAST($3 AS integer[]), CAST($4 AS integer[]),
-    CAST($5 AS bigint[]), CAST($6 AS bigint[]), CAST($7 AS text[]), CAST($8 AS text[]),
-    CAST($9 AS integer[]), CAST($10 AS bytea[]), CAST($11 AS bytea[]), CAST($12 AS boolean[]),
-    CAST($13 AS text[]), CAST($14 AS text[]), CAST($15 AS double precision[]),
-    CAST($16 AS text[]), CAST($17 AS double precision[]), CAST($18 AS boolean[]),
-    CAST($19 AS integer[]), CAST($20 AS integer[]), CAST($21 AS text[]), CAST($22 AS bytea[]))
+    CAST($1 AS integer[]), CAST($2 AS bigint[]), CAST($3 AS integer[]), CAST($4 AS bigint[]),
+    CAST($5 AS bigint[]), CAST($6 AS text[]), CAST($7 AS text[]), CAST($8 AS integer[]),
+    CAST($9 AS bytea[]), CAST($10 AS bytea[]), CAST($11 AS boolean[]), CAST($12 AS text[]),
+    CAST($13 AS text[]), CAST($14 AS double precision[]), CAST($15 AS text[]),
+    CAST($16 AS double precision[]), CAST($17 AS boolean[]), CAST($18 AS integer[]),
+    CAST($19 AS integer[]), CAST($20 AS text[]), CAST($21 AS bytea[]))
 ORDER BY change;
 
 -- name: read_streams

@@ -134,13 +134,15 @@ class WorkerLocks:
         return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
 
     def is_held(self, worker: str) -> bool | None:
-        """Tell whether a worker of this host holds its lock; ``None`` where locks do not exist."""
+        """Tell whether a worker of this host holds its lock; ``None`` where there is none to test.
+
+        A file that is missing says nothing: somebody cleaned up, and a worker that lives makes it
+        anew with its next heartbeat.
+        """
         if not HAS_LOCKS:
             return None
         try:
             descriptor = os.open(self._file(worker), os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            return False
         except OSError:
             return None
         try:

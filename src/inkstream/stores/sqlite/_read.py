@@ -15,9 +15,6 @@ from inkstream.stores.sqlite._connection import SQL
 
 Database = sqlite3.Connection | sqlite3.Cursor
 
-_SMALL_BYTES: Final = 4 << 20
-"""A stream's live rows of no more than this may be in memory at once."""
-
 _LIVE: Final = frozenset({Status.PENDING, Status.STREAMING, Status.OPEN})
 
 
@@ -38,7 +35,7 @@ def read(
     segments: list[Segment] = []
     if max_bytes > 0 and after < state.tail:
         stretches = _stretches(
-            db, (state.internal_id, state.size, *row[_rows.STATE_COLUMNS :]), after, state.tail
+            db, (state.internal_id, *row[_rows.STATE_COLUMNS :]), after, state.tail
         )
         segments = _messages(db, stretches, max_bytes)
     return Page(
@@ -66,25 +63,24 @@ class _Stretch(NamedTuple):
     """What is to be read of one stream's own messages."""
 
     internal_id: int
-    size: int
     last_live: int | None
     after: int
     until: int
 
 
 def _stretches(
-    db: Database, stream: tuple[int, int, int | None, int | None, int], after: int, tail: int
+    db: Database, stream: tuple[int, int | None, int | None, int], after: int, tail: int
 ) -> list[_Stretch]:
     """Return where the messages after a position are, a fork's own last.
 
-    ``stream`` is its internal id, size, newest live row, source, and how much it inherits.
+    ``stream`` is its internal id, newest live row, source, and how much it inherits.
     """
     stretches: list[_Stretch] = []
     until = tail
     while True:
-        internal_id, size, last_live, source, inherited = stream
+        internal_id, last_live, source, inherited = stream
         if max(after, inherited) < until:
-            stretches.append(_Stretch(internal_id, size, last_live, max(after, inherited), until))
+            stretches.append(_Stretch(internal_id, last_live, max(after, inherited), until))
         if source is None or after >= inherited:
             return stretches[::-1]
         until = min(until, inherited)
@@ -120,11 +116,6 @@ def _rows_of(db: Database, stretch: _Stretch, max_bytes: int) -> Iterator[tuple[
             max_bytes -= len(row[2])
             yield row
     if stretch.last_live is None:
-        return
-    if stretch.size <= _SMALL_BYTES:
-        for row in reversed(db.execute(SQL.live_chain_whole, where).fetchall()):
-            if row[0] + row[1] > after and row[0] < until:
-                yield row
         return
     wanted: list[int] = []
     for live_id, position, count, payload_bytes in reversed(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import sqlite3
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -29,6 +31,8 @@ from inkstream.stores.sqlite._threads import Job, Readers, Writer, run
 
 T = TypeVar("T")
 
+_log = logging.getLogger("inkstream")
+
 
 class SQLiteStore:
     """Keep streams in a SQLite file, which any number of processes of one machine may share.
@@ -45,7 +49,8 @@ class SQLiteStore:
         synchronous: ``"full"``: what was committed survives the loss of power. ``"normal"``: it
             survives the death of the process only, and a commit costs no wait for the disk.
         readers: How many threads read at once at most.
-        wait_s: How long a call may wait for its turn before it raises ``StoreUnavailable``.
+        wait_s: How long a call may wait for its turn before it raises ``StoreUnavailable``, and
+            ``close`` for what is under way.
         busy_s: How long to wait for a program that is not inkstream and writes to the file.
     """
 
@@ -96,8 +101,14 @@ class SQLiteStore:
         (writer, readers), self._threads = self._threads, None
 
         def finish() -> None:
-            readers.close()
-            writer.close()
+            # Whatever waits for its turn has been given up by then (see ``run``).
+            until = time.monotonic() + self._wait_s
+            if not (readers.close(until) & writer.close(until)):
+                _log.warning(
+                    "%s was closed while another process or a slow disk held it up: a thread that "
+                    "waits for it is left behind",
+                    self.path,
+                )
             self._locks.release()
 
         await asyncio.shield(asyncio.to_thread(finish))

@@ -110,13 +110,11 @@ class Readers:
                 thread.start()
         return await run(self.jobs, Job(call), wait_s)
 
-    def close(self) -> None:
-        """Let the threads end after what is under way, and wait for them."""
+    def close(self, until: float) -> bool:
+        """Let the threads end after what is under way; return whether all had by a given time."""
         for _ in self._threads:
             self.jobs.put(None)
-        for thread in self._threads:
-            thread.join()
-        self._threads.clear()
+        return all([_has_ended(thread, until) for thread in self._threads])
 
     def _work(self) -> None:
         connection: sqlite3.Connection | None = None
@@ -175,11 +173,14 @@ class Writer:
         self._watch = call
         self.jobs.put(None)
 
-    def close(self) -> None:
-        """Let the thread end after what is under way, and wait for it."""
+    def close(self, until: float) -> bool:
+        """Let the thread end after what is under way; return whether it had by a given time.
+
+        One that waits for another process, or for a disk, ends when that lets go, or with this one.
+        """
         self._closing = True
         self.jobs.put(None)
-        self._thread.join()
+        return _has_ended(self._thread, until)
 
     def _work(self) -> None:
         while True:
@@ -368,6 +369,11 @@ class Writer:
             with contextlib.suppress(sqlite3.Error):
                 self._connection.close()
             self._connection = None
+
+
+def _has_ended(thread: threading.Thread, until: float) -> bool:
+    thread.join(max(0.0, until - time.monotonic()))
+    return not thread.is_alive()
 
 
 def _in_snapshot(connection: sqlite3.Connection, call: Callable[[sqlite3.Connection], T]) -> T:

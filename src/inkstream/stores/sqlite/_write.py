@@ -118,7 +118,7 @@ def commit(db: Database, groups: Sequence[Group]) -> tuple[list[Outcome], list[i
     return outcomes, batch.long
 
 
-LONG_CHAIN: Final = 1024
+LONG_CHAIN: Final = 256
 """With so many live rows, or a multiple, a stream is worth merging while it goes on."""
 
 

@@ -24,7 +24,7 @@ WHERE s.stream_id = ?;
 
 -- name: lineage
 -- Where a fork's source has its segments, and what it inherits itself.
-SELECT h.size, h.last_live, s.fork_source, s.fork_position
+SELECT h.last_live, s.fork_source, s.fork_position
 FROM inkstream_streams s JOIN inkstream_heads h ON h.internal_id = s.internal_id
 WHERE s.internal_id = ?;
 
@@ -47,17 +47,6 @@ WITH RECURSIVE chain (id, prev, position, count, size) AS (
     WHERE chain.position > :after AND l.internal_id = :internal_id
 )
 SELECT id, position, count, size FROM chain;
-
--- name: live_chain_whole
--- The same rows with their payloads in one pass: half the cost, but all of them in memory.
-WITH RECURSIVE chain (prev, position, count, payload, message_ends) AS (
-    SELECT prev, position, count, payload, message_ends FROM inkstream_live WHERE id = :last_live
-    UNION ALL
-    SELECT l.prev, l.position, l.count, l.payload, l.message_ends
-    FROM chain JOIN inkstream_live l ON l.id = chain.prev
-    WHERE chain.position > :after AND l.internal_id = :internal_id
-)
-SELECT position, count, payload, message_ends FROM chain;
 
 -- name: live_segments
 -- Live rows by their ids, oldest first.

@@ -129,6 +129,16 @@ class ReadingTests(StoreHarness):
         page = await store.read(StreamId("s"), 10, 1)
         assert messages_of([page], 10) == [large]
 
+    async def test_a_great_many_segments(self, store: Store) -> None:
+        """G2: a store may stop a page early, but leaves nothing out."""
+        state = await store.create(new())
+        changes = [
+            Change(internal_id=state.internal_id, append=piece(f"{n} ")) for n in range(2500)
+        ]
+        await store.commit([Group((change,)) for change in changes])
+        assert messages_of(await pages_of(store)) == [f"{n} " for n in range(2500)]
+        assert messages_of(await pages_of(store, after=1234), 1234)[0] == "1234 "
+
     async def test_no_bytes_means_state_alone(self, store: Store) -> None:
         state = await store.create(new(append=piece("a", "b"), marks={"m": b"1"}))
         for after in (0, 1, 2, 99):

@@ -74,12 +74,13 @@ BEGIN
 END $$;
 
 -- Apply a batch of changes. Each array holds one field of all changes; one that no change sets may
--- be empty. Groups of one wave have no stream in common, and a wave sees what earlier ones did.
+-- be empty. They come in waves, of which the number of the last change is given: the groups of one
+-- wave have no stream in common, and a wave sees what earlier ones did.
 -- NULL means "not checked" or "as it is"; '' is nobody for a worker, NaN is never for due_at.
 -- Returns a row for each change that took effect, and one for each group that did not, with the
 -- first change that was refused and its stream's state.
 CREATE FUNCTION inkstream.commit_changes(
-    p_waves integer, p_internal_id bigint[], p_group integer[], p_wave integer[],
+    p_waves integer[], p_internal_id bigint[], p_group integer[],
     p_if_epoch bigint[], p_if_tail bigint[], p_if_status text[], p_if_worker text[],
     p_count integer[], p_payload bytea[], p_idx bytea[],
     p_next_epoch boolean[], p_status text[], p_ending text[], p_at double precision[],
@@ -89,25 +90,33 @@ CREATE FUNCTION inkstream.commit_changes(
     change integer, refused boolean, epoch bigint, tail bigint, size bigint, state text
 ) LANGUAGE plpgsql SET enable_seqscan = off SET enable_mergejoin = off
   SET plan_cache_mode = force_generic_plan AS $$
+DECLARE
+    v_first integer := 1;
+    v_last integer;
 BEGIN
     -- One order for everybody, so that batches which share streams queue instead of deadlocking;
     -- and a statement of its own, so that the next one's snapshot is newer than the locks.
     PERFORM FROM inkstream.heads h WHERE h.internal_id = ANY (p_internal_id)
     ORDER BY h.internal_id FOR NO KEY UPDATE;
-    FOR v_wave IN 1 .. p_waves LOOP
+    FOREACH v_last IN ARRAY p_waves LOOP
         RETURN QUERY
         WITH wanted AS MATERIALIZED (
-            SELECT CAST(w.n AS integer) AS n, coalesce(w.grp, CAST(w.n AS integer)) AS grp,
+            SELECT CAST(w.n AS integer) + v_first - 1 AS n,
+                coalesce(w.grp, CAST(w.n AS integer)) AS grp,
                 w.internal_id, w.if_epoch, w.if_tail, w.if_status, w.if_worker,
                 w.count, w.payload, w.idx, coalesce(w.next_epoch, false) AS next_epoch, w.status,
                 w.ending, w.at, w.worker, w.due_at, w.report, w.max_marks
-            FROM unnest(p_internal_id, p_group, p_wave, p_if_epoch, p_if_tail, p_if_status,
-                p_if_worker, p_count, p_payload, p_idx, p_next_epoch, p_status, p_ending, p_at,
-                p_worker, p_due_at, p_report, p_max_marks)
-            WITH ORDINALITY AS w (internal_id, grp, wave, if_epoch, if_tail, if_status,
+            FROM unnest(
+                p_internal_id[v_first:v_last], p_group[v_first:v_last],
+                p_if_epoch[v_first:v_last], p_if_tail[v_first:v_last],
+                p_if_status[v_first:v_last], p_if_worker[v_first:v_last],
+                p_count[v_first:v_last], p_payload[v_first:v_last], p_idx[v_first:v_last],
+                p_next_epoch[v_first:v_last], p_status[v_first:v_last],
+                p_ending[v_first:v_last], p_at[v_first:v_last], p_worker[v_first:v_last],
+                p_due_at[v_first:v_last], p_report[v_first:v_last], p_max_marks[v_first:v_last])
+            WITH ORDINALITY AS w (internal_id, grp, if_epoch, if_tail, if_status,
                 if_worker, count, payload, idx, next_epoch, status, ending, at,
                 worker, due_at, report, max_marks, n)
-            WHERE coalesce(w.wave, 1) = v_wave
         ), judged AS MATERIALIZED (
             -- LATERAL with a LIMIT, and joins by ctid below: always one probe a change, never a
             -- join that reads the whole table.
@@ -174,6 +183,7 @@ BEGIN
                 SELECT CAST(row_to_json(v) AS text) FROM inkstream.stream_state v
                 WHERE v.internal_id = d.internal_id) END
         FROM decided d WHERE d.culprit IS NULL OR d.culprit = d.n;
+        v_first := v_last + 1;
     END LOOP;
 END $$;
 

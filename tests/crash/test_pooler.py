@@ -1,0 +1,158 @@
+"""Processes behind a real PgBouncer, which gives every transaction another session."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from inkstream import PersistentTextStreaming, StoreUnavailable
+from inkstream.stores.postgres import migrate, verify
+from tests import postgres_server
+from tests.crash.conftest import Lateness, Process, Spawn
+from tests.crash.worker import LEASE_S
+from tests.pgbouncer import PgBouncer, pgbouncer, with_listener
+
+pytestmark = pytest.mark.timeout(60)
+
+
+@pytest.fixture
+def server() -> postgres_server.Server:
+    return postgres_server.server(postgres_server.versions()[0])
+
+
+@pytest.fixture
+def pooler(server: postgres_server.Server, tmp_path: Path) -> Iterator[PgBouncer]:
+    with pgbouncer(server, tmp_path) as pooler:
+        yield pooler
+
+
+@pytest.fixture
+def direct(server: postgres_server.Server) -> Iterator[str]:
+    """Return the URL of a database that goes past the pooler."""
+    url = asyncio.run(server.make_database())
+    yield url
+    asyncio.run(server.drop_database(url))
+
+
+@pytest.fixture
+def database(direct: str, pooler: PgBouncer) -> str:
+    return pooler.url_of(direct, "")
+
+
+async def end_of(reader: Process, number: int, within_s: float) -> list[object]:
+    """Return what a ``follow`` tells last."""
+    async with asyncio.timeout(within_s):
+        while (told := (await reader._told[number].get())[1:])[0] != "end":
+            pass
+    return told
+
+
+@pytest.mark.parametrize("listening", [True, False])
+async def test_many_streams_share_few_sessions(spawn: Spawn, direct: str, listening: bool) -> None:
+    """G2, G3, G6: what a session holds of one client is never taken for another's."""
+    parameters = with_listener(direct) if listening else "&pooler=1"
+    processes = await asyncio.gather(*[spawn(parameters) for _ in range(3)])
+    names = [f"s{number}" for number in range(12)]
+    await processes[0].do("create", *names)
+    called = await asyncio.gather(*[process.do("race", *names) for process in processes])
+    assert sorted(itertools.chain(*called)) == sorted(names), "one start each"
+    for process, name in itertools.product(processes, names[:2]):
+        assert await end_of(process, process.begin("follow", name), 10) == ["end", "done", None]
+    # Counted by one, heard by the others, in whatever pieces, and stopped by one that only reads.
+    writer, *readers = processes
+    for name in ("one", "two", "three"):
+        await writer.do("create", name)
+        writer.begin("count", name)
+    heard = {
+        (reader, name): reader.begin("follow", name)
+        for reader in readers
+        for name in ("one", "two", "three")
+    }
+    for (reader, _), number in heard.items():
+        assert (await reader.told(number))[0] == "text"
+    for name in ("one", "two", "three"):
+        assert await readers[0].do("cancel", name) is True
+    for (reader, _), number in heard.items():
+        assert await end_of(reader, number, 10) == ["end", "cancelled", None]
+
+
+async def test_with_a_listener_beside_it_everything_is_told_at_once(
+    spawn: Spawn, direct: str
+) -> None:
+    """G6, G7: text, a cancel and a death, as without a pooler."""
+    writer, reader = await asyncio.gather(*[spawn(with_listener(direct)) for _ in range(2)])
+    numbers = {}
+    for name in ("cancelled", "lost"):
+        await writer.do("create", name)
+        writer.begin("start", name)
+        numbers[name] = reader.begin("follow", name)
+    quick: list[float] = []
+    for piece in ("a", "b", "c", "d", "e"):
+        began = time.monotonic()
+        await writer.do("say", "lost", piece)
+        await reader.heard(numbers["lost"], piece)
+        quick.append(time.monotonic() - began)
+    assert sorted(quick)[2] < 1.0, "they were polled for"
+    assert await reader.do("cancel", "cancelled") is True
+    assert await end_of(reader, numbers["cancelled"], 2) == ["end", "cancelled", None]
+    async with Lateness() as lateness:
+        writer.process.send_signal(signal.SIGKILL)
+        killed = time.monotonic()
+        assert await end_of(reader, numbers["lost"], 10) == ["end", "timeout", "writer_lost"]
+        assert time.monotonic() - killed < 2.0 + lateness.late_s
+
+
+async def test_without_a_listener_everything_arrives_later(spawn: Spawn) -> None:
+    """G2, G7: the poll brings text and cancels, and the lease a death."""
+    writer, reader = await asyncio.gather(*[spawn("&pooler=1") for _ in range(2)])
+    numbers = {}
+    for name in ("cancelled", "lost"):
+        await writer.do("create", name)
+        source = writer.begin("start", name)
+        numbers[name] = reader.begin("follow", name)
+        await writer.do("say", name, "half")
+        await reader.heard(numbers[name], "half")
+        if name == "cancelled":
+            assert await reader.do("cancel", name) is True
+            assert await reader.told(numbers[name]) == ["end", "cancelled", None]
+            assert await writer.told(source) == ["closed"]  # nobody told it, and yet it hears
+    writer.process.send_signal(signal.SIGKILL)
+    killed = time.monotonic()
+    assert await end_of(reader, numbers["lost"], 3 * LEASE_S) == ["end", "timeout", "writer_lost"]
+    assert time.monotonic() - killed > LEASE_S / 2, "it was not the beats that told"
+
+
+async def test_a_pooler_that_nobody_spoke_of(database: str, pooler: PgBouncer) -> None:
+    """G12: one that keeps no prepared statements is named; one that does (1.21) is as good."""
+
+    async def use() -> None:
+        ones, others = PersistentTextStreaming(database), PersistentTextStreaming(database)
+        async with ones, others:
+            for _ in range(20):
+                stream_id = await ones.create()
+                await asyncio.gather(*[streams.read(stream_id) for streams in (ones, others)])
+
+    if pooler.version < (1, 21):
+        with pytest.raises(StoreUnavailable, match="pooler=true"):
+            await use()
+    else:
+        await use()
+
+
+async def test_the_schema_is_made_and_verified_through_it(
+    server: postgres_server.Server, pooler: PgBouncer
+) -> None:
+    url = await server.make_database(migrated=False)
+    through = pooler.url_of(url, "&pooler=1")
+    try:
+        assert await migrate(through)
+        assert not await migrate(through)
+        assert not await verify(through)
+    finally:
+        await server.drop_database(url)

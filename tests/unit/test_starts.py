@@ -1,0 +1,151 @@
+"""What comes of a start: its claim, its room, and a store that is away just then (G4, G8, G12)."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from inkstream import (
+    Limits,
+    ShuttingDown,
+    StoreUnavailable,
+    StreamNotFound,
+    Timing,
+    TooManyStreams,
+)
+from inkstream.testing import ScriptedSource, in_virtual_time
+from tests.simulation.cluster import cluster, one_worker
+
+PATIENCE_S = 8.0
+TIMING = Timing(patience_s=PATIENCE_S)
+
+
+@in_virtual_time
+async def test_a_store_that_is_away_for_a_moment_undoes_no_start() -> None:
+    """G12: the source is called when it is back, once."""
+    async with one_worker(timing=TIMING) as worker:
+        source = ScriptedSource()
+        await worker.streams.create("s")
+        worker.store.away = True
+        task = worker.streams.start("s", source)
+        await asyncio.sleep(PATIENCE_S / 2)
+        assert not source.started.is_set()
+        worker.store.away = False
+        await source.send("late, but there")
+        await source.finish()
+        await task
+        assert (await worker.streams.read("s")).text == "late, but there"
+        assert source.calls == 1
+
+
+@in_virtual_time
+async def test_readers_are_told_of_a_start_that_failed(caplog: pytest.LogCaptureFixture) -> None:
+    """G12: as soon as the store is back, not after ``start_within_s``; and the log is."""
+    async with cluster() as made:
+        here, there = await made.add(timing=TIMING), await made.add(timing=TIMING)
+        source = ScriptedSource()
+        await here.streams.create("s")
+        waiting = asyncio.create_task(there.streams.wait("s"))
+        here.store.away = True
+        task = here.streams.start("s", source)
+        await asyncio.sleep(PATIENCE_S + 10)
+        here.store.away = False
+        body = await asyncio.wait_for(waiting, 2)
+        assert (body.status, body.error and body.error.code) == ("error", "store_unavailable")
+        with pytest.raises(StoreUnavailable):
+            await task
+        assert not source.calls
+    assert "the start of stream 's' failed" in caplog.text
+
+
+@in_virtual_time
+async def test_a_start_that_failed_ends_no_stream_that_another_has_started() -> None:
+    """G4."""
+    async with cluster() as made:
+        here, there = await made.add(timing=TIMING), await made.add(timing=TIMING)
+        mine, other = ScriptedSource(), ScriptedSource()
+        await here.streams.create("s")
+        here.store.away = True
+        task = here.streams.start("s", mine)
+        await asyncio.sleep(PATIENCE_S + 5)
+        there.streams.start("s", other)
+        await other.send("by another")
+        here.store.away = False
+        with pytest.raises(StoreUnavailable):
+            await task
+        await other.finish()
+        body = await there.streams.wait("s")
+        assert (body.text, body.status, mine.calls) == ("by another", "done", 0)
+
+
+@in_virtual_time
+async def test_the_start_of_a_stream_that_is_not_there_is_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Most likely its transaction has not committed yet."""
+    async with one_worker() as worker:
+        with pytest.raises(StreamNotFound):
+            await worker.streams.start("absent", ScriptedSource())
+    assert "the start of stream 'absent' failed" in caplog.text
+
+
+@in_virtual_time
+async def test_a_process_without_room_says_so_at_once() -> None:
+    """G9: also to several starts of one moment; what has ended or failed leaves room."""
+    async with one_worker(limits=Limits(live_streams=2)) as worker:
+        streams = worker.streams
+        for name in "abc":
+            await streams.create(name)
+        sources = [ScriptedSource(), ScriptedSource()]
+        streams.start("a", sources[0])
+        cancelled = streams.start("b", sources[1])
+        with pytest.raises(TooManyStreams, match="live_streams"):
+            streams.start("c", ScriptedSource())
+        cancelled.cancel()
+        await asyncio.wait([cancelled])
+        streams.start("b", sources[1])
+        await sources[1].send("b")
+        with pytest.raises(TooManyStreams):
+            streams.start("c", ScriptedSource())
+        for source in sources:
+            await source.finish()
+        await streams.wait("a")
+        await streams.wait("b")
+        with pytest.raises(StreamNotFound):
+            await streams.start("absent", ScriptedSource())
+        third = ScriptedSource()
+        streams.start("c", third)
+        await third.finish()
+        assert (await streams.wait("c")).status == "done"
+
+
+@in_virtual_time
+async def test_a_start_that_was_accepted_is_one_also_when_a_drain_begins() -> None:
+    """G8: nobody else would start it; readers would wait for it until ``start_within_s``."""
+    async with one_worker(timing=Timing(shutdown_grace_s=5)) as worker:
+        source = ScriptedSource()
+        await worker.streams.create("s")
+        worker.streams.start("s", source)
+        drain = asyncio.create_task(worker.engine.drain())
+        await asyncio.sleep(1)
+        with pytest.raises(ShuttingDown):
+            worker.streams.start("s", ScriptedSource())
+        await drain
+        body = await worker.streams.read("s")
+        assert (source.calls, body.error and body.error.code) == (1, "shutdown")
+
+
+@in_virtual_time
+async def test_a_start_that_waits_for_the_store_holds_up_no_stop() -> None:
+    """G8, G12: it gives up with its process."""
+    async with cluster() as made:
+        worker = await made.add(timing=Timing(shutdown_grace_s=1))
+        await worker.streams.create("s")
+        worker.store.away = True
+        task = worker.streams.start("s", ScriptedSource())
+        await asyncio.sleep(1)
+        began = asyncio.get_running_loop().time()
+        await worker.engine.stop()
+        assert asyncio.get_running_loop().time() - began < 10
+        assert task.cancelled()

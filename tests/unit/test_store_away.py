@@ -1,0 +1,97 @@
+"""Ends that wait for a store which is away, also when the process stops meanwhile (G8, G12)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from inkstream import End, Limits, Status, StoreUnavailable, StreamId, Timing
+from inkstream.engine.reader import ReaderCut
+from inkstream.engine.writer import Writer
+from inkstream.testing import ScriptedSource, in_virtual_time
+from tests.simulation.cluster import Worker, cluster, one_worker
+
+
+async def claim(worker: Worker, name: str) -> Writer:
+    await worker.streams.create(name)
+    return await worker.engine.writers.claim(StreamId(name))
+
+
+@in_virtual_time
+async def test_who_finishes_while_the_store_stays_away_is_told_and_the_end_is_true() -> None:
+    """G12, G5: its readers are sent off meanwhile; all is there when the store returns."""
+    async with one_worker(timing=Timing(patience_s=3)) as worker:
+        writer = await claim(worker, "s")
+        await writer.append("seen")
+        await writer.flush()
+        reader = await worker.engine.readers.open(StreamId("s"), None)
+        assert await reader.segments()
+        writes = worker.store.commit
+
+        async def refuse(*args: Any, **options: Any) -> Any:
+            raise StoreUnavailable("read-only")
+
+        worker.store.commit = refuse  # type: ignore[method-assign]
+        await writer.append(", accepted")
+        finishing = asyncio.create_task(worker.engine.writers.finish(writer, End(Status.DONE)))
+        with pytest.raises(ReaderCut):
+            await asyncio.wait_for(reader.segments(), 5)
+        reader.close()
+        with pytest.raises(StoreUnavailable):
+            await asyncio.wait_for(finishing, 1)
+        with pytest.raises(StoreUnavailable):
+            await writer.append("too late")
+        worker.store.commit = writes  # type: ignore[method-assign]
+        body = await asyncio.wait_for(worker.streams.wait("s"), 5)
+        assert (body.text, body.status) == ("seen, accepted", "done")
+        worker.assert_nothing_kept()
+
+
+@in_virtual_time
+async def test_the_end_of_one_that_gave_up_finishing_is_reported() -> None:
+    """G12: ``on_end`` hears of it when the store is back."""
+    async with cluster() as made:
+        worker = await made.add(reports=True, timing=Timing(patience_s=3))
+        source = ScriptedSource()
+        await worker.streams.create("s")
+        worker.streams.start("s", source)
+        await source.send("all of it")
+        worker.store.away = True
+        await source.finish()
+        await asyncio.sleep(60)
+        assert not made.ended
+        worker.store.away = False
+        await asyncio.sleep(30)
+        assert [(body.text, body.status) for body in made.ended] == [("all of it", "done")]
+
+
+@in_virtual_time
+async def test_a_stop_while_an_end_waits_for_a_store_that_never_comes_back() -> None:
+    """G8, G12: bounded in time, and in memory while it waits."""
+    async with cluster() as made:
+        limits = Limits(buffer_bytes=1000, buffers_bytes=3000)
+        here = await made.add(limits=limits, timing=Timing(patience_s=20, shutdown_grace_s=1))
+        there = await made.add()
+        writers = [await claim(here, str(n)) for n in range(6)]
+        here.store.away = True
+        appends = [asyncio.create_task(_append_for_ever(writer)) for writer in writers[1:]]
+        await writers[0].append("the last text")
+        ending = asyncio.create_task(here.engine.writers.finish(writers[0], End(Status.DONE)))
+        await asyncio.sleep(10)
+        pending = here.engine._committer._pending_bytes
+        assert pending <= limits.buffers_bytes + 6 * 100, "but for a message each"
+        began = asyncio.get_running_loop().time()
+        await here.engine.stop()
+        assert asyncio.get_running_loop().time() - began <= 10
+        done, _ = await asyncio.wait([ending, *appends], timeout=1)
+        assert [type(task.exception()) for task in done] == [StoreUnavailable] * 6
+        for n in range(6):
+            body = await asyncio.wait_for(there.streams.wait(str(n)), 5)
+            assert (body.text, body.error and body.error.code) == ("", "writer_lost")
+
+
+async def _append_for_ever(writer: Writer) -> None:
+    while True:
+        await writer.append("x" * 100)
