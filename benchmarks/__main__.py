@@ -23,7 +23,7 @@ BENCHMARKS: dict[str, tuple[Callable[[float, int], Report], float, int]] = {
     "flat": (storage.flat, 0.0, 1),
     "file": (storage.file, 0.0, 1),
     "peers": (peers.peers, 2.0, 3),
-    "overload": (overload.overload, 4.0, 1),
+    "overload": (overload.overload, 6.0, 1),
     "durable": (durable.durable, 3.0, 2),
     "scaling": (scaling.scaling, 5.0, 1),
 }

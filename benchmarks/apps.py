@@ -19,7 +19,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from inkstream import End, PersistentTextStreaming, Status, StreamId, Timing
+from inkstream import End, Limits, PersistentTextStreaming, Status, StreamId, Timing
 from inkstream.abc import Store
 from inkstream.databases import open_database
 
@@ -164,16 +164,19 @@ class TimedStore:
         return outcomes
 
 
-def inkstream(load: Load, database: str, window_s: float | None = None) -> ASGIApp:
+def inkstream(
+    load: Load, database: str, window_s: float | None = None, tail_bytes: int | None = None
+) -> ASGIApp:
     """Keep every token before it is shown, and follow what is kept.
 
     ``GET /{n}`` follows a stream; ``/commits`` tells when commits began and returned. With a
     ``window_s``, commits keep at least that distance: the throughput point by hand.
     """
     timing = Timing() if window_s is None else Timing(latency_window_s=window_s)
+    limits = Limits() if tail_bytes is None else Limits(tail_bytes=tail_bytes)
     store, notifier = open_database(database)
     timed = TimedStore(store)
-    streams = PersistentTextStreaming((timed, notifier), timing=timing)
+    streams = PersistentTextStreaming((timed, notifier), limits=limits, timing=timing)
     ids = [StreamId.generate() for _ in range(load.streams)]
 
     async def begin() -> None:

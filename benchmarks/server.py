@@ -14,6 +14,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -95,10 +96,12 @@ def main() -> None:
     settings = json.loads(sys.argv[2])
     kind = settings.pop("kind")
     make = getattr(apps, kind, None) or getattr(redis_apps, kind)
-    options = {
-        name: settings.pop(name) for name in ("database", "window_s", "size") if name in settings
+    load = {
+        field.name: settings.pop(field.name)
+        for field in fields(apps.Load)
+        if field.name in settings
     }
-    app = make(apps.Load(**settings), **options)
+    app = make(apps.Load(**load), **settings)
     config = uvicorn.Config(
         app, loop="uvloop", http="httptools", lifespan="on", log_level="warning", access_log=False
     )

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 from pathlib import Path
 
 import httpx
 import pytest
 
-from inkstream.demo.documentation import Documentation, documentation, passages_of
+from inkstream.demo.documentation import Documentation, documentation
+from inkstream.demo.offline import OfflineResponder
+from inkstream.demo.responder import Turn
+from inkstream.demo.sections import sections_of
 from tests.http.demo_server import Visitor, demo_server
 from tests.http.provider import delta, playing_provider
 from tests.http.sse import Heard
@@ -141,9 +145,11 @@ async def test_page_is_complete_and_guarded(tmp_path: Path) -> None:
             assert page.status_code == 200
             assert page.headers["content-security-policy"].startswith("default-src 'self'")
             assert "http://" not in page.text
-            for part in ("style.css", "icon.svg", "pane.js" if "pane" in path else "page.js"):
-                assert f"/page/{part}" in page.text
-                assert (await client.get(f"/page/{part}")).status_code == 200
+            parts = re.findall(r'(?:src|href)="(/[^"]+)"', page.text)
+            assert "/page/style.css" in parts
+            assert any(part.endswith(".js") for part in parts)
+            for part in parts:
+                assert (await client.get(part)).status_code == 200, part
         about = (await client.get("/about")).json()
         assert "offline" in about["name"].lower()
         assert "OPENAI_API_KEY" in about["note"]
@@ -158,34 +164,84 @@ async def test_page_is_complete_and_guarded(tmp_path: Path) -> None:
 
 def test_documentation_is_found_and_speaks_of_its_subject() -> None:
     [best, *_] = documentation().search("Which status is a malformed offset answered with?", 3)
-    assert best.source.endswith(".md")
-    assert "offset" in best.text.lower()
+    assert best.section.source.endswith(".md")
+    assert "offset" in "".join(best.blocks).lower()
     assert documentation().search("xyzzy plugh", 3) == []
 
 
-def test_passages_are_paragraphs_items_and_rows_under_their_heading() -> None:
+async def answer_to(question: str) -> str:
+    pieces = OfflineResponder(pace=0).answer([Turn("user", question)])
+    return "".join([piece async for piece in pieces if isinstance(piece, str)])
+
+
+@pytest.mark.parametrize(
+    ("question", "said"),
+    [
+        ("What is inkstream?", "When a model answers in a web app"),
+        ("How do I stop an answer?", "`await streams.cancel(stream_id)`"),
+        ("Does it work with Django?", "Yes. `inkstream.sync`"),
+        ("What happens when the server is killed?", "`timeout`, code `writer_lost`"),
+        ("How do I use PostgreSQL?", "pip install 'inkstream[postgres]'"),
+    ],
+)
+async def test_what_people_ask_first_is_answered(question: str, said: str) -> None:
+    answer = await answer_to(question)
+    assert said in answer
+    assert "](" not in answer, "links lead nowhere from here"
+    assert answer.count("```") % 2 == 0
+    assert len(answer) < 1500
+
+
+@pytest.mark.parametrize(
+    "question", ["Why is the sky blue?", "Tell me a joke", "How do I bake bread with inkstream?"]
+)
+async def test_what_the_documentation_does_not_know_is_said(question: str) -> None:
+    assert (await answer_to(question)).startswith("I do not know.")
+
+
+def test_sections_are_blocks_that_can_be_quoted() -> None:
     markdown = """# Title
-Some **bold** words with a [link](x.md) that go
-on over two lines, long enough.
+![what is in a picture](picture.svg)
+
+Some **bold** words with a [link](x.md) that
+go on over two lines:
+
+<!-- docs-test: body
+
+x = 1
+-->
+```python
+short = "code"
+
+stays = "with its paragraph"
+```
 
 ## Part
-- the first item of a list that is long enough to be worth its place
-- short
-- the third item of a list, which
-  goes on over two lines too, all right
+- an item
+- another, which
+  goes on
 
-```python
-code that is long enough but is code, and so it is left out
-```
 | a | b |
 |---|---|
-| a cell that says something | and another, long enough together |
-"""
-    passages = [(p.heading, p.text) for p in passages_of("x.md", markdown)]
-    assert passages == [
-        ("Title", "Some bold words with a link that go on over two lines, long enough."),
-        ("Part", "the first item of a list that is long enough to be worth its place"),
-        ("Part", "the third item of a list, which goes on over two lines too, all right"),
-        ("Part", "a cell that says something — and another, long enough together"),
-    ]
+| `cell` | another | [only](x.md), [links](y.md) |
+
+This is shown:
+
+```
+LONG```
+""".replace("LONG", "line\n" * 20)
+    title, part = sections_of("x.md", markdown)
+    assert (title.page, title.heading) == (part.page, "Title")
+    assert title.blocks == (
+        "Some **bold** words with a link that go on over two lines:\n\n"
+        '```python\nshort = "code"\n\nstays = "with its paragraph"\n```',
+    )
+    assert (part.source, part.heading) == ("x.md", "Part")
+    assert part.blocks == (
+        "- an item",
+        "- another, which goes on",
+        "- a — b",
+        "- `cell` — another",
+        "This is shown.",
+    )
     assert Documentation([]).search("anything", 3) == []

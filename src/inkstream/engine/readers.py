@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 
 from inkstream import wire
 from inkstream._errors import (
@@ -80,14 +79,10 @@ class Readers:
             return tail.state
         return (await self._store.read(stream_id, 0, 0)).state
 
-    async def pages(
-        self, stream_id: StreamId, after: int = 0, *, at_tail: bool = False
-    ) -> list[Page]:
-        """Return everything after a position, as far as the stream goes now; at least one page."""
+    async def pages(self, stream_id: StreamId) -> list[Page]:
+        """Return everything as far as the stream goes now; at least one page."""
         self._life.check()
-        pages = [await self._store.read(stream_id, after, 0 if at_tail else _SNAPSHOT_BYTES)]
-        if at_tail:
-            return [replace(pages[0], end=pages[0].state.tail)]
+        pages = [await self._store.read(stream_id, 0, _SNAPSHOT_BYTES)]
         goal = pages[0].state.tail
         while pages[-1].end < goal:
             page = await self._store.read(stream_id, pages[-1].end, _SNAPSHOT_BYTES)
@@ -114,16 +109,17 @@ class Readers:
         return {stream_id: found[stream_id] for stream_id in stream_ids if stream_id in found}
 
     async def look(
-        self, stream_id: StreamId, offset: str | Offset | None
+        self, stream_id: StreamId, offset: str | Offset | None, *, fresh: bool = False
     ) -> tuple[StreamState, Page | None]:
         """Return a stream's state, and what ``open`` would have to read from the store.
 
-        Whoever looks at the state before it opens a reader saves a second read with the page.
+        Whoever looks at the state before it opens a reader saves a second read with the page. With
+        ``fresh`` both are read from the store whatever a tail in memory knows.
         """
         self._life.check()
         offset, at_tail = _place(offset)
         tail = self._tails.get(stream_id)
-        if tail is not None and _covers(tail, offset):
+        if tail is not None and _covers(tail, offset) and not fresh:
             return tail.state, None
         page = await self._page_at(stream_id, offset, at_tail)
         return page.state, page

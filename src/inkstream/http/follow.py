@@ -16,12 +16,12 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from inkstream import wire
-from inkstream._errors import InkstreamError, OffsetGone, StreamNotFound
+from inkstream._errors import InkstreamError, StreamNotFound
 from inkstream._types import Status, StreamId, StreamState
 from inkstream.engine.engine import Engine
 from inkstream.engine.reader import Reader, ReaderCut
 from inkstream.http.connection import ClientGone, Connection, HTTPSettings
-from inkstream.http.formats import FORMATS, choose_format, ends_are_hidden, snapshot_json
+from inkstream.http.formats import FORMATS, Snapshot, choose_format, ends_are_hidden
 from inkstream.http.problems import Problem, problem_for
 from inkstream.wire import Offset
 
@@ -98,19 +98,22 @@ class Follow:
             await asyncio.sleep(min(pause, left))
             pause = min(pause * 2, 0.2)
 
-    async def open(self) -> Reader:
-        """Return a reader from the request's offset."""
+    async def open(self, *, fresh: bool = False) -> tuple[StreamState, Reader]:
+        """Return the stream's state, and a reader from the request's offset.
+
+        That state may be a moment old; one that is ``fresh`` was read from the store.
+        """
         offset = self.offset
         if offset is not None and offset != "now":
             Offset.parse(offset)  # a malformed one is refused at once, found or not
         state, page = await self.when_allowed(
-            lambda: self.engine.readers.look(self.stream_id, offset), itemgetter(0)
+            lambda: self.engine.readers.look(self.stream_id, offset, fresh=fresh), itemgetter(0)
         )
         reader = await self.engine.readers.open(self.stream_id, offset, page)
         if reader.tail.internal_id != state.internal_id:
             reader.close()  # created anew since it was authorised, perhaps by somebody else
             raise StreamNotFound(self.stream_id)
-        return reader
+        return state, reader
 
 
 class StreamResponse(Response):
@@ -186,7 +189,7 @@ class StreamResponse(Response):
         if name == "json":
             await self._send_snapshot(follow, scope, receive, send)
             return
-        reader = await follow.open()
+        _, reader = await follow.open()
         tail = reader.tail
         if tail.end is not None and follow.offset == str(
             Offset(tail.internal_id, tail.position, ended=True)
@@ -196,9 +199,7 @@ class StreamResponse(Response):
             await self._dressed(Response(status_code=204))(scope, receive, send)
             return
         if scope["method"] == "HEAD":
-            reader.close()
-            await send(self._start(name))
-            await send(_body(b"", more=False))
+            await self._send_head(reader, name, send)
             return
         first = b"retry: %d\n" % round(follow.settings.retry_s * 1000)
         if follow.offset == "now":
@@ -227,6 +228,11 @@ class StreamResponse(Response):
         headers.setdefault("x-accel-buffering", "no")
         headers.setdefault("x-content-type-options", "nosniff")
         return {"type": "http.response.start", "status": self.status_code, "headers": headers.raw}
+
+    async def _send_head(self, reader: Reader, name: str, send: Send) -> None:
+        reader.close()
+        await send(self._start(name))
+        await send(_body(b"", more=False))
 
     async def _send_events(self, first: bytes, reader: Reader, connection: Connection) -> None:
         await connection.send(self._start("events"))
@@ -257,34 +263,35 @@ class StreamResponse(Response):
     async def _send_snapshot(
         self, follow: Follow, scope: Scope, receive: Receive, send: Send
     ) -> None:
-        offset = follow.offset
-        after = Offset.parse(offset) if offset is not None and offset != "now" else wire.START
-        pages = await follow.when_allowed(
-            lambda: follow.engine.readers.pages(
-                follow.stream_id, after.position, at_tail=offset == "now"
-            ),
-            lambda pages: pages[-1].state,
-        )
-        state = pages[-1].state
-        if not after.is_start and (
-            after.internal_id != state.internal_id or after.position > state.tail
-        ):
-            raise OffsetGone(follow.stream_id, str(after))
-        here = Offset(state.internal_id, pages[-1].end, ended=pages[-1].closed)
-        etag = f'"{after.position}-{here}-{state.status}"'
-        headers = {
-            "etag": etag,
-            "cache-control": "no-cache",
-            "x-content-type-options": "nosniff",
-        }
+        state, reader = await follow.open(fresh=True)
+        here = Offset(state.internal_id, state.tail, ended=state.ended)
+        etag = f'"{reader.position}-{here}-{state.status}"'
+        self.headers["etag"] = etag
+        self.headers.setdefault("cache-control", "no-cache")
         known = follow.request.headers.get("if-none-match", "").split(",")
         if etag in [tag.strip().removeprefix("W/") for tag in known]:
-            unchanged = self._dressed(Response(status_code=304, headers=headers))
-            await unchanged(scope, receive, send)
+            reader.close()
+            await self._dressed(Response(status_code=304))(scope, receive, send)
             return
-        body = snapshot_json(pages, after.position, here)
-        snapshot = Response(body, self.status_code, headers, "application/json")
-        await self._dressed(snapshot)(scope, receive, send)
+        if scope["method"] == "HEAD":
+            await self._send_head(reader, "json", send)
+            return
+        clock, settings = follow.engine.clock, follow.settings
+        del follow
+        async with Connection(receive, send, reader, clock, settings) as connection:
+            # One that is broken off is no JSON: nobody takes it for a whole one.
+            with contextlib.suppress(ClientGone, ReaderCut, InkstreamError):
+                await self._send_parts(Snapshot(state, here), reader, state.tail, connection)
+
+    async def _send_parts(
+        self, snapshot: Snapshot, reader: Reader, until: int, connection: Connection
+    ) -> None:
+        await connection.send(self._start("json"))
+        await connection.send(_body(snapshot.begin()))
+        while reader.position < until:
+            pieces = [wire.cut(segment, 0, until) for segment in await reader.segments()]
+            await connection.send(_body(snapshot.parts(filter(None, pieces))))
+        await connection.send(_body(snapshot.end(), more=False))
 
 
 def _body(data: bytes, *, more: bool = True) -> Message:

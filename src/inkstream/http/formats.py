@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from typing import Final
 
 from starlette.middleware.base import BaseHTTPMiddleware
@@ -10,7 +11,7 @@ from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from inkstream import wire
-from inkstream._types import Page
+from inkstream._types import Segment, StreamState
 from inkstream.wire import Offset
 
 FORMATS: Final = {
@@ -20,27 +21,61 @@ FORMATS: Final = {
 }
 
 
-def snapshot_json(pages: list[Page], after: int, here: Offset) -> bytes:
-    """Return the JSON snapshot of what pages hold after a position; see docs/http.md."""
-    state = pages[-1].state
-    pieces = (wire.cut(segment, after) for page in pages for segment in page.segments)
-    parts = wire.join_parts(wire.decode_messages(p for p in pieces if p is not None))
-    encoded = b",".join(
-        part.raw if isinstance(part, wire.RawJSON) else wire.dump_json(part) for part in parts
-    )
-    fields = {
-        "id": state.stream_id,
-        "kind": state.kind.value,
-        "status": state.status.value,
-        "offset": str(here),
-        "code": state.code,
-        "message": state.message,
-        "result": state.result,
-        "created_at": state.created_at,
-        "started_at": state.started_at,
-        "ended_at": state.ended_at,
-    }
-    return json.dumps(fields)[:-1].encode() + b', "parts": [' + encoded + b"]}"
+class Snapshot:
+    """Encode a stream as JSON, a piece at a time: ``begin``, its ``parts``, ``end``; see docs/http.md.
+
+    Args:
+        state: The stream's, when its tail was at ``here``.
+        here: Where to go on from.
+    """
+
+    def __init__(self, state: StreamState, here: Offset) -> None:
+        self._state = state
+        self._here = here
+        self._is_empty = True
+        self._in_text = False
+
+    def begin(self) -> bytes:
+        """Return what stands before the parts."""
+        state = self._state
+        fields = {
+            "id": state.stream_id,
+            "kind": state.kind.value,
+            "status": state.status.value,
+            "offset": str(self._here),
+            "code": state.code,
+            "message": state.message,
+            "result": state.result,
+            "created_at": state.created_at,
+            "started_at": state.started_at,
+            "ended_at": state.ended_at,
+        }
+        return json.dumps(fields)[:-1].encode() + b', "parts": ['
+
+    def parts(self, segments: Iterable[Segment]) -> bytes:
+        """Return the next messages; text goes on where the last piece left it."""
+        out: list[bytes] = []
+        for segment in segments:
+            if wire.is_all_text(segment):
+                self._put_text(out, segment.payload)
+                continue
+            for message in wire.decode_messages([segment]):
+                if isinstance(message, str):
+                    self._put_text(out, message.encode())
+                else:
+                    out.append(b'"' * self._in_text + b"," * (not self._is_empty) + message.raw)
+                    self._in_text = self._is_empty = False
+        return b"".join(out)
+
+    def _put_text(self, out: list[bytes], text: bytes) -> None:
+        if not self._in_text:
+            out.append(b'"' if self._is_empty else b',"')
+            self._in_text, self._is_empty = True, False
+        out.append(wire.escape_text(text))
+
+    def end(self) -> bytes:
+        """Return what stands after the parts."""
+        return b'"]}' if self._in_text else b"]}"
 
 
 def choose_format(request: Request, fixed: str | None) -> str | None:

@@ -2,13 +2,14 @@
 // images are not loaded, links go to http(s) only.
 "use strict";
 
-const BLOCK = /^```[^\n]*\n[\s\S]*?(?:\n```[^\n]*(?:\n|$)|$)|^[^\n]+(?:\n(?!```)[^\n]+)*/gm;
+const FENCE = /^\s*```/;
+const HEADING = /^#{1,6} /;
 const ITEM = /^\s*(?:[-*+]|\d+[.)])\s+/;
 const INLINE = /(`+)(.+?)\1|\*\*(.+?)\*\*|\*([^*\s][^*]*)\*|!?\[([^\]]*)\]\(([^)\s]*)\)/gs;
 
 /** Show a text that grows in an element: only its last block is made anew. */
 function showMarkdown(box, text) {
-  const blocks = text.match(BLOCK) ?? [];
+  const blocks = blocksOf(text);
   blocks.forEach((block, index) => {
     const shown = box.children[index];
     if (shown?.source === block) return;
@@ -20,20 +21,36 @@ function showMarkdown(box, text) {
   while (box.children.length > blocks.length) box.lastElementChild.remove();
 }
 
+/** Cut a text into code, headings, lists and paragraphs. */
+function blocksOf(text) {
+  const blocks = [[]];
+  let inCode = false;
+  for (const line of text.split("\n")) {
+    const isFence = FENCE.test(line);
+    const isHeading = HEADING.test(line);
+    const beginsList = ITEM.test(line) && !ITEM.test(blocks.at(-1)[0] ?? line);
+    if (!inCode && (isFence || isHeading || beginsList || !line.trim())) blocks.push([]);
+    if (inCode || line.trim()) blocks.at(-1).push(line);
+    if (isFence ? inCode : isHeading && !inCode) blocks.push([]);
+    if (isFence) inCode = !inCode;
+  }
+  return blocks.filter((lines) => lines.length).map((lines) => lines.join("\n"));
+}
+
 function blockOf(block) {
-  if (block.startsWith("```")) {
+  if (FENCE.test(block)) {
     const pre = document.createElement("pre");
-    const code = document.createElement("code");
-    code.textContent = block.replace(/^```[^\n]*\n?/, "").replace(/\n?`{1,3}[^\n`]*\n?$/, "");
-    pre.append(code);
+    pre.append(named("code", block.replace(/^.*\n?/, "").replace(/(^|\n)\s*`{1,3}$/, "")));
     return pre;
   }
   const lines = block.split("\n");
-  if (lines.length === 1 && /^#{1,6} /.test(block)) {
-    return inline(document.createElement("h3"), block.replace(/^#+ /, ""));
+  if (HEADING.test(block)) {
+    return inline(document.createElement("h3"), block.replace(HEADING, ""));
   }
   if (!ITEM.test(lines[0])) return inline(document.createElement("p"), block);
-  const list = document.createElement(/^\s*\d/.test(lines[0]) ? "ol" : "ul");
+  const number = Number.parseInt(lines[0], 10);
+  const list = document.createElement(number ? "ol" : "ul");
+  if (number) list.start = number;
   for (const line of lines) {
     if (ITEM.test(line)) list.append(inline(document.createElement("li"), line.replace(ITEM, "")));
     else inline(list.lastElementChild, `\n${line.trim()}`);

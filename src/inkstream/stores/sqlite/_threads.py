@@ -114,7 +114,7 @@ class Readers:
         """Let the threads end after what is under way; return whether all had by a given time."""
         for _ in self._threads:
             self.jobs.put(None)
-        return all([_has_ended(thread, until) for thread in self._threads])
+        return all(_has_ended(thread, until) for thread in self._threads)
 
     def _work(self) -> None:
         connection: sqlite3.Connection | None = None
