@@ -38,6 +38,7 @@ class Load:
     followers: int = 1
     rate: float = 50.0
     tokens: int = 0
+    seconds: float = 3600.0
     go: asyncio.Event = field(default_factory=asyncio.Event)
     began: float = 0.0
     _arrived: int = 0
@@ -49,14 +50,17 @@ class Load:
             self.go.set()
 
     async def source(self, number: int) -> AsyncIterator[str]:
-        """Yield a stream's tokens; on time, or at once when it is late."""
+        """Yield a stream's tokens; on time, or at once when it is late, and until time is up."""
         await self.go.wait()
         at = self.began + number / self.streams / self.rate
         for i in range(self.tokens):
             wait = at + i / self.rate - time.monotonic()
             if wait > 0:
                 await asyncio.sleep(wait)
-            yield f"{time.monotonic():.6f} "
+            now = time.monotonic()
+            if now > self.began + self.seconds:
+                return
+            yield f"{now:.6f} "
 
 
 def raw(load: Load) -> ASGIApp:

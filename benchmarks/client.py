@@ -51,25 +51,28 @@ class Received:
         return b"".join(self.pieces)
 
     @property
+    def content(self) -> bytes:
+        """What the response carries; its end must be there (RFC 9112, 6.3 and 7.1)."""
+        head, _, rest = self.body.partition(b"\r\n\r\n")
+        if b"content-length" in head.lower():
+            return rest
+        chunks: list[bytes] = []
+        at = 0
+        while True:
+            end = rest.index(b"\r\n", at)
+            size = int(rest[at:end], 16)
+            if size == 0:
+                return b"".join(chunks)
+            chunks.append(rest[end + 2 : end + 2 + size])
+            at = end + 2 + size + 2
+
+    @property
     def text(self) -> str:
-        """The text that the events carry; the end of a response must be there."""
-        data = b"".join(content(self.body)).replace(b"\r\n", b"\n")
+        """The text that the events carry."""
+        data = self.content.replace(b"\r\n", b"\n")
         events = [event for event in data.split(b"\n\n") if b"event: end" not in event]
         lines = [line for event in events for line in event.splitlines()]
         return "".join(json.loads(line[6:]) for line in lines if line.startswith(b"data: "))
-
-
-def content(response: bytes) -> list[bytes]:
-    """Return the chunks of a response (RFC 9112, 7.1)."""
-    at = response.index(b"\r\n\r\n") + 4
-    chunks: list[bytes] = []
-    while True:
-        end = response.index(b"\r\n", at)
-        size = int(response[at:end], 16)
-        if size == 0:
-            return chunks
-        chunks.append(response[end + 2 : end + 2 + size])
-        at = end + 2 + size + 2
 
 
 def follow(
@@ -143,5 +146,4 @@ def _ask(server: Server, path: str) -> Received:
 def get(server: Server, path: str) -> bytes:
     """Return the body of a plain answer."""
     (answer,) = follow(server, [path], 30)
-    head, _, body = answer.body.partition(b"\r\n\r\n")
-    return body if b"content-length" in head.lower() else b"".join(content(answer.body))
+    return answer.content

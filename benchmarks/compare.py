@@ -109,7 +109,7 @@ def check(
     texts = [follower.text for follower in received]
     if kind == "inkstream":
         snapshots = follow(server, [f"/{n}?format=json" for n in range(load["streams"])], 60)
-        bodies = [json.loads(s.body.partition(b"\r\n\r\n")[2]) for s in snapshots]
+        bodies = [json.loads(s.content) for s in snapshots]
         if any(body["status"] != "done" for body in bodies):
             raise AssertionError("a stream did not end as it should")
         kept = ["".join(body["parts"]) for body in bodies]

@@ -96,12 +96,9 @@ def main() -> None:
     settings = json.loads(sys.argv[2])
     kind = settings.pop("kind")
     make = getattr(apps, kind, None) or getattr(redis_apps, kind)
-    load = {
-        field.name: settings.pop(field.name)
-        for field in fields(apps.Load)
-        if field.name in settings
-    }
-    app = make(apps.Load(**load), **settings)
+    names = [field.name for field in fields(apps.Load) if field.name in settings]
+    load = apps.Load(**{name: settings.pop(name) for name in names})
+    app = make(load, **settings)
     config = uvicorn.Config(
         app, loop="uvloop", http="httptools", lifespan="on", log_level="warning", access_log=False
     )

@@ -44,6 +44,8 @@ export interface UseStreamOptions {
 export interface UseStreamResult extends Snapshot {
   /** Ask the server to end the answer, for everybody. Rejects with an `InkstreamError`. */
   readonly stop: () => Promise<void>;
+  /** Ask again now: after a request that failed, or instead of waiting for the next try. */
+  readonly retry: () => void;
 }
 
 // It holds nothing but the streams of mounted components, and nothing at all on a server.
@@ -62,6 +64,7 @@ const NONE = {
   getSnapshot: () => NOTHING,
   getServerSnapshot: () => NOTHING,
   stop: async () => {},
+  retry: () => {},
 };
 
 /**
@@ -115,7 +118,10 @@ export function useStream(
     latest.current.onEnd?.(snapshot);
   }, [address, snapshot]);
 
-  return useMemo(() => ({ ...snapshot, stop: stream.stop }), [snapshot, stream]);
+  return useMemo(
+    () => ({ ...snapshot, stop: stream.stop, retry: stream.retry }),
+    [snapshot, stream],
+  );
 }
 
 async function bearer({ authToken, headers }: UseStreamOptions): Promise<Headers> {

@@ -141,6 +141,12 @@ export class Reader {
     if (!this.#firm) this.#endPause?.();
   }
 
+  /** Ask again after a request that failed, or instead of waiting. */
+  retry(): void {
+    if (this.#life) this.hurry();
+    else if (this.display.watchers.size) this.#open();
+  }
+
   // The loop ---------------------------------------------------------------------------------
 
   #open(): void {

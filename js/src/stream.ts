@@ -105,6 +105,12 @@ export class Stream implements AsyncIterable<Part> {
     );
   };
 
+  /**
+   * Ask again now: after a request that failed (`error.http`), or instead of waiting for the next
+   * try. A wait that the server asked for is kept, and a stream that has ended stays so.
+   */
+  readonly retry = (): void => this.#reader?.retry();
+
   /** Stop watching: unsubscribe everything that watches through this object, ending its loops. */
   readonly disconnect = (): void => {
     for (const leave of [...this.#leaves]) leave();

@@ -220,6 +220,17 @@ describe("useStream", () => {
     expect(latest).toMatchObject({ error: null, status: "streaming" });
   });
 
+  it("asks again after a failed request when told to", async () => {
+    await render(message("a"));
+    wire.last.refuse(500);
+    await vi.waitFor(() => expect(latest.error?.http).toBe(500));
+    await acting(() => latest.retry());
+    expect(wire.count).toBe(2);
+    wire.last.stream("Hi");
+    await shows("Hi");
+    expect(latest.error).toBe(null);
+  });
+
   it("takes a new token for the next request, without a new connection", async () => {
     await render(message("a", { authToken: "old" }));
     wire.last.stream("Hel");

@@ -1,4 +1,4 @@
-/** SPEC.md's table: who watches, and who stops (T1–T4, T25, T26). */
+/** SPEC.md's table: who watches, and who stops (T1–T4, T25, T26, T29). */
 import { describe, expect, it } from "vitest";
 import { InkstreamError } from "../src/index.js";
 import {
@@ -176,5 +176,48 @@ describe("stop and disconnect", () => {
     }
     await told;
     expect(wire.count).toBe(3);
+  });
+});
+
+describe("retry", () => {
+  it("T29 asks again after a request that failed, from the offset", async () => {
+    await opened("Hel");
+    wire.last.close();
+    await pass(1_000);
+    wire.last.refuse(500);
+    await pass();
+    expect(shown()).toMatchObject({ status: "error", connection: "closed" });
+    stream.retry();
+    await pass(16);
+    expect(wire.last.from).toBe(offset(1));
+    expect(shown()).toMatchObject({ status: "streaming", error: null, connection: "connecting" });
+  });
+
+  it("T29 does not wait, unless the server asked for it", async () => {
+    await watch();
+    wire.last.fail();
+    await pass();
+    stream.retry();
+    await pass();
+    expect(wire.count).toBe(2);
+    wire.last.refuse(503, "shutting_down", { "retry-after": "30" });
+    await pass();
+    stream.retry();
+    await pass();
+    expect(wire.count).toBe(2);
+  });
+
+  it("T29 changes nothing while it is open, when it has ended, and when nobody watches", async () => {
+    stream.retry();
+    await opened("Hel");
+    stream.retry();
+    wire.last.send(endFrame(1));
+    await pass();
+    stream.retry();
+    leave();
+    stream.retry();
+    await pass();
+    expect(wire.count).toBe(1);
+    expect(shown()).toMatchObject({ status: "done", text: "Hel" });
   });
 });

@@ -46,6 +46,7 @@ snapshot.parts.push("x");
 const shown = useStream(undefined, { url: "/streams" });
 expectTypeOf(shown).toExtend<Snapshot>();
 expectTypeOf(shown.stop).toEqualTypeOf<() => Promise<void>>();
+expectTypeOf(shown.retry).toEqualTypeOf<() => void>();
 expectTypeOf(isEnded(shown.status)).toEqualTypeOf<boolean>();
 useStream(null, { url: new URL("https://h.invalid"), authToken: null, onEnd: (it) => it.text });
 useStream("a", {

@@ -31,6 +31,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from inkstream._arguments import check_text
+
 
 class InkstreamError(Exception):
     """The root of everything that inkstream raises on purpose."""
@@ -63,7 +65,7 @@ class InvalidOffset(InvalidInput):
 
     code = "invalid_offset"
 
-    def __init__(self, value: str) -> None:
+    def __init__(self, value: Any) -> None:
         super().__init__(
             f"{value!r:.80} is not an offset: send back one that a stream gave, or '-1' "
             "for the start"
@@ -259,6 +261,7 @@ class StreamError(InkstreamError):
     """
 
     def __init__(self, message: str, *, code: str = "error", result: Any = None) -> None:
+        check_text(message=message, code=code)
         super().__init__(message)
         self.message = message
         self.code = code

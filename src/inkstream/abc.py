@@ -134,10 +134,11 @@ class Store(Protocol):
     async def tidy(self, now: float, max_bytes: int) -> bool:
         """Do a bounded step of housekeeping; return True if there is more to do at once.
 
-        Ended streams' segments are merged into large ones (offsets and text unchanged), streams
-        that are due at ``now`` (a wall time) are deleted in batches unless ``pending`` or
-        ``streaming``, and free space is returned. About ``max_bytes`` are rewritten in a step, so
-        that no writer waits long. Several processes may tidy at once.
+        Ended streams' segments are merged into large ones (offsets and text unchanged), those of
+        streams that go on may be, streams that are due at ``now`` (a wall time) are deleted in
+        batches unless ``pending`` or ``streaming``, and free space is returned. About
+        ``max_bytes`` are rewritten in a step, so that no writer waits long. Several processes may
+        tidy at once.
         """
 
 

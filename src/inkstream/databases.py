@@ -17,14 +17,22 @@ def open_database(database: Any) -> tuple[Store, Notifier]:
     Args:
         database: ``sqlite:///file.db`` (relative) or ``sqlite:////file.db`` (absolute),
             ``postgresql://…`` (also ``postgres://``, ``postgresql+asyncpg://``), ``memory://``, an
-            ``asyncpg`` pool, or an SQLAlchemy engine for PostgreSQL.
+            ``asyncpg`` pool, or an SQLAlchemy engine for PostgreSQL; or a store and a notifier.
 
     Raises:
         ValueError: No such kind of database.
+        TypeError: None of these.
         ModuleNotFoundError: An extra is missing; the message names it.
     """
+    if isinstance(database, tuple):
+        return _of_your_own(database)
     if isinstance(database, os.PathLike):
         raise ValueError(f"give a file as a URL: sqlite:///{os.fspath(database)}")
+    if not isinstance(database, str) and not (_is_pool(database) or _is_engine(database)):
+        raise TypeError(
+            "a database is a URL, an asyncpg pool, an SQLAlchemy engine, or a pair of Store and "
+            f"Notifier, not {database!r:.80} ({type(database).__name__})"
+        )
     scheme = urlsplit(database).scheme if isinstance(database, str) else "postgresql"
     if scheme == "sqlite":
         from inkstream.notifiers.sqlite import SQLiteNotifier
@@ -44,6 +52,20 @@ def open_database(database: Any) -> tuple[Store, Notifier]:
         f"{database!r} is not the URL of a database that inkstream knows: use "
         "sqlite:///inkstream.db, postgresql://user@host/name, or memory://"
     )
+
+
+def _of_your_own(pair: tuple[Any, ...]) -> tuple[Store, Notifier]:
+    if len(pair) != 2 or not (hasattr(pair[0], "commit") and hasattr(pair[1], "notify")):
+        raise TypeError(f"a database of your own is a pair of Store and Notifier, not {pair!r:.80}")
+    return pair[0], pair[1]
+
+
+def _is_pool(database: object) -> bool:
+    return hasattr(database, "acquire")
+
+
+def _is_engine(database: object) -> bool:
+    return hasattr(getattr(database, "url", None), "render_as_string")
 
 
 def _open_postgres(database: Any) -> tuple[Store, Notifier]:

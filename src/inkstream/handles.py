@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from typing import Self
 
 from inkstream import wire
+from inkstream._arguments import check_text, one_of
 from inkstream._errors import ShuttingDown, StoreUnavailable
 from inkstream._types import (
     JSON,
@@ -80,7 +81,8 @@ class StreamWriter:
             InvalidMessage: The result is not JSON.
             WriterFenced, StoreUnavailable
         """
-        status = Status(status)
+        status = one_of("status", Status, status)
+        check_text(code=code, message=message)
         if not status.ended:
             raise ValueError(f"a stream ends done, error, cancelled or timeout, not {status}")
         await self._engine.writers.finish(self._writer, End(status, code, message, result))

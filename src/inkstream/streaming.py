@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
@@ -15,10 +16,21 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from inkstream import wire
+from inkstream._arguments import (
+    as_items,
+    check_async,
+    check_count,
+    check_kind,
+    check_object,
+    check_seconds,
+    check_text,
+    one_of,
+)
 from inkstream._errors import (
     InvalidStreamId,
     NotRunning,
     ShuttingDown,
+    StoreUnavailable,
     StreamNotFound,
     TooManyStreams,
 )
@@ -33,18 +45,19 @@ from inkstream._types import (
     StreamId,
     StreamState,
 )
-from inkstream.abc import Clock, Notifier, Store
+from inkstream.abc import Clock
 from inkstream.databases import DEFAULT_DATABASE, open_database
 from inkstream.engine.engine import Engine
 from inkstream.engine.generation import Source
 from inkstream.engine.settings import Limits, Timing
 from inkstream.handles import Following, Listing, StreamWriter, body_of
 from inkstream.http.connection import HTTPSettings
-from inkstream.http.crosssite import cross_site_problem
+from inkstream.http.crosssite import cross_site_problem, origins
 from inkstream.http.durable.app import Authorize as DurableAuthorize
 from inkstream.http.durable.app import DurableStreams
 from inkstream.http.durable.settings import DurableSettings
 from inkstream.http.follow import Allow, Follow, StreamResponse
+from inkstream.http.formats import check_format
 from inkstream.http.problems import problem_for
 from inkstream.http.routes import Authorize, StreamRoutes, require_authorize
 from inkstream.http.signals import DrainSignals
@@ -56,6 +69,8 @@ OnEnd: TypeAlias = Callable[[StreamBody], Awaitable[None]]
 OnDisconnect: TypeAlias = Literal["continue", "cancel"]
 
 _DEFAULT: Final[Any] = object()
+_RETRY_S: Final = 1.0
+_CURSOR: Final = re.compile(r"[0-9]{1,18}")
 
 
 class SystemClock:
@@ -100,11 +115,19 @@ class PersistentTextStreaming:
         http: HTTPSettings | None = None,
         clock: Clock | None = None,
     ) -> None:
+        if on_end is not None:
+            check_async("on_end", on_end, "body")
+        if limits is not None:
+            check_kind("limits", limits, Limits, "a Limits(…)")
+        if timing is not None:
+            check_kind("timing", timing, Timing, "a Timing(…)")
+        if http is not None:
+            check_kind("http", http, HTTPSettings, "an HTTPSettings(…)")
         if database is None:
             database = os.environ.get("INKSTREAM_DATABASE") or DEFAULT_DATABASE
         self._database = database
         self._on_end = on_end
-        self._allowed_origins = frozenset(allowed_origins)
+        self._allowed_origins = origins(allowed_origins)
         self._limits = limits or Limits()
         self._timing = timing or Timing()
         self._http = http or HTTPSettings()
@@ -113,8 +136,7 @@ class PersistentTextStreaming:
         self._depth = 0
         self._starting: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
         self._signals: DrainSignals | None = None
-        if isinstance(database, str | os.PathLike):
-            open_database(database)  # a wrong URL is told where it was written
+        open_database(database)  # a wrong one is told where it was written
 
     # Life --------------------------------------------------------------------------------------
 
@@ -148,7 +170,7 @@ class PersistentTextStreaming:
                 "these streams run on another event loop already: make an instance for each loop"
             )
         # What ran before was on a loop that was closed under it (tests do that): begin anew.
-        store, notifier = self._open()
+        store, notifier = open_database(self._database)
         engine = Engine(
             store,
             notifier,
@@ -168,12 +190,6 @@ class PersistentTextStreaming:
 
         self._signals = DrainSignals(drain)
         self._signals.install()
-
-    def _open(self) -> tuple[Store, Notifier]:
-        if isinstance(self._database, tuple):
-            store, notifier = self._database
-            return store, notifier
-        return open_database(self._database)
 
     def _begin_drain(self, engine: Engine, hurry: bool) -> None:
         engine.life.spawn(engine.drain(0 if hurry else None))
@@ -251,8 +267,15 @@ class PersistentTextStreaming:
             InvalidStreamId, StoreUnavailable
         """
         engine, timing = self.engine, self._timing
-        kind = Kind(kind)
-        _check_names(owner, group)
+        kind = one_of("kind", Kind, kind)
+        check_text(owner=owner, group=group)
+        check_object("metadata", metadata)
+        if start_within_s is not None:
+            check_seconds("start_within_s", start_within_s)
+        if takeover_within_s is not None:
+            check_seconds("takeover_within_s", takeover_within_s)
+        if retain_s is not _DEFAULT:
+            check_seconds("retain_s", retain_s, none=True)
         now = self._clock.wall()
         wire.dump_json(dict(metadata or {}))
         within = timing.start_within_s if start_within_s is None else start_within_s
@@ -395,6 +418,7 @@ class PersistentTextStreaming:
 
     async def delete_all(self, *, owner: str | None = None, group: str | None = None) -> int:
         """Delete all streams of an owner, a group, or both, in batches; return how many."""
+        check_text(owner=owner, group=group)
         if owner is None and group is None:
             raise ValueError("say whose streams to delete: owner=…, group=…, or both")
         deleted = 0
@@ -421,7 +445,8 @@ class PersistentTextStreaming:
         self, stream_ids: Sequence[str], *, owner: str | None = None, group: str | None = None
     ) -> dict[StreamId, StreamBody]:
         """Return the streams that exist (for the owner and group given), by id."""
-        ids = [StreamId(stream_id) for stream_id in stream_ids]
+        check_text(owner=owner, group=group)
+        ids = [StreamId(stream_id) for stream_id in as_items("stream_ids", stream_ids)]
         found = await self.engine.readers.pages_of(ids)
         return {
             stream_id: body_of(pages)
@@ -447,15 +472,15 @@ class PersistentTextStreaming:
             cursor: ``Listing.cursor`` of the page before.
             limit: How many at most.
         """
-        if limit < 1:
-            raise ValueError(f"limit must be at least 1, not {limit!r}")
-        if cursor is not None and not cursor.isdecimal():
-            raise ValueError(f"{cursor!r} is not a cursor: give back Listing.cursor")
+        check_text(owner=owner, group=group)
+        check_count("limit", limit)
+        if cursor is not None and not (isinstance(cursor, str) and _CURSOR.fullmatch(cursor)):
+            raise ValueError(f"{cursor!r:.80} is not a cursor: give back Listing.cursor")
         states = await self.engine.readers.find(
             Query(
                 owner=owner,
                 group=group,
-                statuses=None if status is None else (Status(status),),
+                statuses=None if status is None else (one_of("status", Status, status),),
                 before=None if cursor is None else int(cursor),
                 limit=limit + 1,
             )
@@ -475,9 +500,14 @@ class PersistentTextStreaming:
             offset: Where to begin: from ``Following.offset``, ``StreamBody.offset`` or an event;
                 ``"now"`` for what is new from now on.
 
+        Raises:
+            InvalidOffset: It is none that a stream ever gave.
+
         Raises (while iterating):
-            StreamNotFound, InvalidOffset, OffsetGone, TooManyReaders
+            StreamNotFound, OffsetGone, TooManyReaders
         """
+        if offset is not None and offset != "now":
+            wire.Offset.parse(offset)
         return Following(self.engine, StreamId(stream_id), offset)
 
     async def wait(self, stream_id: str) -> StreamBody:
@@ -517,6 +547,7 @@ class PersistentTextStreaming:
             format: ``"events"``, ``"text"`` or ``"json"``, whatever the request says.
             headers: Further headers of the response.
         """
+        _check_request(request, format, owner, group)
         try:
             return self._respond(
                 request, StreamId(stream_id), _allow(owner, group), format, headers
@@ -541,6 +572,7 @@ class PersistentTextStreaming:
         ``start`` and ``response`` in one round trip, for a page that drives its own answer. A
         request that a cookie authenticates must come from this site or ``allowed_origins``.
         """
+        _check_request(request, format, owner, group)
         cancels = _cancels(on_disconnect)
         problem = cross_site_problem(request, self._allowed_origins)
         if problem is not None:
@@ -641,12 +673,17 @@ class PersistentTextStreaming:
 
     async def _report(self, state: StreamState) -> None:
         assert self._on_end is not None
-        try:
-            pages = await self.engine.readers.pages(state.stream_id)
-        except StreamNotFound:
-            return
-        if pages[-1].state.internal_id == state.internal_id:
-            await self._on_end(body_of(pages))
+        while True:
+            try:
+                pages = await self.engine.readers.pages(state.stream_id)
+            except StreamNotFound:
+                return
+            except StoreUnavailable:  # that is no call of on_end: it does not count as one
+                await asyncio.sleep(_RETRY_S)
+            else:
+                if pages[-1].state.internal_id == state.internal_id:
+                    await self._on_end(body_of(pages))
+                return
 
 
 def _cancels(on_disconnect: OnDisconnect) -> bool:
@@ -655,15 +692,19 @@ def _cancels(on_disconnect: OnDisconnect) -> bool:
     return on_disconnect == "cancel"
 
 
-def _check_names(owner: str | None, group: str | None) -> None:
-    """Refuse what is easily given, a user's number: it would equal nothing that is stored."""
-    for name, value in (("owner", owner), ("group", group)):
-        if value is not None and not isinstance(value, str):
-            raise TypeError(f"{name} is a string, not {type(value).__name__}: use str({value!r})")
+def _check_request(
+    request: object,
+    format: str | None,  # noqa: A002
+    owner: object,
+    group: object,
+) -> None:
+    check_kind("request", request, Request, "the starlette (or FastAPI) Request to answer")
+    check_text(owner=owner, group=group)
+    check_format(format)
 
 
 def _belongs(state: StreamState, owner: str | None, group: str | None) -> bool:
-    _check_names(owner, group)
+    check_text(owner=owner, group=group)
     return owner in (None, state.owner) and group in (None, state.group)
 
 

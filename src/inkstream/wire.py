@@ -57,7 +57,7 @@ class Offset:
         """
         if text == "-1":
             return START
-        match = _OFFSET.fullmatch(text)
+        match = _OFFSET.fullmatch(text) if isinstance(text, str) else None
         if match is None:
             raise InvalidOffset(text)
         internal_id, position = int(match[1]), int(match[2])

@@ -12,6 +12,14 @@ from tests.http.provider import delta, playing_provider
 
 WAIT_MS = 15_000
 HOSTILE = "<img src=x onerror=document.title='broken'> &amp;"
+ANSWER = f"""{HOSTILE} **bold**
+[one](javascript:document.title='broken') ![pixel](https://evil.example/pixel.png)
+
+```
+<b>not bold</b>
+```
+
+"""
 
 
 def panes(*pages: Page) -> list[Frame]:
@@ -45,7 +53,7 @@ async def test_g1_g2_panes_of_two_windows_show_the_same_and_lose_nothing_to_kill
 ) -> None:
     """Two windows are four panes, and all of them share the browser's six connections."""
     async with (
-        playing_provider(*[delta(f"word {n} ") for n in range(20)]) as provider,
+        playing_provider(delta(ANSWER), *[delta(f"word {n} ") for n in range(20)]) as provider,
         demo_server(tmp_path / "demo.db", provider.environment) as (demo, _),
     ):
         context = await browser.new_context()
@@ -57,7 +65,7 @@ async def test_g1_g2_panes_of_two_windows_show_the_same_and_lose_nothing_to_kill
 
         await ask(four[0], HOSTILE)
         for pane in four:
-            await wait_for_text(pane, 40)
+            await wait_for_text(pane, len(ANSWER))
         await demo.kill()
         on_screen = [await text(pane) for pane in four]
         await demo.start()
@@ -67,7 +75,9 @@ async def test_g1_g2_panes_of_two_windows_show_the_same_and_lose_nothing_to_kill
         assert len(set(after)) == 1
         assert all(now.startswith(then) for now, then in zip(after, on_screen, strict=True))
         assert await four[3].locator(".question").text_content() == HOSTILE
-        assert await four[3].locator(".question img").count() == 0, "text is shown as text"
+        assert await four[3].locator(".message :is(img, a, b)").count() == 0, "text stays text"
+        assert await four[3].locator(".answer strong").text_content() == "bold"
+        assert await four[3].locator(".answer pre").text_content() == "<b>not bold</b>"
         assert await two.title() == "inkstream demo"
 
         await ask(four[3], "Go on for ever.")

@@ -50,6 +50,22 @@ async def append(store: SQLiteStore, worker: str) -> None:
         number += 1
 
 
+async def follow(store: SQLiteStore, worker: str) -> None:
+    """Read numbers in small pages, over and over until they end; print how many there were."""
+    ended = False
+    while not ended:
+        after, found = 0, list[int]()
+        while True:
+            page = await store.read(StreamId("numbers"), after, 300)
+            pieces = [wire.cut(segment, after) for segment in page.segments]
+            found += [int(str(m)) for m in wire.decode_messages(p for p in pieces if p is not None)]
+            after = page.end
+            if after == page.state.tail:
+                break
+        ended = page.closed
+        say(len(found) if found == list(range(len(found))) else f"wrong: {found}")
+
+
 async def fork(store: SQLiteStore, worker: str) -> None:
     """Leave a child that outlives this process."""
     child = os.fork()
@@ -71,7 +87,9 @@ async def main(what: str, database: str, worker: str) -> None:
     await store.heartbeat(beat=True)
     say("ready")
     sys.stdin.readline()
-    await {"claim": claim, "append": append, "fork": fork, "hold": hold}[what](store, worker)
+    await {"claim": claim, "append": append, "follow": follow, "fork": fork, "hold": hold}[what](
+        store, worker
+    )
     await store.close()
 
 

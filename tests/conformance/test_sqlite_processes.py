@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from inkstream import wire
-from inkstream._types import Kind, NewStream, StreamId
+from inkstream._types import Change, End, Group, Kind, NewStream, Status, StreamId
 from inkstream.stores.sqlite import SQLiteStore
 from inkstream.testing.store_suite.harness import EVERYTHING
 
@@ -156,6 +156,28 @@ async def test_kill_9_loses_nothing_acknowledged(store: SQLiteStore, start: Star
             numbers = [number for writer, number in messages if writer == name]
             assert numbers == list(range(len(numbers)))
             assert len(numbers) > last
+
+
+async def test_a_live_stream_is_merged_under_the_eyes_of_another_process(
+    store: SQLiteStore, start: Start
+) -> None:
+    """G2: whoever reads it anew again and again always gets all of it, in order."""
+    state = await store.create(NewStream(stream_id=StreamId("numbers"), created_at=0.0))
+    follower = await start("follow", "other")
+    assert await follower.line() == "ready"
+    await follower.go()
+    for start_at in range(0, 1000, 10):
+        segments = [wire.encode_messages([f"{start_at + n}"], 0)[0] for n in range(10)]
+        changes = [Change(internal_id=state.internal_id, append=one) for one in segments]
+        await store.commit([Group((change,)) for change in changes])
+        await store.tidy(0.0, 1 << 20)
+    await store.commit(
+        [Group((Change(internal_id=state.internal_id, end=End(Status.DONE), at=1.0),))]
+    )
+    counts = [int(line) for line in await follower.lines()]
+    assert counts == sorted(counts)
+    assert counts[-1] == 1000
+    assert len(set(counts)) > 3, "it was not read while it was written"
 
 
 async def test_a_killed_process_is_seen_at_once(store: SQLiteStore, start: Start) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -126,17 +127,16 @@ def use_shell(block: Block, port: int, directory: Path) -> str:
 
 
 def use_browser(block: Block, port: int, stream_id: str) -> None:
-    """Run a block in a page of the application, with the names that it takes for granted."""
+    """Run a block in a page of the application that has the elements it speaks of."""
     assert stream_id, f"{block}: no stream to follow"
     chromium = prerequisites.program(*prerequisites.CHROMIUM)
-    script = f"((streamId, output, status) => {{ {block.code} }})"
+    script = f"((streamId) => {{ {block.code} }})({json.dumps(stream_id)})"
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
         page = browser.new_page()
         page.goto(f"http://127.0.0.1:{port}/openapi.json")
-        page.set_content("<output></output><p></p>")
-        elements = "document.querySelector('output'), document.querySelector('p')"
-        page.evaluate(f"{script}({json.dumps(stream_id)}, {elements})")
-        page.wait_for_function("document.querySelector('p').textContent == 'done'", timeout=8000)
+        page.set_content("".join(re.findall("// (<.*>)", block.code)))
+        page.evaluate(script)
+        page.get_by_text("done", exact=True).wait_for(timeout=8000)
         assert page.inner_text("output")
         browser.close()

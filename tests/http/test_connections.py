@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 
 import pytest
 from starlette.applications import Starlette
@@ -12,6 +13,7 @@ from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Mount, Route
+from starlette.types import Message
 
 from inkstream import HTTPSettings, PersistentTextStreaming, StreamResponse
 from inkstream.http.routes import StreamRoutes
@@ -277,3 +279,32 @@ async def test_text_is_refused_where_its_broken_end_would_look_clean(
     assert "BaseHTTPMiddleware" in call.json["detail"]
     events = await ask(app, path)
     assert events.heard.end is not None
+
+
+@pytest.mark.parametrize("error", [ConnectionResetError(), RuntimeError("a middleware's fault")])
+async def test_a_receive_that_raises_is_a_client_that_left(
+    streams: PersistentTextStreaming,
+    routes: StreamRoutes,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
+) -> None:
+    """G9: nothing more is spent on it, and no task is left with an error that nobody asks for."""
+    name = await streams.create()
+    sent, lost = asyncio.Event(), asyncio.Event()
+
+    async def receive() -> Message:
+        await lost.wait()
+        raise error
+
+    async def send(message: Message) -> None:
+        sent.set()
+
+    answer = asyncio.create_task(routes(scope_of("GET", f"/{name}"), receive, send))
+    await asyncio.wait_for(sent.wait(), 5)
+    lost.set()
+    await asyncio.wait_for(answer, 5)
+    del answer
+    gc.collect()
+    assert not [record for record in caplog.records if record.name == "asyncio"]
+    assert ("receive failed" in caplog.text) is isinstance(error, RuntimeError)
+    assert not streams.engine.readers._readers

@@ -35,7 +35,6 @@ async def test_events_begin_with_retry_and_a_ping_before_the_first_token(
         assert call.status == 200
         assert call.body == b"retry: 1000\n: ping\n\n"
         assert call.headers["content-type"] == "text/event-stream"
-        assert call.headers["cache-control"] == "no-cache, no-transform"
         assert call.headers["x-accel-buffering"] == "no"
         assert call.headers["x-content-type-options"] == "nosniff"
         assert "content-length" not in call.headers

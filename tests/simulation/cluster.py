@@ -72,6 +72,7 @@ class Cluster:
 
     Attributes:
         ended: The bodies that ``on_end`` was called with, by living workers.
+        unheard: Those for which it raised.
         on_end_fails: How likely it is that ``on_end`` raises.
     """
 
@@ -82,6 +83,7 @@ class Cluster:
         self.clock = VirtualClock()
         self.workers: list[Worker] = []
         self.ended: list[StreamBody] = []
+        self.unheard: list[StreamBody] = []
         self.on_end_fails = 0.0
         self._hints = Hints()
 
@@ -103,6 +105,7 @@ class Cluster:
 
     async def _note_end(self, worker: Worker, body: StreamBody) -> None:
         if self.rng.random() < self.on_end_fails:
+            self.unheard.append(body)
             raise RuntimeError("on_end of the application failed")
         if worker.alive:
             self.ended.append(body)

@@ -28,6 +28,7 @@ from inkstream import (
     Timing,
     WriterFenced,
 )
+from inkstream.engine.sweeper import REPORT_TRIES
 from inkstream.engine.writer import Writer
 from inkstream.wire import Offset
 from tests.simulation.cluster import Cluster, Worker
@@ -379,10 +380,13 @@ class World:
         if state.code == "writer_lost":
             assert history.owners[-1] in self.suspects, "a healthy writer was killed (G7)"
         assert not state.report, f"nobody reported the end of {state}"
-        reported = [
-            body for body in self.cluster.ended if body.offset.startswith(f"{internal_id:016d}_")
-        ]
-        assert any(body.status is state.status for body in reported), "on_end never ran"
+        of_this = f"{internal_id:016d}_"
+        heard, unheard = (
+            [body.status for body in bodies if body.offset.startswith(of_this)]
+            for bodies in (self.cluster.ended, self.cluster.unheard)
+        )
+        # A function that fails every time is given up after some.
+        assert state.status in heard or len(unheard) >= REPORT_TRIES, "on_end never ran"
 
 
 _THINGS = [

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
 
-from inkstream import Status, StreamBody, StreamId, Timing, WriterFenced
+from inkstream import Status, StreamId, WriterFenced
 from inkstream._types import WorkerState
 from inkstream.engine.workers import Leases
 from inkstream.testing import ScriptedSource, in_virtual_time
@@ -293,135 +292,3 @@ async def test_a_stream_deleted_under_the_sweeper_disturbs_it_not(
         assert {state.status for state in left.streams} == {Status.TIMEOUT}
         assert len(left.streams) == 10
     assert "failed" not in caplog.text
-
-
-# Reports ---------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("end", ["finish", "fail", "cancel", "kill", "never started"])
-@in_virtual_time
-async def test_every_end_is_reported(end: str) -> None:
-    """on_end: whatever the end, and whichever process saw it."""
-    async with cluster() as made:
-        here = await made.add(reports=True, timing=Timing(start_within_s=5))
-        there = await made.add(reports=True)
-        source = ScriptedSource()
-        await here.streams.create("s")
-        if end != "never started":
-            here.streams.start("s", source)
-            await source.send("so far")
-        if end == "finish":
-            await source.finish({"tokens": 2})
-        elif end == "fail":
-            await source.fail(RuntimeError("no"))
-        elif end == "cancel":
-            await there.streams.cancel("s")
-        elif end == "kill":
-            here.kill()
-        await asyncio.sleep(20)
-        [body] = made.ended
-        assert body == await there.streams.read("s")
-        assert body.status.ended
-
-
-@in_virtual_time
-async def test_a_report_is_made_by_a_process_that_has_an_on_end() -> None:
-    """Its writer's process died before it could; the one that buried it has no on_end."""
-    async with cluster() as made:
-        killed = await made.add(reports=True)
-        await made.add()
-        source = await stream(killed)
-        killed.engine.life.spawn(source.finish())
-        made.on_end_fails = 1.0
-        await asyncio.sleep(0.5)
-        killed.kill()
-        made.on_end_fails = 0.0
-        await asyncio.sleep(30)
-        assert made.ended == []
-        await made.add(reports=True)
-        await asyncio.sleep(5)
-        assert [body.status for body in made.ended] == ["done"]
-
-
-@in_virtual_time
-async def test_an_on_end_that_raises_is_called_again() -> None:
-    calls: list[StreamBody] = []
-
-    async def on_end(body: StreamBody) -> None:
-        calls.append(body)
-        if len(calls) < 3:
-            raise RuntimeError("billing is away")
-
-    async with cluster() as made:
-        worker = await made.add(on_end=on_end)
-        await (await stream(worker)).finish()
-        await asyncio.sleep(60)
-        assert len(calls) == 3
-        assert not made.witness.histories[1].state.report
-
-
-@in_virtual_time
-async def test_an_on_end_that_deletes_its_stream(caplog: pytest.LogCaptureFixture) -> None:
-    calls = []
-
-    async def on_end(body: StreamBody) -> None:
-        calls.append(body.id)
-        await worker.streams.delete(body.id)
-
-    async with cluster() as made:
-        worker = await made.add(on_end=on_end)
-        await (await stream(worker)).finish()
-        await asyncio.sleep(30)
-        assert calls == ["s"]
-        assert made.witness.histories[1].deleted
-    assert not [record for record in caplog.records if record.levelname == "ERROR"]
-
-
-@in_virtual_time
-async def test_an_end_whose_outcome_was_lost_is_reported_by_the_living_worker() -> None:
-    """G5: nobody else would, for the store says that this worker will."""
-    async with cluster() as made:
-        worker = await made.add(reports=True)
-        await worker.streams.create("s")
-        worker.store.lose = 1.0
-        with pytest.raises(Exception, match="lost on the way back"):
-            await worker.streams.cancel("s")
-        worker.store.lose = 0.0
-        await asyncio.sleep(20)
-        assert [body.status for body in made.ended] == ["cancelled"]
-
-
-@in_virtual_time
-async def test_a_stop_waits_for_reports_under_way() -> None:
-    """What was heard by nobody is reported by another process: at least once."""
-    done = asyncio.Event()
-
-    async def on_end(body: StreamBody) -> None:
-        await asyncio.sleep(1)
-        done.set()
-
-    async with cluster() as made:
-        worker = await made.add(on_end=on_end)
-        await (await stream(worker)).finish()
-    assert done.is_set()
-
-
-@in_virtual_time
-async def test_a_worker_that_sweeps_alone_reports_many() -> None:
-    """More ends than one look takes: all are reported."""
-
-    async def source() -> AsyncIterator[str]:
-        yield "x"
-
-    async with cluster() as made:
-        silent = await made.add(reports=True)
-        for n in range(450):
-            await silent.streams.create(f"s{n}")
-            silent.streams.start(f"s{n}", source)
-        made.on_end_fails = 1.0
-        await asyncio.sleep(1)
-        silent.kill()
-        made.on_end_fails = 0.0
-        await made.add(reports=True)
-        await asyncio.sleep(30)
-        assert len({body.id for body in made.ended}) == 450

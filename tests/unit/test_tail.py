@@ -82,9 +82,11 @@ def test_a_tail_keeps_the_newest_and_says_what_it_no_longer_has(
     tail = Tail(state(), max_bytes, 0.0)
     for segment in segments:
         tail.publish([segment])
-        kept = tail._segments[tail._trimmed :]
-        assert sum(len(s.payload) for s in kept[:-1]) <= max_bytes
-        assert kept[-1].end == tail.position
+        assert tail.frames_after(segment.position) is not None
+        assert sum(len(s.payload) for s in tail._segments[:-1]) <= max_bytes
+        framed = zip(tail._segments, tail._frames, strict=True)
+        assert all(frame is None for s, frame in framed if s.count == 0)
+        assert tail._segments[-1].end == tail.position
     for after in range(tail.position):
         found = tail.segments_after(after)
         if found is not None:

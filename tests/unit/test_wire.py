@@ -324,3 +324,28 @@ class TestEvents:
             "message": message,
             "result": {"a": [1, None]},
         }
+
+
+@pytest.mark.parametrize("padding", [0, 5000])
+@pytest.mark.parametrize("code", [*range(0x80), 0x85, 0x2028, 0xFFFF, 0x1F469])
+def test_every_character_comes_back_from_a_json_string(code: int, padding: int) -> None:
+    """G11: short and long texts are looked through in different ways."""
+    text = "ä" * padding + chr(code) + "."
+    escaped = wire.escape_text(text.encode())
+    assert json.loads(b'"%b"' % escaped) == text
+    assert not set(escaped) & set(range(0x20)), "a line break would end an event"
+
+
+def nested(depth: int) -> Any:
+    value: Any = "[" * 500  # brackets in text do not count
+    for _ in range(depth):
+        value = [value]
+    return value
+
+
+def test_json_is_nested_only_as_deep_as_every_route_takes() -> None:
+    assert json.loads(wire.dump_json(nested(wire.MAX_JSON_DEPTH))) == nested(wire.MAX_JSON_DEPTH)
+    with pytest.raises(InvalidMessage, match="128 deep"):
+        wire.dump_json(nested(wire.MAX_JSON_DEPTH + 1))
+    with pytest.raises(InvalidMessage):
+        wire.dump_json(nested(100_000))

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Final
 
+from inkstream._arguments import check_count, check_seconds
 from inkstream._errors import MessageTooLarge, StreamTooLarge
+
+_PACES: Final = ("beat_s", "sweep_s", "poll_s", "tidy_s")
+"""Times between one round and the next, which would go round without a pause at 0."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,11 +68,7 @@ class Limits:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value = getattr(self, field.name)
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(
-                    f"Limits.{field.name} must be a whole number above 0, not {value!r}"
-                )
+            check_count(f"Limits.{field.name}", getattr(self, field.name))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,9 +114,12 @@ class Timing:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            value = getattr(self, field.name)
-            if value is not None and not value >= 0:
-                raise ValueError(f"Timing.{field.name} must be 0 or more seconds, not {value!r}")
+            check_seconds(
+                f"Timing.{field.name}",
+                getattr(self, field.name),
+                none=field.default is None,
+                zero=field.name not in _PACES,
+            )
         if self.lease_s < 3 * self.beat_s:
             raise ValueError(
                 f"Timing.lease_s ({self.lease_s}) must be at least three beats "

@@ -18,7 +18,8 @@ _log = logging.getLogger("inkstream")
 
 _BATCH = 200
 _TIDY_BYTES = 1024 * 1024
-_REPORT_TRIES = 5
+REPORT_TRIES = 5
+"""How often an ``on_end`` that raises is called before it is given up."""
 _LOOK_S = 1.0
 """How often streams that are due, and ends that nobody reported, are looked for."""
 
@@ -293,7 +294,7 @@ class Sweeper:
     async def _report_until_heard(self, state: StreamState) -> None:
         assert self._report is not None
         try:
-            for attempt in range(_REPORT_TRIES):
+            for attempt in range(REPORT_TRIES):
                 try:
                     await self._report(state)
                     break
@@ -302,7 +303,7 @@ class Sweeper:
                         "on_end failed for stream %r (attempt %d of %d)",
                         state.stream_id,
                         attempt + 1,
-                        _REPORT_TRIES,
+                        REPORT_TRIES,
                     )
                     await asyncio.sleep(min(2.0**attempt, 30.0))
             while True:

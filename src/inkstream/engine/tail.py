@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from inkstream.engine.reader import Reader
     from inkstream.engine.writer import Writer
 
+_DEAD = Segment(position=0, count=0, payload=b"", index=b"")
+
 
 class Tail:
     """The newest committed segments of one stream, with the frames encoded for them."""
@@ -97,6 +99,9 @@ class Tail:
     def _trim(self) -> None:
         while self._bytes > self.max_bytes and len(self._segments) - self._trimmed > 1:
             self._bytes -= len(self._segments[self._trimmed].payload)
+            # What is dead keeps its place until the lists are cut, but not its memory.
+            self._segments[self._trimmed] = _DEAD
+            self._frames[self._trimmed] = None
             self._trimmed += 1
         # Cutting a list's head moves its rest, so it waits until half of the list is dead.
         if self._trimmed > 32 and self._trimmed * 2 > len(self._segments):

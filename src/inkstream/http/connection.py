@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
 
 from starlette.types import Message, Receive, Send
 
+from inkstream._arguments import check_seconds
 from inkstream.abc import Clock
 from inkstream.engine.reader import Reader
+
+_log = logging.getLogger("inkstream")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,6 +30,11 @@ class HTTPSettings:
     ping_s: float = 15.0
     send_timeout_s: float = 30.0
     retry_s: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_seconds("HTTPSettings.ping_s", self.ping_s, zero=False)
+        check_seconds("HTTPSettings.send_timeout_s", self.send_timeout_s, zero=False)
+        check_seconds("HTTPSettings.retry_s", self.retry_s)
 
 
 class ClientGone(Exception):
@@ -93,13 +102,16 @@ class Connection:
         await asyncio.wait((self._watch,))
 
     async def _watch_for_disconnect(self) -> None:
-        while True:
-            message = await self._receive()
-            if message["type"] == "http.disconnect":
-                self.gone = True
-                if not self._sending:  # a send under way keeps its deadline
-                    self._reader.close()
-                return
+        try:
+            while (await self._receive())["type"] != "http.disconnect":
+                pass
+        except OSError:
+            pass  # as some servers say it
+        except Exception:
+            _log.exception("receive failed: its client is taken for gone, and will reconnect")
+        self.gone = True
+        if not self._sending:  # a send under way keeps its deadline
+            self._reader.close()
 
     async def send(self, message: Message) -> None:
         """Send one ASGI message within the deadline.

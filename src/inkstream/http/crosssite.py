@@ -7,15 +7,34 @@ token in ``Authorization``, or with nothing, cannot be forged by a page elsewher
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from typing import Final
 from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
 
+from inkstream._arguments import as_items
 from inkstream.http.problems import Problem
 
+_ORIGIN: Final = re.compile(r"[a-z][a-z0-9+.-]*://[^/?#@A-Z\s]+")
 _ADDED_BY_BROWSERS: Final = ("basic", "digest", "negotiate", "ntlm")
+
+
+def origins(given: Collection[str]) -> frozenset[str]:
+    """Return origins that were given, checked: one that no browser writes would match nothing.
+
+    Raises:
+        ValueError: It is not written as a browser does.
+    """
+    wanted = frozenset(as_items("allowed_origins", given))
+    for origin in wanted:
+        if not isinstance(origin, str) or _ORIGIN.fullmatch(origin) is None:
+            raise ValueError(
+                f"{origin!r:.80} is not an origin: write scheme and host as a browser does, "
+                "'https://app.example' (a port if it is not the usual one, lower case, no path)"
+            )
+    return wanted
 
 
 def cross_site_problem(request: HTTPConnection, allowed_origins: Collection[str]) -> Problem | None:

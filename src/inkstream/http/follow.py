@@ -38,6 +38,9 @@ _NO_TEXT: Final = (
     "pure ASGI one."
 )
 
+_VARY: Final = "Accept, Last-Event-ID"
+"""What of a request decides the answer; who asks does too, which ``private`` says."""
+
 Allow = Callable[[StreamState], Awaitable[bool]]
 Found = TypeVar("Found")
 
@@ -171,6 +174,7 @@ class StreamResponse(Response):
         names = {name for name, _ in self.raw_headers}
         answer.raw_headers = [pair for pair in answer.raw_headers if pair[0] not in names]
         answer.raw_headers += self.raw_headers
+        MutableHeaders(raw=answer.raw_headers).add_vary_header(_VARY)
         return answer
 
     async def _answer(
@@ -196,7 +200,8 @@ class StreamResponse(Response):
         ):
             # Whoever has seen the end is told in the way that stops an EventSource for good.
             reader.close()
-            await self._dressed(Response(status_code=204))(scope, receive, send)
+            last = Response(status_code=204, headers={"cache-control": "no-store"})
+            await self._dressed(last)(scope, receive, send)
             return
         if scope["method"] == "HEAD":
             await self._send_head(reader, name, send)
@@ -224,7 +229,8 @@ class StreamResponse(Response):
         headers = MutableHeaders(raw=list(self.raw_headers))
         media_type = FORMATS[name]
         headers["content-type"] = media_type + ("; charset=utf-8" if name == "text" else "")
-        headers.setdefault("cache-control", "no-cache, no-transform")
+        headers.setdefault("cache-control", "private, no-cache, no-transform")
+        headers.add_vary_header(_VARY)
         headers.setdefault("x-accel-buffering", "no")
         headers.setdefault("x-content-type-options", "nosniff")
         return {"type": "http.response.start", "status": self.status_code, "headers": headers.raw}
@@ -267,7 +273,7 @@ class StreamResponse(Response):
         here = Offset(state.internal_id, state.tail, ended=state.ended)
         etag = f'"{reader.position}-{here}-{state.status}"'
         self.headers["etag"] = etag
-        self.headers.setdefault("cache-control", "no-cache")
+        self.headers.setdefault("cache-control", "private, no-cache")
         known = follow.request.headers.get("if-none-match", "").split(",")
         if etag in [tag.strip().removeprefix("W/") for tag in known]:
             reader.close()

@@ -22,7 +22,7 @@ FORMATS: Final = {
 
 
 class Snapshot:
-    """Encode a stream as JSON, a piece at a time: ``begin``, its ``parts``, ``end``; see docs/http.md.
+    """Encode a stream as JSON (docs/http.md) a piece at a time: ``begin``, ``parts``…, ``end``.
 
     Args:
         state: The stream's, when its tail was at ``here``.
@@ -76,6 +76,12 @@ class Snapshot:
     def end(self) -> bytes:
         """Return what stands after the parts."""
         return b'"]}' if self._in_text else b"]}"
+
+
+def check_format(fixed: str | None) -> None:
+    """Raise ``ValueError`` unless the application's own choice, if any, is a format."""
+    if fixed is not None and fixed not in FORMATS:
+        raise ValueError(f"format is one of {', '.join(map(repr, FORMATS))}, not {fixed!r:.80}")
 
 
 def choose_format(request: Request, fixed: str | None) -> str | None:

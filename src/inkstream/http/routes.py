@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from inkstream._arguments import check_async
 from inkstream._errors import InkstreamError, StreamNotFound
 from inkstream._types import StreamId, StreamState
 from inkstream.http.crosssite import cross_site_problem
@@ -36,6 +37,7 @@ def require_authorize(authorize: Authorize | None, allow_anonymous: bool) -> Aut
         TypeError: Neither ``authorize`` nor ``allow_anonymous=True`` was given.
     """
     if authorize is not None:
+        check_async("authorize", authorize, "request, stream, action")
         return authorize
     if allow_anonymous:
         return anyone

@@ -283,7 +283,7 @@ class _Stream:
         return not added or len(self.marks) + added <= change.max_marks
 
     def append(self, segment: Segment) -> None:
-        self.segments.append(replace(segment, position=self.tail))
+        self.segments.append(Segment(self.tail, segment.count, segment.payload, segment.index))
         self.tail += segment.count
         self.size += len(segment.payload)
 

@@ -14,6 +14,7 @@ from typing import Any, Final, TypeVar
 from inkstream._errors import NotRunning
 from inkstream.engine.life import inline
 from inkstream.streaming import PersistentTextStreaming
+from inkstream.sync._gevent import new_event_loop
 
 T = TypeVar("T")
 
@@ -24,7 +25,7 @@ class LoopThread:
     """An event loop on a thread of its own, and the instances that run on it."""
 
     def __init__(self) -> None:
-        self.loop = asyncio.new_event_loop()
+        self.loop = new_event_loop()
         self._pid = os.getpid()
         self._running: dict[object, PersistentTextStreaming] = {}
         self._thread = threading.Thread(target=self._run, name="inkstream-sync", daemon=True)

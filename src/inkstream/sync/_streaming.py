@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, 
 from typing import Any, Final, Literal, TypeVar
 
 from inkstream import handles, streaming
+from inkstream._arguments import as_items
 from inkstream._types import JSON, Kind, Status, StreamBody, StreamId
 from inkstream.engine.generation import Source
 from inkstream.engine.settings import Limits, Timing
@@ -47,6 +48,8 @@ class PersistentTextStreaming:
         self._on_end = on_end
         self._limits = limits
         self._timing = timing
+        if on_end is not None and (not callable(on_end) or inspect.iscoroutinefunction(on_end)):
+            raise TypeError(f"on_end is a plain function here, not {on_end!r:.80}")
         self._make()  # a wrong URL is told where it was written
 
     def _make(self) -> streaming.PersistentTextStreaming:
@@ -248,7 +251,7 @@ class PersistentTextStreaming:
         self, stream_ids: Collection[str], *, owner: str | None = None, group: str | None = None
     ) -> dict[StreamId, StreamBody]:
         """Return the streams that exist (for the owner and group given), by id."""
-        ids: Sequence[str] = list(stream_ids)
+        ids: Sequence[str] = as_items("stream_ids", stream_ids)
         return self._call(lambda streams: streams.read_many(ids, owner=owner, group=group))
 
     def list(

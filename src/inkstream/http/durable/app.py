@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from inkstream import wire
+from inkstream._arguments import check_async, check_kind
 from inkstream._errors import (
     InkstreamError,
     OffsetGone,
@@ -95,6 +96,10 @@ class DurableStreams:
                 "who may use these streams? Give authorize=an async function of (request, stream, "
                 "action) that returns a bool, or say allow_anonymous=True if everybody may"
             )
+        if authorize is not None:
+            check_async("authorize", authorize, "request, stream, action")
+        if settings is not None:
+            check_kind("settings", settings, DurableSettings, "a DurableSettings")
         self._engine = engine
         self._authorize = authorize or anyone
         self._settings = settings or DurableSettings()
@@ -249,9 +254,10 @@ class DurableStreams:
         body = await read_body(request, self._settings.body_bytes)
         wanted = append_request(request.headers, body)
         actions = (["append"] if body else []) + (["close"] if wanted.closed else [])
-        page = await self._allowed(request, stream_id, tuple(actions))
+        marks = tuple(protocol.append_marks(wanted))
+        page = await self._allowed(request, stream_id, tuple(actions), marks=marks)
         _, appends, *_ = self._parts()
-        return await appends.append(page.state, wanted)
+        return await appends.append(page, wanted)
 
     async def _delete(self, request: Request, stream_id: StreamId) -> Reply:
         page = await self._allowed(request, stream_id, ("delete",))

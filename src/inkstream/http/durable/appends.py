@@ -3,7 +3,8 @@
 Requests to one stream gather while a round is under way. A round reads the stream once, decides
 about each request in the order of arrival, each seeing what the ones before it are going to leave
 behind, and joins them into few changes. What another process made untrue is refused by the store
-and decided again in the next round, ahead of those that came later.
+and decided again in the next round, ahead of those that came later. A request that is alone is
+decided by the page with which it was authorised: if that was too old to say yes, it is read again.
 
 All appends of a round that rest on marks become *one* change. Were each a change of its own,
 conditional on the epoch that the one before it leaves, a change of another process could stand in
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from inkstream._errors import InkstreamError, InvalidInput, StoreUnavailable, StreamNotFound
-from inkstream._types import Refused, StreamId, StreamState
+from inkstream._types import Page, Refused, StreamId, StreamState
 from inkstream.engine.engine import Engine
 from inkstream.http.durable.protocol import (
     Attempt,
@@ -40,7 +41,7 @@ _ROUND = 256
 
 @dataclass(eq=False, slots=True)
 class _Waiting:
-    internal_id: int
+    page: Page
     request: AppendRequest
     answer: asyncio.Future[Reply]
     tries: int = 0
@@ -59,54 +60,65 @@ class Appends:
         self._engine = engine
         self._waiting: dict[StreamId, list[_Waiting]] = {}
 
-    async def append(self, stream: StreamState, request: AppendRequest) -> Reply:
+    async def append(self, page: Page, request: AppendRequest) -> Reply:
         """Append to a stream, or close it; durable when it returns.
+
+        Args:
+            page: The stream as it was just now, with the request's marks.
+            request: What to append.
 
         Raises:
             Refusal: The protocol says no.
             StreamNotFound: It was deleted, or is another stream by now.
             StoreUnavailable: It did not happen; ``OutcomeUnknown``: it may have.
         """
-        stream_id = stream.stream_id
+        stream_id = page.state.stream_id
         if request.body:
             # A large body takes a while to check: here it does so in its own turn of the loop.
             with contextlib.suppress(InvalidInput):
                 request.body.segment(
-                    is_json=not stream.counts_bytes,
+                    is_json=not page.state.counts_bytes,
                     message_bytes=self._engine.limits.message_bytes,
                 )
         answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
-        entry = _Waiting(stream.internal_id, request, answer)
+        entry = _Waiting(page, request, answer)
         waiting = self._waiting.get(stream_id)
         if waiting is None:
             self._waiting[stream_id] = [entry]
-            self._engine.life.spawn(self._run(stream_id))
+            self._engine.life.spawn(self._run(stream_id, page))
         else:
             waiting.append(entry)
         return await answer
 
-    async def _run(self, stream_id: StreamId) -> None:
+    async def _run(self, stream_id: StreamId, page: Page | None) -> None:
         waiting = self._waiting[stream_id]
         entries: list[_Waiting] = []
         try:
             while waiting:
                 entries = waiting[:_ROUND]
                 del waiting[:_ROUND]
-                waiting[:0] = await self._round(stream_id, entries)
+                waiting[:0] = await self._round(
+                    stream_id, entries, page if len(entries) == 1 else None
+                )
+                page = None
         finally:
             del self._waiting[stream_id]
             for entry in [*entries, *waiting]:
                 entry.fail(StoreUnavailable("the process is shutting down"))
 
-    async def _round(self, stream_id: StreamId, entries: list[_Waiting]) -> list[_Waiting]:
+    async def _round(
+        self, stream_id: StreamId, entries: list[_Waiting], page: Page | None
+    ) -> list[_Waiting]:
         """Answer the entries; return those that must be decided again."""
-        names = {name for entry in entries for name in append_marks(entry.request)}
-        try:
-            page = await self._engine.readers.page(stream_id, 0, 0, marks=sorted(names))
-        except InkstreamError as exc:
-            for entry in entries:
-                entry.fail(exc)
-            return []
+        is_fresh = page is None
+        if page is None:
+            names = {name for entry in entries for name in append_marks(entry.request)}
+            try:
+                page = await self._engine.readers.page(stream_id, 0, 0, marks=sorted(names))
+            except InkstreamError as exc:
+                for entry in entries:
+                    entry.fail(exc)
+                return []
         state, marks = page.state, dict(page.marks)
         now = self._engine.clock.wall()
         batches = _Batches()
@@ -114,7 +126,7 @@ class Appends:
         for entry in entries:
             if entry.answer.done():  # the client left
                 continue
-            if is_absent(state, now) or state.internal_id != entry.internal_id:
+            if is_absent(state, now) or state.internal_id != entry.page.state.internal_id:
                 entry.fail(StreamNotFound(stream_id))
                 continue
             decided: Attempt | Reply | Refusal
@@ -124,12 +136,14 @@ class Appends:
                 decided = exc
             if isinstance(decided, Attempt):
                 if batches.take(entry, decided):
-                    marks.update(decided.change.marks)
-                    state = foreseen(state, decided.change)
+                    if entry is not entries[-1]:
+                        marks.update(decided.change.marks)
+                        state = foreseen(state, decided.change)
                 else:
                     again.append(entry)
-            elif batches:
-                # It may rest on what is not committed yet ("a duplicate" of an append that fails).
+            elif batches or not is_fresh:
+                # It may rest on what is not committed yet ("a duplicate" of an append that fails),
+                # or on what was read before an append of this very client committed ("a gap").
                 again.append(entry)
             elif isinstance(decided, Reply):
                 entry.answer.set_result(decided)

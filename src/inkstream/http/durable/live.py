@@ -149,7 +149,7 @@ class EventStream:
         headers = {
             **self._read.headers,
             "content-type": "text/event-stream",
-            "cache-control": "no-cache, no-transform",
+            "cache-control": "private, no-cache, no-transform",
             "x-accel-buffering": "no",
         }
         if self._events.is_base64:

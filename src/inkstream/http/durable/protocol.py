@@ -312,6 +312,8 @@ def join(attempts: Sequence[Attempt]) -> Change:
 
 def left_behind(done: StreamState, attempts: Sequence[Attempt]) -> list[StreamState]:
     """Return what each of several attempts left behind, given what they did together."""
+    if len(attempts) == 1:
+        return [done]
     states: list[StreamState] = []
     tail = done.tail - sum(attempt.count for attempt in attempts)
     for attempt in attempts:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from numbers import Real
+
+from inkstream._arguments import check_count, check_kind, check_seconds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,3 +30,12 @@ class DurableSettings:
     live_s: float = 60.0
     closed_polls_per_s: float = 5.0
     closed_poll_burst: int = 100
+
+    def __post_init__(self) -> None:
+        check_kind("DurableSettings.owner", self.owner, str, "a string")
+        check_count("DurableSettings.max_streams", self.max_streams)
+        check_count("DurableSettings.body_bytes", self.body_bytes)
+        check_seconds("DurableSettings.long_poll_s", self.long_poll_s)
+        check_seconds("DurableSettings.live_s", self.live_s)
+        check_kind("DurableSettings.closed_polls_per_s", self.closed_polls_per_s, Real, "a number")
+        check_count("DurableSettings.closed_poll_burst", self.closed_poll_burst)

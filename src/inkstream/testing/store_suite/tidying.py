@@ -101,6 +101,43 @@ class MergeTests(StoreHarness):
         assert (await append(store, state, "more")).tail == 31
         assert await messages_in(store) == [*messages, "more"]
 
+    async def test_the_living_beside_their_writer_and_readers(
+        self, store: Store, other: Store
+    ) -> None:
+        """G2: a stream that goes on may be merged too, at any moment, and nobody notices."""
+        state = await stream_in(store, Status.STREAMING)
+        expected = [f"{number:03d}".ljust(400, ".") for number in range(700)]
+        written = asyncio.Event()
+
+        async def write() -> None:
+            for start in range(0, len(expected), 35):
+                changes = [
+                    Change(internal_id=state.internal_id, append=piece(message))
+                    for message in expected[start : start + 35]
+                ]
+                await store.commit([Group((change,)) for change in changes])
+            written.set()
+
+        async def tidy(opened: Store) -> None:
+            while not written.is_set():
+                await opened.tidy(NOW, 1 << 16)
+
+        async def follow(opened: Store) -> None:
+            after = 0
+            while after < len(expected):
+                page = await opened.read(StreamId("s"), after, 5000)
+                check_page(page, after, 5000)
+                assert messages_of([page], after) == expected[after : page.end]
+                after = page.end
+
+        await asyncio.gather(write(), tidy(store), tidy(other), follow(store), follow(other))
+        await append(store, state, "the last")
+        await tidied(store)
+        expected.append("the last")
+        for opened in (store, other):
+            for after in range(0, len(expected) + 1, 20):
+                assert await messages_in(opened, "s", after) == expected[after:]
+
     async def test_a_step_is_bounded(self, store: Store) -> None:
         """A megabyte in steps of about 64 KiB takes several: no writer waits for all of it."""
         for name in "abcd":
