@@ -6,7 +6,7 @@ import argparse
 import resource
 from collections.abc import Callable
 
-from benchmarks import durable, overload, peers, readers, scaling, serve, storage
+from benchmarks import death, durable, overload, peers, readers, scaling, serve, storage
 from benchmarks.cores import CLIENT_CORE, pin
 from benchmarks.report import Report, environment
 
@@ -23,8 +23,9 @@ BENCHMARKS: dict[str, tuple[Callable[[float, int], Report], float, int]] = {
     "flat": (storage.flat, 0.0, 1),
     "file": (storage.file, 0.0, 1),
     "peers": (peers.peers, 2.0, 3),
-    "overload": (overload.overload, 6.0, 1),
+    "overload": (overload.overload, 8.0, 1),
     "durable": (durable.durable, 3.0, 2),
+    "death": (death.death, 0.0, 20),
     "scaling": (scaling.scaling, 5.0, 1),
 }
 

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import functools
+import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
-_FOLDER = Path(__file__).parent / "node_server"
+_HERE = Path(__file__).parent
+_INSTALL = str(_HERE.parent / "scripts" / "_javascript.py")
 
-MISSING = "there is no node and npm here; https://nodejs.org/"
 
-
+@functools.cache
 def is_installed() -> bool:
-    return shutil.which("node") is not None and shutil.which("npm") is not None
+    """See to it that they can run; where there is no Node.js, one comes from PyPI."""
+    return subprocess.run([sys.executable, _INSTALL, "servers"]).returncode == 0
 
 
-def command(name: str) -> list[str]:
-    """Return what runs a server; its packages are installed first, when they are not yet."""
-    lock, installed = _FOLDER / "package-lock.json", _FOLDER / "node_modules/.package-lock.json"
-    if not installed.exists() or installed.stat().st_mtime < lock.stat().st_mtime:
-        subprocess.run(["npm", "ci", "--silent"], cwd=_FOLDER, check=True)
-    return ["node", str(_FOLDER / name)]
+def command(script: str) -> list[str]:
+    """Return what runs a server."""
+    places = os.pathsep.join([os.environ["PATH"], str(Path(sys.executable).parent)])
+    node = shutil.which("node", path=places) if is_installed() else None
+    if node is None:
+        raise RuntimeError(f"{script} needs Node.js and what benchmarks/node_server names")
+    return [node, str(_HERE / "node_server" / script)]

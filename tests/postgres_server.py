@@ -127,6 +127,13 @@ class OwnServer(Server):
             self._process.wait(_START_S)
             self._process = None
 
+    def allow(self, line: str) -> None:
+        """Let in whom a line of ``pg_hba.conf`` lets in."""
+        assert self._process is not None
+        with (self._data / "pg_hba.conf").open("a") as access:
+            access.write(f"{line}\n")
+        self._process.send_signal(signal.SIGHUP)
+
     def kill_a_backend(self) -> None:
         """Kill a process of the server, which then begins anew, and wait until it has."""
         assert self._process is not None

@@ -130,7 +130,8 @@ class StreamState:
     owes the stream its next step: the writer's worker while it is ``streaming``, the one that is
     to report the end (``report``) afterwards, ``None`` when nobody holds it. ``due_at`` is when
     time acts on it: a ``pending`` stream, or a ``streaming`` one that its writer let go, ends
-    ``timeout``; an ended or open one is deleted.
+    ``timeout``; one that is to stop with its readers is ``cancelled``, unless a reader's worker
+    takes that time away before; an ended or open one is deleted.
     """
 
     internal_id: int

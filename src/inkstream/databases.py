@@ -31,7 +31,7 @@ def open_database(database: Any) -> tuple[Store, Notifier]:
     if not isinstance(database, str) and not (_is_pool(database) or _is_engine(database)):
         raise TypeError(
             "a database is a URL, an asyncpg pool, an SQLAlchemy engine, or a pair of Store and "
-            f"Notifier, not {database!r:.80} ({type(database).__name__})"
+            f"Notifier, not {type(database).__name__}"
         )
     scheme = urlsplit(database).scheme if isinstance(database, str) else "postgresql"
     if scheme == "sqlite":

@@ -309,17 +309,26 @@ class PersistentTextStreaming:
     ) -> asyncio.Task[None]:
         """Have a source write a stream, in a task of its own that outlives the request (G6).
 
-        If the stream is claimed already, by whomever, the source is not called (G4). The task
-        returned ends with the stream; cancelling it ends the stream ``error``.
+        If the stream is claimed already, by whomever, the source is not called (G4). If the store
+        is away, the start waits for it, for ``Timing.patience_s`` at most; then the stream ends
+        ``error``, code ``store_unavailable``, as soon as that can be written.
 
         Args:
             stream_id: A stream that was created, in a transaction that has committed.
             source: See ``Source``.
-            on_disconnect: ``"cancel"`` ends the stream ``cancelled`` when it has had no reader in
-                this process for ``Timing.disconnect_grace_s``.
+            on_disconnect: ``"cancel"`` ends the stream ``cancelled`` when it has had no reader, in
+                any process, for ``Timing.disconnect_grace_s``. Readers of other processes are asked
+                for by way of the store, so it may be up to twice that after one of them has left.
+
+        Returns:
+            A task that ends with the stream. It raises, and the log has, why the stream could not
+            be claimed: ``StreamNotFound``, ``StoreUnavailable``. Cancelled, it ends the stream
+            ``error``.
 
         Raises:
-            ShuttingDown: This process is draining; the stream stays ``pending``.
+            TypeError: That is no source.
+            TooManyStreams: This process has as many as ``Limits.live_streams`` allows.
+            ShuttingDown: This process is draining. After either the stream is still ``pending``.
         """
         cancels = _cancels(on_disconnect)
         return self.engine.starts.start(StreamId(stream_id), source, cancel_without_readers=cancels)
@@ -570,7 +579,8 @@ class PersistentTextStreaming:
         """Start a stream, if nobody has, and return the response that follows it.
 
         ``start`` and ``response`` in one round trip, for a page that drives its own answer. A
-        request that a cookie authenticates must come from this site or ``allowed_origins``.
+        request that a cookie authenticates must come from this site or ``allowed_origins``. What
+        keeps the stream from being started is answered at once.
         """
         _check_request(request, format, owner, group)
         cancels = _cancels(on_disconnect)

@@ -3,88 +3,39 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import subprocess
 import time
 from collections.abc import Iterator
 
 import pytest
 
-from tests import postgres_server, prerequisites
+from tests import postgres_server
 from tests.crash.conftest import Spawn
+from tests.crash.host import Host, reachable_server, url_over_there
 from tests.crash.worker import LEASE_S
-
-
-class Host:
-    """A network namespace, with a link to this one.
-
-    Attributes:
-        server: This side's address, on which PostgreSQL listens.
-        prefix: What runs a command over there.
-    """
-
-    def __init__(self) -> None:
-        self._name = f"inkstream{os.getpid()}"
-        here, there = f"ink{os.getpid()}h", f"ink{os.getpid()}t"
-        net = f"10.{os.getpid() // 250 % 250}.{os.getpid() % 250}"
-        self.server = f"{net}.1"
-        self.prefix = ("ip", "netns", "exec", self._name)
-        self._link = there
-        for command in (
-            f"ip netns add {self._name}",
-            f"ip link add {here} type veth peer name {there} netns {self._name}",
-            f"ip addr add {self.server}/30 dev {here}",
-            f"ip link set {here} up",
-            f"ip -n {self._name} addr add {net}.2/30 dev {there}",
-            f"ip -n {self._name} link set {there} up",
-            f"ip -n {self._name} link set lo up",
-        ):
-            subprocess.run(command.split(), check=True, capture_output=True)
-
-    def cut(self) -> None:
-        """Let nothing through, and tell nobody."""
-        subprocess.run(["ip", "-n", self._name, "link", "set", self._link, "down"], check=True)
-
-    def heal(self) -> None:
-        """Let everything through again."""
-        subprocess.run(["ip", "-n", self._name, "link", "set", self._link, "up"], check=True)
-
-    def remove(self) -> None:
-        """Take everything down."""
-        subprocess.run(["ip", "netns", "del", self._name], check=True)
+from tests.prerequisites import missing
 
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[Host]:
     """Make another host."""
-    prerequisites.program("ip")
     try:
         host = Host()
     except subprocess.CalledProcessError as exc:
-        prerequisites.missing(f"no network namespaces here: {exc.stderr.decode()}")
-    yield host
-    host.remove()
+        missing(f"no network namespaces here: {exc.stderr.decode()}")
+    with host:
+        yield host
 
 
 @pytest.fixture(scope="module")
 def server(host: Host) -> Iterator[postgres_server.OwnServer]:
-    """Start a server that both hosts reach."""
-    server = postgres_server.own_server(
-        settings=(f"listen_addresses=127.0.0.1,{host.server}", "tcp_keepalives_idle=600")
-    )
-    with (server._data / "pg_hba.conf").open("a") as access:
-        access.write(f"host all all {host.server}/24 trust\n")
-    assert server._process is not None
-    server._process.send_signal(signal.SIGHUP)
-    yield server
-    server.destroy()
+    with reachable_server(host) as server:
+        yield server
 
 
 @pytest.fixture
 async def database(server: postgres_server.OwnServer, host: Host) -> str:
-    url = await server.make_database()
-    return url.replace("@127.0.0.1:", f"@{host.server}:")
+    return url_over_there(server, host, await server.make_database())
 
 
 @pytest.mark.timeout(90)

@@ -10,7 +10,7 @@ import pytest
 
 from tests.conftest import Rounds
 from tests.crash.conftest import Lateness, Process, Spawn
-from tests.crash.worker import LEASE_S
+from tests.crash.worker import LEASE_S, POLL_S
 
 
 @pytest.mark.timeout(120)
@@ -140,3 +140,23 @@ async def test_a_writer_that_comes_back_after_its_lease_changes_nothing(spawn: S
     a.begin("say", "late", "after")
     assert await a.told(source) == ["closed"]
     assert await b.do("read", "late") == ["timeout", "writer_lost", "before"]
+
+
+@pytest.mark.timeout(60)
+async def test_a_reader_in_another_process_keeps_an_answer_that_stops_with_its_readers(
+    spawn: Spawn,
+) -> None:
+    """G6: and it is noticed when it goes, though its process is killed."""
+    a, b = await asyncio.gather(spawn(), spawn())
+    await a.do("create", "watched")
+    source = a.begin("start", "watched", "cancel")
+    following = b.begin("follow", "watched")
+    await a.do("say", "watched", "0 ")
+    await b.heard(following, "0 ")
+    for second in range(1, 6 * int(POLL_S)):
+        await asyncio.sleep(1)  # somebody reads it
+        await a.do("say", "watched", f"{second} ")
+        await b.heard(following, f"{second} ")
+    await b.end()
+    assert await a.told(source) == ["closed"]
+    assert (await a.do("read", "watched"))[0] == "cancelled"

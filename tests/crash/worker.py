@@ -12,11 +12,12 @@ import os
 import sys
 from collections import defaultdict
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Literal
 
 from inkstream import End, NotClaimed, PersistentTextStreaming, Timing
 
 LEASE_S = 6.0
+POLL_S = 2.0
 
 
 class Worker:
@@ -40,7 +41,9 @@ class Worker:
         for name in names:
             await self._streams.create(name)
 
-    async def do_start(self, number: int, name: str) -> None:
+    async def do_start(
+        self, number: int, name: str, on_disconnect: Literal["continue", "cancel"] = "continue"
+    ) -> None:
         """Start a stream that gives what is said to it, until it has ended."""
 
         async def source() -> AsyncIterator[str]:
@@ -50,7 +53,7 @@ class Worker:
             finally:
                 tell(number, "closed")
 
-        await self._streams.start(name, source)
+        await self._streams.start(name, source, on_disconnect=on_disconnect)
 
     async def do_count(self, number: int, name: str) -> None:
         """Start a stream that counts, in bursts, until its gate says ``None``."""
@@ -131,7 +134,9 @@ async def main(database: str) -> None:
     lines = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
-    timing = Timing(beat_s=1.0, lease_s=LEASE_S, shutdown_grace_s=0.0)
+    timing = Timing(
+        beat_s=1.0, lease_s=LEASE_S, shutdown_grace_s=0.0, disconnect_grace_s=0.0, poll_s=POLL_S
+    )
     async with PersistentTextStreaming(database, timing=timing) as streams:
         worker = Worker(streams)
         tell(0, "ready")

@@ -100,6 +100,22 @@ def test_everything_happens_with_the_transaction_or_never(
     assert streams.read("closed").status is (Status.DONE if commit else Status.OPEN)
 
 
+def test_the_first_call_of_a_process_may_be_in_a_transaction(
+    opened: tuple[PersistentTextStreaming, Opened],
+) -> None:
+    """G1: it starts the streams, while the application holds SQLite's only lock for writing."""
+    streams, opening = opened
+    streams.stop()
+    with opening as (connection, finish):
+        execute = getattr(connection, "exec_driver_sql", connection.execute)
+        if isinstance(connection, Session):
+            execute = connection.connection().exec_driver_sql
+        execute("CREATE TABLE messages (prompt text)")
+        streams.create("s", connection=connection)
+        finish(True)
+    assert there(streams, "s") == {"s"}
+
+
 def test_followers_hear_of_the_commit_at_once(
     opened: tuple[PersistentTextStreaming, Opened],
 ) -> None:

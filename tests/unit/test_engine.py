@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -324,27 +323,3 @@ async def test_a_long_message_of_a_log_stays_in_one_piece() -> None:
         texts = ["a" * 200_000, "b" * 200_000]
         await asyncio.gather(*[worker.streams.append("log", text) for text in texts])
         assert (await worker.streams.read("log")).text in (texts[0] + texts[1], texts[1] + texts[0])
-
-
-@in_virtual_time
-async def test_what_would_find_nothing_or_do_nothing_is_told() -> None:
-    async with one_worker() as worker:
-        streams: Any = worker.streams
-        name = await streams.create(owner="7")
-        for wrong in (
-            streams.create(owner=7),
-            streams.create(group=7),
-            streams.read(name, owner=7),
-            streams.cancel(name, group=7),
-        ):
-            with pytest.raises(TypeError, match=r"str\(7\)"):
-                await wrong
-        with pytest.raises(ValueError, match="on_disconnect"):
-            streams.start(name, ScriptedSource(), on_disconnect="stop")
-        with pytest.raises(ValueError, match="limit"):
-            await streams.list(limit=0)
-
-
-def test_a_path_is_told_to_be_a_url() -> None:
-    with pytest.raises(ValueError, match=r"sqlite:///streams\.db"):
-        PersistentTextStreaming(Path("streams.db"))

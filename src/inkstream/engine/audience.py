@@ -14,6 +14,7 @@ from inkstream._errors import StoreUnavailable, StreamNotFound
 from inkstream._types import Change, Status
 from inkstream.abc import Clock, Store
 from inkstream.engine.changes import CANCELLED, Changes
+from inkstream.engine.settings import Timing
 from inkstream.engine.writer import Writer
 
 _LOOK_S = 0.25
@@ -23,13 +24,14 @@ class Audience:
     """The readers of one stream, here and in other processes."""
 
     def __init__(
-        self, writer: Writer, store: Store, changes: Changes, clock: Clock, grace_s: float
+        self, writer: Writer, store: Store, changes: Changes, clock: Clock, timing: Timing
     ) -> None:
         self._writer = writer
         self._store = store
         self._changes = changes
         self._clock = clock
-        self._grace_s = grace_s
+        # Without hints, a reader's process sees the question at its next poll.
+        self._grace_s = max(timing.disconnect_grace_s, 2 * timing.poll_s)
 
     async def cancel_when_gone(self) -> None:
         """Cancel the stream when nobody has read it for the grace; to be cancelled with its source.

@@ -249,9 +249,9 @@ class Changes:
                 start = done[0].tail - change.append.count
                 if start == tail.position:
                     tail.publish([replace(change.append, position=start)])
-            waiting = len(tail.waiting)
+            readers = len(tail.readers)
             self._tails.absorb(tail, done[0])
-            return waiting
+            return readers
 
         outcome = await self._committer.submit(Group((change,)), [state.stream_id], publish)
         return outcome if isinstance(outcome, Refused) else done[0]

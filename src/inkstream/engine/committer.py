@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol, TypeAlias
 
 from inkstream._errors import OutcomeUnknown, StoreUnavailable
@@ -127,11 +127,15 @@ class Committer:
             _fail(self._submitted, StoreUnavailable("these streams stopped: not committed"))
 
     async def _commit(self) -> None:
-        writers = [(writer, writer.take()) for writer in self._dirty]
+        writers, self._dirty = self._dirty, {}
+        groups: list[Group] = []
+        counts: list[int] = []
+        for writer in writers:
+            taken = writer.take()
+            groups += taken
+            counts.append(len(taken))
         submitted, self._submitted = self._submitted, []
         names, self._names = self._names, {}
-        self._dirty.clear()
-        groups = [group for _, taken in writers for group in taken]
         groups += [group for group, _, _ in submitted]
         if not groups:
             self._away_since = None  # whose text waited for the store has been stopped
@@ -143,11 +147,11 @@ class Committer:
             _fail(submitted, OutcomeUnknown("these streams stopped while it was committed"))
             raise
         except StoreUnavailable as exc:
-            self._failed(exc, writers, submitted)
+            self._failed(exc, writers, counts, submitted)
             return
         except Exception as exc:
             _log.exception("the store failed in an unforeseen way")
-            self._failed(OutcomeUnknown(str(exc)), writers, submitted)
+            self._failed(OutcomeUnknown(str(exc)), writers, counts, submitted)
             return
         if self._away_since is not None:
             _log.info("the store is back")
@@ -155,9 +159,9 @@ class Committer:
         self._away_tries = 0
         woken = 0
         at = 0
-        for writer, taken in writers:
-            settled = writer.settle(outcomes[at : at + len(taken)])
-            at += len(taken)
+        for writer, count in zip(writers, counts, strict=True):
+            settled = writer.settle(outcomes[at : at + count])
+            at += count
             names[writer.stream_id] = None
             woken += self._publisher.settled(writer.tail, settled)
         for (_, published, future), outcome in zip(submitted, outcomes[at:], strict=True):
@@ -188,7 +192,8 @@ class Committer:
     def _failed(
         self,
         exc: StoreUnavailable,
-        writers: list[tuple[Writer, Sequence[Group]]],
+        writers: Iterable[Writer],
+        counts: Iterable[int],
         submitted: list[_Submitted],
     ) -> None:
         """Keep the writers' text for the next attempt, and tell the others now (G12)."""
@@ -196,8 +201,8 @@ class Committer:
         if self._away_since is None:
             self._away_since = now
             _log.warning("the store is away, nothing is shown until it is back: %s", exc)
-        for writer, taken in writers:
-            if not taken:
+        for writer, count in zip(writers, counts, strict=True):
+            if not count:
                 continue
             if isinstance(exc, OutcomeUnknown):
                 writer.uncertain()

@@ -90,12 +90,15 @@ class Reader:
             StreamNotFound: The stream was deleted.
             ReaderCut: Go away without a terminal event.
         """
-        if self.position >= self.tail.position and not await self._more():
+        while self._waits():
+            await self._news()
+        tail = self.tail
+        if self.position >= tail.position:
             return b""
         if not self._ahead:
-            frames = self.tail.frames_after(self.position)
+            frames = tail.frames_after(self.position)
             if frames is not None:
-                self.position = self.tail.position
+                self.position = tail.position
                 return frames
         segments = await self._page()
         internal_id = self.tail.internal_id
@@ -103,46 +106,47 @@ class Reader:
 
     async def segments(self) -> list[Segment]:
         """Return the same as segments."""
-        if self.position >= self.tail.position and not await self._more():
+        while self._waits():
+            await self._news()
+        tail = self.tail
+        if self.position >= tail.position:
             return []
         if not self._ahead:
-            segments = self.tail.segments_after(self.position)
+            segments = tail.segments_after(self.position)
             if segments is not None:
-                self.position = self.tail.position
+                self.position = tail.position
                 return segments
         return await self._page()
 
-    def _news(self) -> bool:
-        """Tell if there is something to hand out; note the end; raise if it is time to go."""
+    def _waits(self) -> bool:
+        """Tell if there is nothing to hand out; note the end; raise if it is time to go.
+
+        A tail wakes its readers whenever it was looked at; what brought nothing is waited out.
+        """
         tail = self.tail
+        interrupted, self._interrupted = self._interrupted, False
         if tail.gone:
             raise StreamNotFound(tail.stream_id)
         if self.position < tail.position:
-            return True
+            return False
         if tail.end is not None:
             self.end = tail.end
-        elif tail.cut or self._closed:
+            return False
+        if tail.cut or self._closed:
             raise ReaderCut
-        return False
+        return not interrupted
 
-    async def _more(self) -> bool:
-        """Wait for something to hand out, the end, or an interruption."""
-        if self._news() or self.end is not None:
-            return self.end is None
-        tail = self.tail
-        self._interrupted = False
-        # A tail wakes its readers whenever it was looked at; what brought nothing is waited out.
-        while not self._interrupted:
-            self._wait = asyncio.get_running_loop().create_future()
-            tail.waiting[self] = self._wait
-            try:
-                await self._wait
-            finally:
-                self._wait = None
-                tail.waiting.pop(self, None)
-            if self._news() or self.end is not None:
-                return self.end is None
-        return False
+    def _news(self) -> asyncio.Future[None]:
+        self._wait = wait = asyncio.get_running_loop().create_future()
+        return wait
+
+    def wake(self) -> bool:
+        """End a wait under way; tell if there was one."""
+        wait = self._wait
+        if wait is None or wait.done():
+            return False
+        wait.set_result(None)
+        return True
 
     async def _page(self) -> list[Segment]:
         """Return the next piece of what the tail no longer holds, read a large page at a time."""
@@ -163,15 +167,13 @@ class Reader:
 
     def interrupt(self) -> None:
         """Make a wait under way return empty."""
-        self._interrupted = True
-        wait = self._wait
-        if wait is not None and not wait.done():
-            wait.set_result(None)
+        self._interrupted = self.wake()
 
     def close(self) -> None:
         """Leave. A wait under way raises ``ReaderCut``."""
         if not self._closed:
             self._closed = True
             self.alarm_at = math.inf
+            del self.alarm  # nobody rings it any more, and it would be a cycle
             self.interrupt()
             self._detach(self)

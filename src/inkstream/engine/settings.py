@@ -92,7 +92,8 @@ class Timing:
         poll_s: How often streams written elsewhere are re-read without any hint.
         tidy_s: How often ended streams are merged and expired ones deleted.
         patience_s: How long a writer waits for a store that is away before it gives up.
-        disconnect_grace_s: With ``on_disconnect="cancel"``: how long without a reader.
+        disconnect_grace_s: With ``on_disconnect="cancel"``: how long without a reader; at least
+            twice ``poll_s``, in which readers of other processes are sure to be noticed.
         shutdown_grace_s: How long running answers may go on after SIGTERM.
     """
 

@@ -170,9 +170,7 @@ class Starts:
         async def finish(end: End) -> None:
             await self._writers.finish(writer, end)
 
-        audience = Audience(
-            writer, self._store, self._changes, self._clock, self._timing.disconnect_grace_s
-        )
+        audience = Audience(writer, self._store, self._changes, self._clock, self._timing)
         watch = self._life.spawn(audience.cancel_when_gone()) if cancel_without_readers else None
         try:
             await write_to_end(source, writer, context, finish)

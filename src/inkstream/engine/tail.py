@@ -7,7 +7,6 @@ committer and a re-read of the store may both report the same messages.
 
 from __future__ import annotations
 
-import asyncio
 from bisect import bisect_right
 from typing import TYPE_CHECKING
 
@@ -40,7 +39,6 @@ class Tail:
         "readers",
         "state",
         "stream_id",
-        "waiting",
         "without_readers_since",
         "writer",
     )
@@ -59,7 +57,6 @@ class Tail:
         self.writer: Writer | None = None
         self.readers: dict[Reader, None] = {}
         self.without_readers_since = now
-        self.waiting: dict[Reader, asyncio.Future[None]] = {}
         self._segments: list[Segment] = []
         self._starts: list[int] = []
         self._frames: list[bytes | None] = []
@@ -75,7 +72,8 @@ class Tail:
     def publish(self, segments: tuple[Segment, ...] | list[Segment]) -> None:
         """Add committed segments. A hole before them is left to the store: readers page over it."""
         for segment in segments:
-            if segment.end <= self.position:
+            end = segment.end
+            if end <= self.position:
                 continue
             if segment.position > self.position:
                 self._forget()
@@ -87,8 +85,9 @@ class Tail:
             self._starts.append(segment.position)
             self._frames.append(None)
             self._bytes += len(segment.payload)
-            self.position = segment.end
-        self._trim()
+            self.position = end
+        if self._bytes > self.max_bytes:
+            self._trim()
 
     def _forget(self) -> None:
         self._segments.clear()
@@ -112,11 +111,10 @@ class Tail:
 
     def wake(self) -> int:
         """Wake every waiting reader; return how many there were."""
-        waiting, self.waiting = self.waiting, {}
-        for future in waiting.values():
-            if not future.done():
-                future.set_result(None)
-        return len(waiting)
+        woken = 0
+        for reader in self.readers:
+            woken += reader.wake()
+        return woken
 
     def _find(self, after: int) -> int | None:
         found = bisect_right(self._starts, after, self._trimmed) - 1
@@ -136,6 +134,8 @@ class Tail:
         start, stop, frames = self._joined
         if start == after and stop == self.position:
             return frames
+        if self._starts and self._starts[-1] == after:
+            return self._frame(-1)  # what whoever keeps up has not seen yet is the last
         found = self._find(after)
         if found is None:
             return None

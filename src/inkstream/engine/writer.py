@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from inkstream.engine.settings import Limits
     from inkstream.engine.tail import Tail
 
+_STREAMING = (Status.STREAMING,)
+
 _YIELD_EVERY = 64
 """A source that never waits for anything must still let others run, after so many messages."""
 
@@ -71,7 +73,9 @@ class Writer:
         self._pending_bytes = 0
         self._since_yield = 0
         self._half = ""
-        self._in_flight: list[Change] = []
+        self._in_flight: Sequence[Group] = ()
+        self._plain = self._change(self._position, None)
+        self._plain_groups = (Group((self._plain,)),)
         self._uncertain = False
         self._ending: Change | None = None
         self._error: Exception | None = None
@@ -148,7 +152,6 @@ class Writer:
         return True
 
     def _keep(self, piece: str | wire.RawJSON, size: int) -> None:
-        self.last_append = self._clock.monotonic()
         self._pieces.append(piece)
         self._pending_bytes += size
         self._size += size
@@ -222,27 +225,37 @@ class Writer:
         """Return what to commit now, in order; the same again until its outcome is known."""
         if not self._in_flight:
             segments = wire.encode_messages(self._pieces, self._position)
-            self._pieces = []
-            changes = [self._change(segment.position, segment) for segment in segments]
-            if self._ending is not None:
-                # The end belongs to the transaction of the last text.
-                last = changes.pop() if changes else self._change(self._position, None)
-                changes.append(
-                    replace(
-                        last,
-                        end=self._ending.end,
-                        at=self._ending.at,
-                        worker=self._ending.worker,
-                        due_at=self._ending.due_at,
-                    )
+            self._pieces.clear()
+            if len(segments) == 1 and self._ending is None:
+                # One change serves all of a writer's plain appends, for only one is ever under
+                # way: of a thousand new ones a commit, most of the cost is the garbage collector's.
+                self._plain.if_tail = self._position
+                self._plain.append = segments[0]
+                self._in_flight = self._plain_groups
+            else:
+                self._in_flight = [Group((change,)) for change in self._changes(segments)]
+        return self._in_flight
+
+    def _changes(self, segments: Sequence[Segment]) -> list[Change]:
+        changes = [self._change(segment.position, segment) for segment in segments]
+        if self._ending is not None:
+            # The end belongs to the transaction of the last text.
+            last = changes.pop() if changes else self._change(self._position, None)
+            changes.append(
+                replace(
+                    last,
+                    end=self._ending.end,
+                    at=self._ending.at,
+                    worker=self._ending.worker,
+                    due_at=self._ending.due_at,
                 )
-            self._in_flight = changes
-        return [Group((change,)) for change in self._in_flight]
+            )
+        return changes
 
     def _change(self, position: int, segment: Segment | None) -> Change:
         return Change(
             internal_id=self.internal_id,
-            if_status=(Status.STREAMING,),
+            if_status=_STREAMING,
             if_epoch=self.epoch,
             if_tail=position,
             append=segment,
@@ -257,9 +270,10 @@ class Writer:
         segments: list[Segment] = []
         if not self._in_flight:
             return Settled(segments)  # fenced meanwhile: what it left is read from the store
-        changes, self._in_flight = self._in_flight, []
+        groups, self._in_flight = self._in_flight, ()
         uncertain, self._uncertain = self._uncertain, False
-        for change, outcome in zip(changes, outcomes, strict=True):
+        for group, outcome in zip(groups, outcomes, strict=True):
+            (change,) = group.changes
             if isinstance(outcome, Refused) and not (uncertain and self._landed(change, outcome)):
                 self.fence(outcome.state)
                 return Settled(segments, refused=outcome)
@@ -268,12 +282,13 @@ class Writer:
                 self._position = change.append.end
                 self._release(len(change.append.payload))
         self._settled.set()
-        last = changes[-1]
+        (last,) = groups[-1].changes
         if last.worker is not KEEP:
             self._ending = None
             status = None if last.end is None else last.end.status
             self._stop(_Finished(self.stream_id, status))
             return Settled(segments, end=last.end)
+        self.last_append = self._clock.monotonic()
         if self._pieces or self._ending is not None:
             self._committer.accept(self, 0)
         return Settled(segments)
@@ -334,10 +349,10 @@ class Writer:
 
     def _drop(self) -> None:
         self._committer.release(self._pending_bytes)
-        self._pieces = []
+        self._pieces.clear()
         self._half = ""
         self._pending_bytes = 0
-        self._in_flight = []
+        self._in_flight = ()
         self._ending = None
 
     def _stop(self, error: Exception) -> None:

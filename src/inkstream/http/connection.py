@@ -86,6 +86,7 @@ class Connection:
         self.gone = False
 
     async def __aenter__(self) -> Self:
+        self._reader.alarm = self._ring
         self._watch = asyncio.get_running_loop().create_task(self._watch_for_disconnect())
         return self
 
@@ -123,9 +124,8 @@ class Connection:
             # Servers take what is sent to nobody without a word: a long text would be read, and
             # sent, to its end.
             raise ClientGone
-        reader = self._reader
-        reader.alarm = self._give_up
-        reader.alarm_at = self._clock.monotonic() + self._send_timeout_s
+        now = self._clock.monotonic()
+        self._reader.alarm_at = now + self._send_timeout_s
         self._sending = True
         try:
             await self._send(message)
@@ -141,10 +141,12 @@ class Connection:
             self._sending = False
         if self.gone:
             raise ClientGone
-        reader.alarm = reader.interrupt
-        reader.alarm_at = self._clock.monotonic() + self._ping_s
+        self._reader.alarm_at = now + self._ping_s
 
-    def _give_up(self) -> None:
-        if self._task is not None:
+    def _ring(self) -> None:
+        """Give up a send that takes too long, or a wait: it is time for a ping."""
+        if not self._sending:
+            self._reader.interrupt()
+        elif self._task is not None:
             self._stuck = True
             self._task.cancel()

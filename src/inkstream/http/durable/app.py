@@ -254,7 +254,7 @@ class DurableStreams:
         body = await read_body(request, self._settings.body_bytes)
         wanted = append_request(request.headers, body)
         actions = (["append"] if body else []) + (["close"] if wanted.closed else [])
-        marks = tuple(protocol.append_marks(wanted))
+        marks = protocol.append_marks(wanted)
         page = await self._allowed(request, stream_id, tuple(actions), marks=marks)
         _, appends, *_ = self._parts()
         return await appends.append(page, wanted)

@@ -136,9 +136,10 @@ def ensure_schema(connection: sqlite3.Connection, path: Path) -> None:
     Raises:
         SchemaOutdated: They are of another version.
     """
-    connection.execute("BEGIN IMMEDIATE")
+    exists = connection.execute(SQL.schema_exists).fetchone()[0]
+    connection.execute("BEGIN" if exists else "BEGIN IMMEDIATE")
     try:
-        if not connection.execute(SQL.schema_exists).fetchone()[0]:
+        if not exists:
             for statement in _SCHEMA.split(";\n"):
                 connection.execute(statement)
         (version,) = connection.execute(SQL.schema_version).fetchone()

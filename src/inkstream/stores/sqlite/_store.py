@@ -82,7 +82,9 @@ class SQLiteStore:
         writer.start()
         try:
             await asyncio.to_thread(self._prepare, worker)
-            await run(writer.jobs, Job(lambda _: None), self._wait_s)
+            # The caller may be inside a transaction of its own on this file (inkstream.sync starts
+            # with its first call): where the tables exist, nothing is waited for.
+            await run(writer.jobs, Job(lambda _: None, writes=False), self._wait_s)
         except BaseException:
             await self.close()
             raise

@@ -35,12 +35,20 @@ _QUIET_AFTER_S: Final = 1.0
 class Job(Generic[T]):
     """A call that waits for its thread; whoever claims it first decides whether it happens."""
 
-    __slots__ = ("_claim", "_loop", "alone", "future", "run")
+    __slots__ = ("_claim", "_loop", "alone", "future", "run", "writes")
 
-    def __init__(self, run: Callable[[sqlite3.Connection], T], *, alone: bool = False) -> None:
+    def __init__(
+        self,
+        run: Callable[[sqlite3.Connection], T],
+        *,
+        alone: bool = False,
+        writes: bool = True,
+    ) -> None:
         self.run = run
         self.alone = alone
         """Whether it needs a transaction of its own, so that no other waits for its end."""
+        self.writes = writes
+        """Whether it has to wait until no other program is inside a transaction that writes."""
         self._loop = asyncio.get_running_loop()
         self.future: asyncio.Future[T] = self._loop.create_future()
         self._claim = threading.Lock()
@@ -264,7 +272,7 @@ class Writer:
         running = committing = False
         try:
             connection = self._connect()
-            connection.execute("BEGIN IMMEDIATE")
+            connection.execute("BEGIN IMMEDIATE" if any(job.writes for job in jobs) else "BEGIN")
             running = True
             before = connection.total_changes
             for job in jobs:

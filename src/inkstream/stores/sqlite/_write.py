@@ -125,7 +125,7 @@ LONG_CHAIN: Final = 256
 class _Head:
     """A row of ``inkstream_heads`` in the course of a commit."""
 
-    __slots__ = ("chain", "dirty", "epoch", "internal_id", "last_live", "size", "status", "tail")
+    __slots__ = ("chain", "epoch", "internal_id", "last_live", "ordinal", "size", "status", "tail")
 
     def __init__(
         self,
@@ -138,14 +138,13 @@ class _Head:
         chain: int,
     ) -> None:
         self.internal_id = internal_id
+        self.ordinal = ordinal
         self.status = None if ordinal is None else _rows.STATUSES[ordinal]
         self.epoch = epoch
         self.tail = tail
         self.size = size
         self.last_live = last_live
         self.chain = chain
-        self.dirty = False
-        """Whether more moved than an append moves."""
 
 
 class _Batch:
@@ -160,7 +159,7 @@ class _Batch:
             rows = db.execute(SQL.heads, (_rows.dump_ids(ids),))
         self._heads = {row[0]: _Head(*row) for row in rows}
         self._moved: dict[int, _Head] = {}
-        self._live: list[tuple[Any, ...]] = []
+        self._live: list[Any] = []
         self._live_id: int = db.execute(SQL.last_live).fetchone()[0]
         self.long: list[int] = []
 
@@ -198,36 +197,32 @@ class _Batch:
 
     def flush(self) -> None:
         """Write what is still in memory only."""
-        if self._live:
-            self._db.executemany(SQL.insert_live, self._live)
-        appended = [
-            (head.tail, head.size, head.last_live, head.chain, head.internal_id)
-            for head in self._moved.values()
-            if not head.dirty
-        ]
-        if appended:
-            self._db.executemany(SQL.advance_head, appended)
+        _insert(self._db, SQL.insert_live, self._live)
+        moved: list[int | None] = []
         for head in self._moved.values():
-            if head.dirty:
-                assert head.status is not None
-                status = _rows.ORDINALS[head.status]
-                fields = (status, head.epoch, head.tail, head.size, head.last_live, head.chain)
-                self._db.execute(SQL.update_head, (*fields, head.internal_id))
+            moved += (
+                head.internal_id,
+                head.ordinal,
+                head.epoch,
+                head.tail,
+                head.size,
+                head.last_live,
+                head.chain,
+            )
+        _insert(self._db, SQL.replace_head, moved)
 
     def _append(self, head: _Head, change: Change) -> None:
         segment = change.append
         assert segment is not None
         self._live_id += 1
-        self._live.append(
-            (
-                self._live_id,
-                head.internal_id,
-                head.last_live,
-                head.tail,
-                segment.count,
-                segment.payload,
-                segment.index,
-            )
+        self._live += (
+            self._live_id,
+            head.internal_id,
+            head.last_live,
+            head.tail,
+            segment.count,
+            segment.payload,
+            segment.index,
         )
         head.last_live = self._live_id
         head.tail += segment.count
@@ -243,8 +238,9 @@ class _Batch:
         if end is not None:
             status = end.status
         if status is not None or change.next_epoch:
-            head.dirty = True
-            head.status = status or head.status
+            if status is not None:
+                head.status = status
+                head.ordinal = _rows.ORDINALS[status]
             head.epoch += change.next_epoch
             self._moved[head.internal_id] = head
         self._db.execute(
@@ -290,6 +286,25 @@ class _Batch:
             self._live.clear()
             self._moved.clear()
         return _read.state_of(self._db, internal_id)
+
+
+_WIDTH: Final = 7
+_ROWS: Final = 16
+_MORE_ROWS: Final = ", (?, ?, ?, ?, ?, ?, ?)" * (_ROWS - 1)
+
+
+def _insert(db: Database, statement: str, fields: list[Any]) -> None:
+    """Insert rows of seven fields, all in one list, so many at a time that each costs little.
+
+    A statement gives up the interpreter's lock at every row that ``executemany`` has for it, and
+    gets it back when the event loop pauses. A thousand tuples would wake the garbage collector.
+    """
+    step = _ROWS * _WIDTH
+    many = len(fields) // step * step
+    for at in range(0, many, step):
+        db.execute(statement + _MORE_ROWS, fields[at : at + step])
+    for at in range(many, len(fields), _WIDTH):
+        db.execute(statement, fields[at : at + _WIDTH])
 
 
 def delete(db: Database, internal_ids: Sequence[int]) -> int:

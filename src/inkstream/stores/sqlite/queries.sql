@@ -97,14 +97,10 @@ WHERE internal_id IN (SELECT value FROM json_each(?));
 SELECT internal_id, status, epoch, tail, size, last_live, chain FROM inkstream_heads
 WHERE internal_id = ?;
 
--- name: update_head
--- Move a head.
-UPDATE inkstream_heads SET status = ?, epoch = ?, tail = ?, size = ?, last_live = ?, chain = ?
-WHERE internal_id = ?;
-
--- name: advance_head
--- Move a head as an append does.
-UPDATE inkstream_heads SET tail = ?, size = ?, last_live = ?, chain = ? WHERE internal_id = ?;
+-- name: replace_head
+-- Move a head. Rows are added to the statement.
+REPLACE INTO inkstream_heads (internal_id, status, epoch, tail, size, last_live, chain)
+VALUES (?, ?, ?, ?, ?, ?, ?);
 
 -- name: last_live
 -- The largest id that a live row ever had, so that none comes twice although rows are deleted.
@@ -117,7 +113,7 @@ UPDATE inkstream_meta SET value = max(value, coalesce((SELECT max(id) FROM inkst
 WHERE key = 'last_live';
 
 -- name: insert_live
--- Append a segment.
+-- Append a segment. Rows are added to the statement.
 INSERT INTO inkstream_live (id, internal_id, prev, position, count, payload, message_ends)
 VALUES (?, ?, ?, ?, ?, ?, ?);
 

@@ -1,0 +1,209 @@
+"""What cannot be right is told where it is given: what is wrong, where, and what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.requests import Request
+
+from inkstream import (
+    HTTPSettings,
+    InvalidMessage,
+    InvalidOffset,
+    InvalidStreamId,
+    Limits,
+    PersistentTextStreaming,
+    StreamError,
+    Timing,
+    sync,
+)
+from inkstream.http import fastapi_router  # noqa: F401 - not for the first time on an event loop
+from inkstream.http.durable.settings import DurableSettings
+from inkstream.testing import ScriptedSource, in_virtual_time
+from tests.http.asgi import scope_of
+from tests.simulation.cluster import one_worker
+
+REQUEST = Request(scope_of("GET", "/"))
+Wrong = tuple[dict[str, Any], type[Exception], str]
+
+
+async def async_function(*args: Any) -> Any:
+    """Be what an ``on_end`` and an ``authorize`` are."""
+
+
+def plain_function(*args: Any) -> Any:
+    """Be what they are not."""
+
+
+CONSTRUCTOR: list[Wrong] = [
+    ({"database": 5}, TypeError, "a database is a URL, an asyncpg pool, .* not int"),
+    ({"database": b"sqlite:///x"}, TypeError, "not bytes"),
+    ({"database": []}, TypeError, "not list"),
+    ({"database": ("store", "notifier")}, TypeError, "pair of Store and Notifier"),
+    ({"database": Path("streams.db")}, ValueError, r"sqlite:///streams\.db"),
+    ({"database": "streams.db"}, ValueError, "not the URL of a database"),
+    ({"on_end": 5}, TypeError, "on_end is an async function"),
+    ({"on_end": plain_function}, TypeError, "on_end is an async function"),
+    ({"allowed_origins": "https://a.example"}, TypeError, r"\['https://a\.example'\]"),
+    ({"allowed_origins": ["a.example"]}, ValueError, "'a.example' is not an origin"),
+    ({"allowed_origins": ["https://a.example/"]}, ValueError, "no path"),
+    ({"limits": Timing()}, TypeError, "limits is a Limits"),
+    ({"timing": {"idle_s": 5}}, TypeError, "timing is a Timing"),
+    ({"http": 5}, TypeError, "http is an HTTPSettings"),
+]
+
+
+@pytest.mark.parametrize(("given", "error", "told"), CONSTRUCTOR)
+def test_the_constructor(given: dict[str, Any], error: type[Exception], told: str) -> None:
+    with pytest.raises(error, match=told):
+        PersistentTextStreaming(**{"database": "memory://", **given})
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [({"database": 5}, "a database is"), ({"on_end": async_function}, "on_end is a plain")],
+)
+def test_the_constructor_without_an_event_loop(given: dict[str, Any], told: str) -> None:
+    with pytest.raises(TypeError, match=told):
+        sync.PersistentTextStreaming(**{"database": "memory://", **given})
+
+
+SETTINGS: list[tuple[Callable[..., object], str, list[Any]]] = [
+    (Limits, "readers", [0, -1, 1.5, "5", None, True]),
+    (Timing, "patience_s", [-1, "5", None, True, math.nan, math.inf]),
+    (Timing, "idle_s", [-1, "5", True, math.nan, math.inf]),
+    (Timing, "sweep_s", [0, None]),
+    (Timing, "poll_s", [0]),
+    (Timing, "tidy_s", [0]),
+    (Timing, "beat_s", [0]),
+    (HTTPSettings, "ping_s", [0, -1, "5", None]),
+    (HTTPSettings, "send_timeout_s", [0]),
+    (HTTPSettings, "retry_s", [-1, math.inf]),
+    (DurableSettings, "owner", [5, None]),
+    (DurableSettings, "max_streams", [0, "5"]),
+    (DurableSettings, "body_bytes", [0]),
+    (DurableSettings, "live_s", [-1, None]),
+    (DurableSettings, "long_poll_s", [math.nan]),
+    (DurableSettings, "closed_polls_per_s", ["5"]),
+    (DurableSettings, "closed_poll_burst", [0]),
+]
+
+
+@pytest.mark.parametrize(
+    ("make", "name", "wrong"), [(make, name, w) for make, name, wrong in SETTINGS for w in wrong]
+)
+def test_a_setting_is_named_with_what_it_may_be(
+    make: Callable[..., object], name: str, wrong: Any
+) -> None:
+    kind = make.__name__
+    with pytest.raises(
+        (TypeError, ValueError), match=rf"{kind}\.{name} .*not {re.escape(repr(wrong))}"
+    ):
+        make(**{name: wrong})
+
+
+CALLS: list[tuple[Callable[[Any, str], Any], type[Exception], str]] = [
+    (lambda s, _: s.create(5), InvalidStreamId, "5 cannot name a stream"),
+    (lambda s, _: s.create(owner=7), TypeError, r"owner is a string, not int: use str\(7\)"),
+    (lambda s, _: s.create(group=7), TypeError, r"group is a string, not int: use str\(7\)"),
+    (lambda s, _: s.create(metadata="abc"), TypeError, "metadata is a JSON object .* not 'abc'"),
+    (lambda s, _: s.create(metadata=[1]), TypeError, "metadata is a JSON object"),
+    (lambda s, _: s.create(metadata={"a": math.nan}), InvalidMessage, "JSON"),
+    (lambda s, _: s.create(kind="x"), ValueError, "kind is one of 'text', 'log', not 'x'"),
+    (lambda s, _: s.create(start_within_s=-1), ValueError, "start_within_s must be 0 or more"),
+    (lambda s, _: s.create(start_within_s=math.inf), ValueError, "start_within_s must be"),
+    (lambda s, _: s.create(retain_s="x"), ValueError, "retain_s must be .* or None, not 'x'"),
+    (lambda s, _: s.create(takeover_within_s=-1), ValueError, "takeover_within_s must be"),
+    (lambda s, n: s.start(n, async_function, on_disconnect="stop"), ValueError, "on_disconnect is"),
+    (lambda s, _: s.start(5, async_function), InvalidStreamId, "5 cannot name"),
+    (lambda s, n: s.cancel(n, group=7), TypeError, "group is a string"),
+    (lambda s, n: s.delete(n, owner=7), TypeError, "owner is a string"),
+    (lambda s, _: s.delete_all(), ValueError, "say whose"),
+    (lambda s, _: s.delete_all(owner=7), TypeError, "owner is a string"),
+    (lambda s, n: s.read(n, owner=7), TypeError, "owner is a string"),
+    (lambda s, n: s.read_many(n), TypeError, "stream_ids are several in a list"),
+    (lambda s, _: s.read_many([5]), InvalidStreamId, "5 cannot name"),
+    (lambda s, _: s.list(owner=7), TypeError, "owner is a string"),
+    (lambda s, _: s.list(limit=0), ValueError, "limit must be a whole number"),
+    (lambda s, _: s.list(limit="5"), ValueError, "limit must be a whole number"),
+    (lambda s, _: s.list(status="x"), ValueError, "status is one of 'pending', .*, not 'x'"),
+    (lambda s, _: s.list(cursor=5), ValueError, r"5 is not a cursor: give back Listing\.cursor"),
+    (lambda s, _: s.list(cursor="9" * 30), ValueError, "is not a cursor"),
+    (lambda s, n: s.follow(n, 5), InvalidOffset, "5 is not an offset"),
+    (lambda s, n: s.follow(n, "x"), InvalidOffset, "'x' is not an offset"),
+    (lambda s, n: s.response(None, n), TypeError, "request is the starlette"),
+    (lambda s, n: s.response(n, REQUEST), TypeError, "request is the starlette"),
+    (lambda s, n: s.response(REQUEST, n, format="xml"), ValueError, "format is one of 'events'"),
+    (lambda s, n: s.response(REQUEST, n, owner=7), TypeError, "owner is a string"),
+    (lambda s, n: s.stream(REQUEST, n, 5), TypeError, "a source is .* this is int"),
+    (lambda s, n: s.stream(REQUEST, n, async_function, group=7), TypeError, "group is a string"),
+    (lambda s, _: s.asgi(), TypeError, "who may read"),
+    (lambda s, _: s.asgi(authorize=5), TypeError, "authorize is an async function"),
+    (lambda s, _: s.router(authorize=plain_function), TypeError, "authorize is an async function"),
+    (lambda s, _: s.durable_streams(authorize=plain_function), TypeError, "authorize is an async"),
+    (
+        lambda s, _: s.durable_streams(allow_anonymous=True, settings=5),
+        TypeError,
+        "settings is a DurableSettings",
+    ),
+]
+
+
+@pytest.mark.parametrize(("call", "error", "told"), CALLS)
+@in_virtual_time
+async def test_a_call(call: Callable[[Any, str], Any], error: type[Exception], told: str) -> None:
+    async with one_worker() as worker:
+        name = await worker.streams.create("s")
+        with pytest.raises(error, match=told):
+            await as_called(call, worker.streams, name)
+        assert not worker.engine.starts.tasks
+        assert (await worker.streams.read("s")).status == "pending"
+
+
+async def as_called(call: Callable[[Any, str], Any], streams: Any, name: str) -> None:
+    """Await what is to be awaited."""
+    result = call(streams, name)
+    if asyncio.iscoroutine(result):
+        await result
+
+
+@in_virtual_time
+async def test_a_writers_end() -> None:
+    async with one_worker() as worker:
+        await worker.streams.create("s")
+        async with worker.streams.write("s") as writer:
+            with pytest.raises(ValueError, match=r"status is one of .* not 'x'"):
+                await writer.finish("x")
+            wrong: Any = 429
+            with pytest.raises(TypeError, match=r"code is a string, not int: use str\(429\)"):
+                await writer.finish("error", code=wrong)
+            with pytest.raises(TypeError, match="message is a string"):
+                StreamError(wrong)
+        assert (await worker.streams.read("s")).status == "done"
+
+
+class Billing:
+    """An object that is called like an async function."""
+
+    def __init__(self) -> None:
+        self.called = asyncio.Event()
+
+    async def __call__(self, body: object) -> None:
+        self.called.set()
+
+
+@in_virtual_time
+async def test_an_object_that_is_called_like_an_async_function_is_one() -> None:
+    billing = Billing()
+    async with PersistentTextStreaming("memory://", on_end=billing) as streams:
+        source = ScriptedSource()
+        await streams.create("s")
+        streams.start("s", source)
+        await source.finish()
+        await asyncio.wait_for(billing.called.wait(), 5)
