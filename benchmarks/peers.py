@@ -53,10 +53,10 @@ def peers(seconds: float, rounds: int) -> Report:
     there = dict(_PEERS)
     if not redis_server.is_installed():
         names = ", ".join(name for name, spec in _PEERS.items() if "database" in spec)
-        report.notes.append(f"left out, for {redis_server.MISSING}: {names}")
+        report.notes.append(f"left out: {names}; {redis_server.MISSING}")
         there = {_QUEUES: _PEERS[_QUEUES]}
     elif not node.is_installed():
-        report.notes.append(f"left out, for Node.js could not be set up: {_NODE}")
+        report.notes.append(f"left out: {_NODE}; Node.js could not be set up")
         del there[_NODE]
     for followers in (0, 1, 5):
         servers = _INKSTREAM | there | (_ALONE if followers == 0 else {})

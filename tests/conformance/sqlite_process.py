@@ -56,7 +56,7 @@ async def follow(store: SQLiteStore, worker: str) -> None:
     while not ended:
         after, found = 0, list[int]()
         while True:
-            page = await store.read(StreamId("numbers"), after, 300)
+            page = await store.read(StreamId("numbers"), after, 50_000)
             pieces = [wire.cut(segment, after) for segment in page.segments]
             found += [int(str(m)) for m in wire.decode_messages(p for p in pieces if p is not None)]
             after = page.end

@@ -167,7 +167,7 @@ async def test_a_live_stream_is_merged_under_the_eyes_of_another_process(
     assert await follower.line() == "ready"
     await follower.go()
     for start_at in range(0, 1000, 10):
-        segments = [wire.encode_messages([f"{start_at + n}"], 0)[0] for n in range(10)]
+        segments = [wire.encode_messages([f"{start_at + n}".ljust(1000)], 0)[0] for n in range(10)]
         changes = [Change(internal_id=state.internal_id, append=one) for one in segments]
         await store.commit([Group((change,)) for change in changes])
         await store.tidy(0.0, 1 << 20)

@@ -84,19 +84,30 @@ async def test_finished_streams_take_little_more_than_their_text(
     assert file_bytes(path) < text // 4, "what is deleted is given back"
 
 
+@pytest.mark.parametrize(("rows", "in_each"), [(1500, 1), (300, 200)])
 async def test_a_long_live_stream_is_merged_while_it_goes_on(
-    store: SQLiteStore, path: Path
+    store: SQLiteStore, path: Path, rows: int, in_each: int
 ) -> None:
     """Else each reader that is far behind would walk back through all of it."""
     (state,) = await streams(store, 1)
-    for _ in range(30):
-        await store.commit(tokens([state] * 50, 1))
-    assert live_rows(path) == 1500
+    for _ in range(rows // 50):
+        await store.commit(tokens([state] * 50, in_each))
+    assert live_rows(path) == rows
     await tidied(store)
-    assert live_rows(path) < 256
-    await store.commit(tokens([state], 1))
+    assert live_rows(path) == 0
+    await store.commit(tokens([state], in_each))
     page = await store.read(StreamId("s0"), 0, EVERYTHING)
-    assert b"".join(one.payload for one in page.segments) == TOKEN.encode() * 1501
+    assert b"".join(one.payload for one in page.segments) == TOKEN.encode() * (rows + 1) * in_each
+
+
+async def test_a_step_is_bounded_however_small_the_rows(store: SQLiteStore) -> None:
+    """G9: taking out tiny ones takes as long as large ones, and commits wait meanwhile."""
+    states = await streams(store, 40)
+    for _ in range(500):
+        await store.commit(tokens(states, 1))
+    end = [Change(internal_id=one.internal_id, end=End(Status.DONE), at=1.0) for one in states]
+    await store.commit([Group((change,)) for change in end])
+    assert await tidied(store) >= 4, "120 kB in 20,000 rows"
 
 
 def live_rows(path: Path) -> int:

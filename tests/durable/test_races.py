@@ -8,9 +8,11 @@ from typing import Any
 
 import httpx
 import pytest
+from starlette.requests import Request
 
 from inkstream import PersistentTextStreaming
 from inkstream._errors import StoreUnavailable
+from inkstream._types import NewStream, StreamState
 from tests.conftest import Rounds
 from tests.durable.mount import JSON, TEXT, client_of, producing
 
@@ -42,6 +44,47 @@ async def test_appends_of_many_to_one_stream_ride_in_few_commits(
         after = int(answer.headers["stream-next-offset"][-16:])
         assert stored[after - 1] == i if i < 100 else stored[after - 2 : after] == [i, 0]
     assert commits < 20
+
+
+async def test_a_lone_append_reads_its_stream_once(
+    streams: PersistentTextStreaming, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is decided by what it was authorised with: a read costs as much as the rest."""
+    await client.put("/s", headers=JSON)
+    store, reads = streams.engine.store, 0
+    read = store.read
+
+    async def counted(*arguments: Any, **more: Any) -> Any:
+        nonlocal reads
+        reads += 1
+        return await read(*arguments, **more)
+
+    monkeypatch.setattr(store, "read", counted)
+    answer = await client.post("/s", headers=JSON | producing(0), content=b"1")
+    assert (answer.status_code, reads) == (200, 1)
+
+
+async def test_an_append_is_not_refused_by_what_was_read_before_it_was_allowed(
+    streams: PersistentTextStreaming,
+) -> None:
+    """G2: the one that it follows on committed while its rights were looked up."""
+    asked, go = asyncio.Event(), asyncio.Event()
+
+    async def authorize(request: Request, stream: StreamState | NewStream, action: str) -> bool:
+        if request.headers.get("producer-seq") == "1":
+            asked.set()
+            await go.wait()
+        return True
+
+    async with client_of(streams.durable_streams(authorize=authorize)) as client:
+        await client.put("/s", headers=JSON)
+        second = asyncio.create_task(client.post("/s", headers=JSON | producing(1), content=b"2"))
+        await asked.wait()
+        first = await client.post("/s", headers=JSON | producing(0), content=b"1")
+        assert (await client.get("/s")).json() == [1]
+        go.set()
+        assert (first.status_code, (await second).status_code) == (200, 200)
+        assert (await client.get("/s")).json() == [1, 2]
 
 
 async def test_the_same_append_many_times_at_once_is_stored_once(client: httpx.AsyncClient) -> None:

@@ -41,7 +41,9 @@ class Demo:
             env=self._environment,
         )
         assert self._process.stdout is not None
-        self.url = json.loads(await self._process.stdout.readline())["url"]
+        told = json.loads(await self._process.stdout.readline())
+        assert told["pid"] == self._process.pid, "the one to kill"
+        self.url = told["url"]
 
     async def kill(self) -> None:
         """End it as ``kill -9`` does."""

@@ -18,6 +18,8 @@ from inkstream.sync import PersistentTextStreaming
 
 DATABASE = os.environ["INKSTREAM_DATABASE"].removeprefix("sqlite:///")
 settings.configure(
+    DEBUG=True,  # errors are printed
+    SECRET_KEY="any",
     ROOT_URLCONF=__name__,
     ALLOWED_HOSTS=["*"],
     DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": DATABASE}},

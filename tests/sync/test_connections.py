@@ -105,15 +105,12 @@ def test_the_first_call_of_a_process_may_be_in_a_transaction(
 ) -> None:
     """G1: it starts the streams, while the application holds SQLite's only lock for writing."""
     streams, opening = opened
-    streams.stop()
+    starting = PersistentTextStreaming(streams._database)
     with opening as (connection, finish):
-        execute = getattr(connection, "exec_driver_sql", connection.execute)
-        if isinstance(connection, Session):
-            execute = connection.connection().exec_driver_sql
-        execute("CREATE TABLE messages (prompt text)")
-        streams.create("s", connection=connection)
+        streams.create("s", connection=connection)  # the transaction begins, and writes
+        starting.create("t", connection=connection)
         finish(True)
-    assert there(streams, "s") == {"s"}
+    assert there(streams, "s", "t") == {"s", "t"}
 
 
 def test_followers_hear_of_the_commit_at_once(

@@ -204,16 +204,23 @@ import asyncio, sys, threading
 from inkstream.sync import PersistentTextStreaming
 from inkstream import Timing
 
-streams = PersistentTextStreaming(sys.argv[1], timing=Timing(shutdown_grace_s=0.0))
+def on_end(body):
+    print(body.status, flush=True)
+
+timing = Timing(shutdown_grace_s=float(sys.argv[2]))
+streams = PersistentTextStreaming(sys.argv[1], on_end=on_end, timing=timing)
 streams.create("left")
 going = threading.Event()
 
 def answer():
     yield "half"
-    while True:
+    while "ends" not in sys.argv:
         going.set()
         threading.Event().wait(0.05)
         yield "."
+    going.set()
+    threading.Event().wait(1.0)  # the main thread has ended, and sweeps go on meanwhile
+    yield " and half"
 
 streams.start("left", answer)
 assert going.wait(10)
@@ -221,16 +228,30 @@ print("written", flush=True)
 """
 
 
-def test_a_process_that_ends_says_so(streams: PersistentTextStreaming, url: str) -> None:
-    """G8: what it still writes ends ``shutdown`` at once; nobody waits for a lease."""
+def ended(url: str, grace_s: float, *how: str) -> str:
+    """Return what a process prints that ends while it writes."""
     done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", AT_EXIT, url],
+        [sys.executable, "-W", "error", "-c", AT_EXIT, url, str(grace_s), *how],
         capture_output=True,
         text=True,
         timeout=15,
         check=False,
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, "written\n", "")
+    assert (done.returncode, done.stderr) == (0, "")
+    return done.stdout
+
+
+def test_a_process_that_ends_lets_answers_finish(
+    streams: PersistentTextStreaming, url: str
+) -> None:
+    """G8: everything works until they have, what runs in threads of a pool included."""
+    assert ended(url, 10.0, "ends") == "written\ndone\n"
+    assert streams.read("left").text == "half and half"
+
+
+def test_a_process_that_ends_says_so(streams: PersistentTextStreaming, url: str) -> None:
+    """G8: what it still writes ends ``shutdown`` at once; nobody waits for a lease."""
+    assert ended(url, 0.0) == "written\nerror\n"
     body = streams.read("left")
     assert body.error is not None
     assert (body.status, body.error.code) == (Status.ERROR, "shutdown")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
 from inkstream import Status
 from inkstream.sync import PersistentTextStreaming
 
@@ -45,10 +47,11 @@ with streams.write("of the parent") as writer:
 """
 
 
-def test_a_fork_needs_no_care(streams: PersistentTextStreaming, url: str) -> None:
+@pytest.mark.parametrize("first", ["", "from gevent.monkey import patch_all; patch_all()"])
+def test_a_fork_needs_no_care(streams: PersistentTextStreaming, url: str, first: str) -> None:
     """G3, G7: no side takes the other's lock, connection or stream with it, nor ends them."""
     done = subprocess.run(
-        [sys.executable, "-c", FORKING, url],
+        [sys.executable, "-c", first + FORKING, url],
         capture_output=True,
         text=True,
         timeout=20,

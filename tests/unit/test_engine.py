@@ -165,6 +165,17 @@ def test_one_instance_on_one_loop_after_the_other() -> None:
     assert [asyncio.run(use()) for _ in range(2)] == ["s", "s"]
 
 
+def test_each_start_is_a_worker_of_its_own() -> None:
+    """G7: a counter that begins anew is never taken for one that stands still, nor a lock."""
+    streams = PersistentTextStreaming("memory://", timing=Timing(shutdown_grace_s=0))
+
+    async def use() -> str:
+        async with streams:
+            return streams.engine.worker
+
+    assert len({asyncio.run(use()) for _ in range(3)}) == 3
+
+
 def test_a_loop_that_was_closed_under_it() -> None:
     streams = PersistentTextStreaming("memory://", timing=Timing(shutdown_grace_s=0))
 

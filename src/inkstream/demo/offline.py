@@ -20,7 +20,7 @@ _SECTIONS: Final = 3
 
 _NOTHING: Final = (
     "I do not know. I am no model, only inkstream's documentation, and it says nothing about that. "
-    "It does say, for example:\n\n"
+    "It does answer, for example:\n\n"
     "- What is inkstream?\n"
     "- How do I stop an answer?\n"
     "- What happens when the server is killed?\n\n"

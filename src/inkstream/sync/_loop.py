@@ -82,8 +82,8 @@ class LoopThread:
             await asyncio.gather(*leaving, return_exceptions=True)
             # What the last calls left behind: generators that nobody asked to the end.
             await self.loop.shutdown_asyncgens()
-            await self.loop.shutdown_default_executor()
 
+        # Not shutdown_default_executor(): it begins a thread, which Python 3.12 refuses by now.
         self.call(leave())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(_STOP_S)

@@ -119,9 +119,12 @@ def connect(settings: Settings, *, read_only: bool) -> sqlite3.Connection:
 
 
 def _set_up_file(connection: sqlite3.Connection) -> None:
-    # Both have an effect only on a file that is new: auto_vacuum must come first.
-    connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
-    (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
+    (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+    if mode != "wal":
+        # Has an effect only on a file that is new, and so must come first. It takes the lock for
+        # writing on any file.
+        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+        (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
     if mode != "wal":
         raise StoreUnavailable(
             f"this database cannot use a write-ahead log (its journal mode is {mode}): "

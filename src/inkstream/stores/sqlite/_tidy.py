@@ -11,6 +11,9 @@ from inkstream.stores.sqlite import _rows, _write
 from inkstream.stores.sqlite._connection import SQL
 
 _MANY_FREE_PAGES: Final = 64
+_STREAM_BYTES: Final = 1024
+_ROW_BYTES: Final = 256
+"""What a stream, and each of its live rows, counts in a step beside payload: pages written anew."""
 
 
 def tidy(db: sqlite3.Connection, now: float, max_bytes: int, long: set[int]) -> bool:
@@ -55,19 +58,19 @@ def _expire(db: sqlite3.Connection, now: float, max_bytes: int) -> bool:
 
 
 def _merge(db: sqlite3.Connection, internal_id: int, max_bytes: int) -> tuple[int, bool]:
-    """Merge the oldest live rows; return the bytes rewritten, and whether none is left."""
+    """Merge the oldest live rows; return about how much was rewritten, and whether none is left."""
     head = db.execute(SQL.head, (internal_id,)).fetchone()
     if head is None or head[5] is None:
         return 0, True
     where = {"internal_id": internal_id, "last_live": head[5], "after": -1}
     chain = db.execute(SQL.live_chain, where).fetchall()
     ids: list[int] = []
-    size = 0
+    size = _STREAM_BYTES
     for live_id, _, _, payload_bytes in reversed(chain):
         if ids and size >= max(max_bytes, wire.SEGMENT_BYTES):
             break
         ids.append(live_id)
-        size += payload_bytes
+        size += payload_bytes + _ROW_BYTES
     last = db.execute(SQL.last_segment, (internal_id,)).fetchone()
     segments: list[Segment] = []
     if last is not None and len(last[2]) < wire.SEGMENT_BYTES // 2:

@@ -118,8 +118,13 @@ def commit(db: Database, groups: Sequence[Group]) -> tuple[list[Outcome], list[i
     return outcomes, batch.long
 
 
-LONG_CHAIN: Final = 256
-"""With so many live rows, or a multiple, a stream is worth merging while it goes on."""
+LONG_CHAIN: Final = 1024
+LARGE_CHAIN_BYTES: Final = 256 * 1024
+"""Every so many live rows, or so many bytes, a stream is worth merging while it goes on.
+
+A reader that is far behind looks for live rows one by one; but to take small ones of many streams
+out of the pages that they share costs more than to write them.
+"""
 
 
 class _Head:
@@ -226,9 +231,12 @@ class _Batch:
         )
         head.last_live = self._live_id
         head.tail += segment.count
-        head.size += len(segment.payload)
+        size, head.size = head.size, head.size + len(segment.payload)
         head.chain += 1
-        if head.chain % LONG_CHAIN == 0:
+        if (
+            head.chain % LONG_CHAIN == 0
+            or size // LARGE_CHAIN_BYTES != head.size // LARGE_CHAIN_BYTES
+        ):
             self.long.append(head.internal_id)
         self._moved[head.internal_id] = head
 

@@ -106,7 +106,7 @@ class MergeTests(StoreHarness):
     ) -> None:
         """G2: a stream that goes on may be merged too, at any moment, and nobody notices."""
         state = await stream_in(store, Status.STREAMING)
-        expected = [f"{number:03d}".ljust(400, ".") for number in range(700)]
+        expected = [f"{number:03d}".ljust(1200, ".") for number in range(700)]
         written = asyncio.Event()
 
         async def write() -> None:
@@ -125,8 +125,8 @@ class MergeTests(StoreHarness):
         async def follow(opened: Store) -> None:
             after = 0
             while after < len(expected):
-                page = await opened.read(StreamId("s"), after, 5000)
-                check_page(page, after, 5000)
+                page = await opened.read(StreamId("s"), after, 15_000)
+                check_page(page, after, 15_000)
                 assert messages_of([page], after) == expected[after : page.end]
                 after = page.end
 
