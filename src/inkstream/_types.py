@@ -37,7 +37,9 @@ class StreamId(str):
     @classmethod
     def generate(cls) -> Self:
         """Return a fresh id with 128 random bits, safe in a URL path without escaping."""
-        return cls(secrets.token_urlsafe(16))
+        made = secrets.token_urlsafe(16)
+        # A command would take one that begins so for an option.
+        return cls.generate() if made.startswith("-") else cls(made)
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:

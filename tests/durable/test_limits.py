@@ -6,13 +6,16 @@ import asyncio
 import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import Any
 
+import httpx
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.types import Message
 
-from inkstream import Limits, PersistentTextStreaming
+from inkstream import Limits, PersistentTextStreaming, wire
+from inkstream._errors import InvalidMessage
 from inkstream.http.durable.app import DurableStreams
 from inkstream.http.durable.quota import RECOUNT_S
 from inkstream.http.durable.settings import DurableSettings
@@ -160,3 +163,21 @@ async def test_no_request_makes_it_fail(
     )
     status = await raw(app, method, headers, body, query)
     assert 200 <= status < 500 or status == 501, json.dumps([method, headers, query])
+
+
+async def test_a_result_that_is_as_deep_as_may_be_is_told(
+    streams: PersistentTextStreaming, client: httpx.AsyncClient
+) -> None:
+    """G5: what a writer was allowed to end with, every route can say."""
+
+    def nested(depth: int) -> Any:
+        return [nested(depth - 1)] if depth else 0
+
+    name = await streams.create()
+    async with streams.write(name) as writer:
+        with pytest.raises(InvalidMessage, match="deep"):
+            await writer.finish(result=nested(wire.MAX_JSON_DEPTH - 1))
+        await writer.finish(result=nested(wire.MAX_JSON_DEPTH - 2))
+    (end,) = (await client.get(f"/{name}")).json()
+    assert end[wire.END_KEY]["result"] == nested(wire.MAX_JSON_DEPTH - 2)
+    assert (await streams.read(name)).result == nested(wire.MAX_JSON_DEPTH - 2)

@@ -59,6 +59,8 @@ async def test_views_of_several_processes_share_streams(
             assert cancelled.body == b"True", server.printed
             heard = {await ended(answer) for answer in (first, second)}
         assert (await fetch(server.port, "/ask/two", method="POST")).status == 200, server.printed
+        async with requesting(server.port, "/streams/two") as third:
+            await third.until(lambda: third.body)
         server.signal(signal.SIGTERM)
         assert await asyncio.to_thread(server.wait) == 0
     async with streams:

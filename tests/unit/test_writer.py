@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -137,6 +138,24 @@ async def test_what_is_no_message_is_refused(wrong: object) -> None:
         await writer.flush()
 
 
+@pytest.mark.parametrize("stop", [False, True])
+@in_virtual_time
+async def test_what_is_being_committed_does_not_change_meanwhile(stop: bool) -> None:
+    """G1, G2: a store may still be writing it when the writer gets more text, or is superseded."""
+    async with one_worker() as worker:
+        writer = await claim(worker)
+        await writer.append("one")
+        taken = list(writer.take())
+        before = [replace(change) for group in taken for change in group.changes]
+        await writer.append("two")
+        if stop:
+            writer.fence(None)
+            assert not writer.append_at_once("three")
+        assert list(writer.take()) == ([] if stop else taken)
+        assert [change for group in taken for change in group.changes] == before
+        assert [change.append and change.append.payload for change in before] == [b"one"]
+
+
 @in_virtual_time
 async def test_the_end_commits_with_the_last_text() -> None:
     """G5."""
@@ -172,13 +191,20 @@ async def test_after_the_end_nothing_is_accepted() -> None:
     """G5."""
     async with one_worker() as worker:
         writer = await claim(worker)
-        await worker.engine.writers.finish(writer, End(Status.DONE))
+        await writer.append("all")
+        finishing = asyncio.create_task(worker.engine.writers.finish(writer, End(Status.DONE)))
+        while writer.active:
+            await asyncio.sleep(0)
+        with pytest.raises(WriterFenced):
+            await writer.append("x")
+        await finishing
         for call in (writer.append("x"), writer.flush()):
             with pytest.raises(WriterFenced):
                 await call
         with pytest.raises(WriterFenced):
             await worker.engine.writers.finish(writer, End(Status.ERROR))
-        assert (await worker.streams.read("s")).status == "done"
+        body = await worker.streams.read("s")
+        assert (body.status, body.text) == ("done", "all")
 
 
 @pytest.mark.parametrize("text", ["new", ""])

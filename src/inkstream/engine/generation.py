@@ -122,7 +122,7 @@ async def _drain(source: Any, writer: Writer) -> JSON:
         async for message in source:
             if isinstance(message, Result):
                 result = message.value
-            else:
+            elif not writer.append_at_once(message):
                 await writer.append(message)
     finally:
         aclose = getattr(source, "aclose", None)

@@ -71,7 +71,8 @@ class Writer:
         self._size = state.size
         self._pieces: list[str | wire.RawJSON] = []
         self._pending_bytes = 0
-        self._since_yield = 0
+        self._room = 0
+        """Bytes that may be accepted without a look at any limit; none when it has stopped."""
         self._half = ""
         self._in_flight: Sequence[Group] = ()
         self._plain = self._change(self._position, None)
@@ -104,20 +105,19 @@ class Writer:
             InvalidMessage: Neither text nor a JSON object.
             StoreUnavailable: The store stayed away for longer than ``Timing.patience_s``.
         """
+        if self.append_at_once(message):
+            return
         piece: str | wire.RawJSON
         before = self._half
         if isinstance(message, str):
             if self._half:
                 message = self._half + message
                 self._half = ""
-            if message.isascii():
-                size = len(message)
-            else:
-                if "\ud800" <= message[-1] <= "\udbff":
-                    # The other half of a surrogate pair may come with the next piece.
-                    self._half = message[-1]
-                    message = message[:-1]
-                size = wire.size_of(message)
+            if "\ud800" <= message[-1:] <= "\udbff":
+                # The other half of a surrogate pair may come with the next piece.
+                self._half = message[-1]
+                message = message[:-1]
+            size = wire.size_of(message)
             if not message:
                 self._check()
                 return
@@ -128,40 +128,37 @@ class Writer:
             if before:
                 await self._accept(before, 3)
                 before = self._half = ""
-        if not self._accept_at_once(piece, size):
-            try:
-                await self._accept(piece, size)
-            except BaseException:
-                self._half = before  # it still waits for its other half
-                raise
+        try:
+            await self._accept(piece, size)
+        except BaseException:
+            self._half = before  # it still waits for its other half
+            raise
 
-    def _accept_at_once(self, piece: str | wire.RawJSON, size: int) -> bool:
-        """Accept without a second coroutine, the usual case; else leave all to ``_accept``."""
-        limits = self._limits
+    def append_at_once(self, message: object) -> bool:
+        """Accept what is nearly always appended, text that needs no look; else leave it alone."""
+        if not isinstance(message, str) or self._half:
+            return False
+        try:
+            size = len(message) if message.isascii() else len(message.encode())
+        except UnicodeEncodeError:  # half a surrogate pair
+            return False
+        pieces = self._pieces
         if (
-            self._error is not None
-            or self._ending is not None
-            or self._since_yield + 1 >= _YIELD_EVERY
-            or self._pending_bytes + size > limits.buffer_bytes
-            or size > limits.message_bytes
-            or self._size + size > limits.stream_bytes
+            not 0 < size <= self._room
+            or len(pieces) % _YIELD_EVERY == _YIELD_EVERY - 1
             or self._committer.full
         ):
             return False
-        self._keep(piece, size)
-        return True
-
-    def _keep(self, piece: str | wire.RawJSON, size: int) -> None:
-        self._pieces.append(piece)
+        pieces.append(message)
+        self._room -= size
         self._pending_bytes += size
         self._size += size
-        self._since_yield += 1
         self._committer.accept(self, size)
+        return True
 
     async def _accept(self, piece: str | wire.RawJSON, size: int) -> None:
-        if self._since_yield + 1 >= _YIELD_EVERY:
+        if len(self._pieces) % _YIELD_EVERY == _YIELD_EVERY - 1:
             # Before the piece is kept: whoever is cancelled here has accepted nothing.
-            self._since_yield = 0
             await asyncio.sleep(0)
         self._check()
         limits = self._limits
@@ -172,7 +169,15 @@ class Writer:
         ):
             await self._committer.next_commit()
             self._check()
-        self._keep(piece, size)
+        self._pieces.append(piece)
+        self._pending_bytes += size
+        self._size += size
+        self._room = min(
+            limits.message_bytes,
+            limits.buffer_bytes - self._pending_bytes,
+            limits.stream_bytes - self._size,
+        )
+        self._committer.accept(self, size)
 
     def _check(self) -> None:
         if self._error is not None:
@@ -199,6 +204,7 @@ class Writer:
         if self._half:
             self._pieces.append(self._half)
             self._half = ""
+        self._room = 0
         self._ending = Change(
             internal_id=self.internal_id, end=end, at=at, worker=worker, due_at=due_at
         )
@@ -208,6 +214,7 @@ class Writer:
     async def release(self, *, due_at: float) -> None:
         """Let go of the stream, still ``streaming``, for another writer to take over in time."""
         self._check()
+        self._room = 0
         self._ending = Change(internal_id=self.internal_id, worker=None, due_at=due_at)
         self._committer.accept(self, 0)
         await self._until_ended()
@@ -358,6 +365,7 @@ class Writer:
     def _stop(self, error: Exception) -> None:
         if self._error is None:
             self._error = error
+        self._room = 0
         self._settled.set()
         if self.tail.writer is self and self._ending is None:
             self.tail.writer = None

@@ -33,6 +33,8 @@ class LoopThread:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
+        # For what is called at the end, on_end among it: Python 3.12 begins no thread by then.
+        self.loop.run_in_executor(None, int)
         self.loop.run_forever()
         self.loop.close()
 
