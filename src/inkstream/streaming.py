@@ -28,7 +28,6 @@ from inkstream._arguments import (
 )
 from inkstream._errors import (
     InvalidStreamId,
-    NotRunning,
     ShuttingDown,
     StoreUnavailable,
     StreamNotFound,
@@ -60,7 +59,7 @@ from inkstream.http.follow import Allow, Follow, StreamResponse
 from inkstream.http.formats import check_format
 from inkstream.http.problems import problem_for
 from inkstream.http.routes import Authorize, StreamRoutes, require_authorize
-from inkstream.http.signals import DrainSignals
+from inkstream.running import Running
 
 if TYPE_CHECKING:
     from fastapi import APIRouter
@@ -132,10 +131,7 @@ class PersistentTextStreaming:
         self._timing = timing or Timing()
         self._http = http or HTTPSettings()
         self._clock = clock or SystemClock()
-        self._engine: Engine | None = None
-        self._depth = 0
-        self._starting: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
-        self._signals: DrainSignals | None = None
+        self._running = Running(self._make_engine)
         open_database(database)  # a wrong one is told where it was written
 
     # Life --------------------------------------------------------------------------------------
@@ -153,46 +149,8 @@ class PersistentTextStreaming:
             NotRunning: It runs on another event loop of this process.
             StoreUnavailable, SchemaOutdated: As the database says.
         """
-        loop = asyncio.get_running_loop()
-        if self._starting is None or self._starting[0] is not loop:
-            self._starting = loop, asyncio.Lock()
-        async with self._starting[1]:  # of two that start at once, the second joins the first
-            await self._start_or_join(loop)
+        await self._running.enter()
         return self
-
-    async def _start_or_join(self, loop: asyncio.AbstractEventLoop) -> None:
-        running = self._engine if self._depth else None  # without users it is stopping
-        if running is not None and running.life.loop is loop:
-            self._depth += 1
-            return
-        if running is not None and running.life.loop is not None and running.life.loop.is_running():
-            raise NotRunning(
-                "these streams run on another event loop already: make an instance for each loop"
-            )
-        # What ran before was on a loop that was closed under it (tests do that): begin anew.
-        store, notifier = open_database(self._database)
-        engine = Engine(
-            store,
-            notifier,
-            worker=f"{os.getpid()}-{secrets.token_hex(8)}",
-            clock=self._clock,
-            limits=self._limits,
-            timing=self._timing,
-            on_end=None if self._on_end is None else self._report,
-        )
-        await engine.start()
-        self._engine = engine
-        self._depth = 1
-
-        def drain(hurry: bool) -> None:
-            with contextlib.suppress(RuntimeError):  # its loop was closed under it
-                loop.call_soon_threadsafe(self._begin_drain, engine, hurry)
-
-        self._signals = DrainSignals(drain)
-        self._signals.install()
-
-    def _begin_drain(self, engine: Engine, hurry: bool) -> None:
-        engine.life.spawn(engine.drain(0 if hurry else None))
 
     async def __aexit__(
         self,
@@ -201,20 +159,7 @@ class PersistentTextStreaming:
         traceback: TracebackType | None,
     ) -> None:
         """Drain and stop, when the last of those that started it leaves."""
-        self._depth -= 1
-        if self._depth:
-            return
-        if self._signals is not None:
-            self._signals.remove()
-        engine = self._engine
-        if engine is None:
-            return
-        try:
-            # Sources that finish meanwhile, and on_end, may still use these streams.
-            await engine.stop(0 if error is not None else None)
-        finally:
-            if self._engine is engine:
-                self._engine = None
+        await self._running.leave(hurry=error is not None)
 
     @property
     def engine(self) -> Engine:
@@ -223,13 +168,19 @@ class PersistentTextStreaming:
         Raises:
             NotRunning: Not started, or on another event loop or in another process.
         """
-        if self._engine is None:
-            raise NotRunning(
-                "streams are not running: give the app lifespan=streams.lifespan, or use "
-                "'async with streams:' around what uses them"
-            )
-        self._engine.life.check()
-        return self._engine
+        return self._running.engine
+
+    def _make_engine(self) -> Engine:
+        store, notifier = open_database(self._database)
+        return Engine(
+            store,
+            notifier,
+            worker=f"{os.getpid()}-{secrets.token_hex(8)}",
+            clock=self._clock,
+            limits=self._limits,
+            timing=self._timing,
+            on_end=None if self._on_end is None else self._report,
+        )
 
     # Writing -----------------------------------------------------------------------------------
 

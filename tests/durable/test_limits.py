@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any
 
 import httpx
@@ -14,8 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.types import Message
 
-from inkstream import Limits, PersistentTextStreaming, wire
-from inkstream._errors import InvalidMessage
+from inkstream import Limits, PersistentTextStreaming, Result, wire
 from inkstream.http.durable.app import DurableStreams
 from inkstream.http.durable.quota import RECOUNT_S
 from inkstream.http.durable.settings import DurableSettings
@@ -173,11 +172,16 @@ async def test_a_result_that_is_as_deep_as_may_be_is_told(
     def nested(depth: int) -> Any:
         return [nested(depth - 1)] if depth else 0
 
-    name = await streams.create()
-    async with streams.write(name) as writer:
-        with pytest.raises(InvalidMessage, match="deep"):
-            await writer.finish(result=nested(wire.MAX_JSON_DEPTH - 1))
-        await writer.finish(result=nested(wire.MAX_JSON_DEPTH - 2))
-    (end,) = (await client.get(f"/{name}")).json()
-    assert end[wire.END_KEY]["result"] == nested(wire.MAX_JSON_DEPTH - 2)
-    assert (await streams.read(name)).result == nested(wire.MAX_JSON_DEPTH - 2)
+    async def told(depth: int) -> Any:
+        async def answer() -> AsyncIterator[Result]:
+            yield Result(nested(depth))
+
+        name = await streams.create()
+        await streams.start(name, answer)
+        (end,) = (await client.get(f"/{name}")).json()
+        return end[wire.END_KEY]
+
+    as_deep_as_may_be = await told(wire.MAX_JSON_DEPTH - 2)
+    assert as_deep_as_may_be["result"] == nested(wire.MAX_JSON_DEPTH - 2)
+    deeper = await told(wire.MAX_JSON_DEPTH - 1)
+    assert (deeper["status"], deeper["result"]) == ("error", None)

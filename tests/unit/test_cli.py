@@ -45,3 +45,8 @@ def test_help(flag: str) -> None:
     done = run("-c", "from inkstream.cli import main; main()", flag)
     assert done.returncode == 0
     assert "Usage" in done.stdout
+
+
+def test_a_fresh_id_is_no_option() -> None:
+    """`inkstream cat $(inkstream write)` must not depend on luck."""
+    assert not any(StreamId.generate().startswith("-") for _ in range(2_000))

@@ -140,7 +140,7 @@ async def test_a_drain_while_the_store_is_away_gives_up_in_time() -> None:
         began = asyncio.get_running_loop().time()
         await here.streams.__aexit__(None, None, None)
         assert asyncio.get_running_loop().time() - began < 10
-        here.streams.__dict__["_depth"] = 1  # the cluster leaves it once more
+        here.streams._running._users = 1  # the cluster leaves it once more
         body = await asyncio.wait_for(there.streams.wait("s"), 5)
         assert (body.status, body.error and body.error.code) == ("timeout", "writer_lost")
 

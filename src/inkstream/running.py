@@ -1,0 +1,90 @@
+"""Who runs an engine: made for one event loop by the first that enters, stopped by the last."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+
+from inkstream._errors import NotRunning
+from inkstream.engine.engine import Engine
+from inkstream.http.signals import DrainSignals
+
+
+class Running:
+    """At most one engine, on one event loop at a time.
+
+    Args:
+        make: Returns a new engine that was not started yet.
+    """
+
+    def __init__(self, make: Callable[[], Engine]) -> None:
+        self._make = make
+        self._engine: Engine | None = None
+        self._users = 0
+        self._starting: tuple[asyncio.AbstractEventLoop, asyncio.Lock] | None = None
+        self._signals: DrainSignals | None = None
+
+    @property
+    def engine(self) -> Engine:
+        """The engine; raises ``NotRunning``, also on another event loop or in another process."""
+        if self._engine is None:
+            raise NotRunning(
+                "streams are not running: give the app lifespan=streams.lifespan, or use "
+                "'async with streams:' around what uses them"
+            )
+        self._engine.life.check()
+        return self._engine
+
+    async def enter(self) -> None:
+        """Start, or join what runs on this event loop; under a server, drain on SIGTERM."""
+        loop = asyncio.get_running_loop()
+        if self._starting is None or self._starting[0] is not loop:
+            self._starting = loop, asyncio.Lock()
+        async with self._starting[1]:  # of two that start at once, the second joins the first
+            await self._start_or_join(loop)
+
+    async def leave(self, *, hurry: bool) -> None:
+        """Drain and stop, if nobody else is left.
+
+        What still runs meanwhile, sources and ``on_end``, may use the engine.
+        """
+        self._users -= 1
+        if self._users:
+            return
+        if self._signals is not None:
+            self._signals.remove()
+        engine = self._engine
+        if engine is None:
+            return
+        try:
+            await engine.stop(0 if hurry else None)
+        finally:
+            if self._engine is engine:
+                self._engine = None
+
+    async def _start_or_join(self, loop: asyncio.AbstractEventLoop) -> None:
+        running = self._engine if self._users else None  # without users it is stopping
+        if running is not None and running.life.loop is loop:
+            self._users += 1
+            return
+        if running is not None and running.life.loop is not None and running.life.loop.is_running():
+            raise NotRunning(
+                "these streams run on another event loop already: make an instance for each loop"
+            )
+        # What ran before was on a loop that was closed under it (tests do that): begin anew.
+        engine = self._make()
+        await engine.start()
+        self._engine = engine
+        self._users = 1
+
+        def drain(hurry: bool) -> None:
+            with contextlib.suppress(RuntimeError):  # its loop was closed under it
+                loop.call_soon_threadsafe(_begin_drain, engine, hurry)
+
+        self._signals = DrainSignals(drain)
+        self._signals.install()
+
+
+def _begin_drain(engine: Engine, hurry: bool) -> None:
+    engine.life.spawn(engine.drain(0 if hurry else None))
