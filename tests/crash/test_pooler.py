@@ -134,9 +134,9 @@ async def test_a_pooler_that_nobody_spoke_of(database: str, pooler: PgBouncer) -
     async def use() -> None:
         ones, others = PersistentTextStreaming(database), PersistentTextStreaming(database)
         async with ones, others:
-            for _ in range(20):
-                stream_id = await ones.create()
-                await asyncio.gather(*[streams.read(stream_id) for streams in (ones, others)])
+            for _ in range(20):  # each takes whichever session is free, and so another's
+                ids = await asyncio.gather(*[one.create() for one in (ones, others) * 4])
+                await asyncio.gather(*[others.read(stream_id) for stream_id in ids])
 
     if pooler.version < (1, 21):
         with pytest.raises(StoreUnavailable, match="pooler=true"):

@@ -8,6 +8,8 @@ from importlib.metadata import version
 
 import pytest
 
+from inkstream import StreamId
+
 WITHOUT = """
 import sys
 sys.modules[sys.argv.pop(1)] = None

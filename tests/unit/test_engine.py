@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from inkstream import (
+    End,
     Kind,
     Limits,
     NotRunning,
     PersistentTextStreaming,
     ShuttingDown,
+    Status,
     StoreUnavailable,
     StreamConflict,
     StreamEnded,
@@ -21,7 +25,9 @@ from inkstream import (
     StreamNotFound,
     Timing,
     TooManyStreams,
+    WriterFenced,
 )
+from inkstream._types import Group, Outcome
 from inkstream.engine.reader import Reader, ReaderCut
 from inkstream.testing import ScriptedSource, in_virtual_time
 from tests.simulation.cluster import cluster, one_worker
@@ -334,3 +340,32 @@ async def test_a_long_message_of_a_log_stays_in_one_piece() -> None:
         texts = ["a" * 200_000, "b" * 200_000]
         await asyncio.gather(*[worker.streams.append("log", text) for text in texts])
         assert (await worker.streams.read("log")).text in (texts[0] + texts[1], texts[1] + texts[0])
+
+
+@pytest.mark.parametrize("cancelled", [False, True])
+@in_virtual_time
+async def test_a_writer_is_fenced_by_the_end_of_another_and_not_by_its_own(cancelled: bool) -> None:
+    """G3, G5: its stream may be read anew between the commit and what the store says of it."""
+    async with cluster() as made:
+        here = await made.add()
+        await here.streams.create("s")
+        writer = await here.engine.writers.claim(StreamId("s"))
+        commit = here.engine.store.commit
+
+        async def late(groups: Sequence[Group], **more: Any) -> list[Outcome]:
+            outcomes = await commit(groups, **more)
+            await asyncio.sleep(5)
+            return outcomes
+
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(here.engine.store, "commit", late)
+            if cancelled:
+                await here.streams.cancel("s")
+            finishing = here.engine.writers.finish(writer, End(Status.DONE))
+            if cancelled:
+                with pytest.raises(WriterFenced):
+                    await finishing
+            else:
+                await finishing
+        body = await here.streams.read("s")
+        assert body.status is (Status.CANCELLED if cancelled else Status.DONE)

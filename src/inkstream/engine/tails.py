@@ -120,8 +120,10 @@ class Tails:
         writer = tail.writer
         if writer is not None and state.epoch < writer.epoch:
             return  # read before the claim: it knows less than we do
-        if writer is not None and (
-            state.status is not Status.STREAMING or state.epoch != writer.epoch
+        if (
+            writer is not None
+            and not writer.ending  # the end that is seen may be its own, not settled yet
+            and (state.status is not Status.STREAMING or state.epoch != writer.epoch)
         ):
             writer.fence(state)
         tail.state = state

@@ -93,6 +93,11 @@ class Writer:
         """True while the stream is this writer's to append to."""
         return self._error is None and self._ending is None
 
+    @property
+    def ending(self) -> bool:
+        """True while the last commit is under way, which tells if the stream was still its own."""
+        return self._ending is not None
+
     async def append(self, message: str | Mapping[str, JSON]) -> None:
         """Accept a piece of text or a JSON object; wait only while the buffer is full.
 

@@ -98,7 +98,7 @@ SELECT internal_id, status, epoch, tail, size, last_live, chain FROM inkstream_h
 WHERE internal_id = ?;
 
 -- name: replace_head
--- Move a head. Rows are added to the statement.
+-- Move a head, which is all its columns. Rows are added to the statement.
 REPLACE INTO inkstream_heads (internal_id, status, epoch, tail, size, last_live, chain)
 VALUES (?, ?, ?, ?, ?, ?, ?);
 
