@@ -38,6 +38,8 @@ def main(purpose: str) -> None:
         if is_fresh(purpose, want):  # whoever held the lock did our work
             return
         if not is_usable():
+            if VENV.is_symlink():
+                sys.exit("setup: .venv is a symbolic link; making it anew would empty what it names")
             say(f"creating .venv with Python {version()}")
             run([sys.executable, "-m", "venv", "--clear", str(VENV)], "creating .venv")
         project = tomllib.loads((ROOT / "pyproject.toml").read_text())
