@@ -39,7 +39,7 @@ def main(purpose: str) -> None:
             return
         if not is_usable():
             if VENV.is_symlink():
-                sys.exit("setup: .venv is a symbolic link; making it anew would empty what it names")
+                sys.exit("setup: .venv is a symbolic link, and making it anew would empty its target")
             say(f"creating .venv with Python {version()}")
             run([sys.executable, "-m", "venv", "--clear", str(VENV)], "creating .venv")
         project = tomllib.loads((ROOT / "pyproject.toml").read_text())

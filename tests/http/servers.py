@@ -20,7 +20,7 @@ COMMANDS = {
     "uvicorn": "uvicorn {app} --host 127.0.0.1 --port {port} --no-access-log",
     "hypercorn": "hypercorn {app} --bind 127.0.0.1:{port}",
     "granian": "granian {app} --interface asgi --host 127.0.0.1 --port {port} --no-ws",
-    "gunicorn": "gunicorn {app} --bind 127.0.0.1:{port}",
+    "gunicorn": "gunicorn {app} --bind 127.0.0.1:{port} --no-control-socket",
 }
 
 
