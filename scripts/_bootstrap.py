@@ -39,7 +39,7 @@ def main(purpose: str) -> None:
             return
         if not is_usable():
             if VENV.is_symlink():
-                sys.exit("setup: .venv is a symbolic link, and making it anew would empty its target")
+                sys.exit("setup: .venv is a symbolic link; what it names would be emptied")
             say(f"creating .venv with Python {version()}")
             run([sys.executable, "-m", "venv", "--clear", str(VENV)], "creating .venv")
         project = tomllib.loads((ROOT / "pyproject.toml").read_text())

@@ -139,6 +139,7 @@ class Committer:
         groups += [group for group, _, _ in submitted]
         if not groups:
             self._away_since = None  # whose text waited for the store has been stopped
+            self._tell_waiting()
             return
         started = self._clock.monotonic()
         try:

@@ -166,8 +166,12 @@ class Reader:
         return segments
 
     def interrupt(self) -> None:
-        """Make a wait under way return empty."""
-        self._interrupted = self.wake()
+        """Make the wait under way, or the next one, return empty.
+
+        Also one that was woken just now: whoever rings an alarm does so once.
+        """
+        self._interrupted = True
+        self.wake()
 
     def close(self) -> None:
         """Leave. A wait under way raises ``ReaderCut``."""

@@ -89,6 +89,11 @@ class Tail:
         if self._bytes > self.max_bytes:
             self._trim()
 
+    def reach(self, position: int) -> None:
+        """Reach a position that is ahead, and leave all before it to the store."""
+        self._forget()
+        self.position = position
+
     def _forget(self) -> None:
         self._segments.clear()
         self._starts.clear()

@@ -189,7 +189,7 @@ class Writers:
                 if_status=(state.status,),
                 if_epoch=state.epoch,
                 if_worker=state.worker,
-                next_epoch=True,
+                next_epoch=state.worker != self._worker,
                 status=Status.STREAMING,
                 at=now,
                 worker=self._worker,
@@ -207,14 +207,20 @@ class Writers:
                 raise
             if claim.writer is not None:
                 return claim.writer
-            assert isinstance(outcome, Refused)
-            if outcome.state is None:
-                raise StreamNotFound(stream_id)
-            state = outcome.state
+            if isinstance(outcome, Refused):
+                if outcome.state is None:
+                    raise StreamNotFound(stream_id)
+                state = outcome.state
 
     def _check_claimable(self, state: StreamState, takeover: bool) -> None:
         if state.status is Status.PENDING:
             return
+        if (
+            state.status is Status.STREAMING
+            and state.worker == self._worker
+            and not self._tails.writes(state)
+        ):
+            return  # claimed by a commit whose outcome was lost: nobody has called a source yet
         if state.status is Status.STREAMING and takeover:
             if state.worker is None or state.worker in self._sweeper.dead:
                 return
@@ -227,11 +233,17 @@ class Writers:
             f"stream {state.stream_id!r} is {state.status}, so it cannot be claimed",
         )
 
-    def _own_stream(self, state: StreamState) -> Writer:
+    def _own_stream(self, state: StreamState) -> Writer | None:
+        if self._tails.writes(state):
+            return None  # a claim of this process whose outcome was not lost came before
         tail = self._tails.attach(state)
         if tail.writer is not None:
             tail.writer.fence(state)
         tail.state = state
+        if state.tail > tail.position:
+            # The writer before wrote more than was heard of here, and from now on nobody looks.
+            tail.reach(state.tail)
+            tail.wake()
         writer = Writer(self._committer, tail, state, self._limits, self._clock)
         tail.writer = writer
         self._writers[writer] = None
@@ -286,7 +298,7 @@ class _Claim:
     """A claim under way, whose caller may go away before its outcome is known."""
 
     def __init__(
-        self, own: Callable[[StreamState], Writer], state: StreamState, change: Change
+        self, own: Callable[[StreamState], Writer | None], state: StreamState, change: Change
     ) -> None:
         self.writer: Writer | None = None
         self._own = own
@@ -298,7 +310,7 @@ class _Claim:
         """Make the writer, in commit order; return how many readers were woken."""
         if isinstance(outcome, Committed):
             self.writer = self._own(after(self._state, self._change, outcome))
-            if self._end is not None:
+            if self._end is not None and self.writer is not None:
                 self._end(self.writer)
         return 0
 
