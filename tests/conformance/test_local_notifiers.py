@@ -177,6 +177,30 @@ async def test_appends_after_a_clean_up_are_named(store: SQLiteStore, other: SQL
     await notifier.close()
 
 
+async def test_appends_that_were_merged_before_anybody_looked_are_named(
+    store: SQLiteStore, other: SQLiteStore
+) -> None:
+    """A stream that goes on is merged as it grows, with the rows by which appends are noticed."""
+    state = await create(other, "s")
+    queue: Hints = asyncio.Queue()
+    notifier = SQLiteNotifier(store)
+    await notifier.open(queue.put_nowait)
+    notifier.watch(True)
+    assert await hint(queue) is None
+    notifier.watch(False)
+    await store.create(NewStream(stream_id=StreamId("barrier"), created_at=0.0))
+    await other.commit(
+        [
+            Group((Change(internal_id=state.internal_id, append=segment),))
+            for segment in wire.encode_messages(["x" * 60_000] * 5, 0)
+        ]
+    )
+    await other.tidy(1.0, 1 << 20)
+    notifier.watch(True)
+    assert "s" in (await hint(queue) or ())
+    await notifier.close()
+
+
 async def test_too_many_changes_are_not_named(
     store: SQLiteStore, other: SQLiteStore, hints: Hints
 ) -> None:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
+from sqlalchemy import create_engine, text
+from sqlalchemy.orm import Session
 
 from inkstream import wire
 from inkstream._errors import StoreUnavailable, StreamExists, StreamNotFound
@@ -92,6 +94,24 @@ async def test_gone_when_it_rolls_back(store: SQLiteStore, app: sqlite3.Connecti
     with pytest.raises(StreamNotFound):
         await store.read(StreamId("s"), 0, EVERYTHING)
     assert (await store.read(StreamId("kept"), 0, 0)).state == kept
+
+
+async def test_the_connection_of_an_sqlalchemy_session(
+    store: SQLiteStore, app: sqlite3.Connection, path: Path
+) -> None:
+    """What docs/stores.md and the refusal of the session itself say to give."""
+    engine = create_engine(f"sqlite:///{path}")
+    with Session(engine) as session:
+        with pytest.raises(TypeError, match="driver_connection"):
+            await inside(store.create(new(), connection=session))
+        for end in session.rollback, session.commit:
+            connection = session.connection().connection.driver_connection
+            await inside(store.create(new(), connection=connection))
+            session.execute(text("INSERT INTO messages VALUES ('s')"))
+            end()
+    engine.dispose()
+    assert [tuple(row) for row in app.execute("SELECT * FROM messages")] == [("s",)]
+    assert (await store.read(StreamId("s"), 0, 0)).state.stream_id == "s"
 
 
 async def test_a_refused_call_leaves_the_transaction_as_it_was(

@@ -10,7 +10,14 @@ from urllib.parse import quote
 import pytest
 from starlette.requests import Request
 
-from inkstream import PersistentTextStreaming, ShuttingDown, StoreUnavailable, StreamId
+from inkstream import (
+    NotRunning,
+    PersistentTextStreaming,
+    ShuttingDown,
+    StoreUnavailable,
+    StreamId,
+    problem_handler,
+)
 from inkstream._types import StreamState
 from inkstream.http.routes import StreamRoutes
 from tests.http.asgi import Call, Gate, ShiftedClock, ask, calling, scope_of
@@ -238,9 +245,12 @@ async def test_too_many_readers_is_429_and_says_when_to_come_back(
 
 
 async def test_a_database_that_is_away_is_503_and_not_named(
-    streams: PersistentTextStreaming, routes: StreamRoutes, monkeypatch: pytest.MonkeyPatch
+    streams: PersistentTextStreaming,
+    routes: StreamRoutes,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """G12."""
+    """G12; why it is away is for the log."""
 
     async def away(*args: object, **kwargs: object) -> object:
         raise StoreUnavailable("could not connect to db.internal:5432")
@@ -250,6 +260,19 @@ async def test_a_database_that_is_away_is_503_and_not_named(
         assert (call.status, call.code) == (503, "store_unavailable")
         assert int(call.headers["retry-after"]) >= 1
         assert b"internal" not in call.body
+    assert caplog.text.count("could not connect to db.internal:5432") == 2
+
+
+async def test_a_fault_of_the_server_is_500_and_the_log_has_why(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """Above all an application that forgot the lifespan."""
+    request = Request(scope_of("GET", "/"))
+    with pytest.raises(NotRunning) as caught:
+        PersistentTextStreaming("memory://").response(request, "x")
+    answer = await problem_handler(request, caught.value)
+    assert answer.status_code == 500
+    assert "lifespan=streams.lifespan" in caplog.text
 
 
 async def test_a_draining_server_starts_and_follows_nothing_new(

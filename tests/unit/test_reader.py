@@ -206,6 +206,50 @@ async def test_closing_and_interrupting() -> None:
         assert worker.engine.readers._readers == {}
 
 
+@pytest.mark.parametrize("waits", [False, True])
+@in_virtual_time
+async def test_an_interruption_is_not_lost(waits: bool) -> None:
+    """G9: a ping or a deadline is rung once, perhaps just after a wake that brought nothing."""
+    async with one_worker() as worker:
+        await claim(worker)
+        reader = await worker.engine.readers.open(S, None)
+        if waits:
+            waiting = asyncio.create_task(reader.segments())
+            await asyncio.sleep(1)
+            assert reader.tail.wake() == 1
+            reader.interrupt()
+        else:
+            reader.interrupt()
+            waiting = asyncio.create_task(reader.segments())
+        assert await asyncio.wait_for(waiting, 10) == []
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(reader.segments(), 10)
+        reader.close()
+
+
+@pytest.mark.parametrize("ends", [False, True])
+@in_virtual_time
+async def test_who_takes_over_shows_what_its_process_had_not_heard_of(ends: bool) -> None:
+    """G2, G5: at once, and before the end, though the new writer adds nothing."""
+    async with cluster() as made:
+        here, there = await made.add(), await made.add()
+        here.notifier.lose = there.notifier.lose = 1.0
+        await here.streams.create(S, takeover_within_s=60)
+        first = await here.engine.writers.claim(S)
+        reader = await there.engine.readers.open(S, None)
+        await asyncio.sleep(1)
+        await first.append("all of it")
+        await here.engine.writers.release(first)
+        waiting = asyncio.create_task(reader.segments())
+        second = await there.engine.writers.claim(S, takeover=True)
+        if ends:
+            await there.engine.writers.finish(second, End(Status.DONE))
+            assert flat(await waiting) + await rest_of(reader) == "all of it"
+        else:
+            assert flat(await asyncio.wait_for(waiting, 0.01)) == "all of it"
+            reader.close()
+
+
 @in_virtual_time
 async def test_a_cancelled_wait_leaves_nothing_behind() -> None:
     """G9."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -37,6 +38,35 @@ async def test_a_store_that_is_away_for_a_moment_undoes_no_start() -> None:
         await task
         assert (await worker.streams.read("s")).text == "late, but there"
         assert source.calls == 1
+
+
+@in_virtual_time
+async def test_of_racing_starts_one_calls_its_source_though_outcomes_are_lost() -> None:
+    """G4: whoever is told nothing of its claim finds out whether it took effect."""
+    for seed in range(60):
+        async with cluster(seed) as made:
+            workers = [await made.add(timing=TIMING) for _ in range(2)]
+            calls = 0
+
+            async def source() -> AsyncIterator[str]:
+                nonlocal calls
+                calls += 1
+                yield "once"
+
+            await workers[0].streams.create("s")
+            for worker in workers:
+                worker.store.lose = 0.5
+                worker.store.latency_s = 0.4
+            tasks = []
+            for _ in range(6):
+                tasks.append(made.rng.choice(workers).streams.start("s", source))
+                await asyncio.sleep(made.rng.random() * 0.3)
+            await asyncio.sleep(1)
+            for worker in workers:
+                worker.store.lose = 0.0
+            await asyncio.gather(*tasks)
+            body = await asyncio.wait_for(workers[0].streams.wait("s"), 3)
+            assert (calls, body.text, body.status) == (1, "once", "done"), seed
 
 
 @in_virtual_time

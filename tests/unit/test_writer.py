@@ -102,6 +102,24 @@ async def test_the_buffer_is_bounded() -> None:
 
 
 @in_virtual_time
+async def test_who_waits_for_room_is_told_when_the_stream_is_deleted() -> None:
+    """G3: whether a commit is under way just then or not."""
+    async with one_worker(limits=Limits(buffer_bytes=10)) as worker:
+        for n in range(20):
+            writer = await claim(worker, f"s{n}")
+
+            async def write(writer: Writer = writer) -> None:
+                while True:
+                    await writer.append("0123456789")
+
+            writing = asyncio.create_task(write())
+            await asyncio.sleep(1 + n / 3000)
+            await worker.streams.delete(f"s{n}")
+            with pytest.raises(WriterFenced):
+                await asyncio.wait_for(writing, 10)
+
+
+@in_virtual_time
 async def test_a_message_larger_than_the_buffer_is_still_accepted_alone() -> None:
     async with one_worker(limits=Limits(buffer_bytes=10)) as worker:
         assert await stored(worker, "x" * 1000) == ("x" * 1000,)

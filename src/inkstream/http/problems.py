@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from http import HTTPStatus
 
@@ -10,6 +11,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from inkstream import _errors as e
+
+_log = logging.getLogger("inkstream")
 
 _RETRY_AFTER_S = "1"
 
@@ -56,13 +59,17 @@ class Problem(Response):
 
 
 def problem_for(error: e.InkstreamError) -> Problem:
-    """Return the problem document that says what an error means to a client."""
+    """Return the problem document that says what an error means to a client.
+
+    What it does not say, because it may name hosts and files, is logged.
+    """
     if isinstance(error, e.StoreUnavailable):
-        # The driver's words are for the log: they may name hosts and files.
+        pass  # _log.warning("answered 503: %s", error)
         return Problem(503, error.code, "The database is away for the moment; try again.")
     for kind, status in _STATUS:
         if isinstance(error, kind):
             return Problem(status, error.code, str(error))
+    # _log.error("answered 500", exc_info=error)
     return Problem(500, "internal", "The server could not do this.")
 
 

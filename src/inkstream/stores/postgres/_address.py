@@ -56,7 +56,10 @@ class Address:
             )
         parts = urlsplit(text)
         if _SCHEME.fullmatch(parts.scheme) is None:
-            raise ValueError(f"{parts.scheme or 'this'!r} is not a postgresql:// URL")
+            raise ValueError(
+                f"{parts.scheme or 'this'!r} is not a postgresql:// URL; a SQLite file is given as "
+                "a string, sqlite:///inkstream.db"
+            )
         pooler = False
         schema, listener_url = SCHEMA, None
         query: list[tuple[str, str]] = []

@@ -139,10 +139,10 @@ def ensure_schema(connection: sqlite3.Connection, path: Path) -> None:
     Raises:
         SchemaOutdated: They are of another version.
     """
-    exists = connection.execute(SQL.schema_exists).fetchone()[0]
-    connection.execute("BEGIN" if exists else "BEGIN IMMEDIATE")
+    connection.execute("BEGIN" if _has_schema(connection) else "BEGIN IMMEDIATE")
     try:
-        if not exists:
+        # Again: where there are no such locks, another process may just have made them.
+        if not _has_schema(connection):
             for statement in _SCHEMA.split(";\n"):
                 connection.execute(statement)
         (version,) = connection.execute(SQL.schema_version).fetchone()
@@ -161,3 +161,7 @@ def ensure_schema(connection: sqlite3.Connection, path: Path) -> None:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+def _has_schema(connection: sqlite3.Connection) -> bool:
+    return bool(connection.execute(SQL.schema_exists).fetchone()[0])

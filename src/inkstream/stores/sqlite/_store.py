@@ -232,7 +232,8 @@ class SQLiteStore:
         """Run a call as part of the transaction of the application's own connection."""
         if not isinstance(connection, sqlite3.Connection):
             raise TypeError(
-                f"connection must be a sqlite3.Connection on {self.path}, not {connection!r}"
+                f"connection must be a sqlite3.Connection on {self.path}, not {connection!r} "
+                "(an SQLAlchemy session's is session.connection().connection.driver_connection)"
             )
         if not self._is_ours(connection):
             raise TypeError(f"the connection is on another database than {self.path}")

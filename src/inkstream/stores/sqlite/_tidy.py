@@ -32,6 +32,9 @@ def tidy(db: sqlite3.Connection, now: float, max_bytes: int, long: set[int]) -> 
     for internal_id in [*ended, *sorted(long)]:
         if left <= 0:
             return True
+        if internal_id in long:
+            # Other processes notice appends by the live rows: these may be gone when they look.
+            db.execute(SQL.note_change, (internal_id,))
         used, is_merged = _merge(db, internal_id, left)
         left -= used
         if is_merged:
