@@ -181,7 +181,7 @@ async def answer_to(question: str) -> str:
         ("How do I stop an answer?", "`await streams.cancel(stream_id)`"),
         ("Does it work with Django?", "Yes. `inkstream.sync`"),
         ("What happens when the server is killed?", "`timeout`, code `writer_lost`"),
-        ("How do I use PostgreSQL?", "pip install 'inkstream[postgres]'"),
+        ("How do I use PostgreSQL?", "pip install 'inkstream[cli,postgres,server]'"),
     ],
 )
 async def test_what_people_ask_first_is_answered(question: str, said: str) -> None:

@@ -21,6 +21,7 @@ from inkstream import (
 )
 from inkstream._types import Page
 from inkstream.abc import Store
+from inkstream.engine import readers
 from inkstream.engine.reader import Reader, ReaderCut
 from inkstream.engine.writer import Writer
 from inkstream.testing import ScriptedSource, in_virtual_time
@@ -377,6 +378,37 @@ async def test_following_from_now_misses_nothing_of_an_outage() -> None:
         here.store.away = False
         assert await asyncio.wait_for(first, 5) == "meanwhile"
         await following.aclose()
+
+
+@pytest.mark.parametrize("method", ["read", "read_many"])
+@in_virtual_time
+async def test_a_stream_that_ends_while_it_is_read_is_read_to_its_end(method: str) -> None:
+    """G5: what is said to be done is all there, however many pages it took."""
+    async with one_worker() as worker:
+        writer = await claim(worker)
+        read = getattr(worker.store, method)
+
+        async def write() -> None:
+            for _ in range(3):
+                await writer.append("ten bytes.")
+                await writer.flush()
+
+        async def end_after(*args: Any, **options: Any) -> Any:
+            patched.setattr(worker.store, method, read)
+            answer = await read(*args, **options)
+            await write()
+            await worker.engine.writers.finish(writer, End(Status.DONE))
+            return answer
+
+        await write()
+        with pytest.MonkeyPatch.context() as patched:
+            patched.setattr(readers, "_SNAPSHOT_BYTES", 10)
+            patched.setattr(worker.store, method, end_after)
+            if method == "read":
+                body = await worker.streams.read(S)
+            else:
+                body = (await worker.streams.read_many([S]))[S]
+        assert (body.status, body.text) == ("done", "ten bytes." * 6)
 
 
 class CountingStore:

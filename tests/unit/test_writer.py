@@ -13,6 +13,7 @@ from inkstream import (
     Limits,
     MessageTooLarge,
     NotClaimed,
+    OutcomeUnknown,
     Status,
     StreamId,
     StreamTooLarge,
@@ -296,6 +297,27 @@ async def test_a_claim_whose_outcome_was_lost_does_not_stay_streaming() -> None:
         body = await asyncio.wait_for(worker.streams.wait("s"), 15)
         assert (body.status, body.error and body.error.code) == ("timeout", "writer_lost")
         assert busy.active
+
+
+@in_virtual_time
+async def test_a_takeover_whose_outcome_was_lost_can_be_tried_again() -> None:
+    """G4, G7: by whoever asks to take over; to start from the beginning would be another text."""
+    async with cluster() as made:
+        here, there = await made.add(), await made.add()
+        await here.streams.create("s", takeover_within_s=60)
+        first = await here.engine.writers.claim(StreamId("s"))
+        await first.append("so far")
+        await here.engine.writers.release(first)
+        await there.engine.writers._sweeper.show_life()
+        there.store.lose = 1.0
+        with pytest.raises(OutcomeUnknown):
+            await there.engine.writers.claim(StreamId("s"), takeover=True)
+        there.store.lose = 0.0
+        with pytest.raises(NotClaimed):
+            await there.engine.writers.claim(StreamId("s"))
+        second = await there.engine.writers.claim(StreamId("s"), takeover=True)
+        await there.engine.writers.finish(second, End(Status.DONE))
+        assert (await here.streams.wait("s")).text == "so far"
 
 
 @in_virtual_time

@@ -17,7 +17,8 @@ from inkstream.engine.changes import CANCELLED, Changes
 from inkstream.engine.settings import Timing
 from inkstream.engine.writer import Writer
 
-_LOOK_S = 0.25
+_LOOK_S = 1.0
+"""Looks cost a wake-up a stream; and the page that asked has mostly come to read by the first."""
 
 
 class Audience:

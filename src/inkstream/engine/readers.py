@@ -83,8 +83,7 @@ class Readers:
         """Return everything as far as the stream goes now; at least one page."""
         self._life.check()
         pages = [await self._store.read(stream_id, 0, _SNAPSHOT_BYTES)]
-        goal = pages[0].state.tail
-        while pages[-1].end < goal:
+        while not _is_whole(pages):
             page = await self._store.read(stream_id, pages[-1].end, _SNAPSHOT_BYTES)
             if page.state.internal_id != pages[0].state.internal_id:
                 raise StreamNotFound(stream_id)
@@ -104,7 +103,7 @@ class Readers:
                 if page is None or (pages and pages[0].state.internal_id != page.state.internal_id):
                     continue
                 found[read.stream_id] = pages = [*pages, page]
-                if page.end < pages[0].state.tail:
+                if not _is_whole(pages):
                     reads.append(Read(read.stream_id, page.end))
         return {stream_id: found[stream_id] for stream_id in stream_ids if stream_id in found}
 
@@ -191,6 +190,12 @@ class Readers:
         if not tail.readers:
             tail.without_readers_since = self._clock.monotonic()
             self._tails.detach(tail)
+
+
+def _is_whole(pages: Sequence[Page]) -> bool:
+    """Tell if pages go as far as the stream did at first; to its end, once they say it has one."""
+    first, last = pages[0].state, pages[-1].state
+    return pages[-1].end >= (last if last.ended else first).tail
 
 
 def _place(offset: str | Offset | None) -> tuple[Offset, bool]:

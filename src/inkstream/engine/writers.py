@@ -215,14 +215,12 @@ class Writers:
     def _check_claimable(self, state: StreamState, takeover: bool) -> None:
         if state.status is Status.PENDING:
             return
-        if (
-            state.status is Status.STREAMING
-            and state.worker == self._worker
-            and not self._tails.writes(state)
-        ):
-            return  # claimed by a commit whose outcome was lost: nobody has called a source yet
+        # Claimed here by a commit whose outcome was lost: nobody has written yet in this epoch.
+        lost = state.worker == self._worker and not self._tails.writes(state)
+        if state.status is Status.STREAMING and lost and state.epoch == 1:
+            return
         if state.status is Status.STREAMING and takeover:
-            if state.worker is None or state.worker in self._sweeper.dead:
+            if state.worker is None or lost or state.worker in self._sweeper.dead:
                 return
             raise NotClaimed(
                 state.stream_id, state.status, f"stream {state.stream_id!r} has a living writer"

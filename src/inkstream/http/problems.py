@@ -64,12 +64,12 @@ def problem_for(error: e.InkstreamError) -> Problem:
     What it does not say, because it may name hosts and files, is logged.
     """
     if isinstance(error, e.StoreUnavailable):
-        pass  # _log.warning("answered 503: %s", error)
+        _log.warning("answered 503: %s", error)
         return Problem(503, error.code, "The database is away for the moment; try again.")
     for kind, status in _STATUS:
         if isinstance(error, kind):
             return Problem(status, error.code, str(error))
-    # _log.error("answered 500", exc_info=error)
+    _log.error("answered 500", exc_info=error)
     return Problem(500, "internal", "The server could not do this.")
 
 
