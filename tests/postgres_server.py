@@ -27,6 +27,14 @@ from inkstream.stores.postgres import migrate
 
 _START_S = 60.0
 _TEMPLATE = "inkstream_template"
+_END_SESSIONS = """
+SELECT pg_terminate_backend(pid, 10000) FROM pg_stat_activity
+WHERE datname = current_database() AND pid <> pg_backend_pid()
+"""
+_EMPTY = """
+TRUNCATE inkstream.streams, inkstream.heads, inkstream.live, inkstream.segments, inkstream.marks,
+    inkstream.workers, inkstream.worker_locks RESTART IDENTITY
+"""
 
 
 class Server:
@@ -71,6 +79,15 @@ class Server:
             self._has_template = True
         await self.execute(f"CREATE DATABASE {name} TEMPLATE {_TEMPLATE}")
         return self.url_of(name)
+
+    async def empty_database(self, url: str) -> None:
+        """Make a database as good as new, if its schema was not touched: a quarter of the work."""
+        connection = await asyncpg.connect(url)
+        try:
+            await connection.execute(_END_SESSIONS)
+            await connection.execute(_EMPTY)
+        finally:
+            await connection.close()
 
     async def drop_database(self, url: str) -> None:
         """Drop a database that ``make_database`` made."""

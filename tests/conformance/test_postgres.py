@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import ClassVar
 
 import asyncpg
 import pytest
@@ -23,16 +24,19 @@ INSERT INTO inkstream.segments SELECT * FROM moved
 
 class TestPostgresStore(StoreSuite):
     server: postgres_server.Server
+    free: ClassVar[dict[postgres_server.Server, list[str]]] = {}  # hundreds of tests share a few
 
     @pytest.fixture(params=postgres_server.versions(), autouse=True)
     def each_version(self, request: pytest.FixtureRequest) -> None:
         self.server = postgres_server.server(request.param)
 
     async def make_database(self, tmp_path: Path) -> str:
-        return await self.server.make_database()
+        free = self.free.setdefault(self.server, [])
+        return free.pop() if free else await self.server.make_database()
 
     async def drop_database(self, database: str) -> None:
-        await self.server.drop_database(database)
+        await self.server.empty_database(database)
+        self.free[self.server].append(database)
 
     def make_store(self, database: str) -> Store:
         return PostgresStore(database)
