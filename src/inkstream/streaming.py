@@ -274,7 +274,8 @@ class PersistentTextStreaming:
         Returns:
             A task that ends with the stream. It raises, and the log has, why the stream could not
             be claimed: ``StreamNotFound``, ``StoreUnavailable``. Cancelled, it ends the stream
-            ``error``.
+            ``error``; before the claim it leaves it ``pending``, for another start or until
+            ``start_within_s`` has passed.
 
         Raises:
             TypeError: That is no source.
