@@ -11,6 +11,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -294,6 +295,22 @@ async def test_a_close_does_not_wait_for_ever(
     await append(again, "then")
     assert await text_of(again) == "then"
     await again.close()
+
+
+async def test_reads_where_no_further_thread_can_begin(
+    store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those that there are do the work: so it is while an interpreter ends."""
+    await store.create(NewStream(stream_id=StreamId("s"), created_at=0.0))
+
+    def refused(thread: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    await store.read(StreamId("s"), 0, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refused)
+        pages = await asyncio.gather(*[store.read(StreamId("s"), 0, 1) for _ in range(5)])
+    assert [page.end for page in pages] == [0] * 5
 
 
 async def test_a_call_that_cannot_be_right_spoils_no_other(store: SQLiteStore) -> None:

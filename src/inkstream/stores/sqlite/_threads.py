@@ -114,8 +114,14 @@ class Readers:
             self._pending += 1
             if self._pending > len(self._threads) < self._limit:
                 thread = threading.Thread(target=self._work, name="inkstream-read", daemon=True)
-                self._threads.append(thread)
-                thread.start()
+                try:
+                    thread.start()
+                except RuntimeError:  # there can be no more, as while an interpreter ends
+                    if not self._threads:
+                        self._pending -= 1
+                        raise
+                else:
+                    self._threads.append(thread)
         return await run(self.jobs, Job(call), wait_s)
 
     def close(self, until: float) -> bool:
