@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from inkstream import End, Limits, PersistentTextStreaming, Status, StreamId, Timing
 from inkstream.abc import Store
-from inkstream.databases import open_database
+from inkstream.facade.databases import open_database
 
 _START = {
     "type": "http.response.start",

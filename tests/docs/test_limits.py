@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from inkstream import HTTPSettings, Limits, Timing
-from inkstream.http.durable.settings import DurableSettings
+from inkstream.durable.settings import DurableSettings
 from tests.docs.blocks import ROOT
 
 SETTINGS: list[type[Any]] = [Limits, Timing, HTTPSettings, DurableSettings]

@@ -8,7 +8,7 @@ from typing import Final
 
 import httpx
 
-from inkstream.http.durable.app import DurableStreams
+from inkstream.durable.app import DurableStreams
 
 JSON: Final = {"content-type": "application/json"}
 TEXT: Final = {"content-type": "text/plain"}

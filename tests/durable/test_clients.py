@@ -16,7 +16,7 @@ from durable_streams import AsyncDurableStream, astream
 
 from inkstream import PersistentTextStreaming
 from inkstream._types import JSON
-from inkstream.handles import StreamWriter
+from inkstream.facade.handles import StreamWriter
 from tests.durable.nodejs import DEADLINE_S, client
 from tests.durable.server import Server, serving
 

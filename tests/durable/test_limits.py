@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from starlette.types import Message
 
 from inkstream import Limits, PersistentTextStreaming, Result, wire
-from inkstream.http.durable.app import DurableStreams
-from inkstream.http.durable.quota import RECOUNT_S
-from inkstream.http.durable.settings import DurableSettings
+from inkstream.durable.app import DurableStreams
+from inkstream.durable.quota import RECOUNT_S
+from inkstream.durable.settings import DurableSettings
 from tests.durable.mount import JSON, TEXT, client_of, producing
 from tests.http.asgi import ShiftedClock, scope_of
 

@@ -23,8 +23,8 @@ from inkstream import (
     Timing,
     sync,
 )
+from inkstream.durable.settings import DurableSettings
 from inkstream.http import fastapi_router  # noqa: F401 - not for the first time on an event loop
-from inkstream.http.durable.settings import DurableSettings
 from inkstream.testing import ScriptedSource, in_virtual_time
 from tests.http.asgi import scope_of
 from tests.simulation.cluster import one_worker

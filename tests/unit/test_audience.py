@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from inkstream import Timing
-from inkstream.handles import Following
+from inkstream.facade.handles import Following
 from inkstream.testing import ScriptedSource, in_virtual_time
 from tests.simulation.cluster import Worker, cluster, one_worker
 

@@ -15,10 +15,10 @@ from inkstream._types import (
     Status,
     StreamState,
 )
-from inkstream.http.durable import protocol
-from inkstream.http.durable.protocol import Attempt, append, foreseen
-from inkstream.http.durable.refusal import Refusal, Reply
-from inkstream.http.durable.requests import (
+from inkstream.durable import protocol
+from inkstream.durable.protocol import Attempt, append, foreseen
+from inkstream.durable.refusal import Refusal, Reply
+from inkstream.durable.requests import (
     append_request,
 )
 from inkstream.wire import Offset

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from inkstream import wire
 from inkstream._errors import InvalidMessage, MessageTooLarge
-from inkstream.http.durable.body import Body, json_array, split_json
+from inkstream.durable.body import Body, json_array, split_json
 
 SPACE = st.text(alphabet=" \t\n\r", max_size=3)
 NUMBERS = st.from_regex(

@@ -18,10 +18,10 @@ from inkstream._types import (
     StreamId,
     StreamState,
 )
-from inkstream.http.durable import creation, protocol
-from inkstream.http.durable.protocol import append
-from inkstream.http.durable.refusal import Refusal
-from inkstream.http.durable.requests import (
+from inkstream.durable import creation, protocol
+from inkstream.durable.protocol import append
+from inkstream.durable.refusal import Refusal
+from inkstream.durable.requests import (
     append_request,
     create_request,
     lifetime_of,

@@ -14,11 +14,11 @@ from inkstream._types import (
     Segment,
     Status,
 )
-from inkstream.http.durable import creation
-from inkstream.http.durable.polling import ClosedPolls
-from inkstream.http.durable.reading import CURSOR_EPOCH, Chunk, Events, next_cursor
-from inkstream.http.durable.refusal import Refusal
-from inkstream.http.durable.requests import (
+from inkstream.durable import creation
+from inkstream.durable.polling import ClosedPolls
+from inkstream.durable.reading import CURSOR_EPOCH, Chunk, Events, next_cursor
+from inkstream.durable.refusal import Refusal
+from inkstream.durable.requests import (
     read_request,
 )
 from inkstream.wire import Offset

@@ -9,7 +9,7 @@ import pytest
 
 from inkstream import Status, StreamId, WriterFenced
 from inkstream._types import WorkerState
-from inkstream.engine.workers import Leases
+from inkstream.engine.leases import Leases
 from inkstream.testing import ScriptedSource, in_virtual_time
 from tests.simulation.cluster import Worker, cluster
 

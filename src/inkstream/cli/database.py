@@ -12,13 +12,13 @@ import click
 from inkstream.cli.exits import errors_become_exits
 
 if TYPE_CHECKING:
-    from inkstream.streaming import PersistentTextStreaming
+    from inkstream.facade.streaming import PersistentTextStreaming
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _check(context: click.Context, parameter: click.Parameter, value: str) -> str:
-    from inkstream.databases import open_database
+    from inkstream.facade.databases import open_database
 
     try:
         open_database(value)
@@ -29,7 +29,7 @@ def _check(context: click.Context, parameter: click.Parameter, value: str) -> st
 
 def database_option(command: F) -> F:
     """Add `--database`, which every command has that touches streams."""
-    from inkstream.databases import DEFAULT_DATABASE
+    from inkstream.facade.databases import DEFAULT_DATABASE
 
     return click.option(
         "--database",
@@ -71,7 +71,7 @@ async def open_streams(
         StoreUnavailable, SchemaOutdated: As the database says.
     """
     from inkstream._errors import StoreUnavailable
-    from inkstream.streaming import PersistentTextStreaming
+    from inkstream.facade.streaming import PersistentTextStreaming
 
     if database.startswith("memory:"):
         raise click.UsageError("memory:// ends with its process: name a database that stays")

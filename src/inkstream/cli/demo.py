@@ -71,7 +71,7 @@ def command(port: int, database: str, as_json: bool) -> None:
 
 async def _try(database: str) -> None:
     """Open the database once, so that trouble is told in a line and before the address is."""
-    from inkstream.streaming import PersistentTextStreaming
+    from inkstream.facade.streaming import PersistentTextStreaming
 
     async with PersistentTextStreaming(database):
         pass

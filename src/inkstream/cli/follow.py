@@ -16,7 +16,7 @@ from inkstream.cli.output import write_json, write_text
 from inkstream.wire import end_object
 
 if TYPE_CHECKING:
-    from inkstream.streaming import PersistentTextStreaming
+    from inkstream.facade.streaming import PersistentTextStreaming
 
 
 @click.command("follow", epilog=EPILOG)

@@ -21,10 +21,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from inkstream._types import NewStream, StreamState
 from inkstream.cli.tokens import Rights, Tokens
-from inkstream.http.durable.app import Authorize
-from inkstream.http.durable.settings import DurableSettings
+from inkstream.durable.app import Authorize
+from inkstream.durable.settings import DurableSettings
+from inkstream.facade.streaming import PersistentTextStreaming
 from inkstream.http.problems import Problem
-from inkstream.streaming import PersistentTextStreaming
 
 PATH: Final = "/v1/stream"
 VARIABLE: Final = "INKSTREAM_SERVE_CONFIG"

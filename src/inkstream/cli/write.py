@@ -23,7 +23,7 @@ from inkstream.cli.exits import EPILOG, exit_of, say
 from inkstream.cli.output import size_text, write_bytes, write_text
 
 if TYPE_CHECKING:
-    from inkstream.handles import StreamWriter
+    from inkstream.facade.handles import StreamWriter
 
 _READ_BYTES = 64 * 1024
 _PROGRESS_S = 0.25

@@ -23,9 +23,9 @@ from inkstream._errors import InkstreamError
 from inkstream._types import StreamId
 from inkstream.demo.responder import Responder, Turn
 from inkstream.engine.settings import Timing
+from inkstream.facade.streaming import PersistentTextStreaming
 from inkstream.http.bundle import browser_files
 from inkstream.http.problems import Problem, problem_handler
-from inkstream.streaming import PersistentTextStreaming
 
 OWNER: Final = "inkstream-demo"
 """Whose the demo's streams are, so that it shows no others of the same database."""

@@ -11,8 +11,8 @@ from dataclasses import replace
 from inkstream._errors import StoreUnavailable, StreamNotFound
 from inkstream._types import KEEP, Change, Committed, End, Query, Status, StreamState
 from inkstream.abc import Clock, Store
+from inkstream.engine.leases import Leases
 from inkstream.engine.settings import Timing
-from inkstream.engine.workers import Leases
 
 _log = logging.getLogger("inkstream")
 

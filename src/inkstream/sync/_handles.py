@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Self
 
-from inkstream import handles
 from inkstream._types import JSON, End, Status, StreamBody, StreamId
+from inkstream.facade import handles
 from inkstream.sync._loop import LoopThread
 
 

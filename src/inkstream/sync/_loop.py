@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 from inkstream._errors import NotRunning
 from inkstream.engine.life import inline
-from inkstream.streaming import PersistentTextStreaming
+from inkstream.facade.streaming import PersistentTextStreaming
 from inkstream.sync._gevent import new_event_loop
 
 T = TypeVar("T")

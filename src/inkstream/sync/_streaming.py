@@ -8,12 +8,12 @@ import inspect
 from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, TypeVar
 
-from inkstream import handles, streaming
 from inkstream._arguments import as_items
 from inkstream._types import JSON, Kind, Status, StreamBody, StreamId
 from inkstream.engine.generation import Source
 from inkstream.engine.settings import Limits, Timing
-from inkstream.handles import Listing
+from inkstream.facade import handles, streaming
+from inkstream.facade.handles import Listing
 from inkstream.sync._handles import Following, StreamWriter
 from inkstream.sync._loop import LoopThread, at_once, this_process
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 import pytest_asyncio
 
 from inkstream.engine.settings import Timing
-from inkstream.streaming import PersistentTextStreaming
+from inkstream.facade.streaming import PersistentTextStreaming
 
 
 @pytest_asyncio.fixture

@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from inkstream import wire
 from inkstream._types import JSON, JSON_CONTENT, End, Kind, Segment, StreamState
-from inkstream.http.durable.body import json_array
-from inkstream.http.durable.protocol import end_headers
-from inkstream.http.durable.requests import media_type
+from inkstream.durable.body import json_array
+from inkstream.durable.protocol import end_headers
+from inkstream.durable.requests import media_type
 from inkstream.wire import Offset
 
 CURSOR_EPOCH: Final = 1_728_432_000.0

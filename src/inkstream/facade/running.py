@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from inkstream._errors import NotRunning
 from inkstream.engine.engine import Engine
-from inkstream.http.signals import DrainSignals
+from inkstream.facade.signals import DrainSignals
 
 
 class Running:

@@ -20,28 +20,28 @@ from inkstream._errors import (
     StreamNotFound,
 )
 from inkstream._types import NewStream, Page, Segment, StreamId, StreamState
-from inkstream.engine.engine import Engine
-from inkstream.http.connection import HTTPSettings
-from inkstream.http.crosssite import cross_site_problem
-from inkstream.http.durable import creation, protocol
-from inkstream.http.durable.appends import Appends
-from inkstream.http.durable.intake import read_body
-from inkstream.http.durable.live import EventStream, LiveRead, LongPoll
-from inkstream.http.durable.paths import Target, target_of
-from inkstream.http.durable.polling import ClosedPolls
-from inkstream.http.durable.protocol import Marks
-from inkstream.http.durable.quota import Quota
-from inkstream.http.durable.reading import Chunk, cut_from, next_cursor
-from inkstream.http.durable.refusal import Refusal, Reply
-from inkstream.http.durable.renewal import Renewal
-from inkstream.http.durable.requests import (
+from inkstream.durable import creation, protocol
+from inkstream.durable.appends import Appends
+from inkstream.durable.intake import read_body
+from inkstream.durable.live import EventStream, LiveRead, LongPoll
+from inkstream.durable.paths import Target, target_of
+from inkstream.durable.polling import ClosedPolls
+from inkstream.durable.protocol import Marks
+from inkstream.durable.quota import Quota
+from inkstream.durable.reading import Chunk, cut_from, next_cursor
+from inkstream.durable.refusal import Refusal, Reply
+from inkstream.durable.renewal import Renewal
+from inkstream.durable.requests import (
     CreateRequest,
     ReadRequest,
     append_request,
     create_request,
     read_request,
 )
-from inkstream.http.durable.settings import DurableSettings
+from inkstream.durable.settings import DurableSettings
+from inkstream.engine.engine import Engine
+from inkstream.http.connection import HTTPSettings
+from inkstream.http.crosssite import cross_site_problem
 from inkstream.http.problems import Problem, problem_for
 
 Authorize: TypeAlias = Callable[[Request, StreamState | NewStream, str], Awaitable[bool]]

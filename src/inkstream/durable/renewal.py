@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from inkstream._errors import StoreUnavailable
 from inkstream._types import KEEP, Change, StreamState
+from inkstream.durable.protocol import renewed
 from inkstream.engine.engine import Engine
-from inkstream.http.durable.protocol import renewed
 
 
 class Renewal:

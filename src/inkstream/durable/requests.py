@@ -10,8 +10,8 @@ from typing import Final, Literal
 
 from inkstream._errors import InvalidOffset
 from inkstream._types import StreamId
-from inkstream.http.durable.body import Body
-from inkstream.http.durable.refusal import Refusal
+from inkstream.durable.body import Body
+from inkstream.durable.refusal import Refusal
 from inkstream.wire import Offset
 
 DEFAULT_CONTENT_TYPE: Final = "application/octet-stream"

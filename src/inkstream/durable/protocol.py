@@ -19,9 +19,9 @@ from typing import Final
 
 from inkstream._errors import InvalidMessage, LimitExceeded
 from inkstream._types import KEEP, Change, End, Keep, Kind, Segment, Status, StreamState
+from inkstream.durable.refusal import Refusal, Reply
+from inkstream.durable.requests import AppendRequest, Producer, bad, media_type
 from inkstream.engine.settings import Limits
-from inkstream.http.durable.refusal import Refusal, Reply
-from inkstream.http.durable.requests import AppendRequest, Producer, bad, media_type
 from inkstream.wire import Offset
 
 Marks = Mapping[str, bytes]

@@ -20,8 +20,7 @@ from typing import TypeAlias
 
 from inkstream._errors import InkstreamError, InvalidInput, StoreUnavailable, StreamNotFound
 from inkstream._types import Page, Refused, StreamId, StreamState
-from inkstream.engine.engine import Engine
-from inkstream.http.durable.protocol import (
+from inkstream.durable.protocol import (
     Attempt,
     append,
     append_marks,
@@ -31,8 +30,9 @@ from inkstream.http.durable.protocol import (
     left_behind,
     too_many_marks,
 )
-from inkstream.http.durable.refusal import Refusal, Reply
-from inkstream.http.durable.requests import AppendRequest
+from inkstream.durable.refusal import Refusal, Reply
+from inkstream.durable.requests import AppendRequest
+from inkstream.engine.engine import Engine
 from inkstream.wire import SEGMENT_BYTES
 
 _TRIES = 100

@@ -45,21 +45,21 @@ from inkstream._types import (
     StreamState,
 )
 from inkstream.abc import Clock
-from inkstream.databases import DEFAULT_DATABASE, open_database
+from inkstream.durable.app import Authorize as DurableAuthorize
+from inkstream.durable.app import DurableStreams
+from inkstream.durable.settings import DurableSettings
 from inkstream.engine.engine import Engine
 from inkstream.engine.generation import Source
 from inkstream.engine.settings import Limits, Timing
-from inkstream.handles import Following, Listing, StreamWriter, body_of
+from inkstream.facade.databases import DEFAULT_DATABASE, open_database
+from inkstream.facade.handles import Following, Listing, StreamWriter, body_of
+from inkstream.facade.running import Running
 from inkstream.http.connection import HTTPSettings
 from inkstream.http.crosssite import cross_site_problem, origins
-from inkstream.http.durable.app import Authorize as DurableAuthorize
-from inkstream.http.durable.app import DurableStreams
-from inkstream.http.durable.settings import DurableSettings
 from inkstream.http.follow import Allow, Follow, StreamResponse
 from inkstream.http.formats import check_format
 from inkstream.http.problems import problem_for
 from inkstream.http.routes import Authorize, StreamRoutes, require_authorize
-from inkstream.running import Running
 
 if TYPE_CHECKING:
     from fastapi import APIRouter
@@ -620,7 +620,7 @@ class PersistentTextStreaming:
         """Return an ASGI app of the open Durable Streams protocol, to mount on a path of its own.
 
         Args:
-            authorize: Says who may do what; see ``inkstream.http.durable.app.Authorize``.
+            authorize: Says who may do what; see ``inkstream.durable.app.Authorize``.
             allow_anonymous: Let everybody do everything, instead.
             settings: See ``DurableSettings``.
         """

@@ -10,7 +10,7 @@ from starlette.types import Scope
 
 from inkstream._errors import InvalidStreamId
 from inkstream._types import StreamId
-from inkstream.http.durable.refusal import Refusal
+from inkstream.durable.refusal import Refusal
 
 RESERVED: Final = "__ds"
 

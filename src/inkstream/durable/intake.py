@@ -6,7 +6,7 @@ import asyncio
 
 from starlette.requests import ClientDisconnect, Request
 
-from inkstream.http.durable.refusal import Refusal
+from inkstream.durable.refusal import Refusal
 
 _DRAIN_S = 5.0
 _DRAIN_TIMES = 16

@@ -11,11 +11,11 @@ from inkstream import wire
 from inkstream._errors import InkstreamError, StreamNotFound
 from inkstream._types import Segment, StreamState
 from inkstream.abc import Clock
+from inkstream.durable.reading import Chunk, Events, next_cursor
+from inkstream.durable.renewal import Renewal
 from inkstream.engine.engine import Engine
 from inkstream.engine.reader import Reader, ReaderCut
 from inkstream.http.connection import ClientGone, Connection, HTTPSettings
-from inkstream.http.durable.reading import Chunk, Events, next_cursor
-from inkstream.http.durable.renewal import Renewal
 from inkstream.wire import Offset
 
 

@@ -17,16 +17,16 @@ from inkstream._types import (
     StreamId,
     StreamState,
 )
-from inkstream.engine.settings import Limits
-from inkstream.http.durable.protocol import FORK, Marks, tail_headers
-from inkstream.http.durable.refusal import Refusal, Reply
-from inkstream.http.durable.requests import (
+from inkstream.durable.protocol import FORK, Marks, tail_headers
+from inkstream.durable.refusal import Refusal, Reply
+from inkstream.durable.requests import (
     DEFAULT_CONTENT_TYPE,
     CreateRequest,
     ForkRequest,
     bad,
     media_type,
 )
+from inkstream.engine.settings import Limits
 from inkstream.wire import Offset
 
 

@@ -1,0 +1,1 @@
+"""What an application talks to: ``PersistentTextStreaming`` and what it hands out."""
