@@ -113,13 +113,14 @@ def initial(answer: StreamBody | None) -> dict[str, Any] | None:
     """Return what `useStream` need not fetch again."""
     if answer is None:
         return None
-    error = answer.error and {"code": answer.error.code, "message": answer.error.message}
+    end = answer.end
+    failed = end is not None and end.status in ("error", "timeout")
     return {
         "offset": answer.offset,
         "parts": answer.parts,
         "status": answer.status,
-        "error": error,
-        "result": answer.result,
+        "error": {"code": end.code, "message": end.message} if end and failed else None,
+        "result": end and end.result,
     }
 
 
@@ -147,7 +148,7 @@ async def ask(body: Ask) -> dict[str, Any]:
                 "stream_id": stream_id,
                 "asked_at": now,
             }
-            await streams.append(FEED, {"message": message}, connection=connection)
+            await streams.post(FEED, {"message": message}, connection=connection)
     start(stream_id, [*turns, Turn("user", body.prompt)])
     return message
 
@@ -166,7 +167,7 @@ async def regenerate(message_id: int) -> dict[str, Any]:
             if row is None:
                 raise HTTPException(404, "There is no such message.")
             message = dict(row)
-            await streams.append(FEED, {"message": message}, connection=connection)
+            await streams.post(FEED, {"message": message}, connection=connection)
     start(stream_id, [*turns, Turn("user", message["prompt"])])
     return message
 
@@ -179,7 +180,7 @@ async def clear() -> None:
             row = connection.execute("SELECT max(id) AS through FROM messages").fetchone()
             connection.execute("DELETE FROM messages")
             cleared = {"cleared": row["through"] or 0}
-            await streams.append(FEED, cleared, connection=connection)
+            await streams.post(FEED, cleared, connection=connection)
         await streams.delete_all(group=GROUP)
 
 

@@ -32,7 +32,6 @@ from inkstream._errors import (
 from inkstream._types import (
     JSON,
     End,
-    Failure,
     Kind,
     Status,
     StreamBody,
@@ -54,7 +53,6 @@ __all__ = [
     "Append",
     "Authorize",
     "End",
-    "Failure",
     "Following",
     "HTTPSettings",
     "InkstreamError",

@@ -370,39 +370,29 @@ class WorkerState:
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """Why a stream ended without being done, in words that may be shown to its reader."""
-
-    code: str | None
-    message: str | None
-
-
-@dataclass(frozen=True, slots=True)
 class StreamBody:
     """A stream as it is stored at one moment, live or finished.
 
     Attributes:
-        id: The stream's name.
+        stream_id: The stream's name.
         status: Where it is in its life.
         text: The pieces of text, joined.
         parts: Text and JSON objects in order, adjacent text joined.
-        error: Set when the status is ``error`` or ``timeout``.
-        result: The application's own JSON value, given with the end.
+        end: How the stream ended, with the application's own result; ``None`` until then.
         metadata: What the application gave to ``create``; never sent to clients.
-        owner: Whose it is, as given to ``create``; never sent to clients.
-        group: What it belongs to, as given to ``create``.
+        owner: The owner given to ``create``; never sent to clients.
+        group: The group given to ``create``.
         created_at: Seconds since the Unix epoch, as all times here.
         started_at: When a writer first claimed it.
         ended_at: When it ended.
         offset: Where a reader goes on from that has all this.
     """
 
-    id: StreamId
+    stream_id: StreamId
     status: Status
     text: str
     parts: tuple[str | Mapping[str, JSON], ...]
-    error: Failure | None
-    result: JSON
+    end: End | None
     metadata: Mapping[str, JSON]
     owner: str | None
     group: str | None

@@ -148,7 +148,7 @@ async def test_g1_g2_windows_agree_through_reload_kill_and_stop(
         await two.get_by_role("button", name="Try again").click()
         for page in (one, two):
             again = await wait_for(page, "streaming", "until here")
-            assert again != killed.id
+            assert again != killed.stream_id
         await two.get_by_role("button", name="Stop").click()
         for page in (one, two):
             await wait_for(page, "cancelled")

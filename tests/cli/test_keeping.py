@@ -55,7 +55,7 @@ async def test_ls_goes_on_with_the_cursor_of_the_page_before(shell: Shell) -> No
     for _ in range(3):
         done = await shell.run("ls", "--json", "--limit", "1", *cursor)
         lines = [json.loads(line) for line in done.out.splitlines()]
-        seen.append(lines[0]["id"])
+        seen.append(lines[0]["stream_id"])
         cursor = ["--cursor", lines[1]["cursor"]] if len(lines) > 1 else []
     assert seen == ["c", "b", "a"]
     assert cursor == [], "the last page says that it is"
@@ -67,7 +67,7 @@ async def test_json_says_everything_that_is_known(shell: Shell) -> None:
     body = json.loads((await shell.run("cat", "a", "--json")).out)
     assert body["text"] == "some text"
     assert body["parts"] == ["some ", {"tool": "search"}, "text"]
-    assert body["result"] == {"tokens": 2}
+    assert body["end"]["result"] == {"tokens": 2}
     assert body["metadata"] == {"n": "a"}
     steps = [json.loads(s) for s in (await shell.run("follow", "a", "--json")).out.splitlines()]
     assert [step.get("text") or step.get("object") for step in steps[:-1]] == body["parts"]
@@ -75,7 +75,7 @@ async def test_json_says_everything_that_is_known(shell: Shell) -> None:
     assert steps[-1]["offset"] == body["offset"]
     assert (await shell.run("follow", "a")).out == "some text"
     listed = json.loads((await shell.run("ls", "--json", "--status", "done")).out)
-    assert (listed["id"], listed["owner"], listed["result"]) == ("a", "ann", {"tokens": 2})
+    assert (listed["stream_id"], listed["owner"], listed["result"]) == ("a", "ann", {"tokens": 2})
 
 
 @pytest.mark.usefixtures("three")

@@ -100,7 +100,7 @@ async def test_termination_ends_the_stream_in_an_error(shell: Shell) -> None:
             assert await writer.wait() == 4
             assert await follower.wait() == 4
     body = json.loads((await shell.run("cat", "t", "--json")).out)
-    assert (body["status"], body["error"]["code"]) == ("error", "interrupted")
+    assert (body["status"], body["end"]["code"]) == ("error", "interrupted")
 
 
 async def test_follow_goes_on_from_an_offset(shell: Shell) -> None:
@@ -155,7 +155,7 @@ async def test_tee_copies_exactly_and_tells_the_id_on_standard_error(shell: Shel
 async def test_json_of_write_is_a_line_at_each_end(shell: Shell) -> None:
     done = await shell.run("write", "--json", text=b"12345")
     first, last = map(json.loads, done.out.splitlines())
-    assert last == {"id": first["id"], "status": "done", "bytes": 5}
+    assert last == {"stream_id": first["stream_id"], "status": "done", "bytes": 5}
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])

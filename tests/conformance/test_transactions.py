@@ -85,8 +85,8 @@ async def test_everything_happens_with_the_transaction_or_never(
         await streams.create(name, kind="log")
     async with connect(url) as (connection, finish):
         assert await streams.create("new", owner="me", connection=connection) == "new"
-        await streams.append("log", "a", {"b": 1}, connection=connection)
-        await streams.append("log", "c", connection=connection)
+        await streams.post("log", "a", {"b": 1}, connection=connection)
+        await streams.post("log", "c", connection=connection)
         assert await streams.cancel("cancelled", connection=connection)
         assert not await streams.cancel("cancelled", connection=connection), "it was, in here"
         assert await streams.cancel("new", owner="me", connection=connection)
@@ -153,7 +153,7 @@ async def test_followers_and_writers_hear_of_the_commit_at_once(opened: Opened) 
     async with asyncio.timeout(5):
         await writing.wait()
     async with connect(url) as (connection, finish):
-        await streams.append("log", "now", connection=connection)
+        await streams.post("log", "now", connection=connection)
         await streams.close("log", connection=connection)
         await streams.cancel("text", connection=connection)
         await finish(True)

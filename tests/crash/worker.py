@@ -116,7 +116,7 @@ class Worker:
     async def do_read(self, number: int, name: str) -> list[Any]:
         """Return a stream's status, code and text."""
         body = await self._streams.read(name)
-        return [body.status, body.error and body.error.code, body.text]
+        return [body.status, body.end and body.end.code, body.text]
 
     async def do_cancel(self, number: int, name: str) -> bool:
         """Cancel a stream."""

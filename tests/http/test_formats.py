@@ -112,10 +112,10 @@ async def test_now_is_the_tail_of_a_log(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
     name = await streams.create(kind="log")
-    await streams.append(name, {"n": 1})
+    await streams.post(name, {"n": 1})
     async with calling(routes, f"/{name}?offset=now") as call:
         await call.until(lambda: call.body)
-        await streams.append(name, {"n": 2})
+        await streams.post(name, {"n": 2})
         await call.until(lambda: call.heard.objects)
         assert call.heard.objects == [{"n": 2}]
     snapshot = (await ask(routes, f"/{name}?offset=now&format=json")).json
@@ -180,10 +180,10 @@ async def test_a_snapshot_is_what_is_there_and_says_where_to_go_on(
     assert middle.headers["content-type"] == "application/json"
     body = middle.json
     assert set(body) == {
-        *("id", "kind", "status", "offset", "parts", "code", "message", "result"),
+        *("stream_id", "kind", "status", "offset", "parts", "code", "message", "result"),
         *("created_at", "started_at", "ended_at"),
     }
-    assert (body["id"], body["kind"], body["status"]) == (name, "text", "streaming")
+    assert (body["stream_id"], body["kind"], body["status"]) == (name, "text", "streaming")
     assert body["parts"] == ["Hello, world", {"type": "tool"}]
     assert body["ended_at"] is None
     assert body["created_at"] <= body["started_at"]
@@ -271,7 +271,7 @@ async def test_events_that_are_cut_have_no_terminal_event(
 ) -> None:
     """G5: a connection that ends without the terminal event means: reconnect."""
     name = await streams.create(kind="log")
-    await streams.append(name, "half")
+    await streams.post(name, "half")
     async with calling(routes, f"/{name}") as call:
         await call.text("half")
         if how == "delete":
@@ -379,7 +379,7 @@ async def test_events_from_now_say_at_once_where_now_was(
 ) -> None:
     """G2: who reconnects before the first event misses nothing that came meanwhile."""
     name = await streams.create(kind="log")
-    offset = await streams.append(name, "before")
+    offset = await streams.post(name, "before")
     async with calling(routes, f"/{name}?offset=now") as call:
         await call.until(lambda: call.body)
         assert call.body == f"retry: 1000\nid: {offset}\n: ping\n\n".encode()

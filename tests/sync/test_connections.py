@@ -78,8 +78,8 @@ def test_everything_happens_with_the_transaction_or_never(
         streams.create(name, kind="log")
     with opening as (connection, finish):
         assert streams.create("new", connection=connection) == "new"
-        streams.append("log", "a", {"b": 1}, connection=connection)
-        streams.append("log", "c", connection=connection)
+        streams.post("log", "a", {"b": 1}, connection=connection)
+        streams.post("log", "c", connection=connection)
         assert streams.cancel("cancelled", connection=connection)
         assert not streams.cancel("cancelled", connection=connection), "it was, in here"
         assert streams.close("closed", connection=connection)
@@ -142,7 +142,7 @@ def test_followers_hear_of_the_commit_at_once(
     following.start()
     assert writing.wait(5)
     with opening as (connection, finish):
-        streams.append("log", "now", connection=connection)
+        streams.post("log", "now", connection=connection)
         streams.close("log", connection=connection)
         streams.cancel("text", connection=connection)
         finish(True)

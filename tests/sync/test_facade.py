@@ -35,7 +35,7 @@ def test_a_stream_from_its_creation_to_its_deletion(streams: PersistentTextStrea
         writer.result = {"tokens": 3}
     body = streams.read(stream_id, owner="me")
     assert (body.status, body.parts) == (Status.DONE, ("one \0", {"tool": 1}, "two"))
-    assert (body.result, body.metadata) == ({"tokens": 3}, {"n": 1})
+    assert (body.end and body.end.result, body.metadata) == ({"tokens": 3}, {"n": 1})
     assert streams.wait(stream_id) == body
     assert streams.read_many([stream_id, "absent"]) == {stream_id: body}
     assert [state.stream_id for state in streams.list(owner="me", limit=1).streams] == [stream_id]
@@ -50,12 +50,12 @@ def test_a_stream_from_its_creation_to_its_deletion(streams: PersistentTextStrea
 
 def test_a_log(streams: PersistentTextStreaming) -> None:
     log = streams.create(kind="log")
-    offset = streams.append(log, "a", {"b": 1})
-    streams.append(log, "c")
+    offset = streams.post(log, "a", {"b": 1})
+    streams.post(log, "c")
     assert streams.close(log) is True
     assert list(streams.follow(log, offset)) == ["c", End(Status.DONE)]
     with pytest.raises(StreamEnded):
-        streams.append(log, "d")
+        streams.post(log, "d")
 
 
 def test_one_thread_follows_what_another_writes(streams: PersistentTextStreaming) -> None:
@@ -103,9 +103,9 @@ def test_an_exception_ends_the_stream_and_reaches_the_caller(
         assert caught.value is error
         body = streams.read(stream_id)
         assert (body.status, body.text) == (Status.ERROR, "half")
-        assert body.error is not None
-        assert body.error.code == "internal"
-        assert "secret" not in str(body.error)
+        assert body.end is not None
+        assert body.end.code == "internal"
+        assert "secret" not in str(body.end)
 
 
 def test_a_cancelled_writer_is_refused(streams: PersistentTextStreaming) -> None:
@@ -147,7 +147,7 @@ def test_a_generator_writes_in_the_background(url: str) -> None:
     done = threading.Event()
 
     def on_end(body: StreamBody) -> None:
-        reported.append((body, streams.read(body.id).text))
+        reported.append((body, streams.read(body.stream_id).text))
         done.set()
 
     streams = PersistentTextStreaming(url, on_end=on_end)
@@ -253,6 +253,6 @@ def test_a_process_that_ends_says_so(streams: PersistentTextStreaming, url: str)
     """G8: what it still writes ends ``shutdown`` at once; nobody waits for a lease."""
     assert ended(url, 0.0) == "written\nerror\n"
     body = streams.read("left")
-    assert body.error is not None
-    assert (body.status, body.error.code) == (Status.ERROR, "shutdown")
+    assert body.end is not None
+    assert (body.status, body.end.code) == (Status.ERROR, "shutdown")
     assert body.text.startswith("half")

@@ -61,7 +61,7 @@ def test_a_fork_needs_no_care(streams: PersistentTextStreaming, url: str, first:
     names = ["of the parent", "of a child", "of child 1", "of child 2"]
     bodies = streams.read_many(names)
     assert {body.status for body in bodies.values()} == {Status.DONE}
-    assert [bodies[streams.read(name).id].text for name in names] == [
+    assert [bodies[streams.read(name).stream_id].text for name in names] == [
         "before, after",
         "0",
         "1",

@@ -67,8 +67,8 @@ async def test_views_of_several_processes_share_streams(
         one, two = await streams.read("one"), await streams.read("two")
     assert heard == {f"{one.text}[cancelled]"}
     assert one.text == counted(one.text)
-    assert two.error is not None
-    assert (two.status, two.error.code) == (Status.ERROR, "shutdown")
+    assert two.end is not None
+    assert (two.status, two.end.code) == (Status.ERROR, "shutdown")
     assert two.text == counted(two.text)
     assert "Traceback" not in server.printed
 

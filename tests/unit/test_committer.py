@@ -189,7 +189,7 @@ async def test_a_store_that_stays_away_ends_the_generation_and_cuts_readers() ->
         reader.close()
         worker.store.away = False
         body = await asyncio.wait_for(worker.streams.wait("s"), 5)
-        assert (body.status, body.error and body.error.code) == ("error", "store_unavailable")
+        assert (body.status, body.end and body.end.code) == ("error", "store_unavailable")
         assert body.text in ("saved", "savednever saved")
 
 
@@ -223,8 +223,8 @@ async def test_a_writer_that_was_quiet_when_all_were_given_up_gets_its_end_too()
         worker.store.away = False
         for name in ("quiet", "loud"):
             body = await asyncio.wait_for(worker.streams.wait(name), 10)
-            assert body.error is not None
-            assert body.error.code == "store_unavailable"
+            assert body.end is not None
+            assert body.end.code == "store_unavailable"
 
 
 @in_virtual_time
@@ -322,6 +322,6 @@ async def test_giving_up_while_a_commit_is_on_its_way_still_writes_the_end() -> 
             await asyncio.wait_for(asyncio.shield(writer.stopped), 5)
             worker.store.latency_s = 0.0
             body = await asyncio.wait_for(worker.streams.wait("s"), 5)
-            assert body.error is not None
-            assert (body.status, body.error.code) == ("error", "store_unavailable")
+            assert body.end is not None
+            assert (body.status, body.end.code) == ("error", "store_unavailable")
             assert body.text == "on its way"

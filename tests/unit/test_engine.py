@@ -104,7 +104,7 @@ async def test_a_second_drain_can_only_hurry() -> None:
         drains.append(asyncio.create_task(worker.engine.drain(0)))
         await asyncio.wait(drains, return_when=asyncio.FIRST_COMPLETED)
         assert loop.time() - began < 6
-        assert (await worker.streams.read("s")).error is not None
+        assert (await worker.streams.read("s")).end is not None
         for task in drains:
             task.cancel()
         await asyncio.wait(drains)
@@ -148,7 +148,7 @@ async def test_a_drain_while_the_store_is_away_gives_up_in_time() -> None:
         assert asyncio.get_running_loop().time() - began < 10
         here.streams._running._users = 1  # the cluster leaves it once more
         body = await asyncio.wait_for(there.streams.wait("s"), 5)
-        assert (body.status, body.error and body.error.code) == ("timeout", "writer_lost")
+        assert (body.status, body.end and body.end.code) == ("timeout", "writer_lost")
 
 
 # Where it may be used -----------------------------------------------------------------------------
@@ -273,7 +273,7 @@ async def test_many_write_a_log_and_all_see_it() -> None:
         await asyncio.sleep(1)
         await asyncio.gather(
             *[
-                worker.streams.append("log", {"from": who, "number": number})
+                worker.streams.post("log", {"from": who, "number": number})
                 for number in range(10)
                 for who, worker in enumerate(workers)
             ]
@@ -291,7 +291,7 @@ async def test_many_write_a_log_and_all_see_it() -> None:
             assert count == 30
             reader.close()
         with pytest.raises(StreamEnded):
-            await workers[0].streams.append("log", "too late")
+            await workers[0].streams.post("log", "too late")
 
 
 @in_virtual_time
@@ -301,13 +301,13 @@ async def test_what_is_for_texts_or_logs_only() -> None:
         await streams.create("text")
         await streams.create("log", kind="log")
         with pytest.raises(StreamConflict):
-            await streams.append("text", "x")
+            await streams.post("text", "x")
         with pytest.raises(StreamConflict):
             await streams.close("text")
         with pytest.raises(StreamConflict):
             await streams.cancel("log")
         with pytest.raises(ValueError, match="nothing to append"):
-            await streams.append("log", "")
+            await streams.post("log", "")
         with pytest.raises(StreamNotFound):
             await streams.cancel("text", owner="somebody else")
 
@@ -338,7 +338,7 @@ async def test_a_long_message_of_a_log_stays_in_one_piece() -> None:
     async with one_worker() as worker:
         await worker.streams.create("log", kind=Kind.LOG)
         texts = ["a" * 200_000, "b" * 200_000]
-        await asyncio.gather(*[worker.streams.append("log", text) for text in texts])
+        await asyncio.gather(*[worker.streams.post("log", text) for text in texts])
         assert (await worker.streams.read("log")).text in (texts[0] + texts[1], texts[1] + texts[0])
 
 

@@ -81,7 +81,8 @@ async def test_asynchronous_forms(source: Source) -> None:
     body = await run(source)
     assert body.parts == ("a", {"n": 1}, "b")
     assert body.status == "done"
-    assert body.result == {"tokens": 3}
+    assert body.end
+    assert body.end.result == {"tokens": 3}
 
 
 def plain_function() -> Iterator[Any]:
@@ -108,7 +109,7 @@ async def test_a_plain_iterator_runs_in_a_thread(
     streams.start("s", plain_function if as_function else plain_function())
     body = await streams.wait("s")
     assert body.parts == ("r1", {"n": 1})
-    assert (body.status, body.result) == ("done", {"tokens": 3})
+    assert (body.status, body.end and body.end.result) == ("done", {"tokens": 3})
 
 
 async def test_a_plain_iterator_that_raises(streams: PersistentTextStreaming) -> None:
@@ -120,8 +121,8 @@ async def test_a_plain_iterator_that_raises(streams: PersistentTextStreaming) ->
     streams.start("s", source)
     body = await streams.wait("s")
     assert (body.text, body.status) == ("so far", "error")
-    assert body.error is not None
-    assert (body.error.code, body.error.message) == ("overloaded", "Overloaded.")
+    assert body.end is not None
+    assert (body.end.code, body.end.message) == ("overloaded", "Overloaded.")
 
 
 async def test_a_thread_that_blocks_holds_up_nothing(streams: PersistentTextStreaming) -> None:
@@ -154,8 +155,8 @@ async def test_a_thread_that_blocks_holds_up_nothing(streams: PersistentTextStre
 async def test_what_turns_out_to_be_no_source(wrong: Any) -> None:
     body = await run(wrong)
     assert body.status == "error"
-    assert body.error is not None
-    assert body.error.code == "internal"
+    assert body.end is not None
+    assert body.end.code == "internal"
 
 
 async def generator_that_takes_append(append: Any) -> AsyncIterator[str]:
@@ -198,9 +199,10 @@ async def test_an_error_meant_for_readers() -> None:
         raise StreamError("Try later.", code="overloaded", result={"tokens": 1})
 
     body = await run(source)
-    assert (body.text, body.status, body.result) == ("so far", "error", {"tokens": 1})
-    assert body.error is not None
-    assert (body.error.code, body.error.message) == ("overloaded", "Try later.")
+    assert (body.text, body.status) == ("so far", "error")
+    assert body.end is not None
+    assert body.end.result == {"tokens": 1}
+    assert (body.end.code, body.end.message) == ("overloaded", "Try later.")
 
 
 @in_virtual_time
@@ -211,8 +213,8 @@ async def test_any_other_error_stays_in_the_log(caplog: pytest.LogCaptureFixture
 
     body = await run(source)
     assert (body.text, body.status) == ("so far", "error")
-    assert body.error is not None
-    assert body.error.code == "internal"
+    assert body.end is not None
+    assert body.end.code == "internal"
     assert "secret" not in repr(body)
     [record] = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert record.exc_info is not None
@@ -235,8 +237,8 @@ async def test_a_source_that_gives_what_cannot_be_kept(item: Any, code: str) -> 
 
     body = await run(source, limits=Limits(message_bytes=100))
     assert (body.text, body.status) == ("so far", "error")
-    assert body.error is not None
-    assert body.error.code == code
+    assert body.end is not None
+    assert body.end.code == code
 
 
 @in_virtual_time
@@ -246,7 +248,7 @@ async def test_a_source_that_writes_too_much() -> None:
             yield "x" * 10
 
     body = await run(source, limits=Limits(stream_bytes=100))
-    assert (len(body.text), body.error and body.error.code) == (100, "stream_too_large")
+    assert (len(body.text), body.end and body.end.code) == (100, "stream_too_large")
 
 
 @in_virtual_time
@@ -417,7 +419,7 @@ async def test_a_stream_that_nobody_starts_in_time_ends() -> None:
         await asyncio.sleep(9)
         assert (await worker.streams.read("s")).status == "pending"
         body = await asyncio.wait_for(worker.streams.wait("s"), 4)
-        assert (body.status, body.error and body.error.code) == ("timeout", "never_started")
+        assert (body.status, body.end and body.end.code) == ("timeout", "never_started")
 
 
 @in_virtual_time
@@ -432,7 +434,7 @@ async def test_a_source_that_stops_coming_is_ended() -> None:
         assert not source.closed.is_set()
         await asyncio.wait_for(source.closed.wait(), 2)
         body = await worker.streams.wait("s")
-        assert (body.text, body.error and body.error.code) == ("....", "idle")
+        assert (body.text, body.end and body.end.code) == ("....", "idle")
 
 
 @in_virtual_time
@@ -467,7 +469,7 @@ async def test_a_source_that_takes_too_long_is_ended() -> None:
             await asyncio.sleep(1)
         assert source.closed.is_set()
         body = await worker.streams.wait("s")
-        assert (body.status, body.error and body.error.code) == ("timeout", "total")
+        assert (body.status, body.end and body.end.code) == ("timeout", "total")
 
 
 @in_virtual_time

@@ -368,13 +368,13 @@ async def test_following_from_now_misses_nothing_of_an_outage() -> None:
     async with cluster() as made:
         here, there = await made.add(timing=Timing(patience_s=1)), await made.add()
         await there.streams.create("log", kind="log")
-        await there.streams.append("log", "before")
+        await there.streams.post("log", "before")
         following = here.streams.follow("log", "now")
         first = asyncio.ensure_future(anext(following))
         await asyncio.sleep(3)
         here.store.away = True
         await asyncio.sleep(10)
-        await there.streams.append("log", "meanwhile")
+        await there.streams.post("log", "meanwhile")
         here.store.away = False
         assert await asyncio.wait_for(first, 5) == "meanwhile"
         await following.aclose()

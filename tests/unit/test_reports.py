@@ -98,8 +98,8 @@ async def test_an_on_end_that_deletes_its_stream(caplog: pytest.LogCaptureFixtur
     calls = []
 
     async def on_end(body: StreamBody) -> None:
-        calls.append(body.id)
-        await worker.streams.delete(body.id)
+        calls.append(body.stream_id)
+        await worker.streams.delete(body.stream_id)
 
     async with cluster() as made:
         worker = await made.add(on_end=on_end)
@@ -157,4 +157,4 @@ async def test_a_worker_that_sweeps_alone_reports_many() -> None:
         made.on_end_fails = 0.0
         await made.add(reports=True)
         await asyncio.sleep(30)
-        assert len({body.id for body in made.ended}) == 450
+        assert len({body.stream_id for body in made.ended}) == 450

@@ -82,7 +82,7 @@ async def test_readers_are_told_of_a_start_that_failed(caplog: pytest.LogCapture
         await asyncio.sleep(PATIENCE_S + 10)
         here.store.away = False
         body = await asyncio.wait_for(waiting, 2)
-        assert (body.status, body.error and body.error.code) == ("error", "store_unavailable")
+        assert (body.status, body.end and body.end.code) == ("error", "store_unavailable")
         with pytest.raises(StoreUnavailable):
             await task
         assert not source.calls
@@ -163,7 +163,7 @@ async def test_a_start_that_was_accepted_is_one_also_when_a_drain_begins() -> No
             worker.streams.start("s", ScriptedSource())
         await drain
         body = await worker.streams.read("s")
-        assert (source.calls, body.error and body.error.code) == (1, "shutdown")
+        assert (source.calls, body.end and body.end.code) == (1, "shutdown")
 
 
 @in_virtual_time

@@ -157,7 +157,7 @@ async def take_over(stage: Stage) -> bool:
 
 async def append(stage: Stage) -> bool:
     if stage.writer is None or not stage.found:
-        await stage.there.streams.append(NAME, "more text")
+        await stage.there.streams.post(NAME, "more text")
         return True
     await stage.bury()
     await stage.writer.append("more text")

@@ -89,7 +89,7 @@ async def test_a_stop_while_an_end_waits_for_a_store_that_never_comes_back() -> 
         assert [type(task.exception()) for task in done] == [StoreUnavailable] * 6
         for n in range(6):
             body = await asyncio.wait_for(there.streams.wait(str(n)), 5)
-            assert (body.text, body.error and body.error.code) == ("", "writer_lost")
+            assert (body.text, body.end and body.end.code) == ("", "writer_lost")
 
 
 async def _append_for_ever(writer: Writer) -> None:

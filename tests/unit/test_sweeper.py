@@ -132,7 +132,7 @@ async def test_the_stream_of_a_dead_writer_can_be_taken_over_in_time() -> None:
         body = await there.streams.read("taken")
         assert (body.text, body.status) == ("so far, and on", "done")
         body = await asyncio.wait_for(there.streams.wait("abandoned"), 10)
-        assert (body.text, body.error and body.error.code) == ("so far", "abandoned")
+        assert (body.text, body.end and body.end.code) == ("so far", "abandoned")
 
 
 @in_virtual_time
@@ -210,7 +210,7 @@ async def test_a_worker_that_was_forgotten_just_before_it_claimed_and_died() -> 
         here.kill()
         made.database._workers.forget(here.name)
         body = await asyncio.wait_for(there.streams.wait("s"), 120)
-        assert (body.text, body.error and body.error.code) == ("so far", "writer_lost")
+        assert (body.text, body.end and body.end.code) == ("so far", "writer_lost")
 
 
 def states(**beats: int) -> list[WorkerState]:

@@ -22,7 +22,8 @@ async def test_the_fixture_and_a_scripted_source(streams: PersistentTextStreamin
     await source.finish({"tokens": 2})
     body = await streams.wait(stream_id)
     assert body.parts == ("Hello, ", {"tool": "search"}, "world")
-    assert body.result == {"tokens": 2}
+    assert body.end
+    assert body.end.result == {"tokens": 2}
     assert source.calls == 1
 
 

@@ -295,7 +295,7 @@ async def test_a_claim_whose_outcome_was_lost_does_not_stay_streaming() -> None:
         worker.store.lose = 0.0
         assert (await worker.streams.read("s")).status == "streaming"
         body = await asyncio.wait_for(worker.streams.wait("s"), 15)
-        assert (body.status, body.error and body.error.code) == ("timeout", "writer_lost")
+        assert (body.status, body.end and body.end.code) == ("timeout", "writer_lost")
         assert busy.active
 
 
@@ -388,7 +388,7 @@ async def test_release_hands_over_all_that_was_accepted() -> None:
             await second.append("second")
         assert (await worker.streams.read("taken")).text == "first second"
         body = await asyncio.wait_for(worker.streams.wait("abandoned"), 10)
-        assert (body.status, body.error and body.error.code) == ("timeout", "abandoned")
+        assert (body.status, body.end and body.end.code) == ("timeout", "abandoned")
 
 
 @in_virtual_time
@@ -405,8 +405,8 @@ async def test_a_block_that_raises_ends_its_stream_as_an_error() -> None:
             await job()
         body = await worker.streams.read("s")
         assert (body.text, body.status) == ("so far", "error")
-        assert body.error is not None
-        assert body.error.code == "internal"
+        assert body.end is not None
+        assert body.end.code == "internal"
 
 
 @in_virtual_time

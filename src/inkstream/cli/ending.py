@@ -35,7 +35,7 @@ async def _cancel(database: str, stream_ids: tuple[str, ...], as_json: bool) -> 
                 code = Exit.NOT_FOUND
                 continue
             if as_json:
-                write_json({"id": stream_id, "cancelled": cancelled})
+                write_json({"stream_id": stream_id, "cancelled": cancelled})
             elif not cancelled and sys.stderr.isatty():
                 say(f"stream {stream_id!r} had ended already")
     return code

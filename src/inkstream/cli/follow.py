@@ -93,14 +93,11 @@ async def _cat(database: str, stream_ids: tuple[str, ...], as_json: bool) -> int
                 write_text(body.text)
                 continue
             fields: dict[str, Any] = {
-                "id": body.id,
+                "stream_id": body.stream_id,
                 "status": body.status.value,
                 "text": body.text,
                 "parts": list(body.parts),
-                "error": None
-                if body.error is None
-                else {"code": body.error.code, "message": body.error.message},
-                "result": body.result,
+                "end": None if body.end is None else end_object(body.end),
                 "metadata": dict(body.metadata),
                 "owner": body.owner,
                 "group": body.group,

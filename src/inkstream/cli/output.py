@@ -42,7 +42,7 @@ def write_json(value: Mapping[str, Any]) -> None:
 def state_object(state: StreamState) -> dict[str, JSON]:
     """Return what `ls --json` says of a stream."""
     return {
-        "id": state.stream_id,
+        "stream_id": state.stream_id,
         "kind": state.kind.value,
         "status": state.status.value,
         "bytes": state.size,

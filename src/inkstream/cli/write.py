@@ -225,7 +225,7 @@ class _Teller:
 
     def begin(self, stream_id: str) -> None:
         """Print the id to follow."""
-        self._line(json.dumps({"id": stream_id}) if self._as_json else stream_id)
+        self._line(json.dumps({"stream_id": stream_id}) if self._as_json else stream_id)
 
     def copy(self, data: bytes) -> None:
         """Copy input to standard output, as long as somebody takes it."""
@@ -250,4 +250,5 @@ class _Teller:
         if self._progress:
             click.echo(f"\r\x1b[K{status}: {self._sum(time.monotonic())}", err=True)
         if self._as_json:
-            self._line(json.dumps({"id": stream_id, "status": status.value, "bytes": self._bytes}))
+            last = {"stream_id": stream_id, "status": status.value, "bytes": self._bytes}
+            self._line(json.dumps(last))

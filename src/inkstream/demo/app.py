@@ -116,7 +116,7 @@ class Chat:
             if any(not state.ended for state in newest.streams):
                 return Problem(409, "answering", "The last answer is still being written.")
             stream_id = await streams.create(owner=OWNER, group=conversation)
-            await streams.append(
+            await streams.post(
                 conversation,
                 {"role": "user", "text": prompt},
                 {"role": "assistant", "stream": stream_id},

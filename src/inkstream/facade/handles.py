@@ -12,7 +12,6 @@ from inkstream._errors import ShuttingDown, StoreUnavailable
 from inkstream._types import (
     JSON,
     End,
-    Failure,
     Page,
     Status,
     StreamBody,
@@ -192,15 +191,13 @@ def body_of(pages: Sequence[Page]) -> StreamBody:
         part if isinstance(part, str) else wire.load_json(part.raw)
         for part in wire.join_parts(wire.decode_messages(cut))
     ]
-    failed = state.status in (Status.ERROR, Status.TIMEOUT)
     here = wire.Offset(state.internal_id, pages[-1].end, ended=pages[-1].closed)
     return StreamBody(
-        id=state.stream_id,
+        stream_id=state.stream_id,
         status=state.status,
         text="".join(part for part in parts if isinstance(part, str)),
         parts=tuple(parts),
-        error=Failure(state.code, state.message) if failed else None,
-        result=state.result,
+        end=state.end,
         metadata=state.metadata,
         owner=state.owner,
         group=state.group,

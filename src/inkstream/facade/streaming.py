@@ -312,13 +312,13 @@ class PersistentTextStreaming:
                 await asyncio.shield(engine.writers.finish_failed(writer, exc))
             raise
 
-    async def append(
+    async def post(
         self,
         stream_id: str,
         *messages: str | Mapping[str, JSON],
         connection: object | None = None,
     ) -> str:
-        """Append to a log; durable on return, or with the caller's transaction.
+        """Append messages to a log; durable on return, or with the caller's transaction.
 
         Returns:
             The offset after the last message, as of this process's view.

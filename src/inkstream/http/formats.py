@@ -39,7 +39,7 @@ class Snapshot:
         """Return what stands before the parts."""
         state = self._state
         fields = {
-            "id": state.stream_id,
+            "stream_id": state.stream_id,
             "kind": state.kind.value,
             "status": state.status.value,
             "offset": str(self._here),

@@ -173,7 +173,7 @@ class PersistentTextStreaming:
         if raised is not None:
             raise raised
 
-    def append(
+    def post(
         self, stream_id: str, *messages: str | Mapping[str, JSON], connection: object | None = None
     ) -> str:
         """Append to a log; durable on return, or with the caller's transaction.
@@ -185,7 +185,7 @@ class PersistentTextStreaming:
             StreamNotFound, StreamEnded, StreamConflict, InvalidMessage, StoreUnavailable
         """
         return self._call(
-            lambda streams: streams.append(stream_id, *messages, connection=connection), connection
+            lambda streams: streams.post(stream_id, *messages, connection=connection), connection
         )
 
     def close(self, stream_id: str, *, connection: object | None = None) -> bool:
