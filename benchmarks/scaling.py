@@ -20,7 +20,7 @@ from typing import Any
 import asyncpg
 
 from benchmarks.report import Report
-from inkstream import End, PersistentTextStreaming, Status
+from inkstream import End, PersistentTextStreaming, Status, StreamId
 from inkstream.stores.postgres import PostgresStore
 from tests import postgres_server
 
@@ -61,7 +61,7 @@ async def _measure(url: str, streams: int, rate: int, seconds: float) -> dict[st
     async with PersistentTextStreaming(url) as ink:
         for name in names:
             await ink.create(name)
-        writers = [await ink.engine.writers.claim(name) for name in (await ink.read_many(names))]
+        writers = [await ink.engine.writers.claim(StreamId(name)) for name in names]
         elsewhere = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "benchmarks.scaling", url, str(streams)),
             stdout=asyncio.subprocess.PIPE,

@@ -1,5 +1,6 @@
 """Persistent text streaming: text flows to the browser while it is saved, token by token."""
 
+from dataclasses import is_dataclass
 from importlib.metadata import version
 
 from inkstream._errors import (
@@ -100,3 +101,9 @@ __all__ = [
 ]
 
 __version__ = version("inkstream")
+
+for _name in __all__:
+    _value = globals()[_name]
+    # Tools look up a dataclass's annotations, which are strings, in the module that it names.
+    if isinstance(_value, type) and not is_dataclass(_value):
+        _value.__module__ = __name__

@@ -369,7 +369,7 @@ class WorkerState:
     locked: bool | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class StreamBody:
     """A stream as it is stored at one moment, live or finished.
 
@@ -400,3 +400,10 @@ class StreamBody:
     started_at: float | None
     ended_at: float | None
     offset: str
+
+    def __repr__(self) -> str:
+        start = self.text[:60] + "…" * (len(self.text) > 60)
+        return (
+            f"<StreamBody {str(self.stream_id)!r} {self.status}, "
+            f"{len(self.text):,} characters: {start!r}>"
+        )

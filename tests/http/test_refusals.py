@@ -139,6 +139,8 @@ async def test_a_denied_stream_cannot_be_told_from_an_absent_one_not_even_by_tim
         assert call.body.replace(b"theirs", b"absent") == twin.body
         theirs, absent = dict(call.headers), dict(twin.headers)
         assert theirs.pop("content-length", None) == absent.pop("content-length", None)
+        asked_for = [headers.pop("stream-id") for headers in (theirs, absent)]
+        assert [name.replace("theirs", "absent") for name in asked_for] == ["absent"] * 2
         assert theirs == absent
     cancels = [await ask(routes, f"/{n}/cancel", method="POST") for n in ("theirs", "absent")]
     assert [c.status for c in cancels] == [404, 404]

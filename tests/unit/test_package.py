@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import ast
 import inspect
+import pickle
+from dataclasses import is_dataclass
 from importlib.metadata import metadata
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 
@@ -58,3 +61,12 @@ def test_nothing_inside_imports_the_root(path: Path) -> None:
 
 def is_module(name: str) -> bool:
     return (ROOT / f"{name}.py").exists() or (ROOT / name / "__init__.py").exists()
+
+
+def test_public_classes_name_the_package() -> None:
+    classes = [v for name in inkstream.__all__ if isinstance(v := getattr(inkstream, name), type)]
+    hidden = {v for v in classes if v.__module__ != "inkstream" and not is_dataclass(v)}
+    assert not hidden
+    for value in classes:
+        get_type_hints(value)
+        assert pickle.loads(pickle.dumps(value)) is value

@@ -54,6 +54,14 @@ def open_database(database: Any) -> tuple[Store, Notifier]:
     )
 
 
+def name_of(database: Any) -> str:
+    """Return a database's address for people: no user, password or parameters."""
+    if not isinstance(database, str):
+        return type(database).__name__
+    parts = urlsplit(database)
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
 def _of_your_own(pair: tuple[Any, ...]) -> tuple[Store, Notifier]:
     if len(pair) != 2 or not (hasattr(pair[0], "commit") and hasattr(pair[1], "notify")):
         raise TypeError(f"a database of your own is a pair of Store and Notifier, not {pair!r:.80}")

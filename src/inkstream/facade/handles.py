@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Self
 
 from inkstream import wire
 from inkstream._arguments import check_text, one_of
-from inkstream._errors import ShuttingDown, StoreUnavailable
+from inkstream._errors import ShuttingDown, StoreUnavailable, StreamNotFound
 from inkstream._types import (
     JSON,
     End,
@@ -37,6 +37,10 @@ class StreamWriter:
         self.result: JSON = None
         self._engine = engine
         self._writer = writer
+
+    def __repr__(self) -> str:
+        state = "active" if self._writer.active else "stopped"
+        return f"<StreamWriter of {self.stream_id!r}, epoch {self._writer.epoch}, {state}>"
 
     @property
     def stream_id(self) -> StreamId:
@@ -103,15 +107,29 @@ class Listing:
         self.streams = tuple(streams)
         self.cursor = cursor
 
+    def __repr__(self) -> str:
+        return f"<Listing of {len(self.streams)} streams, cursor {self.cursor!r}>"
+
 
 class Following:
     """Iterate over a stream as it comes; what ``PersistentTextStreaming.follow`` gives."""
 
-    def __init__(self, engine: Engine, stream_id: StreamId, offset: str | None) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        stream_id: StreamId,
+        offset: str | None,
+        *,
+        allow: Callable[[StreamState], bool],
+    ) -> None:
         self._engine = engine
         self._stream_id = stream_id
         self._offset = offset
+        self._allow = allow
         self._iterator = self._follow()
+
+    def __repr__(self) -> str:
+        return f"<Following of {self._stream_id!r} after {self._offset!r}>"
 
     @property
     def offset(self) -> str | None:
@@ -143,6 +161,9 @@ class Following:
 
     async def _follow_once(self) -> AsyncGenerator[str | Mapping[str, JSON] | End]:
         reader = await self._engine.readers.open(self._stream_id, self._offset)
+        if not self._allow(reader.tail.state):
+            reader.close()
+            raise StreamNotFound(self._stream_id)
         if self._offset == "now":
             self._move(reader, reader.position)  # where to go on, should the reader be cut
         try:

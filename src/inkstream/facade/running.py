@@ -36,6 +36,11 @@ class Running:
         self._engine.life.check()
         return self._engine
 
+    @property
+    def is_running(self) -> bool:
+        """Whether an engine runs, on whatever event loop."""
+        return self._engine is not None
+
     async def enter(self) -> None:
         """Start, or join what runs on this event loop; under a server, drain on SIGTERM."""
         loop = asyncio.get_running_loop()

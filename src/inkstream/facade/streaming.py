@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, Literal, Self, TypeAlias
+from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -51,7 +52,7 @@ from inkstream.durable.settings import DurableSettings
 from inkstream.engine.engine import Engine
 from inkstream.engine.generation import Source
 from inkstream.engine.settings import Limits, Timing
-from inkstream.facade.databases import DEFAULT_DATABASE, open_database
+from inkstream.facade.databases import DEFAULT_DATABASE, name_of, open_database
 from inkstream.facade.handles import Following, Listing, StreamWriter, body_of
 from inkstream.facade.running import Running
 from inkstream.http.connection import HTTPSettings
@@ -67,6 +68,10 @@ if TYPE_CHECKING:
 OnEnd: TypeAlias = Callable[[StreamBody], Awaitable[None]]
 OnDisconnect: TypeAlias = Literal["continue", "cancel"]
 
+STREAM_ID_HEADER: Final = "stream-id"
+"""Names the stream in each answer that follows one, so that a client that posted can come back."""
+
+_UNRESERVED: Final = "!$&'()*+,;=:@/"
 _DEFAULT: Final[Any] = object()
 _RETRY_S: Final = 1.0
 _CURSOR: Final = re.compile(r"[0-9]{1,18}")
@@ -133,6 +138,10 @@ class PersistentTextStreaming:
         self._clock = clock or SystemClock()
         self._running = Running(self._make_engine)
         open_database(database)  # a wrong one is told where it was written
+
+    def __repr__(self) -> str:
+        state = "running" if self._running.is_running else "not running"
+        return f"<PersistentTextStreaming on {name_of(self._database)}, {state}>"
 
     # Life --------------------------------------------------------------------------------------
 
@@ -316,6 +325,8 @@ class PersistentTextStreaming:
         self,
         stream_id: str,
         *messages: str | Mapping[str, JSON],
+        owner: str | None = None,
+        group: str | None = None,
         connection: object | None = None,
     ) -> str:
         """Append messages to a log; durable on return, or with the caller's transaction.
@@ -324,15 +335,30 @@ class PersistentTextStreaming:
             The offset after the last message, as of this process's view.
 
         Raises:
-            StreamNotFound, StreamEnded, StreamConflict, InvalidMessage, StoreUnavailable
+            StreamNotFound: No such stream, or it has another owner or group than given.
+            StreamEnded, StreamConflict, InvalidMessage, StoreUnavailable
         """
+        await self._check_belongs(stream_id, owner, group, connection)
         offset = await self.engine.changes.append(
             StreamId(stream_id), messages, connection=connection
         )
         return str(offset)
 
-    async def close(self, stream_id: str, *, connection: object | None = None) -> bool:
-        """Close a log: nothing more can be appended. Return whether this call did it."""
+    async def close(
+        self,
+        stream_id: str,
+        *,
+        owner: str | None = None,
+        group: str | None = None,
+        connection: object | None = None,
+    ) -> bool:
+        """Close a log, so that nothing more can be posted. Return whether this call did it.
+
+        Raises:
+            StreamNotFound: No such stream, or it has another owner or group than given.
+            StreamConflict: It is a text stream.
+        """
+        await self._check_belongs(stream_id, owner, group, connection)
         return await self.engine.changes.close(StreamId(stream_id), connection=connection)
 
     async def cancel(
@@ -404,7 +430,7 @@ class PersistentTextStreaming:
 
     async def read_many(
         self, stream_ids: Sequence[str], *, owner: str | None = None, group: str | None = None
-    ) -> dict[StreamId, StreamBody]:
+    ) -> dict[str, StreamBody]:
         """Return the streams that exist (for the owner and group given), by id."""
         check_text(owner=owner, group=group)
         ids = [StreamId(stream_id) for stream_id in as_items("stream_ids", stream_ids)]
@@ -450,7 +476,14 @@ class PersistentTextStreaming:
         states = states[:limit]
         return Listing(states, str(states[-1].internal_id) if more else None)
 
-    def follow(self, stream_id: str, offset: str | None = None) -> Following:
+    def follow(
+        self,
+        stream_id: str,
+        offset: str | None = None,
+        *,
+        owner: str | None = None,
+        group: str | None = None,
+    ) -> Following:
         """Return an async iterator over a stream: text, JSON objects, and the ``End`` last.
 
         It waits for what is to come, across processes, and goes on through reconnects to the
@@ -460,23 +493,45 @@ class PersistentTextStreaming:
             stream_id: The stream.
             offset: Where to begin: from ``Following.offset``, ``StreamBody.offset`` or an event;
                 ``"now"`` for what is new from now on.
+            owner: A stream of another owner raises ``StreamNotFound``.
+            group: A stream of another group likewise.
 
         Raises:
-            InvalidOffset: It is none that a stream ever gave.
+            InvalidOffset: No stream ever gave this offset.
 
         Raises (while iterating):
             StreamNotFound, OffsetGone, TooManyReaders
         """
+        check_text(owner=owner, group=group)
         if offset is not None and offset != "now":
             wire.Offset.parse(offset)
-        return Following(self.engine, StreamId(stream_id), offset)
+        return Following(
+            self.engine,
+            StreamId(stream_id),
+            offset,
+            allow=lambda state: _belongs(state, owner, group),
+        )
 
-    async def wait(self, stream_id: str) -> StreamBody:
-        """Wait until a stream has ended, and return it."""
-        async with contextlib.aclosing(self.follow(stream_id, "now")) as following:
+    async def wait(
+        self, stream_id: str, *, owner: str | None = None, group: str | None = None
+    ) -> StreamBody:
+        """Wait until a stream has ended, and return it.
+
+        Raises:
+            StreamNotFound: No such stream, or it has another owner or group than given.
+        """
+        following = self.follow(stream_id, "now", owner=owner, group=group)
+        async with contextlib.aclosing(following):
             async for _ in following:
                 pass
-        return await self.read(stream_id)
+        return await self.read(stream_id, owner=owner, group=group)
+
+    async def _check_belongs(
+        self, stream_id: str, owner: str | None, group: str | None, connection: object | None
+    ) -> None:
+        """Raise ``StreamNotFound`` for a stream of another owner or group; read only if asked."""
+        if owner is not None or group is not None:
+            await self._state(stream_id, owner, group, connection)
 
     async def _state(
         self, stream_id: str, owner: str | None, group: str | None, connection: object | None
@@ -570,7 +625,9 @@ class PersistentTextStreaming:
             allow=allow,
             started=started,
         )
-        return StreamResponse(follow, headers=headers)
+        # Percent-encoded, for a header holds no more than Latin-1.
+        named = {STREAM_ID_HEADER: quote(stream_id, safe=_UNRESERVED)}
+        return StreamResponse(follow, headers=named | dict(headers or {}))
 
     def _routes(self, authorize: Authorize | None, allow_anonymous: bool) -> StreamRoutes:
         def follow(request: Request, stream_id: StreamId, allow: Allow) -> Response:

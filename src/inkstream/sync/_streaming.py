@@ -174,7 +174,12 @@ class PersistentTextStreaming:
             raise raised
 
     def post(
-        self, stream_id: str, *messages: str | Mapping[str, JSON], connection: object | None = None
+        self,
+        stream_id: str,
+        *messages: str | Mapping[str, JSON],
+        owner: str | None = None,
+        group: str | None = None,
+        connection: object | None = None,
     ) -> str:
         """Append to a log; durable on return, or with the caller's transaction.
 
@@ -185,13 +190,31 @@ class PersistentTextStreaming:
             StreamNotFound, StreamEnded, StreamConflict, InvalidMessage, StoreUnavailable
         """
         return self._call(
-            lambda streams: streams.post(stream_id, *messages, connection=connection), connection
+            lambda streams: streams.post(
+                stream_id, *messages, owner=owner, group=group, connection=connection
+            ),
+            connection,
         )
 
-    def close(self, stream_id: str, *, connection: object | None = None) -> bool:
-        """Close a log: nothing more can be appended. Return whether this call did it."""
+    def close(
+        self,
+        stream_id: str,
+        *,
+        owner: str | None = None,
+        group: str | None = None,
+        connection: object | None = None,
+    ) -> bool:
+        """Close a log, so that nothing more can be posted. Return whether this call did it.
+
+        Raises:
+            StreamNotFound: No such stream, or it has another owner or group than given.
+            StreamConflict: It is a text stream.
+        """
         return self._call(
-            lambda streams: streams.close(stream_id, connection=connection), connection
+            lambda streams: streams.close(
+                stream_id, owner=owner, group=group, connection=connection
+            ),
+            connection,
         )
 
     def cancel(
@@ -249,7 +272,7 @@ class PersistentTextStreaming:
 
     def read_many(
         self, stream_ids: Collection[str], *, owner: str | None = None, group: str | None = None
-    ) -> dict[StreamId, StreamBody]:
+    ) -> dict[str, StreamBody]:
         """Return the streams that exist (for the owner and group given), by id."""
         ids: Sequence[str] = as_items("stream_ids", stream_ids)
         return self._call(lambda streams: streams.read_many(ids, owner=owner, group=group))
@@ -270,7 +293,14 @@ class PersistentTextStreaming:
             )
         )
 
-    def follow(self, stream_id: str, offset: str | None = None) -> Following:
+    def follow(
+        self,
+        stream_id: str,
+        offset: str | None = None,
+        *,
+        owner: str | None = None,
+        group: str | None = None,
+    ) -> Following:
         """Return an iterator over a stream as it comes: text, JSON objects, and the ``End`` last.
 
         It blocks while nothing comes. ``Following.offset`` is where to go on another time. Close
@@ -281,11 +311,13 @@ class PersistentTextStreaming:
         """
 
         async def follow(streams: streaming.PersistentTextStreaming) -> handles.Following:
-            return streams.follow(stream_id, offset)
+            return streams.follow(stream_id, offset, owner=owner, group=group)
 
         thread, _ = self._started()
         return Following(thread, self._call(follow))
 
-    def wait(self, stream_id: str) -> StreamBody:
+    def wait(
+        self, stream_id: str, *, owner: str | None = None, group: str | None = None
+    ) -> StreamBody:
         """Wait until a stream has ended, and return it."""
-        return self._call(lambda streams: streams.wait(stream_id))
+        return self._call(lambda streams: streams.wait(stream_id, owner=owner, group=group))
