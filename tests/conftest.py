@@ -21,7 +21,10 @@ from hypothesis import HealthCheck, settings
 
 import inkstream
 
-SOAK = os.environ.get("INKSTREAM_SOAK") == "1"
+TIERS = ("test", "interop", "soak")
+TIER = os.environ.get("INKSTREAM_TIER", "test")
+assert TIER in TIERS, f"INKSTREAM_TIER={TIER!r} is none of {TIERS}"
+SOAK = TIER == "soak"
 GRACE_S = 2.0
 
 # A deadline an example would fail on a busy machine; pytest-timeout bounds the whole test.
@@ -52,19 +55,40 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Give a test that takes a ``seed`` one id a seed: ``seeds(fast, soak)`` says how many.
+
+    A failing seed is then named, runs alone by ``-k``, and seeds run in parallel.
+    """
+    if "seed" in metafunc.fixturenames:
+        marker = metafunc.definition.get_closest_marker("seeds")
+        assert marker is not None, "a test with a seed needs the marker seeds(fast, soak)"
+        metafunc.parametrize("seed", range(marker.args[1 if SOAK else 0]))
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out, not skip, what only scripts/soak runs: a skip means that something is missing."""
-    if SOAK:
-        return
-    left_out = [item for item in items if item.get_closest_marker("soak")]
+    """Leave out, not skip, the tests of other tiers: a skip means that something is missing."""
+    kept: list[pytest.Item] = []
+    left_out: list[pytest.Item] = []
+    for item in items:
+        (kept if _is_of_this_tier(item) else left_out).append(item)
+        if "seed" not in getattr(item, "fixturenames", ()):
+            # A file's tests run in one process, for what they share; seeds share nothing.
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
     if left_out:
         config.hook.pytest_deselected(items=left_out)
-        items[:] = [item for item in items if not item.get_closest_marker("soak")]
+        items[:] = kept
+
+
+def _is_of_this_tier(item: pytest.Item) -> bool:
+    if item.get_closest_marker("soak") and not SOAK:
+        return False
+    return TIER == "soak" or (item.get_closest_marker("interop") is not None) == (TIER == "interop")
 
 
 def pytest_report_header() -> str:
-    """Say which of the two tiers runs."""
-    return "inkstream: soak" if SOAK else "inkstream: fast (INKSTREAM_SOAK=1 for soak)"
+    """Say which tier runs."""
+    return f"inkstream: {TIER} (INKSTREAM_TIER is {' or '.join(TIERS)})"
 
 
 @pytest.fixture(autouse=True)

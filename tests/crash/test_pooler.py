@@ -18,7 +18,7 @@ from tests.crash.conftest import Lateness, Process, Spawn
 from tests.crash.worker import LEASE_S
 from tests.pgbouncer import PgBouncer, pgbouncer, with_listener
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(60)]
 
 
 @pytest.fixture

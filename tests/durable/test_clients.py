@@ -20,7 +20,7 @@ from inkstream.facade.handles import StreamWriter
 from tests.durable.nodejs import DEADLINE_S, client
 from tests.durable.server import Server, serving
 
-pytestmark = pytest.mark.timeout(90)
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(90)]
 
 END = {
     "type": "data-inkstream-end",

@@ -14,6 +14,8 @@ from tests import postgres_server
 from tests.durable import nodejs
 from tests.durable.server import serving
 
+pytestmark = pytest.mark.interop
+
 PASSED, SKIPPED = 332, 6
 """What version 0.3.6 holds; the six are for subscriptions, which are opt-in and not offered."""
 

@@ -12,7 +12,7 @@ from inkstream import PersistentTextStreaming, Status
 from tests.http.client import Answer, fetch, requesting
 from tests.http.servers import serving
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(60)]
 
 EARLY = {"USED_BEFORE_THE_FORK": "1"}
 
