@@ -21,6 +21,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from inkstream import End, Limits, PersistentTextStreaming, Status, StreamId, Timing
 from inkstream.abc import Store
+from inkstream.engine.settings import FinerLimits
 from inkstream.facade.databases import open_database
 
 _START = {
@@ -177,7 +178,7 @@ def inkstream(
     ``window_s``, commits keep at least that distance: the throughput point by hand.
     """
     timing = Timing() if window_s is None else Timing(latency_window_s=window_s)
-    limits = Limits() if tail_bytes is None else Limits(tail_bytes=tail_bytes)
+    limits = Limits() if tail_bytes is None else FinerLimits(tail_bytes=tail_bytes)
     store, notifier = open_database(database)
     timed = TimedStore(store)
     streams = PersistentTextStreaming((timed, notifier), limits=limits, timing=timing)

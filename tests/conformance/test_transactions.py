@@ -18,8 +18,8 @@ from inkstream import (
     Status,
     StreamConflict,
     StreamNotFound,
-    Timing,
 )
+from inkstream.engine.settings import FinerTiming
 from inkstream.stores.sqlite import SQLiteStore
 from tests import postgres_server
 from tests.conformance import test_postgres_connections as drivers
@@ -63,7 +63,7 @@ async def opened(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterato
     else:
         url = await server.make_database()
     # Without the poll that makes up for lost hints: what comes, comes by a hint.
-    async with PersistentTextStreaming(url, timing=Timing(poll_s=60.0)) as streams:
+    async with PersistentTextStreaming(url, timing=FinerTiming(poll_s=60.0)) as streams:
         yield streams, connect, url
     if connect is not through_sqlite3:
         await server.drop_database(url)

@@ -14,7 +14,8 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 from typing import Any, Literal
 
-from inkstream import End, NotClaimed, PersistentTextStreaming, Timing
+from inkstream import End, NotClaimed, PersistentTextStreaming
+from inkstream.engine.settings import FinerTiming
 
 LEASE_S = 6.0
 POLL_S = 2.0
@@ -134,7 +135,7 @@ async def main(database: str) -> None:
     lines = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
-    timing = Timing(
+    timing = FinerTiming(
         beat_s=1.0, lease_s=LEASE_S, shutdown_grace_s=0.0, disconnect_grace_s=0.0, poll_s=POLL_S
     )
     async with PersistentTextStreaming(database, timing=timing) as streams:

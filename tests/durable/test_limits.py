@@ -14,10 +14,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.types import Message
 
-from inkstream import Limits, PersistentTextStreaming, Result, wire
+from inkstream import PersistentTextStreaming, Result, wire
 from inkstream.durable.app import DurableStreams
 from inkstream.durable.quota import RECOUNT_S
 from inkstream.durable.settings import DurableSettings
+from inkstream.engine.settings import FinerLimits
 from tests.durable.mount import JSON, TEXT, client_of, producing
 from tests.http.asgi import ShiftedClock, scope_of
 
@@ -43,7 +44,7 @@ async def test_who_polls_a_closed_stream_in_a_hot_loop_is_slowed(
 
 async def test_a_stream_has_a_cap_on_producers(database: str) -> None:
     """G9; it holds for those who come together, and takes no other append with it."""
-    limits = Limits(marks_per_stream=5)
+    limits = FinerLimits(marks_per_stream=5)
     async with (
         PersistentTextStreaming(database, limits=limits) as streams,
         client_of(streams.durable_streams(allow_anonymous=True)) as client,

@@ -24,10 +24,11 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Mount, Route
 
-from inkstream import HTTPSettings, PersistentTextStreaming, StreamError, Timing
+from inkstream import HTTPSettings, PersistentTextStreaming, StreamError
+from inkstream.engine.settings import FinerTiming
 
 streams = PersistentTextStreaming(
-    timing=Timing(
+    timing=FinerTiming(
         shutdown_grace_s=float(os.environ.get("TEST_GRACE_S", "0")),
         beat_s=1.0,
         lease_s=6.0,

@@ -15,7 +15,8 @@ from sqlalchemy.ext.asyncio import AsyncSession, create_async_engine
 from sqlalchemy.orm import Session
 from sqlalchemy.pool import NullPool
 
-from inkstream import End, Status, StreamConflict, StreamNotFound, Timing
+from inkstream import End, Status, StreamConflict, StreamNotFound
+from inkstream.engine.settings import FinerTiming
 from inkstream.sync import PersistentTextStreaming
 
 Opened = AbstractContextManager[tuple[Any, Callable[[bool], None]]]
@@ -57,7 +58,7 @@ def opened(request: pytest.FixtureRequest) -> tuple[PersistentTextStreaming, Ope
     database = "sqlite_url" if request.param is through_sqlite3 else "postgres_url"
     url = request.getfixturevalue(database)
     # Without the poll that makes up for lost hints: what comes, comes by a hint.
-    streams = PersistentTextStreaming(url, timing=Timing(poll_s=60.0))
+    streams = PersistentTextStreaming(url, timing=FinerTiming(poll_s=60.0))
     streams.list()  # SQLite's tables are there
     return streams, request.param(url)
 

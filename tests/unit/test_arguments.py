@@ -24,6 +24,7 @@ from inkstream import (
     sync,
 )
 from inkstream.durable.settings import DurableSettings
+from inkstream.engine.settings import FinerTiming
 from inkstream.http import fastapi_router  # noqa: F401 - not for the first time on an event loop
 from inkstream.testing import ScriptedSource, in_virtual_time
 from tests.http.asgi import scope_of
@@ -78,10 +79,10 @@ SETTINGS: list[tuple[Callable[..., object], str, list[Any]]] = [
     (Limits, "readers", [0, -1, 1.5, "5", None, True]),
     (Timing, "patience_s", [-1, "5", None, True, math.nan, math.inf]),
     (Timing, "idle_s", [-1, "5", True, math.nan, math.inf]),
-    (Timing, "sweep_s", [0, None]),
-    (Timing, "poll_s", [0]),
-    (Timing, "tidy_s", [0]),
-    (Timing, "beat_s", [0]),
+    (FinerTiming, "sweep_s", [0, None]),
+    (FinerTiming, "poll_s", [0]),
+    (FinerTiming, "tidy_s", [0]),
+    (FinerTiming, "beat_s", [0]),
     (HTTPSettings, "ping_s", [0, -1, "5", None]),
     (HTTPSettings, "send_timeout_s", [0]),
     (HTTPSettings, "retry_s", [-1, math.inf]),

@@ -9,7 +9,6 @@ import pytest
 
 from inkstream import (
     End,
-    Limits,
     OutcomeUnknown,
     ShuttingDown,
     Status,
@@ -20,6 +19,7 @@ from inkstream import (
 )
 from inkstream._types import Committed, Group, Head, Outcome
 from inkstream.engine.reader import ReaderCut
+from inkstream.engine.settings import FinerLimits
 from inkstream.engine.writer import Writer
 from inkstream.testing import ScriptedSource, in_virtual_time
 from tests.simulation.cluster import Worker, cluster, one_worker
@@ -150,7 +150,7 @@ async def test_a_commit_whose_outcome_was_lost_is_not_made_twice() -> None:
 @in_virtual_time
 async def test_memory_stays_bounded_while_the_store_is_away() -> None:
     """G12, G9: nothing is shown, the source waits, and all of it comes when the store is back."""
-    limits = Limits(buffer_bytes=1000, buffers_bytes=1500)
+    limits = FinerLimits(buffer_bytes=1000, buffers_bytes=1500)
     async with one_worker(limits=limits) as worker:
         writers = [await claim(worker, name) for name in ("a", "b")]
         worker.store.away = True

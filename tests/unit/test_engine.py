@@ -29,6 +29,7 @@ from inkstream import (
 )
 from inkstream._types import Group, Outcome
 from inkstream.engine.reader import Reader, ReaderCut
+from inkstream.engine.settings import FinerTiming
 from inkstream.testing import ScriptedSource, in_virtual_time
 from tests.simulation.cluster import cluster, one_worker
 
@@ -253,7 +254,7 @@ def test_limits_are_whole_numbers(limits: dict[str, int]) -> None:
 def test_times_that_would_kill_healthy_workers_are_refused(timing: dict[str, float]) -> None:
     """G7."""
     with pytest.raises(ValueError, match="Timing"):
-        Timing(**timing)
+        FinerTiming(**timing)
 
 
 # Logs ------------------------------------------------------------------------------------------

@@ -23,6 +23,7 @@ from inkstream._types import Page
 from inkstream.abc import Store
 from inkstream.engine import readers
 from inkstream.engine.reader import Reader, ReaderCut
+from inkstream.engine.settings import FinerLimits
 from inkstream.engine.writer import Writer
 from inkstream.testing import ScriptedSource, in_virtual_time
 from inkstream.wire import Offset
@@ -76,7 +77,7 @@ async def test_any_reconnect_point_gives_the_same_text() -> None:
 @in_virtual_time
 async def test_a_slow_reader_costs_a_position_and_pages_what_the_tail_no_longer_has() -> None:
     """G9, G2: the writer never waits for it, and it misses nothing."""
-    limits = Limits(tail_bytes=100, page_bytes=500)
+    limits = FinerLimits(tail_bytes=100, page_bytes=500)
     async with one_worker(limits=limits) as worker:
         writer = await claim(worker)
         slow = await worker.engine.readers.open(S, None)
@@ -330,7 +331,7 @@ async def test_followers_of_random_pace_see_the_same_text() -> None:
     """G2, G5."""
     async with cluster() as made:
         rng = random.Random(0)
-        workers = [await made.add(limits=Limits(tail_bytes=64)) for _ in range(2)]
+        workers = [await made.add(limits=FinerLimits(tail_bytes=64)) for _ in range(2)]
         source = ScriptedSource()
         await workers[0].streams.create(S)
         workers[0].streams.start(S, source)

@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from inkstream import End, Limits, Status, StoreUnavailable, StreamId, Timing
+from inkstream import End, Status, StoreUnavailable, StreamId, Timing
 from inkstream.engine.reader import ReaderCut
+from inkstream.engine.settings import FinerLimits
 from inkstream.engine.writer import Writer
 from inkstream.testing import ScriptedSource, in_virtual_time
 from tests.simulation.cluster import Worker, cluster, one_worker
@@ -71,7 +72,7 @@ async def test_the_end_of_one_that_gave_up_finishing_is_reported() -> None:
 async def test_a_stop_while_an_end_waits_for_a_store_that_never_comes_back() -> None:
     """G8, G12: bounded in time, and in memory while it waits."""
     async with cluster() as made:
-        limits = Limits(buffer_bytes=1000, buffers_bytes=3000)
+        limits = FinerLimits(buffer_bytes=1000, buffers_bytes=3000)
         here = await made.add(limits=limits, timing=Timing(patience_s=20, shutdown_grace_s=1))
         there = await made.add()
         writers = [await claim(here, str(n)) for n in range(6)]

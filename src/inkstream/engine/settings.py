@@ -8,6 +8,8 @@ from typing import Final
 from inkstream._arguments import check_count, check_seconds
 from inkstream._errors import MessageTooLarge, StreamTooLarge
 
+_MIB: Final = 1024 * 1024
+
 _PACES: Final = ("beat_s", "sweep_s", "poll_s", "tidy_s")
 """Times between one round and the next, which would go round without a pause at 0."""
 
@@ -22,29 +24,40 @@ class Limits:
             its stream ``error``, code ``stream_too_large``.
         buffer_bytes: Text of one writer that is accepted and not yet committed; ``append`` waits
             while it is full.
-        buffers_bytes: The same for all writers together.
-        tail_bytes: Newest committed text of one live stream kept in memory for its readers.
-        page_bytes: Text read from the store at a time by a reader that is further behind, and kept
-            until its client has taken it.
         readers_per_stream: Connected readers of one stream.
         readers: Connected readers of all streams.
         live_streams: Streams that this process writes at once.
         live_streams_per_owner: ``pending`` and ``streaming`` streams of one ``owner``;
             *everywhere*, checked when one is created.
-        marks_per_stream: Keyed rows of one stream (producers of the open protocol).
     """
 
-    message_bytes: int = 1024 * 1024
-    stream_bytes: int = 64 * 1024 * 1024
+    message_bytes: int = _MIB
+    stream_bytes: int = 64 * _MIB
     buffer_bytes: int = 256 * 1024
-    buffers_bytes: int = 64 * 1024 * 1024
-    tail_bytes: int = 256 * 1024
-    page_bytes: int = 1024 * 1024
     readers_per_stream: int = 10_000
     readers: int = 50_000
     live_streams: int = 10_000
     live_streams_per_owner: int = 100
-    marks_per_stream: int = 10_000
+
+    @property
+    def buffers_bytes(self) -> int:
+        """Text of all writers that is accepted and not yet committed."""
+        return 64 * _MIB
+
+    @property
+    def tail_bytes(self) -> int:
+        """Newest committed text of one live stream kept in memory for its readers."""
+        return _MIB // 4
+
+    @property
+    def page_bytes(self) -> int:
+        """Text that a reader further behind reads at a time, and keeps until its client took it."""
+        return _MIB
+
+    @property
+    def marks_per_stream(self) -> int:
+        """Keyed rows of one stream (producers of the open protocol)."""
+        return 10_000
 
     def check_message(self, stream_id: str, size: int) -> None:
         """Raise ``MessageTooLarge`` if a message of so many bytes is."""
@@ -68,7 +81,17 @@ class Limits:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            check_count(f"Limits.{field.name}", getattr(self, field.name))
+            check_count(f"{type(self).__name__}.{field.name}", getattr(self, field.name))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinerLimits(Limits):
+    """Limits with the numbers that no application should touch, for tests and measurements."""
+
+    buffers_bytes: int = 64 * _MIB
+    tail_bytes: int = _MIB // 4
+    page_bytes: int = _MIB
+    marks_per_stream: int = 10_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,20 +103,14 @@ class Timing:
             a busier one at this pace.
         throughput_window_s: The distance that it stretches to, by itself, under load.
         start_within_s: A stream that nobody claimed by then ends ``timeout``.
-        idle_s: A stream to which nothing was appended for so long ends ``timeout``.
-        total_s: A stream that streams for so long ends ``timeout``.
-        retain_s: An ended stream is deleted so long after its end; ``None``: never.
-        takeover_within_s: A stream whose writer died or let go may be taken over for so long
-            before it ends ``timeout``.
-        beat_s: How often a worker that owns streams moves its counter.
-        lease_s: A worker whose counter stood still for so long, by reads that were all timely, is
-            dead; a lock that fell free tells it much sooner.
-        sweep_s: How often dead workers and due streams are looked for.
-        poll_s: How often streams written elsewhere are re-read without any hint.
-        tidy_s: How often ended streams are merged and expired ones deleted.
+        idle_s: A stream to which nothing was appended for this long ends ``timeout``.
+        total_s: A stream that streams for this long ends ``timeout``.
+        retain_s: An ended stream is deleted this long after its end; ``None``: never.
+        takeover_within_s: Another writer may take over a stream for this long after its writer
+            died or let go; then it ends ``timeout``.
         patience_s: How long a writer waits for a store that is away before it gives up.
         disconnect_grace_s: With ``on_disconnect="cancel"``: how long without a reader; at least
-            twice ``poll_s``, in which readers of other processes are sure to be noticed.
+            4 s, in which readers of other processes are sure to be noticed.
         shutdown_grace_s: How long running answers may go on after SIGTERM.
     """
 
@@ -104,27 +121,64 @@ class Timing:
     total_s: float | None = None
     retain_s: float | None = None
     takeover_within_s: float = 0.0
-    beat_s: float = 3.0
-    lease_s: float = 12.0
-    sweep_s: float = 0.5
-    poll_s: float = 2.0
-    tidy_s: float = 1.0
     patience_s: float = 30.0
     disconnect_grace_s: float = 10.0
     shutdown_grace_s: float = 10.0
 
+    @property
+    def beat_s(self) -> float:
+        """How often a worker that owns streams moves its counter."""
+        return 3.0
+
+    @property
+    def lease_s(self) -> float:
+        """A worker is dead when its counter has not moved for this long.
+
+        None of the reads that saw it still was late. Usually its lock is released much sooner.
+        """
+        return 12.0
+
+    @property
+    def sweep_s(self) -> float:
+        """How often the sweeper looks for dead workers and due streams."""
+        return 0.5
+
+    @property
+    def poll_s(self) -> float:
+        """How often streams written elsewhere are read again without any hint."""
+        return 2.0
+
+    @property
+    def tidy_s(self) -> float:
+        """How often ended streams are merged and expired ones deleted."""
+        return 1.0
+
     def __post_init__(self) -> None:
         for field in fields(self):
             check_seconds(
-                f"Timing.{field.name}",
+                f"{type(self).__name__}.{field.name}",
                 getattr(self, field.name),
                 none=field.default is None,
                 zero=field.name not in _PACES,
             )
         if self.lease_s < 3 * self.beat_s:
             raise ValueError(
-                f"Timing.lease_s ({self.lease_s}) must be at least three beats "
+                f"{type(self).__name__}.lease_s ({self.lease_s}) must be at least three beats "
                 f"(beat_s is {self.beat_s}), or healthy workers are taken for dead"
             )
         if self.throughput_window_s < self.latency_window_s:
             raise ValueError("Timing.throughput_window_s must not be below latency_window_s")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FinerTiming(Timing):
+    """Times with those that no application should touch, for tests and measurements.
+
+    Every process that uses a database needs the same ``beat_s`` and ``lease_s``.
+    """
+
+    beat_s: float = 3.0
+    lease_s: float = 12.0
+    sweep_s: float = 0.5
+    poll_s: float = 2.0
+    tidy_s: float = 1.0
