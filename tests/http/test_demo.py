@@ -10,10 +10,8 @@ from pathlib import Path
 import httpx
 import pytest
 
-from inkstream.demo.documentation import Documentation, documentation
 from inkstream.demo.offline import OfflineResponder
 from inkstream.demo.responder import Turn
-from inkstream.demo.sections import sections_of
 from tests.http.demo_server import Visitor, demo_server
 from tests.http.provider import delta, playing_provider
 from tests.http.sse import Heard
@@ -44,7 +42,6 @@ async def test_g2_two_panes_hear_the_same_and_one_comes_back_halfway(tmp_path: P
         assert left.end["status"] == "done"
         snapshot = await one.snapshot(stream)
         assert snapshot["parts"] == [left.text]
-        assert ".md, “" in left.text, "it says where that stands"
 
 
 async def test_g6_stop_ends_it_for_both_and_the_next_prompt_works(tmp_path: Path) -> None:
@@ -151,7 +148,7 @@ async def test_page_is_complete_and_guarded(tmp_path: Path) -> None:
             for part in parts:
                 assert (await client.get(part)).status_code == 200, part
         about = (await client.get("/about")).json()
-        assert "offline" in about["name"].lower()
+        assert "written texts" in about["name"]
         assert "OPENAI_API_KEY" in about["note"]
         forged = {"sec-fetch-site": "cross-site"}
         assert (await client.post("/conversations", headers=forged)).status_code == 403
@@ -162,13 +159,6 @@ async def test_page_is_complete_and_guarded(tmp_path: Path) -> None:
         assert await visitor.messages() == []
 
 
-def test_documentation_is_found_and_speaks_of_its_subject() -> None:
-    [best, *_] = documentation().search("Which status is a malformed offset answered with?", 3)
-    assert best.section.source.endswith(".md")
-    assert "offset" in "".join(best.blocks).lower()
-    assert documentation().search("xyzzy plugh", 3) == []
-
-
 async def answer_to(question: str) -> str:
     pieces = OfflineResponder(pace=0).answer([Turn("user", question)])
     return "".join([piece async for piece in pieces if isinstance(piece, str)])
@@ -177,72 +167,13 @@ async def answer_to(question: str) -> str:
 @pytest.mark.parametrize(
     ("question", "said"),
     [
-        ("What is inkstream?", "When a model answers in a web app"),
-        ("How do I stop an answer?", "`await streams.cancel(stream_id)`"),
-        ("Does it work with Django?", "Yes. `inkstream.sync`"),
-        ("What happens when the server is killed?", "`timeout`, code `writer_lost`"),
-        ("How do I use PostgreSQL?", "pip install 'inkstream[cli,postgres,server]'"),
+        ("How do I stop an answer?", "Press Stop"),
+        ("What happens when the server is killed?", "Kill the server now"),
+        ("What happens when I reload?", "Reload one pane"),
+        ("Why is the sky blue?", "Reload one pane"),
     ],
 )
-async def test_what_people_ask_first_is_answered(question: str, said: str) -> None:
+async def test_written_answers_say_that_no_model_answers(question: str, said: str) -> None:
     answer = await answer_to(question)
+    assert answer.startswith("I am no model")
     assert said in answer
-    assert "](" not in answer, "links lead nowhere from here"
-    assert answer.count("```") % 2 == 0
-    assert len(answer) < 1500
-
-
-@pytest.mark.parametrize(
-    "question", ["Why is the sky blue?", "Tell me a joke", "How do I bake bread with inkstream?"]
-)
-async def test_what_the_documentation_does_not_know_is_said(question: str) -> None:
-    assert (await answer_to(question)).startswith("I do not know.")
-
-
-def test_sections_are_blocks_that_can_be_quoted() -> None:
-    markdown = """# Title
-![what is in a picture](picture.svg)
-
-Some **bold** words with a [link](x.md) that
-go on over two lines:
-
-<!-- docs-test: body
-
-x = 1
--->
-```python
-short = "code"
-
-stays = "with its paragraph"
-```
-
-## Part
-- an item
-- another, which
-  goes on
-
-| a | b |
-|---|---|
-| `cell` | another | [only](x.md), [links](y.md) |
-
-This is shown:
-
-```
-LONG```
-""".replace("LONG", "line\n" * 20)
-    title, part = sections_of("x.md", markdown)
-    assert (title.page, title.heading) == (part.page, "Title")
-    [block] = title.blocks
-    assert block.startswith(
-        "Some **bold** words with a link that go on over two lines:\n\n```python"
-    )
-    assert block.endswith('\nshort = "code"\n\nstays = "with its paragraph"\n```')
-    assert (part.source, part.heading) == ("x.md", "Part")
-    assert part.blocks == (
-        "- an item",
-        "- another, which goes on",
-        "- a — b",
-        "- `cell` — another",
-        "This is shown.",
-    )
-    assert Documentation([]).search("anything", 3) == []

@@ -31,7 +31,7 @@ def command(port: int, database: str, as_json: bool) -> None:
 
     Reload a pane while an answer comes, open the address in another window, kill the server and
     start it again: the text is there, and goes on. With OPENAI_API_KEY set (and OPENAI_BASE_URL,
-    OPENAI_MODEL), answers come from that provider; otherwise from inkstream's own documentation.
+    OPENAI_MODEL), answers come from that provider; otherwise they are a few written texts.
     """
     import uvicorn
 
@@ -44,8 +44,8 @@ def command(port: int, database: str, as_json: bool) -> None:
         host=HOST,
         port=port,
         log_level="warning",
-        # Every reader of a live stream is told when the streams drain; this is for the others.
-        timeout_graceful_shutdown=5,
+        # Longer than running answers may take to finish: their readers see the end of each.
+        timeout_graceful_shutdown=12,
     )
     with errors_become_exits():
         asyncio.run(_try(database))

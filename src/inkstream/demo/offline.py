@@ -1,4 +1,4 @@
-"""The offline responder: answers with the documentation's own words, at a typist's pace."""
+"""Answers without a network: a few written texts, typed at a typist's pace."""
 
 from __future__ import annotations
 
@@ -8,70 +8,70 @@ import re
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
-from inkstream.demo.documentation import Documentation, Found, documentation
 from inkstream.demo.responder import Turn
-from inkstream.demo.sections import is_item
 from inkstream.engine.generation import Result
 
 _TOKEN = re.compile(r"\s*\S{1,12}|\s+")
 _TOKEN_S: Final = (0.015, 0.06)
 _SENTENCE_S: Final = (0.12, 0.3)
-_SECTIONS: Final = 3
 
-_NOTHING: Final = (
-    "I do not know. I am no model, only inkstream's documentation, and it says nothing about that. "
-    "It does answer, for example:\n\n"
-    "- What is inkstream?\n"
-    "- How do I stop an answer?\n"
-    "- What happens when the server is killed?\n\n"
-    "With `OPENAI_API_KEY` set, a model answers here instead."
+_NO_MODEL: Final = (
+    "I am no model: I type one of a few written answers, so that you can watch a text being "
+    "written and kept. Set OPENAI_API_KEY, and a model answers here instead.\n\n"
+)
+
+_KILL: Final = (
+    "Kill the server now, with kill -9 and the pid that it printed, and start it again.\n\n"
+    "Every character that you have seen is still here, because none is shown before it is "
+    "committed to the database. The answer itself ends as interrupted: its writer died, and the "
+    "sweeper of the new process noticed. Nothing is run again by itself; a job could take the "
+    "stream over and go on where it stopped.\n\n"
+    "Readers that were connected come back by themselves, each from the last offset that it has. "
+    "No word is missing, and none comes twice."
+)
+
+_STOP: Final = (
+    "Press Stop, in this pane or in the other one: it works from any window and any process.\n\n"
+    "Stop is a change in the database, not a broken connection. What was shown stays, the stream "
+    "ends as stopped, and the writer's next word is refused. Closing the window stops nothing: "
+    "the answer goes on without you, and is here when you come back."
+)
+
+_RELOAD: Final = (
+    "Reload one pane while this is being written, and watch the other one go on.\n\n"
+    "Both panes read one log in a database, each at an offset. The pane that asked has no other "
+    "way to get the text than the pane that only looks on, so a reload, a second window, another "
+    "user and tomorrow are one and the same thing: a reader that begins at an offset. There is no "
+    "moment at which the screen and the database can disagree."
+)
+
+_ANSWERS: Final = (
+    (frozenset({"kill", "killed", "crash", "crashes", "dies", "restart", "lost"}), _KILL),
+    (frozenset({"stop", "cancel", "abort", "interrupt"}), _STOP),
 )
 
 
 class OfflineResponder:
-    """Answer from the documentation, without a network.
+    """Answer with a written text, without a network.
 
     Args:
         pace: How much slower than usual; 0 gives everything at once.
     """
 
-    name = "the offline responder"
-    note = (
-        "Offline: answers are quoted from inkstream's documentation. "
-        "Set OPENAI_API_KEY to have a model answer."
-    )
+    name = "a few written texts"
+    note = "Offline: answers are written texts. Set OPENAI_API_KEY to have a model answer."
 
-    def __init__(self, pace: float = 1.0, pages: Documentation | None = None) -> None:
+    def __init__(self, pace: float = 1.0) -> None:
         self._pace = pace
-        self._pages = pages
 
     async def answer(self, turns: Sequence[Turn]) -> AsyncIterator[str | Result]:
-        """Quote what matches the last question best, or say that nothing does."""
-        pages = self._pages
-        if pages is None:
-            pages = await asyncio.to_thread(documentation)
-        found = pages.search(turns[-1].text, _SECTIONS)
-        text = _answer_of(found) if found else _NOTHING
+        """Type the text that fits the last question best."""
+        words = set(re.findall(r"\w+", turns[-1].text.lower()))
+        text = _NO_MODEL + next((text for known, text in _ANSWERS if words & known), _RELOAD)
         chance = random.Random(text)
         for token in _TOKEN.findall(text):
             slow = token.rstrip().endswith((".", ":", "?", "!"))
             low, high = _SENTENCE_S if slow else _TOKEN_S
             await asyncio.sleep(self._pace * chance.uniform(low, high))
             yield token
-        yield Result({"sections": len(found)})
-
-
-def _answer_of(found: list[Found]) -> str:
-    best, *others = found
-    text = ""
-    for block in best.blocks:
-        text += "\n" if text and is_item(block) else "\n\n"
-        text += block
-    text += f"\n\n*From {_name(best)}."
-    if others:
-        text += f" See also {' and '.join(map(_name, others))}."
-    return text.strip() + "*"
-
-
-def _name(found: Found) -> str:
-    return f"{found.section.source}, “{found.section.heading}”"
+        yield Result({"characters": len(text)})

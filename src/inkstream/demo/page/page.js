@@ -3,9 +3,16 @@
 "use strict";
 
 const conversation = location.pathname.replace(/\/$/, "");
-for (const name of ["left", "right"]) {
-  document.getElementById(name).src = `${conversation}/pane`;
+const onePane = matchMedia("(max-width: 760px)"); // as in style.css: a phone has room for one
+
+function load() {
+  for (const name of onePane.matches ? ["left"] : ["left", "right"]) {
+    const pane = document.getElementById(name);
+    if (!pane.src) pane.src = `${conversation}/pane`;
+  }
 }
+onePane.addEventListener("change", load);
+load();
 
 for (const button of document.querySelectorAll("[data-reload]")) {
   button.addEventListener("click", () => {

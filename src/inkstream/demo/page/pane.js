@@ -122,7 +122,7 @@ class Answer {
   }
 
   show({ text, status, error }) {
-    showMarkdown(this.text, text);
+    this.text.textContent = text;
     const told = error?.http === 404 ? "deleted" : status;
     this.box.dataset.status = told;
     this.status.textContent = WORDS[told];
