@@ -18,7 +18,7 @@ import pytest
 from playwright.sync_api import sync_playwright
 
 from tests import prerequisites
-from tests.docs.blocks import Block, all_blocks
+from tests.docs.blocks import ROOT, Block, all_blocks
 from tests.http.servers import free_port
 
 START_S = 20.0
@@ -140,3 +140,10 @@ def use_browser(block: Block, port: int, stream_id: str) -> None:
         page.get_by_text("done", exact=True).wait_for(timeout=8000)
         assert page.inner_text("output")
         browser.close()
+
+
+def test_the_first_block_is_the_example() -> None:
+    """A newcomer copies either; they must not differ."""
+    first = next(block for block in all_blocks() if block.kind == "app")
+    assert first.page == "README.md"
+    assert first.code == (ROOT / "examples/quickstart.py").read_text()

@@ -23,7 +23,7 @@ ERRORS = InkstreamError.__module__
 
 def rows() -> dict[str, dict[str, str]]:
     """Return the table of the documentation: state, operation, cell."""
-    section = CONCEPTS.read_text().split("## The status table")[1]
+    section = CONCEPTS.read_text().split("## The status table")[1].partition("\n## ")[0]
     lines = [line for line in section.splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
     heads = cells[0][1:]
