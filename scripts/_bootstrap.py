@@ -2,9 +2,10 @@
 
 Usage: python scripts/_bootstrap.py demo|dev
 
-`demo` is inkstream with what `inkstream demo` takes; `dev` adds the tools of tests and checks.
-Standard library only, for it runs before anything is installed. A stamp for each of the two names
-what was installed; while it holds, this takes a few milliseconds.
+`demo` is inkstream with what the demo and the examples take; `dev` adds the tools of tests and
+checks. The versions are those of requirements/ (`scripts/lock` writes it). uv installs them where
+it is there, pip elsewhere. Standard library only, for it runs before anything is installed. A
+stamp for each of the two names what was installed; while it holds, this takes milliseconds.
 """
 
 from __future__ import annotations
@@ -13,20 +14,18 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import time
-import tomllib
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
 PYTHON = VENV / "bin" / "python"
-EXTRAS = {"demo": ["demo"], "dev": ["cli", "postgres", "server"]}
-GROUPS: dict[str, list[str]] = {"demo": ["chat"], "dev": ["dev"]}
+LOCKS = ROOT / "requirements"
 QUIET_S = 10.0
 
 
@@ -35,21 +34,32 @@ def main(purpose: str) -> None:
     if is_fresh(purpose, want):
         return
     with only_one_at_a_time():
-        if is_fresh(purpose, want):  # whoever held the lock did our work
+        if is_fresh(purpose, want):  # the script that held the lock did the work
             return
         if not is_usable():
             if VENV.is_symlink():
-                sys.exit("setup: .venv is a symbolic link; what it names would be emptied")
+                sys.exit("setup: .venv is a symbolic link, and setting up would empty its target")
             say(f"creating .venv with Python {version()}")
-            run([sys.executable, "-m", "venv", "--clear", str(VENV)], "creating .venv")
-        project = tomllib.loads((ROOT / "pyproject.toml").read_text())
-        tools = [need for group in GROUPS[purpose] for need in requirements(project, group)]
-        target = f"{ROOT}[{','.join(EXTRAS[purpose])}]"
+            run([*make_environment(), str(VENV)], "creating .venv")
         say("installing inkstream and what it needs (the first time, this takes a minute or two)")
-        pip = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "--no-input", "install"]
-        run([*pip, "--editable", target, *tools], "installing")
+        run([*install(), "--requirement", str(LOCKS / f"{purpose}.txt")], "installing")
+        run([*install(), "--no-deps", "--editable", str(ROOT)], "installing inkstream")
         stamp_file(purpose).write_text(want)
         say("ready")
+
+
+def make_environment() -> list[str]:
+    """Return the command that makes an environment with pip in it."""
+    if uv := shutil.which("uv"):
+        return [uv, "venv", "--quiet", "--seed", "--clear", "--python", sys.executable]
+    return [sys.executable, "-m", "venv", "--clear"]
+
+
+def install() -> list[str]:
+    """Return the command that installs into the environment."""
+    if uv := shutil.which("uv"):
+        return [uv, "pip", "install", "--python", str(PYTHON)]
+    return [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "--no-input", "install"]
 
 
 def version() -> str:
@@ -58,7 +68,8 @@ def version() -> str:
 
 def stamp() -> str:
     """Return what an environment depends on: the project file, the interpreter, the place."""
-    facts = [(ROOT / "pyproject.toml").read_bytes(), minor().encode(), str(ROOT).encode()]
+    files = [ROOT / "pyproject.toml", *sorted(LOCKS.glob("*.txt"))]
+    facts = [*[file.read_bytes() for file in files], minor().encode(), str(ROOT).encode()]
     return hashlib.sha256(b"\0".join(facts)).hexdigest()
 
 
@@ -86,15 +97,6 @@ def is_usable() -> bool:
         )
     except OSError:
         return False
-
-
-def requirements(project: dict[str, Any], group: str) -> Iterator[str]:
-    """Yield a dependency group's requirements (PEP 735), which pip reads only from 25.1 on."""
-    for need in project["dependency-groups"][group]:
-        if isinstance(need, str):
-            yield need
-        else:
-            yield from requirements(project, need["include-group"])
 
 
 @contextlib.contextmanager

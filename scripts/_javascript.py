@@ -21,7 +21,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent))
-from _bootstrap import PYTHON, ROOT, VENV, run, say
+from _bootstrap import ROOT, VENV, run, say
+from _bootstrap import install as install_python
 
 PACKAGE = ROOT / "js"
 BUNDLE = "inkstream.min.js"
@@ -122,8 +123,7 @@ def find_node() -> None:
     os.environ["PATH"] = f"{VENV / 'bin'}{os.pathsep}{os.environ['PATH']}"
     if not is_enough(str(VENV / "bin" / "node")):
         say("installing Node.js from PyPI (there is none, or it is too old)")
-        pip = [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "--no-input", "install"]
-        run([*pip, NODE_WHEEL], "installing Node.js")
+        run([*install_python(), NODE_WHEEL], "installing Node.js")
 
 
 def is_enough(node: str) -> bool:
