@@ -129,6 +129,11 @@ class Store(Protocol):
 
         With ``beat`` this worker's own counter moves first (and begins to exist). Workers to
         ``forget`` are removed, unless they own a stream. Takes the lock again if it was lost.
+
+        A state has ``locked`` false only if that proves the worker's death. Where a lock also
+        falls free while the database takes no writes, the store must beat to tell the two apart,
+        without ``beat`` too: only a read in whose statement a beat committed shows that the owner
+        could have taken its lock again.
         """
 
     async def tidy(self, now: float, max_bytes: int) -> bool:

@@ -177,7 +177,7 @@ class Reads:
 
 
 async def judge(locks: Locks, reads: Reads) -> dict[str, bool | None]:
-    states = await locks.judge(await reads(), reads)
+    states = await locks.judge(await reads(), reads, beaten=True)
     return {state.worker: state.locked for state in states}
 
 
@@ -195,6 +195,23 @@ async def test_a_free_lock_is_looked_at_twice() -> None:
     seen = await judge(locks, reads)
     assert asyncio.get_running_loop().time() - began >= CONFIRM_S
     assert seen == {"back": True, "beats": None, "says": None, "dead": False}
+
+
+async def test_only_reads_that_beat_prove_a_death() -> None:
+    """G7: a lock that looked free while the database took no writes is taken again since."""
+    read_only, later = [("w", 1, "free")], [("w", 1, "held")]
+    seen = await Locks().judge(read_only, Reads(later), beaten=False)
+    assert [state.locked for state in seen] == [True]
+    reads = Reads(read_only)
+    seen = await Locks().judge(read_only, reads, beaten=False)
+    assert [state.locked for state in seen] == [False]
+    assert reads.reads == 2, "both that count beat"
+
+    async def refused() -> Sequence[Row]:
+        raise StoreUnavailable("the database takes no writes")
+
+    with pytest.raises(StoreUnavailable):
+        await Locks().judge(read_only, refused, beaten=False)
 
 
 async def test_the_dead_are_remembered_until_they_beat() -> None:

@@ -231,7 +231,7 @@ def test_a_lease_counts_only_reads_that_came_in_time() -> None:
                 if disturb == "gap":
                     now += 5.0
             began = now - (4.0 if disturb == "slow" and step == 10 else 0.0)
-            dead = leases.observe(states(other=5, me=1), began, now)
+            dead = leases.observe(states(other=5, me=1), began, now, beaten=True)
             if dead:
                 break
         assert dead == ["other"]
@@ -243,8 +243,20 @@ def test_a_counter_that_moves_is_alive_and_a_free_lock_is_dead() -> None:
     """G7."""
     leases = Leases("me", lease_s=12.0, timely_s=3.0)
     for step in range(100):
-        assert leases.observe(states(other=step // 5), step, step) == []
-    assert leases.observe([WorkerState("other", 99, False)], 100, 100) == ["other"]
+        assert leases.observe(states(other=step // 5), step, step, beaten=True) == []
+    gone = [WorkerState("other", 99, False)]
+    assert leases.observe(gone, 100, 100, beaten=False) == ["other"]
+
+
+def test_a_read_without_a_beat_proves_nothing() -> None:
+    """G7: while the database takes no writes, all counters stand still and reads succeed."""
+    leases = Leases("me", lease_s=12.0, timely_s=3.0)
+    for second in range(60):
+        assert leases.observe(states(other=5), second, second, beaten=False) == []
+    assert leases.doubted(59)["other"] == 59
+    for second in range(60, 66):  # a living worker has the time to beat now
+        assert leases.observe(states(other=5), second, second, beaten=True) == []
+    assert leases.observe(states(other=5), 66, 66, beaten=True) == ["other"]
 
 
 # What is due ------------------------------------------------------------------------------------

@@ -104,7 +104,7 @@ class Sweeper:
         now = self._clock.monotonic()
         if beat:
             self._beat_at = began
-        dead = self._leases.observe(workers, began, now)
+        dead = self._leases.observe(workers, began, now, beaten=beat)
         self.dead = frozenset(dead)
         return dead
 
@@ -125,15 +125,20 @@ class Sweeper:
             self._owned_at = now
         active = now - self._owned_at < 2 * self._timing.lease_s
         beat = active and now - self._beat_at >= self._timing.beat_s - self._timing.sweep_s / 2
-        dead = await self._heartbeat(beat=beat, forget=())
         forget: list[str] = []
+        for worker, still_s in self._leases.doubted(now).items():
+            if await self._store.find(Query(worker=worker, limit=1)):
+                beat = True  # the proof that a living worker could have beaten, too
+            elif still_s >= self._timing.lease_s:
+                forget.append(worker)  # it owns nothing, and rests
+        dead = await self._heartbeat(beat=beat, forget=())
         for worker in dead:
             found = owned.get(worker)
             if found is None:
                 found = [state async for state in self._all(Query(worker=worker))]
                 if found and not await self._is_unlocked(worker):
                     continue  # look again, in the order that proves it
-            if not found:
+            if not found and worker not in forget:
                 forget.append(worker)
             for start in range(0, len(found), _BATCH):
                 some = found[start : start + _BATCH]
@@ -213,8 +218,8 @@ class Sweeper:
     async def _bury(self, state: StreamState, worker: str) -> None:
         """Take a stream, or an unreported end, from a dead worker."""
         if state.status is Status.STREAMING and state.takeover_within_s <= 0:
-            _log.warning("stream %r ended: its writer %s is dead", state.stream_id, worker)
-            await self.end(state, WRITER_LOST)
+            if await self.end(state, WRITER_LOST) is not None:
+                _log.warning("stream %r ended: its writer %s is dead", state.stream_id, worker)
             return
         due_at = (
             self._clock.wall() + state.takeover_within_s

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 import asyncpg
@@ -13,7 +13,13 @@ from asyncpg.pool import Pool
 
 from inkstream._errors import NotRunning, StoreUnavailable
 from inkstream.stores.postgres._address import Address
-from inkstream.stores.postgres._faults import DRIVER_ERRORS, is_retryable, translate
+from inkstream.stores.postgres._faults import (
+    DRIVER_ERRORS,
+    condemns,
+    is_retryable,
+    translate,
+    without_frames,
+)
 
 _CONNECT_S: Final = 5.0
 _ACQUIRE_S: Final = 10.0
@@ -54,13 +60,21 @@ class Connections:
         source: Where to connect, or an application's own pool, which stays open.
         max_connections: How large an own pool grows.
         migrate: The command that brings the schema up to date, for error messages.
+        on_condemned: Called when a server turned out to take no writes any more.
     """
 
-    def __init__(self, source: Address | Pool[Any], max_connections: int, migrate: str) -> None:
+    def __init__(
+        self,
+        source: Address | Pool[Any],
+        max_connections: int,
+        migrate: str,
+        on_condemned: Callable[[], None] = lambda: None,
+    ) -> None:
         self._address = source if isinstance(source, Address) else None
         self._pool = None if isinstance(source, Address) else source
         self._max_connections = max_connections
         self._migrate = migrate
+        self._on_condemned = on_condemned
         self._open = False
         self._under_way = 0
         self._idle = asyncio.Event()
@@ -149,6 +163,8 @@ class Connections:
                         )
                         return rows
                     except DRIVER_ERRORS as exc:
+                        if condemns(exc):
+                            await self._condemn(connection)
                         error = translate(exc, writing=writing, migrate=self._migrate)
                         if error is exc:
                             raise
@@ -157,6 +173,17 @@ class Connections:
                 await asyncio.sleep(random.uniform(0, 0.002 * 2**attempt))
             raise AssertionError("unreachable")
 
+    async def _condemn(self, connection: Any) -> None:
+        """End a connection and its siblings: all lead to a server that takes no writes.
+
+        Those in use end when their statement has finished. This holds for an application's own
+        pool, too: it would hand out the same connections to the application.
+        """
+        assert self._pool is not None
+        await self._pool.expire_connections()
+        connection.terminate()
+        self._on_condemned()
+
     @contextlib.asynccontextmanager
     async def _connection(self) -> AsyncIterator[Any]:
         pool = self._pool
@@ -164,12 +191,14 @@ class Connections:
         try:
             connection = await pool.acquire(timeout=_ACQUIRE_S)
         except TimeoutError as exc:
-            raise StoreUnavailable("no connection to PostgreSQL could be had in time") from exc
+            raise StoreUnavailable(
+                "no connection to PostgreSQL could be had in time"
+            ) from without_frames(exc)
         except DRIVER_ERRORS as exc:
             error = translate(exc, writing=False, migrate=self._migrate)
-            if isinstance(error, StoreUnavailable):
-                raise error from exc
-            raise StoreUnavailable(f"PostgreSQL let nobody in: {exc}") from exc
+            if not isinstance(error, StoreUnavailable):
+                error = StoreUnavailable(f"PostgreSQL refused a connection: {exc}")
+            raise error from without_frames(exc)
         try:
             yield connection
         finally:

@@ -14,6 +14,7 @@ _TRY_AGAIN: Final = frozenset({"40001", "40P01"})
 _LOST_CLASS: Final = ("08", "57P01", "57P02", "57P05", "25P03")
 _OWN_FAULT: Final = ("22", "23", "42")
 _PREPARED: Final = frozenset({"26000", "42P05", "08P01"})
+_CONDEMNING: Final = ("25006", "57P", "0A000", "55000")
 
 DRIVER_ERRORS: Final = (
     asyncpg.PostgresError,
@@ -37,6 +38,33 @@ def sqlstate(exc: BaseException) -> str | None:
 def is_retryable(exc: BaseException) -> bool:
     """Tell whether the statement had no effect and may be sent again as it is."""
     return sqlstate(exc) in _TRY_AGAIN
+
+
+def condemns(exc: BaseException) -> bool:
+    """Tell whether an error shows that a connection leads to a server that takes no writes.
+
+    Such a server answers reads, and so its connections look healthy: after a leader switch a pool
+    would keep them for ever, although a new connection to the same address reaches the new leader.
+    """
+    code = sqlstate(exc)
+    if code is None or not code.startswith(_CONDEMNING):
+        return False
+    return code.startswith(("25006", "57P")) or "recovery" in str(exc)
+
+
+def without_frames(exc: BaseException) -> BaseException:
+    """Drop an error's tracebacks: the driver's frames hold the password in their variables."""
+    seen: set[int] = set()
+    chain: list[BaseException | None] = [exc]
+    while chain:
+        link = chain.pop()
+        if link is not None and id(link) not in seen:
+            seen.add(id(link))
+            link.__traceback__ = None
+            chain += [link.__cause__, link.__context__]
+            if isinstance(link, BaseExceptionGroup):
+                chain += link.exceptions
+    return exc
 
 
 def translate(exc: Exception, *, writing: bool, migrate: str) -> Exception:

@@ -8,7 +8,9 @@ connection; and everybody's is after a restart of the server. So a free lock is 
   crash empties, and holds the server's start time, which a restart changes;
 - it is still free, and the worker has not beaten, half a second later, by a timely read. A worker
   that lost the connection is back in some milliseconds; and if it cannot get a new one at once, it
-  says so (``unlock_worker``) through any other connection that it has.
+  says so (``unlock_worker``) through any other connection that it has;
+- both reads belong to statements in which the observer's own beat committed. While the database
+  takes no writes, nobody can take a lock again, or say that it was lost: all locks look free.
 
 Until then it is *unknown*, and the beats decide.
 """
@@ -37,19 +39,23 @@ class Locks:
         self._confirming: set[str] = set()
 
     async def judge(
-        self, rows: Sequence[Row], look_again: Callable[[], Awaitable[Sequence[Row]]]
+        self,
+        rows: Sequence[Row],
+        look_again: Callable[[], Awaitable[Sequence[Row]]],
+        *,
+        beaten: bool,
     ) -> list[WorkerState]:
         """Return the workers' states; takes half a second once for each lock that became free.
 
         Args:
             rows: What a read has just shown.
-            look_again: Reads once more.
+            look_again: Beats and reads once more, in one statement.
+            beaten: Whether the statement that showed ``rows`` committed a beat.
         """
-        suspects = {
-            worker: beats
-            for worker, beats, lock in rows
-            if lock == "free" and self._dead.get(worker) != beats and worker not in self._confirming
-        }
+        suspects = self._suspects(rows)
+        if suspects and not beaten:
+            rows = await look_again()
+            suspects = self._suspects(rows)
         if suspects:
             self._confirming.update(suspects)
             try:
@@ -69,6 +75,13 @@ class Locks:
         return [
             WorkerState(worker, beats, self._locked(worker, lock)) for worker, beats, lock in rows
         ]
+
+    def _suspects(self, rows: Sequence[Row]) -> dict[str, int]:
+        return {
+            worker: beats
+            for worker, beats, lock in rows
+            if lock == "free" and self._dead.get(worker) != beats and worker not in self._confirming
+        }
 
     def _locked(self, worker: str, lock: str) -> bool | None:
         if lock == "held":

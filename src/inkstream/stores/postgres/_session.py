@@ -9,14 +9,16 @@ from typing import Any
 
 import asyncpg
 
-from inkstream.stores.postgres._faults import DRIVER_ERRORS
+from inkstream.stores.postgres._faults import DRIVER_ERRORS, condemns
 
 _log = logging.getLogger("inkstream")
 
 _QUICK_S = 0.2
 _RETRY_S = (0.05, 1.0)
+_READ_ONLY_RETRY_S = 0.1
 _PING_S = 10.0
 _PONG_S = 3.0
+_IS_READ_ONLY = "SELECT current_setting('transaction_read_only') = 'on'"
 
 
 class Session:
@@ -102,13 +104,16 @@ class Session:
                 await self._begin(connecting)
                 delay_s = 0.0
             except DRIVER_ERRORS as exc:
-                delay_s = min(max(2 * delay_s, _RETRY_S[0]), _RETRY_S[1])
+                # Once the server takes writes again, others find this worker's lock free until it
+                # is taken: that must take less than they wait before they believe it.
+                longest_s = _READ_ONLY_RETRY_S if condemns(exc) else _RETRY_S[1]
+                delay_s = min(max(2 * delay_s, _RETRY_S[0]), longest_s)
                 _log.debug("no direct connection to PostgreSQL, trying again: %r", exc)
             finally:
                 connecting.cancel()
 
     async def _until_lost(self) -> None:
-        """Wait; a connection that was cut without a word is noticed by its silence."""
+        """Wait until the connection is lost, silent, or leads to a server that takes no writes."""
         while not self._lost.is_set():
             try:
                 async with asyncio.timeout(_PING_S):
@@ -116,7 +121,8 @@ class Session:
             except TimeoutError:
                 if self._connection is not None:
                     try:
-                        await self._connection.execute("SELECT 1", timeout=_PONG_S)
+                        if await self._connection.fetchval(_IS_READ_ONLY, timeout=_PONG_S):
+                            return
                     except DRIVER_ERRORS:
                         return
 

@@ -42,6 +42,12 @@ from inkstream.stores.postgres._session import Session
 
 _HEARTBEAT_S: Final = 5.0
 _COURTESY_S: Final = 2.0
+_KEEPALIVES: Final = {
+    "tcp_keepalives_idle": "5",
+    "tcp_keepalives_interval": "2",
+    "tcp_keepalives_count": "3",
+    "tcp_user_timeout": "10000",  # milliseconds
+}
 _EXPIRED_IN_A_STEP: Final = 100
 _MERGED_IN_A_STATEMENT: Final = 256 * 1024
 _STATEMENT_BYTES: Final = 4 * 1024
@@ -92,7 +98,7 @@ class PostgresStore:
         schema = schema_name(SCHEMA if schema is None else schema)
         self._sql = {name: in_schema(query, schema) for name, query in _QUERIES.items()}
         self._migrate = migrate_hint(address)
-        self._connections = Connections(source, max_connections, self._migrate)
+        self._connections = Connections(source, max_connections, self._migrate, self._condemned)
         self._session: Session | None = None
         if direct is not None and not direct.pooler:
             self._session = Session(
@@ -144,8 +150,26 @@ class PostgresStore:
             await self._session.close()
         await self._connections.close()
 
+    def _condemned(self) -> None:
+        """Replace the session, too: it would listen to a server on which nobody writes."""
+        if self._session is not None:
+            self._session.renew()
+
     async def _lock_worker(self, connection: asyncpg.Connection[Any]) -> None:
+        await self._set_keepalives(connection)
         await connection.execute(self._sql["lock_worker"], self._worker, timeout=_HEARTBEAT_S)
+
+    async def _set_keepalives(self, connection: asyncpg.Connection[Any]) -> None:
+        """Have the server notice within seconds that this host is gone.
+
+        It would keep the session, and with it the lock, for two hours otherwise.
+        """
+        for name, value in _KEEPALIVES.items():
+            # A server on another system may know fewer of them.
+            with contextlib.suppress(asyncpg.PostgresError):
+                await connection.execute(
+                    self._sql["set_setting"], name, value, timeout=_HEARTBEAT_S
+                )
 
     async def _unlock_worker(self, *, released: bool) -> None:
         with contextlib.suppress(StoreError):
@@ -280,7 +304,7 @@ class PostgresStore:
             mine = [lock for worker, _, lock in rows if worker == self._worker]
             if self._session is not None and mine and mine[0] != "held":
                 self._session.renew()
-            return await self._locks.judge(rows, lambda: look(False, ()))
+            return await self._locks.judge(rows, lambda: look(True, ()), beaten=beat)
 
     async def tidy(self, now: float, max_bytes: int) -> bool:
         with self._connections.under_way():

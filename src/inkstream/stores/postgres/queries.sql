@@ -52,6 +52,10 @@ SELECT inkstream.merge_stream(CAST($1 AS bigint), CAST($2 AS integer));
 SELECT worker, beats, lock
 FROM inkstream.heartbeat(CAST($1 AS text), CAST($2 AS boolean), CAST($3 AS text[]));
 
+-- name: set_setting
+-- Set one of the session's settings.
+SELECT set_config(CAST($1 AS text), CAST($2 AS text), false);
+
 -- name: lock_worker
 -- Hold the lock that dies with this session.
 SELECT inkstream.lock_worker(CAST($1 AS text));

@@ -715,6 +715,10 @@ RETURNS TABLE (worker text, beats bigint, lock text) LANGUAGE plpgsql AS $$
 BEGIN
     -- A beat that a crash of the server loses is made up for by the next one.
     PERFORM set_config('synchronous_commit', 'off', true);
+    -- A leader that was replaced still answers reads, and would do so for ever.
+    IF current_setting('transaction_read_only') = 'on' THEN
+        RAISE read_only_sql_transaction USING MESSAGE = 'the database takes no writes';
+    END IF;
     IF p_beat THEN
         INSERT INTO inkstream.workers AS old (worker, beats) VALUES (p_worker, 1)
         ON CONFLICT ON CONSTRAINT workers_pkey DO UPDATE SET beats = old.beats + 1;
