@@ -58,7 +58,7 @@ from inkstream.facade.running import Running
 from inkstream.http.connection import HTTPSettings
 from inkstream.http.crosssite import cross_site_problem, origins
 from inkstream.http.follow import Allow, Follow, StreamResponse
-from inkstream.http.formats import check_format
+from inkstream.http.formats import Format, check_format
 from inkstream.http.problems import problem_for
 from inkstream.http.routes import Authorize, StreamRoutes, require_authorize
 
@@ -550,7 +550,7 @@ class PersistentTextStreaming:
         *,
         owner: str | None = None,
         group: str | None = None,
-        format: str | None = None,  # noqa: A002 - the word on the wire
+        format: str | Format | None = None,  # noqa: A002 - the word on the wire
         headers: Mapping[str, str] | None = None,
     ) -> StreamResponse:
         """Return the response that follows a stream from the request's offset; see docs/http.md.
@@ -560,7 +560,8 @@ class PersistentTextStreaming:
             stream_id: The stream; one that does not exist is answered 404, after a short wait.
             owner: A stream of another owner is answered like one that does not exist.
             group: A stream of another group likewise.
-            format: ``"events"``, ``"text"`` or ``"json"``, whatever the request says.
+            format: ``"events"``, ``"text"`` or ``"json"``, whatever the request says; or a format
+                of ``inkstream.formats``, or a ``Format`` of your own.
             headers: Further headers of the response.
         """
         _check_request(request, format, owner, group)
@@ -580,7 +581,7 @@ class PersistentTextStreaming:
         owner: str | None = None,
         group: str | None = None,
         on_disconnect: OnDisconnect = "continue",
-        format: str | None = None,  # noqa: A002 - the word on the wire
+        format: str | Format | None = None,  # noqa: A002 - the word on the wire
         headers: Mapping[str, str] | None = None,
     ) -> StreamResponse:
         """Start a stream, if nobody has, and return the response that follows it.
@@ -591,6 +592,12 @@ class PersistentTextStreaming:
         """
         _check_request(request, format, owner, group)
         cancels = _cancels(on_disconnect)
+        if cancels and isinstance(format, Format) and not format.abort_stops:
+            raise ValueError(
+                "on_disconnect='cancel' is not for this format: its clients abort a request for "
+                "many reasons, so that an abort never means Stop; leave it out, and cancel by "
+                "streams.cancel"
+            )
         problem = cross_site_problem(request, self._allowed_origins)
         if problem is not None:
             return StreamResponse(problem)
@@ -612,7 +619,7 @@ class PersistentTextStreaming:
         request: Request,
         stream_id: StreamId,
         allow: Allow | None,
-        format: str | None = None,  # noqa: A002
+        format: str | Format | None = None,  # noqa: A002
         headers: Mapping[str, str] | None = None,
         started: Awaitable[object] | None = None,
     ) -> StreamResponse:
@@ -713,7 +720,7 @@ def _cancels(on_disconnect: OnDisconnect) -> bool:
 
 def _check_request(
     request: object,
-    format: str | None,  # noqa: A002
+    format: str | Format | None,  # noqa: A002
     owner: object,
     group: object,
 ) -> None:

@@ -21,8 +21,10 @@ from inkstream._types import Status, StreamId, StreamState
 from inkstream.engine.engine import Engine
 from inkstream.engine.reader import Reader, ReaderCut
 from inkstream.http.connection import ClientGone, Connection, HTTPSettings
-from inkstream.http.formats import FORMATS, Snapshot, choose_format, ends_are_hidden
+from inkstream.http.encoded import Encoded, encoded, split_cursor
+from inkstream.http.formats import FORMATS, Format, choose_format, ends_are_hidden
 from inkstream.http.problems import Problem, problem_for
+from inkstream.http.snapshot import Snapshot
 from inkstream.wire import Offset
 
 ABSENT_WAIT_S: Final = 1.0
@@ -63,15 +65,27 @@ class Follow:
     stream_id: StreamId
     request: Request
     settings: HTTPSettings
-    format: str | None = None
+    format: str | Format | None = None
     allow: Allow | None = None
     started: Awaitable[object] | None = None
 
     @property
     def offset(self) -> str | None:
-        """The offset that the request gives, as it stands there."""
+        """The offset that the request gives, without the state of a format object."""
+        return self.cursor[0]
+
+    @property
+    def cursor(self) -> tuple[str | None, str | None]:
+        """The offset and the encoder's state that the request gives.
+
+        Raises:
+            InvalidOffset: It is too long.
+        """
         headers, query = self.request.headers, self.request.query_params
-        return headers.get("last-event-id") or query.get("offset")
+        given = headers.get("last-event-id") or query.get("offset")
+        if given is None or not isinstance(self.format, Format):
+            return given, None
+        return split_cursor(given)
 
     async def when_allowed(
         self, read: Callable[[], Awaitable[Found]], state_of: Callable[[Found], StreamState]
@@ -183,14 +197,14 @@ class StreamResponse(Response):
         if isinstance(follow, Problem):
             await self._refuse(follow, scope, receive, send)
             return
-        name = choose_format(follow.request, follow.format)
-        if name is None or (name == "text" and ends_are_hidden(scope, receive, send)):
-            problem = Problem(406, "not_acceptable", _NO_FORMAT if name is None else _NO_TEXT)
+        form = choose_format(follow.request, follow.format)
+        if form is None or (form == "text" and ends_are_hidden(scope, receive, send)):
+            problem = Problem(406, "not_acceptable", _NO_FORMAT if form is None else _NO_TEXT)
             await self._refuse(problem, scope, receive, send)
             return
         if follow.started is not None:
             await follow.started
-        if name == "json":
+        if form == "json":
             await self._send_snapshot(follow, scope, receive, send)
             return
         _, reader = await follow.open()
@@ -204,40 +218,51 @@ class StreamResponse(Response):
             await self._dressed(last)(scope, receive, send)
             return
         if scope["method"] == "HEAD":
-            await self._send_head(reader, name, send)
+            await self._send_head(reader, form, send)
             return
+        clock, settings = follow.engine.clock, follow.settings
+        answer: Encoded | None = None
+        if isinstance(form, Format):
+            answer = await self._encoded(form, follow, reader)
         first = b"retry: %d\n" % round(follow.settings.retry_s * 1000)
         if follow.offset == "now":
             # "now" would be later for a client that reconnects before it got an event.
             first += b"id: %b\n" % str(reader.offset).encode()
-        clock, settings = follow.engine.clock, follow.settings
         del follow
         async with Connection(receive, send, reader, clock, settings) as connection:
             try:
-                if name == "events":
+                if answer is not None:
+                    assert isinstance(form, Format)
+                    await self._send_encoded(form, answer, reader, connection)
+                elif form == "events":
                     await self._send_events(first, reader, connection)
                 else:
                     await self._send_text(reader, connection)
             except (ClientGone, ReaderCut, InkstreamError):
                 # Text is left without its last chunk, so that the client sees it broken: an end
                 # that is not the stream's end must not look like one. Events say so themselves.
-                if name == "events" and not connection.gone:
+                if form == "events" and not connection.gone:
                     with contextlib.suppress(ClientGone):
                         await connection.send(_body(b"", more=False))
 
-    def _start(self, name: str) -> Message:
+    def _start(self, form: str | Format) -> Message:
         headers = MutableHeaders(raw=list(self.raw_headers))
-        media_type = FORMATS[name]
-        headers["content-type"] = media_type + ("; charset=utf-8" if name == "text" else "")
+        if isinstance(form, Format):
+            headers["content-type"] = form.media_type
+            for name, value in form.headers.items():
+                headers.setdefault(name, value)
+        else:
+            media_type = FORMATS[form]
+            headers["content-type"] = media_type + ("; charset=utf-8" if form == "text" else "")
         headers.setdefault("cache-control", "private, no-cache, no-transform")
         headers.add_vary_header(_VARY)
         headers.setdefault("x-accel-buffering", "no")
         headers.setdefault("x-content-type-options", "nosniff")
         return {"type": "http.response.start", "status": self.status_code, "headers": headers.raw}
 
-    async def _send_head(self, reader: Reader, name: str, send: Send) -> None:
+    async def _send_head(self, reader: Reader, form: str | Format, send: Send) -> None:
         reader.close()
-        await send(self._start(name))
+        await send(self._start(form))
         await send(_body(b"", more=False))
 
     async def _send_events(self, first: bytes, reader: Reader, connection: Connection) -> None:
@@ -253,6 +278,33 @@ class StreamResponse(Response):
                 return
             else:
                 await connection.send(_body(wire.PING))
+
+    @staticmethod
+    async def _encoded(form: Format, follow: Follow, reader: Reader) -> Encoded:
+        try:
+            return await encoded(
+                form, follow.engine.readers, reader.state, reader.offset, follow.cursor[1]
+            )
+        except BaseException:
+            reader.close()
+            raise
+
+    async def _send_encoded(
+        self, form: Format, answer: Encoded, reader: Reader, connection: Connection
+    ) -> None:
+        await connection.send(self._start(form))
+        await connection.send(_body(form.ping))
+        while True:
+            segments = await reader.segments()
+            if segments:
+                chunks = answer.chunks(segments)
+                if chunks:
+                    await connection.send(_body(chunks))
+            elif reader.end is not None:
+                await connection.send(_body(answer.end(reader.end), more=False))
+                return
+            elif form.ping:
+                await connection.send(_body(form.ping))
 
     async def _send_text(self, reader: Reader, connection: Connection) -> None:
         await connection.send(self._start("text"))

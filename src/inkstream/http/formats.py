@@ -1,91 +1,149 @@
-"""Which format a request is answered in, and the JSON snapshot."""
+"""Which format answers a request; the shape of a format that an application or an add-on brings."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Final, Protocol
 
 from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
 from inkstream import wire
-from inkstream._types import Segment, StreamState
-from inkstream.wire import Offset
+from inkstream._types import End, StreamState
+from inkstream.wire import RawJSON
 
 FORMATS: Final = {
     "events": "text/event-stream",
     "json": "application/json",
     "text": "text/plain",
 }
+"""The built-in formats, which a request may ask for by name or by ``Accept``."""
 
 
-class Snapshot:
-    """Encode a stream as JSON (docs/http.md) a piece at a time: ``begin``, ``parts``…, ``end``.
+class Encoder(Protocol):
+    """Encode the messages of one stream for one reader, from a place on.
 
-    Args:
-        state: The stream's, when its tail was at ``here``.
-        here: Where to go on from.
+    A chunk goes out with a cursor, ``{offset}~{state}``. All chunks of a message but its last one
+    carry the offset *before* the message, so ``state`` must say how far into the message the
+    encoder is: ``feed`` of the same message then yields the rest of it only. Nothing else is kept
+    between two connections, so whatever a later chunk needs is in ``state``, or is derived from a
+    position. Keep it to a few bytes of ``A-Z a-z 0-9 . _ -``: it goes out with each chunk.
+
+    Raises:
+        ValueError: From the constructor: an encoder of this version wrote no such state. It came
+            from a client, so check it strictly. The messages before the offset are then encoded
+            anew, and thrown away, to find the state.
     """
 
-    def __init__(self, state: StreamState, here: Offset) -> None:
-        self._state = state
-        self._here = here
-        self._is_empty = True
-        self._in_text = False
+    def __init__(self, stream: StreamState, state: str) -> None:
+        """Go on from a state; ``""`` is the start."""
 
-    def begin(self) -> bytes:
-        """Return what stands before the parts."""
-        state = self._state
-        fields = {
-            "stream_id": state.stream_id,
-            "kind": state.kind.value,
-            "status": state.status.value,
-            "offset": str(self._here),
-            "code": state.code,
-            "message": state.message,
-            "result": state.result,
-            "created_at": state.created_at,
-            "started_at": state.started_at,
-            "ended_at": state.ended_at,
-        }
-        return json.dumps(fields)[:-1].encode() + b', "parts": ['
+    def recalls(self) -> Collection[int]:
+        """Return the positions of messages that the state names and the encoder must see again."""
 
-    def parts(self, segments: Iterable[Segment]) -> bytes:
-        """Return the next messages; text goes on where the last piece left it."""
-        out: list[bytes] = []
-        for segment in segments:
-            if wire.is_all_text(segment):
-                self._put_text(out, segment.payload)
-                continue
-            for message in wire.decode_messages([segment]):
-                if isinstance(message, str):
-                    self._put_text(out, message.encode())
-                else:
-                    out.append(b'"' * self._in_text + b"," * (not self._is_empty) + message.raw)
-                    self._in_text = self._is_empty = False
-        return b"".join(out)
+    def recall(self, message: str | RawJSON, position: int) -> None:
+        """Take one of them; called before the first ``feed``."""
 
-    def _put_text(self, out: list[bytes], text: bytes) -> None:
-        if not self._in_text:
-            out.append(b'"' if self._is_empty else b',"')
-            self._in_text, self._is_empty = True, False
-        out.append(wire.escape_text(text))
+    def feed(self, message: str | RawJSON, position: int) -> Iterable[tuple[bytes, str]]:
+        """Yield a message's chunks, each with the state after it.
 
-    def end(self) -> bytes:
-        """Return what stands after the parts."""
-        return b'"]}' if self._in_text else b"]}"
+        ``position`` is where the message begins: the first message of a stream has 0.
+        """
+
+    def end(self, end: End) -> Iterable[tuple[bytes, str]]:
+        """Yield the chunks that end an answer, each with the state after it."""
 
 
-def check_format(fixed: str | None) -> None:
-    """Raise ``ValueError`` unless the application's own choice, if any, is a format."""
-    if fixed is not None and fixed not in FORMATS:
-        raise ValueError(f"format is one of {', '.join(map(repr, FORMATS))}, not {fixed!r:.80}")
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """A message, or several joined to one, with where it begins and ends."""
+
+    message: str | RawJSON
+    position: int
+    end: int
 
 
-def choose_format(request: Request, fixed: str | None) -> str | None:
+def join_text(messages: Iterable[Placed]) -> Iterator[Placed]:
+    """Yield the messages with adjacent pieces of text joined."""
+    texts: list[str] = []
+    position = end = 0
+    for placed in messages:
+        if isinstance(placed.message, str):
+            if not texts:
+                position = placed.position
+            texts.append(placed.message)
+            end = placed.end
+            continue
+        if texts:
+            yield Placed("".join(texts), position, end)
+            texts = []
+        yield placed
+    if texts:
+        yield Placed("".join(texts), position, end)
+
+
+def event(chunk: bytes, cursor: str) -> bytes:
+    """Return a chunk of JSON as a server-sent event (WHATWG HTML, 9.2)."""
+    if b"\n" in chunk or b"\r" in chunk:
+        # Between the tokens of a stored object; `data:` cannot carry them, and needs none.
+        chunk = chunk.replace(b"\r", b" ").replace(b"\n", b" ")
+    return b"id: %b\ndata: %b\n\n" % (cursor.encode(), chunk)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Format:
+    """A format for ``response(format=…)``: what ``inkstream.formats`` holds, or one of your own.
+
+    Attributes:
+        media_type: The answer's ``Content-Type``.
+        encoder: The class (or function) that makes an encoder; see ``Encoder``.
+        frame: Puts a chunk and its cursor on the wire; by default a server-sent event.
+        ping: Sent at first and when nothing else was sent for ``HTTPSettings.ping_s``; empty for
+            a format that has nothing without a meaning.
+        join: Joins messages that were read at once; by default adjacent text.
+        headers: Further headers of the answer.
+        cut_by_age: Whether a connection may be ended after ``HTTPSettings.life_s`` for the client
+            to reconnect. Only where every client does so by itself.
+        abort_stops: Whether a reader that leaves counts for ``on_disconnect="cancel"``. Clients
+            that abort their request when a page unmounts must not stop the answer with it.
+    """
+
+    media_type: str
+    encoder: Callable[[StreamState, str], Encoder]
+    frame: Callable[[bytes, str], bytes] = event
+    ping: bytes = wire.PING
+    join: Callable[[Iterable[Placed]], Iterator[Placed]] = join_text
+    headers: Mapping[str, str] = field(default_factory=dict)
+    cut_by_age: bool = False
+    abort_stops: bool = False
+
+
+def check_format(fixed: str | Format | None) -> None:
+    """Raise unless the application's own choice, if any, is a format.
+
+    Raises:
+        TypeError, ValueError
+    """
+    if fixed is None or isinstance(fixed, Format):
+        return
+    if not isinstance(fixed, str):
+        raise TypeError(
+            f"format is {', '.join(map(repr, FORMATS))} or a Format (inkstream.formats has some), "
+            f"not {type(fixed).__name__}"
+        )
+    if fixed not in FORMATS:
+        raise ValueError(
+            f"format is {', '.join(map(repr, FORMATS))} or a Format (inkstream.formats has some), "
+            f"not {fixed!r:.80}"
+        )
+
+
+def choose_format(request: Request, fixed: str | Format | None) -> str | Format | None:
     """Return the format to answer in: fixed by the app, asked for by query, or by ``Accept``."""
+    if isinstance(fixed, Format):
+        return fixed
     wanted = fixed or request.query_params.get("format")
     if wanted is not None:
         return wanted if wanted in FORMATS else None

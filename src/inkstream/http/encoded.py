@@ -1,0 +1,127 @@
+"""Follow a stream in a format object, from the cursor of the last chunk that a client has.
+
+A cursor is ``{offset}~{state}``, and may lie in the middle of a message. One without a state, or
+with one that the encoder does not know, costs a pass over the messages before the offset: their
+chunks are thrown away, the encoder keeps the state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator
+from typing import Final
+
+from inkstream import wire
+from inkstream._errors import InvalidOffset, StreamNotFound
+from inkstream._types import End, Segment, StreamState
+from inkstream.engine.readers import Readers
+from inkstream.http.formats import Encoder, Format, Placed
+from inkstream.wire import Offset
+
+MAX_CURSOR: Final = 256
+"""Longer ones are refused: a cursor comes from a client, and each chunk carries one."""
+
+_REBUILD_BYTES: Final = 64 * 1024
+"""Read and encoded at a time, so that a rebuild does not keep others waiting."""
+
+
+def split_cursor(text: str) -> tuple[str, str | None]:
+    """Return a cursor's offset and state; a bare offset has none.
+
+    Raises:
+        InvalidOffset: It is too long.
+    """
+    if len(text) > MAX_CURSOR:
+        raise InvalidOffset(f"{text:.60}…")
+    offset, tilde, state = text.partition("~")
+    return offset, state if tilde else None
+
+
+def placed(segments: Iterable[Segment]) -> Iterator[Placed]:
+    """Yield the messages of segments with their positions."""
+    for segment in segments:
+        for position, message in enumerate(wire.decode_messages([segment]), segment.position):
+            yield Placed(message, position, position + 1)
+
+
+class Encoded:
+    """One reader's answer: an encoder, and the cursor of what it gave last."""
+
+    __slots__ = ("_encoder", "_format", "_internal_id", "_position", "_state")
+
+    def __init__(self, form: Format, encoder: Encoder, offset: Offset, state: str) -> None:
+        self._format = form
+        self._encoder = encoder
+        self._internal_id = offset.internal_id
+        self._position = offset.position
+        self._state = state
+
+    def chunks(self, segments: Iterable[Segment]) -> bytes:
+        """Return the next messages as they go on the wire."""
+        out: list[bytes] = []
+        for item in self._format.join(placed(segments)):
+            self._put(out, self._encoder.feed(item.message, item.position), item.end, ended=False)
+        return b"".join(out)
+
+    def end(self, end: End) -> bytes:
+        """Return what ends the answer. The last cursor says that the client has seen the end."""
+        out: list[bytes] = []
+        self._put(out, self._encoder.end(end), self._position, ended=True)
+        return b"".join(out)
+
+    def _put(
+        self, out: list[bytes], chunks: Iterable[tuple[bytes, str]], after: int, *, ended: bool
+    ) -> None:
+        last: bytes | None = None
+        for chunk, state in chunks:
+            if last is not None:
+                out.append(self._format.frame(last, self._cursor(ended=False)))
+            last, self._state = chunk, state
+        self._position = after
+        if last is not None:
+            out.append(self._format.frame(last, self._cursor(ended=ended)))
+
+    def _cursor(self, *, ended: bool) -> str:
+        return f"{Offset(self._internal_id, self._position, ended=ended)}~{self._state}"
+
+
+async def encoded(
+    form: Format, readers: Readers, stream: StreamState, offset: Offset, state: str | None
+) -> Encoded:
+    """Return an answer that goes on after a cursor.
+
+    Raises:
+        StreamNotFound, StoreUnavailable
+    """
+    if offset.position == 0 and not state:
+        return Encoded(form, form.encoder(stream, ""), offset, "")
+    if state is not None:
+        try:
+            encoder = form.encoder(stream, state)
+            for position in encoder.recalls():
+                encoder.recall(await _message_at(readers, stream, position), position)
+        except ValueError:
+            pass
+        else:
+            return Encoded(form, encoder, offset, state)
+    rebuilt = Encoded(form, form.encoder(stream, ""), Offset(stream.internal_id, 0), "")
+    at = 0
+    while at < offset.position:
+        page = await readers.page(stream.stream_id, at, _REBUILD_BYTES)
+        if page.state.internal_id != stream.internal_id or page.end == at:
+            raise StreamNotFound(stream.stream_id)
+        pieces = [wire.cut(segment, at, offset.position) for segment in page.segments]
+        rebuilt.chunks([piece for piece in pieces if piece is not None])
+        at = page.end
+        await asyncio.sleep(0)
+    return rebuilt
+
+
+async def _message_at(readers: Readers, stream: StreamState, position: int) -> str | wire.RawJSON:
+    if not 0 <= position < stream.tail:
+        raise ValueError("the stream has no message there")
+    page = await readers.page(stream.stream_id, position, 1)
+    for item in placed(page.segments):
+        if item.position == position and page.state.internal_id == stream.internal_id:
+            return item.message
+    raise ValueError("the stream has no message there")
