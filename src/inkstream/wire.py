@@ -15,6 +15,7 @@ from typing import Any, Final, cast
 
 from inkstream._errors import InvalidMessage, InvalidOffset
 from inkstream._types import JSON, End, Segment
+from inkstream.parts import Delta, delta_of, join_delta
 
 SEGMENT_BYTES: Final = 64 * 1024
 """A segment's payload is at most this, unless one JSON message alone is larger."""
@@ -285,19 +286,61 @@ def decode_messages(segments: Iterable[Segment]) -> Iterator[str | RawJSON]:
             yield RawJSON(raw) if is_json else raw.decode()
 
 
-def join_parts(messages: Iterable[str | RawJSON]) -> Iterator[str | RawJSON]:
-    """Yield the messages with adjacent pieces of text joined."""
-    texts: list[str] = []
-    for message in messages:
-        if isinstance(message, str):
-            texts.append(message)
-            continue
-        if texts:
-            yield "".join(texts)
-            texts = []
-        yield message
-    if texts:
-        yield "".join(texts)
+def joined(segments: Iterable[Segment]) -> Iterator[tuple[int, str | RawJSON]]:
+    """Yield what a JSON stream's segments say, each with the position after it.
+
+    Adjacent pieces of text are joined, and adjacent deltas of one reasoning or tool input: a
+    provider's thousand deltas would cost a page a thousand parts. All else comes as it was stored.
+    """
+    run: _Run | None = None
+    for segment in segments:
+        position = segment.position
+        if is_all_text(segment):
+            messages: Iterable[str | RawJSON] = (segment.payload.decode(),)
+            step = segment.count
+        else:
+            messages, step = decode_messages((segment,)), 1
+        for message in messages:
+            delta = None if isinstance(message, str) else delta_of(message.raw)
+            text = message if delta is None else clean_text(delta.text)
+            if run is not None and not (isinstance(text, str) and run.takes(delta)):
+                yield run.end, run.message()
+                run = None
+            position += step
+            if not isinstance(text, str):
+                yield position, text
+            elif run is None:
+                run = _Run(message, delta, position, text)
+            else:
+                run.texts.append(text)
+                run.end = position
+    if run is not None:
+        yield run.end, run.message()
+
+
+class _Run:
+    """Adjacent messages that become one."""
+
+    __slots__ = ("_delta", "_first", "end", "texts")
+
+    def __init__(self, first: str | RawJSON, delta: Delta | None, end: int, text: str) -> None:
+        self._first = first
+        self._delta = delta
+        self.end = end
+        self.texts = [text]
+
+    def takes(self, delta: Delta | None) -> bool:
+        mine = self._delta
+        if delta is None or mine is None:
+            return delta is mine
+        return delta[:2] == mine[:2]
+
+    def message(self) -> str | RawJSON:
+        if len(self.texts) == 1:
+            return self._first
+        if self._delta is None:
+            return "".join(self.texts)
+        return RawJSON(dump_json(join_delta(self._delta, self.texts)))
 
 
 def cut(segment: Segment, after: int, until: int | None = None) -> Segment | None:
@@ -357,7 +400,7 @@ PING: Final = b": ping\n\n"
 
 
 def event_frames(internal_id: int, segment: Segment) -> bytes:
-    """Return a segment as events: adjacent text as one JSON string, each JSON message as itself.
+    """Return a segment as events: what ``joined`` yields, text as a JSON string.
 
     Every event's ``id`` is the offset after it. A JSON string escapes CR and LF, which ``data:``
     cannot carry; a JSON message with line breaks between its tokens becomes several ``data:``
@@ -365,25 +408,14 @@ def event_frames(internal_id: int, segment: Segment) -> bytes:
     """
     if is_all_text(segment):  # nearly every segment is
         return _text_event(internal_id, segment.end, segment.payload)
-    frames: list[bytes] = []
-    texts: list[str] = []
-    position = segment.position
-
-    def put_text() -> None:
-        if texts:
-            frames.append(_text_event(internal_id, position, "".join(texts).encode()))
-            texts.clear()
-
-    for message in decode_messages([segment]):
-        if isinstance(message, str):
-            texts.append(message)
-            position += 1
-        else:
-            put_text()
-            position += 1
-            frames.append(_event(internal_id, position, message.raw))
-    put_text()
-    return b"".join(frames)
+    return b"".join(
+        [
+            _text_event(internal_id, end, message.encode())
+            if isinstance(message, str)
+            else _event(internal_id, end, message.raw)
+            for end, message in joined((segment,))
+        ]
+    )
 
 
 _RARE: Final = bytes(set(range(0x20)) - set(b"\t\n\r"))

@@ -168,24 +168,9 @@ class Following:
             self._move(reader, reader.position)  # where to go on, should the reader be cut
         try:
             while True:
-                before = reader.position
-                segments = await reader.segments()
-                position = before
-                text: list[str] = []
-                for message in wire.decode_messages(segments):
-                    if isinstance(message, str):
-                        text.append(message)
-                    else:
-                        if text:
-                            self._move(reader, position)
-                            yield "".join(text)
-                            text = []
-                        self._move(reader, position + 1)
-                        yield wire.load_json(message.raw)
-                    position += 1
-                if text:
+                for position, message in wire.joined(await reader.segments()):
                     self._move(reader, position)
-                    yield "".join(text)
+                    yield message if isinstance(message, str) else wire.load_json(message.raw)
                 if reader.end is not None:
                     self._offset = str(reader.offset)
                     yield reader.end
@@ -209,8 +194,7 @@ def body_of(pages: Sequence[Page]) -> StreamBody:
             cut.append(rest)
             after = rest.end
     parts = [
-        part if isinstance(part, str) else wire.load_json(part.raw)
-        for part in wire.join_parts(wire.decode_messages(cut))
+        part if isinstance(part, str) else wire.load_json(part.raw) for _, part in wire.joined(cut)
     ]
     here = wire.Offset(state.internal_id, pages[-1].end, ended=pages[-1].closed)
     return StreamBody(

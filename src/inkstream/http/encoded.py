@@ -8,14 +8,14 @@ chunks are thrown away, the encoder keeps the state.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from typing import Final
 
 from inkstream import wire
 from inkstream._errors import InvalidOffset, StreamNotFound
 from inkstream._types import End, Segment, StreamState
 from inkstream.engine.readers import Readers
-from inkstream.http.formats import Encoder, Format, Placed
+from inkstream.http.formats import Encoder, Format
 from inkstream.wire import Offset
 
 MAX_CURSOR: Final = 256
@@ -37,13 +37,6 @@ def split_cursor(text: str) -> tuple[str, str | None]:
     return offset, state if tilde else None
 
 
-def placed(segments: Iterable[Segment]) -> Iterator[Placed]:
-    """Yield the messages of segments with their positions."""
-    for segment in segments:
-        for position, message in enumerate(wire.decode_messages([segment]), segment.position):
-            yield Placed(message, position, position + 1)
-
-
 class Encoded:
     """One reader's answer: an encoder, and the cursor of what it gave last."""
 
@@ -59,8 +52,8 @@ class Encoded:
     def chunks(self, segments: Iterable[Segment]) -> bytes:
         """Return the next messages as they go on the wire."""
         out: list[bytes] = []
-        for item in self._format.join(placed(segments)):
-            self._put(out, self._encoder.feed(item.message, item.position), item.end, ended=False)
+        for end, message in wire.joined(segments):
+            self._put(out, self._encoder.feed(message, self._position), end, ended=False)
         return b"".join(out)
 
     def end(self, end: End) -> bytes:
@@ -121,7 +114,7 @@ async def _message_at(readers: Readers, stream: StreamState, position: int) -> s
     if not 0 <= position < stream.tail:
         raise ValueError("the stream has no message there")
     page = await readers.page(stream.stream_id, position, 1)
-    for item in placed(page.segments):
-        if item.position == position and page.state.internal_id == stream.internal_id:
-            return item.message
+    found = wire.cut(page.segments[0], position, position + 1) if page.segments else None
+    if found is not None and page.state.internal_id == stream.internal_id:
+        return next(wire.decode_messages([found]))
     raise ValueError("the stream has no message there")

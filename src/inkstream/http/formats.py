@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Protocol
 
@@ -49,39 +49,12 @@ class Encoder(Protocol):
     def feed(self, message: str | RawJSON, position: int) -> Iterable[tuple[bytes, str]]:
         """Yield a message's chunks, each with the state after it.
 
-        ``position`` is where the message begins: the first message of a stream has 0.
+        Adjacent pieces of text, and adjacent deltas of one part, that were read at once come as one
+        message. ``position`` is where it begins: the first message of a stream has 0.
         """
 
     def end(self, end: End) -> Iterable[tuple[bytes, str]]:
         """Yield the chunks that end an answer, each with the state after it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """A message, or several joined to one, with where it begins and ends."""
-
-    message: str | RawJSON
-    position: int
-    end: int
-
-
-def join_text(messages: Iterable[Placed]) -> Iterator[Placed]:
-    """Yield the messages with adjacent pieces of text joined."""
-    texts: list[str] = []
-    position = end = 0
-    for placed in messages:
-        if isinstance(placed.message, str):
-            if not texts:
-                position = placed.position
-            texts.append(placed.message)
-            end = placed.end
-            continue
-        if texts:
-            yield Placed("".join(texts), position, end)
-            texts = []
-        yield placed
-    if texts:
-        yield Placed("".join(texts), position, end)
 
 
 def event(chunk: bytes, cursor: str) -> bytes:
@@ -102,7 +75,6 @@ class Format:
         frame: Puts a chunk and its cursor on the wire; by default a server-sent event.
         ping: Sent at first and when nothing else was sent for ``HTTPSettings.ping_s``; empty for
             a format that has nothing without a meaning.
-        join: Joins messages that were read at once; by default adjacent text.
         headers: Further headers of the answer.
         cut_by_age: Whether a connection may be ended after ``HTTPSettings.life_s`` for the client
             to reconnect. Only where every client does so by itself.
@@ -114,7 +86,6 @@ class Format:
     encoder: Callable[[StreamState, str], Encoder]
     frame: Callable[[bytes, str], bytes] = event
     ping: bytes = wire.PING
-    join: Callable[[Iterable[Placed]], Iterator[Placed]] = join_text
     headers: Mapping[str, str] = field(default_factory=dict)
     cut_by_age: bool = False
     abort_stops: bool = False

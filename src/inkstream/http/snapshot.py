@@ -7,6 +7,7 @@ from collections.abc import Iterable
 
 from inkstream import wire
 from inkstream._types import Segment, StreamState
+from inkstream.parts import Delta, delta_of, join_delta
 from inkstream.wire import Offset
 
 
@@ -22,7 +23,8 @@ class Snapshot:
         self._state = state
         self._here = here
         self._is_empty = True
-        self._in_text = False
+        self._open: tuple[str, ...] | None = None
+        self._close = b""
 
     def begin(self) -> bytes:
         """Return what stands before the parts."""
@@ -42,26 +44,33 @@ class Snapshot:
         return json.dumps(fields)[:-1].encode() + b', "parts": ['
 
     def parts(self, segments: Iterable[Segment]) -> bytes:
-        """Return the next messages; text goes on where the last piece left it."""
+        """Return the next messages; text, and a part's deltas, go on where the last piece left."""
         out: list[bytes] = []
         for segment in segments:
             if wire.is_all_text(segment):
-                self._put_text(out, segment.payload)
+                self._put(out, segment.payload)
                 continue
             for message in wire.decode_messages([segment]):
                 if isinstance(message, str):
-                    self._put_text(out, message.encode())
+                    self._put(out, message.encode())
+                elif (delta := delta_of(message.raw)) is not None:
+                    self._put(out, wire.clean_text(delta.text).encode(), delta)
                 else:
-                    out.append(b'"' * self._in_text + b"," * (not self._is_empty) + message.raw)
-                    self._in_text = self._is_empty = False
+                    out += (self._close, b"," * (not self._is_empty), message.raw)
+                    self._open, self._close, self._is_empty = None, b"", False
         return b"".join(out)
 
-    def _put_text(self, out: list[bytes], text: bytes) -> None:
-        if not self._in_text:
-            out.append(b'"' if self._is_empty else b',"')
-            self._in_text, self._is_empty = True, False
+    def _put(self, out: list[bytes], text: bytes, delta: Delta | None = None) -> None:
+        """Put text on the open string: the answer's text, or the text of one part."""
+        key = ("text",) if delta is None else delta[:2]
+        if self._open != key:
+            head, tail = b"", b""
+            if delta is not None:
+                head, tail = wire.dump_json(join_delta(delta, [])).rsplit(b'""', 1)
+            out += (self._close, b"," * (not self._is_empty), head, b'"')
+            self._open, self._close, self._is_empty = key, b'"' + tail, False
         out.append(wire.escape_text(text))
 
     def end(self) -> bytes:
         """Return what stands after the parts."""
-        return b'"]}' if self._in_text else b"]}"
+        return self._close + b"]}"

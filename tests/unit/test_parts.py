@@ -1,0 +1,51 @@
+"""The message that stored parts make, on the cases that the TypeScript ``fold`` shares."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inkstream.parts import fold
+
+SHARED = json.loads((Path(__file__).parent.parent / "parts" / "cases.json").read_text())
+
+
+@pytest.mark.parametrize("case", SHARED["cases"], ids=lambda case: str(case["name"]))
+def test_fold(case: dict[str, Any]) -> None:
+    """G2: a page shows the same message whichever language folded it."""
+    before = json.dumps(case["parts"])
+    assert fold(case["parts"], ended=case["ended"]) == case["message"]
+    assert json.dumps(case["parts"]) == before, "what was given is left as it was"
+
+
+def many(case: dict[str, Any], times: int) -> list[Any]:
+    template = json.dumps(case["parts"])
+    return [part for n in range(times) for part in json.loads(template.replace("$n", str(n)))]
+
+
+@pytest.mark.parametrize("case", SHARED["many"], ids=lambda case: str(case["name"]))
+def test_cost_is_linear(case: dict[str, Any]) -> None:
+    """G9: ten times the parts cost about ten times as much, hostile or not."""
+
+    def seconds(times: int) -> float:
+        parts = many(case, times)
+        start = time.process_time()
+        message = fold(parts)
+        took = time.process_time() - start
+        if times == case["times"]:
+            assert len(message["parts"]) == case["count"]
+        return took
+
+    tenth = max(seconds(case["times"] // 10), 0.005)
+    assert seconds(case["times"]) < 40 * tenth
+
+
+def test_stored_parts_stay_as_they_are() -> None:
+    """Data that is replaced in the message is not replaced in the body."""
+    part: dict[str, Any] = {"type": "data-x", "id": "1", "data": {"a": 1}}
+    fold([part, {"type": "data-x", "id": "1", "data": 2}])
+    assert part == {"type": "data-x", "id": "1", "data": {"a": 1}}
