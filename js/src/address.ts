@@ -1,5 +1,11 @@
 /** Addresses as strings: they may be relative, which `URL` cannot say. */
 
+/** Return an address that means the same on every page of the site. */
+export function absolute(address: string | URL): string {
+  const base = globalThis.location?.href;
+  return base ? new URL(address, base).href : String(address);
+}
+
 /** Return the address one segment below, its query kept: `/s?a=1` and `x` give `/s/x?a=1`. */
 export function below(address: string, segment: string): string {
   const [, path = "", query = ""] = /^([^?#]*)(\?[^#]*)?/.exec(address) ?? [];

@@ -1,4 +1,6 @@
+import { pageStops, type StopStorage } from "./kept.js";
 import { Reader, type Send } from "./reader.js";
+import { Stops } from "./stop.js";
 import { Stream, type StreamOptions } from "./stream.js";
 import type { HeadersSource } from "./types.js";
 
@@ -10,6 +12,8 @@ export interface ClientOptions {
   credentials?: RequestCredentials;
   /** Used instead of the global `fetch`. */
   fetch?: (address: string, init: RequestInit) => Promise<Response>;
+  /** Where stops are kept until they are delivered; `localStorage` by default. */
+  stops?: StopStorage;
 }
 
 /** Where streams are followed; all that watch one stream through it share a connection. */
@@ -38,5 +42,6 @@ export function createClient(options: ClientOptions = {}): Client {
       headers,
     });
   };
-  return { stream: (address, how = {}) => new Stream(String(address), how, readers, send) };
+  const stops = new Stops(options.stops ?? pageStops());
+  return { stream: (address, how = {}) => new Stream(String(address), how, readers, send, stops) };
 }

@@ -22,6 +22,8 @@ export function firstSnapshot(initial: Initial = {}): Snapshot {
     offset,
     transport: "events",
     connection: isEnded(status) ? "closed" : "connecting",
+    stopping: false,
+    resets: 0,
   };
 }
 
@@ -46,6 +48,7 @@ export class Display {
   clear(): void {
     this.transcript = new Transcript();
     this.#shownVersion = -1;
+    this.facts.resets++;
   }
 
   /** Change facts, and show them and the new text: now, or a frame after the last time. */

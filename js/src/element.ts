@@ -14,8 +14,9 @@ button { margin-inline-start: .5em; font: inherit; font-size: .85em }
  * The text is the element's own content, shown as text and never as markup; the part `stop` is a
  * button that is there while the answer comes, and the part `error` says why it did not. It reads
  * the attributes `src`; `offset`, where the text so far ends (without it the text is fetched from its beginning);
- * `stop-url`, `stop-label`; `background`, to follow also while the page is hidden. It reflects `status`, sets `aria-busy`, and dispatches `ink-change` and
- * `ink-end` events that bubble, with the snapshot as `detail`.
+ * `stop-url`, `stop-label`, `stopping-label`; `background`, to follow also while the page is hidden.
+ * It reflects `status`, sets `aria-busy`, and dispatches `ink-change`, `ink-end` and `ink-reset`
+ * events that bubble, with the snapshot as `detail`.
  *
  * Defining a name again returns the class that is there.
  */
@@ -100,27 +101,24 @@ export function defineInkStream(
           initial: offset === null ? undefined : { offset, text },
         });
       }
-      this.#button.textContent = this.getAttribute("stop-label") ?? "Stop";
       this.#stream.subscribe(() => this.#render());
       this.#render();
     }
 
     async #pressed(): Promise<void> {
-      this.#button.disabled = true;
       try {
         await this.stop();
       } catch (error) {
         this.#error.textContent = (error as Error).message;
-      } finally {
-        this.#button.disabled = false;
       }
     }
 
     #render(): void {
       const snapshot = this.#stream?.getSnapshot();
       if (snapshot === undefined || snapshot === this.#shown) return;
+      const before = this.#shown;
       this.#shown = snapshot;
-      const { status, text, error } = snapshot;
+      const { status, text, error, stopping } = snapshot;
       const ended = isEnded(status);
       // The text so far stays until the same text has come that far, so that nothing shrinks.
       const { length } = text;
@@ -133,8 +131,13 @@ export function defineInkStream(
       this.setAttribute("status", status);
       this.setAttribute("aria-busy", String(!ended));
       this.#button.hidden = ended;
+      this.#button.disabled = stopping; // kept until it is delivered: one press is enough
+      this.#button.textContent = stopping
+        ? (this.getAttribute("stopping-label") ?? "Stopping…")
+        : (this.getAttribute("stop-label") ?? "Stop");
       this.#error.textContent = error && (error.message ?? error.code ?? "The answer failed.");
       this.#tell("ink-change", snapshot);
+      if (before && snapshot.resets > before.resets) this.#tell("ink-reset", snapshot);
       if (ended) this.#tell("ink-end", snapshot);
     }
 

@@ -1,4 +1,5 @@
 export { type Client, type ClientOptions, createClient } from "./client.js";
+export type { StopStorage } from "./kept.js";
 export type { Stream, StreamOptions } from "./stream.js";
 export {
   type HeadersSource,

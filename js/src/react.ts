@@ -38,11 +38,16 @@ export interface UseStreamOptions {
   initial?: Initial | undefined;
   /** Called once when the stream's end is known here, also if it had ended before. */
   onEnd?: ((snapshot: Snapshot) => void) | undefined;
+  /**
+   * Called when the text was dropped and is read again from its beginning, because the stored text
+   * had become another (a database was restored). What the page made of it is to be made anew.
+   */
+  onReset?: (() => void) | undefined;
 }
 
 /** A stream as a component renders it. */
 export interface UseStreamResult extends Snapshot {
-  /** Ask the server to end the answer, for everybody. Rejects with an `InkstreamError`. */
+  /** Ask the server to end the answer, for everybody. Rejects with an `InkstreamError` if refused. */
   readonly stop: () => Promise<void>;
   /** Ask again now: after a request that failed, or instead of waiting for the next try. */
   readonly retry: () => void;
@@ -109,6 +114,13 @@ export function useStream(
     stream.getSnapshot,
     stream.getServerSnapshot,
   );
+
+  const resets = useRef({ stream, count: snapshot.resets });
+  useEffect(() => {
+    const { stream: before, count } = resets.current;
+    resets.current = { stream, count: snapshot.resets };
+    if (before === stream && snapshot.resets > count) latest.current.onReset?.();
+  }, [stream, snapshot.resets]);
 
   const told = useRef<string>(undefined);
   useEffect(() => {

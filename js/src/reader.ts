@@ -368,7 +368,7 @@ export class Reader {
 
   #finish({ status, code = null, message = null, result = null }: End): null {
     const error = status === "error" || status === "timeout" ? { code, message } : null;
-    this.display.show({ status, error, result, connection: "closed" }, true);
+    this.display.show({ status, error, result, connection: "closed", stopping: false }, true);
     return null;
   }
 

@@ -1,30 +1,80 @@
 import { BASE_MS, backoffMs, isPassing, retryAfterMs } from "./backoff.js";
+import type { StopStorage } from "./kept.js";
+import { onPageChange } from "./page.js";
 import { readProblem } from "./problem.js";
 import { InkstreamError } from "./types.js";
 
-const TRIES = 3;
+/** One stop on its way: it is kept from the press of the button until the server has agreed. */
+export interface Stopping {
+  /** The name under which it is kept. */
+  readonly name: string;
+  readonly storage: StopStorage;
+  /** Send it once. */
+  readonly post: () => Promise<Response>;
+  /** Tell whether the stream has ended anyway. */
+  readonly isOver: () => boolean;
+}
 
 /**
- * Ask for the end of a stream until somebody agrees, or `isOver` says that it has ended.
+ * Ask for the end of a stream until the server agrees, or `isOver` says that it has ended.
  *
- * A server that is restarting, or a network that is away, is tried again twice: whoever pressed
- * Stop should not have to press it again.
+ * Tries for as long as the page lives: a person presses Stop once, and a tunnel or a restart must
+ * not turn that into an answer that runs to its end. A page that is closed before leaves the stop
+ * in its storage.
  *
- * @throws InkstreamError if the server refuses, or none was reached.
+ * @throws InkstreamError if the server refuses.
  */
-export async function requestStop(
-  post: () => Promise<Response>,
-  isOver: () => boolean,
-): Promise<void> {
-  for (let tries = 1; !isOver(); tries++) {
-    const response = await post().catch(() => undefined);
-    if (response?.ok) return;
-    if (tries === TRIES || (response && !isPassing(response.status))) {
-      throw new InkstreamError(
-        response ? await readProblem(response) : { code: "unreachable", message: null },
-      );
+export async function deliverStop({ name, storage, post, isOver }: Stopping): Promise<void> {
+  storage.keep(name);
+  const awake = new AbortController();
+  let wake = () => {};
+  onPageChange((change) => change !== "hidden" && wake(), awake.signal);
+  try {
+    for (let tries = 0; !isOver(); tries++) {
+      const response = await post().catch(() => undefined);
+      if (response?.ok) break;
+      if (response && !isPassing(response.status)) {
+        storage.drop(name);
+        throw new InkstreamError(await readProblem(response));
+      }
+      const askedMs = response ? retryAfterMs(response) : 0;
+      await new Promise<void>((resolve) => {
+        const timer = setTimeout(resolve, askedMs + backoffMs(tries, BASE_MS));
+        if (!askedMs) wake = () => (clearTimeout(timer), resolve());
+      });
     }
-    const ms = backoffMs(tries, BASE_MS) + (response ? retryAfterMs(response) : 0);
-    await new Promise((resolve) => setTimeout(resolve, ms));
+    storage.drop(name);
+  } finally {
+    awake.abort();
+  }
+}
+
+/** The stops of one client. */
+export class Stops {
+  /** By name: a second press, and a second watcher, join the first. */
+  readonly #onTheirWay = new Map<string, Promise<void>>();
+
+  constructor(private readonly storage: StopStorage) {}
+
+  /** Deliver a stop; see `deliverStop`. */
+  deliver(name: string, post: () => Promise<Response>, isOver: () => boolean): Promise<void> {
+    const known = this.#onTheirWay.get(name);
+    if (known) return known;
+    const { storage } = this;
+    const way = deliverStop({ name, storage, post, isOver }).finally(() =>
+      this.#onTheirWay.delete(name),
+    );
+    this.#onTheirWay.set(name, way);
+    return way;
+  }
+
+  /** Return the stops below an address that an earlier page could not deliver. */
+  left(below: string): string[] {
+    return this.storage.all().filter((name) => name.startsWith(below));
+  }
+
+  /** Tell whether a stop is still to be delivered; another window may have done it. */
+  has(name: string): boolean {
+    return this.storage.all().includes(name);
   }
 }

@@ -1,7 +1,7 @@
-import { below } from "./address.js";
+import { absolute, below } from "./address.js";
 import { Display, firstSnapshot } from "./display.js";
 import { Reader, type Send } from "./reader.js";
-import { requestStop } from "./stop.js";
+import type { Stops } from "./stop.js";
 import {
   type HeadersSource,
   type Initial,
@@ -51,6 +51,7 @@ export class Stream implements AsyncIterable<Part> {
     private readonly options: StreamOptions,
     private readonly readers: Map<string, Reader>,
     private readonly send: Send,
+    private readonly stops: Stops,
   ) {
     this.#first = firstSnapshot(options.initial);
   }
@@ -77,6 +78,7 @@ export class Stream implements AsyncIterable<Part> {
       unwatch();
     };
     this.#leaves.add(leave);
+    this.#bringStops();
     return leave;
   };
 
@@ -88,22 +90,52 @@ export class Stream implements AsyncIterable<Part> {
   readonly getServerSnapshot = (): Snapshot => this.#first;
 
   /**
-   * Ask the server to end the answer, for everybody. Resolves when it is agreed; the status
+   * Ask the server to end the answer, for everybody. Resolves when it has agreed; the status
    * `cancelled` comes as the stream's own end.
    *
-   * @throws InkstreamError if the server refuses, or cannot be reached in three tries.
+   * Without a network the stop is kept, also over a reload, and sent when there is one again; the
+   * snapshot says `stopping` until the end is here.
+   *
+   * @throws InkstreamError if the server refuses.
    */
-  readonly stop = (): Promise<void> => {
-    const { stopUrl, headers } = this.options;
-    const address = String(stopUrl ?? below(this.address, "cancel"));
+  readonly stop = async (): Promise<void> => {
     const isOver = () => {
       const { status, error } = this.getSnapshot();
-      return isEnded(status) && error?.http === undefined;
+      return (isEnded(status) && error?.http === undefined) || !this.stops.has(this.#stopAddress);
     };
-    return requestStop(() => this.send(address, STOP, headers), isOver).then(() =>
-      this.#reader?.hurry(),
-    );
+    const display = this.#reader?.display;
+    display?.show({ stopping: !isEnded(display.facts.status) }, true);
+    try {
+      await this.#deliver(this.#stopAddress, isOver);
+      this.#reader?.hurry();
+    } catch (error) {
+      display?.show({ stopping: false }, true);
+      throw error;
+    }
   };
+
+  get #stopAddress(): string {
+    return absolute(this.options.stopUrl ?? below(this.address, "cancel"));
+  }
+
+  #deliver(address: string, isOver: () => boolean): Promise<void> {
+    return this.stops.deliver(
+      address,
+      () => this.send(address, STOP, this.options.headers),
+      isOver,
+    );
+  }
+
+  /** Bring the stops along that an earlier page of this address could not deliver. */
+  #bringStops(): void {
+    const mount = absolute(this.address).replace(/[^/]*(?:\?.*)?$/, "");
+    const mine = this.#stopAddress;
+    for (const name of new Set([...this.stops.left(mount), ...this.stops.left(mine)])) {
+      const brought =
+        name === mine ? this.stop() : this.#deliver(name, () => !this.stops.has(name));
+      brought.catch(() => {}); // refused: the press was an earlier page's
+    }
+  }
 
   /**
    * Ask again now: after a request that failed (`error.http`), or instead of waiting for the next

@@ -3,8 +3,9 @@ import type { Part } from "./types.js";
 /**
  * One stream's messages on this page, each exactly once, in order.
  *
- * Offsets are `{internal id}_{position}`, of fixed width: those of one stream sort as text, and one
- * of another internal id belongs to a stream that was deleted and made again.
+ * Offsets begin with `{internal id}_{position}`, of fixed width: those of one stream sort as text, and
+ * one of another internal id belongs to a stream that was deleted and made again. A tag may follow,
+ * which only the server reads.
  */
 export class Transcript {
   text = "";
@@ -29,8 +30,12 @@ export class Transcript {
   take(offset: string, parts: readonly Part[]): "new" | "seen" | "other" {
     const known = this.offset;
     if (known !== null && !isStart(known)) {
-      if (generation(known) !== generation(offset)) return "other";
-      if (offset <= known) return "seen";
+      const [id, position] = place(offset);
+      const [knownId, knownPosition] = place(known);
+      if (id !== knownId) return "other";
+      // Only the end, which has the last message's position, comes after a message at one position.
+      const isEnd = offset.endsWith(".end") && !known.endsWith(".end");
+      if (isEnd ? position < knownPosition : position <= knownPosition) return "seen";
     }
     parts.forEach((part) => this.#add(part));
     this.offset = offset;
@@ -41,8 +46,10 @@ export class Transcript {
   /** Tell whether a terminal event's offset follows the last message, with none missing between. */
   completes(offset: string): boolean {
     const known = this.offset;
-    if (known === null) return /_0+\.end$/.test(offset);
-    return isStart(known) || offset === `${known.replace(/\.end$/, "")}.end`;
+    const [id, position] = place(offset);
+    if (known === null) return /^0+$/.test(position);
+    const [knownId, knownPosition] = place(known);
+    return isStart(known) || (id === knownId && position === knownPosition);
   }
 
   /** Yield what came since a place in the parts, moving it along. */
@@ -79,9 +86,11 @@ export class Transcript {
 
 /** True for every way to say "the start", and for `now`: any message may follow these. */
 function isStart(offset: string): boolean {
-  return !offset.includes("_") || /^[0_]+$/.test(offset);
+  return !offset.includes("_") || place(offset).every((it) => /^0+$/.test(it));
 }
 
-function generation(offset: string): string {
-  return offset.slice(0, offset.lastIndexOf("_"));
+/** Return the internal id and the position in an offset. */
+function place(offset: string): [string, string] {
+  const [id = "", position = ""] = offset.replace(/\.end$/, "").split("_");
+  return [id, position];
 }

@@ -36,6 +36,13 @@ export interface Snapshot {
    * none is wanted: the stream ended, the request failed, or nobody can see the page.
    */
   readonly connection: "connecting" | "open" | "waiting" | "closed";
+  /** Stop was pressed, and the end is not here yet; it is delivered as soon as the network allows. */
+  readonly stopping: boolean;
+  /**
+   * How often the text was dropped and read again from its beginning, because the stored text had
+   * become another: a database was restored, or the stream was deleted and made again.
+   */
+  readonly resets: number;
 }
 
 /** What the page already has of a stream: from a server-rendered page, or a list of messages. */

@@ -80,6 +80,33 @@ describe("<ink-stream>", () => {
     expect(alert(it)).toBe("");
   });
 
+  it("says that a Stop is on its way while there is no network", async () => {
+    const it = swap('<ink-stream src="/s/a" stopping-label="Halting"></ink-stream>');
+    wire.last.stream("Hi");
+    await shows(it, "Hi");
+    button(it).click();
+    await vi.waitFor(() => expect(wire.last.method).toBe("POST"));
+    wire.last.fail();
+    await vi.waitFor(() => expect(wire.count).toBeGreaterThan(2), { timeout: 5_000 });
+    expect(button(it)).toMatchObject({ disabled: true, textContent: "Halting" });
+    expect(alert(it)).toBe("");
+    wire.last.refuse(204);
+    wire.all[0]?.send(endFrame(1, { status: "cancelled" }));
+    await vi.waitFor(() => expect(button(it).hidden).toBe(true));
+  });
+
+  it("tells the page when the text is read anew (E5)", async () => {
+    const it = swap(`<ink-stream src="/s/a" offset="${offset(3)}">restored over</ink-stream>`);
+    const told = vi.fn();
+    it.addEventListener("ink-reset", told);
+    wire.last.refuse(410, "offset_gone");
+    await vi.waitFor(() => expect(wire.count).toBe(2));
+    expect(wire.last.from).toBe(null);
+    wire.last.stream("new");
+    await shows(it, "new");
+    expect(told).toHaveBeenCalledTimes(1);
+  });
+
   it("says when Stop was refused", async () => {
     const it = swap('<ink-stream src="/s/a"></ink-stream>');
     wire.last.stream("Hi");

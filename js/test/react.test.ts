@@ -187,6 +187,22 @@ describe("useStream", () => {
     wire.last.refuse(204);
   });
 
+  it("tells a page whose text is read anew, and says that a Stop is on its way (E5)", async () => {
+    const onReset = vi.fn();
+    const options = { onReset, initial: { offset: offset(3), text: "before the restore" } };
+    await render(h(StrictMode, null, message("a", options)));
+    wire.last.refuse(410, "offset_gone");
+    await vi.waitFor(() => expect(wire.count).toBe(2));
+    wire.last.stream("after it");
+    await shows("after it");
+    expect(onReset).toHaveBeenCalledTimes(1);
+    void latest.stop();
+    await vi.waitFor(() => expect(latest.stopping).toBe(true));
+    wire.last.refuse(204);
+    wire.all[1]?.send(endFrame(1, { status: "cancelled" }));
+    await vi.waitFor(() => expect(latest).toMatchObject({ stopping: false, status: "cancelled" }));
+  });
+
   it("calls the latest onEnd once, also under StrictMode", async () => {
     const stale = vi.fn();
     const onEnd = vi.fn<(snapshot: Snapshot) => void>();

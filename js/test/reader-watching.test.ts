@@ -1,6 +1,6 @@
 /** SPEC.md's table: who watches, and who stops (T1–T4, T25, T26, T29). */
 import { describe, expect, it } from "vitest";
-import { InkstreamError } from "../src/index.js";
+import { createClient, InkstreamError } from "../src/index.js";
 import {
   client,
   leave,
@@ -13,7 +13,7 @@ import {
   watch,
   wire,
 } from "./scene.js";
-import { endFrame, frame, offset, pass } from "./wire.js";
+import { endFrame, fakePage, frame, offset, pass } from "./wire.js";
 
 setScene();
 
@@ -166,16 +166,66 @@ describe("stop and disconnect", () => {
     expect(wire.count).toBe(3);
   });
 
-  it("does not press for ever", async () => {
+  it("keeps Stop while offline, says so, and sends it when the network is back", async () => {
+    const page = fakePage();
+    await opened("Hi");
     const stopped = stream.stop();
-    const told = expect(stopped).rejects.toMatchObject({ code: "unreachable" });
-    for (const ms of [2_000, 4_000, 0]) {
-      await pass();
+    await pass();
+    for (let n = 0; n < 5; n++) {
       wire.last.fail();
-      await pass(ms);
+      await pass(5_000);
     }
-    await told;
-    expect(wire.count).toBe(3);
+    expect(shown().stopping).toBe(true);
+    wire.last.fail();
+    await pass();
+    const { count } = wire;
+    page.online();
+    await pass();
+    const post = wire.all.slice(count).find((it) => it.method === "POST");
+    post?.refuse(204);
+    await stopped;
+    expect(shown().stopping, "until the end is here").toBe(true);
+    wire.last.open().send(endFrame(1, { status: "cancelled" }));
+    await pass(16);
+    expect(shown()).toMatchObject({ status: "cancelled", stopping: false });
+  });
+
+  it("is over when the stream has ended meanwhile", async () => {
+    await opened("Hi");
+    const stopped = stream.stop();
+    await pass();
+    wire.last.fail();
+    wire.all[0]?.send(endFrame(1));
+    await pass(2_000);
+    await stopped;
+    expect(wire.count).toBe(2);
+  });
+
+  it("keeps Stop over a reload, and brings it with the next stream of the same place", async () => {
+    const kept = new Set<string>();
+    const stops = {
+      keep: (stop: string) => void kept.add(stop),
+      drop: (stop: string) => void kept.delete(stop),
+      all: () => [...kept],
+    };
+    kept.add("/s/a/cancel").add("/s/old/cancel").add("/elsewhere/b/cancel");
+    use(createClient({ fetch: wire.fetch, stops }).stream("/s/a"));
+    expect(wire.count, "nothing is asked before somebody watches (I10)").toBe(0);
+    await watch();
+    expect(shown().stopping).toBe(true);
+    const posts = wire.all.filter((it) => it.method === "POST");
+    expect(posts.map((it) => it.path).sort()).toEqual(["/s/a/cancel", "/s/old/cancel"]);
+    for (const post of posts) post.refuse(204);
+    await pass();
+    expect([...kept]).toEqual(["/elsewhere/b/cancel"]);
+  });
+
+  it("presses twice, sends once", async () => {
+    const both = [stream.stop(), stream.stop()];
+    await pass();
+    wire.last.refuse(204);
+    await Promise.all(both);
+    expect(wire.count).toBe(1);
   });
 });
 

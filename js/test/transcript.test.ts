@@ -15,6 +15,20 @@ describe("Transcript", () => {
     expect(transcript.text).toBe("ab");
   });
 
+  it("I1 takes no notice of the tag that may follow a position", () => {
+    const transcript = new Transcript();
+    const at = (position: string, tag: string) => `00000g00aa_${position}_${tag}`;
+    expect(transcript.take(at("00000001v", "z_-A"), ["a"])).toBe("new");
+    expect(transcript.take(at("00000001v", "A_-z"), ["a"])).toBe("seen");
+    expect(transcript.take(at("000000020", "A_-z"), ["b"])).toBe("new");
+    expect(transcript.take(at("00000001v", "A_-z"), ["a"])).toBe("seen");
+    expect(transcript.completes(`${at("000000020", "____")}.end`)).toBe(true);
+    expect(transcript.take(`${at("000000020", "____")}.end`, [])).toBe("new");
+    expect(transcript.take("00000g00ab_000000021_A_-z", ["x"])).toBe("other");
+    expect(new Transcript().completes(`${at("000000000", "____")}.end`)).toBe(true);
+    expect(transcript.text).toBe("ab");
+  });
+
   it.each(["-1", "now", offset(0, 0)])("takes any message after %s", (start) => {
     const transcript = new Transcript(start, ["so far, "]);
     expect(transcript.take(offset(5), ["more"])).toBe("new");

@@ -87,6 +87,7 @@ export class Exchange {
   }
 
   fail(error: unknown = new TypeError("network error")): void {
+    this.#answered = true;
     this.reject(error);
     try {
       this.#body?.error(error);

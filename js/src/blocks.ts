@@ -1,0 +1,49 @@
+/** Server-sent events as the text they came in, for code that passes them on. */
+
+/** One event, or one comment, with the empty line that ends it. */
+export interface Block {
+  readonly text: string;
+  readonly event: string;
+  readonly id: string | undefined;
+  /** Undefined: there is no `data:` line, so a client dispatches nothing. */
+  readonly data: string | undefined;
+  readonly retryMs: number | undefined;
+}
+
+/**
+ * Cut text into whole events. The start of an event that is not complete stays here: a client never
+ * sees half of one that the connection broke, and the server sends it again.
+ */
+export class Blocks {
+  readonly #end = /\r\n\r\n|\n\n|\r\r/g;
+  #rest = "";
+
+  take(chunk: string): Block[] {
+    const blocks: Block[] = [];
+    // An end may lie across two chunks. Earlier text holds none, and is not searched again.
+    this.#end.lastIndex = Math.max(0, this.#rest.length - 3);
+    const text = this.#rest + chunk;
+    let start = 0;
+    while (this.#end.test(text)) {
+      blocks.push(read(text.slice(start, this.#end.lastIndex)));
+      start = this.#end.lastIndex;
+    }
+    this.#rest = text.slice(start);
+    return blocks;
+  }
+}
+
+function read(text: string): Block {
+  let event = "message";
+  let id: string | undefined;
+  let retryMs: number | undefined;
+  let data: string | undefined;
+  for (const line of text.split(/\r\n|\n|\r/)) {
+    const [, field, value = ""] = /^([^:]+)(?:: ?(.*))?$/s.exec(line) ?? [];
+    if (field === "data") data = data === undefined ? value : `${data}\n${value}`;
+    else if (field === "event") event = value || event;
+    else if (field === "id") id = value;
+    else if (field === "retry" && /^\d+$/.test(value)) retryMs = +value;
+  }
+  return { text, event, id, data, retryMs };
+}

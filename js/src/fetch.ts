@@ -1,0 +1,299 @@
+/** Lost connections, mended below a client that knows nothing of them. */
+import { absolute } from "./address.js";
+import { BASE_MS, backoffMs, isPassing, retryAfterMs } from "./backoff.js";
+import { type Block, Blocks } from "./blocks.js";
+import { pageStops, type StopStorage } from "./kept.js";
+import { onPageChange } from "./page.js";
+import { readProblem } from "./problem.js";
+import { deliverStop } from "./stop.js";
+import { type HeadersSource, InkstreamError } from "./types.js";
+
+export { type HeadersSource, InkstreamError, type StopStorage };
+
+const SILENCE_MS = 37_500; // 2.5 pings
+/** The last event of an answer, by its `type`: AI SDK, AG-UI. */
+const LAST = new Set(["finish", "abort", "error", "RUN_FINISHED", "RUN_ERROR"]);
+
+/** Where an answer goes on, and how it is stopped. */
+export interface ResumingFetchOptions {
+  /** GET here, with the last event's id in `Last-Event-ID`, to go on with an answer. */
+  resume: string | URL;
+  /** `stop()` POSTs here. */
+  stop?: string | URL | undefined;
+  /**
+   * Sent with `stop()`, and over the first request's own headers when an answer goes on; a function
+   * is asked before each, so that a token may be renewed.
+   */
+  headers?: HeadersSource | undefined;
+  /** As in `fetch`, for `stop()`: `same-origin` by default. */
+  credentials?: RequestCredentials | undefined;
+  /** Used instead of the global `fetch`. */
+  fetch?: typeof globalThis.fetch | undefined;
+  /**
+   * Called when the stored answer is another than the one on the page: a database was restored from
+   * a backup, or the answer was deleted. The answer then ends with an error. Load the history again.
+   */
+  onReset?: (() => void) | undefined;
+  /** Where stops are kept until they are delivered; `localStorage` by default. */
+  stops?: StopStorage | undefined;
+}
+
+/** A `fetch` that mends lost connections, with Stop. */
+export type ResumingFetch = typeof globalThis.fetch & {
+  /**
+   * Ask the server to end the answer, for everybody; resolves when it has agreed.
+   *
+   * It is kept until it is delivered: while the page is offline, and over a reload, after which the
+   * next request through this `fetch` brings it along. An abort of a request stops nothing.
+   *
+   * @throws InkstreamError if the server refuses.
+   */
+  stop(): Promise<void>;
+};
+
+/**
+ * Return a `fetch` for any client of server-sent events: when a connection is lost, it asks again
+ * from the last event's id and appends what follows, so that the client sees one answer, whole.
+ *
+ * It tries until the answer has ended, the server refuses, or the request is aborted. An answer that
+ * cannot be continued exactly ends with an `InkstreamError`; text is never doubled or mixed. Other
+ * requests pass unchanged. Making one asks nothing: it may be written inline.
+ */
+export function resumingFetch(options: ResumingFetchOptions): ResumingFetch {
+  const send: typeof fetch = (input, init) => (options.fetch ?? fetch)(input, init);
+  const stops = options.stops ?? pageStops();
+  const mine = `${absolute(options.stop ?? options.resume)} `;
+
+  /** Deliver what was kept, or throw what `fetch` throws. */
+  const deliver = (name: string, once: boolean): Promise<void> => {
+    const body = name.slice(mine.length);
+    const post = async (): Promise<Response> => {
+      const headers = new Headers(await given(options.headers));
+      headers.set("content-type", "application/json");
+      return send(String(options.stop), {
+        method: "POST",
+        keepalive: true, // it arrives although the page is left
+        credentials: options.credentials ?? "same-origin",
+        headers,
+        body,
+      });
+    };
+    if (once)
+      return post().then(({ status }) => isPassing(status) || stops.drop(name)) as Promise<void>;
+    return deliverStop({ name, storage: stops, post, isOver: () => !stops.all().includes(name) });
+  };
+  const kept = () => (options.stop ? stops.all().filter((name) => name.startsWith(mine)) : []);
+
+  const resuming = async (input: RequestInfo | URL, init: RequestInit = {}): Promise<Response> => {
+    const request = input instanceof Request ? input : undefined;
+    const asks = (init.method ?? request?.method ?? "GET") !== "GET";
+    // Before a new question, or the old Stop would end the new answer.
+    if (asks) await Promise.all(kept().map((name) => deliver(name, true)));
+    else for (const name of kept()) deliver(name, false).catch(() => {});
+
+    const outer = init.signal ?? request?.signal;
+    const answer = new Answer(outer, options, send, {
+      headers: new Headers(init.headers ?? request?.headers),
+      credentials: init.credentials ?? request?.credentials ?? "same-origin",
+    });
+    const response = await answer.open((signal) => send(input, { ...init, signal }));
+    current.set(mine, response.headers.get("stream-id"));
+    return response;
+  };
+  const stop = async () => {
+    if (!options.stop) throw new TypeError("resumingFetch: give { stop: url } to use stop()");
+    const streamId = current.get(mine);
+    return deliver(mine + JSON.stringify(streamId ? { stream_id: streamId } : {}), false);
+  };
+  return Object.assign(resuming, { stop }) as ResumingFetch;
+}
+
+/** The stream that an address answered last; a page makes a `resumingFetch` in every render. */
+const current = new Map<string, string | null>();
+
+async function given(headers: HeadersSource | undefined): Promise<HeadersInit | undefined> {
+  return typeof headers === "function" ? await headers() : headers;
+}
+
+/** One answer over as many connections as it takes. */
+class Answer {
+  readonly #over = new AbortController();
+  #connection = new AbortController();
+  #wake = () => {};
+  /** The server asked for the pause: the page does not cut it short. */
+  #firm = false;
+  #lastId: string | undefined;
+  #baseMs = BASE_MS;
+  #failures = 0;
+
+  constructor(
+    outer: AbortSignal | null | undefined,
+    private readonly options: ResumingFetchOptions,
+    private readonly send: typeof fetch,
+    private readonly like: { headers: Headers; credentials: RequestCredentials },
+  ) {
+    this.#lastId = like.headers.get("last-event-id") ?? undefined;
+    const leave = () => this.#leave(outer?.reason);
+    if (outer?.aborted) leave();
+    else outer?.addEventListener("abort", leave, { signal: this.#over.signal });
+  }
+
+  /** Make the first request; an answer that is no event stream is returned as it is. */
+  async open(first: (signal: AbortSignal) => Promise<Response>): Promise<Response> {
+    const response = await first(this.#connection.signal).catch((error: unknown) => {
+      this.#over.abort();
+      throw error;
+    });
+    if (!isEvents(response)) return response;
+    onPageChange((change) => {
+      if (change === "moved") this.#connection.abort(change);
+      if (change !== "hidden" && !this.#firm) this.#wake();
+    }, this.#over.signal);
+    const events = this.#events(response);
+    const encoder = new TextEncoder();
+    const body = new ReadableStream<Uint8Array>({
+      pull: async (controller) => {
+        const { done, value } = await events.next();
+        if (done) this.#leave();
+        if (done) controller.close();
+        else controller.enqueue(encoder.encode(value));
+      },
+      cancel: (reason) => this.#leave(reason),
+    });
+    const headers = new Headers(response.headers);
+    headers.delete("content-length");
+    headers.delete("content-encoding");
+    return new Response(body, { status: response.status, headers });
+  }
+
+  #leave(reason?: unknown): void {
+    this.#over.abort(reason);
+    this.#connection.abort(reason);
+    this.#wake();
+  }
+
+  async *#events(response: Response): AsyncGenerator<string, void, undefined> {
+    let passed = false;
+    let ended = false;
+    for (let next: Response | undefined = response; next;) {
+      let lost: unknown;
+      try {
+        for await (const block of this.#blocks(next)) {
+          if (block.id) [this.#lastId, this.#failures] = [block.id, 0];
+          if (block.retryMs !== undefined) this.#baseMs = block.retryMs;
+          passed ||= block.data !== undefined;
+          ended ||= isLast(block);
+          yield block.text;
+        }
+      } catch (error) {
+        lost = error;
+      }
+      this.#over.signal.throwIfAborted();
+      if (ended) return;
+      // Without ids there is no place to go on from: an answer would come twice.
+      if (this.#lastId === undefined && passed) {
+        if (lost === undefined) return;
+        throw lost;
+      }
+      next = await this.#again();
+      if (!next && lost !== undefined) this.#reset(204);
+    }
+  }
+
+  async *#blocks({ body }: Response): AsyncGenerator<Block, void, undefined> {
+    if (!body) return;
+    const blocks = new Blocks();
+    const decoder = new TextDecoder();
+    const chunks = body.getReader();
+    const { signal } = this.#connection;
+    const cancel = () => void chunks.cancel(signal.reason).catch(() => {});
+    signal.addEventListener("abort", cancel, { once: true });
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    try {
+      for (;;) {
+        timer = setTimeout(() => this.#connection.abort("silent"), SILENCE_MS);
+        const { done, value } = await chunks.read();
+        clearTimeout(timer);
+        signal.throwIfAborted();
+        if (done) return;
+        yield* blocks.take(decoder.decode(value, { stream: true }));
+      }
+    } finally {
+      clearTimeout(timer);
+      cancel();
+    }
+  }
+
+  /** Ask for what follows until there is an answer; undefined: nothing follows. */
+  async #again(): Promise<Response | undefined> {
+    for (let askedMs = 0; ;) {
+      this.#firm = askedMs > 0;
+      await this.#pause(askedMs + backoffMs(this.#failures++, this.#baseMs));
+      this.#over.signal.throwIfAborted();
+      this.#connection = new AbortController();
+      const response = await this.#ask().catch(() => undefined);
+      this.#over.signal.throwIfAborted();
+      askedMs = response ? retryAfterMs(response) : 0;
+      if (!response || isPassing(response.status)) continue;
+      if (response.status === 204) return undefined;
+      if (response.status === 410) this.#reset(410);
+      if (isEvents(response)) return response;
+      throw new InkstreamError(
+        response.ok
+          ? { code: "unexpected_content", message: null, http: response.status }
+          : await readProblem(response),
+      );
+    }
+  }
+
+  async #ask(): Promise<Response> {
+    const headers = new Headers(this.like.headers);
+    new Headers(await given(this.options.headers)).forEach((value, name) =>
+      headers.set(name, value),
+    );
+    headers.delete("content-type"); // the first request's body had one
+    headers.set("accept", "text/event-stream");
+    if (this.#lastId !== undefined) headers.set("last-event-id", this.#lastId);
+    return this.send(String(this.options.resume), {
+      headers,
+      credentials: this.like.credentials,
+      cache: "no-store",
+      signal: this.#connection.signal,
+    });
+  }
+
+  #pause(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      const timer = setTimeout(() => this.#wake(), ms);
+      this.#wake = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
+  /** The text on the page and the stored text have parted: say so, never mix them. */
+  #reset(http: number): never {
+    this.options.onReset?.();
+    throw new InkstreamError({
+      code: "offset_gone",
+      message: "This answer is stored differently now. Load the page again to see it.",
+      http,
+    });
+  }
+}
+
+function isEvents(response: Response): boolean {
+  return response.ok && !!response.headers.get("content-type")?.startsWith("text/event-stream");
+}
+
+/** Tell whether nothing follows an event, in each of the formats; data is parsed only if it may be. */
+function isLast({ event, data = "" }: Block): boolean {
+  if (event === "end" || data === "[DONE]") return true;
+  if (!/"type"\s*:\s*"(?:finish|abort|error|RUN_)/.test(data)) return false;
+  try {
+    return LAST.has(JSON.parse(data).type); // nested objects have types too
+  } catch {
+    return false;
+  }
+}
