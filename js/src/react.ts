@@ -13,12 +13,14 @@ import {
 import { below } from "./address.js";
 import { type Client, createClient } from "./client.js";
 import { firstSnapshot } from "./display.js";
+import { fold } from "./fold.js";
+import type { DataTypes, Message } from "./vocabulary.js";
 import { type HeadersSource, type Initial, isEnded, type Snapshot } from "./types.js";
 
 export { isEnded };
 
 /** What `useStream` needs to know. Everything may be written inline; only values are compared. */
-export interface UseStreamOptions {
+export interface UseStreamOptions<Data extends DataTypes = DataTypes> {
   /** The streams' address: `{url}/{streamId}` is read, and `{url}/{streamId}/cancel` stops. */
   url: string | URL;
   /** This session starts the answer: POST here, with `{"stream_id": …}`, and follow it. */
@@ -37,7 +39,7 @@ export interface UseStreamOptions {
   /** What the page has already (a server-rendered text, a message's status). Read once a stream. */
   initial?: Initial | undefined;
   /** Called once when the stream's end is known here, also if it had ended before. */
-  onEnd?: ((snapshot: Snapshot) => void) | undefined;
+  onEnd?: ((snapshot: Snapshot<Data>) => void) | undefined;
   /**
    * Called when the text was dropped and is read again from its beginning, because the stored text
    * had become another (a database was restored). What the page made of it is to be made anew.
@@ -46,7 +48,9 @@ export interface UseStreamOptions {
 }
 
 /** A stream as a component renders it. */
-export interface UseStreamResult extends Snapshot {
+export interface UseStreamResult<Data extends DataTypes = DataTypes> extends Snapshot<Data> {
+  /** The parts folded into what a page shows: text, reasoning, tool calls, sources, data. */
+  readonly message: Message<Data>;
   /** Ask the server to end the answer, for everybody. Rejects with an `InkstreamError` if refused. */
   readonly stop: () => Promise<void>;
   /** Ask again now: after a request that failed, or instead of waiting for the next try. */
@@ -76,12 +80,13 @@ const NONE = {
  * Show a stream: its text so far, and then every token as it is committed.
  *
  * Without an id (yet) it is `pending`, and nothing is asked. Unmounting stops watching, not the
- * answer. Components that show the same stream share one connection.
+ * answer. Components that show the same stream share one connection. `Data` names the types that
+ * the application's `data-…` parts carry; nothing checks that they do.
  */
-export function useStream(
+export function useStream<Data extends DataTypes = DataTypes>(
   streamId: string | null | undefined,
-  options: UseStreamOptions,
-): UseStreamResult {
+  options: UseStreamOptions<Data>,
+): UseStreamResult<Data> {
   const client = useContext(ClientContext);
   const latest = useRef(options);
   const address = streamId == null ? undefined : below(String(options.url), streamId);
@@ -127,16 +132,20 @@ export function useStream(
     const ended = isEnded(snapshot.status) && snapshot.error?.http === undefined;
     if (address === undefined || told.current === address || !ended) return;
     told.current = address;
-    latest.current.onEnd?.(snapshot);
+    latest.current.onEnd?.(snapshot as Snapshot<Data>);
   }, [address, snapshot]);
 
+  const { parts } = snapshot;
+  const ended = isEnded(snapshot.status);
+  const message = useMemo(() => fold(parts, { ended }), [parts, ended]);
   return useMemo(
-    () => ({ ...snapshot, stop: stream.stop, retry: stream.retry }),
-    [snapshot, stream],
+    () =>
+      ({ ...snapshot, message, stop: stream.stop, retry: stream.retry }) as UseStreamResult<Data>,
+    [snapshot, message, stream],
   );
 }
 
-async function bearer({ authToken, headers }: UseStreamOptions): Promise<Headers> {
+async function bearer({ authToken, headers }: UseStreamOptions<never>): Promise<Headers> {
   const all = new Headers(typeof headers === "function" ? await headers() : headers);
   if (authToken) all.set("authorization", `Bearer ${authToken}`);
   return all;

@@ -1,3 +1,4 @@
+import { deltaText, joined } from "./deltas.js";
 import type { Part } from "./types.js";
 
 /**
@@ -9,7 +10,7 @@ import type { Part } from "./types.js";
  */
 export class Transcript {
   text = "";
-  /** Adjacent text joined; the last piece grows in place. */
+  /** Adjacent text, and adjacent deltas of one part, joined; the last one grows in place. */
   readonly parts: Part[] = [];
   /** Grows with every change, so that copies can be kept until then. */
   version = 0;
@@ -56,24 +57,28 @@ export class Transcript {
   *after(place: { index: number; taken: number }): Generator<Part, void, undefined> {
     while (place.index < this.parts.length) {
       const part = this.parts[place.index] as Part;
-      if (typeof part !== "string") {
+      const field = deltaText(part);
+      const text = field === undefined ? part : (part as Record<string, string>)[field];
+      if (typeof text !== "string") {
         place.index++;
         yield part;
-      } else if (part.length > place.taken) {
-        const piece = part.slice(place.taken);
-        place.taken = part.length;
-        yield piece;
+      } else if (text.length > place.taken) {
+        const piece = text.slice(place.taken);
+        place.taken = text.length;
+        yield field === undefined ? piece : { ...(part as object), [field]: piece };
       } else if (place.index < this.parts.length - 1) {
         place.index++;
         place.taken = 0;
-      } else return; // the last piece of text may still grow
+      } else return; // the last piece may still grow
     }
   }
 
   #add(part: Part): void {
     const last = this.parts.length - 1;
     if (typeof part !== "string") {
-      this.parts.push(part);
+      const longer = joined(this.parts[last], part);
+      if (longer) this.parts[last] = longer;
+      else this.parts.push(part);
       return;
     }
     // Engines keep a string that grows by += as a rope: a token costs its own length, and the

@@ -1,10 +1,10 @@
 /** The values that every part of the client passes around. */
+import type { DataTypes, Part } from "./vocabulary.js";
+
+export type { Part };
 
 /** Where a stream is in its life; the last four are ends. */
 export type Status = "pending" | "streaming" | "open" | "done" | "error" | "cancelled" | "timeout";
-
-/** A piece of text, or a structured part that the application put between the pieces. */
-export type Part = string | { readonly [key: string]: unknown };
 
 /** Why there is no (more) text. */
 export interface StreamError {
@@ -17,12 +17,12 @@ export interface StreamError {
 }
 
 /** What is known of a stream at one moment. The same object until something changes. */
-export interface Snapshot {
+export interface Snapshot<Data extends DataTypes = DataTypes> {
   readonly status: Status;
   /** The pieces of text joined: a prefix of the stored text, or all of it. */
   readonly text: string;
-  /** Text and structured parts in order, adjacent text joined. */
-  readonly parts: readonly Part[];
+  /** Text and structured parts in order; adjacent text, and adjacent deltas of one part, joined. */
+  readonly parts: readonly Part<Data>[];
   /** Set if the status is `error` or `timeout`. */
   readonly error: StreamError | null;
   /** The application's own value that came with the end (usage, finish reason). */

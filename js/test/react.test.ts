@@ -75,6 +75,28 @@ describe("useStream", () => {
     expect(host.innerHTML).toBe('<p id="done">Hello</p>');
   });
 
+  it("folds reasoning and tool calls into a message, deltas joined", async () => {
+    await render(message("a"));
+    wire.last.stream(
+      { type: "reasoning-start", id: "r" },
+      { type: "reasoning-delta", id: "r", delta: "hm" },
+      { type: "reasoning-delta", id: "r", delta: "m" },
+      "So",
+    );
+    await shows("So");
+    expect(latest.parts[1]).toEqual({ type: "reasoning-delta", id: "r", delta: "hmm" });
+    const reasoning = { type: "reasoning", id: "r", text: "hmm" };
+    expect(latest.message.parts).toEqual([
+      { ...reasoning, state: "streaming" },
+      { type: "text", text: "So", state: "streaming" },
+    ]);
+    const before = latest.message;
+    wire.last.send(endFrame(4));
+    await vi.waitFor(() => expect(latest.status).toBe("done"));
+    expect(before.parts[0], "what was rendered stays").toMatchObject({ state: "streaming" });
+    expect(latest.message.parts[0]).toEqual({ ...reasoning, state: "done" });
+  });
+
   it("mounted twice by StrictMode makes one request, and goes on", async () => {
     await render(h(StrictMode, null, message("a", { drive: new URL("http://test.invalid/ask") })));
     expect(wire.count).toBe(1);

@@ -12,6 +12,7 @@ import {
   type StreamError,
 } from "../src/index.js";
 import { defineInkStream } from "../src/element.js";
+import { isKnown } from "../src/parts.js";
 import { useStream } from "../src/react.js";
 
 const client = createClient({ headers: async () => [["x-a", "1"]], credentials: "include" });
@@ -55,6 +56,18 @@ useStream("a", {
   headers: { a: "b" },
   initial: { offset: null, text: "so far" },
 });
+const typed = useStream<{ weather: { degrees: number } }>("a", { url: "/s" });
+for (const part of typed.message.parts) {
+  if (part.type === "data-weather") expectTypeOf(part.data.degrees).toBeNumber();
+  if (part.type === "text") expectTypeOf(part.text).toBeString();
+  if (part.type === "dynamic-tool") expectTypeOf(part.toolName).toBeString();
+  if (part.type === "data-part") expectTypeOf(part.data["x"]).toBeUnknown();
+}
+for (const part of typed.parts) {
+  if (typeof part === "string" || !isKnown(part)) continue;
+  if (part.type === "data-weather") expectTypeOf(part.data.degrees).toBeNumber();
+  if (part.type === "reasoning-delta") expectTypeOf(part.delta).toBeString();
+}
 // @ts-expect-error the address is needed
 useStream("a", {});
 // @ts-expect-error an id is text
