@@ -98,7 +98,13 @@ class Server:
 class OwnServer(Server):
     """A server that this process starts, and that does not outlive it."""
 
-    def __init__(self, binaries: Path, *, settings: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self,
+        binaries: Path,
+        *,
+        settings: tuple[str, ...] = (),
+        primary: OwnServer | None = None,
+    ) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
         # A password and no TLS, so that the driver looks for neither in files, on the event loop.
@@ -106,6 +112,7 @@ class OwnServer(Server):
             f"postgresql://postgres:any@127.0.0.1:{self.port}/postgres?sslmode=disable"
         )
         self.binaries = binaries
+        self._extra = settings
         self._settings = (
             "listen_addresses=127.0.0.1",
             f"port={self.port}",
@@ -116,7 +123,10 @@ class OwnServer(Server):
         )
         self._home = Path(tempfile.mkdtemp(prefix="inkstream-postgres-"))
         self._process: subprocess.Popen[bytes] | None = None
-        self._run("initdb", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
+        if primary is None:
+            self._run("initdb", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
+        else:
+            self._run("pg_basebackup", "-R", "-X", "stream", "-c", "fast", "-d", primary.url)
         self.start()
         atexit.register(self.destroy)
 
@@ -143,6 +153,53 @@ class OwnServer(Server):
             self._process.send_signal(how)
             self._process.wait(_START_S)
             self._process = None
+
+    def standby(self) -> OwnServer:
+        """Return a server that streams everything from this one, until ``promote``."""
+        return OwnServer(self.binaries, settings=self._extra, primary=self)
+
+    async def promote(self) -> None:
+        """Make a standby a leader."""
+        await self.execute("SELECT pg_promote()")
+
+    async def caught_up(self, standby: OwnServer) -> None:
+        """Wait until a standby has replayed all that was committed here."""
+        ours, theirs = await asyncpg.connect(self.url), await asyncpg.connect(standby.url)
+        try:
+            at = await ours.fetchval("SELECT pg_current_wal_flush_lsn()::text")
+            deadline = time.monotonic() + _START_S
+            replayed = "SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn"
+            while not await theirs.fetchval(replayed, at):
+                if time.monotonic() > deadline:
+                    raise RuntimeError(f"the standby stays behind:\n{standby.log()}")
+        finally:
+            await ours.close()
+            await theirs.close()
+
+    async def detach(self) -> None:
+        """Have a standby receive nothing more, as behind a network that broke."""
+        await self.execute("ALTER SYSTEM SET primary_conninfo = ''", "SELECT pg_reload_conf()")
+        connection = await asyncpg.connect(self.url)
+        try:
+            while await connection.fetchval("SELECT count(*) FROM pg_stat_wal_receiver"):
+                pass
+        finally:
+            await connection.close()
+
+    async def take_no_writes(self, refuse: bool) -> None:
+        """Refuse all writes, also those of sessions that are open, or take them again."""
+        value = "on" if refuse else "off"
+        await self.execute(
+            "SET default_transaction_read_only = off",
+            f"ALTER SYSTEM SET default_transaction_read_only = {value}",
+            "SELECT pg_reload_conf()",
+        )
+        connection = await asyncpg.connect(self.url)
+        try:
+            while await connection.fetchval("SHOW default_transaction_read_only") != value:
+                pass
+        finally:
+            await connection.close()
 
     def allow(self, line: str) -> None:
         """Let in whom a line of ``pg_hba.conf`` lets in."""
@@ -183,7 +240,7 @@ class OwnServer(Server):
 
     def _run(self, program: str, *args: str) -> str:
         command = [*as_somebody(), str(self.binaries / program), *args]
-        if program == "initdb":
+        if program in ("initdb", "pg_basebackup"):
             command += ["-D", str(self._data)]
         done = subprocess.run(command, env=_environment(), capture_output=True, check=False)
         if done.returncode:

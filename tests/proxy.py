@@ -139,6 +139,74 @@ class Proxy:
         await writer.drain()
 
 
+@dataclass
+class Switch:
+    """An address behind which servers change, as a leader's virtual address or a service's name.
+
+    Attributes:
+        upstream: The port of loopback that new connections reach.
+        port: Where it listens.
+    """
+
+    upstream: int
+    port: int = 0
+    _open: set[asyncio.StreamWriter] = field(default_factory=set)
+    _relays: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def drop(self) -> None:
+        """Close all connections; without it they stay where they are."""
+        for writer in list(self._open):
+            writer.transport.abort()
+
+    def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Relay one connection."""
+        relay = asyncio.get_running_loop().create_task(self._relay(reader, writer))
+        self._relays.add(relay)
+        relay.add_done_callback(self._relays.discard)
+
+    async def _relay(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            source, sink = await asyncio.open_connection("127.0.0.1", self.upstream)
+        except OSError:
+            writer.transport.abort()
+            return
+        self._open |= {writer, sink}
+        relays = [
+            asyncio.ensure_future(_copy(*pair)) for pair in ((reader, sink), (source, writer))
+        ]
+        try:
+            await asyncio.wait(relays, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            self._open -= {writer, sink}
+            for relay in relays:
+                relay.cancel()
+            await asyncio.gather(*relays, return_exceptions=True)
+            await _close(sink)
+            await _close(writer)
+
+
+async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while piece := await source.read(65536):
+            sink.write(piece)
+            await sink.drain()
+
+
+@contextlib.asynccontextmanager
+async def switch_before(upstream: int) -> AsyncIterator[Switch]:
+    """Run a switch before a port of loopback."""
+    switch = Switch(upstream)
+    server = await asyncio.start_server(switch.serve, "127.0.0.1", 0)
+    switch.port = server.sockets[0].getsockname()[1]
+    try:
+        yield switch
+    finally:
+        server.close()
+        switch.drop()
+        await server.wait_closed()
+        await asyncio.gather(*switch._relays, return_exceptions=True)
+
+
 async def _close(writer: asyncio.StreamWriter) -> None:
     writer.close()
     with contextlib.suppress(OSError):

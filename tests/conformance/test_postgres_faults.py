@@ -364,6 +364,24 @@ async def test_a_silent_connection_is_replaced(
     await admin.close()
 
 
+async def test_the_server_drops_the_session_of_a_host_that_vanished(
+    stores: tuple[PostgresStore, PostgresStore],
+) -> None:
+    """G7: it would keep the session, and with it the lock, for two hours otherwise."""
+    session = stores[0]._session
+    assert session is not None
+    assert session._connection is not None
+    names = (
+        "tcp_keepalives_idle",
+        "tcp_keepalives_interval",
+        "tcp_keepalives_count",
+        "tcp_user_timeout",
+    )
+    values = [await session._connection.fetchval(f"SHOW {name}") for name in names]
+    assert values[:3] == ["5", "2", "3"]
+    assert values[3] in ("10s", "10000")
+
+
 async def test_a_closed_store_is_seen_dead_at_once(
     url: str, stores: tuple[PostgresStore, PostgresStore]
 ) -> None:

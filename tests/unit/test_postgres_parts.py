@@ -23,7 +23,7 @@ from inkstream._errors import (
 from inkstream._types import Change, Committed, Group, Head, Refused
 from inkstream.stores.postgres import PostgresStore, sql
 from inkstream.stores.postgres._address import Address
-from inkstream.stores.postgres._faults import DRIVER_ERRORS, is_retryable, translate
+from inkstream.stores.postgres._faults import DRIVER_ERRORS, condemns, is_retryable, translate
 from inkstream.stores.postgres._locks import CONFIRM_S, Locks, Row
 from inkstream.stores.postgres._rows import in_waves, outcomes, storable
 
@@ -116,6 +116,27 @@ def test_every_error_of_the_driver(cls: type[Exception]) -> None:
     else:
         assert type(writing) is StoreUnavailable, code
     assert is_retryable(exc) == (code in ("40001", "40P01"))
+
+
+@pytest.mark.parametrize(
+    ("code", "said", "condemned"),
+    [
+        ("25006", "cannot execute INSERT in a read-only transaction", True),
+        ("57P01", "terminating connection due to administrator command", True),
+        ("57P02", "terminating connection because of crash", True),
+        ("57P03", "the database system is shutting down", True),
+        ("0A000", "cannot access temporary or unlogged relations during recovery", True),
+        ("55000", "recovery is in progress", True),
+        ("0A000", "cached plan must not change result type", False),
+        ("55000", "lastval is not yet defined in this session", False),
+        ("53100", "could not extend file: No space left on device", False),
+        ("57014", "canceling statement due to statement timeout", False),
+    ],
+)
+def test_errors_that_condemn_a_connection(code: str, said: str, condemned: bool) -> None:
+    """G12: a server that takes no writes answers reads, so its connections look healthy."""
+    assert condemns(asyncpg.PostgresError.new({"C": code, "M": said})) is condemned
+    assert not condemns(ConnectionResetError())
 
 
 # Batches -------------------------------------------------------------------------------------

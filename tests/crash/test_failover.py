@@ -1,0 +1,159 @@
+"""Two PostgreSQL servers behind one address: a leader, and a standby that takes its place."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+import asyncpg
+import pytest
+
+from tests import postgres_server
+from tests.conftest import Rounds
+from tests.crash.conftest import Process, Spawn
+from tests.crash.test_kill_server import counted
+from tests.proxy import Switch, switch_before
+
+pytestmark = pytest.mark.timeout(150)
+
+
+@dataclass
+class Pair:
+    """A leader, its standby, and the address that applications know.
+
+    Attributes:
+        leader: Takes writes, at first.
+        standby: Streams all of it.
+        switch: The address.
+    """
+
+    leader: postgres_server.OwnServer
+    standby: postgres_server.OwnServer
+    switch: Switch
+
+    async def hand_over(self) -> None:
+        """Make the standby the leader, as an operator does: the old one stays, read-only."""
+        await self.leader.take_no_writes(True)
+        await self.leader.caught_up(self.standby)
+        await self.standby.promote()
+        self.switch.upstream = self.standby.port
+
+
+@pytest.fixture
+def servers() -> Iterator[tuple[postgres_server.OwnServer, postgres_server.OwnServer]]:
+    leader = postgres_server.own_server()
+    standby = leader.standby()
+    yield leader, standby
+    standby.destroy()
+    leader.destroy()
+
+
+@pytest.fixture
+async def pair(
+    servers: tuple[postgres_server.OwnServer, postgres_server.OwnServer],
+) -> AsyncIterator[Pair]:
+    leader, standby = servers
+    async with switch_before(leader.port) as switch:
+        yield Pair(leader, standby, switch)
+
+
+@pytest.fixture
+async def database(pair: Pair) -> str:
+    url = await pair.leader.make_database()
+    await pair.leader.caught_up(pair.standby)
+    return url.replace(f":{pair.leader.port}/", f":{pair.switch.port}/")
+
+
+def on(server: postgres_server.OwnServer, database: str) -> str:
+    """Return a database's URL at one of the servers."""
+    return server.url_of(urlsplit(database).path[1:])
+
+
+async def hear_all(reader: Process, number: int) -> tuple[str, list[str | None]]:
+    """Return what a ``follow`` tells to its end, and how it ends."""
+    text = ""
+    while (told := await reader.told(number))[0] == "text":
+        text += told[1]
+    return text, told
+
+
+async def test_a_leader_that_stays_up_and_takes_no_writes(pair: Pair, spawn: Spawn) -> None:
+    """G1, G2, G12: all connections move on, those of readers and listeners, too."""
+    writer, reader, other = [await spawn() for _ in range(3)]
+    await writer.do("create", "s")
+    counting = writer.begin("count", "s")
+    follower = reader.begin("follow", "s")
+    text = (await reader.told(follower))[1]
+    await pair.hand_over()
+    began = time.monotonic()
+    while True:  # a process that was idle until now
+        what, _ = await other.told(other.begin("create", f"new{time.monotonic_ns()}"))
+        if what == "done":
+            break
+        assert time.monotonic() - began < 10
+    while time.monotonic() - began < 3:
+        text += (await reader.told(follower))[1]
+    await writer.do("say", "s", None)
+    rest, end = await hear_all(reader, follower)
+    assert end == ["end", "done", None]
+    await writer.told(counting)
+    text += rest
+    assert counted(text)
+    assert await other.do("read", "s") == ["done", None, text]
+
+
+async def test_a_reader_alone_leaves_a_leader_that_was_replaced(
+    pair: Pair, spawn: Spawn, database: str
+) -> None:
+    """G10: its own connections show no error: the old leader answers reads for ever."""
+    reader = await spawn()
+    await reader.do("create", "s")
+    follower = reader.begin("follow", "s")
+    await pair.hand_over()
+    writer = await spawn()  # its connections are new, and lead to the new leader
+    writing = writer.begin("start", "s")
+    await writer.do("say", "s", "on the new one", None)
+    assert await hear_all(reader, follower) == ("on the new one", ["end", "done", None])
+    await writer.told(writing)
+
+
+async def terminate_all(url: str) -> None:
+    connection = await asyncpg.connect(url)
+    try:
+        await connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+            " WHERE datname = current_database() AND pid <> pg_backend_pid()"
+        )
+    finally:
+        await connection.close()
+
+
+async def test_a_read_only_phase_kills_no_healthy_writer(
+    pair: Pair, spawn: Spawn, database: str, rounds: Rounds
+) -> None:
+    """G7, G12: nobody can beat or take a lock meanwhile, and that proves nothing."""
+    writer, observer = await spawn(), await spawn()
+    for turn in rounds(1, 20):
+        names = [f"{turn}-{n}" for n in range(5)]
+        await writer.do("create", *names)
+        for name in names:
+            writer.begin("start", name)
+        followers = [observer.begin("follow", name) for name in names]
+        for name, follower in zip(names, followers, strict=True):
+            await writer.do("say", name, "before ")
+            await observer.heard(follower, "before ")
+        await pair.leader.take_no_writes(True)
+        await terminate_all(on(pair.leader, database))
+        for name in names:
+            await writer.do("say", name, "after")
+        await asyncio.sleep(6.0)  # the phase itself
+        await pair.leader.take_no_writes(False)
+        await terminate_all(on(pair.leader, database))
+        for name, follower in zip(names, followers, strict=True):
+            await observer.heard(follower, "after")
+            await writer.do("say", name, None)
+            assert await observer.told(follower) == ["end", "done", None]
+            assert await observer.do("read", name) == ["done", None, "before after"]
