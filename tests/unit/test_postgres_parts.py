@@ -42,7 +42,11 @@ from inkstream.stores.postgres._rows import in_waves, outcomes, storable
         ("postgresql://h/d?prepared_statement_cache_size=0", "postgresql://h/d", True),
         ("postgresql://h/d?pooler=true&sslmode=disable", "postgresql://h/d?sslmode=disable", True),
         ("postgresql://h/d?pooler=false", "postgresql://h/d", False),
-        ("postgresql://h1:1,h2:2/d", "postgresql://h1:1,h2:2/d", False),
+        (
+            "postgresql://h1:1,h2:2/d",
+            "postgresql://h1:1,h2:2/d?target_session_attrs=read-write",
+            False,
+        ),
     ],
 )
 def test_urls(given: str, url: str, pooler: bool) -> None:
@@ -63,7 +67,9 @@ def test_an_engine_gives_its_url_with_its_password() -> None:
 
 
 def test_what_is_shown_has_no_password() -> None:
-    assert str(Address.parse("postgresql://me:secret@h:1/d?password=x")) == "postgresql://me@h:1/d"
+    address = Address.parse("postgresql://me:secret@h:1/d?password=x")
+    assert str(address) == "postgresql://me@h:1/d"
+    assert "secret" not in repr(address)
     assert str(Address.parse("postgresql:///d")) == "postgresql:///d"
 
 

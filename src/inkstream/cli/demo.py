@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from urllib.parse import urlsplit, urlunsplit
 
 import click
 
 from inkstream.cli.database import database_option, json_option
 from inkstream.cli.exits import EPILOG, Exit, errors_become_exits, say
 from inkstream.cli.output import write_json, write_text
+from inkstream.facade.databases import is_postgres, name_of
 
 HOST = "127.0.0.1"
 
@@ -57,7 +57,11 @@ def command(port: int, database: str, as_json: bool) -> None:
         with listener:
             url = f"http://{HOST}:{listener.getsockname()[1]}/"
             if as_json:
-                told = {"url": url, "database": database, "answers": responder.name}
+                told = {
+                    "url": url,
+                    "database": _without_password(database),
+                    "answers": responder.name,
+                }
                 write_json({**told, "pid": os.getpid()})
             else:
                 write_text(
@@ -92,8 +96,4 @@ def _listen(port: int) -> socket.socket:
 
 
 def _without_password(database: str) -> str:
-    parts = urlsplit(database)
-    if parts.password is None:
-        return database
-    host = parts.netloc.rpartition("@")[2]
-    return urlunsplit(parts._replace(netloc=f"{parts.username}@{host}"))
+    return name_of(database) if is_postgres(database) else database

@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 import click
 
 from inkstream.cli.database import database_option, json_option, run
 from inkstream.cli.exits import EPILOG, Exit, errors_become_exits, say
 from inkstream.cli.output import write_json, write_text
-
-
-def _is_postgres(database: str) -> bool:
-    return urlsplit(database).scheme.partition("+")[0] in ("postgresql", "postgres")
+from inkstream.facade.databases import is_postgres
 
 
 @click.command("migrate", epilog=EPILOG)
@@ -27,7 +22,7 @@ def migrate(database: str, as_json: bool) -> None:
 
     async def work() -> int:
         applied = []
-        if _is_postgres(database):
+        if is_postgres(database):
             from inkstream.stores import postgres
 
             applied = await postgres.migrate(database)
@@ -52,7 +47,7 @@ def verify(database: str, as_json: bool) -> None:
     """
 
     async def work() -> int:
-        wrong = await (_verify(database) if _is_postgres(database) else _open_file(database))
+        wrong = await (_verify(database) if is_postgres(database) else _open_file(database))
         if as_json:
             write_json({"differences": wrong})
         else:

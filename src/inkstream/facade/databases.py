@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from typing import Any
-from urllib.parse import urlsplit
 
 from inkstream.abc import Notifier, Store
 
 DEFAULT_DATABASE = "sqlite:///inkstream.db"
+
+_POSTGRES = ("postgresql", "postgres", "pgsql", "postgis")
 
 
 def open_database(database: Any) -> tuple[Store, Notifier]:
@@ -24,6 +26,14 @@ def open_database(database: Any) -> tuple[Store, Notifier]:
         TypeError: None of these.
         ModuleNotFoundError: An extra is missing; the message names it.
     """
+    try:
+        return _open(database)
+    except (ImportError, TypeError, ValueError) as exc:
+        del database  # a traceback may show the variables of frames, and they hold the password
+        raise exc.with_traceback(None) from None
+
+
+def _open(database: Any) -> tuple[Store, Notifier]:
     if isinstance(database, tuple):
         return _of_your_own(database)
     if isinstance(database, os.PathLike):
@@ -33,7 +43,7 @@ def open_database(database: Any) -> tuple[Store, Notifier]:
             "a database is a URL, an asyncpg pool, an SQLAlchemy engine, or a pair of Store and "
             f"Notifier, not {type(database).__name__}"
         )
-    scheme = urlsplit(database).scheme if isinstance(database, str) else "postgresql"
+    scheme = _scheme(database) if isinstance(database, str) else "postgresql"
     if scheme == "sqlite":
         from inkstream.notifiers.sqlite import SQLiteNotifier
         from inkstream.stores.sqlite import SQLiteStore
@@ -46,20 +56,35 @@ def open_database(database: Any) -> tuple[Store, Notifier]:
 
         memory = MemoryStore()
         return memory, LocalNotifier(f"memory-{id(memory.database)}")
-    if scheme.partition("+")[0] in ("postgresql", "postgres"):
+    if is_postgres(database):
         return _open_postgres(database)
     raise ValueError(
-        f"{database!r} is not the URL of a database that inkstream knows: use "
-        "sqlite:///inkstream.db, postgresql://user@host/name, or memory://"
+        f"{f'{scheme}://' if scheme else 'this'} is not the URL of a database that inkstream "
+        "knows: use sqlite:///inkstream.db, postgresql://user@host/name, or memory://"
     )
+
+
+def is_postgres(database: Any) -> bool:
+    """Tell whether a database is PostgreSQL, by its scheme or its kind."""
+    if not isinstance(database, str):
+        return _is_pool(database) or _is_engine(database)
+    return _scheme(database).partition("+")[0] in _POSTGRES
+
+
+def _scheme(database: str) -> str:
+    """Return the scheme of a URL, or nothing: a colon may also end a user's name."""
+    scheme, colon, rest = database.partition(":")
+    plain = colon and (rest.startswith("//") or scheme in ("sqlite", "memory"))
+    return scheme if plain and re.fullmatch("[a-z0-9+.-]+", scheme, re.ASCII) else ""
 
 
 def name_of(database: Any) -> str:
     """Return a database's address for people: no user, password or parameters."""
     if not isinstance(database, str):
         return type(database).__name__
-    parts = urlsplit(database)
-    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+    scheme, _, rest = database.partition("://")
+    # The last @, not the first: a password may hold one that nobody encoded, or a slash.
+    return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
 
 
 def _of_your_own(pair: tuple[Any, ...]) -> tuple[Store, Notifier]:

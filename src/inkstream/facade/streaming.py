@@ -137,7 +137,12 @@ class PersistentTextStreaming:
         self._http = http or HTTPSettings()
         self._clock = clock or SystemClock()
         self._running = Running(self._make_engine)
-        open_database(database)  # a wrong one is told where it was written
+        try:
+            open_database(database)  # a wrong one raises where it was written
+        except BaseException:
+            self._database = None
+            del database  # a traceback may show variables, with the password
+            raise
 
     def __repr__(self) -> str:
         state = "running" if self._running.is_running else "not running"

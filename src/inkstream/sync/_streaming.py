@@ -50,7 +50,11 @@ class PersistentTextStreaming:
         self._timing = timing
         if on_end is not None and (not callable(on_end) or inspect.iscoroutinefunction(on_end)):
             raise TypeError(f"on_end is a plain function here, not {on_end!r:.80}")
-        self._make()  # a wrong URL is told where it was written
+        try:
+            self._make()  # a wrong URL raises where it was written
+        except BaseException:
+            del database  # a traceback may show variables, with the password
+            raise
 
     def _make(self) -> streaming.PersistentTextStreaming:
         on_end = self._on_end

@@ -21,7 +21,7 @@ from inkstream.stores.postgres._faults import (
     without_frames,
 )
 
-_CONNECT_S: Final = 5.0
+_CLOSE_S: Final = 5.0
 _ACQUIRE_S: Final = 10.0
 _STATEMENT_S: Final = 30.0
 _TRIES: Final = 8
@@ -45,12 +45,12 @@ class _Connection(_Base):
 
 async def connect(address: Address) -> asyncpg.Connection[Any]:
     """Open one connection, in bounded time."""
-    return await asyncpg.connect(
-        address.url,
-        timeout=_CONNECT_S,
-        statement_cache_size=0 if address.pooler else 100,
-        server_settings={} if address.pooler else {"application_name": "inkstream"},
-    )
+    try:
+        connection: asyncpg.Connection[Any] = await asyncpg.connect(**address.driver_arguments())
+        return connection
+    except DRIVER_ERRORS as exc:
+        without_frames(exc)
+        raise
 
 
 class Connections:
@@ -85,13 +85,10 @@ class Connections:
         self._idle = asyncio.Event()
         if self._address is not None:
             self._pool = await asyncpg.create_pool(
-                self._address.url,
                 min_size=0,
                 max_size=self._max_connections,
                 connection_class=_Connection,
-                timeout=_CONNECT_S,
-                statement_cache_size=0 if self._address.pooler else 100,
-                server_settings={} if self._address.pooler else {"application_name": "inkstream"},
+                **self._address.driver_arguments(),
             )
         # One connection is always left for those that write.
         size = self._max_connections if self._pool is None else self._pool.get_max_size()
@@ -107,7 +104,7 @@ class Connections:
         if self._address is not None and self._pool is not None:
             pool, self._pool = self._pool, None
             try:
-                await asyncio.wait_for(pool.close(), _CONNECT_S)
+                await asyncio.wait_for(pool.close(), _CLOSE_S)
             except DRIVER_ERRORS:
                 pool.terminate()
 

@@ -21,6 +21,7 @@ import asyncpg
 
 from inkstream._errors import SchemaOutdated, StoreError
 from inkstream.stores.postgres._address import SCHEMA, Address, in_schema, schema_name
+from inkstream.stores.postgres._connections import connect
 from inkstream.stores.postgres._faults import DRIVER_ERRORS, translate
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 _PACKAGE: Final = "inkstream.stores.postgres"
 _FILE = re.compile(r"([0-9]{4})_([a-z0-9_]+)\.sql")
 _NEEDS = re.compile(r"-- needs: ([0-9]+)$", re.MULTILINE)
-_CONNECT_S: Final = 10.0
+_CLOSE_S: Final = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,13 +203,11 @@ async def _version(connection: asyncpg.Connection[Any], schema: str) -> int:
 @asynccontextmanager
 async def _connected(address: Address) -> AsyncIterator[asyncpg.Connection[Any]]:
     try:
-        connection = await asyncpg.connect(
-            address.url, timeout=_CONNECT_S, statement_cache_size=0 if address.pooler else 100
-        )
+        connection = await connect(address)
         try:
             yield connection
         finally:
-            await connection.close(timeout=_CONNECT_S)
+            await connection.close(timeout=_CLOSE_S)
     except DRIVER_ERRORS as exc:
         error = translate(exc, writing=False, migrate=migrate_hint(address))
         if error is exc:

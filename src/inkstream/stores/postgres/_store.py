@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -39,6 +40,8 @@ from inkstream.stores.postgres._connections import Connections, connect
 from inkstream.stores.postgres._faults import DRIVER_ERRORS, translate
 from inkstream.stores.postgres._migrate import VERSION, migrate_hint
 from inkstream.stores.postgres._session import Session
+
+_log = logging.getLogger("inkstream")
 
 _HEARTBEAT_S: Final = 5.0
 _COURTESY_S: Final = 2.0
@@ -87,14 +90,20 @@ class PostgresStore:
         listener_url: str | None = None,
         max_connections: int = 5,
     ) -> None:
-        source: Address | Pool[Any] = (
-            database if isinstance(database, Pool) else Address.parse(database)
-        )
-        address = source if isinstance(source, Address) else None
-        if address is not None:
-            schema = address.schema if schema is None else schema
-            listener_url = listener_url or address.listener_url
-        direct = address if listener_url is None else Address.parse(listener_url)
+        try:
+            source: Address | Pool[Any] = (
+                database if isinstance(database, Pool) else Address.parse(database)
+            )
+            address = source if isinstance(source, Address) else None
+            if address is not None:
+                schema = address.schema if schema is None else schema
+                listener_url = listener_url or address.listener_url
+            direct = address if listener_url is None else Address.parse(listener_url)
+        except (TypeError, ValueError):
+            del database, listener_url  # a traceback may show variables, with the password
+            raise
+        if address is not None and address.ignored:
+            _log.info("parameters of the database's URL that change nothing: %s", address.ignored)
         schema = schema_name(SCHEMA if schema is None else schema)
         self._sql = {name: in_schema(query, schema) for name, query in _QUERIES.items()}
         self._migrate = migrate_hint(address)

@@ -32,10 +32,12 @@ def database_path(path_or_url: str | os.PathLike[str]) -> Path:
     text = os.fspath(path_or_url)
     if text.startswith("sqlite:"):
         if not text.startswith(_URL_PREFIX):
-            raise InvalidInput(f"{text!r}: write sqlite:///relative.db or sqlite:////absolute.db")
+            raise InvalidInput(
+                "a SQLite file is given as sqlite:///relative.db or sqlite:////absolute.db"
+            )
         text = unquote(text.removeprefix(_URL_PREFIX).partition("?")[0])
     elif "://" in text:
-        raise InvalidInput(f"{text!r} is not the URL of a SQLite database")
+        raise InvalidInput(f"{text.partition('://')[0]}:// is not the URL of a SQLite database")
     if text in ("", ":memory:") or text.startswith("file:"):
         raise InvalidInput(
             "SQLite's own memory cannot be shared by several connections: "
