@@ -1,0 +1,22 @@
+"""Formats for ``streams.response(…, format=…)``: what other clients than inkstream's own speak.
+
+``ai_sdk`` (and ``ai_sdk_7``), ``ag_ui``, ``openai_chat`` and ``ndjson`` are each a ``Format``. They
+work on every stream, whichever source wrote it, live, from the middle, or finished.
+"""
+
+from inkstream.formats._ag_ui import ag_ui
+from inkstream.formats._ai_sdk import ai_sdk, ai_sdk_7
+from inkstream.formats._ndjson import ndjson
+from inkstream.formats._openai_chat import openai_chat
+from inkstream.http.formats import Encoder, Format, event
+
+__all__ = [
+    "Encoder",
+    "Format",
+    "ag_ui",
+    "ai_sdk",
+    "ai_sdk_7",
+    "event",
+    "ndjson",
+    "openai_chat",
+]

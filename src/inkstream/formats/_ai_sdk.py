@@ -1,0 +1,173 @@
+"""The AI SDK's UI message stream, as ``useChat`` of versions 6 and 7 reads it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from typing import Any, Final
+
+from inkstream import wire
+from inkstream._types import End, Status, StreamState
+from inkstream.formats._progress import Call, Chunk, PartEncoder, load
+from inkstream.http.formats import Format
+from inkstream.parts import is_safe_link
+from inkstream.wire import RawJSON
+
+MESSAGE_ID: Final = "inkstream.message_id"
+"""Key of a stream's metadata: the id of the message that its answer goes on with."""
+
+_FAILED: Final = "The answer could not be completed."
+_REASONS: Final = {
+    "stop": "stop",
+    "end_turn": "stop",
+    "stop_sequence": "stop",
+    "length": "length",
+    "max_tokens": "length",
+    "content-filter": "content-filter",
+    "content_filter": "content-filter",
+    "tool-calls": "tool-calls",
+    "tool_calls": "tool-calls",
+    "tool_use": "tool-calls",
+    "error": "error",
+}
+
+
+class AISDKEncoder(PartEncoder):
+    """Encode a stream as UI message chunks.
+
+    A chunk of a type that a client does not know fails its whole answer, so only those go out that
+    its version has. Every other object goes out as a ``data-part``.
+
+    Args:
+        stream: The stream. Its id is the message's, unless it goes on with another message.
+        state: See ``Encoder``.
+        version: The oldest major version of ``ai`` that must understand it.
+        since: Send what follows this position only, to a client that has the message so far.
+    """
+
+    def __init__(
+        self, stream: StreamState, state: str, *, version: int = 6, since: int = 0
+    ) -> None:
+        super().__init__(state)
+        named = stream.metadata.get(MESSAGE_ID)
+        self._message_id = named if isinstance(named, str) else str(stream.stream_id)
+        self._version = version
+        self._since = since
+
+    def feed(self, message: str | RawJSON, position: int) -> Iterable[Chunk]:
+        """See ``Encoder``."""
+        if position >= self._since:
+            return super().feed(message, position)
+        self._progress.phase = "s"
+        super().feed(message, position)
+        self._progress.phase = ""
+        self._progress.changed()
+        return ()
+
+    def end(self, end: End) -> Iterator[Chunk]:
+        """See ``Encoder``."""
+        progress = self._progress
+        if progress.phase != "f":
+            yield from self.started()
+            yield from self.close_text()
+            yield from self.close_reasoning()
+            progress.phase = "f"
+            progress.changed()
+            yield from self.chunk(_last_chunk(end))
+        yield b"[DONE]", progress.state
+
+    def begin(self) -> Any:
+        """Name the message."""
+        return {"type": "start", "messageId": self._message_id}
+
+    def text_start(self, position: int) -> Any:
+        """Open a text part, named by its position."""
+        return {"type": "text-start", "id": f"t{position}"}
+
+    def text_delta(self, position: int, text: str) -> bytes:
+        """Add to a text part."""
+        return b'{"type":"text-delta","id":"t%d","delta":"%b"}' % (
+            position,
+            wire.escape_text(text.encode()),
+        )
+
+    def text_end(self, position: int) -> Any:
+        """Close a text part."""
+        return {"type": "text-end", "id": f"t{position}"}
+
+    def reasoning_end(self, name: str, position: int) -> Any:
+        """Close a piece of reasoning."""
+        return {"type": "reasoning-end", "id": name}
+
+    def reasoning(self, part: Any, raw: RawJSON, began: int) -> bytes:
+        """Send it as it was stored."""
+        return raw.raw
+
+    def tool(self, part: Any, raw: RawJSON, call: Call | None) -> Iterator[Chunk]:
+        """Send it as it was stored."""
+        kind = part["type"]
+        if kind in ("tool-input-available", "tool-input-error"):
+            self.move(call, "c")
+        elif kind == "tool-input-delta":
+            self.move(call, "a")
+        elif kind.startswith("tool-output-"):
+            if part.get("preliminary") is True:
+                self.move(call, "c")
+            else:
+                self.settle(part["toolCallId"])
+        yield from self.chunk(raw.raw)
+
+    def put(self, part: Any, raw: RawJSON, position: int) -> Iterator[Chunk]:
+        """Send it as it was stored; an object of the application's own as a ``data-part``."""
+        if part is None:
+            value = load(raw)
+            if self._version < 7 or not _is_of_version_7(value):
+                yield from self.chunk({"type": "data-part", "data": value})
+                return
+        yield from self.chunk(raw.raw)
+
+
+def _is_of_version_7(part: Mapping[str, Any]) -> bool:
+    """Tell if a part is one that version 7 has beyond those that are stored."""
+    if part.get("type") == "custom":
+        return isinstance(part.get("kind"), str) and part.keys() <= {"type", "kind"}
+    return (
+        part.get("type") == "reasoning-file"
+        and part.keys() == {"type", "url", "mediaType"}
+        and isinstance(part["mediaType"], str)
+        and isinstance(part["url"], str)
+        and is_safe_link("file", part["url"])
+    )
+
+
+def _last_chunk(end: End) -> dict[str, Any]:
+    if end.status is Status.CANCELLED:
+        return {"type": "abort"}
+    if end.status is not Status.DONE:
+        return {"type": "error", "errorText": end.message or _FAILED}
+    reason = end.result.get("finish_reason") if isinstance(end.result, Mapping) else None
+    if not isinstance(reason, str):
+        return {"type": "finish"}
+    return {"type": "finish", "finishReason": _REASONS.get(reason, "other")}
+
+
+def ai_sdk_from(position: int) -> Format:
+    """Return ``ai_sdk`` for a client that has the message as far as a position."""
+    return Format(
+        media_type="text/event-stream",
+        encoder=partial(AISDKEncoder, since=position),
+        headers=_HEADERS,
+    )
+
+
+_HEADERS: Final = {"x-vercel-ai-ui-message-stream": "v1"}
+
+ai_sdk: Final = ai_sdk_from(0)
+"""UI message stream for ``ai`` 6 and later."""
+
+ai_sdk_7: Final = Format(
+    media_type="text/event-stream",
+    encoder=partial(AISDKEncoder, version=7),
+    headers=_HEADERS,
+)
+"""The same for pages of ``ai`` 7 only: ``custom`` and ``reasoning-file`` go out as themselves."""

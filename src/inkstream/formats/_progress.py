@@ -1,0 +1,335 @@
+"""What an encoder must know of the messages before a place, as a few characters of a cursor.
+
+An encoder's state says what is open: the text part, pieces of reasoning, tool calls. Each is named
+by the position of the message that began it, so that a reconnect needs nothing else: the ids that a
+client knows them by are in those messages, which are read again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from typing import Any, Final
+
+from inkstream import wire
+from inkstream.parts import as_known
+from inkstream.wire import RawJSON
+
+Chunk = tuple[bytes, str]
+
+_TOKEN: Final = re.compile(r"([a-z])(0|[1-9][0-9]{0,15})(?:-(0|[1-9][0-9]{0,7}))?", re.ASCII)
+_MAX_STATE: Final = 160
+"""Room that a state has in a cursor of 256 characters."""
+
+_MAX_REASONING: Final = 4
+
+
+class Call:
+    """A tool call that has no output yet.
+
+    Attributes:
+        position: Of the message that began it.
+        phase: ``b`` begun, ``a`` begun with some of its input sent, ``c`` input complete.
+        index: Which of the answer's calls it is; -1 where a format does not count them.
+    """
+
+    __slots__ = ("index", "phase", "position")
+
+    def __init__(self, position: int, phase: str, index: int) -> None:
+        self.position = position
+        self.phase = phase
+        self.index = index
+
+
+class Progress:
+    """How far an encoder is.
+
+    Attributes:
+        phase: ``""`` nothing was sent, ``s`` begun, ``f`` finished but for the last chunk.
+        text: Where the open text part began.
+        step: Where the open step began.
+        calls: Outstanding tool calls, by id.
+        reasoning: Where open pieces of reasoning began, by id.
+        counted: How many tool calls there were, where a format counts them.
+        crowded: More tool calls were outstanding than a state can name, so that one that is
+            unknown may be one of those.
+    """
+
+    def __init__(self, state: str) -> None:
+        self.phase = ""
+        self.text: int | None = None
+        self.step: int | None = None
+        self.calls: dict[str, Call] = {}
+        self.reasoning: dict[str, int] = {}
+        self.counted = 0
+        self.crowded = False
+        self._unnamed: dict[int, list[tuple[str, int]]] = {}
+        self._written: str | None = None
+        if state:
+            self._parse(state)
+
+    def _parse(self, state: str) -> None:
+        phase, _, rest = state.partition(".")
+        if phase not in ("s", "f", "sx", "fx"):
+            raise ValueError(f"{state!r:.60} is no state")
+        self.phase, self.crowded = phase[0], phase.endswith("x")
+        for token in rest.split(".") if rest else ():
+            match = _TOKEN.fullmatch(token)
+            if match is None:
+                raise ValueError(f"{state!r:.60} is no state")
+            kind, number, index = match[1], int(match[2]), int(match[3] or -1)
+            if kind == "t" and self.text is None:
+                self.text = number
+            elif kind == "e" and self.step is None:
+                self.step = number
+            elif kind == "n":
+                self.counted = number
+            elif kind in ("r", "b", "a", "c"):
+                self._unnamed.setdefault(number, []).append((kind, index))
+            else:
+                raise ValueError(f"{state!r:.60} is no state")
+
+    def recalls(self) -> Collection[int]:
+        """Return where the parts began whose ids are not known yet."""
+        return tuple(self._unnamed)
+
+    def recall(self, message: str | RawJSON, position: int) -> None:
+        """Take the ids from a message that began a part."""
+        part: Any = None if isinstance(message, str) else load_known(message)
+        for kind, index in self._unnamed.pop(position):
+            if part is None:
+                raise ValueError("no part begins there")
+            if kind == "r":
+                if part["type"] != "reasoning-start":
+                    raise ValueError("no reasoning begins there")
+                self.reasoning[part["id"]] = position
+            else:
+                if part["type"] not in _BEGINNINGS:
+                    raise ValueError("no tool call begins there")
+                self.calls[part["toolCallId"]] = Call(position, kind, index)
+
+    def changed(self) -> None:
+        """Say that an attribute was changed: ``state`` is written anew."""
+        self._written = None
+
+    @property
+    def state(self) -> str:
+        """The state as text."""
+        if self._written is None:
+            self._written = self._write()
+            while len(self._written) > _MAX_STATE:
+                self.crowded = True
+                done = (name for name, call in self.calls.items() if call.phase == "c")
+                del self.calls[next(done, next(iter(self.calls)))]
+                self._written = self._write()
+        return self._written
+
+    def _write(self) -> str:
+        tokens = [self.phase + "x" * self.crowded]
+        if self.text is not None:
+            tokens.append(f"t{self.text}")
+        if self.step is not None:
+            tokens.append(f"e{self.step}")
+        if self.counted:
+            tokens.append(f"n{self.counted}")
+        tokens += [f"r{position}" for position in self.reasoning.values()]
+        for call in self.calls.values():
+            index = "" if call.index < 0 else f"-{call.index}"
+            tokens.append(f"{call.phase}{call.position}{index}")
+        return ".".join(tokens)
+
+
+_BEGINNINGS: Final = ("tool-input-start", "tool-input-available", "tool-input-error")
+
+
+def load(message: RawJSON) -> Any:
+    """Return the object that a message is; of a value that is none, an object that holds it."""
+    value = wire.load_json(message.raw)
+    return value if isinstance(value, Mapping) else {"value": value}
+
+
+def load_known(message: RawJSON) -> Any:
+    """Return a well-formed part, or ``None``."""
+    return as_known(load(message))
+
+
+class PartEncoder:
+    """What the encoders of conversational formats share: parts that open, go on and close.
+
+    A format says how each looks (the methods that raise ``NotImplementedError``). Whatever belongs
+    to a part that is not open is left out: most clients give up an answer that has such a chunk.
+    """
+
+    def __init__(self, state: str) -> None:
+        self._progress = Progress(state)
+
+    def recalls(self) -> Collection[int]:
+        """See ``Encoder``."""
+        return self._progress.recalls()
+
+    def recall(self, message: str | RawJSON, position: int) -> None:
+        """See ``Encoder``."""
+        self._progress.recall(message, position)
+
+    # How a format looks; ``dump`` makes a chunk of most values.
+
+    def begin(self) -> Any:
+        """Return the first chunk."""
+        raise NotImplementedError
+
+    def text_start(self, position: int) -> Any:
+        """Return what opens a text part, if anything."""
+        raise NotImplementedError
+
+    def text_delta(self, position: int, text: str) -> bytes:
+        """Return a piece of text."""
+        raise NotImplementedError
+
+    def text_end(self, position: int) -> Any:
+        """Return what closes a text part, if anything."""
+        raise NotImplementedError
+
+    def reasoning_end(self, name: str, position: int) -> Any:
+        """Return what closes a piece of reasoning, if anything."""
+        raise NotImplementedError
+
+    def put(self, part: Any, raw: RawJSON, position: int) -> Iterator[Chunk]:
+        """Yield the chunks of a part that is neither text, reasoning nor a tool's."""
+        raise NotImplementedError
+
+    def reasoning(self, part: Any, raw: RawJSON, began: int) -> Any:
+        """Return the start or a delta of a piece of reasoning."""
+        raise NotImplementedError
+
+    def tool(self, part: Any, raw: RawJSON, call: Call | None) -> Iterator[Chunk]:
+        """Yield the chunks of a tool's part, moving ``call.phase`` and the calls."""
+        raise NotImplementedError
+
+    # What moves.
+
+    def chunk(self, value: Any) -> Iterator[Chunk]:
+        """Yield a chunk with the state now; nothing for ``None``."""
+        if value is not None:
+            yield value if isinstance(value, bytes) else wire.dump_json(value), self._progress.state
+
+    def feed(self, message: str | RawJSON, position: int) -> Iterable[Chunk]:
+        """See ``Encoder``."""
+        progress = self._progress
+        if isinstance(message, str) and progress.text is not None and progress.phase:
+            return ((self.text_delta(progress.text, message), progress.state),)  # nearly always
+        chunks = list(self._feed(message, position))
+        if chunks:  # the last one's cursor is after the message, so it says all that came of it
+            chunks[-1] = (chunks[-1][0], progress.state)
+        return chunks
+
+    def _feed(self, message: str | RawJSON, position: int) -> Iterator[Chunk]:
+        progress = self._progress
+        yield from self.started()
+        if isinstance(message, str):
+            progress.text = position
+            progress.changed()
+            yield from self.chunk(self.text_start(position))
+            yield from self.chunk(self.text_delta(position, message))
+            return
+        yield from self.close_text()
+        part = load_known(message)
+        kind = "" if part is None else part["type"]
+        if kind.startswith("reasoning-"):
+            yield from self._reason(part, message, position)
+        elif kind.startswith("tool-"):
+            yield from self._use_tool(part, message, position)
+        else:
+            if kind == "finish-step":
+                yield from self.close_reasoning()
+            yield from self.put(part, message, position)
+
+    def started(self) -> Iterator[Chunk]:
+        """Yield the first chunk, if it was not sent."""
+        progress = self._progress
+        if not progress.phase:
+            progress.phase = "s"
+            progress.changed()
+            yield from self.chunk(self.begin())
+
+    def close_text(self) -> Iterator[Chunk]:
+        """Close the open text part."""
+        progress = self._progress
+        if progress.text is not None:
+            position, progress.text = progress.text, None
+            progress.changed()
+            yield from self.chunk(self.text_end(position))
+
+    def close_reasoning(self, keep: int = 0) -> Iterator[Chunk]:
+        """Close the oldest open pieces of reasoning, but for as many."""
+        progress = self._progress
+        while len(progress.reasoning) > keep:
+            name = next(iter(progress.reasoning))
+            position = progress.reasoning.pop(name)
+            progress.changed()
+            yield from self.chunk(self.reasoning_end(name, position))
+
+    def _reason(self, part: Any, raw: RawJSON, position: int) -> Iterator[Chunk]:
+        progress = self._progress
+        name = part["id"]
+        began = progress.reasoning.get(name)
+        if part["type"] == "reasoning-start":
+            if began is not None and began != position:
+                del progress.reasoning[name]
+                progress.changed()
+                yield from self.chunk(self.reasoning_end(name, began))
+            yield from self.close_reasoning(_MAX_REASONING - 1)
+            progress.reasoning[name] = began = position
+            progress.changed()
+        if began is None:
+            return
+        if part["type"] == "reasoning-end":
+            del progress.reasoning[name]
+            progress.changed()
+            yield from self.chunk(self.reasoning_end(name, began))
+        else:
+            yield from self.chunk(self.reasoning(part, raw, began))
+
+    def _use_tool(self, part: Any, raw: RawJSON, position: int) -> Iterator[Chunk]:
+        progress = self._progress
+        call = progress.calls.get(part["toolCallId"])
+        kind = part["type"]
+        if kind == "tool-input-delta":
+            if call is None or call.phase == "c":
+                return
+        elif kind in _BEGINNINGS:
+            if call is not None and (kind == "tool-input-start" and call.position != position):
+                del progress.calls[part["toolCallId"]]
+                progress.changed()
+                yield from self.abandoned(part["toolCallId"], call)
+                call = None
+            if call is None:
+                call = Call(position, "b", progress.counted if self.counts else -1)
+                progress.counted += self.counts
+                progress.calls[part["toolCallId"]] = call
+                progress.changed()
+                yield from self.opened(part, call)
+        elif call is None and not progress.crowded:
+            return
+        yield from self.tool(part, raw, call)
+
+    counts = False
+    """Whether calls are numbered."""
+
+    def opened(self, part: Any, call: Call) -> Iterator[Chunk]:
+        """Yield what a format sends when a call begins, before what its part says."""
+        yield from ()
+
+    def abandoned(self, name: str, call: Call) -> Iterator[Chunk]:
+        """Yield what a format sends of a call that begins again before it came to its end."""
+        yield from ()
+
+    def move(self, call: Call | None, phase: str) -> None:
+        """Note that a call is in a further phase."""
+        if call is not None and call.phase != phase:
+            call.phase = phase
+            self._progress.changed()
+
+    def settle(self, name: str) -> None:
+        """Note that a call has its output."""
+        self._progress.calls.pop(name, None)
+        self._progress.changed()

@@ -1,0 +1,179 @@
+"""Encode messages as the HTTP layer does, without it: every chunk with its cursor."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from hypothesis import strategies as st
+
+from inkstream import wire
+from inkstream._types import End, Kind, Segment, Status, StreamId, StreamState
+from inkstream.http.formats import Format
+from inkstream.wire import RawJSON
+
+Message = str | dict[str, Any]
+
+STREAM = StreamState(
+    internal_id=7,
+    stream_id=StreamId("answer"),
+    kind=Kind.TEXT,
+    content_type="application/json",
+    status=Status.STREAMING,
+    epoch=1,
+    worker=None,
+    tail=0,
+    size=0,
+    owner=None,
+    group="chat",
+    metadata={},
+    created_at=1_700_000_000.0,
+)
+DONE = End(Status.DONE, result={"finish_reason": "stop"})
+
+
+class Chunk(NamedTuple):
+    """What goes on the wire, with the place that a client goes on from that has it."""
+
+    data: bytes
+    position: int
+    state: str
+    ended: bool = False
+
+    @property
+    def value(self) -> Any:
+        return json.loads(self.data) if self.data != b"[DONE]" else "[DONE]"
+
+
+def stored(messages: Iterable[Message]) -> list[Segment]:
+    """Return each message as a segment of its own, as if each had been committed alone."""
+    segments: list[Segment] = []
+    for message in messages:
+        part = message if isinstance(message, str) else wire.dump_object(message)
+        segments += wire.encode_messages([part], segments[-1].end if segments else 0)
+    return segments
+
+
+def encode(
+    form: Format,
+    segments: Sequence[Segment],
+    end: End | None = DONE,
+    *,
+    position: int = 0,
+    state: str = "",
+    at_once: int = 10**6,
+    stream: StreamState = STREAM,
+) -> list[Chunk]:
+    """Return the chunks after a cursor, when so many segments are read at once."""
+    encoder = form.encoder(stream, state)
+    for place in encoder.recalls():
+        encoder.recall(message_at(segments, place), place)
+    chunks: list[Chunk] = []
+    rest = [s for s in segments if s.end > position]
+    for start in range(0, len(rest), at_once):
+        for after, message in wire.joined(rest[start : start + at_once]):
+            chunks += _placed(encoder.feed(message, position), position, after)
+            position = after
+    if end is not None:
+        chunks += _placed(encoder.end(end), position, position, ended=True)
+    return chunks
+
+
+def _placed(
+    made: Iterable[tuple[bytes, str]], before: int, after: int, *, ended: bool = False
+) -> Iterator[Chunk]:
+    chunks = list(made)
+    for i, (data, state) in enumerate(chunks, 1):
+        last = i == len(chunks)
+        yield Chunk(data, after if last else before, state, ended and last)
+
+
+def message_at(segments: Sequence[Segment], position: int) -> str | RawJSON:
+    for segment in segments:
+        if segment.position <= position < segment.end:
+            return next(wire.decode_messages([segment]))
+    raise ValueError("no message there")
+
+
+ids = st.sampled_from(["a", "b", "__proto__"])
+words = st.text(min_size=1, max_size=4) | st.sampled_from(["\r\n", "\u2028", '"', "\\"])
+parts: st.SearchStrategy[Message] = st.one_of(
+    words,
+    words,
+    st.builds(lambda i: {"type": "reasoning-start", "id": i}, ids),
+    st.builds(lambda i, d: {"type": "reasoning-delta", "id": i, "delta": d}, ids, words),
+    st.builds(lambda i: {"type": "reasoning-end", "id": i}, ids),
+    st.builds(lambda i: {"type": "tool-input-start", "toolCallId": i, "toolName": "t"}, ids),
+    st.builds(
+        lambda i, d: {"type": "tool-input-delta", "toolCallId": i, "inputTextDelta": d}, ids, words
+    ),
+    st.builds(
+        lambda i, d, p: {
+            "type": "tool-input-available",
+            "toolCallId": i,
+            "toolName": "t",
+            "input": {"q": d},
+            **({"providerExecuted": True} if p else {}),
+        },
+        ids,
+        words,
+        st.booleans(),
+    ),
+    st.builds(
+        lambda i: {
+            "type": "tool-input-error",
+            "toolCallId": i,
+            "toolName": "t",
+            "input": "{",
+            "errorText": "bad",
+        },
+        ids,
+    ),
+    st.builds(
+        lambda i, d, p: {
+            "type": "tool-output-available",
+            "toolCallId": i,
+            "output": d,
+            **({"preliminary": True} if p else {}),
+        },
+        ids,
+        words,
+        st.booleans(),
+    ),
+    st.builds(lambda i: {"type": "tool-output-error", "toolCallId": i, "errorText": "x"}, ids),
+    st.builds(lambda i: {"type": "tool-output-denied", "toolCallId": i}, ids),
+    st.builds(lambda i: {"type": "tool-approval-request", "toolCallId": i, "approvalId": "p"}, ids),
+    st.sampled_from(
+        [
+            {"type": "start-step"},
+            {"type": "finish-step"},
+            {"type": "source-url", "sourceId": "s", "url": "https://example.org"},
+            {"type": "source-url", "sourceId": "s", "url": "javascript:alert(1)"},
+            {"type": "file", "url": "data:,x", "mediaType": "text/plain"},
+            {"type": "data-x", "id": "1", "data": 1},
+            {"type": "data-x", "id": "1", "data": 2},
+            {"type": "data-y", "data": 1, "transient": True},
+            {"type": "data-agui-state-snapshot", "data": {"snapshot": {"n": 1}}},
+            {"type": "data-agui-state-delta", "data": "wrong"},
+            {"type": "message-metadata", "messageMetadata": {"a": 1}},
+            {"type": "custom", "kind": "a.b"},
+            {"type": "reasoning-file", "url": "data:,x", "mediaType": "image/png"},
+            {"type": "reset-step"},
+            {"type": "text-delta", "id": "t0", "delta": "forged"},
+            {"type": "error", "errorText": "forged"},
+            {"own": "object"},
+        ]
+    ),
+)
+answers = st.lists(parts, max_size=14)
+ends = st.sampled_from(
+    [
+        DONE,
+        End(Status.DONE),
+        End(Status.ERROR, "provider_overloaded", "Too many questions."),
+        End(Status.ERROR),
+        End(Status.CANCELLED),
+        End(Status.TIMEOUT),
+    ]
+)
