@@ -161,6 +161,10 @@ class StreamState:
     report: bool = False
     gone: bool = False
     """Deleted, but kept because forks still read its messages."""
+    appended_at: float | None = field(default=None, compare=False)
+    """When the last message came, by the store's own clock; for display only."""
+    writer: str | None = field(default=None, compare=False)
+    """The worker that claimed the stream last; unlike ``worker`` it stays after the end."""
 
     @property
     def ended(self) -> bool:
@@ -367,6 +371,31 @@ class WorkerState:
     worker: str
     beats: int
     locked: bool | None
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerReport:
+    """A worker as operators see it.
+
+    Attributes:
+        worker: Its identity.
+        locked: As in ``WorkerState``.
+        beat_at: When it beat last, by the store's clock.
+        said: What it said about itself with that beat: JSON text, opaque to the store.
+    """
+
+    worker: str
+    locked: bool | None
+    beat_at: float
+    said: str
+
+
+@dataclass(frozen=True, slots=True)
+class Roster:
+    """All workers, and the time by the store's clock when they were read."""
+
+    now: float
+    workers: tuple[WorkerReport, ...]
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -17,6 +17,7 @@ from inkstream._types import (
     Page,
     Query,
     Read,
+    Roster,
     StreamId,
     StreamState,
     WorkerState,
@@ -124,16 +125,25 @@ class Store(Protocol):
         is gone already does not count.
         """
 
-    async def heartbeat(self, *, beat: bool, forget: Sequence[str] = ()) -> list[WorkerState]:
+    async def heartbeat(
+        self, *, beat: bool, forget: Sequence[str] = (), said: str | None = None
+    ) -> list[WorkerState]:
         """Return every worker that has ever beaten and was not forgotten, in one timely read.
 
-        With ``beat`` this worker's own counter moves first (and begins to exist). Workers to
-        ``forget`` are removed, unless they own a stream. Takes the lock again if it was lost.
+        With ``beat`` this worker's own counter moves first (and begins to exist), and ``said``
+        replaces what the worker said about itself before; ``None`` leaves that as it was. Workers
+        to ``forget`` are removed, unless they own a stream. Takes the lock again if it was lost.
 
         A state has ``locked`` false only if that proves the worker's death. Where a lock also
         falls free while the database takes no writes, the store must beat to tell the two apart,
         without ``beat`` too: only a read in whose statement a beat committed shows that the owner
         could have taken its lock again.
+        """
+
+    async def roster(self) -> Roster:
+        """Return the same workers for an operator: when each beat last, and what it said then.
+
+        For display: no decision about a stream may rest on its times.
         """
 
     async def tidy(self, now: float, max_bytes: int) -> bool:

@@ -103,7 +103,10 @@ def test_the_versions_are_consecutive() -> None:
         ("DROP INDEX inkstream.heads_due", "missing: i heads_due"),
         ("ALTER TABLE inkstream.live ALTER count TYPE bigint", "different: column live.count"),
         ("ALTER TABLE inkstream.worker_locks SET LOGGED", "different: r worker_locks"),
-        ("DROP FUNCTION inkstream.heartbeat", "missing: function heartbeat(text, boolean, text[])"),
+        (
+            "DROP FUNCTION inkstream.heartbeat",
+            "missing: function heartbeat(text, boolean, text[], text)",
+        ),
     ],
 )
 async def test_verify_finds_what_is_wrong(url: str, damage: str, said: str) -> None:

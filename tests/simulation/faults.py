@@ -15,6 +15,7 @@ from inkstream._types import (
     Page,
     Query,
     Read,
+    Roster,
     StreamId,
     StreamState,
     WorkerState,
@@ -121,10 +122,17 @@ class FaultyStore:
             lambda: self.inner.delete(internal_ids), writes=True, arrives=_nothing
         )
 
-    async def heartbeat(self, *, beat: bool, forget: Sequence[str] = ()) -> list[WorkerState]:
+    async def heartbeat(
+        self, *, beat: bool, forget: Sequence[str] = (), said: str | None = None
+    ) -> list[WorkerState]:
         return await self._call(
-            lambda: self.inner.heartbeat(beat=beat, forget=forget), writes=True, arrives=_nothing
+            lambda: self.inner.heartbeat(beat=beat, forget=forget, said=said),
+            writes=True,
+            arrives=_nothing,
         )
+
+    async def roster(self) -> Roster:
+        return await self._call(self.inner.roster, writes=False, arrives=_nothing)
 
     async def tidy(self, now: float, max_bytes: int) -> bool:
         return await self._call(

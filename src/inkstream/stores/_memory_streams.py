@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -249,13 +250,25 @@ class Streams:
 class _Stream:
     """A stream's record. ``state`` lags behind in tail and size, so that an append is cheap."""
 
-    __slots__ = ("begin", "forks", "marks", "merged", "segments", "size", "source", "state", "tail")
+    __slots__ = (
+        "appended_at",
+        "begin",
+        "forks",
+        "marks",
+        "merged",
+        "segments",
+        "size",
+        "source",
+        "state",
+        "tail",
+    )
 
     def __init__(self, state: StreamState, source: _Stream | None) -> None:
         self.state = state
         self.source = source
         self.begin = self.tail = state.tail
         self.size = 0
+        self.appended_at: float | None = None
         self.segments: list[Segment] = []
         self.merged = 0
         self.marks: dict[str, bytes] = {}
@@ -263,7 +276,9 @@ class _Stream:
 
     def snapshot(self) -> StreamState:
         if self.state.tail != self.tail:
-            self.state = replace(self.state, tail=self.tail, size=self.size)
+            self.state = replace(
+                self.state, tail=self.tail, size=self.size, appended_at=self.appended_at
+            )
         return self.state
 
     def meets(self, change: Change) -> bool:
@@ -286,6 +301,7 @@ class _Stream:
         self.segments.append(Segment(self.tail, segment.count, segment.payload, segment.index))
         self.tail += segment.count
         self.size += len(segment.payload)
+        self.appended_at = time.time()
 
     def messages_after(self, after: int) -> Iterator[Segment]:
         """Yield the segments from the one that holds a position, inherited ones first."""
@@ -331,6 +347,8 @@ def _new_fields(state: StreamState, change: Change) -> dict[str, Any]:
         fields["status"] = change.status
         if change.status is Status.STREAMING and state.started_at is None:
             fields["started_at"] = change.at
+        if change.status is Status.STREAMING and isinstance(change.worker, str):
+            fields["writer"] = change.worker
     if change.end is not None:
         fields["status"] = change.end.status
         fields["code"] = change.end.code

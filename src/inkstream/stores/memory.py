@@ -9,6 +9,7 @@ takes two processes elsewhere can be tested in one. All of them belong to one th
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 
 from inkstream._errors import NotRunning, StoreUnavailable, StreamNotFound
@@ -19,8 +20,10 @@ from inkstream._types import (
     Page,
     Query,
     Read,
+    Roster,
     StreamId,
     StreamState,
+    WorkerReport,
     WorkerState,
 )
 from inkstream.stores._memory_streams import Streams
@@ -53,6 +56,7 @@ class _Workers:
 
     def __init__(self) -> None:
         self.beats: dict[str, int] = {}
+        self.said: dict[str, tuple[float, str]] = {}
         self.locked: dict[str, MemoryStore] = {}
         self.out_of_sight: set[str] = set()
 
@@ -60,11 +64,14 @@ class _Workers:
         if self.locked.get(worker) is holder:
             del self.locked[worker]
 
-    def beat(self, worker: str) -> None:
+    def beat(self, worker: str, said: str | None) -> None:
         self.beats[worker] = self.beats.get(worker, 0) + 1
+        before = self.said.get(worker, (0.0, "{}"))[1]
+        self.said[worker] = time.time(), before if said is None else said
 
     def forget(self, worker: str) -> None:
         self.beats.pop(worker, None)
+        self.said.pop(worker, None)
         self.out_of_sight.discard(worker)
 
     def states(self) -> list[WorkerState]:
@@ -170,17 +177,29 @@ class MemoryStore:
         await self._written("delete")
         return deleted
 
-    async def heartbeat(self, *, beat: bool, forget: Sequence[str] = ()) -> list[WorkerState]:
+    async def heartbeat(
+        self, *, beat: bool, forget: Sequence[str] = (), said: str | None = None
+    ) -> list[WorkerState]:
         worker = self._begin("heartbeat", None)
         self._workers.locked.setdefault(worker, self)
         if beat:
-            self._workers.beat(worker)
+            self._workers.beat(worker, said)
         for forgotten in forget:
             if not self._streams.owned_by(forgotten):
                 self._workers.forget(forgotten)
         states = self._workers.states()
         await self._written("heartbeat")
         return states
+
+    async def roster(self) -> Roster:
+        self._begin("roster", None)
+        workers = self._workers
+        reports = tuple(
+            WorkerReport(state.worker, state.locked, *workers.said[state.worker])
+            for state in workers.states()
+        )
+        await self._written("roster")
+        return Roster(time.time(), reports)
 
     async def tidy(self, now: float, max_bytes: int) -> bool:
         self._begin("tidy", None)

@@ -76,6 +76,8 @@ def decode_state(text: str) -> StreamState:
         result=ending.get("result"),
         report=row["report"],
         gone=row["gone"],
+        appended_at=_time(row["appended_at"]),
+        writer=row["writer"],
     )
 
 

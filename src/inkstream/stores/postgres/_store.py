@@ -27,8 +27,10 @@ from inkstream._types import (
     Page,
     Query,
     Read,
+    Roster,
     StreamId,
     StreamState,
+    WorkerReport,
     WorkerState,
 )
 from inkstream.stores import _sql
@@ -296,13 +298,16 @@ class PostgresStore:
 
     # Workers and housekeeping ----------------------------------------------------------------
 
-    async def heartbeat(self, *, beat: bool, forget: Sequence[str] = ()) -> list[WorkerState]:
+    async def heartbeat(
+        self, *, beat: bool, forget: Sequence[str] = (), said: str | None = None
+    ) -> list[WorkerState]:
         async def look(beat: bool, forget: Sequence[str]) -> list[_locks.Row]:
             rows = await self._connections.fetch(
                 self._sql["heartbeat"],
                 self._worker,
                 beat,
                 list(forget),
+                said if beat else None,
                 writing=beat or bool(forget),
                 timeout_s=_HEARTBEAT_S,
             )
@@ -314,6 +319,21 @@ class PostgresStore:
             if self._session is not None and mine and mine[0] != "held":
                 self._session.renew()
             return await self._locks.judge(rows, lambda: look(True, ()), beaten=beat)
+
+    async def roster(self) -> Roster:
+        locked: dict[str, bool | None] = {}
+        # A database that takes no writes proves nobody's death, and an operator still looks at it.
+        with contextlib.suppress(StoreError):
+            locked = {state.worker: state.locked for state in await self.heartbeat(beat=False)}
+        rows = await self._connections.fetch(self._sql["roster"], writing=False)
+        return Roster(
+            rows[0][0],
+            tuple(
+                WorkerReport(worker, locked.get(worker), beat_at, said)
+                for _, worker, beat_at, said in rows
+                if worker is not None
+            ),
+        )
 
     async def tidy(self, now: float, max_bytes: int) -> bool:
         with self._connections.under_way():

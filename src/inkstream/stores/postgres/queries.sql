@@ -50,7 +50,13 @@ SELECT inkstream.merge_stream(CAST($1 AS bigint), CAST($2 AS integer));
 -- name: heartbeat
 -- Beat, forget, and see all workers.
 SELECT worker, beats, lock
-FROM inkstream.heartbeat(CAST($1 AS text), CAST($2 AS boolean), CAST($3 AS text[]));
+FROM inkstream.heartbeat(
+    CAST($1 AS text), CAST($2 AS boolean), CAST($3 AS text[]), CAST($4 AS text));
+
+-- name: roster
+-- The server's time, and what each worker said about itself with its last beat.
+SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision), w.worker, w.beat_at, w.said
+FROM (SELECT 1) AS one LEFT JOIN inkstream.workers w ON true;
 
 -- name: set_setting
 -- Set one of the session's settings.

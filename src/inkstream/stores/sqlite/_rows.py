@@ -13,7 +13,7 @@ STATUSES: Final = tuple(Status)
 
 ORDINALS: Final[Mapping[Status, int]] = {status: number for number, status in enumerate(STATUSES)}
 
-STATE_COLUMNS: Final = 24
+STATE_COLUMNS: Final = 26
 
 
 def state(row: tuple[Any, ...]) -> StreamState:
@@ -43,6 +43,8 @@ def state(row: tuple[Any, ...]) -> StreamState:
         result=None if row[21] is None else json.loads(row[21]),
         report=bool(row[22]),
         gone=bool(row[23]),
+        appended_at=row[24],
+        writer=row[25],
     )
 
 

@@ -19,8 +19,10 @@ from inkstream._types import (
     Page,
     Query,
     Read,
+    Roster,
     StreamId,
     StreamState,
+    WorkerReport,
     WorkerState,
 )
 from inkstream.stores.sqlite import _faults, _read, _tidy, _write
@@ -147,12 +149,14 @@ class SQLiteStore:
     async def delete(self, internal_ids: Sequence[int], *, connection: object | None = None) -> int:
         return await self._write(lambda db: _write.delete(db, internal_ids), connection)
 
-    async def heartbeat(self, *, beat: bool, forget: Sequence[str] = ()) -> list[WorkerState]:
+    async def heartbeat(
+        self, *, beat: bool, forget: Sequence[str] = (), said: str | None = None
+    ) -> list[WorkerState]:
         worker = self._worker
 
         def move(db: sqlite3.Connection) -> list[tuple[str, int, str]]:
             if beat:
-                db.execute(SQL.beat, (worker, self._host))
+                db.execute(SQL.beat, (worker, self._host, time.time(), said))
             forgotten = [
                 name for name in forget if db.execute(SQL.forget_worker, (name,)).fetchone()
             ]
@@ -173,6 +177,19 @@ class SQLiteStore:
             WorkerState(name, beats, self._locks.is_held(name) if host == self._host else None)
             for name, beats, host in rows
         ]
+
+    async def roster(self) -> Roster:
+        rows = await self._read(lambda db: db.execute(SQL.roster).fetchall(), None)
+
+        def reports() -> tuple[WorkerReport, ...]:
+            return tuple(
+                WorkerReport(
+                    name, self._locks.is_held(name) if host == self._host else None, beat_at, said
+                )
+                for name, host, beat_at, said in rows
+            )
+
+        return Roster(time.time(), await asyncio.to_thread(reports))
 
     async def tidy(self, now: float, max_bytes: int) -> bool:
         long = set(self._long)

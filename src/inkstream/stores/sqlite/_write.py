@@ -7,6 +7,7 @@ it writes anything.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -76,8 +77,18 @@ def create(db: Database, new: NewStream) -> StreamState:
         db.execute(SQL.insert_live, row)
         tail += first.count
         size = len(first.payload)
-    ordinal = _rows.ORDINALS[status]
-    db.execute(SQL.insert_head, (internal_id, ordinal, tail, size, live_id, int(bool(first))))
+    db.execute(
+        SQL.insert_head,
+        (
+            internal_id,
+            _rows.ORDINALS[status],
+            tail,
+            size,
+            live_id,
+            int(bool(first)),
+            time.time() if first else None,
+        ),
+    )
     for name, value in new.marks.items():
         db.execute(SQL.set_mark, (internal_id, name, value))
     db.execute(SQL.note_change, (internal_id,))
@@ -130,7 +141,17 @@ out of the pages that they share costs more than to write them.
 class _Head:
     """A row of ``inkstream_heads`` in the course of a commit."""
 
-    __slots__ = ("chain", "epoch", "internal_id", "last_live", "ordinal", "size", "status", "tail")
+    __slots__ = (
+        "appended_at",
+        "chain",
+        "epoch",
+        "internal_id",
+        "last_live",
+        "ordinal",
+        "size",
+        "status",
+        "tail",
+    )
 
     def __init__(
         self,
@@ -141,6 +162,7 @@ class _Head:
         size: int,
         last_live: int | None,
         chain: int,
+        appended_at: float | None,
     ) -> None:
         self.internal_id = internal_id
         self.ordinal = ordinal
@@ -150,6 +172,7 @@ class _Head:
         self.size = size
         self.last_live = last_live
         self.chain = chain
+        self.appended_at = appended_at
 
 
 class _Batch:
@@ -165,6 +188,7 @@ class _Batch:
         self._heads = {row[0]: _Head(*row) for row in rows}
         self._moved: dict[int, _Head] = {}
         self._live: list[Any] = []
+        self._now = time.time()
         self._live_id: int = db.execute(SQL.last_live).fetchone()[0]
         self.long: list[int] = []
 
@@ -202,8 +226,8 @@ class _Batch:
 
     def flush(self) -> None:
         """Write what is still in memory only."""
-        _insert(self._db, SQL.insert_live, self._live)
-        moved: list[int | None] = []
+        _insert(self._db, SQL.insert_live, _LIVE_WIDTH, self._live)
+        moved: list[float | None] = []
         for head in self._moved.values():
             moved += (
                 head.internal_id,
@@ -213,8 +237,9 @@ class _Batch:
                 head.size,
                 head.last_live,
                 head.chain,
+                head.appended_at,
             )
-        _insert(self._db, SQL.replace_head, moved)
+        _insert(self._db, SQL.replace_head, _HEAD_WIDTH, moved)
 
     def _append(self, head: _Head, change: Change) -> None:
         segment = change.append
@@ -233,6 +258,7 @@ class _Batch:
         head.tail += segment.count
         size, head.size = head.size, head.size + len(segment.payload)
         head.chain += 1
+        head.appended_at = self._now
         if (
             head.chain % LONG_CHAIN == 0
             or size // LARGE_CHAIN_BYTES != head.size // LARGE_CHAIN_BYTES
@@ -296,23 +322,26 @@ class _Batch:
         return _read.state_of(self._db, internal_id)
 
 
-_WIDTH: Final = 7
+_LIVE_WIDTH: Final = 7
+_HEAD_WIDTH: Final = 8
 _ROWS: Final = 16
-_MORE_ROWS: Final = ", (?, ?, ?, ?, ?, ?, ?)" * (_ROWS - 1)
+_MORE_ROWS: Final = {
+    width: f", ({', '.join('?' * width)})" * (_ROWS - 1) for width in (_LIVE_WIDTH, _HEAD_WIDTH)
+}
 
 
-def _insert(db: Database, statement: str, fields: list[Any]) -> None:
-    """Insert rows of seven fields, all in one list, so many at a time that each costs little.
+def _insert(db: Database, statement: str, width: int, fields: list[Any]) -> None:
+    """Insert rows of as many fields, all in one list, so many at a time that each costs little.
 
     A statement gives up the interpreter's lock at every row that ``executemany`` has for it, and
     gets it back when the event loop pauses. A thousand tuples would wake the garbage collector.
     """
-    step = _ROWS * _WIDTH
+    step = _ROWS * width
     many = len(fields) // step * step
     for at in range(0, many, step):
-        db.execute(statement + _MORE_ROWS, fields[at : at + step])
-    for at in range(many, len(fields), _WIDTH):
-        db.execute(statement, fields[at : at + _WIDTH])
+        db.execute(statement + _MORE_ROWS[width], fields[at : at + step])
+    for at in range(many, len(fields), width):
+        db.execute(statement, fields[at : at + width])
 
 
 def delete(db: Database, internal_ids: Sequence[int]) -> int:

@@ -10,7 +10,8 @@ SELECT value FROM inkstream_meta WHERE key = 'schema_version';
 -- Whole states; a WHERE is added. The order of the columns is that of _rows.state.
 SELECT s.internal_id, s.stream_id, s.kind, s.content_type, s.status, h.epoch, s.worker, h.tail,
        h.size, s.owner, s.group_name, s.metadata, s.created_at, s.started_at, s.ended_at, s.due_at,
-       s.ttl_s, s.retain_s, s.takeover_within_s, s.code, s.message, s.result, s.report, s.gone
+       s.ttl_s, s.retain_s, s.takeover_within_s, s.code, s.message, s.result, s.report, s.gone,
+       h.appended_at, s.writer
 FROM inkstream_streams s JOIN inkstream_heads h ON h.internal_id = s.internal_id;
 
 -- name: state_by_name
@@ -18,7 +19,7 @@ FROM inkstream_streams s JOIN inkstream_heads h ON h.internal_id = s.internal_id
 SELECT s.internal_id, s.stream_id, s.kind, s.content_type, s.status, h.epoch, s.worker, h.tail,
        h.size, s.owner, s.group_name, s.metadata, s.created_at, s.started_at, s.ended_at, s.due_at,
        s.ttl_s, s.retain_s, s.takeover_within_s, s.code, s.message, s.result, s.report, s.gone,
-       h.last_live, s.fork_source, s.fork_position
+       h.appended_at, s.writer, h.last_live, s.fork_source, s.fork_position
 FROM inkstream_streams s JOIN inkstream_heads h ON h.internal_id = s.internal_id
 WHERE s.stream_id = ?;
 
@@ -84,23 +85,25 @@ VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: insert_head
 -- The hot part of a new stream.
-INSERT INTO inkstream_heads (internal_id, status, epoch, tail, size, last_live, chain)
-VALUES (?, ?, 0, ?, ?, ?, ?);
+INSERT INTO inkstream_heads
+    (internal_id, status, epoch, tail, size, last_live, chain, appended_at)
+VALUES (?, ?, 0, ?, ?, ?, ?, ?);
 
 -- name: heads
 -- The hot parts of the streams that a commit names.
-SELECT internal_id, status, epoch, tail, size, last_live, chain FROM inkstream_heads
+SELECT internal_id, status, epoch, tail, size, last_live, chain, appended_at FROM inkstream_heads
 WHERE internal_id IN (SELECT value FROM json_each(?));
 
 -- name: head
 -- The hot part of one stream: cheaper than the list, and one at a time is the usual commit.
-SELECT internal_id, status, epoch, tail, size, last_live, chain FROM inkstream_heads
+SELECT internal_id, status, epoch, tail, size, last_live, chain, appended_at FROM inkstream_heads
 WHERE internal_id = ?;
 
 -- name: replace_head
 -- Move a head, which is all its columns. Rows are added to the statement.
-REPLACE INTO inkstream_heads (internal_id, status, epoch, tail, size, last_live, chain)
-VALUES (?, ?, ?, ?, ?, ?, ?);
+REPLACE INTO inkstream_heads
+    (internal_id, status, epoch, tail, size, last_live, chain, appended_at)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: last_live
 -- The largest id that a live row ever had, so that none comes twice although rows are deleted.
@@ -132,6 +135,7 @@ UPDATE inkstream_streams SET
     result = CASE WHEN :ends THEN :result ELSE result END,
     unmerged = CASE WHEN :ends THEN :unmerged ELSE unmerged END,
     worker = CASE WHEN :set_worker THEN :worker ELSE worker END,
+    writer = CASE WHEN :starts THEN coalesce(:worker, writer) ELSE writer END,
     due_at = CASE WHEN :set_due_at THEN :due_at ELSE due_at END,
     report = coalesce(:report, report)
 WHERE internal_id = :internal_id;
@@ -197,8 +201,10 @@ SELECT 1 FROM inkstream_streams s WHERE s.internal_id = ? AND s.gone
 
 -- name: beat
 -- Move a worker's counter.
-INSERT INTO inkstream_workers (worker, beats, host) VALUES (?, 1, ?)
-ON CONFLICT DO UPDATE SET beats = beats + 1, host = excluded.host;
+INSERT INTO inkstream_workers (worker, beats, host, beat_at, said)
+VALUES (?1, 1, ?2, ?3, coalesce(?4, '{}'))
+ON CONFLICT DO UPDATE SET
+    beats = beats + 1, host = excluded.host, beat_at = excluded.beat_at, said = coalesce(?4, said);
 
 -- name: forget_worker
 -- Remove a worker that owns nothing.
@@ -208,6 +214,10 @@ DELETE FROM inkstream_workers WHERE worker = ?1
 -- name: workers
 -- Every worker.
 SELECT worker, beats, host FROM inkstream_workers;
+
+-- name: roster
+-- Every worker, with what it said about itself.
+SELECT worker, host, beat_at, said FROM inkstream_workers;
 
 -- name: unmerged
 -- Ended streams whose segments are still to be merged, oldest first.

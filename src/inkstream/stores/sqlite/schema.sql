@@ -28,7 +28,8 @@ CREATE TABLE inkstream_streams (
     gone              INTEGER NOT NULL DEFAULT 0,
     unmerged          INTEGER NOT NULL DEFAULT 0,          -- ended, with segments still to be merged
     fork_source       INTEGER,
-    fork_position     INTEGER NOT NULL DEFAULT 0
+    fork_position     INTEGER NOT NULL DEFAULT 0,
+    writer            TEXT                                -- claimed it last; stays after the end
 );
 CREATE INDEX inkstream_streams_owner ON inkstream_streams (owner) WHERE owner IS NOT NULL;
 CREATE INDEX inkstream_streams_group ON inkstream_streams (group_name) WHERE group_name IS NOT NULL;
@@ -48,7 +49,8 @@ CREATE TABLE inkstream_heads (
     tail        INTEGER NOT NULL,
     size        INTEGER NOT NULL,
     last_live   INTEGER,           -- the newest row of the stream in inkstream_live
-    chain       INTEGER NOT NULL   -- how many rows it has there
+    chain       INTEGER NOT NULL,  -- how many rows it has there
+    appended_at REAL               -- when the last message came, by this machine's clock
 );
 
 -- Segments as they were committed, all streams' after one another: an append touches the last page.
@@ -84,7 +86,9 @@ CREATE TABLE inkstream_marks (
 CREATE TABLE inkstream_workers (
     worker TEXT PRIMARY KEY,
     beats  INTEGER NOT NULL,
-    host   TEXT NOT NULL           -- this boot of this machine: locks can be tested on it only
+    host   TEXT NOT NULL,          -- this boot of this machine: locks can be tested on it only
+    beat_at REAL NOT NULL,         -- for operators: no decision rests on it
+    said   TEXT NOT NULL           -- what the worker says about itself, as JSON
 ) WITHOUT ROWID;
 
 -- Which streams changed otherwise than by an append, in commit order, for hints to other processes.

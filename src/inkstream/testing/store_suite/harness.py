@@ -31,7 +31,7 @@ from inkstream._types import (
 from inkstream.abc import Store
 
 NOW = 1_790_000_000.0
-"""A wall time. A store has no clock of its own: every time it knows, a test gave it."""
+"""A wall time. A test gives a store every time but those that are for display only."""
 
 EVERYTHING = 1 << 40
 """As ``max_bytes``: no limit."""

@@ -11,6 +11,7 @@ from inkstream.abc import Store
 from inkstream.testing.store_suite.harness import (
     NOW,
     StoreHarness,
+    append,
     claim,
     committed,
     new,
@@ -112,6 +113,42 @@ class WorkerTests(StoreHarness):
         await beats(other, beat=True)
         after = await beats(store, beat=True, forget=["two", "three"])
         assert set(after) == {"one"}
+
+    async def test_the_roster_says_what_each_said(self, store: Store, other: Store) -> None:
+        """An operator's process, started after a fault, learns from it who wrote and how it was."""
+        assert (await store.roster()).workers == ()
+        await store.heartbeat(beat=True, said='{"pid": 1}')
+        await other.heartbeat(beat=True, said='{"pid": 2}')
+        await other.heartbeat(beat=True)
+        roster = await store.roster()
+        said = {worker.worker: worker.said for worker in roster.workers}
+        assert said == {"one": '{"pid": 1}', "two": '{"pid": 2}'}, "a beat without words keeps them"
+        for worker in roster.workers:
+            assert worker.locked is not False
+            assert 0 <= roster.now - worker.beat_at < 60
+        await store.heartbeat(beat=True, said='{"pid": 3}')
+        assert {worker.said for worker in (await other.roster()).workers} == {
+            '{"pid": 3}',
+            '{"pid": 2}',
+        }
+
+    async def test_the_last_writer_and_message_are_known(self, store: Store) -> None:
+        """Also after the end, when nobody owes the stream a step any more."""
+        state = await store.create(new())
+        assert (state.writer, state.appended_at) == (None, None)
+        await claim(store, state, "one")
+        claimed = await state_of(store)
+        assert (claimed.writer, claimed.appended_at) == ("one", None)
+        before = (await store.roster()).now
+        await append(store, state, "text")
+        appended = await state_of(store)
+        assert appended.appended_at is not None
+        assert before - 1 <= appended.appended_at <= (await store.roster()).now + 1
+        end = Change(internal_id=state.internal_id, end=End(Status.DONE), at=NOW, worker=None)
+        await committed(store, end)
+        ended = await state_of(store)
+        assert (ended.worker, ended.writer) == (None, "one")
+        assert ended.appended_at == appended.appended_at
 
     async def test_a_database_is_kept_over_closing(self, database: Any) -> None:
         """G1: what was committed is there when the process comes back."""

@@ -44,7 +44,9 @@ CREATE TABLE inkstream.streams (
     -- pending or streaming, and not deleted: what max_live counts.
     live boolean NOT NULL,
     forked_from bigint,
-    fork_position bigint NOT NULL DEFAULT 0
+    fork_position bigint NOT NULL DEFAULT 0,
+    -- The worker that claimed it last; unlike heads.worker it stays after the end.
+    writer text
 );
 CREATE INDEX streams_by_owner ON inkstream.streams (owner, internal_id) WHERE owner IS NOT NULL;
 CREATE INDEX streams_live_by_owner ON inkstream.streams (owner, internal_id)
@@ -67,7 +69,9 @@ CREATE TABLE inkstream.heads (
     report boolean NOT NULL,
     gone boolean NOT NULL DEFAULT false,
     -- Whether live holds enough of it to be worth merging.
-    unmerged boolean NOT NULL DEFAULT false
+    unmerged boolean NOT NULL DEFAULT false,
+    -- When the last message came, by the server's clock.
+    appended_at double precision
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
 CREATE INDEX heads_by_status ON inkstream.heads (status, internal_id);
 CREATE INDEX heads_by_worker ON inkstream.heads (worker, internal_id) WHERE worker IS NOT NULL;
@@ -109,7 +113,11 @@ CREATE TABLE inkstream.marks (
 
 CREATE TABLE inkstream.workers (
     worker text COLLATE "C" PRIMARY KEY,
-    beats bigint NOT NULL
+    beats bigint NOT NULL,
+    -- For operators, no decision rests on them: when it beat last by the server's clock, and what
+    -- it said about itself, as JSON.
+    beat_at double precision NOT NULL,
+    said text NOT NULL
 ) WITH (fillfactor = 50);
 
 -- Who holds a lock, of this life of the server. Unlogged on purpose: a crash or a failover empties
@@ -126,7 +134,7 @@ CREATE UNLOGGED TABLE inkstream.worker_locks (
 CREATE VIEW inkstream.stream_state AS
 SELECT h.internal_id, s.stream_id, s.kind, s.content_type, h.status, h.epoch, h.worker, h.tail,
     h.size, s.owner, s."group", s.metadata, s.created_at, s.started_at, s.ended_at, h.due_at,
-    s.ttl_s, s.retain_s, s.takeover_within_s, s.ending, h.report, h.gone
+    s.ttl_s, s.retain_s, s.takeover_within_s, s.ending, h.report, h.gone, h.appended_at, s.writer
 FROM inkstream.heads h JOIN inkstream.streams s ON s.internal_id = h.internal_id;
 
 -- The text of streams, for people with SQL.
@@ -281,10 +289,13 @@ BEGIN
         outcome := 'exists';
         RETURN;
     END IF;
-    INSERT INTO inkstream.heads (internal_id, status, tail, size, due_at, report, unmerged)
-    VALUES (v_id, p_status, coalesce(p_position, 0) + coalesce(p_count, 0),
+    INSERT INTO inkstream.heads (
+        internal_id, status, tail, size, due_at, report, unmerged, appended_at
+    ) VALUES (
+        v_id, p_status, coalesce(p_position, 0) + coalesce(p_count, 0),
         coalesce(octet_length(p_payload), 0), p_due_at, p_report,
-        p_ending IS NOT NULL AND p_count IS NOT NULL);
+        p_ending IS NOT NULL AND p_count IS NOT NULL,
+        CASE WHEN p_count IS NOT NULL THEN extract(epoch FROM clock_timestamp()) END);
     IF p_count IS NOT NULL THEN
         INSERT INTO inkstream.live (internal_id, position, count, payload, idx)
         VALUES (v_id, coalesce(p_position, 0), p_count, p_payload, p_idx);
@@ -316,11 +327,13 @@ CREATE FUNCTION inkstream.commit_changes(
 DECLARE
     v_first integer := 1;
     v_last integer;
+    v_now double precision;
 BEGIN
     -- One order for everybody, so that batches which share streams queue instead of deadlocking;
     -- and a statement of its own, so that the next one's snapshot is newer than the locks.
     PERFORM FROM inkstream.heads h WHERE h.internal_id = ANY (p_internal_id)
     ORDER BY h.internal_id FOR NO KEY UPDATE;
+    v_now := extract(epoch FROM clock_timestamp());
     FOREACH v_last IN ARRAY p_waves LOOP
         RETURN QUERY
         WITH wanted AS MATERIALIZED (
@@ -373,6 +386,7 @@ BEGIN
                 worker = CASE WHEN t.worker IS NULL THEN h.worker ELSE nullif(t.worker, '') END,
                 due_at = CASE WHEN t.due_at IS NULL THEN h.due_at ELSE nullif(t.due_at, 'NaN') END,
                 report = coalesce(t.report, h.report),
+                appended_at = CASE WHEN t.count IS NULL THEN h.appended_at ELSE v_now END,
                 unmerged = h.unmerged OR t.ending IS NOT NULL AND t.new_size > 0
                     OR t.new_size / 32768 > t.old_size / 32768
             FROM taken t WHERE h.ctid = t.head
@@ -386,7 +400,9 @@ BEGIN
                 started_at = CASE WHEN t.status = 'streaming' THEN coalesce(s.started_at, t.at)
                     ELSE s.started_at END,
                 ended_at = CASE WHEN t.ending IS NULL THEN s.ended_at ELSE t.at END,
-                ending = coalesce(CAST(t.ending AS json), s.ending)
+                ending = coalesce(CAST(t.ending AS json), s.ending),
+                writer = CASE WHEN t.status = 'streaming' THEN coalesce(nullif(t.worker, ''),
+                    s.writer) ELSE s.writer END
             FROM (
                 SELECT t.*, cold.ctid AS cold FROM taken t CROSS JOIN LATERAL (
                     SELECT s.ctid FROM inkstream.streams s
@@ -710,8 +726,9 @@ END $$;
 
 -- Beat, forget, and return all workers. lock is held, free, released or unknown; free proves
 -- nothing by itself, for the worker may be about to take it again on a new connection.
-CREATE FUNCTION inkstream.heartbeat(p_worker text, p_beat boolean, p_forget text[])
-RETURNS TABLE (worker text, beats bigint, lock text) LANGUAGE plpgsql AS $$
+CREATE FUNCTION inkstream.heartbeat(
+    p_worker text, p_beat boolean, p_forget text[], p_said text
+) RETURNS TABLE (worker text, beats bigint, lock text) LANGUAGE plpgsql AS $$
 BEGIN
     -- A beat that a crash of the server loses is made up for by the next one.
     PERFORM set_config('synchronous_commit', 'off', true);
@@ -720,8 +737,10 @@ BEGIN
         RAISE read_only_sql_transaction USING MESSAGE = 'the database takes no writes';
     END IF;
     IF p_beat THEN
-        INSERT INTO inkstream.workers AS old (worker, beats) VALUES (p_worker, 1)
-        ON CONFLICT ON CONSTRAINT workers_pkey DO UPDATE SET beats = old.beats + 1;
+        INSERT INTO inkstream.workers AS old (worker, beats, beat_at, said)
+        VALUES (p_worker, 1, extract(epoch FROM clock_timestamp()), coalesce(p_said, '{}'))
+        ON CONFLICT ON CONSTRAINT workers_pkey DO UPDATE SET
+            beats = old.beats + 1, beat_at = excluded.beat_at, said = coalesce(p_said, old.said);
     END IF;
     IF cardinality(p_forget) > 0 THEN
         DELETE FROM inkstream.workers w WHERE w.worker = ANY (p_forget)

@@ -42,7 +42,9 @@ CREATE TABLE inkstream.streams (
     -- pending or streaming, and not deleted: what max_live counts.
     live boolean NOT NULL,
     forked_from bigint,
-    fork_position bigint NOT NULL DEFAULT 0
+    fork_position bigint NOT NULL DEFAULT 0,
+    -- The worker that claimed it last; unlike heads.worker it stays after the end.
+    writer text
 );
 CREATE INDEX streams_by_owner ON inkstream.streams (owner, internal_id) WHERE owner IS NOT NULL;
 CREATE INDEX streams_live_by_owner ON inkstream.streams (owner, internal_id)
@@ -65,7 +67,9 @@ CREATE TABLE inkstream.heads (
     report boolean NOT NULL,
     gone boolean NOT NULL DEFAULT false,
     -- Whether live holds enough of it to be worth merging.
-    unmerged boolean NOT NULL DEFAULT false
+    unmerged boolean NOT NULL DEFAULT false,
+    -- When the last message came, by the server's clock.
+    appended_at double precision
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
 CREATE INDEX heads_by_status ON inkstream.heads (status, internal_id);
 CREATE INDEX heads_by_worker ON inkstream.heads (worker, internal_id) WHERE worker IS NOT NULL;
@@ -107,7 +111,11 @@ CREATE TABLE inkstream.marks (
 
 CREATE TABLE inkstream.workers (
     worker text COLLATE "C" PRIMARY KEY,
-    beats bigint NOT NULL
+    beats bigint NOT NULL,
+    -- For operators, no decision rests on them: when it beat last by the server's clock, and what
+    -- it said about itself, as JSON.
+    beat_at double precision NOT NULL,
+    said text NOT NULL
 ) WITH (fillfactor = 50);
 
 -- Who holds a lock, of this life of the server. Unlogged on purpose: a crash or a failover empties
@@ -124,5 +132,5 @@ CREATE UNLOGGED TABLE inkstream.worker_locks (
 CREATE VIEW inkstream.stream_state AS
 SELECT h.internal_id, s.stream_id, s.kind, s.content_type, h.status, h.epoch, h.worker, h.tail,
     h.size, s.owner, s."group", s.metadata, s.created_at, s.started_at, s.ended_at, h.due_at,
-    s.ttl_s, s.retain_s, s.takeover_within_s, s.ending, h.report, h.gone
+    s.ttl_s, s.retain_s, s.takeover_within_s, s.ending, h.report, h.gone, h.appended_at, s.writer
 FROM inkstream.heads h JOIN inkstream.streams s ON s.internal_id = h.internal_id;

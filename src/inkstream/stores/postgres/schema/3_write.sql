@@ -58,10 +58,13 @@ BEGIN
         outcome := 'exists';
         RETURN;
     END IF;
-    INSERT INTO inkstream.heads (internal_id, status, tail, size, due_at, report, unmerged)
-    VALUES (v_id, p_status, coalesce(p_position, 0) + coalesce(p_count, 0),
+    INSERT INTO inkstream.heads (
+        internal_id, status, tail, size, due_at, report, unmerged, appended_at
+    ) VALUES (
+        v_id, p_status, coalesce(p_position, 0) + coalesce(p_count, 0),
         coalesce(octet_length(p_payload), 0), p_due_at, p_report,
-        p_ending IS NOT NULL AND p_count IS NOT NULL);
+        p_ending IS NOT NULL AND p_count IS NOT NULL,
+        CASE WHEN p_count IS NOT NULL THEN extract(epoch FROM clock_timestamp()) END);
     IF p_count IS NOT NULL THEN
         INSERT INTO inkstream.live (internal_id, position, count, payload, idx)
         VALUES (v_id, coalesce(p_position, 0), p_count, p_payload, p_idx);
@@ -93,11 +96,13 @@ CREATE FUNCTION inkstream.commit_changes(
 DECLARE
     v_first integer := 1;
     v_last integer;
+    v_now double precision;
 BEGIN
     -- One order for everybody, so that batches which share streams queue instead of deadlocking;
     -- and a statement of its own, so that the next one's snapshot is newer than the locks.
     PERFORM FROM inkstream.heads h WHERE h.internal_id = ANY (p_internal_id)
     ORDER BY h.internal_id FOR NO KEY UPDATE;
+    v_now := extract(epoch FROM clock_timestamp());
     FOREACH v_last IN ARRAY p_waves LOOP
         RETURN QUERY
         WITH wanted AS MATERIALIZED (
@@ -150,6 +155,7 @@ BEGIN
                 worker = CASE WHEN t.worker IS NULL THEN h.worker ELSE nullif(t.worker, '') END,
                 due_at = CASE WHEN t.due_at IS NULL THEN h.due_at ELSE nullif(t.due_at, 'NaN') END,
                 report = coalesce(t.report, h.report),
+                appended_at = CASE WHEN t.count IS NULL THEN h.appended_at ELSE v_now END,
                 unmerged = h.unmerged OR t.ending IS NOT NULL AND t.new_size > 0
                     OR t.new_size / 32768 > t.old_size / 32768
             FROM taken t WHERE h.ctid = t.head
@@ -163,7 +169,9 @@ BEGIN
                 started_at = CASE WHEN t.status = 'streaming' THEN coalesce(s.started_at, t.at)
                     ELSE s.started_at END,
                 ended_at = CASE WHEN t.ending IS NULL THEN s.ended_at ELSE t.at END,
-                ending = coalesce(CAST(t.ending AS json), s.ending)
+                ending = coalesce(CAST(t.ending AS json), s.ending),
+                writer = CASE WHEN t.status = 'streaming' THEN coalesce(nullif(t.worker, ''),
+                    s.writer) ELSE s.writer END
             FROM (
                 SELECT t.*, cold.ctid AS cold FROM taken t CROSS JOIN LATERAL (
                     SELECT s.ctid FROM inkstream.streams s

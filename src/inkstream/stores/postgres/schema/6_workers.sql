@@ -25,8 +25,9 @@ END $$;
 
 -- Beat, forget, and return all workers. lock is held, free, released or unknown; free proves
 -- nothing by itself, for the worker may be about to take it again on a new connection.
-CREATE FUNCTION inkstream.heartbeat(p_worker text, p_beat boolean, p_forget text[])
-RETURNS TABLE (worker text, beats bigint, lock text) LANGUAGE plpgsql AS $$
+CREATE FUNCTION inkstream.heartbeat(
+    p_worker text, p_beat boolean, p_forget text[], p_said text
+) RETURNS TABLE (worker text, beats bigint, lock text) LANGUAGE plpgsql AS $$
 BEGIN
     -- A beat that a crash of the server loses is made up for by the next one.
     PERFORM set_config('synchronous_commit', 'off', true);
@@ -35,8 +36,10 @@ BEGIN
         RAISE read_only_sql_transaction USING MESSAGE = 'the database takes no writes';
     END IF;
     IF p_beat THEN
-        INSERT INTO inkstream.workers AS old (worker, beats) VALUES (p_worker, 1)
-        ON CONFLICT ON CONSTRAINT workers_pkey DO UPDATE SET beats = old.beats + 1;
+        INSERT INTO inkstream.workers AS old (worker, beats, beat_at, said)
+        VALUES (p_worker, 1, extract(epoch FROM clock_timestamp()), coalesce(p_said, '{}'))
+        ON CONFLICT ON CONSTRAINT workers_pkey DO UPDATE SET
+            beats = old.beats + 1, beat_at = excluded.beat_at, said = coalesce(p_said, old.said);
     END IF;
     IF cardinality(p_forget) > 0 THEN
         DELETE FROM inkstream.workers w WHERE w.worker = ANY (p_forget)
