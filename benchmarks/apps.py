@@ -240,7 +240,7 @@ def archive(load: Load, database: str, size: int) -> ASGIApp:
     async def fill() -> None:
         for number, stream_id in enumerate(ids):
             await streams.create(stream_id=stream_id)
-            writer = await streams.engine.writers.claim(stream_id)
+            writer = await streams.engine.claims.claim(stream_id)
             for at in range(0, size, 1024):
                 await writer.append(text[at : at + 1024])
                 await writer.flush()

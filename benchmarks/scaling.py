@@ -61,7 +61,7 @@ async def _measure(url: str, streams: int, rate: int, seconds: float) -> dict[st
     async with PersistentTextStreaming(url) as ink:
         for name in names:
             await ink.create(name)
-        writers = [await ink.engine.writers.claim(StreamId(name)) for name in names]
+        writers = [await ink.engine.claims.claim(StreamId(name)) for name in names]
         elsewhere = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "benchmarks.scaling", url, str(streams)),
             stdout=asyncio.subprocess.PIPE,

@@ -171,7 +171,7 @@ class _Grown:
     @classmethod
     async def make(cls, ink: PersistentTextStreaming) -> _Grown:
         stream_id = await ink.create()
-        writer = await ink.engine.writers.claim(stream_id)
+        writer = await ink.engine.claims.claim(stream_id)
         return cls(ink, writer, await ink.engine.readers.open(stream_id, None))
 
     async def _read(self, reader: Reader) -> None:

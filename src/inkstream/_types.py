@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import secrets
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum, StrEnum
 from typing import Any, Final, Self, TypeAlias
 
@@ -78,6 +78,18 @@ _ENDED: Final = frozenset({Status.DONE, Status.ERROR, Status.CANCELLED, Status.T
 
 JSON_CONTENT: Final = "application/json"
 """The content type whose streams count messages; all others count bytes."""
+
+
+class Keep(Enum):
+    """The type of ``KEEP``: leave the field as it is."""
+
+    KEEP = "keep"
+
+    def __repr__(self) -> str:
+        return "KEEP"
+
+
+KEEP: Final = Keep.KEEP
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,6 +195,38 @@ class StreamState:
         """True for a byte stream: positions count bytes and segments have no index."""
         return self.content_type.partition(";")[0].strip().lower() != JSON_CONTENT
 
+    def deletion_due(self, ended_at: float) -> float | None:
+        """Return when the stream is deleted if it ends at a wall time; ``None``: never."""
+        return None if self.retain_s is None else ended_at + self.retain_s
+
+    def still(
+        self,
+        *,
+        status: Status | None = None,
+        next_epoch: bool = False,
+        end: End | None = None,
+        at: float | None = None,
+        worker: str | None | Keep = KEEP,
+        due_at: float | None | Keep = KEEP,
+    ) -> Change:
+        """Return a change that the store refuses unless the stream is still as seen here.
+
+        Status, epoch and worker must be the same; text may have been added. The arguments are
+        what the change does: see ``Change``.
+        """
+        return Change(
+            internal_id=self.internal_id,
+            if_status=(self.status,),
+            if_epoch=self.epoch,
+            if_worker=self.worker,
+            status=status,
+            next_epoch=next_epoch,
+            end=end,
+            at=at,
+            worker=worker,
+            due_at=due_at,
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewStream:
@@ -217,18 +261,6 @@ class Fork:
 
     source: int
     position: int
-
-
-class Keep(Enum):
-    """The type of ``KEEP``: leave the field as it is."""
-
-    KEEP = "keep"
-
-    def __repr__(self) -> str:
-        return "KEEP"
-
-
-KEEP: Final = Keep.KEEP
 
 
 @dataclass(slots=True, kw_only=True)
@@ -272,6 +304,18 @@ class Change:
     marks: Mapping[str, bytes] = field(default_factory=dict)
     max_marks: int | None = None
 
+    @property
+    def only_appends(self) -> bool:
+        """True if it moves nothing but the tail (and marks)."""
+        return (
+            not self.next_epoch
+            and self.status is None
+            and self.end is None
+            and self.worker is KEEP
+            and self.due_at is KEEP
+            and self.report is KEEP
+        )
+
 
 @dataclass(slots=True)
 class Group:
@@ -294,6 +338,51 @@ class Head:
     epoch: int
     tail: int
     size: int
+
+
+def applied(state: StreamState, change: Change, head: Head | None = None) -> StreamState:
+    """Return what a change makes of a state.
+
+    Args:
+        state: The stream before the change.
+        change: The change, whose preconditions hold.
+        head: What the commit left behind; without it, what it leaves if no other commit comes
+            between.
+    """
+    if head is None:
+        append = change.append
+        head = Head(
+            state.epoch + change.next_epoch,
+            state.tail + (0 if append is None else append.count),
+            state.size + (0 if append is None else len(append.payload)),
+        )
+    status, started_at = state.status, state.started_at
+    if change.status is not None:
+        status = change.status
+        if status is Status.STREAMING and started_at is None:
+            started_at = change.at
+    done = replace(
+        state,
+        status=status,
+        epoch=head.epoch,
+        tail=head.tail,
+        size=head.size,
+        started_at=started_at,
+        worker=state.worker if change.worker is KEEP else change.worker,
+        due_at=state.due_at if change.due_at is KEEP else change.due_at,
+        report=state.report if change.report is KEEP else change.report,
+    )
+    end = change.end
+    if end is None:
+        return done
+    return replace(
+        done,
+        status=end.status,
+        ended_at=change.at,
+        code=end.code,
+        message=end.message,
+        result=end.result,
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -47,7 +47,7 @@ class Worker:
     def _die(self) -> None:
         self.alive = False
         engine = self.engine
-        for task in [*engine.life._tasks, *engine._sweeper._report_tasks]:
+        for task in [*engine.life._tasks, *engine._reports.tasks]:
             task.cancel()
         for reader in list(self.readers):
             reader.close()
@@ -62,8 +62,8 @@ class Worker:
         assert not engine.writers._writers
         assert not engine.readers._readers
         assert not list(engine._tails), [tail.state for tail in engine._tails]
-        assert engine._committer._pending_bytes == 0
-        assert not engine._committer._dirty
+        assert engine._committer.room.used == 0
+        assert not engine._committer._queue
         assert not engine.starts.tasks
 
 

@@ -28,7 +28,7 @@ from inkstream import (
     Timing,
     WriterFenced,
 )
-from inkstream.engine.sweeper import REPORT_TRIES
+from inkstream.engine.reports import REPORT_TRIES
 from inkstream.engine.writer import Writer
 from inkstream.wire import Offset
 from tests.simulation.cluster import Cluster, Worker
@@ -113,7 +113,7 @@ class World:
         return not any(
             worker.engine.writers._writers
             or worker.engine.starts.tasks
-            or worker.engine._committer._dirty
+            or worker.engine._committer._queue
             for worker in self.alive()
         ) and all(
             history.deleted or (history.state.ended and not history.state.report)

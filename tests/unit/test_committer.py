@@ -29,7 +29,7 @@ from tests.simulation.follower import Follower
 
 async def claim(worker: Worker, name: str) -> Writer:
     await worker.streams.create(name)
-    return await worker.engine.writers.claim(StreamId(name))
+    return await worker.engine.claims.claim(StreamId(name))
 
 
 async def seen(worker: Worker, name: str, offset: str | None = None) -> str:

@@ -14,9 +14,10 @@ from inkstream._types import (
     Segment,
     Status,
     StreamState,
+    applied,
 )
 from inkstream.durable import protocol
-from inkstream.durable.protocol import Attempt, append, foreseen
+from inkstream.durable.protocol import Attempt, append
 from inkstream.durable.refusal import Refusal, Reply
 from inkstream.durable.requests import (
     append_request,
@@ -176,7 +177,7 @@ def test_each_append_of_a_producer_is_taken_once_and_in_order(
         if isinstance(decided, Attempt):
             assert decided.change.if_epoch == state.epoch
             marks |= decided.change.marks
-            state = foreseen(state, decided.change)
+            state = applied(state, decided.change)
             stored[name].append((epoch, seq))
     for taken in stored.values():
         assert taken == sorted(set(taken))
@@ -195,14 +196,14 @@ def test_joined_appends_leave_behind_what_each_alone_would(sent: list[tuple[byte
         closing = {"stream_closed": "true"} if closes and seq == len(sent) - 1 else {}
         attempt = post(state, body, marks, **producing(0, seq), **closing)
         marks |= attempt.change.marks
-        state = foreseen(state, attempt.change)
+        state = applied(state, attempt.change)
         attempts.append(attempt)
         expected.append(attempt.reply(state))
     change = protocol.join(attempts)
     assert change.append is not None
     assert change.append.payload == b"".join(body for body, _ in sent)
     assert (change.if_epoch, change.marks, change.end) == (0, marks, attempts[-1].change.end)
-    done = foreseen(log(), change)
+    done = applied(log(), change)
     left = protocol.left_behind(done, attempts)
     assert [a.reply(s) for a, s in zip(attempts, left, strict=True)] == expected
 

@@ -62,7 +62,7 @@ async def test_a_drain_tells_a_thousand_readers() -> None:
         with pytest.raises(ShuttingDown):
             worker.streams.start("s0", ScriptedSource())
         with pytest.raises(ShuttingDown):
-            await worker.engine.writers.claim(StreamId("s0"))
+            await worker.engine.claims.claim(StreamId("s0"))
         await asyncio.gather(*[source.finish() for source in sources[: N // 2]])
         await drain
         ends = await telling
@@ -350,7 +350,7 @@ async def test_a_writer_is_fenced_by_the_end_of_another_and_not_by_its_own(cance
     async with cluster() as made:
         here = await made.add()
         await here.streams.create("s")
-        writer = await here.engine.writers.claim(StreamId("s"))
+        writer = await here.engine.claims.claim(StreamId("s"))
         commit = here.engine.store.commit
 
         async def late(groups: Sequence[Group], **more: Any) -> list[Outcome]:

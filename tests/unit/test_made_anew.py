@@ -18,7 +18,7 @@ S = StreamId("s")
 
 async def claim(worker: Worker) -> Writer:
     await worker.streams.create(S)
-    return await worker.engine.writers.claim(S)
+    return await worker.engine.claims.claim(S)
 
 
 @in_virtual_time
@@ -86,7 +86,7 @@ async def test_a_claim_that_comes_late_takes_nothing_from_a_stream_made_anew() -
             return outcomes
 
         worker.store.commit = answer_late  # type: ignore[method-assign]
-        claiming = asyncio.create_task(worker.engine.writers.claim(S))
+        claiming = asyncio.create_task(worker.engine.claims.claim(S))
         await asyncio.sleep(1)
         await worker.streams.delete(S)
         await worker.streams.create(S)
@@ -94,7 +94,7 @@ async def test_a_claim_that_comes_late_takes_nothing_from_a_stream_made_anew() -
         arrives.set()
         with pytest.raises(WriterFenced):
             await (await claiming).append("too late")
-        writer = await worker.engine.writers.claim(S)
+        writer = await worker.engine.claims.claim(S)
         await writer.append("new")
         await writer.flush()
         assert flat(await reader.segments()) == "new"

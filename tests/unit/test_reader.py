@@ -35,7 +35,7 @@ S = StreamId("s")
 
 async def claim(worker: Worker) -> Writer:
     await worker.streams.create(S)
-    return await worker.engine.writers.claim(S)
+    return await worker.engine.claims.claim(S)
 
 
 async def rest_of(reader: Reader) -> str:
@@ -237,13 +237,13 @@ async def test_who_takes_over_shows_what_its_process_had_not_heard_of(ends: bool
         here, there = await made.add(), await made.add()
         here.notifier.lose = there.notifier.lose = 1.0
         await here.streams.create(S, takeover_within_s=60)
-        first = await here.engine.writers.claim(S)
+        first = await here.engine.claims.claim(S)
         reader = await there.engine.readers.open(S, None)
         await asyncio.sleep(1)
         await first.append("all of it")
         await here.engine.writers.release(first)
         waiting = asyncio.create_task(reader.segments())
-        second = await there.engine.writers.claim(S, takeover=True)
+        second = await there.engine.claims.claim(S, takeover=True)
         if ends:
             await there.engine.writers.finish(second, End(Status.DONE))
             assert flat(await waiting) + await rest_of(reader) == "all of it"

@@ -64,7 +64,7 @@ class Stage:
         )
 
     async def claim(self) -> Writer:
-        self.writer = await self.here.engine.writers.claim(NAME)
+        self.writer = await self.here.engine.claims.claim(NAME)
         return self.writer
 
     async def bury(self) -> None:
@@ -146,12 +146,12 @@ STATES: dict[str, Callable[[Stage], Awaitable[None]]] = {
 
 
 async def claim(stage: Stage) -> bool:
-    await stage.there.engine.writers.claim(NAME)
+    await stage.there.engine.claims.claim(NAME)
     return True
 
 
 async def take_over(stage: Stage) -> bool:
-    await stage.there.engine.writers.claim(NAME, takeover=True)
+    await stage.there.engine.claims.claim(NAME, takeover=True)
     return True
 
 

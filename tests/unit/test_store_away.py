@@ -17,7 +17,7 @@ from tests.simulation.cluster import Worker, cluster, one_worker
 
 async def claim(worker: Worker, name: str) -> Writer:
     await worker.streams.create(name)
-    return await worker.engine.writers.claim(StreamId(name))
+    return await worker.engine.claims.claim(StreamId(name))
 
 
 @in_virtual_time
@@ -81,7 +81,7 @@ async def test_a_stop_while_an_end_waits_for_a_store_that_never_comes_back() -> 
         await writers[0].append("the last text")
         ending = asyncio.create_task(here.engine.writers.finish(writers[0], End(Status.DONE)))
         await asyncio.sleep(10)
-        pending = here.engine._committer._pending_bytes
+        pending = here.engine._committer.room.used
         assert pending <= limits.buffers_bytes + 6 * 100, "but for a message each"
         began = asyncio.get_running_loop().time()
         await here.engine.stop()

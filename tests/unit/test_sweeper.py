@@ -60,7 +60,7 @@ async def test_all_streams_of_a_dead_worker_end_in_time() -> None:
         names = [StreamId(f"s{n}") for n in range(1_000)]
         for name in names:
             await here.streams.create(name)
-        await asyncio.gather(*[here.engine.writers.claim(name) for name in names])
+        await asyncio.gather(*[here.engine.claims.claim(name) for name in names])
         await asyncio.sleep(5)
         began = loop.time()
         here.kill()
@@ -160,7 +160,7 @@ async def test_a_writer_that_was_taken_for_dead_is_refused_after_a_takeover() ->
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         await here.streams.create("s", takeover_within_s=10)
-        writer = await here.engine.writers.claim(StreamId("s"))
+        writer = await here.engine.claims.claim(StreamId("s"))
         await writer.append("so far")
         await writer.flush()
         here.store.pause()
@@ -181,14 +181,14 @@ async def test_who_is_dead_is_looked_up_again_when_a_takeover_is_tried_again() -
     async with cluster() as made:
         here, there, third = await made.add(), await made.add(), await made.add()
         await here.streams.create("s", takeover_within_s=30)
-        await (await here.engine.writers.claim(StreamId("s"))).flush()
+        await (await here.engine.claims.claim(StreamId("s"))).flush()
         here.kill()
         await asyncio.sleep(2)
         commit = third.store.commit
 
         async def too_late(*args: Any, **options: Any) -> Any:
             third.store.commit = commit  # type: ignore[method-assign]
-            await there.engine.writers.claim(StreamId("s"), takeover=True)
+            await there.engine.claims.claim(StreamId("s"), takeover=True)
             there.kill()
             return await commit(*args, **options)
 
@@ -204,7 +204,7 @@ async def test_a_worker_that_was_forgotten_just_before_it_claimed_and_died() -> 
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         await here.streams.create("s")
-        writer = await here.engine.writers.claim(StreamId("s"))
+        writer = await here.engine.claims.claim(StreamId("s"))
         await writer.append("so far")
         await writer.flush()
         here.kill()
@@ -273,7 +273,7 @@ async def test_a_stream_is_deleted_when_its_time_is_over() -> None:
                 pass
         await worker.streams.cancel("cancelled")
         killed = await made.add()
-        await killed.engine.writers.claim(StreamId("lost"))
+        await killed.engine.claims.claim(StreamId("lost"))
         killed.kill()
         await asyncio.sleep(50)
         assert len(await worker.streams.read_many(["done", "cancelled", "lost", "kept"])) == 4
@@ -293,7 +293,7 @@ async def test_a_stream_deleted_under_the_sweeper_disturbs_it_not(
         other = await made.add()
         for n in range(20):
             await killed.streams.create(f"s{n}")
-            await killed.engine.writers.claim(StreamId(f"s{n}"))
+            await killed.engine.claims.claim(StreamId(f"s{n}"))
         worker.store.latency_s = 0.2
         killed.kill()
         for n in range(0, 20, 2):

@@ -31,7 +31,7 @@ HALVES = ("\ud83d", "\ude00")
 
 async def claim(worker: Worker, name: str = "s") -> Writer:
     await worker.streams.create(name)
-    return await worker.engine.writers.claim(StreamId(name))
+    return await worker.engine.claims.claim(StreamId(name))
 
 
 async def stored(worker: Worker, *pieces: str | dict[str, str]) -> tuple[object, ...]:
@@ -234,13 +234,13 @@ async def test_a_superseded_writer_is_refused(text: str) -> None:
         here, there = await made.add(), await made.add()
         here.notifier.lose = there.notifier.lose = 1.0
         await here.streams.create("s", takeover_within_s=60)
-        old = await here.engine.writers.claim(StreamId("s"))
+        old = await here.engine.claims.claim(StreamId("s"))
         await old.append("old ")
         await old.flush()
         here.store.pause()
         made.database.release_lock(here.name)
         await asyncio.sleep(2)
-        new = await there.engine.writers.claim(StreamId("s"), takeover=True)
+        new = await there.engine.claims.claim(StreamId("s"), takeover=True)
         await new.append(text)
         await new.flush()
         await old.append("never seen")
@@ -261,7 +261,7 @@ async def test_a_living_writer_cannot_be_taken_over() -> None:
         await claim(here)
         await asyncio.sleep(60)
         with pytest.raises(NotClaimed, match="living writer"):
-            await there.engine.writers.claim(StreamId("s"), takeover=True)
+            await there.engine.claims.claim(StreamId("s"), takeover=True)
 
 
 @in_virtual_time
@@ -271,7 +271,7 @@ async def test_a_claim_that_nobody_waits_for_leaves_no_stream_without_a_writer()
         async with one_worker() as worker:
             await worker.streams.create("s")
             worker.store.latency_s = 0.2
-            claiming = asyncio.create_task(worker.engine.writers.claim(StreamId("s")))
+            claiming = asyncio.create_task(worker.engine.claims.claim(StreamId("s")))
             await asyncio.sleep(delay_s)
             claiming.cancel()
             await asyncio.wait([claiming])
@@ -291,7 +291,7 @@ async def test_a_claim_whose_outcome_was_lost_does_not_stay_streaming() -> None:
         busy = await claim(worker, "busy")  # it beats: it will never be taken for dead
         worker.store.lose = 1.0
         with pytest.raises(Exception, match="lost on the way back"):
-            await worker.engine.writers.claim(StreamId("s"))
+            await worker.engine.claims.claim(StreamId("s"))
         worker.store.lose = 0.0
         assert (await worker.streams.read("s")).status == "streaming"
         body = await asyncio.wait_for(worker.streams.wait("s"), 15)
@@ -305,17 +305,17 @@ async def test_a_takeover_whose_outcome_was_lost_can_be_tried_again() -> None:
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         await here.streams.create("s", takeover_within_s=60)
-        first = await here.engine.writers.claim(StreamId("s"))
+        first = await here.engine.claims.claim(StreamId("s"))
         await first.append("so far")
         await here.engine.writers.release(first)
-        await there.engine.writers._sweeper.show_life()
+        await there.engine._presence.show_life()
         there.store.lose = 1.0
         with pytest.raises(OutcomeUnknown):
-            await there.engine.writers.claim(StreamId("s"), takeover=True)
+            await there.engine.claims.claim(StreamId("s"), takeover=True)
         there.store.lose = 0.0
         with pytest.raises(NotClaimed):
-            await there.engine.writers.claim(StreamId("s"))
-        second = await there.engine.writers.claim(StreamId("s"), takeover=True)
+            await there.engine.claims.claim(StreamId("s"))
+        second = await there.engine.claims.claim(StreamId("s"), takeover=True)
         await there.engine.writers.finish(second, End(Status.DONE))
         assert (await here.streams.wait("s")).text == "so far"
 
@@ -329,7 +329,7 @@ async def test_a_claim_beside_a_reader_that_reads_late() -> None:
             await worker.streams.create("s")
             worker.store.latency_s = 0.1
             reading = asyncio.create_task(worker.engine.readers.open(StreamId("s"), None))
-            writer = await worker.engine.writers.claim(StreamId("s"))
+            writer = await worker.engine.claims.claim(StreamId("s"))
             (await reading).close()
             await asyncio.sleep(1)
             await writer.append("mine")
@@ -343,7 +343,7 @@ async def test_the_limit_of_live_streams_holds_for_claims_that_race() -> None:
         for name in names:
             await worker.streams.create(name)
         claims = await asyncio.gather(
-            *[worker.engine.writers.claim(StreamId(name)) for name in names], return_exceptions=True
+            *[worker.engine.claims.claim(StreamId(name)) for name in names], return_exceptions=True
         )
         writers = [claimed for claimed in claims if isinstance(claimed, Writer)]
         assert len(writers) == 3
@@ -351,7 +351,7 @@ async def test_the_limit_of_live_streams_holds_for_claims_that_race() -> None:
         assert [error.limit for error in refused] == [3] * 5
         await worker.engine.writers.finish(writers[0], End(Status.DONE))
         await asyncio.sleep(0)
-        await worker.engine.writers.claim(StreamId(names[-1]))
+        await worker.engine.claims.claim(StreamId(names[-1]))
 
 
 @in_virtual_time

@@ -19,12 +19,11 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from inkstream._errors import InkstreamError, InvalidInput, StoreUnavailable, StreamNotFound
-from inkstream._types import Page, Refused, StreamId, StreamState
+from inkstream._types import Page, Refused, StreamId, StreamState, applied
 from inkstream.durable.protocol import (
     Attempt,
     append,
     append_marks,
-    foreseen,
     is_absent,
     join,
     left_behind,
@@ -138,7 +137,7 @@ class Appends:
                 if batches.take(entry, decided):
                     if entry is not entries[-1]:
                         marks.update(decided.change.marks)
-                        state = foreseen(state, decided.change)
+                        state = applied(state, decided.change)
                 else:
                     again.append(entry)
             elif batches or not is_fresh:

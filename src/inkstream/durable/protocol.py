@@ -247,8 +247,9 @@ def _attempt(state: StreamState, request: AppendRequest, now: float, limits: Lim
         if request.closed:
             marks[CLOSED] = _closing(producer)
     due_at = renewed(state, now)
-    if request.closed and state.retain_s is not None:
-        due_at = now + state.retain_s
+    deletion_due = state.deletion_due(now)
+    if request.closed and deletion_due is not None:
+        due_at = deletion_due
     change = Change(
         internal_id=state.internal_id,
         if_status=(Status.OPEN,),
@@ -270,18 +271,6 @@ def _attempt(state: StreamState, request: AppendRequest, now: float, limits: Lim
         return Reply(204 if segment is None else 200, headers)
 
     return Attempt(change, reply)
-
-
-def foreseen(state: StreamState, change: Change) -> StreamState:
-    """Return what a change is going to leave behind, if nobody comes between."""
-    return replace(
-        state,
-        epoch=state.epoch + change.next_epoch,
-        tail=state.tail + (0 if change.append is None else change.append.count),
-        size=state.size + (0 if change.append is None else len(change.append.payload)),
-        status=state.status if change.end is None else change.end.status,
-        due_at=state.due_at if change.due_at is KEEP else change.due_at,
-    )
 
 
 def join(attempts: Sequence[Attempt]) -> Change:

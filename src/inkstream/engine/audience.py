@@ -1,9 +1,9 @@
-"""Whether anybody still reads an answer that is to stop when nobody does (G6).
+"""The readers of an answer that is to stop when it has none (G6).
 
 A process knows its own readers only. So the writer's asks the others: it gives the stream a time
-at which it is due (``due_at``), and whoever has a reader, or gets one, takes that time away again
-(``Changes.keep``). A question that stood for the whole grace without an answer says that nobody
-was there.
+at which it is due (``due_at``), and a process that has a reader, or gets one, takes that time away
+again (see ``Tails.absorb``). A question that stood for the whole grace without an answer says that
+there was no reader.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ import asyncio
 
 from inkstream._errors import StoreUnavailable, StreamNotFound
 from inkstream._types import Change, Status
-from inkstream.abc import Clock, Store
 from inkstream.engine.changes import CANCELLED, Changes
-from inkstream.engine.settings import Timing
+from inkstream.engine.core import Core
 from inkstream.engine.writer import Writer
 
 _LOOK_S = 1.0
@@ -24,15 +23,13 @@ _LOOK_S = 1.0
 class Audience:
     """The readers of one stream, here and in other processes."""
 
-    def __init__(
-        self, writer: Writer, store: Store, changes: Changes, clock: Clock, timing: Timing
-    ) -> None:
+    def __init__(self, core: Core, changes: Changes, writer: Writer) -> None:
         self._writer = writer
-        self._store = store
+        self._store = core.store
         self._changes = changes
-        self._clock = clock
+        self._clock = core.clock
         # Without hints, a reader's process sees the question at its next poll.
-        self._grace_s = max(timing.disconnect_grace_s, 2 * timing.poll_s)
+        self._grace_s = max(core.timing.disconnect_grace_s, 2 * core.timing.poll_s)
 
     async def cancel_when_gone(self) -> None:
         """Cancel the stream when nobody has read it for the grace; to be cancelled with its source.

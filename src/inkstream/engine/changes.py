@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
 
 from inkstream import wire
 from inkstream._errors import (
     InvalidMessage,
-    StoreUnavailable,
     StreamConflict,
     StreamEnded,
     StreamNotFound,
 )
 from inkstream._types import (
     JSON,
-    KEEP,
     Change,
     Committed,
     End,
@@ -28,12 +25,11 @@ from inkstream._types import (
     Status,
     StreamId,
     StreamState,
+    applied,
 )
-from inkstream.abc import Clock, Store
 from inkstream.engine.committer import Committer
-from inkstream.engine.life import Life
-from inkstream.engine.settings import Limits
-from inkstream.engine.sweeper import after
+from inkstream.engine.core import Core
+from inkstream.engine.reports import Reports
 from inkstream.engine.tails import Tails
 from inkstream.wire import Offset
 
@@ -41,36 +37,17 @@ CANCELLED = End(Status.CANCELLED)
 
 
 class Changes:
-    """Change streams, whoever writes them.
+    """Change streams, no matter which worker writes them."""
 
-    Args:
-        worker: This worker.
-        reporter: Who reports the ends that are written here: this worker, if it has an ``on_end``.
-        report: Report the end of a stream that this worker holds.
-    """
-
-    def __init__(
-        self,
-        life: Life,
-        store: Store,
-        committer: Committer,
-        tails: Tails,
-        clock: Clock,
-        limits: Limits,
-        worker: str,
-        reporter: str | None,
-        report: Callable[[StreamState], None],
-    ) -> None:
-        self._life = life
-        self._store = store
+    def __init__(self, core: Core, committer: Committer, tails: Tails, reports: Reports) -> None:
+        self._core = core
+        self._life = core.life
+        self._store = core.store
+        self._limits = core.limits
+        self._clock = core.clock
         self._committer = committer
         self._tails = tails
-        self._clock = clock
-        self._limits = limits
-        self._worker = worker
-        self._reporter = reporter
-        self._report = report
-        self._keeping: set[int] = set()
+        self._reports = reports
 
     async def create(self, new: NewStream, *, connection: object | None = None) -> StreamState:
         """Create a stream; see ``Store.create``."""
@@ -144,57 +121,38 @@ class Changes:
     async def end_stream(
         self, state: StreamState, end: End, *, connection: object | None = None
     ) -> bool:
-        """End a stream whoever writes it; return whether this call did it."""
+        """End a stream, no matter which worker writes it; return whether this call did it."""
         if state.ended:
             return False
         now = self._clock.wall()
-        # Whether and when the application's transaction commits is not told: a sweeper reports it.
-        reporter = self._reporter if state.report and connection is None else None
+        # Nothing tells whether and when an application's own transaction commits: reports of ends
+        # in it are left to the next look for them.
+        reporter = self._core.reporter(state) if connection is None else None
         change = Change(
             internal_id=state.internal_id,
             if_status=(Status.PENDING, Status.STREAMING, Status.OPEN),
             end=end,
             at=now,
             worker=reporter,
-            due_at=due_after_end(state, now),
+            due_at=state.deletion_due(now),
         )
         done = await self._change(state, change, connection=connection)
         if done is not None and reporter is not None:
-            self._report(done)
+            self._reports.report(done)
         return done is not None
 
-    def keep(self, state: StreamState) -> None:
-        """Object to the end that is due to a stream which, as one sees here, is still wanted.
-
-        A writer that was taken for dead, and lives, takes the stream back; a reader is an answer
-        to the question of ``Audience`` whether there is any.
-        """
-        if state.internal_id not in self._keeping:
-            self._keeping.add(state.internal_id)
-            self._life.spawn(self._keep(state))
-
-    async def _keep(self, state: StreamState) -> None:
-        try:
-            await self.apply(
-                state,
-                Change(
-                    internal_id=state.internal_id,
-                    if_status=(Status.STREAMING,),
-                    if_epoch=state.epoch,
-                    if_worker=state.worker,
-                    worker=KEEP if state.worker is not None else self._worker,
-                    due_at=None,
-                ),
-            )
-        except (StoreUnavailable, StreamNotFound):
-            pass  # if it still is to end, the next look at the store shows it again
-        finally:
-            self._keeping.discard(state.internal_id)
+    async def end_as_seen(self, state: StreamState, end: End) -> StreamState | None:
+        """End a stream that is still as ``state`` says; return its state then, or ``None``."""
+        now = self._clock.wall()
+        due_at = state.deletion_due(now)
+        change = state.still(end=end, at=now, worker=None, due_at=due_at)
+        done = await self.commit(state, change)
+        return None if isinstance(done, Refused) else done
 
     async def delete(
         self, states: Sequence[StreamState], *, connection: object | None = None
     ) -> int:
-        """Delete streams whatever their status; their readers are told, their writers stopped."""
+        """Delete streams of any status: readers get ``StreamNotFound``, and writers stop."""
         self._life.check()
         deleted = await self._store.delete([s.internal_id for s in states], connection=connection)
         if connection is None:
@@ -227,40 +185,11 @@ class Changes:
         return None
 
     async def commit(self, state: StreamState, change: Change) -> StreamState | Refused:
-        """Commit a change of a stream with the next batch, and publish it to readers.
-
-        Returns:
-            What ``state`` has become, or why nothing happened.
-        """
-        done: list[StreamState] = []
-
-        def publish(outcome: Outcome) -> int:
-            tail = self._tails.get(state.stream_id)
-            if tail is not None and tail.internal_id != state.internal_id:
-                tail = None
-            if not isinstance(outcome, Committed):
-                if tail is not None:
-                    self._tails.absorb(tail, outcome.state)
-                return 0
-            done.append(after(state, change, outcome))
-            if tail is None:
-                return 0
-            if change.append is not None:
-                start = done[0].tail - change.append.count
-                if start == tail.position:
-                    tail.publish([replace(change.append, position=start)])
-            readers = len(tail.readers)
-            self._tails.absorb(tail, done[0])
-            return readers
-
-        outcome = await self._committer.submit(Group((change,)), [state.stream_id], publish)
-        return outcome if isinstance(outcome, Refused) else done[0]
+        """Commit a change of a stream with the next batch; see ``Tails.commit``."""
+        return await self._tails.commit(state, change)
 
 
 def _done(state: StreamState, change: Change, outcome: Outcome) -> StreamState | None:
-    return after(state, change, outcome) if isinstance(outcome, Committed) else None
-
-
-def due_after_end(state: StreamState, now: float) -> float | None:
-    """Return when a stream that ends at a wall time is to be deleted."""
-    return None if state.retain_s is None else now + state.retain_s
+    if isinstance(outcome, Committed):
+        return applied(state, change, outcome.heads[0])
+    return None

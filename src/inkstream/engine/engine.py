@@ -5,14 +5,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable
 
-from inkstream._types import End, Status, StreamState
+from inkstream._types import End, Status
 from inkstream.abc import Clock, Notifier, Store
 from inkstream.engine.changes import Changes
+from inkstream.engine.claims import Claims
 from inkstream.engine.committer import Committer
+from inkstream.engine.core import Core
+from inkstream.engine.due import Due
 from inkstream.engine.life import Life
+from inkstream.engine.presence import Presence
 from inkstream.engine.readers import Readers
+from inkstream.engine.reports import OnEnd, Reports
 from inkstream.engine.settings import Limits, Timing
 from inkstream.engine.starts import Starts
 from inkstream.engine.sweeper import Sweeper
@@ -25,15 +29,14 @@ _TICK_S = 0.25
 
 SHUTDOWN = End(Status.ERROR, "shutdown", "The server is restarting.")
 
-OnEnd = Callable[[StreamState], Awaitable[None]]
-
 
 class Engine:
     """One worker. Start it on the event loop that is to use it; it serves that loop only.
 
     Attributes:
         readers: Follow streams and read them.
-        writers: Claim streams and write them.
+        claims: Claim streams to write them.
+        writers: End streams that are written here.
         starts: Run sources that write them.
         changes: Create, cancel and delete streams, and append to logs.
         life: The event loop and the tasks.
@@ -56,49 +59,19 @@ class Engine:
         self.limits = limits
         self.timing = timing
         self.life = Life()
-        reporter = None if on_end is None else worker
+        core = Core(worker, store, clock, limits, timing, self.life, reports=on_end is not None)
         self._notifier = notifier
-        self._tails = Tails(
-            store, notifier, clock, limits, timing, lambda state: self.changes.keep(state)
-        )
-        self._committer = Committer(store, notifier, self._tails, clock, limits, timing)
-        self.readers = Readers(self.life, store, self._tails, clock, limits)
-        self.changes = Changes(
-            self.life,
-            store,
-            self._committer,
-            self._tails,
-            clock,
-            limits,
-            worker,
-            reporter,
-            lambda state: self._sweeper.report(state),
-        )
-        self._sweeper = Sweeper(
-            worker,
-            store,
-            clock,
-            timing,
-            self.changes.apply,
-            lambda: len(self.writers) > 0,
-            self._tails.writes,
-            on_end,
-        )
-        self.writers = Writers(
-            worker,
-            self.life,
-            store,
-            self._committer,
-            self._tails,
-            self._sweeper,
-            clock,
-            limits,
-            timing,
-            reporter,
-        )
-        self.starts = Starts(
-            self.life, store, self.writers, self.changes, self._sweeper, clock, timing
-        )
+        self._committer = Committer(core, notifier)
+        self._tails = Tails(core, notifier, self._committer)
+        self._reports = Reports(core, self._committer, on_end)
+        self._presence = Presence(core)
+        self.changes = Changes(core, self._committer, self._tails, self._reports)
+        self._sweeper = Sweeper(core, self._presence, self.changes, self._tails)
+        self._due = Due(core, self.changes)
+        self.readers = Readers(core, self._tails)
+        self.writers = Writers(core, self._committer, self._tails, self._reports)
+        self.claims = Claims(core, self._committer, self.writers, self._presence)
+        self.starts = Starts(core, self.claims, self.writers, self.changes)
         self._drain_by = math.inf
 
     async def start(self) -> None:
@@ -115,7 +88,9 @@ class Engine:
             self._committer.run_hints,
             self._tails.run,
             self._sweeper.run,
-            self._sweeper.run_tidy,
+            self._due.run,
+            self._due.run_tidy,
+            self._reports.run,
             self._run_ticks,
         ):
             self.life.spawn(run(), f"inkstream-{run.__qualname__}")
@@ -124,6 +99,8 @@ class Engine:
         while True:
             await asyncio.sleep(_TICK_S)
             now = self.clock.monotonic()
+            if self.writers:
+                self._presence.owns_streams(now)
             self._tails.tick(now)
             self.writers.tick(now)
             self.readers.tick(now)
@@ -131,7 +108,7 @@ class Engine:
     async def drain(self, grace_s: float | None = None) -> None:
         """Start nothing new, let running answers finish for a while, then end them ``error`` (G8).
 
-        Readers of streams that end are told; readers of others are cut and will reconnect
+        Readers of streams that end get the end; readers of others are sent away and reconnect
         elsewhere. Safe to call twice: the second call does not extend the grace.
         """
         now = self.clock.monotonic()
@@ -145,7 +122,7 @@ class Engine:
         finally:
             # Also when the ends could not be written: a server waits for its connections.
             self.life.drained = True
-            self._tails.cut(lambda tail: not (settled and tail.local))
+            self._tails.send_away(but_local=settled)
 
     async def stop(self, grace_s: float | None = None) -> None:
         """Drain, and release everything."""
@@ -156,8 +133,8 @@ class Engine:
         except TimeoutError:
             _log.warning("the store was away at shutdown: a sweeper will end what was running")
         finally:
-            await self._sweeper.finish_reports(2.0)
-            self._tails.cut(lambda tail: True)
+            await self._reports.finish(2.0)
+            self._tails.send_away()
             await self.life.end()
             self.writers.leave()
             await self._notifier.close()

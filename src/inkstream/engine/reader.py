@@ -56,6 +56,7 @@ class Reader:
         tail: Tail,
         position: int,
         ahead: Sequence[Segment],
+        *,
         page_bytes: int,
         detach: Callable[[Reader], None],
     ) -> None:
@@ -168,7 +169,8 @@ class Reader:
     def interrupt(self) -> None:
         """Make the wait under way, or the next one, return empty.
 
-        Also one that was woken just now: whoever rings an alarm does so once.
+        This includes a wait that has just been woken: the alarm fires only once, so it must not be
+        lost.
         """
         self._interrupted = True
         self.wake()
@@ -178,6 +180,6 @@ class Reader:
         if not self._closed:
             self._closed = True
             self.alarm_at = math.inf
-            del self.alarm  # nobody rings it any more, and it would be a cycle
+            del self.alarm  # it is not rung any more, and would be a cycle
             self.interrupt()
             self._detach(self)

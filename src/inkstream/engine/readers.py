@@ -14,10 +14,8 @@ from inkstream._errors import (
     TooManyReaders,
 )
 from inkstream._types import Page, Query, Read, StreamId, StreamState
-from inkstream.abc import Clock, Store
-from inkstream.engine.life import Life
+from inkstream.engine.core import Core
 from inkstream.engine.reader import Reader
-from inkstream.engine.settings import Limits
 from inkstream.engine.tail import Tail
 from inkstream.engine.tails import Tails
 from inkstream.wire import Offset
@@ -30,14 +28,12 @@ _READ_AT_ONCE = 100
 class Readers:
     """Open readers, and read what is there now."""
 
-    def __init__(
-        self, life: Life, store: Store, tails: Tails, clock: Clock, limits: Limits
-    ) -> None:
-        self._life = life
-        self._store = store
+    def __init__(self, core: Core, tails: Tails) -> None:
+        self._life = core.life
+        self._store = core.store
         self._tails = tails
-        self._clock = clock
-        self._limits = limits
+        self._clock = core.clock
+        self._limits = core.limits
         self._readers: dict[Reader, None] = {}
 
     def tick(self, now: float) -> None:
@@ -179,7 +175,14 @@ class Readers:
             raise StoreUnavailable(f"the store has been away too long to follow {stream_id!r}")
         position = reached if at_tail else offset.position
         ahead = page.segments if page is not None and not at_tail else ()
-        reader = Reader(self._store, tail, position, ahead, self._limits.page_bytes, self._left)
+        reader = Reader(
+            self._store,
+            tail,
+            position,
+            ahead,
+            page_bytes=self._limits.page_bytes,
+            detach=self._left,
+        )
         self._readers[reader] = None
         return reader
 

@@ -9,15 +9,13 @@ from typing import Any
 
 from inkstream._errors import NotClaimed, ShuttingDown, StoreUnavailable, StreamNotFound
 from inkstream._types import End, Status, StreamId, StreamState
-from inkstream.abc import Clock, Store
 from inkstream.engine.audience import Audience
 from inkstream.engine.changes import Changes
+from inkstream.engine.claims import INTERRUPTED, Claims
+from inkstream.engine.core import Core
 from inkstream.engine.generation import check_source, write_to_end
-from inkstream.engine.life import Life
-from inkstream.engine.settings import Timing
-from inkstream.engine.sweeper import Sweeper
 from inkstream.engine.writer import Writer
-from inkstream.engine.writers import INTERRUPTED, STORE_AWAY, Writers
+from inkstream.engine.writers import STORE_AWAY, Writers
 
 _AGAIN_S = 0.5
 """How long a start waits before it turns to a store again that was away."""
@@ -30,23 +28,14 @@ class Starts:
         tasks: One for each source that runs or is about to.
     """
 
-    def __init__(
-        self,
-        life: Life,
-        store: Store,
-        writers: Writers,
-        changes: Changes,
-        sweeper: Sweeper,
-        clock: Clock,
-        timing: Timing,
-    ) -> None:
-        self._life = life
-        self._store = store
+    def __init__(self, core: Core, claims: Claims, writers: Writers, changes: Changes) -> None:
+        self._core = core
+        self._life = core.life
+        self._store = core.store
+        self._clock = core.clock
+        self._claims = claims
         self._writers = writers
         self._changes = changes
-        self._sweeper = sweeper
-        self._clock = clock
-        self._timing = timing
         self.tasks: dict[asyncio.Task[None], None] = {}
 
     def start(
@@ -55,7 +44,7 @@ class Starts:
         """Claim a stream and run a source into it.
 
         The task ends with the stream, or at once if somebody else writes it; it raises what
-        ``Writers.claim`` raises, ``NotClaimed`` excepted. A store that is away undoes no start
+        ``Claims.claim`` raises, ``NotClaimed`` excepted. A store that is away undoes no start
         before ``Timing.patience_s`` is over: then the stream ends ``error``, as soon as that can
         be written.
 
@@ -64,7 +53,7 @@ class Starts:
             TooManyStreams, ShuttingDown
         """
         check_source(source)
-        release = self._writers.reserve()
+        release = self._claims.reserve()
 
         async def run(context: contextvars.Context) -> None:
             try:
@@ -91,7 +80,7 @@ class Starts:
         ``start`` raises.
         """
         check_source(source)
-        release = self._writers.reserve()
+        release = self._claims.reserve()
         claimed: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
 
         def refuse(exc: Exception) -> None:
@@ -102,7 +91,7 @@ class Starts:
         async def run(context: contextvars.Context) -> None:
             writer: Writer | None = None
             try:
-                writer = await self._writers.take(stream_id, allow=allow)
+                writer = await self._claims.take(stream_id, allow=allow)
             except NotClaimed:
                 pass
             except Exception as exc:
@@ -137,10 +126,10 @@ class Starts:
         return task
 
     async def _claim_in_time(self, stream_id: StreamId) -> Writer:
-        until = self._clock.monotonic() + self._timing.patience_s
+        until = self._clock.monotonic() + self._core.timing.patience_s
         while True:
             try:
-                return await self._writers.take(stream_id)
+                return await self._claims.take(stream_id)
             except StoreUnavailable:
                 if self._clock.monotonic() >= until:
                     await self._end_unstarted(stream_id)
@@ -153,7 +142,7 @@ class Starts:
             try:
                 state = (await self._store.read(stream_id, 0, 0)).state
                 if state.status is Status.PENDING:
-                    await self._sweeper.end(state, STORE_AWAY)
+                    await self._changes.end_as_seen(state, STORE_AWAY)
                 return
             except StreamNotFound:
                 return
@@ -170,13 +159,13 @@ class Starts:
         async def finish(end: End) -> None:
             await self._writers.finish(writer, end)
 
-        audience = Audience(writer, self._store, self._changes, self._clock, self._timing)
+        audience = Audience(self._core, self._changes, writer)
         watch = self._life.spawn(audience.cancel_when_gone()) if cancel_without_readers else None
         try:
             await write_to_end(source, writer, context, finish)
         except asyncio.CancelledError:
             if writer.active:
-                self._life.spawn(self._writers.finish_quietly(writer, INTERRUPTED))
+                self._writers.finish_soon(writer, INTERRUPTED)
             raise
         finally:
             if watch is not None:

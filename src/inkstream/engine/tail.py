@@ -8,16 +8,43 @@ committer and a re-read of the store may both report the same messages.
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import Protocol
 
 from inkstream import wire
 from inkstream._types import End, Segment, StreamId, StreamState
 
-if TYPE_CHECKING:
-    from inkstream.engine.reader import Reader
-    from inkstream.engine.writer import Writer
-
 _DEAD = Segment(position=0, count=0, payload=b"", index=b"")
+
+
+class Follower(Protocol):
+    """A reader, as far as a tail knows it."""
+
+    def wake(self) -> bool:
+        """End a wait under way; tell if there was one."""
+
+
+class Owner(Protocol):
+    """A writer, as far as its tail knows it."""
+
+    @property
+    def internal_id(self) -> int:
+        """The stream that it claimed."""
+
+    @property
+    def epoch(self) -> int:
+        """The epoch of its claim."""
+
+    @property
+    def active(self) -> bool:
+        """True while the stream is this writer's to append to."""
+
+    @property
+    def ending(self) -> bool:
+        """True while the last commit is under way."""
+
+    def fence(self, state: StreamState | None) -> None:
+        """Stop: the stream is no longer this writer's."""
 
 
 class Tail:
@@ -54,8 +81,8 @@ class Tail:
         self.cut = False
         """Readers are to be sent away without a terminal event: reconnect."""
         self.max_bytes = max_bytes
-        self.writer: Writer | None = None
-        self.readers: dict[Reader, None] = {}
+        self.writer: Owner | None = None
+        self.readers: dict[Follower, None] = {}
         self.without_readers_since = now
         self._segments: list[Segment] = []
         self._starts: list[int] = []
@@ -69,7 +96,7 @@ class Tail:
         """True while a writer of this process is the only one that may append."""
         return self.writer is not None
 
-    def publish(self, segments: tuple[Segment, ...] | list[Segment]) -> None:
+    def publish(self, segments: Sequence[Segment]) -> None:
         """Add committed segments. A hole before them is left to the store: readers page over it."""
         for segment in segments:
             end = segment.end
@@ -103,7 +130,7 @@ class Tail:
     def _trim(self) -> None:
         while self._bytes > self.max_bytes and len(self._segments) - self._trimmed > 1:
             self._bytes -= len(self._segments[self._trimmed].payload)
-            # What is dead keeps its place until the lists are cut, but not its memory.
+            # A dead segment keeps its place until the lists are cut, but not its memory.
             self._segments[self._trimmed] = _DEAD
             self._frames[self._trimmed] = None
             self._trimmed += 1
@@ -140,7 +167,7 @@ class Tail:
         if start == after and stop == self.position:
             return frames
         if self._starts and self._starts[-1] == after:
-            return self._frame(-1)  # what whoever keeps up has not seen yet is the last
+            return self._frame(-1)  # a reader that keeps up lacks the last segment only
         found = self._find(after)
         if found is None:
             return None

@@ -4,15 +4,31 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 
 from inkstream import wire
 from inkstream._errors import StoreUnavailable
-from inkstream._types import Query, Read, Status, StreamId, StreamState
-from inkstream.abc import Clock, Notifier, Store
-from inkstream.engine.settings import Limits, Timing
+from inkstream._types import (
+    KEEP,
+    Change,
+    Committed,
+    End,
+    Group,
+    Outcome,
+    Query,
+    Read,
+    Refused,
+    Segment,
+    Status,
+    StreamId,
+    StreamState,
+    applied,
+)
+from inkstream.abc import Notifier
+from inkstream.engine.committer import Committer
+from inkstream.engine.core import Core
 from inkstream.engine.tail import Tail
-from inkstream.engine.writer import Settled
 
 _log = logging.getLogger("inkstream")
 
@@ -25,27 +41,21 @@ _SURVEY = 500
 class Tails:
     """The tails that have a writer or a reader in this process, by stream."""
 
-    def __init__(
-        self,
-        store: Store,
-        notifier: Notifier,
-        clock: Clock,
-        limits: Limits,
-        timing: Timing,
-        keep: Callable[[StreamState], None],
-    ) -> None:
-        self._store = store
+    def __init__(self, core: Core, notifier: Notifier, committer: Committer) -> None:
+        self._store = core.store
+        self._clock = core.clock
+        self._limits = core.limits
+        self._timing = core.timing
+        self._core = core
         self._notifier = notifier
-        self._clock = clock
-        self._limits = limits
-        self._timing = timing
-        self._keep = keep
+        self._committer = committer
+        self._keeping: set[int] = set()
         self._tails: dict[StreamId, Tail] = {}
         self._stale: dict[Tail, None] = {}
         self._survey = False
         self._surveyed_local_at = 0.0
         self._local_left = False
-        self._polled_at = clock.monotonic()
+        self._polled_at = core.clock.monotonic()
         self._wanted = asyncio.Event()
         self._away_since: float | None = None
 
@@ -100,26 +110,52 @@ class Tails:
     def _rewatch(self) -> None:
         self._notifier.watch(bool(self._tails))
 
-    def settled(self, tail: Tail, settled: Settled) -> int:
+    def publish(self, tail: Tail, segments: Sequence[Segment], end: End | None = None) -> int:
         """Publish what a writer's commit left; return how many readers it woke."""
-        if settled.segments:
-            tail.publish(settled.segments)
-        if settled.end is not None:
-            tail.end = settled.end
-        if settled.refused is not None:
-            self.absorb(tail, settled.refused.state)
+        if segments:
+            tail.publish(segments)
+        if end is not None:
+            tail.end = end
         woken = tail.wake()
         self.detach(tail)
         return woken
 
-    def absorb(self, tail: Tail, state: StreamState | None) -> None:
-        """Learn a stream's newest state; text that is missing here is read from the store."""
+    async def commit(self, state: StreamState, change: Change) -> StreamState | Refused:
+        """Commit a change of a stream with the next batch, and publish it to readers.
+
+        Returns:
+            What ``state`` has become, or why nothing happened.
+        """
+        done: list[StreamState] = []
+
+        def publish(outcome: Outcome) -> int:
+            tail = self._tails.get(state.stream_id)
+            if tail is not None and tail.internal_id != state.internal_id:
+                tail = None
+            if not isinstance(outcome, Committed):
+                return 0 if tail is None else self.absorb(tail, outcome.state)
+            done.append(applied(state, change, outcome.heads[0]))
+            if tail is None:
+                return 0
+            if change.append is not None:
+                start = done[0].tail - change.append.count
+                if start == tail.position:
+                    tail.publish([replace(change.append, position=start)])
+            return self.absorb(tail, done[0])
+
+        outcome = await self._committer.submit(state.stream_id, Group((change,)), publish)
+        return outcome if isinstance(outcome, Refused) else done[0]
+
+    def absorb(self, tail: Tail, state: StreamState | None) -> int:
+        """Learn a stream's newest state; return how many readers that woke.
+
+        Text that is missing here is read from the store.
+        """
         if state is None or state.gone or state.internal_id != tail.internal_id:
-            self._lost(tail)
-            return
+            return self._lost(tail)
         writer = tail.writer
         if writer is not None and state.epoch < writer.epoch:
-            return  # read before the claim: it knows less than we do
+            return 0  # read before the claim: it knows less than we do
         if (
             writer is not None
             and not writer.ending  # the end that is seen may be its own, not settled yet
@@ -134,20 +170,44 @@ class Tails:
             tail.end = state.end
         if state.due_at is not None and _is_kept_here(tail):
             self._keep(state)
-        tail.wake()
+        woken = tail.wake()
         self.detach(tail)
+        return woken
 
-    def _lost(self, tail: Tail) -> None:
+    def _lost(self, tail: Tail) -> int:
         tail.gone = True
         if tail.writer is not None:
             tail.writer.fence(None)
-        tail.wake()
+        woken = tail.wake()
         self.detach(tail)
+        return woken
 
-    def cut(self, which: Callable[[Tail], bool]) -> None:
-        """Send readers away without a terminal event: they will reconnect, here or elsewhere."""
+    def _keep(self, state: StreamState) -> None:
+        """Object to the end that is due to a stream which, as one sees here, is still wanted.
+
+        A writer that was taken for dead, and lives, takes the stream back; a reader is an answer
+        to the question of ``Audience`` whether there is any.
+        """
+        if state.internal_id not in self._keeping:
+            self._keeping.add(state.internal_id)
+            self._core.life.spawn(self._commit_keep(state))
+
+    async def _commit_keep(self, state: StreamState) -> None:
+        worker = KEEP if state.worker is not None else self._core.worker
+        try:
+            await self.commit(state, state.still(worker=worker, due_at=None))
+        except StoreUnavailable:
+            pass  # if it still is to end, the next look at the store shows it again
+        finally:
+            self._keeping.discard(state.internal_id)
+
+    def send_away(self, *, but_local: bool = False) -> None:
+        """Send readers away without a terminal event: they will reconnect, here or elsewhere.
+
+        With ``but_local``, readers of streams that are written here stay.
+        """
         for tail in self:
-            if which(tail):
+            if not (but_local and tail.local):
                 tail.cut = True
                 tail.wake()
 
@@ -177,7 +237,7 @@ class Tails:
             self.hint(None)
         since = self._away_since
         if since is not None and now - since > self._timing.patience_s:
-            self.cut(lambda tail: True)
+            self.send_away()
 
     async def run(self) -> None:
         """Keep the tails up to date until cancelled."""

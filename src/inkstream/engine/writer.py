@@ -1,17 +1,32 @@
-"""A writer: the one who may append to a text stream, from claim to end."""
+"""A writer: the one who may append to a text stream, from claim to end.
+
+What it accepted is in its ``Buffer``; this module is the protocol by which that is committed. One
+commit of a writer is under way at a time. The columns are the attributes below.
+
+| state      | in flight | ending | error | what happens next                                 |
+|------------|-----------|--------|-------|---------------------------------------------------|
+| open       | no        | no     | no    | ``take`` empties the buffer: *committing*         |
+| committing | yes       | no     | no    | committed: published, *open*; refused: *fenced*;  |
+|            |           |        |       | failed: the same groups again                     |
+| uncertain  | yes       | no     | no    | as *committing*, but a refusal by a stream that   |
+|            |           |        |       | shows this very text counts as committed          |
+| ending     | yes or no | yes    | no    | first what is in flight; then the last text and   |
+|            |           |        |       | the end in one transaction: *ended*, or *fenced*  |
+| ended      | no        | no     | yes   | nothing; ``append`` raises ``WriterFenced``       |
+| fenced     | no        | no     | yes   | nothing; ``append`` raises ``WriterFenced``       |
+| given up   | yes or no | yes    | yes   | as *ending*, once the store is back; ``append``   |
+|            |           |        |       | raises ``StoreUnavailable``                       |
+| left       | no        | no     | yes   | nothing: the process stops; a sweeper ends it     |
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 from inkstream import wire
-from inkstream._errors import (
-    StoreUnavailable,
-    WriterFenced,
-)
+from inkstream._errors import OutcomeUnknown, StoreUnavailable, WriterFenced
 from inkstream._types import (
     JSON,
     KEEP,
@@ -24,56 +39,43 @@ from inkstream._types import (
     Status,
     StreamState,
 )
-
-if TYPE_CHECKING:
-    from inkstream.abc import Clock
-    from inkstream.engine.committer import Committer
-    from inkstream.engine.settings import Limits
-    from inkstream.engine.tail import Tail
+from inkstream.engine.buffer import Buffer
+from inkstream.engine.committer import Committer
+from inkstream.engine.core import Core
+from inkstream.engine.tail import Tail
+from inkstream.engine.tails import Tails
 
 _STREAMING = (Status.STREAMING,)
-
-_YIELD_EVERY = 64
-"""A source that never waits for anything must still let others run, after so many messages."""
-
-
-@dataclass(slots=True)
-class Settled:
-    """What a writer's commit leaves to be published to the stream's tail, in this order."""
-
-    segments: list[Segment]
-    end: End | None = None
-    refused: Refused | None = None
 
 
 class Writer:
     """Append to one claimed text stream. Use it from the event loop that made it.
 
     What ``append`` accepted becomes durable and visible within the commit window, in order.
+
+    Attributes:
+        state: The stream as it was claimed.
+        tail: Where what is committed is published.
+        last_append: Monotonic time of the last commit, or of the claim.
+        stopped: Done as soon as the stream is no longer this writer's, for whatever reason.
     """
 
-    def __init__(
-        self, committer: Committer, tail: Tail, state: StreamState, limits: Limits, clock: Clock
-    ) -> None:
+    def __init__(self, core: Core, committer: Committer, tails: Tails, tail: Tail) -> None:
+        state = tail.state
         self.stream_id = state.stream_id
         self.internal_id = state.internal_id
         self.epoch = state.epoch
         self.state = state
         self.tail = tail
-        self._clock = clock
-        self.last_append = clock.monotonic()
+        self._clock = core.clock
+        self.last_append = self._clock.monotonic()
         self.claimed_at = self.last_append
         self.stopped: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        """Done as soon as the stream is no longer this writer's, for whatever reason."""
         self._committer = committer
-        self._limits = limits
+        self._tails = tails
+        self._buffer = Buffer(state, core.limits, committer.room)
+        self._queued = False
         self._position = state.tail
-        self._size = state.size
-        self._pieces: list[str | wire.RawJSON] = []
-        self._pending_bytes = 0
-        self._room = 0
-        """Bytes that may be accepted without a look at any limit; none when it has stopped."""
-        self._half = ""
         self._in_flight: Sequence[Group] = ()
         self._plain = self._change(self._position, None)
         self._plain_groups = (Group((self._plain,)),)
@@ -86,7 +88,12 @@ class Writer:
     @property
     def pending_bytes(self) -> int:
         """Bytes accepted and not yet committed."""
-        return self._pending_bytes
+        return self._buffer.pending_bytes
+
+    @property
+    def waits(self) -> bool:
+        """True while something that could be committed is not."""
+        return bool(self._in_flight) or self._buffer.ready
 
     @property
     def active(self) -> bool:
@@ -112,77 +119,33 @@ class Writer:
         """
         if self.append_at_once(message):
             return
-        piece: str | wire.RawJSON
-        before = self._half
-        if isinstance(message, str):
-            if self._half:
-                message = self._half + message
-                self._half = ""
-            if "\ud800" <= message[-1:] <= "\udbff":
-                # The other half of a surrogate pair may come with the next piece.
-                self._half = message[-1]
-                message = message[:-1]
-            size = wire.size_of(message)
-            if not message:
-                self._check()
-                return
-            piece = message
-        else:
-            piece = wire.dump_object(message)
-            size = len(piece.raw)
-            if before:
-                await self._accept(before, 3)
-                before = self._half = ""
-        try:
-            await self._accept(piece, size)
-        except BaseException:
-            self._half = before  # it still waits for its other half
-            raise
+        piece = message if isinstance(message, str) else wire.dump_object(message)
+        size = wire.size_of(piece)
+        buffer = self._buffer
+        if buffer.busy:
+            # Before the piece is kept: a caller that is cancelled here has accepted nothing.
+            await asyncio.sleep(0)
+        self._check()
+        if not size:
+            return
+        buffer.check(size)
+        while not buffer.fits(size):
+            await self._committer.next_commit()
+            self._check()
+        buffer.put(piece, size)
+        self._join()
 
     def append_at_once(self, message: object) -> bool:
         """Accept what is nearly always appended, text that needs no look; else leave it alone."""
-        if not isinstance(message, str) or self._half:
+        if not self._buffer.push(message):
             return False
-        try:
-            size = len(message) if message.isascii() else len(message.encode())
-        except UnicodeEncodeError:  # half a surrogate pair
-            return False
-        pieces = self._pieces
-        if (
-            not 0 < size <= self._room
-            or len(pieces) % _YIELD_EVERY == _YIELD_EVERY - 1
-            or self._committer.full
-        ):
-            return False
-        pieces.append(message)
-        self._room -= size
-        self._pending_bytes += size
-        self._size += size
-        self._committer.accept(self, size)
+        if not self._queued:
+            self._join()
         return True
 
-    async def _accept(self, piece: str | wire.RawJSON, size: int) -> None:
-        if len(self._pieces) % _YIELD_EVERY == _YIELD_EVERY - 1:
-            # Before the piece is kept: whoever is cancelled here has accepted nothing.
-            await asyncio.sleep(0)
-        self._check()
-        limits = self._limits
-        limits.check_message(self.stream_id, size)
-        limits.check_stream(self.stream_id, self._size + size)
-        while self._pending_bytes and (
-            self._pending_bytes + size > limits.buffer_bytes or self._committer.full
-        ):
-            await self._committer.next_commit()
-            self._check()
-        self._pieces.append(piece)
-        self._pending_bytes += size
-        self._size += size
-        self._room = min(
-            limits.message_bytes,
-            limits.buffer_bytes - self._pending_bytes,
-            limits.stream_bytes - self._size,
-        )
-        self._committer.accept(self, size)
+    def _join(self) -> None:
+        self._queued = True
+        self._committer.join(self)
 
     def _check(self) -> None:
         if self._error is not None:
@@ -192,7 +155,7 @@ class Writer:
 
     async def flush(self) -> None:
         """Wait until everything accepted so far is durable; raises as ``append`` does."""
-        while self._error is None and (self._pieces or self._in_flight):
+        while self._error is None and self.waits:
             self._settled.clear()
             await self._settled.wait()
         if self._error is not None:
@@ -206,22 +169,19 @@ class Writer:
         Cancelled while it waits, the end is written all the same.
         """
         self._check()
-        if self._half:
-            self._pieces.append(self._half)
-            self._half = ""
-        self._room = 0
+        self._buffer.close()
         self._ending = Change(
             internal_id=self.internal_id, end=end, at=at, worker=worker, due_at=due_at
         )
-        self._committer.accept(self, 0)
+        self._join()
         await self._until_ended()
 
     async def release(self, *, due_at: float) -> None:
         """Let go of the stream, still ``streaming``, for another writer to take over in time."""
         self._check()
-        self._room = 0
+        self._buffer.close()
         self._ending = Change(internal_id=self.internal_id, worker=None, due_at=due_at)
-        self._committer.accept(self, 0)
+        self._join()
         await self._until_ended()
 
     async def _until_ended(self) -> None:
@@ -235,10 +195,11 @@ class Writer:
 
     def take(self) -> Sequence[Group]:
         """Return what to commit now, in order; the same again until its outcome is known."""
+        self._queued = False
         if not self._in_flight:
-            segments = wire.encode_messages(self._pieces, self._position)
-            self._pieces.clear()
-            if len(segments) == 1 and self._ending is None:
+            last = self._ending is not None
+            segments = self._buffer.take(self._position, last=last)
+            if len(segments) == 1 and not last:
                 # One change serves all of a writer's plain appends, for only one is ever under
                 # way: of a thousand new ones a commit, most of the cost is the garbage collector's.
                 self._plain.if_tail = self._position
@@ -273,42 +234,41 @@ class Writer:
             append=segment,
         )
 
-    def uncertain(self) -> None:
-        """Note that the commit under way may or may not have happened."""
-        self._uncertain = True
+    def failed(self, exc: StoreUnavailable) -> bool:
+        """Keep what is under way for the next attempt; it may or may not have happened."""
+        if isinstance(exc, OutcomeUnknown):
+            self._uncertain = True
+        self._queued = bool(self._in_flight)
+        return self._queued
 
-    def settle(self, outcomes: Sequence[Outcome]) -> Settled:
-        """Take note of what became of ``take``'s groups; return what is now to be published."""
-        segments: list[Segment] = []
-        if not self._in_flight:
-            return Settled(segments)  # fenced meanwhile: what it left is read from the store
+    def settle(self, outcomes: Sequence[Outcome]) -> int:
+        """Publish what became of ``take``'s groups; return how many readers were woken."""
+        if not self._in_flight:  # fenced meanwhile: what it left is read from the store
+            return self._tails.publish(self.tail, [])
         groups, self._in_flight = self._in_flight, ()
         uncertain, self._uncertain = self._uncertain, False
+        segments: list[Segment] = []
         for group, outcome in zip(groups, outcomes, strict=True):
             (change,) = group.changes
             if isinstance(outcome, Refused) and not (uncertain and self._landed(change, outcome)):
                 self.fence(outcome.state)
-                return Settled(segments, refused=outcome)
+                self.tail.publish(segments)
+                return self._tails.absorb(self.tail, outcome.state)
             if change.append is not None:
                 segments.append(change.append)
                 self._position = change.append.end
-                self._release(len(change.append.payload))
+        self._buffer.release()
         self._settled.set()
         (last,) = groups[-1].changes
         if last.worker is not KEEP:
             self._ending = None
             status = None if last.end is None else last.end.status
             self._stop(_Finished(self.stream_id, status))
-            return Settled(segments, end=last.end)
+            return self._tails.publish(self.tail, segments, last.end)
         self.last_append = self._clock.monotonic()
-        if self._pieces or self._ending is not None:
-            self._committer.accept(self, 0)
-        return Settled(segments)
-
-    def _release(self, size: int) -> None:
-        size = min(size, self._pending_bytes)
-        self._pending_bytes -= size
-        self._committer.release(size)
+        if self._buffer.ready or self._ending is not None:
+            self._join()
+        return self._tails.publish(self.tail, segments)
 
     def _landed(self, change: Change, outcome: Refused) -> bool:
         """Tell if a refused change was made by an earlier attempt whose outcome was unknown.
@@ -347,7 +307,7 @@ class Writer:
             self._ending = Change(
                 internal_id=self.internal_id, end=end, at=at, worker=None, due_at=due_at
             )
-            self._committer.accept(self, 0)  # one that was quiet was not in line
+            self._join()  # one that was quiet was not in line
         self._stop(
             StoreUnavailable(
                 f"the store stayed away too long; writing stream {self.stream_id!r} was given up"
@@ -360,17 +320,14 @@ class Writer:
         self._stop(StoreUnavailable(f"writing stream {self.stream_id!r} ended with its process"))
 
     def _drop(self) -> None:
-        self._committer.release(self._pending_bytes)
-        self._pieces.clear()
-        self._half = ""
-        self._pending_bytes = 0
+        self._buffer.drop()
         self._in_flight = ()
         self._ending = None
 
     def _stop(self, error: Exception) -> None:
         if self._error is None:
             self._error = error
-        self._room = 0
+        self._buffer.close()
         self._settled.set()
         if self.tail.writer is self and self._ending is None:
             self.tail.writer = None

@@ -315,7 +315,7 @@ class PersistentTextStreaming:
             StreamNotFound, ShuttingDown, TooManyStreams, StoreUnavailable
         """
         engine = self.engine
-        writer = await engine.writers.claim(StreamId(stream_id), takeover=takeover)
+        writer = await engine.claims.claim(StreamId(stream_id), takeover=takeover)
         handle = StreamWriter(engine, writer)
         try:
             yield handle

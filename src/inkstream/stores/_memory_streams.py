@@ -35,6 +35,7 @@ from inkstream._types import (
     Status,
     StreamId,
     StreamState,
+    applied,
 )
 
 DELETED_IN_A_STEP: Final = 100
@@ -136,11 +137,13 @@ class Streams:
             stream.append(change.append)
         if change.marks:
             stream.marks.update(change.marks)
-        fields = _new_fields(stream.state, change)
-        if not fields:
+        if change.only_appends:
             return
         self._count_live(stream, -1)
-        stream.state = replace(stream.state, **fields)
+        epoch = stream.state.epoch + change.next_epoch
+        stream.state = applied(stream.state, change, Head(epoch, stream.tail, stream.size))
+        if change.end is not None:
+            stream.state = replace(stream.state, result=_copy(change.end.result))
         self._count_live(stream, 1)
         if stream.state.ended and stream.merged < len(stream.segments) > 1:
             self._unmerged[change.internal_id] = None
@@ -337,31 +340,6 @@ class _Stream:
         self.segments[self.merged : stop] = merged
         self.merged += final
         return size
-
-
-def _new_fields(state: StreamState, change: Change) -> dict[str, Any]:
-    fields: dict[str, Any] = {}
-    if change.next_epoch:
-        fields["epoch"] = state.epoch + 1
-    if change.status is not None:
-        fields["status"] = change.status
-        if change.status is Status.STREAMING and state.started_at is None:
-            fields["started_at"] = change.at
-        if change.status is Status.STREAMING and isinstance(change.worker, str):
-            fields["writer"] = change.worker
-    if change.end is not None:
-        fields["status"] = change.end.status
-        fields["code"] = change.end.code
-        fields["message"] = change.end.message
-        fields["result"] = _copy(change.end.result)
-        fields["ended_at"] = change.at
-    if change.worker is not KEEP:
-        fields["worker"] = change.worker
-    if change.due_at is not KEEP:
-        fields["due_at"] = change.due_at
-    if change.report is not KEEP:
-        fields["report"] = change.report
-    return fields
 
 
 def _copy(value: JSON) -> Any:

@@ -1,0 +1,168 @@
+"""What a writer accepted and has not committed yet: pieces, their size, and the room for more."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from inkstream import wire
+from inkstream._types import Segment, StreamState
+from inkstream.engine.settings import Limits
+
+_YIELD_EVERY: Final = 64
+"""A source that never waits for anything must still let others run, after this many messages."""
+
+_HALF_BYTES: Final = 3
+"""What half a surrogate pair counts alone: it is stored as U+FFFD unless the other half comes."""
+
+
+class SharedRoom:
+    """The room that all buffers of an engine share.
+
+    Attributes:
+        used: Bytes accepted by all writers and not committed yet.
+        limit: How many they may be.
+    """
+
+    __slots__ = ("limit", "used")
+
+    def __init__(self, limit: int) -> None:
+        self.used = 0
+        self.limit = limit
+
+
+class Buffer:
+    """The pieces of one writer. It never waits: the writer asks ``fits`` and waits itself.
+
+    Attributes:
+        pending_bytes: Bytes accepted and not committed yet, those under way included.
+    """
+
+    __slots__ = (
+        "_limits",
+        "_pieces",
+        "_room",
+        "_shared",
+        "_stream_bytes",
+        "_stream_id",
+        "_taken_bytes",
+        "pending_bytes",
+    )
+
+    def __init__(self, state: StreamState, limits: Limits, shared: SharedRoom) -> None:
+        self.pending_bytes = 0
+        self._stream_id = state.stream_id
+        self._stream_bytes = state.size
+        self._limits = limits
+        self._shared = shared
+        self._pieces: list[str | wire.RawJSON] = []
+        self._taken_bytes = 0
+        self._room = 0
+        """Bytes that ``push`` may accept without a look at any limit; none once it is closed."""
+
+    @property
+    def ready(self) -> bool:
+        """True if there is something to commit. Half a character alone waits for its rest."""
+        pieces = self._pieces
+        return len(pieces) > 1 or (len(pieces) == 1 and not _is_half(pieces[0]))
+
+    @property
+    def busy(self) -> bool:
+        """True if the next piece should let other tasks run first."""
+        return len(self._pieces) % _YIELD_EVERY == _YIELD_EVERY - 1
+
+    def push(self, message: object) -> bool:
+        """Accept what is nearly always appended, text that needs no look; else leave it alone."""
+        if not isinstance(message, str):
+            return False
+        try:
+            size = len(message) if message.isascii() else len(message.encode())
+        except UnicodeEncodeError:  # half a surrogate pair
+            return False
+        pieces, shared = self._pieces, self._shared
+        if (
+            not 0 < size <= self._room
+            or len(pieces) % _YIELD_EVERY == _YIELD_EVERY - 1
+            or shared.used >= shared.limit
+        ):
+            return False
+        pieces.append(message)
+        self._room -= size
+        self.pending_bytes += size
+        self._stream_bytes += size
+        shared.used += size
+        return True
+
+    def check(self, size: int) -> None:
+        """Raise ``MessageTooLarge`` or ``StreamTooLarge`` if the piece can never fit."""
+        self._limits.check_message(self._stream_id, size)
+        self._limits.check_stream(self._stream_id, self._stream_bytes + size)
+
+    def fits(self, size: int) -> bool:
+        """Tell whether there is room now.
+
+        A piece always fits where nothing else waits for a commit that would make room.
+        """
+        if not self._taken_bytes and not self.ready:
+            return True
+        shared = self._shared
+        return self.pending_bytes + size <= self._limits.buffer_bytes and shared.used < shared.limit
+
+    def put(self, piece: str | wire.RawJSON, size: int) -> None:
+        """Accept a piece that was checked and fits."""
+        self._pieces.append(piece)
+        self._grow(size)
+        limits = self._limits
+        self._room = min(
+            limits.message_bytes,
+            limits.buffer_bytes - self.pending_bytes,
+            limits.stream_bytes - self._stream_bytes,
+        )
+
+    def take(self, position: int, *, last: bool) -> list[Segment]:
+        """Return everything as segments from a position on, to be committed.
+
+        Half a surrogate pair at the end stays behind, for its other half may come with the next
+        piece; it goes too if this is the last time.
+        """
+        pieces, half = self._pieces, ""
+        if pieces and not last:
+            final = pieces[-1]
+            if isinstance(final, str) and "\ud800" <= final[-1:] <= "\udbff":
+                half = final[-1]
+                pieces[-1] = final[:-1]
+        segments = wire.encode_messages(pieces, position)
+        pieces.clear()
+        kept = _HALF_BYTES if half else 0
+        if half:
+            pieces.append(half)
+        # Two halves that met are smaller together than they were apart.
+        size = sum([len(segment.payload) for segment in segments])
+        self._grow(size + kept - self.pending_bytes)
+        self._taken_bytes = size
+        return segments
+
+    def release(self) -> None:
+        """Give back the room of what was taken: it is committed."""
+        self._grow(-self._taken_bytes, stored=True)
+        self._taken_bytes = 0
+
+    def close(self) -> None:
+        """Accept nothing at once any more: every further message gets a look."""
+        self._room = 0
+
+    def drop(self) -> None:
+        """Forget everything, what is under way included."""
+        self._pieces.clear()
+        self._grow(-self.pending_bytes, stored=True)
+        self._taken_bytes = 0
+        self._room = 0
+
+    def _grow(self, size: int, *, stored: bool = False) -> None:
+        self.pending_bytes += size
+        self._shared.used += size
+        if not stored:
+            self._stream_bytes += size
+
+
+def _is_half(piece: str | wire.RawJSON) -> bool:
+    return isinstance(piece, str) and len(piece) == 1 and "\ud800" <= piece <= "\udbff"

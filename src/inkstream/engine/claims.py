@@ -1,0 +1,159 @@
+"""Claims: how this worker becomes the one writer of a stream (G3, G4)."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Callable
+
+from inkstream._errors import NotClaimed, ShuttingDown, StreamNotFound, TooManyStreams
+from inkstream._types import (
+    Change,
+    Committed,
+    End,
+    Group,
+    Outcome,
+    Refused,
+    Status,
+    StreamId,
+    StreamState,
+    applied,
+)
+from inkstream.engine.committer import Committer
+from inkstream.engine.core import Core
+from inkstream.engine.presence import Presence
+from inkstream.engine.writer import Writer
+from inkstream.engine.writers import Writers
+
+INTERRUPTED = End(Status.ERROR, "internal", "The answer could not be completed.")
+
+
+class Claims:
+    """Claim streams for this worker."""
+
+    def __init__(
+        self, core: Core, committer: Committer, writers: Writers, presence: Presence
+    ) -> None:
+        self._core = core
+        self._committer = committer
+        self._writers = writers
+        self._presence = presence
+        self._places: dict[object, None] = {}
+
+    async def claim(self, stream_id: StreamId, *, takeover: bool = False) -> Writer:
+        """Become the one writer of a pending stream, or of one whose writer died or let go.
+
+        Raises:
+            NotClaimed: It is not there to be claimed.
+            StreamNotFound, ShuttingDown, TooManyStreams, StoreUnavailable
+        """
+        release = self.reserve()
+        try:
+            return await self.take(stream_id, takeover=takeover)
+        finally:
+            release()
+
+    def reserve(self) -> Callable[[], None]:
+        """Keep room for one more writer until what is returned is called.
+
+        Raises:
+            TooManyStreams, ShuttingDown
+        """
+        life = self._core.life
+        life.check()
+        if life.draining:
+            raise ShuttingDown
+        writers, claims = len(self._writers), len(self._places)
+        if writers + claims >= self._core.limits.live_streams:
+            raise TooManyStreams(
+                f"this process writes {writers} streams and is about to write {claims} more, as "
+                f"many as Limits.live_streams ({self._core.limits.live_streams}) allows",
+                limit=self._core.limits.live_streams,
+            )
+        place = object()
+        self._places[place] = None
+        return functools.partial(self._places.pop, place, None)
+
+    async def take(
+        self,
+        stream_id: StreamId,
+        *,
+        takeover: bool = False,
+        allow: Callable[[StreamState], bool] | None = None,
+    ) -> Writer:
+        """Claim where room was reserved before, as ``claim`` does; also while draining."""
+        await self._presence.show_life()
+        state = (await self._core.store.read(stream_id, 0, 0)).state
+        if allow is not None and not allow(state):
+            raise StreamNotFound(stream_id)
+        while True:
+            if takeover and state.worker is not None:
+                await self._presence.look()
+            self._check_claimable(state, takeover)
+            now = self._core.clock.wall()
+            change = state.still(
+                next_epoch=state.worker != self._core.worker,
+                status=Status.STREAMING,
+                at=now,
+                worker=self._core.worker,
+                due_at=None,
+            )
+            claim = _Claim(self._writers, state, change)
+            try:
+                outcome = await self._committer.submit(
+                    state.stream_id, Group((change,)), claim.publish
+                )
+            except asyncio.CancelledError:
+                claim.give_up()
+                raise
+            if claim.writer is not None:
+                return claim.writer
+            if isinstance(outcome, Refused):
+                if outcome.state is None:
+                    raise StreamNotFound(stream_id)
+                state = outcome.state
+
+    def _check_claimable(self, state: StreamState, takeover: bool) -> None:
+        if state.status is Status.PENDING:
+            return
+        # Claimed here by a commit whose outcome was lost: nobody has written yet in this epoch.
+        lost = state.worker == self._core.worker and not self._writers.holds(state)
+        if state.status is Status.STREAMING and lost and state.epoch == 1:
+            return
+        if state.status is Status.STREAMING and takeover:
+            if state.worker is None or lost or state.worker in self._presence.dead:
+                return
+            raise NotClaimed(
+                state.stream_id, state.status, f"stream {state.stream_id!r} has a living writer"
+            )
+        raise NotClaimed(
+            state.stream_id,
+            state.status,
+            f"stream {state.stream_id!r} is {state.status}, so it cannot be claimed",
+        )
+
+
+class _Claim:
+    """A claim under way, whose caller may go away before its outcome is known."""
+
+    def __init__(self, writers: Writers, state: StreamState, change: Change) -> None:
+        self.writer: Writer | None = None
+        self._writers = writers
+        self._state = state
+        self._change = change
+        self._given_up = False
+
+    def publish(self, outcome: Outcome) -> int:
+        """Make the writer, in commit order; return how many readers were woken."""
+        if isinstance(outcome, Committed):
+            state = applied(self._state, self._change, outcome.heads[0])
+            self.writer = self._writers.adopt(state)
+            if self._given_up:
+                self.give_up()
+        return 0
+
+    def give_up(self) -> None:
+        """End the stream of the writer, made or still to be made: no caller would any more."""
+        self._given_up = True
+        if self.writer is not None:
+            self._writers.finish_soon(self.writer, INTERRUPTED)

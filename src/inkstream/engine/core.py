@@ -1,0 +1,37 @@
+"""The few things that most parts of an engine need."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from inkstream._types import StreamState
+from inkstream.abc import Clock, Store
+from inkstream.engine.life import Life
+from inkstream.engine.settings import Limits, Timing
+
+
+@dataclass(frozen=True, slots=True)
+class Core:
+    """One worker's identity, its store and clock, its settings, and its life.
+
+    Attributes:
+        worker: The worker's identity, new with every start.
+        store: Where the streams are.
+        clock: Time, for waits and for expiry.
+        limits: What streams may cost.
+        timing: How long things may take.
+        life: The event loop and the tasks.
+        reports: Whether this worker has an ``on_end`` and so reports ends.
+    """
+
+    worker: str
+    store: Store
+    clock: Clock
+    limits: Limits
+    timing: Timing
+    life: Life
+    reports: bool
+
+    def reporter(self, state: StreamState) -> str | None:
+        """Return the worker that reports an end which is written here; ``None``: a sweep does."""
+        return self.worker if self.reports and state.report else None

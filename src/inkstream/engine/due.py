@@ -1,0 +1,75 @@
+"""What time does to streams: ends those that are due, deletes expired ones, and merges the rest."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Final
+
+from inkstream._errors import StoreUnavailable
+from inkstream._types import End, Query, Status
+from inkstream.engine.changes import Changes
+from inkstream.engine.core import Core
+
+_log = logging.getLogger("inkstream")
+
+_LOOK_S: Final = 1.0
+_BATCH: Final = 200
+_TIDY_BYTES: Final = 1024 * 1024
+
+NEVER_STARTED = End(Status.TIMEOUT, "never_started", "The answer was never started.")
+ABANDONED = End(Status.TIMEOUT, "abandoned", "The answer was interrupted and not taken up again.")
+
+
+class Due:
+    """Look, again and again, for streams whose time has come."""
+
+    def __init__(self, core: Core, changes: Changes) -> None:
+        self._store = core.store
+        self._clock = core.clock
+        self._tidy_s = core.timing.tidy_s
+        self._changes = changes
+
+    async def run(self) -> None:
+        """End what is due until cancelled: a batch in each commit, at once if there is more."""
+        while True:
+            more = False
+            try:
+                more = await self._end_some()
+            except StoreUnavailable:
+                pass
+            except Exception:
+                _log.exception("ending streams that are due failed; trying again")
+            await asyncio.sleep(0 if more else _LOOK_S)
+
+    async def _end_some(self) -> bool:
+        """End one batch; return whether to go on at once."""
+        found = await self._store.find(
+            Query(
+                due_before=self._clock.wall(),
+                statuses=(Status.PENDING, Status.STREAMING),
+                worker=None,
+                limit=_BATCH,
+            )
+        )
+        ends = [
+            self._changes.end_as_seen(
+                state, NEVER_STARTED if state.status is Status.PENDING else ABANDONED
+            )
+            for state in found
+        ]
+        done = await asyncio.gather(*ends)
+        return len(found) == _BATCH and any(state is not None for state in done)
+
+    async def run_tidy(self) -> None:
+        """Tidy until cancelled, in small steps that leave room for commits between them."""
+        while True:
+            pause = self._tidy_s
+            try:
+                if await self._store.tidy(self._clock.wall(), _TIDY_BYTES):
+                    pause = min(pause, 0.02)
+            except StoreUnavailable:
+                pass
+            except Exception:
+                _log.exception("tidying the store failed; trying again")
+            await asyncio.sleep(pause)

@@ -1,0 +1,159 @@
+"""Reports: every end reaches the application's ``on_end``, at least once.
+
+An ended stream that owes its report says so (``report``), and ``worker`` names the worker that is
+to make it. A report that no worker is to make (its worker died, or the end was part of an
+application's own transaction) is claimed by the next one that looks.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from inkstream._errors import StoreUnavailable
+from inkstream._types import (
+    Change,
+    Committed,
+    Group,
+    Outcome,
+    Query,
+    StreamState,
+    applied,
+)
+from inkstream.engine.committer import Committer
+from inkstream.engine.core import Core
+
+_log = logging.getLogger("inkstream")
+
+REPORT_TRIES: Final = 5
+"""How often an ``on_end`` that raises is called before it is given up."""
+
+_LOOK_S: Final = 1.0
+_AT_ONCE: Final = 200
+"""How many reports are under way at most before more are claimed."""
+
+OnEnd = Callable[[StreamState], Awaitable[None]]
+
+
+class Reports:
+    """Deliver ends that this worker holds, and claim those that nobody holds."""
+
+    def __init__(self, core: Core, committer: Committer, on_end: OnEnd | None) -> None:
+        self._core = core
+        self._committer = committer
+        self._on_end = on_end
+        self._reporting: set[int] = set()
+        self._strays: frozenset[int] = frozenset()
+        self._strays_at = core.clock.monotonic()
+        self.tasks: dict[asyncio.Task[None], None] = {}
+
+    def report(self, state: StreamState) -> None:
+        """Report an end that this worker holds, in a task of its own."""
+        if self._on_end is None or state.internal_id in self._reporting:
+            return
+        self._reporting.add(state.internal_id)
+        # An empty context: a request may have ended the stream, and on_end is not part of it.
+        task = asyncio.get_running_loop().create_task(
+            self._deliver(state, self._on_end), context=contextvars.Context()
+        )
+        self.tasks[task] = None
+        task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self.tasks.pop(task, None)
+
+    async def _deliver(self, state: StreamState, on_end: OnEnd) -> None:
+        try:
+            for attempt in range(REPORT_TRIES):
+                try:
+                    await on_end(state)
+                    break
+                except Exception:
+                    _log.exception(
+                        "on_end failed for stream %r (attempt %d of %d)",
+                        state.stream_id,
+                        attempt + 1,
+                        REPORT_TRIES,
+                    )
+                    await asyncio.sleep(min(2.0**attempt, 30.0))
+            change = Change(
+                internal_id=state.internal_id,
+                if_worker=self._core.worker,
+                worker=None,
+                report=False,
+            )
+            while True:
+                try:
+                    await self._commit(state, change)
+                    return
+                except StoreUnavailable:
+                    await asyncio.sleep(1.0)
+        finally:
+            self._reporting.discard(state.internal_id)
+
+    async def run(self) -> None:
+        """Look for ends that nobody reported until cancelled, now and then."""
+        if self._on_end is None:
+            return
+        while True:
+            try:
+                await self._look()
+                now = self._core.clock.monotonic()
+                if now - self._strays_at >= self._core.timing.lease_s / 2:
+                    self._strays_at = now
+                    await self._look_for_strays()
+            except StoreUnavailable:
+                pass
+            except Exception:
+                _log.exception("the search for ends to report failed; trying again")
+            await asyncio.sleep(_LOOK_S)
+
+    async def _look(self) -> None:
+        """Claim reports that no worker is to make."""
+        free = _AT_ONCE - len(self._reporting)
+        if free <= 0:
+            return  # what is claimed here, no other worker would report meanwhile
+        found = await self._core.store.find(Query(unreported=True, worker=None, limit=free))
+        worker = self._core.worker
+        claims = [self._commit(state, state.still(worker=worker)) for state in found]
+        for claimed in await asyncio.gather(*claims):
+            if claimed is not None:
+                self.report(claimed)
+
+    async def _look_for_strays(self) -> None:
+        """Report ends that the store says are this worker's, and this worker knows nothing of.
+
+        Such an end was committed here, and its outcome was lost, or the caller went away. No other
+        worker would ever report it, for this one lives. One look proves nothing: the outcome may
+        be on its way.
+        """
+        strays: dict[int, StreamState] = {}
+        query = Query(unreported=True, worker=self._core.worker, limit=_AT_ONCE)
+        for state in await self._core.store.find(query):
+            if state.internal_id not in self._reporting:
+                strays[state.internal_id] = state
+        for internal_id, state in strays.items():
+            if internal_id in self._strays:
+                self.report(state)
+        self._strays = frozenset(strays)
+
+    async def _commit(self, state: StreamState, change: Change) -> StreamState | None:
+        """Commit a change of an ended stream; return what it has become, ``None``: refused."""
+        outcome = await self._committer.submit(state.stream_id, Group((change,)), _wakes_nobody)
+        if isinstance(outcome, Committed):
+            return applied(state, change, outcome.heads[0])
+        return None
+
+    async def finish(self, timeout_s: float) -> None:
+        """Wait for reports under way; another process makes those that are not done in time."""
+        if self.tasks:
+            await asyncio.wait(list(self.tasks), timeout=timeout_s)
+        for task in list(self.tasks):
+            task.cancel()
+
+
+def _wakes_nobody(outcome: Outcome) -> int:
+    return 0
