@@ -36,7 +36,8 @@ from inkstream import (
     Timing,
     problem_handler,
 )
-from inkstream.demo.responder import Turn, choose_responder
+from inkstream.demo.choice import choose_responder
+from inkstream.demo.responder import Turn
 
 HERE = Path(__file__).parent
 FILE = os.environ.get("CHAT_DATABASE", "chat.db")

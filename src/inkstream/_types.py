@@ -356,11 +356,12 @@ def applied(state: StreamState, change: Change, head: Head | None = None) -> Str
             state.tail + (0 if append is None else append.count),
             state.size + (0 if append is None else len(append.payload)),
         )
-    status, started_at = state.status, state.started_at
+    status, started_at, writer = state.status, state.started_at, state.writer
     if change.status is not None:
         status = change.status
-        if status is Status.STREAMING and started_at is None:
-            started_at = change.at
+    if change.status is Status.STREAMING:
+        started_at = change.at if started_at is None else started_at
+        writer = change.worker if isinstance(change.worker, str) else writer
     done = replace(
         state,
         status=status,
@@ -368,6 +369,7 @@ def applied(state: StreamState, change: Change, head: Head | None = None) -> Str
         tail=head.tail,
         size=head.size,
         started_at=started_at,
+        writer=writer,
         worker=state.worker if change.worker is KEEP else change.worker,
         due_at=state.due_at if change.due_at is KEEP else change.due_at,
         report=state.report if change.report is KEEP else change.report,

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from inkstream import Result, StreamError
+from inkstream.demo.choice import choose_responder
 from inkstream.demo.provider import ProviderResponder
-from inkstream.demo.responder import Turn, choose_responder
+from inkstream.demo.responder import Turn
 from tests.http.demo_server import Visitor, demo_server
 from tests.http.provider import DONE, FINISH, KEY, USAGE, Provider, delta, playing_provider
 from tests.http.sse import Heard

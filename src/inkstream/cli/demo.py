@@ -36,7 +36,7 @@ def command(port: int, database: str, as_json: bool) -> None:
     import uvicorn
 
     from inkstream.demo.app import demo_app
-    from inkstream.demo.responder import choose_responder
+    from inkstream.demo.choice import choose_responder
 
     responder = choose_responder()
     config = uvicorn.Config(

@@ -1,9 +1,8 @@
-"""Who answers in the demo: a model behind an OpenAI-compatible endpoint, or the documentation."""
+"""What the demo asks for answers."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -19,7 +18,7 @@ class Turn:
 
 
 class Responder(Protocol):
-    """Whatever answers.
+    """A source of answers.
 
     Attributes:
         name: What the page calls it.
@@ -35,19 +34,3 @@ class Responder(Protocol):
         Raises:
             StreamError: It cannot, in words for the reader.
         """
-
-
-def choose_responder(environment: Mapping[str, str] = os.environ) -> Responder:
-    """Return the provider that ``OPENAI_API_KEY`` speaks of, or else the offline responder."""
-    key = environment.get("OPENAI_API_KEY", "").strip()
-    if not key:
-        from inkstream.demo.offline import OfflineResponder
-
-        return OfflineResponder()
-    from inkstream.demo.provider import DEFAULT_BASE_URL, DEFAULT_MODEL, ProviderResponder
-
-    return ProviderResponder(
-        key,
-        base_url=environment.get("OPENAI_BASE_URL") or DEFAULT_BASE_URL,
-        model=environment.get("OPENAI_MODEL") or DEFAULT_MODEL,
-    )

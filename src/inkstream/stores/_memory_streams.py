@@ -141,9 +141,9 @@ class Streams:
             return
         self._count_live(stream, -1)
         epoch = stream.state.epoch + change.next_epoch
-        stream.state = applied(stream.state, change, Head(epoch, stream.tail, stream.size))
-        if change.end is not None:
-            stream.state = replace(stream.state, result=_copy(change.end.result))
+        state = applied(stream.state, change, Head(epoch, stream.tail, stream.size))
+        result = state.result if change.end is None else _copy(state.result)
+        stream.state = replace(state, result=result, appended_at=stream.appended_at)
         self._count_live(stream, 1)
         if stream.state.ended and stream.merged < len(stream.segments) > 1:
             self._unmerged[change.internal_id] = None
