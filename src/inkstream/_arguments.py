@@ -1,4 +1,4 @@
-"""What a caller gives, looked at where it is given: what cannot be right is told at once."""
+"""Argument checks for public functions. They raise at the call, and say what to pass."""
 
 from __future__ import annotations
 
@@ -6,22 +6,42 @@ import inspect
 import math
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 E = TypeVar("E", bound=StrEnum)
 
+MOST: Final = 2**31 - 2
+"""The largest count that every database can hold, with one added to it."""
+
+MOST_BYTES: Final = 2**53
+MOST_S: Final = 100 * 366 * 86_400.0
+"""A hundred years: added to the present it is still a time."""
+
+NAME_BYTES: Final = 1024
+"""A longer name does not fit into an index of PostgreSQL's."""
+
 
 def check_kind(name: str, value: object, kind: type, wanted: str) -> None:
-    """Raise ``TypeError`` unless a value is of a kind; ``wanted`` says in words what is."""
+    """Raise ``TypeError`` unless a value is of a kind; ``wanted`` says it in words."""
     if not isinstance(value, kind):
         raise TypeError(f"{name} is {wanted}, not {value!r:.80} ({type(value).__name__})")
 
 
 def check_text(**texts: object) -> None:
-    """Refuse what is easily given for text, a user's number: it would equal nothing stored."""
+    """Refuse a number where text is meant, a user's for example: it would equal nothing stored."""
     for name, value in texts.items():
         if value is not None and not isinstance(value, str):
-            raise TypeError(f"{name} is a string, not {type(value).__name__}: use str({value!r})")
+            raise TypeError(
+                f"{name} is a string, not {type(value).__name__}: use str({value!r:.80})"
+            )
+
+
+def check_names(**names: object) -> None:
+    """Raise unless the values are text that a database can index, or ``None``."""
+    check_text(**names)
+    for name, value in names.items():
+        if isinstance(value, str) and len(value.encode("utf-8", "replace")) > NAME_BYTES:
+            raise ValueError(f"{name} is longer than {NAME_BYTES} bytes: {value[:80]!r}…")
 
 
 def check_object(name: str, value: object) -> None:
@@ -30,23 +50,26 @@ def check_object(name: str, value: object) -> None:
         check_kind(name, value, Mapping, "a JSON object (dict)")
 
 
-def check_count(name: str, value: object) -> None:
-    """Raise ``ValueError`` unless a value is a whole number above 0."""
+def check_count(name: str, value: object, *, most: int = MOST) -> None:
+    """Raise ``ValueError`` unless a value is a whole number above 0, and not above ``most``."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise ValueError(f"{name} must be a whole number above 0, not {value!r}")
+        raise ValueError(f"{name} must be a whole number above 0, not {value!r:.80}")
+    if value > most:
+        raise ValueError(f"{name} must be at most {most:,}")
 
 
 def check_seconds(name: str, value: object, *, none: bool = False, zero: bool = True) -> None:
-    """Raise ``ValueError`` unless a value is a finite number of seconds.
+    """Raise ``ValueError`` unless a value is a number of seconds, a hundred years at most.
 
     Args:
-        name: What it is called where it is given.
-        value: It.
+        name: The argument's name.
+        value: The value to check.
         none: ``None`` is right, too.
         zero: 0 is right, too.
     """
     if value is None and none:
         return
+    or_none = ", or None" if none else ""
     if (
         not isinstance(value, int | float)
         or isinstance(value, bool)
@@ -54,8 +77,9 @@ def check_seconds(name: str, value: object, *, none: bool = False, zero: bool = 
         or (value == 0 and not zero)
     ):
         least = "0 or more" if zero else "more than 0"
-        or_none = ", or None" if none else ""
-        raise ValueError(f"{name} must be {least} seconds{or_none}, not {value!r}")
+        raise ValueError(f"{name} must be {least} seconds{or_none}, not {value!r:.80}")
+    if value > MOST_S:
+        raise ValueError(f"{name} must be at most a hundred years in seconds{or_none}")
 
 
 def check_async(name: str, value: object, arguments: str) -> None:

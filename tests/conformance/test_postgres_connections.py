@@ -311,6 +311,26 @@ async def test_what_cannot_take_part_is_refused(url: str, store: PostgresStore) 
     assert await store.find(Query()) == []
 
 
+@each_driver
+async def test_a_connection_of_another_database_is_refused(
+    connect: Connect, store: PostgresStore
+) -> None:
+    """G1: a stream created there would be found nowhere, though the other has the schema, too."""
+    server = postgres_server.server(postgres_server.versions()[0])
+    other = await server.make_database()
+    async with connect(other) as (connection, finish):
+        with pytest.raises(TypeError, match="another database"):
+            await store.create(new("s"), connection=connection)
+        with pytest.raises(TypeError, match="another database"):
+            await store.find(Query(owner="me"), connection=connection)
+        await finish(True)
+    elsewhere = PostgresStore(other)
+    await elsewhere.open("there")
+    assert await elsewhere.find(Query()) == [], "nothing was done there"
+    await elsewhere.close()
+    await server.drop_database(other)
+
+
 async def test_the_ways_to_name_a_database(url: str) -> None:
     """A pool stays open, and an engine gives its URL."""
     engine = create_async_engine(_async_url(url, "asyncpg") + "?ssl=disable", poolclass=NullPool)

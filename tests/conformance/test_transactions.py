@@ -107,6 +107,26 @@ async def test_everything_happens_with_the_transaction_or_never(
     assert found == expected
 
 
+@pytest.mark.parametrize("commit", [True, False])
+async def test_all_of_an_owner_go_with_the_transaction_or_stay(
+    opened: Opened, commit: bool
+) -> None:
+    """G1: a user's rows and streams are deleted together, or not at all."""
+    streams, connect, url = opened
+    names = [f"{n}" for n in range(3)]
+    for name in names:
+        await streams.create(name, owner="me")
+    await streams.create("other", owner="you")
+    async with connect(url) as (connection, finish):
+        await streams.create("new", owner="me", connection=connection)
+        assert await streams.delete_all(owner="me", connection=connection) == 4
+        assert await streams.delete_all(owner="me", connection=connection) == 0
+        assert await there(streams, *names) == set(names), "nobody else sees it yet"
+        await finish(commit)
+    assert await there(streams, *names, "new") == (set() if commit else set(names))
+    assert await there(streams, "other") == {"other"}
+
+
 async def test_a_reader_that_comes_before_the_commit_waits_for_it(opened: Opened) -> None:
     """A browser may ask for the stream before the request that created it has committed."""
     streams, connect, url = opened

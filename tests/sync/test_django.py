@@ -32,7 +32,7 @@ def ask(request: HttpRequest, prompt: str) -> HttpResponse:
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("INSERT INTO messages VALUES (%s)", [prompt])
-        stream_id = streams.create(f"to {prompt}", connection=connection.connection)
+        stream_id = streams.create(f"to {prompt}", connection=connection)
         if prompt == "fail":
             raise RuntimeError("after everything was done")
     with streams.write(stream_id) as writer:

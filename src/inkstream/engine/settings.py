@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Final
 
-from inkstream._arguments import check_count, check_seconds
+from inkstream._arguments import MOST, MOST_BYTES, check_count, check_seconds
 from inkstream._errors import MessageTooLarge, StreamTooLarge
 
 _MIB: Final = 1024 * 1024
@@ -81,7 +81,8 @@ class Limits:
 
     def __post_init__(self) -> None:
         for field in fields(self):
-            check_count(f"{type(self).__name__}.{field.name}", getattr(self, field.name))
+            most = MOST_BYTES if field.name.endswith("_bytes") else MOST
+            check_count(f"{type(self).__name__}.{field.name}", getattr(self, field.name), most=most)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

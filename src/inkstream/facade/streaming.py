@@ -22,9 +22,9 @@ from inkstream._arguments import (
     check_async,
     check_count,
     check_kind,
+    check_names,
     check_object,
     check_seconds,
-    check_text,
     one_of,
 )
 from inkstream._errors import (
@@ -233,7 +233,7 @@ class PersistentTextStreaming:
         """
         engine, timing = self.engine, self._timing
         kind = one_of("kind", Kind, kind)
-        check_text(owner=owner, group=group)
+        check_names(owner=owner, group=group)
         check_object("metadata", metadata)
         if start_within_s is not None:
             check_seconds("start_within_s", start_within_s)
@@ -408,14 +408,26 @@ class PersistentTextStreaming:
             return False
         return await self.engine.changes.delete([state], connection=connection) > 0
 
-    async def delete_all(self, *, owner: str | None = None, group: str | None = None) -> int:
-        """Delete all streams of an owner, a group, or both, in batches; return how many."""
-        check_text(owner=owner, group=group)
+    async def delete_all(
+        self,
+        *,
+        owner: str | None = None,
+        group: str | None = None,
+        connection: object | None = None,
+    ) -> int:
+        """Delete all streams of an owner, a group, or both, in batches; return how many.
+
+        With the application's own ``connection`` they go if and when its transaction commits,
+        together with the application's rows.
+        """
+        check_names(owner=owner, group=group)
         if owner is None and group is None:
             raise ValueError("say whose streams to delete: owner=…, group=…, or both")
         deleted = 0
-        while states := await self.engine.readers.find(Query(owner=owner, group=group, limit=200)):
-            deleted += await self.engine.changes.delete(states)
+        readers, changes = self.engine.readers, self.engine.changes
+        query = Query(owner=owner, group=group, limit=200)
+        while states := await readers.find(query, connection=connection):
+            deleted += await changes.delete(states, connection=connection)
         return deleted
 
     # Reading -----------------------------------------------------------------------------------
@@ -437,7 +449,7 @@ class PersistentTextStreaming:
         self, stream_ids: Sequence[str], *, owner: str | None = None, group: str | None = None
     ) -> dict[str, StreamBody]:
         """Return the streams that exist (for the owner and group given), by id."""
-        check_text(owner=owner, group=group)
+        check_names(owner=owner, group=group)
         ids = [StreamId(stream_id) for stream_id in as_items("stream_ids", stream_ids)]
         found = await self.engine.readers.pages_of(ids)
         return {
@@ -464,7 +476,7 @@ class PersistentTextStreaming:
             cursor: ``Listing.cursor`` of the page before.
             limit: How many at most.
         """
-        check_text(owner=owner, group=group)
+        check_names(owner=owner, group=group)
         check_count("limit", limit)
         if cursor is not None and not (isinstance(cursor, str) and _CURSOR.fullmatch(cursor)):
             raise ValueError(f"{cursor!r:.80} is not a cursor: give back Listing.cursor")
@@ -507,7 +519,7 @@ class PersistentTextStreaming:
         Raises (while iterating):
             StreamNotFound, OffsetGone, TooManyReaders
         """
-        check_text(owner=owner, group=group)
+        check_names(owner=owner, group=group)
         if offset is not None and offset != "now":
             wire.Offset.parse(offset)
         return Following(
@@ -730,12 +742,12 @@ def _check_request(
     group: object,
 ) -> None:
     check_kind("request", request, Request, "the starlette (or FastAPI) Request to answer")
-    check_text(owner=owner, group=group)
+    check_names(owner=owner, group=group)
     check_format(format)
 
 
 def _belongs(state: StreamState, owner: str | None, group: str | None) -> bool:
-    check_text(owner=owner, group=group)
+    check_names(owner=owner, group=group)
     return owner in (None, state.owner) and group in (None, state.group)
 
 

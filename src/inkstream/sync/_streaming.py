@@ -258,9 +258,21 @@ class PersistentTextStreaming:
             connection,
         )
 
-    def delete_all(self, *, owner: str | None = None, group: str | None = None) -> int:
-        """Delete all streams of an owner, a group, or both, in batches; return how many."""
-        return self._call(lambda streams: streams.delete_all(owner=owner, group=group))
+    def delete_all(
+        self,
+        *,
+        owner: str | None = None,
+        group: str | None = None,
+        connection: object | None = None,
+    ) -> int:
+        """Delete all streams of an owner, a group, or both, in batches; return how many.
+
+        With the application's own ``connection``: if and when its transaction commits.
+        """
+        return self._call(
+            lambda streams: streams.delete_all(owner=owner, group=group, connection=connection),
+            connection,
+        )
 
     # Reading -----------------------------------------------------------------------------------
 

@@ -26,8 +26,8 @@ async def fetch(
     """Execute a statement with ``$1`` parameters; return its rows.
 
     Raises:
-        TypeError: The connection is none of asyncpg, psycopg 3 and SQLAlchemy 2, or one of
-            another kind of database.
+        TypeError: The connection is none of asyncpg, psycopg 3, SQLAlchemy 2 and Django, or one
+            of another kind of database.
     """
     try:
         if _is_of(connection, "asyncpg"):
@@ -36,6 +36,8 @@ async def fetch(
             return await _through_psycopg(connection, sql, args)
         if _is_of(connection, "sqlalchemy"):
             return await _through_sqlalchemy(connection, sql, args)
+        if _is_of(connection, "django"):
+            return _through_django(connection, sql, args)
     except Exception as exc:
         if sqlstate(exc) is None and not isinstance(exc, asyncpg.InterfaceError | OSError):
             raise
@@ -44,8 +46,8 @@ async def fetch(
             raise
         raise error from exc
     raise TypeError(
-        "a PostgreSQL store takes part in transactions of asyncpg, psycopg 3 and SQLAlchemy 2 "
-        f"connections and sessions, not of {type(connection).__module__}."
+        "a PostgreSQL store takes part in transactions of asyncpg, psycopg 3, SQLAlchemy 2 and "
+        f"Django connections and sessions, not of {type(connection).__module__}."
         f"{type(connection).__qualname__}"
     )
 
@@ -95,4 +97,16 @@ async def _through_sqlalchemy(
     if inspect.isawaitable(result):
         result = await result
     rows: Sequence[Sequence[Any]] = result.fetchall()
+    return rows
+
+
+def _through_django(connection: Any, sql: str, args: Sequence[object]) -> Sequence[Sequence[Any]]:
+    """Execute through Django, which begins its transaction with the first statement of its own."""
+    if getattr(connection, "vendor", None) != "postgresql" or not hasattr(connection, "cursor"):
+        raise TypeError("give a Django connection of a PostgreSQL database")
+    order = [int(number) for number in _PARAMETER.findall(sql)]
+    with connection.cursor() as cursor:
+        statement = _PARAMETER.sub("%s", sql.replace("%", "%%"))
+        cursor.execute(statement, [args[number - 1] for number in order])
+        rows: Sequence[Sequence[Any]] = cursor.fetchall()
     return rows

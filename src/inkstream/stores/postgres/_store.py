@@ -55,6 +55,10 @@ _KEEPALIVES: Final = {
 }
 _EXPIRED_IN_A_STEP: Final = 100
 _MERGED_IN_A_STATEMENT: Final = 256 * 1024
+_ANOTHER: Final = (
+    "connection= belongs to another database than the streams: nobody would find there what is "
+    "written; give a connection of the database that the streams were made with"
+)
 _STATEMENT_BYTES: Final = 4 * 1024
 """What a statement of ``tidy`` counts at least, so that a step is bounded in statements too."""
 
@@ -66,11 +70,11 @@ class PostgresStore:
 
     The database must have been migrated (``inkstream migrate``): the store never changes a schema.
 
-    ``connection=`` takes an asyncpg connection, a psycopg 3 connection, synchronous or not, or an
-    SQLAlchemy 2 ``Connection``, ``Session``, ``AsyncConnection`` or ``AsyncSession``. Over a
-    synchronous one the call runs inline and never yields to the event loop. Calls with
-    ``connection=`` need no open store, and are not retried: a deadlock ends the transaction that
-    is the application's.
+    ``connection=`` takes an asyncpg connection, a psycopg 3 connection, synchronous or not, an
+    SQLAlchemy 2 ``Connection``, ``Session``, ``AsyncConnection`` or ``AsyncSession``, or Django's
+    ``connection``. Over a synchronous one the call runs inline and never yields to the event loop.
+    Calls with ``connection=`` need no open store, and are not retried: a deadlock ends the
+    transaction that is the application's. An open store refuses a connection of another database.
 
     Args:
         database: A URL (``postgresql://``, ``postgres://``, ``postgresql+driver://``), an asyncpg
@@ -119,6 +123,7 @@ class PostgresStore:
             )
         self._locks = _locks.Locks()
         self._worker = ""
+        self._identity: str | None = None
         self.channel = Channel(f"{schema}_hints", self._session, self._notify)
         """What ``PostgresNotifier`` listens and sends on."""
 
@@ -148,6 +153,7 @@ class PostgresStore:
             )
         if encoding != "UTF8":
             raise StoreError(f"the database's encoding is {encoding}; inkstream needs UTF8")
+        ((self._identity,),) = await self._connections.fetch(self._sql["identity"], writing=False)
 
     async def _open_session(self, session: Session) -> None:
         try:
@@ -198,8 +204,11 @@ class PostgresStore:
     # Streams ---------------------------------------------------------------------------------
 
     async def create(self, new: NewStream, *, connection: object | None = None) -> StreamState:
-        args = _rows.create_args(new)
-        ((outcome, text),) = await self._fetch("create_stream", args, connection, writing=True)
+        args = (*_rows.create_args(new), None if connection is None else self._identity)
+        rows = await self._fetch("create_stream", args, connection, writing=True)
+        if not rows:
+            raise TypeError(_ANOTHER)
+        ((outcome, text),) = rows
         state = None if text is None else _rows.decode_state(text)
         if outcome == "created":
             assert state is not None
@@ -264,8 +273,16 @@ class PostgresStore:
         ]
 
     async def find(self, query: Query, *, connection: object | None = None) -> list[StreamState]:
+        if connection is not None:
+            await self._check_home(connection)
         rows = await self._fetch("find_streams", _rows.find_args(query), connection)
         return [_rows.decode_state(text) for (text,) in rows]
+
+    async def _check_home(self, connection: object) -> None:
+        """Raise ``TypeError`` for a connection of another database that has the schema, too."""
+        ((identity,),) = await self._fetch("identity", (), connection)
+        if self._identity not in (None, identity):
+            raise TypeError(_ANOTHER)
 
     async def delete(self, internal_ids: Sequence[int], *, connection: object | None = None) -> int:
         if connection is not None:

@@ -2,14 +2,18 @@
 -- schema. CAST instead of ::, because some drivers take a colon for a parameter.
 
 -- name: create_stream
--- Create a stream; what prevented it comes back as a word.
+-- Create a stream; a word says if something prevented it. No row: this is not the database whose
+-- identity was given.
 SELECT outcome, state FROM inkstream.create_stream(
     CAST($1 AS text), CAST($2 AS text), CAST($3 AS text), CAST($4 AS text), CAST($5 AS text),
     CAST($6 AS text), CAST($7 AS text), CAST($8 AS double precision),
     CAST($9 AS double precision), CAST($10 AS double precision), CAST($11 AS double precision),
     CAST($12 AS double precision), CAST($13 AS boolean), CAST($14 AS text), CAST($15 AS integer),
     CAST($16 AS bigint), CAST($17 AS bigint), CAST($18 AS integer), CAST($19 AS bytea),
-    CAST($20 AS bytea), CAST($21 AS text[]), CAST($22 AS bytea[]));
+    CAST($20 AS bytea), CAST($21 AS text[]), CAST($22 AS bytea[]))
+WHERE CAST($23 AS text) IS NULL OR CAST($23 AS text) = (SELECT md5(concat_ws(' ', d.oid, d.datname, extract(epoch FROM m.applied_at)))
+    FROM pg_database d, inkstream.migrations m
+    WHERE d.datname = current_database() AND m.version = 1);
 
 -- name: commit_changes
 -- Apply a batch of groups, whatever the number of streams.
@@ -74,6 +78,12 @@ SELECT inkstream.unlock_worker(CAST($1 AS text), CAST($2 AS boolean));
 -- What the database was migrated to, and what a library must know to use it.
 SELECT coalesce(max(version), 0), coalesce(max(needs), 0), current_setting('server_encoding')
 FROM inkstream.migrations;
+
+-- name: identity
+-- A value that differs between databases that have the schema, unless one is a file copy.
+SELECT md5(concat_ws(' ', d.oid, d.datname, extract(epoch FROM m.applied_at)))
+    FROM pg_database d, inkstream.migrations m
+    WHERE d.datname = current_database() AND m.version = 1;
 
 -- name: announce
 -- Hint at streams that the caller's transaction changes, when it commits; at any, if that is long.

@@ -9,7 +9,7 @@ import sqlite3
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 from inkstream._errors import InkstreamError, NotRunning, StoreUnavailable
 from inkstream._types import (
@@ -247,6 +247,10 @@ class SQLiteStore:
 
     def _run_inside(self, connection: object, call: Callable[[sqlite3.Connection], T]) -> T:
         """Run a call as part of the transaction of the application's own connection."""
+        if getattr(connection, "vendor", None) == "sqlite":
+            django: Any = connection
+            django.ensure_connection()
+            connection = django.connection
         if not isinstance(connection, sqlite3.Connection):
             raise TypeError(
                 f"connection must be a sqlite3.Connection on {self.path}, not {connection!r} "
