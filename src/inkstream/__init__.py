@@ -43,11 +43,11 @@ from inkstream.engine.generation import Append, Message, Result, Source
 from inkstream.engine.settings import Limits, Timing
 from inkstream.facade.handles import Following, Listing, StreamWriter
 from inkstream.facade.streaming import PersistentTextStreaming
+from inkstream.http.asgi import Authorize
 from inkstream.http.bundle import browser_files
 from inkstream.http.connection import HTTPSettings
 from inkstream.http.follow import StreamResponse
 from inkstream.http.problems import problem_handler
-from inkstream.http.routes import Authorize
 
 __all__ = [
     "JSON",

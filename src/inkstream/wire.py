@@ -418,6 +418,24 @@ def event_frames(internal_id: int, segment: Segment) -> bytes:
     )
 
 
+_SEPARATORS: Final = tuple(
+    (char.encode(), f"\\u{ord(char):04x}".encode()) for char in "\x85\u2028\u2029"
+)
+
+
+def one_line(data: bytes) -> bytes:
+    """Return JSON with U+0085, U+2028 and U+2029 escaped.
+
+    They may stand in JSON as they are, but to ``str.splitlines``, and to clients that read lines
+    with it, they end a line. They occur only inside strings, so the value stays the same.
+    """
+    if b"\xe2\x80" not in data and b"\xc2\x85" not in data:
+        return data
+    for character, escaped in _SEPARATORS:
+        data = data.replace(character, escaped)
+    return data
+
+
 _RARE: Final = bytes(set(range(0x20)) - set(b"\t\n\r"))
 _LONG: Final = 1024
 _encode_json: Final = json.JSONEncoder(ensure_ascii=False).encode
@@ -432,8 +450,8 @@ def escape_text(text: bytes) -> bytes:
     else:
         is_plain = not any(byte in text for byte in _RARE)
     if not is_plain:
-        return _encode_json(text.decode())[1:-1].encode()
-    return (
+        return one_line(_encode_json(text.decode())[1:-1].encode())
+    return one_line(
         text.replace(b"\\", b"\\\\")
         .replace(b'"', b'\\"')
         .replace(b"\n", b"\\n")
@@ -448,6 +466,7 @@ def _text_event(internal_id: int, position: int, text: bytes) -> bytes:
 
 
 def _event(internal_id: int, position: int, data: bytes) -> bytes:
+    data = one_line(data)
     if b"\n" in data or b"\r" in data:
         data = b"\ndata: ".join(data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n"))
     return b"id: %016d_%016d\ndata: %b\n\n" % (internal_id, position, data)
@@ -457,7 +476,7 @@ def end_frame(offset: Offset, end: End) -> bytes:
     """Return the terminal event; its id says that the end was seen."""
     return b"event: end\nid: %b\ndata: %b\n\n" % (
         str(Offset(offset.internal_id, offset.position, ended=True)).encode(),
-        dump_json(end_object(end)),
+        one_line(dump_json(end_object(end))),
     )
 
 

@@ -12,7 +12,7 @@ from starlette.requests import Request
 
 from inkstream import PersistentTextStreaming
 from inkstream._errors import StoreUnavailable
-from inkstream._types import NewStream, StreamState
+from inkstream._types import StreamState
 from tests.conftest import Rounds
 from tests.durable.mount import JSON, TEXT, client_of, producing
 
@@ -70,7 +70,7 @@ async def test_an_append_is_not_refused_by_what_was_read_before_it_was_allowed(
     """G2: the one that it follows on committed while its rights were looked up."""
     asked, go = asyncio.Event(), asyncio.Event()
 
-    async def authorize(request: Request, stream: StreamState | NewStream, action: str) -> bool:
+    async def authorize(request: Request, stream: StreamState, action: str) -> bool:
         if request.headers.get("producer-seq") == "1":
             asked.set()
             await go.wait()

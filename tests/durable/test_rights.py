@@ -9,7 +9,7 @@ import pytest
 from starlette.requests import Request
 
 from inkstream import PersistentTextStreaming
-from inkstream._types import NewStream, StreamState
+from inkstream._types import StreamState
 from tests.durable.mount import TEXT, client_of
 
 
@@ -22,7 +22,7 @@ async def test_what_is_denied_looks_absent(streams: PersistentTextStreaming) -> 
     allowed: set[str] = set()
     asked: list[str] = []
 
-    async def authorize(request: Request, stream: StreamState | NewStream, action: str) -> bool:
+    async def authorize(request: Request, stream: StreamState, action: str) -> bool:
         asked.append(f"{action} {stream.stream_id}")
         return f"{action} {stream.stream_id}" in allowed
 

@@ -9,7 +9,7 @@ from starlette.requests import Request
 
 from inkstream import PersistentTextStreaming, Result, StreamError
 from inkstream.http.routes import StreamRoutes
-from tests.http.asgi import Gate, ask, calling, scope_of
+from tests.http.asgi import Call, Gate, ask, calling, scope_of
 from tests.http.sse import Heard, Parser
 
 ZERO = "0" * 16
@@ -383,3 +383,33 @@ async def test_events_from_now_say_at_once_where_now_was(
     async with calling(routes, f"/{name}?offset=now") as call:
         await call.until(lambda: call.body)
         assert call.body == f"retry: 1000\nid: {offset}\n: ping\n\n".encode()
+
+
+@pytest.mark.parametrize(
+    "name", ["lastEventId", "last-event-id", "last_event_id", "evs_last_event_id", "LASTEVENTID"]
+)
+async def test_polyfill_resumes_by_its_parameter(
+    streams: PersistentTextStreaming, routes: StreamRoutes, name: str
+) -> None:
+    """G2: polyfills that cannot set a header add a parameter, to a URL that may have ?offset=."""
+    stream_id = await ended(streams, "one ", {"n": 2}, "three")
+    events = Parser().feed((await ask(routes, f"/{stream_id}")).body)
+    answer = await ask(routes, f"/{stream_id}?offset=-1&{name}={events[1].id}&{name}2=x")
+    assert Parser().feed(answer.body) == events[2:]
+    assert (await ask(routes, f"/{stream_id}?{name}={events[-1].id}")).status == 204
+    assert (await ask(routes, f"/{stream_id}?{name}=x")).status == 400
+    assert Parser().feed((await ask(routes, f"/{stream_id}?{name}=")).body) == events
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+async def test_text_over_http_1_0_is_refused(
+    streams: PersistentTextStreaming, routes: StreamRoutes, method: str
+) -> None:
+    """G5: over HTTP/1.0 a truncated text would look like a whole one."""
+    stream_id = await ended(streams, "half", StreamError("It failed."))
+    for form, status in (("text", 406), ("events", 200), ("json", 200)):
+        scope = scope_of(method, f"/{stream_id}?format={form}") | {"http_version": "1.0"}
+        call = Call(routes, scope)
+        assert (await call.answered()).status == status
+        if status == 406:
+            assert b"proxy_http_version 1.1" in call.body

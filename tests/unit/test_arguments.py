@@ -154,7 +154,7 @@ CALLS: list[tuple[Callable[[Any, str], Any], type[Exception], str]] = [
     (lambda s, n: s.response(REQUEST, n, owner=7), TypeError, "owner is a string"),
     (lambda s, n: s.stream(REQUEST, n, 5), TypeError, "a source is .* this is int"),
     (lambda s, n: s.stream(REQUEST, n, async_function, group=7), TypeError, "group is a string"),
-    (lambda s, _: s.asgi(), TypeError, "who may read"),
+    (lambda s, _: s.asgi(), TypeError, "who may use"),
     (lambda s, _: s.asgi(authorize=5), TypeError, "authorize is an async function"),
     (lambda s, _: s.router(authorize=plain_function), TypeError, "authorize is an async function"),
     (lambda s, _: s.durable_streams(authorize=plain_function), TypeError, "authorize is an async"),

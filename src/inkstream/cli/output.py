@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from inkstream._types import JSON, StreamState
+from inkstream.wire import one_line
 
 
 def write_bytes(data: bytes) -> None:
@@ -36,7 +37,8 @@ def write_text(text: str) -> None:
 
 def write_json(value: Mapping[str, Any]) -> None:
     """Write a JSON object as one line."""
-    write_text(json.dumps(value, ensure_ascii=False) + "\n")
+    line = json.dumps(value, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    write_text(one_line(line).decode("utf-8", "surrogatepass") + "\n")
 
 
 def state_object(state: StreamState) -> dict[str, JSON]:

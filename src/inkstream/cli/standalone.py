@@ -19,11 +19,11 @@ from starlette.requests import Request
 from starlette.routing import Mount
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from inkstream._types import NewStream, StreamState
+from inkstream._types import StreamState
 from inkstream.cli.tokens import Rights, Tokens
-from inkstream.durable.app import Authorize
 from inkstream.durable.settings import DurableSettings
 from inkstream.facade.streaming import PersistentTextStreaming
+from inkstream.http.asgi import Authorize
 from inkstream.http.problems import Problem
 
 PATH: Final = "/v1/stream"
@@ -97,7 +97,7 @@ class BearerOnly:
         await self._app(scope, receive, send)
 
 
-async def _has_right(request: Request, stream: StreamState | NewStream, action: str) -> bool:
+async def _has_right(request: Request, stream: StreamState, action: str) -> bool:
     rights: tuple[Rights, ...] = request.state.rights
     return any(right.allow(stream.stream_id, action) for right in rights)
 

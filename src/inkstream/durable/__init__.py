@@ -1,6 +1,6 @@
 """The open Durable Streams protocol, over any engine: ``app.DurableStreams`` is its ASGI app."""
 
-from inkstream.durable.app import Authorize
 from inkstream.durable.settings import DurableSettings
+from inkstream.http.asgi import Authorize
 
 __all__ = ["Authorize", "DurableSettings"]

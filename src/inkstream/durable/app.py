@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Callable, Collection
 from dataclasses import replace
-from typing import Final, TypeAlias
+from typing import Final
 
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from inkstream import wire
-from inkstream._arguments import check_async, check_kind
+from inkstream._arguments import check_kind
 from inkstream._errors import (
     InkstreamError,
     OffsetGone,
@@ -19,7 +19,7 @@ from inkstream._errors import (
     StreamGone,
     StreamNotFound,
 )
-from inkstream._types import NewStream, Page, Segment, StreamId, StreamState
+from inkstream._types import Kind, NewStream, Page, Segment, Status, StreamId, StreamState
 from inkstream.durable import creation, protocol
 from inkstream.durable.appends import Appends
 from inkstream.durable.intake import read_body
@@ -32,6 +32,7 @@ from inkstream.durable.reading import Chunk, cut_from, next_cursor
 from inkstream.durable.refusal import Refusal, Reply
 from inkstream.durable.renewal import Renewal
 from inkstream.durable.requests import (
+    DEFAULT_CONTENT_TYPE,
     CreateRequest,
     ReadRequest,
     append_request,
@@ -40,17 +41,10 @@ from inkstream.durable.requests import (
 )
 from inkstream.durable.settings import DurableSettings
 from inkstream.engine.engine import Engine
+from inkstream.http.asgi import Authorize, anyone, refuse_other, require_authorize, tags
 from inkstream.http.connection import HTTPSettings
 from inkstream.http.crosssite import cross_site_problem
 from inkstream.http.problems import Problem, problem_for
-
-Authorize: TypeAlias = Callable[[Request, StreamState | NewStream, str], Awaitable[bool]]
-"""``async authorize(request, stream, action) -> bool``.
-
-``action`` is ``"create"`` (``stream`` is then the ``NewStream`` to be), ``"append"``, ``"close"``,
-``"read"`` or ``"delete"``. A fork asks for ``create``, and for ``read`` on its source. Whoever may
-not read, append, close or delete a stream is told that there is none.
-"""
 
 HEADERS: Final = {
     "x-content-type-options": "nosniff",
@@ -59,11 +53,6 @@ HEADERS: Final = {
     "content-security-policy": "sandbox; default-src 'none'",
 }
 _METHODS: Final = "GET, HEAD, PUT, POST, DELETE, OPTIONS"
-
-
-async def anyone(request: Request, stream: StreamState | NewStream, action: str) -> bool:
-    """Let everybody do everything."""
-    return True
 
 
 class DurableStreams:
@@ -91,17 +80,10 @@ class DurableStreams:
         http: HTTPSettings | None = None,
         allowed_origins: Collection[str] = (),
     ) -> None:
-        if authorize is None and not allow_anonymous:
-            raise TypeError(
-                "who may use these streams? Give authorize=an async function of (request, stream, "
-                "action) that returns a bool, or say allow_anonymous=True if everybody may"
-            )
-        if authorize is not None:
-            check_async("authorize", authorize, "request, stream, action")
         if settings is not None:
             check_kind("settings", settings, DurableSettings, "a DurableSettings")
         self._engine = engine
-        self._authorize = authorize or anyone
+        self._authorize = require_authorize(authorize, allow_anonymous)
         self._settings = settings or DurableSettings()
         self._http = http or HTTPSettings()
         self._allowed_origins = allowed_origins
@@ -121,7 +103,7 @@ class DurableStreams:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request below the mount."""
-        if scope["type"] != "http":
+        if await refuse_other(scope, receive, send):
             return
         request = Request(scope, receive)
         try:
@@ -184,7 +166,13 @@ class DurableStreams:
         marks: tuple[str, ...] = (),
     ) -> Page:
         """Return a page of a stream with which the caller may do these things."""
-        page = await self._present(stream_id, after, max_bytes, *marks)
+        try:
+            page = await self._present(stream_id, after, max_bytes, *marks)
+        except StreamGone as exc:
+            # Nothing is left to ask `authorize` about, and a denied stream must look absent.
+            if self._authorize is anyone:
+                raise
+            raise StreamNotFound(stream_id) from exc
         for action in actions:
             if not await self._authorize(request, page.state, action):
                 raise StreamNotFound(stream_id)
@@ -199,7 +187,7 @@ class DurableStreams:
         wanted = create_request(stream_id, request.headers, source, body)
         engine, *_, quota = self._parts()
         owner = self._settings.owner
-        draft = NewStream(stream_id=stream_id, owner=owner, created_at=engine.clock.wall())
+        draft = _draft(stream_id, owner, engine.clock.wall())
         if not await self._authorize(request, draft, "create"):
             raise Refusal(403, "forbidden", "You may not create this stream.")
         while True:
@@ -336,6 +324,25 @@ class DurableStreams:
         return segments, page.state
 
 
+def _draft(stream_id: StreamId, owner: str, now: float) -> StreamState:
+    """Return a stream that is to be created, as ``authorize`` sees it."""
+    return StreamState(
+        internal_id=0,
+        stream_id=stream_id,
+        kind=Kind.LOG,
+        content_type=DEFAULT_CONTENT_TYPE,
+        status=Status.OPEN,
+        epoch=0,
+        worker=None,
+        tail=0,
+        size=0,
+        owner=owner,
+        group=None,
+        metadata={},
+        created_at=now,
+    )
+
+
 def _source_deleted() -> Refusal:
     return Refusal(409, "gone", "The source was deleted.")
 
@@ -384,11 +391,7 @@ def _chunk_response(chunk: Chunk, request: Request, wanted: ReadRequest, now: fl
         fixed = not chunk.at_tail and wanted.offset is not None and not wanted.offset.is_start
         headers["cache-control"] = "private, max-age=60" if fixed else "private, no-cache"
         headers["etag"] = chunk.etag()
-        if headers["etag"] in _tags(request.headers.get("if-none-match", "")):
+        if headers["etag"] in tags(request.headers.get("if-none-match", "")):
             del headers["content-type"]
             return Response(status_code=304, headers=headers)
     return Response(chunk.body(), headers=headers)
-
-
-def _tags(header: str) -> list[str]:
-    return [tag.strip().removeprefix("W/") for tag in header.split(",")]

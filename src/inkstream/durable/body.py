@@ -133,4 +133,4 @@ def json_array(values: list[Any]) -> bytes:
 
 
 def _dump(value: str | wire.RawJSON) -> bytes:
-    return value.raw if isinstance(value, wire.RawJSON) else wire.dump_json(value)
+    return wire.one_line(value.raw if isinstance(value, wire.RawJSON) else wire.dump_json(value))

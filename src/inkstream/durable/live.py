@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from starlette.datastructures import Headers
-from starlette.types import Message, Receive, Scope, Send
+from starlette.types import Receive, Scope, Send
 
 from inkstream import wire
 from inkstream._errors import InkstreamError, StreamNotFound
@@ -15,6 +14,7 @@ from inkstream.durable.reading import Chunk, Events, next_cursor
 from inkstream.durable.renewal import Renewal
 from inkstream.engine.engine import Engine
 from inkstream.engine.reader import Reader, ReaderCut
+from inkstream.http.asgi import response_body, response_start
 from inkstream.http.connection import ClientGone, Connection, HTTPSettings
 from inkstream.wire import Offset
 
@@ -108,8 +108,8 @@ class LongPoll:
                 headers["etag"] = chunk.etag()
                 headers["content-length"] = str(len(body))
             try:
-                await connection.send(_start(204 if chunk.is_empty else 200, headers))
-                await connection.send(_body(body, more=False))
+                await connection.send(response_start(204 if chunk.is_empty else 200, headers))
+                await connection.send(response_body(body, more=False))
             except ClientGone:
                 pass
 
@@ -158,9 +158,9 @@ class EventStream:
             receive, send, reader, self._engine.clock, self._settings
         ) as connection:
             try:
-                await connection.send(_start(200, headers))
+                await connection.send(response_start(200, headers))
                 await self._run(reader, connection)
-                await connection.send(_body(b"", more=False))
+                await connection.send(response_body(b"", more=False))
             except ClientGone:
                 pass
 
@@ -168,7 +168,7 @@ class EventStream:
         clock: Clock = self._engine.clock
         # Whoever is up to date is told so at once, not with the first message.
         if reader.position >= reader.tail.position and reader.tail.end is None:
-            await connection.send(_body(self._frames(reader, reader.position, [])))
+            await connection.send(response_body(self._frames(reader, reader.position, [])))
         sent_at = clock.monotonic()
         try:
             while clock.monotonic() < self._until:
@@ -176,10 +176,10 @@ class EventStream:
                 start = reader.position
                 segments = await reader.segments()
                 if segments or reader.end is not None:
-                    await connection.send(_body(self._frames(reader, start, segments)))
+                    await connection.send(response_body(self._frames(reader, start, segments)))
                     sent_at = clock.monotonic()
                 elif clock.monotonic() - sent_at >= self._settings.ping_s:
-                    await connection.send(_body(wire.PING))
+                    await connection.send(response_body(wire.PING))
                     sent_at = clock.monotonic()
                 if reader.tail.end is not None and reader.position >= reader.tail.position:
                     return
@@ -195,11 +195,3 @@ class EventStream:
         data = self._events.data(chunk)
         cursor = next_cursor(self._engine.clock.wall(), self._read.cursor)
         return data + self._events.control(chunk, cursor)
-
-
-def _start(status: int, headers: dict[str, str]) -> Message:
-    return {"type": "http.response.start", "status": status, "headers": Headers(headers).raw}
-
-
-def _body(data: bytes, *, more: bool = True) -> Message:
-    return {"type": "http.response.body", "body": data, "more_body": more}

@@ -1,4 +1,4 @@
-"""Which stream a URL below the mount names: routed on the raw path, decoded once."""
+"""The stream that a URL below the mount names, found in the raw path and decoded once."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from starlette.types import Scope
 from inkstream._errors import InvalidStreamId
 from inkstream._types import StreamId
 from inkstream.durable.refusal import Refusal
+from inkstream.http.asgi import Place, place_of
 
 RESERVED: Final = "__ds"
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A stream's URL: the mount's path and the rest, both as they were sent."""
+    """A stream's URL, as it was sent."""
 
-    mount: str
-    rest: str
+    place: Place
 
     @property
     def path(self) -> str:
-        """The whole path, as it was sent."""
-        return self.mount + self.rest
+        """The whole path, as the client knows it."""
+        return self.place.prefix + self.place.mount + self.place.rest
 
     def stream_id(self) -> StreamId:
         """Return the stream that the rest of the path names.
@@ -33,7 +33,7 @@ class Target:
         Raises:
             Refusal: None can be named so, or the path is reserved.
         """
-        return _stream_id(self.rest)
+        return _stream_id(self.place.rest)
 
     def other(self, url: str) -> StreamId:
         """Return the stream below the same mount that a path (or a URL) names.
@@ -45,22 +45,16 @@ class Target:
             path = urlsplit(url).path
         except ValueError as exc:
             raise Refusal(400, "invalid_fork", "Stream-Forked-From is not a path.") from exc
-        if not path.startswith(self.mount):
-            raise Refusal(404, "not_found", "Stream-Forked-From names no stream of this server.")
-        return _stream_id(path[len(self.mount) :])
+        # A client knows the path before a proxy shortened it; a backend may know the one after.
+        for mount in (self.place.prefix + self.place.mount, self.place.mount):
+            if path.startswith(mount):
+                return _stream_id(path[len(mount) :])
+        raise Refusal(404, "not_found", "Stream-Forked-From names no stream of this server.")
 
 
 def target_of(scope: Scope) -> Target:
     """Return what the request's URL names."""
-    raw = scope.get("raw_path") or scope["path"].encode()
-    path = bytes(raw).partition(b"?")[0].decode("latin-1")
-    # root_path is decoded, raw_path is not: the prefix is skipped segment by segment.
-    at = 0
-    for _ in [part for part in scope.get("root_path", "").split("/") if part]:
-        at = path.find("/", at + 1)
-        if at < 0:
-            return Target(path, "")
-    return Target(path[: at + 1], path[at + 1 :])
+    return Target(place_of(scope))
 
 
 def _stream_id(rest: str) -> StreamId:

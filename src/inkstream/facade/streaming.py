@@ -46,7 +46,6 @@ from inkstream._types import (
     StreamState,
 )
 from inkstream.abc import Clock
-from inkstream.durable.app import Authorize as DurableAuthorize
 from inkstream.durable.app import DurableStreams
 from inkstream.durable.settings import DurableSettings
 from inkstream.engine.engine import Engine
@@ -55,12 +54,13 @@ from inkstream.engine.settings import Limits, Timing
 from inkstream.facade.databases import DEFAULT_DATABASE, name_of, open_database
 from inkstream.facade.handles import Following, Listing, StreamWriter, body_of
 from inkstream.facade.running import Running
+from inkstream.http.asgi import Authorize, require_authorize
 from inkstream.http.connection import HTTPSettings
 from inkstream.http.crosssite import cross_site_problem, origins
 from inkstream.http.follow import Allow, Follow, StreamResponse
 from inkstream.http.formats import Format, check_format
 from inkstream.http.problems import problem_for
-from inkstream.http.routes import Authorize, StreamRoutes, require_authorize
+from inkstream.http.routes import StreamRoutes
 
 if TYPE_CHECKING:
     from fastapi import APIRouter
@@ -694,14 +694,14 @@ class PersistentTextStreaming:
     def durable_streams(
         self,
         *,
-        authorize: DurableAuthorize | None = None,
+        authorize: Authorize | None = None,
         allow_anonymous: bool = False,
         settings: DurableSettings | None = None,
     ) -> DurableStreams:
         """Return an ASGI app of the open Durable Streams protocol, to mount on a path of its own.
 
         Args:
-            authorize: Says who may do what; see ``inkstream.durable.app.Authorize``.
+            authorize: Says who may do what; see ``Authorize``.
             allow_anonymous: Let everybody do everything, instead.
             settings: See ``DurableSettings``.
         """

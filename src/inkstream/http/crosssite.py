@@ -10,7 +10,6 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from typing import Final
-from urllib.parse import urlsplit
 
 from starlette.requests import HTTPConnection
 
@@ -37,6 +36,12 @@ def origins(given: Collection[str]) -> frozenset[str]:
     return wanted
 
 
+def _is_same(origin: str, host: str) -> bool:
+    # Compared as text: to parse it raises for some of what a client may send ("http://[::1").
+    _, _, netloc = origin.partition("://")
+    return netloc != "" and netloc.lower() == host.lower()
+
+
 def cross_site_problem(request: HTTPConnection, allowed_origins: Collection[str]) -> Problem | None:
     """Return the 403 to answer with, or ``None`` if the request may go on.
 
@@ -54,7 +59,7 @@ def cross_site_problem(request: HTTPConnection, allowed_origins: Collection[str]
     if site is not None:
         if site in ("same-origin", "none"):
             return None
-    elif origin is None or urlsplit(origin).netloc.lower() == headers.get("host", "").lower():
+    elif origin is None or _is_same(origin, headers.get("host", "")):
         return None
     return Problem(
         403,

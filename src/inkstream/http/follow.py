@@ -20,9 +20,10 @@ from inkstream._errors import InkstreamError, StreamNotFound
 from inkstream._types import Status, StreamId, StreamState
 from inkstream.engine.engine import Engine
 from inkstream.engine.reader import Reader, ReaderCut
+from inkstream.http.asgi import response_body, tags
 from inkstream.http.connection import ClientGone, Connection, HTTPSettings
 from inkstream.http.encoded import Encoded, encoded, split_cursor
-from inkstream.http.formats import FORMATS, Format, choose_format, ends_are_hidden
+from inkstream.http.formats import FORMATS, Format, choose_format, why_ends_are_hidden
 from inkstream.http.problems import Problem, problem_for
 from inkstream.http.snapshot import Snapshot
 from inkstream.wire import Offset
@@ -34,14 +35,11 @@ _NO_FORMAT: Final = (
     "This stream is served as text/event-stream, application/json or text/plain: accept one of "
     "them, or name it: ?format=events, json or text."
 )
-_NO_TEXT: Final = (
-    "A middleware built on BaseHTTPMiddleware would turn the broken end of a failed stream into a "
-    "clean one, so plain text is not served here: use ?format=events, or make that middleware a "
-    "pure ASGI one."
-)
-
 _VARY: Final = "Accept, Last-Event-ID"
 """What of a request decides the answer; who asks does too, which ``private`` says."""
+
+_LAST_ID_PARAMETERS: Final = ("lasteventid", "evslasteventid")
+"""How polyfills of ``EventSource`` that cannot set a header name it, without case and ``-_``."""
 
 Allow = Callable[[StreamState], Awaitable[bool]]
 Found = TypeVar("Found")
@@ -81,8 +79,7 @@ class Follow:
         Raises:
             InvalidOffset: It is too long.
         """
-        headers, query = self.request.headers, self.request.query_params
-        given = headers.get("last-event-id") or query.get("offset")
+        given = self.request.headers.get("last-event-id") or _last_id(self.request)
         if given is None or not isinstance(self.format, Format):
             return given, None
         return split_cursor(given)
@@ -131,6 +128,15 @@ class Follow:
             reader.close()  # created anew since it was authorised, perhaps by somebody else
             raise StreamNotFound(self.stream_id)
         return state, reader
+
+
+def _last_id(request: Request) -> str | None:
+    """Return the offset in a request's query, the newest one of them."""
+    # A polyfill adds its own parameter to a URL that may have the offset of its first connection.
+    for name, value in request.query_params.multi_items():
+        if value and name.lower().replace("-", "").replace("_", "") in _LAST_ID_PARAMETERS:
+            return value
+    return request.query_params.get("offset")
 
 
 class StreamResponse(Response):
@@ -198,8 +204,13 @@ class StreamResponse(Response):
             await self._refuse(follow, scope, receive, send)
             return
         form = choose_format(follow.request, follow.format)
-        if form is None or (form == "text" and ends_are_hidden(scope, receive, send)):
-            problem = Problem(406, "not_acceptable", _NO_FORMAT if form is None else _NO_TEXT)
+        if form is None:
+            problem = Problem(406, "not_acceptable", _NO_FORMAT)
+            await self._refuse(problem, scope, receive, send)
+            return
+        hidden = why_ends_are_hidden(scope, receive, send) if form == "text" else None
+        if hidden is not None:
+            problem = Problem(406, "not_acceptable", hidden)
             await self._refuse(problem, scope, receive, send)
             return
         if follow.started is not None:
@@ -243,7 +254,7 @@ class StreamResponse(Response):
                 # that is not the stream's end must not look like one. Events say so themselves.
                 if form == "events" and not connection.gone:
                     with contextlib.suppress(ClientGone):
-                        await connection.send(_body(b"", more=False))
+                        await connection.send(response_body(b"", more=False))
 
     def _start(self, form: str | Format) -> Message:
         headers = MutableHeaders(raw=list(self.raw_headers))
@@ -263,21 +274,21 @@ class StreamResponse(Response):
     async def _send_head(self, reader: Reader, form: str | Format, send: Send) -> None:
         reader.close()
         await send(self._start(form))
-        await send(_body(b"", more=False))
+        await send(response_body(b"", more=False))
 
     async def _send_events(self, first: bytes, reader: Reader, connection: Connection) -> None:
         await connection.send(self._start("events"))
-        await connection.send(_body(first + wire.PING))
+        await connection.send(response_body(first + wire.PING))
         while True:
             frames = await reader.frames()
             if frames:
-                await connection.send(_body(frames))
+                await connection.send(response_body(frames))
             elif reader.end is not None:
                 last = wire.end_frame(reader.offset, reader.end)
-                await connection.send(_body(last, more=False))
+                await connection.send(response_body(last, more=False))
                 return
             else:
-                await connection.send(_body(wire.PING))
+                await connection.send(response_body(wire.PING))
 
     @staticmethod
     async def _encoded(form: Format, follow: Follow, reader: Reader) -> Encoded:
@@ -293,18 +304,18 @@ class StreamResponse(Response):
         self, form: Format, answer: Encoded, reader: Reader, connection: Connection
     ) -> None:
         await connection.send(self._start(form))
-        await connection.send(_body(form.ping))
+        await connection.send(response_body(form.ping))
         while True:
             segments = await reader.segments()
             if segments:
                 chunks = answer.chunks(segments)
                 if chunks:
-                    await connection.send(_body(chunks))
+                    await connection.send(response_body(chunks))
             elif reader.end is not None:
-                await connection.send(_body(answer.end(reader.end), more=False))
+                await connection.send(response_body(answer.end(reader.end), more=False))
                 return
             elif form.ping:
-                await connection.send(_body(form.ping))
+                await connection.send(response_body(form.ping))
 
     async def _send_text(self, reader: Reader, connection: Connection) -> None:
         await connection.send(self._start("text"))
@@ -312,10 +323,10 @@ class StreamResponse(Response):
             segments = await reader.segments()
             text = wire.text_of(segments)
             if text:
-                await connection.send(_body(text))
+                await connection.send(response_body(text))
             elif reader.end is not None:
                 if reader.end.status is Status.DONE:
-                    await connection.send(_body(b"", more=False))
+                    await connection.send(response_body(b"", more=False))
                 return
 
     async def _send_snapshot(
@@ -326,8 +337,7 @@ class StreamResponse(Response):
         etag = f'"{reader.position}-{here}-{state.status}"'
         self.headers["etag"] = etag
         self.headers.setdefault("cache-control", "private, no-cache")
-        known = follow.request.headers.get("if-none-match", "").split(",")
-        if etag in [tag.strip().removeprefix("W/") for tag in known]:
+        if etag in tags(follow.request.headers.get("if-none-match", "")):
             reader.close()
             await self._dressed(Response(status_code=304))(scope, receive, send)
             return
@@ -345,12 +355,8 @@ class StreamResponse(Response):
         self, snapshot: Snapshot, reader: Reader, until: int, connection: Connection
     ) -> None:
         await connection.send(self._start("json"))
-        await connection.send(_body(snapshot.begin()))
+        await connection.send(response_body(snapshot.begin()))
         while reader.position < until:
             pieces = [wire.cut(segment, 0, until) for segment in await reader.segments()]
-            await connection.send(_body(snapshot.parts(filter(None, pieces))))
-        await connection.send(_body(snapshot.end(), more=False))
-
-
-def _body(data: bytes, *, more: bool = True) -> Message:
-    return {"type": "http.response.body", "body": data, "more_body": more}
+            await connection.send(response_body(snapshot.parts(filter(None, pieces))))
+        await connection.send(response_body(snapshot.end(), more=False))

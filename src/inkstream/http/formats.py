@@ -62,7 +62,7 @@ def event(chunk: bytes, cursor: str) -> bytes:
     if b"\n" in chunk or b"\r" in chunk:
         # Between the tokens of a stored object; `data:` cannot carry them, and needs none.
         chunk = chunk.replace(b"\r", b" ").replace(b"\n", b" ")
-    return b"id: %b\ndata: %b\n\n" % (cursor.encode(), chunk)
+    return b"id: %b\ndata: %b\n\n" % (cursor.encode(), wire.one_line(chunk))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,15 +128,30 @@ def choose_format(request: Request, fixed: str | Format | None) -> str | Format 
     return None
 
 
-def ends_are_hidden(scope: Scope, receive: Receive, send: Send) -> bool:
-    """Tell if a middleware on the way turns a broken end of the body into a clean one."""
+_HIDDEN_BY_MIDDLEWARE: Final = (
+    "A middleware built on BaseHTTPMiddleware would turn the broken end of a failed stream into a "
+    "clean one, so plain text is not served here: use ?format=events, or make that middleware a "
+    "pure ASGI one."
+)
+_HIDDEN_BY_HTTP_1_0: Final = (
+    "This request came over HTTP/1.0, in which the broken end of a failed stream looks like a "
+    "clean one, so plain text is not served: use ?format=events, or have the proxy speak HTTP/1.1 "
+    "(nginx before 1.29: proxy_http_version 1.1)."
+)
+
+
+def why_ends_are_hidden(scope: Scope, receive: Receive, send: Send) -> str | None:
+    """Say what on the way turns a broken end of the body into a clean one, if anything does."""
+    if scope.get("http_version") == "1.0":
+        return _HIDDEN_BY_HTTP_1_0
     # It wraps both; other middlewares in between wrap send again, and pass receive on as it is.
     if BaseHTTPMiddleware.__module__ in (
         getattr(receive, "__module__", ""),
         getattr(send, "__module__", ""),
     ):
-        return True
+        return _HIDDEN_BY_MIDDLEWARE
     stack = getattr(scope.get("app"), "user_middleware", ())
-    return any(
+    is_below = any(
         isinstance(entry.cls, type) and issubclass(entry.cls, BaseHTTPMiddleware) for entry in stack
     )
+    return _HIDDEN_BY_MIDDLEWARE if is_below else None

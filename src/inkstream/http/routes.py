@@ -10,41 +10,16 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from inkstream._arguments import check_async
 from inkstream._errors import InkstreamError, StreamNotFound
 from inkstream._types import StreamId, StreamState
+from inkstream.http.asgi import Authorize, place_of, refuse_other
 from inkstream.http.crosssite import cross_site_problem
 from inkstream.http.problems import Problem, problem_for
-
-Authorize: TypeAlias = Callable[[Request, StreamState, str], Awaitable[bool]]
-"""``async authorize(request, stream, action) -> bool``; action: ``"read"`` or ``"cancel"``."""
 
 Follow: TypeAlias = Callable[
     [Request, StreamId, Callable[[StreamState], Awaitable[bool]]], Response
 ]
 Cancel: TypeAlias = Callable[[StreamId, Callable[[StreamState], Awaitable[bool]]], Awaitable[None]]
-
-
-async def anyone(request: Request, stream: StreamState, action: str) -> bool:
-    """Let everybody who knows a stream's id do everything."""
-    return True
-
-
-def require_authorize(authorize: Authorize | None, allow_anonymous: bool) -> Authorize:
-    """Return whom to ask; refuse to mount routes that nobody guards.
-
-    Raises:
-        TypeError: Neither ``authorize`` nor ``allow_anonymous=True`` was given.
-    """
-    if authorize is not None:
-        check_async("authorize", authorize, "request, stream, action")
-        return authorize
-    if allow_anonymous:
-        return anyone
-    raise TypeError(
-        "who may read and cancel these streams? Give authorize=an async function of (request, "
-        "stream, action) that returns a bool, or say allow_anonymous=True if everybody may"
-    )
 
 
 class StreamRoutes:
@@ -64,14 +39,13 @@ class StreamRoutes:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request below the mount."""
-        if scope["type"] != "http":
+        if await refuse_other(scope, receive, send):
             return
         response = await self._route(Request(scope, receive))
         await response(scope, receive, send)
 
     async def _route(self, request: Request) -> Response:
-        path = _path_below_mount(request.scope)
-        name, slash, verb = path.partition("/")
+        name, slash, verb = place_of(request.scope).rest.strip("/").partition("/")
         try:
             stream_id = StreamId(unquote(name, errors="strict"))
         except (InkstreamError, UnicodeDecodeError):
@@ -106,16 +80,6 @@ class StreamRoutes:
         except InkstreamError as exc:
             return problem_for(exc)
         return Response(status_code=204, headers={"cache-control": "no-store"})
-
-
-def _path_below_mount(scope: Scope) -> str:
-    raw = scope.get("raw_path") or scope["path"].encode()
-    path: str = raw.partition(b"?")[0].decode("ascii", "replace")
-    root: str = scope.get("root_path", "")
-    # root_path is decoded, raw_path is not: the prefix is skipped segment by segment.
-    for _ in range(len([part for part in root.split("/") if part])):
-        path = path[path.find("/", 1) :] if "/" in path[1:] else ""
-    return path.strip("/")
 
 
 def _method_not_allowed(allow: str) -> Problem:

@@ -56,7 +56,8 @@ class Snapshot:
                 elif (delta := delta_of(message.raw)) is not None:
                     self._put(out, wire.clean_text(delta.text).encode(), delta)
                 else:
-                    out += (self._close, b"," * (not self._is_empty), message.raw)
+                    raw = wire.one_line(message.raw)
+                    out += (self._close, b"," * (not self._is_empty), raw)
                     self._open, self._close, self._is_empty = None, b"", False
         return b"".join(out)
 
@@ -66,7 +67,7 @@ class Snapshot:
         if self._open != key:
             head, tail = b"", b""
             if delta is not None:
-                head, tail = wire.dump_json(join_delta(delta, [])).rsplit(b'""', 1)
+                head, tail = wire.one_line(wire.dump_json(join_delta(delta, []))).rsplit(b'""', 1)
             out += (self._close, b"," * (not self._is_empty), head, b'"')
             self._open, self._close, self._is_empty = key, b'"' + tail, False
         out.append(wire.escape_text(text))

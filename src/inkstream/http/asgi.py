@@ -1,0 +1,158 @@
+"""What every mount needs of ASGI: the path below it, its messages, lists of tags, and rights."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+from urllib.parse import quote, unquote
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.types import Message, Receive, Scope, Send
+
+from inkstream._arguments import check_async
+from inkstream._types import StreamState
+
+Authorize: TypeAlias = Callable[[Request, StreamState, str], Awaitable[bool]]
+"""``async authorize(request, stream, action) -> bool``: may this request do this to that stream?
+
+``action`` is ``"read"`` or ``"cancel"`` on the ready-made routes; ``"create"``, ``"append"``,
+``"close"``, ``"read"`` or ``"delete"`` on the mount of the open protocol. For ``"create"`` the
+stream does not exist yet: its ``internal_id`` is 0. A fork asks for ``"create"``, and for
+``"read"`` on its source. A denied stream is answered like an absent one. While a reader follows a
+stream, ``"read"`` is asked again every ``HTTPSettings.authorize_again_s``.
+"""
+
+
+async def anyone(request: Request, stream: StreamState, action: str) -> bool:
+    """Let everybody who knows a stream's id do everything."""
+    return True
+
+
+def require_authorize(authorize: Authorize | None, allow_anonymous: bool) -> Authorize:
+    """Return the function to ask; refuse to mount routes that nobody guards.
+
+    Raises:
+        TypeError: Neither ``authorize`` nor ``allow_anonymous=True`` was given.
+    """
+    if authorize is not None:
+        check_async("authorize", authorize, "request, stream, action")
+        return authorize
+    if allow_anonymous:
+        return anyone
+    raise TypeError(
+        "who may use these streams? Give authorize=an async function of (request, stream, action) "
+        "that returns a bool, or say allow_anonymous=True if everybody may"
+    )
+
+
+# Paths ---------------------------------------------------------------------------------------
+
+_CHARACTER: Final = re.compile(rb"%[0-9A-Fa-f]{2}|.", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a request's URL points below a mount, both parts percent-encoded as they were sent.
+
+    Attributes:
+        mount: Path of the mount as this process saw it, with the slash at its end.
+        prefix: What a proxy took off before it.
+        rest: What follows, without a slash in front.
+    """
+
+    mount: str
+    prefix: str
+    rest: str
+
+
+def place_of(scope: Scope) -> Place:
+    """Return where a request points below the app that is called with this scope.
+
+    ``raw_path`` keeps ``%2F`` apart from ``/``, but nothing says how much of it belongs to mounts:
+    servers and frameworks disagree on whether ``root_path`` is part of it, or of ``path``. So the
+    rest is found in ``path`` by Starlette's rule, and then as the end of ``raw_path`` that
+    decodes to it.
+    """
+    path: str = scope["path"]
+    root: str = scope.get("root_path", "")
+    top: str = scope.get("app_root_path", root)
+    rest = _below(path, root)
+    if rest is None:
+        # A proxy took the top's root_path off, so that only the mounts below it are in the path.
+        rest = _below(path, root.removeprefix(top)) if root.startswith(top) else None
+    if rest is None:
+        rest = path
+    raw = bytes(scope.get("raw_path") or b"").partition(b"?")[0]
+    encoded = _end_of(raw, rest)
+    if encoded is None:  # a middleware rewrote the path, or the server gives no raw one
+        raw = quote(path, errors="replace").encode()
+        encoded = quote(rest, errors="replace").encode()
+    mount = raw[: len(raw) - len(encoded)].decode("latin-1")
+    stripped = quote(top, errors="replace").rstrip("/")
+    inside = (mount + "/").startswith(stripped + "/") or not stripped
+    return Place(
+        mount=mount + "/",
+        prefix="" if inside else stripped,
+        rest=encoded.decode("latin-1").removeprefix("/"),
+    )
+
+
+def _below(path: str, root: str) -> str | None:
+    """Return the part of a path after a prefix that ends at a slash, ``None`` if it has no such."""
+    root = root.rstrip("/")
+    if path == root:
+        return ""
+    return path[len(root) :] if path.startswith(root + "/") else None
+
+
+def _end_of(raw: bytes, rest: str) -> bytes | None:
+    """Return the end of an encoded path that decodes to this, ``None`` if there is none."""
+    for ending in ("", "/"):  # Litestar adds a slash
+        wanted = rest.removesuffix(ending)
+        source = raw.removesuffix(ending.encode())
+        length = len(wanted.encode("utf-8", "surrogatepass"))
+        characters = _CHARACTER.findall(source)
+        slashes = wanted.count("/")
+        for found in (
+            b"".join(characters[len(characters) - length :]) if length else b"",
+            # Bytes that are not UTF-8 decode to characters of another length.
+            b"".join(b"/" + part for part in source.split(b"/")[-slashes:]) if slashes else b"",
+        ):
+            is_whole = not found or found[:1] == b"/"
+            if is_whole and unquote(found.decode("latin-1")) == wanted:
+                return found + raw[len(source) :]
+    return None
+
+
+# Messages ------------------------------------------------------------------------------------
+
+
+def response_start(status: int, headers: dict[str, str]) -> Message:
+    """Return the message that begins a response."""
+    return {"type": "http.response.start", "status": status, "headers": Headers(headers).raw}
+
+
+def response_body(data: bytes, *, more: bool = True) -> Message:
+    """Return the message of a piece of a body."""
+    return {"type": "http.response.body", "body": data, "more_body": more}
+
+
+async def refuse_other(scope: Scope, receive: Receive, send: Send) -> bool:
+    """Refuse what is no HTTP request; return whether it was none.
+
+    A WebSocket handshake that is left without an answer ends in a server's error and its log.
+    """
+    if scope["type"] == "http":
+        return False
+    if scope["type"] == "websocket":
+        await receive()
+        await send({"type": "websocket.close", "code": 1000, "reason": ""})
+    return True
+
+
+def tags(header: str) -> list[str]:
+    """Return the tags of an ``If-None-Match`` header, weak ones as strong (RFC 9110, 13.1.2)."""
+    return [tag.strip().removeprefix("W/") for tag in header.split(",")]
