@@ -98,8 +98,8 @@ async def test_own_changes_are_no_news(
     # two further looks: the first may have begun before the last commit
     for _ in range(2):
         looked.clear()
-        store._open_threads()[0].watch(
-            wrap(store._open_threads()[0]._watch, lambda: loop.call_soon_threadsafe(looked.set))
+        store._open_threads().write.watch(
+            wrap(store._open_threads().write._watch, lambda: loop.call_soon_threadsafe(looked.set))
         )
         await asyncio.wait_for(looked.wait(), 5)
     assert hints.empty()

@@ -111,8 +111,8 @@ def _forget() -> None:
     """Leave the parent's loop to the parent: its thread is not in this child, nor its locks."""
     global _starting, _thread
     _starting = threading.RLock()
-    # Kept, for what it holds must not be closed here: to close a SQLite connection that crossed a
-    # fork would drop locks, or tidy away a log, that are the parent's.
+    # Kept, for what it holds must not be closed here: PostgreSQL would end the parent's sessions,
+    # and a SQLite connection that a fork could not wait for would remove the parent's log.
     _parents.append(_thread)
     _thread = None
 

@@ -1,8 +1,9 @@
 """Streams in a SQLite file: the default store, for one machine with any number of processes.
 
-``_store`` is the class; ``_threads`` who runs what; ``_write``, ``_read`` and ``_tidy`` what is
-said to the database, with its SQL in ``queries.sql`` and ``schema.sql``; ``_locks`` what a dead
-process lets go of; ``_connection`` and ``_faults`` the driver's settings and errors.
+``_store`` has the class. ``_threads`` has its threads: ``_write_thread``, ``_read_threads``, and
+the ``_jobs`` that they run. ``_write``, ``_read`` and ``_tidy`` use the SQL of ``queries.sql`` and
+``schema.sql``. ``_locks`` has the locks that a dead process releases, ``_forks`` closes connections
+before a fork, ``_connection`` and ``_faults`` have the driver's settings and errors.
 """
 
 from inkstream.stores.sqlite._store import SQLiteStore

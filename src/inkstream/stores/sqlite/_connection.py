@@ -12,6 +12,7 @@ from urllib.parse import unquote
 
 from inkstream._errors import InvalidInput, SchemaOutdated, StoreUnavailable
 from inkstream.stores._sql import load
+from inkstream.stores.sqlite._forks import check_inherited, check_locked
 
 SQL: Final = load(__package__, "queries.sql")
 _SCHEMA: Final = load(__package__, "schema.sql").schema
@@ -86,6 +87,11 @@ def _filesystem_of(directory: Path) -> str | None:
     return None if found is None else found[1]
 
 
+def lock_file(path: Path) -> Path:
+    """Return the file beside a database on which its writers queue."""
+    return Path(f"{path}-inkstream-lock")
+
+
 @dataclass(frozen=True, slots=True)
 class Settings:
     """What every connection to a database has in common."""
@@ -96,7 +102,12 @@ class Settings:
 
 
 def connect(settings: Settings, *, read_only: bool) -> sqlite3.Connection:
-    """Return a connection that this thread alone may use."""
+    """Return a connection that this thread alone may use.
+
+    Raises:
+        StoreUnavailable: The file was open when this process was forked.
+    """
+    check_inherited(settings.path)
     connection = sqlite3.connect(
         settings.path, timeout=settings.busy_s, isolation_level=None, cached_statements=256
     )
@@ -114,6 +125,8 @@ def connect(settings: Settings, *, read_only: bool) -> sqlite3.Connection:
         connection.execute("PRAGMA foreign_keys=0")
         if read_only:
             connection.execute("PRAGMA query_only=1")
+        connection.execute("PRAGMA schema_version").fetchone()  # takes the lock that is looked for
+        check_locked(settings.path, lock_file(settings.path))
     except BaseException:
         connection.close()
         raise

@@ -28,8 +28,9 @@ from inkstream._types import (
 from inkstream.stores.sqlite import _faults, _read, _tidy, _write
 from inkstream.stores.sqlite._changes import Changes
 from inkstream.stores.sqlite._connection import SQL, Settings, check_place, database_path
+from inkstream.stores.sqlite._jobs import Job, run
 from inkstream.stores.sqlite._locks import WorkerLocks, host_identity
-from inkstream.stores.sqlite._threads import Job, Readers, Writer, run
+from inkstream.stores.sqlite._threads import Threads
 
 T = TypeVar("T")
 
@@ -74,19 +75,18 @@ class SQLiteStore:
         self._changes = Changes()
         self._long: set[int] = set()
         self._worker = ""
-        self._threads: tuple[Writer, Readers] | None = None
+        self._threads: Threads | None = None
 
     async def open(self, worker: str) -> None:
         if self._threads is not None:
             raise NotRunning(f"the store of {self.path} is open already, as {self._worker!r}")
-        writer, readers = Writer(self._settings), Readers(self._settings, self._readers)
-        self._threads, self._worker = (writer, readers), worker
-        writer.start()
+        self._threads = threads = Threads(self._settings, self._readers)
+        self._worker = worker
         try:
             await asyncio.to_thread(self._prepare, worker)
             # The caller may be inside a transaction of its own on this file (inkstream.sync starts
             # with its first call): where the tables exist, nothing is waited for.
-            await run(writer.jobs, Job(lambda _: None, writes=False), self._wait_s)
+            await run(threads.write.jobs, Job(lambda _: None, writes=False), self._wait_s)
         except BaseException:
             await self.close()
             raise
@@ -102,12 +102,14 @@ class SQLiteStore:
     async def close(self) -> None:
         if self._threads is None:
             return
-        (writer, readers), self._threads = self._threads, None
+        threads, self._threads = self._threads, None
+        if not threads.are_here:
+            return  # what the parent holds is the parent's
 
         def finish() -> None:
             # Whatever waits for its turn has been given up by then (see ``run``).
             until = time.monotonic() + self._wait_s
-            if not (readers.close(until) & writer.close(until)):
+            if not threads.close(until):
                 _log.warning(
                     "%s was closed while another process or a slow disk held it up: a thread that "
                     "waits for it is left behind",
@@ -208,7 +210,7 @@ class SQLiteStore:
         Raises:
             NotRunning: The store is not open.
         """
-        writer, _ = self._open_threads()
+        writer = self._open_threads().write
 
         def look(connection: sqlite3.Connection) -> bool:
             changed = self._changes.look(connection)
@@ -228,21 +230,26 @@ class SQLiteStore:
     ) -> T:
         if connection is not None:
             return self._run_inside(connection, call)
-        writer, _ = self._open_threads()
-        return await run(writer.jobs, Job(call, alone=alone), self._wait_s)
+        jobs = self._open_threads().write.jobs
+        return await run(jobs, Job(call, alone=alone), self._wait_s)
 
     async def _read(self, call: Callable[[sqlite3.Connection], T], connection: object | None) -> T:
         if connection is not None:
             return self._run_inside(connection, call)
-        writer, readers = self._open_threads()
-        if writer.suspect:
+        threads = self._open_threads()
+        if threads.write.suspect:
             # what a failed commit left must be made sure of before anybody sees it
-            await run(writer.jobs, Job(lambda _: None), self._wait_s)
-        return await readers.run(call, self._wait_s)
+            await run(threads.write.jobs, Job(lambda _: None), self._wait_s)
+        return await threads.read.run(call, self._wait_s)
 
-    def _open_threads(self) -> tuple[Writer, Readers]:
+    def _open_threads(self) -> Threads:
         if self._threads is None:
             raise NotRunning(f"the store of {self.path} is not open")
+        if not self._threads.are_here:
+            raise NotRunning(
+                f"the store of {self.path} was opened before this process was forked: "
+                "open one in this process"
+            )
         return self._threads
 
     def _run_inside(self, connection: object, call: Callable[[sqlite3.Connection], T]) -> T:

@@ -1,406 +1,43 @@
-"""The threads on which SQLite's calls block: one that writes, and a few that read.
-
-Each owns its connection. The event loop hands over jobs and awaits their futures.
-"""
+"""The threads on which SQLite's calls block: one that writes, and a few that read."""
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
-import queue
-import sqlite3
-import threading
-import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any, Final, Generic, TypeVar
+import os
 
-from inkstream._errors import InkstreamError, StoreUnavailable
-from inkstream.stores.sqlite import _connection, _faults
+from inkstream.stores.sqlite import _forks
 from inkstream.stores.sqlite._connection import Settings
-from inkstream.stores.sqlite._locks import WritersLock
-
-T = TypeVar("T")
-
-_JOBS_IN_A_TRANSACTION: Final = 64
-_CHECKPOINT_BYTES: Final = 4 << 20
-_TRUNCATE_BYTES: Final = 32 << 20
-_CHANGE_BYTES: Final = 150
-_COMMIT_BYTES: Final = 12 << 10
-_WATCH_S: Final = 0.005
-_QUIET_WATCH_S: Final = 0.02
-_QUIET_AFTER_S: Final = 1.0
+from inkstream.stores.sqlite._read_threads import ReadThreads
+from inkstream.stores.sqlite._write_thread import WriteThread
 
 
-class Job(Generic[T]):
-    """A call that waits for its thread; whoever claims it first decides whether it happens."""
+class Threads(_forks.Parkable):
+    """The threads of an open store, in the process that opened it."""
 
-    __slots__ = ("_claim", "_loop", "alone", "future", "run", "writes")
+    def __init__(self, settings: Settings, readers: int) -> None:
+        self.path = settings.path
+        self.write = WriteThread(settings)
+        self.read = ReadThreads(settings, readers)
+        self._pid = os.getpid()
+        _forks.register(self)
+        self.write.start()
 
-    def __init__(
-        self,
-        run: Callable[[sqlite3.Connection], T],
-        *,
-        alone: bool = False,
-        writes: bool = True,
-    ) -> None:
-        self.run = run
-        self.alone = alone
-        """Whether it needs a transaction of its own, so that no other waits for its end."""
-        self.writes = writes
-        """Whether it has to wait until no other program is inside a transaction that writes."""
-        self._loop = asyncio.get_running_loop()
-        self.future: asyncio.Future[T] = self._loop.create_future()
-        self._claim = threading.Lock()
+    @property
+    def are_here(self) -> bool:
+        """False in a child that was forked since: threads do not cross a fork."""
+        return self._pid == os.getpid()
 
-    def claim(self) -> bool:
-        """Return True to exactly one caller: the thread that will run it, or one who gave it up."""
-        return self._claim.acquire(blocking=False)
+    def park(self, until: float) -> bool:
+        """Have every connection closed, the one that writes last, as when the store is closed."""
+        return self.read.park(until) & self.write.park(until)
 
-    def expire(self) -> None:
-        """Fail the job if it has not begun; to be called on its event loop."""
-        if self.claim() and not self.future.done():
-            self.future.set_exception(
-                StoreUnavailable(
-                    "another process or a slow disk keeps the writers' lock; try again"
-                )
-            )
-
-    def resolve(self, result: T | None, error: BaseException | None) -> None:
-        """Pass on what came of it, from the thread."""
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-            self._loop.call_soon_threadsafe(self._settle, result, error)
-
-    def _settle(self, result: Any, error: BaseException | None) -> None:
-        if self.future.done():
-            return
-        if error is None:
-            self.future.set_result(result)
-        else:
-            self.future.set_exception(error)
-
-
-async def run(jobs: queue.SimpleQueue[Job[Any] | None], job: Job[T], wait_s: float) -> T:
-    """Hand over a job and wait for it; given up while it waits, it never happens.
-
-    Raises:
-        StoreUnavailable: It had not begun after ``wait_s``.
-    """
-    timer = asyncio.get_running_loop().call_later(wait_s, job.expire)
-    jobs.put(job)
-    try:
-        return await job.future
-    except asyncio.CancelledError:
-        job.claim()
-        raise
-    finally:
-        timer.cancel()
-
-
-class Readers:
-    """A few threads that read, each begun when all others are busy."""
-
-    def __init__(self, settings: Settings, limit: int) -> None:
-        self.jobs: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()
-        self._settings = settings
-        self._limit = limit
-        self._threads: list[threading.Thread] = []
-        self._pending = 0
-        self._count = threading.Lock()
-
-    async def run(self, call: Callable[[sqlite3.Connection], T], wait_s: float) -> T:
-        """Run a call inside one snapshot."""
-        with self._count:
-            self._pending += 1
-            if self._pending > len(self._threads) < self._limit:
-                thread = threading.Thread(target=self._work, name="inkstream-read", daemon=True)
-                try:
-                    thread.start()
-                except RuntimeError:  # there can be no more, as while an interpreter ends
-                    if not self._threads:
-                        self._pending -= 1
-                        raise
-                else:
-                    self._threads.append(thread)
-        return await run(self.jobs, Job(call), wait_s)
+    def resume(self) -> None:
+        """Let the threads go on."""
+        self.write.resume()
+        self.read.resume()
 
     def close(self, until: float) -> bool:
         """Let the threads end after what is under way; return whether all had by a given time."""
-        for _ in self._threads:
-            self.jobs.put(None)
-        return all(_has_ended(thread, until) for thread in self._threads)
-
-    def _work(self) -> None:
-        connection: sqlite3.Connection | None = None
-        while (job := self.jobs.get()) is not None:
-            if job.claim():
-                result, error = None, None
-                try:
-                    if connection is None:
-                        connection = _connection.connect(self._settings, read_only=True)
-                    result = _in_snapshot(connection, job.run)
-                except BaseException as exc:
-                    error = _wrap(exc, self._settings.path)
-                    if isinstance(exc, sqlite3.Error) and connection is not None:
-                        connection.close()
-                        connection = None
-                job.resolve(result, error)
-            with self._count:
-                self._pending -= 1
-            del job
-        if connection is not None:
-            connection.close()
-
-
-class Writer:
-    """The thread that writes. Jobs that wait together share a transaction, and so an fsync."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.jobs: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()
-        self.suspect = False
-        """A commit's outcome is in doubt: nothing may be read until a job has run since."""
-        self._settings = settings
-        self._path = settings.path
-        self._wal = Path(f"{settings.path}-wal")
-        self._lock = WritersLock(Path(f"{settings.path}-inkstream-lock"))
-        self._connection: sqlite3.Connection | None = None
-        self._next_job: Job[Any] | None = None
-        self._closing = False
-        self._written = 0
-        self._wal_mark = 0
-        self._watch: Callable[[sqlite3.Connection], bool] | None = None
-        self._watch_at = 0.0
-        self._quiet_at = 0.0
-        self._thread = threading.Thread(target=self._work, name="inkstream-write", daemon=True)
-
-    def start(self) -> None:
-        """Begin to take jobs."""
-        self._thread.start()
-
-    def watch(self, call: Callable[[sqlite3.Connection], bool] | None) -> None:
-        """Call something on this thread every few milliseconds; ``None``: no more.
-
-        It gets the connection that writes, outside a transaction, so that ``data_version`` tells
-        it of others' commits and not of this store's own. It returns whether there were any: while
-        nobody else writes, it is called less often, for a look is mostly the thread's waking up.
-        """
-        self._watch = call
-        self.jobs.put(None)
-
-    def close(self, until: float) -> bool:
-        """Let the thread end after what is under way; return whether it had by a given time.
-
-        One that waits for another process, or for a disk, ends when that lets go, or with this one.
-        """
-        self._closing = True
-        self.jobs.put(None)
-        return _has_ended(self._thread, until)
-
-    def _work(self) -> None:
-        while True:
-            job = self._take()
-            if job is not None:
-                self._transact(job)
-                del job  # an idle thread keeps no result alive
-                if self._is_large():
-                    self._checkpoint()
-            elif self._closing and self.jobs.empty():
-                break
-            if self._watch is not None and time.monotonic() >= self._watch_at:
-                self._look(self._watch)
-        with contextlib.suppress(OSError):
-            self._lock.acquire()  # the last connection of all checkpoints as it closes
-        self._drop_connection()
-        self._lock.close()
-
-    def _take(self) -> Job[Any] | None:
-        """Return the next job; ``None`` to look round, when woken or when it is time to."""
-        if self._next_job is not None:
-            job, self._next_job = self._next_job, None
-            return job
-        if self._closing and self.jobs.empty():
-            return None
-        if self._watch is None:
-            return self.jobs.get()
-        try:
-            return self.jobs.get(timeout=max(0.0, self._watch_at - time.monotonic()))
-        except queue.Empty:
-            return None
-
-    def _look(self, call: Callable[[sqlite3.Connection], bool]) -> None:
-        now = time.monotonic()
-        self._watch_at = now + (_WATCH_S if now < self._quiet_at else _QUIET_WATCH_S)
-        try:
-            if self._connection is None:
-                with self._lock:
-                    self._connect()
-            assert self._connection is not None
-            if call(self._connection):
-                self._watch_at = now + _WATCH_S
-                self._quiet_at = now + _QUIET_AFTER_S
-        except (sqlite3.Error, OSError, InkstreamError):
-            self._drop_connection()
-            self._watch_at = time.monotonic() + 1.0
-
-    def _transact(self, first: Job[Any]) -> None:
-        try:
-            self._lock.acquire()
-        except OSError as exc:
-            if first.claim():
-                error = StoreUnavailable(f"{self._path}: the writers' lock cannot be used: {exc}")
-                first.resolve(None, error)
-            return
-        try:
-            jobs = self._gather(first)
-            if jobs:
-                for job, result, error_ in self._run(jobs):
-                    job.resolve(result, error_)
-        finally:
-            self._lock.release()
-
-    def _gather(self, first: Job[Any]) -> list[Job[Any]]:
-        """Return the jobs for this transaction: those that came while the lock was awaited, too."""
-        jobs = [first] if first.claim() else []
-        while not first.alone and len(jobs) < _JOBS_IN_A_TRANSACTION:
-            try:
-                job = self.jobs.get_nowait()
-            except queue.Empty:
-                break
-            if job is not None and job.alone:
-                self._next_job = job
-                break
-            if job is not None and job.claim():
-                jobs.append(job)
-        return jobs
-
-    def _run(self, jobs: list[Job[Any]]) -> list[tuple[Job[Any], Any, BaseException | None]]:
-        results: list[tuple[Job[Any], Any, BaseException | None]] = []
-        running = committing = False
-        try:
-            connection = self._connect()
-            connection.execute("BEGIN IMMEDIATE" if any(job.writes for job in jobs) else "BEGIN")
-            running = True
-            before = connection.total_changes
-            for job in jobs:
-                try:
-                    results.append((job, job.run(connection), None))
-                except InkstreamError as exc:  # raised before anything was written
-                    results.append((job, None, exc))
-            running, committing = False, True
-            connection.execute("COMMIT")
-            self._written += _COMMIT_BYTES + _CHANGE_BYTES * (connection.total_changes - before)
-            return results
-        except BaseException as exc:
-            self._abandon(exc, committing)
-            error = _wrap(exc, self._path, committing=committing)
-            if running and len(jobs) > 1 and not isinstance(error, StoreUnavailable):
-                # one of them spoils it for the others: give each a transaction of its own
-                return [result for job in jobs for result in self._run([job])]
-            return [(job, None, error) for job in jobs]
-
-    def _abandon(self, exc: BaseException, committing: bool) -> None:
-        if isinstance(exc, sqlite3.Error) and committing and _faults.loses_outcome(exc):
-            self.suspect = True
-        try:
-            if self._connection is not None and self._connection.in_transaction:
-                self._connection.execute("ROLLBACK")
-        except sqlite3.Error:
-            self.suspect = True
-        if self.suspect:
-            self._drop_connection()
-
-    def _connect(self) -> sqlite3.Connection:
-        if self._connection is None:
-            connection = _connection.connect(self._settings, read_only=False)
-            try:
-                _connection.ensure_schema(connection, self._path)
-                if self.suspect:
-                    self._make_sure(connection)
-            except BaseException:
-                connection.close()
-                raise
-            self._connection = connection
-            self.suspect = False
-        return self._connection
-
-    def _make_sure(self, connection: sqlite3.Connection) -> None:
-        """Let nothing stand that only seems to be on the disk.
-
-        After a failed fsync the system holds the log's pages for clean, so the next fsync of the
-        log would succeed without writing them. What can be read of it is therefore written to
-        another file, the database, and the log begun anew.
-        """
-        (busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-        if busy:
-            raise StoreUnavailable(
-                f"{self._path}: a commit failed, and other programs keep reading the log "
-                "that it may have left half on the disk; try again"
-            )
-
-    def _is_large(self) -> bool:
-        """Tell whether it is time to checkpoint: by what was written, and by how the log grew.
-
-        The first is an estimate that knows nothing of other processes and of large payloads; the
-        second sees nothing while the log is being written over from its beginning.
-        """
-        try:
-            size = self._wal.stat().st_size
-        except OSError:
-            return False
-        self._wal_mark = min(self._wal_mark, size)
-        return self._written >= _CHECKPOINT_BYTES or size > self._wal_mark + _CHECKPOINT_BYTES
-
-    def _checkpoint(self) -> None:
-        """Move the log into the database; off the commit path, since every job was answered."""
-        if self._connection is None:
-            return
-        self._written = 0
-        try:
-            self._lock.acquire()
-        except OSError:
-            return
-        try:
-            execute = self._connection.execute
-            _, frames, _ = execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
-            (page_bytes,) = execute("PRAGMA page_size").fetchone()
-            if frames * page_bytes > _TRUNCATE_BYTES:
-                # readers never left a moment to begin the log anew: wait for one, but briefly
-                execute("PRAGMA busy_timeout=200")
-                execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-                execute(f"PRAGMA busy_timeout={int(self._settings.busy_s * 1000)}")
-            self._wal_mark = self._wal.stat().st_size
-        except sqlite3.Error as exc:
-            if _faults.loses_outcome(exc):
-                self.suspect = True
-            self._drop_connection()
-        except OSError:
-            self._wal_mark = 0
-        finally:
-            self._lock.release()
-
-    def _drop_connection(self) -> None:
-        if self._connection is not None:
-            with contextlib.suppress(sqlite3.Error):
-                self._connection.close()
-            self._connection = None
-
-
-def _has_ended(thread: threading.Thread, until: float) -> bool:
-    thread.join(max(0.0, until - time.monotonic()))
-    return not thread.is_alive()
-
-
-def _in_snapshot(connection: sqlite3.Connection, call: Callable[[sqlite3.Connection], T]) -> T:
-    connection.execute("BEGIN")
-    try:
-        return call(connection)
-    finally:
-        connection.execute("COMMIT")
-
-
-def _wrap(exc: BaseException, path: Path, *, committing: bool = False) -> BaseException:
-    if isinstance(exc, InkstreamError) or not isinstance(exc, Exception):
-        return exc
-    error = _faults.translate(exc, str(path), committing=committing)
-    error.__cause__ = exc
-    return error
+        have_ended = self.read.close(until) & self.write.close(until)
+        if have_ended:
+            _forks.forget(self)
+        return have_ended

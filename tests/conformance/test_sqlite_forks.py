@@ -1,0 +1,208 @@
+"""Forks with a SQLite file open: the child writes durably, or is refused at its first call."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from inkstream.stores.sqlite._locks import WritersLock
+from inkstream.sync import PersistentTextStreaming, _loop
+
+SCRIPT = str(Path(__file__).with_name("sqlite_forking.py"))
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this system")
+
+
+class Forking:
+    """The script, and what it printed so far."""
+
+    def __init__(self, path: Path, state: str, which: str) -> None:
+        read, self.child_input = os.pipe()
+        self.process = subprocess.Popen(
+            [sys.executable, SCRIPT, str(path), state, which],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            pass_fds=[read],
+            env=os.environ | {"CHILD_INPUT": str(read)},
+            start_new_session=True,
+        )
+        os.close(read)
+        self.lines: list[str] = []
+
+    def until(self, begin: str) -> str:
+        """Return the next line that begins so."""
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self.lines.append(line.rstrip("\n"))
+            if line.startswith(begin):
+                return self.lines[-1]
+            if line.startswith("child"):
+                break
+        raise AssertionError(f"no {begin!r} in {self.lines}")
+
+    def go(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+
+    def close(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.communicate()
+        os.close(self.child_input)
+
+
+@contextlib.contextmanager
+def forking(path: Path, state: str, which: str) -> Iterator[Forking]:
+    process = Forking(path, state, which)
+    try:
+        yield process
+    finally:
+        process.close()
+
+
+def come_and_go(path: Path) -> None:
+    """Open the file and close it, as any program may."""
+    done = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); "
+    done += "c.execute('SELECT * FROM inkstream_meta').fetchall(); c.close()"
+    subprocess.run([sys.executable, "-c", done, str(path)], check=True, timeout=20)
+
+
+def wait_for_the_lock(pid: int) -> None:
+    """Wait until a process waits for a flock."""
+    deadline = time.monotonic() + 10
+    while not any(
+        "-> FLOCK" in line and f" {pid} " in line
+        for line in Path("/proc/locks").read_text().splitlines()
+    ):
+        assert time.monotonic() < deadline, "it does not wait"
+
+
+def fork(forked: Forking, path: Path) -> None:
+    """Bring the script to the fork, which it makes while another keeps the writers' lock."""
+    forked.until("lock")
+    lock = WritersLock(Path(f"{path}-inkstream-lock"))
+    with lock:
+        forked.go()
+        forked.until("waits")
+        wait_for_the_lock(forked.process.pid)
+        forked.go()
+        forked.until("forked")
+    lock.close()
+
+
+def end(forked: Forking, how: str, path: Path) -> None:
+    if how == "stops":
+        forked.go()
+        assert forked.process.wait(20) == 0
+    elif how == "is killed":
+        forked.process.kill()
+        forked.process.wait(20)
+    if how != "stops":
+        come_and_go(path)
+
+
+def stored(path: Path, stream_id: str) -> str:
+    streams = PersistentTextStreaming(f"sqlite:///{path}")
+    try:
+        return streams.read(stream_id).text
+    finally:
+        _loop._stop()
+
+
+def numbers(count: int) -> str:
+    return "".join(f"{number}," for number in range(count))
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    path = tmp_path / "streams.db"
+    streams = PersistentTextStreaming(f"sqlite:///{path}")
+    streams.create("there")
+    _loop._stop()
+    return path
+
+
+REFUSED = {("waiting", "same"), ("waiting", "own")} | {
+    (state, "app") for state in ("idle", "committing", "waiting")
+}
+
+
+@pytest.mark.parametrize("how", ["stops", "is killed", "stays"])
+@pytest.mark.parametrize("which", ["same", "own", "app"])
+@pytest.mark.parametrize("state", ["unused", "idle", "committing", "waiting"])
+def test_fork(path: Path, state: str, which: str, how: str) -> None:
+    """G1: text that the child flushed is stored, whatever becomes of its parent.
+
+    ``which`` is what the parent had open: the instance that the child uses, another one, or a
+    connection of the application's own. A child that would write without locks is refused.
+    """
+    with forking(path, state, which) as forked:
+        if state == "waiting" and which != "app":
+            fork(forked, path)
+        if (state, which) in REFUSED:
+            assert "post_fork" in forked.until("child refused")
+            end(forked, how, path)
+        else:
+            forked.until("child flushed")
+            end(forked, how, path)
+            os.write(forked.child_input, b"g")
+            forked.until("child flushed")
+            os.write(forked.child_input, b"k")
+    if (state, which) not in REFUSED:
+        assert stored(path, "child") == numbers(20) * 2
+    if state == "committing" and which != "app":
+        acknowledged = sum(line.startswith("acknowledged") for line in forked.lines)
+        assert stored(path, "parent").startswith(numbers(acknowledged))
+
+
+def test_fork_without_proc(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """G1: as on macOS, where locks cannot be looked up, what could not be parked is remembered."""
+    monkeypatch.setenv("WITHOUT_PROC", "1")
+    with forking(path, "waiting", "own") as forked:
+        fork(forked, path)
+        assert "post_fork" in forked.until("child refused")
+
+
+def test_the_parent_goes_on(path: Path) -> None:
+    """G1, G12: the connection that was closed for the fork is opened again, and nothing fails."""
+    streams = PersistentTextStreaming(f"sqlite:///{path}")
+    try:
+        streams.create("one")
+        with streams.write("one") as writer:
+            for number in range(5):
+                pid = os.fork()
+                if pid == 0:
+                    os._exit(0)
+                os.waitpid(pid, 0)
+                writer.append(f"{number},")
+                writer.flush()
+        assert streams.read("one").text == numbers(5)
+    finally:
+        _loop._stop()
+
+
+def test_a_connection_closed_before_the_fork(path: Path) -> None:
+    """The remedy in the message: close your own connections, and the child may open the file."""
+    connection = sqlite3.connect(path)
+    connection.execute("SELECT * FROM inkstream_meta").fetchall()
+    connection.close()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            PersistentTextStreaming(f"sqlite:///{path}").create("child")
+            os._exit(0)
+        finally:
+            os._exit(1)
+    assert os.waitpid(pid, 0)[1] == 0
+    assert stored(path, "child") == ""
