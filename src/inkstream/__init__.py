@@ -48,6 +48,7 @@ from inkstream.http.bundle import browser_files
 from inkstream.http.connection import HTTPSettings
 from inkstream.http.follow import StreamResponse
 from inkstream.http.problems import problem_handler
+from inkstream.operations.description import StreamDescription
 
 __all__ = [
     "JSON",
@@ -81,6 +82,7 @@ __all__ = [
     "StoreUnavailable",
     "StreamBody",
     "StreamConflict",
+    "StreamDescription",
     "StreamEnded",
     "StreamError",
     "StreamExists",

@@ -142,3 +142,26 @@ async def test_every_exit_code_is_in_the_help_and_in_the_documentation(shell: Sh
     for code in Exit:
         assert f"\n  {code.value:<3}  " in help_text.replace("\n    ", "\n  ")
         assert f"| {code.value} |" in page
+
+
+async def test_show_says_who_writes_and_why_it_waits(
+    shell: Shell, streams: PersistentTextStreaming
+) -> None:
+    async with streams:
+        await streams.create("a", owner="ann")
+        async with streams.write("a") as writer:
+            await writer.append("some text")
+            await writer.flush()
+            done = await shell.run("show", "a", "--json")
+            shown = json.loads(done.out)
+            assert (shown["status"], shown["epoch"], shown["bytes"]) == ("streaming", 1, 9)
+            assert shown["worker"]["pid"] == os.getpid()
+            assert shown["worker"]["host"]
+            assert shown["worker"]["alive"] is True
+            assert abs(shown["at"] - shown["last_piece_at"]) < 30
+            lines = (await shell.run("show", "a")).out
+            assert f"process {os.getpid()} on" in lines
+            assert "some text" not in done.out + lines
+    ended = (await shell.run("show", "a")).out
+    assert "It is complete." in ended
+    assert (await shell.run("show", "none")).code == Exit.NOT_FOUND

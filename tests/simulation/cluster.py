@@ -81,6 +81,7 @@ class Cluster:
         self.database = MemoryDatabase()
         self.witness = Witness(self.database)
         self.clock = VirtualClock()
+        self.database.now = self.clock.wall
         self.workers: list[Worker] = []
         self.ended: list[StreamBody] = []
         self.unheard: list[StreamBody] = []

@@ -11,6 +11,7 @@ from inkstream.abc import Clock, Notifier, Store
 from inkstream.engine.changes import Changes
 from inkstream.engine.claims import Claims
 from inkstream.engine.committer import Committer
+from inkstream.engine.condition import Condition
 from inkstream.engine.core import Core
 from inkstream.engine.due import Due
 from inkstream.engine.life import Life
@@ -38,6 +39,7 @@ class Engine:
         claims: Claim streams to write them.
         writers: End streams that are written here.
         starts: Run sources that write them.
+        condition: What this worker says about itself with each beat.
         changes: Create, cancel and delete streams, and append to logs.
         life: The event loop and the tasks.
     """
@@ -64,7 +66,8 @@ class Engine:
         self._committer = Committer(core, notifier)
         self._tails = Tails(core, notifier, self._committer)
         self._reports = Reports(core, self._committer, on_end)
-        self._presence = Presence(core)
+        self.condition = Condition(core, self._tails, self._committer)
+        self._presence = Presence(core, self.condition)
         self.changes = Changes(core, self._committer, self._tails, self._reports)
         self._sweeper = Sweeper(core, self._presence, self.changes, self._tails)
         self._due = Due(core, self.changes)
@@ -83,6 +86,7 @@ class Engine:
             await self.store.close()
             raise
         self.life.begin()
+        self.condition.begin()
         for run in (
             self._committer.run,
             self._committer.run_hints,
@@ -96,11 +100,14 @@ class Engine:
             self.life.spawn(run(), f"inkstream-{run.__qualname__}")
 
     async def _run_ticks(self) -> None:
+        due = self.clock.monotonic() + _TICK_S
         while True:
             await asyncio.sleep(_TICK_S)
             now = self.clock.monotonic()
-            if self.writers:
-                self._presence.owns_streams(now)
+            self.condition.tick(now, due)
+            due = now + _TICK_S
+            if self._tails:
+                self._presence.has_streams(now)
             self._tails.tick(now)
             self.writers.tick(now)
             self.readers.tick(now)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from inkstream.engine.condition import Condition
 from inkstream.engine.core import Core
 from inkstream.engine.leases import Leases
 
@@ -9,30 +10,34 @@ _LONG_AGO = -1e9
 
 
 class Presence:
-    """Show that this worker lives while it owns streams, and see which others have died.
+    """Show that this worker lives while it has streams, and see which others have died.
 
     Attributes:
         dead: The workers that the last read showed to be dead.
     """
 
-    def __init__(self, core: Core) -> None:
+    def __init__(self, core: Core, condition: Condition) -> None:
         timing = core.timing
         self.dead: frozenset[str] = frozenset()
+        self._condition = condition
         self._store = core.store
         self._clock = core.clock
         self._timing = timing
         self._leases = Leases(core.worker, timing.lease_s, max(3 * timing.sweep_s, timing.beat_s))
         self._beat_at = _LONG_AGO
-        self._owned_at = _LONG_AGO
+        self._busy_at = _LONG_AGO
 
-    def owns_streams(self, now: float) -> None:
-        """Note that this worker writes streams now, so that it goes on beating."""
-        self._owned_at = now
+    def has_streams(self, now: float) -> None:
+        """Note that this worker writes or follows streams now, so that it goes on beating.
+
+        With readers alone too: other processes know of them from what it says with its beats.
+        """
+        self._busy_at = now
 
     async def show_life(self) -> None:
         """Beat now unless a beat is fresh: before a claim, or others might take us for dead."""
         now = self._clock.monotonic()
-        self.owns_streams(now)
+        self.has_streams(now)
         if now - self._beat_at > self._timing.beat_s:
             await self._heartbeat(beat=True)
 
@@ -51,7 +56,7 @@ class Presence:
             now_too: Beat in any case: a read without a beat of our own proves no death.
         """
         now = self._clock.monotonic()
-        active = now - self._owned_at < 2 * self._timing.lease_s
+        active = now - self._busy_at < 2 * self._timing.lease_s
         due = now - self._beat_at >= self._timing.beat_s - self._timing.sweep_s / 2
         return await self._heartbeat(beat=now_too or (active and due))
 
@@ -74,7 +79,9 @@ class Presence:
 
     async def _heartbeat(self, *, beat: bool, forget: tuple[str, ...] = ()) -> list[str]:
         began = self._clock.monotonic()
-        workers = await self._store.heartbeat(beat=beat, forget=forget)
+        workers = await self._store.heartbeat(
+            beat=beat, forget=forget, said=self._condition.said() if beat else None
+        )
         now = self._clock.monotonic()
         if beat:
             self._beat_at = began

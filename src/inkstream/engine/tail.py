@@ -20,6 +20,10 @@ _DEAD = Segment(position=0, count=0, payload=b"", index=b"")
 class Follower(Protocol):
     """A reader, as far as a tail knows it."""
 
+    @property
+    def position(self) -> int:
+        """After the last message handed out."""
+
     def wake(self) -> bool:
         """End a wait under way; tell if there was one."""
 
@@ -43,6 +47,10 @@ class Owner(Protocol):
     def ending(self) -> bool:
         """True while the last commit is under way."""
 
+    @property
+    def pending_bytes(self) -> int:
+        """Bytes accepted and not yet committed."""
+
     def fence(self, state: StreamState | None) -> None:
         """Stop: the stream is no longer this writer's."""
 
@@ -63,6 +71,7 @@ class Tail:
         "internal_id",
         "max_bytes",
         "position",
+        "published_bytes",
         "readers",
         "state",
         "stream_id",
@@ -76,6 +85,8 @@ class Tail:
         self.internal_id = state.internal_id
         self.stream_id: StreamId = state.stream_id
         self.position = state.tail
+        self.published_bytes = 0
+        """How much came since this tail was made; for rates."""
         self.end: End | None = state.end
         self.gone = False
         self.cut = False
@@ -112,6 +123,7 @@ class Tail:
             self._starts.append(segment.position)
             self._frames.append(None)
             self._bytes += len(segment.payload)
+            self.published_bytes += len(segment.payload)
             self.position = end
         if self._bytes > self.max_bytes:
             self._trim()

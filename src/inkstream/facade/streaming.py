@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import os
 import re
-import secrets
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping, Sequence
 from types import TracebackType
@@ -50,6 +49,7 @@ from inkstream.durable.app import DurableStreams
 from inkstream.durable.settings import DurableSettings
 from inkstream.engine.engine import Engine
 from inkstream.engine.generation import Source
+from inkstream.engine.identity import new_worker
 from inkstream.engine.settings import Limits, Timing
 from inkstream.facade.databases import DEFAULT_DATABASE, name_of, open_database
 from inkstream.facade.handles import Following, Listing, StreamWriter, body_of
@@ -61,6 +61,8 @@ from inkstream.http.follow import Allow, Follow, StreamResponse
 from inkstream.http.formats import Format, check_format
 from inkstream.http.problems import problem_for
 from inkstream.http.routes import StreamRoutes
+from inkstream.operations.describe import describe
+from inkstream.operations.description import StreamDescription
 
 if TYPE_CHECKING:
     from fastapi import APIRouter
@@ -189,7 +191,7 @@ class PersistentTextStreaming:
         return Engine(
             store,
             notifier,
-            worker=f"{os.getpid()}-{secrets.token_hex(8)}",
+            worker=new_worker(),
             clock=self._clock,
             limits=self._limits,
             timing=self._timing,
@@ -492,6 +494,21 @@ class PersistentTextStreaming:
         more = len(states) > limit
         states = states[:limit]
         return Listing(states, str(states[-1].internal_id) if more else None)
+
+    async def describe(
+        self, stream_id: str, *, owner: str | None = None, group: str | None = None
+    ) -> StreamDescription:
+        """Return all that is known of a stream except its text, and why it is as it is.
+
+        For operators: who writes it and whether that lives, who reads, when the last piece came,
+        what is due. Right in a process that started after a fault, too: it rests on the database,
+        in which every worker says with each beat how it is.
+
+        Raises:
+            StreamNotFound: No such stream, or it has another owner or group than given.
+            StoreUnavailable
+        """
+        return await describe(self.engine, await self._state(stream_id, owner, group, None))
 
     def follow(
         self,

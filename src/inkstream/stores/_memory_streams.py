@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import time
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
 from operator import attrgetter
 from typing import Any, Final
@@ -48,7 +47,8 @@ _position = attrgetter("position")
 class Streams:
     """All streams. Every method is one transaction, done when it returns."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
         self._last_id = 0
         self._by_id: dict[int, _Stream] = {}  # in the order of their ids
         self._by_name: dict[str, _Stream] = {}
@@ -134,7 +134,7 @@ class Streams:
 
     def _change(self, stream: _Stream, change: Change) -> None:
         if change.append is not None:
-            stream.append(change.append)
+            stream.append(change.append, self._now())
         if change.marks:
             stream.marks.update(change.marks)
         if change.only_appends:
@@ -300,11 +300,11 @@ class _Stream:
         added = sum(name not in self.marks for name in change.marks)
         return not added or len(self.marks) + added <= change.max_marks
 
-    def append(self, segment: Segment) -> None:
+    def append(self, segment: Segment, now: float) -> None:
         self.segments.append(Segment(self.tail, segment.count, segment.payload, segment.index))
         self.tail += segment.count
         self.size += len(segment.payload)
-        self.appended_at = time.time()
+        self.appended_at = now
 
     def messages_after(self, after: int) -> Iterator[Segment]:
         """Yield the segments from the one that holds a position, inherited ones first."""

@@ -38,13 +38,15 @@ class MemoryDatabase:
             (``StoreUnavailable``, say) the caller gets, and nothing happened.
         after: Called with a method's name when a writing method has had its effect; an
             ``OutcomeUnknown`` raised there is a connection lost in the middle of a commit.
+        now: The clock of the database, for what is displayed.
     """
 
     def __init__(self) -> None:
         self.before: Callable[[str], None] | None = None
         self.after: Callable[[str], None] | None = None
-        self._streams = Streams()
-        self._workers = _Workers()
+        self.now: Callable[[], float] = time.time
+        self._streams = Streams(lambda: self.now())
+        self._workers = _Workers(lambda: self.now())
 
     def release_lock(self, worker: str) -> None:
         """Take a living worker's lock away, as the restart of a database does."""
@@ -54,7 +56,8 @@ class MemoryDatabase:
 class _Workers:
     """Who beats, who holds a lock, and of whom that cannot be told."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
         self.beats: dict[str, int] = {}
         self.said: dict[str, tuple[float, str]] = {}
         self.locked: dict[str, MemoryStore] = {}
@@ -67,7 +70,7 @@ class _Workers:
     def beat(self, worker: str, said: str | None) -> None:
         self.beats[worker] = self.beats.get(worker, 0) + 1
         before = self.said.get(worker, (0.0, "{}"))[1]
-        self.said[worker] = time.time(), before if said is None else said
+        self.said[worker] = self._now(), before if said is None else said
 
     def forget(self, worker: str) -> None:
         self.beats.pop(worker, None)
@@ -199,7 +202,7 @@ class MemoryStore:
             for state in workers.states()
         )
         await self._written("roster")
-        return Roster(time.time(), reports)
+        return Roster(self.database.now(), reports)
 
     async def tidy(self, now: float, max_bytes: int) -> bool:
         self._begin("tidy", None)

@@ -14,6 +14,7 @@ from inkstream.engine.generation import Source
 from inkstream.engine.settings import Limits, Timing
 from inkstream.facade import handles, streaming
 from inkstream.facade.handles import Listing
+from inkstream.operations.description import StreamDescription
 from inkstream.sync._handles import Following, StreamWriter
 from inkstream.sync._loop import LoopThread, at_once, this_process
 
@@ -331,6 +332,16 @@ class PersistentTextStreaming:
 
         thread, _ = self._started()
         return Following(thread, self._call(follow))
+
+    def describe(
+        self, stream_id: str, *, owner: str | None = None, group: str | None = None
+    ) -> StreamDescription:
+        """Return all that is known of a stream except its text, and why it is as it is.
+
+        Raises:
+            StreamNotFound: No such stream, or it has another owner or group than given.
+        """
+        return self._call(lambda streams: streams.describe(stream_id, owner=owner, group=group))
 
     def wait(
         self, stream_id: str, *, owner: str | None = None, group: str | None = None

@@ -1,0 +1,185 @@
+"""A worker's word about itself: how it is, and what it writes and serves.
+
+It goes into the worker's row with each beat, so that a process which starts after a fault can say
+how the writer of a stuck answer was. It never holds text, and is bounded: of more streams than
+``STREAMS`` those that have been silent longest are kept, for those are asked about.
+
+The event loop composes it at its ticks; ``said`` may be called from any thread, and adds how long
+the loop has not turned.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from collections import deque
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from inkstream._types import JSON
+from inkstream.engine.committer import Committer
+from inkstream.engine.core import Core
+from inkstream.engine.identity import host_and_pid
+from inkstream.engine.tail import Follower, Tail
+
+STREAMS: Final = 256
+_MINUTE_S: Final = 60.0
+_SAMPLE_S: Final = 10.0
+BLOCKED_S: Final = 1.0
+"""A loop that did not turn for so long is called blocked."""
+
+
+@dataclass(slots=True)
+class _Course:
+    """How a stream that is written here moved in the last minute."""
+
+    samples: deque[tuple[float, int, int]] = field(default_factory=lambda: deque(maxlen=7))
+    position: int = -1
+    moved_at: float = 0.0
+
+
+class Condition:
+    """Observe this worker's streams, readers and loop at its ticks, and put it into words.
+
+    Args:
+        core: The worker.
+        tails: What it writes and serves.
+        committer: Says whether its commits fail.
+    """
+
+    def __init__(self, core: Core, tails: Iterable[Tail], committer: Committer) -> None:
+        clock, timing = core.clock, core.timing
+        host, pid = host_and_pid(core.worker)
+        self._self: dict[str, JSON] = {
+            "host": host,
+            "pid": pid,
+            "started_at": clock.wall(),
+            "beat_s": timing.beat_s,
+            "lease_s": timing.lease_s,
+        }
+        self._tails = tails
+        self._clock = clock
+        self._compose_s = timing.beat_s * 0.9
+        self._committer = committer
+        self._thread = threading.get_ident()
+        self._seen_at = clock.monotonic()
+        self._lag_s = 0.0
+        self._away_s = 0.0
+        self._composed_at = -1e9
+        self._courses: dict[int, _Course] = {}
+        self._behind: dict[Follower, tuple[int, float]] = {}
+        self._words: dict[str, JSON] = dict(self._self)
+
+    def begin(self) -> None:
+        """Take the present thread for the event loop's."""
+        self._thread = threading.get_ident()
+        self._seen_at = self._clock.monotonic()
+
+    def tick(self, now: float, due: float) -> None:
+        """Observe, at a tick that was due at a moment and came now."""
+        self._seen_at = now
+        self._lag_s = max(self._lag_s, now - due)
+        away = self._committer.away_since
+        if away is not None:
+            self._away_s = max(self._away_s, now - away)
+        if now - self._composed_at >= self._compose_s:
+            self._composed_at = now
+            self._words = self._compose(now)
+            self._lag_s = self._away_s = 0.0
+
+    def now(self) -> dict[str, Any]:
+        """Return this worker's word as of this moment; to be called on the event loop."""
+        words: dict[str, Any] = json.loads(json.dumps(self._compose(self._clock.monotonic())))
+        return words
+
+    def said(self) -> str:
+        """Return this worker's latest word, as JSON; from any thread."""
+        words = self._words
+        stalled = self._clock.monotonic() - self._seen_at
+        if stalled > BLOCKED_S:
+            words = {**words, "blocked_s": round(stalled, 1), "blocked_at": self._place()}
+        return json.dumps(words, separators=(",", ":"))
+
+    def _place(self) -> str | None:
+        """Return where the event loop's thread is; on that thread itself the loop turns."""
+        frame = sys._current_frames().get(self._thread)
+        if frame is None or self._thread == threading.get_ident():
+            return None
+        code = frame.f_code
+        return f"{code.co_filename}:{frame.f_lineno} in {code.co_qualname}"
+
+    def _compose(self, now: float) -> dict[str, JSON]:
+        tails = list(self._tails)
+        self._courses = {tail.internal_id: self._course(tail, now) for tail in tails if tail.local}
+        behind = self._look_at_readers(tails, now)
+        away = self._committer.away_since
+        tails.sort(key=self._moved_at)
+        return {
+            **self._self,
+            "lag_s": round(self._lag_s, 3),
+            "store_away_s": round(max(self._away_s, 0.0 if away is None else now - away), 1),
+            "writes": sum(tail.local for tail in tails),
+            "readers": sum(len(tail.readers) for tail in tails),
+            "streams": {
+                str(tail.internal_id): self._stream(tail, behind.get(tail, ()), now)
+                for tail in tails[:STREAMS]
+            },
+            "unlisted": max(0, len(tails) - STREAMS),
+        }
+
+    def _moved_at(self, tail: Tail) -> float:
+        course = self._courses.get(tail.internal_id)
+        return float("inf") if course is None else course.moved_at
+
+    def _course(self, tail: Tail, now: float) -> _Course:
+        course = self._courses.get(tail.internal_id) or _Course()
+        if course.position != tail.position:
+            course.position, course.moved_at = tail.position, now
+        if not course.samples or now - course.samples[-1][0] >= _SAMPLE_S:
+            course.samples.append((now, tail.position, tail.published_bytes))
+        return course
+
+    def _look_at_readers(
+        self, tails: Iterable[Tail], now: float
+    ) -> dict[Tail, list[tuple[int, float]]]:
+        """Return, for each stream, by how much and for how long readers have stood still behind it.
+
+        A reader that is behind at one look only is about to get on.
+        """
+        behind: dict[Follower, tuple[int, float]] = {}
+        found: dict[Tail, list[tuple[int, float]]] = {}
+        for tail in tails:
+            for reader in tail.readers:
+                if reader.position >= tail.position:
+                    continue
+                position, since = self._behind.get(reader, (-1, now))
+                if position != reader.position:
+                    since = now
+                behind[reader] = reader.position, since
+                if now > since:
+                    found.setdefault(tail, []).append(
+                        (tail.position - reader.position, now - since)
+                    )
+        self._behind = behind
+        return found
+
+    def _stream(self, tail: Tail, behind: Iterable[tuple[int, float]], now: float) -> JSON:
+        stood = list(behind)
+        words: dict[str, JSON] = {"readers": len(tail.readers)}
+        if stood:
+            words["behind"] = len(stood)
+            words["behind_s"] = round(max(seconds for _, seconds in stood), 1)
+        writer, course = tail.writer, self._courses.get(tail.internal_id)
+        if writer is None or course is None:
+            return words
+        if writer.pending_bytes:
+            words["buffered"] = writer.pending_bytes
+        began, position, size = next(
+            s for s in course.samples if now - s[0] <= _MINUTE_S + _SAMPLE_S
+        )
+        if now - began >= 1.0:
+            words["messages_s"] = round((tail.position - position) / (now - began), 2)
+            words["bytes_s"] = round((tail.published_bytes - size) / (now - began), 1)
+        return words

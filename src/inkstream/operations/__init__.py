@@ -1,0 +1,1 @@
+"""What an operator asks: how a stream is, and why it does not go on."""

@@ -1,0 +1,133 @@
+"""Why a stream is as it is: findings from its description, the most telling first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from inkstream._types import Kind, Status
+from inkstream.operations.description import Finding, StreamDescription, WorkerDescription
+
+SILENT_S: Final = 10.0
+"""A writer that committed nothing for so long is called silent."""
+
+_CODES: Final = {
+    "writer_lost": "Its writer's process died or was cut off; another process saw that and ended "
+    "the stream.",
+    "never_started": "No writer claimed it in time: was streams.start called, and did its process "
+    "live until then?",
+    "abandoned": "Its writer died or let go, and no other took it over in time.",
+    "idle": "Its source gave nothing for longer than Timing.idle_s.",
+    "total": "It took longer than Timing.total_s.",
+    "shutdown": "Its process was told to stop, and the answer was not ready in time.",
+    "store_unavailable": "The database stayed away longer than a writer waits.",
+    "internal": "Its source raised an exception, or its task was cancelled; the log of its worker "
+    "has the traceback.",
+}
+
+
+def causes(stream: StreamDescription, *, owned: bool) -> tuple[Finding, ...]:
+    """Return why a stream is as it is.
+
+    Args:
+        stream: The stream, ``causes`` aside.
+        owned: Whether a worker owes it the next step.
+    """
+    if stream.status.ended:
+        return (_ended(stream),)
+    if stream.kind is Kind.LOG:
+        return (Finding("open", "It is a log: open until it is closed, written by anybody."),)
+    if stream.status is Status.PENDING:
+        return (Finding("not_started", "No writer has claimed it yet."),)
+    worker = stream.worker
+    if worker is None or not owned:
+        return (Finding("let_go", "Its writer died or let go; it waits to be taken over."),)
+    return tuple(_streaming(stream, worker))
+
+
+def _ended(stream: StreamDescription) -> Finding:
+    assert stream.end is not None
+    code = stream.end.code
+    words = _CODES.get(code or "", "")
+    if not words and stream.status is Status.CANCELLED:
+        words = "Somebody stopped it."
+    if not words:
+        words = "It is complete." if stream.status is Status.DONE else "Its writer ended it so."
+    name = f"{stream.status}" if code is None else f"{stream.status} ({code})"
+    return Finding("ended", f"It has ended {name}. {words}")
+
+
+def _streaming(stream: StreamDescription, worker: WorkerDescription) -> Iterator[Finding]:
+    where = f"process {worker.pid} on {worker.host}"
+    silent_s = stream.silent_s or 0.0
+    if worker.alive is False and worker.locked is False:
+        yield Finding(
+            "writer_dead",
+            f"Its writer, {where}, is dead: {worker.evidence}. "
+            "The next sweep of any other process ends the stream.",
+        )
+        return
+    if worker.alive is False:
+        yield Finding(
+            "writer_unheard",
+            f"Its writer, {where}, is not heard any more: {worker.evidence}. Its host is cut off "
+            "from the database, or the process is stopped. Any other process ends the stream.",
+        )
+        return
+    if worker.alive is None:
+        yield Finding(
+            "writer_unknown",
+            f"Its writer, {where}, cannot be found: {worker.evidence}. "
+            "A sweep ends the stream within a minute.",
+        )
+        return
+    age_s = 0.0 if worker.beat_at is None else stream.at - worker.beat_at
+    if age_s > 2.5 * worker.beat_s:
+        yield Finding(
+            "beat_late",
+            f"Its writer, {where}, beat {age_s:.1f} s ago, where a beat is due every "
+            f"{worker.beat_s:g} s: its event loop is blocked, its process is stopped, or it cannot "
+            f"write to the database. It is taken for dead after {worker.lease_s:g} s.",
+        )
+        return
+    if worker.blocked_s:
+        at = f", at {worker.blocked_at}" if worker.blocked_at else ""
+        yield Finding(
+            "loop_blocked",
+            f"The event loop of its writer, {where}, did not turn for {worker.blocked_s:.1f} s"
+            f"{at}: code there blocks it (time.sleep, a synchronous call, heavy computing).",
+        )
+    if worker.store_away_s:
+        yield Finding(
+            "store_away",
+            f"Commits of its writer, {where}, have failed for {worker.store_away_s:.0f} s: the "
+            f"database is away, full or read-only for it, and {worker.buffered_bytes} bytes wait.",
+        )
+    if silent_s > SILENT_S and not worker.blocked_s and not worker.store_away_s:
+        what = "nothing yet" if stream.last_piece_at is None else "nothing more"
+        yield Finding(
+            "source_silent",
+            f"Its source has given {what} for {silent_s:.0f} s; its writer, {where}, is well and "
+            "has nothing left to store. Look at the model or provider that it waits for.",
+        )
+    yield from _reading(stream)
+
+
+def _reading(stream: StreamDescription) -> Iterator[Finding]:
+    readers = stream.readers
+    total = readers.here + readers.elsewhere
+    if readers.behind:
+        yield Finding(
+            "reader_behind",
+            f"{readers.behind} of {total} readers take nothing: the slowest has stood still for "
+            f"{readers.behind_s:.0f} s. Its client, or the network to it, is slow or gone.",
+        )
+    elif total:
+        yield Finding(
+            "delivered",
+            f"All that is stored has been handed to the server's sockets for all {total} readers. "
+            "If a page shows less, something on the way holds it back: a proxy that buffers or "
+            "compresses (docs/servers.md).",
+        )
+    else:
+        yield Finding("no_reader", "Nobody reads it at the moment.")
