@@ -207,6 +207,12 @@ def encode_messages(messages: Iterable[str | RawJSON], position: int) -> list[Se
     return segments
 
 
+def encode_whole(messages: Iterable[str | RawJSON]) -> Segment | None:
+    """Return one segment of any size that holds the messages; ``None`` if there are none."""
+    segments = encode_messages(messages, 0)
+    return _concatenate(segments) if segments else None
+
+
 def _short_text(messages: Sequence[str | RawJSON]) -> bytes | None:
     """Return messages that are text for one segment, joined; ``None`` if they are anything else."""
     try:

@@ -39,6 +39,7 @@ from inkstream._types import (
     Kind,
     NewStream,
     Query,
+    Segment,
     Status,
     StreamBody,
     StreamId,
@@ -59,7 +60,7 @@ from inkstream.http.connection import HTTPSettings
 from inkstream.http.crosssite import cross_site_problem, origins
 from inkstream.http.follow import Allow, Follow, StreamResponse
 from inkstream.http.formats import Format, check_format
-from inkstream.http.problems import problem_for
+from inkstream.http.problems import Problem, problem_for
 from inkstream.http.routes import StreamRoutes
 from inkstream.operations.describe import describe
 from inkstream.operations.description import StreamDescription
@@ -211,6 +212,7 @@ class PersistentTextStreaming:
         start_within_s: float | None = None,
         retain_s: float | None = _DEFAULT,
         takeover_within_s: float | None = None,
+        begin: Sequence[str | Mapping[str, JSON]] = (),
         connection: object | None = None,
     ) -> StreamId:
         """Create a stream and return its id; durable on return, or with the caller's transaction.
@@ -225,13 +227,14 @@ class PersistentTextStreaming:
             start_within_s: Instead of ``Timing.start_within_s``.
             retain_s: Instead of ``Timing.retain_s``; ``None`` keeps it.
             takeover_within_s: Instead of ``Timing.takeover_within_s``.
+            begin: The stream's first messages, which its writer goes on from.
             connection: The application's own open connection or session: the stream then exists
                 if and when that commits.
 
         Raises:
             StreamExists: The name is taken.
             TooManyStreams: The owner has as many live streams as ``Limits`` allows.
-            InvalidStreamId, StoreUnavailable
+            InvalidStreamId, InvalidMessage, LimitExceeded, StoreUnavailable
         """
         engine, timing = self.engine, self._timing
         kind = one_of("kind", Kind, kind)
@@ -246,8 +249,9 @@ class PersistentTextStreaming:
         now = self._clock.wall()
         wire.dump_json(dict(metadata or {}))
         within = timing.start_within_s if start_within_s is None else start_within_s
+        name = StreamId.generate() if stream_id is None else StreamId(stream_id)
         new = NewStream(
-            stream_id=StreamId.generate() if stream_id is None else StreamId(stream_id),
+            stream_id=name,
             kind=kind,
             owner=owner,
             group=group,
@@ -259,6 +263,7 @@ class PersistentTextStreaming:
                 timing.takeover_within_s if takeover_within_s is None else takeover_within_s
             ),
             report=self._on_end is not None,
+            append=self._first(name, begin),
             max_live=(
                 self._limits.live_streams_per_owner
                 if owner is not None and kind is Kind.TEXT
@@ -266,6 +271,19 @@ class PersistentTextStreaming:
             ),
         )
         return (await engine.changes.create(new, connection=connection)).stream_id
+
+    def _first(
+        self, stream_id: StreamId, messages: Sequence[str | Mapping[str, JSON]]
+    ) -> Segment | None:
+        encoded = [
+            message if isinstance(message, str) else wire.dump_object(message)
+            for message in as_items("begin", messages)
+        ]
+        for message in encoded:
+            self._limits.check_message(stream_id, wire.size_of(message))
+        segment = wire.encode_whole(encoded)
+        self._limits.check_stream(stream_id, 0 if segment is None else len(segment.payload))
+        return segment
 
     def start(
         self,
@@ -510,6 +528,27 @@ class PersistentTextStreaming:
         """
         return await describe(self.engine, await self._state(stream_id, owner, group, None))
 
+    async def latest(
+        self, *, owner: str | None = None, group: str | None = None
+    ) -> StreamState | None:
+        """Return the newest text stream of an owner, a group, or both, without its text.
+
+        A chat's answer that is still being written is its latest: read from the store, so that a
+        stream created a moment ago in another process is found.
+        """
+        check_text(owner=owner, group=group)
+        if owner is None and group is None:
+            raise ValueError("say whose latest stream: owner=…, group=…, or both")
+        before: int | None = None
+        while states := await self.engine.readers.find(
+            Query(owner=owner, group=group, before=before, limit=10)
+        ):
+            for state in states:
+                if state.kind is Kind.TEXT:
+                    return state
+            before = states[-1].internal_id
+        return None
+
     def follow(
         self,
         stream_id: str,
@@ -632,7 +671,7 @@ class PersistentTextStreaming:
                 "many reasons, so that an abort never means Stop; leave it out, and cancel by "
                 "streams.cancel"
             )
-        problem = cross_site_problem(request, self._allowed_origins)
+        problem = self.refusal(request)
         if problem is not None:
             return StreamResponse(problem)
         try:
@@ -647,6 +686,14 @@ class PersistentTextStreaming:
         return self._respond(
             request, StreamId(stream_id), _allow(owner, group), format, headers, claimed
         )
+
+    def refusal(self, request: Request) -> Problem | None:
+        """Return the answer to a request that another site made in a user's name, else ``None``.
+
+        For routes of your own that change something and know their user by a cookie; see
+        ``allowed_origins``.
+        """
+        return cross_site_problem(request, self._allowed_origins)
 
     def _respond(
         self,

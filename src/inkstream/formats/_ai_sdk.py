@@ -13,8 +13,8 @@ from inkstream.http.formats import Format
 from inkstream.parts import is_safe_link
 from inkstream.wire import RawJSON
 
-MESSAGE_ID: Final = "inkstream.message_id"
-"""Key of a stream's metadata: the id of the message that its answer goes on with."""
+UI_MESSAGE: Final = "inkstream.ui_message"
+"""Key of a stream's metadata; under it, ``id`` names the message that the answer goes on with."""
 
 _FAILED: Final = "The answer could not be completed."
 _REASONS: Final = {
@@ -49,7 +49,8 @@ class AISDKEncoder(PartEncoder):
         self, stream: StreamState, state: str, *, version: int = 6, since: int = 0
     ) -> None:
         super().__init__(state)
-        named = stream.metadata.get(MESSAGE_ID)
+        note = stream.metadata.get(UI_MESSAGE)
+        named = note.get("id") if isinstance(note, Mapping) else None
         self._message_id = named if isinstance(named, str) else str(stream.stream_id)
         self._version = version
         self._since = since

@@ -106,6 +106,7 @@ class PersistentTextStreaming:
         start_within_s: float | None = None,
         retain_s: float | None = _DEFAULT,
         takeover_within_s: float | None = None,
+        begin: Sequence[str | Mapping[str, JSON]] = (),
         connection: object | None = None,
     ) -> StreamId:
         """Create a stream and return its id; durable on return, or with the caller's transaction.
@@ -123,6 +124,7 @@ class PersistentTextStreaming:
                 start_within_s=start_within_s,
                 retain_s=retain_s,
                 takeover_within_s=takeover_within_s,
+                begin=begin,
                 connection=connection,
             ),
             connection,

@@ -1,0 +1,261 @@
+"""Routes for the AI SDK's ``useChat``: one object above the facade."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from inkstream import wire
+from inkstream._arguments import check_seconds
+from inkstream._errors import InkstreamError, StreamConflict, StreamExists, StreamNotFound
+from inkstream._types import JSON, Status, StreamBody, StreamId, StreamState
+from inkstream.ai_sdk._turn import Turn, message_id_of, note_of, outputs, parse, question_of
+from inkstream.engine.generation import Source
+from inkstream.facade.streaming import PersistentTextStreaming
+from inkstream.formats import ai_sdk
+from inkstream.formats._ai_sdk import UI_MESSAGE, ai_sdk_from
+from inkstream.http.problems import Problem, problem_for
+from inkstream.parts import fold
+from inkstream.wire import Offset
+
+_RECENT: Final = 20
+"""How many of a chat's newest streams are looked through for the one that a page means."""
+
+_UNFINISHED: Final = "The answer ended before this call was complete."
+
+
+class UIMessageChat:
+    """Serve the AI SDK's ``useChat``: a chat is a group of streams, an answer is a stream.
+
+    Only an answer's owner finds it, if an owner is given: give it everywhere, or guard the routes.
+
+    Args:
+        streams: The application's.
+        replay_s: An answer that ended as recently as this is sent to a page that asks for the
+            running one: it may have ended after the page had loaded its history.
+    """
+
+    def __init__(self, streams: PersistentTextStreaming, *, replay_s: float = 60.0) -> None:
+        check_seconds("replay_s", replay_s)
+        self._streams = streams
+        self._replay_s = replay_s
+
+    async def reply(
+        self,
+        request: Request,
+        body: object,
+        source: Source,
+        *,
+        owner: str | None = None,
+        metadata: Mapping[str, JSON] | None = None,
+    ) -> Response:
+        """Answer what ``useChat`` posted: start a new answer, or go on with the last one.
+
+        The last message is an answer if a tool that runs in the page has its output: the stream
+        made then begins with that answer and the output, and replaces it. A question is kept in the
+        stream's metadata, for ``messages``.
+
+        Args:
+            request: The request. One that a cookie authenticates must come from this site.
+            body: Its JSON, as ``DefaultChatTransport`` sends it.
+            source: Writes the answer; see ``Source``. Not called if the answer has begun already.
+            owner: The user.
+            metadata: Kept with the stream.
+        """
+        try:
+            turn = parse(body)
+        except ValueError as exc:
+            return Problem(400, "invalid_body", f"{exc}.")
+        refusal = self._streams.refusal(request)
+        if refusal is not None:
+            return refusal
+        if "last-event-id" in request.headers:  # some clients reconnect by posting again
+            return await self.resume(request, turn.chat_id, owner=owner)
+        try:
+            stream_id, since = await self._create(turn, owner, metadata or {})
+        except InkstreamError as exc:
+            return problem_for(exc)
+        return self._streams.stream(
+            request,
+            stream_id,
+            source,
+            owner=owner,
+            group=turn.chat_id,
+            format=ai_sdk_from(since),
+        )
+
+    async def resume(self, request: Request, chat_id: str, *, owner: str | None = None) -> Response:
+        """Follow the answer that is being written, from its start or the request's last event.
+
+        204 if there is none. A page that aborts the request stops nothing.
+        """
+        try:
+            state = await self._followed(request, chat_id, owner)
+        except InkstreamError as exc:
+            return problem_for(exc)
+        if state is None:
+            return Response(status_code=204, headers={"cache-control": "no-store"})
+        return self._streams.response(
+            request, state.stream_id, owner=owner, group=chat_id, format=ai_sdk
+        )
+
+    async def stop(
+        self, chat_id: str, *, owner: str | None = None, stream_id: object = None
+    ) -> bool:
+        """Stop the answer that is being written, for everybody; return whether there was one.
+
+        Args:
+            chat_id: The chat.
+            owner: The user.
+            stream_id: Stop this answer only, as ``resumingFetch`` asks: a Stop that was delivered
+                late must not end the next answer.
+        """
+        state = await self._streams.latest(owner=owner, group=chat_id)
+        named = stream_id if isinstance(stream_id, str) else None
+        if state is None or state.ended or named not in (None, state.stream_id):
+            return False
+        try:
+            return await self._streams.cancel(state.stream_id, owner=owner, group=chat_id)
+        except StreamNotFound:
+            return False
+
+    async def messages(
+        self, chat_id: str, *, owner: str | None = None, limit: int = 100
+    ) -> list[dict[str, Any]]:
+        """Return a chat's messages, questions and answers, for ``useChat({messages})``.
+
+        The answer that is being written is left out: ``resume`` sends it. Answers that were
+        generated again, and questions that were edited, show their last version only.
+
+        Args:
+            chat_id: The chat.
+            owner: The user.
+            limit: Of this many newest streams.
+        """
+        states = (await self._streams.list(owner=owner, group=chat_id, limit=limit)).streams
+        newest: dict[str, StreamState] = {}
+        notes: dict[str, Mapping[str, Any]] = {}
+        for state in states:
+            newest.setdefault(message_id_of(state), state)
+            notes[message_id_of(state)] = note_of(state)  # the oldest one's has the question
+        chain: list[str] = []
+        at: object = message_id_of(states[0]) if states else None
+        while isinstance(at, str) and at in newest and at not in chain:
+            chain.append(at)
+            at = notes[at].get("after")
+        ended = [newest[name].stream_id for name in chain if newest[name].ended]
+        bodies = await self._streams.read_many(ended, owner=owner, group=chat_id)
+        messages: list[dict[str, Any]] = []
+        for name in reversed(chain):
+            question = notes[name].get("question")
+            if isinstance(question, Mapping):
+                messages.append(dict(question))
+            body = bodies.get(newest[name].stream_id)
+            if body is not None and body.parts:
+                messages.append(self.message(body))
+        return messages
+
+    def message(self, body: StreamBody) -> dict[str, Any]:
+        """Return an answer as a ``UIMessage``, for a history that the application keeps itself.
+
+        ``metadata.inkstream`` says how it ended, unless it ended well.
+        """
+        note = body.metadata.get(UI_MESSAGE)
+        named = note.get("id") if isinstance(note, Mapping) else None
+        folded = fold(body.parts, ended=body.status.ended)
+        for part in folded["parts"]:
+            if body.status.ended and part.get("state") == "input-streaming":
+                part.update(state="output-error", errorText=_UNFINISHED)
+        message: dict[str, Any] = {
+            "id": named if isinstance(named, str) else str(body.stream_id),
+            "role": "assistant",
+            "parts": folded["parts"],
+        }
+        metadata = folded.get("metadata", {})
+        if body.end is not None and body.end.status is not Status.DONE:
+            end = {"status": body.end.status.value, "message": body.end.message}
+            metadata = {**metadata, "inkstream": end}
+        if metadata:
+            message["metadata"] = metadata
+        return message
+
+    async def _create(
+        self, turn: Turn, owner: str | None, metadata: Mapping[str, JSON]
+    ) -> tuple[StreamId, int]:
+        """Return the stream that is to be followed, and from where the page has nothing of it."""
+        if turn.goes_on:
+            return await self._go_on(turn, owner, metadata)
+        after = turn.after
+        if not turn.whole:
+            latest = await self._streams.latest(owner=owner, group=turn.chat_id)
+            after = None if latest is None else message_id_of(latest)
+        note: dict[str, JSON] = {"question": question_of(turn.last), "after": after}
+        stream_id = await self._streams.create(
+            owner=owner, group=turn.chat_id, metadata={**metadata, UI_MESSAGE: note}
+        )
+        return stream_id, 0
+
+    async def _go_on(
+        self, turn: Turn, owner: str | None, metadata: Mapping[str, JSON]
+    ) -> tuple[StreamId, int]:
+        message_id: str = turn.last["id"]
+        listing = await self._streams.list(owner=owner, group=turn.chat_id, limit=_RECENT)
+        versions = [state for state in listing.streams if message_id_of(state) == message_id]
+        begin: list[str | Mapping[str, JSON]] = []
+        if versions:
+            state = versions[0]
+            since = note_of(state).get("since", 0)
+            if not state.ended and since:
+                return state.stream_id, since  # another window was first
+            if not state.ended:
+                raise StreamConflict(state.stream_id, state.status, "The answer is not over yet.")
+            parts = (await self._streams.read(state.stream_id, owner=owner)).parts
+            begin = [*parts, *outputs(parts, turn.last)]
+        since = _count(begin)
+        note = {"id": message_id, "since": since, **_inherited(versions)}
+        # A name that two windows choose alike: one makes the stream, both follow it.
+        name = f"{message_id:.480}.{len(versions)}"
+        try:
+            stream_id = await self._streams.create(
+                name,
+                owner=owner,
+                group=turn.chat_id,
+                metadata={**metadata, UI_MESSAGE: note},
+                begin=begin,
+            )
+        except StreamExists:
+            return StreamId(name), since
+        return stream_id, since
+
+    async def _followed(
+        self, request: Request, chat_id: str, owner: str | None
+    ) -> StreamState | None:
+        given = request.headers.get("last-event-id")
+        if given is not None:
+            internal_id = Offset.parse(given.partition("~")[0]).internal_id
+            listing = await self._streams.list(owner=owner, group=chat_id, limit=_RECENT)
+            for state in listing.streams:
+                if state.internal_id == internal_id:
+                    return state
+            return listing.streams[0] if listing.streams else None  # which refuses the offset
+        latest = await self._streams.latest(owner=owner, group=chat_id)
+        if latest is None or latest.ended_at is None:
+            return latest
+        recent = self._streams.engine.clock.wall() - latest.ended_at < self._replay_s
+        return latest if recent else None
+
+
+def _inherited(versions: list[StreamState]) -> dict[str, JSON]:
+    """Return what the first of an answer's streams noted of its question."""
+    note = note_of(versions[-1]) if versions else {}
+    return {name: note[name] for name in ("question", "after") if name in note}
+
+
+def _count(messages: list[str | Mapping[str, JSON]]) -> int:
+    """Return how many messages these are when stored."""
+    encoded = [m if isinstance(m, str) else wire.dump_object(m) for m in messages]
+    segment = wire.encode_whole(encoded)
+    return 0 if segment is None else segment.count

@@ -1,0 +1,115 @@
+"""What ``useChat`` posts, and what is kept of it beside the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from inkstream._types import JSON, StreamState
+from inkstream.formats._ai_sdk import UI_MESSAGE
+from inkstream.parts import fold
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """A chat's messages, the last of which is to be answered or gone on with.
+
+    Attributes:
+        chat_id: The chat.
+        messages: Its messages.
+        whole: Whether these are all, or only the last one.
+    """
+
+    chat_id: str
+    messages: Sequence[Mapping[str, Any]]
+    whole: bool
+
+    @property
+    def last(self) -> Mapping[str, Any]:
+        """The last message."""
+        return self.messages[-1]
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether the last message is an answer: a tool that the page ran has its output."""
+        return bool(self.last["role"] == "assistant")
+
+    @property
+    def after(self) -> str | None:
+        """The id of the last answer before the question."""
+        answers = [m["id"] for m in self.messages[:-1] if m["role"] == "assistant"]
+        return answers[-1] if answers else None
+
+
+def parse(body: object) -> Turn:
+    """Return what a body says.
+
+    Raises:
+        ValueError: It is none of ``useChat``.
+    """
+    if not isinstance(body, Mapping) or not isinstance(body.get("id"), str) or not body["id"]:
+        raise ValueError("the body is a JSON object with the chat's id")
+    whole = "messages" in body
+    messages = body["messages"] if whole else [body.get("message")]
+    if not isinstance(messages, list) or not messages:
+        raise ValueError("messages is a list with at least one message")
+    for message in messages:
+        if (
+            not isinstance(message, Mapping)
+            or not isinstance(message.get("id"), str)
+            or not isinstance(message.get("role"), str)
+            or not isinstance(message.get("parts"), list)
+        ):
+            raise ValueError("a message is an object with id, role and parts")
+    return Turn(body["id"], messages, whole)
+
+
+def question_of(message: Mapping[str, Any]) -> dict[str, JSON]:
+    """Return what is kept of a user's message: all but files that it brought in itself."""
+    kept: dict[str, JSON] = {
+        name: message[name] for name in ("id", "role", "metadata") if name in message
+    }
+    kept["parts"] = [
+        part
+        for part in message["parts"]
+        if isinstance(part, Mapping) and not str(part.get("url", "")).startswith("data:")
+    ]
+    return kept
+
+
+def note_of(state: StreamState) -> Mapping[str, Any]:
+    """Return what was noted with a stream: ``id``, ``since``, ``question``, ``after``."""
+    note = state.metadata.get(UI_MESSAGE)
+    return note if isinstance(note, Mapping) else {}
+
+
+def message_id_of(state: StreamState) -> str:
+    """Return the id of the message that a stream is the answer of."""
+    return str(note_of(state).get("id", state.stream_id))
+
+
+def outputs(
+    parts: Sequence[str | Mapping[str, JSON]], message: Mapping[str, Any]
+) -> list[Mapping[str, JSON]]:
+    """Return the outputs that a page gives to tool calls that wait for one."""
+    waiting = {
+        part["toolCallId"]
+        for part in fold(parts)["parts"]
+        if part.get("state") in ("input-available", "approval-requested")
+    }
+    found: list[Mapping[str, JSON]] = []
+    for part in message["parts"]:
+        name = part.get("toolCallId") if isinstance(part, Mapping) else None
+        if not isinstance(name, str) or name not in waiting:
+            continue
+        if part.get("state") == "output-available":
+            output = part.get("output")
+            found.append({"type": "tool-output-available", "toolCallId": name, "output": output})
+        elif part.get("state") == "output-error":
+            text = str(part.get("errorText", ""))
+            found.append({"type": "tool-output-error", "toolCallId": name, "errorText": text})
+        else:
+            continue
+        waiting.remove(name)
+    return found

@@ -1,0 +1,402 @@
+"""``UIMessageChat``: ask, resume, stop and history of the AI SDK's ``useChat``."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+import pytest
+from starlette.requests import Request
+from starlette.responses import Response
+
+from inkstream import MessageTooLarge, PersistentTextStreaming, Status, StreamError
+from inkstream.ai_sdk import UIMessageChat
+from inkstream.testing import ScriptedSource
+from tests.formats.clients import AISDK
+from tests.http.asgi import ShiftedClock
+from tests.http.sse import Parser
+
+
+class Client:
+    """A page: it posts, resumes, and keeps the ids of the events that it saw."""
+
+    def __init__(self, chat: UIMessageChat, owner: str | None = "ada") -> None:
+        self.chat, self.owner = chat, owner
+
+    async def post(self, body: Any, source: Any, **headers: str) -> Answer:
+        request = _request("POST", headers)
+        return await _sent(request, await self.chat.reply(request, body, source, owner=self.owner))
+
+    async def resume(self, chat_id: str = "chat", **headers: str) -> Answer:
+        request = _request("GET", headers)
+        return await _sent(request, await self.chat.resume(request, chat_id, owner=self.owner))
+
+
+class Answer:
+    def __init__(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        self.status, self.headers, self.body = status, headers, body
+
+    @property
+    def chunks(self) -> list[Any]:
+        return [event.value for event in self._events]
+
+    @property
+    def ids(self) -> list[str]:
+        return [event.id for event in self._events]
+
+    @property
+    def _events(self) -> list[Any]:
+        body = self.body.replace(b"data: [DONE]", b'data: "[DONE]"')
+        return Parser().feed(body)
+
+    @property
+    def message(self) -> AISDK:
+        return AISDK().take(self.chunks)
+
+
+def _request(method: str, headers: Mapping[str, str]) -> Request:
+    raw = [(k.replace("_", "-").encode(), v.encode()) for k, v in headers.items()]
+    return Request(
+        {"type": "http", "method": method, "path": "/", "headers": raw, "query_string": b""},
+    )
+
+
+async def _sent(request: Request, response: Response) -> Answer:
+    sent: list[Any] = []
+
+    async def receive() -> Any:
+        await asyncio.Event().wait()
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async with asyncio.timeout(8):
+        await response(request.scope, receive, send)
+    headers = {k.decode(): v.decode() for k, v in sent[0]["headers"]}
+    return Answer(sent[0]["status"], headers, b"".join(m["body"] for m in sent[1:]))
+
+
+def user(text: str, name: str = "u1") -> dict[str, Any]:
+    return {"id": name, "role": "user", "parts": [{"type": "text", "text": text}]}
+
+
+def ask(*messages: Any, chat_id: str = "chat") -> dict[str, Any]:
+    return {"id": chat_id, "messages": list(messages), "trigger": "submit-message"}
+
+
+def says(*items: Any) -> Any:
+    async def source() -> AsyncIterator[Any]:
+        for item in items:
+            if isinstance(item, Exception):
+                raise item
+            yield item
+
+    return source
+
+
+CALL = {
+    "type": "tool-input-available",
+    "toolCallId": "c1",
+    "toolName": "where",
+    "input": {},
+}
+
+
+def with_output(message: AISDK, output: Any) -> dict[str, Any]:
+    parts = [dict(part) for part in message.parts]
+    for part in parts:
+        if part.get("toolCallId") == "c1":
+            part.update(state="output-available", output=output)
+    return {"id": message.id, "role": "assistant", "parts": parts}
+
+
+@pytest.fixture
+def clock() -> ShiftedClock:
+    return WallToo()
+
+
+class WallToo(ShiftedClock):
+    def wall(self) -> float:
+        return super().wall() + self.ahead_s
+
+
+@pytest.fixture
+async def streams(clock: ShiftedClock) -> AsyncIterator[PersistentTextStreaming]:
+    async with PersistentTextStreaming("memory://", clock=clock) as streams:
+        yield streams
+
+
+@pytest.fixture
+def page(streams: PersistentTextStreaming) -> Client:
+    return Client(UIMessageChat(streams))
+
+
+async def test_ask_and_history(page: Client) -> None:
+    """G2: what a page received and what it loads later are the same message."""
+    answer = await page.post(ask(user("hi")), says("Hello ", "you"))
+    assert answer.headers["x-vercel-ai-ui-message-stream"] == "v1"
+    assert answer.headers["content-type"] == "text/event-stream"
+    assert answer.message.parts == [{"type": "text", "text": "Hello you", "state": "done"}]
+    shown = {"id": answer.message.id, "role": "assistant", "parts": answer.message.parts}
+    history = await page.chat.messages("chat", owner="ada")
+    assert history == [user("hi"), shown]
+    second = await page.post(ask(*history, user("more", "u2")), says("Again"))
+    assert [m["id"] for m in await page.chat.messages("chat", owner="ada")] == [
+        "u1",
+        answer.message.id,
+        "u2",
+        second.message.id,
+    ]
+
+
+async def test_resume_replays_what_is_live(page: Client, streams: PersistentTextStreaming) -> None:
+    """G2, G6: a reloaded page gets the running answer; history leaves it to that."""
+    assert (await page.resume()).status == 204
+    source = ScriptedSource()
+    asked = asyncio.create_task(page.post(ask(user("hi")), source))
+    await source.send("one ", "two ")
+    assert await page.chat.messages("chat", owner="ada") == [user("hi")]
+    resumed = asyncio.create_task(page.resume())
+    again = asyncio.create_task(page.resume())
+    await source.send("three")
+    await source.finish()
+    answers = [await asked, await resumed, await again]
+    assert len({answer.message.id for answer in answers}) == 1
+    for answer in answers:
+        assert answer.message.parts[0]["text"] == "one two three"
+
+
+async def test_resume_goes_on_in_mid_part(page: Client) -> None:
+    """G2: from each event the rest follows, also of an answer that is not the newest."""
+    first = await page.post(
+        ask(user("hi")),
+        says({"type": "reasoning-start", "id": "r"}, "text", CALL, "more"),
+    )
+    await page.post(ask(user("hi"), user("other", "u2")), says("second answer"))
+    for i, name in enumerate(first.ids[:-1], 1):
+        rest = await page.resume(last_event_id=name)
+        assert rest.chunks == first.chunks[i:]
+    assert (await page.resume(last_event_id=first.ids[-1])).status == 204
+
+
+async def test_what_ended_recently_is_replayed(page: Client, clock: ShiftedClock) -> None:
+    """G5: an answer that ended between the history and the resume does not stay partial."""
+    answer = await page.post(ask(user("hi")), says("short"))
+    assert (await page.resume()).chunks == answer.chunks
+    clock.ahead_s += 61
+    assert (await page.resume()).status == 204
+
+
+async def test_an_unknown_place_is_told(page: Client) -> None:
+    """G10: a page that holds another text than the stored one is told so (E5)."""
+    await page.post(ask(user("hi")), says("short"))
+    known = (await page.resume()).ids[0]
+    other = "9" * 16 + known[16:] if known[16] == "_" else "9" * 10 + known[10:]
+    assert (await page.resume(last_event_id=other)).status == 410
+    assert (await page.resume(last_event_id="nonsense")).status == 400
+
+
+async def test_stop_from_anywhere(page: Client, streams: PersistentTextStreaming) -> None:
+    """G6: Stop ends the answer for everybody, with what was seen; a late one stops no other."""
+    assert not await page.chat.stop("chat", owner="ada")
+    source = ScriptedSource()
+    asked = asyncio.create_task(page.post(ask(user("hi")), source))
+    await source.send("one ")
+    await asyncio.wait_for(source.started.wait(), 8)
+    async for part in streams.follow((await _latest(streams)).stream_id):
+        assert part == "one "
+        break
+    assert not await page.chat.stop("chat", owner="ada", stream_id="of-another-answer")
+    assert not await page.chat.stop("chat", owner="eve")
+    assert await page.chat.stop("chat", owner="ada")
+    answer = await asked
+    assert answer.chunks[-2:] == [{"type": "abort"}, "[DONE]"]
+    await asyncio.wait_for(source.closed.wait(), 8)
+    (_, message) = await page.chat.messages("chat", owner="ada")
+    assert message["parts"] == answer.message.parts
+    assert message["metadata"] == {"inkstream": {"status": "cancelled", "message": None}}
+
+
+async def _latest(streams: PersistentTextStreaming) -> Any:
+    latest = await streams.latest(group="chat")
+    assert latest is not None
+    return latest
+
+
+async def test_client_side_tool_goes_on_with_the_message(
+    page: Client, streams: PersistentTextStreaming
+) -> None:
+    """G2: the second POST brings only what is new; a reload brings all of it, once."""
+    first = await page.post(ask(user("where am I?")), says("Looking. ", CALL))
+    done = with_output(first.message, {"city": "Bern"})
+    second = await page.post(ask(user("where am I?"), done), says("You are in ", "Bern."))
+    assert second.message.id == first.message.id
+    assert second.message.parts == [{"type": "text", "text": "You are in Bern.", "state": "done"}]
+    whole = [*done["parts"], *second.message.parts]
+    replay = await page.resume()
+    assert replay.message.parts == whole
+    assert replay.message.id == first.message.id
+    history = await page.chat.messages("chat", owner="ada")
+    assert history == [
+        user("where am I?"),
+        {"id": first.message.id, "role": "assistant", "parts": whole},
+    ]
+    for i, name in enumerate(second.ids[:-1], 1):
+        assert (await page.resume(last_event_id=name)).chunks == second.chunks[i:]
+
+
+async def test_two_windows_go_on_with_one_message(page: Client) -> None:
+    """G4: a tool ran in two windows; one source answers, both windows follow it."""
+    first = await page.post(ask(user("where?")), says(CALL))
+    body = ask(user("where?"), with_output(first.message, "here"))
+    sources = ScriptedSource(), ScriptedSource()
+    asked = [asyncio.create_task(page.post(body, source)) for source in sources]
+    started = [asyncio.create_task(source.started.wait()) for source in sources]
+    await asyncio.wait(started, timeout=8, return_when=asyncio.FIRST_COMPLETED)
+    (writer,) = [source for source in sources if source.started.is_set()]
+    await writer.send("Here.")
+    third = asyncio.create_task(page.post(body, ScriptedSource()))
+    await writer.finish()
+    answers = [*(await asyncio.gather(*asked)), await third]
+    for answer in answers:
+        assert answer.message.parts == [{"type": "text", "text": "Here.", "state": "done"}]
+    assert sum(source.calls for source in sources) == 1
+    for task in started:
+        task.cancel()
+
+
+async def test_outputs_only_for_calls_that_wait(page: Client) -> None:
+    """A page cannot rewrite what is stored: it may give outputs to open calls, nothing else."""
+    output = {"type": "tool-output-available", "toolCallId": "c1", "output": "server"}
+    first = await page.post(ask(user("q")), says("Said.", CALL, output))
+    forged = with_output(first.message, "forged")
+    forged["parts"][0]["text"] = "Never said."
+    forged["parts"].append({"type": "tool-x", "toolCallId": "c9", "state": "output-available"})
+    await page.post(ask(user("q"), forged), says("Then."))
+    (_, message) = await page.chat.messages("chat", owner="ada")
+    assert [part.get("text", part.get("output")) for part in message["parts"]] == [
+        "Said.",
+        "server",
+        "Then.",
+    ]
+
+
+async def test_regenerated_and_edited(page: Client) -> None:
+    """History shows the last version of what was generated again or edited."""
+    await page.post(ask(user("q")), says("first"))
+    await page.post(ask(user("q")), says("second"))
+    history = await page.chat.messages("chat", owner="ada")
+    assert [m["parts"][0]["text"] for m in history] == ["q", "second"]
+    await page.post(ask(*history, user("q2", "u2")), says("third"))
+    await page.post(ask(user("q edited")), says("fourth"))
+    history = await page.chat.messages("chat", owner="ada")
+    assert [m["parts"][0]["text"] for m in history] == ["q edited", "fourth"]
+
+
+async def test_last_message_alone_is_enough(page: Client) -> None:
+    """A page may send only its last message; the history is still one chain."""
+    await page.post(ask(user("q")), says("first"))
+    await page.post({"id": "chat", "message": user("q2", "u2")}, says("second"))
+    history = await page.chat.messages("chat", owner="ada")
+    assert [m["parts"][0]["text"] for m in history] == ["q", "first", "q2", "second"]
+
+
+async def test_a_failure_is_said(page: Client) -> None:
+    """G5: the page gets the public message, live and from the history."""
+    failed = StreamError("Too many questions at once.", code="overloaded")
+    answer = await page.post(ask(user("q")), says("some ", failed))
+    assert answer.message.last == {"type": "error", "errorText": "Too many questions at once."}
+    (_, message) = await page.chat.messages("chat", owner="ada")
+    assert message["metadata"]["inkstream"]["message"] == "Too many questions at once."
+    secret = await page.post(ask(user("q")), says("some ", RuntimeError("secret")))
+    assert b"secret" not in secret.body
+
+
+async def test_an_unfinished_call_is_over_in_the_history(page: Client) -> None:
+    """A page that reloads a stopped answer does not wait for its tool."""
+    start = {"type": "tool-input-start", "toolCallId": "c1", "toolName": "t"}
+    answer = await page.post(ask(user("q")), says(start, StreamError("Failed.")))
+    assert answer.message.parts[0]["state"] == "input-streaming"
+    (_, message) = await page.chat.messages("chat", owner="ada")
+    assert message["parts"][0]["state"] == "output-error"
+
+
+async def test_owners_are_kept_apart(page: Client, streams: PersistentTextStreaming) -> None:
+    """A chat's id alone opens nothing: another user finds neither answer, Stop nor history."""
+    first = await page.post(ask(user("q")), says("mine", CALL))
+    eve = Client(page.chat, "eve")
+    assert (await eve.resume()).status == 204
+    assert (await eve.resume(last_event_id=first.ids[1])).status in (204, 410)
+    assert await page.chat.messages("chat", owner="eve") == []
+    await eve.post(ask(user("q"), with_output(first.message, "forged")), says("hers"))
+    (_, message) = await page.chat.messages("chat", owner="ada")
+    assert [p.get("text") for p in message["parts"]] == ["mine", None]
+    assert message["parts"][1]["state"] == "input-available"
+
+
+async def test_posting_again_with_a_last_event_goes_on(page: Client) -> None:
+    """Some clients reconnect by posting again: no second answer is made."""
+    first = await page.post(ask(user("q")), says("one"))
+    source = ScriptedSource()
+    again = await page.post(ask(user("q")), source, last_event_id=first.ids[1])
+    assert again.chunks == first.chunks[2:]
+    assert source.calls == 0
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        None,
+        [],
+        {},
+        {"id": 5, "messages": []},
+        {"id": "chat", "messages": []},
+        {"id": "chat", "messages": ["x"]},
+        {"id": "chat", "messages": [{"role": "user"}]},
+        {"id": "chat\x00", "messages": [{"id": "m\x00", "role": "assistant", "parts": [None]}]},
+    ],
+)
+async def test_a_wrong_body_is_refused(page: Client, body: Any) -> None:
+    """What comes from a client is checked before anything is made of it."""
+    source = ScriptedSource()
+    assert (await page.post(body, source)).status == 400
+    assert source.calls == 0
+
+
+async def test_another_site_starts_nothing(page: Client, streams: PersistentTextStreaming) -> None:
+    """A page of another site cannot ask in a user's name."""
+    source = ScriptedSource()
+    answer = await page.post(
+        ask(user("q")), source, cookie="a=b", origin="https://evil.example", host="good.example"
+    )
+    assert answer.status == 403
+    assert await streams.latest(group="chat") is None
+
+
+async def test_latest_is_the_newest_text(streams: PersistentTextStreaming) -> None:
+    """``latest`` finds a text stream among logs, of one owner and group only."""
+    with pytest.raises(ValueError, match="whose latest"):
+        await streams.latest()
+    name = await streams.create(owner="ada", group="chat")
+    for _ in range(12):
+        await streams.create(owner="ada", group="chat", kind="log")
+    await streams.create(owner="eve", group="chat")
+    latest = await streams.latest(owner="ada", group="chat")
+    assert latest is not None
+    assert (latest.stream_id, latest.status) == (name, Status.PENDING)
+    assert await streams.latest(owner="ada", group="other") is None
+
+
+async def test_begin_is_what_the_writer_goes_on_from(streams: PersistentTextStreaming) -> None:
+    """G2: a stream that is created with messages shows them first, however many they are."""
+    begin: list[Any] = ["x" * 50_000, {"n": 1}, "y" * 50_000, {"n": 2}]
+    name = await streams.create(begin=begin)
+    assert list((await streams.read(name)).parts) == begin
+    async with streams.write(name) as writer:
+        await writer.append("end")
+    assert list((await streams.read(name)).parts) == [*begin, "end"]
+    with pytest.raises(TypeError):
+        await streams.create(begin="text")
+    with pytest.raises(MessageTooLarge):
+        await streams.create(begin=["x" * 1_048_577])
