@@ -352,6 +352,7 @@ async def test_posting_again_with_a_last_event_goes_on(page: Client) -> None:
         {},
         {"id": 5, "messages": []},
         {"id": "chat", "messages": []},
+        {"id": "c" * 5000, "messages": [user("q")]},
         {"id": "chat", "messages": ["x"]},
         {"id": "chat", "messages": [{"role": "user"}]},
         {"id": "chat\x00", "messages": [{"id": "m\x00", "role": "assistant", "parts": [None]}]},
@@ -362,6 +363,7 @@ async def test_a_wrong_body_is_refused(page: Client, body: Any) -> None:
     source = ScriptedSource()
     assert (await page.post(body, source)).status == 400
     assert source.calls == 0
+    assert (await page.resume("c" * 5000)).status == 400
 
 
 async def test_another_site_starts_nothing(page: Client, streams: PersistentTextStreaming) -> None:

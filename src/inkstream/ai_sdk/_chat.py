@@ -96,6 +96,8 @@ class UIMessageChat:
             state = await self._followed(request, chat_id, owner)
         except InkstreamError as exc:
             return problem_for(exc)
+        except ValueError as exc:
+            return Problem(400, "invalid_chat", f"{exc}.")
         if state is None:
             return Response(status_code=204, headers={"cache-control": "no-store"})
         return self._streams.response(

@@ -536,7 +536,7 @@ class PersistentTextStreaming:
         A chat's answer that is still being written is its latest: read from the store, so that a
         stream created a moment ago in another process is found.
         """
-        check_text(owner=owner, group=group)
+        check_names(owner=owner, group=group)
         if owner is None and group is None:
             raise ValueError("say whose latest stream: owner=…, group=…, or both")
         before: int | None = None
