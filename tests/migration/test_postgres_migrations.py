@@ -118,7 +118,7 @@ async def test_verify_finds_what_is_wrong(url: str, damage: str, said: str) -> N
 async def test_other_versions_of_the_library(url: str) -> None:
     """Expand, then contract: a newer database is fine until it says that it is not."""
     await migrate(url)
-    newer = f"INSERT INTO inkstream.migrations VALUES ({VERSION + 1}, 'newer', {VERSION})"
+    newer = f"INSERT INTO inkstream.migrations VALUES ({VERSION + 1}, 'newer', {VERSION}, '')"
     await execute(url, newer)
     store = PostgresStore(url)
     await store.open("one")

@@ -41,9 +41,12 @@ def migrate(database: str, as_json: bool) -> None:
 @database_option
 @json_option
 def verify(database: str, as_json: bool) -> None:
-    """Compare a database's tables with what this version needs; exit with 1 if they differ.
+    """Look whether a database is whole; exit with 1 if it is not.
 
-    Takes the right to create a schema, for it builds one to compare with, and rolls it back.
+    Compares its tables with what this version needs, and then each stream's messages with its
+    state: positions without a gap, sizes that add up, one end each. It may run beside the
+    application. On PostgreSQL it takes the right to create a schema, for it builds one to compare
+    with, and rolls it back.
     """
 
     async def work() -> int:
@@ -62,7 +65,7 @@ def verify(database: str, as_json: bool) -> None:
 async def _verify(database: str) -> list[str]:
     from inkstream.stores import postgres
 
-    return await postgres.verify(database)
+    return await postgres.verify(database) or await postgres.check_streams(database)
 
 
 async def _open_file(database: str) -> list[str]:

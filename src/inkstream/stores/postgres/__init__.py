@@ -3,7 +3,8 @@
 ``_store`` is the class; ``_connections`` and ``_session`` how it is connected, ``_foreign`` how it
 takes part in an application's transaction; ``_rows`` what goes in and out of the functions of the
 schema (``schema/``, called from ``queries.sql``); ``_locks`` how a worker's death is told from a
-lost connection; ``_migrate`` what ``inkstream migrate``, ``verify`` and ``sql`` do.
+lost connection; ``_migrate`` what ``inkstream migrate``, ``verify`` and ``sql`` do, and
+``_check`` whether the streams are whole.
 """
 
 try:
@@ -13,7 +14,8 @@ except ModuleNotFoundError as exc:
         "PostgreSQL needs the driver asyncpg: pip install 'inkstream[postgres]'", name=exc.name
     ) from exc
 
+from inkstream.stores.postgres._check import check_streams
 from inkstream.stores.postgres._migrate import migrate, sql, verify
 from inkstream.stores.postgres._store import PostgresStore
 
-__all__ = ["PostgresStore", "migrate", "sql", "verify"]
+__all__ = ["PostgresStore", "check_streams", "migrate", "sql", "verify"]

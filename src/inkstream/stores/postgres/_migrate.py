@@ -10,8 +10,9 @@ that removes what old libraries use raises it, a release later.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from importlib.resources import files
@@ -49,11 +50,22 @@ class Migration:
     needs: int
     sql: str
 
+    @property
+    def label(self) -> str:
+        """Its number and name, as its file has them."""
+        return f"{self.version:04d}_{self.name}"
+
+    @property
+    def digest(self) -> str:
+        """A digest of what it does, in which comments and white space do not count."""
+        lines = [line for line in self.sql.splitlines() if not line.lstrip().startswith("--")]
+        return hashlib.sha256(" ".join(" ".join(lines).split()).encode()).hexdigest()[:32]
+
     def in_schema(self, schema: str) -> str:
         """Return what it does, with the note that it was done; to be run in one transaction."""
         note = (
-            f"INSERT INTO {schema}.migrations (version, name, needs) "
-            f"VALUES ({self.version}, '{self.name}', {self.needs});"
+            f"INSERT INTO {schema}.migrations (version, name, needs, digest)\n"
+            f"VALUES ({self.version}, '{self.name}', {self.needs}, '{self.digest}');"
         )
         return f"{in_schema(self.sql, schema).rstrip()}\n\n{note}\n"
 
@@ -70,6 +82,29 @@ def migrations() -> tuple[Migration, ...]:
                 Migration(int(match[1]), match[2], 1 if needs is None else int(needs[1]), text)
             )
     return tuple(sorted(found, key=lambda migration: migration.version))
+
+
+def foreign_steps(digests: Mapping[int, str | None]) -> list[str]:
+    """Return the migrations that were applied with other SQL than this library's.
+
+    Args:
+        digests: The digest of each version that a database notes as applied.
+    """
+    return [
+        step.label
+        for step in migrations()
+        if step.version in digests and digests[step.version] != step.digest
+    ]
+
+
+def way_out(steps: Sequence[str], schema: str, migrate: str) -> str:
+    """Say what to do about migrations that were applied with other SQL."""
+    return (
+        f"{', '.join(steps)} of the schema {schema} was applied by another version of inkstream, "
+        "with other SQL under the same name, as development versions do. Use that version, or "
+        f"begin anew: save what you need (the view {schema}.stream_text has all text), then DROP "
+        f"SCHEMA {schema} CASCADE, then {migrate}. inkstream verify lists the differences"
+    )
 
 
 VERSION: Final = 1
@@ -107,13 +142,14 @@ async def migrate(url: object, *, schema: str | None = None) -> list[str]:
     Several may run at once: they queue. An interrupted one leaves whole migrations behind.
 
     Raises:
+        SchemaOutdated: A migration was applied with other SQL than this library's.
         StoreUnavailable: The database cannot be reached.
         StoreError: The role may not, or the database's encoding is not UTF8.
     """
     address = Address.parse(url)
     schema = schema_name(schema or address.schema)
     applied: list[str] = []
-    async with _connected(address) as connection:
+    async with connected(address) as connection:
         encoding = await connection.fetchval("SELECT current_setting('server_encoding')")
         if encoding != "UTF8":
             raise StoreError(f"the database's encoding is {encoding}; inkstream needs UTF8")
@@ -122,9 +158,13 @@ async def migrate(url: object, *, schema: str | None = None) -> list[str]:
                 await connection.execute(
                     f"SELECT pg_advisory_xact_lock(hashtextextended('{schema} migrate', 0))"
                 )
-                if step.version > await _version(connection, schema):
+                digests = await _digests(connection, schema)
+                foreign = await asyncio.to_thread(foreign_steps, digests)
+                if foreign:
+                    raise SchemaOutdated(way_out(foreign, schema, migrate_hint(address)))
+                if step.version > max(digests, default=0):
                     await connection.execute(step.in_schema(schema))
-                    applied.append(f"{step.version:04d}_{step.name}")
+                    applied.append(step.label)
     return applied
 
 
@@ -141,8 +181,9 @@ async def verify(url: object, *, schema: str | None = None) -> list[str]:
     address = Address.parse(url)
     schema = schema_name(schema or address.schema)
     scratch = schema_name(f"{schema[:48]}_verify")
-    async with _connected(address) as connection:
-        version = await _version(connection, schema)
+    async with connected(address) as connection:
+        digests = await _digests(connection, schema)
+        version = max(digests, default=0)
         if version < VERSION:
             raise SchemaOutdated(
                 f"the schema {schema} is at version {version}, this library needs {VERSION}: "
@@ -157,13 +198,17 @@ async def verify(url: object, *, schema: str | None = None) -> list[str]:
             present = await _catalogue(connection, schema)
         finally:
             await transaction.rollback()
+    foreign = [
+        f"applied with other SQL: {step}"
+        for step in await asyncio.to_thread(foreign_steps, digests)
+    ]
     missing = [f"missing: {name}" for name in sorted(wanted.keys() - present.keys())]
     changed = [
         f"different: {name}"
         for name in sorted(wanted.keys() & present.keys())
         if wanted[name] != present[name]
     ]
-    return missing + changed
+    return foreign + missing + changed
 
 
 _CATALOGUE = """
@@ -193,15 +238,19 @@ async def _catalogue(connection: asyncpg.Connection[Any], schema: str) -> dict[s
     return {own.sub("inkstream", name): own.sub("inkstream", text) for name, text in rows}
 
 
-async def _version(connection: asyncpg.Connection[Any], schema: str) -> int:
+async def _digests(connection: asyncpg.Connection[Any], schema: str) -> dict[int, str | None]:
+    """Return the digest of each migration that was applied; development versions had none."""
     if await connection.fetchval("SELECT to_regclass($1)", f"{schema}.migrations") is None:
-        return 0
-    version = await connection.fetchval(f"SELECT max(version) FROM {schema}.migrations")
-    return 0 if version is None else int(version)
+        return {}
+    rows = await connection.fetch(
+        f"SELECT m.version, to_jsonb(m) ->> 'digest' FROM {schema}.migrations m"
+    )
+    return {int(version): digest for version, digest in rows}
 
 
 @asynccontextmanager
-async def _connected(address: Address) -> AsyncIterator[asyncpg.Connection[Any]]:
+async def connected(address: Address) -> AsyncIterator[asyncpg.Connection[Any]]:
+    """Connect for a command, with errors in inkstream's words."""
     try:
         connection = await connect(address)
         try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
 from collections.abc import Sequence
@@ -40,7 +41,7 @@ from inkstream.stores.postgres._address import SCHEMA, Address, in_schema, schem
 from inkstream.stores.postgres._channel import Channel
 from inkstream.stores.postgres._connections import Connections, connect
 from inkstream.stores.postgres._faults import DRIVER_ERRORS, translate
-from inkstream.stores.postgres._migrate import VERSION, migrate_hint
+from inkstream.stores.postgres._migrate import VERSION, foreign_steps, migrate_hint, way_out
 from inkstream.stores.postgres._session import Session
 
 _log = logging.getLogger("inkstream")
@@ -111,6 +112,7 @@ class PostgresStore:
         if address is not None and address.ignored:
             _log.info("parameters of the database's URL that change nothing: %s", address.ignored)
         schema = schema_name(SCHEMA if schema is None else schema)
+        self._schema = schema
         self._sql = {name: in_schema(query, schema) for name, query in _QUERIES.items()}
         self._migrate = migrate_hint(address)
         self._connections = Connections(source, max_connections, self._migrate, self._condemned)
@@ -139,13 +141,17 @@ class PostgresStore:
             raise
 
     async def _check_schema(self) -> None:
-        ((version, needs, encoding),) = await self._connections.fetch(
+        ((version, needs, encoding, versions, digests),) = await self._connections.fetch(
             self._sql["schema_version"], writing=False
         )
         if version < VERSION:
             raise SchemaOutdated(
                 f"the schema is at version {version}, this library needs {VERSION}: {self._migrate}"
             )
+        applied = dict(zip(versions, digests, strict=True))
+        foreign = await asyncio.to_thread(foreign_steps, applied)
+        if foreign:
+            raise SchemaOutdated(way_out(foreign, self._schema, self._migrate))
         if needs > VERSION:
             raise SchemaOutdated(
                 f"the schema is at version {version} and needs a library that knows version "

@@ -75,9 +75,12 @@ SELECT inkstream.lock_worker(CAST($1 AS text));
 SELECT inkstream.unlock_worker(CAST($1 AS text), CAST($2 AS boolean));
 
 -- name: schema_version
--- What the database was migrated to, and what a library must know to use it.
-SELECT coalesce(max(version), 0), coalesce(max(needs), 0), current_setting('server_encoding')
-FROM inkstream.migrations;
+-- What the database was migrated to, and what a library must know to use it. to_jsonb, because
+-- development versions had no digest.
+SELECT coalesce(max(m.version), 0), coalesce(max(m.needs), 0), current_setting('server_encoding'),
+    coalesce(array_agg(m.version ORDER BY m.version), '{}'),
+    coalesce(array_agg(to_jsonb(m) ->> 'digest' ORDER BY m.version), '{}')
+FROM inkstream.migrations m;
 
 -- name: identity
 -- A value that differs between databases that have the schema, unless one is a file copy.

@@ -18,6 +18,8 @@ CREATE TABLE inkstream.migrations (
     name text NOT NULL,
     -- The oldest schema version that a library may know and still work with this database.
     needs integer NOT NULL,
+    -- Of the SQL that was applied: a development version may have applied another one.
+    digest text NOT NULL,
     applied_at timestamptz NOT NULL DEFAULT now()
 );
 

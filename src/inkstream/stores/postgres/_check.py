@@ -1,0 +1,160 @@
+"""Whether the streams of a database are whole: ``inkstream verify``, for operators and tests."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import asyncpg
+
+from inkstream import wire
+from inkstream._types import Status
+from inkstream.stores.postgres._address import Address, in_schema, schema_name
+from inkstream.stores.postgres._migrate import connected
+
+_STREAMS: Final = """
+SELECT coalesce(h.internal_id, s.internal_id) AS internal_id, s.stream_id,
+    h.internal_id IS NOT NULL AS has_head,
+    s.internal_id IS NOT NULL AS has_stream, h.status, h.tail, h.size, h.gone, s.live, s.ended_at,
+    s.ending, s.forked_from, s.fork_position, source.tail AS source_tail,
+    EXISTS (SELECT FROM inkstream.streams f WHERE f.forked_from = h.internal_id) AS has_forks
+FROM inkstream.heads h FULL JOIN inkstream.streams s ON s.internal_id = h.internal_id
+LEFT JOIN inkstream.heads source ON source.internal_id = s.forked_from
+ORDER BY 1
+"""
+
+_SEGMENTS: Final = """
+SELECT internal_id, position, count, octet_length(payload) AS size, idx FROM (
+    SELECT internal_id, position, count, payload, idx FROM inkstream.segments
+    UNION ALL
+    SELECT internal_id, position, count, payload, idx FROM inkstream.live
+) AS stored
+ORDER BY internal_id, position
+"""
+
+_LOST_MARKS: Final = """
+SELECT DISTINCT internal_id FROM inkstream.marks m
+WHERE NOT EXISTS (SELECT FROM inkstream.heads h WHERE h.internal_id = m.internal_id)
+"""
+
+_ENDED: Final = frozenset(status.value for status in Status if status.ended)
+_MOST: Final = 1_000
+"""How many faults are listed: a broken database may have one a stream."""
+
+_BATCH: Final = 500
+
+
+@dataclass(slots=True)
+class _Stored:
+    """The sum of a stream's segments."""
+
+    start: int | None = None
+    end: int = 0
+    size: int = 0
+    faults: list[str] = field(default_factory=list)
+
+
+async def check_streams(url: object, *, schema: str | None = None) -> list[str]:
+    """Compare each stream's segments with its state; return the faults, none if it is whole.
+
+    Positions have no gap and no overlap, sizes and indexes add up, and a stream that has ended has
+    one end. It reads one snapshot, the indexes but not the text, and may run beside writers.
+
+    Raises:
+        SchemaOutdated: There is no schema.
+        StoreUnavailable: The database cannot be reached.
+    """
+    address = Address.parse(url)
+    schema = schema_name(schema or address.schema)
+    faults: list[str] = []
+    async with (
+        connected(address) as connection,
+        connection.transaction(isolation="repeatable_read", readonly=True),
+    ):
+        stored = _sums(_rows(connection, in_schema(_SEGMENTS, schema)))
+        here = await anext(stored, None)
+        async for row in _rows(connection, in_schema(_STREAMS, schema)):
+            sums = _Stored()
+            while here is not None and here[0] <= row["internal_id"]:
+                if here[0] == row["internal_id"]:
+                    sums = here[1]
+                else:
+                    faults.append(f"segments of no stream: internal id {here[0]}")
+                here = await anext(stored, None)
+            name = f"stream {row['stream_id']!r} ({row['internal_id']})"
+            faults += [f"{name}: {fault}" for fault in _faults(row, sums)]
+            if len(faults) > _MOST:
+                return [*faults[:_MOST], "and more"]
+        while here is not None:
+            faults.append(f"segments of no stream: internal id {here[0]}")
+            here = await anext(stored, None)
+        for (internal_id,) in await connection.fetch(in_schema(_LOST_MARKS, schema)):
+            faults.append(f"marks of no stream: internal id {internal_id}")
+    return faults
+
+
+async def _rows(connection: asyncpg.Connection[Any], sql: str) -> AsyncIterator[Any]:
+    async for row in connection.cursor(sql, prefetch=_BATCH):
+        yield row
+
+
+async def _sums(rows: AsyncIterator[Any]) -> AsyncIterator[tuple[int, _Stored]]:
+    """Yield the sum of each stream's segments, from segments in order."""
+    internal_id: int | None = None
+    sums = _Stored()
+    async for row in rows:
+        if row["internal_id"] != internal_id:
+            if internal_id is not None:
+                yield internal_id, sums
+            internal_id, sums = row["internal_id"], _Stored(row["position"], row["position"])
+        if row["position"] != sums.end:
+            what = "a gap" if row["position"] > sums.end else "an overlap"
+            sums.faults.append(f"{what} between positions {sums.end} and {row['position']}")
+        fault = _index_fault(row["count"], row["size"], row["idx"])
+        if fault is not None:
+            sums.faults.append(f"the segment at {row['position']} {fault}")
+        sums.end = row["position"] + row["count"]
+        sums.size += row["size"]
+    if internal_id is not None:
+        yield internal_id, sums
+
+
+def _index_fault(count: int, size: int, index: bytes) -> str | None:
+    """Return a fault of a segment's index; a byte stream's has none, and each byte counts."""
+    if not index:
+        return None if count == size else f"says {count} bytes and has {size}"
+    if index[-1] >= 128:
+        return "has an index that breaks off"
+    lengths = [length for length, _ in wire.index_entries(bytes(index))]
+    if len(lengths) != count:
+        return f"says {count} messages and has {len(lengths)}"
+    if sum(lengths) != size:
+        return f"says {sum(lengths)} bytes and has {size}"
+    return None
+
+
+def _faults(row: Any, sums: _Stored) -> list[str]:
+    """Return what is wrong with one stream."""
+    if not row["has_head"] or not row["has_stream"]:
+        return [f"half of its state is missing: its {'head' if row['has_stream'] else 'stream'}"]
+    faults = list(sums.faults)
+    start, end = row["fork_position"], sums.end
+    if sums.start is None:
+        end = start
+    elif sums.start != start:
+        faults.append(f"its messages begin at {sums.start}, not at {start}")
+    if end != row["tail"]:
+        faults.append(f"its tail is {row['tail']}, and its messages end at {end}")
+    if sums.size != row["size"]:
+        faults.append(f"its size is {row['size']}, and its messages have {sums.size} bytes")
+    ended = row["status"] in _ENDED
+    if (row["ending"] is not None, row["ended_at"] is not None) != (ended, ended):
+        faults.append(f"its status is {row['status']}, and its end says otherwise")
+    if row["live"] != (row["status"] in ("pending", "streaming") and not row["gone"]):
+        faults.append(f"its status is {row['status']}, and live is {row['live']}")
+    if row["gone"] and not row["has_forks"]:
+        faults.append("it is kept for forks, and has none")
+    if row["fork_position"] > 0 and (row["source_tail"] or 0) < row["fork_position"]:
+        faults.append("the messages that it inherits are missing")
+    return faults
