@@ -1,8 +1,12 @@
 """Hints between processes over PostgreSQL's ``LISTEN`` and ``NOTIFY``.
 
-A payload is the sender's token and the streams' ids, a line each; no ids mean: any stream. It is
-sent after the commit, in a transaction of its own: a notification takes a lock on the whole server
-for as long as its transaction takes to commit, and must not hold it while a batch goes to disk.
+A payload is the version ``1``, the sender's token (may be empty), and the streams' ids, a line
+each; no ids mean: any stream. During a deploy another version may send a payload that this one does
+not know, and any role of the database may send anything: that, too, means any stream.
+
+It is sent after the commit, in a transaction of its own: a notification takes a lock on the whole
+server for as long as its transaction takes to commit, and must not hold it while a batch goes to
+disk.
 """
 # ruff: noqa: D102  (what the methods promise stands in abc.Notifier)
 
@@ -13,10 +17,12 @@ import secrets
 from collections.abc import Callable, Collection
 from typing import Final, Protocol
 
-from inkstream._errors import StoreError
+from inkstream._errors import InvalidStreamId, StoreError
 from inkstream._types import StreamId
 
 _log = logging.getLogger("inkstream")
+
+_VERSION: Final = "1"
 
 _MAX_BYTES: Final = 7900
 """PostgreSQL refuses a payload of 8,000 bytes."""
@@ -25,7 +31,7 @@ _MAX_NAMES: Final = 300
 
 
 class Channel(Protocol):
-    """What carries the payloads."""
+    """It carries the payloads."""
 
     async def listen(
         self, on_payload: Callable[[str], None], on_listening: Callable[[], None]
@@ -95,13 +101,18 @@ class PostgresNotifier:
 def encode_hint(token: str, stream_ids: Collection[StreamId]) -> str:
     """Return a payload that names the streams, or none where they are too many."""
     if len(stream_ids) <= _MAX_NAMES:
-        payload = "\n".join((token, *stream_ids))
+        payload = "\n".join((_VERSION + token, *stream_ids))
         if len(payload.encode()) <= _MAX_BYTES:
             return payload
-    return token
+    return _VERSION + token
 
 
 def decode_hint(payload: str) -> tuple[str, tuple[StreamId, ...] | None]:
     """Return the sender's token and the streams; ``None`` where any may have changed."""
-    token, *names = payload.split("\n")
-    return token, tuple(StreamId(name) for name in names) or None
+    if not payload.startswith(_VERSION):
+        return "", None
+    token, *names = payload.removeprefix(_VERSION).split("\n")
+    try:
+        return token, tuple(StreamId(name) for name in names) or None
+    except InvalidStreamId:
+        return token, None

@@ -90,8 +90,8 @@ SELECT md5(concat_ws(' ', d.oid, d.datname, extract(epoch FROM m.applied_at)))
 
 -- name: announce
 -- Hint at streams that the caller's transaction changes, when it commits; at any, if that is long.
-SELECT pg_notify(CAST($1 AS text), CASE WHEN octet_length(named) < 7900 THEN named ELSE '' END)
-FROM (SELECT coalesce(string_agg(chr(10) || stream_id, ''), '') AS named
+SELECT pg_notify(CAST($1 AS text), CASE WHEN octet_length(named) < 7900 THEN named ELSE '1' END)
+FROM (SELECT '1' || coalesce(string_agg(chr(10) || stream_id, ''), '') AS named
     FROM inkstream.streams WHERE internal_id = ANY (CAST($2 AS bigint[]))) AS changed;
 
 -- name: notify
