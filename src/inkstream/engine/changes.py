@@ -29,6 +29,7 @@ from inkstream._types import (
 )
 from inkstream.engine.committer import Committer
 from inkstream.engine.core import Core
+from inkstream.engine.observer import Ended
 from inkstream.engine.reports import Reports
 from inkstream.engine.tails import Tails
 from inkstream.wire import Offset
@@ -139,7 +140,15 @@ class Changes:
         done = await self._change(state, change, connection=connection)
         if done is not None and reporter is not None:
             self._reports.report(done)
+        if done is not None and connection is None:
+            self._note_end(state, end, now)
         return done is not None
+
+    def _note_end(self, state: StreamState, end: End, now: float) -> None:
+        tail = self._tails.get(state.stream_id)
+        since = state.created_at if state.started_at is None else state.started_at
+        readers = 0 if tail is None else len(tail.readers)
+        self._core.observer.ended(Ended(state, end, max(0.0, now - since), readers=readers))
 
     async def end_as_seen(self, state: StreamState, end: End) -> StreamState | None:
         """End a stream that is still as ``state`` says; return its state then, or ``None``."""
@@ -147,7 +156,10 @@ class Changes:
         due_at = state.deletion_due(now)
         change = state.still(end=end, at=now, worker=None, due_at=due_at)
         done = await self.commit(state, change)
-        return None if isinstance(done, Refused) else done
+        if isinstance(done, Refused):
+            return None
+        self._note_end(state, end, now)
+        return done
 
     async def delete(
         self, states: Sequence[StreamState], *, connection: object | None = None

@@ -60,6 +60,7 @@ class Committer:
         self._store = core.store
         self._clock = core.clock
         self._timing = core.timing
+        self._observer = core.observer
         self._notifier = notifier
         self._queue: dict[Party, None] = {}
         self._hints: dict[StreamId, None] = {}
@@ -137,11 +138,13 @@ class Committer:
             _log.exception("the store failed in an unforeseen way")
             self._failed(OutcomeUnknown(str(exc)), parties)
             return
+        ended = self._clock.monotonic()
         if self.away_since is not None:
-            _log.info("the store is back")
+            self._observer.store_back(ended - self.away_since)
             self.away_since = None
         self._away_tries = 0
         woken = self._settle(parties, outcomes)
+        self._observer.committed(ended - started, groups)
         work = _COMMIT_S + _STREAM_S * len(groups) + _READER_S * woken
         timing = self._timing
         distance = min(max(_SHARE * work, timing.latency_window_s), timing.throughput_window_s)
@@ -175,7 +178,8 @@ class Committer:
         now = self._clock.monotonic()
         if self.away_since is None:
             self.away_since = now
-            _log.warning("the store is away, nothing is shown until it is back: %s", exc)
+            self._observer.store_away(exc)
+        self._observer.store_failed(exc)
         again = {party: None for party, _ in parties if party.failed(exc)}
         self._queue = {**again, **self._queue}
         self._next_at = now + min(0.05 * 2**self._away_tries, 1.0)

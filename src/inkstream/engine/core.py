@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from inkstream._types import StreamState
 from inkstream.abc import Clock, Store
 from inkstream.engine.life import Life
+from inkstream.engine.observer import Observer
 from inkstream.engine.settings import Limits, Timing
 
 
@@ -21,6 +22,7 @@ class Core:
         limits: What streams may cost.
         timing: How long things may take.
         life: The event loop and the tasks.
+        observer: What takes note of events: logs, metrics, traces.
         reports: Whether this worker has an ``on_end`` and so reports ends.
     """
 
@@ -30,6 +32,7 @@ class Core:
     limits: Limits
     timing: Timing
     life: Life
+    observer: Observer
     reports: bool
 
     def reporter(self, state: StreamState) -> str | None:

@@ -27,6 +27,8 @@ class Due:
     def __init__(self, core: Core, changes: Changes) -> None:
         self._store = core.store
         self._clock = core.clock
+        self._monotonic = core.clock.monotonic
+        self._observer = core.observer
         self._tidy_s = core.timing.tidy_s
         self._changes = changes
 
@@ -65,9 +67,11 @@ class Due:
         """Tidy until cancelled, in small steps that leave room for commits between them."""
         while True:
             pause = self._tidy_s
+            began = self._monotonic()
             try:
                 if await self._store.tidy(self._clock.wall(), _TIDY_BYTES):
                     pause = min(pause, 0.02)
+                self._observer.tidied(self._monotonic() - began)
             except StoreUnavailable:
                 pass
             except Exception:

@@ -14,7 +14,9 @@ from inkstream.engine.committer import Committer
 from inkstream.engine.condition import Condition
 from inkstream.engine.core import Core
 from inkstream.engine.due import Due
+from inkstream.engine.eventlog import EventLog
 from inkstream.engine.life import Life
+from inkstream.engine.observer import Observer
 from inkstream.engine.presence import Presence
 from inkstream.engine.readers import Readers
 from inkstream.engine.reports import OnEnd, Reports
@@ -54,6 +56,7 @@ class Engine:
         limits: Limits,
         timing: Timing,
         on_end: OnEnd | None = None,
+        observer: Observer | None = None,
     ) -> None:
         self.worker = worker
         self.store = store
@@ -61,7 +64,17 @@ class Engine:
         self.limits = limits
         self.timing = timing
         self.life = Life()
-        core = Core(worker, store, clock, limits, timing, self.life, reports=on_end is not None)
+        self._observer = EventLog(observer)
+        core = Core(
+            worker,
+            store,
+            clock,
+            limits,
+            timing,
+            self.life,
+            self._observer,
+            reports=on_end is not None,
+        )
         self._notifier = notifier
         self._committer = Committer(core, notifier)
         self._tails = Tails(core, notifier, self._committer)
@@ -105,6 +118,7 @@ class Engine:
             await asyncio.sleep(_TICK_S)
             now = self.clock.monotonic()
             self.condition.tick(now, due)
+            self._observer.lagged(now - due)
             due = now + _TICK_S
             if self._tails:
                 self._presence.has_streams(now)

@@ -18,6 +18,7 @@ from inkstream._errors import (
     StreamError,
     WriterFenced,
 )
+from inkstream._events import Event, facts
 from inkstream._types import JSON, End, Status
 from inkstream.engine.writer import Writer
 
@@ -178,9 +179,19 @@ def end_for(stream_id: str, error: BaseException | None, result: JSON) -> End:
     if isinstance(error, StreamError):
         return End(Status.ERROR, error.code, error.message, error.result)
     if isinstance(error, InvalidInput):
-        _log.error("the source of stream %r gave what cannot be kept: %s", stream_id, error)
+        _log.error(
+            "the source of stream %r gave what cannot be kept: %s",
+            stream_id,
+            error,
+            extra=facts(Event.SOURCE_FAILED, stream_id=stream_id),
+        )
         return End(Status.ERROR, error.code, "The answer could not be kept.")
-    _log.error("the source of stream %r failed", stream_id, exc_info=error)
+    _log.error(
+        "the source of stream %r failed",
+        stream_id,
+        exc_info=error,
+        extra=facts(Event.SOURCE_FAILED, stream_id=stream_id),
+    )
     return End(Status.ERROR, "internal", "The answer could not be completed.")
 
 

@@ -159,6 +159,7 @@ class Starts:
         async def finish(end: End) -> None:
             await self._writers.finish(writer, end)
 
+        self._core.observer.running(writer.state, context)
         audience = Audience(self._core, self._changes, writer)
         watch = self._life.spawn(audience.cancel_when_gone()) if cancel_without_readers else None
         try:

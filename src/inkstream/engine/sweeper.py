@@ -31,6 +31,7 @@ class Sweeper:
         self._worker = core.worker
         self._store = core.store
         self._clock = core.clock
+        self._observer = core.observer
         self._timing = core.timing
         self._presence = presence
         self._changes = changes
@@ -56,8 +57,10 @@ class Sweeper:
 
     async def sweep(self) -> None:
         """Look once."""
+        began = self._clock.monotonic()
         await self._bury_the_dead()
         now = self._clock.monotonic()
+        self._observer.swept(now - began)
         if now - self._strays_at >= self._timing.lease_s / 2:
             self._strays_at = now
             await self._take_care_of_strays()
@@ -88,6 +91,8 @@ class Sweeper:
             for start in range(0, len(found), _BATCH):
                 some = found[start : start + _BATCH]
                 await asyncio.gather(*[self._bury(state) for state in some])
+            if found:
+                self._observer.worker_dead(worker, len(found))
         self._suspects = frozenset(dead).difference(forget)
         if forget:
             await self._presence.forget(tuple(forget))
@@ -145,5 +150,5 @@ class Sweeper:
         elif state.takeover_within_s > 0:
             due_at = self._clock.wall() + state.takeover_within_s
             await self._changes.commit(state, state.still(worker=None, due_at=due_at))
-        elif await self._changes.end_as_seen(state, WRITER_LOST) is not None:
-            _log.warning("stream %r ended: its writer %s is dead", state.stream_id, state.worker)
+        else:
+            await self._changes.end_as_seen(state, WRITER_LOST)

@@ -42,6 +42,7 @@ from inkstream._types import (
 from inkstream.engine.buffer import Buffer
 from inkstream.engine.committer import Committer
 from inkstream.engine.core import Core
+from inkstream.engine.observer import Ended
 from inkstream.engine.tail import Tail
 from inkstream.engine.tails import Tails
 
@@ -68,6 +69,9 @@ class Writer:
         self.state = state
         self.tail = tail
         self._clock = core.clock
+        self._observer = core.observer
+        self._characters = 0
+        self._first_piece_s: float | None = None
         self.last_append = self._clock.monotonic()
         self.claimed_at = self.last_append
         self.stopped: asyncio.Future[None] = asyncio.get_running_loop().create_future()
@@ -257,11 +261,15 @@ class Writer:
             if change.append is not None:
                 segments.append(change.append)
                 self._position = change.append.end
+        if segments:
+            self._count(segments)
         self._buffer.release()
         self._settled.set()
         (last,) = groups[-1].changes
         if last.worker is not KEEP:
             self._ending = None
+            if last.end is not None:
+                self._observer.ended(self._ended(last.end))
             status = None if last.end is None else last.end.status
             self._stop(_Finished(self.stream_id, status))
             return self._tails.publish(self.tail, segments, last.end)
@@ -269,6 +277,18 @@ class Writer:
         if self._buffer.ready or self._ending is not None:
             self._join()
         return self._tails.publish(self.tail, segments)
+
+    def _count(self, segments: Sequence[Segment]) -> None:
+        if self._first_piece_s is None:
+            self._first_piece_s = self._clock.monotonic() - self.claimed_at
+            self._observer.first_piece(self.state, self._first_piece_s)
+        for segment in segments:
+            self._characters += len(segment.payload.decode("utf-8", "replace"))
+
+    def _ended(self, end: End) -> Ended:
+        duration_s = self._clock.monotonic() - self.claimed_at
+        readers = len(self.tail.readers)
+        return Ended(self.state, end, duration_s, self._first_piece_s, self._characters, readers)
 
     def _landed(self, change: Change, outcome: Refused) -> bool:
         """Tell if a refused change was made by an earlier attempt whose outcome was unknown.
@@ -290,6 +310,8 @@ class Writer:
 
     def fence(self, state: StreamState | None) -> None:
         """Stop: the stream is no longer this writer's. What was not committed is dropped."""
+        if self._error is None:
+            self._observer.fenced(self.state, None if state is None else state.status.value)
         self._drop()
         self._stop(WriterFenced(self.stream_id, None if state is None else state.status))
 

@@ -116,6 +116,7 @@ class Writers:
         writer = Writer(self._core, self._committer, self._tails, tail)
         tail.writer = writer
         self._writers[writer] = None
+        self._core.observer.claimed(state)
         writer.stopped.add_done_callback(functools.partial(self._disown, writer))
         if tail.gone:
             writer.fence(None)

@@ -51,6 +51,7 @@ from inkstream.durable.settings import DurableSettings
 from inkstream.engine.engine import Engine
 from inkstream.engine.generation import Source
 from inkstream.engine.identity import new_worker
+from inkstream.engine.observer import Observer
 from inkstream.engine.settings import Limits, Timing
 from inkstream.facade.databases import DEFAULT_DATABASE, name_of, open_database
 from inkstream.facade.handles import Following, Listing, StreamWriter, body_of
@@ -109,6 +110,8 @@ class PersistentTextStreaming:
         timing: See ``Timing``.
         http: See ``HTTPSettings``.
         clock: For tests and simulations.
+        observer: What counts and traces: ``inkstream.telemetry.OpenTelemetry()``, or an
+            ``Observer`` of your own.
     """
 
     def __init__(
@@ -121,6 +124,7 @@ class PersistentTextStreaming:
         timing: Timing | None = None,
         http: HTTPSettings | None = None,
         clock: Clock | None = None,
+        observer: Observer | None = None,
     ) -> None:
         if on_end is not None:
             check_async("on_end", on_end, "body")
@@ -139,6 +143,7 @@ class PersistentTextStreaming:
         self._timing = timing or Timing()
         self._http = http or HTTPSettings()
         self._clock = clock or SystemClock()
+        self._observer = observer
         self._running = Running(self._make_engine)
         try:
             open_database(database)  # a wrong one raises where it was written
@@ -197,6 +202,7 @@ class PersistentTextStreaming:
             limits=self._limits,
             timing=self._timing,
             on_end=None if self._on_end is None else self._report,
+            observer=self._observer,
         )
 
     # Writing -----------------------------------------------------------------------------------

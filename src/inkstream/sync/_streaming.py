@@ -11,6 +11,7 @@ from typing import Any, Final, Literal, TypeVar
 from inkstream._arguments import as_items
 from inkstream._types import JSON, Kind, Status, StreamBody, StreamId
 from inkstream.engine.generation import Source
+from inkstream.engine.observer import Observer
 from inkstream.engine.settings import Limits, Timing
 from inkstream.facade import handles, streaming
 from inkstream.facade.handles import Listing
@@ -35,6 +36,7 @@ class PersistentTextStreaming:
         on_end: As there, but a plain function; called on a thread of its own.
         limits: See ``Limits``.
         timing: See ``Timing``.
+        observer: As there.
     """
 
     def __init__(
@@ -44,7 +46,9 @@ class PersistentTextStreaming:
         on_end: Callable[[StreamBody], None] | None = None,
         limits: Limits | None = None,
         timing: Timing | None = None,
+        observer: Observer | None = None,
     ) -> None:
+        self._observer = observer
         self._database = database
         self._on_end = on_end
         self._limits = limits
@@ -69,6 +73,7 @@ class PersistentTextStreaming:
             on_end=None if on_end is None else report,
             limits=self._limits,
             timing=self._timing,
+            observer=self._observer,
         )
 
     def _started(self) -> tuple[LoopThread, streaming.PersistentTextStreaming]:

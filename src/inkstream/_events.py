@@ -1,0 +1,23 @@
+"""The events that are logged, each under a stable name; docs/operations.md lists them."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Any
+
+
+class Event(StrEnum):
+    """The attribute ``event`` of a log record, for filters and alerts."""
+
+    STREAM_ENDED = "stream_ended"
+    SOURCE_FAILED = "source_failed"
+    WRITER_FENCED = "writer_fenced"
+    WORKER_DEAD = "worker_dead"
+    STORE_AWAY = "store_away"
+    STORE_BACK = "store_back"
+    LOOP_BLOCKED = "loop_blocked"
+
+
+def facts(event: Event, **values: Any) -> dict[str, Any]:
+    """Return what a log call takes as ``extra``: the event's name and its facts, never text."""
+    return {"event": event.value, **values}

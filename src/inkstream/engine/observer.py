@@ -1,0 +1,83 @@
+"""What an engine does, told to those who log, count and trace it.
+
+``Observer`` does nothing: a subclass takes what it wants. The engine calls it on its event loop, at
+most once a commit and never for a token; what it raises would end a task of the engine, so it must
+not raise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextvars import Context
+from dataclasses import dataclass
+
+from inkstream._types import End, Group, StreamState
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a stream ended.
+
+    Attributes:
+        stream: Its state when it was claimed, or when another process's end of it was decided.
+        end: The end.
+        duration_s: From its claim, or creation where it was not written here.
+        first_piece_s: From its claim to its first committed piece; ``None`` if none came, or if it
+            was not written here.
+        characters: How many characters were committed since the claim, those of JSON parts
+            included; ``None`` where it was not written here.
+        readers: How many readers it had in this process.
+    """
+
+    stream: StreamState
+    end: End
+    duration_s: float
+    first_piece_s: float | None = None
+    characters: int | None = None
+    readers: int = 0
+
+
+class Observer:
+    """Take note of what an engine does; every method does nothing here."""
+
+    def claimed(self, stream: StreamState) -> None:
+        """Note that this worker writes a stream from now on."""
+
+    def running(self, stream: StreamState, context: Context) -> None:
+        """Note that a claimed stream's source is about to run in this copy of a request's context.
+
+        What is set in it, a current span, the source sees.
+        """
+
+    def first_piece(self, stream: StreamState, seconds: float) -> None:
+        """Note the first commit of a stream's text, so long after its claim."""
+
+    def ended(self, ended: Ended) -> None:
+        """Note that this worker committed a stream's end."""
+
+    def fenced(self, stream: StreamState, status: str | None) -> None:
+        """Note that a writer of this worker lost its stream to another worker or an outer end."""
+
+    def committed(self, seconds: float, groups: Sequence[Group]) -> None:
+        """Note a commit, how long it took, and what was in it; some of it may have been refused."""
+
+    def store_failed(self, error: Exception) -> None:
+        """Note a commit that failed because the store is away."""
+
+    def store_away(self, error: Exception) -> None:
+        """Note the first failure of an outage."""
+
+    def store_back(self, seconds: float) -> None:
+        """Note that commits work again after so long."""
+
+    def worker_dead(self, worker: str, streams: int) -> None:
+        """Note that another worker was found dead that had so many streams."""
+
+    def swept(self, seconds: float) -> None:
+        """Note a look for the dead."""
+
+    def tidied(self, seconds: float) -> None:
+        """Note a step of housekeeping."""
+
+    def lagged(self, seconds: float) -> None:
+        """Note by how much a tick of the event loop came late."""
