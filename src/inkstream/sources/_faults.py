@@ -1,0 +1,153 @@
+"""From a provider's error to one that readers may see: a code, and never the provider's text.
+
+SDKs put requests, keys and internal addresses into their messages. So the log names the kind of
+error, its status and the provider's request id, and nothing else of it.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Final
+
+from inkstream._errors import StreamError
+
+_log = logging.getLogger("inkstream")
+
+_MESSAGES: Final = {
+    "provider_timeout": "The model did not answer in time. Try again.",
+    "provider_unreachable": "The model could not be reached. Try again.",
+    "provider_cut": "The model's answer broke off. Try again.",
+    "provider_overloaded": "The model is busy. Try again in a while.",
+    "provider_unauthorized": "The model's provider refused this application.",
+    "provider_not_found": "The model does not exist.",
+    "provider_refused": "The model's provider refused the request.",
+    "provider_error": "The model failed. Try again.",
+    "context_too_long": "The conversation is too long for the model.",
+    "content_filter": "The model's provider refused to answer.",
+}
+_PROVIDERS: Final = frozenset(
+    {
+        "aiohttp",
+        "anthropic",
+        "agents",
+        "botocore",
+        "cohere",
+        "google",
+        "groq",
+        "grpc",
+        "httpcore",
+        "httpcore2",
+        "httpx",
+        "httpx2",
+        "huggingface_hub",
+        "langchain",
+        "langchain_core",
+        "langgraph",
+        "litellm",
+        "mistralai",
+        "ollama",
+        "openai",
+        "pydantic_ai",
+        "requests",
+        "urllib3",
+    }
+)
+"""Packages whose exceptions are a provider's, or come from the way to it."""
+_BY_STATUS: Final = {
+    401: "provider_unauthorized",
+    403: "provider_unauthorized",
+    404: "provider_not_found",
+    408: "provider_timeout",
+    429: "provider_overloaded",
+    503: "provider_overloaded",
+    504: "provider_timeout",
+    529: "provider_overloaded",
+}
+_BY_CODE: Final = {
+    "context_length_exceeded": "context_too_long",
+    "content_filter": "content_filter",
+    "content_policy_violation": "content_filter",
+    "rate_limit_exceeded": "provider_overloaded",
+    "insufficient_quota": "provider_overloaded",
+    "overloaded_error": "provider_overloaded",
+    "rate_limit_error": "provider_overloaded",
+    "server_error": "provider_error",
+    "authentication_error": "provider_unauthorized",
+    "invalid_api_key": "provider_unauthorized",
+    "timeout_error": "provider_timeout",
+}
+
+
+def fault(code: str) -> StreamError:
+    """Return the error that ends a stream with one of this module's codes."""
+    return StreamError(_MESSAGES[code], code=code)
+
+
+def fault_of_event(provider_code: object) -> StreamError:
+    """Return the error for a code that the provider sent in the middle of an answer."""
+    _log.warning("the provider ended an answer with an error: %s", _word(provider_code))
+    return fault(_BY_CODE.get(str(provider_code), "provider_error"))
+
+
+@contextmanager
+def provider_faults() -> Iterator[None]:
+    """Raise ``StreamError`` with a public code for a provider's exception; let others pass.
+
+    For what an application itself asks of a provider before a source reads the answer::
+
+        with provider_faults():
+            chunks = await client.chat.completions.create(…)
+    """
+    try:
+        yield
+    except Exception as exc:
+        code = _code_of(exc)
+        if code is None:
+            raise
+        status, request = getattr(exc, "status_code", None), getattr(exc, "request_id", None)
+        _log.warning(
+            "the provider failed: %s (status %s, request %s): the stream ends with code %s",
+            type(exc).__name__,
+            _word(status),
+            _word(request),
+            code,
+        )
+        raise fault(code) from exc
+
+
+def _code_of(exc: BaseException) -> str | None:
+    """Return the public code of a provider's exception; ``None``: it is none of a provider's."""
+    if isinstance(exc, StreamError):
+        return None
+    kinds = type(exc).__mro__
+    if not any(kind.__module__.partition(".")[0] in _PROVIDERS for kind in kinds):
+        return None
+    known = _BY_CODE.get(str(getattr(exc, "code", None)))
+    if known is not None:
+        return known
+    status = _status_of(exc)
+    if status is not None:
+        refused = "provider_refused" if 400 <= status < 500 else "provider_error"
+        return _BY_STATUS.get(status, refused)
+    names = " ".join(kind.__name__ for kind in kinds)
+    if "Timeout" in names:
+        return "provider_timeout"
+    if "RemoteProtocol" in names or "Payload" in names or "ReadError" in names:
+        return "provider_cut"
+    return "provider_unreachable" if "Connect" in names else "provider_error"
+
+
+def _status_of(exc: BaseException) -> int | None:
+    for name in ("status_code", "status", "code"):
+        status: Any = getattr(exc, name, None)
+        if isinstance(status, int) and 400 <= status < 600:
+            return status
+    return None
+
+
+def _word(value: object) -> str:
+    """Return a short plain word of a provider for the log; anything longer could hold a secret."""
+    text = str(value)
+    return text if len(text) <= 64 and text.replace("_", "").replace("-", "").isalnum() else "?"

@@ -1,0 +1,117 @@
+"""A lean client of OpenAI-compatible endpoints: no SDK between the socket and the stream.
+
+The OpenAI SDK costs more CPU for a token than all of inkstream does. This one reads events with
+aiohttp and decodes with msgspec just the fields that a source needs (see docs/benchmarks.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any, Final
+
+from inkstream.sources._faults import fault, fault_of_event
+from inkstream.sources._reading import AsyncPieces, pieces
+from inkstream.sources.openai_chat import ChatParser
+
+if TYPE_CHECKING:
+    import aiohttp
+
+_LINE_BYTES: Final = 8 * 1024 * 1024
+
+
+class ChatCompletions:
+    """A model behind an OpenAI-compatible endpoint; needs ``inkstream[lean]``.
+
+    Args:
+        model: Which model.
+        api_key: The bearer token, if one is needed.
+        base_url: Where the API is.
+        session: An ``aiohttp.ClientSession`` to share; by default each answer has one of its own.
+        first_byte_s: How long the provider may take to begin.
+        silence_s: How long it may send nothing in the middle of an answer.
+    """
+
+    def __init__(
+        self,
+        model: str,
+        *,
+        api_key: str | None = None,
+        base_url: str = "https://api.openai.com/v1",
+        session: aiohttp.ClientSession | None = None,
+        first_byte_s: float = 60.0,
+        silence_s: float = 120.0,
+    ) -> None:
+        _modules()
+        self._model = model
+        self._url = f"{base_url.rstrip('/')}/chat/completions"
+        self._headers = {"authorization": f"Bearer {api_key}"} if api_key else {}
+        self._session = session
+        self._times = (first_byte_s, silence_s)
+
+    def __repr__(self) -> str:
+        return f"<ChatCompletions {self._model!r}>"
+
+    def answer(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> AsyncPieces:
+        """Give the model's answer to a conversation.
+
+        Args:
+            messages: As the API takes them: ``{"role": "user", "content": "…"}``.
+            options: Further fields of the request (``tools=``, ``temperature=``, …).
+
+        Raises (while iterating):
+            StreamError: The provider failed, or broke the answer off (``provider_cut``).
+        """
+        body = {"model": self._model, "messages": list(messages), "stream": True}
+        body["stream_options"] = {"include_usage": True}
+        return pieces(self._chunks(body | options), ChatParser())
+
+    @asynccontextmanager
+    async def _chunks(self, body: dict[str, Any]) -> AsyncIterator[AsyncGenerator[Any, None]]:
+        aiohttp, _ = _modules()
+        first_byte_s, silence_s = self._times
+        timeout = aiohttp.ClientTimeout(
+            total=None, sock_connect=first_byte_s, sock_read=max(first_byte_s, silence_s)
+        )
+        session = self._session or aiohttp.ClientSession()
+        try:
+            async with session.post(
+                self._url, json=body, headers=self._headers, timeout=timeout
+            ) as response:
+                response.raise_for_status()
+                yield _decoded(response.content)
+        finally:
+            if session is not self._session:
+                await session.close()
+
+
+async def _decoded(content: aiohttp.StreamReader) -> AsyncGenerator[Any, None]:
+    """Give the JSON of each event (WHATWG HTML, 9.2: lines end in LF, CRLF or CR)."""
+    _, msgspec = _modules()
+    decode = msgspec.json.Decoder().decode
+    rest = b""
+    async for data in content.iter_any():
+        *lines, rest = (rest + data).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+        if len(rest) > _LINE_BYTES:
+            raise fault("provider_error")
+        for line in lines:
+            if not line.startswith(b"data:"):
+                continue
+            text = line[5:].strip()
+            if text == b"[DONE]":
+                return
+            try:
+                yield decode(text)
+            except msgspec.DecodeError as exc:
+                raise fault_of_event("not_json") from exc
+
+
+def _modules() -> tuple[Any, Any]:
+    try:
+        import aiohttp
+        import msgspec
+    except ModuleNotFoundError as exc:
+        raise ModuleNotFoundError(
+            f"ChatCompletions needs {exc.name}: pip install 'inkstream[lean]'", name=exc.name
+        ) from exc
+    return aiohttp, msgspec

@@ -1,0 +1,63 @@
+"""The AI SDK's UI message chunks, as pydantic-ai's adapter and other back ends emit them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+from inkstream._types import JSON
+from inkstream.engine.generation import Result
+from inkstream.sources._faults import fault, fault_of_event
+from inkstream.sources._reading import Asynchronous, AsyncPieces, Piece, pieces, value
+from inkstream.sources._turn import Turn
+
+_LIFECYCLE: Final = frozenset({"start", "text-start", "text-end", "done"})
+"""Never stored: formats make these from the stream's own begin and end."""
+
+
+def ui_chunks(chunks: Asynchronous) -> AsyncPieces:
+    """Give an answer that comes as UI message chunks: text as text, other parts as they are.
+
+    The text of an ``error`` chunk is never kept: pydantic-ai puts the exception's own words there.
+
+    Args:
+        chunks: For example ``VercelAIAdapter(agent=agent, run_input=run_input).run_stream()``;
+            pydantic models or mappings.
+
+    Raises (while iterating):
+        StreamError: An ``error`` chunk came, or no ``finish`` (``provider_cut``).
+    """
+    return pieces(chunks, _ChunkParser())
+
+
+class _ChunkParser:
+    def __init__(self) -> None:
+        self._turn = Turn()
+        self._metadata: dict[str, JSON] = {}
+
+    def feed(self, event: Any) -> list[Piece]:
+        chunk = _mapping_of(event)
+        kind = str(chunk.get("type", "done"))
+        if kind == "text-delta":
+            return self._turn.text(str(chunk.get("delta", "")))
+        if kind == "error":
+            raise fault_of_event("error")
+        if kind == "abort":
+            raise fault("provider_cut")
+        if kind == "finish":
+            self._turn.finish(chunk.get("finishReason") or "stop")
+            return []
+        return [] if kind in _LIFECYCLE else [dict(chunk)]
+
+    def end(self) -> list[Piece]:
+        if self._turn.finish_reason is None:
+            raise fault("provider_cut")
+        return [Result({"finish_reason": self._turn.finish_reason, "model": None, "usage": {}})]
+
+
+def _mapping_of(event: Any) -> Mapping[str, Any]:
+    if isinstance(event, Mapping):
+        return event
+    dump = value(event, "model_dump")
+    made: Mapping[str, Any] = dump(by_alias=True, exclude_none=True, mode="json") if dump else {}
+    return made
