@@ -22,6 +22,7 @@ class _ChatCompletions(BaseHTTPRequestHandler):
         for word in WORDS:
             choice = {"index": 0, "delta": {"content": word}, "finish_reason": None}
             self._send({"choices": [choice], "usage": None})
+        self._send({"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]})
         self._send({"choices": [], "usage": USAGE})
         self.wfile.write(b"data: [DONE]\n\n")
 

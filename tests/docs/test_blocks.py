@@ -91,7 +91,7 @@ def test_a_body_runs_where_its_comment_says(
     block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    if "openai" in block.code:
+    if "openai" in block.before + block.code:
         request.getfixturevalue("provider")
     names = {name: getattr(inkstream, name) for name in inkstream.__all__}
     names |= {"__name__": "__documentation__", "asyncio": asyncio}

@@ -77,13 +77,13 @@ CHAT = [
         },
     },
 ]
-CHAT_RESULT = {
+CHAT_RESULT: dict[str, Any] = {
     "finish_reason": "tool-calls",
     "model": "m",
     "usage": {"input_tokens": 3, "output_tokens": 5, "total_tokens": 8, "reasoning_tokens": 2},
 }
 
-RESPONSES = [
+RESPONSES: list[dict[str, Any]] = [
     {"type": "response.created", "response": {"model": "m"}},
     {"type": "response.output_item.added", "item": {"type": "reasoning", "id": "rs"}},
     {
@@ -118,7 +118,7 @@ RESPONSES = [
     },
 ]
 
-MESSAGES = [
+MESSAGES: list[dict[str, Any]] = [
     {"type": "message_start", "message": {"model": "m", "usage": {"input_tokens": 3}}},
     {
         "type": "content_block_start",

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
-
-from inkstream.engine.generation import Result
+from typing import Any, Literal, Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +26,7 @@ class Responder(Protocol):
     name: str
     note: str
 
-    def answer(self, turns: Sequence[Turn]) -> AsyncIterator[str | Result]:
+    def answer(self, turns: Sequence[Turn]) -> AsyncIterator[Any]:
         """Give the answer to the last turn, a piece at a time.
 
         Raises:

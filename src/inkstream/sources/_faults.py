@@ -91,6 +91,12 @@ def fault_of_event(provider_code: object) -> StreamError:
     return fault(_BY_CODE.get(str(provider_code), "provider_error"))
 
 
+def fault_of_status(status: int, provider_code: object = None) -> StreamError:
+    """Return the error for an HTTP status, and the code in the answer's body if it has one."""
+    _log.warning("the provider answered %d, code %s", status, _word(provider_code))
+    return fault(_by_status(status, provider_code))
+
+
 @contextmanager
 def provider_faults() -> Iterator[None]:
     """Raise ``StreamError`` with a public code for a provider's exception; let others pass.
@@ -124,19 +130,23 @@ def _code_of(exc: BaseException) -> str | None:
     kinds = type(exc).__mro__
     if not any(kind.__module__.partition(".")[0] in _PROVIDERS for kind in kinds):
         return None
-    known = _BY_CODE.get(str(getattr(exc, "code", None)))
-    if known is not None:
-        return known
+    provider_code = getattr(exc, "code", None)
     status = _status_of(exc)
     if status is not None:
-        refused = "provider_refused" if 400 <= status < 500 else "provider_error"
-        return _BY_STATUS.get(status, refused)
+        return _by_status(status, provider_code)
+    if str(provider_code) in _BY_CODE:
+        return _BY_CODE[str(provider_code)]
     names = " ".join(kind.__name__ for kind in kinds)
     if "Timeout" in names:
         return "provider_timeout"
     if "RemoteProtocol" in names or "Payload" in names or "ReadError" in names:
         return "provider_cut"
     return "provider_unreachable" if "Connect" in names else "provider_error"
+
+
+def _by_status(status: int, provider_code: object) -> str:
+    refused = "provider_refused" if 400 <= status < 500 else "provider_error"
+    return _BY_CODE.get(str(provider_code)) or _BY_STATUS.get(status, refused)
 
 
 def _status_of(exc: BaseException) -> int | None:

@@ -11,7 +11,6 @@ from collections.abc import (
     Generator,
     Iterable,
     Iterator,
-    Mapping,
 )
 from contextlib import (
     AbstractAsyncContextManager,
@@ -121,5 +120,13 @@ def _opened_in_thread(events: Any) -> Iterator[Any]:
 
 def value(thing: Any, name: str, default: Any = None) -> Any:
     """Return a field of an SDK's object or of a mapping; providers give either."""
-    found = thing.get(name) if isinstance(thing, Mapping) else getattr(thing, name, None)
+    if isinstance(thing, dict):
+        found = thing.get(name)
+    elif hasattr(type(thing), "__pydantic_extra__"):
+        # A pydantic model takes microseconds to say that it has no such field, for every token.
+        found = thing.__dict__.get(name)
+        if found is None and thing.__pydantic_extra__:
+            found = thing.__pydantic_extra__.get(name)
+    else:
+        found = getattr(thing, name, None)
     return default if found is None else found

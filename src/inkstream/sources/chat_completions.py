@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
 
-from inkstream.sources._faults import fault, fault_of_event
+from inkstream.sources._faults import fault, fault_of_event, fault_of_status
 from inkstream.sources._reading import AsyncPieces, pieces
 from inkstream.sources.openai_chat import ChatParser
 
@@ -78,32 +78,55 @@ class ChatCompletions:
             async with session.post(
                 self._url, json=body, headers=self._headers, timeout=timeout
             ) as response:
-                response.raise_for_status()
+                if response.status != 200:
+                    raise fault_of_status(response.status, await _code_of(response))
                 yield _decoded(response.content)
         finally:
             if session is not self._session:
                 await session.close()
 
 
+async def _code_of(response: aiohttp.ClientResponse) -> object:
+    """Return the code of an answer that refuses; its words are the provider's, and stay here."""
+    _, msgspec = _modules()
+    try:
+        return msgspec.json.decode(await response.read())["error"]["code"]
+    except (msgspec.DecodeError, KeyError, TypeError):
+        return None
+
+
 async def _decoded(content: aiohttp.StreamReader) -> AsyncGenerator[Any, None]:
     """Give the JSON of each event (WHATWG HTML, 9.2: lines end in LF, CRLF or CR)."""
     _, msgspec = _modules()
-    decode = msgspec.json.Decoder().decode
-    rest = b""
-    async for data in content.iter_any():
-        *lines, rest = (rest + data).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
-        if len(rest) > _LINE_BYTES:
-            raise fault("provider_error")
-        for line in lines:
-            if not line.startswith(b"data:"):
-                continue
-            text = line[5:].strip()
+    decode = msgspec.json.Decoder(dict[str, Any]).decode
+    data: list[bytes] = []
+    async for line in _lines(content):
+        if line.startswith(b"data:"):
+            data.append(line[5:])
+        elif not line and data:
+            text, data = b"\n".join(data).strip(), []
             if text == b"[DONE]":
                 return
             try:
                 yield decode(text)
             except msgspec.DecodeError as exc:
                 raise fault_of_event("not_json") from exc
+
+
+async def _lines(content: aiohttp.StreamReader) -> AsyncGenerator[bytes, None]:
+    rest = b""
+    after_cr = False
+    async for chunk in content.iter_any():
+        if after_cr:  # one line's end, in two chunks
+            chunk = chunk.removeprefix(b"\n")
+        if not chunk:
+            continue
+        after_cr = chunk.endswith(b"\r")
+        *lines, rest = (rest + chunk).replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+        if len(rest) > _LINE_BYTES:
+            raise fault("provider_error")
+        for line in lines:
+            yield line
 
 
 def _modules() -> tuple[Any, Any]:
