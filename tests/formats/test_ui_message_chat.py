@@ -207,7 +207,7 @@ async def test_stop_from_anywhere(page: Client, streams: PersistentTextStreaming
     async for part in streams.follow((await _latest(streams)).stream_id):
         assert part == "one "
         break
-    assert not await page.chat.stop("chat", owner="ada", stream_id="of-another-answer")
+    assert not await page.chat.stop("chat", {"stream_id": "of-another"}, owner="ada")
     assert not await page.chat.stop("chat", owner="eve")
     assert await page.chat.stop("chat", owner="ada")
     answer = await asked

@@ -104,19 +104,17 @@ class UIMessageChat:
             request, state.stream_id, owner=owner, group=chat_id, format=ai_sdk
         )
 
-    async def stop(
-        self, chat_id: str, *, owner: str | None = None, stream_id: object = None
-    ) -> bool:
+    async def stop(self, chat_id: str, body: object = None, *, owner: str | None = None) -> bool:
         """Stop the answer that is being written, for everybody; return whether there was one.
 
         Args:
             chat_id: The chat.
+            body: The request's JSON, if any. ``resumingFetch`` names the stream that it means, in
+                ``stream_id``: a Stop that was delivered late must not end the next answer.
             owner: The user.
-            stream_id: Stop this answer only, as ``resumingFetch`` asks: a Stop that was delivered
-                late must not end the next answer.
         """
         state = await self._streams.latest(owner=owner, group=chat_id)
-        named = stream_id if isinstance(stream_id, str) else None
+        named = body.get("stream_id") if isinstance(body, Mapping) else None
         if state is None or state.ended or named not in (None, state.stream_id):
             return False
         try:

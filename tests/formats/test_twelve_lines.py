@@ -1,0 +1,37 @@
+"""Counts what useChat costs an application beyond its own lines: examples/usechat/server.py."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+SERVER = Path(__file__).parents[2] / "examples" / "usechat" / "server.py"
+PLUS = "# +"
+
+
+def lines_for_use_chat() -> list[str]:
+    """Return the lines that are marked: what an application that only asks does not have.
+
+    Its own are the route that asks, its login, and the imports.
+    """
+    return [line for line in SERVER.read_text().splitlines() if line.endswith(PLUS)]
+
+
+def test_at_most_twelve() -> None:
+    """Ask, resume, stop and history take twelve lines, each of them no longer than others."""
+    marked = lines_for_use_chat()
+    assert 0 < len(marked) <= 12, marked
+    assert all(len(line.removesuffix(PLUS).rstrip()) <= 100 for line in marked)
+    assert not any(";" in line for line in marked)
+
+
+def test_nothing_is_left_unmarked() -> None:
+    """A line that uses inkstream is counted, but for imports and the lifespan of the app's own."""
+    source = SERVER.read_text()
+    lines = source.splitlines()
+    uses: set[int] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Name) and node.id in ("streams", "chat"):
+            uses.add(node.lineno)
+    unmarked = [lines[n - 1] for n in sorted(uses) if not lines[n - 1].endswith(PLUS)]
+    assert unmarked == ["app = FastAPI(lifespan=streams.lifespan)"]
