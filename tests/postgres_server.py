@@ -33,7 +33,7 @@ WHERE datname = current_database() AND pid <> pg_backend_pid()
 """
 _EMPTY = """
 TRUNCATE inkstream.streams, inkstream.heads, inkstream.live, inkstream.segments, inkstream.marks,
-    inkstream.workers, inkstream.worker_locks RESTART IDENTITY
+    inkstream.workers, inkstream.worker_locks, inkstream.generation RESTART IDENTITY
 """
 
 

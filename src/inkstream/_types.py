@@ -10,6 +10,7 @@ from enum import Enum, StrEnum
 from typing import Any, Final, Self, TypeAlias
 
 from inkstream._errors import InvalidStreamId
+from inkstream._runs import Runs, extended
 
 JSON: TypeAlias = "None | bool | int | float | str | list[JSON] | Mapping[str, JSON]"
 """Anything that JSON can say."""
@@ -177,6 +178,8 @@ class StreamState:
     """When the last message came, by the store's own clock; for display only."""
     writer: str | None = field(default=None, compare=False)
     """The worker that claimed the stream last; unlike ``worker`` it stays after the end."""
+    runs: Runs = ()
+    """The generations of its messages."""
 
     @property
     def ended(self) -> bool:
@@ -333,11 +336,15 @@ class Committed:
 
 @dataclass(slots=True)
 class Head:
-    """What a change left behind: the few fields that move with every commit."""
+    """What a change left behind: the few fields that move with every commit.
+
+    ``generation`` is that of the stream's last run.
+    """
 
     epoch: int
     tail: int
     size: int
+    generation: int
 
 
 def applied(state: StreamState, change: Change, head: Head | None = None) -> StreamState:
@@ -355,7 +362,12 @@ def applied(state: StreamState, change: Change, head: Head | None = None) -> Str
             state.epoch + change.next_epoch,
             state.tail + (0 if append is None else append.count),
             state.size + (0 if append is None else len(append.payload)),
+            state.runs[-1].generation if state.runs else 0,
         )
+    runs = state.runs
+    if change.append is not None or change.end is not None:
+        first = head.tail - (0 if change.append is None else change.append.count)
+        runs = extended(runs, first, head.generation)
     status, started_at, writer = state.status, state.started_at, state.writer
     if change.status is not None:
         status = change.status
@@ -373,6 +385,7 @@ def applied(state: StreamState, change: Change, head: Head | None = None) -> Str
         worker=state.worker if change.worker is KEEP else change.worker,
         due_at=state.due_at if change.due_at is KEEP else change.due_at,
         report=state.report if change.report is KEEP else change.report,
+        runs=runs,
     )
     end = change.end
     if end is None:

@@ -44,6 +44,13 @@ class Store(Protocol):
         The lock is released by the operating system or the database when the process ends in any
         way, and by ``close``. It need not exist (see ``WorkerState.locked``).
 
+        The store has a *generation*, a random number from 1 to 2**24 - 1, in which messages and
+        ends are committed (``StreamState.runs``). It must be another one whenever committed
+        messages may have been lost: by a restore from a backup, or a failover. So the first after
+        ``open`` stand in another generation unless a worker lives that could commit before, and
+        so do those after this worker finds that what it had committed is not there. Needless new
+        generations do no harm.
+
         Raises:
             SchemaOutdated: The database must be migrated first.
             StoreUnavailable: The database cannot be reached.
@@ -58,7 +65,9 @@ class Store(Protocol):
         It gets an internal id larger than that of every stream before it, deleted ones included.
         A text stream begins ``pending``, a log ``open``, either in epoch 0 with no worker. A fork
         begins with tail at ``fork.position`` and size 0 (what it inherits is stored elsewhere), and
-        positions before it read the source's messages, whatever later happens to the source.
+        positions before it read the source's messages, whatever later happens to the source; it has
+        the source's runs up to there (``_runs.inherited``). What it holds itself, or gains next,
+        stands in the present generation (``_runs.extended``).
 
         Raises:
             StreamExists: The id is taken, also by a stream that is gone.
@@ -74,7 +83,9 @@ class Store(Protocol):
 
         Groups are independent: one that is refused takes no other with it, and a later group sees
         what earlier ones did. Each is evaluated and applied at one point in the order of all
-        commits to the streams it names, whichever process they come from.
+        commits to the streams it names, whichever process they come from. A change that adds
+        messages or an end reads the generation at that point, and extends the stream's runs if the
+        last one is of another.
         """
 
     async def read(

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, cast
+from functools import lru_cache
+from typing import Any, Final, Protocol, cast
 
 from inkstream._errors import InvalidMessage, InvalidOffset
-from inkstream._types import JSON, End, Segment
+from inkstream._runs import Runs, generation_of
+from inkstream._types import JSON, End, Segment, StreamState
 from inkstream.parts import Delta, delta_of, join_delta
 
 SEGMENT_BYTES: Final = 64 * 1024
@@ -28,26 +31,49 @@ END_KEY: Final = "inkstream:end"
 
 # Offsets -------------------------------------------------------------------------------------
 
-_OFFSET = re.compile(r"([0-9]{16})_([0-9]{16})(\.end)?", re.ASCII)
-_MAX_POSITION: Final = 10**16 - 1
+_OFFSET = re.compile(r"([0-9A-V]{10})_([0-9A-V]{9})_([A-Za-z0-9_-]{4})(\.end)?", re.ASCII)
+_DIGITS: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUV"
+_PAIRS: Final = [high + low for high in _DIGITS for low in _DIGITS]
+
+
+class Place(Protocol):
+    """What an offset is made of besides a position: a stream's state, or its tail."""
+
+    @property
+    def internal_id(self) -> int:
+        """The stream's identity."""
+
+    @property
+    def runs(self) -> Runs:
+        """The generations of its messages."""
 
 
 @dataclass(frozen=True, slots=True)
 class Offset:
-    """A place in a stream that clients hold without understanding it.
+    """A place in a stream that clients hold without understanding it (docs/decisions/0014).
 
-    On the wire it is ``{internal id}_{position}``, sixteen digits each, so that offsets of a
-    stream sort as text. ``ended`` (written ``.end``) is the place after the terminal event: whoever
-    presents it has seen the end. ``-1``, and anything all zeros, mean the start of whatever stream
-    is there now.
+    On the wire it is ``{internal id}_{position}_{tag}``, two numbers in base32hex of fixed width,
+    so that offsets of a stream sort as text, and the generation of the message before it in
+    base64url. ``ended`` (written ``.end``) is the place after the terminal event: its holder has
+    seen the end. ``-1`` means the start of whatever stream is there now.
     """
 
     internal_id: int
     position: int
     ended: bool = False
+    generation: int = 0
+
+    @classmethod
+    def at(cls, stream: Place, position: int, *, ended: bool = False) -> Offset:
+        """Return the offset of a position in a stream, or the one after its end."""
+        generation = generation_of(stream.runs, position + ended)
+        return cls(stream.internal_id, position, ended, generation)
 
     def __str__(self) -> str:
-        return f"{self.internal_id:016d}_{self.position:016d}{'.end' if self.ended else ''}"
+        if self.is_start:
+            return "-1"
+        end = ".end" if self.ended else ""
+        return _offset(self.internal_id, self.position, self.generation) + end
 
     @classmethod
     def parse(cls, text: str) -> Offset:
@@ -61,15 +87,51 @@ class Offset:
         match = _OFFSET.fullmatch(text) if isinstance(text, str) else None
         if match is None:
             raise InvalidOffset(text)
-        internal_id, position = int(match[1]), int(match[2])
-        if internal_id == 0 and position:
+        internal_id, position = int(match[1], 32), int(match[2], 32)
+        if internal_id == 0:
             raise InvalidOffset(text)
-        return cls(internal_id, position, match[3] is not None)
+        generation = int.from_bytes(urlsafe_b64decode(match[3]), "big")
+        return cls(internal_id, position, match[4] is not None, generation)
 
     @property
     def is_start(self) -> bool:
         """True for the start of whatever stream is there now."""
         return self.internal_id == 0
+
+    def lies_in(self, state: StreamState) -> bool:
+        """Tell if a stream still has what the holder of this offset has seen of it."""
+        if self.is_start:
+            return True
+        return (
+            self.internal_id == state.internal_id
+            and self.position <= state.tail
+            and (not self.ended or (state.ended and self.position == state.tail))
+            and self.generation == generation_of(state.runs, self.position + self.ended)
+        )
+
+
+def _offset(internal_id: int, position: int, generation: int) -> str:
+    head = _offset_head(internal_id, position >> 10)
+    return f"{head}{_PAIRS[position & 1023]}_{_tag(generation)}"
+
+
+@lru_cache(maxsize=4096)
+def _offset_head(internal_id: int, high: int) -> str:
+    """Return all but the last two digits: the same for a thousand messages of a stream."""
+    return f"{_base32hex(internal_id, 10)}_{_base32hex(high, 7)}"
+
+
+def _base32hex(number: int, width: int) -> str:
+    digits = ""
+    for _ in range(width):
+        digits = _DIGITS[number & 31] + digits
+        number >>= 5
+    return digits
+
+
+@lru_cache(maxsize=1024)
+def _tag(generation: int) -> str:
+    return urlsafe_b64encode(generation.to_bytes(3, "big")).decode()
 
 
 START: Final = Offset(0, 0)
@@ -405,7 +467,7 @@ def _concatenate(run: Sequence[Segment]) -> Segment:
 PING: Final = b": ping\n\n"
 
 
-def event_frames(internal_id: int, segment: Segment) -> bytes:
+def event_frames(stream: Place, segment: Segment) -> bytes:
     """Return a segment as events: what ``joined`` yields, text as a JSON string.
 
     Every event's ``id`` is the offset after it. A JSON string escapes CR and LF, which ``data:``
@@ -413,12 +475,12 @@ def event_frames(internal_id: int, segment: Segment) -> bytes:
     lines, which a client joins with LF, harmless there.
     """
     if is_all_text(segment):  # nearly every segment is
-        return _text_event(internal_id, segment.end, segment.payload)
+        return _text_event(stream, segment.end, segment.payload)
     return b"".join(
         [
-            _text_event(internal_id, end, message.encode())
+            _text_event(stream, end, message.encode())
             if isinstance(message, str)
-            else _event(internal_id, end, message.raw)
+            else _event(stream, end, message.raw)
             for end, message in joined((segment,))
         ]
     )
@@ -466,22 +528,26 @@ def escape_text(text: bytes) -> bytes:
     )
 
 
-def _text_event(internal_id: int, position: int, text: bytes) -> bytes:
-    data = escape_text(text)
-    return b'id: %016d_%016d\ndata: "%b"\n\n' % (internal_id, position, data)
+def _text_event(stream: Place, position: int, text: bytes) -> bytes:
+    return b'id: %b\ndata: "%b"\n\n' % (_event_id(stream, position), escape_text(text))
 
 
-def _event(internal_id: int, position: int, data: bytes) -> bytes:
+def _event(stream: Place, position: int, data: bytes) -> bytes:
     data = one_line(data)
     if b"\n" in data or b"\r" in data:
         data = b"\ndata: ".join(data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n"))
-    return b"id: %016d_%016d\ndata: %b\n\n" % (internal_id, position, data)
+    return b"id: %b\ndata: %b\n\n" % (_event_id(stream, position), data)
+
+
+def _event_id(stream: Place, position: int) -> bytes:
+    generation = generation_of(stream.runs, position)
+    return _offset(stream.internal_id, position, generation).encode()
 
 
 def end_frame(offset: Offset, end: End) -> bytes:
-    """Return the terminal event; its id says that the end was seen."""
+    """Return the terminal event; its id, an offset after the end, says that the end was seen."""
     return b"event: end\nid: %b\ndata: %b\n\n" % (
-        str(Offset(offset.internal_id, offset.position, ended=True)).encode(),
+        str(offset).encode(),
         one_line(dump_json(end_object(end))),
     )
 

@@ -33,16 +33,17 @@ pytestmark = pytest.mark.timeout(1800 if SOAK else 60)
 _GENERATE = (
     """
     INSERT INTO inkstream.streams (stream_id, kind, content_type, owner, "group", metadata,
-        created_at, takeover_within_s, live)
+        created_at, takeover_within_s, live, runs)
     SELECT 'stream ' || n, 'text', 'application/json', 'owner ' || n % 500, 'group ' || n % 1000,
-        '{}', n, 0, n % 100 = 0
+        '{}', n, 0, n % 100 = 0, '[0,7]'
     FROM generate_series(1, $1::integer) n
     """,
     """
-    INSERT INTO inkstream.heads (internal_id, status, epoch, tail, size, worker, due_at, report)
+    INSERT INTO inkstream.heads (
+        internal_id, status, epoch, tail, size, worker, due_at, report, generation)
     SELECT internal_id, CASE WHEN live THEN 'streaming' ELSE 'done' END, 1, $1::integer, 100,
         CASE WHEN live THEN 'worker ' || internal_id % 7 END, 1e9 + internal_id,
-        internal_id % 1000 = 1
+        internal_id % 1000 = 1, 7
     FROM inkstream.streams
     """,
     """

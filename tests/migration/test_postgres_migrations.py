@@ -105,7 +105,7 @@ def test_the_versions_are_consecutive() -> None:
         ("ALTER TABLE inkstream.worker_locks SET LOGGED", "different: r worker_locks"),
         (
             "DROP FUNCTION inkstream.heartbeat",
-            "missing: function heartbeat(text, boolean, text[], text)",
+            "missing: function heartbeat(text, boolean, bigint, text[], text)",
         ),
     ],
 )
@@ -157,7 +157,8 @@ async def test_a_role_with_no_more_than_it_needs(url: str, server: postgres_serv
             f"GRANT USAGE ON SCHEMA inkstream TO {role}",
             f"GRANT SELECT ON ALL TABLES IN SCHEMA inkstream TO {role}",
             "GRANT INSERT, UPDATE, DELETE ON inkstream.streams, inkstream.heads, inkstream.live,"
-            " inkstream.segments, inkstream.marks, inkstream.workers, inkstream.worker_locks"
+            " inkstream.segments, inkstream.marks, inkstream.workers, inkstream.worker_locks,"
+            " inkstream.generation"
             f" TO {role}",
         )
         store = PostgresStore(limited)

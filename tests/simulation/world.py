@@ -380,7 +380,7 @@ class World:
         if state.code == "writer_lost":
             assert history.owners[-1] in self.suspects, "a healthy writer was killed (G7)"
         assert not state.report, f"nobody reported the end of {state}"
-        of_this = f"{internal_id:016d}_"
+        of_this = str(Offset(internal_id, 0)).partition("_")[0] + "_"
         heard, unheard = (
             [body.status for body in bodies if body.offset.startswith(of_this)]
             for bodies in (self.cluster.ended, self.cluster.unheard)

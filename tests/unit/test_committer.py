@@ -66,7 +66,7 @@ async def test_a_store_that_only_says_it_committed_is_found_out() -> None:
         self: FaultyStore, groups: Sequence[Group], *, connection: object | None = None
     ) -> list[Outcome]:
         return [
-            Committed(tuple(Head(change.if_epoch or 0, 1, 1) for change in group.changes))
+            Committed(tuple(Head(change.if_epoch or 0, 1, 1, 1) for change in group.changes))
             for group in groups
         ]
 

@@ -47,7 +47,7 @@ def test_an_end_offset_is_of_an_ended_text_alone() -> None:
     end = Offset(7, 10, ended=True)
     assert creation.position_of(text(Status.DONE), {}, end) == 10
     assert creation.position_of(text(Status.STREAMING), {}, end) is None
-    assert creation.position_of(log(status=Status.DONE), {}, end) is None
+    assert creation.position_of(log(status=Status.OPEN), {}, end) is None
     assert creation.position_of(text(Status.DONE), {}, Offset(7, 9, ended=True)) is None
 
 

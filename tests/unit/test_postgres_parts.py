@@ -169,16 +169,16 @@ def test_outcomes_of_groups_of_any_size() -> None:
         Group(tuple(Change(internal_id=n) for n in ids)) for ids in ((1, 2), (3, 4), (), (5,))
     ]
     rows = [
-        (1, False, 1, 2, 3, None),
-        (2, False, 4, 5, 6, None),
-        (4, True, None, None, None, None),
-        (5, False, 7, 8, 9, None),
+        (1, False, 1, 2, 3, 9, None),
+        (2, False, 4, 5, 6, 9, None),
+        (4, True, None, None, None, None, None),
+        (5, False, 7, 8, 9, 1, None),
     ]
     assert outcomes(groups, rows) == [
-        Committed((Head(1, 2, 3), Head(4, 5, 6))),
+        Committed((Head(1, 2, 3, 9), Head(4, 5, 6, 9))),
         Refused(1, None),
         Committed(()),
-        Committed((Head(7, 8, 9),)),
+        Committed((Head(7, 8, 9, 1),)),
     ]
 
 

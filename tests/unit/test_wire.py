@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 
 from inkstream import wire
 from inkstream._errors import InvalidMessage, InvalidOffset
+from inkstream._runs import Run, Runs
 from inkstream._types import End, Segment, Status
 from inkstream.wire import RawJSON
 
@@ -24,7 +26,16 @@ objects = st.sampled_from(
     [b"{}", b'{"a":1.0}', b'{"a":\r\n[1,\r2,\n3]}', b"[]", b"null", b'"json text"', b"  1  "]
 ).map(RawJSON)
 message_lists = st.lists(texts | objects, max_size=12)
-positions = st.integers(0, 10**16 - 1)
+positions = st.integers(0, 2**45 - 1)
+generations = st.integers(0, 2**24 - 1)
+
+
+@dataclass
+class Stream:
+    """What an event's id is made of."""
+
+    internal_id: int
+    runs: Runs = (Run(0, 5),)
 
 
 def text_joined(messages: Iterable[str | RawJSON]) -> list[str | RawJSON]:
@@ -54,22 +65,35 @@ def segment_of(*messages: str | RawJSON, position: int = 0) -> Segment:
 class TestOffset:
     """G10: an offset is read back as it was given out, or refused."""
 
-    @given(st.integers(1, 10**16 - 1), positions, st.booleans())
-    def test_round_trip(self, internal_id: int, position: int, ended: bool) -> None:
-        offset = wire.Offset(internal_id, position, ended)
+    @given(st.integers(1, 2**50 - 1), positions, st.booleans(), generations)
+    def test_round_trip(
+        self, internal_id: int, position: int, ended: bool, generation: int
+    ) -> None:
+        offset = wire.Offset(internal_id, position, ended, generation)
+        assert len(str(offset)) == 25 + 4 * ended
         assert wire.Offset.parse(str(offset)) == offset
         assert not offset.is_start
 
-    @given(positions, positions, positions)
-    def test_sorts_as_text(self, internal_id: int, one: int, two: int) -> None:
-        first, second = wire.Offset(internal_id, one), wire.Offset(internal_id, two)
+    @given(st.integers(1, 2**50 - 1), positions, positions, generations, generations)
+    def test_sorts_as_text(
+        self, internal_id: int, one: int, two: int, before: int, after: int
+    ) -> None:
+        assume(one != two)
+        first = wire.Offset(internal_id, one, generation=before)
+        second = wire.Offset(internal_id, two, generation=after)
         assert (str(first) < str(second)) is (one < two)
-        assert str(first) < str(wire.Offset(internal_id, one, ended=True))
+        assert str(first) < str(wire.Offset(internal_id, one, True, before))
 
-    @pytest.mark.parametrize("text", ["-1", f"{0:016d}_{0:016d}"])
-    def test_the_start(self, text: str) -> None:
-        assert wire.Offset.parse(text).is_start
-        assert wire.Offset.parse(text).position == 0
+    def test_the_start(self) -> None:
+        assert wire.Offset.parse("-1").is_start
+        assert wire.Offset.parse("-1").position == 0
+        assert str(wire.START) == "-1"
+
+    def test_the_shape(self) -> None:
+        """docs/decisions/0014: another implementation must write the same."""
+        offset = wire.Offset(7, 33, generation=0xFFFFFE)
+        assert str(offset) == "0000000007_000000011____-"
+        assert str(wire.Offset(1023, 0)) == "00000000VV_000000000_AAAA"
 
     @pytest.mark.parametrize(
         "text",
@@ -79,13 +103,21 @@ class TestOffset:
             "-2",
             "now",
             "1_1",
-            f"{1:016d}_{1:015d}",
-            f"{1:016d}_{1:017d}",
-            f"{1:016d}_{1:016d}.END",
-            f"{1:016d}_{1:016d}\n",
-            f" {1:016d}_{1:016d}",
-            f"{0:016d}_{1:016d}",
-            "٠" * 16 + "_" + "٠" * 16,
+            f"{1:016d}_{1:016d}",
+            f"{1:010d}_{1:09d}",
+            f"{1:010d}_{1:08d}_AAAA",
+            f"{1:010d}_{1:010d}_AAAA",
+            f"{1:010d}_{1:09d}_AAA",
+            f"{1:010d}_{1:09d}_AA+A",
+            f"{1:010d}_{1:09d}_AAAA.END",
+            f"{1:010d}_{1:09d}_AAAA\n",
+            f"{1:010d}_{1:09d}_AAAA~t1",
+            f" {1:010d}_{1:09d}_AAAA",
+            f"{0:010d}_{1:09d}_AAAA",
+            f"{0:010d}_{0:09d}_AAAA",
+            "000000000v_000000001_AAAA",
+            "000000000W_000000001_AAAA",
+            "٠" * 10 + "_" + "٠" * 9 + "_AAAA",
         ],
     )
     def test_malformed(self, text: str) -> None:
@@ -287,7 +319,7 @@ class TestEvents:
     @given(st.lists(texts.filter(bool) | objects, min_size=1, max_size=10), st.integers(1, 10**9))
     def test_parsed_back(self, messages: list[str | RawJSON], internal_id: int) -> None:
         segment = segment_of(*messages, position=41)
-        events = parse_events(wire.PING + wire.event_frames(internal_id, segment))
+        events = parse_events(wire.PING + wire.event_frames(Stream(internal_id), segment))
         values = [json.loads(event["data"]) for event in events]
         expected = [
             part if isinstance(part, str) else json.loads(part.raw)
@@ -306,7 +338,9 @@ class TestEvents:
             else:
                 place += 1
             assert event["type"] == "message"
-            assert wire.Offset.parse(event["id"]) == wire.Offset(internal_id, 41 + place)
+            assert wire.Offset.parse(event["id"]) == wire.Offset(
+                internal_id, 41 + place, generation=5
+            )
 
     @given(st.lists(texts.filter(bool), min_size=1, max_size=10), st.data())
     def test_resumed_anywhere(self, messages: list[str], data: st.DataObject) -> None:
@@ -315,12 +349,12 @@ class TestEvents:
         place = data.draw(st.integers(0, len(messages)))
         received = b""
         for part in (wire.cut(segment, 0, place), wire.cut(segment, place)):
-            received += b"" if part is None else wire.event_frames(7, part)
+            received += b"" if part is None else wire.event_frames(Stream(7), part)
         text = "".join(json.loads(event["data"]) for event in parse_events(received))
         assert text == "".join(messages)
 
     def test_adjacent_text_is_one_event(self) -> None:
-        frames = wire.event_frames(7, segment_of("a", "b", RawJSON(b"{}"), "c"))
+        frames = wire.event_frames(Stream(7), segment_of("a", "b", RawJSON(b"{}"), "c"))
         assert [event["data"] for event in parse_events(frames)] == ['"ab"', "{}", '"c"']
 
     @given(texts, texts)
@@ -328,7 +362,7 @@ class TestEvents:
         """G5: the terminal event says how it ended, and its id that this was seen."""
         assume(code)
         end = End(Status.ERROR, code, message, {"a": [1, None]})
-        (event,) = parse_events(wire.end_frame(wire.Offset(7, 3), end))
+        (event,) = parse_events(wire.end_frame(wire.Offset(7, 3, ended=True), end))
         assert event["type"] == "end"
         assert wire.Offset.parse(event["id"]) == wire.Offset(7, 3, ended=True)
         assert json.loads(event["data"]) == {

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from inkstream._errors import InvalidMessage, LimitExceeded
+from inkstream._runs import generation_of
 from inkstream._types import (
     End,
     Fork,
@@ -63,17 +64,13 @@ class ForkNote:
 
 def position_of(state: StreamState, marks: Marks, offset: Offset) -> int | None:
     """Return the position that an offset means in a stream; ``None``: it is not one of its own."""
-    if offset.is_start:
-        return 0
-    if offset.internal_id == state.internal_id:
-        if offset.position > state.tail:
-            return None
-        ended = state.kind is Kind.TEXT and state.ended and offset.position == state.tail
-        return offset.position if ended or not offset.ended else None
+    if offset.lies_in(state):
+        return offset.position
     note = ForkNote.load(marks)
     for internal_id, until in () if note is None else note.ancestors:
         if offset.internal_id == internal_id and offset.position <= until:
-            return offset.position
+            generation = generation_of(state.runs, offset.position)
+            return offset.position if offset.generation == generation else None
     return None
 
 

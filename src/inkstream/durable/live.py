@@ -47,7 +47,7 @@ async def open_reader(engine: Engine, read: LiveRead) -> Reader:
         StreamNotFound, TooManyReaders, StoreUnavailable
     """
     state = read.state
-    reader = await engine.readers.open(state.stream_id, Offset(state.internal_id, read.position))
+    reader = await engine.readers.open(state.stream_id, Offset.at(state, read.position))
     if reader.tail.internal_id != state.internal_id:
         reader.close()
         raise StreamNotFound(state.stream_id)

@@ -56,7 +56,7 @@ def renewed(state: StreamState, now: float) -> float | Keep:
 def tail_offset(state: StreamState) -> str:
     """Return the offset after everything, which for a text that ended includes its end."""
     ended = state.kind is Kind.TEXT and state.ended
-    return str(Offset(state.internal_id, state.tail, ended=ended))
+    return str(Offset.at(state, state.tail, ended=ended))
 
 
 def end_headers(state: StreamState) -> dict[str, str]:

@@ -74,7 +74,7 @@ class Chunk:
     def offset(self) -> str:
         """Where to go on from."""
         ended = self.end is not None and self.state.kind is Kind.TEXT
-        return str(Offset(self.state.internal_id, self.position, ended=ended))
+        return str(Offset.at(self.state, self.position, ended=ended))
 
     def headers(self) -> dict[str, str]:
         """Return the protocol's headers, without cursor, tag and caching."""
@@ -143,7 +143,7 @@ class Events:
         held = self.held_back()
         offset = chunk.offset
         if held:
-            offset = str(Offset(chunk.state.internal_id, chunk.position - held))
+            offset = str(Offset.at(chunk.state, chunk.position - held))
         fields: dict[str, Any] = {"streamNextOffset": offset}
         if chunk.end is None:
             fields["streamCursor"] = cursor

@@ -95,7 +95,7 @@ class Changes:
         last = done[-1]
         if last is None:
             raise StreamEnded(stream_id, Status.DONE, f"log {stream_id!r} is closed")
-        return Offset(last.internal_id, last.tail)
+        return Offset.at(last, last.tail)
 
     async def close(self, stream_id: StreamId, *, connection: object | None = None) -> bool:
         """Close a log for good; return whether this call did it."""

@@ -82,7 +82,7 @@ class Reader:
     @property
     def offset(self) -> Offset:
         """Where to go on from: after all that was handed out, and after the end if that was."""
-        return Offset(self.tail.internal_id, self.position, ended=self.end is not None)
+        return Offset.at(self.tail, self.position, ended=self.end is not None)
 
     async def frames(self) -> bytes:
         """Return all that is new as event frames; empty at the end, or when interrupted.
@@ -102,8 +102,7 @@ class Reader:
                 self.position = tail.position
                 return frames
         segments = await self._page()
-        internal_id = self.tail.internal_id
-        return b"".join([wire.event_frames(internal_id, segment) for segment in segments])
+        return b"".join([wire.event_frames(tail, segment) for segment in segments])
 
     async def segments(self) -> list[Segment]:
         """Return the same as segments."""
@@ -127,7 +126,8 @@ class Reader:
         tail = self.tail
         interrupted, self._interrupted = self._interrupted, False
         if tail.gone:
-            raise StreamNotFound(tail.stream_id)
+            # One that was rewound is still there: the client asks again, and gets 410.
+            raise ReaderCut if tail.cut else StreamNotFound(tail.stream_id)
         if self.position < tail.position:
             return False
         if tail.end is not None:
@@ -155,6 +155,8 @@ class Reader:
             page = await self._store.read(self.tail.stream_id, self.position, self._page_bytes)
             if page.state.internal_id != self.tail.internal_id:
                 raise StreamNotFound(self.tail.stream_id)
+            if not Offset.at(self.tail, self.position).lies_in(page.state):
+                raise ReaderCut  # rewound since the last page
             self._ahead = wire.merge(page.segments)[::-1]
         segments: list[Segment] = []
         size = 0

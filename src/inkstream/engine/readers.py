@@ -83,6 +83,9 @@ class Readers:
             page = await self._store.read(stream_id, pages[-1].end, _SNAPSHOT_BYTES)
             if page.state.internal_id != pages[0].state.internal_id:
                 raise StreamNotFound(stream_id)
+            offset = Offset.at(pages[-1].state, pages[-1].end)
+            if not offset.lies_in(page.state):
+                raise OffsetGone(stream_id, str(offset))
             pages.append(page)
         return pages
 
@@ -149,14 +152,17 @@ class Readers:
             tail = self._tails.get(stream_id)
             page = _if_newest(page, tail)
         if page is not None:
+            if tail is not None and _is_rewound(tail, page.state):
+                self._tails.rewound(tail, page.state)
+                tail = None
             if tail is None or tail.internal_id != page.state.internal_id:
                 tail = self._tails.attach(page.state)
             elif page.state.tail > tail.position and not tail.local:
                 self._tails.stale(tail)
+            tail.learn_runs(page.state)
         assert tail is not None
         reached = tail.position if page is None else max(tail.position, page.state.tail)
-        wrong = not offset.is_start and offset.internal_id != tail.internal_id
-        if wrong or offset.position > reached:
+        if not (_covers(tail, offset) or (page is not None and offset.lies_in(page.state))):
             self._tails.detach(tail)
             raise OffsetGone(stream_id, str(offset))
         if len(self._readers) >= self._limits.readers:
@@ -218,6 +224,17 @@ def _covers(tail: Tail, offset: Offset) -> bool:
     """Tell if a tail in memory answers for an offset; what it does not is read from the store."""
     if tail.gone:
         return False
-    return offset.is_start or (
-        offset.internal_id == tail.internal_id and offset.position <= tail.position
+    if offset.is_start:
+        return True
+    if offset.ended:
+        return offset == tail.here
+    return offset.position <= tail.position and offset == Offset.at(tail, offset.position)
+
+
+def _is_rewound(tail: Tail, state: StreamState) -> bool:
+    """Tell if a state, which may be older than a tail, shows other messages than the tail has."""
+    return (
+        tail.internal_id == state.internal_id
+        and state.tail >= tail.position
+        and not Offset.at(tail, tail.position).lies_in(state)
     )

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Protocol
 
 from inkstream import wire
+from inkstream._runs import Runs, extended
 from inkstream._types import End, Segment, StreamId, StreamState
 
 _DEAD = Segment(position=0, count=0, payload=b"", index=b"")
@@ -107,6 +109,32 @@ class Tail:
         """True while a writer of this process is the only one that may append."""
         return self.writer is not None
 
+    @property
+    def runs(self) -> Runs:
+        """The generations of the stream's messages, of all that is published at least."""
+        return self.state.runs
+
+    @property
+    def here(self) -> wire.Offset:
+        """The offset after all that is published, the end included."""
+        return wire.Offset.at(self, self.position, ended=self.end is not None)
+
+    def learn(self, state: StreamState) -> None:
+        """Take a newer state. One that lies behind does not know the newest run."""
+        behind = state.tail < self.position
+        self.state = replace(state, runs=self.runs) if behind else state
+
+    def learn_runs(self, state: StreamState) -> None:
+        """Take the runs of a state that may be older otherwise."""
+        if state.tail >= self.position and state.runs != self.runs:
+            self.state = replace(self.state, runs=state.runs)
+
+    def begin_run(self, generation: int) -> None:
+        """Note the generation of what was committed at this position."""
+        if self.runs[-1:] and self.runs[-1].generation != generation:
+            runs = extended(self.runs, self.position, generation)
+            self.state = replace(self.state, runs=runs)
+
     def publish(self, segments: Sequence[Segment]) -> None:
         """Add committed segments. A hole before them is left to the store: readers page over it."""
         for segment in segments:
@@ -188,7 +216,7 @@ class Tail:
             joined = [self._frame(i) for i in range(found, len(self._segments))]
         else:
             first = wire.cut(segment, after)
-            joined = [] if first is None else [wire.event_frames(self.internal_id, first)]
+            joined = [] if first is None else [wire.event_frames(self, first)]
             joined += [self._frame(i) for i in range(found + 1, len(self._segments))]
         frames = joined[0] if len(joined) == 1 else b"".join(joined)
         self._joined = (after, self.position, frames)
@@ -197,5 +225,5 @@ class Tail:
     def _frame(self, i: int) -> bytes:
         frame = self._frames[i]
         if frame is None:
-            frame = self._frames[i] = wire.event_frames(self.internal_id, self._segments[i])
+            frame = self._frames[i] = wire.event_frames(self, self._segments[i])
         return frame

@@ -29,6 +29,7 @@ from inkstream.abc import Notifier
 from inkstream.engine.committer import Committer
 from inkstream.engine.core import Core
 from inkstream.engine.tail import Tail
+from inkstream.wire import Offset
 
 _log = logging.getLogger("inkstream")
 
@@ -137,11 +138,14 @@ class Tails:
             done.append(applied(state, change, outcome.heads[0]))
             if tail is None:
                 return 0
-            if change.append is not None:
-                start = done[0].tail - change.append.count
-                if start == tail.position:
-                    tail.publish([replace(change.append, position=start)])
-            return self.absorb(tail, done[0])
+            append = change.append
+            start = done[0].tail - (0 if append is None else append.count)
+            if start == tail.position and (append is not None or change.end is not None):
+                tail.begin_run(outcome.heads[0].generation)
+                if append is not None:
+                    tail.publish([replace(append, position=start)])
+            # What others appended meanwhile, and in which generation, is read from the store.
+            return self.absorb(tail, replace(done[0], runs=tail.runs))
 
         outcome = await self._committer.submit(state.stream_id, Group((change,)), publish)
         return outcome if isinstance(outcome, Refused) else done[0]
@@ -162,7 +166,7 @@ class Tails:
             and (state.status is not Status.STREAMING or state.epoch != writer.epoch)
         ):
             writer.fence(state)
-        tail.state = state
+        tail.learn(state)
         if state.tail > tail.position:
             if tail.writer is None:
                 self.stale(tail)
@@ -200,6 +204,23 @@ class Tails:
             pass  # if it still is to end, the next look at the store shows it again
         finally:
             self._keeping.discard(state.internal_id)
+
+    def rewound(self, tail: Tail, state: StreamState) -> None:
+        """Send readers away, and fence the writer: the store no longer has what they have."""
+        _log.warning(
+            "stream %r went back from %d to %d: the database was restored, or failed over",
+            tail.stream_id,
+            tail.position,
+            state.tail,
+        )
+        tail.gone = tail.cut = True
+        if tail.writer is not None:
+            tail.writer.fence(state)
+        if self._tails.get(tail.stream_id) is tail:
+            del self._tails[tail.stream_id]
+            self._stale.pop(tail, None)
+            self._rewatch()
+        tail.wake()
 
     def send_away(self, *, but_local: bool = False) -> None:
         """Send readers away without a terminal event: they will reconnect, here or elsewhere.
@@ -282,27 +303,41 @@ class Tails:
         tails = [tail for tail in self if with_local or not tail.local]
         for start in range(0, len(tails), _SURVEY):
             some = tails[start : start + _SURVEY]
+            shown = [tail.here for tail in some]
             ids = tuple(tail.stream_id for tail in some)
             found = await self._store.find(Query(stream_ids=ids, limit=len(ids)))
             states = {state.stream_id: state for state in found}
-            for tail in some:
-                self.absorb(tail, states.get(tail.stream_id))
+            for tail, here in zip(some, shown, strict=True):
+                state = states.get(tail.stream_id)
+                if not self._is_rewound(tail, here, state):
+                    self.absorb(tail, state)
+
+    def _is_rewound(self, tail: Tail, here: Offset, state: StreamState | None) -> bool:
+        """Tell, and act on it, if a state that was read after ``here`` does not have that."""
+        if state is None or state.internal_id != tail.internal_id or here.lies_in(state):
+            return False
+        self.rewound(tail, state)
+        return True
 
     async def _refresh(self, tails: Sequence[Tail]) -> None:
         """Read what is new of all these at once; one that is far behind gets its turn again."""
         reads = [Read(tail.stream_id, tail.position) for tail in tails]
+        shown = [tail.here for tail in tails]
         try:
             pages = await self._store.read_many(reads, self._limits.page_bytes)
         except BaseException:
             self._stale.update(dict.fromkeys(tails))
             raise
-        for tail, read, page in zip(tails, reads, pages, strict=True):
+        for tail, read, here, page in zip(tails, reads, shown, pages, strict=True):
             if self._tails.get(tail.stream_id) is not tail:
                 continue  # nobody waits for it any more
             if page is None or page.state.internal_id != tail.internal_id:
                 self._lost(tail)
                 continue
+            if self._is_rewound(tail, here, page.state):
+                continue
             if not tail.local:
+                tail.learn_runs(page.state)
                 pieces = (wire.cut(segment, read.after) for segment in page.segments)
                 tail.publish([piece for piece in pieces if piece is not None])
             self.absorb(tail, page.state)

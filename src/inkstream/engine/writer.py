@@ -258,6 +258,7 @@ class Writer:
                 self.fence(outcome.state)
                 self.tail.publish(segments)
                 return self._tails.absorb(self.tail, outcome.state)
+            self.tail.begin_run(_generation_after(outcome))
             if change.append is not None:
                 segments.append(change.append)
                 self._position = change.append.end
@@ -355,6 +356,14 @@ class Writer:
             self.tail.writer = None
         if not self.stopped.done():
             self.stopped.set_result(None)
+
+
+def _generation_after(outcome: Outcome) -> int:
+    """Return the generation of the messages that a commit, or an earlier attempt, left behind."""
+    if not isinstance(outcome, Refused):
+        return outcome.heads[0].generation
+    assert outcome.state is not None
+    return outcome.state.runs[-1].generation
 
 
 class _Finished(WriterFenced):

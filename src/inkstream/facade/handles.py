@@ -179,7 +179,7 @@ class Following:
             reader.close()
 
     def _move(self, reader: Reader, position: int) -> None:
-        self._offset = str(wire.Offset(reader.tail.internal_id, position))
+        self._offset = str(wire.Offset.at(reader.tail, position))
 
 
 def body_of(pages: Sequence[Page]) -> StreamBody:
@@ -196,7 +196,7 @@ def body_of(pages: Sequence[Page]) -> StreamBody:
     parts = [
         part if isinstance(part, str) else wire.load_json(part.raw) for _, part in wire.joined(cut)
     ]
-    here = wire.Offset(state.internal_id, pages[-1].end, ended=pages[-1].closed)
+    here = wire.Offset.at(state, pages[-1].end, ended=pages[-1].closed)
     return StreamBody(
         stream_id=state.stream_id,
         status=state.status,

@@ -15,8 +15,9 @@ from inkstream import wire
 from inkstream._errors import InvalidOffset, StreamNotFound
 from inkstream._types import End, Segment, StreamState
 from inkstream.engine.readers import Readers
+from inkstream.engine.tail import Tail
 from inkstream.http.formats import Encoder, Format
-from inkstream.wire import Offset
+from inkstream.wire import Offset, Place
 
 MAX_CURSOR: Final = 256
 """Longer ones are refused: a cursor comes from a client, and each chunk carries one."""
@@ -40,13 +41,15 @@ def split_cursor(text: str) -> tuple[str, str | None]:
 class Encoded:
     """One reader's answer: an encoder, and the cursor of what it gave last."""
 
-    __slots__ = ("_encoder", "_format", "_internal_id", "_position", "_state")
+    __slots__ = ("_encoder", "_format", "_place", "_position", "_state")
 
-    def __init__(self, form: Format, encoder: Encoder, offset: Offset, state: str) -> None:
+    def __init__(
+        self, form: Format, encoder: Encoder, place: Place, position: int, state: str
+    ) -> None:
         self._format = form
         self._encoder = encoder
-        self._internal_id = offset.internal_id
-        self._position = offset.position
+        self._place = place
+        self._position = position
         self._state = state
 
     def chunks(self, segments: Iterable[Segment]) -> bytes:
@@ -75,35 +78,36 @@ class Encoded:
             out.append(self._format.frame(last, self._cursor(ended=ended)))
 
     def _cursor(self, *, ended: bool) -> str:
-        return f"{Offset(self._internal_id, self._position, ended=ended)}~{self._state}"
+        return f"{Offset.at(self._place, self._position, ended=ended)}~{self._state}"
 
 
 async def encoded(
-    form: Format, readers: Readers, stream: StreamState, offset: Offset, state: str | None
+    form: Format, readers: Readers, tail: Tail, position: int, state: str | None
 ) -> Encoded:
     """Return an answer that goes on after a cursor.
 
     Raises:
         StreamNotFound, StoreUnavailable
     """
-    if offset.position == 0 and not state:
-        return Encoded(form, form.encoder(stream, ""), offset, "")
+    stream = tail.state
+    if position == 0 and not state:
+        return Encoded(form, form.encoder(stream, ""), tail, 0, "")
     if state is not None:
         try:
             encoder = form.encoder(stream, state)
-            for position in encoder.recalls():
-                encoder.recall(await _message_at(readers, stream, position), position)
+            for wanted in encoder.recalls():
+                encoder.recall(await _message_at(readers, stream, wanted), wanted)
         except ValueError:
             pass
         else:
-            return Encoded(form, encoder, offset, state)
-    rebuilt = Encoded(form, form.encoder(stream, ""), Offset(stream.internal_id, 0), "")
+            return Encoded(form, encoder, tail, position, state)
+    rebuilt = Encoded(form, form.encoder(stream, ""), tail, 0, "")
     at = 0
-    while at < offset.position:
+    while at < position:
         page = await readers.page(stream.stream_id, at, _REBUILD_BYTES)
         if page.state.internal_id != stream.internal_id or page.end == at:
             raise StreamNotFound(stream.stream_id)
-        pieces = [wire.cut(segment, at, offset.position) for segment in page.segments]
+        pieces = [wire.cut(segment, at, position) for segment in page.segments]
         rebuilt.chunks([piece for piece in pieces if piece is not None])
         at = page.end
         await asyncio.sleep(0)

@@ -221,7 +221,7 @@ class StreamResponse(Response):
         _, reader = await follow.open()
         tail = reader.tail
         if tail.end is not None and follow.offset == str(
-            Offset(tail.internal_id, tail.position, ended=True)
+            Offset.at(tail, tail.position, ended=True)
         ):
             # Whoever has seen the end is told in the way that stops an EventSource for good.
             reader.close()
@@ -294,7 +294,7 @@ class StreamResponse(Response):
     async def _encoded(form: Format, follow: Follow, reader: Reader) -> Encoded:
         try:
             return await encoded(
-                form, follow.engine.readers, reader.state, reader.offset, follow.cursor[1]
+                form, follow.engine.readers, reader.tail, reader.position, follow.cursor[1]
             )
         except BaseException:
             reader.close()
@@ -333,7 +333,7 @@ class StreamResponse(Response):
         self, follow: Follow, scope: Scope, receive: Receive, send: Send
     ) -> None:
         state, reader = await follow.open(fresh=True)
-        here = Offset(state.internal_id, state.tail, ended=state.ended)
+        here = Offset.at(state, state.tail, ended=state.ended)
         etag = f'"{reader.position}-{here}-{state.status}"'
         self.headers["etag"] = etag
         self.headers.setdefault("cache-control", "private, no-cache")

@@ -17,6 +17,7 @@ from inkstream._errors import (
     StreamNotFound,
     TooManyStreams,
 )
+from inkstream._runs import Runs, draw_generation, extended, inherited
 from inkstream._types import (
     JSON,
     KEEP,
@@ -49,6 +50,7 @@ class Streams:
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
+        self.generation = draw_generation(0)
         self._last_id = 0
         self._by_id: dict[int, _Stream] = {}  # in the order of their ids
         self._by_name: dict[str, _Stream] = {}
@@ -100,6 +102,7 @@ class Streams:
                 retain_s=new.retain_s,
                 takeover_within_s=new.takeover_within_s,
                 report=new.report,
+                runs=self._first_runs(source, begin),
             ),
             source,
         )
@@ -117,6 +120,10 @@ class Streams:
         self._change(stream, first)
         return stream.snapshot()
 
+    def _first_runs(self, source: _Stream | None, begin: int) -> Runs:
+        above = () if source is None else inherited(source.state.runs, begin)
+        return extended(above, begin, self.generation)
+
     def apply(self, group: Group) -> Outcome:
         streams: list[_Stream] = []
         for index, change in enumerate(group.changes):
@@ -129,10 +136,17 @@ class Streams:
         heads = []
         for stream, change in zip(streams, group.changes, strict=True):
             self._change(stream, change)
-            heads.append(Head(stream.state.epoch, stream.tail, stream.size))
+            generation = stream.state.runs[-1].generation
+            heads.append(Head(stream.state.epoch, stream.tail, stream.size, generation))
         return Committed(tuple(heads))
 
     def _change(self, stream: _Stream, change: Change) -> None:
+        runs = stream.state.runs
+        if (change.append is not None or change.end is not None) and (
+            runs[-1].generation != self.generation
+        ):
+            runs = extended(runs, stream.tail, self.generation)
+            stream.state = replace(stream.state, runs=runs)
         if change.append is not None:
             stream.append(change.append, self._now())
         if change.marks:
@@ -141,7 +155,9 @@ class Streams:
             return
         self._count_live(stream, -1)
         epoch = stream.state.epoch + change.next_epoch
-        state = applied(stream.state, change, Head(epoch, stream.tail, stream.size))
+        state = applied(
+            stream.state, change, Head(epoch, stream.tail, stream.size, runs[-1].generation)
+        )
         result = state.result if change.end is None else _copy(state.result)
         stream.state = replace(state, result=result, appended_at=stream.appended_at)
         self._count_live(stream, 1)

@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from inkstream._errors import NotRunning, StoreUnavailable, StreamNotFound
+from inkstream._runs import draw_generation
 from inkstream._types import (
     Group,
     NewStream,
@@ -47,6 +48,10 @@ class MemoryDatabase:
         self.now: Callable[[], float] = time.time
         self._streams = Streams(lambda: self.now())
         self._workers = _Workers(lambda: self.now())
+
+    def draw(self) -> None:
+        """Begin another generation, as after a restore."""
+        self._streams.generation = draw_generation(self._streams.generation)
 
     def release_lock(self, worker: str) -> None:
         """Take a living worker's lock away, as the restart of a database does."""
@@ -106,6 +111,8 @@ class MemoryStore:
     async def open(self, worker: str) -> None:
         if self.database.before is not None:
             self.database.before("open")
+        if not self._workers.locked:
+            self.database.draw()
         self._worker = worker
         self._workers.locked[worker] = self
         await asyncio.sleep(0)

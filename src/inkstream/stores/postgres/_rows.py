@@ -10,6 +10,7 @@ from typing import Any
 
 from inkstream import wire
 from inkstream._errors import InvalidInput
+from inkstream._runs import load_runs
 from inkstream._types import (
     KEEP,
     Change,
@@ -78,6 +79,7 @@ def decode_state(text: str) -> StreamState:
         gone=row["gone"],
         appended_at=_time(row["appended_at"]),
         writer=row["writer"],
+        runs=load_runs(row["runs"]),
     )
 
 
@@ -224,13 +226,13 @@ def outcomes(groups: Sequence[Group], rows: Iterable[Row]) -> list[Outcome]:
     for group in groups:
         heads: list[Head] = []
         while len(heads) < len(group.changes):
-            change, refused, epoch, tail, size, state = next(found)
+            change, refused, epoch, tail, size, generation, state = next(found)
             if refused:
                 results.append(
                     Refused(change - first, None if state is None else decode_state(state))
                 )
                 break
-            heads.append(Head(epoch, tail, size))
+            heads.append(Head(epoch, tail, size, generation))
         else:
             results.append(Committed(tuple(heads)))
         first += len(group.changes)

@@ -126,6 +126,7 @@ class PostgresStore:
         self._locks = _locks.Locks()
         self._worker = ""
         self._identity: str | None = None
+        self._beaten = 0
         self.channel = Channel(f"{schema}_hints", self._session, self._notify)
         """What ``PostgresNotifier`` listens and sends on."""
 
@@ -134,6 +135,7 @@ class PostgresStore:
         await self._connections.open()
         try:
             await self._check_schema()
+            await self._connections.fetch(self._sql["draw_if_alone"], writing=False)
             if self._session is not None:
                 await self._open_session(self._session)
         except BaseException:
@@ -329,12 +331,15 @@ class PostgresStore:
                 self._sql["heartbeat"],
                 self._worker,
                 beat,
+                self._beaten,
                 list(forget),
                 said if beat else None,
                 writing=beat or bool(forget),
                 timeout_s=_HEARTBEAT_S,
             )
-            return [(worker, beats, lock) for worker, beats, lock in rows]
+            if beat:
+                self._beaten = rows[0][3]
+            return [(worker, beats, lock) for worker, beats, lock, _ in rows]
 
         with self._connections.under_way():
             rows = await look(beat, forget)

@@ -17,7 +17,7 @@ WHERE CAST($23 AS text) IS NULL OR CAST($23 AS text) = (SELECT md5(concat_ws(' '
 
 -- name: commit_changes
 -- Apply a batch of groups, whatever the number of streams.
-SELECT change, refused, epoch, tail, size, state FROM inkstream.commit_changes(
+SELECT change, refused, epoch, tail, size, generation, state FROM inkstream.commit_changes(
     CAST($1 AS integer[]), CAST($2 AS bigint[]), CAST($3 AS integer[]), CAST($4 AS bigint[]),
     CAST($5 AS bigint[]), CAST($6 AS text[]), CAST($7 AS text[]), CAST($8 AS integer[]),
     CAST($9 AS bytea[]), CAST($10 AS bytea[]), CAST($11 AS boolean[]), CAST($12 AS text[]),
@@ -53,14 +53,19 @@ SELECT inkstream.merge_stream(CAST($1 AS bigint), CAST($2 AS integer));
 
 -- name: heartbeat
 -- Beat, forget, and see all workers.
-SELECT worker, beats, lock
+SELECT worker, beats, lock, beaten
 FROM inkstream.heartbeat(
-    CAST($1 AS text), CAST($2 AS boolean), CAST($3 AS text[]), CAST($4 AS text));
+    CAST($1 AS text), CAST($2 AS boolean), CAST($3 AS bigint), CAST($4 AS text[]),
+    CAST($5 AS text));
 
 -- name: roster
 -- The server's time, and what each worker said about itself with its last beat.
 SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision), w.worker, w.beat_at, w.said
 FROM (SELECT 1) AS one LEFT JOIN inkstream.workers w ON true;
+
+-- name: draw_if_alone
+-- Begin another generation unless another worker lives.
+SELECT inkstream.draw_if_alone();
 
 -- name: set_setting
 -- Set one of the session's settings.

@@ -24,6 +24,8 @@ except ImportError:  # Windows: no lock can be told from here
 
 HAS_LOCKS: Final[bool] = fcntl is not None
 
+_READY: Final = b"ready"
+
 _held: set[int] = set()
 """Descriptors that must not live on in a forked child, where they would keep the lock alive."""
 
@@ -97,6 +99,7 @@ class WorkerLocks:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._descriptor: int | None = None
+        self._ready = False
 
     def hold(self, worker: str) -> None:
         """Take the lock in a worker's name, unless it is held here.
@@ -122,7 +125,8 @@ class WorkerLocks:
                         f"a worker named {worker!r} is already at work on this database"
                     ) from None
                 time.sleep(0.002)
-        self._descriptor = descriptor
+        os.ftruncate(descriptor, 0)
+        self._descriptor, self._ready = descriptor, False
 
     def _holds(self, worker: str) -> bool:
         if self._descriptor is None or self._descriptor not in _held:
@@ -139,10 +143,13 @@ class WorkerLocks:
         A file that is missing says nothing: somebody cleaned up, and a worker that lives makes it
         anew with its next heartbeat.
         """
+        return self._is_held(self._file(worker))
+
+    def _is_held(self, file: Path) -> bool | None:
         if not HAS_LOCKS:
             return None
         try:
-            descriptor = os.open(self._file(worker), os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC)
         except OSError:
             return None
         try:
@@ -155,6 +162,22 @@ class WorkerLocks:
         finally:
             os.close(descriptor)
         return False
+
+    def show_ready(self) -> None:
+        """Say that this worker is past what must be done after a restore; see ``Generations``."""
+        if not self._ready and self._descriptor in _held:
+            assert self._descriptor is not None
+            os.pwrite(self._descriptor, _READY, 0)
+            self._ready = True
+
+    def others_are_ready(self) -> bool:
+        """Tell whether a worker that lives has said so: then there was no restore before now."""
+        if not HAS_LOCKS or not self._directory.is_dir():
+            return False
+        return any(
+            self._is_held(file) and file.read_bytes() == _READY
+            for file in self._directory.glob("*.lock")
+        )
 
     def remove(self, worker: str) -> None:
         """Remove the file of a worker that is dead; one that lives keeps it."""

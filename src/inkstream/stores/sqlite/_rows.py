@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any, Final
 
+from inkstream._runs import Runs, load_runs
 from inkstream._types import JSON, Kind, Segment, Status, StreamId, StreamState
 
 STATUSES: Final = tuple(Status)
@@ -13,7 +14,7 @@ STATUSES: Final = tuple(Status)
 
 ORDINALS: Final[Mapping[Status, int]] = {status: number for number, status in enumerate(STATUSES)}
 
-STATE_COLUMNS: Final = 26
+STATE_COLUMNS: Final = 27
 
 
 def state(row: tuple[Any, ...]) -> StreamState:
@@ -45,7 +46,13 @@ def state(row: tuple[Any, ...]) -> StreamState:
         gone=bool(row[23]),
         appended_at=row[24],
         writer=row[25],
+        runs=runs(row[26]),
     )
+
+
+def runs(text: str) -> Runs:
+    """Return the runs that a column says."""
+    return load_runs(json.loads(text))
 
 
 def segments(rows: Iterable[tuple[Any, ...]]) -> list[Segment]:

@@ -28,6 +28,7 @@ from inkstream._types import (
 from inkstream.stores.sqlite import _faults, _read, _tidy, _write
 from inkstream.stores.sqlite._changes import Changes
 from inkstream.stores.sqlite._connection import SQL, Settings, check_place, database_path
+from inkstream.stores.sqlite._generation import Generations
 from inkstream.stores.sqlite._jobs import Job, run
 from inkstream.stores.sqlite._locks import WorkerLocks, host_identity
 from inkstream.stores.sqlite._threads import Threads
@@ -72,6 +73,7 @@ class SQLiteStore:
         self._readers = readers
         self._locks = WorkerLocks(Path(f"{self.path}-workers"))
         self._host = ""
+        self._generations = Generations()
         self._changes = Changes()
         self._long: set[int] = set()
         self._worker = ""
@@ -95,6 +97,9 @@ class SQLiteStore:
         try:
             check_place(self.path)
             self._host = host_identity()
+            # Before it takes its own: of several that start at once after a restore, one at least
+            # must see nobody.
+            self._generations.due = not self._locks.others_are_ready()
             self._locks.hold(worker)
         except OSError as exc:
             raise StoreUnavailable(f"{self.path}: its locks cannot be made: {exc}") from exc
@@ -120,14 +125,25 @@ class SQLiteStore:
         await asyncio.shield(asyncio.to_thread(finish))
 
     async def create(self, new: NewStream, *, connection: object | None = None) -> StreamState:
-        return await self._write(lambda db: _write.create(db, new), connection)
+        state, last_live = await self._write(
+            lambda db: _write.create(db, new, self._generations), connection
+        )
+        self._committed(last_live, connection)
+        return state
 
     async def commit(
         self, groups: Sequence[Group], *, connection: object | None = None
     ) -> list[Outcome]:
-        outcomes, long = await self._write(lambda db: _write.commit(db, groups), connection)
+        outcomes, long, last_live = await self._write(
+            lambda db: _write.commit(db, groups, self._generations), connection
+        )
+        self._committed(last_live, connection)
         self._long.update(long)
         return outcomes
+
+    def _committed(self, last_live: int, connection: object | None) -> None:
+        if connection is None:  # else the application may still roll back
+            self._generations.committed(last_live)
 
     async def read(
         self,
@@ -158,6 +174,7 @@ class SQLiteStore:
 
         def move(db: sqlite3.Connection) -> list[tuple[str, int, str]]:
             if beat:
+                self._generations.basis(db)
                 db.execute(SQL.beat, (worker, self._host, time.time(), said))
             forgotten = [
                 name for name in forget if db.execute(SQL.forget_worker, (name,)).fetchone()
@@ -173,6 +190,8 @@ class SQLiteStore:
     def _states(self, worker: str, rows: list[tuple[str, int, str]]) -> list[WorkerState]:
         try:
             self._locks.hold(worker)
+            if not self._generations.due:
+                self._locks.show_ready()
         except OSError as exc:
             raise StoreUnavailable(f"{self.path}: its locks cannot be made: {exc}") from exc
         return [

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from inkstream import wire
 from inkstream._errors import (
@@ -19,6 +19,7 @@ from inkstream._errors import (
     StreamNotFound,
     TooManyStreams,
 )
+from inkstream._runs import Runs, dump_runs, extended, inherited
 from inkstream._types import (
     KEEP,
     Change,
@@ -34,12 +35,14 @@ from inkstream._types import (
 )
 from inkstream.stores.sqlite import _read, _rows
 from inkstream.stores.sqlite._connection import SQL
+from inkstream.stores.sqlite._generation import Basis, Generations
 from inkstream.stores.sqlite._read import Database
 
 
-def create(db: Database, new: NewStream) -> StreamState:
-    """Insert a stream with what it begins with."""
-    begin = _check_new(db, new)
+def create(db: Database, new: NewStream, generations: Generations) -> tuple[StreamState, int]:
+    """Insert a stream with what it begins with; return it, and the largest id of a live row."""
+    begin, above = _check_new(db, new)
+    last_live, generation = generations.basis(db)
     end = new.end
     status = end.status if end else Status.PENDING if new.kind is Kind.TEXT else Status.OPEN
     first = new.append
@@ -66,13 +69,14 @@ def create(db: Database, new: NewStream) -> StreamState:
             bool(end and first),
             new.fork.source if new.fork else None,
             begin,
+            dump_runs(extended(inherited(above, begin), begin, generation)),
         ),
     )
     internal_id = cursor.lastrowid
     assert internal_id is not None
     tail, size, live_id = begin, 0, None
     if first is not None:
-        live_id = db.execute(SQL.last_live).fetchone()[0] + 1
+        live_id = last_live = last_live + 1
         row = (live_id, internal_id, None, tail, first.count, first.payload, first.index)
         db.execute(SQL.insert_live, row)
         tail += first.count
@@ -87,6 +91,7 @@ def create(db: Database, new: NewStream) -> StreamState:
             live_id,
             int(bool(first)),
             time.time() if first else None,
+            generation,
         ),
     )
     for name, value in new.marks.items():
@@ -94,39 +99,55 @@ def create(db: Database, new: NewStream) -> StreamState:
     db.execute(SQL.note_change, (internal_id,))
     state = _read.state_of(db, internal_id)
     assert state is not None
-    return state
+    return state, last_live
 
 
-def _check_new(db: Database, new: NewStream) -> int:
-    """Return the position at which the stream begins, if it may be created."""
+def _check_new(db: Database, new: NewStream) -> tuple[int, Runs]:
+    """Return where the stream begins, and its source's runs, if it may be created."""
     if db.execute(SQL.stream_exists, (new.stream_id,)).fetchone():
         raise StreamExists(new.stream_id)
     begin = 0
+    above: Runs = ()
     if new.fork is not None:
         source = db.execute(SQL.fork_source, (new.fork.source,)).fetchone()
         if source is None:
             raise StreamNotFound(new.stream_id, "the stream to fork does not exist")
-        stream_id, gone, tail = source
+        stream_id, gone, tail, runs = source
         if gone:
             raise StreamGone(stream_id)
         begin = new.fork.position
         if begin > tail:
             raise OffsetGone(stream_id, str(wire.Offset(new.fork.source, begin)))
+        above = _rows.runs(runs)
     if new.max_live is not None and new.owner is not None:
         (live,) = db.execute(SQL.count_live, (new.owner,)).fetchone()
         if live >= new.max_live:
             raise TooManyStreams(
                 f"{new.owner!r} has {live} live streams already", limit=new.max_live
             )
-    return begin
+    return begin, above
 
 
-def commit(db: Database, groups: Sequence[Group]) -> tuple[list[Outcome], list[int]]:
-    """Apply groups; return what came of each, and the streams whose live chain became long."""
-    batch = _Batch(db, groups)
+class Applied(NamedTuple):
+    """What ``commit`` did.
+
+    Attributes:
+        outcomes: What came of each group.
+        long: The streams whose live chain became long.
+        last_live: The largest id of a live row.
+    """
+
+    outcomes: list[Outcome]
+    long: list[int]
+    last_live: int
+
+
+def commit(db: Database, groups: Sequence[Group], generations: Generations) -> Applied:
+    """Apply groups."""
+    batch = _Batch(db, groups, generations.basis(db))
     outcomes = [batch.apply(group.changes) for group in groups]
     batch.flush()
-    return outcomes, batch.long
+    return Applied(outcomes, batch.long, batch.last_live)
 
 
 LONG_CHAIN: Final = 1024
@@ -145,6 +166,7 @@ class _Head:
         "appended_at",
         "chain",
         "epoch",
+        "generation",
         "internal_id",
         "last_live",
         "ordinal",
@@ -163,6 +185,7 @@ class _Head:
         last_live: int | None,
         chain: int,
         appended_at: float | None,
+        generation: int,
     ) -> None:
         self.internal_id = internal_id
         self.ordinal = ordinal
@@ -173,12 +196,13 @@ class _Head:
         self.last_live = last_live
         self.chain = chain
         self.appended_at = appended_at
+        self.generation = generation
 
 
 class _Batch:
     """The changes of one commit: heads in memory, live rows collected."""
 
-    def __init__(self, db: Database, groups: Sequence[Group]) -> None:
+    def __init__(self, db: Database, groups: Sequence[Group], basis: Basis) -> None:
         self._db = db
         ids = {change.internal_id for group in groups for change in group.changes}
         if len(ids) == 1:
@@ -189,7 +213,8 @@ class _Batch:
         self._moved: dict[int, _Head] = {}
         self._live: list[Any] = []
         self._now = time.time()
-        self._live_id: int = db.execute(SQL.last_live).fetchone()[0]
+        self.last_live = basis.last_live
+        self._generation = basis.generation
         self.long: list[int] = []
 
     def apply(self, changes: Sequence[Change]) -> Outcome:
@@ -209,6 +234,10 @@ class _Batch:
         heads = []
         for change in changes:
             head = self._heads[change.internal_id]
+            if head.generation != self._generation and (
+                change.append is not None or change.end is not None
+            ):
+                self._begin_run(head)
             if change.append is not None:
                 self._append(head, change)
             if (
@@ -221,7 +250,7 @@ class _Batch:
                 or change.marks
             ):
                 self._move(head, change)
-            heads.append(Head(head.epoch, head.tail, head.size))
+            heads.append(Head(head.epoch, head.tail, head.size, head.generation))
         return Committed(tuple(heads))
 
     def flush(self) -> None:
@@ -238,15 +267,23 @@ class _Batch:
                 head.last_live,
                 head.chain,
                 head.appended_at,
+                head.generation,
             )
         _insert(self._db, SQL.replace_head, _HEAD_WIDTH, moved)
+
+    def _begin_run(self, head: _Head) -> None:
+        (text,) = self._db.execute(SQL.runs, (head.internal_id,)).fetchone()
+        runs = extended(_rows.runs(text), head.tail, self._generation)
+        self._db.execute(SQL.set_runs, (dump_runs(runs), head.internal_id))
+        head.generation = self._generation
+        self._moved[head.internal_id] = head
 
     def _append(self, head: _Head, change: Change) -> None:
         segment = change.append
         assert segment is not None
-        self._live_id += 1
+        self.last_live += 1
         self._live += (
-            self._live_id,
+            self.last_live,
             head.internal_id,
             head.last_live,
             head.tail,
@@ -254,7 +291,7 @@ class _Batch:
             segment.payload,
             segment.index,
         )
-        head.last_live = self._live_id
+        head.last_live = self.last_live
         head.tail += segment.count
         size, head.size = head.size, head.size + len(segment.payload)
         head.chain += 1
@@ -323,7 +360,7 @@ class _Batch:
 
 
 _LIVE_WIDTH: Final = 7
-_HEAD_WIDTH: Final = 8
+_HEAD_WIDTH: Final = 9
 _ROWS: Final = 16
 _MORE_ROWS: Final = {
     width: f", ({', '.join('?' * width)})" * (_ROWS - 1) for width in (_LIVE_WIDTH, _HEAD_WIDTH)

@@ -11,7 +11,7 @@ SELECT value FROM inkstream_meta WHERE key = 'schema_version';
 SELECT s.internal_id, s.stream_id, s.kind, s.content_type, s.status, h.epoch, s.worker, h.tail,
        h.size, s.owner, s.group_name, s.metadata, s.created_at, s.started_at, s.ended_at, s.due_at,
        s.ttl_s, s.retain_s, s.takeover_within_s, s.code, s.message, s.result, s.report, s.gone,
-       h.appended_at, s.writer
+       h.appended_at, s.writer, s.runs
 FROM inkstream_streams s JOIN inkstream_heads h ON h.internal_id = s.internal_id;
 
 -- name: state_by_name
@@ -19,7 +19,7 @@ FROM inkstream_streams s JOIN inkstream_heads h ON h.internal_id = s.internal_id
 SELECT s.internal_id, s.stream_id, s.kind, s.content_type, s.status, h.epoch, s.worker, h.tail,
        h.size, s.owner, s.group_name, s.metadata, s.created_at, s.started_at, s.ended_at, s.due_at,
        s.ttl_s, s.retain_s, s.takeover_within_s, s.code, s.message, s.result, s.report, s.gone,
-       h.appended_at, s.writer, h.last_live, s.fork_source, s.fork_position
+       h.appended_at, s.writer, s.runs, h.last_live, s.fork_source, s.fork_position
 FROM inkstream_streams s JOIN inkstream_heads h ON h.internal_id = s.internal_id
 WHERE s.stream_id = ?;
 
@@ -65,7 +65,7 @@ SELECT 1 FROM inkstream_streams WHERE stream_id = ?;
 
 -- name: fork_source
 -- What a fork must know of its source.
-SELECT s.stream_id, s.gone, h.tail
+SELECT s.stream_id, s.gone, h.tail, s.runs
 FROM inkstream_streams s JOIN inkstream_heads h ON h.internal_id = s.internal_id
 WHERE s.internal_id = ?;
 
@@ -80,35 +80,51 @@ WHERE status IN ('pending', 'streaming', 'open') AND owner = ?
 INSERT INTO inkstream_streams (
     stream_id, kind, content_type, status, owner, group_name, metadata, created_at, ended_at,
     due_at, ttl_s, retain_s, takeover_within_s, code, message, result, report, unmerged,
-    fork_source, fork_position)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
+    fork_source, fork_position, runs)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: insert_head
 -- The hot part of a new stream.
 INSERT INTO inkstream_heads
-    (internal_id, status, epoch, tail, size, last_live, chain, appended_at)
-VALUES (?, ?, 0, ?, ?, ?, ?, ?);
+    (internal_id, status, epoch, tail, size, last_live, chain, appended_at, generation)
+VALUES (?, ?, 0, ?, ?, ?, ?, ?, ?);
 
 -- name: heads
 -- The hot parts of the streams that a commit names.
-SELECT internal_id, status, epoch, tail, size, last_live, chain, appended_at FROM inkstream_heads
+SELECT internal_id, status, epoch, tail, size, last_live, chain, appended_at, generation
+FROM inkstream_heads
 WHERE internal_id IN (SELECT value FROM json_each(?));
 
 -- name: head
 -- The hot part of one stream: cheaper than the list, and one at a time is the usual commit.
-SELECT internal_id, status, epoch, tail, size, last_live, chain, appended_at FROM inkstream_heads
+SELECT internal_id, status, epoch, tail, size, last_live, chain, appended_at, generation
+FROM inkstream_heads
 WHERE internal_id = ?;
 
 -- name: replace_head
 -- Move a head, which is all its columns. Rows are added to the statement.
 REPLACE INTO inkstream_heads
-    (internal_id, status, epoch, tail, size, last_live, chain, appended_at)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?);
+    (internal_id, status, epoch, tail, size, last_live, chain, appended_at, generation)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
 
--- name: last_live
--- The largest id that a live row ever had, so that none comes twice although rows are deleted.
+-- name: basis
+-- What a write builds on: the largest id that a live row ever had, so that none comes twice although
+-- rows are deleted; and the generation.
 SELECT max((SELECT value FROM inkstream_meta WHERE key = 'last_live'),
-           coalesce((SELECT max(id) FROM inkstream_live), 0));
+           coalesce((SELECT max(id) FROM inkstream_live), 0)),
+       (SELECT value FROM inkstream_meta WHERE key = 'generation');
+
+-- name: set_generation
+-- Begin another generation.
+UPDATE inkstream_meta SET value = ? WHERE key = 'generation';
+
+-- name: runs
+-- The generations of a stream's messages.
+SELECT runs FROM inkstream_streams WHERE internal_id = ?;
+
+-- name: set_runs
+-- Keep them.
+UPDATE inkstream_streams SET runs = ? WHERE internal_id = ?;
 
 -- name: keep_last_live
 -- Remember that id; to be run before live rows are deleted.

@@ -29,7 +29,8 @@ CREATE TABLE inkstream_streams (
     unmerged          INTEGER NOT NULL DEFAULT 0,          -- ended, with segments still to be merged
     fork_source       INTEGER,
     fork_position     INTEGER NOT NULL DEFAULT 0,
-    writer            TEXT                                -- claimed it last; stays after the end
+    writer            TEXT,                               -- claimed it last; stays after the end
+    runs              TEXT NOT NULL                       -- pairs: first message, generation
 );
 CREATE INDEX inkstream_streams_owner ON inkstream_streams (owner) WHERE owner IS NOT NULL;
 CREATE INDEX inkstream_streams_group ON inkstream_streams (group_name) WHERE group_name IS NOT NULL;
@@ -50,7 +51,8 @@ CREATE TABLE inkstream_heads (
     size        INTEGER NOT NULL,
     last_live   INTEGER,           -- the newest row of the stream in inkstream_live
     chain       INTEGER NOT NULL,  -- how many rows it has there
-    appended_at REAL               -- when the last message came, by this machine's clock
+    appended_at REAL,              -- when the last message came, by this machine's clock
+    generation  INTEGER NOT NULL   -- that of its last run
 );
 
 -- Segments as they were committed, all streams' after one another: an append touches the last page.
@@ -101,4 +103,5 @@ CREATE TABLE inkstream_meta (
     key   TEXT PRIMARY KEY,
     value INTEGER NOT NULL
 ) WITHOUT ROWID;
-INSERT INTO inkstream_meta (key, value) VALUES ('schema_version', 1), ('last_live', 0);
+INSERT INTO inkstream_meta (key, value) VALUES
+    ('schema_version', 1), ('last_live', 0), ('generation', 1 + abs(random() % 16777215));

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import ANY
 
 import pytest
 
@@ -46,8 +47,8 @@ class EffectTests(StoreHarness):
 
     async def test_append_moves_tail_and_size(self, store: Store) -> None:
         state = await store.create(new())
-        assert await append(store, state, "one", "two") == Head(0, 2, 6)
-        assert await append(store, state, "ünï") == Head(0, 3, 11)
+        assert await append(store, state, "one", "two") == Head(0, 2, 6, ANY)
+        assert await append(store, state, "ünï") == Head(0, 3, 11, ANY)
         after = await state_of(store)
         assert (after.tail, after.size, after.epoch) == (3, 11, 0)
         assert after.status is Status.PENDING
@@ -72,8 +73,8 @@ class EffectTests(StoreHarness):
     async def test_next_epoch(self, store: Store) -> None:
         state = await store.create(new())
         change = Change(internal_id=state.internal_id, next_epoch=True)
-        assert await committed(store, change) == (Head(1, 0, 0),)
-        assert await committed(store, change) == (Head(2, 0, 0),)
+        assert await committed(store, change) == (Head(1, 0, 0, ANY),)
+        assert await committed(store, change) == (Head(2, 0, 0, ANY),)
         assert (await state_of(store)).epoch == 2
 
     async def test_status_and_started_at(self, store: Store) -> None:
@@ -97,7 +98,7 @@ class EffectTests(StoreHarness):
             store,
             Change(internal_id=state.internal_id, append=piece("last"), end=end, at=NOW + 5),
         )
-        assert head == Head(1, 1, 4)
+        assert head == Head(1, 1, 4, ANY)
         after = await state_of(store)
         assert (after.status, after.end, after.ended_at) == (status, end, NOW + 5)
         assert after.ended
@@ -133,7 +134,7 @@ class EffectTests(StoreHarness):
         await stream_in(store, Status.STREAMING, due_at=NOW, report=True, metadata={"a": 1})
         before = await state_of(store)
         assert await committed(store, Change(internal_id=before.internal_id, at=NOW + 99)) == (
-            Head(1, 0, 0),
+            Head(1, 0, 0, ANY),
         )
         assert await state_of(store) == before
 
@@ -310,10 +311,10 @@ class GroupTests(StoreHarness):
             ]
         )
         assert outcomes == [
-            Committed((Head(0, 1, 1),)),
+            Committed((Head(0, 1, 1, ANY),)),
             Refused(0, states[1]),
             Committed(()),
-            Committed((Head(0, 1, 1),)),
+            Committed((Head(0, 1, 1, ANY),)),
         ]
         assert [await text_in(store, name) for name in "abc"] == ["a", "", "c"]
 
@@ -327,7 +328,7 @@ class GroupTests(StoreHarness):
                 for n in order
             ],
         )
-        assert heads == tuple(Head(0, 1, n + 1) for n in order)
+        assert heads == tuple(Head(0, 1, n + 1, ANY) for n in order)
 
     async def test_a_later_group_sees_what_earlier_ones_did(self, store: Store) -> None:
         state = await stream_in(store, Status.STREAMING)
@@ -362,7 +363,7 @@ class GroupTests(StoreHarness):
         assert isinstance(outcomes[4], Refused)
         assert outcomes[4].state is not None
         assert outcomes[4].state.epoch == 2
-        assert outcomes[5] == Committed((Head(2, 3, 11),))
+        assert outcomes[5] == Committed((Head(2, 3, 11, ANY),))
         assert outcomes[7] == Refused(0, await state_of(store))
         assert await messages_in(store) == ["one", "two", "three"]
 

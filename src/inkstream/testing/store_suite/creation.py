@@ -63,6 +63,7 @@ class BirthTests(StoreHarness):
             group=None,
             metadata={},
             created_at=NOW,
+            runs=created.runs,
         )
         assert created.internal_id > 0
         assert await store.read(StreamId("s"), 0, 1000) == Page(created, (), 0, {})

@@ -48,7 +48,9 @@ CREATE TABLE inkstream.streams (
     forked_from bigint,
     fork_position bigint NOT NULL DEFAULT 0,
     -- The worker that claimed it last; unlike heads.worker it stays after the end.
-    writer text
+    writer text,
+    -- The generations of its messages: pairs of first message and generation, in one flat array.
+    runs json NOT NULL
 );
 CREATE INDEX streams_by_owner ON inkstream.streams (owner, internal_id) WHERE owner IS NOT NULL;
 CREATE INDEX streams_live_by_owner ON inkstream.streams (owner, internal_id)
@@ -73,7 +75,9 @@ CREATE TABLE inkstream.heads (
     -- Whether live holds enough of it to be worth merging.
     unmerged boolean NOT NULL DEFAULT false,
     -- When the last message came, by the server's clock.
-    appended_at double precision
+    appended_at double precision,
+    -- That of its last run.
+    generation integer NOT NULL
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
 CREATE INDEX heads_by_status ON inkstream.heads (status, internal_id);
 CREATE INDEX heads_by_worker ON inkstream.heads (worker, internal_id) WHERE worker IS NOT NULL;
@@ -130,13 +134,24 @@ CREATE UNLOGGED TABLE inkstream.worker_locks (
     released boolean NOT NULL DEFAULT false
 ) WITH (fillfactor = 50);
 
+-- The generation in which messages are committed now. Unlogged on purpose: whatever may lose
+-- commits empties it (a crash, a promotion, a restored base backup), or changes the server's start.
+CREATE UNLOGGED TABLE inkstream.generation (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
+    value integer NOT NULL,
+    server_started timestamptz NOT NULL,
+    -- How often all workers beat. Less than a worker has seen: the database was restored under it.
+    beats bigint NOT NULL DEFAULT 0
+) WITH (fillfactor = 50);
+
 -- Views ----------------------------------------------------------------------------------------
 
 -- A stream's state, with the names that the library has for everything.
 CREATE VIEW inkstream.stream_state AS
 SELECT h.internal_id, s.stream_id, s.kind, s.content_type, h.status, h.epoch, h.worker, h.tail,
     h.size, s.owner, s."group", s.metadata, s.created_at, s.started_at, s.ended_at, h.due_at,
-    s.ttl_s, s.retain_s, s.takeover_within_s, s.ending, h.report, h.gone, h.appended_at, s.writer
+    s.ttl_s, s.retain_s, s.takeover_within_s, s.ending, h.report, h.gone, h.appended_at, s.writer,
+    s.runs
 FROM inkstream.heads h JOIN inkstream.streams s ON s.internal_id = h.internal_id;
 
 -- The text of streams, for people with SQL.
@@ -236,6 +251,51 @@ FROM inkstream.stream_state s WHERE NOT s.gone;
 -- enable_seqscan is off in functions whose plans are kept: one made while a table was small would
 -- otherwise scan it until the next ANALYZE, however large it grew.
 
+-- Begin another generation.
+CREATE FUNCTION inkstream.draw_generation() RETURNS integer LANGUAGE plpgsql AS $$
+DECLARE
+    v_drawn integer;
+BEGIN
+    INSERT INTO inkstream.generation AS old (value, server_started)
+    VALUES (1 + CAST(floor(random() * 16777215) AS integer), pg_postmaster_start_time())
+    ON CONFLICT (one) DO UPDATE
+        SET value = CASE WHEN excluded.value = old.value THEN 1 + excluded.value % 16777215
+                ELSE excluded.value END,
+            beats = CASE WHEN old.server_started = excluded.server_started THEN old.beats ELSE 0 END,
+            server_started = excluded.server_started
+    RETURNING value INTO v_drawn;
+    RETURN v_drawn;
+END $$;
+
+-- The generation in which messages are committed now: another one in another life of the server.
+CREATE FUNCTION inkstream.current_generation() RETURNS integer LANGUAGE plpgsql AS $$
+DECLARE
+    v_generation integer;
+BEGIN
+    SELECT g.value INTO v_generation FROM inkstream.generation g
+    WHERE g.server_started = pg_postmaster_start_time();
+    RETURN coalesce(v_generation, inkstream.draw_generation());
+END $$;
+
+-- The runs of a stream that has or inherits what lies before p_first, and gains messages there. Of
+-- 33 runs the first two become one (as in _runs.py, which says why).
+CREATE FUNCTION inkstream.extend_runs(p_runs json, p_first bigint, p_generation integer)
+RETURNS json LANGUAGE plpgsql IMMUTABLE AS $$
+DECLARE
+    v_runs bigint[] := ARRAY(SELECT CAST(r AS bigint) FROM json_array_elements_text(p_runs) AS r);
+BEGIN
+    WHILE v_runs[cardinality(v_runs) - 1] >= p_first LOOP
+        v_runs := v_runs[:cardinality(v_runs) - 2];
+    END LOOP;
+    IF v_runs[cardinality(v_runs)] IS DISTINCT FROM p_generation THEN
+        v_runs := v_runs || p_first || CAST(p_generation AS bigint);
+    END IF;
+    IF cardinality(v_runs) > 64 THEN
+        v_runs := v_runs[1] || v_runs[4:];
+    END IF;
+    RETURN array_to_json(v_runs);
+END $$;
+
 -- Outcomes are values, not errors: an error would break the transaction of an application.
 CREATE FUNCTION inkstream.create_stream(
     p_stream_id text, p_kind text, p_status text, p_content_type text, p_owner text, p_group text,
@@ -249,6 +309,7 @@ CREATE FUNCTION inkstream.create_stream(
 ) LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
     v_id bigint;
+    v_generation integer := inkstream.current_generation();
     v_source inkstream.stream_state;
     v_live boolean := p_status IN ('pending', 'streaming');
 BEGIN
@@ -281,23 +342,25 @@ BEGIN
     END IF;
     INSERT INTO inkstream.streams (
         stream_id, kind, content_type, owner, "group", metadata, created_at, ended_at, ttl_s,
-        retain_s, takeover_within_s, ending, live, forked_from, fork_position
+        retain_s, takeover_within_s, ending, live, forked_from, fork_position,
+        runs
     ) VALUES (
         p_stream_id, p_kind, p_content_type, p_owner, p_group, CAST(p_metadata AS json),
         p_created_at, CASE WHEN p_ending IS NOT NULL THEN p_created_at END, p_ttl_s, p_retain_s,
-        p_takeover_within_s, CAST(p_ending AS json), v_live, p_source, coalesce(p_position, 0)
+        p_takeover_within_s, CAST(p_ending AS json), v_live, p_source, coalesce(p_position, 0),
+        inkstream.extend_runs(coalesce(v_source.runs, '[]'), coalesce(p_position, 0), v_generation)
     ) ON CONFLICT (stream_id) DO NOTHING RETURNING internal_id INTO v_id;
     IF v_id IS NULL THEN
         outcome := 'exists';
         RETURN;
     END IF;
     INSERT INTO inkstream.heads (
-        internal_id, status, tail, size, due_at, report, unmerged, appended_at
+        internal_id, status, tail, size, due_at, report, unmerged, appended_at, generation
     ) VALUES (
         v_id, p_status, coalesce(p_position, 0) + coalesce(p_count, 0),
         coalesce(octet_length(p_payload), 0), p_due_at, p_report,
         p_ending IS NOT NULL AND p_count IS NOT NULL,
-        CASE WHEN p_count IS NOT NULL THEN extract(epoch FROM clock_timestamp()) END);
+        CASE WHEN p_count IS NOT NULL THEN extract(epoch FROM clock_timestamp()) END, v_generation);
     IF p_count IS NOT NULL THEN
         INSERT INTO inkstream.live (internal_id, position, count, payload, idx)
         VALUES (v_id, coalesce(p_position, 0), p_count, p_payload, p_idx);
@@ -323,10 +386,13 @@ CREATE FUNCTION inkstream.commit_changes(
     p_worker text[], p_due_at double precision[], p_report boolean[], p_max_marks integer[],
     p_mark_change integer[], p_mark_name text[], p_mark_value bytea[]
 ) RETURNS TABLE (
-    change integer, refused boolean, epoch bigint, tail bigint, size bigint, state text
+    change integer, refused boolean, epoch bigint, tail bigint, size bigint,
+    generation integer, state text
 ) LANGUAGE plpgsql SET enable_seqscan = off SET enable_mergejoin = off
   SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
+    -- Before the locks on heads: the one that draws must not wait for them while others wait for it.
+    v_generation integer := inkstream.current_generation();
     v_first integer := 1;
     v_last integer;
     v_now double precision;
@@ -359,7 +425,9 @@ BEGIN
             -- LATERAL with a LIMIT, and joins by ctid below: always one probe a change, never a
             -- join that reads the whole table.
             SELECT w.*, h.ctid AS head, h.epoch AS old_epoch, h.tail AS old_tail,
-                h.size AS old_size,
+                h.size AS old_size, h.generation AS old_generation,
+                coalesce(w.count IS NOT NULL OR w.ending IS NOT NULL, false)
+                    AND h.generation <> v_generation AS begins_run,
                 NOT h.gone
                 AND (w.if_epoch IS NULL OR w.if_epoch = h.epoch)
                 AND (w.if_tail IS NULL OR w.if_tail = h.tail)
@@ -389,6 +457,7 @@ BEGIN
                 due_at = CASE WHEN t.due_at IS NULL THEN h.due_at ELSE nullif(t.due_at, 'NaN') END,
                 report = coalesce(t.report, h.report),
                 appended_at = CASE WHEN t.count IS NULL THEN h.appended_at ELSE v_now END,
+                generation = CASE WHEN t.begins_run THEN v_generation ELSE h.generation END,
                 unmerged = h.unmerged OR t.ending IS NOT NULL AND t.new_size > 0
                     OR t.new_size / 32768 > t.old_size / 32768
             FROM taken t WHERE h.ctid = t.head
@@ -398,18 +467,21 @@ BEGIN
             FROM taken t WHERE t.count IS NOT NULL
         ), turned AS (
             UPDATE inkstream.streams s SET
-                live = t.status IN ('pending', 'streaming'),
+                live = CASE WHEN t.status IS NULL THEN s.live
+                    ELSE t.status IN ('pending', 'streaming') END,
                 started_at = CASE WHEN t.status = 'streaming' THEN coalesce(s.started_at, t.at)
                     ELSE s.started_at END,
                 ended_at = CASE WHEN t.ending IS NULL THEN s.ended_at ELSE t.at END,
                 ending = coalesce(CAST(t.ending AS json), s.ending),
                 writer = CASE WHEN t.status = 'streaming' THEN coalesce(nullif(t.worker, ''),
-                    s.writer) ELSE s.writer END
+                    s.writer) ELSE s.writer END,
+                runs = CASE WHEN t.begins_run
+                    THEN inkstream.extend_runs(s.runs, t.old_tail, v_generation) ELSE s.runs END
             FROM (
                 SELECT t.*, cold.ctid AS cold FROM taken t CROSS JOIN LATERAL (
                     SELECT s.ctid FROM inkstream.streams s
                     WHERE s.internal_id = t.internal_id LIMIT 1
-                ) cold WHERE t.status IS NOT NULL
+                ) cold WHERE t.status IS NOT NULL OR t.begins_run
             ) t WHERE s.ctid = t.cold
         ), marked AS (
             INSERT INTO inkstream.marks AS old (internal_id, name, value)
@@ -420,6 +492,7 @@ BEGIN
         )
         SELECT d.n, d.culprit IS NOT NULL, d.old_epoch + CAST(d.next_epoch AS integer),
             d.old_tail + coalesce(d.count, 0), d.old_size + coalesce(octet_length(d.payload), 0),
+            CASE WHEN d.begins_run THEN v_generation ELSE d.old_generation END,
             CASE WHEN d.culprit IS NOT NULL THEN (
                 SELECT CAST(row_to_json(v) AS text) FROM inkstream.stream_state v
                 WHERE v.internal_id = d.internal_id) END
@@ -726,11 +799,29 @@ BEGIN
     END IF;
 END $$;
 
+-- Begin another generation unless a worker lives that began before: a restore from a backup is made
+-- while everything is stopped. To be called before the caller takes its own lock, so that of several
+-- that begin at once one at least sees nobody.
+CREATE FUNCTION inkstream.draw_if_alone() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM inkstream.worker_locks l JOIN pg_locks k
+            ON (CAST(k.classid AS bigint) << 32) | CAST(k.objid AS bigint)
+                = hashtextextended('inkstream worker ' || l.worker, 0)
+        WHERE l.server_started = pg_postmaster_start_time()
+            AND k.locktype = 'advisory' AND k.objsubid = 1 AND k.granted
+            AND k.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+    ) THEN
+        PERFORM inkstream.draw_generation();
+    END IF;
+END $$;
+
 -- Beat, forget, and return all workers. lock is held, free, released or unknown; free proves
 -- nothing by itself, for the worker may be about to take it again on a new connection.
+-- p_beaten is the number of all beats that the last call returned to this worker.
 CREATE FUNCTION inkstream.heartbeat(
-    p_worker text, p_beat boolean, p_forget text[], p_said text
-) RETURNS TABLE (worker text, beats bigint, lock text) LANGUAGE plpgsql AS $$
+    p_worker text, p_beat boolean, p_beaten bigint, p_forget text[], p_said text
+) RETURNS TABLE (worker text, beats bigint, lock text, beaten bigint) LANGUAGE plpgsql AS $$
 BEGIN
     -- A beat that a crash of the server loses is made up for by the next one.
     PERFORM set_config('synchronous_commit', 'off', true);
@@ -739,6 +830,11 @@ BEGIN
         RAISE read_only_sql_transaction USING MESSAGE = 'the database takes no writes';
     END IF;
     IF p_beat THEN
+        PERFORM inkstream.current_generation();
+        IF EXISTS (SELECT FROM inkstream.generation g WHERE g.beats > 0 AND g.beats < p_beaten) THEN
+            PERFORM inkstream.draw_generation();
+        END IF;
+        UPDATE inkstream.generation g SET beats = greatest(g.beats, p_beaten) + 1;
         INSERT INTO inkstream.workers AS old (worker, beats, beat_at, said)
         VALUES (p_worker, 1, extract(epoch FROM clock_timestamp()), coalesce(p_said, '{}'))
         ON CONFLICT ON CONSTRAINT workers_pkey DO UPDATE SET
@@ -761,6 +857,6 @@ BEGIN
             held.key = hashtextextended('inkstream worker ' || w.worker, 0)) THEN 'held'
         WHEN l.worker IS NULL OR l.server_started <> pg_postmaster_start_time() THEN 'unknown'
         WHEN l.released THEN 'released'
-        ELSE 'free' END
+        ELSE 'free' END, (SELECT g.beats FROM inkstream.generation g)
     FROM inkstream.workers w LEFT JOIN inkstream.worker_locks l ON l.worker = w.worker;
 END $$;

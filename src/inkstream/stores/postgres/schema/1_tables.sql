@@ -46,7 +46,9 @@ CREATE TABLE inkstream.streams (
     forked_from bigint,
     fork_position bigint NOT NULL DEFAULT 0,
     -- The worker that claimed it last; unlike heads.worker it stays after the end.
-    writer text
+    writer text,
+    -- The generations of its messages: pairs of first message and generation, in one flat array.
+    runs json NOT NULL
 );
 CREATE INDEX streams_by_owner ON inkstream.streams (owner, internal_id) WHERE owner IS NOT NULL;
 CREATE INDEX streams_live_by_owner ON inkstream.streams (owner, internal_id)
@@ -71,7 +73,9 @@ CREATE TABLE inkstream.heads (
     -- Whether live holds enough of it to be worth merging.
     unmerged boolean NOT NULL DEFAULT false,
     -- When the last message came, by the server's clock.
-    appended_at double precision
+    appended_at double precision,
+    -- That of its last run.
+    generation integer NOT NULL
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
 CREATE INDEX heads_by_status ON inkstream.heads (status, internal_id);
 CREATE INDEX heads_by_worker ON inkstream.heads (worker, internal_id) WHERE worker IS NOT NULL;
@@ -128,11 +132,22 @@ CREATE UNLOGGED TABLE inkstream.worker_locks (
     released boolean NOT NULL DEFAULT false
 ) WITH (fillfactor = 50);
 
+-- The generation in which messages are committed now. Unlogged on purpose: whatever may lose
+-- commits empties it (a crash, a promotion, a restored base backup), or changes the server's start.
+CREATE UNLOGGED TABLE inkstream.generation (
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
+    value integer NOT NULL,
+    server_started timestamptz NOT NULL,
+    -- How often all workers beat. Less than a worker has seen: the database was restored under it.
+    beats bigint NOT NULL DEFAULT 0
+) WITH (fillfactor = 50);
+
 -- Views ----------------------------------------------------------------------------------------
 
 -- A stream's state, with the names that the library has for everything.
 CREATE VIEW inkstream.stream_state AS
 SELECT h.internal_id, s.stream_id, s.kind, s.content_type, h.status, h.epoch, h.worker, h.tail,
     h.size, s.owner, s."group", s.metadata, s.created_at, s.started_at, s.ended_at, h.due_at,
-    s.ttl_s, s.retain_s, s.takeover_within_s, s.ending, h.report, h.gone, h.appended_at, s.writer
+    s.ttl_s, s.retain_s, s.takeover_within_s, s.ending, h.report, h.gone, h.appended_at, s.writer,
+    s.runs
 FROM inkstream.heads h JOIN inkstream.streams s ON s.internal_id = h.internal_id;

@@ -23,11 +23,29 @@ BEGIN
     END IF;
 END $$;
 
+-- Begin another generation unless a worker lives that began before: a restore from a backup is made
+-- while everything is stopped. To be called before the caller takes its own lock, so that of several
+-- that begin at once one at least sees nobody.
+CREATE FUNCTION inkstream.draw_if_alone() RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF NOT EXISTS (
+        SELECT FROM inkstream.worker_locks l JOIN pg_locks k
+            ON (CAST(k.classid AS bigint) << 32) | CAST(k.objid AS bigint)
+                = hashtextextended('inkstream worker ' || l.worker, 0)
+        WHERE l.server_started = pg_postmaster_start_time()
+            AND k.locktype = 'advisory' AND k.objsubid = 1 AND k.granted
+            AND k.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+    ) THEN
+        PERFORM inkstream.draw_generation();
+    END IF;
+END $$;
+
 -- Beat, forget, and return all workers. lock is held, free, released or unknown; free proves
 -- nothing by itself, for the worker may be about to take it again on a new connection.
+-- p_beaten is the number of all beats that the last call returned to this worker.
 CREATE FUNCTION inkstream.heartbeat(
-    p_worker text, p_beat boolean, p_forget text[], p_said text
-) RETURNS TABLE (worker text, beats bigint, lock text) LANGUAGE plpgsql AS $$
+    p_worker text, p_beat boolean, p_beaten bigint, p_forget text[], p_said text
+) RETURNS TABLE (worker text, beats bigint, lock text, beaten bigint) LANGUAGE plpgsql AS $$
 BEGIN
     -- A beat that a crash of the server loses is made up for by the next one.
     PERFORM set_config('synchronous_commit', 'off', true);
@@ -36,6 +54,11 @@ BEGIN
         RAISE read_only_sql_transaction USING MESSAGE = 'the database takes no writes';
     END IF;
     IF p_beat THEN
+        PERFORM inkstream.current_generation();
+        IF EXISTS (SELECT FROM inkstream.generation g WHERE g.beats > 0 AND g.beats < p_beaten) THEN
+            PERFORM inkstream.draw_generation();
+        END IF;
+        UPDATE inkstream.generation g SET beats = greatest(g.beats, p_beaten) + 1;
         INSERT INTO inkstream.workers AS old (worker, beats, beat_at, said)
         VALUES (p_worker, 1, extract(epoch FROM clock_timestamp()), coalesce(p_said, '{}'))
         ON CONFLICT ON CONSTRAINT workers_pkey DO UPDATE SET
@@ -58,6 +81,6 @@ BEGIN
             held.key = hashtextextended('inkstream worker ' || w.worker, 0)) THEN 'held'
         WHEN l.worker IS NULL OR l.server_started <> pg_postmaster_start_time() THEN 'unknown'
         WHEN l.released THEN 'released'
-        ELSE 'free' END
+        ELSE 'free' END, (SELECT g.beats FROM inkstream.generation g)
     FROM inkstream.workers w LEFT JOIN inkstream.worker_locks l ON l.worker = w.worker;
 END $$;
