@@ -51,12 +51,14 @@ class Committer:
 
     Attributes:
         room: What all writers together may accept before it is committed.
+        committed_at: Monotonic time of the last commit that succeeded.
         away_since: Monotonic time since which the store has been away, or ``None``.
     """
 
     def __init__(self, core: Core, notifier: Notifier) -> None:
         self.room = SharedRoom(core.limits.buffers_bytes)
         self.away_since: float | None = None
+        self.committed_at = 0.0
         self._store = core.store
         self._clock = core.clock
         self._timing = core.timing
@@ -138,7 +140,7 @@ class Committer:
             _log.exception("the store failed in an unforeseen way")
             self._failed(OutcomeUnknown(str(exc)), parties)
             return
-        ended = self._clock.monotonic()
+        self.committed_at = ended = self._clock.monotonic()
         if self.away_since is not None:
             self._observer.store_back(ended - self.away_since)
             self.away_since = None

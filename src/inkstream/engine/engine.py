@@ -16,7 +16,7 @@ from inkstream.engine.core import Core
 from inkstream.engine.due import Due
 from inkstream.engine.eventlog import EventLog
 from inkstream.engine.life import Life
-from inkstream.engine.observer import Observer
+from inkstream.engine.observer import Gauges, Observer
 from inkstream.engine.presence import Presence
 from inkstream.engine.readers import Readers
 from inkstream.engine.reports import OnEnd, Reports
@@ -42,6 +42,7 @@ class Engine:
         writers: End streams that are written here.
         starts: Run sources that write them.
         condition: What this worker says about itself with each beat.
+        observer: What takes note of events.
         changes: Create, cancel and delete streams, and append to logs.
         life: The event loop and the tasks.
     """
@@ -64,7 +65,7 @@ class Engine:
         self.limits = limits
         self.timing = timing
         self.life = Life()
-        self._observer = EventLog(observer)
+        self.observer = EventLog(observer)
         core = Core(
             worker,
             store,
@@ -72,7 +73,7 @@ class Engine:
             limits,
             timing,
             self.life,
-            self._observer,
+            self.observer,
             reports=on_end is not None,
         )
         self._notifier = notifier
@@ -99,6 +100,7 @@ class Engine:
             await self.store.close()
             raise
         self.life.begin()
+        self.observer.opened(self._gauges)
         self.condition.begin()
         for run in (
             self._committer.run,
@@ -118,13 +120,16 @@ class Engine:
             await asyncio.sleep(_TICK_S)
             now = self.clock.monotonic()
             self.condition.tick(now, due)
-            self._observer.lagged(now - due)
+            self.observer.lagged(now - due)
             due = now + _TICK_S
             if self._tails:
                 self._presence.has_streams(now)
             self._tails.tick(now)
             self.writers.tick(now)
             self.readers.tick(now)
+
+    def _gauges(self) -> Gauges:
+        return Gauges(len(self.writers), len(self.readers), self._committer.room.used)
 
     async def drain(self, grace_s: float | None = None) -> None:
         """Start nothing new, let running answers finish for a while, then end them ``error`` (G8).
@@ -156,6 +161,7 @@ class Engine:
         finally:
             await self._reports.finish(2.0)
             self._tails.send_away()
+            self.observer.closed(self._gauges)
             await self.life.end()
             self.writers.leave()
             await self._notifier.close()

@@ -23,6 +23,10 @@ class EventLog(Observer):
 
     def __init__(self, then: Observer | None = None) -> None:
         self._then = Observer() if then is None else then
+        self.samples_sends = self._then.samples_sends
+        self.opened = self._then.opened  # type: ignore[method-assign]
+        self.closed = self._then.closed  # type: ignore[method-assign]
+        self.sent = self._then.sent  # type: ignore[method-assign]
         self.claimed = self._then.claimed  # type: ignore[method-assign]
         self.first_piece = self._then.first_piece  # type: ignore[method-assign]
         self.committed = self._then.committed  # type: ignore[method-assign]

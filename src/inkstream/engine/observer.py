@@ -7,7 +7,7 @@ not raise.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextvars import Context
 from dataclasses import dataclass
 
@@ -37,8 +37,38 @@ class Ended:
     readers: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Gauges:
+    """Numbers of an engine that move all the time, read when somebody asks for them.
+
+    Attributes:
+        live: Streams that it writes.
+        readers: Its connected readers.
+        buffered_bytes: Text that its writers accepted and that is not committed.
+    """
+
+    live: int
+    readers: int
+    buffered_bytes: int
+
+
 class Observer:
-    """Take note of what an engine does; every method does nothing here."""
+    """Take note of what an engine does; every method does nothing here.
+
+    Attributes:
+        samples_sends: Whether ``sent`` is to be called.
+    """
+
+    samples_sends = False
+
+    def opened(self, gauges: Callable[[], Gauges]) -> None:
+        """Note an engine that starts; ``gauges`` may be called from any thread until ``closed``."""
+
+    def closed(self, gauges: Callable[[], Gauges]) -> None:
+        """Note that it stops."""
+
+    def sent(self, seconds: float) -> None:
+        """Note how long after its commit a reader's send was over, of one send in 16."""
 
     def claimed(self, stream: StreamState) -> None:
         """Note that this worker writes a stream from now on."""

@@ -192,6 +192,9 @@ class Readers:
         self._readers[reader] = None
         return reader
 
+    def __len__(self) -> int:
+        return len(self._readers)
+
     def _left(self, reader: Reader) -> None:
         del self._readers[reader]
         tail = reader.tail

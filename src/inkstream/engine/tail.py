@@ -73,6 +73,7 @@ class Tail:
         "internal_id",
         "max_bytes",
         "position",
+        "published_at",
         "published_bytes",
         "readers",
         "state",
@@ -87,6 +88,8 @@ class Tail:
         self.internal_id = state.internal_id
         self.stream_id: StreamId = state.stream_id
         self.position = state.tail
+        self.published_at = 0.0
+        """When its last text was committed by this process, on the monotonic clock."""
         self.published_bytes = 0
         """How much came since this tail was made; for rates."""
         self.end: End | None = state.end

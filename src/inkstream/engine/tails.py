@@ -115,6 +115,7 @@ class Tails:
         """Publish what a writer's commit left; return how many readers it woke."""
         if segments:
             tail.publish(segments)
+            tail.published_at = self._committer.committed_at
         if end is not None:
             tail.end = end
         woken = tail.wake()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import contextvars
 import os
 import re
 import time
@@ -342,6 +343,7 @@ class PersistentTextStreaming:
         """
         engine = self.engine
         writer = await engine.claims.claim(StreamId(stream_id), takeover=takeover)
+        engine.observer.running(writer.state, contextvars.copy_context())
         handle = StreamWriter(engine, writer)
         try:
             yield handle

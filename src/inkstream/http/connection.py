@@ -6,13 +6,16 @@ import asyncio
 import logging
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Self
+from typing import Final, Self
 
 from starlette.types import Message, Receive, Send
 
 from inkstream._arguments import check_seconds
 from inkstream.abc import Clock
+from inkstream.engine.observer import Observer
 from inkstream.engine.reader import Reader
+
+_SAMPLE_EVERY: Final = 16
 
 _log = logging.getLogger("inkstream")
 
@@ -53,12 +56,14 @@ class Connection:
 
     __slots__ = (
         "_clock",
+        "_observer",
         "_ping_s",
         "_reader",
         "_receive",
         "_send",
         "_send_timeout_s",
         "_sending",
+        "_sends",
         "_stuck",
         "_task",
         "_watch",
@@ -72,7 +77,10 @@ class Connection:
         reader: Reader,
         clock: Clock,
         settings: HTTPSettings,
+        observer: Observer | None = None,
     ) -> None:
+        self._observer = observer if observer is not None and observer.samples_sends else None
+        self._sends = 0
         self._receive = receive
         self._send = send
         self._reader = reader
@@ -142,6 +150,15 @@ class Connection:
         if self.gone:
             raise ClientGone
         self._reader.alarm_at = now + self._ping_s
+        if self._observer is not None:
+            self._sample(self._observer)
+
+    def _sample(self, observer: Observer) -> None:
+        """Have one send in so many measured, if it was the last of a commit of this process."""
+        self._sends += 1
+        reader = self._reader
+        if self._sends % _SAMPLE_EVERY == 0 and reader.tail.local:
+            observer.sent(max(0.0, self._clock.monotonic() - reader.tail.published_at))
 
     def _ring(self) -> None:
         """Give up a send that takes too long, or a wait: it is time for a ping."""

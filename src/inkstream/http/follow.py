@@ -231,7 +231,7 @@ class StreamResponse(Response):
         if scope["method"] == "HEAD":
             await self._send_head(reader, form, send)
             return
-        clock, settings = follow.engine.clock, follow.settings
+        clock, observer, settings = follow.engine.clock, follow.engine.observer, follow.settings
         answer: Encoded | None = None
         if isinstance(form, Format):
             answer = await self._encoded(form, follow, reader)
@@ -240,7 +240,7 @@ class StreamResponse(Response):
             # "now" would be later for a client that reconnects before it got an event.
             first += b"id: %b\n" % str(reader.offset).encode()
         del follow
-        async with Connection(receive, send, reader, clock, settings) as connection:
+        async with Connection(receive, send, reader, clock, settings, observer) as connection:
             try:
                 if answer is not None:
                     assert isinstance(form, Format)
@@ -344,9 +344,9 @@ class StreamResponse(Response):
         if scope["method"] == "HEAD":
             await self._send_head(reader, "json", send)
             return
-        clock, settings = follow.engine.clock, follow.settings
+        clock, observer, settings = follow.engine.clock, follow.engine.observer, follow.settings
         del follow
-        async with Connection(receive, send, reader, clock, settings) as connection:
+        async with Connection(receive, send, reader, clock, settings, observer) as connection:
             # One that is broken off is no JSON: nobody takes it for a whole one.
             with contextlib.suppress(ClientGone, ReaderCut, InkstreamError):
                 await self._send_parts(Snapshot(state, here), reader, state.tail, connection)

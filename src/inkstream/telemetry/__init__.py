@@ -1,0 +1,9 @@
+"""Metrics and traces over the API of OpenTelemetry: ``observer=OpenTelemetry()``.
+
+It needs the extra ``otel``; ``prometheus_app`` needs the extra ``prometheus``.
+"""
+
+from inkstream.telemetry.observer import OpenTelemetry
+from inkstream.telemetry.prometheus import prometheus_app
+
+__all__ = ["OpenTelemetry", "prometheus_app"]

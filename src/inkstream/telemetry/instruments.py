@@ -1,0 +1,76 @@
+"""The metrics: their names, units and bounded labels; docs/operations.md has the same list.
+
+No label ever holds an id, an owner or text. ``code`` may be the application's own word: beyond
+``CODES`` different ones it becomes ``other``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+from opentelemetry.metrics import CallbackOptions, Meter, Observation
+
+CODES: Final = 32
+
+_SECONDS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
+_LONG: Final = (0.05, 0.1, 0.25, 0.5, 1, 2, 4, 8, 15, 30, 60, 120, 300, 600)
+_COUNTS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+
+
+class Instruments:
+    """Create all instruments on a meter.
+
+    Args:
+        meter: Where.
+        gauges: Returns the present numbers of all engines that are observed, by gauge.
+    """
+
+    def __init__(self, meter: Meter, gauges: Callable[[], dict[str, int]]) -> None:
+        def seconds(name: str, description: str, buckets: Iterable[float] = _SECONDS) -> Any:
+            return meter.create_histogram(
+                name, "s", description, explicit_bucket_boundaries_advisory=list(buckets)
+            )
+
+        def count(name: str, unit: str, description: str) -> Any:
+            return meter.create_counter(name, unit, description)
+
+        self.first_piece = seconds(
+            "inkstream.stream.first_piece", "From the claim to the first committed piece", _LONG
+        )
+        self.duration = seconds("inkstream.stream.duration", "From the claim to the end", _LONG)
+        self.ends = count("inkstream.stream.ends", "{stream}", "Ends, by status and code")
+        self.messages = count("inkstream.messages", "{message}", "Messages sent to be committed")
+        self.size = count("inkstream.bytes", "By", "Bytes of messages sent to be committed")
+        self.commit = seconds("inkstream.commit.duration", "How long a commit takes")
+        self.batch = meter.create_histogram(
+            "inkstream.commit.streams",
+            "{stream}",
+            "Streams in a commit",
+            explicit_bucket_boundaries_advisory=list(_COUNTS),
+        )
+        self.send = seconds(
+            "inkstream.send.delay", "From a commit to the end of a send of it (one in 16)"
+        )
+        self.errors = count("inkstream.store.errors", "{error}", "Commits that failed")
+        self.away = seconds("inkstream.store.away", "How long the store was away", _LONG)
+        self.fenced = count("inkstream.writers.fenced", "{writer}", "Writers that lost a stream")
+        self.dead = count("inkstream.workers.dead", "{worker}", "Workers found dead, with streams")
+        self.sweep = seconds("inkstream.sweep.duration", "A look for dead workers")
+        self.tidy = seconds("inkstream.tidy.duration", "A step of housekeeping")
+        self.lag = seconds("inkstream.loop.lag", "How late the event loop turns, 4 times a second")
+        for name, unit, description in (
+            ("inkstream.streams.live", "{stream}", "Streams that are written now"),
+            ("inkstream.readers", "{reader}", "Connected readers"),
+            ("inkstream.buffer.bytes", "By", "Text accepted and not committed yet"),
+        ):
+            meter.create_observable_gauge(name, [_observer(gauges, name)], unit, description)
+
+
+def _observer(
+    gauges: Callable[[], dict[str, int]], name: str
+) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    def observe(options: CallbackOptions) -> Iterable[Observation]:
+        return [Observation(gauges()[name])]
+
+    return observe

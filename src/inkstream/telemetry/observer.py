@@ -1,0 +1,200 @@
+"""The observer that counts and traces over the API of OpenTelemetry."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextvars import Context
+from typing import Any, Final
+
+from inkstream._types import Group, Status, StreamState
+from inkstream.engine.observer import Ended, Gauges, Observer
+
+try:
+    from opentelemetry import context as otel_context
+    from opentelemetry import metrics, trace
+except ModuleNotFoundError as missing:
+    raise ModuleNotFoundError(
+        "inkstream.telemetry needs OpenTelemetry: pip install 'inkstream[otel]'", name=missing.name
+    ) from missing
+
+from inkstream.telemetry.instruments import CODES, Instruments
+
+_NAME: Final = "inkstream"
+_SPANS: Final = 20_000
+
+
+class OpenTelemetry(Observer):
+    """Count and trace what streams do: ``PersistentTextStreaming(…, observer=OpenTelemetry())``.
+
+    One may observe several instances. Metrics and spans go where the application's OpenTelemetry
+    SDK sends them; without one they go nowhere. An answer has a span from its claim to its end, a
+    child of the span that was current when it was started and so of the request; the source's own
+    spans become its children.
+
+    Args:
+        meter_provider: Instead of the global one.
+        tracer_provider: Instead of the global one.
+    """
+
+    samples_sends = True
+
+    def __init__(
+        self,
+        *,
+        meter_provider: metrics.MeterProvider | None = None,
+        tracer_provider: trace.TracerProvider | None = None,
+    ) -> None:
+        self._tracer = trace.get_tracer(_NAME, tracer_provider=tracer_provider)
+        self._gauges: dict[Callable[[], Gauges], None] = {}
+        self._spans: dict[tuple[int, int], trace.Span] = {}
+        self._codes: set[str] = set()
+        self._on = Instruments(
+            metrics.get_meter(_NAME, meter_provider=meter_provider), self._numbers
+        )
+
+    def _numbers(self) -> dict[str, int]:
+        engines = [gauges() for gauges in list(self._gauges)]
+        return {
+            "inkstream.streams.live": sum(engine.live for engine in engines),
+            "inkstream.readers": sum(engine.readers for engine in engines),
+            "inkstream.buffer.bytes": sum(engine.buffered_bytes for engine in engines),
+        }
+
+    def opened(self, gauges: Callable[[], Gauges]) -> None:
+        """Read an engine's gauges from now on."""
+        self._gauges[gauges] = None
+
+    def closed(self, gauges: Callable[[], Gauges]) -> None:
+        """Read them no more."""
+        self._gauges.pop(gauges, None)
+
+    def running(self, stream: StreamState, context: Context) -> None:
+        """Begin the span of an answer, in the context in which its source will run."""
+        if len(self._spans) < _SPANS:
+            self._spans[stream.internal_id, stream.epoch] = context.run(self._begin, stream)
+
+    def _begin(self, stream: StreamState) -> trace.Span:
+        span = self._tracer.start_span(
+            "inkstream answer",
+            kind=trace.SpanKind.INTERNAL,
+            attributes={
+                "inkstream.stream_id": stream.stream_id,
+                "inkstream.epoch": stream.epoch,
+                **({} if stream.group is None else {"gen_ai.conversation.id": stream.group}),
+            },
+        )
+        otel_context.attach(trace.set_span_in_context(span))
+        return span
+
+    def first_piece(self, stream: StreamState, seconds: float) -> None:
+        """Record how long it took, and mark it in the span."""
+        self._on.first_piece.record(seconds)
+        span = self._spans.get((stream.internal_id, stream.epoch))
+        if span is not None:
+            span.add_event("first piece")
+
+    def ended(self, ended: Ended) -> None:
+        """Count the end, and end the span."""
+        end = ended.end
+        self._on.ends.add(1, {"status": end.status.value, "code": self._label(end.code)})
+        if ended.characters is not None:
+            self._on.duration.record(ended.duration_s, {"status": end.status.value})
+        self._end_span(ended.stream, end.status.value, end.code, end.result)
+
+    def _label(self, code: str | None) -> str:
+        if code is None:
+            return "none"
+        if code not in self._codes:
+            if len(self._codes) >= CODES:
+                return "other"
+            self._codes.add(code)
+        return code
+
+    def _end_span(
+        self, stream: StreamState, status: str, code: str | None = None, result: object = None
+    ) -> None:
+        span = self._spans.pop((stream.internal_id, stream.epoch), None)
+        if span is None:
+            return
+        span.set_attribute("inkstream.status", status)
+        for name, value in _usage(result).items():
+            span.set_attribute(name, value)
+        if code is not None:
+            span.set_attribute("inkstream.code", code)
+        if status in (Status.ERROR, Status.TIMEOUT):
+            span.set_attribute("error.type", code or status)
+            span.set_status(trace.StatusCode.ERROR)
+        span.end(time.time_ns())
+
+    def fenced(self, stream: StreamState, status: str | None) -> None:
+        """Count it, and end the span: the end is written elsewhere."""
+        self._on.fenced.add(1)
+        self._end_span(stream, status or "deleted")
+
+    def committed(self, seconds: float, groups: Sequence[Group]) -> None:
+        """Record a commit."""
+        messages = size = 0
+        for group in groups:
+            for change in group.changes:
+                if change.append is not None:
+                    messages += change.append.count
+                    size += len(change.append.payload)
+        on = self._on
+        on.commit.record(seconds)
+        on.batch.record(len(groups))
+        if messages:
+            on.messages.add(messages)
+            on.size.add(size)
+
+    def sent(self, seconds: float) -> None:
+        """Record the delay of a send."""
+        self._on.send.record(seconds)
+
+    def store_failed(self, error: Exception) -> None:
+        """Count it."""
+        self._on.errors.add(1)
+
+    def store_back(self, seconds: float) -> None:
+        """Record how long the store was away."""
+        self._on.away.record(seconds)
+
+    def worker_dead(self, worker: str, streams: int) -> None:
+        """Count it."""
+        self._on.dead.add(1)
+
+    def swept(self, seconds: float) -> None:
+        """Record it."""
+        self._on.sweep.record(seconds)
+
+    def tidied(self, seconds: float) -> None:
+        """Record it."""
+        self._on.tidy.record(seconds)
+
+    def lagged(self, seconds: float) -> None:
+        """Record it."""
+        self._on.lag.record(max(0.0, seconds))
+
+
+_USAGE: Final = {
+    "gen_ai.usage.input_tokens": ("input_tokens", "prompt_tokens"),
+    "gen_ai.usage.output_tokens": ("output_tokens", "completion_tokens"),
+}
+
+
+def _usage(result: object) -> dict[str, Any]:
+    """Return what a result says in the words of the GenAI conventions, if it has their shape."""
+    if not isinstance(result, Mapping):
+        return {}
+    usage = result.get("usage")
+    counts = usage if isinstance(usage, Mapping) else result
+    found: dict[str, Any] = {}
+    for name, keys in _USAGE.items():
+        for key in keys:
+            if type(counts.get(key)) is int:
+                found[name] = counts[key]
+    if isinstance(result.get("model"), str):
+        found["gen_ai.response.model"] = result["model"]
+    if isinstance(result.get("finish_reason"), str):
+        found["gen_ai.response.finish_reasons"] = [result["finish_reason"]]
+    return found
