@@ -16,12 +16,16 @@ export default defineConfig({
         test: {
           name: "client",
           include: ["test/*.test.ts"],
-          exclude: ["test/react*", "test/element*"],
+          exclude: ["test/react*", "test/element*", "test/vue*"],
         },
       },
       {
         extends: true,
         test: { name: "element", environment: "happy-dom", include: ["test/element*.test.ts"] },
+      },
+      {
+        extends: true,
+        test: { name: "vue", environment: "happy-dom", include: ["test/vue*.test.ts"] },
       },
       { extends: true, test: { name: "react 19", ...react } },
       {

@@ -2,8 +2,13 @@
 
 /** Return an address that means the same on every page of the site. */
 export function absolute(address: string | URL): string {
-  const base = globalThis.location?.href;
+  const base = globalThis.document?.baseURI ?? globalThis.location?.href;
   return base ? new URL(address, base).href : String(address);
+}
+
+/** Return the server that an address is of; empty where that cannot be known. */
+export function origin(address: string): string {
+  return /^[a-z]+:\/\/[^/?#]+/i.exec(absolute(address))?.[0] ?? "";
 }
 
 /** Return the address one segment below, its query kept: `/s?a=1` and `x` give `/s/x?a=1`. */

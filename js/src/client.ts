@@ -1,5 +1,6 @@
 import { pageStops, type StopStorage } from "./kept.js";
-import { Reader, type Send } from "./reader.js";
+import { Lines, type Send } from "./lines.js";
+import type { Reader } from "./reader.js";
 import { Stops } from "./stop.js";
 import { Stream, type StreamOptions } from "./stream.js";
 import type { HeadersSource } from "./types.js";
@@ -42,6 +43,7 @@ export function createClient(options: ClientOptions = {}): Client {
       headers,
     });
   };
+  const lines = new Lines(send);
   const stops = new Stops(options.stops ?? pageStops());
-  return { stream: (address, how = {}) => new Stream(String(address), how, readers, send, stops) };
+  return { stream: (address, how = {}) => new Stream(String(address), how, readers, lines, stops) };
 }

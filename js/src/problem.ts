@@ -13,3 +13,12 @@ export async function readProblem(response: Response): Promise<StreamError> {
     http: response.status,
   };
 }
+
+/** Return an event that refuses one of several streams as the answer that its own address gives. */
+export function refusal(data: string): Response {
+  const { status } = JSON.parse(data) as { status: number };
+  return new Response(data, {
+    status: status < 400 ? 502 : status,
+    headers: { "content-type": "application/json" },
+  });
+}

@@ -1,10 +1,11 @@
 import type { EventSourceMessage } from "eventsource-parser";
-import { withQuery } from "./address.js";
+import { Attempt, type Reason } from "./attempt.js";
 import { BASE_MS, backoffMs, isPassing, retryAfterMs } from "./backoff.js";
 import { Display } from "./display.js";
 import { eventBatches } from "./events.js";
+import type { Lines } from "./lines.js";
 import { isHidden, onPageChange, type PageChange } from "./page.js";
-import { readProblem } from "./problem.js";
+import { readProblem, refusal } from "./problem.js";
 import {
   type HeadersSource,
   isEnded,
@@ -37,36 +38,8 @@ export interface Access {
   background?: boolean | undefined;
 }
 
-/** Send a request with the client's own headers, and a watcher's on top. */
-export type Send = (
-  address: string,
-  init: RequestInit,
-  headers: HeadersSource | undefined,
-) => Promise<Response>;
-
 /** What comes after an attempt: milliseconds until another one, or null: nothing, it is over. */
 type Next = number | null;
-
-/** Why an attempt was given up from here. */
-type Reason = "left" | "again" | "mute" | "silent";
-
-/** One request, with the clock that gives it up. */
-class Attempt {
-  readonly at = Date.now();
-  readonly #controller = new AbortController();
-  readonly signal = this.#controller.signal;
-  #timer: ReturnType<typeof setTimeout> | undefined;
-
-  give(ms: number, otherwise: Reason): void {
-    clearTimeout(this.#timer);
-    this.#timer = setTimeout(() => this.end(otherwise), ms);
-  }
-
-  end(reason: Reason): void {
-    clearTimeout(this.#timer);
-    this.#controller.abort(reason);
-  }
-}
 
 /** How a stream ended, as both formats say it. */
 interface End {
@@ -92,6 +65,8 @@ export class Reader {
   #firm = false;
 
   #driven = false;
+  /** Events did not come through here: ask for snapshots. */
+  #muted = false;
   #idlePolls = 0;
   #failures = 0;
   #baseMs = BASE_MS;
@@ -101,7 +76,7 @@ export class Reader {
 
   constructor(
     private readonly address: string,
-    private readonly send: Send,
+    private readonly lines: Lines,
     readonly display: Display,
   ) {}
 
@@ -141,6 +116,12 @@ export class Reader {
     if (!this.#firm) this.#endPause?.();
   }
 
+  /** Ask with the others of this place, in one request, instead of a little later alone. */
+  readonly #joinIn = () => {
+    const { connection, transport } = this.display.facts;
+    if (connection === "waiting" || transport === "polling") this.hurry();
+  };
+
   /** Ask again after a request that failed, or instead of waiting. */
   retry(): void {
     if (this.#life) this.hurry();
@@ -164,6 +145,7 @@ export class Reader {
 
   async #run(life: AbortController): Promise<void> {
     onPageChange((change) => this.#pageChanged(change), life.signal);
+    this.lines.enter(this.address, this.#joinIn, life.signal);
     while (this.#life === life) {
       if (this.#rests) {
         this.display.show({ connection: "closed" });
@@ -209,7 +191,7 @@ export class Reader {
     }
     this.#failures = 0;
     const moved = change === "moved";
-    if (moved) this.display.facts.transport = "events";
+    if (moved) this.#muted = false;
     if (moved || this.#endPause || Date.now() - this.#heardAt > STALE_MS) this.#askAgain();
   }
 
@@ -236,7 +218,7 @@ export class Reader {
         case "again":
           return 0;
         case "mute":
-          if (facts.transport === "events") return this.#poll();
+          if (!this.#muted) return this.#poll();
       }
       return this.#again(attempt);
     } finally {
@@ -246,25 +228,17 @@ export class Reader {
 
   async #send(attempt: Attempt, offset: string | null): Promise<Next> {
     const { headers, drive, driveBody } = this.#access;
-    const polling = this.display.facts.transport === "polling";
+    const { address, lines } = this;
+    const { signal } = attempt;
     // Polls go to the address: it says whether a POST that was not answered has started the stream.
-    const driving = drive !== undefined && !this.#driven && !polling;
+    const driving = drive !== undefined && !this.#driven && !this.#muted;
     // With the end seen already, events would say 204 and not how it ended.
-    const json = polling || offset?.endsWith(".end");
+    const json = this.#muted || !!offset?.endsWith(".end");
     attempt.give(json || driving ? PATIENT_ANSWER_MS : ANSWER_MS, "mute");
-    const address = withQuery(driving ? drive : this.address, {
-      ...(json && { format: "json" }),
-      ...(offset !== null && { offset }),
-    });
-    const accept = json ? "application/json" : "text/event-stream";
-    const init: RequestInit = { signal: attempt.signal, cache: "no-store", headers: { accept } };
-    if (driving) {
-      init.method = "POST";
-      init.headers = { accept, "content-type": "application/json" };
-      init.body = JSON.stringify(driveBody ?? {});
-    }
-    const response = await this.send(address, init, headers);
-    attempt.signal.throwIfAborted();
+    const response = await (driving
+      ? lines.drive({ address: drive, offset, json, headers, signal }, driveBody ?? {})
+      : lines.ask({ address, offset, json, headers, signal }));
+    signal.throwIfAborted();
     if (!response.ok) return this.#refused(attempt, response, offset);
 
     if (driving) {
@@ -272,11 +246,11 @@ export class Reader {
       if (this.#rests) return 0;
     }
     const type = response.headers.get("content-type") ?? "";
-    if (type.startsWith("text/event-stream")) return this.#follow(attempt, response);
+    if (type.startsWith("text/event-stream")) return this.#follow(attempt, response, offset);
     if (type.startsWith("application/json")) {
       const body = await response.json();
-      attempt.signal.throwIfAborted();
-      if (Array.isArray(body?.parts)) return this.#takeSnapshot(body);
+      signal.throwIfAborted();
+      if (Array.isArray(body?.parts)) return this.#takeSnapshot(body, attempt);
     }
     if (driving) return 0; // started, and the answer is to be had at the address
     return this.#fail({ code: "unexpected_content", message: type, http: response.status });
@@ -294,7 +268,7 @@ export class Reader {
     return this.#fail(problem);
   }
 
-  async #follow(attempt: Attempt, { body }: Response): Promise<Next> {
+  async #follow(attempt: Attempt, { body }: Response, offset: string | null): Promise<Next> {
     if (!body) return this.#poll(); // React Native cannot read a body that has not ended
     attempt.give(FIRST_BYTE_MS, "mute");
     const { display } = this;
@@ -302,11 +276,13 @@ export class Reader {
       attempt.signal.throwIfAborted();
       attempt.give(SILENCE_MS, "silent");
       this.#heardAt = Date.now();
-      this.#youngUntil = 0;
       display.facts.connection = "open";
       display.facts.transport = "events";
       for (const event of batch) {
-        const next = this.#takeEvent(attempt, event);
+        const next =
+          event.event === "refused" // one of several streams that share this connection
+            ? await this.#refused(attempt, refusal(event.data), offset)
+            : this.#takeEvent(attempt, event);
         if (next !== undefined) return next;
       }
       display.show();
@@ -324,6 +300,7 @@ export class Reader {
   ): Next | undefined {
     const isEnd = event === "end";
     if (!isEnd && event !== "message") return undefined;
+    this.#youngUntil = 0;
     let value: unknown;
     try {
       value = JSON.parse(data);
@@ -337,9 +314,14 @@ export class Reader {
     return this.#take(id, [value as Part]);
   }
 
-  #takeSnapshot(body: End & { offset: string; parts: Part[] }): Next {
+  #takeSnapshot(body: End & { offset: string; parts: Part[] }, attempt: Attempt): Next {
     const { facts, transcript } = this.display;
     const { version } = transcript;
+    if (!transcript.offset?.endsWith(".end")) facts.transport = "polling";
+    // Snapshots that are slow too: it is the network, or the connections are all taken.
+    const slow = Date.now() - attempt.at > FIRST_BYTE_MS;
+    const wasMuted = this.#muted;
+    if (slow) this.#muted = false;
     this.#youngUntil = 0;
     const restart = this.#take(body.offset, body.parts);
     if (restart !== undefined) return restart;
@@ -347,8 +329,10 @@ export class Reader {
     this.#failures = 0;
     this.#idlePolls = transcript.version === version ? this.#idlePolls + 1 : 0;
     if (body.status !== "pending") this.#driven = true;
-    else if (this.#access.drive !== undefined && !this.#driven) facts.transport = "events";
+    else if (this.#access.drive !== undefined && !this.#driven) this.#muted = false;
     this.display.show({ status: body.status, connection: "open" });
+    // Without a connection of one's own: every second, with all others here.
+    if (!wasMuted) return POLL_MS;
     return Math.min(POLL_MAX_MS, POLL_MS * 1.5 ** this.#idlePolls);
   }
 
@@ -386,13 +370,14 @@ export class Reader {
   /** Something holds events back: fetch what is new instead. */
   #poll(): number {
     this.#idlePolls = 0;
-    this.display.show({ transport: "polling" });
+    this.#muted = true;
     return 0;
   }
 
   /** Wait for the next try, by events: what stopped them may have been the network. */
   #again(attempt: Attempt, askedMs = 0, baseMs = this.#baseMs): number {
     if (Date.now() - attempt.at > STEADY_MS) this.#failures = 0;
+    this.#muted = false;
     this.display.show({ transport: "events", connection: "waiting" });
     this.#firm = askedMs > 0;
     return askedMs + backoffMs(this.#failures++, baseMs);

@@ -1,6 +1,7 @@
 import { absolute, below } from "./address.js";
 import { Display, firstSnapshot } from "./display.js";
-import { Reader, type Send } from "./reader.js";
+import type { Lines } from "./lines.js";
+import { Reader } from "./reader.js";
 import type { Stops } from "./stop.js";
 import {
   type HeadersSource,
@@ -50,7 +51,7 @@ export class Stream implements AsyncIterable<Part> {
     readonly address: string,
     private readonly options: StreamOptions,
     private readonly readers: Map<string, Reader>,
-    private readonly send: Send,
+    private readonly lines: Lines,
     private readonly stops: Stops,
   ) {
     this.#first = firstSnapshot(options.initial);
@@ -66,7 +67,7 @@ export class Stream implements AsyncIterable<Part> {
     const reader =
       readers.get(address) ??
       this.#reader ??
-      new Reader(address, this.send, new Display(this.#first));
+      new Reader(address, this.lines, new Display(this.#first));
     readers.set(address, reader);
     this.#reader = reader;
     const access = { headers, drive: drive && String(drive), driveBody, background };
@@ -121,7 +122,7 @@ export class Stream implements AsyncIterable<Part> {
   #deliver(address: string, isOver: () => boolean): Promise<void> {
     return this.stops.deliver(
       address,
-      () => this.send(address, STOP, this.options.headers),
+      () => this.lines.send(address, STOP, this.options.headers),
       isOver,
     );
   }

@@ -193,12 +193,14 @@ describe("iterating", () => {
       for await (const part of other.stream("/a")) return part;
       return undefined;
     })();
+    await vi.waitFor(() => expect(wire.count).toBe(1));
     wire.last.stream("first");
     expect(await left).toBe("first");
     await vi.waitFor(() => expect(wire.last.givenUp).toBe(true));
 
     const stream = other.stream("/b");
     const ended = collect(stream);
+    await vi.waitFor(() => expect(wire.count).toBe(2));
     wire.last.stream("first");
     await vi.waitFor(() => expect(stream.getSnapshot().text).toBe("first"));
     stream.disconnect();

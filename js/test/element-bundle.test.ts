@@ -24,7 +24,7 @@ it("defines <ink-stream> for the elements that are there, and exports the client
     "defineInkStream",
     "isEnded",
   ]);
-  expect(wire.last.path).toBe("/s/a");
+  await vi.waitFor(() => expect(wire.last.path).toBe("/s/a"));
   wire.last.stream("Hello").send(endFrame(1));
   const element = document.querySelector("ink-stream");
   await vi.waitFor(() => expect(element?.getAttribute("status")).toBe("done"));

@@ -19,12 +19,16 @@ afterEach(async () => {
   await vi.waitFor(() => expect(wire.all.every((it) => it.isOver)).toBe(true));
 });
 
+/** Let requests be made: what is put in together asks together. */
+const asked = () => new Promise((resolve) => setTimeout(resolve));
+
 /** Put markup into the page, as htmx does. */
-const swap = (html: string): InkStream => {
+const swap = async (html: string): Promise<InkStream> => {
   const parsed = document.createElement("div");
   parsed.innerHTML = html;
   const it = parsed.firstElementChild as InkStream;
   document.body.replaceChildren(it);
+  await asked();
   return it;
 };
 const button = (it: InkStream) => it.shadowRoot?.querySelector("button") as HTMLButtonElement;
@@ -34,7 +38,7 @@ const shows = (it: InkStream, text: string) =>
 
 describe("<ink-stream>", () => {
   it("follows when it is swapped in, in place of the text so far", async () => {
-    const it = swap('<ink-stream src="/s/a">Hello wo</ink-stream>');
+    const it = await swap('<ink-stream src="/s/a">Hello wo</ink-stream>');
     wire.last.stream("Hello ");
     await vi.waitFor(() => expect(it.getAttribute("status")).toBe("streaming"));
     expect(it.textContent, "nothing shrinks").toBe("Hello wo");
@@ -48,14 +52,14 @@ describe("<ink-stream>", () => {
   });
 
   it("goes on after the text so far when told where it ends", async () => {
-    const it = swap(`<ink-stream src="/s/a" offset="${offset(3)}">Hello </ink-stream>`);
+    const it = await swap(`<ink-stream src="/s/a" offset="${offset(3)}">Hello </ink-stream>`);
     expect(wire.last.from).toBe(offset(3));
     wire.last.open().send(frame(4, "world"));
     await shows(it, "Hello world");
   });
 
   it("shows text as text (XSS), in one node that grows", async () => {
-    const it = swap('<ink-stream src="/s/a"></ink-stream>');
+    const it = await swap('<ink-stream src="/s/a"></ink-stream>');
     const attack = '<img src=x onerror="alert(1)"><script>alert(1)</script>';
     wire.last.stream(attack);
     await shows(it, attack);
@@ -67,7 +71,7 @@ describe("<ink-stream>", () => {
   });
 
   it("has Stop while the answer comes", async () => {
-    const it = swap('<ink-stream src="/s/a" stop-url="/own" stop-label="Halt"></ink-stream>');
+    const it = await swap('<ink-stream src="/s/a" stop-url="/own" stop-label="Halt"></ink-stream>');
     wire.last.stream("Hi");
     await shows(it, "Hi");
     expect(button(it)).toMatchObject({ hidden: false, textContent: "Halt" });
@@ -81,7 +85,7 @@ describe("<ink-stream>", () => {
   });
 
   it("says that a Stop is on its way while there is no network", async () => {
-    const it = swap('<ink-stream src="/s/a" stopping-label="Halting"></ink-stream>');
+    const it = await swap('<ink-stream src="/s/a" stopping-label="Halting"></ink-stream>');
     wire.last.stream("Hi");
     await shows(it, "Hi");
     button(it).click();
@@ -96,7 +100,9 @@ describe("<ink-stream>", () => {
   });
 
   it("tells the page when the text is read anew (E5)", async () => {
-    const it = swap(`<ink-stream src="/s/a" offset="${offset(3)}">restored over</ink-stream>`);
+    const it = await swap(
+      `<ink-stream src="/s/a" offset="${offset(3)}">restored over</ink-stream>`,
+    );
     const told = vi.fn();
     it.addEventListener("ink-reset", told);
     wire.last.refuse(410, "offset_gone");
@@ -108,7 +114,7 @@ describe("<ink-stream>", () => {
   });
 
   it("says when Stop was refused", async () => {
-    const it = swap('<ink-stream src="/s/a"></ink-stream>');
+    const it = await swap('<ink-stream src="/s/a"></ink-stream>');
     wire.last.stream("Hi");
     await shows(it, "Hi");
     button(it).click();
@@ -119,7 +125,7 @@ describe("<ink-stream>", () => {
   });
 
   it("shows an error as one, beside the text", async () => {
-    const it = swap('<ink-stream src="/s/a"></ink-stream>');
+    const it = await swap('<ink-stream src="/s/a"></ink-stream>');
     wire.last
       .stream("half")
       .send(endFrame(1, { status: "error", code: "overloaded", message: "Try <b>later</b>" }));
@@ -128,7 +134,7 @@ describe("<ink-stream>", () => {
   });
 
   it("keeps the text so far when the request is refused", async () => {
-    const it = swap('<ink-stream src="/s/a">so far</ink-stream>');
+    const it = await swap('<ink-stream src="/s/a">so far</ink-stream>');
     wire.last.refuse(401, "unauthorized");
     await vi.waitFor(() => expect(alert(it)).toBe("about unauthorized"));
     expect(it.textContent).toBe("so far");
@@ -141,7 +147,7 @@ describe("<ink-stream>", () => {
         told.push([type, (event as CustomEvent<Snapshot>).detail.status]),
       );
     }
-    const it = swap('<ink-stream src="/s/a"></ink-stream>');
+    const it = await swap('<ink-stream src="/s/a"></ink-stream>');
     wire.last.stream("Hi").send(endFrame(1));
     await vi.waitFor(() => expect(told.at(-1)).toEqual(["ink-end", "done"]));
     expect(told.filter(([type]) => type === "ink-end").length).toBe(1);
@@ -149,7 +155,7 @@ describe("<ink-stream>", () => {
   });
 
   it("is moved without a new request, removed without a trace (G6)", async () => {
-    const it = swap('<ink-stream src="/s/a"></ink-stream>');
+    const it = await swap('<ink-stream src="/s/a"></ink-stream>');
     wire.last.stream("Hi");
     await shows(it, "Hi");
     document.body.append(document.createElement("main"));
@@ -161,6 +167,7 @@ describe("<ink-stream>", () => {
     await vi.waitFor(() => expect(wire.last.givenUp).toBe(true));
     expect(wire.count).toBe(1);
     document.body.append(it);
+    await asked();
     expect(wire.last.from).toBe(offset(2));
     wire.last.open().send(frame(3, "?"));
     await shows(it, "Hi!?");
@@ -168,9 +175,9 @@ describe("<ink-stream>", () => {
 
   it("lets go while the page is hidden, unless it has `background`", async () => {
     const state = vi.spyOn(document, "visibilityState", "get").mockReturnValue("hidden");
-    swap('<ink-stream src="/s/a" background></ink-stream>');
+    await swap('<ink-stream src="/s/a" background></ink-stream>');
     expect(wire.count).toBe(1);
-    const it = swap('<ink-stream src="/s/b"></ink-stream>');
+    const it = await swap('<ink-stream src="/s/b"></ink-stream>');
     await vi.waitFor(() => expect(wire.last.givenUp).toBe(true));
     expect(wire.count).toBe(1);
     state.mockReturnValue("visible");
@@ -181,12 +188,14 @@ describe("<ink-stream>", () => {
   });
 
   it("changes streams with src, and waits for one", async () => {
-    const it = swap("<ink-stream></ink-stream>");
+    const it = await swap("<ink-stream></ink-stream>");
     expect(wire.count).toBe(0);
     it.setAttribute("src", "/s/a");
+    await asked();
     wire.last.stream("of a");
     await shows(it, "of a");
     it.setAttribute("src", "/s/b");
+    await asked();
     expect(it.textContent).toBe("");
     wire.last.stream("of b");
     await shows(it, "of b");
@@ -195,11 +204,12 @@ describe("<ink-stream>", () => {
 
   it("waits for the parser, which connects an element before its text is there", async () => {
     const state = vi.spyOn(document, "readyState", "get").mockReturnValue("loading");
-    const it = swap("<ink-stream src='/s/a'></ink-stream>");
+    const it = await swap("<ink-stream src='/s/a'></ink-stream>");
     it.append("Hello wo");
     expect(wire.count).toBe(0);
     state.mockReturnValue("interactive");
     document.dispatchEvent(new Event("DOMContentLoaded"));
+    await asked();
     wire.last.stream("Hello ");
     await vi.waitFor(() => expect(it.getAttribute("status")).toBe("streaming"));
     expect(it.textContent).toBe("Hello wo");

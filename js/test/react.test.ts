@@ -147,7 +147,7 @@ describe("useStream", () => {
     expect(latest.text).toBe("");
   });
 
-  it("many streams in one mount, each with its own connection; the same one shares it", async () => {
+  it("many streams in one mount share a connection, or have one each where that is not served", async () => {
     await render(
       h(
         "div",
@@ -155,9 +155,13 @@ describe("useStream", () => {
         ["a", "b", "a"].map((id, key) => h(Message, { id, key })),
       ),
     );
-    expect(wire.all.map((it) => it.path)).toEqual(["/streams/a", "/streams/b"]);
-    wire.all[0]?.stream("A");
-    wire.all[1]?.stream("B");
+    await vi.waitFor(() => expect(wire.last.path).toBe("/streams/follow"));
+    expect(wire.last.init.body).toBe('{"streams":{"a":null,"b":null}}');
+    wire.last.refuse(405);
+    await vi.waitFor(() => expect(wire.count).toBe(3));
+    expect(wire.all.slice(1).map((it) => it.path)).toEqual(["/streams/a", "/streams/b"]);
+    wire.all[1]?.stream("A");
+    wire.all[2]?.stream("B");
     await vi.waitFor(() => expect(host.textContent).toBe("ABA"));
   });
 

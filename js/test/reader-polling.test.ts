@@ -19,7 +19,20 @@ describe("a proxy that buffers", () => {
     expect(wire.all[0]?.givenUp).toBe(true);
     expect(wire.last.url.searchParams.get("format")).toBe("json");
     expect(wire.last.headers.get("accept")).toBe("application/json");
+    wire.last.json(snapshot(1, ["Hi"]));
+    await pass();
     expect(shown().transport).toBe("polling");
+  });
+
+  it("T13 is no diagnosis until a snapshot came, and came soon", async () => {
+    await watch();
+    await pass(6_000);
+    expect(wire.last.url.searchParams.get("format")).toBe("json");
+    expect(shown().transport, "nothing is known yet").toBe("events");
+    await pass(4_000); // the browser's connections are all taken, say
+    wire.last.json(snapshot(1, ["Hi"]));
+    await pass(5_000);
+    expect(wire.last.url.searchParams.get("format"), "events again").toBe(null);
   });
 
   const polling = async (): Promise<void> => {

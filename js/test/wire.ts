@@ -1,4 +1,5 @@
 /** A `fetch` whose answers the test gives, byte by byte, and the time that goes with it. */
+import { setMaxListeners } from "node:events";
 import { vi } from "vitest";
 
 /** What a server sends at the end of a stream. */
@@ -149,7 +150,9 @@ export function fakePage(): {
   visible(state: "visible" | "hidden"): void;
 } {
   const page = new EventTarget();
+  setMaxListeners(200, page);
   const doc = Object.assign(new EventTarget(), { visibilityState: "visible" });
+  setMaxListeners(200, doc);
   vi.stubGlobal("window", page);
   vi.stubGlobal("document", doc);
   return {

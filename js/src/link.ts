@@ -1,0 +1,323 @@
+/** Several streams over one request: `POST {mount}/follow`. */
+import { below } from "./address.js";
+import { isPassing } from "./backoff.js";
+import { type Block, Blocks } from "./blocks.js";
+import type { Lines, Question } from "./lines.js";
+import { takeSlot } from "./slots.js";
+
+/** The server takes no more in one request. */
+const MOST = 64;
+/** Streams that begin together join together. */
+const JOIN_MS = 50;
+
+/** Mounts that do not serve many streams at once. */
+const single = new Set<string>();
+
+/** Snapshots of several streams, by their ids. */
+interface Batch {
+  readonly streams: Readonly<Record<string, unknown>>;
+  readonly refused: Readonly<Record<string, { status: number; code: string }>>;
+}
+
+/** A reader of one stream, whose answer is a part of a connection. */
+class Member {
+  offset: string | null;
+  carrier: Carrier | undefined;
+  ended = false;
+  readonly answer: Promise<Response>;
+  #answered = false;
+  #settle!: (response: Response | Promise<Response>) => void;
+  #body: ReadableStreamDefaultController<Uint8Array> | undefined;
+
+  constructor(
+    readonly id: string,
+    readonly question: Question,
+  ) {
+    this.offset = question.offset;
+    this.answer = new Promise((resolve) => (this.#settle = resolve));
+  }
+
+  /** Answer: with a refusal, a snapshot, or an answer of the stream's own. */
+  readonly settle = (response: Response | Promise<Response>): void => {
+    if (this.#answered) return this.lose(new TypeError("the connection was given up"));
+    this.#answered = true;
+    this.#settle(response);
+  };
+
+  /** Answer with events, which follow by `pass`. */
+  open(): void {
+    if (this.#answered) return;
+    const body = new ReadableStream<Uint8Array>({ start: (it) => void (this.#body = it) });
+    this.settle(new Response(body, { headers: { "content-type": "text/event-stream" } }));
+  }
+
+  pass({ event, id, text }: Block): void {
+    if (id) this.offset = id;
+    this.ended ||= event === "end" || event === "refused";
+    this.#do((body) => body.enqueue(new TextEncoder().encode(text)));
+  }
+
+  lose(error: unknown): void {
+    if (!this.#answered) this.#settle(Promise.reject(error as Error));
+    this.#answered = true;
+    this.#do((body) => body.error(error));
+  }
+
+  #do(work: (body: ReadableStreamDefaultController<Uint8Array>) => void): void {
+    try {
+      if (this.#body) work(this.#body);
+    } catch {
+      // its reader has left
+    }
+  }
+}
+
+/** One request that carries several streams. */
+class Carrier {
+  readonly #controller = new AbortController();
+  readonly signal = this.#controller.signal;
+  isOpen = false;
+  /** It carries a stream that nobody follows here any more. */
+  isStale = false;
+
+  constructor(readonly members: readonly Member[]) {}
+
+  drop(): void {
+    this.#controller.abort("left");
+  }
+}
+
+/** The readers of one mount, with one identity, on one connection. */
+export class Link {
+  /** By stream: a reader that asks again takes the place of its last question. */
+  readonly #members = new Map<string, Member>();
+  readonly #polls = new Map<string, Member>();
+  #carrier: Carrier | undefined;
+  /** Also those that are about to be replaced. */
+  readonly #carriers = new Set<Carrier>();
+  #joining: ReturnType<typeof setTimeout> | undefined;
+  #polling: ReturnType<typeof setTimeout> | undefined;
+
+  constructor(
+    private readonly mount: string,
+    private readonly headers: Headers,
+    private readonly lines: Lines,
+  ) {}
+
+  get hasRoom(): boolean {
+    return this.#members.size < MOST && this.#polls.size < MOST;
+  }
+
+  /** Ask for one stream with the others. */
+  ask(id: string, question: Question): Promise<Response> {
+    if (single.has(this.mount)) return this.lines.direct(question);
+    const member = new Member(id, question);
+    if (question.json) this.#poll(member);
+    else {
+      this.#members.set(id, member);
+      this.#change();
+      question.signal.addEventListener("abort", () => this.#leave(member), { once: true });
+    }
+    return member.answer;
+  }
+
+  #leave(member: Member): void {
+    if (this.#members.get(member.id) !== member) return; // asked again meanwhile
+    this.#members.delete(member.id);
+    member.lose(member.question.signal.reason);
+    if (!this.#members.size) return this.#dropAll();
+    if (member.ended) return;
+    if (this.#carrier) this.#carrier.isStale = true;
+    this.#change();
+  }
+
+  /** Open a connection for those who are here a moment later. */
+  #change(): void {
+    const idle = !this.#carrier;
+    if (idle && !this.#joining) this.lines.gather(this.mount);
+    this.#joining ??= setTimeout(
+      () => {
+        this.#joining = undefined;
+        this.#open().catch(() => {});
+      },
+      idle ? 0 : JOIN_MS,
+    );
+  }
+
+  async #open(): Promise<void> {
+    const members = [...this.#members.values()];
+    const before = this.#carrier;
+    if (before && !before.isStale && members.every((it) => before.members.includes(it))) return;
+    if (!members.length) return;
+    const carrier = new Carrier(members);
+    this.#carrier = carrier;
+    this.#carriers.add(carrier);
+    carrier.signal.addEventListener("abort", () => this.#carriers.delete(carrier));
+    if (!(await takeSlot(this.mount, carrier.signal))) {
+      if (!before) return this.#pollInstead(carrier);
+      before.drop(); // its slot is ours; offsets make the moment between harmless
+      if (!(await takeSlot(this.mount, carrier.signal))) return this.#pollInstead(carrier);
+    }
+    if (carrier.signal.aborted) return;
+    const response = await this.#send(members, "text/event-stream", carrier.signal).catch(
+      (error: unknown) => error as Error,
+    );
+    if (carrier.signal.aborted) return;
+    if (response instanceof Response && isEvents(response))
+      await this.#read(carrier, before, response);
+    else await this.#refused(carrier, before, response);
+  }
+
+  #send(members: readonly Member[], accept: string, signal: AbortSignal): Promise<Response> {
+    const streams = Object.fromEntries(members.map(({ id, offset }) => [id, offset]));
+    const init: RequestInit = {
+      method: "POST",
+      headers: { accept, "content-type": "application/json" },
+      body: JSON.stringify({ streams }),
+      cache: "no-store",
+      signal,
+    };
+    return this.lines.send(below(this.mount, "follow"), init, this.headers);
+  }
+
+  async #read(carrier: Carrier, before: Carrier | undefined, { body }: Response): Promise<void> {
+    const blocks = new Blocks();
+    const decoder = new TextDecoder();
+    const chunks = (body as ReadableStream<Uint8Array>).getReader();
+    let lost: unknown = new TypeError("the connection ended");
+    let member: Member | undefined;
+    try {
+      for (;;) {
+        const { done, value } = await chunks.read();
+        if (done) break;
+        if (!carrier.isOpen) this.#opened(carrier, before);
+        for (const block of blocks.take(decoder.decode(value, { stream: true }))) {
+          const { event, data } = block;
+          const named = event === "stream" || event === "refused";
+          if (named) member = this.#named(carrier, data);
+          if (data === undefined && !block.id) carrier.members.forEach((it) => it.pass(block));
+          else if (event !== "stream") member?.pass(block);
+        }
+      }
+    } catch (error) {
+      lost = error;
+    }
+    this.#lost(carrier, lost);
+  }
+
+  #named(carrier: Carrier, data = ""): Member | undefined {
+    const { stream_id } = JSON.parse(data) as { stream_id: string };
+    return carrier.members.find((it) => it.id === stream_id);
+  }
+
+  /** The new connection speaks: the one before has nothing more to say. */
+  #opened(carrier: Carrier, before: Carrier | undefined): void {
+    carrier.isOpen = true;
+    for (const member of carrier.members) {
+      member.carrier = carrier;
+      member.open();
+    }
+    before?.drop();
+  }
+
+  #lost(carrier: Carrier, error: unknown): void {
+    if (carrier.signal.aborted) return; // dropped from here
+    if (this.#carrier === carrier) this.#carrier = undefined;
+    carrier.drop();
+    for (const member of carrier.members) {
+      // The next connection carries it, or is about to.
+      if (member.carrier !== carrier || this.#carrier?.members.includes(member)) continue;
+      if (this.#members.get(member.id) === member) this.#members.delete(member.id);
+      member.lose(error);
+    }
+  }
+
+  /** No events: those that have no connection get what came instead, each for itself. */
+  async #refused(
+    carrier: Carrier,
+    before: Carrier | undefined,
+    why: Response | Error,
+  ): Promise<void> {
+    if (this.#carrier === carrier) this.#carrier = before?.signal.aborted ? undefined : before;
+    carrier.drop();
+    const waiting = carrier.members.filter((it) => !it.carrier || it.carrier.signal.aborted);
+    const passes = why instanceof Error || isPassing(why.status);
+    if (passes || why.status === 401 || why.status === 403) {
+      const text = why instanceof Error ? "" : await why.text().catch(() => "");
+      for (const member of waiting) {
+        this.#members.delete(member.id);
+        if (why instanceof Error) member.lose(why);
+        else member.settle(new Response(text, why));
+      }
+      return;
+    }
+    single.add(this.mount);
+    for (const member of waiting) {
+      this.#members.delete(member.id);
+      member.settle(this.lines.direct(member.question));
+    }
+  }
+
+  #dropAll(): void {
+    clearTimeout(this.#joining);
+    this.#joining = undefined;
+    this.#carrier = undefined;
+    for (const carrier of this.#carriers) carrier.drop();
+  }
+
+  // Snapshots ---------------------------------------------------------------------------------
+
+  /** Other windows hold the connections that there are. */
+  #pollInstead(carrier: Carrier): void {
+    this.#carrier = undefined;
+    carrier.drop();
+    for (const member of carrier.members) {
+      this.#members.delete(member.id);
+      if (member.carrier) member.lose(new TypeError("the connection was given up"));
+      else this.#poll(member);
+    }
+  }
+
+  #poll(member: Member): void {
+    this.#polls.set(member.id, member);
+    if (!this.#polling) this.lines.gather(this.mount);
+    this.#polling ??= setTimeout(() => {
+      this.#polling = undefined;
+      const members = [...this.#polls.values()];
+      this.#polls.clear();
+      void this.#snapshots(members);
+    }, JOIN_MS);
+  }
+
+  async #snapshots(members: readonly Member[]): Promise<void> {
+    const asked = members.filter((it) => !it.question.signal.aborted);
+    try {
+      const one = (it: Member) => it.settle(this.lines.direct({ ...it.question, json: true }));
+      if (asked.length < 2 || single.has(this.mount)) return asked.forEach(one);
+      const response = await this.#send(asked, "application/json", AbortSignal.timeout(15_000));
+      if (!response.ok) {
+        if (response.status === 404 || response.status === 405) single.add(this.mount);
+        if (single.has(this.mount)) return asked.forEach(one);
+        const text = await response.text();
+        return asked.forEach((it) => it.settle(new Response(text, response)));
+      }
+      const { streams, refused } = (await response.json()) as Batch;
+      for (const { id, settle } of asked) settle(snapshot(streams[id] ?? refused[id]));
+    } catch (error) {
+      for (const member of asked) member.lose(error);
+    }
+  }
+}
+
+function isEvents(response: Response): boolean {
+  return response.ok && !!response.headers.get("content-type")?.startsWith("text/event-stream");
+}
+
+/** Return one stream's part of a batch as the answer that its own address gives. */
+function snapshot(found: unknown = { status: 404, code: "not_found" }): Response {
+  const { status } = found as { status: unknown };
+  return new Response(JSON.stringify(found), {
+    status: typeof status === "number" ? status : 200, // a snapshot's own is a word
+    headers: { "content-type": "application/json" },
+  });
+}

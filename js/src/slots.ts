@@ -1,0 +1,47 @@
+import { origin } from "./address.js";
+
+/** How many event connections the windows of a browser hold to one server. */
+
+/** Of the six HTTP/1.1 connections to a server two stay free: for Stop, pages, and all else. */
+const SLOTS = 4;
+/** Where windows cannot agree (no Web Locks: plain http on a local network). */
+const SLOTS_OF_A_PAGE = 2;
+
+let taken = 0;
+
+/** Take a slot until `signal` aborts, if one is free; always, where connections are not few. */
+export async function takeSlot(address: string, signal: AbortSignal): Promise<boolean> {
+  if (!globalThis.document) return true;
+  const server = origin(address);
+  if (isMultiplexed(server)) return true;
+  const locks = globalThis.navigator?.locks;
+  if (!locks) {
+    if (taken >= SLOTS_OF_A_PAGE || signal.aborted) return false;
+    taken++;
+    signal.addEventListener("abort", () => taken--, { once: true });
+    return true;
+  }
+  for (let n = 0; n < SLOTS && !signal.aborted; n++) {
+    if (await hold(locks, `inkstream ${server} ${n}`, signal)) return true;
+  }
+  return false;
+}
+
+function hold(locks: LockManager, name: string, signal: AbortSignal): Promise<boolean> {
+  return new Promise((resolve) => {
+    const until = (lock: Lock | null): Promise<void> | void => {
+      resolve(lock !== null);
+      if (lock === null || signal.aborted) return;
+      return new Promise((free) => signal.addEventListener("abort", () => free(), { once: true }));
+    };
+    // A page that may not use locks (an opaque origin) is not kept from its text.
+    locks.request(name, { ifAvailable: true }, until).catch(() => resolve(true));
+  });
+}
+
+/** Over HTTP/2 and later a connection carries any number of streams. */
+function isMultiplexed(server: string): boolean {
+  const [page] = globalThis.performance?.getEntriesByType?.("navigation") ?? [];
+  const { nextHopProtocol = "" } = (page ?? {}) as { nextHopProtocol?: string };
+  return server === globalThis.location?.origin && /^h[23]/.test(nextHopProtocol);
+}

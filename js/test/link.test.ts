@@ -1,0 +1,344 @@
+/** Many live streams of one page: one connection, which they join and leave without a gap. */
+import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
+import { type Client, createClient, type Stream } from "../src/index.js";
+import {
+  type Exchange,
+  fakePage,
+  frame,
+  endFrame,
+  offset,
+  pass,
+  virtualTime,
+  Wire,
+} from "./wire.js";
+
+let wire: Wire;
+let client: Client;
+let mount: string;
+let count = 0;
+const streams: Stream[] = [];
+
+beforeEach(() => {
+  virtualTime();
+  fakePage();
+  wire = new Wire();
+  mount = `/m${count++}`; // what a mount cannot do is remembered
+  client = createClient({ fetch: wire.fetch });
+});
+afterEach(async () => {
+  for (const stream of streams.splice(0)) stream.disconnect();
+  await pass(1_000);
+  const left = vi.getTimerCount();
+  vi.useRealTimers();
+  expect(left, "timers left behind").toBe(0);
+});
+
+function watch(...ids: string[]): Stream[] {
+  return ids.map((id) => {
+    const stream = client.stream(`${mount}/${id}`);
+    streams.push(stream);
+    stream.subscribe(() => {});
+    return stream;
+  });
+}
+const settle = () => vi.dynamicImportSettled().then(() => pass(60));
+const asked = (it: Exchange) => (JSON.parse(String(it.init.body)) as { streams: unknown }).streams;
+const named = (id: string) => `event: stream\ndata: ${JSON.stringify({ stream_id: id })}\n\n`;
+const of = (id: string, position: number, part: unknown) => named(id) + frame(position, part);
+const texts = (all: Stream[]) => all.map((it) => it.getSnapshot().text);
+const live = () => wire.all.filter((it) => !it.isOver);
+
+describe("many streams over one request", () => {
+  it("are asked for together, each told its own (G2)", async () => {
+    const all = watch("a", "b", "c");
+    await settle();
+    expect(wire.count).toBe(1);
+    expect(wire.last).toMatchObject({ method: "POST", path: `${mount}/follow` });
+    expect(asked(wire.last)).toEqual({ a: null, b: null, c: null });
+    wire.last.open().send("retry: 1000\n: ping\n\n");
+    wire.last.send(of("a", 1, "A") + frame(2, "a") + of("b", 1, "B") + of("a", 3, "!"));
+    await pass(16);
+    expect(texts(all)).toEqual(["Aa!", "B", ""]);
+    wire.last.send(named("a") + endFrame(3) + of("c", 1, "C"));
+    await pass(16);
+    expect(texts(all)).toEqual(["Aa!", "B", "C"]);
+    expect(all[0]?.getSnapshot()).toMatchObject({ status: "done", transport: "events" });
+    await pass(1_000);
+    expect(wire.count, "an end changes nothing for the others").toBe(1);
+  });
+
+  it("one alone has its own request, and no delay", async () => {
+    watch("a");
+    await pass();
+    expect(wire.last).toMatchObject({ method: "GET", path: `${mount}/a` });
+  });
+
+  it("join without a gap: the old connection goes when the new one speaks", async () => {
+    const all = watch("a", "b");
+    await settle();
+    const first = wire.last.open().send(": ping\n\n" + of("a", 1, "A"));
+    await pass(16);
+    all.push(...watch("c"));
+    await settle();
+    expect(wire.count).toBe(2);
+    expect(asked(wire.last)).toEqual({ a: offset(1), b: null, c: null });
+    first.send(frame(2, "a") + of("b", 1, "B"));
+    await pass(16);
+    expect(first.givenUp).toBe(false);
+    expect(texts(all)).toEqual(["Aa", "B", ""]);
+    wire.last.open().send(": ping\n\n" + of("a", 2, "a") + of("b", 1, "B") + of("c", 1, "C"));
+    await pass(16);
+    expect(first.givenUp).toBe(true);
+    expect(texts(all)).toEqual(["Aa", "B", "C"]);
+  });
+
+  it("leave together, and the last one lets go of the connection (G6)", async () => {
+    const [a, b, c] = watch("a", "b", "c") as [Stream, Stream, Stream];
+    await settle();
+    wire.last.open().send(": ping\n\n" + of("a", 1, "A"));
+    await pass(16);
+    a.disconnect();
+    b.disconnect();
+    await settle();
+    expect(wire.count).toBe(2);
+    expect(asked(wire.last)).toEqual({ c: null });
+    wire.last.open().send(": ping\n\n");
+    await pass();
+    c.disconnect();
+    await settle();
+    expect(live()).toEqual([]);
+  });
+
+  it("a refused one is refused alone, an absent one is waited for", async () => {
+    const all = watch("a", "b");
+    await settle();
+    const refused = { stream_id: "b", status: 404, code: "not_found" };
+    wire.last.open().send(of("a", 1, "A") + `event: refused\ndata: ${JSON.stringify(refused)}\n\n`);
+    await pass(300);
+    await settle();
+    expect(texts(all)).toEqual(["A", ""]);
+    expect(all[1]?.getSnapshot().status, "its application may be about to commit").toBe("pending");
+    expect(asked(wire.last)).toEqual({ a: offset(1), b: null });
+    const no = { ...refused, status: 403, code: "forbidden", detail: "no" };
+    wire.last.open().send(`event: refused\ndata: ${JSON.stringify(no)}\n\n`);
+    await pass(16);
+    expect(all[1]?.getSnapshot()).toMatchObject({
+      status: "error",
+      error: { http: 403, message: "no" },
+    });
+    wire.last.send(of("a", 2, "a"));
+    await pass(16);
+    expect(texts(all)).toEqual(["Aa", ""]);
+  });
+
+  it("410 to one drops its text alone (E5)", async () => {
+    const old = client.stream(`${mount}/b`, { initial: { offset: offset(9), text: "rewound" } });
+    streams.push(old);
+    old.subscribe(() => {});
+    const [a] = watch("a");
+    await settle();
+    const gone = JSON.stringify({ stream_id: "b", status: 410, code: "offset_gone" });
+    wire.last.open().send(of("a", 1, "A") + `event: refused\ndata: ${gone}\n\n`);
+    await pass(16);
+    await settle();
+    expect(old.getSnapshot()).toMatchObject({ text: "", resets: 1 });
+    expect(asked(wire.last)).toEqual({ b: null, a: offset(1) });
+    expect(a?.getSnapshot().text).toBe("A");
+  });
+
+  it("come back together after a cut, from where each was", async () => {
+    const all = watch("a", "b", "c");
+    await settle();
+    wire.last.open().send(of("a", 1, "A") + of("b", 4, "B"));
+    await pass(16);
+    wire.last.fail();
+    await pass(1_100);
+    await settle();
+    expect(wire.count).toBe(2);
+    expect(asked(wire.last)).toEqual({ a: offset(1), b: offset(4), c: null });
+    wire.last.fail();
+    await pass(2_500);
+    await settle();
+    expect(wire.count).toBe(3);
+    wire.last.open().send(of("c", 1, "C"));
+    await pass(16);
+    expect(texts(all)).toEqual(["A", "B", "C"]);
+  });
+
+  it.each([404, 405])(
+    "a %i says that the mount has no such route: one by one, remembered",
+    async (status) => {
+      const all = watch("a", "b");
+      await settle();
+      wire.last.refuse(status);
+      await settle();
+      const gets = wire.all.slice(1);
+      expect(gets.map((it) => `${it.method} ${it.path}`)).toEqual([
+        `GET ${mount}/a`,
+        `GET ${mount}/b`,
+      ]);
+      gets.forEach((it, n) => it.open().send(": ping\n\n" + frame(1, `${n}`)));
+      await pass(16);
+      expect(texts(all)).toEqual(["0", "1"]);
+      watch("c");
+      await settle();
+      expect(wire.all.filter((it) => it.method === "POST").length).toBe(1);
+    },
+  );
+
+  it("a refusal of all, or a server that is away, is each one's own", async () => {
+    const all = watch("a", "b");
+    await settle();
+    wire.last.refuse(503, "store_unavailable", { "retry-after": "2" });
+    await pass(2_000);
+    expect(wire.count).toBe(1);
+    await pass(1_000);
+    await settle();
+    expect(wire.count).toBe(2);
+    wire.last.refuse(401, "unauthorized");
+    await pass(16);
+    for (const it of all) expect(it.getSnapshot().error).toMatchObject({ http: 401 });
+  });
+
+  it("different headers are different connections", async () => {
+    const as = (name: string, id: string) => {
+      const stream = client.stream(`${mount}/${id}`, { headers: { authorization: name } });
+      streams.push(stream);
+      stream.subscribe(() => {});
+    };
+    for (const id of ["a", "b"]) as("one", id);
+    for (const id of ["c", "d"]) as("two", id);
+    await settle();
+    expect(wire.all.map((it) => [it.headers.get("authorization"), asked(it)])).toEqual([
+      ["one", { a: null, b: null }],
+      ["two", { c: null, d: null }],
+    ]);
+  });
+
+  it("65 streams are two requests", async () => {
+    watch(...Array.from({ length: 65 }, (_, n) => `s${n}`));
+    await settle();
+    expect(wire.all.map((it) => Object.keys(asked(it) as object).length)).toEqual([64, 1]);
+  });
+
+  it("silence is noticed for all", async () => {
+    watch("a", "b");
+    await settle();
+    wire.last.open().send(": ping\n\n");
+    await pass(38_000);
+    await pass(1_100);
+    await settle();
+    expect(wire.count).toBe(2);
+    expect(wire.all[0]?.givenUp).toBe(true);
+  });
+});
+
+describe("without a free connection", () => {
+  /** Locks that other windows hold, or let go. */
+  const locks = { free: 0 };
+  beforeEach(() => {
+    locks.free = 0;
+    vi.stubGlobal("navigator", {
+      locks: {
+        async request(_: string, __: object, use: (lock: object | null) => Promise<void> | void) {
+          if (!locks.free) return use(null);
+          locks.free--;
+          await use({});
+          locks.free++;
+        },
+      },
+    });
+  });
+
+  it("one stream is read by a snapshot a second, and by events when a slot is free", async () => {
+    const [a] = watch("a");
+    await pass();
+    for (let n = 1; n <= 4; n++) {
+      expect(wire.count).toBe(n);
+      expect(wire.last.url.searchParams.get("format")).toBe("json");
+      wire.last.json({ offset: offset(1), parts: n === 1 ? ["Hi"] : [], status: "streaming" });
+      await pass(1_000);
+    }
+    expect(a?.getSnapshot()).toMatchObject({
+      text: "Hi",
+      transport: "polling",
+      connection: "open",
+    });
+    locks.free = 1;
+    wire.last.json({ offset: offset(1), parts: [], status: "streaming" });
+    await pass(1_000);
+    wire.last.open().send(frame(2, "!"));
+    await pass(16);
+    expect(a?.getSnapshot()).toMatchObject({ text: "Hi!", transport: "events" });
+    expect(locks.free).toBe(0);
+    a?.disconnect();
+    await pass();
+    expect(locks.free).toBe(1);
+  });
+
+  it("several share one snapshot a second, and one connection when a slot is free", async () => {
+    const all = watch("a", "b", "c");
+    await settle();
+    await pass(60);
+    for (let n = 1; n <= 3; n++) {
+      expect(wire.count).toBe(n);
+      expect(wire.last.headers.get("accept")).toBe("application/json");
+      const body = (text: string) => ({ offset: offset(n), parts: [text], status: "streaming" });
+      wire.last.json({ streams: { a: body("A"), b: body("B"), c: body("C") }, refused: {} });
+      await pass(1_200);
+    }
+    expect(texts(all)).toEqual(["AAA", "BBB", "CCC"]);
+    locks.free = 2;
+    const same = { offset: offset(3), parts: [], status: "streaming" };
+    wire.last.json({ streams: { a: same, b: same, c: same }, refused: {} });
+    await pass(1_200);
+    await settle();
+    expect(wire.last.headers.get("accept")).toBe("text/event-stream");
+    expect(asked(wire.last)).toEqual({ a: offset(3), b: offset(3), c: offset(3) });
+    expect(locks.free).toBe(1);
+  });
+
+  it("one that a batch refuses is refused alone, and an end in it is an end", async () => {
+    const all = watch("a", "b");
+    await settle();
+    await pass(60);
+    wire.last.json({
+      streams: { a: { offset: `${offset(1)}.end`, parts: ["A"], status: "done" } },
+      refused: { b: { status: 403, code: "forbidden" } },
+    });
+    await pass(16);
+    expect(all[0]?.getSnapshot()).toMatchObject({ status: "done", text: "A" });
+    expect(all[1]?.getSnapshot()).toMatchObject({ status: "error", error: { http: 403 } });
+    await pass(5_000);
+    expect(wire.count).toBe(1);
+  });
+
+  it("a joiner takes the connection's own slot when there is no other", async () => {
+    locks.free = 1;
+    const all = watch("a", "b");
+    await settle();
+    const first = wire.last.open().send(of("a", 1, "A"));
+    await pass(16);
+    all.push(...watch("c"));
+    await settle();
+    expect(first.givenUp).toBe(true);
+    expect(asked(wire.last)).toEqual({ a: offset(1), b: null, c: null });
+    wire.last.open().send(of("a", 2, "a") + of("c", 1, "C"));
+    await pass(16);
+    expect(texts(all)).toEqual(["Aa", "", "C"]);
+    expect(locks.free).toBe(0);
+  });
+});
+
+it("without Web Locks a page holds two connections", async () => {
+  vi.stubGlobal("navigator", {});
+  watch("a");
+  await pass();
+  const elsewhere = ["x", "y"].map((it) => client.stream(`${mount}/deeper/${it}/only`));
+  for (const it of elsewhere) {
+    streams.push(it);
+    it.subscribe(() => {});
+  }
+  await pass();
+  expect(wire.all.map((it) => it.url.searchParams.get("format"))).toEqual([null, null, "json"]);
+});
