@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import math
 from collections.abc import Mapping
@@ -107,3 +108,32 @@ def as_items(name: str, value: Any) -> list[Any]:
     if isinstance(value, str | bytes):
         raise TypeError(f"{name} are several in a list, not one string: [{value!r:.80}]")
     return list(value)
+
+
+def described(value: object) -> str:
+    """Return the type of a value that is neither text nor JSON, and what to give instead."""
+    remedy = _remedy(value)
+    name = "None" if value is None else type(value).__name__
+    return f"{name} ({remedy})" if remedy else name
+
+
+def _remedy(value: object) -> str:
+    if value is None:
+        return 'a model\'s delta without text, perhaps: give `delta or ""`'
+    if isinstance(value, bytes | bytearray | memoryview):
+        return (
+            "decode it first: `data.decode()`, or codecs.iterdecode where chunks split characters"
+        )
+    if hasattr(value, "model_dump"):
+        return 'give `value.model_dump(mode="json")`, or the piece of text in it'
+    if dataclasses.is_dataclass(value):
+        return "give `dataclasses.asdict(value)`, or the piece of text in it"
+    if inspect.isawaitable(value):
+        return "`await` it first"
+    if hasattr(value, "__aiter__"):
+        return "give its items: `async for item in value`"
+    if isinstance(value, bool | int | float):
+        return "give `str(value)`"
+    if isinstance(value, list | tuple | set | frozenset) or hasattr(value, "__next__"):
+        return "give its items one by one"
+    return ""

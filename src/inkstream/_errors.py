@@ -40,6 +40,20 @@ class InkstreamError(Exception):
     code = "error"
     """The stable word that a remote client sees."""
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        # Python's own way calls __init__ with args, which is the finished message here: task
+        # queues and process pools send exceptions so.
+        return _remade, (type(self), self.args, self.__dict__)
+
+
+def _remade(
+    kind: type[InkstreamError], args: tuple[Any, ...], facts: dict[str, Any]
+) -> InkstreamError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(facts)
+    return error
+
 
 class InvalidInput(InkstreamError, ValueError):
     """A caller gave something that cannot be right; nothing was changed."""

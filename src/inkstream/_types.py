@@ -75,7 +75,8 @@ class Status(StrEnum):
         return self in _ENDED
 
 
-_ENDED: Final = frozenset({Status.DONE, Status.ERROR, Status.CANCELLED, Status.TIMEOUT})
+_STOPPED: Final = frozenset({Status.CANCELLED, Status.TIMEOUT})
+_ENDED: Final = _STOPPED | {Status.DONE, Status.ERROR}
 
 JSON_CONTENT: Final = "application/json"
 """The content type whose streams count messages; all others count bytes."""
@@ -108,6 +109,17 @@ class End:
     code: str | None = None
     message: str | None = None
     result: JSON = None
+
+    @property
+    def terminal(self) -> End:
+        """The end as the terminal event has it, which is the same for every reader (G5).
+
+        A writer whose stream was stopped elsewhere may add its result later. So the terminal
+        event of a cancelled or timed out stream has none; the stored stream has it.
+        """
+        if self.result is None or self.status not in _STOPPED:
+            return self
+        return replace(self, result=None)
 
 
 # The values that every commit makes are not declared frozen, though nobody changes them: making a
@@ -188,10 +200,13 @@ class StreamState:
 
     @property
     def end(self) -> End | None:
-        """How the stream ended, or ``None`` while it has not."""
+        """How the stream ended as its terminal event says it; ``None`` while it has not.
+
+        ``result`` has the result of a stopped stream too, which no terminal event has.
+        """
         if not self.status.ended:
             return None
-        return End(self.status, self.code, self.message, self.result)
+        return End(self.status, self.code, self.message, self.result).terminal
 
     @property
     def counts_bytes(self) -> bool:

@@ -13,8 +13,9 @@ from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final, Protocol, cast
+from typing import Any, Final, NoReturn, Protocol, cast
 
+from inkstream._arguments import described
 from inkstream._errors import InvalidMessage, InvalidOffset
 from inkstream._runs import Runs, generation_of
 from inkstream._types import JSON, End, Segment, StreamState
@@ -168,7 +169,9 @@ def dump_json(value: JSON) -> bytes:
         InvalidMessage: It is not JSON: an unknown type, NaN or infinity, or nested too deep.
     """
     try:
-        text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+        text = json.dumps(
+            value, default=_refuse, ensure_ascii=False, allow_nan=False, separators=(",", ":")
+        )
     except (TypeError, ValueError, RecursionError) as exc:
         raise InvalidMessage(f"not a JSON value: {exc}") from exc
     if not isinstance(value, str):
@@ -194,6 +197,10 @@ def check_depth(text: str, start: int, end: int) -> None:
             depth -= 1
 
 
+def _refuse(value: object) -> NoReturn:
+    raise TypeError(f"it holds {described(value)}")
+
+
 def dump_object(value: Mapping[str, JSON]) -> RawJSON:
     """Return a structured part as it is stored.
 
@@ -202,7 +209,7 @@ def dump_object(value: Mapping[str, JSON]) -> RawJSON:
     """
     if not isinstance(value, Mapping):
         raise InvalidMessage(
-            f"a message is text (str) or a JSON object (dict), not {type(value).__name__}"
+            f"a message is text (str) or a JSON object (dict), not {described(value)}"
         )
     if END_KEY in value:
         raise InvalidMessage(f"the key {END_KEY!r} is reserved: it says how a stream ended")

@@ -155,6 +155,21 @@ async def test_a_drain_while_the_store_is_away_gives_up_in_time() -> None:
 # Where it may be used -----------------------------------------------------------------------------
 
 
+def test_without_asyncio() -> None:
+    """As under trio, which runs coroutines by itself: no asyncio loop is found."""
+    streams = PersistentTextStreaming("memory://")
+    with pytest.raises(NotRunning, match=r"asyncio.*inkstream\.sync"):
+        streams.__aenter__().send(None)
+
+    async def use() -> None:
+        async with streams:
+            for call in (streams.read("s"), streams.create("s")):
+                with pytest.raises(NotRunning, match="asyncio"):
+                    await asyncio.to_thread(call.send, None)
+
+    asyncio.run(use())
+
+
 async def test_not_started() -> None:
     streams = PersistentTextStreaming("memory://")
     with pytest.raises(NotRunning, match="lifespan"):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import dataclasses
 import functools
 import logging
 import threading
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
+import pydantic
 import pytest
 
 from inkstream import (
@@ -487,3 +489,77 @@ async def test_generation_outlives_its_readers() -> None:
         await source.send("b")
         await source.finish()
         assert (await worker.streams.wait("s")).text == "ab"
+
+
+# What cannot be kept ------------------------------------------------------------------------------
+
+
+@dataclasses.dataclass
+class Piece:
+    text: str
+
+
+class Delta(pydantic.BaseModel):
+    text: str
+
+
+async def later() -> str:
+    return "text"
+
+
+UNFIT: list[tuple[Callable[[], Any], str]] = [
+    (lambda: None, 'delta or ""'),
+    (lambda: b"text", ".decode()"),
+    (lambda: bytearray(b"text"), ".decode()"),
+    (lambda: Delta(text="text"), ".model_dump("),
+    (lambda: Piece("text"), "dataclasses.asdict"),
+    (lambda: 7, "str(value)"),
+    (lambda: ["text"], "one by one"),
+    (lambda: (piece for piece in ["text"]), "one by one"),
+    (lambda: asyncio.get_running_loop().create_future(), "`await`"),
+    (lambda: generator_function(), "async for"),
+    (lambda: {"delta": Delta(text="text")}, ".model_dump("),
+    (lambda: {"deep": [{"raw": b"text"}]}, ".decode()"),
+    (lambda: {"value": float("nan")}, "not a JSON value"),
+]
+
+
+@pytest.mark.parametrize("form", ["async", "thread", "append", "partial", "generator"])
+@pytest.mark.parametrize(("make", "remedy"), UNFIT)
+async def test_what_cannot_be_kept_says_what_to_give(
+    make: Callable[[], Any], remedy: str, form: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """And where: the log names the source, for a message's type alone finds no line."""
+    unfit = make()
+
+    async def answer() -> AsyncIterator[Any]:
+        yield "so far"
+        yield unfit
+
+    def answer_in_thread() -> Iterator[Any]:
+        yield "so far"
+        yield unfit
+
+    async def answer_by_append(append: Append) -> None:
+        await append("so far")
+        await append(unfit)
+
+    source: Any = {
+        "async": answer,
+        "thread": answer_in_thread,
+        "append": answer_by_append,
+        "partial": functools.partial(answer),
+        "generator": answer(),
+    }[form]
+    streams = PersistentTextStreaming("memory://", timing=Timing(shutdown_grace_s=0))
+    async with streams:
+        await streams.create("s")
+        await streams.start("s", source)
+        body = await streams.read("s")
+    assert body.end is not None
+    assert (body.text, body.status, body.end.code) == ("so far", "error", "invalid_message")
+    assert remedy in caplog.text
+    assert f"answer{'_in_thread' * (form == 'thread')}{'_by_append' * (form == 'append')} (" in (
+        caplog.text
+    )
+    assert f"{__file__}:" in caplog.text

@@ -11,6 +11,7 @@ from inkstream import (
     Limits,
     ShuttingDown,
     StoreUnavailable,
+    StreamId,
     StreamNotFound,
     Timing,
     TooManyStreams,
@@ -109,15 +110,111 @@ async def test_a_start_that_failed_ends_no_stream_that_another_has_started() -> 
         assert (body.text, body.status, mine.calls) == ("by another", "done", 0)
 
 
+@pytest.mark.parametrize("after_s", [0.05, 3.0, 9.0])
 @in_virtual_time
-async def test_the_start_of_a_stream_that_is_not_there_is_told(
+async def test_a_start_waits_for_its_transaction(after_s: float) -> None:
+    """G4: a dependency commits after the endpoint that called ``start``."""
+    async with cluster() as made:
+        here, there = await made.add(), await made.add()
+        source = ScriptedSource()
+        task = here.streams.start("s", source)
+        await asyncio.sleep(after_s)
+        assert not source.started.is_set()
+        await there.streams.create("s")
+        await source.send("once")
+        await source.finish()
+        await task
+        assert ((await here.streams.read("s")).text, source.calls) == ("once", 1)
+
+
+@in_virtual_time
+async def test_a_start_whose_stream_never_comes_names_the_transaction(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Most likely its transaction has not committed yet."""
-    async with one_worker() as worker:
-        with pytest.raises(StreamNotFound):
+    loop = asyncio.get_running_loop()
+    async with one_worker(timing=Timing(appears_within_s=3)) as worker:
+        began = loop.time()
+        with pytest.raises(StreamNotFound, match=r"connection=.*did not commit.*3 s"):
             await worker.streams.start("absent", ScriptedSource())
+        assert 3 <= loop.time() - began < 4
     assert "the start of stream 'absent' failed" in caplog.text
+    assert "did not commit" in caplog.text
+
+
+@in_virtual_time
+async def test_a_start_that_waits_keeps_its_place() -> None:
+    """G9: and gives it back when the wait is over."""
+    timing = Timing(appears_within_s=3)
+    async with one_worker(limits=Limits(live_streams=1), timing=timing) as worker:
+        task = worker.streams.start("absent", ScriptedSource())
+        await asyncio.sleep(1)
+        with pytest.raises(TooManyStreams):
+            worker.streams.start("other", ScriptedSource())
+        await asyncio.wait([task])
+        await worker.streams.create("other")
+        source = ScriptedSource()
+        worker.streams.start("other", source)
+        await source.finish()
+        assert (await worker.streams.wait("other")).status == "done"
+
+
+@in_virtual_time
+async def test_a_drain_ends_the_wait_of_a_start() -> None:
+    """G8: a stream that does not exist holds up no exit."""
+    loop = asyncio.get_running_loop()
+    async with one_worker() as worker:
+        task = worker.streams.start("absent", ScriptedSource())
+        await asyncio.sleep(1)
+        began = loop.time()
+        await worker.engine.drain(10)
+        assert loop.time() - began < 1
+        with pytest.raises(StreamNotFound):
+            await task
+
+
+@in_virtual_time
+async def test_a_store_that_is_away_counts_for_itself() -> None:
+    """G12: the wait for the transaction begins again when the store is back."""
+    async with cluster() as made:
+        here, there = await made.add(timing=TIMING), await made.add(timing=TIMING)
+        source = ScriptedSource()
+        task = here.streams.start("s", source)
+        await asyncio.sleep(1)
+        here.store.away = True
+        await asyncio.sleep(PATIENCE_S / 2)
+        here.store.away = False
+        await asyncio.sleep(1)
+        await there.streams.create("s")
+        await source.send("late")
+        await source.finish()
+        await task
+        assert (await here.streams.read("s")).text == "late"
+
+
+@pytest.mark.parametrize("denied", [False, True])
+@in_virtual_time
+async def test_a_request_waits_a_moment_for_its_stream(denied: bool) -> None:
+    """A stream of another owner looks the same as an absent one, in time too."""
+    loop = asyncio.get_running_loop()
+    async with one_worker() as worker:
+        if denied:
+            await worker.streams.create("s")
+        began = loop.time()
+        claimed = worker.engine.starts.start_for_request(
+            StreamId("s"), ScriptedSource(), allow=lambda _: False
+        )
+        with pytest.raises(StreamNotFound):
+            await claimed
+        assert 1 <= loop.time() - began < 1.1
+        if not denied:
+            source = ScriptedSource()
+            claimed = worker.engine.starts.start_for_request(
+                StreamId("s"), source, allow=lambda _: True
+            )
+            await asyncio.sleep(0.1)
+            await worker.streams.create("s")
+            assert await claimed
+            await source.finish()
 
 
 @in_virtual_time

@@ -456,3 +456,28 @@ async def test_a_stream_can_end_only_in_a_status_that_is_an_end() -> None:
             await writing.finish(result={"tokens": 2})
             assert (await writing.body()).text == "goes on"
         assert (await worker.streams.read("s")).status == "done"
+
+
+@in_virtual_time
+async def test_half_a_character_takes_no_room_from_what_follows() -> None:
+    """G9, G11: alone it is never committed, so waiting for that would last for ever."""
+    async with one_worker(limits=Limits(buffer_bytes=1000)) as worker:
+        writer = await claim(worker)
+        await writer.append("a" + HALVES[0])
+        await writer.flush()
+        assert (await worker.streams.read("s")).text == "a"
+        async with asyncio.timeout(1):
+            await writer.append(HALVES[1] + "b" * 996)
+        await writer.flush()
+        assert writer.pending_bytes == 0, "two halves are smaller together than apart"
+        assert worker.engine._committer.room.used == 0
+        assert (await worker.streams.read("s")).text == "a" + SMILE + "b" * 996
+
+
+@in_virtual_time
+async def test_half_a_character_keeps_no_stream_from_being_idle() -> None:
+    async with one_worker(timing=Timing(idle_s=5)) as worker:
+        writer = await claim(worker)
+        await writer.append(HALVES[0])
+        body = await asyncio.wait_for(worker.streams.wait("s"), 10)
+        assert (body.text, body.end and body.end.code) == ("\ufffd", "idle")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from inkstream import wire
 from inkstream._errors import (
@@ -126,6 +127,8 @@ class Changes:
         if state.ended:
             return False
         now = self._clock.wall()
+        if end.result is None:
+            end = replace(end, result=self._tails.result_of(state))
         # Nothing tells whether and when an application's own transaction commits: reports of ends
         # in it are left to the next look for them.
         reporter = self._core.reporter(state) if connection is None else None
@@ -139,7 +142,7 @@ class Changes:
         )
         done = await self._change(state, change, connection=connection)
         if done is not None and reporter is not None:
-            self._reports.report(done)
+            self._reports.report(done, stopped=done.epoch > 0)
         if done is not None and connection is None:
             self._note_end(state, end, now)
         return done is not None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import inspect
 import logging
 import threading
@@ -27,7 +28,11 @@ _log = logging.getLogger("inkstream")
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Yield this from a source to keep a JSON value with the end (usage, finish reason)."""
+    """Yield this from a source to keep a JSON value with the end (usage, finish reason).
+
+    The last one counts. It is kept whatever the end is, also if the stream is stopped or the source
+    raises afterwards.
+    """
 
     value: JSON
 
@@ -52,8 +57,8 @@ the result.
 """
 
 
-async def run_source(source: Any, writer: Writer) -> JSON:
-    """Write all that a source gives; return its result.
+async def run_source(source: Any, writer: Writer) -> None:
+    """Write all that a source gives, and keep its results with the writer.
 
     Cancelled, it closes an async source (its ``finally`` blocks run), and leaves a thread behind
     that stops at its next item.
@@ -61,14 +66,17 @@ async def run_source(source: Any, writer: Writer) -> JSON:
     if callable(source) and not _is_iterator(source):
         if _required(source):
             result: JSON = await source(writer.append)
-            return result
+            if result is not None:
+                writer.keep(result)
+            return
         source = source()
     if inspect.isawaitable(source):
         source = await source
     _check_iterable(source)
     if hasattr(source, "__aiter__"):
-        return await _drain(source, writer)
-    return await _drain_in_thread(source, writer)
+        await _drain(source, writer)
+    else:
+        await _drain_in_thread(source, writer)
 
 
 def check_source(source: Any) -> None:
@@ -117,49 +125,46 @@ def _required(source: Callable[..., Any]) -> list[str]:
     return [p.name for p in parameters if p.default is p.empty and p.kind not in variable]
 
 
-async def _drain(source: Any, writer: Writer) -> JSON:
-    result: JSON = None
+async def _drain(source: Any, writer: Writer) -> None:
     try:
         async for message in source:
             if isinstance(message, Result):
-                result = message.value
+                writer.keep(message.value)
             elif not writer.append_at_once(message):
                 await writer.append(message)
     finally:
         aclose = getattr(source, "aclose", None)
         if aclose is not None:
             await aclose()
-    return result
 
 
-async def _drain_in_thread(source: Iterable[Any], writer: Writer) -> JSON:
+async def _drain_in_thread(source: Iterable[Any], writer: Writer) -> None:
     loop = asyncio.get_running_loop()
-    finished: asyncio.Future[JSON] = loop.create_future()
+    finished: asyncio.Future[None] = loop.create_future()
     stop = threading.Event()
 
-    def settle(result: JSON, error: BaseException | None) -> None:
+    def settle(error: BaseException | None) -> None:
         if not finished.done():
             if error is None:
-                finished.set_result(result)
+                finished.set_result(None)
             else:
                 finished.set_exception(error)
 
     def pull() -> None:
-        result: JSON = None
         error: BaseException | None = None
         try:
             for message in source:
                 if stop.is_set():
                     return
                 if isinstance(message, Result):
-                    result = message.value
+                    writer.keep(message.value)
                 else:
                     asyncio.run_coroutine_threadsafe(writer.append(message), loop).result()
         except BaseException as exc:
             error = exc
         finally:
             try:
-                loop.call_soon_threadsafe(settle, result, error)
+                loop.call_soon_threadsafe(settle, error)
             except RuntimeError:
                 pass  # the loop was closed before the source came to its end
 
@@ -167,21 +172,23 @@ async def _drain_in_thread(source: Iterable[Any], writer: Writer) -> JSON:
     context = contextvars.copy_context()
     threading.Thread(target=context.run, args=(pull,), name="inkstream-source", daemon=True).start()
     try:
-        return await finished
+        await finished
     finally:
         stop.set()
 
 
-def end_for(stream_id: str, error: BaseException | None, result: JSON) -> End:
+def end_for(stream_id: str, error: BaseException | None, source: object = None) -> End:
     """Return how a source's outcome ends its stream; what readers may not see is only logged."""
     if error is None:
-        return End(Status.DONE, result=result)
+        return End(Status.DONE)
     if isinstance(error, StreamError):
         return End(Status.ERROR, error.code, error.message, error.result)
     if isinstance(error, InvalidInput):
+        name = "" if source is None else f", {_name_of(source)},"
         _log.error(
-            "the source of stream %r gave what cannot be kept: %s",
+            "the source of stream %r%s gave what cannot be kept: %s",
             stream_id,
+            name,
             error,
             extra=facts(Event.SOURCE_FAILED, stream_id=stream_id),
         )
@@ -195,18 +202,30 @@ def end_for(stream_id: str, error: BaseException | None, result: JSON) -> End:
     return End(Status.ERROR, "internal", "The answer could not be completed.")
 
 
+def _name_of(source: Any) -> str:
+    """Return the name of a source, and where it is written if that can be seen."""
+    while isinstance(source, functools.partial):
+        source = source.func
+    name = getattr(source, "__qualname__", type(source).__qualname__)
+    for attribute in ("__code__", "ag_code", "gi_code", "cr_code"):
+        code = getattr(source, attribute, None)
+        if code is not None:
+            return f"{name} ({code.co_filename}:{code.co_firstlineno})"
+    return str(name)
+
+
 async def write_to_end(
     source: Any,
     writer: Writer,
     context: contextvars.Context,
     finish: Callable[[End], Awaitable[None]],
-) -> None:
+) -> asyncio.Task[None]:
     """Run a source in its caller's context until it ends, or its stream does.
 
-    The stream never waits for a source that is told to stop: one that swallows its cancellation, or
-    a thread, is left behind.
+    The stream never waits for a source that was cancelled: one that swallows its cancellation, or
+    a thread, is left behind. The task of the source is returned, done or not.
     """
-    task: asyncio.Task[JSON] = asyncio.get_running_loop().create_task(
+    task: asyncio.Task[None] = asyncio.get_running_loop().create_task(
         run_source(source, writer), name=f"inkstream-source-{writer.stream_id}", context=context
     )
     task.add_done_callback(_retrieve)
@@ -216,26 +235,25 @@ async def write_to_end(
         if not task.done():
             task.cancel()
     if writer.stopped.done() or not task.done():
-        return
-    error: BaseException | None
+        return task
     if task.cancelled():
-        error, result = asyncio.CancelledError("the source cancelled itself"), None
+        error: BaseException | None = asyncio.CancelledError("the source cancelled itself")
     else:
         error = task.exception()
-        result = None if error is not None else task.result()
     if isinstance(error, WriterFenced | StoreUnavailable):
-        return
-    end = end_for(writer.stream_id, error, result)
+        return task
+    end = end_for(writer.stream_id, error, source)
     try:
         await finish(end)
     except InvalidInput as exc:
-        await finish(end_for(writer.stream_id, exc, None))
+        await finish(end_for(writer.stream_id, exc, source))
     except (WriterFenced, StoreUnavailable):
         pass  # the stream has another end, or gets this one when the store returns
     except InkstreamError:
         _log.exception("the end of stream %r could not be written", writer.stream_id)
+    return task
 
 
-def _retrieve(task: asyncio.Task[JSON]) -> None:
+def _retrieve(task: asyncio.Task[None]) -> None:
     if not task.cancelled():
         task.exception()

@@ -21,6 +21,21 @@ Such a call waits for nothing and touches nothing that belongs to the event loop
 """
 
 
+def running_loop() -> asyncio.AbstractEventLoop:
+    """Return the running asyncio event loop.
+
+    Raises:
+        NotRunning: There is none: trio runs here, or no event loop at all.
+    """
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        raise NotRunning(
+            "streams need asyncio, and no asyncio event loop runs here: under trio or anyio choose "
+            "the backend 'asyncio', or use inkstream.sync in a thread"
+        ) from None
+
+
 class Life:
     """One event loop in one process, from start to stop.
 
@@ -39,7 +54,7 @@ class Life:
 
     def begin(self) -> None:
         """Settle on the running event loop."""
-        self.loop = asyncio.get_running_loop()
+        self.loop = running_loop()
         self._pid = os.getpid()
 
     async def end(self) -> None:
@@ -64,7 +79,7 @@ class Life:
             )
         if inline.get():
             return
-        if self.loop is not asyncio.get_running_loop():
+        if self.loop is not running_loop():
             raise NotRunning(
                 "streams run on another event loop: use one instance for each loop, or start them "
                 "in the lifespan of the app that uses them"

@@ -157,7 +157,7 @@ class Readers:
                 tail = None
             if tail is None or tail.internal_id != page.state.internal_id:
                 tail = self._tails.attach(page.state)
-            elif page.state.tail > tail.position and not tail.local:
+            elif page.state.tail != tail.position and not tail.local:
                 self._tails.stale(tail)
             tail.learn_runs(page.state)
         assert tail is not None

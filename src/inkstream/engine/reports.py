@@ -8,18 +8,20 @@ application's own transaction) is claimed by the next one that looks.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Final
 
-from inkstream._errors import StoreUnavailable
+from inkstream._errors import StoreUnavailable, StreamNotFound
 from inkstream._types import (
     Change,
     Committed,
     Group,
     Outcome,
     Query,
+    Status,
     StreamState,
     applied,
 )
@@ -30,6 +32,9 @@ _log = logging.getLogger("inkstream")
 
 REPORT_TRIES: Final = 5
 """How often an ``on_end`` that raises is called before it is given up."""
+
+_RESULT_WITHIN_S: Final = 2.0
+"""How long the report of a stopped stream waits for the result of its writer."""
 
 _LOOK_S: Final = 1.0
 _AT_ONCE: Final = 200
@@ -46,18 +51,24 @@ class Reports:
         self._committer = committer
         self._on_end = on_end
         self._reporting: set[int] = set()
+        self._leaving = asyncio.Event()
         self._strays: frozenset[int] = frozenset()
         self._strays_at = core.clock.monotonic()
         self.tasks: dict[asyncio.Task[None], None] = {}
 
-    def report(self, state: StreamState) -> None:
-        """Report an end that this worker holds, in a task of its own."""
+    def report(self, state: StreamState, *, stopped: bool = False) -> None:
+        """Report an end that this worker holds, in a task of its own.
+
+        Args:
+            state: The stream as it ended.
+            stopped: Its writer did not end it, and may still add its result.
+        """
         if self._on_end is None or state.internal_id in self._reporting:
             return
         self._reporting.add(state.internal_id)
         # An empty context: a request may have ended the stream, and on_end is not part of it.
         task = asyncio.get_running_loop().create_task(
-            self._deliver(state, self._on_end), context=contextvars.Context()
+            self._deliver(state, self._on_end, stopped=stopped), context=contextvars.Context()
         )
         self.tasks[task] = None
         task.add_done_callback(self._done)
@@ -65,8 +76,10 @@ class Reports:
     def _done(self, task: asyncio.Task[None]) -> None:
         self.tasks.pop(task, None)
 
-    async def _deliver(self, state: StreamState, on_end: OnEnd) -> None:
+    async def _deliver(self, state: StreamState, on_end: OnEnd, *, stopped: bool) -> None:
         try:
+            if stopped:
+                await self._wait_for_writer(state)
             for attempt in range(REPORT_TRIES):
                 try:
                     await on_end(state)
@@ -93,6 +106,23 @@ class Reports:
                     await asyncio.sleep(1.0)
         finally:
             self._reporting.discard(state.internal_id)
+
+    async def _wait_for_writer(self, state: StreamState) -> None:
+        """Wait until the writer of a stopped stream has moved its epoch, a short time at most."""
+        clock, store = self._core.clock, self._core.store
+        until = clock.monotonic() + _RESULT_WITHIN_S
+        pause = 0.05
+        while clock.monotonic() < until and not self._leaving.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._leaving.wait(), pause)
+            pause = min(2 * pause, 0.4)
+            try:
+                if (await store.read(state.stream_id, 0, 0)).state.epoch != state.epoch:
+                    return
+            except StreamNotFound:
+                return
+            except StoreUnavailable:
+                pass
 
     async def run(self) -> None:
         """Look for ends that nobody reported until cancelled, now and then."""
@@ -121,7 +151,11 @@ class Reports:
         claims = [self._commit(state, state.still(worker=worker)) for state in found]
         for claimed in await asyncio.gather(*claims):
             if claimed is not None:
-                self.report(claimed)
+                self.report(claimed, stopped=self._was_just_stopped(claimed))
+
+    def _was_just_stopped(self, state: StreamState) -> bool:
+        ago = self._core.clock.wall() - (state.ended_at or 0.0)
+        return state.status is Status.CANCELLED and state.epoch > 0 and 0 <= ago < _RESULT_WITHIN_S
 
     async def _look_for_strays(self) -> None:
         """Report ends that the store says are this worker's, and this worker knows nothing of.
@@ -149,6 +183,7 @@ class Reports:
 
     async def finish(self, timeout_s: float) -> None:
         """Wait for reports under way; another process makes those that are not done in time."""
+        self._leaving.set()
         if self.tasks:
             await asyncio.wait(list(self.tasks), timeout=timeout_s)
         for task in list(self.tasks):

@@ -60,7 +60,7 @@ class Limits:
         return 10_000
 
     def check_message(self, stream_id: str, size: int) -> None:
-        """Raise ``MessageTooLarge`` if a message of so many bytes is."""
+        """Raise ``MessageTooLarge`` if a message of this many bytes is too large."""
         if size > self.message_bytes:
             raise MessageTooLarge(
                 f"a message of {size} bytes for stream {stream_id!r} is larger than "
@@ -70,7 +70,7 @@ class Limits:
             )
 
     def check_stream(self, stream_id: str, size: int) -> None:
-        """Raise ``StreamTooLarge`` if a stream of so many bytes is."""
+        """Raise ``StreamTooLarge`` if a stream of this many bytes is too large."""
         if size > self.stream_bytes:
             raise StreamTooLarge(
                 f"stream {stream_id!r} would grow to {size} bytes, past Limits.stream_bytes "
@@ -103,7 +103,9 @@ class Timing:
         latency_window_s: The least distance between two commits: a quiet system commits at once,
             a busier one at this pace.
         throughput_window_s: The distance that it stretches to, by itself, under load.
-        start_within_s: A stream that nobody claimed by then ends ``timeout``.
+        start_within_s: A stream that was not claimed by then ends ``timeout``.
+        appears_within_s: How long ``start`` waits for a stream that does not exist yet, because the
+            transaction that creates it has not committed.
         idle_s: A stream to which nothing was appended for this long ends ``timeout``.
         total_s: A stream that streams for this long ends ``timeout``.
         retain_s: An ended stream is deleted this long after its end; ``None``: never.
@@ -118,6 +120,7 @@ class Timing:
     latency_window_s: float = 0.005
     throughput_window_s: float = 0.05
     start_within_s: float = 20 * 60
+    appears_within_s: float = 10.0
     idle_s: float | None = None
     total_s: float | None = None
     retain_s: float | None = None

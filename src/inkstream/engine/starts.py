@@ -7,7 +7,7 @@ import contextvars
 from collections.abc import Callable, Coroutine
 from typing import Any
 
-from inkstream._errors import NotClaimed, ShuttingDown, StoreUnavailable, StreamNotFound
+from inkstream._errors import NotClaimed, ShuttingDown, StoreUnavailable, StreamGone, StreamNotFound
 from inkstream._types import End, Status, StreamId, StreamState
 from inkstream.engine.audience import Audience
 from inkstream.engine.changes import Changes
@@ -19,6 +19,9 @@ from inkstream.engine.writers import STORE_AWAY, Writers
 
 _AGAIN_S = 0.5
 """How long a start waits before it turns to a store again that was away."""
+_LOOK_S = 0.02
+_REQUEST_WAITS_S = 1.0
+"""How long a request that starts a stream waits for it to appear: as long as one that reads."""
 
 
 class Starts:
@@ -43,10 +46,10 @@ class Starts:
     ) -> asyncio.Task[None]:
         """Claim a stream and run a source into it.
 
-        The task ends with the stream, or at once if somebody else writes it; it raises what
+        The task ends with the stream, or at once if another writer has it; it raises what
         ``Claims.claim`` raises, ``NotClaimed`` excepted. A store that is away undoes no start
         before ``Timing.patience_s`` is over: then the stream ends ``error``, as soon as that can
-        be written.
+        be written. A stream that does not exist yet is waited for, ``Timing.appears_within_s``.
 
         Raises:
             TypeError: It is no source.
@@ -57,7 +60,7 @@ class Starts:
 
         async def run(context: contextvars.Context) -> None:
             try:
-                writer = await self._claim_in_time(stream_id)
+                writer = await self._claim_with_patience(stream_id)
             except NotClaimed:
                 return
             finally:
@@ -74,10 +77,10 @@ class Starts:
         allow: Callable[[StreamState], bool],
         cancel_without_readers: bool = False,
     ) -> asyncio.Future[bool]:
-        """Do the same for a request that waits: it is told at once what came of the claim.
+        """Do the same for a request that waits for what comes of the claim.
 
         The future's result says whether this call became the writer; it raises what the task of
-        ``start`` raises.
+        ``start`` raises. A stream that is absent, or not allowed, is waited for a moment.
         """
         check_source(source)
         release = self._claims.reserve()
@@ -86,12 +89,12 @@ class Starts:
         def refuse(exc: Exception) -> None:
             if not claimed.done():
                 claimed.set_exception(exc)
-                claimed.exception()  # whoever waits for it still gets it; nobody need
+                claimed.exception()  # a caller that waits still gets it, and none must wait
 
         async def run(context: contextvars.Context) -> None:
             writer: Writer | None = None
             try:
-                writer = await self._claims.take(stream_id, allow=allow)
+                writer = await self._claim_in_time(stream_id, _REQUEST_WAITS_S, allow)
             except NotClaimed:
                 pass
             except Exception as exc:
@@ -125,11 +128,43 @@ class Starts:
         task.add_done_callback(forget)
         return task
 
-    async def _claim_in_time(self, stream_id: StreamId) -> Writer:
+    async def _claim_in_time(
+        self,
+        stream_id: StreamId,
+        appears_within_s: float,
+        allow: Callable[[StreamState], bool] | None = None,
+    ) -> Writer:
+        """Claim a stream, which may appear in a moment: its transaction is about to commit."""
+        until = self._clock.monotonic() + appears_within_s
+        pause = _LOOK_S
+        while True:
+            try:
+                return await self._claims.take(stream_id, allow=allow)
+            except StreamGone:
+                raise
+            except StreamNotFound:
+                left = until - self._clock.monotonic()
+                if left <= 0 or self._life.draining:
+                    raise
+            await asyncio.sleep(min(pause, left))
+            pause = min(2 * pause, _AGAIN_S / 2)
+
+    async def _claim_with_patience(self, stream_id: StreamId) -> Writer:
+        """Claim a stream, from a store that may be away for a while."""
+        within_s = self._core.timing.appears_within_s
         until = self._clock.monotonic() + self._core.timing.patience_s
         while True:
             try:
-                return await self._claims.take(stream_id)
+                return await self._claim_in_time(stream_id, within_s)
+            except StreamGone:
+                raise
+            except StreamNotFound:
+                raise StreamNotFound(
+                    stream_id,
+                    f"there is still no stream {stream_id!r} to start. Was it created with "
+                    "connection=, in a transaction that was rolled back, or that did not commit "
+                    f"within Timing.appears_within_s ({within_s:g} s)? Start it after the commit",
+                ) from None
             except StoreUnavailable:
                 if self._clock.monotonic() >= until:
                     await self._end_unstarted(stream_id)
@@ -137,7 +172,7 @@ class Starts:
             await asyncio.sleep(_AGAIN_S)
 
     async def _end_unstarted(self, stream_id: StreamId) -> None:
-        """End a stream that nobody will start any more: its readers would wait for it long."""
+        """End a stream whose start was given up: its readers would wait for it long."""
         while True:
             try:
                 state = (await self._store.read(stream_id, 0, 0)).state
@@ -161,9 +196,10 @@ class Starts:
 
         self._core.observer.running(writer.state, context)
         audience = Audience(self._core, self._changes, writer)
+        task: asyncio.Task[None] | None = None
         watch = self._life.spawn(audience.cancel_when_gone()) if cancel_without_readers else None
         try:
-            await write_to_end(source, writer, context, finish)
+            task = await write_to_end(source, writer, context, finish)
         except asyncio.CancelledError:
             if writer.active:
                 self._writers.finish_soon(writer, INTERRUPTED)
@@ -171,3 +207,4 @@ class Starts:
         finally:
             if watch is not None:
                 watch.cancel()
+            self._writers.part_from(writer, task)

@@ -14,7 +14,7 @@ from typing import Protocol
 
 from inkstream import wire
 from inkstream._runs import Runs, extended
-from inkstream._types import End, Segment, StreamId, StreamState
+from inkstream._types import JSON, End, Segment, StreamId, StreamState
 
 _DEAD = Segment(position=0, count=0, payload=b"", index=b"")
 
@@ -52,6 +52,10 @@ class Owner(Protocol):
     @property
     def pending_bytes(self) -> int:
         """Bytes accepted and not yet committed."""
+
+    @property
+    def result(self) -> JSON:
+        """What its source gave to be kept with the end, so far."""
 
     def fence(self, state: StreamState | None) -> None:
         """Stop: the stream is no longer this writer's."""

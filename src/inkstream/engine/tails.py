@@ -10,6 +10,7 @@ from dataclasses import replace
 from inkstream import wire
 from inkstream._errors import StoreUnavailable
 from inkstream._types import (
+    JSON,
     KEEP,
     Change,
     Committed,
@@ -99,6 +100,13 @@ class Tails:
             and writer.epoch == state.epoch
         )
 
+    def result_of(self, state: StreamState) -> JSON:
+        """Return what the source that writes a stream here gave as its result so far."""
+        tail = self._tails.get(state.stream_id)
+        if tail is None or tail.writer is None or tail.internal_id != state.internal_id:
+            return None
+        return tail.writer.result
+
     def detach(self, tail: Tail) -> None:
         """Forget a tail that nobody here writes or reads any more."""
         if tail.readers or tail.writer is not None:
@@ -117,7 +125,7 @@ class Tails:
             tail.publish(segments)
             tail.published_at = self._committer.committed_at
         if end is not None:
-            tail.end = end
+            tail.end = end.terminal
         woken = tail.wake()
         self.detach(tail)
         return woken
@@ -168,9 +176,11 @@ class Tails:
         ):
             writer.fence(state)
         tail.learn(state)
-        if state.tail > tail.position:
+        if state.ended and state.tail < tail.position:
+            return self.rewound(tail, state)  # nothing is appended to what has ended
+        if state.tail != tail.position:
             if tail.writer is None:
-                self.stale(tail)
+                self.stale(tail)  # text is missing here, or the state is late, or text was lost
         elif state.ended:
             tail.end = state.end
         if state.due_at is not None and _is_kept_here(tail):
@@ -206,8 +216,11 @@ class Tails:
         finally:
             self._keeping.discard(state.internal_id)
 
-    def rewound(self, tail: Tail, state: StreamState) -> None:
-        """Send readers away, and fence the writer: the store no longer has what they have."""
+    def rewound(self, tail: Tail, state: StreamState) -> int:
+        """Send readers away, and fence the writer: the store no longer has what they have.
+
+        Return how many readers were woken.
+        """
         _log.warning(
             "stream %r went back from %d to %d: the database was restored, or failed over",
             tail.stream_id,
@@ -221,7 +234,7 @@ class Tails:
             del self._tails[tail.stream_id]
             self._stale.pop(tail, None)
             self._rewatch()
-        tail.wake()
+        return tail.wake()
 
     def send_away(self, *, but_local: bool = False) -> None:
         """Send readers away without a terminal event: they will reconnect, here or elsewhere.

@@ -57,6 +57,7 @@ class Writer:
     Attributes:
         state: The stream as it was claimed.
         tail: Where what is committed is published.
+        result: What the source gave last to be kept with the end; see ``keep``.
         last_append: Monotonic time of the last commit, or of the claim.
         stopped: Done as soon as the stream is no longer this writer's, for whatever reason.
     """
@@ -68,6 +69,7 @@ class Writer:
         self.epoch = state.epoch
         self.state = state
         self.tail = tail
+        self.result: JSON = None
         self._clock = core.clock
         self._observer = core.observer
         self._characters = 0
@@ -105,6 +107,11 @@ class Writer:
         return self._error is None and self._ending is None
 
     @property
+    def fenced(self) -> bool:
+        """True if something else than this writer ended the stream or took it away."""
+        return isinstance(self._error, WriterFenced) and not isinstance(self._error, _Finished)
+
+    @property
     def ending(self) -> bool:
         """True while the last commit is under way, which tells if the stream was still its own."""
         return self._ending is not None
@@ -138,6 +145,15 @@ class Writer:
             self._check()
         buffer.put(piece, size)
         self._join()
+
+    def keep(self, result: JSON) -> None:
+        """Keep a JSON value with the end, whatever the end will be; the last one counts.
+
+        Raises:
+            InvalidMessage: It is not JSON.
+        """
+        wire.dump_json({"result": result})
+        self.result = result
 
     def append_at_once(self, message: object) -> bool:
         """Accept what is nearly always appended, text that needs no look; else leave it alone."""

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from inkstream import wire
-from inkstream._errors import StoreUnavailable, WriterFenced
-from inkstream._types import End, Status, StreamState
+from inkstream._errors import StoreUnavailable, StreamNotFound, WriterFenced
+from inkstream._types import Change, End, Status, StreamState
 from inkstream.engine.committer import Committer
 from inkstream.engine.core import Core
 from inkstream.engine.generation import end_for
@@ -22,6 +22,8 @@ _log = logging.getLogger("inkstream")
 
 IDLE = End(Status.TIMEOUT, "idle", "The answer stopped coming.")
 TOTAL = End(Status.TIMEOUT, "total", "The answer took too long.")
+_CLOSING_S = 1.5
+
 STORE_AWAY = End(Status.ERROR, "store_unavailable", "The answer could not be saved.")
 
 
@@ -92,7 +94,8 @@ class Writers:
         """Stop generating, as the store stays away, and send readers off to reconnect (G12)."""
         now = self._clock.wall()
         for writer in list(self._writers):
-            writer.give_up(STORE_AWAY, at=now, due_at=writer.state.deletion_due(now))
+            end = replace(STORE_AWAY, result=writer.result)
+            writer.give_up(end, at=now, due_at=writer.state.deletion_due(now))
             writer.tail.cut = True
             writer.tail.wake()
         self._committer.give_up_waiting()
@@ -127,8 +130,10 @@ class Writers:
         self._tails.detach(writer.tail)
 
     async def finish(self, writer: Writer, end: End) -> None:
-        """End a writer's stream; durable, with all its text, on return."""
+        """End a writer's stream; durable, with all its text and its result, on return."""
         now = self._clock.wall()
+        if end.result is None:
+            end = replace(end, result=writer.result)
         # Before anything else, refuse a result that no route could send.
         wire.dump_json({wire.END_KEY: wire.end_object(end)})
         reporter = self._core.reporter(writer.state)
@@ -148,7 +153,7 @@ class Writers:
 
     async def finish_failed(self, writer: Writer, error: BaseException) -> None:
         """End a writer's stream as an exception in its source ends it."""
-        await self.finish_quietly(writer, end_for(writer.stream_id, error, None))
+        await self.finish_quietly(writer, end_for(writer.stream_id, error))
 
     def finish_soon(self, writer: Writer, end: End) -> None:
         """End a writer's stream in a task of the engine's own."""
@@ -161,8 +166,55 @@ class Writers:
         except (WriterFenced, StoreUnavailable):
             pass
 
+    def part_from(self, writer: Writer, source: asyncio.Task[None] | None = None) -> None:
+        """Let a writer go that nothing is appended with any more; to be called once for each.
+
+        If its stream was stopped elsewhere, its result is stored beside that end, and the process
+        that reports the end need not wait for it any longer. A source that
+        was cancelled may give its result on its way out, if that takes no longer than a moment.
+        """
+        if writer.fenced:
+            self._life.spawn(self._add_result(writer, source))
+
+    async def _add_result(self, writer: Writer, source: asyncio.Task[None] | None) -> None:
+        if source is not None:
+            await asyncio.wait((source,), timeout=_CLOSING_S)
+        until = self._clock.monotonic() + self._core.timing.patience_s
+        while self._clock.monotonic() < until:
+            try:
+                state = (await self._core.store.read(writer.stream_id, 0, 0)).state
+                change = _late_result(state, writer)
+                if change is not None:
+                    await self._tails.commit(state, change)
+                return
+            except StreamNotFound:
+                return
+            except StoreUnavailable:
+                await asyncio.sleep(0.5)
+
     async def release(self, writer: Writer) -> None:
         """Let go of a stream, for another writer to take over within its time."""
         state = writer.state
         within = state.takeover_within_s or self._core.timing.start_within_s
         await writer.release(due_at=self._clock.wall() + within)
+
+
+def _late_result(state: StreamState, writer: Writer) -> Change | None:
+    """Return the change that adds a stopped writer's result to the end that its stream has.
+
+    It moves the epoch, which says that nothing more comes from this writer.
+    """
+    if not state.ended or state.internal_id != writer.internal_id or state.epoch != writer.epoch:
+        return None
+    new = writer.result is not None and writer.result != state.result
+    if not new and not state.report:
+        return None  # there is nothing to add, and no process waits for it
+    end = End(state.status, state.code, state.message, writer.result) if new else None
+    return Change(
+        internal_id=state.internal_id,
+        if_status=(state.status,),
+        if_epoch=state.epoch,
+        next_epoch=True,
+        end=end,
+        at=state.ended_at,
+    )

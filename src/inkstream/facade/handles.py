@@ -30,11 +30,10 @@ class StreamWriter:
     """Append to a claimed stream; what ``PersistentTextStreaming.write`` gives.
 
     Attributes:
-        result: A JSON value to be kept with the end, if set before the block ends.
+        result: A JSON value to be kept with the end, whatever the end; the last one set counts.
     """
 
     def __init__(self, engine: Engine, writer: Writer) -> None:
-        self.result: JSON = None
         self._engine = engine
         self._writer = writer
 
@@ -46,6 +45,14 @@ class StreamWriter:
     def stream_id(self) -> StreamId:
         """The stream that is written."""
         return self._writer.stream_id
+
+    @property
+    def result(self) -> JSON:  # noqa: D102 - an attribute of the class
+        return self._writer.result
+
+    @result.setter
+    def result(self, value: JSON) -> None:
+        self._writer.keep(value)
 
     async def body(self) -> StreamBody:
         """Return what is stored of the stream, what others wrote before a take-over included."""
@@ -202,7 +209,7 @@ def body_of(pages: Sequence[Page]) -> StreamBody:
         status=state.status,
         text="".join(part for part in parts if isinstance(part, str)),
         parts=tuple(parts),
-        end=state.end,
+        end=End(state.status, state.code, state.message, state.result) if state.ended else None,
         metadata=state.metadata,
         owner=state.owner,
         group=state.group,

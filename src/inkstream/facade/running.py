@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from inkstream._errors import NotRunning
 from inkstream.engine.engine import Engine
+from inkstream.engine.life import running_loop
 from inkstream.facade.signals import DrainSignals
 
 
@@ -43,7 +44,7 @@ class Running:
 
     async def enter(self) -> None:
         """Start, or join what runs on this event loop; under a server, drain on SIGTERM."""
-        loop = asyncio.get_running_loop()
+        loop = running_loop()
         if self._starting is None or self._starting[0] is not loop:
             self._starting = loop, asyncio.Lock()
         async with self._starting[1]:  # of two that start at once, the second joins the first

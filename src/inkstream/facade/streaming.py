@@ -348,11 +348,13 @@ class PersistentTextStreaming:
         try:
             yield handle
             if writer.active:
-                await engine.writers.finish(writer, End(Status.DONE, result=handle.result))
+                await engine.writers.finish(writer, End(Status.DONE))
         except BaseException as exc:
             if writer.active:
                 await asyncio.shield(engine.writers.finish_failed(writer, exc))
             raise
+        finally:
+            engine.writers.part_from(writer)
 
     async def post(
         self,

@@ -334,7 +334,8 @@ class StreamResponse(Response):
     ) -> None:
         state, reader = await follow.open(fresh=True)
         here = Offset.at(state, state.tail, ended=state.ended)
-        etag = f'"{reader.position}-{here}-{state.status}"'
+        # The epoch moves when a stopped stream gets its result.
+        etag = f'"{reader.position}-{here}-{state.status}-{state.epoch}"'
         self.headers["etag"] = etag
         self.headers.setdefault("cache-control", "private, no-cache")
         if etag in tags(follow.request.headers.get("if-none-match", "")):

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 from unittest.mock import ANY
 
@@ -100,10 +101,35 @@ class EffectTests(StoreHarness):
         )
         assert head == Head(1, 1, 4, ANY)
         after = await state_of(store)
-        assert (after.status, after.end, after.ended_at) == (status, end, NOW + 5)
+        assert (after.status, after.end, after.ended_at) == (status, end.terminal, NOW + 5)
+        assert after.result == result
         assert after.ended
         assert (after.worker, after.started_at) == ("one", NOW + 1), "an end changes no more"
         assert await text_in(store) == "last"
+
+    async def test_a_result_is_added_to_an_end(self, store: Store) -> None:
+        """The writer of a cancelled stream gives its result later; nothing else changes."""
+        state = await stream_in(store, Status.STREAMING)
+        await append(store, state, "text")
+        await finish(store, state, End(Status.CANCELLED, "code", "Stopped."))
+        before = await state_of(store)
+        while await store.tidy(NOW, 1024 * 1024):  # merged already
+            pass
+        late = Change(
+            internal_id=state.internal_id,
+            if_status=(Status.CANCELLED,),
+            if_epoch=before.epoch,
+            next_epoch=True,
+            end=End(Status.CANCELLED, "code", "Stopped.", {"tokens": 3}),
+            at=before.ended_at,
+        )
+        await committed(store, late)
+        after = await state_of(store)
+        assert after == replace(before, epoch=before.epoch + 1, result={"tokens": 3})
+        await refused(store, late)
+        while await store.tidy(NOW, 1024 * 1024):
+            pass
+        assert await text_in(store) == "text"
 
     @pytest.mark.parametrize("result", [None, 0, False, "", "text", [], {}, [None], 1.5])
     async def test_any_json_is_a_result(self, store: Store, result: Any) -> None:

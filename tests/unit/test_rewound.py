@@ -1,0 +1,136 @@
+"""A database that lost text which readers have: they are sent away, and told at once (G1, G10)."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from inkstream import End, OffsetGone, Status, StreamId, WriterFenced
+from inkstream.engine.reader import Reader, ReaderCut
+from inkstream.testing import in_virtual_time
+from tests.simulation.cluster import Cluster, Worker, cluster
+
+S = StreamId("s")
+
+
+def rewind(made: Cluster, tail: int, **state: object) -> None:
+    """Make the database forget what came after a position, as a standby does that lags."""
+    made.database.after = None  # the witness would object, rightly
+    stream = made.database._streams._by_name[S]
+    del stream.segments[tail:]
+    stream.tail = tail
+    stream.state = replace(stream.state, tail=tail, **state)  # type: ignore[arg-type]
+
+
+async def follow(worker: Worker) -> tuple[Reader, asyncio.Task[None]]:
+    """Follow to where the stream is; the task goes on until the reader is sent away or ends."""
+    reader = await worker.engine.readers.open(S, None)
+    while reader.position < 3:
+        await reader.segments()
+
+    async def wait() -> None:
+        while reader.end is None:
+            await reader.segments()
+
+    return reader, asyncio.create_task(wait())
+
+
+async def fill(made: Cluster, worker: Worker) -> None:
+    await worker.streams.create("s")
+    writer = await worker.engine.claims.claim(S)
+    for piece in ("a", "b", "c"):
+        await writer.append(piece)
+        await writer.flush()
+
+
+@pytest.mark.parametrize("how", ["streaming", "ended", "ended and told"])
+@in_virtual_time
+async def test_readers_of_lost_text_are_sent_away(how: str) -> None:
+    """No terminal event over text that is stored nowhere; the offset is refused afterwards."""
+    async with cluster() as made:
+        here, there = await made.add(), await made.add()
+        await fill(made, here)
+        reader, following = await follow(there)
+        here.kill()
+        rewind(made, 1)
+        if how != "streaming":
+            stream = made.database._streams._by_name[S]
+            end = {"status": Status.TIMEOUT, "worker": None, "ended_at": made.clock.wall()}
+            stream.state = replace(stream.state, **end)  # type: ignore[arg-type]
+        if how == "ended and told":
+            there.engine._tails.hint([S])
+        with pytest.raises(ReaderCut):
+            await asyncio.wait_for(following, 5)
+        assert reader.end is None
+        with pytest.raises(OffsetGone):
+            await there.engine.readers.open(S, reader.offset)
+        reader.close()
+        assert (await there.streams.wait("s")).text == "a"
+        there.assert_nothing_kept()
+
+
+@in_virtual_time
+async def test_a_reader_that_is_behind_gets_nothing_that_was_lost() -> None:
+    async with cluster() as made:
+        here, there = await made.add(), await made.add()
+        await fill(made, here)
+        reader, following = await follow(there)
+        slow = await there.engine.readers.open(S, None)
+        here.kill()
+        rewind(made, 0)
+        with pytest.raises(ReaderCut):
+            await asyncio.wait_for(following, 5)
+        with pytest.raises(ReaderCut):
+            await slow.segments()
+        for each in (reader, slow):
+            each.close()
+
+
+@in_virtual_time
+async def test_a_writer_whose_text_was_lost_stops_and_its_readers_go() -> None:
+    """G3: its next commit is refused; the readers beside it must not wait for ever."""
+    async with cluster() as made:
+        here = await made.add()
+        await here.streams.create("s")
+        writer = await here.engine.claims.claim(S)
+        for piece in ("a", "b", "c"):
+            await writer.append(piece)
+            await writer.flush()
+        reader, following = await follow(here)
+        rewind(made, 1)
+        await writer.append("d")
+        with pytest.raises(WriterFenced):
+            await writer.flush()
+        with pytest.raises(ReaderCut):
+            await asyncio.wait_for(following, 5)
+        reader.close()
+
+
+@in_virtual_time
+async def test_a_state_that_is_late_rewinds_nothing() -> None:
+    """G6: reads and commits cross on their way; a healthy stream goes on."""
+    async with cluster() as made:
+        here, there = await made.add(), await made.add()
+        here.store.latency_s = there.store.latency_s = 0.5
+        await here.streams.create("s")
+        writer = await here.engine.claims.claim(S)
+        readers = [await worker.engine.readers.open(S, None) for worker in (here, there)]
+
+        async def read(reader: Reader) -> str:
+            text = ""
+            while reader.end is None:
+                text += "".join(s.payload.decode() for s in await reader.segments())
+            reader.close()
+            return text
+
+        reading = [asyncio.create_task(read(reader)) for reader in readers]
+        for number in range(100):
+            await writer.append(f"{number} ")
+            await asyncio.sleep(0.1)
+            here.engine._tails.hint(None)
+            there.engine._tails.hint([S])
+        await here.engine.writers.finish(writer, End(Status.DONE))
+        whole = "".join(f"{number} " for number in range(100))
+        assert await asyncio.gather(*reading) == [whole, whole]
