@@ -8,6 +8,7 @@ from typing import Final
 
 from inkstream._errors import StoreUnavailable
 from inkstream._types import End, Query, Status
+from inkstream.engine.calendar import Calendar
 from inkstream.engine.changes import Changes
 from inkstream.engine.core import Core
 
@@ -26,7 +27,7 @@ class Due:
 
     def __init__(self, core: Core, changes: Changes) -> None:
         self._store = core.store
-        self._clock = core.clock
+        self._calendar = Calendar(core.clock)
         self._monotonic = core.clock.monotonic
         self._observer = core.observer
         self._tidy_s = core.timing.tidy_s
@@ -46,9 +47,12 @@ class Due:
 
     async def _end_some(self) -> bool:
         """End one batch; return whether to go on at once."""
+        now = self._calendar.now()
+        if now is None:
+            return False
         found = await self._store.find(
             Query(
-                due_before=self._clock.wall(),
+                due_before=now,
                 statuses=(Status.PENDING, Status.STREAMING),
                 worker=None,
                 limit=_BATCH,
@@ -69,7 +73,9 @@ class Due:
             pause = self._tidy_s
             began = self._monotonic()
             try:
-                if await self._store.tidy(self._clock.wall(), _TIDY_BYTES):
+                now = self._calendar.now()
+                # Merging needs no time: at the beginning of time nothing has expired.
+                if await self._store.tidy(0.0 if now is None else now, _TIDY_BYTES):
                     pause = min(pause, 0.02)
                 self._observer.tidied(self._monotonic() - began)
             except StoreUnavailable:

@@ -55,6 +55,7 @@ _KEEPALIVES: Final = {
     "tcp_user_timeout": "10000",  # milliseconds
 }
 _EXPIRED_IN_A_STEP: Final = 100
+_CLOCK_S: Final = 60.0
 _MERGED_IN_A_STATEMENT: Final = 256 * 1024
 _ANOTHER: Final = (
     "connection= belongs to another database than the streams: nobody would find there what is "
@@ -127,6 +128,7 @@ class PostgresStore:
         self._worker = ""
         self._identity: str | None = None
         self._beaten = 0
+        self._clock_ahead = False
         self.channel = Channel(f"{schema}_hints", self._session, self._notify)
         """What ``PostgresNotifier`` listens and sends on."""
 
@@ -363,11 +365,22 @@ class PostgresStore:
             ),
         )
 
+    def _note_clock(self, ahead_s: float) -> None:
+        """Log once that this host's clock is ahead: nothing expires before its server's time."""
+        ahead = ahead_s > _CLOCK_S
+        if ahead and not self._clock_ahead:
+            _log.warning(
+                "this host's clock is %.0f s ahead of PostgreSQL's: streams expire by PostgreSQL's",
+                ahead_s,
+            )
+        self._clock_ahead = ahead
+
     async def tidy(self, now: float, max_bytes: int) -> bool:
         with self._connections.under_way():
-            ((expired,),) = await self._connections.fetch(
+            ((expired, ahead_s),) = await self._connections.fetch(
                 self._sql["expire_streams"], now, _EXPIRED_IN_A_STEP, writing=True
             )
+            self._note_clock(ahead_s)
             rewritten = 0
             while rewritten < max_bytes:
                 ((merged,),) = await self._connections.fetch(

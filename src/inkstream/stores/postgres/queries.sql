@@ -33,10 +33,13 @@ FROM inkstream.read_streams(
     CAST($1 AS text[]), CAST($2 AS bigint[]), CAST($3 AS bigint), CAST($4 AS text[]));
 
 -- name: find_streams
--- The states that meet the conditions given.
+-- The states that meet the conditions given. Due is what is due by the server's clock, too.
 SELECT f FROM inkstream.find_streams(
     CAST($1 AS text[]), CAST($2 AS text), CAST($3 AS text), CAST($4 AS text[]),
-    CAST($5 AS boolean), CAST($6 AS text), CAST($7 AS double precision), CAST($8 AS boolean),
+    CAST($5 AS boolean), CAST($6 AS text),
+    CASE WHEN CAST($7 AS double precision) IS NOT NULL THEN least(CAST($7 AS double precision),
+        CAST(extract(epoch FROM clock_timestamp()) AS double precision)) END,
+    CAST($8 AS boolean),
     CAST($9 AS bigint), CAST($10 AS integer)) AS f;
 
 -- name: delete_streams
@@ -44,8 +47,10 @@ SELECT f FROM inkstream.find_streams(
 SELECT inkstream.delete_streams(CAST($1 AS bigint[]));
 
 -- name: expire_streams
--- Delete some of the streams whose time has come.
-SELECT inkstream.expire_streams(CAST($1 AS double precision), CAST($2 AS integer));
+-- Delete some of the streams whose time has come, by the server's clock, too.
+SELECT inkstream.expire_streams(least(CAST($1 AS double precision), server.now), CAST($2 AS integer)),
+    CAST($1 AS double precision) - server.now
+FROM (SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision) AS now) AS server;
 
 -- name: merge_stream
 -- Merge some segments of one stream.

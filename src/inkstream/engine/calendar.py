@@ -1,0 +1,48 @@
+"""Whether the wall clock may be believed: its jump must not end or delete anything for good."""
+
+from __future__ import annotations
+
+import logging
+from typing import Final
+
+from inkstream.abc import Clock
+
+_log = logging.getLogger("inkstream")
+
+JUMP_S: Final = 60.0
+TRUSTED_AFTER_S: Final = 3600.0
+
+
+class Calendar:
+    """Compare the wall clock with the monotonic one, at each look.
+
+    A jump of more than ``JUMP_S`` is not believed for ``TRUSTED_AFTER_S``: an operator or NTP sets
+    a wrong clock right meanwhile. Then it is, for the clock may have been wrong before, or the
+    machine asleep.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._offset = clock.wall() - clock.monotonic()
+        self._jumped_at: float | None = None
+
+    def now(self) -> float | None:
+        """Return the wall time, or ``None`` while it must not be acted on."""
+        wall, monotonic = self._clock.wall(), self._clock.monotonic()
+        jump = wall - monotonic - self._offset
+        if abs(jump) > JUMP_S:
+            if self._jumped_at is None:
+                self._jumped_at = monotonic
+                _log.warning(
+                    "the wall clock jumped by %.0f s: no stream expires or comes due for an hour, "
+                    "unless it jumps back",
+                    jump,
+                )
+            if monotonic - self._jumped_at < TRUSTED_AFTER_S:
+                return None
+        if self._jumped_at is not None:
+            self._jumped_at = None
+            _log.warning("streams expire and come due again: the wall clock is believed")
+        # Slow corrections of a clock add up over weeks.
+        self._offset = wall - monotonic
+        return wall

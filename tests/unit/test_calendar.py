@@ -1,0 +1,73 @@
+"""A wall clock that jumps ends and deletes nothing for good."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+
+import pytest
+
+from inkstream.engine.calendar import JUMP_S, TRUSTED_AFTER_S, Calendar
+from inkstream.testing import in_virtual_time
+from tests.simulation.cluster import cluster
+
+
+class Clock:
+    """Two clocks, set by hand."""
+
+    def __init__(self) -> None:
+        self.at, self.ahead = 100.0, 1.7e9
+
+    def monotonic(self) -> float:
+        return self.at
+
+    def wall(self) -> float:
+        return self.at + self.ahead
+
+
+@pytest.mark.parametrize("jump_s", [JUMP_S + 1, 3 * 3600.0, -3 * 3600.0, 1e9])
+def test_a_jump_is_not_believed(jump_s: float, caplog: pytest.LogCaptureFixture) -> None:
+    clock = Clock()
+    calendar = Calendar(clock)
+    assert calendar.now() == clock.wall()
+    clock.ahead += jump_s
+    for _ in range(3):
+        clock.at += 1
+        assert calendar.now() is None
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    clock.ahead -= jump_s
+    assert calendar.now() == clock.wall(), "it was set right"
+    clock.ahead += jump_s
+    assert calendar.now() is None
+    clock.at += TRUSTED_AFTER_S
+    assert calendar.now() == clock.wall(), "it was wrong before"
+
+
+def test_a_clock_that_is_corrected_slowly_is_believed() -> None:
+    clock = Clock()
+    calendar = Calendar(clock)
+    for _ in range(1_000):
+        clock.at += 1
+        clock.ahead += 0.5
+        assert calendar.now() == clock.wall()
+
+
+@in_virtual_time
+async def test_a_jump_ends_and_deletes_nothing() -> None:
+    """Three hours forward, for some minutes."""
+    async with cluster() as made:
+        worker = await made.add()
+        await worker.streams.create("pending", start_within_s=1200)
+        await worker.streams.create("ended", retain_s=1200)
+        async with worker.streams.write("ended") as writer:
+            await writer.append("kept")
+        await asyncio.sleep(2)
+        made.clock.jump_wall(3 * 3600)
+        await asyncio.sleep(300)
+        made.clock.jump_wall(-3 * 3600)
+        await asyncio.sleep(5)
+        assert (await worker.streams.read("pending")).status == "pending"
+        assert (await worker.streams.read("ended")).text == "kept"
+        await asyncio.sleep(1300)
+        assert (await worker.streams.read("pending")).status == "timeout"
+        assert await worker.streams.read_many(["ended"]) == {}
