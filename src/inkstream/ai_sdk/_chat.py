@@ -12,7 +12,15 @@ from inkstream import wire
 from inkstream._arguments import check_seconds
 from inkstream._errors import InkstreamError, StreamConflict, StreamExists, StreamNotFound
 from inkstream._types import JSON, Status, StreamBody, StreamId, StreamState
-from inkstream.ai_sdk._turn import Turn, message_id_of, note_of, outputs, parse, question_of
+from inkstream.ai_sdk._turn import (
+    Turn,
+    is_approved,
+    message_id_of,
+    note_of,
+    outputs,
+    parse,
+    question_of,
+)
 from inkstream.engine.generation import Source
 from inkstream.facade.streaming import PersistentTextStreaming
 from inkstream.formats import ai_sdk
@@ -24,6 +32,11 @@ from inkstream.wire import Offset
 _RECENT: Final = 20
 """How many of a chat's newest streams are looked through for the one that a page means."""
 
+_NOTHING_NEW: Final = (
+    "The answer is complete, and no tool of the page has a new output. (A page that sends by itself "
+    "after tool calls asks again unless a step begins after their outputs: let the source yield "
+    "start-step.)"
+)
 _UNFINISHED: Final = "The answer ended before this call was complete."
 
 
@@ -55,7 +68,8 @@ class UIMessageChat:
         """Answer what ``useChat`` posted: start a new answer, or go on with the last one.
 
         The last message is an answer if a tool that runs in the page has its output: the stream
-        made then begins with that answer and the output, and replaces it. A question is kept in the
+        made then begins with that answer and the output, and replaces it. An answer that is
+        complete is refused with 409, or a page that sends by itself would ask for ever. A question is kept in the
         stream's metadata, for ``messages``.
 
         Args:
@@ -213,8 +227,14 @@ class UIMessageChat:
             if not state.ended:
                 raise StreamConflict(state.stream_id, state.status, "The answer is not over yet.")
             parts = (await self._streams.read(state.stream_id, owner=owner)).parts
-            begin = [*parts, *outputs(parts, turn.last)]
+            given = outputs(parts, turn.last)
+            if state.status is Status.DONE and not given and not is_approved(turn.last):
+                raise StreamConflict(state.stream_id, state.status, _NOTHING_NEW)
+            begin = [*parts, *given]
         since = _count(begin)
+        # Or a page that sends by itself when its last step's tools have their outputs would see
+        # them in that step for ever, and ask without end.
+        begin.append({"type": "start-step"})
         note = {"id": message_id, "since": since, **_inherited(versions)}
         # A name that two windows choose alike: one makes the stream, both follow it.
         name = f"{message_id:.480}.{len(versions)}"

@@ -115,3 +115,11 @@ def outputs(
             continue
         waiting.remove(name)
     return found
+
+
+def is_approved(message: Mapping[str, Any]) -> bool:
+    """Tell if the user has just allowed or denied a tool call."""
+    return any(
+        isinstance(part, Mapping) and part.get("state") == "approval-responded"
+        for part in message["parts"]
+    )

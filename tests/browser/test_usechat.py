@@ -1,0 +1,234 @@
+"""examples/usechat in a real Chromium: the AI SDK's own hook over persistent streams."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import subprocess
+import sys
+from asyncio.subprocess import DEVNULL, Process
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from playwright.async_api import BrowserContext, Page, expect
+
+from tests.browser.conftest import ROOT
+from tests.http.servers import free_port
+
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(90)]
+PICTURES = os.environ.get("INKSTREAM_PICTURES")
+START_S = 20.0
+
+
+@pytest.fixture(scope="session")
+def built() -> None:
+    """Build the page, as a reader of its README does."""
+    command = [sys.executable, f"{ROOT}/scripts/_javascript.py", "usechat"]
+    subprocess.run(command, check=True, timeout=300)
+
+
+class Site:
+    """The example's server, which can be killed and started again on its port and file."""
+
+    def __init__(self, directory: Path) -> None:
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._directory = directory
+        self._process: Process | None = None
+
+    async def start(self) -> None:
+        """Start it; it answers when this returns."""
+        self._process = await asyncio.create_subprocess_exec(
+            *(sys.executable, f"{ROOT}/examples/usechat/server.py", "--port", str(self.port)),
+            cwd=self._directory,
+            stdin=DEVNULL,
+            stdout=DEVNULL,
+        )
+        async with httpx.AsyncClient() as client, asyncio.timeout(START_S):
+            while True:
+                with contextlib.suppress(httpx.TransportError):
+                    await client.get(self.url)
+                    return
+                await asyncio.sleep(0.1)
+
+    async def kill(self) -> None:
+        """End it as ``kill -9`` does."""
+        assert self._process is not None
+        if self._process.returncode is None:
+            self._process.kill()
+        await self._process.wait()
+
+    async def messages(self, chat: str) -> Any:
+        """Return the stored history."""
+        async with httpx.AsyncClient() as client:
+            return (await client.get(f"{self.url}/api/chat/{chat}/messages")).json()
+
+
+@pytest.fixture
+async def site(tmp_path: Path, built: None) -> AsyncIterator[Site]:
+    site = Site(tmp_path)
+    await site.start()
+    yield site
+    await site.kill()
+
+
+async def opened(context: BrowserContext, site: Site, chat: str) -> Page:
+    page = await context.new_page()
+    await page.goto(f"{site.url}/?chat={chat}")
+    await page.locator("form").wait_for()
+    return page
+
+
+async def ask(page: Page, text: str) -> None:
+    await page.get_by_label("Your question").fill(text)
+    await page.get_by_role("button", name="Ask").click()
+
+
+async def over(page: Page, status: str = "ready") -> None:
+    await page.locator(f"[data-status={status}]").wait_for(timeout=20_000)
+    await expect(page.get_by_role("button", name="Ask")).to_be_enabled()
+
+
+async def text_of(page: Page) -> str:
+    return "".join(await page.locator("li.assistant .text").all_text_contents())
+
+
+def text_in(messages: Any) -> str:
+    return "".join(
+        part["text"]
+        for message in messages
+        if message["role"] == "assistant"
+        for part in message["parts"]
+        if part["type"] == "text"
+    )
+
+
+async def picture(page: Page, name: str) -> None:
+    """Keep a picture where ``INKSTREAM_PICTURES`` says, to be looked at."""
+    if PICTURES:
+        await page.screenshot(path=f"{PICTURES}/usechat-{name}.png", full_page=True)
+
+
+async def begun(page: Page, words: int = 3) -> None:
+    """Wait until some words of an answer are on the page."""
+    await expect(page.locator("li.assistant .text").last).to_have_text(
+        re.compile(rf"(\S+\s+){{{words},}}")
+    )
+
+
+async def test_tools_reloaded_and_opened_twice(context: BrowserContext, site: Site) -> None:
+    """G2: a reload and a second window in mid-answer show each part once, like the first."""
+    page = await opened(context, site, "a")
+    await ask(page, "tools")
+    await page.locator(".reasoning").wait_for()
+    await page.reload()
+    second = await opened(context, site, "a")
+    await picture(second, "tools-live")
+    for window in (page, second):
+        await expect(window.locator("[data-state=output-available]")).to_have_count(2)
+        await window.locator(".source").wait_for()
+        await over(window)
+        assert await window.locator("li.assistant").count() == 1
+        assert await window.locator(".reasoning").count() == 1
+        assert await text_of(window) == text_in(await site.messages("a"))
+    await picture(page, "tools")
+
+
+async def test_server_killed(context: BrowserContext, site: Site) -> None:
+    """G1, G5: the page comes back by itself after ``kill -9`` and shows what is stored."""
+    page = await opened(context, site, "b")
+    await ask(page, "long")
+    await begun(page)
+    await site.kill()
+    seen = await text_of(page)
+    await site.start()
+    await over(page, "error")
+    stored = text_in(await site.messages("b"))
+    assert stored.startswith(seen)
+    assert await text_of(page) == stored
+    await picture(page, "killed")
+    await page.reload()
+    await expect(page.locator("li.assistant .text")).to_have_text(stored.strip())
+
+
+async def test_stopped_in_both_windows(context: BrowserContext, site: Site) -> None:
+    """G6: Stop in one window ends the answer in both, at the text that is stored."""
+    page = await opened(context, site, "c")
+    await ask(page, "long")
+    await begun(page)
+    second = await opened(context, site, "c")
+    await begun(second)
+    await second.get_by_role("button", name="Stop").click()
+    for window in (page, second):
+        await over(window)
+        assert await text_of(window) == text_in(await site.messages("c"))
+    assert (await site.messages("c"))[1]["metadata"]["inkstream"]["status"] == "cancelled"
+    await picture(second, "stopped")
+
+
+async def test_stopped_while_offline(context: BrowserContext, site: Site) -> None:
+    """G6: a Stop that was pressed in a tunnel arrives afterwards."""
+    page = await opened(context, site, "d")
+    await ask(page, "long")
+    await begun(page)
+    await context.set_offline(True)
+    await page.get_by_role("button", name="Stop").click()
+    await expect(page.get_by_role("button", name="Stopping…")).to_be_visible()
+    await picture(page, "offline")
+    await context.set_offline(False)
+    await over(page)
+    messages = await site.messages("d")
+    assert messages[1]["metadata"]["inkstream"]["status"] == "cancelled"
+    assert await text_of(page) == text_in(messages)
+
+
+async def test_left_and_back(context: BrowserContext, site: Site) -> None:
+    """G6: closing the window stops nothing; it is there, whole, for the next one."""
+    page = await opened(context, site, "e")
+    await ask(page, "hello")
+    await begun(page)
+    await page.close()
+    again = await opened(context, site, "e")
+    await over(again)
+    await expect(again.locator("li.assistant .text")).to_contain_text("of the database.")
+
+
+async def test_failure_is_shown(context: BrowserContext, site: Site) -> None:
+    """G5: the failure's public words are on the page, live and after a reload."""
+    page = await opened(context, site, "f")
+    await ask(page, "error")
+    await over(page, "error")
+    await expect(page.get_by_role("alert")).to_have_text(
+        "The model is overloaded. Please try again."
+    )
+    await expect(page.locator("li.assistant .text")).to_have_text(
+        "This answer begins well, and then"
+    )
+    await picture(page, "failed")
+    await page.reload()
+    await expect(page.locator(".ending")).to_have_text("The model is overloaded. Please try again.")
+
+
+async def test_a_tool_of_the_page(context: BrowserContext, site: Site) -> None:
+    """G2: the answer goes on in the same message after the page has run a tool."""
+    page = await opened(context, site, "g")
+    await ask(page, "where am I?")
+    await expect(page.locator("li.assistant")).to_contain_text("Your browser says:")
+    await over(page)
+    await expect(page.locator("li.assistant")).to_contain_text("Your browser says: UTC.")
+    whole = await page.locator("li.assistant").inner_text()
+    assert await page.locator("li.assistant").count() == 1
+    await picture(page, "page-tool")
+    await page.reload()
+    await over(page)
+    await expect(page.locator("li.assistant")).to_have_count(1)
+    await expect(page.locator("li.assistant")).to_contain_text("Your browser says: UTC.")
+    assert await page.locator("li.assistant").inner_text() == whole
+    await ask(page, "tools")
+    await page.locator(".source").wait_for()
+    assert await page.locator("li.assistant").count() == 2
