@@ -123,16 +123,14 @@ class AISDK:
             self._find(name).update(
                 state="approval-requested", approval={"id": chunk["approvalId"]}
             )
-        elif kind == "tool-output-denied":
-            self._find(name)["state"] = "output-denied"
-        elif kind == "tool-output-available":
-            part = self._find(name)
-            part.update(state="output-available", output=chunk["output"])
-            part.pop("preliminary", None)
-            if chunk.get("preliminary"):
-                part["preliminary"] = True
         else:
-            self._find(name).update(state="output-error", errorText=chunk["errorText"])
+            part = self._find(name)
+            for key in ("rawInput", "output", "errorText", "preliminary"):
+                part.pop(key, None)
+            for key in ("output", "errorText", "preliminary"):
+                if key in chunk:
+                    part[key] = chunk[key]
+            part["state"] = kind.removeprefix("tool-")
 
     def _put(self, name: str, chunk: Any, **fields: Any) -> None:
         found = [p for p in self.parts if p.get("toolCallId") == name]

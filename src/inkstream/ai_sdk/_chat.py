@@ -33,9 +33,8 @@ _RECENT: Final = 20
 """How many of a chat's newest streams are looked through for the one that a page means."""
 
 _NOTHING_NEW: Final = (
-    "The answer is complete, and no tool of the page has a new output. (A page that sends by itself "
-    "after tool calls asks again unless a step begins after their outputs: let the source yield "
-    "start-step.)"
+    "The answer is complete, and no tool of the page has a new output. A page that sends by itself "
+    "after tool calls asks again unless a step begins after their outputs: yield a start-step."
 )
 _UNFINISHED: Final = "The answer ended before this call was complete."
 
@@ -69,8 +68,8 @@ class UIMessageChat:
 
         The last message is an answer if a tool that runs in the page has its output: the stream
         made then begins with that answer and the output, and replaces it. An answer that is
-        complete is refused with 409, or a page that sends by itself would ask for ever. A question is kept in the
-        stream's metadata, for ``messages``.
+        complete is refused with 409, or a page that sends by itself would ask for ever. A question
+        is kept in the stream's metadata, for ``messages``.
 
         Args:
             request: The request. One that a cookie authenticates must come from this site.
