@@ -14,6 +14,8 @@ from inkstream._types import Change, End, Group, Kind, NewStream, Status, Stream
 from inkstream.notifiers.local import LocalNotifier
 from inkstream.notifiers.sqlite import SQLiteNotifier
 from inkstream.stores.sqlite import SQLiteStore
+from inkstream.stores.sqlite._open_files import FileId
+from inkstream.stores.sqlite._write_thread import Watch
 
 Hints = asyncio.Queue[Collection[StreamId] | None]
 
@@ -107,13 +109,11 @@ async def test_own_changes_are_no_news(
     assert await hint(hints) == {"theirs"}
 
 
-def wrap(
-    look: Callable[[sqlite3.Connection], bool] | None, then: Callable[[], object]
-) -> Callable[[sqlite3.Connection], bool]:
+def wrap(look: Watch | None, then: Callable[[], object]) -> Watch:
     assert look is not None
 
-    def both(connection: sqlite3.Connection) -> bool:
-        news = look(connection)
+    def both(connection: sqlite3.Connection, file: FileId | None) -> bool:
+        news = look(connection, file)
         then()
         return news
 

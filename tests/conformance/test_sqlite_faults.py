@@ -192,9 +192,33 @@ async def test_a_directory_in_its_place(path: Path) -> None:
     await refuses_to_open(path, StoreUnavailable, "cannot be opened")
 
 
-async def test_a_network_filesystem(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_connection, "_filesystem_of", lambda _: "nfs4")
-    await refuses_to_open(path, StoreUnavailable, "network filesystem")
+@pytest.mark.parametrize(
+    ("filesystem", "why"),
+    [
+        *[(name, "network filesystem") for name in ("nfs4", "ceph", "lustre", "smb3")],
+        *[(name, "machine's host") for name in ("9p", "drvfs", "virtiofs", "grpcfuse")],
+        *[(name, "in user space") for name in ("fuse", "fuse.sshfs", "fuse.osxfs", "fuse.rclone")],
+    ],
+)
+async def test_a_filesystem_that_locks_badly(
+    path: Path, monkeypatch: pytest.MonkeyPatch, filesystem: str, why: str
+) -> None:
+    """G1, G3: locks that another machine or process does not see protect nothing."""
+    monkeypatch.setattr(_connection, "_filesystem_of", lambda _: filesystem)
+    await refuses_to_open(path, StoreUnavailable, f"{why}.*local disk")
+    assert not path.exists()
+
+
+@pytest.mark.parametrize(
+    "filesystem", [None, "ext4", "xfs", "btrfs", "zfs", "overlay", "tmpfs", "fuseblk", "apfs"]
+)
+async def test_a_local_filesystem(
+    path: Path, monkeypatch: pytest.MonkeyPatch, filesystem: str | None
+) -> None:
+    monkeypatch.setattr(_connection, "_filesystem_of", lambda _: filesystem)
+    store = SQLiteStore(path)
+    await store.open("one")
+    await store.close()
 
 
 async def test_a_newer_schema(path: Path, store: SQLiteStore) -> None:
@@ -231,12 +255,36 @@ async def test_an_applications_file_is_shared_without_harm(path: Path) -> None:
     connection.close()
 
 
+async def test_a_first_call_inside_ones_own_transaction(path: Path) -> None:
+    """The message names the caller's connection, which no other program can end."""
+    connection = sqlite3.connect(path, isolation_level=None)
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("BEGIN IMMEDIATE")
+    await refuses_to_open(path, StoreUnavailable, "connection of this process's own")
+    connection.close()
+
+
+async def test_another_process_that_writes(path: Path, store: SQLiteStore) -> None:
+    await store.create(new())
+    held = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None); "
+    held += "c.execute('BEGIN IMMEDIATE'); print(flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", held, str(path)]
+    with subprocess.Popen(  # noqa: ASYNC220
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as process:
+        assert process.stdout is not None
+        process.stdout.readline()
+        with pytest.raises(StoreUnavailable, match="another program keeps it locked"):
+            await append(store, "a")
+        process.communicate()
+
+
 async def test_a_program_that_holds_the_database(path: Path, store: SQLiteStore) -> None:
     """G12: what raised ``StoreUnavailable`` has not happened; afterwards all is well."""
     await store.create(new())
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("BEGIN IMMEDIATE")
-    with pytest.raises(StoreUnavailable, match="locked"):
+    with pytest.raises(StoreUnavailable, match="connection of this process's own"):
         await append(store, "a")
     assert await text_of(store) == ""
     connection.execute("ROLLBACK")
@@ -257,7 +305,7 @@ async def test_a_call_that_waits_too_long_never_happens(path: Path, impatient: S
     """G12: another process keeps the writers' lock, is stopped, say."""
     store = impatient
     await store.create(new())
-    lock = WritersLock(Path(f"{path}-inkstream-lock"))
+    lock = WritersLock(path)
     await asyncio.to_thread(lock.acquire)
     try:
         with pytest.raises(StoreUnavailable, match="lock"):
@@ -278,7 +326,7 @@ async def test_a_close_does_not_wait_for_ever(
 ) -> None:
     """G8: the process that keeps the writers' lock was stopped, and may never go on."""
     await impatient.create(new())
-    lock = WritersLock(Path(f"{path}-inkstream-lock"))
+    lock = WritersLock(path)
     await asyncio.to_thread(lock.acquire)
     try:
         waiting = asyncio.ensure_future(append(impatient, "never"))

@@ -91,7 +91,7 @@ def wait_for_the_lock(pid: int) -> None:
 def fork(forked: Forking, path: Path) -> None:
     """Bring the script to the fork, which it makes while another keeps the writers' lock."""
     forked.until("lock")
-    lock = WritersLock(Path(f"{path}-inkstream-lock"))
+    lock = WritersLock(path)
     with lock:
         forked.go()
         forked.until("waits")

@@ -20,7 +20,7 @@ import pytest
 from inkstream import wire
 from inkstream._types import Change, End, Group, Kind, NewStream, Status, StreamId
 from inkstream.stores.sqlite import SQLiteStore
-from inkstream.stores.sqlite._connection import Settings, connect, ensure_schema
+from inkstream.stores.sqlite._connection import Settings, connect, create_file, ensure_schema
 from inkstream.testing.store_suite.harness import EVERYTHING
 
 SCRIPT = str(Path(__file__).with_name("sqlite_process.py"))
@@ -260,6 +260,7 @@ async def test_a_lost_lock_is_taken_again(database: Path, store: SQLiteStore) ->
 def test_of_two_that_make_the_tables_without_a_lock_the_second_finds_them(tmp_path: Path) -> None:
     """As on Windows, where no writers' lock exists."""
     path = tmp_path / "streams.db"
+    create_file(path)
     first, second = (connect(Settings(path, "full", 1.0), read_only=False) for _ in range(2))
 
     def come_first(statement: str) -> None:

@@ -7,6 +7,7 @@ from typing import Final
 
 from inkstream._types import StreamId
 from inkstream.stores.sqlite._connection import SQL
+from inkstream.stores.sqlite._open_files import FileId
 
 _MANY: Final = 4096
 """With more rows to look through than this, the answer is: any stream may have changed."""
@@ -19,13 +20,16 @@ class Changes:
         self._connection: sqlite3.Connection | None = None
         self._version = -1
         self._own_changes = -1
+        self._file: FileId | None = None
         self._seen: tuple[int, int] | None = None
 
-    def look(self, connection: sqlite3.Connection) -> list[StreamId] | None:
+    def look(self, connection: sqlite3.Connection, file: FileId | None) -> list[StreamId] | None:
         """Return the streams that changed since the last look; ``None``: any may have.
 
         Some of them may have been changed by the connection itself.
         """
+        if file != self._file:
+            self._file, self._seen = file, None
         (version,) = connection.execute("PRAGMA data_version").fetchone()
         is_same = connection is self._connection
         if is_same and (version, connection.total_changes) == (self._version, self._own_changes):
@@ -51,8 +55,8 @@ class Changes:
         before: tuple[int, int] | None,
         now: tuple[int, int] | None,
     ) -> list[StreamId] | None:
-        if before is None or now is None:
-            return None
+        if before is None or now is None or now[0] < before[0] or now[1] < before[1]:
+            return None  # the first look, or a backup was restored into the file
         (begin,) = connection.execute(SQL.journal_begin).fetchone()
         if now[0] - before[0] + now[1] - before[1] > _MANY or begin > before[1] + 1:
             return None

@@ -5,22 +5,28 @@ from __future__ import annotations
 import os
 import sqlite3
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from inkstream._errors import InvalidInput, SchemaOutdated, StoreUnavailable
 from inkstream.stores._sql import load
 from inkstream.stores.sqlite._forks import check_inherited, check_locked
+from inkstream.stores.sqlite._open_files import Place
 
 SQL: Final = load(__package__, "queries.sql")
 _SCHEMA: Final = load(__package__, "schema.sql").schema
 SCHEMA_VERSION: Final = 1
 
 _NETWORK_FILESYSTEMS: Final = frozenset(
-    {"nfs", "nfs4", "cifs", "smb2", "smb3", "smbfs", "afs", "ncpfs", "fuse.sshfs", "fuse.glusterfs"}
+    {"nfs", "nfs4", "cifs", "smb2", "smb3", "smbfs", "afs", "ncpfs", "ceph", "lustre", "gpfs"}
+    | {"ocfs2", "gfs2", "beegfs", "pvfs2", "orangefs", "coda"}
 )
+_HOST_FILESYSTEMS: Final = frozenset({"9p", "drvfs", "virtiofs", "grpcfuse", "fakeowner", "vboxsf"})
+"""Folders of another system that a virtual machine sees: WSL's /mnt/c, Docker Desktop's mounts."""
+_LOCAL_FUSE: Final = frozenset({"fuseblk", "fuse.fuse-overlayfs", "fuse.ntfs-3g", "fuse.lxcfs"})
+"""Drivers of a local disk in user space: the kernel itself keeps their locks."""
 _URL_PREFIX: Final = "sqlite:///"
 
 
@@ -47,6 +53,15 @@ def database_path(path_or_url: str | os.PathLike[str]) -> Path:
     return Path(text).absolute()
 
 
+def create_file(path: Path) -> None:
+    """Make an empty database, for its owner's eyes alone, if there is no file."""
+    try:
+        descriptor = os.open(os.path.realpath(path), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+    except FileExistsError:
+        return
+    os.close(descriptor)
+
+
 def check_place(path: Path) -> None:
     """Refuse a directory in which the database could not work, before SQLite says so obscurely.
 
@@ -63,11 +78,24 @@ def check_place(path: Path) -> None:
     if path.exists() and not os.access(path, os.R_OK | os.W_OK):
         raise StoreUnavailable(f"{path}: the file is read-only; make it writable")
     filesystem = _filesystem_of(directory)
-    if filesystem in _NETWORK_FILESYSTEMS:
+    kind = _unsuitable(filesystem)
+    if kind is not None:
         raise StoreUnavailable(
-            f"{path} lies on a network filesystem ({filesystem}), whose locks SQLite cannot rely "
-            "on: put it on a local disk, or use PostgreSQL"
+            f"{path} lies on {kind} ({filesystem}), whose locks SQLite cannot rely on: "
+            "put it on a local disk (in Docker: a named volume), or use PostgreSQL"
         )
+
+
+def _unsuitable(filesystem: str | None) -> str | None:
+    if filesystem is None or filesystem in _LOCAL_FUSE:
+        return None
+    if filesystem in _NETWORK_FILESYSTEMS:
+        return "a network filesystem"
+    if filesystem in _HOST_FILESYSTEMS:
+        return "a folder of the machine's host"
+    if filesystem == "fuse" or filesystem.startswith("fuse."):
+        return "a filesystem in user space"
+    return None
 
 
 def _filesystem_of(directory: Path) -> str | None:
@@ -99,17 +127,25 @@ class Settings:
     path: Path
     synchronous: str
     busy_s: float
+    place: Place = field(default_factory=Place)
 
 
 def connect(settings: Settings, *, read_only: bool) -> sqlite3.Connection:
     """Return a connection that this thread alone may use.
 
     Raises:
-        StoreUnavailable: The file was open when this process was forked.
+        StoreUnavailable: The file was open when this process was forked, or was replaced beside
+            its log.
     """
     check_inherited(settings.path)
+    settings.place.check()
+    # Never created here: a file that was deleted while in use must be missed, not made anew.
     connection = sqlite3.connect(
-        settings.path, timeout=settings.busy_s, isolation_level=None, cached_statements=256
+        f"file:{quote(str(settings.path))}?mode=rw",
+        uri=True,
+        timeout=settings.busy_s,
+        isolation_level=None,
+        cached_statements=256,
     )
     try:
         if not read_only:

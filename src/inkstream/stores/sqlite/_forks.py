@@ -8,7 +8,6 @@ the next process that closes the file removes the log under them, with all that 
 
 from __future__ import annotations
 
-import contextlib
 import os
 import threading
 import time
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Final
 
 from inkstream._errors import StoreUnavailable
+from inkstream.stores.sqlite._open_files import FileId, file_at, locks_here
 
 try:
     import fcntl
@@ -23,8 +23,6 @@ except ImportError:  # Windows, which has no fork either
     fcntl = None  # type: ignore[assignment]
 
 _PARK_S: Final = 1.0
-
-_File = tuple[int, int]
 
 
 class Gate:
@@ -90,7 +88,7 @@ class Parkable:
 
 _parkable: set[Parkable] = set()
 _one_fork = threading.Lock()
-_unparked: dict[_File | None, Parkable] = {}
+_unparked: dict[FileId | None, Parkable] = {}
 """Files with a connection open in the process of which this one is a fork.
 
 The value keeps that connection alive: to close it here could remove the parent's log.
@@ -112,7 +110,7 @@ def _before() -> None:
     until = time.monotonic() + _PARK_S
     for each in list(_parkable):
         if not each.park(until):
-            _unparked[_file_at(each.path)] = each
+            _unparked[file_at(each.path)] = each
 
 
 def _in_parent() -> None:
@@ -140,7 +138,7 @@ def check_inherited(path: Path) -> None:
     Raises:
         StoreUnavailable: SQLite would write to it without locks.
     """
-    if _unparked and _file_at(path) in _unparked:
+    if _unparked and file_at(path) in _unparked:
         raise _refusal(path)
 
 
@@ -158,7 +156,7 @@ def check_locked(path: Path, beside: Path) -> None:
     Raises:
         StoreUnavailable: SQLite would write to it without locks.
     """
-    if _is_locked_here(path) is False and _shows_locks(beside):
+    if locks_here(path) == [] and _shows_locks(beside):
         raise _refusal(path)
 
 
@@ -166,40 +164,10 @@ def _refusal(path: Path) -> StoreUnavailable:
     return StoreUnavailable(
         f"{path} was open when this process was forked, so SQLite would write to it without locks: "
         "close your own connections to it before the fork, and start streams after it (gunicorn's "
-        "post_fork, Celery's worker_process_init), or begin the process with spawn"
+        "post_fork, Celery's worker_process_init), or begin the process with spawn. If nothing was "
+        "forked, this process itself read the file other than through SQLite (shutil.copy, open), "
+        "which drops its locks: use sqlite3's backup, and restart"
     )
-
-
-def _file_at(path: Path) -> _File | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_dev, status.st_ino
-
-
-def _is_locked_here(path: Path) -> bool | None:
-    """Return whether this process holds a POSIX lock on a file that it has open; None: unknown.
-
-    ``/proc/self/fdinfo`` shows for each descriptor the locks of this process alone. ``/proc/locks``
-    would have to be searched by device and process id, and names others than ``stat`` and
-    ``getpid`` do on btrfs, on overlay filesystems and where ``/proc`` is another container's.
-    """
-    file = _file_at(path)
-    try:
-        descriptors = [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]
-    except OSError:
-        return None
-    found: bool | None = None
-    for descriptor in descriptors:
-        with contextlib.suppress(OSError):  # closed meanwhile
-            status = os.fstat(descriptor)
-            if (status.st_dev, status.st_ino) == file:
-                shown = Path(f"/proc/self/fdinfo/{descriptor}").read_text()
-                if any(line.startswith("lock:") and "POSIX" in line for line in shown.splitlines()):
-                    return True
-                found = False
-    return found
 
 
 def _shows_locks(beside: Path) -> bool:
@@ -210,7 +178,7 @@ def _shows_locks(beside: Path) -> bool:
         return False
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB, 1)
-        return _is_locked_here(beside) is True
+        return bool(locks_here(beside))
     except OSError:
         return False
     finally:

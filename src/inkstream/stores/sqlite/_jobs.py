@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from inkstream._errors import InkstreamError, StoreUnavailable
 from inkstream.stores.sqlite import _faults
+from inkstream.stores.sqlite._open_files import is_written_here
 
 T = TypeVar("T")
 
@@ -93,6 +94,22 @@ def wrapped(exc: BaseException, path: Path, *, committing: bool = False) -> Base
     """Return one of inkstream's errors for one of the driver's, and any other as it is."""
     if isinstance(exc, InkstreamError) or not isinstance(exc, Exception):
         return exc
+    if isinstance(exc, sqlite3.Error) and _faults.primary_code(exc) == sqlite3.SQLITE_BUSY:
+        return _busy(exc, path)
     error = _faults.translate(exc, str(path), committing=committing)
+    error.__cause__ = exc
+    return error
+
+
+def _busy(exc: sqlite3.Error, path: Path) -> BaseException:
+    error = (
+        StoreUnavailable(
+            f"{path}: a connection of this process's own is inside a transaction that writes: end "
+            "that first, or pass the connection (connection=). The first call of a process also "
+            "makes the tables; any call at deployment (`inkstream ls`) makes them before"
+        )
+        if is_written_here(path)
+        else _faults.translate(exc, str(path))
+    )
     error.__cause__ = exc
     return error

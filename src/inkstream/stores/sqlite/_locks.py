@@ -42,10 +42,24 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_drop_in_child)
 
 
-def _open(path: Path) -> int:
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+def _open(path: Path, like: Path) -> int:
+    """Open a lock file; a new one gets the rights of the database, as SQLite's own files do."""
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
+    mode = _rights(like)
+    try:
+        descriptor = os.open(path, flags | os.O_EXCL, mode)
+        os.fchmod(descriptor, mode)  # whatever the umask
+    except FileExistsError:
+        descriptor = os.open(path, flags, mode)
     _held.add(descriptor)
     return descriptor
+
+
+def _rights(database: Path) -> int:
+    try:
+        return database.stat().st_mode & 0o666
+    except OSError:
+        return 0o600
 
 
 def _close(descriptor: int) -> None:
@@ -62,8 +76,9 @@ class WritersLock:
     busy handler sleeps.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, database: Path) -> None:
+        self._database = database
+        self._path = Path(f"{database}-inkstream-lock")
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
@@ -71,7 +86,7 @@ class WritersLock:
         if not HAS_LOCKS:
             return
         if self._descriptor not in _held:  # not open yet, or dropped by a fork
-            self._descriptor = _open(self._path)
+            self._descriptor = _open(self._path, self._database)
         assert self._descriptor is not None
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)
 
@@ -96,8 +111,9 @@ class WritersLock:
 class WorkerLocks:
     """A file for each worker of a database, locked for as long as the worker's process lives."""
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
+    def __init__(self, database: Path) -> None:
+        self._database = database
+        self._directory = Path(f"{database}-workers")
         self._descriptor: int | None = None
         self._ready = False
 
@@ -110,8 +126,8 @@ class WorkerLocks:
         if not HAS_LOCKS or self._holds(worker):
             return
         self.release()
-        self._directory.mkdir(exist_ok=True)
-        descriptor = _open(self._file(worker))
+        self._make_directory()
+        descriptor = _open(self._file(worker), self._database)
         deadline = time.monotonic() + 2
         while True:
             try:
@@ -127,6 +143,14 @@ class WorkerLocks:
                 time.sleep(0.002)
         os.ftruncate(descriptor, 0)
         self._descriptor, self._ready = descriptor, False
+
+    def _make_directory(self) -> None:
+        try:
+            self._directory.mkdir()
+        except FileExistsError:
+            return
+        rights = _rights(self._database)
+        self._directory.chmod(rights | (rights & 0o444) >> 2)  # to search it, for those who read
 
     def _holds(self, worker: str) -> bool:
         if self._descriptor is None or self._descriptor not in _held:

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from inkstream.stores.sqlite import _connection, _forks
 from inkstream.stores.sqlite._connection import Settings
 from inkstream.stores.sqlite._jobs import Job, has_ended, run, wrapped
+from inkstream.stores.sqlite._open_files import OpenFiles
 
 T = TypeVar("T")
 
@@ -73,6 +74,7 @@ class ReadThreads:
 
     def _read(self) -> None:
         connection: sqlite3.Connection | None = None
+        files = OpenFiles(self._settings.path)
         while True:
             job = self.jobs.get()
             if self._gate.is_shut:
@@ -87,8 +89,12 @@ class ReadThreads:
             if job.claim():
                 result, error = None, None
                 try:
+                    if connection is not None and not files.are_in_place():
+                        connection.close()
+                        connection = None
                     if connection is None:
                         connection = _connection.connect(self._settings, read_only=True)
+                        files = self._settings.place.opened(self._settings.path)
                     result = _in_snapshot(connection, job.run)
                 except BaseException as exc:
                     error = wrapped(exc, self._settings.path)

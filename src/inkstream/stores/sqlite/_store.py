@@ -8,7 +8,6 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from inkstream._errors import InkstreamError, NotRunning, StoreUnavailable
@@ -27,10 +26,17 @@ from inkstream._types import (
 )
 from inkstream.stores.sqlite import _faults, _read, _tidy, _write
 from inkstream.stores.sqlite._changes import Changes
-from inkstream.stores.sqlite._connection import SQL, Settings, check_place, database_path
+from inkstream.stores.sqlite._connection import (
+    SQL,
+    Settings,
+    check_place,
+    create_file,
+    database_path,
+)
 from inkstream.stores.sqlite._generation import Generations
 from inkstream.stores.sqlite._jobs import Job, run
 from inkstream.stores.sqlite._locks import WorkerLocks, host_identity
+from inkstream.stores.sqlite._open_files import FileId
 from inkstream.stores.sqlite._threads import Threads
 
 T = TypeVar("T")
@@ -71,10 +77,12 @@ class SQLiteStore:
         self._wait_s = wait_s
         self._settings = Settings(self.path, synchronous, busy_s)
         self._readers = readers
-        self._locks = WorkerLocks(Path(f"{self.path}-workers"))
+        self._locks = WorkerLocks(self.path)
         self._host = ""
         self._generations = Generations()
+        self._settings.place.on_another = self._on_another_file
         self._changes = Changes()
+        self._beats = 0
         self._long: set[int] = set()
         self._worker = ""
         self._threads: Threads | None = None
@@ -96,6 +104,7 @@ class SQLiteStore:
     def _prepare(self, worker: str) -> None:
         try:
             check_place(self.path)
+            create_file(self.path)
             self._host = host_identity()
             # Before it takes its own: of several that start at once after a restore, one at least
             # must see nobody.
@@ -185,7 +194,26 @@ class SQLiteStore:
             return rows
 
         rows = await (self._write(move, None) if beat or forget else self._read(move, None))
+        if beat:
+            self._check_beat(next(beats for name, beats, _ in rows if name == worker))
         return await asyncio.to_thread(self._states, worker, rows)
+
+    def _on_another_file(self) -> None:
+        self._generations.due = True
+
+    def _check_beat(self, beats: int) -> None:
+        """Notice that a backup was restored into the file itself, while it was in use."""
+        last, self._beats = self._beats, beats
+        if not 1 < beats <= last:  # 1: another worker forgot this one, which rested
+            return
+        self._generations.due = True
+        self._changes = Changes()  # so that every stream is read anew
+        error = StoreUnavailable(
+            f"{self.path} went back to an older state while it was in use: what was committed "
+            "since is lost. Stop every process before you restore a backup"
+        )
+        _log.error("%s", error)
+        raise error
 
     def _states(self, worker: str, rows: list[tuple[str, int, str]]) -> list[WorkerState]:
         try:
@@ -231,8 +259,8 @@ class SQLiteStore:
         """
         writer = self._open_threads().write
 
-        def look(connection: sqlite3.Connection) -> bool:
-            changed = self._changes.look(connection)
+        def look(connection: sqlite3.Connection, file: FileId | None) -> bool:
+            changed = self._changes.look(connection, file)
             if changed is not None and not changed:
                 return False
             on_change(changed)  # type: ignore[misc]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import queue
 import sqlite3
 import threading
@@ -16,6 +17,7 @@ from inkstream.stores.sqlite import _connection, _faults, _forks
 from inkstream.stores.sqlite._connection import Settings
 from inkstream.stores.sqlite._jobs import Job, has_ended, wrapped
 from inkstream.stores.sqlite._locks import WritersLock
+from inkstream.stores.sqlite._open_files import FileId, OpenFiles
 
 _JOBS_IN_A_TRANSACTION: Final = 64
 _CHECKPOINT_BYTES: Final = 4 << 20
@@ -25,6 +27,10 @@ _COMMIT_BYTES: Final = 12 << 10
 _WATCH_S: Final = 0.005
 _QUIET_WATCH_S: Final = 0.02
 _QUIET_AFTER_S: Final = 1.0
+
+
+Watch = Callable[[sqlite3.Connection, FileId | None], bool]
+_log = logging.getLogger("inkstream")
 
 
 class WriteThread:
@@ -37,13 +43,14 @@ class WriteThread:
         self._settings = settings
         self._path = settings.path
         self._wal = Path(f"{settings.path}-wal")
-        self._lock = WritersLock(_connection.lock_file(settings.path))
+        self._lock = WritersLock(settings.path)
         self._connection: sqlite3.Connection | None = None
+        self._files: OpenFiles | None = None
         self._next_job: Job[Any] | None = None
         self._closing = False
         self._written = 0
         self._wal_mark = 0
-        self._watch: Callable[[sqlite3.Connection], bool] | None = None
+        self._watch: Watch | None = None
         self._watch_at = 0.0
         self._quiet_at = 0.0
         self._gate = _forks.Gate()
@@ -53,12 +60,13 @@ class WriteThread:
         """Begin to take jobs."""
         self._thread.start()
 
-    def watch(self, call: Callable[[sqlite3.Connection], bool] | None) -> None:
+    def watch(self, call: Watch | None) -> None:
         """Call something on this thread every few milliseconds; ``None``: no more.
 
-        It gets the connection that writes, outside a transaction, so that ``data_version`` tells
-        it of others' commits and not of this store's own. It returns whether there were any: while
-        nobody else writes, it is called less often, for a look is mostly the thread's waking up.
+        It gets the connection that writes and the file. The connection is outside a transaction, so
+        its ``data_version`` moves with others' commits and not with this store's own. It returns
+        whether there were any: while nobody else writes, it is called less often, for a look is
+        mostly the thread's waking up.
         """
         self._watch = call
         self.jobs.put(None)
@@ -130,7 +138,7 @@ class WriteThread:
         except queue.Empty:
             return None
 
-    def _look(self, call: Callable[[sqlite3.Connection], bool]) -> None:
+    def _look(self, call: Watch) -> None:
         now = time.monotonic()
         self._watch_at = now + (_WATCH_S if now < self._quiet_at else _QUIET_WATCH_S)
         try:
@@ -138,7 +146,9 @@ class WriteThread:
                 with self._lock:
                     self._connect()
             assert self._connection is not None
-            if call(self._connection):
+            assert self._files is not None
+            self._check_place()
+            if call(self._connection, self._files.database):
                 self._watch_at = now + _WATCH_S
                 self._quiet_at = now + _QUIET_AFTER_S
         except (sqlite3.Error, OSError, InkstreamError):
@@ -191,6 +201,7 @@ class WriteThread:
                     results.append((job, None, exc))
             running, committing = False, True
             connection.execute("COMMIT")
+            self._check_place()
             self._written += _COMMIT_BYTES + _CHANGE_BYTES * (connection.total_changes - before)
             return results
         except BaseException as exc:
@@ -200,6 +211,15 @@ class WriteThread:
                 # one of them spoils it for the others: give each a transaction of its own
                 return [result for job in jobs for result in self._run([job])]
             return [(job, None, error) for job in jobs]
+
+    def _check_place(self) -> None:
+        assert self._files is not None
+        try:
+            self._files.check()
+        except StoreUnavailable as exc:
+            _log.error("%s", exc)
+            self._drop_connection()
+            raise
 
     def _abandon(self, exc: BaseException, committing: bool) -> None:
         if isinstance(exc, sqlite3.Error) and committing and _faults.loses_outcome(exc):
@@ -222,6 +242,7 @@ class WriteThread:
             except BaseException:
                 connection.close()
                 raise
+            self._files = self._settings.place.opened(self._path)
             self._connection = connection
             self.suspect = False
         return self._connection

@@ -1,0 +1,141 @@
+"""What the system says of files that this process has open."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from inkstream._errors import StoreUnavailable
+
+
+class FileId(NamedTuple):
+    """What tells two files apart that had the same path."""
+
+    device: int
+    inode: int
+
+
+def file_at(path: Path) -> FileId | None:
+    """Return which file lies at a path."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return FileId(status.st_dev, status.st_ino)
+
+
+def locks_here(path: Path) -> list[str] | None:
+    """Return the POSIX locks that this process has on a file; ``None`` if it has it not open.
+
+    ``/proc/self/fdinfo`` shows for each descriptor the locks of this process alone. ``/proc/locks``
+    would have to be searched by device and process id, and names others than ``stat`` and
+    ``getpid`` do on btrfs, on overlay filesystems and where ``/proc`` is another container's.
+    """
+    file = file_at(path)
+    try:
+        descriptors = [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]
+    except OSError:
+        return None
+    found: list[str] | None = None
+    for descriptor in descriptors:
+        with contextlib.suppress(OSError):  # closed meanwhile
+            status = os.fstat(descriptor)
+            if (status.st_dev, status.st_ino) == file:
+                shown = Path(f"/proc/self/fdinfo/{descriptor}").read_text().splitlines()
+                found = (found or []) + [
+                    line for line in shown if line.startswith("lock:") and "POSIX" in line
+                ]
+    return found
+
+
+_WRITE_LOCK: str = "120"
+"""The byte of the ``-shm`` file that a connection locks to write (WAL_WRITE_LOCK in wal.c)."""
+
+
+def is_written_here(path: Path) -> bool:
+    """Tell whether a connection of this very process is in a transaction that writes."""
+    return any(
+        fields[-2] == _WRITE_LOCK and "WRITE" in fields
+        for fields in (line.split() for line in locks_here(Path(f"{path}-shm")) or ())
+    )
+
+
+_SUFFIXES = ("", "-wal", "-shm")
+
+
+class OpenFiles:
+    """The files of an open connection, which goes on with them when their paths lead elsewhere.
+
+    A database that is deleted or replaced while in use takes every commit and loses it: the file
+    lives until the connection is closed, and no other process will ever see it.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._files = self._there()
+
+    @property
+    def database(self) -> FileId | None:
+        """The database itself."""
+        return self._files[0]
+
+    def are_in_place(self) -> bool:
+        """Tell whether other processes would open the same files."""
+        return self._there() == self._files
+
+    def check(self) -> None:
+        """Refuse to go on with files that nobody else sees.
+
+        Raises:
+            StoreUnavailable: One of them was deleted or replaced.
+        """
+        there = self._there()
+        if there == self._files:
+            return
+        moved = [at for at in range(len(_SUFFIXES)) if there[at] != self._files[at]]
+        how = "deleted" if there[moved[0]] is None else "replaced"
+        raise StoreUnavailable(
+            f"{self._path}{_SUFFIXES[moved[0]]} was {how} while it was in use: what was committed "
+            "just now is lost. Stop every process before you restore or remove a database"
+        )
+
+    def check_log(self) -> None:
+        """Refuse another database beside the log of these files, which SQLite would mix into it.
+
+        Raises:
+            StoreUnavailable: The database was replaced and its log was not removed.
+        """
+        database, log, _ = self._there()
+        if database != self._files[0] and log is not None and log == self._files[1]:
+            raise StoreUnavailable(
+                f"{self._path} was replaced while it was in use, but {self._path}-wal belongs to "
+                "the old file: stop every process, remove the -wal and the -shm, and restore the "
+                "backup again"
+            )
+
+    def _there(self) -> tuple[FileId | None, ...]:
+        return tuple(file_at(Path(f"{self._path}{suffix}")) for suffix in _SUFFIXES)
+
+
+class Place:
+    """Remembers the files that the connections of a store last had open."""
+
+    def __init__(self) -> None:
+        self._last: OpenFiles | None = None
+        self.on_another: Callable[[], None] = lambda: None
+        """Called, on any thread, when a connection has opened another file than the last one."""
+
+    def check(self) -> None:
+        """Raise ``StoreUnavailable`` if a connection would mix two databases."""
+        if self._last is not None:
+            self._last.check_log()
+
+    def opened(self, path: Path) -> OpenFiles:
+        """Return the files of a connection that was opened just now."""
+        last, self._last = self._last, OpenFiles(path)
+        if last is not None and last.database != self._last.database:
+            self.on_another()
+        return self._last
