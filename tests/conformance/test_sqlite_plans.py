@@ -13,20 +13,21 @@ from inkstream import wire
 from inkstream._types import KEEP, Change, End, Group, NewStream, Query, Read, Status, StreamId
 from inkstream.stores.sqlite import _read, _tidy, _write
 from inkstream.stores.sqlite._connection import SQL, Settings, connect, create_file, ensure_schema
+from inkstream.stores.sqlite._generation import Generations
 
 STREAMS = 2_000
 _GENERATE = (
     """
     WITH RECURSIVE g (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM g WHERE n < ?)
     INSERT INTO inkstream_streams (stream_id, kind, content_type, status, owner, group_name,
-        metadata, created_at, due_at, takeover_within_s, report, worker)
+        metadata, created_at, due_at, takeover_within_s, report, worker, runs)
     SELECT 'stream ' || n, 'text', 'application/json', iif(n % 100, 'done', 'streaming'),
         'owner ' || n % 50, 'group ' || n % 100, '{}', n, 1e9 + n, 0, n % 1000 = 1,
-        iif(n % 100, NULL, 'worker ' || n % 7) FROM g
+        iif(n % 100, NULL, 'worker ' || n % 7), '[]' FROM g
     """,
     """
-    INSERT INTO inkstream_heads (internal_id, status, epoch, tail, size, chain)
-    SELECT internal_id, iif(status = 'done', 3, 1), 1, 0, 0, 0 FROM inkstream_streams
+    INSERT INTO inkstream_heads (internal_id, status, epoch, tail, size, chain, generation)
+    SELECT internal_id, iif(status = 'done', 3, 1), 1, 0, 0, 0, 1 FROM inkstream_streams
     """,
 )
 # A list of small things, a partial index that holds few rows, or the newest row of a table.
@@ -108,13 +109,14 @@ def test_lists(db: sqlite3.Connection, query: Query) -> None:
 
 def test_calls_on_one_stream(db: sqlite3.Connection) -> None:
     (segment,) = wire.encode_messages(["text"], 0)
+    generations = Generations()
     new = NewStream(stream_id=StreamId("new"), created_at=0.0, owner="owner 3", max_live=999)
 
     def work() -> None:
-        state = _write.create(db, new)
+        state, _ = _write.create(db, new, generations)
         append = Change(internal_id=state.internal_id, append=segment, marks={"m": b""})
         end = Change(internal_id=state.internal_id, end=End(Status.DONE), at=1.0)
-        _write.commit(db, [Group((append,)), Group((end,))])
+        _write.commit(db, [Group((append,)), Group((end,))], generations)
         _read.read(db, new.stream_id, 0, 1000, ["m"])
         _read.read_many(db, [Read(new.stream_id, 0), Read(StreamId("stream 7"), 0)], 1000)
         _write.delete(db, [state.internal_id])
