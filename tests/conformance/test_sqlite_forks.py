@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from inkstream.stores.sqlite import check_streams
 from inkstream.stores.sqlite._locks import WritersLock
 from inkstream.sync import PersistentTextStreaming, _loop
 
@@ -159,6 +160,7 @@ def test_fork(path: Path, state: str, which: str, how: str) -> None:
             os.write(forked.child_input, b"g")
             forked.until("child flushed")
             os.write(forked.child_input, b"k")
+    assert check_streams(path) == []
     if (state, which) not in REFUSED:
         assert stored(path, "child") == numbers(20) * 2
     if state == "committing" and which != "app":

@@ -256,3 +256,12 @@ def test_a_process_that_ends_says_so(streams: PersistentTextStreaming, url: str)
     assert body.end is not None
     assert (body.status, body.end.code) == (Status.ERROR, "shutdown")
     assert body.text.startswith("half")
+
+
+def test_follow_raises_at_the_call(streams: PersistentTextStreaming) -> None:
+    """A view answers 404 for it: once it has begun to send, it could only break off."""
+    streams.create("theirs", owner="them")
+    with pytest.raises(StreamNotFound):
+        streams.follow("absent")
+    with pytest.raises(StreamNotFound):
+        streams.follow("theirs", owner="me")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import click
 
 from inkstream.cli.database import database_option, json_option, run
@@ -50,7 +52,7 @@ def verify(database: str, as_json: bool) -> None:
     """
 
     async def work() -> int:
-        wrong = await (_verify(database) if is_postgres(database) else _open_file(database))
+        wrong = await (_verify(database) if is_postgres(database) else _verify_file(database))
         if as_json:
             write_json({"differences": wrong})
         else:
@@ -68,12 +70,12 @@ async def _verify(database: str) -> list[str]:
     return await postgres.verify(database) or await postgres.check_streams(database)
 
 
-async def _open_file(database: str) -> list[str]:
-    """Open a SQLite file, which says what is wrong with its version."""
+async def _verify_file(database: str) -> list[str]:
     from inkstream.cli.database import open_streams
+    from inkstream.stores.sqlite import check_streams
 
-    async with open_streams(database):
-        return []
+    async with open_streams(database):  # which says what is wrong with its version
+        return await asyncio.to_thread(check_streams, database)
 
 
 @click.command("sql", epilog=EPILOG)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Self
 
@@ -154,6 +155,14 @@ class Following:
     async def aclose(self) -> None:
         """Stop following."""
         await self._iterator.aclose()
+
+    async def check(self) -> None:
+        """Raise now what the first item would raise: absent, denied, an offset that is wrong."""
+        with contextlib.suppress(ReaderCut, StoreUnavailable):  # the iteration waits for the store
+            reader = await self._engine.readers.open(self._stream_id, self._offset)
+            reader.close()
+            if not self._allow(reader.tail.state):
+                raise StreamNotFound(self._stream_id)
 
     async def _follow(self) -> AsyncGenerator[str | Mapping[str, JSON] | End]:
         while True:

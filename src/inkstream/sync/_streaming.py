@@ -330,12 +330,14 @@ class PersistentTextStreaming:
         It blocks while nothing comes. ``Following.offset`` is where to go on another time. Close
         it, or use it in a ``with`` block, unless it is iterated to its end.
 
-        Raises (while iterating):
+        Raises (here, before a view has sent its headers):
             StreamNotFound, InvalidOffset, OffsetGone, TooManyReaders
         """
 
         async def follow(streams: streaming.PersistentTextStreaming) -> handles.Following:
-            return streams.follow(stream_id, offset, owner=owner, group=group)
+            following = streams.follow(stream_id, offset, owner=owner, group=group)
+            await following.check()
+            return following
 
         thread, _ = self._started()
         return Following(thread, self._call(follow))

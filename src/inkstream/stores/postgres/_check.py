@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import asyncpg
 
-from inkstream import wire
 from inkstream._types import Status
+from inkstream.stores._check import index_fault
 from inkstream.stores.postgres._address import Address, in_schema, schema_name
 from inkstream.stores.postgres._migrate import connected
 
@@ -111,27 +111,13 @@ async def _sums(rows: AsyncIterator[Any]) -> AsyncIterator[tuple[int, _Stored]]:
         if row["position"] != sums.end:
             what = "a gap" if row["position"] > sums.end else "an overlap"
             sums.faults.append(f"{what} between positions {sums.end} and {row['position']}")
-        fault = _index_fault(row["count"], row["size"], row["idx"])
+        fault = index_fault(row["count"], row["size"], row["idx"])
         if fault is not None:
             sums.faults.append(f"the segment at {row['position']} {fault}")
         sums.end = row["position"] + row["count"]
         sums.size += row["size"]
     if internal_id is not None:
         yield internal_id, sums
-
-
-def _index_fault(count: int, size: int, index: bytes) -> str | None:
-    """Return a fault of a segment's index; a byte stream's has none, and each byte counts."""
-    if not index:
-        return None if count == size else f"says {count} bytes and has {size}"
-    if index[-1] >= 128:
-        return "has an index that breaks off"
-    lengths = [length for length, _ in wire.index_entries(bytes(index))]
-    if len(lengths) != count:
-        return f"says {count} messages and has {len(lengths)}"
-    if sum(lengths) != size:
-        return f"says {sum(lengths)} bytes and has {size}"
-    return None
 
 
 def _faults(row: Any, sums: _Stored) -> list[str]:

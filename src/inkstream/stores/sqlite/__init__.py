@@ -6,6 +6,7 @@ the ``_jobs`` that they run. ``_write``, ``_read`` and ``_tidy`` use the SQL of 
 before a fork, ``_connection`` and ``_faults`` have the driver's settings and errors.
 """
 
+from inkstream.stores.sqlite._check import check_streams
 from inkstream.stores.sqlite._store import SQLiteStore
 
-__all__ = ["SQLiteStore"]
+__all__ = ["SQLiteStore", "check_streams"]

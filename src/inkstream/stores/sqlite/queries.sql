@@ -295,3 +295,42 @@ SELECT DISTINCT stream_id FROM inkstream_journal WHERE id > ? AND id <= ?;
 -- name: journal_begin
 -- The oldest change that the journal still names.
 SELECT coalesce(min(id), 0) FROM inkstream_journal;
+
+-- name: checked_streams
+-- Everything about each stream that its segments must agree with.
+SELECT s.internal_id, s.stream_id, s.status, h.status, h.tail, h.size, h.last_live, h.chain,
+       s.fork_position, s.gone, s.ended_at
+FROM inkstream_streams s JOIN inkstream_heads h ON h.internal_id = s.internal_id
+ORDER BY s.internal_id;
+
+-- name: checked_segments
+-- A stream's merged segments, without their text.
+SELECT position, count, length(payload), message_ends FROM inkstream_segments
+WHERE internal_id = ? ORDER BY position;
+
+-- name: checked_chain
+-- A stream's live rows, newest first, without their text.
+WITH RECURSIVE chain (id, prev, position, count, size, message_ends) AS (
+    SELECT id, prev, position, count, length(payload), message_ends
+    FROM inkstream_live WHERE id = ?1 AND internal_id = ?2
+    UNION ALL
+    SELECT l.id, l.prev, l.position, l.count, length(l.payload), l.message_ends
+    FROM chain JOIN inkstream_live l ON l.id = chain.prev WHERE l.internal_id = ?2
+)
+SELECT position, count, size, message_ends FROM chain;
+
+-- name: lost_states
+-- Streams of which half of the state is missing.
+SELECT internal_id FROM inkstream_streams
+WHERE internal_id NOT IN (SELECT internal_id FROM inkstream_heads)
+UNION SELECT internal_id FROM inkstream_heads
+WHERE internal_id NOT IN (SELECT internal_id FROM inkstream_streams);
+
+-- name: lost_segments
+-- Segments and marks whose stream is missing.
+SELECT internal_id FROM inkstream_segments
+WHERE internal_id NOT IN (SELECT internal_id FROM inkstream_streams)
+UNION SELECT internal_id FROM inkstream_live
+WHERE internal_id NOT IN (SELECT internal_id FROM inkstream_streams)
+UNION SELECT internal_id FROM inkstream_marks
+WHERE internal_id NOT IN (SELECT internal_id FROM inkstream_streams);

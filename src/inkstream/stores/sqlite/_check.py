@@ -1,0 +1,84 @@
+"""Whether the streams of a file are whole: ``inkstream verify``, for operators and tests."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from collections.abc import Iterator
+from typing import Any, Final
+
+from inkstream._types import Status
+from inkstream.stores._check import index_fault
+from inkstream.stores.sqlite import _rows
+from inkstream.stores.sqlite._connection import SQL, Settings, connect, database_path
+from inkstream.stores.sqlite._jobs import wrapped
+
+_MOST: Final = 1_000
+"""How many faults are listed: a broken database may have one a stream."""
+
+
+def check_streams(path_or_url: str | os.PathLike[str]) -> list[str]:
+    """Compare each stream's segments with its state; return the faults, none if it is whole.
+
+    Pages and indexes are as SQLite wants them, positions have no gap and no overlap, sizes and
+    message ends add up, and a stream that has ended has one end. It reads one snapshot and may run
+    beside writers. It blocks.
+
+    Raises:
+        StoreUnavailable: The file cannot be read.
+    """
+    path = database_path(path_or_url)
+    try:
+        db = connect(Settings(path, "full", 5.0), read_only=True)
+        try:
+            db.execute("BEGIN")
+            faults: list[str] = []
+            for fault in _faults(db):
+                faults.append(fault)
+                if len(faults) >= _MOST:
+                    return [*faults, "and more"]
+            return faults
+        finally:
+            db.close()
+    except sqlite3.Error as exc:
+        raise wrapped(exc, path) from exc
+
+
+def _faults(db: sqlite3.Connection) -> Iterator[str]:
+    for (said,) in db.execute("PRAGMA quick_check(100)"):
+        if said != "ok":
+            yield f"SQLite: {said}"
+    for what, sql in ("state", SQL.lost_states), ("segments", SQL.lost_segments):
+        for (internal_id,) in db.execute(sql):
+            yield f"{what} of no stream: internal id {internal_id}"
+    for row in db.execute(SQL.checked_streams):
+        for fault in _faults_of(db, row):
+            yield f"stream {row[1]!r} ({row[0]}): {fault}"
+
+
+def _faults_of(db: sqlite3.Connection, row: tuple[Any, ...]) -> Iterator[str]:
+    internal_id, _, status, ordinal, tail, size, last_live, chain, begin, gone, ended_at = row
+    live = db.execute(SQL.checked_chain, (last_live, internal_id)).fetchall()[::-1]
+    if len(live) != chain:
+        yield f"it says {chain} live rows and has {len(live)}"
+    at, total = begin, 0
+    for position, count, bytes_, index in [
+        *db.execute(SQL.checked_segments, (internal_id,)),
+        *live,
+    ]:
+        if position != at:
+            what = "a gap" if position > at else "an overlap"
+            yield f"{what} between positions {at} and {position}"
+        fault = index_fault(count, bytes_, index)
+        if fault is not None:
+            yield f"the segment at {position} {fault}"
+        at = position + count
+        total += bytes_
+    if at != tail:
+        yield f"its tail is {tail}, and its messages end at {at}"
+    if total != size:
+        yield f"its size is {size}, and its messages have {total} bytes"
+    if (ended_at is not None) != Status(status).ended:
+        yield f"its status is {status}, and its end says otherwise"
+    if not gone and ordinal != _rows.ORDINALS[Status(status)]:
+        yield f"its status is {status}, and appends see another"
