@@ -41,6 +41,13 @@ class Pair:
         await self.standby.promote()
         self.switch.upstream = self.standby.port
 
+    async def lose_the_leader(self) -> None:
+        """Make the standby the leader, with what it has; the old one is gone."""
+        self.switch.drop()
+        await self.standby.promote()
+        self.switch.upstream = self.standby.port
+        self.switch.drop()
+
 
 @pytest.fixture
 def servers() -> Iterator[tuple[postgres_server.OwnServer, postgres_server.OwnServer]]:
@@ -118,6 +125,31 @@ async def test_a_reader_alone_leaves_a_leader_that_was_replaced(
     await writer.do("say", "s", "on the new one", None)
     assert await hear_all(reader, follower) == ("on the new one", ["end", "done", None])
     await writer.told(writing)
+
+
+async def test_a_standby_that_lacks_the_last_commits(
+    pair: Pair, spawn: Spawn, database: str
+) -> None:
+    """G1, G5: no reader gets a terminal event over text that is stored nowhere."""
+    writer, reader = await spawn(), await spawn()
+    await writer.do("create", "s")
+    writer.begin("start", "s")
+    follower = reader.begin("follow", "s")
+    await writer.do("say", "s", "kept ")
+    await reader.heard(follower, "kept ")
+    await pair.leader.caught_up(pair.standby)
+    await pair.standby.detach()
+    await writer.do("say", "s", "lost ")
+    await reader.heard(follower, "lost ")
+    await pair.lose_the_leader()
+    await writer.do("say", "s", "later", None)
+    heard, how = await hear_all(reader, follower)
+    status, code, text = await reader.do("read", "s")
+    if how[0] == "end":
+        assert (how[1:], f"kept lost {heard}") == ([status, code], text)
+    else:
+        assert how == ["failed", "OffsetGone"], "it must read again from the start"
+    assert text.startswith("kept ")
 
 
 async def terminate_all(url: str) -> None:
