@@ -49,6 +49,7 @@ from inkstream.http.connection import HTTPSettings
 from inkstream.http.follow import StreamResponse
 from inkstream.http.problems import problem_handler
 from inkstream.operations.description import StreamDescription
+from inkstream.operations.health import Health
 
 __all__ = [
     "JSON",
@@ -57,6 +58,7 @@ __all__ = [
     "End",
     "Following",
     "HTTPSettings",
+    "Health",
     "InkstreamError",
     "InvalidInput",
     "InvalidMessage",

@@ -89,6 +89,10 @@ class Condition:
             self._words = self._compose(now)
             self._lag_s = self._away_s = 0.0
 
+    def stalled_s(self) -> float:
+        """Return how long ago the last tick was; from any thread."""
+        return self._clock.monotonic() - self._seen_at
+
     def now(self) -> dict[str, Any]:
         """Return this worker's word as of this moment; to be called on the event loop."""
         words: dict[str, Any] = json.loads(json.dumps(self._compose(self._clock.monotonic())))
@@ -97,7 +101,7 @@ class Condition:
     def said(self) -> str:
         """Return this worker's latest word, as JSON; from any thread."""
         words = self._words
-        stalled = self._clock.monotonic() - self._seen_at
+        stalled = self.stalled_s()
         if stalled > BLOCKED_S:
             words = {**words, "blocked_s": round(stalled, 1), "blocked_at": self._place()}
         return json.dumps(words, separators=(",", ":"))

@@ -29,6 +29,7 @@ from inkstream._arguments import (
 )
 from inkstream._errors import (
     InvalidStreamId,
+    NotRunning,
     ShuttingDown,
     StoreUnavailable,
     StreamNotFound,
@@ -62,10 +63,13 @@ from inkstream.http.connection import HTTPSettings
 from inkstream.http.crosssite import cross_site_problem, origins
 from inkstream.http.follow import Allow, Follow, StreamResponse
 from inkstream.http.formats import Format, check_format
+from inkstream.http.health import HealthRoutes
 from inkstream.http.problems import Problem, problem_for
 from inkstream.http.routes import StreamRoutes
+from inkstream.inspector.app import AuthorizeOperator, Inspector
 from inkstream.operations.describe import describe
 from inkstream.operations.description import StreamDescription
+from inkstream.operations.health import NOT_STARTED, Health, check_health
 
 if TYPE_CHECKING:
     from fastapi import APIRouter
@@ -559,6 +563,19 @@ class PersistentTextStreaming:
             before = states[-1].internal_id
         return None
 
+    async def health(self, *, within_s: float = 2.0) -> Health:
+        """Return whether this process runs, and whether it can serve; raises nothing.
+
+        Args:
+            within_s: How long a small write to the database may take.
+        """
+        check_seconds("within_s", within_s, zero=False)
+        try:
+            engine = self.engine
+        except NotRunning:
+            return NOT_STARTED
+        return await check_health(engine, within_s)
+
     def follow(
         self,
         stream_id: str,
@@ -753,6 +770,26 @@ class PersistentTextStreaming:
             allow_anonymous: Let everybody do everything, instead.
         """
         return self._routes(authorize, allow_anonymous)
+
+    def health_app(self, *, within_s: float = 2.0) -> HealthRoutes:
+        """Return an ASGI app of ``GET /live`` and ``GET /ready`` for probes, to mount.
+
+        They answer 200 or 503, with ``Health`` as JSON, to everybody.
+
+        Args:
+            within_s: See ``health``.
+        """
+        check_seconds("within_s", within_s, zero=False)
+        return HealthRoutes(lambda: self.health(within_s=within_s))
+
+    def inspector(self, *, authorize: AuthorizeOperator) -> Inspector:
+        """Return an ASGI app for operators, to mount on a path of its own: a page, and Stop.
+
+        Args:
+            authorize: ``async authorize(request, action) -> bool``, with ``"look"``, ``"text"`` or
+                ``"stop"`` as the action; nothing is allowed for which it does not return ``True``.
+        """
+        return Inspector(lambda: self.engine, authorize, self._http, self._allowed_origins)
 
     def router(
         self, *, authorize: Authorize | None = None, allow_anonymous: bool = False

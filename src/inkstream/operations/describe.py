@@ -53,6 +53,34 @@ async def describe(engine: Engine, state: StreamState) -> StreamDescription:
     return replace(description, causes=causes(description, owned=state.worker is not None))
 
 
+async def workers(engine: Engine) -> list[dict[str, Any]]:
+    """Return all workers as JSON objects, this one first."""
+    roster = await engine.store.roster()
+    rows = []
+    for report in roster.workers:
+        said = _words(report.said)
+        mine = report.worker == engine.worker
+        if mine:
+            said = engine.condition.now()
+        host, pid = host_and_pid(report.worker)
+        alive, evidence = _alive(engine.worker, report.worker, report, said, roster.now)
+        rows.append(
+            {
+                "name": report.worker,
+                "host": said.get("host") or host,
+                "pid": said.get("pid") or pid,
+                "here": mine,
+                "alive": alive,
+                "evidence": evidence,
+                "writes": said.get("writes", 0),
+                "readers": said.get("readers", 0),
+                "lag_s": max(said.get("lag_s", 0.0), said.get("blocked_s", 0.0)),
+                "store_away_s": said.get("store_away_s", 0.0),
+            }
+        )
+    return sorted(rows, key=lambda row: (not row["here"], str(row["name"])))
+
+
 def _words(said: str) -> dict[str, Any]:
     """Return a worker's word; one of another version of inkstream may lack anything."""
     try:

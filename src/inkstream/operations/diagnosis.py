@@ -117,17 +117,26 @@ def _reading(stream: StreamDescription) -> Iterator[Finding]:
     readers = stream.readers
     total = readers.here + readers.elsewhere
     if readers.behind:
+        takes = "takes" if readers.behind == 1 else "take"
         yield Finding(
             "reader_behind",
-            f"{readers.behind} of {total} readers take nothing: the slowest has stood still for "
-            f"{readers.behind_s:.0f} s. Its client, or the network to it, is slow or gone.",
+            f"{readers.behind} of {_readers(total)} {takes} nothing: the slowest has stood still "
+            f"for {readers.behind_s:.0f} s. Its client, or the network to it, is slow or gone.",
         )
     elif total:
         yield Finding(
             "delivered",
-            f"All that is stored has been handed to the server's sockets for all {total} readers. "
+            f"All that is stored has been handed to the server's sockets for {_all(total)}. "
             "If a page shows less, something on the way holds it back: a proxy that buffers or "
             "compresses (docs/servers.md).",
         )
     else:
         yield Finding("no_reader", "Nobody reads it at the moment.")
+
+
+def _readers(count: int) -> str:
+    return "1 reader" if count == 1 else f"{count} readers"
+
+
+def _all(count: int) -> str:
+    return "its one reader" if count == 1 else f"all {count} readers"

@@ -16,6 +16,7 @@ from inkstream.engine.settings import Limits, Timing
 from inkstream.facade import handles, streaming
 from inkstream.facade.handles import Listing
 from inkstream.operations.description import StreamDescription
+from inkstream.operations.health import Health
 from inkstream.sync._handles import Following, StreamWriter
 from inkstream.sync._loop import LoopThread, at_once, this_process
 
@@ -351,6 +352,10 @@ class PersistentTextStreaming:
             StreamNotFound: No such stream, or it has another owner or group than given.
         """
         return self._call(lambda streams: streams.describe(stream_id, owner=owner, group=group))
+
+    def health(self, *, within_s: float = 2.0) -> Health:
+        """Return whether this process can serve; raises nothing."""
+        return self._call(lambda streams: streams.health(within_s=within_s))
 
     def wait(
         self, stream_id: str, *, owner: str | None = None, group: str | None = None

@@ -1,0 +1,188 @@
+"""The inspector's routes. Everything is denied that ``authorize`` does not allow."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable, Collection
+from functools import cache
+from importlib.resources import files
+from typing import Any, Final, TypeAlias
+from urllib.parse import unquote
+
+from starlette.requests import Request
+from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
+from starlette.types import Receive, Scope, Send
+
+from inkstream._arguments import check_async
+from inkstream._errors import InkstreamError
+from inkstream._types import Query, Status, StreamId, StreamState
+from inkstream.engine.engine import Engine
+from inkstream.http.asgi import place_of, refuse_other
+from inkstream.http.connection import HTTPSettings
+from inkstream.http.crosssite import cross_site_problem
+from inkstream.http.follow import Follow, StreamResponse
+from inkstream.http.problems import Problem, problem_for
+from inkstream.operations.describe import describe, workers
+from inkstream.operations.health import check_health
+
+AuthorizeOperator: TypeAlias = Callable[[Request, str], Awaitable[bool]]
+"""``async authorize(request, action) -> bool``: may this person do that in the inspector?
+
+``action`` is ``"look"`` (everything but text), ``"text"`` (the text of a stream, which the operator
+has asked for), or ``"stop"``.
+"""
+
+_PAGE: Final = 50
+_WRITE_WITHIN_S: Final = 2.0
+
+
+class Inspector:
+    """An ASGI app, to mount on a path of its own; made by ``streams.inspector``."""
+
+    def __init__(
+        self,
+        engine: Callable[[], Engine],
+        authorize: AuthorizeOperator,
+        http: HTTPSettings,
+        allowed_origins: Collection[str],
+    ) -> None:
+        check_async("authorize", authorize, "request, action")
+        self._html = page()  # here, where no event loop waits for the file
+        self._engine = engine
+        self._authorize = authorize
+        self._http = http
+        self._allowed_origins = allowed_origins
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request below the mount."""
+        if await refuse_other(scope, receive, send):
+            return
+        request = Request(scope, receive)
+        try:
+            response = await self._route(request)
+        except InkstreamError as exc:
+            response = problem_for(exc)
+        response.headers.setdefault("cache-control", "no-store")
+        response.headers.setdefault("x-content-type-options", "nosniff")
+        response.headers.setdefault("referrer-policy", "no-referrer")
+        await response(scope, receive, send)
+
+    async def _route(self, request: Request) -> Response:
+        parts = place_of(request.scope).rest.split("/")
+        match request.method, parts:
+            case "GET" | "HEAD", [""]:
+                return await self._page(request)
+            case "GET", ["api", "overview"]:
+                return await self._allowed(request, "look", self._overview)
+            case "GET", ["api", "streams"]:
+                return await self._allowed(request, "look", self._list)
+            case "GET", ["api", "streams", name]:
+                return await self._allowed(request, "look", self._describe, name)
+            case "GET", ["api", "streams", name, "text"]:
+                return await self._allowed(request, "text", self._text, name)
+            case "POST", ["api", "streams", name, "stop"]:
+                problem = cross_site_problem(request, self._allowed_origins)
+                return problem or await self._allowed(request, "stop", self._stop, name)
+        return Problem(404, "not_found", "There is nothing here.")
+
+    async def _allowed(
+        self, request: Request, action: str, answer: Callable[..., Awaitable[Response]], *name: str
+    ) -> Response:
+        # ``is True``: an authorize that forgot to await, or returned a user, allows nothing.
+        if await self._authorize(request, action) is not True:
+            return Problem(403, "forbidden", "You may not do this.")
+        return await answer(request, *[StreamId(unquote(part, errors="strict")) for part in name])
+
+    async def _page(self, request: Request) -> Response:
+        if not request.scope["path"].endswith("/"):
+            # The page's own requests are relative to the mount.
+            return RedirectResponse(place_of(request.scope).mount.rsplit("/", 2)[-2] + "/", 307)
+        if await self._authorize(request, "look") is not True:
+            return Problem(403, "forbidden", "You may not look at the inspector.")
+        nonce = secrets.token_urlsafe(16)
+        policy = (
+            f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; "
+            "connect-src 'self'; img-src data:; base-uri 'none'; form-action 'none'; "
+            "frame-ancestors 'none'"
+        )
+        html = self._html.replace("{nonce}", nonce)
+        return HTMLResponse(html, headers={"content-security-policy": policy})
+
+    async def _overview(self, request: Request) -> Response:
+        engine = self._engine()
+        health = await check_health(engine, _WRITE_WITHIN_S)
+        return JSONResponse(
+            {
+                "health": health.as_json(),
+                "workers": await workers(engine) if health.live else [],
+                "text": await self._authorize(request, "text") is True,
+                "stop": await self._authorize(request, "stop") is True,
+            }
+        )
+
+    async def _list(self, request: Request) -> Response:
+        asked = request.query_params
+        status, cursor = asked.get("status"), asked.get("cursor", "")
+        if status and status not in list(Status):
+            return Problem(400, "invalid", f"There is no status {status!r:.40}.")
+        if cursor and not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
+            return Problem(400, "invalid", "That is no cursor.")
+        one = asked.get("id")
+        found = await self._engine().readers.find(
+            Query(
+                stream_ids=(StreamId(one),) if one else None,
+                owner=asked.get("owner") or None,
+                group=asked.get("group") or None,
+                statuses=(Status(status),) if status else None,
+                before=int(cursor) if cursor else None,
+                limit=_PAGE + 1,
+            )
+        )
+        more = str(found[_PAGE - 1].internal_id) if len(found) > _PAGE else None
+        return JSONResponse({"streams": [_row(s) for s in found[:_PAGE]], "cursor": more})
+
+    async def _describe(self, request: Request, stream_id: StreamId) -> Response:
+        engine = self._engine()
+        state = await engine.readers.state(stream_id)
+        description = (await describe(engine, state)).as_json()
+        end = description["end"]
+        if end is not None and await self._authorize(request, "text") is not True:
+            del end["result"]  # the application's own: it may hold text
+        return JSONResponse(description)
+
+    async def _text(self, request: Request, stream_id: StreamId) -> Response:
+        return StreamResponse(
+            Follow(
+                engine=self._engine(),
+                stream_id=stream_id,
+                request=request,
+                settings=self._http,
+                format="events",
+            )
+        )
+
+    async def _stop(self, request: Request, stream_id: StreamId) -> Response:
+        engine = self._engine()
+        state = await engine.readers.state(stream_id)
+        return JSONResponse({"cancelled": await engine.changes.cancel(state)})
+
+
+def _row(state: StreamState) -> dict[str, Any]:
+    return {
+        "stream_id": state.stream_id,
+        "kind": state.kind.value,
+        "status": state.status.value,
+        "code": state.code,
+        "owner": state.owner,
+        "group": state.group,
+        "bytes": state.size,
+        "created_at": state.created_at,
+        "ended_at": state.ended_at,
+        "last_piece_at": state.appended_at,
+    }
+
+
+@cache
+def page() -> str:
+    """Return the page, in which ``{nonce}`` stands for what its script and style are known by."""
+    return files("inkstream.inspector").joinpath("page.html").read_text("utf-8")
