@@ -43,3 +43,4 @@ class Generations:
         """Note that a transaction was committed that began with ``basis``."""
         self._last_live = last_live if self.due else max(self._last_live, last_live)
         self.due = False
+        self._drawn = 0  # a restore may bring just this one back

@@ -7,6 +7,7 @@ from inkstream.testing.store_suite.commits import CommitTests
 from inkstream.testing.store_suite.creation import CreationTests
 from inkstream.testing.store_suite.deletion import DeletionTests
 from inkstream.testing.store_suite.forks import ForkTests
+from inkstream.testing.store_suite.generations import GenerationTests
 from inkstream.testing.store_suite.model import ModelTests
 from inkstream.testing.store_suite.queries import QueryTests
 from inkstream.testing.store_suite.races import RaceTests
@@ -25,6 +26,7 @@ class StoreSuite(
     QueryTests,
     DeletionTests,
     ForkTests,
+    GenerationTests,
     WorkerTests,
     TidyTests,
     ModelTests,
