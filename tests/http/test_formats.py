@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import AsyncIterator
 
 import pytest
 from starlette.requests import Request
 
-from inkstream import PersistentTextStreaming, Result, StreamError
+from inkstream import End, PersistentTextStreaming, Result, Status, StreamError
 from inkstream.http.routes import StreamRoutes
 from inkstream.wire import Offset
 from tests.http.asgi import Call, Gate, ask, calling, scope_of
@@ -218,6 +220,38 @@ async def test_a_snapshot_has_an_etag_that_changes_with_all_that_it_shows(
     assert len(set(tags)) == len(tags)
     weak = await ask(routes, path, headers={"if-none-match": f"W/{tags[-1]}"})
     assert weak.status == 304
+
+
+async def test_the_etag_changes_when_a_stopped_stream_gets_its_result(
+    streams: PersistentTextStreaming, routes: StreamRoutes
+) -> None:
+    """G5: a snapshot that was taken before the writer gave its result is not the newest."""
+    name = await streams.create()
+    started, may_close = asyncio.Event(), asyncio.Event()
+
+    async def answer() -> AsyncIterator[str | Result]:
+        yield "so far"
+        started.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await may_close.wait()
+            yield Result({"tokens": 12})
+
+    streams.start(name, answer)
+    await started.wait()
+    await streams.cancel(name)
+    path = f"/{name}?format=json"
+    first = await ask(routes, path)
+    assert json.loads(first.body)["result"] is None
+    may_close.set()
+    async with asyncio.timeout(10):
+        while (body := await streams.read(name)).end == End(Status.CANCELLED):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert body.end == End(Status.CANCELLED, result={"tokens": 12})
+    second = await ask(routes, path, headers={"if-none-match": first.headers["etag"]})
+    assert second.status == 200
+    assert json.loads(second.body)["result"] == {"tokens": 12}
 
 
 async def test_text_is_the_text_alone_as_it_comes(

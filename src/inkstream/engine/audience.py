@@ -32,7 +32,7 @@ class Audience:
         self._grace_s = max(core.timing.disconnect_grace_s, 2 * core.timing.poll_s)
 
     async def cancel_when_gone(self) -> None:
-        """Cancel the stream when nobody has read it for the grace; to be cancelled with its source.
+        """Cancel the stream when it had no reader for the grace; cancel this with its source.
 
         That is at most twice the grace after a reader elsewhere has left.
         """

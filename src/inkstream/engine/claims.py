@@ -116,7 +116,7 @@ class Claims:
     def _check_claimable(self, state: StreamState, takeover: bool) -> None:
         if state.status is Status.PENDING:
             return
-        # Claimed here by a commit whose outcome was lost: nobody has written yet in this epoch.
+        # Claimed here by a commit whose outcome was lost: nothing was written yet in this epoch.
         lost = state.worker == self._core.worker and not self._writers.holds(state)
         if state.status is Status.STREAMING and lost and state.epoch == 1:
             return

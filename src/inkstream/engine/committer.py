@@ -30,7 +30,7 @@ _SHARE = 4.0
 
 
 class Party(Protocol):
-    """What takes part in a commit: a writer, or a group that somebody submitted."""
+    """What takes part in a commit: a writer, or a group that was submitted."""
 
     @property
     def stream_id(self) -> StreamId:
@@ -189,7 +189,7 @@ class Committer:
         if self._queue:
             self._wanted.set()
         else:
-            # No text waits. A store that nobody asks must not look away for ever, or writers that
+            # No text waits. A store that is not asked must not look away for ever, or writers that
             # are merely quiet would be given up.
             self.away_since = None
 

@@ -111,7 +111,7 @@ class Readers:
     ) -> tuple[StreamState, Page | None]:
         """Return a stream's state, and what ``open`` would have to read from the store.
 
-        Whoever looks at the state before it opens a reader saves a second read with the page. With
+        A caller that looks at the state before it opens a reader saves a second read so. With
         ``fresh`` both are read from the store whatever a tail in memory knows.
         """
         self._life.check()

@@ -44,7 +44,7 @@ OnEnd = Callable[[StreamState], Awaitable[None]]
 
 
 class Reports:
-    """Deliver ends that this worker holds, and claim those that nobody holds."""
+    """Deliver ends that this worker holds, and claim those that no worker holds."""
 
     def __init__(self, core: Core, committer: Committer, on_end: OnEnd | None) -> None:
         self._core = core
@@ -125,7 +125,7 @@ class Reports:
                 pass
 
     async def run(self) -> None:
-        """Look for ends that nobody reported until cancelled, now and then."""
+        """Look for ends that were not reported until cancelled, now and then."""
         if self._on_end is None:
             return
         while True:
@@ -176,7 +176,7 @@ class Reports:
 
     async def _commit(self, state: StreamState, change: Change) -> StreamState | None:
         """Commit a change of an ended stream; return what it has become, ``None``: refused."""
-        outcome = await self._committer.submit(state.stream_id, Group((change,)), _wakes_nobody)
+        outcome = await self._committer.submit(state.stream_id, Group((change,)), _wakes_none)
         if isinstance(outcome, Committed):
             return applied(state, change, outcome.heads[0])
         return None
@@ -190,5 +190,5 @@ class Reports:
             task.cancel()
 
 
-def _wakes_nobody(outcome: Outcome) -> int:
+def _wakes_none(outcome: Outcome) -> int:
     return 0

@@ -108,7 +108,7 @@ class Tails:
         return tail.writer.result
 
     def detach(self, tail: Tail) -> None:
-        """Forget a tail that nobody here writes or reads any more."""
+        """Forget a tail that has no writer and no reader here any more."""
         if tail.readers or tail.writer is not None:
             return
         if self._tails.get(tail.stream_id) is tail:
@@ -176,8 +176,6 @@ class Tails:
         ):
             writer.fence(state)
         tail.learn(state)
-        if state.ended and state.tail < tail.position:
-            return self.rewound(tail, state)  # nothing is appended to what has ended
         if state.tail != tail.position:
             if tail.writer is None:
                 self.stale(tail)  # text is missing here, or the state is late, or text was lost
@@ -344,7 +342,7 @@ class Tails:
             raise
         for tail, read, here, page in zip(tails, reads, shown, pages, strict=True):
             if self._tails.get(tail.stream_id) is not tail:
-                continue  # nobody waits for it any more
+                continue  # it has no reader any more
             if page is None or page.state.internal_id != tail.internal_id:
                 self._lost(tail)
                 continue

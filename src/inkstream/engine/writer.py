@@ -1,4 +1,4 @@
-"""A writer: the one who may append to a text stream, from claim to end.
+"""A writer: the only one that may append to a text stream, from claim to end.
 
 What it accepted is in its ``Buffer``; this module is the protocol by which that is committed. One
 commit of a writer is under way at a time. The columns are the attributes below.
@@ -310,8 +310,8 @@ class Writer:
     def _landed(self, change: Change, outcome: Refused) -> bool:
         """Tell if a refused change was made by an earlier attempt whose outcome was unknown.
 
-        Nobody else moves the tail in this writer's epoch, so a tail beyond the change's own start
-        says that its text is there.
+        No other writer moves the tail in this epoch, so a tail beyond the change's own start says
+        that its text is there.
         """
         state = outcome.state
         if state is None or state.epoch != self.epoch:
@@ -383,4 +383,4 @@ def _generation_after(outcome: Outcome) -> int:
 
 
 class _Finished(WriterFenced):
-    """The writer's own end: not an error to the one who finished, one to a later append."""
+    """The writer's own end: no error for ``finish``, one for a later ``append``."""

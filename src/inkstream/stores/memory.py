@@ -59,7 +59,7 @@ class MemoryDatabase:
 
 
 class _Workers:
-    """Who beats, who holds a lock, and of whom that cannot be told."""
+    """The workers that beat, those that hold a lock, and those of which that cannot be seen."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
@@ -94,7 +94,7 @@ class _Workers:
 class MemoryStore:
     """Keep streams in a ``MemoryDatabase``.
 
-    Every call has its effect at once and then yields to the event loop, so that nobody comes to
+    Every call has its effect at once and then yields to the event loop, so that no caller comes to
     rely on a store that never waits.
 
     Args:
@@ -130,7 +130,7 @@ class MemoryStore:
             self._workers.unlock(self._worker, self)
 
     def lose_host(self) -> None:
-        """Die as a machine does that was cut off: nobody can tell whether the lock is held."""
+        """Die as a machine does that was cut off: it cannot be seen whether the lock is held."""
         self._dead = True
         if self._worker is not None:
             self._workers.out_of_sight.add(self._worker)
