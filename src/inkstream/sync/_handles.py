@@ -67,7 +67,8 @@ class StreamWriter:
 class Following:
     """Iterate over a stream as it comes; what ``PersistentTextStreaming.follow`` gives."""
 
-    def __init__(self, thread: LoopThread, following: handles.Following) -> None:
+    def __init__(self, streams: object, thread: LoopThread, following: handles.Following) -> None:
+        self._streams = streams  # kept, for what is followed would stop when it is dropped
         self._thread = thread
         self._following = following
 

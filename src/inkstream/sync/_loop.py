@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import concurrent.futures.thread  # noqa: F401  (see _stop)
+import contextlib
 import contextvars
 import os
 import threading
@@ -28,6 +29,7 @@ class LoopThread:
         self.loop = new_event_loop()
         self._pid = os.getpid()
         self._running: dict[object, PersistentTextStreaming] = {}
+        self._leaving: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._run, name="inkstream-sync", daemon=True)
         self._thread.start()
 
@@ -76,12 +78,28 @@ class LoopThread:
         if streams is not None:
             self.call(streams.__aexit__(None, None, None))
 
+    def abandon(self, key: object) -> None:
+        """Stop the instance that runs here for a key, some time soon; for a finalizer.
+
+        It takes no lock and waits for nothing: garbage is collected on any thread, also on the
+        loop's own or while ``running`` waits for that.
+        """
+        streams = self._running.pop(key, None)
+        if streams is not None:
+            with contextlib.suppress(RuntimeError):  # the loop has ended, and the instance with it
+                self.loop.call_soon_threadsafe(self._leave_soon, streams)
+
+    def _leave_soon(self, streams: PersistentTextStreaming) -> None:
+        task = self.loop.create_task(streams.__aexit__(None, None, None))
+        self._leaving.add(task)
+        task.add_done_callback(self._leaving.discard)
+
     def stop(self) -> None:
         """Stop every instance, then the loop."""
 
         async def leave() -> None:
             leaving = [streams.__aexit__(None, None, None) for streams in self._running.values()]
-            await asyncio.gather(*leaving, return_exceptions=True)
+            await asyncio.gather(*leaving, *self._leaving, return_exceptions=True)
             # What the last calls left behind: generators that nobody asked to the end.
             await self.loop.shutdown_asyncgens()
 
@@ -102,6 +120,12 @@ def this_process() -> LoopThread:
         if _thread is None:
             _thread = LoopThread()
         return _thread
+
+
+def abandon(key: object) -> None:
+    """Give back what runs in this process for an instance that was dropped."""
+    if _thread is not None and _thread.here:
+        _thread.abandon(key)
 
 
 _parents: list[LoopThread | None] = []

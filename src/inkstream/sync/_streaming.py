@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import inspect
+import weakref
 from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, TypeVar
 
@@ -18,7 +19,7 @@ from inkstream.facade.handles import Listing
 from inkstream.operations.description import StreamDescription
 from inkstream.operations.health import Health
 from inkstream.sync._handles import Following, StreamWriter
-from inkstream.sync._loop import LoopThread, at_once, this_process
+from inkstream.sync._loop import LoopThread, abandon, at_once, this_process
 
 T = TypeVar("T")
 
@@ -56,6 +57,9 @@ class PersistentTextStreaming:
         self._timing = timing
         if on_end is not None and (not callable(on_end) or inspect.iscoroutinefunction(on_end)):
             raise TypeError(f"on_end is a plain function here, not {on_end!r:.80}")
+        # Dropped without stop(), as a notebook does, it gives its files and threads back.
+        self._key = object()
+        weakref.finalize(self, abandon, self._key).atexit = False
         try:
             self._make()  # a wrong URL raises where it was written
         except BaseException:
@@ -80,7 +84,10 @@ class PersistentTextStreaming:
     def _started(self) -> tuple[LoopThread, streaming.PersistentTextStreaming]:
         """Return what runs in this process, started now if nothing does."""
         thread = this_process()
-        return thread, thread.running(self, self._make)
+        return thread, thread.running(self._key, self._make)
+
+    def _keep(self, task: object) -> None:
+        """Do nothing: to refer to this instance is enough."""
 
     def _call(
         self,
@@ -97,7 +104,7 @@ class PersistentTextStreaming:
 
         It happens by itself when the process ends, and the next call starts again.
         """
-        this_process().leave(self)
+        this_process().leave(self._key)
 
     # Writing -----------------------------------------------------------------------------------
 
@@ -145,7 +152,9 @@ class PersistentTextStreaming:
         """
 
         async def start(streams: streaming.PersistentTextStreaming) -> None:
-            streams.start(stream_id, source)
+            task = streams.start(stream_id, source)
+            # This instance, which might be dropped meanwhile, stays as long as the task writes.
+            task.add_done_callback(self._keep)
 
         self._call(start)
 
@@ -341,7 +350,7 @@ class PersistentTextStreaming:
             return following
 
         thread, _ = self._started()
-        return Following(thread, self._call(follow))
+        return Following(self, thread, self._call(follow))
 
     def describe(
         self, stream_id: str, *, owner: str | None = None, group: str | None = None
