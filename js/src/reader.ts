@@ -67,6 +67,8 @@ export class Reader {
   #driven = false;
   /** Events did not come through here: ask for snapshots. */
   #muted = false;
+  /** What is being fetched may be older than what is known to have changed. */
+  #soon = false;
   #idlePolls = 0;
   #failures = 0;
   #baseMs = BASE_MS;
@@ -116,6 +118,12 @@ export class Reader {
     if (!this.#firm) this.#endPause?.();
   }
 
+  /** The stream has changed, as this page knows: fetch that now, or right after what is fetched. */
+  refresh(): void {
+    if (this.#endPause) this.hurry();
+    else this.#soon = this.display.facts.transport === "polling";
+  }
+
   /** Ask with the others of this place, in one request, instead of a little later alone. */
   readonly #joinIn = () => {
     const { connection, transport } = this.display.facts;
@@ -157,7 +165,8 @@ export class Reader {
       if (next === null) {
         this.#life = undefined;
         life.abort();
-      } else if (next) await this.#pause(next);
+      } else if (next && !this.#soon) await this.#pause(next);
+      this.#soon = false;
     }
   }
 

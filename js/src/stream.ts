@@ -108,7 +108,7 @@ export class Stream implements AsyncIterable<Part> {
     display?.show({ stopping: !isEnded(display.facts.status) }, true);
     try {
       await this.#deliver(this.#stopAddress, isOver);
-      this.#reader?.hurry();
+      this.#reader?.refresh();
     } catch (error) {
       display?.show({ stopping: false }, true);
       throw error;

@@ -220,6 +220,25 @@ describe("stop and disconnect", () => {
     expect([...kept]).toEqual(["/elsewhere/b/cancel"]);
   });
 
+  it("T25 fetches the end at once, also when an older snapshot was on its way", async () => {
+    await watch();
+    wire.last.open();
+    await pass(3_000);
+    wire.last.json(snapshot(1, ["Hi"]));
+    await pass(1_000);
+    const poll = wire.last;
+    const stopped = stream.stop();
+    await pass();
+    wire.last.refuse(204);
+    await stopped;
+    poll.json(snapshot(1, []));
+    await pass();
+    expect(wire.count).toBe(5);
+    wire.last.json(snapshot(1, [], { status: "cancelled" }));
+    await pass();
+    expect(shown()).toMatchObject({ status: "cancelled", stopping: false });
+  });
+
   it("presses twice, sends once", async () => {
     const both = [stream.stop(), stream.stop()];
     await pass();
