@@ -67,6 +67,7 @@ class Condition:
         self._seen_at = clock.monotonic()
         self._lag_s = 0.0
         self._away_s = 0.0
+        self._away_at = -1e9
         self._composed_at = -1e9
         self._courses: dict[int, _Course] = {}
         self._behind: dict[Follower, tuple[int, float]] = {}
@@ -83,11 +84,11 @@ class Condition:
         self._lag_s = max(self._lag_s, now - due)
         away = self._committer.away_since
         if away is not None:
-            self._away_s = max(self._away_s, now - away)
+            self._away_s, self._away_at = now - away, now
         if now - self._composed_at >= self._compose_s:
             self._composed_at = now
             self._words = self._compose(now)
-            self._lag_s = self._away_s = 0.0
+            self._lag_s = 0.0
 
     def stalled_s(self) -> float:
         """Return how long ago the last tick was; from any thread."""
@@ -118,12 +119,13 @@ class Condition:
         tails = list(self._tails)
         self._courses = {tail.internal_id: self._course(tail, now) for tail in tails if tail.local}
         behind = self._look_at_readers(tails, now)
-        away = self._committer.away_since
+        # For a minute longer: an outage ends before anybody asks what it was.
+        away_s = self._away_s if now - self._away_at < _MINUTE_S else 0.0
         tails.sort(key=self._moved_at)
         return {
             **self._self,
             "lag_s": round(self._lag_s, 3),
-            "store_away_s": round(max(self._away_s, 0.0 if away is None else now - away), 1),
+            "store_away_s": round(away_s, 1),
             "writes": sum(tail.local for tail in tails),
             "readers": sum(len(tail.readers) for tail in tails),
             "streams": {

@@ -100,8 +100,9 @@ def _streaming(stream: StreamDescription, worker: WorkerDescription) -> Iterator
     if worker.store_away_s:
         yield Finding(
             "store_away",
-            f"Commits of its writer, {where}, have failed for {worker.store_away_s:.0f} s: the "
-            f"database is away, full or read-only for it, and {worker.buffered_bytes} bytes wait.",
+            f"Commits of its writer, {where}, failed for {worker.store_away_s:.0f} s within the "
+            f"last minute: the database was away, full, locked or read-only for it. "
+            f"{worker.buffered_bytes} bytes wait.",
         )
     if silent_s > SILENT_S and not worker.blocked_s and not worker.store_away_s:
         what = "nothing yet" if stream.last_piece_at is None else "nothing more"
