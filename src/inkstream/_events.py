@@ -16,6 +16,8 @@ class Event(StrEnum):
     STORE_AWAY = "store_away"
     STORE_BACK = "store_back"
     LOOP_BLOCKED = "loop_blocked"
+    LOOP_TURNS = "loop_turns"
+    STREAMS_LET_GO = "streams_let_go"
 
 
 def facts(event: Event, **values: Any) -> dict[str, Any]:

@@ -151,6 +151,17 @@ class Store(Protocol):
         could have taken its lock again.
         """
 
+    def beat_from_thread(self, said: str | None) -> None:
+        """Beat once, or with ``None`` release this worker's lock, while the event loop is blocked.
+
+        Called from a thread that is not the event loop's, while the store is open. It blocks, in
+        bounded time, and needs no turn of that loop. A lock that was released is taken again with
+        the next heartbeat.
+
+        Raises:
+            StoreUnavailable: It did not happen, or nobody can tell.
+        """
+
     async def roster(self) -> Roster:
         """Return the same workers for an operator: when each beat last, and what it said then.
 

@@ -10,6 +10,7 @@ import itertools
 import json
 import os
 import sys
+import time
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from typing import Any, Literal
@@ -18,6 +19,7 @@ from inkstream import End, NotClaimed, PersistentTextStreaming
 from inkstream.engine.settings import FinerTiming
 
 LEASE_S = 6.0
+STALL_S = 13.0
 POLL_S = 2.0
 
 
@@ -87,6 +89,21 @@ class Worker:
             except NotClaimed:
                 await asyncio.sleep(0.1)  # as a queue that tries a job again
 
+    async def do_block(self, number: int, seconds: float) -> None:
+        """Block the event loop, as a handler does that calls something synchronous."""
+        tell(number, "blocks")
+        time.sleep(seconds)  # noqa: ASYNC251 - that is the fault
+
+    async def do_block_in_source(self, number: int, name: str, seconds: float) -> None:
+        """Start a stream whose source blocks the event loop."""
+
+        async def source() -> AsyncIterator[str]:
+            yield "before"
+            time.sleep(seconds)  # noqa: ASYNC251 - that is the fault
+
+        await self._streams.create(name)
+        await self._streams.start(name, source)
+
     async def do_say(self, number: int, name: str, *items: str | None) -> None:
         """Have a stream's source give these; ``None`` ends it."""
         for item in items:
@@ -136,7 +153,12 @@ async def main(database: str) -> None:
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     timing = FinerTiming(
-        beat_s=1.0, lease_s=LEASE_S, shutdown_grace_s=0.0, disconnect_grace_s=0.0, poll_s=POLL_S
+        beat_s=1.0,
+        lease_s=LEASE_S,
+        stall_s=STALL_S,
+        shutdown_grace_s=0.0,
+        disconnect_grace_s=0.0,
+        poll_s=POLL_S,
     )
     async with PersistentTextStreaming(database, timing=timing) as streams:
         worker = Worker(streams)

@@ -131,6 +131,9 @@ class FaultyStore:
             arrives=_nothing,
         )
 
+    def beat_from_thread(self, said: str | None) -> None:
+        self.inner.beat_from_thread(said)
+
     async def roster(self) -> Roster:
         return await self._call(self.inner.roster, writes=False, arrives=_nothing)
 

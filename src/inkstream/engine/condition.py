@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import sys
 import threading
+import traceback
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
@@ -106,6 +107,11 @@ class Condition:
         if stalled > BLOCKED_S:
             words = {**words, "blocked_s": round(stalled, 1), "blocked_at": self._place()}
         return json.dumps(words, separators=(",", ":"))
+
+    def stack(self, frames: int) -> list[traceback.FrameSummary]:
+        """Return the innermost frames of the event loop's thread; for another thread to ask."""
+        frame = sys._current_frames().get(self._thread)
+        return [] if frame is None else traceback.extract_stack(frame)[-frames:]
 
     def _place(self) -> str | None:
         """Return where the event loop's thread is; on that thread itself the loop turns."""

@@ -15,6 +15,7 @@ from inkstream.engine.condition import Condition
 from inkstream.engine.core import Core
 from inkstream.engine.due import Due
 from inkstream.engine.eventlog import EventLog
+from inkstream.engine.keeper import Keeper
 from inkstream.engine.life import Life
 from inkstream.engine.observer import Gauges, Observer
 from inkstream.engine.presence import Presence
@@ -82,6 +83,7 @@ class Engine:
         self._reports = Reports(core, self._committer, on_end)
         self.condition = Condition(core, self._tails, self._committer)
         self._presence = Presence(core, self.condition)
+        self._keeper = Keeper(core, self.condition, self._presence)
         self.changes = Changes(core, self._committer, self._tails, self._reports)
         self._sweeper = Sweeper(core, self._presence, self.changes, self._tails)
         self._due = Due(core, self.changes)
@@ -102,6 +104,7 @@ class Engine:
         self.life.begin()
         self.observer.opened(self._gauges)
         self.condition.begin()
+        self._keeper.begin()
         for run in (
             self._committer.run,
             self._committer.run_hints,
@@ -119,6 +122,7 @@ class Engine:
         while True:
             await asyncio.sleep(_TICK_S)
             now = self.clock.monotonic()
+            self._keeper.loop_turns()
             self.condition.tick(now, due)
             self.observer.lagged(now - due)
             due = now + _TICK_S
@@ -163,6 +167,7 @@ class Engine:
             self._tails.send_away()
             self.observer.closed(self._gauges)
             await self.life.end()
+            await self._keeper.end()
             self.writers.leave()
             await self._notifier.close()
             await self.store.close()

@@ -103,8 +103,8 @@ class EventLog(Observer):
         """Log a loop that was blocked."""
         if seconds > _BLOCKED_S:
             _log.warning(
-                "the event loop did not turn for %.1f s: code in this process blocks it",
+                "the event loop turns again; it was blocked for %.1f s",
                 seconds,
-                extra=facts(Event.LOOP_BLOCKED, seconds=seconds),
+                extra=facts(Event.LOOP_TURNS, seconds=seconds),
             )
         self._then.lagged(seconds)

@@ -10,7 +10,7 @@ import logging
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 from inkstream._errors import (
     InkstreamError,
@@ -24,6 +24,9 @@ from inkstream._types import JSON, End, Status
 from inkstream.engine.writer import Writer
 
 _log = logging.getLogger("inkstream")
+
+SOURCE_TASK: Final = "inkstream-source-"
+"""Begins the name of each task that runs a source; the stream's id follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,7 +229,7 @@ async def write_to_end(
     a thread, is left behind. The task of the source is returned, done or not.
     """
     task: asyncio.Task[None] = asyncio.get_running_loop().create_task(
-        run_source(source, writer), name=f"inkstream-source-{writer.stream_id}", context=context
+        run_source(source, writer), name=f"{SOURCE_TASK}{writer.stream_id}", context=context
     )
     task.add_done_callback(_retrieve)
     try:

@@ -24,6 +24,7 @@ class Presence:
         self._clock = core.clock
         self._timing = timing
         self._leases = Leases(core.worker, timing.lease_s, max(3 * timing.sweep_s, timing.beat_s))
+        self._stall_s = timing.stall_s  # nothing notes streams while the loop is blocked
         self._beat_at = _LONG_AGO
         self._busy_at = _LONG_AGO
 
@@ -33,6 +34,11 @@ class Presence:
         With readers alone too: other processes know of them from what it says with its beats.
         """
         self._busy_at = now
+
+    @property
+    def is_busy(self) -> bool:
+        """True while this worker goes on beating; may be read from any thread."""
+        return self._clock.monotonic() - self._busy_at < 2 * self._timing.lease_s + self._stall_s
 
     async def show_life(self) -> None:
         """Beat now unless a beat is fresh: before a claim, or others might take us for dead."""

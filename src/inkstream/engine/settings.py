@@ -143,6 +143,11 @@ class Timing:
         return 12.0
 
     @property
+    def stall_s(self) -> float:
+        """How long code may block the event loop before this worker lets its streams go."""
+        return 60.0
+
+    @property
     def sweep_s(self) -> float:
         """How often the sweeper looks for dead workers and due streams."""
         return 0.5
@@ -183,6 +188,7 @@ class FinerTiming(Timing):
 
     beat_s: float = 3.0
     lease_s: float = 12.0
+    stall_s: float = 60.0
     sweep_s: float = 0.5
     poll_s: float = 2.0
     tidy_s: float = 1.0

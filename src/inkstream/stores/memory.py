@@ -201,6 +201,9 @@ class MemoryStore:
         await self._written("heartbeat")
         return states
 
+    def beat_from_thread(self, said: str | None) -> None:
+        """Do nothing: all workers of this database share the one blocked process."""
+
     async def roster(self) -> Roster:
         self._begin("roster", None)
         workers = self._workers

@@ -16,6 +16,7 @@ from inkstream._errors import (
     OffsetGone,
     SchemaOutdated,
     StoreError,
+    StoreUnavailable,
     StreamExists,
     StreamGone,
     StreamNotFound,
@@ -117,6 +118,7 @@ class PostgresStore:
         self._sql = {name: in_schema(query, schema) for name, query in _QUERIES.items()}
         self._migrate = migrate_hint(address)
         self._connections = Connections(source, max_connections, self._migrate, self._condemned)
+        self._direct = direct
         self._session: Session | None = None
         if direct is not None and not direct.pooler:
             self._session = Session(
@@ -349,6 +351,31 @@ class PostgresStore:
             if self._session is not None and mine and mine[0] != "held":
                 self._session.renew()
             return await self._locks.judge(rows, lambda: look(True, ()), beaten=beat)
+
+    def beat_from_thread(self, said: str | None) -> None:
+        address, worker = self._direct, self._worker
+        if address is None:
+            raise StoreUnavailable(
+                "an application's own pool belongs to the blocked event loop: give listener_url"
+            )
+
+        async def beat() -> None:
+            # A connection belongs to an event loop; this thread has one for as long as this takes.
+            connection = await connect(address)
+            try:
+                if said is None:
+                    await connection.execute(self._sql["unlock_worker"], worker, True)
+                else:
+                    await connection.execute(
+                        self._sql["heartbeat"], worker, True, self._beaten, [], said
+                    )
+            finally:
+                connection.terminate()
+
+        try:
+            asyncio.run(asyncio.wait_for(beat(), _HEARTBEAT_S))
+        except (*DRIVER_ERRORS, TimeoutError) as exc:
+            raise StoreUnavailable(f"no beat from beside the event loop: {exc!r}") from exc
 
     async def roster(self) -> Roster:
         locked: dict[str, bool | None] = {}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import queue
 import sqlite3
@@ -10,7 +11,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from inkstream._errors import InkstreamError, StoreUnavailable
 from inkstream.stores.sqlite import _faults
@@ -65,6 +66,42 @@ class Job(Generic[T]):
             self.future.set_result(result)
         else:
             self.future.set_exception(error)
+
+
+class ThreadJob(Job[T]):
+    """A job that another thread than the event loop's waits for, for that loop may be blocked."""
+
+    __slots__ = ("outcome",)
+
+    def __init__(self, run: Callable[[sqlite3.Connection], T]) -> None:
+        self.run = run
+        self.alone = False
+        self.writes = True
+        self.outcome: concurrent.futures.Future[T] = concurrent.futures.Future()
+        self._claim = threading.Lock()
+
+    def resolve(self, result: T | None, error: BaseException | None) -> None:
+        """Pass on what came of it."""
+        if error is None:
+            self.outcome.set_result(cast("T", result))
+        else:
+            self.outcome.set_exception(error)
+
+
+def run_from_thread(
+    jobs: queue.SimpleQueue[Job[Any] | None], job: ThreadJob[T], wait_s: float
+) -> T:
+    """Hand over a job and block until it is done.
+
+    Raises:
+        StoreUnavailable: It was not done in time.
+    """
+    jobs.put(job)
+    try:
+        return job.outcome.result(wait_s)
+    except TimeoutError:
+        job.claim()  # if it has not begun, it never does
+        raise StoreUnavailable("another process or a slow disk keeps the writers' lock") from None
 
 
 async def run(jobs: queue.SimpleQueue[Job[Any] | None], job: Job[T], wait_s: float) -> T:

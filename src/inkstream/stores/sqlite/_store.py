@@ -34,7 +34,7 @@ from inkstream.stores.sqlite._connection import (
     database_path,
 )
 from inkstream.stores.sqlite._generation import Generations
-from inkstream.stores.sqlite._jobs import Job, run
+from inkstream.stores.sqlite._jobs import Job, ThreadJob, run, run_from_thread
 from inkstream.stores.sqlite._locks import WorkerLocks, host_identity
 from inkstream.stores.sqlite._open_files import FileId
 from inkstream.stores.sqlite._threads import Threads
@@ -226,6 +226,20 @@ class SQLiteStore:
             WorkerState(name, beats, self._locks.is_held(name) if host == self._host else None)
             for name, beats, host in rows
         ]
+
+    def beat_from_thread(self, said: str | None) -> None:
+        threads, worker = self._threads, self._worker
+        if threads is None or not threads.are_here:
+            return
+        if said is None:
+            self._locks.release()
+            return
+
+        def beat(db: sqlite3.Connection) -> None:
+            self._generations.basis(db)
+            db.execute(SQL.beat, (worker, self._host, time.time(), said))
+
+        run_from_thread(threads.write.jobs, ThreadJob(beat), self._wait_s)
 
     async def roster(self) -> Roster:
         rows = await self._read(lambda db: db.execute(SQL.roster).fetchall(), None)

@@ -853,10 +853,11 @@ BEGIN
             AND k.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
     )
     SELECT w.worker, w.beats, CASE
+        -- First: a worker whose event loop is blocked gives its streams up, and cannot unlock.
+        WHEN l.released AND l.server_started = pg_postmaster_start_time() THEN 'released'
         WHEN EXISTS (SELECT FROM held WHERE
             held.key = hashtextextended('inkstream worker ' || w.worker, 0)) THEN 'held'
         WHEN l.worker IS NULL OR l.server_started <> pg_postmaster_start_time() THEN 'unknown'
-        WHEN l.released THEN 'released'
         ELSE 'free' END, (SELECT g.beats FROM inkstream.generation g)
     FROM inkstream.workers w LEFT JOIN inkstream.worker_locks l ON l.worker = w.worker;
 END $$;

@@ -1,0 +1,143 @@
+"""A thread that beats while the event loop does not turn (G7).
+
+User code may block the loop of a healthy process: ``time.sleep`` in a handler, a synchronous
+driver. The loop's own beats stop then, and other processes would end all its streams. So a thread
+watches the loop, and beats in its place, for as long as that may be forgiven; then it lets the
+streams go.
+
+=============================================  ==========================  ========================
+the writer's process                           its counter and its lock    what others do
+=============================================  ==========================  ========================
+blocks its loop for less than ``stall_s``      moves, held                 nothing
+blocks its loop for longer                     still, released             end its streams at once
+is stopped, or holds the interpreter's lock    still, held                 end its streams after
+or is cut off from the database                                            ``lease_s``
+is dead                                        still, free                 end its streams in 2 s
+=============================================  ==========================  ========================
+
+A lock that is held never outvotes a counter that stands still.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import time
+import traceback
+from typing import Final
+
+from inkstream._errors import StoreUnavailable
+from inkstream._events import Event, facts
+from inkstream.engine.condition import BLOCKED_S, Condition
+from inkstream.engine.core import Core
+from inkstream.engine.generation import SOURCE_TASK
+from inkstream.engine.presence import Presence
+
+_log = logging.getLogger("inkstream")
+
+_LOOK_S: Final = 0.5
+_FRAMES: Final = 6
+
+
+class Keeper:
+    """Watch one event loop from a thread, and stand in for its beats.
+
+    It needs the machine's own clock: a loop in virtual time is never blocked.
+    """
+
+    def __init__(self, core: Core, condition: Condition, presence: Presence) -> None:
+        self._store = core.store
+        self._life = core.life
+        self._timing = core.timing
+        self._monotonic = core.clock.monotonic
+        self._condition = condition
+        self._presence = presence
+        self._seen = 0.0
+        self._beat_at = 0.0
+        self._blocked = False
+        self._gone = False
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._work, name="inkstream-keeper", daemon=True)
+
+    def begin(self) -> None:
+        """Begin to watch the loop of the present thread."""
+        self._seen = time.monotonic()
+        if self._monotonic is time.monotonic:
+            self._thread.start()
+
+    def loop_turns(self) -> None:
+        """Note that the event loop turns; called at its ticks."""
+        self._seen = time.monotonic()
+
+    async def end(self) -> None:
+        """Stop watching. A beat under way finishes first."""
+        self._stop.set()
+        if self._thread.is_alive():
+            await asyncio.to_thread(self._thread.join)
+
+    def _work(self) -> None:
+        looked = time.monotonic()
+        while not self._stop.wait(_LOOK_S):
+            loop = self._life.loop
+            if loop is None or loop.is_closed():
+                return  # tests close a loop under what runs on it
+            before, looked = looked, time.monotonic()
+            if looked - before > 2 * _LOOK_S:
+                # This thread stood still too: a stopped process, a sleeping laptop. The loop gets
+                # its chance to turn before it is called blocked.
+                self._seen = looked
+            stalled = looked - self._seen
+            if stalled <= BLOCKED_S:
+                self._blocked = self._gone = False
+                continue
+            if not self._blocked:
+                self._blocked = True
+                self._say(stalled)
+            if self._presence.is_busy and not self._gone:
+                self._stand_in(stalled)
+
+    def _stand_in(self, stalled: float) -> None:
+        now = time.monotonic()
+        lets_go = stalled >= self._timing.stall_s
+        if not lets_go and now - self._beat_at < self._timing.beat_s:
+            return
+        self._beat_at = now
+        try:
+            self._store.beat_from_thread(None if lets_go else self._condition.said())
+        except StoreUnavailable as exc:
+            _log.warning("no beat while the event loop is blocked: %s", exc)
+            return
+        except Exception:
+            _log.exception("no beat while the event loop is blocked")
+            return
+        if lets_go:
+            self._gone = True
+            _log.error(
+                "the event loop has been blocked for %.0f s: its streams are let go",
+                stalled,
+                extra=facts(Event.STREAMS_LET_GO, seconds=stalled),
+            )
+
+    def _say(self, stalled: float) -> None:
+        """Log where the loop hangs; afterwards nobody could tell."""
+        stack = self._condition.stack(_FRAMES)
+        task = self._task_name()
+        _log.warning(
+            "the event loop has been blocked for %.1f s%s; other streams of this process wait:\n%s",
+            stalled,
+            f" by {task}" if task else "",
+            "".join(traceback.format_list(stack)).rstrip(),
+            extra=facts(Event.LOOP_BLOCKED, seconds=stalled, task=task),
+        )
+
+    def _task_name(self) -> str | None:
+        """Return what runs on the loop: the source of a stream, or another task's name."""
+        loop = self._life.loop
+        try:
+            task = None if loop is None else asyncio.current_task(loop)
+        except RuntimeError:
+            return None
+        name = "" if task is None else task.get_name()
+        stream = name.removeprefix(SOURCE_TASK)
+        return f"the source of stream {stream!r}" if stream != name else name or None

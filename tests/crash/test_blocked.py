@@ -1,0 +1,81 @@
+"""A process whose event loop is blocked by its own code, which is healthy otherwise (G7)."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import time
+
+import pytest
+
+from tests.crash.conftest import Lateness, Process, Spawn
+from tests.crash.worker import LEASE_S, STALL_S
+
+pytestmark = pytest.mark.timeout(60)
+
+
+async def writing(process: Process, name: str) -> int:
+    await process.do("create", name)
+    return process.begin("start", name)
+
+
+async def test_a_blocked_loop_ends_nothing(spawn: Spawn, capfd: pytest.CaptureFixture[str]) -> None:
+    """G7: for longer than a lease; its process lives, and a thread of it says so."""
+    a, b = await asyncio.gather(spawn(), spawn())
+    source = await writing(a, "blocked")
+    following = b.begin("follow", "blocked")
+    await a.do("say", "blocked", "before ")
+    await b.heard(following, "before ")
+    async with Lateness() as machine:
+        blocking = a.begin("block", LEASE_S + 3)
+        assert await a.told(blocking) == ["blocks"]
+        began = time.monotonic()
+        async with asyncio.timeout(2 * LEASE_S):
+            assert await a.told(blocking) == ["done", None]
+        assert time.monotonic() - began > LEASE_S + 2 - machine.late_s
+    await a.do("say", "blocked", "after", None)
+    await b.heard(following, "after")
+    assert await b.told(following) == ["end", "done", None]
+    assert await a.told(source) == ["closed"]
+    said = capfd.readouterr().err
+    assert re.search(r"the event loop has been blocked for 1\.\d s", said)
+    assert "in do_block" in said
+    assert "time.sleep(seconds)" in said
+
+
+async def test_a_loop_that_stays_blocked_lets_its_streams_go(spawn: Spawn) -> None:
+    """G7, G3: they end as soon as it lets go, and it is refused when it turns again."""
+    a, b = await asyncio.gather(spawn(), spawn())
+    source = await writing(a, "stuck")
+    following = b.begin("follow", "stuck")
+    await a.do("say", "stuck", "before")
+    await b.heard(following, "before")
+    blocking = a.begin("block", STALL_S + 6)
+    assert await a.told(blocking) == ["blocks"]
+    began = time.monotonic()
+    async with Lateness() as machine, asyncio.timeout(STALL_S + 12):
+        while True:
+            try:
+                told_at, *end = await b.told_at(following)
+                break
+            except TimeoutError:
+                continue
+    assert end == ["end", "timeout", "writer_lost"]
+    assert STALL_S - 1 < told_at - began < STALL_S + 4 + machine.late_s
+    async with asyncio.timeout(20):
+        assert await a.told(blocking) == ["done", None]
+    a.begin("say", "stuck", "after")
+    assert await a.told(source) == ["closed"]
+    assert await b.do("read", "stuck") == ["timeout", "writer_lost", "before"]
+
+
+async def test_a_source_that_blocks_is_named(
+    spawn: Spawn, capfd: pytest.CaptureFixture[str]
+) -> None:
+    a = await spawn()
+    await a.do("block_in_source", "clumsy", 2.5)
+    assert await a.do("read", "clumsy") == ["done", None, "before"]
+    said = capfd.readouterr().err
+    assert said.count("has been blocked for 1") == 1
+    assert "by the source of stream 'clumsy'" in said
+    assert "the event loop turns again" in said
