@@ -46,8 +46,8 @@ from inkstream.facade.streaming import PersistentTextStreaming
 from inkstream.http.asgi import Authorize
 from inkstream.http.bundle import browser_files
 from inkstream.http.connection import HTTPSettings
-from inkstream.http.follow import StreamResponse
 from inkstream.http.problems import problem_handler
+from inkstream.http.response import StreamResponse
 from inkstream.operations.description import StreamDescription
 from inkstream.operations.health import Health
 

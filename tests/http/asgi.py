@@ -35,7 +35,8 @@ class Call:
         finished: Whether the body was ended by the app, which a client can tell.
     """
 
-    def __init__(self, app: ASGIApp, scope: dict[str, Any]) -> None:
+    def __init__(self, app: ASGIApp, scope: dict[str, Any], body: bytes = b"") -> None:
+        self._request_body = body
         self.takes = asyncio.Event()
         self.takes.set()
         self.finished = False
@@ -58,7 +59,7 @@ class Call:
     async def _receive(self) -> Message:
         if not self._asked:
             self._asked = True
-            return {"type": "http.request", "body": b"", "more_body": False}
+            return {"type": "http.request", "body": self._request_body, "more_body": False}
         await self._gone.wait()
         return {"type": "http.disconnect"}
 
@@ -72,9 +73,13 @@ class Call:
                 self.body += data
                 self.finished = not message.get("more_body", False)
                 if self.headers.get("content-type") == "text/event-stream":
-                    for event in self.parser.feed(data):
-                        self.heard.take(event)
+                    self.hear(data)
             self._news.notify_all()
+
+    def hear(self, data: bytes) -> None:
+        """Take a piece of an event stream."""
+        for event in self.parser.feed(data):
+            self.heard.take(event)
 
     def disconnect(self) -> None:
         """Be gone, as a closed tab is."""

@@ -22,7 +22,6 @@ from inkstream._errors import (
 from inkstream._types import Kind, NewStream, Page, Segment, Status, StreamId, StreamState
 from inkstream.durable import creation, protocol
 from inkstream.durable.appends import Appends
-from inkstream.durable.intake import read_body
 from inkstream.durable.live import EventStream, LiveRead, LongPoll
 from inkstream.durable.paths import Target, target_of
 from inkstream.durable.polling import ClosedPolls
@@ -44,6 +43,7 @@ from inkstream.engine.engine import Engine
 from inkstream.http.asgi import Authorize, anyone, refuse_other, require_authorize, tags
 from inkstream.http.connection import HTTPSettings
 from inkstream.http.crosssite import cross_site_problem
+from inkstream.http.intake import BodyRefused, Intake
 from inkstream.http.problems import Problem, problem_for
 
 HEADERS: Final = {
@@ -86,6 +86,11 @@ class DurableStreams:
         self._authorize = require_authorize(authorize, allow_anonymous)
         self._settings = settings or DurableSettings()
         self._http = http or HTTPSettings()
+        self._intake = Intake(
+            max_bytes=self._settings.body_bytes,
+            all_bytes=self._settings.bodies_bytes,
+            within_s=self._settings.body_s,
+        )
         self._allowed_origins = allowed_origins
         self._for: tuple[Engine, Appends, ClosedPolls, Quota] | None = None
 
@@ -113,6 +118,8 @@ class DurableStreams:
             await self._refuse(
                 Problem(exc.status, exc.code, exc.detail, exc.headers), scope, receive, send
             )
+        except BodyRefused as exc:
+            await self._refuse(exc.problem, scope, receive, send)
         except InkstreamError as exc:
             await self._refuse(problem_for(exc), scope, receive, send)
 
@@ -183,7 +190,17 @@ class DurableStreams:
     async def _create(self, request: Request, stream_id: StreamId, target: Target) -> Reply:
         forked_from = request.headers.get("stream-forked-from")
         source = None if forked_from is None else target.other(forked_from)
-        body = await read_body(request, self._settings.body_bytes)
+        async with self._intake.body(request) as body:
+            return await self._create_from(request, stream_id, target, source, body)
+
+    async def _create_from(
+        self,
+        request: Request,
+        stream_id: StreamId,
+        target: Target,
+        source: StreamId | None,
+        body: bytes,
+    ) -> Reply:
         wanted = create_request(stream_id, request.headers, source, body)
         engine, *_, quota = self._parts()
         owner = self._settings.owner
@@ -239,7 +256,10 @@ class DurableStreams:
     # Append, close, delete ---------------------------------------------------------------------
 
     async def _append(self, request: Request, stream_id: StreamId) -> Reply:
-        body = await read_body(request, self._settings.body_bytes)
+        async with self._intake.body(request) as body:
+            return await self._append_from(request, stream_id, body)
+
+    async def _append_from(self, request: Request, stream_id: StreamId, body: bytes) -> Reply:
         wanted = append_request(request.headers, body)
         actions = (["append"] if body else []) + (["close"] if wanted.closed else [])
         marks = protocol.append_marks(wanted)

@@ -16,6 +16,9 @@ class DurableSettings:
         owner: Whose the streams are that are made over the protocol, so that they can be listed.
         max_streams: How many of them there may be, closed ones included; one more is answered 429.
         body_bytes: One request's body; a larger one is answered 413. It is committed as one.
+        bodies_bytes: All bodies that this process reads and holds at once; one more is answered
+            503.
+        body_s: How long a body may take to arrive; then 408.
         long_poll_s: How long a long-poll waits for news.
         live_s: How long an event stream lives before the client has to reconnect.
         closed_polls_per_s: How often, on the average, one client may ask what follows the end of
@@ -26,6 +29,8 @@ class DurableSettings:
     owner: str = "durable-streams"
     max_streams: int = 100_000
     body_bytes: int = 4 * 1024 * 1024
+    bodies_bytes: int = 64 * 1024 * 1024
+    body_s: float = 30.0
     long_poll_s: float = 20.0
     live_s: float = 60.0
     closed_polls_per_s: float = 5.0
@@ -35,6 +40,8 @@ class DurableSettings:
         check_kind("DurableSettings.owner", self.owner, str, "a string")
         check_count("DurableSettings.max_streams", self.max_streams)
         check_count("DurableSettings.body_bytes", self.body_bytes, most=MOST_BYTES)
+        check_count("DurableSettings.bodies_bytes", self.bodies_bytes)
+        check_seconds("DurableSettings.body_s", self.body_s, zero=False)
         check_seconds("DurableSettings.long_poll_s", self.long_poll_s)
         check_seconds("DurableSettings.live_s", self.live_s)
         check_kind("DurableSettings.closed_polls_per_s", self.closed_polls_per_s, Real, "a number")

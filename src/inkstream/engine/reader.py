@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Callable, Sequence
-from typing import Final
+from typing import Final, Protocol
 
 from inkstream import wire
 from inkstream._errors import StreamNotFound
@@ -20,6 +20,16 @@ _PIECE_BYTES: Final = 64 * 1024
 A send is copied on its way out, and copies that are larger take fresh memory from the system each
 time: a megabyte in one send cost twice the CPU of the same in sixteen.
 """
+
+
+class Wait(Protocol):
+    """A wait for news: a future, or one that many readers share."""
+
+    def done(self) -> bool:
+        """Tell if it has ended."""
+
+    def set_result(self, result: None, /) -> None:
+        """End it."""
 
 
 class ReaderCut(Exception):
@@ -69,7 +79,7 @@ class Reader:
         self._ahead = wire.merge(ahead)[::-1]
         self._page_bytes = page_bytes
         self._detach = detach
-        self._wait: asyncio.Future[None] | None = None
+        self._wait: Wait | None = None
         self._closed = False
         self._interrupted = False
         tail.readers[self] = None
@@ -100,6 +110,30 @@ class Reader:
             frames = tail.frames_after(self.position)
             if frames is not None:
                 self.position = tail.position
+                return frames
+        segments = await self._page()
+        return b"".join([wire.event_frames(tail, segment) for segment in segments])
+
+    def share(self, wait: Wait) -> None:
+        """Have news end a wait that this reader shares; it then asks ``frames_now`` only."""
+        self._wait = wait
+
+    async def frames_now(self, max_bytes: int) -> bytes | None:
+        """Return about so many bytes of what is new; empty at the end, ``None`` if nothing is.
+
+        Raises:
+            StreamNotFound, ReaderCut: As ``frames`` does.
+        """
+        self._interrupted = False
+        if self._waits():
+            return None
+        tail = self.tail
+        if self.position >= tail.position:
+            return b""
+        if not self._ahead:
+            some = tail.some_frames_after(self.position, max_bytes)
+            if some is not None:
+                frames, self.position = some
                 return frames
         segments = await self._page()
         return b"".join([wire.event_frames(tail, segment) for segment in segments])
@@ -138,7 +172,8 @@ class Reader:
         return not interrupted
 
     def _news(self) -> asyncio.Future[None]:
-        self._wait = wait = asyncio.get_running_loop().create_future()
+        wait: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._wait = wait
         return wait
 
     def wake(self) -> bool:

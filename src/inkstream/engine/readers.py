@@ -14,6 +14,7 @@ from inkstream._errors import (
     TooManyReaders,
 )
 from inkstream._types import Page, Query, Read, StreamId, StreamState
+from inkstream.engine.bundle import Bundle
 from inkstream.engine.core import Core
 from inkstream.engine.reader import Reader
 from inkstream.engine.tail import Tail
@@ -35,14 +36,22 @@ class Readers:
         self._clock = core.clock
         self._limits = core.limits
         self._readers: dict[Reader, None] = {}
+        self._bundles: dict[Bundle, None] = {}
 
     def tick(self, now: float) -> None:
         """Ring the alarms that are due."""
         # Not by way of the tails: what had ended before it was read is not among them.
-        for reader in list(self._readers):
-            if reader.alarm_at <= now:
-                reader.alarm_at = math.inf
-                reader.alarm()
+        waits: list[Reader | Bundle] = [*self._readers, *self._bundles]
+        for wait in waits:
+            if wait.alarm_at <= now:
+                wait.alarm_at = math.inf
+                wait.alarm()
+
+    def bundle(self) -> Bundle:
+        """Return a bundle to put readers into; close it when done."""
+        bundle = Bundle(lambda made: self._bundles.pop(made, None))
+        self._bundles[bundle] = None
+        return bundle
 
     async def page(
         self,

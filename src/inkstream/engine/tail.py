@@ -229,6 +229,27 @@ class Tail:
         self._joined = (after, self.position, frames)
         return frames
 
+    def some_frames_after(self, after: int, max_bytes: int) -> tuple[bytes, int] | None:
+        """Return about so many bytes of the same frames, and the position after them."""
+        found = self._find(after)
+        if found is None:
+            return None
+        frames: list[bytes] = []
+        size = 0
+        for i in range(found, len(self._segments)):
+            segment = self._segments[i]
+            if segment.position >= after:
+                frame = self._frame(i)
+            else:
+                first = wire.cut(segment, after)
+                frame = b"" if first is None else wire.event_frames(self, first)
+            frames.append(frame)
+            size += len(frame)
+            after = segment.end
+            if size >= max_bytes:
+                break
+        return b"".join(frames), after
+
     def _frame(self, i: int) -> bytes:
         frame = self._frames[i]
         if frame is None:

@@ -28,6 +28,7 @@ from inkstream._arguments import (
     one_of,
 )
 from inkstream._errors import (
+    InvalidInput,
     InvalidStreamId,
     NotRunning,
     ShuttingDown,
@@ -61,10 +62,12 @@ from inkstream.facade.running import Running
 from inkstream.http.asgi import Authorize, require_authorize
 from inkstream.http.connection import HTTPSettings
 from inkstream.http.crosssite import cross_site_problem, origins
-from inkstream.http.follow import Allow, Follow, StreamResponse
+from inkstream.http.follow import Allow, Follow, requested_offset
 from inkstream.http.formats import Format, check_format
 from inkstream.http.health import HealthRoutes
+from inkstream.http.many import FollowMany, ManyResponse, check_wanted
 from inkstream.http.problems import Problem, problem_for
+from inkstream.http.response import StreamResponse
 from inkstream.http.routes import StreamRoutes
 from inkstream.inspector.app import AuthorizeOperator, Inspector
 from inkstream.operations.describe import describe
@@ -722,6 +725,67 @@ class PersistentTextStreaming:
         """
         return cross_site_problem(request, self._allowed_origins)
 
+    def response_many(
+        self,
+        request: Request,
+        wanted: Mapping[str, str | None],
+        *,
+        owner: str | None = None,
+        group: str | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> Response:
+        """Return the response that follows many streams at once, for a route of your own.
+
+        A client ``POST``s what to follow; see docs/http.md for what it gets. Each stream is looked
+        for, checked and resumed by itself: one that is absent or denied is refused in the answer,
+        and holds nothing up.
+
+        Args:
+            request: Its ``Accept`` decides between events and one JSON batch.
+            wanted: The streams' ids, 1 to 64, each with the offset to go on from (``None``: the
+                start).
+            owner: A stream of another owner is answered like one that does not exist.
+            group: A stream of another group likewise.
+            headers: Further headers of the response.
+        """
+        _check_request(request, None, owner, group)
+        check_kind("wanted", wanted, Mapping, "a mapping of ids to offsets")
+        problem = cross_site_problem(request, self._allowed_origins)
+        if problem is not None:
+            return ManyResponse(problem)
+        try:
+            check_wanted(wanted)
+        except InvalidInput as exc:
+            return ManyResponse(problem_for(exc))
+        return self._respond_many(request, wanted, _allow(owner, group), headers=headers)
+
+    def _respond_many(
+        self,
+        request: Request,
+        wanted: Mapping[str, str | None],
+        allow: Allow,
+        *,
+        ask_again: bool = False,
+        headers: Mapping[str, str] | None = None,
+    ) -> ManyResponse:
+        engine = self.engine
+
+        def follow(stream_id: StreamId, offset: str | None) -> Follow:
+            return Follow(
+                engine=engine,
+                stream_id=stream_id,
+                request=request,
+                given=offset,
+                settings=self._http,
+                allow=allow,
+                ask_again=ask_again,
+            )
+
+        many = FollowMany(
+            engine=engine, request=request, settings=self._http, follow=follow, wanted=wanted
+        )
+        return ManyResponse(many, headers=headers)
+
     def _respond(
         self,
         request: Request,
@@ -730,15 +794,19 @@ class PersistentTextStreaming:
         format: str | Format | None = None,  # noqa: A002
         headers: Mapping[str, str] | None = None,
         started: Awaitable[object] | None = None,
+        *,
+        ask_again: bool = False,
     ) -> StreamResponse:
         follow = Follow(
             engine=self.engine,
             stream_id=stream_id,
             request=request,
+            given=requested_offset(request),
             settings=self._http,
             format=format,
             allow=allow,
             started=started,
+            ask_again=ask_again,
         )
         # Percent-encoded, for a header holds no more than Latin-1.
         named = {STREAM_ID_HEADER: quote(stream_id, safe=_UNRESERVED)}
@@ -746,7 +814,12 @@ class PersistentTextStreaming:
 
     def _routes(self, authorize: Authorize | None, allow_anonymous: bool) -> StreamRoutes:
         def follow(request: Request, stream_id: StreamId, allow: Allow) -> Response:
-            return self._respond(request, stream_id, allow)
+            return self._respond(request, stream_id, allow, ask_again=True)
+
+        def follow_many(
+            request: Request, wanted: Mapping[str, str | None], allow: Allow
+        ) -> Response:
+            return self._respond_many(request, wanted, allow, ask_again=True)
 
         async def cancel(stream_id: StreamId, allow: Allow) -> None:
             state = await self.engine.readers.state(stream_id)
@@ -755,13 +828,17 @@ class PersistentTextStreaming:
             await self.engine.changes.cancel(state)
 
         return StreamRoutes(
-            follow, cancel, require_authorize(authorize, allow_anonymous), self._allowed_origins
+            follow,
+            follow_many,
+            cancel,
+            require_authorize(authorize, allow_anonymous),
+            self._allowed_origins,
         )
 
     def asgi(
         self, *, authorize: Authorize | None = None, allow_anonymous: bool = False
     ) -> StreamRoutes:
-        """Return an ASGI app of ``GET /{id}`` and ``POST /{id}/cancel``, to mount.
+        """Return an ASGI app to mount: ``GET /{id}``, ``POST /{id}/cancel`` and ``POST /follow``.
 
         A mounted app's lifespan does not run: start the streams in the application's own.
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Protocol, Self
 
 from starlette.types import Message, Receive, Send
 
@@ -25,23 +26,49 @@ class HTTPSettings:
     """How connections are kept, in seconds.
 
     Attributes:
-        ping_s: A comment is sent after so long without anything else; proxies cut silent ones.
-        send_timeout_s: A client that takes nothing for so long is given up.
-        retry_s: What a browser's ``EventSource`` is told to wait before it reconnects.
+        ping_s: A comment goes out after this long without anything else; proxies cut silent ones.
+        send_timeout_s: A client that takes nothing for this long is given up.
+        retry_s: How long a browser's ``EventSource`` waits before it reconnects.
+        life_s: A connection of ``events`` ends after about this long (a quarter more or less), and
+            its client reconnects: a server that wants to stop does not wait for it, and readers
+            spread over new processes. Only ``events`` are cut so, whose clients reconnect by
+            themselves. ``None``: never.
+        authorize_again_s: The mounts ask ``authorize`` again after this long, at the next ping or
+            text. A reader that may no longer read is cut without a terminal event. ``None``: only
+            a new request is asked about.
     """
 
     ping_s: float = 15.0
     send_timeout_s: float = 30.0
     retry_s: float = 1.0
+    life_s: float | None = 60.0
+    authorize_again_s: float | None = 60.0
 
     def __post_init__(self) -> None:
         check_seconds("HTTPSettings.ping_s", self.ping_s, zero=False)
         check_seconds("HTTPSettings.send_timeout_s", self.send_timeout_s, zero=False)
         check_seconds("HTTPSettings.retry_s", self.retry_s)
+        check_seconds("HTTPSettings.life_s", self.life_s, none=True, zero=False)
+        check_seconds(
+            "HTTPSettings.authorize_again_s", self.authorize_again_s, none=True, zero=False
+        )
 
 
 class ClientGone(Exception):
     """The client left, or does not take what is sent to it: nothing more is spent on it."""
+
+
+class Waits(Protocol):
+    """What a connection waits with: a reader, or a bundle of them."""
+
+    alarm: Callable[[], None]
+    alarm_at: float
+
+    def interrupt(self) -> None:
+        """End the wait under way, or the next one."""
+
+    def close(self) -> None:
+        """Leave."""
 
 
 class Connection:
@@ -52,6 +79,7 @@ class Connection:
 
     Attributes:
         gone: The client left or was given up; every further send raises ``ClientGone``.
+        sent_at: When, on the engine's clock, the last send began.
     """
 
     __slots__ = (
@@ -68,13 +96,14 @@ class Connection:
         "_task",
         "_watch",
         "gone",
+        "sent_at",
     )
 
     def __init__(
         self,
         receive: Receive,
         send: Send,
-        reader: Reader,
+        reader: Waits,
         clock: Clock,
         settings: HTTPSettings,
         observer: Observer | None = None,
@@ -92,6 +121,7 @@ class Connection:
         self._stuck = False
         self._sending = False
         self.gone = False
+        self.sent_at = clock.monotonic()
 
     async def __aenter__(self) -> Self:
         self._reader.alarm = self._ring
@@ -132,7 +162,7 @@ class Connection:
             # Servers take what is sent to nobody without a word: a long text would be read, and
             # sent, to its end.
             raise ClientGone
-        now = self._clock.monotonic()
+        self.sent_at = now = self._clock.monotonic()
         self._reader.alarm_at = now + self._send_timeout_s
         self._sending = True
         try:
@@ -157,8 +187,14 @@ class Connection:
         """Have one send in so many measured, if it was the last of a commit of this process."""
         self._sends += 1
         reader = self._reader
-        if self._sends % _SAMPLE_EVERY == 0 and reader.tail.local:
+        is_due = self._sends % _SAMPLE_EVERY == 0
+        if is_due and isinstance(reader, Reader) and reader.tail.local:
             observer.sent(max(0.0, self._clock.monotonic() - reader.tail.published_at))
+
+    def idle(self) -> None:
+        """Note that a wait was interrupted and nothing is to be sent: set the next alarm."""
+        self.sent_at = self._clock.monotonic()
+        self._reader.alarm_at = self.sent_at + self._ping_s
 
     def _ring(self) -> None:
         """Give up a send that takes too long, or a wait: it is time for a ping."""

@@ -7,8 +7,9 @@ from typing import Any
 from fastapi import APIRouter, Request, Response
 
 from inkstream._types import StreamId
-from inkstream.http.follow import StreamResponse
 from inkstream.http.formats import FORMATS
+from inkstream.http.many import MAX_STREAMS, ManyResponse
+from inkstream.http.response import StreamResponse
 from inkstream.http.routes import StreamRoutes
 
 _FOLLOWED: dict[int | str, dict[str, Any]] = {
@@ -21,8 +22,34 @@ _FOLLOWED: dict[int | str, dict[str, Any]] = {
 }
 
 
+_FOLLOWED_MANY: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "The streams, each live or finished",
+        "content": {"text/event-stream": {}, "application/json": {}},
+    },
+    400: {"description": "The body does not say which streams"},
+}
+
+_WANTED = {
+    "application/json": {
+        "schema": {
+            "type": "object",
+            "required": ["streams"],
+            "properties": {
+                "streams": {
+                    "type": "object",
+                    "description": "Ids, each with the offset to go on from, or null",
+                    "maxProperties": MAX_STREAMS,
+                    "additionalProperties": {"type": ["string", "null"]},
+                }
+            },
+        }
+    }
+}
+
+
 def fastapi_router(routes: StreamRoutes) -> APIRouter:
-    """Return a router of ``GET /{stream_id}`` and ``POST /{stream_id}/cancel``."""
+    """Return a router of ``GET /{stream_id}``, ``POST /{stream_id}/cancel``, ``POST /follow``."""
     router = APIRouter()
 
     async def read_stream(stream_id: StreamId, request: Request) -> Response:
@@ -30,6 +57,9 @@ def fastapi_router(routes: StreamRoutes) -> APIRouter:
 
     async def cancel_stream(stream_id: StreamId, request: Request) -> Response:
         return await routes.cancel(request, stream_id)
+
+    async def read_many_streams(request: Request) -> Response:
+        return await routes.read_many(request)
 
     # The annotations are strings here, and these functions are not in a module's namespace.
     for endpoint in (read_stream, cancel_stream):
@@ -45,6 +75,16 @@ def fastapi_router(routes: StreamRoutes) -> APIRouter:
         summary="Follow a stream",
         response_class=StreamResponse,
         responses=_FOLLOWED,
+    )
+    read_many_streams.__annotations__ = {"request": Request, "return": Response}
+    router.add_api_route(
+        "/follow",
+        read_many_streams,
+        methods=["POST"],
+        summary="Follow many streams",
+        response_class=ManyResponse,
+        responses=_FOLLOWED_MANY,
+        openapi_extra={"requestBody": {"required": True, "content": _WANTED}},
     )
     router.add_api_route(
         "/{stream_id}/cancel",

@@ -55,6 +55,7 @@ class Problem(Response):
         merged = {"cache-control": "no-store", **(headers or {})}
         if status in (429, 503):
             merged.setdefault("retry-after", _RETRY_AFTER_S)
+        self.code = code
         super().__init__(json.dumps(document), status_code=status, headers=merged)
 
 

@@ -1,8 +1,8 @@
-"""The ready-made routes: ``GET /{id}`` and ``POST /{id}/cancel``, nothing else."""
+"""The ready-made routes: ``GET /{id}``, ``POST /{id}/cancel`` and ``POST /follow``."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import TypeAlias
 from urllib.parse import unquote
 
@@ -14,25 +14,33 @@ from inkstream._errors import InkstreamError, StreamNotFound
 from inkstream._types import StreamId, StreamState
 from inkstream.http.asgi import Authorize, place_of, refuse_other
 from inkstream.http.crosssite import cross_site_problem
+from inkstream.http.intake import BodyRefused, Intake
+from inkstream.http.many import MAX_BODY, parse_wanted
 from inkstream.http.problems import Problem, problem_for
 
-Follow: TypeAlias = Callable[
+Respond: TypeAlias = Callable[
     [Request, StreamId, Callable[[StreamState], Awaitable[bool]]], Response
+]
+RespondMany: TypeAlias = Callable[
+    [Request, Mapping[str, str | None], Callable[[StreamState], Awaitable[bool]]], Response
 ]
 Cancel: TypeAlias = Callable[[StreamId, Callable[[StreamState], Awaitable[bool]]], Awaitable[None]]
 
 
 class StreamRoutes:
-    """An ASGI app of the two routes, routed on the raw path so that ``%2F`` in an id survives."""
+    """An ASGI app of the routes, routed on the raw path so that ``%2F`` in an id survives."""
 
     def __init__(
         self,
-        follow: Follow,
+        follow: Respond,
+        follow_many: RespondMany,
         cancel: Cancel,
         authorize: Authorize,
         allowed_origins: Collection[str],
     ) -> None:
         self._follow = follow
+        self._follow_many = follow_many
+        self._intake = Intake(max_bytes=MAX_BODY, all_bytes=256 * MAX_BODY, within_s=10.0)
         self._cancel = cancel
         self._authorize = authorize
         self._allowed_origins = allowed_origins
@@ -53,7 +61,11 @@ class StreamRoutes:
         if not slash:
             if request.method in ("GET", "HEAD"):
                 return self.read(request, stream_id)
-            return _method_not_allowed("GET, HEAD")
+            if name != "follow":
+                return _method_not_allowed("GET, HEAD")
+            if request.method == "POST":
+                return await self.read_many(request)
+            return _method_not_allowed("GET, HEAD, POST")
         if verb == "cancel":
             if request.method == "POST":
                 return await self.cancel(request, stream_id)
@@ -69,6 +81,20 @@ class StreamRoutes:
     def read(self, request: Request, stream_id: StreamId) -> Response:
         """Follow a stream."""
         return self._follow(request, stream_id, self._allow(request, "read"))
+
+    async def read_many(self, request: Request) -> Response:
+        """Follow the streams that the body names."""
+        problem = cross_site_problem(request, self._allowed_origins)
+        if problem is not None:
+            return problem
+        try:
+            async with self._intake.body(request) as body:
+                wanted = parse_wanted(body)
+        except BodyRefused as exc:
+            return exc.problem
+        except InkstreamError as exc:
+            return problem_for(exc)
+        return self._follow_many(request, wanted, self._allow(request, "read"))
 
     async def cancel(self, request: Request, stream_id: StreamId) -> Response:
         """Cancel a stream; one that has ended stays as it is."""

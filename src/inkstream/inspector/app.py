@@ -20,8 +20,9 @@ from inkstream.engine.engine import Engine
 from inkstream.http.asgi import place_of, refuse_other
 from inkstream.http.connection import HTTPSettings
 from inkstream.http.crosssite import cross_site_problem
-from inkstream.http.follow import Follow, StreamResponse
+from inkstream.http.follow import Follow, requested_offset
 from inkstream.http.problems import Problem, problem_for
+from inkstream.http.response import StreamResponse
 from inkstream.operations.describe import describe, workers
 from inkstream.operations.health import check_health
 
@@ -156,6 +157,7 @@ class Inspector:
                 engine=self._engine(),
                 stream_id=stream_id,
                 request=request,
+                given=requested_offset(request),
                 settings=self._http,
                 format="events",
             )

@@ -1,0 +1,313 @@
+"""One answer that follows many streams: as events, or as one JSON batch."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from inkstream import wire
+from inkstream._errors import InkstreamError, InvalidInput, InvalidStreamId, StreamNotFound
+from inkstream._types import StreamId, StreamState
+from inkstream.engine.bundle import TURN_BYTES, Bundle
+from inkstream.engine.engine import Engine
+from inkstream.engine.reader import Reader, ReaderCut
+from inkstream.http.asgi import response_body, response_start
+from inkstream.http.connection import ClientGone, Connection, HTTPSettings
+from inkstream.http.follow import Follow
+from inkstream.http.formats import choose_format
+from inkstream.http.lifetime import Lifetime
+from inkstream.http.problems import Problem, problem_for
+from inkstream.http.snapshot import Snapshot
+from inkstream.wire import Offset
+
+MAX_STREAMS: Final = 64
+"""How many streams one request follows."""
+
+MAX_BODY: Final = 64 * 1024
+"""A request's body; 64 ids and offsets of the greatest length have room in it."""
+
+_log = logging.getLogger("inkstream")
+
+_NO_FORMAT: Final = (
+    "Many streams are served as text/event-stream or application/json: accept one of them, or name "
+    "it: ?format=events or json."
+)
+_HEADERS: Final = {
+    "cache-control": "private, no-cache, no-transform",
+    "vary": "Accept",
+    "x-accel-buffering": "no",
+    "x-content-type-options": "nosniff",
+}
+
+
+def parse_wanted(body: bytes) -> dict[str, str | None]:
+    """Return the streams, each with its offset, that a request's body names.
+
+    Raises:
+        InvalidInput: It is not ``{"streams": {"<id>": "<offset>" or null, …}}``.
+    """
+    try:
+        given = json.loads(body)
+    except (ValueError, RecursionError) as exc:
+        raise InvalidInput("the body is not JSON") from exc
+    wanted = given.get("streams") if isinstance(given, dict) else None
+    if not isinstance(wanted, dict):
+        raise InvalidInput('the body is {"streams": {"<id>": "<offset>" or null, …}}')
+    check_wanted(wanted)
+    return wanted
+
+
+def check_wanted(wanted: Mapping[str, str | None]) -> None:
+    """Raise ``InvalidInput`` unless it maps a few ids to offsets."""
+    if not 0 < len(wanted) <= MAX_STREAMS:
+        raise InvalidInput(f"one request follows 1 to {MAX_STREAMS} streams, not {len(wanted)}")
+    for name, offset in wanted.items():
+        if not isinstance(name, str) or not isinstance(offset, str | None):
+            raise InvalidInput(f"{name!r:.80} is followed from an offset (a string) or null")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FollowMany:
+    """Streams to follow in one answer.
+
+    Attributes:
+        engine: Where they are read.
+        request: Its ``Accept`` counts.
+        settings: How the connection is kept.
+        follow: Returns what to follow of a stream from an offset.
+        wanted: The streams' ids, each with the offset to go on from.
+    """
+
+    engine: Engine
+    request: Request
+    settings: HTTPSettings
+    follow: Callable[[StreamId, str | None], Follow]
+    wanted: Mapping[str, str | None]
+
+
+@dataclass(slots=True)
+class _Opening:
+    """The streams on their way into a bundle; none waits for another."""
+
+    bundle: Bundle
+    fresh: bool = False
+    found: dict[str, tuple[Reader, StreamState, Follow]] = field(default_factory=dict)
+    news: list[bytes] = field(default_factory=list)
+    refused: dict[str, tuple[int, str]] = field(default_factory=dict)
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def begin(self, many: FollowMany) -> None:
+        for name, offset in many.wanted.items():
+            task = asyncio.create_task(self._open(many, name, offset))
+            self.tasks.add(task)
+            task.add_done_callback(self._done)
+
+    def _done(self, task: asyncio.Task[None]) -> None:
+        self.tasks.discard(task)
+        self.bundle.interrupt()
+
+    async def _open(self, many: FollowMany, name: str, offset: str | None) -> None:
+        try:
+            follow = many.follow(StreamId(name), offset)
+            state, reader = await follow.open(fresh=self.fresh)
+        except InvalidStreamId:
+            self.refuse(name, problem_for(StreamNotFound(name)))  # no stream can have that id
+        except InkstreamError as exc:
+            self.refuse(name, problem_for(exc))
+        except Exception:
+            _log.exception("stream %r could not be opened", name)
+            self.refuse(name, Problem(500, "internal", "The server could not do this."))
+        else:
+            if not self.fresh and follow.has_seen_end(reader):
+                reader.close()
+                self._refuse(name, 204, "ended")
+                return
+            self.found[name] = reader, state, follow
+            self.bundle.add(reader)
+            self.news.append(_event("stream", {"stream_id": name, "offset": str(reader.offset)}))
+
+    def refuse(self, name: str, problem: Problem) -> None:
+        self._refuse(name, problem.status_code, problem.code)
+
+    def _refuse(self, name: str, status: int, code: str) -> None:
+        self.refused[name] = status, code
+        self.news.append(_event("refused", {"stream_id": name, "status": status, "code": code}))
+
+    async def may_go_on(self) -> bool:
+        """Ask about each stream again; refuse the denied ones."""
+        for name, (reader, _, follow) in list(self.found.items()):
+            if reader not in self.bundle.readers or not follow.ask_again or follow.allow is None:
+                continue
+            if not await follow.allow(reader.state):
+                self.bundle.remove(reader)
+                self.refuse(name, problem_for(StreamNotFound(name)))
+        return True
+
+    async def stop(self) -> None:
+        tasks = list(self.tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
+
+
+class ManyResponse(Response):
+    """Follow many streams; made by ``streams.response_many``."""
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self,
+        content: FollowMany | Problem,
+        status_code: int = 200,  # FastAPI looks for it
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(None, status_code, headers)
+        for name in ("content-type", "content-length"):
+            if name in self.headers:
+                del self.headers[name]
+        self._content = content
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer the request."""
+        many = self._content
+        if isinstance(many, Problem):
+            await many(scope, receive, send)
+            return
+        form = choose_format(many.request, None)
+        if form not in ("events", "json"):
+            await Problem(406, "not_acceptable", _NO_FORMAT)(scope, receive, send)
+            return
+        bundle = many.engine.readers.bundle()
+        opening = _Opening(bundle, fresh=form == "json")
+        connection = Connection(receive, send, bundle, many.engine.clock, many.settings)
+        async with connection:
+            opening.begin(many)
+            try:
+                if form == "json":
+                    await self._send_batch(opening, connection, list(many.wanted))
+                else:
+                    await self._send_events(many, opening, connection)
+            except ClientGone:
+                pass
+            except (ReaderCut, InkstreamError):
+                # A batch that is broken off is no JSON; events without a stream's terminal event
+                # mean: reconnect.
+                if form == "events" and not connection.gone:
+                    with contextlib.suppress(ClientGone):
+                        await connection.send(response_body(b"", more=False))
+            finally:
+                await opening.stop()
+
+    def _start(self, media_type: str) -> dict[str, str]:
+        return {"content-type": media_type, **_HEADERS, **dict(self.headers)}
+
+    async def _send_events(
+        self, many: FollowMany, opening: _Opening, connection: Connection
+    ) -> None:
+        bundle = opening.bundle
+        lifetime = Lifetime(
+            many.engine.clock, many.settings, cut_by_age=True, allowed=opening.may_go_on
+        )
+        await connection.send(response_start(self.status_code, self._start("text/event-stream")))
+        await connection.send(response_body(wire.PING))
+        named = _Named(opening.news)
+        while True:
+            is_pinging = bundle.alarm_at == math.inf
+            async with contextlib.aclosing(bundle.turns()) as turns:
+                async for reader, frames in turns:
+                    if frames is None:
+                        name = reader.tail.stream_id
+                        opening.refuse(name, problem_for(StreamNotFound(name)))
+                        continue
+                    named.put(reader, frames or _last(reader))
+                    if named.size >= TURN_BYTES:
+                        await connection.send(response_body(named.take()))
+            out = named.take()
+            if not opening.tasks and not bundle.readers:
+                await connection.send(response_body(out, more=False))
+                return
+            if out or is_pinging:
+                await connection.send(response_body(out or wire.PING))
+            if connection.sent_at >= lifetime.due_at:
+                await lifetime.check()
+                bundle.interrupt()  # streams may have been refused
+                continue
+            await bundle.wait()
+
+    async def _send_batch(
+        self, opening: _Opening, connection: Connection, names: list[str]
+    ) -> None:
+        while opening.tasks:
+            await asyncio.wait(opening.tasks)
+        await connection.send(response_start(self.status_code, self._start("application/json")))
+        before = b'{"streams": {'
+        for name in names:
+            if name not in opening.found:
+                continue
+            reader, state, _ = opening.found[name]
+            snapshot = Snapshot(state, Offset.at(state, state.tail, ended=state.ended))
+            key = json.dumps(name).encode() + b": "
+            await connection.send(response_body(before + key + snapshot.begin()))
+            while reader.position < state.tail:
+                pieces = [wire.cut(part, 0, state.tail) for part in await reader.segments()]
+                await connection.send(response_body(snapshot.parts(filter(None, pieces))))
+            before = snapshot.end() + b", "
+        end = before.removesuffix(b", ") + b'}, "refused": '
+        refused = {
+            name: {"status": status, "code": code}
+            for name, (status, code) in opening.refused.items()
+        }
+        await connection.send(response_body(end + json.dumps(refused).encode() + b"}", more=False))
+
+
+class _Named:
+    """Bytes to send next. An event names the stream wherever it is another than before.
+
+    Args:
+        news: Events of streams that were opened or refused, which go out before their text.
+    """
+
+    def __init__(self, news: list[bytes]) -> None:
+        self.size = 0
+        self._news = news
+        self._out: list[bytes] = []
+        self._current: Reader | None = None
+
+    def put(self, reader: Reader, frames: bytes) -> None:
+        self._put_news()
+        if reader is not self._current:
+            self._current = reader
+            self._out.append(_event("stream", {"stream_id": reader.tail.stream_id}))
+        self._out.append(frames)
+        self.size += len(frames)
+
+    def _put_news(self) -> None:
+        if self._news:
+            self._out += self._news
+            self._news.clear()
+            self._current = None
+
+    def take(self) -> bytes:
+        self._put_news()
+        out, self._out, self.size = self._out, [], 0
+        return b"".join(out)
+
+
+def _last(reader: Reader) -> bytes:
+    assert reader.end is not None
+    return wire.end_frame(reader.offset, reader.end)
+
+
+def _event(name: str, data: Mapping[str, str | int]) -> bytes:
+    return b"event: %b\ndata: %b\n\n" % (name.encode(), json.dumps(data).encode())

@@ -1,0 +1,276 @@
+"""The response that follows a stream: as events, as text, or as one JSON snapshot."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from typing import Final
+
+from starlette.background import BackgroundTask
+from starlette.datastructures import MutableHeaders
+from starlette.responses import Response
+from starlette.types import Message, Receive, Scope, Send
+
+from inkstream import wire
+from inkstream._errors import InkstreamError
+from inkstream._types import Status
+from inkstream.engine.reader import Reader, ReaderCut
+from inkstream.http.asgi import response_body, tags
+from inkstream.http.connection import ClientGone, Connection
+from inkstream.http.encoded import Encoded, encoded
+from inkstream.http.follow import Follow
+from inkstream.http.formats import FORMATS, Format, choose_format, why_ends_are_hidden
+from inkstream.http.lifetime import RETRY, Lifetime
+from inkstream.http.problems import Problem, problem_for
+from inkstream.http.snapshot import Snapshot
+from inkstream.wire import Offset
+
+_NO_FORMAT: Final = (
+    "This stream is served as text/event-stream, application/json or text/plain: accept one of "
+    "them, or name it: ?format=events, json or text."
+)
+_VARY: Final = "Accept, Last-Event-ID"
+"""What of a request decides the answer; who asks does too, which ``private`` says."""
+
+
+class StreamResponse(Response):
+    """Follow a stream from the request's offset to its end; made by ``streams.response``.
+
+    A Starlette response: headers may be set and cookies added before it is returned. As
+    ``response_class`` of a FastAPI route it documents the media type.
+    """
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self,
+        content: Follow | Problem | None = None,
+        status_code: int = 200,
+        headers: Mapping[str, str] | None = None,
+        media_type: str | None = None,
+        background: BackgroundTask | None = None,
+    ) -> None:
+        if not isinstance(content, Follow | Problem):
+            raise TypeError(
+                "a StreamResponse is made by streams.response(request, id) or "
+                "streams.stream(request, id, source): return what they return"
+            )
+        super().__init__(None, status_code, headers, media_type, background)
+        # Set when the answer is known: it may be a problem, or another format.
+        for name in ("content-type", "content-length"):
+            if name in self.headers:
+                del self.headers[name]
+        self._content: Follow | Problem | None = content
+
+    def _take(self) -> Follow | Problem:
+        """Return what to answer, once: the request it holds is not kept as long as the stream."""
+        content, self._content = self._content, None
+        if content is None:
+            raise RuntimeError("a StreamResponse is sent once: make another for another request")
+        return content
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer the request."""
+        try:
+            await self._answer(self._take(), scope, receive, send)
+        except InkstreamError as exc:
+            await self._refuse(problem_for(exc), scope, receive, send)
+        if self.background is not None:
+            await self.background()
+
+    async def _refuse(self, problem: Problem, scope: Scope, receive: Receive, send: Send) -> None:
+        names = {name for name, _ in problem.raw_headers}
+        problem.raw_headers += [pair for pair in self.raw_headers if pair[0] not in names]
+        await problem(scope, receive, send)
+
+    def _dressed(self, answer: Response) -> Response:
+        """Give an answer in place of this one the headers set here: pairs, for cookies repeat."""
+        names = {name for name, _ in self.raw_headers}
+        answer.raw_headers = [pair for pair in answer.raw_headers if pair[0] not in names]
+        answer.raw_headers += self.raw_headers
+        MutableHeaders(raw=answer.raw_headers).add_vary_header(_VARY)
+        return answer
+
+    async def _answer(
+        self, follow: Follow | Problem, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        if isinstance(follow, Problem):
+            await self._refuse(follow, scope, receive, send)
+            return
+        form = choose_format(follow.request, follow.format)
+        if form is None:
+            problem = Problem(406, "not_acceptable", _NO_FORMAT)
+            await self._refuse(problem, scope, receive, send)
+            return
+        hidden = why_ends_are_hidden(scope, receive, send) if form == "text" else None
+        if hidden is not None:
+            problem = Problem(406, "not_acceptable", hidden)
+            await self._refuse(problem, scope, receive, send)
+            return
+        if follow.started is not None:
+            await follow.started
+        if form == "json":
+            await self._send_snapshot(follow, scope, receive, send)
+            return
+        _, reader = await follow.open()
+        if follow.has_seen_end(reader):
+            # The client has seen the end; this status stops an EventSource for good.
+            reader.close()
+            seen = Response(status_code=204, headers={"cache-control": "no-store"})
+            await self._dressed(seen)(scope, receive, send)
+            return
+        if scope["method"] == "HEAD":
+            await self._send_head(reader, form, send)
+            return
+        clock, observer, settings = follow.engine.clock, follow.engine.observer, follow.settings
+        answer: Encoded | None = None
+        if isinstance(form, Format):
+            answer = await self._encoded(form, follow, reader)
+        lifetime = follow.lifetime(
+            reader,
+            cut_by_age=form.cut_by_age if isinstance(form, Format) else form == "events",
+        )
+        first = b"retry: %d\n" % round(follow.settings.retry_s * 1000)
+        if follow.offset == "now":
+            # "now" would be later for a client that reconnects before it got an event.
+            first += b"id: %b\n" % str(reader.offset).encode()
+        del follow
+        async with Connection(receive, send, reader, clock, settings, observer) as connection:
+            try:
+                if answer is not None:
+                    assert isinstance(form, Format)
+                    await self._send_encoded(form, answer, reader, connection, lifetime)
+                elif form == "events":
+                    await self._send_events(first, reader, connection, lifetime)
+                else:
+                    await self._send_text(reader, connection, lifetime)
+            except (ClientGone, ReaderCut, InkstreamError):
+                # Text is left without its last chunk, so that the client sees it broken: an end
+                # that is not the stream's end must not look like one. Events say so themselves.
+                if form == "events" and not connection.gone:
+                    last = RETRY if lifetime.is_over else b""
+                    with contextlib.suppress(ClientGone):
+                        await connection.send(response_body(last, more=False))
+
+    def _start(self, form: str | Format) -> Message:
+        headers = MutableHeaders(raw=list(self.raw_headers))
+        if isinstance(form, Format):
+            headers["content-type"] = form.media_type
+            for name, value in form.headers.items():
+                headers.setdefault(name, value)
+        else:
+            media_type = FORMATS[form]
+            headers["content-type"] = media_type + ("; charset=utf-8" if form == "text" else "")
+        headers.setdefault("cache-control", "private, no-cache, no-transform")
+        headers.add_vary_header(_VARY)
+        headers.setdefault("x-accel-buffering", "no")
+        headers.setdefault("x-content-type-options", "nosniff")
+        return {"type": "http.response.start", "status": self.status_code, "headers": headers.raw}
+
+    async def _send_head(self, reader: Reader, form: str | Format, send: Send) -> None:
+        reader.close()
+        await send(self._start(form))
+        await send(response_body(b"", more=False))
+
+    async def _send_events(
+        self, first: bytes, reader: Reader, connection: Connection, lifetime: Lifetime
+    ) -> None:
+        await connection.send(self._start("events"))
+        await connection.send(response_body(first + wire.PING))
+        while True:
+            frames = await reader.frames()
+            if frames:
+                await connection.send(response_body(frames))
+            elif reader.end is not None:
+                last = wire.end_frame(reader.offset, reader.end)
+                await connection.send(response_body(last, more=False))
+                return
+            else:
+                await connection.send(response_body(wire.PING))
+            if connection.sent_at >= lifetime.due_at:
+                await lifetime.check()
+
+    @staticmethod
+    async def _encoded(form: Format, follow: Follow, reader: Reader) -> Encoded:
+        try:
+            return await encoded(
+                form, follow.engine.readers, reader.tail, reader.position, follow.cursor[1]
+            )
+        except BaseException:
+            reader.close()
+            raise
+
+    async def _send_encoded(
+        self,
+        form: Format,
+        answer: Encoded,
+        reader: Reader,
+        connection: Connection,
+        lifetime: Lifetime,
+    ) -> None:
+        await connection.send(self._start(form))
+        await connection.send(response_body(form.ping))
+        while True:
+            segments = await reader.segments()
+            if segments:
+                chunks = answer.chunks(segments)
+                if chunks:
+                    await connection.send(response_body(chunks))
+            elif reader.end is not None:
+                await connection.send(response_body(answer.end(reader.end), more=False))
+                return
+            elif form.ping:
+                await connection.send(response_body(form.ping))
+            else:
+                connection.idle()
+            if connection.sent_at >= lifetime.due_at:
+                await lifetime.check()
+
+    async def _send_text(self, reader: Reader, connection: Connection, lifetime: Lifetime) -> None:
+        await connection.send(self._start("text"))
+        while True:
+            segments = await reader.segments()
+            text = wire.text_of(segments)
+            if text:
+                await connection.send(response_body(text))
+            elif reader.end is not None:
+                if reader.end.status is Status.DONE:
+                    await connection.send(response_body(b"", more=False))
+                return
+            else:
+                connection.idle()
+            if connection.sent_at >= lifetime.due_at:
+                await lifetime.check()
+
+    async def _send_snapshot(
+        self, follow: Follow, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        state, reader = await follow.open(fresh=True)
+        here = Offset.at(state, state.tail, ended=state.ended)
+        # The epoch moves when a stopped stream gets its result.
+        etag = f'"{reader.position}-{here}-{state.status}-{state.epoch}"'
+        self.headers["etag"] = etag
+        self.headers.setdefault("cache-control", "private, no-cache")
+        if etag in tags(follow.request.headers.get("if-none-match", "")):
+            reader.close()
+            await self._dressed(Response(status_code=304))(scope, receive, send)
+            return
+        if scope["method"] == "HEAD":
+            await self._send_head(reader, "json", send)
+            return
+        clock, observer, settings = follow.engine.clock, follow.engine.observer, follow.settings
+        del follow
+        async with Connection(receive, send, reader, clock, settings, observer) as connection:
+            # One that is broken off is no JSON: nobody takes it for a whole one.
+            with contextlib.suppress(ClientGone, ReaderCut, InkstreamError):
+                await self._send_parts(Snapshot(state, here), reader, state.tail, connection)
+
+    async def _send_parts(
+        self, snapshot: Snapshot, reader: Reader, until: int, connection: Connection
+    ) -> None:
+        await connection.send(self._start("json"))
+        await connection.send(response_body(snapshot.begin()))
+        while reader.position < until:
+            pieces = [wire.cut(segment, 0, until) for segment in await reader.segments()]
+            await connection.send(response_body(snapshot.parts(filter(None, pieces))))
+        await connection.send(response_body(snapshot.end(), more=False))
