@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 import time
@@ -15,6 +16,8 @@ from inkstream.cli.exits import EPILOG, Exit, say
 from inkstream.cli.output import age_text, size_text, state_object, write_json, write_text
 
 _PAGE = 200
+_COLOURS = {"streaming": "blue", "open": "blue", "error": "red", "timeout": "red"}
+"""Of the lines on a terminal, by status."""
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd])", re.ASCII)
 
@@ -64,7 +67,7 @@ def command(
     database: str,
     as_json: bool,
 ) -> None:
-    """List streams, newest first: id, status, size, age, owner, group.
+    """List streams, newest first: id, status, size, age, owner, group, silence, code.
 
     A table on a terminal; in a pipe, fields with a tab between them and no heading. If there are
     more, the cursor to go on with is told on standard error (with --json, in a last line).
@@ -146,15 +149,26 @@ def _row(state: StreamState, now: float) -> tuple[str, ...]:
         age_text(now - state.created_at),
         state.owner or "-",
         state.group or "-",
+        _silence(state, now),
+        state.code or "-",
     )
 
 
+def _silence(state: StreamState, now: float) -> str:
+    """Return how long a stream that goes on has had no new message."""
+    if state.ended or state.appended_at is None:
+        return "-"
+    return age_text(now - state.appended_at)
+
+
 def _print_table(rows: list[tuple[str, ...]]) -> None:
-    table = [("ID", "STATUS", "SIZE", "AGE", "OWNER", "GROUP"), *rows]
+    table = [("ID", "STATUS", "SIZE", "AGE", "OWNER", "GROUP", "SILENT", "CODE"), *rows]
     widths = [max(len(row[column]) for row in table) for column in range(len(table[0]))]
     for row in table:
         cells = [
-            cell.rjust(width) if heading in ("SIZE", "AGE") else cell.ljust(width)
+            cell.rjust(width) if heading in ("SIZE", "AGE", "SILENT") else cell.ljust(width)
             for cell, width, heading in zip(row, widths, table[0], strict=True)
         ]
-        write_text("  ".join(cells).rstrip() + "\n")
+        line = "  ".join(cells).rstrip()
+        colour = None if "NO_COLOR" in os.environ else _COLOURS.get(row[1])
+        write_text((line if colour is None else click.style(line, fg=colour)) + "\n")
