@@ -140,8 +140,19 @@ _HIDDEN_BY_HTTP_1_0: Final = (
 )
 
 
+BODY_MAY_NOT_BREAK: Final = "inkstream.body_may_not_break"
+"""An extension in the scope: the server may end a body that breaks off as if it were whole."""
+
+_HIDDEN_BY_WSGI: Final = (
+    "Some WSGI servers end an answer that breaks off as if it were whole, so plain text is not "
+    "served here: use ?format=events."
+)
+
+
 def why_ends_are_hidden(scope: Scope, receive: Receive, send: Send) -> str | None:
     """Say what on the way turns a broken end of the body into a clean one, if anything does."""
+    if BODY_MAY_NOT_BREAK in scope.get("extensions", {}):
+        return _HIDDEN_BY_WSGI
     if scope.get("http_version") == "1.0":
         return _HIDDEN_BY_HTTP_1_0
     # It wraps both; other middlewares in between wrap send again, and pass receive on as it is.

@@ -16,7 +16,8 @@ all instances share and which ends with the process; a forked child begins one o
 event loop, use ``inkstream.PersistentTextStreaming``: these methods would hold it up.
 """
 
+from inkstream.sync._answer import StreamAnswer
 from inkstream.sync._handles import Following, StreamWriter
 from inkstream.sync._streaming import PersistentTextStreaming
 
-__all__ = ["Following", "PersistentTextStreaming", "StreamWriter"]
+__all__ = ["Following", "PersistentTextStreaming", "StreamAnswer", "StreamWriter"]

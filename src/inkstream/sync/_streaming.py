@@ -9,6 +9,9 @@ import weakref
 from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
 from typing import Any, Final, Literal, TypeVar
 
+from starlette.requests import Request
+from starlette.types import Message
+
 from inkstream._arguments import as_items
 from inkstream._types import JSON, Kind, Status, StreamBody, StreamId
 from inkstream.engine.generation import Source
@@ -16,8 +19,11 @@ from inkstream.engine.observer import Observer
 from inkstream.engine.settings import Limits, Timing
 from inkstream.facade import handles, streaming
 from inkstream.facade.handles import Listing
+from inkstream.http.connection import HTTPSettings
+from inkstream.http.formats import Format
 from inkstream.operations.description import StreamDescription
 from inkstream.operations.health import Health
+from inkstream.sync._answer import Exchange, StreamAnswer, environ_of, scope_of
 from inkstream.sync._handles import Following, StreamWriter
 from inkstream.sync._loop import LoopThread, abandon, at_once, this_process
 
@@ -38,6 +44,7 @@ class PersistentTextStreaming:
         on_end: As there, but a plain function; called on a thread of its own.
         limits: See ``Limits``.
         timing: See ``Timing``.
+        http: See ``HTTPSettings``.
         observer: As there.
     """
 
@@ -48,6 +55,7 @@ class PersistentTextStreaming:
         on_end: Callable[[StreamBody], None] | None = None,
         limits: Limits | None = None,
         timing: Timing | None = None,
+        http: HTTPSettings | None = None,
         observer: Observer | None = None,
     ) -> None:
         self._observer = observer
@@ -55,6 +63,7 @@ class PersistentTextStreaming:
         self._on_end = on_end
         self._limits = limits
         self._timing = timing
+        self._http = http
         if on_end is not None and (not callable(on_end) or inspect.iscoroutinefunction(on_end)):
             raise TypeError(f"on_end is a plain function here, not {on_end!r:.80}")
         # Dropped without stop(), as a notebook does, it gives its files and threads back.
@@ -78,6 +87,7 @@ class PersistentTextStreaming:
             on_end=None if on_end is None else report,
             limits=self._limits,
             timing=self._timing,
+            http=self._http,
             observer=self._observer,
         )
 
@@ -371,3 +381,46 @@ class PersistentTextStreaming:
     ) -> StreamBody:
         """Wait until a stream has ended, and return it."""
         return self._call(lambda streams: streams.wait(stream_id, owner=owner, group=group))
+
+    # HTTP --------------------------------------------------------------------------------------
+
+    def response(
+        self,
+        request: object,
+        stream_id: str,
+        *,
+        owner: str | None = None,
+        group: str | None = None,
+        format: str | Format | None = None,  # noqa: A002 - the word on the wire
+        headers: Mapping[str, str] | None = None,
+    ) -> StreamAnswer:
+        """Return the response that follows a stream from the request's offset; see docs/wsgi.md.
+
+        Its status is known when this returns: a stream that does not exist is a 404, after a short
+        wait. Plain text is refused, for a WSGI server may hide that an answer broke off.
+
+        Args:
+            request: A WSGI environ, or a request of Flask or Django.
+            stream_id: The stream.
+            owner: A stream of another owner is answered like one that does not exist.
+            group: A stream of another group likewise.
+            format: ``"events"`` or ``"json"``, whatever the request says; or a format of
+                ``inkstream.formats``, or a ``Format`` of your own.
+            headers: Further headers of the response.
+        """
+        scope = scope_of(environ_of(request))
+
+        async def begin(streams: streaming.PersistentTextStreaming) -> tuple[Exchange, Message]:
+            answer = streams.response(
+                Request(scope), stream_id, owner=owner, group=group, format=format, headers=headers
+            )
+            exchange = Exchange(answer, scope)
+            try:
+                return exchange, await exchange.next()
+            except BaseException:
+                await exchange.close()
+                raise
+
+        thread, _ = self._started()
+        exchange, start = self._call(begin)
+        return StreamAnswer(self, thread, exchange, start)

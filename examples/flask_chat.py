@@ -1,0 +1,48 @@
+"""Answers that survive a reload, in Flask: `flask --app flask_chat run`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from flask import Flask, abort, request
+from flask.typing import ResponseReturnValue
+
+from inkstream import StreamNotFound
+from inkstream.sync import PersistentTextStreaming
+
+app = Flask(__name__)
+streams = PersistentTextStreaming("sqlite:///inkstream.db")
+
+
+def login() -> str:  # stands for your login
+    return request.headers.get("X-User") or abort(401)
+
+
+@app.errorhandler(StreamNotFound)
+def not_found(error: StreamNotFound) -> ResponseReturnValue:
+    return {"detail": str(error)}, 404
+
+
+@app.post("/ask")
+def ask() -> ResponseReturnValue:
+    prompt = request.get_json()["prompt"]
+    stream_id = streams.create(owner=login())
+
+    def answer() -> Iterator[str]:  # on a thread of its own, which outlives the request
+        for word in f"You asked: {prompt} Here is a thought about it.".split():
+            yield word + " "
+            time.sleep(0.05)
+
+    streams.start(stream_id, answer)
+    return {"stream_id": stream_id}, 202
+
+
+@app.get("/streams/<stream_id>")
+def live(stream_id: str) -> ResponseReturnValue:
+    return streams.response(request, stream_id, owner=login())
+
+
+@app.post("/streams/<stream_id>/cancel")
+def cancel(stream_id: str) -> ResponseReturnValue:
+    return {"cancelled": streams.cancel(stream_id, owner=login())}

@@ -1,0 +1,179 @@
+"""The response that follows a stream, for servers that call an application in a thread (WSGI).
+
+The ASGI response answers, on the event loop's thread; here its messages are handed over one at a
+time. So the bytes are the same, and a slow client fills no queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from http import HTTPStatus
+from typing import Any, Self
+
+from starlette.types import ASGIApp, Message, Scope
+
+from inkstream.http.formats import BODY_MAY_NOT_BREAK
+from inkstream.sync._loop import LoopThread
+
+StartResponse = Callable[..., object]
+
+
+def environ_of(request: object) -> Mapping[str, Any]:
+    """Return the WSGI environment of a request.
+
+    Raises:
+        TypeError: It is neither an environment nor a request that has one.
+    """
+    # Django's request on ASGI has no environ, but META, with the same names.
+    for given in (request, getattr(request, "environ", None), getattr(request, "META", None)):
+        if isinstance(given, Mapping) and "REQUEST_METHOD" in given:
+            return given
+    raise TypeError(
+        "request is a WSGI environ, or a request of Flask or Django, not "
+        f"{type(request).__module__}.{type(request).__qualname__}"
+    )
+
+
+def scope_of(environ: Mapping[str, Any]) -> Scope:
+    """Return the ASGI scope that says what a WSGI environment says (PEP 3333)."""
+    headers = [
+        (name[5:].replace("_", "-").lower().encode("latin-1"), str(value).encode("latin-1"))
+        for name, value in environ.items()
+        if name.startswith("HTTP_")
+    ]
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": str(environ.get("SERVER_PROTOCOL", "HTTP/1.1")).rpartition("/")[2],
+        "method": environ["REQUEST_METHOD"],
+        "scheme": environ.get("wsgi.url_scheme", "http"),
+        "path": environ.get("PATH_INFO", "/"),
+        "root_path": environ.get("SCRIPT_NAME", ""),
+        "query_string": str(environ.get("QUERY_STRING", "")).encode("latin-1"),
+        "headers": headers,
+        "extensions": {BODY_MAY_NOT_BREAK: {}},
+    }
+
+
+class Exchange:
+    """One ASGI response, a message at a time; its methods run on the event loop."""
+
+    def __init__(self, app: ASGIApp, scope: Scope) -> None:
+        self._gone = asyncio.Event()
+        self._handed = asyncio.Queue[Message | None](1)
+        self._task = asyncio.get_running_loop().create_task(self._run(app, scope))
+
+    async def _run(self, app: ASGIApp, scope: Scope) -> None:
+        try:
+            await app(scope, self._receive, self._handed.put)
+        finally:
+            if not self._gone.is_set():
+                await self._handed.put(None)
+
+    async def _receive(self) -> Message:
+        await self._gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def next(self) -> Message:
+        """Return the next message.
+
+        Raises:
+            ConnectionResetError: The response broke off, and its client must see that.
+        """
+        message = await self._handed.get()
+        if message is None:
+            await self._task  # raises what the response raised
+            # As a client that left: servers then close the connection without a traceback.
+            raise ConnectionResetError(errno.ECONNRESET, "the stream's response broke off")
+        return message
+
+    async def close(self) -> None:
+        """Leave, as a client does."""
+        self._gone.set()
+        self._task.cancel()
+        await asyncio.wait((self._task,))
+        if not self._task.cancelled():
+            self._task.exception()  # seen: a client that left asks for nothing
+
+
+class StreamAnswer:
+    """Follow a stream from the request's offset; what ``response`` of ``inkstream.sync`` gives.
+
+    It is a WSGI application, which Flask and others take as what a view returns, and an iterable
+    of bytes with a status and headers for those that want these: ``StreamingHttpResponse(answer,
+    status=answer.status_code, headers=answer.headers)``. Its server holds a thread (or greenlet)
+    for as long as the stream is followed. Sent once; the server closes it.
+
+    Attributes:
+        status_code: 200, or that of a problem document; 204 after the end was seen.
+        header_list: Pairs of names and values.
+    """
+
+    def __init__(
+        self, streams: object, thread: LoopThread, exchange: Exchange, start: Message
+    ) -> None:
+        self._streams = streams  # kept: an instance that is dropped ends what it answers
+        self._thread = thread
+        self._exchange = exchange
+        self._is_over = False
+        self.status_code: int = start["status"]
+        self.header_list: list[tuple[str, str]] = [
+            (name.decode("latin-1").title(), value.decode("latin-1"))
+            for name, value in start["headers"]
+        ]
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers, by name."""
+        return dict(self.header_list)
+
+    @property
+    def exchange(self) -> Exchange:
+        """What answers, for a server with an event loop of its own."""
+        return self._exchange
+
+    def __call__(
+        self, environ: Mapping[str, Any], start_response: StartResponse
+    ) -> Iterable[bytes]:
+        """Answer as a WSGI application."""
+        status = HTTPStatus(self.status_code)
+        start_response(f"{status.value} {status.phrase}", self.header_list)
+        return self
+
+    # No __next__: Flask takes an iterator for a body alone, and answers 200 to all.
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the body as it comes.
+
+        Raises (while iterating):
+            ConnectionResetError: The client must see that the answer broke off.
+        """
+        while not self._is_over:
+            body = self.take(self._thread.call(self._exchange.next()))
+            if body:  # some servers would take an empty piece for the end
+                yield body
+
+    def take(self, message: Message) -> bytes:
+        """Return the bytes of a message, and note whether it is the last."""
+        self._is_over = not message.get("more_body", False)
+        return bytes(message.get("body", b""))
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the last bytes were handed out."""
+        return self._is_over
+
+    def close(self) -> None:
+        """Stop following."""
+        self._is_over = True
+        if self._thread.here:
+            self._thread.call(self._exchange.close())
+
+    def __enter__(self) -> Self:
+        """Return itself, to be closed with the block."""
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Stop following."""
+        self.close()

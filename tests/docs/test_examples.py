@@ -1,0 +1,17 @@
+"""The pages about frameworks begin with an example, the file that a newcomer may copy instead."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.docs.blocks import ROOT, all_blocks
+
+EXAMPLES = {"docs/wsgi.md": "examples/flask_chat.py"}
+
+
+@pytest.mark.parametrize("page", EXAMPLES)
+def test_a_page_begins_with_its_example(page: str) -> None:
+    code = (ROOT / EXAMPLES[page]).read_text()
+    first = next(block for block in all_blocks() if block.page == page)
+    assert first.code == code
+    assert len(code.splitlines()) <= 60
