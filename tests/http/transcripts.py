@@ -109,7 +109,7 @@ async def answer(app: Any, scope: dict[str, Any], body: bytes, leave_after_s: fl
     lines.append(repr(data))
     whole = bool(sent) and not sent[-1].get("more_body", False)
     lines.append("whole" if whole else "broken off")
-    return [re.sub(r"\d{16}_\d{16}|[0-9a-v]{10}_[0-9a-v]{9}_[\w-]{4}", _offset, t) for t in lines]
+    return [re.sub(r"\d{16}_\d{16}|[0-9A-V]{10}_[0-9A-V]{9}_[\w-]{4}", _offset, t) for t in lines]
 
 
 _seen: dict[str, str] = {}
