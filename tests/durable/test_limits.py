@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.types import Message
 
-from inkstream import PersistentTextStreaming, Result, wire
+from inkstream import PersistentTextStreaming, Result, StreamError, wire
 from inkstream.durable.app import DurableStreams
 from inkstream.durable.quota import RECOUNT_S
 from inkstream.durable.settings import DurableSettings
@@ -165,24 +165,37 @@ async def test_no_request_makes_it_fail(
     assert 200 <= status < 500 or status == 501, json.dumps([method, headers, query])
 
 
-async def test_a_result_that_is_as_deep_as_may_be_is_told(
-    streams: PersistentTextStreaming, client: httpx.AsyncClient
+def nested(depth: int) -> Any:
+    return [nested(depth - 1)] if depth else 0
+
+
+def ending_with(way: str, value: Any) -> Any:
+    async def yields() -> AsyncIterator[Result]:
+        yield Result(value)
+
+    async def returns(append: Any) -> Any:
+        return value
+
+    async def raises() -> AsyncIterator[Result]:
+        yield Result("kept before")
+        raise StreamError("It failed.", code="failed", result=value)
+
+    return {"yields": yields, "returns": returns, "raises": raises}[way]
+
+
+@pytest.mark.parametrize("way", ["yields", "returns", "raises"])
+async def test_deepest_result_is_sent(
+    streams: PersistentTextStreaming, client: httpx.AsyncClient, way: str
 ) -> None:
-    """G5: what a writer was allowed to end with, every route can say."""
+    """G5: every route sends the result that a source may end with; a deeper one is an error."""
 
-    def nested(depth: int) -> Any:
-        return [nested(depth - 1)] if depth else 0
-
-    async def told(depth: int) -> Any:
-        async def answer() -> AsyncIterator[Result]:
-            yield Result(nested(depth))
-
+    async def end_of(depth: int) -> Any:
         name = await streams.create()
-        await streams.start(name, answer)
-        (end,) = (await client.get(f"/{name}")).json()
-        return end[wire.END_KEY]
+        await streams.start(name, ending_with(way, nested(depth)))
+        return (await client.get(f"/{name}")).json()[-1][wire.END_KEY]
 
-    as_deep_as_may_be = await told(wire.MAX_JSON_DEPTH - 2)
-    assert as_deep_as_may_be["result"] == nested(wire.MAX_JSON_DEPTH - 2)
-    deeper = await told(wire.MAX_JSON_DEPTH - 1)
-    assert (deeper["status"], deeper["result"]) == ("error", None)
+    deepest = wire.MAX_JSON_DEPTH - 2
+    assert (await end_of(deepest))["result"] == nested(deepest)
+    deeper = await end_of(deepest + 1)
+    assert (deeper["status"], deeper["code"]) == ("error", "invalid_message")
+    assert deeper["result"] == ("kept before" if way == "raises" else None)

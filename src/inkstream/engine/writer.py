@@ -152,7 +152,8 @@ class Writer:
         Raises:
             InvalidMessage: It is not JSON.
         """
-        wire.dump_json({"result": result})
+        # As deep as the end that holds it: one that passed here and not there could never end.
+        wire.dump_json({wire.END_KEY: {"result": result}})
         self.result = result
 
     def append_at_once(self, message: object) -> bool:
