@@ -16,6 +16,7 @@ from inkstream.engine.engine import Engine
 from inkstream.engine.reader import Reader, ReaderCut
 from inkstream.http.asgi import response_body, response_start
 from inkstream.http.connection import ClientGone, Connection, HTTPSettings
+from inkstream.http.lifetime import jittered
 from inkstream.wire import Offset
 
 
@@ -136,7 +137,7 @@ class EventStream:
         self._engine = engine
         self._read = read
         self._settings = settings
-        self._until = engine.clock.monotonic() + live_s
+        self._until = engine.clock.monotonic() + jittered(live_s)
         self._events = Events(read.state)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -21,6 +21,11 @@ RETRY: Final = b"retry: 200\n\n"
 """Goes before a cut by age: an ``EventSource`` is back at once. The next answer sets it anew."""
 
 
+def jittered(seconds: float) -> float:
+    """Return a quarter more or less."""
+    return seconds * random.uniform(1 - _JITTER, 1 + _JITTER)
+
+
 class Lifetime:
     """The bounds of one connection. It is looked at after a send, so a ping may pass before it.
 
@@ -49,7 +54,7 @@ class Lifetime:
         self._ask_at = now + self._again_s
         self._until = math.inf
         if cut_by_age and settings.life_s is not None:
-            self._until = now + settings.life_s * random.uniform(1 - _JITTER, 1 + _JITTER)
+            self._until = now + jittered(settings.life_s)
         self.due_at = min(self._until, self._ask_at)
 
     @property
