@@ -13,6 +13,7 @@ import contextlib
 import functools
 import json
 import os
+import re
 import socket
 import sqlite3
 import sys
@@ -20,6 +21,7 @@ import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 import uvicorn
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
@@ -30,14 +32,14 @@ from starlette.staticfiles import StaticFiles
 from inkstream import (
     InkstreamError,
     PersistentTextStreaming,
+    Result,
     StreamBody,
     StreamExists,
     StreamResponse,
     Timing,
     problem_handler,
 )
-from inkstream.demo.choice import choose_responder
-from inkstream.demo.responder import Turn
+from inkstream.sources import ChatCompletions
 
 HERE = Path(__file__).parent
 FILE = os.environ.get("CHAT_DATABASE", "chat.db")
@@ -48,11 +50,20 @@ POLICY = (
 )
 FEED = "chat-feed"
 GROUP = "chat"
+KEY = os.environ.get("OPENAI_API_KEY", "").strip()
+MODEL = os.environ.get("OPENAI_MODEL") or "gpt-4.1-mini"
+BASE_URL = os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
+NAME = f"{MODEL} at {urlsplit(BASE_URL).hostname or BASE_URL}" if KEY else "a few written texts"
+NOTE = "" if KEY else "Offline: written answers. Set OPENAI_API_KEY to have a model answer."
+PROMPT_CHARACTERS = 8000
+TYPING_S = 0.04
+
+Turns = list[dict[str, str]]
 
 # An answer is started by the request that makes it: one that is pending for longer belongs to a
 # server that died between the two.
 streams = PersistentTextStreaming(f"sqlite:///{FILE}", timing=Timing(start_within_s=10.0))
-responder = choose_responder()
+model = ChatCompletions(MODEL, api_key=KEY, base_url=BASE_URL) if KEY else None
 asking = asyncio.Lock()
 
 
@@ -84,8 +95,31 @@ def from_here(request: Request) -> None:
         raise HTTPException(403, "Another site sent this.")
 
 
+def answer(turns: Turns) -> AsyncIterator[Any]:
+    """Answer the last turn: by the model, or without a key by a written text."""
+    return model.answer(turns) if model else typed(turns[-1]["content"])
+
+
+async def typed(prompt: str) -> AsyncIterator[Any]:
+    """Type the written answer that the prompt names, at a typist's pace.
+
+    A line of JSON in it is a part: a thought, a tool call, a tool's output.
+    """
+    written = {path.stem: path for path in sorted((HERE / "answers").glob("*.md"))}
+    words = re.findall(r"\w+", prompt.lower())
+    path = next((written[word] for word in words if word in written), written["reload"])
+    for line in path.read_text("utf-8").splitlines(keepends=True):
+        part = json.loads(line) if line.startswith('{"type": ') else None
+        for word in re.findall(r"\s*\S+\s*|\s+", part.get("delta", "-") if part else line):
+            await asyncio.sleep(TYPING_S)
+            yield word if part is None else part | ({"delta": word} if "delta" in part else {})
+    yield Result({"finish_reason": "stop"})
+
+
 class Ask(BaseModel):
-    prompt: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=8000)]
+    prompt: Annotated[
+        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=PROMPT_CHARACTERS)
+    ]
 
 
 api = APIRouter(prefix="/api")
@@ -93,9 +127,9 @@ changes = [Depends(from_here)]
 
 
 @api.get("/about")
-async def about() -> dict[str, str]:
-    """Say who answers."""
-    return {"name": responder.name, "note": responder.note}
+async def about() -> dict[str, str | int]:
+    """Name what answers, and the limit of a prompt."""
+    return {"name": NAME, "note": NOTE, "prompt_characters": PROMPT_CHARACTERS}
 
 
 @api.get("/messages")
@@ -150,7 +184,7 @@ async def ask(body: Ask) -> dict[str, Any]:
                 "asked_at": now,
             }
             await streams.post(FEED, {"message": message}, connection=connection)
-    start(stream_id, [*turns, Turn("user", body.prompt)])
+    start(stream_id, [*turns, turn("user", body.prompt)])
     return message
 
 
@@ -169,7 +203,7 @@ async def regenerate(message_id: int) -> dict[str, Any]:
                 raise HTTPException(404, "There is no such message.")
             message = dict(row)
             await streams.post(FEED, {"message": message}, connection=connection)
-    start(stream_id, [*turns, Turn("user", message["prompt"])])
+    start(stream_id, [*turns, turn("user", message["prompt"])])
     return message
 
 
@@ -185,7 +219,7 @@ async def clear() -> None:
         await streams.delete_all(group=GROUP)
 
 
-async def conversation(before: int | None = None) -> list[Turn]:
+async def conversation(before: int | None = None) -> Turns:
     """Return what was said so far.
 
     Raises:
@@ -200,15 +234,19 @@ async def conversation(before: int | None = None) -> list[Turn]:
     for row in rows:
         if before is not None and row["id"] >= before:
             break
-        turns.append(Turn("user", row["prompt"]))
+        turns.append(turn("user", row["prompt"]))
         answer = answers.get(row["stream_id"])
         if answer is not None and answer.text:
-            turns.append(Turn("assistant", answer.text))
+            turns.append(turn("assistant", answer.text))
     return turns
 
 
-def start(stream_id: str, turns: list[Turn]) -> None:
-    streams.start(stream_id, functools.partial(responder.answer, turns))
+def turn(role: str, text: str) -> dict[str, str]:
+    return {"role": role, "content": text}
+
+
+def start(stream_id: str, turns: Turns) -> None:
+    streams.start(stream_id, functools.partial(answer, turns))
 
 
 app = FastAPI(title="inkstream chat", lifespan=lifespan)
@@ -240,13 +278,13 @@ def main() -> None:
             sys.exit(f"port {options.port} cannot be used ({exc.strerror}): try another --port")
         listener.listen(2048)
         url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
-        told = {"url": url, "database": FILE, "answers": responder.name, "pid": os.getpid()}
+        told = {"url": url, "database": FILE, "answers": NAME, "pid": os.getpid()}
         if options.json:
             print(json.dumps(told), flush=True)
         else:
             print(
                 f"inkstream chat: {url} (two windows side by side: {url}two.html)\n"
-                f"answers from {responder.name}, kept in {FILE}\n"
+                f"answers from {NAME}, kept in {FILE}\n"
                 f"try `kill -9 {os.getpid()}` in the middle of an answer, and start it again\n"
                 "Ctrl-C stops it",
                 flush=True,

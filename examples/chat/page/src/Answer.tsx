@@ -31,7 +31,7 @@ export function Answer({
     >
       <div className="text">{text ? <Markdown text={text} /> : live && <Thinking />}</div>
       {connection === "waiting" && <p className="note">No connection. Trying again…</p>}
-      {error && <p role="alert">{error.message ?? reason(error.code)}</p>}
+      {error && <p role="alert">{reason(error)}</p>}
       {status === "cancelled" && <p className="note">Stopped.</p>}
       {live ? (
         <Action label="Stop" act={() => stop().then(() => "", String)} />
@@ -45,7 +45,10 @@ export function Answer({
   );
 }
 
-function reason(code: string | null): string {
+function reason({ code, message }: { code: string | null; message?: string | null }): string {
+  if (code === "provider_unauthorized")
+    return "The model's provider refused the key. Check OPENAI_API_KEY.";
+  if (message) return message;
   if (code === "writer_lost") return "The server was lost while it wrote this.";
   if (code === "shutdown") return "The server was shut down while it wrote this.";
   if (code === "not_found") return "This answer was deleted.";
