@@ -42,6 +42,7 @@ from inkstream._types import (
 from inkstream.engine.generation import Append, Message, Result, Source
 from inkstream.engine.settings import Limits, Timing
 from inkstream.facade.handles import Following, Listing, StreamWriter
+from inkstream.facade.stops import quiet_stop
 from inkstream.facade.streaming import PersistentTextStreaming
 from inkstream.http.asgi import Authorize
 from inkstream.http.bundle import browser_files
@@ -102,6 +103,7 @@ __all__ = [
     "__version__",
     "browser_files",
     "problem_handler",
+    "quiet_stop",
 ]
 
 __version__ = version("inkstream")

@@ -6,7 +6,12 @@ import pytest
 
 from tests.docs.blocks import ROOT, all_blocks
 
-EXAMPLES = {"docs/wsgi.md": "examples/flask_chat.py"}
+EXAMPLES = {
+    "docs/celery.md": "examples/celery_chat.py",
+    "docs/django.md": "examples/django_chat.py",
+    "docs/fastapi.md": "examples/fastapi_chat.py",
+    "docs/wsgi.md": "examples/flask_chat.py",
+}
 
 
 @pytest.mark.parametrize("page", EXAMPLES)

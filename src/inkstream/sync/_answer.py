@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from http import HTTPStatus
 from typing import Any, Self
 
@@ -129,11 +129,6 @@ class StreamAnswer:
         """The headers, by name."""
         return dict(self.header_list)
 
-    @property
-    def exchange(self) -> Exchange:
-        """What answers, for a server with an event loop of its own."""
-        return self._exchange
-
     def __call__(
         self, environ: Mapping[str, Any], start_response: StartResponse
     ) -> Iterable[bytes]:
@@ -150,19 +145,25 @@ class StreamAnswer:
             ConnectionResetError: The client must see that the answer broke off.
         """
         while not self._is_over:
-            body = self.take(self._thread.call(self._exchange.next()))
+            body = self._take(self._thread.call(self._exchange.next()))
             if body:  # some servers would take an empty piece for the end
                 yield body
 
-    def take(self, message: Message) -> bytes:
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yield the body as it comes, on another event loop, which it does not hold up.
+
+        Raises (while iterating):
+            ConnectionResetError: The client must see that the answer broke off.
+        """
+        while not self._is_over:
+            body = self._take(await self._thread.acall(self._exchange.next()))
+            if body:
+                yield body
+
+    def _take(self, message: Message) -> bytes:
         """Return the bytes of a message, and note whether it is the last."""
         self._is_over = not message.get("more_body", False)
         return bytes(message.get("body", b""))
-
-    @property
-    def is_over(self) -> bool:
-        """Whether the last bytes were handed out."""
-        return self._is_over
 
     def close(self) -> None:
         """Stop following."""

@@ -59,6 +59,13 @@ class LoopThread:
         finally:
             future.cancel()
 
+    async def acall(self, coro: Coroutine[Any, Any, T]) -> T:
+        """Run a coroutine on the loop and return its result, to another loop."""
+        if not self.here:
+            coro.close()
+            raise NotRunning("this was begun in the process that this one was forked from")
+        return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coro, self.loop))
+
     def running(
         self, key: object, make: Callable[[], PersistentTextStreaming]
     ) -> PersistentTextStreaming:

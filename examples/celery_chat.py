@@ -1,0 +1,56 @@
+"""Answers from Celery tasks: `celery -A celery_chat worker`, beside the site that orders them."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from typing import Any
+
+from celery import Celery, Task
+
+from inkstream import NotClaimed, StreamNotFound, quiet_stop
+from inkstream.sync import PersistentTextStreaming
+
+app = Celery("chat", broker=os.environ.get("CELERY_BROKER", "redis://localhost"))
+app.conf.task_acks_late = True  # a task whose worker dies is delivered again
+app.conf.task_reject_on_worker_lost = True
+streams = PersistentTextStreaming(os.environ.get("INKSTREAM_DATABASE", "sqlite:///inkstream.db"))
+
+
+def pieces(prompt: str) -> Iterator[str]:  # stands for your model
+    for word in f"You asked: {prompt} Here is a thought about it.".split():
+        time.sleep(0.05)
+        yield word + " "
+
+
+# StreamNotFound: the transaction that created the stream has not committed yet.
+# NotClaimed: the attempt before this one has died, and was not yet seen to be dead.
+@app.task(
+    bind=True,
+    autoretry_for=(NotClaimed, StreamNotFound),
+    retry_backoff=2,
+    max_retries=8,
+)
+def answer(self: Task[Any, Any], stream_id: str, prompt: str) -> None:
+    with quiet_stop(), streams.write(stream_id, takeover=True) as writer:
+        written = len(writer.body().text)  # by an attempt that died
+        for piece in pieces(prompt):
+            if written >= len(piece):
+                written -= len(piece)
+                continue
+            writer.append(piece[written:])
+            written = 0
+            writer.flush()  # seen, and a Stop is seen here
+
+
+def ask(owner: str, prompt: str) -> str:
+    """Order an answer, in a view of the site; its page follows the stream that is returned."""
+    stream_id = streams.create(owner=owner, takeover_within_s=600)
+    app.send_task("celery_chat.answer", [stream_id, prompt])
+    return stream_id
+
+
+def stop(owner: str, stream_id: str) -> None:
+    """Stop it, in a view; the task ends quietly."""
+    streams.cancel(stream_id, owner=owner)

@@ -1,0 +1,26 @@
+"""Whose streams a request may touch: those of the user who is logged in."""
+
+from __future__ import annotations
+
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest
+
+
+def owner_of(request: HttpRequest) -> str:
+    """Return the owner of a request's streams: the primary key of its user, as text.
+
+    Raises:
+        PermissionDenied: Nobody is logged in. Django answers 403.
+    """
+    user = getattr(request, "user", None)
+    if user is None or not user.is_authenticated:
+        raise PermissionDenied("log in to see this stream")
+    return str(user.pk)
+
+
+async def aowner_of(request: HttpRequest) -> str:
+    """Return the same in an async view, where the session must not be read on the event loop."""
+    user = await request.auser()
+    if not user.is_authenticated:
+        raise PermissionDenied("log in to see this stream")
+    return str(user.pk)

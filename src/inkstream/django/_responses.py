@@ -1,0 +1,74 @@
+"""What a view returns to follow a stream, under WSGI and ASGI."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+
+from asgiref.sync import sync_to_async
+from django.core.handlers.asgi import ASGIRequest
+from django.http import HttpRequest, StreamingHttpResponse
+
+from inkstream.django._streams import streams
+from inkstream.http.formats import Format
+from inkstream.sync import StreamAnswer
+
+
+class _Body:
+    """An answer as Django takes it on an event loop: not an iterable, or it would take a thread."""
+
+    def __init__(self, answer: StreamAnswer) -> None:
+        self._answer = answer
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        return self._answer.__aiter__()
+
+    def close(self) -> None:
+        self._answer.close()
+
+
+def stream_response(
+    request: HttpRequest,
+    stream_id: str,
+    *,
+    owner: str | None = None,
+    group: str | None = None,
+    format: str | Format | None = None,  # noqa: A002 - the word on the wire
+    headers: Mapping[str, str] | None = None,
+) -> StreamingHttpResponse:
+    """Return the response that follows a stream from the request's offset; see docs/django.md.
+
+    Under WSGI it holds its thread for as long as the stream is followed, under ASGI none. In an
+    async view, use ``astream_response``.
+
+    Args:
+        request: The view's request.
+        stream_id: The stream; one that does not exist is a 404, after a short wait.
+        owner: A stream of another owner is answered like one that does not exist.
+        group: A stream of another group likewise.
+        format: See ``inkstream.sync.PersistentTextStreaming.response``.
+        headers: Further headers of the response.
+    """
+    answer = streams.response(
+        request, stream_id, owner=owner, group=group, format=format, headers=headers
+    )
+    body = _Body(answer) if isinstance(request, ASGIRequest) else answer
+    response = StreamingHttpResponse(body, status=answer.status_code, headers=answer.headers)
+    # GZipMiddleware would hold back events until its buffer is full.
+    response.headers.setdefault("Content-Encoding", "identity")
+    return response
+
+
+async def astream_response(
+    request: HttpRequest,
+    stream_id: str,
+    *,
+    owner: str | None = None,
+    group: str | None = None,
+    format: str | Format | None = None,  # noqa: A002 - the word on the wire
+    headers: Mapping[str, str] | None = None,
+) -> StreamingHttpResponse:
+    """Return the same in an async view, whose event loop it does not hold up."""
+    response: StreamingHttpResponse = await sync_to_async(stream_response, thread_sensitive=False)(
+        request, stream_id, owner=owner, group=group, format=format, headers=headers
+    )
+    return response

@@ -1,0 +1,31 @@
+"""Version 1 of the schema."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import migrations, models
+
+from inkstream.django import _schema
+
+
+def _apply(apps: Any, editor: Any) -> None:
+    _schema.apply(editor, 1)
+
+
+def _drop(apps: Any, editor: Any) -> None:
+    _schema.drop(editor)
+
+
+class Migration(migrations.Migration):
+    """Make the schema, and the admin's name for a stream."""
+
+    initial = True
+    operations = (
+        migrations.RunPython(_apply, _drop),
+        migrations.CreateModel(
+            name="Stream",
+            fields=[("id", models.BigAutoField(primary_key=True, serialize=False))],
+            options={"managed": False, "default_permissions": ("view",)},
+        ),
+    )
