@@ -48,14 +48,14 @@ def test_every_element_of_an_array_is_cut_out_as_it_was_written(
     items: list[tuple[str, str, str]], before: str, after: str
 ) -> None:
     body = before + "[" + ",".join("".join(item) for item in items) + "]" + after
-    assert split_json(body.encode()) == [value.encode() for _, value, _ in items]
+    assert list(split_json(body.encode(), 1024 * 1024)) == [value.encode() for _, value, _ in items]
 
 
 @given(JSON_TEXTS.filter(lambda text: not text.startswith("[")), SPACE, SPACE)
 def test_a_single_value_is_one_message_as_it_was_written(
     value: str, before: str, after: str
 ) -> None:
-    assert split_json((before + value + after).encode()) == [value.encode()]
+    assert list(split_json((before + value + after).encode(), 1024 * 1024)) == [value.encode()]
 
 
 @given(
@@ -63,7 +63,7 @@ def test_a_single_value_is_one_message_as_it_was_written(
 )
 def test_what_it_takes_is_json_and_what_it_refuses_is_not(body: bytes) -> None:
     try:
-        found = split_json(body)
+        found = list(split_json(body, 1024 * 1024))
     except InvalidMessage:
         with pytest.raises((ValueError, RecursionError)):
             json.loads(body.decode(), parse_constant=_no_constant)
@@ -110,7 +110,7 @@ def _no_constant(name: str) -> None:
 )
 def test_what_is_not_json_is_refused(body: bytes) -> None:
     with pytest.raises(InvalidMessage):
-        split_json(body)
+        list(split_json(body, 1024 * 1024))
 
 
 @pytest.mark.parametrize(
@@ -142,9 +142,9 @@ def test_what_json_can_say_is_kept_exactly(message: bytes) -> None:
 
 def test_only_as_deep_as_is_allowed() -> None:
     deep = b"[" * wire.MAX_JSON_DEPTH + b"]" * wire.MAX_JSON_DEPTH
-    assert split_json(b"[" + deep + b"]") == [deep]
+    assert list(split_json(b"[" + deep + b"]", 1024 * 1024)) == [deep]
     with pytest.raises(InvalidMessage, match="deep"):
-        split_json(b"[[" + deep + b"]]")
+        list(split_json(b"[[" + deep + b"]]", 1024 * 1024))
 
 
 @pytest.mark.parametrize(
@@ -152,7 +152,7 @@ def test_only_as_deep_as_is_allowed() -> None:
 )
 def test_nobody_may_say_how_a_stream_ended(body: bytes) -> None:
     with pytest.raises(InvalidMessage, match="reserved"):
-        split_json(body)
+        list(split_json(body, 1024 * 1024))
 
 
 def test_a_message_has_a_limit_and_an_empty_array_no_message() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Awaitable, Callable, Collection
 from dataclasses import replace
 from typing import Final
 
@@ -19,7 +19,16 @@ from inkstream._errors import (
     StreamGone,
     StreamNotFound,
 )
-from inkstream._types import Kind, NewStream, Page, Segment, Status, StreamId, StreamState
+from inkstream._types import (
+    JSON_CONTENT,
+    Kind,
+    NewStream,
+    Page,
+    Segment,
+    Status,
+    StreamId,
+    StreamState,
+)
 from inkstream.durable import creation, protocol
 from inkstream.durable.appends import Appends
 from inkstream.durable.live import EventStream, LiveRead, LongPoll
@@ -27,7 +36,7 @@ from inkstream.durable.paths import Target, target_of
 from inkstream.durable.polling import ClosedPolls
 from inkstream.durable.protocol import Marks
 from inkstream.durable.quota import Quota
-from inkstream.durable.reading import Chunk, cut_from, next_cursor
+from inkstream.durable.reading import Chunk, cut_from, in_turns, next_cursor
 from inkstream.durable.refusal import Refusal, Reply
 from inkstream.durable.renewal import Renewal
 from inkstream.durable.requests import (
@@ -36,6 +45,8 @@ from inkstream.durable.requests import (
     ReadRequest,
     append_request,
     create_request,
+    is_closing,
+    media_type,
     read_request,
 )
 from inkstream.durable.settings import DurableSettings
@@ -52,6 +63,8 @@ HEADERS: Final = {
     # A stream is what anybody wrote, of any type: opened as a page, it must not run as this site.
     "content-security-policy": "sandbox; default-src 'none'",
 }
+_SMALL: Final = 64 * 1024
+"""A body of this size is read before rights are asked, once: it is no more than servers buffer."""
 _METHODS: Final = "GET, HEAD, PUT, POST, DELETE, OPTIONS"
 
 
@@ -190,8 +203,23 @@ class DurableStreams:
     async def _create(self, request: Request, stream_id: StreamId, target: Target) -> Reply:
         forked_from = request.headers.get("stream-forked-from")
         source = None if forked_from is None else target.other(forked_from)
+        await self._before_body(request, self._may_create(request, stream_id))
         async with self._intake.body(request) as body:
             return await self._create_from(request, stream_id, target, source, body)
+
+    async def _before_body(self, request: Request, check: Awaitable[object]) -> None:
+        """Await what must be allowed before a body is read: a body costs memory for its time."""
+        try:
+            await check
+        except (Refusal, InkstreamError):
+            await self._intake.discard(request)
+            raise
+
+    async def _may_create(self, request: Request, stream_id: StreamId) -> None:
+        engine, *_ = self._parts()
+        draft = _draft(stream_id, self._settings.owner, engine.clock.wall())
+        if not await self._authorize(request, draft, "create"):
+            raise Refusal(403, "forbidden", "You may not create this stream.")
 
     async def _create_from(
         self,
@@ -204,9 +232,6 @@ class DurableStreams:
         wanted = create_request(stream_id, request.headers, source, body)
         engine, *_, quota = self._parts()
         owner = self._settings.owner
-        draft = _draft(stream_id, owner, engine.clock.wall())
-        if not await self._authorize(request, draft, "create"):
-            raise Refusal(403, "forbidden", "You may not create this stream.")
         while True:
             found = await self._find(stream_id)
             if found is not None:
@@ -243,7 +268,10 @@ class DurableStreams:
     async def _new(self, request: Request, wanted: CreateRequest) -> NewStream:
         engine, *_ = self._parts()
         now = engine.clock.wall()
+        message_bytes = engine.limits.message_bytes
         if wanted.fork is None:
+            is_json = media_type(wanted.content_type or "") == JSON_CONTENT
+            await wanted.body.cut(is_json=is_json, message_bytes=message_bytes)
             return creation.create(wanted, now, engine.limits)
         try:
             source = await self._allowed(
@@ -251,11 +279,20 @@ class DurableStreams:
             )
         except StreamGone as exc:
             raise _source_deleted() from exc
+        content_type = wanted.content_type or source.state.content_type
+        is_json = media_type(content_type) == JSON_CONTENT
+        await wanted.body.cut(is_json=is_json, message_bytes=message_bytes)
         return creation.fork(wanted, source.state, source.marks, now, engine.limits)
 
     # Append, close, delete ---------------------------------------------------------------------
 
     async def _append(self, request: Request, stream_id: StreamId) -> Reply:
+        length = _length(request)
+        if self._authorize is not anyone and (length is None or length > _SMALL):
+            # Without a length there may be no body, and nothing to append.
+            is_certain = length is not None or not is_closing(request.headers)
+            action = "append" if is_certain else "close"
+            await self._before_body(request, self._allowed(request, stream_id, (action,)))
         async with self._intake.body(request) as body:
             return await self._append_from(request, stream_id, body)
 
@@ -283,14 +320,8 @@ class DurableStreams:
         engine, _, polls, _ = self._parts()
         after = wanted.offset.position if isinstance(wanted.offset, wire.Offset) else 0
         wants_page = wanted.live != "sse" and wanted.offset != "now"
-        page = await self._allowed(
-            request,
-            stream_id,
-            ("read",),
-            after=after,
-            max_bytes=engine.limits.page_bytes if wants_page else 0,
-            marks=(protocol.FORK,),
-        )
+        page_bytes = engine.limits.page_bytes if wants_page else 0
+        page = await self._allowed_page(request, stream_id, after, page_bytes)
         state = page.state
         start, end_seen = _start(page.state, page.marks, wanted)
         if (
@@ -313,6 +344,7 @@ class DurableStreams:
         if wanted.offset != "now":
             segments, state = await self._collect(page, start)
         position = segments[-1].end if segments else start
+        _, position, segments = next(in_turns(state, start, position, segments))
         at_tail = position >= state.tail
         chunk = Chunk(
             state,
@@ -326,6 +358,31 @@ class DurableStreams:
         if wanted.live == "long-poll" and chunk.is_empty and chunk.end is None:
             return LongPoll(engine, live, self._http, self._settings.long_poll_s)
         return _chunk_response(chunk, request, wanted, engine.clock.wall())
+
+    async def _allowed_page(
+        self, request: Request, stream_id: StreamId, after: int, max_bytes: int
+    ) -> Page:
+        """Return a page that the caller may read.
+
+        Its text is read after ``authorize`` said yes: else a denied stream would cost more than
+        an absent one, and take longer, which tells them apart.
+        """
+        first = 0 if self._authorize is not anyone else max_bytes
+        page = await self._allowed(
+            request,
+            stream_id,
+            ("read",),
+            after=after,
+            max_bytes=first,
+            marks=(protocol.FORK,),
+        )
+        if first == max_bytes:
+            return page
+        allowed = page.state.internal_id
+        page = await self._present(stream_id, after, max_bytes, protocol.FORK)
+        if page.state.internal_id != allowed:
+            raise StreamNotFound(stream_id)  # created anew since, perhaps by somebody else
+        return page
 
     async def _collect(self, page: Page, start: int) -> tuple[list[Segment], StreamState]:
         """Return about a page's worth of segments, and the state as of the last of them.
@@ -361,6 +418,12 @@ def _draft(stream_id: StreamId, owner: str, now: float) -> StreamState:
         metadata={},
         created_at=now,
     )
+
+
+def _length(request: Request) -> int | None:
+    """Return the length of a body, ``None`` if the head does not say it."""
+    given = request.headers.get("content-length", "")
+    return int(given) if given.isdecimal() and len(given) < 20 else None
 
 
 def _source_deleted() -> Refusal:

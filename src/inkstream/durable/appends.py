@@ -14,11 +14,10 @@ for a refused one, and the next would pass on marks that are no longer so.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from inkstream._errors import InkstreamError, InvalidInput, StoreUnavailable, StreamNotFound
+from inkstream._errors import InkstreamError, StoreUnavailable, StreamNotFound
 from inkstream._types import Page, Refused, StreamId, StreamState, applied
 from inkstream.durable.protocol import (
     Attempt,
@@ -73,12 +72,10 @@ class Appends:
         """
         stream_id = page.state.stream_id
         if request.body:
-            # A large body takes a while to check: here it does so in its own turn of the loop.
-            with contextlib.suppress(InvalidInput):
-                request.body.segment(
-                    is_json=not page.state.counts_bytes,
-                    message_bytes=self._engine.limits.message_bytes,
-                )
+            await request.body.cut(
+                is_json=not page.state.counts_bytes,
+                message_bytes=self._engine.limits.message_bytes,
+            )
         answer: asyncio.Future[Reply] = asyncio.get_running_loop().create_future()
         entry = _Waiting(page, request, answer)
         waiting = self._waiting.get(stream_id)

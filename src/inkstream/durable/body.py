@@ -6,13 +6,15 @@ numbers (``1.0``, large integers) and drop duplicate keys.
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
+import time
 from collections.abc import Iterator
 from typing import Any, Final, NoReturn
 
 from inkstream import wire
-from inkstream._errors import InvalidMessage, MessageTooLarge
+from inkstream._errors import InvalidInput, InvalidMessage, MessageTooLarge
 from inkstream._types import Segment
 
 _SPACE: Final = re.compile(r"[ \t\n\r]*")
@@ -26,33 +28,50 @@ def _refuse_constant(name: str) -> NoReturn:
 _DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=str, parse_float=str)
 
 
-def split_json(body: bytes) -> list[bytes]:
-    """Return the messages of a JSON body: the elements of an array, else the one value.
+MOST_MESSAGES: Final = 10_000
+"""How many JSON messages one body holds, and one answer: each costs some microseconds."""
+
+_TURN_S: Final = 0.02
+"""A body is cut in turns of about this long, between which the loop serves others."""
+
+_SLACK: Final = 64 * 1024
+
+
+def split_json(body: bytes, message_bytes: int) -> Iterator[bytes]:
+    """Yield the messages of a JSON body: the elements of an array, else the one value.
 
     Raises:
         InvalidMessage: It is not JSON (RFC 8259, UTF-8), nested too deep, or holds the key that
             only the server may write.
+        MessageTooLarge: One is larger than ``message_bytes``, or there are too many.
     """
     try:
         text = body.decode()
     except UnicodeDecodeError as exc:
         raise InvalidMessage("JSON must be UTF-8") from exc
+    values = _Values(text, message_bytes)
     start = _skip(text, 0)
-    if text.startswith("[", start):
-        found = list(_elements(text, start + 1))
-    else:
-        end = _value(text, start)
+    if not text.startswith("[", start):
+        end = values.end_of(start)
         if _skip(text, end) != len(text):
             raise InvalidMessage("there is more than one JSON value; send an array of them")
-        found = [text[start:end]]
-    return [value.encode() for value in found]
+        yield text[start:end].encode()
+        return
+    for count, element in enumerate(_elements(text, start + 1, values), 1):
+        if count > MOST_MESSAGES:
+            raise MessageTooLarge(
+                f"a request's body may hold {MOST_MESSAGES} messages: send more, smaller ones",
+                limit=MOST_MESSAGES,
+                actual=count,
+            )
+        yield element.encode()
 
 
-def _elements(text: str, at: int) -> Iterator[str]:
+def _elements(text: str, at: int, values: _Values) -> Iterator[str]:
     at = _skip(text, at)
     if not text.startswith("]", at):
         while True:
-            end = _value(text, at)
+            end = values.end_of(at)
             yield text[at:end]
             at = _skip(text, end)
             if text.startswith("]", at):
@@ -70,33 +89,74 @@ def _skip(text: str, at: int) -> int:
     return match.end()
 
 
-def _value(text: str, at: int) -> int:
-    """Return where the JSON value that begins here ends."""
-    try:
-        value, end = _DECODER.raw_decode(text, at)
-    except RecursionError as exc:
-        raise InvalidMessage(f"JSON may be nested {wire.MAX_JSON_DEPTH} deep") from exc
-    except ValueError as exc:
-        if isinstance(exc, InvalidMessage):
-            raise
-        raise InvalidMessage("the body is not valid JSON") from exc
-    if isinstance(value, dict) and wire.END_KEY in value:
-        raise InvalidMessage(f"the key {wire.END_KEY!r} is reserved for the server")
-    wire.check_depth(text, at, end)
-    return end
+class _Values:
+    """The values of a text, each decoded within a window a little larger than a message may be.
+
+    The decoder cannot be interrupted: without a window, one value as large as a body would hold
+    up the loop until it was decoded, to be refused.
+    """
+
+    def __init__(self, text: str, message_bytes: int) -> None:
+        self._text = text
+        self._message_bytes = message_bytes
+        self._cut(0)
+
+    def _cut(self, at: int) -> None:
+        self._base = at
+        self._window = self._text[at : at + self._message_bytes + _SLACK]
+
+    def end_of(self, at: int) -> int:
+        """Return where the JSON value that begins here ends."""
+        if at - self._base >= _SLACK:
+            self._cut(at)
+        is_cut = self._base + len(self._window) < len(self._text)
+        try:
+            value, end = _DECODER.raw_decode(self._window, at - self._base)
+        except RecursionError as exc:
+            raise InvalidMessage(f"JSON may be nested {wire.MAX_JSON_DEPTH} deep") from exc
+        except ValueError as exc:
+            if isinstance(exc, InvalidMessage):
+                raise
+            if is_cut:
+                raise self._too_large(at) from exc
+            raise InvalidMessage("the body is not valid JSON") from exc
+        if is_cut and end == len(self._window):  # a number may go on behind the window
+            raise self._too_large(at)
+        if isinstance(value, dict) and wire.END_KEY in value:
+            raise InvalidMessage(f"the key {wire.END_KEY!r} is reserved for the server")
+        wire.check_depth(self._window, at - self._base, end)
+        return self._base + end
+
+    def _too_large(self, at: int) -> MessageTooLarge:
+        limit = self._message_bytes
+        return MessageTooLarge(
+            f"the message at character {at} is larger than the limit of {limit}, or is not JSON",
+            limit=limit,
+            actual=len(self._text) - at,
+        )
 
 
 class Body:
     """A request's body, cut into messages at most once."""
 
-    __slots__ = ("_segment", "raw")
+    __slots__ = ("_is_cut", "_refused", "_segment", "raw")
 
     def __init__(self, raw: bytes) -> None:
         self.raw = raw
+        self._is_cut = not raw
         self._segment: Segment | None = None
+        self._refused: InvalidInput | None = None
 
     def __bool__(self) -> bool:
         return bool(self.raw)
+
+    async def cut(self, *, is_json: bool, message_bytes: int) -> None:
+        """Cut the body in turns; ``segment`` returns or raises later what comes of it."""
+        until = time.perf_counter() + _TURN_S
+        for _ in self._cutting(is_json=is_json, message_bytes=message_bytes):
+            if time.perf_counter() > until:
+                await asyncio.sleep(0)
+                until = time.perf_counter() + _TURN_S
 
     def segment(self, *, is_json: bool, message_bytes: int) -> Segment | None:
         """Return the body as a segment at position 0; ``None`` if it holds no message.
@@ -106,12 +166,27 @@ class Body:
         Raises:
             InvalidMessage, MessageTooLarge
         """
-        if self._segment is None and self.raw:
-            if is_json:
-                self._segment = _json_segment(split_json(self.raw), message_bytes)
-            else:
-                self._segment = Segment(0, len(self.raw), self.raw, b"")
+        for _ in self._cutting(is_json=is_json, message_bytes=message_bytes):
+            pass
+        if self._refused is not None:
+            raise self._refused
         return self._segment
+
+    def _cutting(self, *, is_json: bool, message_bytes: int) -> Iterator[None]:
+        if self._is_cut:
+            return
+        if is_json:
+            messages: list[bytes] = []
+            try:
+                for message in split_json(self.raw, message_bytes):
+                    messages.append(message)
+                    yield
+                self._segment = _json_segment(messages, message_bytes)
+            except InvalidInput as exc:
+                self._refused = exc
+        else:
+            self._segment = Segment(0, len(self.raw), self.raw, b"")
+        self._is_cut = True
 
 
 def _json_segment(messages: list[bytes], message_bytes: int) -> Segment | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from inkstream._errors import InvalidMessage, LimitExceeded
 from inkstream._runs import generation_of
@@ -29,6 +30,9 @@ from inkstream.durable.requests import (
 )
 from inkstream.engine.settings import Limits
 from inkstream.wire import Offset
+
+MOST_FORKS: Final = 64
+"""How deep forks of forks go. Each read goes through all that a fork descends from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +129,11 @@ def fork(
     above = ForkNote.load(source_marks)
     ancestors = [(source.internal_id, position)]
     if above is not None:
+        if len(above.ancestors) >= MOST_FORKS:
+            raise bad(
+                "fork_too_deep",
+                f"The source is itself a fork of forks, {MOST_FORKS} deep: fork one above it.",
+            )
         ancestors += [(of, min(until, position)) for of, until in above.ancestors]
     note = ForkNote(
         asked.source,

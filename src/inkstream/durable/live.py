@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 
 from starlette.types import Receive, Scope, Send
@@ -10,7 +11,7 @@ from inkstream import wire
 from inkstream._errors import InkstreamError, StreamNotFound
 from inkstream._types import Segment, StreamState
 from inkstream.abc import Clock
-from inkstream.durable.reading import Chunk, Events, next_cursor
+from inkstream.durable.reading import Chunk, Events, in_turns, next_cursor
 from inkstream.durable.renewal import Renewal
 from inkstream.engine.engine import Engine
 from inkstream.engine.reader import Reader, ReaderCut
@@ -55,14 +56,16 @@ async def open_reader(engine: Engine, read: LiveRead) -> Reader:
     return reader
 
 
-def _chunk(read: LiveRead, reader: Reader, start: int, segments: list[Segment]) -> Chunk:
+def _chunk(
+    read: LiveRead, reader: Reader, start: int, position: int, segments: list[Segment]
+) -> Chunk:
     tail = reader.tail
-    at_tail = reader.position >= tail.position
+    at_tail = position >= tail.position
     return Chunk(
         reader.state,
         start,
         tuple(segments),
-        reader.position,
+        position,
         at_tail,
         tail.end if at_tail else None,
         read.end_seen,
@@ -97,7 +100,8 @@ class LongPoll:
             segments = await self._next(reader)
             if connection.gone:
                 return
-            chunk = _chunk(read, reader, read.position, segments)
+            parts = in_turns(read.state, read.position, reader.position, segments)
+            chunk = _chunk(read, reader, *next(parts))
             headers = chunk.headers() | read.headers | {"cache-control": "no-store"}
             if chunk.end is None:
                 headers["stream-cursor"] = next_cursor(engine.clock.wall(), read.cursor)
@@ -169,7 +173,9 @@ class EventStream:
         clock: Clock = self._engine.clock
         # Whoever is up to date is told so at once, not with the first message.
         if reader.position >= reader.tail.position and reader.tail.end is None:
-            await connection.send(response_body(self._frames(reader, reader.position, [])))
+            await connection.send(
+                response_body(self._frames(reader, reader.position, reader.position, []))
+            )
         sent_at = clock.monotonic()
         try:
             while clock.monotonic() < self._until:
@@ -177,7 +183,9 @@ class EventStream:
                 start = reader.position
                 segments = await reader.segments()
                 if segments or reader.end is not None:
-                    await connection.send(response_body(self._frames(reader, start, segments)))
+                    for part in in_turns(self._read.state, start, reader.position, segments):
+                        await connection.send(response_body(self._frames(reader, *part)))
+                        await asyncio.sleep(0)
                     sent_at = clock.monotonic()
                 elif clock.monotonic() - sent_at >= self._settings.ping_s:
                     await connection.send(response_body(wire.PING))
@@ -191,8 +199,8 @@ class EventStream:
     def _renew_at(self) -> float:
         return self._engine.clock.monotonic() + _wake_s(self._read.state, self._settings.ping_s)
 
-    def _frames(self, reader: Reader, start: int, segments: list[Segment]) -> bytes:
-        chunk = _chunk(self._read, reader, start, segments)
+    def _frames(self, reader: Reader, start: int, position: int, segments: list[Segment]) -> bytes:
+        chunk = _chunk(self._read, reader, start, position, segments)
         data = self._events.data(chunk)
         cursor = next_cursor(self._engine.clock.wall(), self._read.cursor)
         return data + self._events.control(chunk, cursor)

@@ -14,14 +14,16 @@ from inkstream.engine.engine import Engine
 
 RECOUNT_S: Final = 30.0
 _SHARE: Final = 8
+_FLOOR: Final = 100
 _PAGE: Final = 1000
 
 
 class Quota:
     """Keep the streams of an owner below a number, without counting them for each that is made.
 
-    After a count an eighth of the room found is given out before the next. So the number holds for
-    up to eight processes that make streams at once; more may overstep it. Deletions elsewhere are
+    After a count an eighth of the room found is given out before the next, and not less than a
+    hundredth of the number if there is room for it. So up to eight processes that make streams at
+    once overstep the number by a twelfth at most; more may go further. Deletions elsewhere are
     noticed within ``RECOUNT_S``.
     """
 
@@ -87,4 +89,5 @@ class Quota:
         if room < 1:
             self._full_until = now + RECOUNT_S
         else:
-            self._left = max(1, room // _SHARE)
+            # Near the limit an eighth is one: without a floor, all would be counted for each.
+            self._left = max(1, room // _SHARE, min(room, self._max_streams // _FLOOR))

@@ -6,13 +6,13 @@ import base64
 import codecs
 import json
 import random
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
 from inkstream import wire
 from inkstream._types import JSON, JSON_CONTENT, End, Kind, Segment, StreamState
-from inkstream.durable.body import json_array
+from inkstream.durable.body import MOST_MESSAGES, json_array
 from inkstream.durable.protocol import end_headers
 from inkstream.durable.requests import media_type
 from inkstream.wire import Offset
@@ -103,6 +103,22 @@ class Chunk:
         if self._last is not None:
             messages.append(self._last)
         return json_array(messages)
+
+
+def in_turns(
+    state: StreamState, start: int, position: int, segments: Iterable[Segment]
+) -> Iterator[tuple[int, int, list[Segment]]]:
+    """Yield what was read in parts that hold a bounded number of messages: start, end, segments.
+
+    Each message costs some microseconds, and a megabyte has room for half a million.
+    """
+    if state.counts_bytes or position - start <= MOST_MESSAGES:
+        yield start, position, list(segments)
+        return
+    for begin in range(start, position, MOST_MESSAGES):
+        until = min(begin + MOST_MESSAGES, position)
+        pieces = (wire.cut(segment, begin, until) for segment in segments)
+        yield begin, until, [piece for piece in pieces if piece is not None]
 
 
 def cut_from(segments: Iterable[Segment], start: int) -> list[Segment]:

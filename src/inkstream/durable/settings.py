@@ -20,7 +20,8 @@ class DurableSettings:
             503.
         body_s: How long a body may take to arrive; then 408.
         long_poll_s: How long a long-poll waits for news.
-        live_s: How long an event stream lives before the client has to reconnect.
+        live_s: How long an event stream lives, a quarter more or less, before the client has to
+            reconnect.
         closed_polls_per_s: How often, on the average, one client may ask what follows the end of
             a closed stream; answered 429 above that.
         closed_poll_burst: The same at once.

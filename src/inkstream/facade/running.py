@@ -32,7 +32,8 @@ class Running:
         if self._engine is None:
             raise NotRunning(
                 "streams are not running: give the app lifespan=streams.lifespan, or use "
-                "'async with streams:' around what uses them"
+                "'async with streams:' around what uses them. If the app has the lifespan, nothing "
+                "runs it: a server without (daphne, --lifespan off), or an app mounted in another"
             )
         self._engine.life.check()
         return self._engine

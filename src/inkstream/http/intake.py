@@ -52,6 +52,18 @@ class Intake:
         finally:
             self._held -= sum(map(len, pieces))
 
+    async def discard(self, request: Request) -> None:
+        """Read a body and keep nothing, so that its client can see the answer.
+
+        A client that is half through with sending takes an early answer for a broken connection.
+        """
+        if "100-continue" in request.headers.get("expect", "").lower():
+            return
+        try:
+            await self._drain(request.stream(), [], 0)
+        except ClientDisconnect:
+            pass
+
     async def _read(self, request: Request, pieces: list[bytes]) -> None:
         declared = request.headers.get("content-length", "")
         is_large = declared.isdecimal() and len(declared) < 20 and int(declared) > self._max_bytes

@@ -1,0 +1,43 @@
+"""Servers that run no lifespan: what the log says, and the way round that docs/servers.md gives."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inkstream import NotRunning, PersistentTextStreaming
+from tests.http.asgi import ask
+
+DOCUMENT = (Path(__file__).parents[2] / "docs" / "servers.md").read_text()
+
+
+async def test_log_says_what_to_do(caplog: pytest.LogCaptureFixture) -> None:
+    """The mount of the component raises, which servers answer 500 and log."""
+    streams = PersistentTextStreaming("memory://")
+    with pytest.raises(NotRunning, match=r"lifespan=streams\.lifespan.*--lifespan off"):
+        await ask(streams.asgi(allow_anonymous=True), "/s")
+    assert (await ask(streams.durable_streams(allow_anonymous=True), "/s")).status == 500
+    assert "--lifespan off" in caplog.text
+
+
+async def test_documented_wrapper_starts_once() -> None:
+    code = re.search(r"```python\n(import asyncio\n.*?class Started.*?)```", DOCUMENT, re.DOTALL)
+    assert code is not None
+    names: dict[str, Any] = {}
+    exec(code[1], names)
+    streams = PersistentTextStreaming("memory://")
+    app = names["Started"](streams.asgi(allow_anonymous=True), streams)
+    try:
+        answers = await asyncio.gather(*[ask(app, "/absent") for _ in range(3)])
+        assert {answer.status for answer in answers} == {404}
+        name = await streams.create()
+        streams.start(name, ["one ", "two"])
+        assert (await ask(app, f"/{name}")).heard.text == "one two"
+    finally:
+        await streams.__aexit__(None, None, None)
+    with pytest.raises(NotRunning):
+        await streams.create()
