@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import click
 
-from inkstream.cli import demo, ending, follow, listing, schema, serve, show, write
+from inkstream.cli import demo, doctor, ending, follow, listing, schema, serve, show, write
 from inkstream.cli.exits import EPILOG
 
 __all__ = ["inkstream"]
@@ -31,6 +31,7 @@ for command in (
     follow.cat,
     listing.command,
     show.command,
+    doctor.command,
     ending.cancel,
     ending.rm,
     schema.migrate,

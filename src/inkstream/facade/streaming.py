@@ -62,6 +62,7 @@ from inkstream.facade.running import Running
 from inkstream.http.asgi import Authorize, require_authorize
 from inkstream.http.connection import HTTPSettings
 from inkstream.http.crosssite import cross_site_problem, origins
+from inkstream.http.doctor_probe import AuthorizeProbe, DoctorProbe
 from inkstream.http.follow import Allow, Follow, requested_offset
 from inkstream.http.formats import Format, check_format
 from inkstream.http.health import HealthRoutes
@@ -858,6 +859,16 @@ class PersistentTextStreaming:
         """
         check_seconds("within_s", within_s, zero=False)
         return HealthRoutes(lambda: self.health(within_s=within_s))
+
+    def doctor_probe(self, *, authorize: AuthorizeProbe) -> DoctorProbe:
+        """Return an ASGI app that ``inkstream doctor URL`` asks, to mount on a path of its own.
+
+        It shows what is on the way to this application; it touches no stream.
+
+        Args:
+            authorize: ``async authorize(request) -> bool``: may this request use it?
+        """
+        return DoctorProbe(authorize, self._http.ping_s)
 
     def inspector(self, *, authorize: AuthorizeOperator) -> Inspector:
         """Return an ASGI app for operators, to mount on a path of its own: a page, and Stop.

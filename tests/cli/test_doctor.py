@@ -1,0 +1,136 @@
+"""`inkstream doctor URL` without a proxy: silent, honest, and bounded."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from inkstream.operations.doctor.endpoint import examine
+from inkstream.operations.doctor.exchange import Endpoint
+from inkstream.operations.doctor.findings import Verdict
+from tests.cli.command import Shell
+from tests.http.servers import Server, serving
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    folder = tmp_path_factory.mktemp("doctor")
+    with serving(folder, app="tests.interop.doctor_app:app") as server:
+        yield server
+
+
+async def test_silent(shell: Shell, server: Server) -> None:
+    """Nothing on the way: no problem, exit code 0, one JSON object a finding."""
+    url = f"http://127.0.0.1:{server.port}/doctor/"
+    done = await shell.run("doctor", url, "--idle", "2", "--json")
+    found = {finding["check"]: finding for finding in map(json.loads, done.out.splitlines())}
+    assert done.code == 0, done
+    assert set(found) == {
+        *("http_version", "app_http_version", "buffering", "compression", "idle", "clock"),
+        *("last_event_id", "authorization", "caching", "broken_end", "cpu"),
+    }
+    unknown = {check for check, finding in found.items() if finding["verdict"] == "unknown"}
+    assert unknown == {"http_version"}  # HTTP/2 cannot be asked for over http://
+    assert "2 s waited" in found["idle"]["message"]
+
+
+async def test_short_wait(server: Server) -> None:
+    """A wait that is shorter than a ping says nothing of what comes later."""
+    endpoint = Endpoint.parse(f"http://127.0.0.1:{server.port}/doctor", {})
+    found = {finding.check: finding for finding in await examine(endpoint, idle_s=0.5)}
+    assert found["idle"].verdict is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "words"),
+    [
+        ("/pid", (), "no doctor's probe"),
+        ("/doctor", ("--header", "X-Denied: yes"), "403"),
+    ],
+)
+async def test_not_the_probe(
+    shell: Shell, server: Server, path: str, headers: tuple[str, ...], words: str
+) -> None:
+    """It says what it does not know instead of guessing."""
+    done = await shell.run("doctor", f"http://127.0.0.1:{server.port}{path}", *headers)
+    assert (done.code, done.out.split()[0]) == (0, "unknown"), done
+    assert words in done.out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [
+        (("ftp://example.com/",), 2),
+        (("http://user:secret@127.0.0.1/",), 2),
+        (("http://127.0.0.1:1/",), 1),
+        (("http://127.0.0.1:1/", "--header", "nothing"), 2),
+    ],
+)
+async def test_bad_input(shell: Shell, arguments: tuple[str, ...], code: int) -> None:
+    """A mistake in the command, and an address without a server, end it at once."""
+    done = await shell.run("doctor", *arguments)
+    assert (done.code, done.out) == (code, ""), done
+    assert done.err
+    assert "Traceback" not in done.err
+
+
+async def test_denied(server: Server) -> None:
+    """The probe answers nothing to a request that it was not told to let in."""
+    async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}/doctor") as client:
+        for path in ("echo", "events", "idle", "broken", "ticks", ""):
+            assert (await client.get(path, params={"denied": 1})).status_code == 403
+        assert (await client.get("nothing")).status_code == 404
+
+
+@contextlib.asynccontextmanager
+async def stopped_between_requests(server: Server) -> AsyncIterator[int]:
+    """Forward connections to a server whose process stands still while there is none."""
+    count = 0
+    tasks = set()
+
+    async def forward(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal count
+        tasks.add(asyncio.current_task())
+        count += 1
+        os.kill(server.process.pid, signal.SIGCONT)
+        try:
+            there, back = await asyncio.open_connection("127.0.0.1", server.port)
+
+            async def pump(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
+                with contextlib.suppress(OSError):
+                    while data := await source.read(65536):
+                        target.write(data)
+                        await target.drain()
+                target.close()
+
+            await asyncio.gather(pump(reader, back), pump(there, writer))
+        finally:
+            count -= 1
+            if not count:
+                os.kill(server.process.pid, signal.SIGSTOP)
+
+    listener = await asyncio.start_server(forward, "127.0.0.1", 0)
+    try:
+        yield listener.sockets[0].getsockname()[1]
+    finally:
+        listener.close()
+        await asyncio.gather(*filter(None, tasks), return_exceptions=True)
+        os.kill(server.process.pid, signal.SIGCONT)
+
+
+async def test_frozen(tmp_path: Path) -> None:
+    """A platform that stops the process between requests breaks G6: generation stands still."""
+    with serving(tmp_path, app="tests.interop.doctor_app:app") as server:
+        async with stopped_between_requests(server) as port:
+            endpoint = Endpoint.parse(f"http://127.0.0.1:{port}/doctor", {})
+            found = {finding.check: finding for finding in await examine(endpoint, idle_s=2)}
+    wrong = {name for name, finding in found.items() if finding.verdict is Verdict.PROBLEM}
+    assert wrong == {"cpu"}, found
