@@ -72,6 +72,12 @@ async def test_not_the_probe(
         (("http://user:secret@127.0.0.1/",), 2),
         (("http://127.0.0.1:1/",), 1),
         (("http://127.0.0.1:1/", "--header", "nothing"), 2),
+        ((), 2),
+        (("http://127.0.0.1:1/", "--database", "sqlite:///a.db"), 2),
+        (("--database", "memory://"), 2),
+        (("--database", "mysql://a/b"), 2),
+        (("--database", "sqlite:///absent.db"), 7),
+        (("--database", "postgresql://app:secret@127.0.0.1:1/app"), 7),
     ],
 )
 async def test_bad_input(shell: Shell, arguments: tuple[str, ...], code: int) -> None:
@@ -80,6 +86,15 @@ async def test_bad_input(shell: Shell, arguments: tuple[str, ...], code: int) ->
     assert (done.code, done.out) == (code, ""), done
     assert done.err
     assert "Traceback" not in done.err
+    assert "secret" not in done.err
+
+
+async def test_database(shell: Shell) -> None:
+    """A file that the command line has just made is as it should be."""
+    await shell.run("write", text=b"text")
+    done = await shell.run("doctor", "--database", shell.environment["INKSTREAM_DATABASE"])
+    assert done.code == 0, done
+    assert {line.split()[0] for line in done.out.splitlines()} == {"fine"}
 
 
 async def test_denied(server: Server) -> None:

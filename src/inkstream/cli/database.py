@@ -18,13 +18,18 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _check(context: click.Context, parameter: click.Parameter, value: str) -> str:
+    check_database(value)
+    return value
+
+
+def check_database(value: str) -> None:
+    """Refuse what is no URL of a database, as a mistake in the command."""
     from inkstream.facade.databases import open_database
 
     try:
         open_database(value)
     except ValueError as exc:
         raise click.BadParameter(str(exc)) from exc
-    return value
 
 
 def database_option(command: F) -> F:

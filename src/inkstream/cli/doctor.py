@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import click
 
-from inkstream.cli.database import json_option, run
+from inkstream._errors import InvalidInput
+from inkstream.cli.database import check_database, json_option, run
 from inkstream.cli.exits import EPILOG, Exit, errors_become_exits
 from inkstream.cli.output import write_json, write_text
 
@@ -16,7 +18,8 @@ if TYPE_CHECKING:
 
 
 @click.command("doctor", epilog=EPILOG)
-@click.argument("url", metavar="URL")
+@click.argument("url", metavar="[URL]", required=False)
+@click.option("--database", metavar="URL", help="Look at a database instead.")
 @click.option(
     "--idle",
     "idle_s",
@@ -36,13 +39,26 @@ if TYPE_CHECKING:
 @click.option("--insecure", is_flag=True, help="Take any certificate.")
 @json_option
 def command(
-    url: str, idle_s: float, headers: tuple[str, ...], insecure: bool, as_json: bool
+    url: str | None,
+    database: str | None,
+    idle_s: float,
+    headers: tuple[str, ...],
+    insecure: bool,
+    as_json: bool,
 ) -> None:
-    """Ask a deployed endpoint what happens to streams on their way.
+    """Ask a deployed endpoint what happens to streams on their way; or look at a database.
 
     URL is where the application mounts `streams.doctor_probe(…)`, seen from where browsers are.
+    With --database, it says how that database is: version, rights, settings, room, clock.
     Exits with 1 if something is to be mended; "unknown" is no reason to.
     """
+    if (url is None) == (database is None):
+        raise click.UsageError("name the URL of an endpoint, or --database URL, one of them")
+    if database is not None:
+        check_database(database)
+        run(_database(database, as_json))
+        return
+    assert url is not None
     with errors_become_exits():
         from inkstream.operations.doctor.exchange import Endpoint
 
@@ -55,6 +71,20 @@ def _header(line: str) -> tuple[str, str]:
     if not colon or not name.strip():
         raise click.BadParameter("write 'Name: value'", param_hint="--header")
     return name.strip(), value.strip()
+
+
+async def _database(database: str, as_json: bool) -> int:
+    from inkstream.facade.databases import is_postgres
+
+    if is_postgres(database):
+        from inkstream.operations.doctor import postgres
+
+        return _print(await postgres.examine(database), as_json)
+    if not database.startswith("sqlite:"):
+        raise InvalidInput("memory:// ends with its process: name a database that stays")
+    from inkstream.operations.doctor import sqlite
+
+    return _print(await asyncio.to_thread(sqlite.examine, database), as_json)
 
 
 async def _endpoint(endpoint: Endpoint, idle_s: float, as_json: bool) -> int:

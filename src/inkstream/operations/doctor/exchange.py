@@ -110,14 +110,13 @@ class Endpoint:
             parts = urlsplit(url)
             port = parts.port
         except ValueError as exc:
-            raise InvalidInput(f"{url!r} is no URL: {exc}") from exc
+            raise InvalidInput(f"this is no URL: {exc}") from None
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
-            raise InvalidInput(
-                f"{url!r} is no http:// or https:// URL without a name and password in it"
-            )
+            # Without the URL: it may hold a password.
+            raise InvalidInput("give an http:// or https:// URL, without a name or password in it")
         for text in (parts.path, *headers, *headers.values()):
             if not text.isascii() or any(c in text for c in "\r\n\0"):
-                raise InvalidInput(f"{text!r} does not go into a request")
+                raise InvalidInput("the path and the headers of a request are plain ASCII")
         tls = browser = None
         if parts.scheme == "https":
             # Two, for requests run at once, and a context's protocols count for all of them.
@@ -134,7 +133,7 @@ class Endpoint:
                 return await asyncio.open_connection(self.host, self.port, ssl=tls)
         except (OSError, TimeoutError) as exc:
             raise EndpointError(
-                f"{self.host}:{self.port} cannot be reached: {exc or 'no answer'}"
+                f"{self.host}:{self.port} cannot be reached: {str(exc) or 'no answer'}"
             ) from exc
 
     async def protocol(self) -> str | None:

@@ -14,8 +14,24 @@ except ModuleNotFoundError as exc:
         "PostgreSQL needs the driver asyncpg: pip install 'inkstream[postgres]'", name=exc.name
     ) from exc
 
+from inkstream.stores.postgres._address import Address
 from inkstream.stores.postgres._check import check_streams
-from inkstream.stores.postgres._migrate import migrate, sql, verify
+from inkstream.stores.postgres._migrate import (
+    connected,
+    migrate,
+    migrations_missing,
+    sql,
+    verify,
+)
 from inkstream.stores.postgres._store import PostgresStore
 
-__all__ = ["PostgresStore", "check_streams", "migrate", "sql", "verify"]
+__all__ = [
+    "Address",
+    "PostgresStore",
+    "check_streams",
+    "connected",
+    "migrate",
+    "migrations_missing",
+    "sql",
+    "verify",
+]

@@ -168,6 +168,20 @@ async def migrate(url: object, *, schema: str | None = None) -> list[str]:
     return applied
 
 
+async def migrations_missing(connection: asyncpg.Connection[Any], schema: str) -> list[str]:
+    """Return why a schema is not at this library's version, nothing if it is; see ``verify``."""
+    if not await connection.fetchval(
+        "SELECT coalesce(has_schema_privilege(to_regnamespace($1), 'USAGE'), true)", schema
+    ):
+        return [f"the role may not look into the schema {schema}"]
+    digests = await _digests(connection, schema)
+    version = max(digests, default=0)
+    if version < VERSION:
+        return [f"the schema {schema} is at version {version}, this library needs {VERSION}"]
+    foreign = await asyncio.to_thread(foreign_steps, digests)
+    return [f"applied with other SQL: {step}" for step in foreign]
+
+
 async def verify(url: object, *, schema: str | None = None) -> list[str]:
     """Compare a database's schema with this library's; return the differences, none if it is right.
 

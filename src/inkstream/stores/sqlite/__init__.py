@@ -3,10 +3,24 @@
 ``_store`` has the class. ``_threads`` has its threads: ``_write_thread``, ``_read_threads``, and
 the ``_jobs`` that they run. ``_write``, ``_read`` and ``_tidy`` use the SQL of ``queries.sql`` and
 ``schema.sql``. ``_locks`` has the locks that a dead process releases, ``_forks`` closes connections
-before a fork, ``_connection`` and ``_faults`` have the driver's settings and errors.
+before a fork, ``_connection`` and ``_faults`` have the driver's settings and errors, ``_facts``
+how a file is.
 """
 
 from inkstream.stores.sqlite._check import check_streams
+from inkstream.stores.sqlite._facts import (
+    FileFacts,
+    facts_of,
+    file_and_companions,
+    why_unsuitable,
+)
 from inkstream.stores.sqlite._store import SQLiteStore
 
-__all__ = ["SQLiteStore", "check_streams"]
+__all__ = [
+    "FileFacts",
+    "SQLiteStore",
+    "check_streams",
+    "facts_of",
+    "file_and_companions",
+    "why_unsuitable",
+]

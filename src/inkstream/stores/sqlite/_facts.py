@@ -1,0 +1,85 @@
+"""What a file is like, for a person who asks; it takes no lock for writing."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from dataclasses import dataclass
+from pathlib import Path
+
+from inkstream._errors import StoreUnavailable
+from inkstream.stores.sqlite._connection import (
+    SCHEMA_VERSION,
+    SQL,
+    Settings,
+    check_place,
+    connect,
+    database_path,
+    lock_file,
+)
+from inkstream.stores.sqlite._jobs import wrapped
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """How a SQLite file is.
+
+    Attributes:
+        journal_mode: ``"wal"``, if an application has opened it.
+        version: Of its tables; ``None`` if it has none of inkstream's.
+        wanted: The version that this library needs.
+        wal_bytes: Size of its write-ahead log.
+        page_bytes, pages, free_pages: What it is made of.
+    """
+
+    journal_mode: str
+    version: int | None
+    wanted: int
+    wal_bytes: int
+    page_bytes: int
+    pages: int
+    free_pages: int
+
+
+def file_and_companions(path_or_url: str | os.PathLike[str]) -> tuple[Path, list[Path]]:
+    """Return the file, and the files that SQLite and inkstream keep beside it."""
+    path = database_path(path_or_url)
+    return path, [Path(f"{path}-wal"), Path(f"{path}-shm"), lock_file(path)]
+
+
+def why_unsuitable(path: Path) -> str | None:
+    """Return why a file cannot be used where it is, ``None`` if it can."""
+    try:
+        check_place(path)
+    except StoreUnavailable as exc:
+        return str(exc)
+    return None
+
+
+def facts_of(path: Path) -> FileFacts:
+    """Return how a file is. It blocks.
+
+    Raises:
+        StoreUnavailable: It cannot be read.
+    """
+    try:
+        db = connect(Settings(path, "full", 5.0), read_only=True)
+        try:
+            return _facts(db, path)
+        finally:
+            db.close()
+    except sqlite3.Error as exc:
+        raise wrapped(exc, path) from exc
+
+
+def _facts(db: sqlite3.Connection, path: Path) -> FileFacts:
+    version = None
+    if db.execute(SQL.schema_exists).fetchone()[0]:
+        (version,) = db.execute(SQL.schema_version).fetchone()
+    mode, page_bytes, pages, free_pages = (
+        db.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("journal_mode", "page_size", "page_count", "freelist_count")
+    )
+    log = Path(f"{path}-wal")
+    wal_bytes = log.stat().st_size if log.exists() else 0
+    return FileFacts(mode, version, SCHEMA_VERSION, wal_bytes, page_bytes, pages, free_pages)
