@@ -1,0 +1,27 @@
+"""What a deployed application mounts for those who run it; your own routes go beside it."""
+
+import os
+import secrets
+
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.routing import Mount
+
+from inkstream import PersistentTextStreaming
+
+streams = PersistentTextStreaming()  # INKSTREAM_DATABASE says where
+
+
+async def may_doctor(request: Request) -> bool:
+    expected = os.environ.get("DOCTOR_TOKEN", "")
+    given = request.headers.get("x-doctor", "")
+    return bool(expected) and secrets.compare_digest(given.encode(), expected.encode())
+
+
+app = Starlette(
+    routes=[
+        Mount("/health", streams.health_app()),
+        Mount("/doctor", streams.doctor_probe(authorize=may_doctor)),
+    ],
+    lifespan=streams.lifespan,
+)
