@@ -24,7 +24,7 @@ InkstreamError
 │   ├── StoreUnavailable       away, full or read-only; nothing is lost, try again
 │   │   └── OutcomeUnknown     it went away in the middle of a commit
 │   └── SchemaOutdated         the database must be migrated; the message says how
-└── StreamError                raised by a *source*, to say what its reader is told
+└── StreamError                raised by a *source*, with words for its reader
 """
 
 from __future__ import annotations

@@ -96,7 +96,7 @@ KEEP: Final = Keep.KEEP
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How a stream ended: the terminal status with what the application and its users are told.
+    """How a stream ended: the terminal status, with words for the application and its users.
 
     Attributes:
         status: One of the four ended statuses.
@@ -299,7 +299,7 @@ class Change:
         status: The status to set; an ended one needs ``end`` instead.
         end: End the stream so; sets status, code, message, result and ``ended_at``.
         at: The wall time that ``started_at`` (first ``streaming``) and ``ended_at`` become.
-        worker: Who owes the next step from now on.
+        worker: The worker that owes the next step from now on.
         due_at: When time acts on the stream from now on.
         report: Whether its end is still to be reported.
         marks: Keyed rows of the stream to set; they die with it.
@@ -351,7 +351,7 @@ class Committed:
 
 @dataclass(slots=True)
 class Head:
-    """What a change left behind: the few fields that move with every commit.
+    """The few fields that move with every commit, as a change left them.
 
     ``generation`` is that of the stream's last run.
     """
@@ -368,7 +368,7 @@ def applied(state: StreamState, change: Change, head: Head | None = None) -> Str
     Args:
         state: The stream before the change.
         change: The change, whose preconditions hold.
-        head: What the commit left behind; without it, what it leaves if no other commit comes
+        head: The fields after the commit; without it, those if no other commit comes
             between.
     """
     if head is None:
@@ -483,7 +483,7 @@ class WorkerState:
     Attributes:
         worker: Its identity.
         beats: A counter that a living worker moves; only its movement means anything.
-        locked: Whether the lock that dies with the worker is held; ``None``: it cannot be told
+        locked: Whether the lock that dies with the worker is held; ``None``: it cannot be seen
             from here (another host), so only the beats count.
     """
 
@@ -500,7 +500,7 @@ class WorkerReport:
         worker: Its identity.
         locked: As in ``WorkerState``.
         beat_at: When it beat last, by the store's clock.
-        said: What it said about itself with that beat: JSON text, opaque to the store.
+        said: Its word about itself with that beat: JSON text, opaque to the store.
     """
 
     worker: str
@@ -527,7 +527,7 @@ class StreamBody:
         text: The pieces of text, joined.
         parts: Text and JSON objects in order, adjacent text joined.
         end: How the stream ended, with the application's own result; ``None`` until then.
-        metadata: What the application gave to ``create``; never sent to clients.
+        metadata: The object given to ``create``; never sent to clients.
         owner: The owner given to ``create``; never sent to clients.
         group: The group given to ``create``.
         created_at: Seconds since the Unix epoch, as all times here.

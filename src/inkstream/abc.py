@@ -29,7 +29,7 @@ class Store(Protocol):
 
     All methods may be called concurrently. One that writes has happened, durably, when it returns,
     and any reader that begins afterwards sees it. A call that raises ``StoreUnavailable`` has not
-    happened; ``OutcomeUnknown`` says that this cannot be told. Cancelling an awaited write leaves
+    happened; ``OutcomeUnknown`` says that nobody can know. Cancelling an awaited write leaves
     it either done or not done, never half.
 
     ``connection``, where a method takes it, is the application's own open connection (or session)
@@ -122,7 +122,7 @@ class Store(Protocol):
         ``None`` stands for a stream that does not exist or is gone. One round trip, however many
         they are. ``max_bytes`` is the soft limit on the whole answer: each stream is read within
         an equal share of it, and is given at least one segment if any message follows, so that
-        whoever asks again gets on with every one of them.
+        a caller that asks again gets on with every one of them.
         """
 
     async def find(self, query: Query, *, connection: object | None = None) -> list[StreamState]:
@@ -182,7 +182,7 @@ class Store(Protocol):
 class Notifier(Protocol):
     """A hint between processes that streams have changed. It carries no text.
 
-    Losing any or all hints costs latency, never data: whoever waits also re-reads now and then.
+    Losing any or all hints costs latency, never data: all that wait also read again now and then.
     """
 
     async def open(self, on_hint: Callable[[Collection[StreamId] | None], None]) -> None:

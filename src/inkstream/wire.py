@@ -38,7 +38,7 @@ _PAIRS: Final = [high + low for high in _DIGITS for low in _DIGITS]
 
 
 class Place(Protocol):
-    """What an offset is made of besides a position: a stream's state, or its tail."""
+    """The part of an offset besides its position: a stream's state, or its tail."""
 
     @property
     def internal_id(self) -> int:

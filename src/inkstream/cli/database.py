@@ -70,7 +70,7 @@ async def open_streams(
 
     Args:
         database: Its URL.
-        create: Whether an absent SQLite file is made; otherwise a mistyped name is told.
+        create: Whether an absent SQLite file is made; otherwise a mistyped name is an error.
 
     Raises:
         StoreUnavailable, SchemaOutdated: As the database says.

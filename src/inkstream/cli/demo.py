@@ -74,7 +74,7 @@ def command(port: int, database: str, as_json: bool) -> None:
 
 
 async def _try(database: str) -> None:
-    """Open the database once, so that trouble is told in a line and before the address is."""
+    """Open the database once, so that trouble shows in one line, before the address does."""
     from inkstream.facade.streaming import PersistentTextStreaming
 
     async with PersistentTextStreaming(database):

@@ -24,7 +24,7 @@ from inkstream._types import Status
 
 
 class Exit(IntEnum):
-    """What the exit code of a command says; docs/cli.md has the same table."""
+    """The exit codes of commands; docs/cli.md has the same table."""
 
     DONE = 0
     FAILED = 1
@@ -51,7 +51,7 @@ Exit codes:
   7    the database is away, full, read-only, or must be migrated
   8    the stream's status does not allow this
   130  interrupted while reading (Ctrl-C)
-  141  whoever read the output went away"""
+  141  the program that read the output went away"""
 
 _OF_STATUS: Final = {
     Status.ERROR: Exit.ERROR,

@@ -70,7 +70,7 @@ def command(
     """List streams, newest first: id, status, size, age, owner, group, silence, code.
 
     A table on a terminal; in a pipe, fields with a tab between them and no heading. If there are
-    more, the cursor to go on with is told on standard error (with --json, in a last line).
+    more, the cursor to go on with comes on standard error (with --json, in a last line).
     """
     now = time.time()
 

@@ -1,4 +1,4 @@
-"""What commands print: JSON lines, sizes and ages for people, text as it comes."""
+"""The output of commands: JSON lines, sizes and ages for people, text as it comes."""
 
 from __future__ import annotations
 

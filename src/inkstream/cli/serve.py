@@ -154,7 +154,7 @@ def _serve(config: ServeConfig, host: str, port: int, workers: int) -> None:
             server.run(sockets=[listener])
         else:
             supervisor: Any = Multiprocess
-            # Older versions of uvicorn want to be told what each process runs.
+            # Older versions of uvicorn need the target that each process runs.
             takes_target = "target" in inspect.signature(supervisor).parameters
             target = {"target": server.run} if takes_target else {}
             supervisor(settings, sockets=[listener], **target).run()

@@ -53,7 +53,7 @@ _EXPOSED: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeConfig:
-    """What every worker needs to know. ``tokens`` of ``None``: anonymous."""
+    """The facts that every worker needs. ``tokens`` of ``None``: anonymous."""
 
     database: str
     tokens: str | None
@@ -149,7 +149,9 @@ def listen(host: str, port: int) -> socket.socket:
             # Accepted connections inherit it; without, a black-holed client is kept for minutes.
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _USER_TIMEOUT_MS)
         listener.bind((host, port))
-        listener.listen(2048)  # whoever comes before the workers are up waits, and is not refused
+        listener.listen(
+            2048
+        )  # clients that come before the workers are up wait, and are not refused
         listener.set_inheritable(True)
     except BaseException:
         listener.close()

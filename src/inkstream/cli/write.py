@@ -219,7 +219,7 @@ class _Teller:
         if self._to_stderr:
             click.echo(line, err=True)
             return
-        # The stream outlives whoever looks at this output.
+        # The stream outlives the program that reads this output.
         with contextlib.suppress(BrokenPipeError):
             write_text(line + "\n")
 

@@ -28,7 +28,7 @@ from inkstream.http.bundle import browser_files
 from inkstream.http.problems import Problem, problem_handler
 
 OWNER: Final = "inkstream-demo"
-"""Whose the demo's streams are, so that it shows no others of the same database."""
+"""The owner of the demo's streams, so that it shows no others of the same database."""
 
 CONVERSATIONS: Final = "inkstream-demo-conversations"
 PROMPT_CHARACTERS: Final = 8000
@@ -74,7 +74,7 @@ def demo_app(database: str, responder: Responder) -> Starlette:
 
 
 class Chat:
-    """The conversations. What is known of them stands in the streams and nowhere else."""
+    """The conversations. All that is known of them stands in the streams."""
 
     def __init__(self, streams: PersistentTextStreaming, responder: Responder) -> None:
         self._streams = streams
@@ -183,7 +183,7 @@ def _html(name: str) -> Callable[[Request], Awaitable[Response]]:
 class _Guard:
     """Refuse what another site's page sends here, and tell the browser to load nothing from there.
 
-    The demo has no login, so whoever reaches it may use it, and its API key; but a page that
+    The demo has no login, so all that reach it may use it, and its API key; but a page that
     happens to be open in the same browser shall not.
     """
 

@@ -1,4 +1,4 @@
-"""What the demo asks for answers."""
+"""The interface of those that answer in the demo."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Responder(Protocol):
     """A source of answers.
 
     Attributes:
-        name: What the page calls it.
+        name: Its name in the page.
         note: A sentence about it for the page, or an empty string.
     """
 

@@ -1,4 +1,4 @@
-"""What a writer accepted and has not committed yet: pieces, their size, and the room for more."""
+"""Text that a writer accepted and has not committed: pieces, their size, the room for more."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _YIELD_EVERY: Final = 64
 """A source that never waits for anything must still let others run, after this many messages."""
 
 _HALF_BYTES: Final = 3
-"""What half a surrogate pair counts alone: it is stored as U+FFFD unless the other half comes."""
+"""The size of half a surrogate pair alone: it is stored as U+FFFD unless the other half comes."""
 
 
 class SharedRoom:

@@ -20,7 +20,7 @@ from inkstream.engine.core import Core
 
 _log = logging.getLogger("inkstream")
 
-# What a commit costs this process, to choose the distance to the next: measured, see
+# The cost of a commit for this process, to choose the distance to the next: measured, see
 # docs/decisions. It is counted, not timed, so that a simulation sees the same distances.
 _COMMIT_S = 300e-6
 _STREAM_S = 20e-6
@@ -30,7 +30,7 @@ _SHARE = 4.0
 
 
 class Party(Protocol):
-    """What takes part in a commit: a writer, or a group that was submitted."""
+    """A party to a commit: a writer, or a group that was submitted."""
 
     @property
     def stream_id(self) -> StreamId:
@@ -50,7 +50,7 @@ class Committer:
     """Collect what is pending, commit it at the right moment, and have it published.
 
     Attributes:
-        room: What all writers together may accept before it is committed.
+        room: How much all writers together may accept before it is committed.
         committed_at: Monotonic time of the last commit that succeeded.
         away_since: Monotonic time since which the store has been away, or ``None``.
     """

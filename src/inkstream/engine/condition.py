@@ -29,7 +29,7 @@ STREAMS: Final = 256
 _MINUTE_S: Final = 60.0
 _SAMPLE_S: Final = 10.0
 BLOCKED_S: Final = 1.0
-"""A loop that did not turn for so long is called blocked."""
+"""A loop that did not turn for this long is called blocked."""
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class Condition:
 
     Args:
         core: The worker.
-        tails: What it writes and serves.
+        tails: The streams that it writes and serves.
         committer: Says whether its commits fail.
     """
 

@@ -19,10 +19,10 @@ class Core:
         worker: The worker's identity, new with every start.
         store: Where the streams are.
         clock: Time, for waits and for expiry.
-        limits: What streams may cost.
+        limits: How much streams may cost.
         timing: How long things may take.
         life: The event loop and the tasks.
-        observer: What takes note of events: logs, metrics, traces.
+        observer: Takes note of events: logs, metrics, traces.
         reports: Whether this worker has an ``on_end`` and so reports ends.
     """
 

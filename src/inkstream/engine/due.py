@@ -1,4 +1,4 @@
-"""What time does to streams: ends those that are due, deletes expired ones, and merges the rest."""
+"""Time's effects on streams: it ends what is due, deletes what has expired, merges the rest."""
 
 from __future__ import annotations
 

@@ -42,8 +42,8 @@ class Engine:
         claims: Claim streams to write them.
         writers: End streams that are written here.
         starts: Run sources that write them.
-        condition: What this worker says about itself with each beat.
-        observer: What takes note of events.
+        condition: This worker's word about itself, sent with each beat.
+        observer: Takes note of events.
         changes: Create, cancel and delete streams, and append to logs.
         life: The event loop and the tasks.
     """

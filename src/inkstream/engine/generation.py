@@ -41,7 +41,7 @@ class Result:
 
 
 Message: TypeAlias = "str | Mapping[str, JSON]"
-"""What a source gives: a piece of text, or a JSON object."""
+"""An item of a source: a piece of text, or a JSON object."""
 
 Append: TypeAlias = Callable[[Message], Awaitable[None]]
 

@@ -28,7 +28,7 @@ class _Still:
 
 
 class Leases:
-    """What this worker has seen of the others."""
+    """All that this worker has seen of the others."""
 
     def __init__(self, me: str, lease_s: float, timely_s: float) -> None:
         self._me = me

@@ -1,4 +1,4 @@
-"""What an engine does, told to those who log, count and trace it.
+"""The events of an engine, for logs, metrics and traces.
 
 ``Observer`` does nothing: a subclass takes what it wants. The engine calls it on its event loop, at
 most once a commit and never for a token; what it raises would end a task of the engine, so it must
@@ -76,11 +76,11 @@ class Observer:
     def running(self, stream: StreamState, context: Context) -> None:
         """Note that a claimed stream's source is about to run in this copy of a request's context.
 
-        What is set in it, a current span, the source sees.
+        The source sees values set in it, such as a current span.
         """
 
     def first_piece(self, stream: StreamState, seconds: float) -> None:
-        """Note the first commit of a stream's text, so long after its claim."""
+        """Note the first commit of a stream's text, and the seconds since its claim."""
 
     def ended(self, ended: Ended) -> None:
         """Note that this worker committed a stream's end."""
@@ -101,7 +101,7 @@ class Observer:
         """Note that commits work again after so long."""
 
     def worker_dead(self, worker: str, streams: int) -> None:
-        """Note that another worker was found dead that had so many streams."""
+        """Note that another worker was found dead, and how many streams it had."""
 
     def swept(self, seconds: float) -> None:
         """Note a look for the dead."""

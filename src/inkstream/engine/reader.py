@@ -15,7 +15,7 @@ from inkstream.engine.tail import Tail
 from inkstream.wire import Offset
 
 _PIECE_BYTES: Final = 64 * 1024
-"""What is handed out of a page at a time, and so what a slow client keeps in the server's buffers.
+"""Bytes handed out of a page at a time, and so kept in the server's buffers by a slow client.
 
 A send is copied on its way out, and copies that are larger take fresh memory from the system each
 time: a megabyte in one send cost twice the CPU of the same in sixteen.
@@ -119,7 +119,7 @@ class Reader:
         self._wait = wait
 
     async def frames_now(self, max_bytes: int) -> bytes | None:
-        """Return about so many bytes of what is new; empty at the end, ``None`` if nothing is.
+        """Return about this many new bytes; empty at the end, ``None`` if nothing is.
 
         Raises:
             StreamNotFound, ReaderCut: As ``frames`` does.
@@ -177,7 +177,7 @@ class Reader:
         return wait
 
     def wake(self) -> bool:
-        """End a wait under way; tell if there was one."""
+        """End a wait under way; return whether there was one."""
         wait = self._wait
         if wait is None or wait.done():
             return False

@@ -76,7 +76,7 @@ class Readers:
     async def state(self, stream_id: StreamId) -> StreamState:
         """Return a stream's state; that of a live stream may be a moment old.
 
-        What never changes (owner, group, metadata) is always right.
+        The fields that never change (owner, group, metadata) are always right.
         """
         self._life.check()
         tail = self._tails.get(stream_id)

@@ -27,7 +27,7 @@ class Follower(Protocol):
         """After the last message handed out."""
 
     def wake(self) -> bool:
-        """End a wait under way; tell if there was one."""
+        """End a wait under way; return whether there was one."""
 
 
 class Owner(Protocol):
@@ -55,7 +55,7 @@ class Owner(Protocol):
 
     @property
     def result(self) -> JSON:
-        """What its source gave to be kept with the end, so far."""
+        """The result that its source gave so far, to be kept with the end."""
 
     def fence(self, state: StreamState | None) -> None:
         """Stop: the stream is no longer this writer's."""
@@ -230,7 +230,7 @@ class Tail:
         return frames
 
     def some_frames_after(self, after: int, max_bytes: int) -> tuple[bytes, int] | None:
-        """Return about so many bytes of the same frames, and the position after them."""
+        """Return about this many bytes of the same frames, and the position after them."""
         found = self._find(after)
         if found is None:
             return None

@@ -153,7 +153,7 @@ class Tails:
                 tail.begin_run(outcome.heads[0].generation)
                 if append is not None:
                     tail.publish([replace(append, position=start)])
-            # What others appended meanwhile, and in which generation, is read from the store.
+            # Messages that others appended meanwhile, with their generation, come from the store.
             return self.absorb(tail, replace(done[0], runs=tail.runs))
 
         outcome = await self._committer.submit(state.stream_id, Group((change,)), publish)

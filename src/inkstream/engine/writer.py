@@ -1,6 +1,6 @@
 """A writer: the only one that may append to a text stream, from claim to end.
 
-What it accepted is in its ``Buffer``; this module is the protocol by which that is committed. One
+Accepted text is in its ``Buffer``; this module is the protocol that commits it. One
 commit of a writer is under way at a time. The columns are the attributes below.
 
 | state      | in flight | ending | error | what happens next                                 |
@@ -57,7 +57,7 @@ class Writer:
     Attributes:
         state: The stream as it was claimed.
         tail: Where what is committed is published.
-        result: What the source gave last to be kept with the end; see ``keep``.
+        result: The last result of the source, kept with the end; see ``keep``.
         last_append: Monotonic time of the last commit, or of the claim.
         stopped: Done as soon as the stream is no longer this writer's, for whatever reason.
     """
@@ -212,7 +212,7 @@ class Writer:
         if self._error is not None and not isinstance(self._error, _Finished):
             raise self._error
 
-    # What follows is called by the committer and by the engine, never by a source.
+    # The rest is called by the committer and by the engine, never by a source.
 
     def take(self) -> Sequence[Group]:
         """Return what to commit now, in order; the same again until its outcome is known."""
@@ -327,7 +327,7 @@ class Writer:
         return change.append is not None
 
     def fence(self, state: StreamState | None) -> None:
-        """Stop: the stream is no longer this writer's. What was not committed is dropped."""
+        """Stop: the stream is no longer this writer's. Text that was not committed is dropped."""
         if self._error is None:
             self._observer.fenced(self.state, None if state is None else state.status.value)
         self._drop()

@@ -50,7 +50,7 @@ class Writers:
         Args:
             timeout_s: How long to wait.
             end: The end to give.
-            starts: What may still become a writer, or has one.
+            starts: Tasks that may still become writers, or have one.
 
         Raises:
             TimeoutError: The store did not take the ends in time; a sweeper will write some.

@@ -1,1 +1,1 @@
-"""What an application talks to: ``PersistentTextStreaming`` and what it hands out."""
+"""The surface of the library: ``PersistentTextStreaming`` and the objects that it hands out."""

@@ -1,4 +1,4 @@
-"""What the facade hands out: a writer, a follower, a page of a listing, a body."""
+"""The objects that the facade hands out: a writer, a follower, a page of a listing, a body."""
 
 from __future__ import annotations
 

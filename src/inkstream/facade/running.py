@@ -1,4 +1,4 @@
-"""Who runs an engine: made for one event loop by the first that enters, stopped by the last."""
+"""An engine's start and stop: the first that enters makes it, the last that leaves stops it."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Running:
     async def leave(self, *, hurry: bool) -> None:
         """Drain and stop, if nobody else is left.
 
-        What still runs meanwhile, sources and ``on_end``, may use the engine.
+        Sources and ``on_end`` that still run meanwhile may use the engine.
         """
         self._users -= 1
         if self._users:
@@ -79,7 +79,7 @@ class Running:
             raise NotRunning(
                 "these streams run on another event loop already: make an instance for each loop"
             )
-        # What ran before was on a loop that was closed under it (tests do that): begin anew.
+        # The engine before ran on a loop that was closed under it (tests do that): begin anew.
         engine = self._make()
         await engine.start()
         self._engine = engine

@@ -1,8 +1,8 @@
-"""Begin to drain when the server is told to stop.
+"""Begin to drain when the server gets the signal to stop.
 
 An ASGI lifespan ends only after all connections have closed, and connections that follow live
 streams close only when those end: the lifespan comes too late. So the signal itself is watched,
-and passed on to whoever handled it before.
+and passed on to the handler that was there before.
 """
 
 from __future__ import annotations

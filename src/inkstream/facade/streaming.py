@@ -99,7 +99,7 @@ class SystemClock:
 
 
 class PersistentTextStreaming:
-    """Stream text to whoever follows it while it is kept in a database.
+    """Stream text to its readers while it is kept in a database.
 
     Make one for an application, at import; it does nothing until it is started, by
     ``lifespan=streams.lifespan`` or ``async with streams:``. Its methods belong to the event loop
@@ -119,7 +119,7 @@ class PersistentTextStreaming:
         timing: See ``Timing``.
         http: See ``HTTPSettings``.
         clock: For tests and simulations.
-        observer: What counts and traces: ``inkstream.telemetry.OpenTelemetry()``, or an
+        observer: Counts and traces: ``inkstream.telemetry.OpenTelemetry()``, or an
             ``Observer`` of your own.
     """
 
@@ -234,9 +234,9 @@ class PersistentTextStreaming:
 
         Args:
             stream_id: A name of your own; by default 128 random bits.
-            owner: Whose it is: what ``Limits.live_streams_per_owner`` counts, and what
+            owner: The stream's owner: what ``Limits.live_streams_per_owner`` counts, and what
                 ``response(…, owner=…)`` compares.
-            group: What it belongs to (a chat); what ``response(…, group=…)`` compares.
+            group: The chat or the like that it belongs to; what ``response(…, group=…)`` compares.
             metadata: A JSON object of the application's own; never sent to clients.
             kind: ``"text"`` for one writer and an end, ``"log"`` for many and none.
             start_within_s: Instead of ``Timing.start_within_s``.
@@ -309,7 +309,7 @@ class PersistentTextStreaming:
     ) -> asyncio.Task[None]:
         """Have a source write a stream, in a task of its own that outlives the request (G6).
 
-        If the stream is claimed already, by whomever, the source is not called (G4). If the store
+        If the stream is claimed already, the source is not called (G4). If the store
         is away, the start waits for it, for ``Timing.patience_s`` at most; then the stream ends
         ``error``, code ``store_unavailable``, as soon as that can be written.
 
@@ -414,8 +414,8 @@ class PersistentTextStreaming:
     ) -> bool:
         """End a text stream ``cancelled``, whichever process writes it.
 
-        What readers have seen stays. Durable when this returns; the writer's task is cancelled
-        within a second.
+        The text that readers have seen stays. Durable when this returns; the writer's task is
+        cancelled within a second.
 
         Returns:
             Whether this call ended it; one that has ended stays as it is.
@@ -435,7 +435,7 @@ class PersistentTextStreaming:
         group: str | None = None,
         connection: object | None = None,
     ) -> bool:
-        """Delete a stream with its text; a writer is stopped, readers are told it is gone.
+        """Delete a stream with its text; its writer is stopped, its readers are cut.
 
         Returns:
             Whether it existed (for the owner and group given).

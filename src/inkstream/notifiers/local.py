@@ -19,7 +19,7 @@ class LocalNotifier:
     """Pass hints to all others of the same database name in this process.
 
     Args:
-        database: What the engines have in common, for instance the database's URL.
+        database: A name that the engines have in common, for instance the database's URL.
     """
 
     def __init__(self, database: str) -> None:

@@ -1,4 +1,4 @@
-"""What each of several streams may take of one answer."""
+"""The share of one answer that each of several streams may take."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ from inkstream.stores._share import share_of
 
 
 class MemoryDatabase:
-    """What several stores share.
+    """The data that several stores share.
 
     Attributes:
         before: Called with a method's name before a store's method does anything; what it raises

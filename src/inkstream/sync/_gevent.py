@@ -21,7 +21,7 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 
     def select(timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         nonlocal others
-        # The others share what asyncio takes for a thread, and would be told that an event loop
+        # The others share what asyncio takes for a thread, and asyncio would say that an event loop
         # runs where they are: asyncio.run and Django's database refuse to work then.
         own = asyncio._get_running_loop()
         asyncio._set_running_loop(others)

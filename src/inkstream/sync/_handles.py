@@ -1,4 +1,4 @@
-"""What the synchronous facade hands out: a writer, and an iterator over a stream."""
+"""The objects of the synchronous facade: a writer, and an iterator over a stream."""
 
 from __future__ import annotations
 

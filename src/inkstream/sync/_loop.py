@@ -107,7 +107,7 @@ class LoopThread:
         async def leave() -> None:
             leaving = [streams.__aexit__(None, None, None) for streams in self._running.values()]
             await asyncio.gather(*leaving, *self._leaving, return_exceptions=True)
-            # What the last calls left behind: generators that nobody asked to the end.
+            # The last calls may leave generators behind that nobody read to the end.
             await self.loop.shutdown_asyncgens()
 
         # Not shutdown_default_executor(): it begins a thread, which Python 3.12 refuses by now.
@@ -162,7 +162,7 @@ if hasattr(os, "register_at_fork"):
 # does first when it ends is to call these, the last one registered first. The pool of threads that
 # asyncio.to_thread takes is closed by one of them, so it was imported before, above. A thread that
 # waits for threading.main_thread(), and atexit, come after all of them: there, nothing that the
-# stores have on threads works any more, and writers would be told dead instead of ended.
+# stores have on threads works any more, and writers would count as dead instead of ended.
 getattr(threading, "_register_atexit", atexit.register)(_stop)
 
 

@@ -33,7 +33,7 @@ _DEFAULT: Final[Any] = streaming._DEFAULT
 
 
 class PersistentTextStreaming:
-    """Stream text to whoever follows it while it is kept in a database, without an event loop.
+    """Stream text to its readers while it is kept in a database, without an event loop.
 
     The methods are those of ``inkstream.PersistentTextStreaming``, blocking, and may be called from
     any thread. Those with ``connection`` then run wholly in the caller's thread, on that connection
@@ -156,9 +156,9 @@ class PersistentTextStreaming:
     def start(self, stream_id: str, source: Source) -> None:
         """Have a source write a stream in the background; return at once.
 
-        A plain generator function runs on a thread of its own. What is not done when the process
-        ends is ended ``error``, code ``shutdown``: for work that must survive, use a job queue and
-        ``write``.
+        A plain generator function runs on a thread of its own. An answer that is not done when the
+        process ends is ended ``error``, code ``shutdown``: for work that must survive, use a job
+        queue and ``write``.
         """
 
         async def start(streams: streaming.PersistentTextStreaming) -> None:

@@ -1,4 +1,4 @@
-"""What applications and third parties test with.
+"""Tools for the tests of applications and of third-party stores.
 
 ``StoreSuite`` is what every store must pass. ``run_virtual`` and ``in_virtual_time`` run tests in
 virtual time (with ``VirtualClock`` for ``PersistentTextStreaming(clock=…)``), ``ScriptedSource``

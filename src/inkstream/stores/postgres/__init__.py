@@ -2,7 +2,7 @@
 
 ``_store`` is the class; ``_connections`` and ``_session`` how it is connected, ``_foreign`` how it
 takes part in an application's transaction; ``_rows`` what goes in and out of the functions of the
-schema (``schema/``, called from ``queries.sql``); ``_locks`` how a worker's death is told from a
+schema (``schema/``, called from ``queries.sql``); ``_locks`` how a worker's death differs from a
 lost connection; ``_migrate`` what ``inkstream migrate``, ``verify`` and ``sql`` do, and
 ``_check`` whether the streams are whole.
 """

@@ -199,7 +199,7 @@ class Connections:
         try:
             yield connection
         finally:
-            # What happened to the statement is known already; a connection that breaks while it
+            # The statement's outcome is known already; a connection that breaks while it
             # is put back must not turn success into failure.
             with contextlib.suppress(*DRIVER_ERRORS):
                 await pool.release(connection)

@@ -32,7 +32,7 @@ Row = tuple[str, int, str]
 
 
 class Locks:
-    """What this process made of the others' locks."""
+    """This process's view of the others' locks."""
 
     def __init__(self) -> None:
         self._dead: dict[str, int] = {}
@@ -48,7 +48,7 @@ class Locks:
         """Return the workers' states; takes half a second once for each lock that became free.
 
         Args:
-            rows: What a read has just shown.
+            rows: The rows that a read has just shown.
             look_again: Beats and reads once more, in one statement.
             beaten: Whether the statement that showed ``rows`` committed a beat.
         """

@@ -40,9 +40,9 @@ class Migration:
 
     Attributes:
         version: Its number; they are consecutive from 1.
-        name: What it is about.
+        name: Its subject.
         needs: The oldest version that a library may know to work with the database after it.
-        sql: What it does, for the schema ``inkstream``.
+        sql: Its statements, for the schema ``inkstream``.
     """
 
     version: int

@@ -66,7 +66,7 @@ class Session:
     ) -> None:
         """Call another function with every connection that is made, and the one there is now.
 
-        What it raises for the present one is raised here; a later one is then lost, and replaced.
+        An error for the present one is raised here; a later one is then lost, and replaced.
         """
         self._on_connect.append(on_connect)
         if self._connection is not None:

@@ -63,7 +63,7 @@ _ANOTHER: Final = (
     "written; give a connection of the database that the streams were made with"
 )
 _STATEMENT_BYTES: Final = 4 * 1024
-"""What a statement of ``tidy`` counts at least, so that a step is bounded in statements too."""
+"""The least size of a statement of ``tidy``, so that a step is bounded in statements too."""
 
 _QUERIES: Final[dict[str, str]] = vars(_sql.load("inkstream.stores.postgres", "queries.sql"))
 

@@ -1,4 +1,4 @@
--- What the store asks of the database: one statement a method, each through a function of the
+-- The store's questions to the database: one statement a method, each through a function of the
 -- schema. CAST instead of ::, because some drivers take a colon for a parameter.
 
 -- name: create_stream
@@ -85,7 +85,7 @@ SELECT inkstream.lock_worker(CAST($1 AS text));
 SELECT inkstream.unlock_worker(CAST($1 AS text), CAST($2 AS boolean));
 
 -- name: schema_version
--- What the database was migrated to, and what a library must know to use it. to_jsonb, because
+-- The version that the database was migrated to, and the version that a library must know. to_jsonb, because
 -- development versions had no digest.
 SELECT coalesce(max(m.version), 0), coalesce(max(m.needs), 0), current_setting('server_encoding'),
     coalesce(array_agg(m.version ORDER BY m.version), '{}'),

@@ -122,7 +122,7 @@ def lock_file(path: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """What every connection to a database has in common."""
+    """The settings that all connections to a database share."""
 
     path: Path
     synchronous: str

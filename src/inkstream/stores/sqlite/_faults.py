@@ -1,4 +1,4 @@
-"""What the driver's errors mean: each becomes one of inkstream's own, with what to do about it."""
+"""The driver's errors: each becomes one of inkstream's own, with a remedy."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ class Gate:
 
 
 class Parkable:
-    """What a store registers here: its threads, which a fork must find without connections."""
+    """A store's threads, registered here: a fork must find them without connections."""
 
     path: Path
 

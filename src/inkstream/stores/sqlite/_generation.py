@@ -10,14 +10,14 @@ from inkstream.stores.sqlite._read import Database
 
 
 class Basis(NamedTuple):
-    """What a write builds on: the largest id of a live row so far, and the generation."""
+    """The basis of a write: the largest id of a live row so far, and the generation."""
 
     last_live: int
     generation: int
 
 
 class Generations:
-    """What this process knows of the file, to notice that it went back.
+    """This process's knowledge of the file, to notice that it went back.
 
     A new generation is drawn in the transaction of the next messages, so that opening a store waits
     for nobody. It is drawn again until one was committed.

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Job(Generic[T]):
-    """A call that waits for its thread; whoever claims it first decides whether it happens."""
+    """A call that waits for its thread; the first to claim it decides whether it happens."""
 
     __slots__ = ("_claim", "_loop", "alone", "future", "run", "writes")
 

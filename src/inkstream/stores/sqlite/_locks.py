@@ -19,7 +19,7 @@ from inkstream._errors import StoreUnavailable
 
 try:
     import fcntl
-except ImportError:  # Windows: no lock can be told from here
+except ImportError:  # Windows: no lock can be tested from here
     fcntl = None  # type: ignore[assignment]
 
 HAS_LOCKS: Final[bool] = fcntl is not None

@@ -1,4 +1,4 @@
-"""What the system says of files that this process has open."""
+"""Facts of the system about files that this process has open."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from inkstream._errors import StoreUnavailable
 
 
 class FileId(NamedTuple):
-    """What tells two files apart that had the same path."""
+    """The identity of a file, which differs between two that had the same path."""
 
     device: int
     inode: int

@@ -1,4 +1,4 @@
-"""What is read: every function runs inside one snapshot."""
+"""Reads: every function runs inside one snapshot."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def read_many(db: Database, reads: Iterable[Read], max_bytes: int) -> list[Page 
 
 
 class _Stretch(NamedTuple):
-    """What is to be read of one stream's own messages."""
+    """The part of one stream's own messages that is to be read."""
 
     internal_id: int
     last_live: int | None

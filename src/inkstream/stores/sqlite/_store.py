@@ -266,7 +266,7 @@ class SQLiteStore:
 
         Others are other processes, other stores of this one, and transactions of a ``connection``.
         ``on_change`` is called on a thread of the store; ``None``: any stream may have changed.
-        The first time it is told everything that happened since it was told last.
+        Each call passes all changes since the last one.
 
         Raises:
             NotRunning: The store is not open.

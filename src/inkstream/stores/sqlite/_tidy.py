@@ -13,7 +13,7 @@ from inkstream.stores.sqlite._connection import SQL
 _MANY_FREE_PAGES: Final = 64
 _STREAM_BYTES: Final = 1024
 _ROW_BYTES: Final = 256
-"""What a stream, and each of its live rows, counts in a step beside payload: pages written anew."""
+"""The size that a stream, and each live row, counts beside payload: pages written anew."""
 
 
 def tidy(db: sqlite3.Connection, now: float, max_bytes: int, long: set[int]) -> bool:

@@ -1,4 +1,4 @@
-"""What is written: every function runs inside one transaction, and nobody else writes meanwhile.
+"""Writes: every function runs inside one transaction, and nobody else writes meanwhile.
 
 So preconditions are checked in Python, against heads read once, and what changed is written in
 bulk at the end: three statements for a thousand appends. A function that refuses does so before
@@ -132,7 +132,7 @@ class Applied(NamedTuple):
     """What ``commit`` did.
 
     Attributes:
-        outcomes: What came of each group.
+        outcomes: The outcome of each group.
         long: The streams whose live chain became long.
         last_live: The largest id of a live row.
     """
@@ -368,7 +368,7 @@ _MORE_ROWS: Final = {
 
 
 def _insert(db: Database, statement: str, width: int, fields: list[Any]) -> None:
-    """Insert rows of as many fields, all in one list, so many at a time that each costs little.
+    """Insert rows of as many fields, all in one list, several at a time, so that each costs little.
 
     A statement gives up the interpreter's lock at every row that ``executemany`` has for it, and
     gets it back when the event loop pauses. A thousand tuples would wake the garbage collector.

@@ -251,7 +251,7 @@ class WriteThread:
         """Let nothing stand that only seems to be on the disk.
 
         After a failed fsync the system holds the log's pages for clean, so the next fsync of the
-        log would succeed without writing them. What can be read of it is therefore written to
+        log would succeed without writing them. Its readable part is therefore written to
         another file, the database, and the log begun anew.
         """
         (busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()

@@ -15,7 +15,7 @@ SELECT s.internal_id, s.stream_id, s.kind, s.content_type, s.status, h.epoch, s.
 FROM inkstream_streams s JOIN inkstream_heads h ON h.internal_id = s.internal_id;
 
 -- name: state_by_name
--- What a read begins with: a state, where its segments are, and what it inherits.
+-- The begin of a read: a state, where its segments are, and what it inherits.
 SELECT s.internal_id, s.stream_id, s.kind, s.content_type, s.status, h.epoch, s.worker, h.tail,
        h.size, s.owner, s.group_name, s.metadata, s.created_at, s.started_at, s.ended_at, s.due_at,
        s.ttl_s, s.retain_s, s.takeover_within_s, s.code, s.message, s.result, s.report, s.gone,
@@ -64,7 +64,7 @@ WHERE internal_id = ? AND name IN (SELECT value FROM json_each(?));
 SELECT 1 FROM inkstream_streams WHERE stream_id = ?;
 
 -- name: fork_source
--- What a fork must know of its source.
+-- The facts of its source that a fork needs.
 SELECT s.stream_id, s.gone, h.tail, s.runs
 FROM inkstream_streams s JOIN inkstream_heads h ON h.internal_id = s.internal_id
 WHERE s.internal_id = ?;
@@ -108,7 +108,7 @@ REPLACE INTO inkstream_heads
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: basis
--- What a write builds on: the largest id that a live row ever had, so that none comes twice although
+-- The basis of a write: the largest id that a live row ever had, so that none comes twice although
 -- rows are deleted; and the generation.
 SELECT max((SELECT value FROM inkstream_meta WHERE key = 'last_live'),
            coalesce((SELECT max(id) FROM inkstream_live), 0)),
@@ -137,7 +137,7 @@ INSERT INTO inkstream_live (id, internal_id, prev, position, count, payload, mes
 VALUES (?, ?, ?, ?, ?, ?, ?);
 
 -- name: worker_of
--- Who owes a stream its next step.
+-- The worker that owes a stream its next step.
 SELECT worker FROM inkstream_streams WHERE internal_id = ?;
 
 -- name: update_stream

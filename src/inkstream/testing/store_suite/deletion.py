@@ -23,7 +23,7 @@ from inkstream.testing.store_suite.harness import (
 
 
 class DeletionTests(StoreHarness):
-    """What is deleted is gone at once, with everything it owned."""
+    """A deleted stream is gone at once, with everything it owned."""
 
     @pytest.mark.parametrize("status", list(Status))
     async def test_whatever_the_status(self, store: Store, status: Status) -> None:

@@ -1,4 +1,4 @@
-"""What a store's author fills in, and the words that all tests of the suite are written in."""
+"""The part that a store's author fills in, and the words of all tests of the suite."""
 
 from __future__ import annotations
 

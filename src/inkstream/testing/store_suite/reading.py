@@ -47,7 +47,7 @@ EXACT = [
 
 
 class ReadingTests(StoreHarness):
-    """What was committed comes back, from any position, in pages of any size."""
+    """Committed messages come back, from any position, in pages of any size."""
 
     async def test_exact_text(self, store: Store) -> None:
         """G11: NUL, line ends, marks and characters outside the BMP come back identical."""
@@ -219,7 +219,7 @@ class ReadingTests(StoreHarness):
     async def test_many_streams_share_a_limit_and_all_advance(
         self, store: Store, max_bytes: int
     ) -> None:
-        """G2: whoever asks again and again has everything, and no stream waits for another."""
+        """G2: repeated reads return everything, and no stream waits for another."""
         names = [f"s{number}" for number in range(8)]
         for number, name in enumerate(names):
             state = await store.create(new(name))
@@ -245,7 +245,7 @@ class ReadingTests(StoreHarness):
             assert found == await messages_in(store, name)
 
     async def test_many_streams_are_of_one_snapshot(self, store: Store, other: Store) -> None:
-        """What one group changed together is never seen in one stream and missed in another."""
+        """No snapshot shows a group's change in one stream and misses it in another."""
         states = [await store.create(new(name)) for name in ("a", "b")]
         changes = tuple(Change(internal_id=s.internal_id, append=piece("x")) for s in states)
         seen: set[int] = set()

@@ -181,11 +181,11 @@ class MergeTests(StoreHarness):
 
 
 class ExpiryTests(StoreHarness):
-    """What is due is deleted, unless it has still to end."""
+    """Streams that are due are deleted, unless they have still to end."""
 
     @pytest.mark.parametrize("status", list(Status))
     async def test_only_the_open_and_the_ended(self, store: Store, status: Status) -> None:
-        """A pending or streaming one must first be ended, so that its readers are told (G5)."""
+        """A pending or streaming one must first be ended, so that its readers get the end (G5)."""
         state = await stream_in(store, status, append=piece("text"))
         await committed(store, Change(internal_id=state.internal_id, due_at=NOW))
         await tidied(store, NOW + 1)
@@ -206,7 +206,7 @@ class ExpiryTests(StoreHarness):
         assert [state.stream_id for state in await store.find(Query())] == ["never"]
 
     async def test_a_later_due_time_counts(self, store: Store) -> None:
-        """A time to live that slides: whoever reads or writes moves it."""
+        """A time to live that slides: a read or a write moves it."""
         state = await store.create(new(kind=Kind.LOG, due_at=NOW + 10, ttl_s=10.0))
         await committed(store, Change(internal_id=state.internal_id, due_at=NOW + 20))
         await tidied(store, NOW + 15)
