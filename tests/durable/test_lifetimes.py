@@ -25,6 +25,18 @@ async def test_an_offset_of_an_earlier_stream_is_told_at_once(client: httpx.Asyn
             assert (answer.status_code, answer.json()["code"]) == (410, "offset_gone")
 
 
+async def test_reference_spelling_of_the_start(client: httpx.AsyncClient) -> None:
+    """The protocol's conformance suite sends it to every server."""
+    zero = "0000000000000000_0000000000000000"
+    await client.put("/s", headers=TEXT, content=b"text")
+    assert (await client.get("/s", params={"offset": zero})).content == b"text"
+    fork = {"stream-forked-from": "/s", "stream-fork-offset": zero}
+    assert (await client.put("/f", headers=fork)).status_code == 201
+    assert (await client.put("/f", headers=fork)).status_code == 200
+    assert (await client.get("/f")).content == b""
+    assert (await client.get("/s", params={"offset": zero[:-1] + "1"})).status_code == 400
+
+
 async def test_what_expired_is_gone_at_once_and_makes_room(
     client: httpx.AsyncClient, clock: ShiftedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:

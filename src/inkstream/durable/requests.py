@@ -12,9 +12,12 @@ from inkstream._errors import InvalidOffset
 from inkstream._types import StreamId
 from inkstream.durable.body import Body
 from inkstream.durable.refusal import Refusal
-from inkstream.wire import Offset
+from inkstream.wire import START, Offset
 
 DEFAULT_CONTENT_TYPE: Final = "application/octet-stream"
+
+_ZERO: Final = "0000000000000000_0000000000000000"
+"""The start as the reference server spells it; the conformance suite sends it to every server."""
 
 _COUNT: Final = re.compile(r"0|[1-9][0-9]{0,14}", re.ASCII)
 _SAFE_INTEGER: Final = re.compile(r"[0-9]{1,16}", re.ASCII)
@@ -191,6 +194,10 @@ def append_request(headers: Mapping[str, str], body: bytes) -> AppendRequest:
     )
 
 
+def _offset_of(text: str) -> Offset:
+    return START if text == _ZERO else Offset.parse(text)
+
+
 def fork_request(headers: Mapping[str, str], source: StreamId | None) -> ForkRequest | None:
     """Return what the fork headers ask for; ``source`` is what ``Stream-Forked-From`` names.
 
@@ -205,7 +212,7 @@ def fork_request(headers: Mapping[str, str], source: StreamId | None) -> ForkReq
     if sub is not None and _COUNT.fullmatch(sub) is None:
         raise bad("invalid_fork", "Stream-Fork-Sub-Offset is a whole number.")
     try:
-        anchor = None if offset is None else Offset.parse(offset)
+        anchor = None if offset is None else _offset_of(offset)
     except InvalidOffset as exc:
         raise bad("invalid_offset", "Stream-Fork-Offset is not an offset of a stream.") from exc
     return ForkRequest(source, anchor, int(sub or 0))
@@ -243,7 +250,7 @@ def read_request(query: Sequence[tuple[str, str]]) -> ReadRequest:
         offset = "now"
     elif offsets:
         try:
-            offset = Offset.parse(offsets[0])
+            offset = _offset_of(offsets[0])
         except InvalidOffset as exc:
             raise bad("invalid_offset", "The offset is not one that a stream gave.") from exc
     given = dict(query)
