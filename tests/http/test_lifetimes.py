@@ -140,7 +140,10 @@ async def test_durable_events_are_cut_by_age(
     async with open_calls(app, "/s?offset=-1&live=sse", 24) as calls:
         clock.ahead_s += LIFE_S
         await streams.post("s", "one")
-        cut = [await heard_or_cut(call, b"one") for call in calls]
+        for call in calls:
+            await heard_or_cut(call, b"one")
+        await streams.post("s", "two")
+        cut = [await heard_or_cut(call, b"two") for call in calls]
         clock.ahead_s += LIFE_S / 2
         for call in calls:
             await call.answered()
