@@ -196,11 +196,12 @@ async def regenerate(message_id: int) -> dict[str, Any]:
         with database() as connection:
             stream_id = await streams.create(group=GROUP, connection=connection)
             row = connection.execute(
-                "UPDATE messages SET stream_id = ? WHERE id = ? RETURNING *",
+                "UPDATE messages SET stream_id = ? WHERE id = ?"
+                " AND id = (SELECT max(id) FROM messages) RETURNING *",
                 (stream_id, message_id),
             ).fetchone()
-            if row is None:
-                raise HTTPException(404, "There is no such message.")
+            if row is None:  # what was said later would rest on an answer that is gone
+                raise HTTPException(409, "Only the last answer can be made again.")
             message = dict(row)
             await streams.post(FEED, {"message": message}, connection=connection)
     start(stream_id, [*turns, turn("user", message["prompt"])])

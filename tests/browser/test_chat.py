@@ -260,6 +260,86 @@ async def test_g6_stop_finds_a_connection_among_five_windows(
         await assert_told_truly(chat, *windows)
 
 
+RICH = """Bold [before][there] its address.
+
+| a | b |
+|---|---|
+| ~~1~~ | \\(x^2\\) |
+
+- [x] done
+
+It costs $5 or $6.
+
+```python
+print("hello")
+```
+
+<b>raw</b> ![pixel](https://evil.example/pixel.png)
+
+[there]: https://example.com/
+"""
+
+
+async def test_markdown_is_read_block_by_block(context: BrowserContext, chat: Chat) -> None:
+    """Tables, tasks, mathematics, code and links to an address in another block are drawn."""
+    pieces = [RICH[at : at + 7] for at in range(0, len(RICH), 7)]
+    async with chatting(chat, *map(delta, pieces), FINISH) as provider:
+        provider.go_on.set()
+        page = await open_page(context, chat.url)
+        await ask(page, "Show me.")
+        await wait_for(page, "done")
+        answer = page.locator(".answer")
+        await answer.locator("a[href='https://example.com/']", has_text="before").wait_for()
+        await answer.locator("td del", has_text="1").wait_for()
+        await answer.locator("td math").wait_for()
+        await answer.locator("input[type=checkbox]:checked").wait_for()
+        await answer.locator("pre .hljs-string", has_text="hello").wait_for()
+        assert await answer.locator("[data-language=python]").count() == 1
+        assert await answer.locator("math").count() == 1, "money is no mathematics"
+        assert await answer.locator("b, img").count() == 0
+
+
+async def test_stop_by_keyboard_keeps_the_focus(context: BrowserContext, chat: Chat) -> None:
+    """G6. Escape stops, and so does the button; a screen reader hears the beginning and the end."""
+    async with chatting(chat, delta("On and on")):
+        page = await open_page(context, chat.url)
+        await ask(page, "How long?")
+        await wait_for(page, "streaming", "on")
+        heard = page.get_by_role("status")
+        assert await heard.text_content() == "The answer began."
+        await page.get_by_label("Message").fill("And then?")
+        await page.keyboard.press("Enter")
+        await page.get_by_text("An answer is being written.").wait_for()
+        await page.get_by_role("button", name="Stop").focus()
+        await page.keyboard.press("Enter")
+        await wait_for(page, "cancelled")
+        await page.locator("textarea:focus").wait_for()
+        assert await heard.text_content() == "Stopped."
+        assert await page.get_by_text("An answer is being written.").count() == 0
+        await page.reload()
+        assert await page.get_by_label("Message").input_value() == "And then?", "the draft"
+        await page.get_by_label("Message").focus()
+        await page.keyboard.press("Enter")
+        await wait_for(page, "streaming", "on")
+        await page.keyboard.press("Escape")
+        await page.locator('.answer[data-status="cancelled"] >> nth=1').wait_for()
+        await assert_told_truly(chat, page)
+
+
+async def test_clearing_can_be_undone(context: BrowserContext, chat: Chat) -> None:
+    """Nothing is deleted before the time to undo is over."""
+    async with chatting(chat, delta("Kept."), FINISH) as provider:
+        provider.go_on.set()
+        page = await open_page(context, chat.url)
+        await ask(page, "Keep this.")
+        await wait_for(page, "done", "Kept.")
+        await page.get_by_role("button", name="Clear chat").click()
+        await page.get_by_role("button", name="Undo").click()
+        await page.get_by_role("button", name="Clear chat").wait_for()
+        await page.reload()
+        await wait_for(page, "done", "Kept.")
+
+
 MARKDOWN = """A reload is **no special case**: everybody reads the same log at an offset,
 
 - the window that asked,

@@ -1,19 +1,20 @@
 import { useStream } from "inkstream/react";
-import {
-  Fragment,
-  type FormEvent,
-  type KeyboardEvent,
-  useEffect,
-  useState,
-} from "react";
+import { Fragment, useEffect, useState } from "react";
 import { Answer } from "./Answer";
+import { ClearButton } from "./ClearButton";
+import { Composer } from "./Composer";
 import { applied, type History, load, type Message, send } from "./messages";
 import { useStickToEnd } from "./useStickToEnd";
+
+const TITLE = "inkstream chat";
+
+/** What a screen reader says at the end of an answer; it does not read each token. */
+const ENDS: Record<string, string> = { done: "The answer is complete.", cancelled: "Stopped." };
 
 /** The conversation: its history, loaded once, and what its log says from there on. */
 export function Chat() {
   const [history, setHistory] = useState<History>();
-  const [about, setAbout] = useState({ name: "", note: "" });
+  const [about, setAbout] = useState({ name: "", note: "", prompt_characters: 8000 });
   useEffect(() => {
     const leaving = new AbortController();
     load<History>("/api/messages", leaving.signal).then(setHistory, () => {});
@@ -28,10 +29,16 @@ export function Chat() {
     initial: { offset: history?.offset ?? null },
   });
   const messages = history && applied(history.messages, feed.parts);
-  const onLive = (id: string, is: boolean) => {
+  const [said, say] = useState("");
+  const onLive = (id: string, is: boolean, end = "") => {
+    if (is) say("The answer began.");
+    else if (end && id === live) say(ENDS[end] ?? "The answer failed.");
     if (is && messages) setHistory({ messages, offset: feed.offset ?? history.offset });
     setLive((known) => (is ? id : known === id ? undefined : known));
   };
+  useEffect(() => {
+    document.title = live === undefined ? TITLE : `✎ ${TITLE}`;
+  }, [live]);
   return (
     <>
       <header>
@@ -42,8 +49,16 @@ export function Chat() {
       {live === undefined && feed.connection === "waiting" && (
         <p className="banner">No connection. Trying again…</p>
       )}
+      <p className="unseen" role="status">
+        {said}
+      </p>
       {messages ? (
-        <Conversation messages={messages} live={live} onLive={onLive} />
+        <Conversation
+          messages={messages}
+          live={live}
+          onLive={onLive}
+          limit={about.prompt_characters}
+        />
       ) : (
         <p className="banner">Loading…</p>
       )}
@@ -51,32 +66,22 @@ export function Chat() {
   );
 }
 
-function ClearButton({ disabled }: { disabled: boolean }) {
-  const clear = async () => {
-    const trouble = await send("DELETE", "/api/messages");
-    if (trouble) alert(trouble);
-  };
-  return (
-    <button className="quiet" disabled={disabled} onClick={() => void clear()}>
-      Clear chat
-    </button>
-  );
-}
-
 function Conversation({
   messages,
   live,
   onLive,
+  limit,
 }: {
   messages: Message[];
   live: string | undefined;
-  onLive: (id: string, is: boolean) => void;
+  onLive: (id: string, is: boolean, end?: string) => void;
+  limit: number;
 }) {
-  const end = useStickToEnd();
+  const { box, away, jump } = useStickToEnd();
   const last = messages.at(-1);
   return (
     <>
-      <main ref={end}>
+      <main ref={box} tabIndex={0} aria-label="Conversation">
         <div className="list">
           {messages.length === 0 && (
             <p className="empty">Ask something. Open this page in another window, too.</p>
@@ -88,13 +93,23 @@ function Conversation({
               <Answer
                 key={message.stream_id}
                 message={message}
-                onLive={(is) => onLive(message.stream_id, is)}
+                mayRegenerate={message === last && live === undefined}
+                onLive={(is, end) => onLive(message.stream_id, is, end)}
               />
             </Fragment>
           ))}
         </div>
       </main>
-      <Composer busy={live !== undefined && live === last?.stream_id} />
+      {away && (
+        <button className="jump" aria-label="Jump to the end" onClick={jump}>
+          ↓
+        </button>
+      )}
+      <Composer
+        busy={live !== undefined && live === last?.stream_id}
+        limit={limit}
+        onAsked={jump}
+      />
     </>
   );
 }
@@ -114,46 +129,5 @@ function Separator({ at, before }: { at: number; before: number | undefined }) {
     <time className="separator" dateTime={date.toISOString()}>
       {text}
     </time>
-  );
-}
-
-function Composer({ busy }: { busy: boolean }) {
-  const [prompt, setPrompt] = useState("");
-  const [trouble, setTrouble] = useState("");
-  const [sending, setSending] = useState(false);
-
-  // Nothing is shown before it is stored: the question comes back with the list, in all windows.
-  const ask = async () => {
-    if (!prompt.trim() || busy || sending) return;
-    setSending(true);
-    const told = await send("POST", "/api/messages", { prompt });
-    setSending(false);
-    setTrouble(told);
-    if (!told) setPrompt("");
-  };
-  const onSubmit = (event: FormEvent) => {
-    event.preventDefault();
-    void ask();
-  };
-  const onKeyDown = (event: KeyboardEvent) => {
-    if (event.key !== "Enter" || event.shiftKey || event.nativeEvent.isComposing) return;
-    event.preventDefault();
-    void ask();
-  };
-  return (
-    <form onSubmit={onSubmit}>
-      {trouble && <p role="alert">{trouble}</p>}
-      <textarea
-        aria-label="Message"
-        autoFocus
-        placeholder="Ask something…"
-        rows={1}
-        maxLength={8000}
-        value={prompt}
-        onChange={(event) => setPrompt(event.target.value)}
-        onKeyDown={onKeyDown}
-      />
-      <button disabled={busy || sending || !prompt.trim()}>Send</button>
-    </form>
   );
 }

@@ -1,33 +1,113 @@
-import { memo, useDeferredValue } from "react";
+import { Lexer } from "marked";
+import { Children, isValidElement, lazy, memo, Suspense, useDeferredValue, useMemo } from "react";
 import ReactMarkdown, { type Components } from "react-markdown";
+import remarkGfm from "remark-gfm";
+import remarkMath from "remark-math";
+import { Code } from "./Code";
+
+const Formula = lazy(() => import("./Formula"));
 
 /**
  * A model's Markdown, which is a stranger's text: HTML in it is shown as text, links go where the
- * list below says and nowhere else, and images are named, not loaded (an address is a message to
- * whoever owns it).
+ * list below says and nowhere else, and images are named, not loaded (loading one would send a
+ * message to its owner).
  */
 export function Markdown({ text }: { text: string }) {
-  // Parsed as a whole every time, for a later line can change what an earlier one means; deferred,
-  // so that a long answer does not hold up typing.
-  return <Parsed text={useDeferredValue(text)} />;
+  // Deferred, so that a long answer does not hold up typing. Only blocks that changed are parsed
+  // again: parsing the whole text each time would cost its square.
+  const shown = useDeferredValue(text);
+  const blocks = useMemo(() => split(shown), [shown]);
+  return blocks.map((block, index) => <Block key={index} text={block} />);
+}
+
+/** Cut a text into blocks that can be read alone: each gets the addresses that links refer to. */
+function split(text: string): string[] {
+  const unified = text.replace(/\r\n?/g, "\n");
+  // Footnotes are numbered through the whole text.
+  if (/^ {0,3}\[\^[^\]]+\]:/m.test(unified)) return [unified];
+  const tokens = new Lexer({ gfm: true }).blockTokens(unified, []);
+  const addresses = tokens.filter(({ type }) => type === "def").map(({ raw }) => raw.trim());
+  const before = addresses.length ? `${addresses.join("\n")}\n\n` : "";
+  return tokens
+    .filter(({ type }) => type !== "def" && type !== "space")
+    .map(({ type, raw }) => {
+      if (type === "code" || type === "html") return raw;
+      return (raw.includes("[") ? before : "") + withDollars(raw);
+    });
+}
+
+const MATHEMATICS = new RegExp(
+  [
+    /(`+)[^]*?\1(?!`)/, // code, in which nothing is mathematics
+    /\\\[([^]+?)\\\]/,
+    /\\\(([^]+?)\\\)/,
+    /(?<![\\$\w])\$(?![\s$])([^$\n]*[^\s$\\])\$(?![\w$])/, // as Pandoc reads it: "$5 or $6" is money
+  ]
+    .map(({ source }) => source)
+    .join("|"),
+  "g",
+);
+
+/** Write mathematics with `$$`, the one way that remark-math is set to read. */
+function withDollars(raw: string): string {
+  return raw.replace(MATHEMATICS, (all, _, display, inline, dollars) => {
+    if (display !== undefined && raw.trim() === all) return `$$\n${display.trim()}\n$$`;
+    const tex = display ?? inline ?? dollars;
+    return tex === undefined ? all : `$$${tex.trim()}$$`;
+  });
 }
 
 const SCHEMES = /^(https?|mailto):/i;
+const PLUGINS = [remarkGfm, [remarkMath, { singleDollarTextMath: false }]] as const;
 
-const Parsed = memo(({ text }: { text: string }) => (
-  <ReactMarkdown components={COMPONENTS} urlTransform={(url) => (SCHEMES.test(url) ? url : "")}>
+const Block = memo(({ text }: { text: string }) => (
+  <ReactMarkdown
+    remarkPlugins={[...PLUGINS] as never}
+    components={COMPONENTS}
+    urlTransform={(url, key) =>
+      SCHEMES.test(url) || (key === "href" && url.startsWith("#")) ? url : ""
+    }
+  >
     {text}
   </ReactMarkdown>
 ));
 
 const COMPONENTS: Components = {
-  a: ({ href, children }) =>
-    href ? (
+  a: ({ href, children, id }) => {
+    if (!href) return <>{children}</>;
+    if (href.startsWith("#")) return <span id={id}>{children}</span>;
+    return (
       <a href={href} target="_blank" rel="noopener noreferrer nofollow">
         {children}
       </a>
-    ) : (
-      <>{children}</>
-    ),
+    );
+  },
   img: ({ alt }) => <em>[image{alt ? `: ${alt}` : ""}]</em>,
+  table: ({ children }) => (
+    <div className="wide" role="group" aria-label="Table" tabIndex={0}>
+      <table>{children}</table>
+    </div>
+  ),
+  pre: ({ children }) => {
+    const code = Children.toArray(children)[0];
+    if (!isValidElement<{ className?: string; children?: unknown }>(code))
+      return <pre>{children}</pre>;
+    const language = /language-(\S+)/.exec(code.props.className ?? "")?.[1] ?? "";
+    const text = String(code.props.children ?? "");
+    return language === "math" ? mathematics(text, true) : <Code language={language} text={text} />;
+  },
+  code: ({ className, children }) =>
+    className?.includes("math-inline") ? (
+      mathematics(String(children), false)
+    ) : (
+      <code>{children}</code>
+    ),
 };
+
+function mathematics(tex: string, display: boolean) {
+  return (
+    <Suspense fallback={<code>{tex}</code>}>
+      <Formula tex={tex} display={display} />
+    </Suspense>
+  );
+}

@@ -1,23 +1,36 @@
-import { type RefCallback, useCallback } from "react";
+import { type RefCallback, useCallback, useRef, useState } from "react";
 
 const NEAR_PX = 60;
 
 /** Keep an element scrolled to its end while it grows, unless the reader has scrolled up. */
-export function useStickToEnd(): RefCallback<HTMLElement> {
-  return useCallback((box: HTMLElement) => {
+export function useStickToEnd(): {
+  box: RefCallback<HTMLElement>;
+  away: boolean;
+  jump: () => void;
+} {
+  const [away, setAway] = useState(false);
+  const stick = useRef(() => {});
+  const box = useCallback((element: HTMLElement) => {
     let stuck = true;
-    const onScroll = () => {
-      stuck = box.scrollHeight - box.scrollTop - box.clientHeight < NEAR_PX;
+    const follow = () => {
+      if (stuck) element.scrollTop = element.scrollHeight;
     };
-    const observer = new ResizeObserver(() => {
-      if (stuck) box.scrollTop = box.scrollHeight;
-    });
-    box.addEventListener("scroll", onScroll, { passive: true });
-    observer.observe(box);
-    if (box.firstElementChild) observer.observe(box.firstElementChild);
+    const onScroll = () => {
+      stuck = element.scrollHeight - element.scrollTop - element.clientHeight < NEAR_PX;
+      setAway(!stuck);
+    };
+    stick.current = () => {
+      stuck = true;
+      follow();
+    };
+    const observer = new ResizeObserver(follow);
+    element.addEventListener("scroll", onScroll, { passive: true });
+    observer.observe(element);
+    if (element.firstElementChild) observer.observe(element.firstElementChild);
     return () => {
-      box.removeEventListener("scroll", onScroll);
+      element.removeEventListener("scroll", onScroll);
       observer.disconnect();
     };
   }, []);
+  return { box, away, jump: useCallback(() => stick.current(), []) };
 }
