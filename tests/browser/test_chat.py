@@ -378,7 +378,11 @@ async def draw_two_windows(context: BrowserContext, chat: Chat) -> None:
             await frames.take()
             text = await left.locator(".answer .text").text_content() or ""
             if not reloaded and "tomorrow" in text:
-                await page.frames[2].evaluate("location.reload()")
+                # A reload is over before a picture is taken: leave the page, and come back.
+                await page.frames[2].goto("about:blank")
+                for _ in range(6):
+                    await frames.take()
+                await page.frames[2].goto(chat.url)
                 reloaded = True
             if reloaded and "never" not in text and "saved" in text:
                 await page.screenshot(path=ROOT / "docs/images/chat.png")
