@@ -1,0 +1,79 @@
+"""Take an event stream apart (WHATWG HTML, 9.2.6), from bytes as they come.
+
+Not by lines of ``httpx``: ``iter_lines`` splits at U+2028 and U+0085 too, inside of JSON.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+_LINE_END = re.compile(rb"\r\n|\n|\r")
+
+
+class Event(NamedTuple):
+    """One event; ``data`` is ``None`` for an id that came without one."""
+
+    kind: str
+    data: str | None
+    id: str
+
+
+class Parser:
+    """Give bytes in, take events out.
+
+    An id counts only once its event is complete: a connection cut inside of an event would
+    otherwise skip that event on reconnect.
+
+    Attributes:
+        retry_s: How long the server asks a client to wait before it reconnects, if it said so.
+    """
+
+    def __init__(self) -> None:
+        self.retry_s: float | None = None
+        self._buffer = bytearray()
+        self._scanned = 0
+        self._kind = ""
+        self._data: list[str] = []
+        self._id: str | None = None
+        self._last_id = ""
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Return the events that these bytes complete."""
+        self._buffer += data
+        events: list[Event] = []
+        start = 0
+        for match in _LINE_END.finditer(self._buffer, self._scanned):
+            if match[0] == b"\r" and match.end() == len(self._buffer):
+                break  # perhaps the first half of CRLF
+            self._take(self._buffer[start : match.start()].decode("utf-8", "replace"), events)
+            start = match.end()
+        del self._buffer[:start]
+        # A long line that comes in many pieces is searched once, but for a "\r" at its end.
+        self._scanned = max(0, len(self._buffer) - 1)
+        return events
+
+    def _take(self, line: str, events: list[Event]) -> None:
+        if not line:
+            self._dispatch(events)
+            return
+        name, _, value = line.partition(":")
+        value = value.removeprefix(" ")
+        if name == "data":
+            self._data.append(value)
+        elif name == "event":
+            self._kind = value
+        elif name == "id" and "\0" not in value:
+            self._id = value
+        elif name == "retry" and value.isascii() and value.isdigit():
+            self.retry_s = int(value) / 1000
+
+    def _dispatch(self, events: list[Event]) -> None:
+        moved = self._id is not None
+        if self._id is not None:
+            self._last_id = self._id
+        if self._data:
+            events.append(Event(self._kind or "message", "\n".join(self._data), self._last_id))
+        elif moved:
+            events.append(Event("message", None, self._last_id))
+        self._kind, self._data, self._id = "", [], None

@@ -1,0 +1,175 @@
+"""The state machine of a reader: what to ask, and what an answer means. It does no I/O.
+
+``AsyncReader`` and ``Reader`` drive the same one, in this order for each request: ``pause``,
+``headers``, then ``accepts``, and either ``take`` for each piece of an accepted body or ``refuse``
+with the whole of another; at last ``broke``, unless it has ended. ::
+
+    following ──204──▶ ended, end unknown ──snapshot──▶ ended
+        │ 410 to an offset: OffsetGone · 404: again for 5 s if never met, else StreamNotFound
+        │ 408, 425, 429, ≥ 502, cut, silence: wait, then from the offset
+        └─event: end──▶ ended
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Generator, Mapping
+from typing import Any, Final, TypeAlias
+
+from inkstream._errors import OffsetGone, StreamGone, StreamNotFound
+from inkstream._types import JSON, End, Status
+from inkstream.client._backoff import Backoff, passes, retry_after
+from inkstream.client._errors import Refused
+from inkstream.client._events import Event, Parser
+
+Item: TypeAlias = "str | Mapping[str, JSON] | End"
+"""A piece of text, a JSON object, or the last: how the stream ended."""
+
+CONNECT_S: Final = 6.0
+
+SILENCE_S: Final = 37.5
+"""2.5 times the server's ping: a shorter read timeout cuts answers that are well."""
+
+_UNMET_S: Final = 5.0
+"""How long an id may be unknown: the transaction that creates it may be about to commit."""
+
+_EVENTS: Final = "text/event-stream"
+_JSON: Final = "application/json"
+
+
+class Reading:
+    """Where a reader is in its stream.
+
+    Attributes:
+        offset: After the last item that was handed out; ``None``: the start.
+        end: How the stream ended, once that was handed out.
+    """
+
+    def __init__(self, url: str, offset: str | None, patience_s: float | None) -> None:
+        self.url = url
+        self.offset = offset
+        self.end: End | None = None
+        self.backoff = Backoff(url, patience_s)
+        self._parser = Parser()
+        self._met = offset is not None
+        self._began_at = time.monotonic()
+        self._saw_end = False
+        self._snapshot = bytearray()
+
+    def over(self) -> bool:
+        """Return true once the end was handed out."""
+        return self.end is not None
+
+    def begin(self) -> None:
+        """Start to ask, for the first time or again."""
+        self.backoff.began()
+        self._began_at = time.monotonic()
+
+    def headers(self) -> dict[str, str]:
+        """Return the headers of the next request, and note that it is made."""
+        self.backoff.asked()
+        self._parser = Parser()
+        self._snapshot.clear()
+        asked = {"accept": _JSON if self._saw_end else _EVENTS, "cache-control": "no-store"}
+        # Compression on the way would hold back what is short.
+        asked["accept-encoding"] = "identity"
+        if self.offset is not None:
+            asked["last-event-id"] = self.offset
+        return asked
+
+    def accepts(self, status: int, headers: Mapping[str, str]) -> bool:
+        """Say whether the body is to be taken as it comes."""
+        media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
+        return status == 200 and media_type == (_JSON if self._saw_end else _EVENTS)
+
+    def take(self, data: bytes) -> Generator[Item, None, None]:
+        """Give the items that these bytes complete; ``offset`` moves with each."""
+        self.backoff.heard()
+        self._met = True
+        if self._saw_end:
+            self._snapshot += data
+            return
+        events = self._parser.feed(data)
+        if self._parser.retry_s is not None:
+            self.backoff.base_s = self._parser.retry_s
+        for event in events:
+            item = self._item(event)
+            self.offset = event.id or self.offset
+            if item is None:
+                continue
+            self.backoff.moved()
+            if isinstance(item, End):
+                self.end = item
+            yield item
+
+    def finish(self) -> Generator[Item, None, None]:
+        """Give what only a complete body tells: a snapshot's items."""
+        if not self._snapshot:
+            return
+        try:
+            snapshot = json.loads(self._snapshot)
+            parts, offset, status = snapshot["parts"], snapshot["offset"], snapshot["status"]
+        except (ValueError, LookupError, TypeError):
+            self.backoff.failed("a snapshot that broke off")
+            return
+        yield from parts
+        self.offset = offset
+        self._saw_end = False
+        if Status(status).ended:
+            self.end = _end_of(snapshot)
+            yield self.end
+
+    def refuse(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        """Take an answer that brings no text; plan the next request, or raise.
+
+        Raises:
+            StreamNotFound, StreamGone, OffsetGone, Refused
+        """
+        if status == 204 and not self._saw_end:
+            self._saw_end = True  # how it ended is in the snapshot
+            return
+        problem = _problem_of(body)
+        code = str(problem.get("code", "unexpected_content"))
+        if passes(status):
+            self.backoff.failed(f"{status} {code}", retry_after(headers))
+        elif status == 404 and not self._met and time.monotonic() - self._began_at < _UNMET_S:
+            self.backoff.failed("404: there is no such stream yet")
+        elif status == 404:
+            raise StreamNotFound(self.url, f"there is no stream at {self.url}")
+        elif status == 410 and self.offset is not None and code != "gone":
+            raise OffsetGone(self.url, self.offset)
+        elif status == 410:
+            raise StreamGone(self.url)
+        else:
+            detail = str(problem.get("detail") or body[:80].decode("utf-8", "replace"))
+            raise Refused(self.url, status, code, detail)
+
+    def broke(self, reason: str) -> None:
+        """Note that a body ended, or a connection failed, before the stream's end."""
+        self.backoff.failed(reason)
+
+    def _item(self, event: Event) -> Item | None:
+        if event.data is None:
+            return None
+        try:
+            value = json.loads(event.data)
+            if event.kind == "end":
+                return _end_of(value)
+        except (ValueError, LookupError, TypeError) as exc:
+            raise Refused(self.url, 200, "invalid_event", f"{event.data:.80}") from exc
+        if event.kind == "message" and isinstance(value, str | dict):
+            return value
+        raise Refused(self.url, 200, "invalid_event", f"{event.kind}: {event.data:.80}")
+
+
+def _end_of(fields: Mapping[str, Any]) -> End:
+    return End(Status(fields["status"]), fields["code"], fields["message"], fields["result"])
+
+
+def _problem_of(body: bytes) -> dict[str, Any]:
+    try:
+        problem = json.loads(body)
+    except ValueError:
+        return {}
+    return problem if isinstance(problem, dict) else {}

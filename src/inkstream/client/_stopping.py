@@ -1,0 +1,26 @@
+"""What the answer to a Stop means."""
+
+from __future__ import annotations
+
+import httpx
+
+from inkstream._errors import StreamNotFound
+from inkstream.client._backoff import Backoff, passes, retry_after
+from inkstream.client._errors import Refused
+
+
+def stopped(url: str, response: httpx.Response, backoff: Backoff) -> bool:
+    """Say whether the server agreed; ``False``: ask again after a pause.
+
+    Raises:
+        StreamNotFound, Refused
+    """
+    status = response.status_code
+    if response.is_success:
+        return True
+    if passes(status):
+        backoff.failed(f"{status} to Stop", retry_after(response.headers))
+        return False
+    if status == 404:
+        raise StreamNotFound(url, f"there is no stream to stop at {url}")
+    raise Refused(url, status, "stop_refused", response.text[:200])

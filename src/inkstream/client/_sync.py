@@ -1,0 +1,133 @@
+"""The reader for programs without an event loop: scripts, notebooks, threads."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+
+import httpx
+
+from inkstream._errors import OffsetGone
+from inkstream._types import End
+from inkstream.client._backoff import Backoff
+from inkstream.client._collected import Answer, Collected
+from inkstream.client._reading import CONNECT_S, SILENCE_S, Item, Reading
+from inkstream.client._stopping import stopped
+
+_TIMEOUT = httpx.Timeout(SILENCE_S, connect=CONNECT_S)
+
+
+class Reader:
+    """Follow one stream: text and JSON objects as they are committed, then its ``End``.
+
+    Iterate with ``for``. Cuts, restarts, silence and ``429`` are waited out. A loop that was
+    left early may be begun again: it goes on where it was. Leaving it stops nothing but the
+    reading; ``stop`` stops the answer.
+
+    Args:
+        http: The client, with its base URL, headers and ``auth``, which are used for each request.
+            Its own timeouts are not: a stream may be silent for as long as its server pings.
+        url: Of the stream, as in ``/streams/{id}``; any route that answers ``response(…)``.
+        offset: Go on from here, not from the start.
+        stop_url: Where ``stop`` posts to; ``{url}/cancel``, if not given.
+        patience_s: How long nothing may be heard before ``Unreachable``; ``None``: for ever.
+    """
+
+    def __init__(
+        self,
+        http: httpx.Client,
+        url: str,
+        *,
+        offset: str | None = None,
+        stop_url: str | None = None,
+        patience_s: float | None = 300.0,
+    ) -> None:
+        self._http = http
+        self._reading = Reading(url, offset, patience_s)
+        self._stop_url = stop_url or f"{url}/cancel"
+        self._patience_s = patience_s
+
+    @property
+    def offset(self) -> str | None:
+        """After the last item that was handed out; keep it to go on in another process."""
+        return self._reading.offset
+
+    @property
+    def end(self) -> End | None:
+        """How the stream ended; ``None`` before the iteration came there."""
+        return self._reading.end
+
+    def __iter__(self) -> Generator[Item, None, None]:
+        """Give the items from the offset on.
+
+        Raises:
+            StreamNotFound: There is none for this caller, also after 5 s; or it was deleted.
+            OffsetGone: The stream was made anew or restored: drop what you have.
+            Refused: The server answers what does not pass by itself: 401, 403, a login page.
+            Unreachable: Nothing was heard for ``patience_s``.
+        """
+        reading = self._reading
+        reading.begin()
+        while not reading.over():
+            time.sleep(reading.backoff.pause())
+            try:
+                with self._http.stream(
+                    "GET", reading.url, headers=reading.headers(), timeout=_TIMEOUT
+                ) as response:
+                    if not reading.accepts(response.status_code, response.headers):
+                        body = response.read()
+                        reading.refuse(response.status_code, response.headers, body)
+                        continue
+                    for data in response.iter_bytes():
+                        for item in reading.take(data):
+                            yield item
+                        if reading.over():
+                            return  # a proxy may keep the connection open
+                    for item in reading.finish():
+                        yield item
+            except (httpx.UnsupportedProtocol, httpx.LocalProtocolError):
+                raise  # the caller's mistake: it will not pass
+            except httpx.RequestError as exc:
+                reading.broke(f"{type(exc).__name__}: {exc}")
+            else:
+                reading.broke("the connection ended before the stream did")
+
+    def read(self) -> Answer:
+        """Wait for the end and return everything from the offset on.
+
+        A stream that was made anew meanwhile is read again from its start.
+
+        Raises:
+            StreamNotFound, Refused, Unreachable: See ``__iter__``.
+        """
+        collected = Collected()
+        while True:
+            try:
+                for item in self:
+                    collected.take(item)
+                return collected.answer(self.offset)
+            except OffsetGone:
+                collected = Collected()
+                self._reading.offset = None
+
+    def stop(self) -> None:
+        """Stop the answer, for everybody; the iteration then ends ``cancelled``.
+
+        Asked again until the server agrees. One that has ended already stays as it is.
+
+        Raises:
+            StreamNotFound, Refused, Unreachable
+        """
+        backoff = Backoff(self._stop_url, self._patience_s)
+        while True:
+            time.sleep(backoff.pause())
+            backoff.asked()
+            try:
+                response = self._http.post(self._stop_url, timeout=CONNECT_S)
+            except (httpx.UnsupportedProtocol, httpx.LocalProtocolError):
+                raise
+            except httpx.RequestError as exc:
+                backoff.failed(f"{type(exc).__name__}: {exc}")
+            else:
+                if stopped(self._stop_url, response, backoff):
+                    return
