@@ -9,9 +9,9 @@ import pytest
 
 from inkstream import PersistentTextStreaming
 from inkstream.testing import ScriptedSource, VirtualClock, in_virtual_time, run_virtual
-from inkstream.testing.fixtures import streams
+from inkstream.testing.fixtures import inkstream_database, streams
 
-__all__ = ["streams"]  # the fixture is found in this module
+__all__ = ["inkstream_database", "streams"]  # the fixtures are found in this module
 
 
 async def test_the_fixture_and_a_scripted_source(streams: PersistentTextStreaming) -> None:

@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from fastapi import APIRouter, Request, Response
+try:
+    from fastapi import APIRouter, Request, Response
+except ModuleNotFoundError as missing:
+    raise ModuleNotFoundError(
+        "streams.router() needs FastAPI: pip install 'inkstream[fastapi]', or mount streams.asgi()",
+        name=missing.name,
+    ) from missing
 
 from inkstream._types import StreamId
 from inkstream.http.formats import FORMATS

@@ -2,18 +2,28 @@
 
 ``StoreSuite`` is what every store must pass. ``run_virtual`` and ``in_virtual_time`` run tests in
 virtual time (with ``VirtualClock`` for ``PersistentTextStreaming(clock=…)``), ``ScriptedSource``
-stands in for a model, and the pytest plugin ``inkstream.testing.fixtures`` gives ``streams``, a
-running instance in memory.
+stands in for a model, ``StreamingTransport`` lets ``httpx`` read an application's answers as they
+come, and the pytest plugin ``inkstream.testing.fixtures`` gives ``streams``, a running instance.
 
-It needs pytest, pytest-asyncio and hypothesis.
+It needs the extra ``testing``: pytest, pytest-asyncio, hypothesis and httpx.
 """
 
-import pytest
+try:
+    import httpx  # noqa: F401
+    import hypothesis  # noqa: F401
+    import pytest
+    import pytest_asyncio  # noqa: F401
+except ModuleNotFoundError as missing:
+    raise ModuleNotFoundError(
+        f"inkstream.testing needs {missing.name}: pip install 'inkstream[testing]'",
+        name=missing.name,
+    ) from missing
 
 pytest.register_assert_rewrite("inkstream.testing.store_suite")
 
 from inkstream.testing.sources import ScriptedSource  # noqa: E402  (rewriting comes first)
 from inkstream.testing.store_suite import StoreSuite  # noqa: E402
+from inkstream.testing.transport import StreamingTransport  # noqa: E402
 from inkstream.testing.virtual_time import (  # noqa: E402
     VirtualClock,
     VirtualLoop,
@@ -24,6 +34,7 @@ from inkstream.testing.virtual_time import (  # noqa: E402
 __all__ = [
     "ScriptedSource",
     "StoreSuite",
+    "StreamingTransport",
     "VirtualClock",
     "VirtualLoop",
     "in_virtual_time",

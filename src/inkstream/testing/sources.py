@@ -55,6 +55,24 @@ class ScriptedSource:
             self._steps.put_nowait(message)
         await self._taken()
 
+    async def reason(self, text: str, *, reasoning_id: str = "reasoning") -> None:
+        """Give a piece of reasoning, as the sources for real models do."""
+        await self.send(
+            {"type": "reasoning-start", "id": reasoning_id},
+            {"type": "reasoning-delta", "id": reasoning_id, "delta": text},
+            {"type": "reasoning-end", "id": reasoning_id},
+        )
+
+    async def call_tool(
+        self, name: str, tool_input: JSON, output: JSON, *, call_id: str = "call"
+    ) -> None:
+        """Give a tool call with its output, as the sources for real models do."""
+        called: dict[str, JSON] = {"toolCallId": call_id, "toolName": name, "input": tool_input}
+        await self.send(
+            {"type": "tool-input-available", **called},
+            {"type": "tool-output-available", "toolCallId": call_id, "output": output},
+        )
+
     async def finish(self, result: JSON = None) -> None:
         """Come to the end, with a result if one is given."""
         if result is not None:

@@ -1,0 +1,126 @@
+"""Read an ASGI application's answers as they come, without a server.
+
+``httpx.ASGITransport`` returns a body only at its end, so a test of a live stream waits for ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import httpx
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+_LEAVE_S = 5.0
+"""How long an application may take to notice that its client has gone."""
+
+
+class StreamingTransport(httpx.AsyncBaseTransport):
+    """Have ``httpx.AsyncClient`` call an application, and give each piece as it is sent.
+
+    An exception of the application is raised by the request, or by reading its body. A response
+    that is closed early reaches the application as a disconnect. The lifespan is not run: the
+    fixture ``streams`` is started already.
+
+    Example::
+
+        async with httpx.AsyncClient(
+            transport=StreamingTransport(app), base_url="http://test"
+        ) as http:
+            async for item in AsyncReader(http, f"/streams/{stream_id}"):
+                ...
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        """Call the application; return once it has begun its answer."""
+        exchange = _Exchange(await request.aread())
+        exchange.run(self._app, _scope_of(request))
+        try:
+            start = await exchange.next()
+        except BaseException:
+            await exchange.aclose()
+            raise
+        if start is None:
+            raise RuntimeError("the application returned without an answer")
+        return httpx.Response(start["status"], headers=start.get("headers", []), stream=exchange)
+
+
+class _Exchange(httpx.AsyncByteStream):
+    """One call of the application; also the body of its answer."""
+
+    def __init__(self, body: bytes) -> None:
+        self._request: list[Message] = [{"type": "http.request", "body": body}]
+        self._gone = asyncio.Event()
+        self._sent: asyncio.Queue[Message | None] = asyncio.Queue(1)
+        self._task: asyncio.Task[None] | None = None
+
+    def run(self, app: ASGIApp, scope: Scope) -> None:
+        receive: Receive = self._receive
+        send: Send = self._send
+
+        async def call() -> None:
+            try:
+                await app(scope, receive, send)
+            finally:
+                if not self._gone.is_set():
+                    await self._sent.put(None)
+
+        self._task = asyncio.get_running_loop().create_task(call())
+
+    async def next(self) -> Message | None:
+        """Return what the application sends next; ``None`` when it has returned."""
+        message = await self._sent.get()
+        if message is None and self._task is not None:
+            await self._task  # raises what the application raised
+        return message
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while (message := await self.next()) is not None:
+            if body := message.get("body", b""):
+                yield body
+            if not message.get("more_body", False):
+                return
+
+    async def aclose(self) -> None:
+        self._gone.set()
+        while not self._sent.empty():
+            self._sent.get_nowait()
+        if self._task is not None and not self._task.done():
+            await asyncio.wait([self._task], timeout=_LEAVE_S)
+            self._task.cancel()
+        if self._task is not None:
+            with contextlib.suppress(asyncio.CancelledError, Exception):
+                await self._task
+
+    async def _receive(self) -> Message:
+        if self._request:
+            return self._request.pop()
+        await self._gone.wait()
+        return {"type": "http.disconnect"}
+
+    async def _send(self, message: Message) -> None:
+        if not self._gone.is_set():
+            await self._sent.put(message)
+
+
+def _scope_of(request: httpx.Request) -> dict[str, Any]:
+    return {
+        "type": "http",
+        "asgi": {"version": "3.0", "spec_version": "2.3"},
+        "http_version": "1.1",
+        "method": request.method,
+        "scheme": request.url.scheme,
+        "path": request.url.path,
+        "raw_path": request.url.raw_path.partition(b"?")[0],
+        "query_string": request.url.query,
+        "root_path": "",
+        "headers": [(name.lower(), value) for name, value in request.headers.raw],
+        "client": ("127.0.0.1", 123),
+        "server": (request.url.host, request.url.port),
+        "state": {},
+    }
