@@ -215,6 +215,28 @@ class RaceTests(StoreHarness):
         _, first, second = await asyncio.gather(write(), follow(store), follow(other))
         assert first == second == [message for message in expected for _ in range(2)]
 
+    async def test_an_end_is_seen_with_its_last_text(self, store: Store, other: Store) -> None:
+        """G5: the text and the end of one change are there together, or neither is."""
+        states = [await store.create(new(str(number))) for number in range(10)]
+
+        async def write() -> None:
+            for state in states:
+                end = End(Status.CANCELLED)
+                change = Change(
+                    internal_id=state.internal_id, append=piece("last"), end=end, at=NOW
+                )
+                await committed(store, change)
+
+        async def look(reader: Store) -> None:
+            for state in states:
+                page = await reader.read(state.stream_id, 0, 1 << 20)
+                while not page.state.ended:
+                    assert page.state.tail == 0, "the last text is there without the end"
+                    page = await reader.read(state.stream_id, 0, 1 << 20)
+                assert messages_of([page]) == ["last"], "the end is there without the last text"
+
+        await asyncio.gather(write(), look(store), look(other))
+
     async def test_cancelling_a_commit_leaves_it_done_or_not(self, store: Store) -> None:
         """All of the group or nothing; and the store goes on working."""
         states = [await store.create(new(name)) for name in "ab"]

@@ -1,0 +1,316 @@
+"""Guards that hold a promise of docs/guarantees.md, each with a test that misses it.
+
+``scripts/canaries`` takes each guard out of a copy and demands that the test fails. A test counts
+only if it sees what a user would, and so does not import the guard's module.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+ROOT: Final = Path(__file__).parents[2]
+_SOURCE: Final = "src/inkstream"
+
+
+@dataclass(frozen=True, slots=True)
+class Canary:
+    """One guard.
+
+    Attributes:
+        name: What the guard is called in docs/guarantees.md.
+        guarantee: What it holds, G1 to G12.
+        file: Where it stands, below src/inkstream.
+        old: Its text, which stands there once.
+        new: The text in its place that takes it out.
+        test: The pytest node that must fail then.
+    """
+
+    name: str
+    guarantee: str
+    file: str
+    old: str
+    new: str
+    test: str
+
+    @property
+    def path(self) -> Path:
+        """Where it stands, below the root of the repository."""
+        return Path(_SOURCE, self.file)
+
+    @property
+    def module(self) -> str:
+        """The name of the module that it is in."""
+        return ".".join(("inkstream", *Path(self.file).with_suffix("").parts))
+
+
+_SUITE = "tests/conformance/test_sqlite.py::TestSQLiteStore"
+_PROCESSES = "tests/crash/test_processes.py"
+
+CANARIES: Final = (
+    Canary(
+        "sync",
+        "G1",
+        "stores/sqlite/_store.py",
+        "Settings(self.path, synchronous, busy_s)",
+        'Settings(self.path, "off", busy_s)',
+        "tests/conformance/test_sqlite_faults.py::test_a_failed_fsync_is_not_trusted_again",
+    ),
+    Canary(
+        "no trust after a failed fsync",
+        "G1",
+        "stores/sqlite/_write_thread.py",
+        "                if self.suspect:\n                    self._make_sure(connection)\n",
+        "",
+        "tests/conformance/test_sqlite_faults.py::test_a_failed_fsync_is_not_trusted_again",
+    ),
+    Canary(
+        "commit before publish",
+        "G1",
+        "engine/committer.py",
+        "            outcomes = await self._store.commit(groups)\n",
+        "            for party, _ in parties:\n"
+        "                tail = getattr(party, 'tail', None)\n"
+        "                if tail is not None:\n"
+        "                    tail.publish([c.append for g in groups for c in g.changes"
+        " if c.append and c.internal_id == tail.internal_id])\n"
+        "                    tail.wake()\n"
+        "            outcomes = await self._store.commit(groups)\n",
+        "tests/unit/test_committer.py::test_nothing_is_shown_before_the_store_has_returned",
+    ),
+    Canary(
+        "fork park",
+        "G1",
+        "stores/sqlite/_threads.py",
+        "        _forks.register(self)\n",
+        "",
+        "tests/conformance/test_sqlite_forks.py::test_fork[idle-own-is killed]",
+    ),
+    Canary(
+        "path check after COMMIT",
+        "G1",
+        "stores/sqlite/_write_thread.py",
+        '            connection.execute("COMMIT")\n            self._check_place()\n',
+        '            connection.execute("COMMIT")\n',
+        "tests/conformance/test_sqlite_moved.py::test_replaced",
+    ),
+    Canary(
+        "tail check",
+        "G2",
+        "stores/sqlite/_write.py",
+        "                or (change.if_tail is not None and head.tail != change.if_tail)\n",
+        "",
+        f"{_SUITE}::test_appends_at_a_known_tail",
+    ),
+    Canary(
+        "tail check, PostgreSQL",
+        "G2",
+        "stores/postgres/migrations/0001_initial.sql",
+        "                AND (w.if_tail IS NULL OR w.if_tail = h.tail)\n",
+        "",
+        "tests/conformance/test_postgres.py::TestPostgresStore::test_appends_at_a_known_tail",
+    ),
+    Canary(
+        "tail went back",
+        "G2",
+        "engine/tails.py",
+        "or here.lies_in(state):\n            return False\n",
+        "or True:\n            return False\n",
+        "tests/unit/test_rewound.py",
+    ),
+    Canary(
+        "epoch check",
+        "G3",
+        "stores/sqlite/_write.py",
+        "                or (change.if_epoch is not None and head.epoch != change.if_epoch)\n",
+        "",
+        f"{_SUITE}::test_a_superseded_writer_is_refused",
+    ),
+    Canary(
+        "epoch check, PostgreSQL",
+        "G3",
+        "stores/postgres/migrations/0001_initial.sql",
+        "                AND (w.if_epoch IS NULL OR w.if_epoch = h.epoch)\n",
+        "",
+        "tests/conformance/test_postgres.py::TestPostgresStore::test_a_superseded_writer_is_refused",
+    ),
+    Canary(
+        "status check",
+        "G4",
+        "stores/sqlite/_write.py",
+        "                or (change.if_status is not None"
+        " and head.status not in change.if_status)\n",
+        "",
+        f"{_SUITE}::test_one_end_of_many",
+    ),
+    Canary(
+        "claims only what is pending",
+        "G4",
+        "engine/claims.py",
+        "            self._check_claimable(state, takeover)\n",
+        "",
+        f"{_PROCESSES}::test_of_racing_starts_one_calls_its_source",
+    ),
+    Canary(
+        "end in the last text's commit",
+        "G5",
+        "stores/sqlite/_write.py",
+        "        for name, value in change.marks.items():\n"
+        "            self._db.execute(SQL.set_mark, (head.internal_id, name, value))\n",
+        "        if end is not None:\n"
+        '            self._db.execute("COMMIT")\n'
+        '            self._db.execute("BEGIN IMMEDIATE")\n',
+        f"{_SUITE}::test_an_end_is_seen_with_its_last_text",
+    ),
+    Canary(
+        "end after all text",
+        "G5",
+        "_types.py",
+        "return self.state.status.ended and self.end >= self.state.tail",
+        "return self.state.status.ended",
+        "tests/unit/test_reader.py::test_a_stream_that_ends_while_it_is_read_is_read_to_its_end",
+    ),
+    Canary(
+        "failed text breaks off",
+        "G5",
+        "http/follow.py",
+        "                if reader.end.status is Status.DONE:\n",
+        "                if reader.end.status.ended:\n",
+        "tests/http/test_formats.py::test_text_ends_cleanly_only_when_done",
+    ),
+    Canary(
+        "no text over HTTP/1.0",
+        "G5",
+        "http/follow.py",
+        'why_ends_are_hidden(scope, receive, send) if form == "text" else None',
+        "None",
+        "tests/http/test_formats.py::test_text_over_http_1_0_is_refused",
+    ),
+    Canary(
+        "result with every end",
+        "G5",
+        "engine/writers.py",
+        "            end = replace(end, result=writer.result)\n",
+        "            pass\n",
+        "tests/unit/test_results.py::test_the_last_result_is_kept_with_the_end_of_a_source",
+    ),
+    Canary(
+        "readers elsewhere count",
+        "G6",
+        "engine/tails.py",
+        "        if state.due_at is not None and _is_kept_here(tail):\n"
+        "            self._keep(state)\n",
+        "",
+        "tests/unit/test_audience.py::test_a_reader_in_another_process_is_a_reader",
+    ),
+    Canary(
+        "beat",
+        "G7",
+        "engine/presence.py",
+        "beat=now_too or (active and due)",
+        "beat=now_too",
+        "tests/unit/test_sweeper.py::test_what_kills_no_healthy_writer",
+    ),
+    Canary(
+        "lock test",
+        "G7",
+        "stores/sqlite/_locks.py",
+        "            os.close(descriptor)\n        return False\n\n    def show_ready",
+        "            os.close(descriptor)\n        return None\n\n    def show_ready",
+        f"{_PROCESSES}::test_the_readers_of_a_killed_writer_are_told_within_two_seconds",
+    ),
+    Canary(
+        "observer's own beat",
+        "G7",
+        "engine/leases.py",
+        "            if beaten:\n",
+        "            if True:\n",
+        "tests/crash/test_failover.py::test_a_read_only_phase_kills_no_healthy_writer",
+    ),
+    Canary(
+        "drain's end",
+        "G8",
+        "engine/writers.py",
+        "self.finish(writer, end) if writer.active else asyncio.shield(writer.stopped)",
+        "asyncio.shield(writer.stopped)",
+        "tests/unit/test_engine.py::test_a_drain_tells_a_thousand_readers",
+    ),
+    Canary(
+        "send deadline",
+        "G9",
+        "http/connection.py",
+        "self._reader.alarm_at = now + self._send_timeout_s",
+        'self._reader.alarm_at = float("inf")',
+        "tests/http/test_connections.py::test_a_send_that_blocks_is_given_up_and_the_answer_goes_on",
+    ),
+    Canary(
+        "offset check",
+        "G10",
+        "engine/readers.py",
+        "        if not (_covers(tail, offset) or"
+        " (page is not None and offset.lies_in(page.state))):\n",
+        "        if False:\n",
+        "tests/http/test_refusals.py"
+        "::test_an_offset_of_another_generation_or_past_the_tail_is_told_at_once",
+    ),
+    Canary(
+        "generation",
+        "G10",
+        "stores/sqlite/_store.py",
+        "self._generations.due = not self._locks.others_are_ready()",
+        "pass",
+        "tests/conformance/test_restored.py::test_a_text_that_goes_on_past_an_old_offset",
+    ),
+    Canary(
+        "control characters escaped",
+        "G11",
+        "wire.py",
+        '_RARE: Final = bytes(set(range(0x20)) - set(b"\\t\\n\\r"))\n',
+        '_RARE: Final = b""\n',
+        "tests/http/test_servers.py::test_hostile_text_comes_back_from_every_format",
+    ),
+    Canary(
+        "line ends inside JSON",
+        "G11",
+        "wire.py",
+        '    if b"\\xe2\\x80" not in data and b"\\xc2\\x85" not in data:\n',
+        "    if True:\n",
+        "tests/http/test_line_ends.py::test_no_line_ends_inside_json",
+    ),
+    Canary(
+        "bounded buffer",
+        "G12",
+        "engine/buffer.py",
+        "        return self.pending_bytes + size <= self._limits.buffer_bytes"
+        " and shared.used < shared.limit\n",
+        "        return True\n",
+        "tests/unit/test_committer.py::test_memory_stays_bounded_while_the_store_is_away",
+    ),
+    Canary(
+        "authorisation",
+        "rights",
+        "http/follow.py",
+        "(self.allow is None or await self.allow(state_of(found)))",
+        "True",
+        "tests/http/test_refusals.py"
+        "::test_a_denied_stream_cannot_be_told_from_an_absent_one_not_even_by_time",
+    ),
+    Canary(
+        "cross-site requests",
+        "rights",
+        "http/crosssite.py",
+        '    if scheme not in _ADDED_BY_BROWSERS and ("cookie" not in headers or scheme):\n',
+        "    if True:\n",
+        "tests/http/test_crosssite.py"
+        "::test_credentials_that_a_browser_adds_by_itself_count_only_from_this_site",
+    ),
+    Canary(
+        "digest of migrations",
+        "versions",
+        "stores/postgres/_migrate.py",
+        "if step.version in digests and digests[step.version] != step.digest",
+        "if False",
+        "tests/migration/test_postgres_versions.py::test_other_sql_under_the_same_name",
+    ),
+)
