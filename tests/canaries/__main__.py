@@ -1,4 +1,4 @@
-"""Take guards out of a copy, one at a time, and demand that a test fails: scripts/canaries [NAME…]."""
+"""Take guards out of a copy, one at a time, and demand that a test fails: scripts/canaries."""
 
 from __future__ import annotations
 
