@@ -99,7 +99,7 @@ class Proxy:
         try:
             sink.write(_CONNECTION.sub(b"", head)[:-2] + b"connection: close\r\n\r\n" + body)
             await sink.drain()
-            # Whoever leaves is noticed, so that the server behind notices too.
+            # A client that leaves is noticed, so that the server behind notices too.
             gone = asyncio.ensure_future(reader.read())
             relay = asyncio.ensure_future(self._relay(source, writer, ruled))
             try:

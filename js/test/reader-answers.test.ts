@@ -96,7 +96,7 @@ describe("an answer", () => {
     await pass(16);
     expect(wire.last.from).toBe(null);
     expect(shown()).toMatchObject({ text: "", parts: [], offset: null, status: "pending" });
-    expect(shown().resets, "the page is told (E5)").toBe(1);
+    expect(shown().resets, "the page hears of it (E5)").toBe(1);
     wire.last.open().send(frame(1, "new", 8) + endFrame(1, undefined, 8));
     await pass(16);
     expect(shown()).toMatchObject({ text: "new", parts: ["new"], status: "done" });

@@ -97,7 +97,7 @@ describe("the end", () => {
     ["cancelled", null],
     ["error", { code: "overloaded", message: "Try later" }],
     ["timeout", { code: null, message: null }],
-  ])("T17 %s is told at once, with its result", async (status, error) => {
+  ])("T17 %s shows at once, with its result", async (status, error) => {
     await opened("Hi");
     const at = Date.now();
     wire.last.send(endFrame(1, { status, ...error, result: { tokens: 12 } }));

@@ -57,7 +57,7 @@ async def test_g2_two_windows_and_reloads_show_the_same(
 async def test_g1_g7_a_killed_server_takes_nothing_back(
     context: BrowserContext, mortal_site: Site
 ) -> None:
-    """Killed with -9 mid-answer and started again: both windows go on and are told the end."""
+    """Killed with -9 mid-answer and started again: both windows go on and show the end."""
     site = mortal_site
     a = await site.create()
     url = site.url(a)

@@ -41,7 +41,7 @@ async def test_g11_bytes_become_the_same_text_wherever_they_are_cut(shell: Shell
                 expected = data[: byte + 1].decode(errors="ignore")
                 while len(read) < len(expected.rstrip("\ufffd")):
                     read += json.loads(await line_of(follower.stdout))["text"]
-    # Whoever wrote died in the middle: what came before is there all the same.
+    # The writer died in the middle: what came before is there all the same.
     assert (await shell.run("cat", "cut")).out.startswith(text)
 
     done = await shell.run("write", "--id", "whole", text=data)

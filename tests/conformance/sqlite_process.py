@@ -1,6 +1,6 @@
 """A process of its own that uses a SQLite store: ``python sqlite_process.py what database worker``.
 
-It says ``ready`` when its store is open, does what it was told when a line comes in, and prints
+It says ``ready`` when its store is open, does its task when a line comes in, and prints
 what came of it, a line each.
 """
 

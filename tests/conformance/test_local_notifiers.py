@@ -142,7 +142,7 @@ async def test_changes_through_the_applications_connection(
 async def test_what_happened_meanwhile_is_told_when_watching_again(
     store: SQLiteStore, other: SQLiteStore
 ) -> None:
-    """Nobody waited, so nobody looked; whoever waits next must not miss it."""
+    """Nobody waited, so nobody looked; the next to wait must not miss it."""
     queue: Hints = asyncio.Queue()
     notifier = SQLiteNotifier(store)
     await notifier.open(queue.put_nowait)

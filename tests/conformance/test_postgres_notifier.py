@@ -95,7 +95,7 @@ async def test_a_lost_connection_is_made_up_for(stores: list[PostgresStore], url
 
 
 async def test_nothing_to_listen_on(url: str) -> None:
-    """Behind a pooler, and without a database at all, hints are lost, and nobody is told."""
+    """Behind a pooler, and without a database at all, hints are lost, and nobody hears of it."""
     store = PostgresStore(url + "&pooler=true")
     await store.open("one")
     notifier = PostgresNotifier(store)

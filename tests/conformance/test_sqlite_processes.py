@@ -162,7 +162,7 @@ async def test_kill_9_loses_nothing_acknowledged(store: SQLiteStore, start: Star
 async def test_a_live_stream_is_merged_under_the_eyes_of_another_process(
     store: SQLiteStore, start: Start
 ) -> None:
-    """G2: whoever reads it anew again and again always gets all of it, in order."""
+    """G2: repeated reads always return all of it, in order."""
     state = await store.create(NewStream(stream_id=StreamId("numbers"), created_at=0.0))
     follower = await start("follow", "other")
     assert await follower.line() == "ready"

@@ -49,13 +49,13 @@ async def following(writer: Process, reader: Process, name: str) -> int:
 
 
 async def nothing_heard(reader: Process, number: int, for_s: float) -> None:
-    """Wait, and fail if anything is told of a stream meanwhile."""
+    """Wait, and fail if a stream says anything meanwhile."""
     try:
         async with asyncio.timeout(for_s):
             what = await reader._told[number].get()
     except TimeoutError:
         return
-    raise AssertionError(f"this was told: {what}")
+    raise AssertionError(f"this came: {what}")
 
 
 @pytest.mark.parametrize("gone_s", [0.5, 10.0, *([60.0] if SOAK else [])])

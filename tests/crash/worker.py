@@ -1,4 +1,4 @@
-"""A process that writes and follows streams as it is told: ``python -m tests.crash.worker URL``.
+"""A process that writes and follows streams as the test says: ``python -m tests.crash.worker URL``.
 
 Each line in is ``[number, command, argument…]``; each line out ``[number, what, value…]``.
 """

@@ -63,7 +63,7 @@ class Client:
         return None
 
     async def until(self, wanted: Any) -> None:
-        """Wait for one thing, whatever is told before it."""
+        """Wait for one thing, whatever comes before it."""
         while (told := await self.told()) != wanted:
             assert told is not None, f"the client ended without {wanted}"
 

@@ -21,7 +21,7 @@ from tests.durable.mount import JSON, TEXT, client_of, producing
 async def test_appends_of_many_to_one_stream_ride_in_few_commits(
     streams: PersistentTextStreaming, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G2: each once, conditional or not, at the offset that it was told."""
+    """G2: each once, conditional or not, at the offset of its answer."""
     await client.put("/s", headers=JSON)
     store, commits = streams.engine.store, 0
     commit = store.commit

@@ -1,4 +1,4 @@
-"""Who may do what, and what the others are told."""
+"""Rights: the allowed succeed, and the others learn nothing."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def test_what_is_denied_looks_absent(streams: PersistentTextStreaming) -> 
         assert await ask("POST", "/s", "close s", **closing) == 204
         assert await ask("DELETE", "/s", "read s", "append s", "close s", "create s") == 404
         assert await ask("DELETE", "/s", "delete s") == 204
-        # Nothing is told of a stream, not even that it is closed, before the rights are known.
+        # Nothing of a stream shows, not even that it is closed, before the rights are known.
         assert {entry.split()[0] for entry in asked} == {
             *("create", "read", "append", "close", "delete")
         }

@@ -189,7 +189,7 @@ async def test_what_ended_recently_is_replayed(page: Client, clock: ShiftedClock
 
 
 async def test_an_unknown_place_is_told(page: Client) -> None:
-    """G10: a page that holds another text than the stored one is told so (E5)."""
+    """G10: a page that holds another text than the stored one hears of it (E5)."""
     await page.post(ask(user("hi")), says("short"))
     known = (await page.resume()).ids[0]
     other = "9" * 16 + known[16:] if known[16] == "_" else "9" * 10 + known[10:]

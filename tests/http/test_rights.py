@@ -18,7 +18,7 @@ AGAIN_S = 5.0
 
 
 class Rights:
-    """Says yes until it is told otherwise."""
+    """Says yes until the test says no."""
 
     def __init__(self) -> None:
         self.answer: bool | Exception = True

@@ -114,7 +114,7 @@ async def test_other_sql_under_the_same_name(url: str, library: Library) -> None
 
 
 async def test_a_database_from_before_digests(url: str, library: Library) -> None:
-    """G10: those of a development version are told in the same way."""
+    """G10: those of a development version are named in the same way."""
     ours = library("ours", {})
     await run(ours, *cli("migrate", url))
     connection = await asyncpg.connect(url)

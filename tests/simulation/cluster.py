@@ -20,7 +20,7 @@ from tests.simulation.witness import Witness
 
 @dataclass(eq=False)
 class Worker:
-    """One "process": its instance, its connection to the database, and what it was told."""
+    """One "process": its instance, its connection to the database, and what it heard."""
 
     streams: PersistentTextStreaming
     store: FaultyStore

@@ -261,7 +261,7 @@ class World:
         self._task(follower.run())
 
     async def ask_for_nonsense(self) -> None:
-        """G10: an offset past the tail, or of another generation, is told at once."""
+        """G10: an offset past the tail, or of another generation, is refused at once."""
         name = self._some_stream()
         history = self._history(name)
         worker = self._some_worker()

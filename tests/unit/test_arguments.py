@@ -1,4 +1,4 @@
-"""What cannot be right is told where it is given: what is wrong, where, and what to do."""
+"""Wrong arguments raise at the call: what is wrong, where, and what to do."""
 
 from __future__ import annotations
 

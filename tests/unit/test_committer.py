@@ -309,7 +309,7 @@ async def test_what_is_submitted_fails_at_once_while_the_store_is_away() -> None
 
 @in_virtual_time
 async def test_giving_up_while_a_commit_is_on_its_way_still_writes_the_end() -> None:
-    """G12, G5: its text may arrive after the writer was told to stop."""
+    """G12, G5: its text may arrive after the writer gave up."""
     for seed in range(8):
         async with cluster(seed) as made:
             worker = await made.add(timing=Timing(patience_s=3))

@@ -14,7 +14,7 @@ LIMITS = Limits(live_streams_per_owner=N)
 
 @in_virtual_time
 async def test_many_due_streams_end_in_batches() -> None:
-    """G7: and the reader of a killed writer is told as early as without them."""
+    """G7: and the reader of a killed writer gets the end as early as without them."""
     loop = asyncio.get_running_loop()
     async with cluster() as made:
         timing = Timing(start_within_s=20)

@@ -42,7 +42,7 @@ def refused(state: StreamState, body: bytes = b"x", marks: Any = None, **headers
 
 
 def test_a_plain_append_is_conditional_on_the_status_alone() -> None:
-    """So that any number of them ride in one batch, whoever came first."""
+    """So that any number of them ride in one batch, in any order."""
     attempt = post(log())
     assert isinstance(attempt, Attempt)
     change = attempt.change
@@ -70,7 +70,7 @@ def test_a_closed_stream_takes_nothing_but_another_close() -> None:
     assert refusal.headers["stream-next-offset"] == str(Offset(7, 10))
     assert refused(CLOSED, stream_closed="true").status == 409
     assert post(CLOSED, b"", stream_closed="true").status == 204
-    # The closed stream is told before the wrong type, so that clients see it (5.2).
+    # The answer names the closed stream before the wrong type, so that clients see it (5.2).
     assert "stream-closed" in refused(CLOSED, content_type="image/png").headers
 
 
@@ -190,7 +190,7 @@ def test_each_append_of_a_producer_is_taken_once_and_in_order(
 
 @given(st.lists(st.tuples(st.binary(min_size=1, max_size=3), st.booleans()), min_size=1))
 def test_joined_appends_leave_behind_what_each_alone_would(sent: list[tuple[bytes, bool]]) -> None:
-    """G2: whoever shares a commit with others is told the offset after his own text."""
+    """G2: each of those that share a commit gets the offset after its own text."""
     state, marks, attempts, expected = log(), dict[str, bytes](), list[Attempt](), list[Any]()
     for seq, (body, closes) in enumerate(sent):
         closing = {"stream_closed": "true"} if closes and seq == len(sent) - 1 else {}

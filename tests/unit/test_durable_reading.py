@@ -75,7 +75,7 @@ def test_tags_change_with_data_and_with_the_end() -> None:
 def test_text_over_events_is_whole_characters_however_it_was_appended(
     message: str, data: st.DataObject
 ) -> None:
-    """G2: after every event, what was sent is what lies before the offset that was told."""
+    """G2: after every event, what was sent is what lies before the offset that came with it."""
     raw = message.encode()
     cuts = sorted(data.draw(st.sets(st.integers(0, len(raw)), max_size=6)) | {0, len(raw)})
     events, sent = Events(log()), ""

@@ -38,7 +38,7 @@ N = 1_000
 
 @in_virtual_time
 async def test_a_drain_tells_a_thousand_readers() -> None:
-    """G8: no new starts, the grace for those that finish; the rest end, and are told."""
+    """G8: no new starts, the grace for those that finish; the rest get an end."""
     loop = asyncio.get_running_loop()
     async with one_worker(timing=Timing(shutdown_grace_s=10)) as worker:
         sources = [ScriptedSource() for _ in range(N)]

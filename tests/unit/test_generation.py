@@ -394,7 +394,7 @@ async def test_what_the_engine_runs_for_itself_has_no_callers_context(end: str) 
         request_id.set("a request")
         await act()
 
-    request_id.set("whoever started the engine")
+    request_id.set("the engine's")
     async with one_worker(on_end=on_end) as worker:
         source = ScriptedSource()
         await worker.streams.create("s")

@@ -166,7 +166,7 @@ async def test_an_offset_that_is_newer_than_what_this_process_knows() -> None:
 
 @in_virtual_time
 async def test_a_stream_deleted_and_made_anew_is_another_one() -> None:
-    """G10, G5: its readers are told, and their offsets are not taken for the new one's."""
+    """G10, G5: its readers hear of it, and their offsets are not taken for the new one's."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         source = ScriptedSource()

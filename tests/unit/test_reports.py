@@ -1,4 +1,4 @@
-"""Every end is reported to ``on_end``, whoever saw it and whatever is away just then."""
+"""Every end is reported to ``on_end``, whichever process saw it, and through outages."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ async def test_a_stop_keeps_the_result(elsewhere: bool, hints: bool) -> None:
         assert told(body) == ("cancelled", None, USAGE)
         assert [told(heard) for heard in made.ended] == [told(body)]
         late = [item async for item in there.streams.follow("s")]
-        assert late == ["so far", End(Status.CANCELLED)], "as the readers before were told"
+        assert late == ["so far", End(Status.CANCELLED)], "as the readers before saw it"
 
 
 async def gives_late() -> AsyncIterator[str | Result]:

@@ -43,7 +43,7 @@ async def test_a_store_that_is_away_for_a_moment_undoes_no_start() -> None:
 
 @in_virtual_time
 async def test_of_racing_starts_one_calls_its_source_though_outcomes_are_lost() -> None:
-    """G4: whoever is told nothing of its claim finds out whether it took effect."""
+    """G4: a start whose claim was not answered finds out whether it took effect."""
     for seed in range(60):
         async with cluster(seed) as made:
             workers = [await made.add(timing=TIMING) for _ in range(2)]

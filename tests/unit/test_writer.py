@@ -301,7 +301,7 @@ async def test_a_claim_whose_outcome_was_lost_does_not_stay_streaming() -> None:
 
 @in_virtual_time
 async def test_a_takeover_whose_outcome_was_lost_can_be_tried_again() -> None:
-    """G4, G7: by whoever asks to take over; to start from the beginning would be another text."""
+    """G4, G7: by a call with takeover; to start from the beginning would be another text."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         await here.streams.create("s", takeover_within_s=60)

@@ -171,7 +171,7 @@ class EventStream:
 
     async def _run(self, reader: Reader, connection: Connection) -> None:
         clock: Clock = self._engine.clock
-        # Whoever is up to date is told so at once, not with the first message.
+        # A reader that is up to date hears so at once, not with the first message.
         if reader.position >= reader.tail.position and reader.tail.end is None:
             await connection.send(
                 response_body(self._frames(reader, reader.position, reader.position, []))
@@ -194,7 +194,7 @@ class EventStream:
                     return
                 await self._read.renewal.touch()
         except (ReaderCut, InkstreamError):
-            pass  # ended without streamClosed: the client reconnects, and is told why if it must be
+            pass  # ended without streamClosed: the client reconnects, and hears why
 
     def _renew_at(self) -> float:
         return self._engine.clock.monotonic() + _wake_s(self._read.state, self._settings.ping_s)

@@ -60,7 +60,7 @@ def tail_offset(state: StreamState) -> str:
 
 
 def end_headers(state: StreamState) -> dict[str, str]:
-    """Return what is told of a text besides the protocol: how it stands."""
+    """Return the headers that say how a text stands, besides the protocol's."""
     if state.kind is not Kind.TEXT:
         return {}
     headers = {"inkstream-status": state.status.value}

@@ -1,4 +1,4 @@
-"""A sliding expiry, put off by whoever reads."""
+"""A sliding expiry, put off by each read."""
 
 from __future__ import annotations
 

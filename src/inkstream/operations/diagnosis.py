@@ -9,7 +9,7 @@ from inkstream._types import Kind, Status
 from inkstream.operations.description import Finding, StreamDescription, WorkerDescription
 
 SILENT_S: Final = 10.0
-"""A writer that committed nothing for so long is called silent."""
+"""A writer that committed nothing for this long is called silent."""
 
 _CODES: Final = {
     "writer_lost": "Its writer's process died or was cut off; another process saw that and ended "
@@ -19,7 +19,7 @@ _CODES: Final = {
     "abandoned": "Its writer died or let go, and no other took it over in time.",
     "idle": "Its source gave nothing for longer than Timing.idle_s.",
     "total": "It took longer than Timing.total_s.",
-    "shutdown": "Its process was told to stop, and the answer was not ready in time.",
+    "shutdown": "Its process got the signal to stop, and the answer was not ready in time.",
     "store_unavailable": "The database stayed away longer than a writer waits.",
     "internal": "Its source raised an exception, or its task was cancelled; the log of its worker "
     "has the traceback.",

@@ -11,7 +11,7 @@ def prometheus_app() -> tuple[OpenTelemetry, Any]:
     """Return an observer, and an ASGI app that serves its metrics, to mount at ``/metrics``.
 
     For applications without an OpenTelemetry SDK of their own. The metrics are those of this
-    process: with several workers, Prometheus must reach each of them. Whoever reaches the page
+    process: with several workers, Prometheus must reach each of them. Anybody who reaches the page
     reads it; it holds no ids and no text.
     """
     try:

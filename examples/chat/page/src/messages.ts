@@ -1,4 +1,4 @@
-// What the server says, and what it is told.
+// The server's answers, and the requests to it.
 import type { Initial, Part } from "inkstream";
 
 export interface Message {

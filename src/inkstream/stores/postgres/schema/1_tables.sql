@@ -1,7 +1,7 @@
 -- The schema is the files of this folder, in order. A test holds it equal to what migrations/
 -- make.
 --
--- All that must be atomic is a function: a batch is then one round trip, whoever's connection it
+-- All that must be atomic is a function: a batch is then one round trip, on any connection it
 -- goes through. Several versions of the library run during a deploy, so a function's signature
 -- never changes: a migration adds one beside it, and a later one drops the old.
 
