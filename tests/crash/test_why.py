@@ -83,6 +83,10 @@ async def started(client: httpx.AsyncClient, name: str) -> int:
     """Start a stream that has a piece; return the process id of its writer."""
     answer = await client.post(f"/create?id={name}&start=1")
     await client.post(f"/say/{name}", json=["so far "])
+    async with client.stream("GET", f"/live/{name}") as response:
+        async for line in response.aiter_lines():
+            if line.startswith("data:"):  # stored, and so is the claim
+                break
     pid: int = answer.json()["pid"]
     return pid
 

@@ -136,7 +136,7 @@ def from_environment() -> Starlette:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket whose connections notice a peer that went away without a word.
+    """Return a listening socket; its connections time out when a peer acknowledges nothing.
 
     Raises:
         OSError: The address cannot be used.

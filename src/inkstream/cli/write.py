@@ -121,7 +121,7 @@ async def _copy(writer: StreamWriter, teller: _Teller) -> Status:
 
 
 async def _append(writer: StreamWriter, text: str, told: asyncio.Future[signal.Signals]) -> None:
-    """Append; give up waiting for a full buffer when a signal comes."""
+    """Append; if the buffer is full and a signal comes while this waits, cancel the append."""
     appending = asyncio.ensure_future(writer.append(text))
     await asyncio.wait((appending, told), return_when=asyncio.FIRST_COMPLETED)
     if not appending.done():

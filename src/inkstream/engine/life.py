@@ -1,4 +1,4 @@
-"""Where an engine lives: its event loop, its process, its tasks, and whether it is leaving."""
+"""Where an engine lives: its event loop, its process, its tasks, and whether it shuts down."""
 
 from __future__ import annotations
 

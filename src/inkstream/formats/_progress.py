@@ -51,8 +51,8 @@ class Progress:
         calls: Outstanding tool calls, by id.
         reasoning: Where open pieces of reasoning began, by id.
         counted: How many tool calls there were, where a format counts them.
-        crowded: More tool calls were outstanding than a state can name, so that one that is
-            unknown may be one of those.
+        crowded: Whether the state left tool calls out for want of room. A call with an unknown
+            id may be one of them.
     """
 
     def __init__(self, state: str) -> None:

@@ -45,7 +45,7 @@ def _is_same(origin: str, host: str) -> bool:
 def cross_site_problem(request: HTTPConnection, allowed_origins: Collection[str]) -> Problem | None:
     """Return the 403 to answer with, or ``None`` if the request may go on.
 
-    ``Sec-Fetch-Site`` (Fetch Metadata, W3C) decides where the browser sends it, else ``Origin``
+    If the browser sends ``Sec-Fetch-Site`` (Fetch Metadata, W3C), it decides; else ``Origin``
     against ``Host``.
     """
     headers = request.headers

@@ -68,7 +68,7 @@ def parse_wanted(body: bytes) -> dict[str, str | None]:
 
 
 def check_wanted(wanted: Mapping[str, str | None]) -> None:
-    """Raise ``InvalidInput`` unless it maps a few ids to offsets."""
+    """Raise ``InvalidInput`` unless ``wanted`` maps 1 to ``MAX_STREAMS`` ids to offsets."""
     if not 0 < len(wanted) <= MAX_STREAMS:
         raise InvalidInput(f"one request follows 1 to {MAX_STREAMS} streams, not {len(wanted)}")
     for name, offset in wanted.items():

@@ -126,7 +126,7 @@ def _parse(text: str) -> Address:
     if several and not any(name == "target_session_attrs" for name, _ in query):
         # A standby among them answers reads and takes no writes.
         query.append(("target_session_attrs", "read-write"))
-    # urlunsplit() would take the slashes off an empty host, which means the local socket.
+    # urlunsplit() would drop the // of an empty host, and an empty host means the local socket.
     url = f"postgresql://{parts.netloc}{parts.path}"
     if query:
         url += f"?{urlencode(query)}"

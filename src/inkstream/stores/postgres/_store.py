@@ -393,7 +393,7 @@ class PostgresStore:
         )
 
     def _note_clock(self, ahead_s: float) -> None:
-        """Log once that this host's clock is ahead: nothing expires before its server's time."""
+        """Log once that this host's clock is ahead of PostgreSQL's, which decides what expires."""
         ahead = ahead_s > _CLOCK_S
         if ahead and not self._clock_ahead:
             _log.warning(

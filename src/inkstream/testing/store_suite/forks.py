@@ -90,7 +90,7 @@ class InheritanceTests(StoreHarness):
         assert (await state_of(store, "fork")).status is Status.OPEN
 
     async def test_chains_and_parts_of_them(self, store: Store) -> None:
-        """A fork of a fork, also at a place that it has inherited itself."""
+        """Forks of forks return the right messages, also from parts that their source inherited."""
         first = await log(store, "first", *"abcde")
         second = await fork(store, "second", first, 3)
         await append(store, second, "1", "2")
