@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import signal
 from pathlib import Path
 
 import pytest
@@ -165,3 +166,24 @@ async def test_show_says_who_writes_and_why_it_waits(
     ended = (await shell.run("show", "a")).out
     assert "It is complete." in ended
     assert (await shell.run("show", "none")).code == Exit.NOT_FOUND
+
+
+async def test_ls_watches(shell: Shell) -> None:
+    """A list a moment, each ended by an empty line in a pipe; Ctrl-C ends it."""
+    await shell.run("write", "--id", "first", text=b"one")
+    async with shell.running("ls", "--watch", "0.1") as watching:
+        assert watching.stdout is not None
+        lists: list[list[str]] = [[]]
+        while not any("second" in line for line in lists[-1]):
+            line = (await watching.stdout.readline()).decode()
+            assert line, "it goes on until it is stopped"
+            if line.strip():
+                lists[-1].append(line.split("\t")[0])
+                continue
+            if len(lists) == 2:
+                await shell.run("write", "--id", "second", text=b"two")
+            lists.append([])
+        assert lists[0] == ["first"]
+        assert lists[-1] == ["second"]  # newest first, and read up to it
+        watching.send_signal(signal.SIGINT)
+        assert await watching.wait() == 130

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import sys
@@ -51,6 +52,14 @@ def _seconds(context: click.Context, parameter: click.Parameter, value: str | No
     "--limit", type=click.IntRange(min=1), default=100, show_default=True, help="How many at most."
 )
 @click.option("--all", "everything", is_flag=True, help="All of them, whatever --limit says.")
+@click.option(
+    "--watch",
+    type=click.FloatRange(min=0.1),
+    is_flag=False,
+    flag_value=2.0,
+    metavar="SECONDS",
+    help="List again and again, every 2 seconds by default, until Ctrl-C.",
+)
 @click.option("--cursor", help="Go on after the page that ended with this cursor.")
 @database_option
 @json_option
@@ -63,6 +72,7 @@ def command(
     larger_than: int | None,
     limit: int,
     everything: bool,
+    watch: float | None,
     cursor: str | None,
     database: str,
     as_json: bool,
@@ -70,26 +80,27 @@ def command(
     """List streams, newest first: id, status, size, age, owner, group, silence, code.
 
     A table on a terminal; in a pipe, fields with a tab between them and no heading. If there are
-    more, the cursor to go on with comes on standard error (with --json, in a last line).
+    more, the cursor to go on with comes on standard error (with --json, in a last line). With
+    --watch, a terminal shows the newest list alone; in a pipe, an empty line ends each list.
     """
-    now = time.time()
-
-    def wanted(state: StreamState) -> bool:
-        age = now - state.created_at
-        return (
-            (newer_than is None or age <= newer_than)
-            and (older_than is None or age > older_than)
-            and (larger_than is None or state.size > larger_than)
-        )
-
-    # Newest first: behind the first that is too old there are only older ones.
-    oldest = None if newer_than is None else now - newer_than
-    work = _find(
-        database, owner, group, status, cursor, None if everything else limit, wanted, oldest
-    )
 
     async def show() -> int:
-        found, more = await work
+        now = time.time()
+
+        def wanted(state: StreamState) -> bool:
+            age = now - state.created_at
+            return (
+                (newer_than is None or age <= newer_than)
+                and (older_than is None or age > older_than)
+                and (larger_than is None or state.size > larger_than)
+            )
+
+        # Newest first: behind the first that is too old there are only older ones.
+        oldest = None if newer_than is None else now - newer_than
+        most = None if everything else limit
+        found, more = await _find(database, owner, group, status, cursor, most, wanted, oldest)
+        if watch is not None and sys.stdout.isatty():
+            click.clear()
         if as_json:
             for state in found:
                 write_json(state_object(state))
@@ -105,7 +116,14 @@ def command(
             say(f"there are more: --cursor {more}, or --all")
         return Exit.DONE
 
-    run(show())
+    async def show_again_and_again(seconds: float) -> int:
+        while True:
+            await show()
+            if not sys.stdout.isatty():
+                write_text("\n")
+            await asyncio.sleep(seconds)
+
+    run(show() if watch is None else show_again_and_again(watch))
 
 
 async def _find(
