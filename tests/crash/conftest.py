@@ -14,6 +14,7 @@ from typing import Any, Self
 
 import pytest
 
+from inkstream.stores import postgres, sqlite
 from tests import postgres_server
 
 DEADLINE_S = 10.0
@@ -115,6 +116,13 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
     await server.drop_database(url)
 
 
+async def faults_of(database: str) -> list[str]:
+    """Return what `inkstream verify` finds in the streams of a database that was killed at."""
+    if database.startswith("sqlite"):
+        return await asyncio.to_thread(sqlite.check_streams, database)
+    return await postgres.check_streams(database)
+
+
 @pytest.fixture
 async def spawn(database: str) -> AsyncIterator[Spawn]:
     """Return a function that starts one more process on the test's database."""
@@ -134,3 +142,4 @@ async def spawn(database: str) -> AsyncIterator[Spawn]:
 
     yield start
     await asyncio.gather(*[process.end() for process in processes])
+    assert await faults_of(database) == [], "the database is not whole"

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import SOAK, Rounds
+from tests.crash.conftest import faults_of
 from tests.http.client import Broken, fetch, requesting
 from tests.http.servers import free_port
 from tests.http.sse import Heard
@@ -94,6 +95,7 @@ class Phoenix:
 
     def __init__(self, directory: Path) -> None:
         self.port = free_port()
+        self.database = f"sqlite:///{directory}/inkstream.db"
         self.log = directory / "server.log"
         self._child = 0
         with self.log.open("ab") as output:
@@ -103,7 +105,7 @@ class Phoenix:
                 stdout=subprocess.PIPE,
                 stderr=output,
                 start_new_session=True,
-                env=os.environ | {"INKSTREAM_DATABASE": f"sqlite:///{directory}/inkstream.db"},
+                env=os.environ | {"INKSTREAM_DATABASE": self.database},
             )
 
     def rise(self) -> None:
@@ -184,6 +186,7 @@ async def test_no_character_that_anybody_saw_is_ever_missing(
         await ready(port)  # they may have heard it from one that was killed on its way up
         text = texts[name] = await check(port, name, followers, dice)
         assert all(text.startswith(heard) for heard in seen), "what was seen is not saved"
+        assert await faults_of(phoenix.database) == [], "the file is not whole"
         reconnected += sum(follower.connections > 1 for follower in followers)
         characters += sum(map(len, seen))
         if (cycle + 1) % 25 == 0:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
 from inkstream import wire
+from inkstream._runs import Run
 from inkstream._types import Kind, Segment, Status, StreamId, StreamState
 from inkstream.engine.tail import Tail
 from tests.simulation.follower import flat_frames
@@ -133,3 +136,17 @@ def test_trimming_drops_the_list_too() -> None:
         tail.publish(encode(["0123456789"], start=position))
     assert len(tail._segments) < 200
     assert len(tail._frames) == len(tail._starts) == len(tail._segments)
+
+
+def test_a_state_read_before_the_end_does_not_change_its_offset() -> None:
+    """G10: a look at the store that comes back late; the end may stand in another generation."""
+    before = replace(state(tail=2), runs=(Run(0, 5),))
+    ended = replace(before, status=Status.TIMEOUT, runs=(Run(0, 5), Run(2, 9)))
+    tail = Tail(before, 10**6, 0.0)
+    tail.publish(encode(["a", "b"]))
+    tail.learn(ended)
+    tail.end = ended.end
+    given_out = tail.here
+    tail.learn(before)
+    assert tail.here == given_out
+    assert given_out.lies_in(ended)

@@ -128,6 +128,8 @@ class Tail:
 
     def learn(self, state: StreamState) -> None:
         """Take a newer state. One that lies behind does not know the newest run."""
+        if self.end is not None and not state.ended:
+            return  # read before the end, it does not know the end's run, which its offset names
         behind = state.tail < self.position
         self.state = replace(state, runs=self.runs) if behind else state
 
