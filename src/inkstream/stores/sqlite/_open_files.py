@@ -18,10 +18,10 @@ class FileId(NamedTuple):
     inode: int
 
 
-def file_at(path: Path) -> FileId | None:
+def file_at(path: str | Path) -> FileId | None:
     """Return which file lies at a path."""
     try:
-        status = path.stat()
+        status = os.stat(path)  # noqa: PTH116 - a Path costs more than the call
     except OSError:
         return None
     return FileId(status.st_dev, status.st_ino)
@@ -75,6 +75,8 @@ class OpenFiles:
 
     def __init__(self, path: Path) -> None:
         self._path = path
+        # Strings, made once: this is looked at after every commit.
+        self._paths = tuple(f"{path}{suffix}" for suffix in _SUFFIXES)
         self._files = self._there()
 
     @property
@@ -117,7 +119,7 @@ class OpenFiles:
             )
 
     def _there(self) -> tuple[FileId | None, ...]:
-        return tuple(file_at(Path(f"{self._path}{suffix}")) for suffix in _SUFFIXES)
+        return tuple(map(file_at, self._paths))
 
 
 class Place:
