@@ -301,7 +301,9 @@ class Writer:
             self._first_piece_s = self._clock.monotonic() - self.claimed_at
             self._observer.first_piece(self.state, self._first_piece_s)
         for segment in segments:
-            self._characters += len(segment.payload.decode("utf-8", "replace"))
+            text = segment.payload
+            # Decoding costs every commit; ASCII needs none to be counted.
+            self._characters += len(text if text.isascii() else text.decode("utf-8", "replace"))
 
     def _ended(self, end: End) -> Ended:
         duration_s = self._clock.monotonic() - self.claimed_at
