@@ -77,6 +77,10 @@ class Condition:
     def begin(self) -> None:
         """Take the present thread for the event loop's."""
         self._thread = threading.get_ident()
+        self.seen_turning()
+
+    def seen_turning(self) -> None:
+        """Count a stall from now on; from any thread."""
         self._seen_at = self._clock.monotonic()
 
     def tick(self, now: float, due: float) -> None:

@@ -18,6 +18,7 @@ from inkstream.engine.eventlog import EventLog
 from inkstream.engine.keeper import Keeper
 from inkstream.engine.life import Life
 from inkstream.engine.observer import Gauges, Observer
+from inkstream.engine.observers import Observers
 from inkstream.engine.presence import Presence
 from inkstream.engine.readers import Readers
 from inkstream.engine.reports import OnEnd, Reports
@@ -66,7 +67,8 @@ class Engine:
         self.limits = limits
         self.timing = timing
         self.life = Life()
-        self.observer = EventLog(observer)
+        log = EventLog()
+        self.observer = log if observer is None else Observers(log, observer)
         core = Core(
             worker,
             store,
@@ -122,7 +124,6 @@ class Engine:
         while True:
             await asyncio.sleep(_TICK_S)
             now = self.clock.monotonic()
-            self._keeper.loop_turns()
             self.condition.tick(now, due)
             self.observer.lagged(now - due)
             due = now + _TICK_S

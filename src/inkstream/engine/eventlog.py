@@ -1,9 +1,8 @@
-"""One log line an end, and one for what an operator must act on; then whatever else observes."""
+"""One log line an end, and one for each thing that an operator must act on."""
 
 from __future__ import annotations
 
 import logging
-from contextvars import Context
 
 from inkstream._events import Event, facts
 from inkstream._types import Status, StreamState
@@ -15,28 +14,7 @@ _BLOCKED_S = 1.0
 
 
 class EventLog(Observer):
-    """Log what happens, and pass it on to another observer.
-
-    Args:
-        then: The other observer; by default one that does nothing.
-    """
-
-    def __init__(self, then: Observer | None = None) -> None:
-        self._then = Observer() if then is None else then
-        self.samples_sends = self._then.samples_sends
-        self.opened = self._then.opened  # type: ignore[method-assign]
-        self.closed = self._then.closed  # type: ignore[method-assign]
-        self.sent = self._then.sent  # type: ignore[method-assign]
-        self.claimed = self._then.claimed  # type: ignore[method-assign]
-        self.first_piece = self._then.first_piece  # type: ignore[method-assign]
-        self.committed = self._then.committed  # type: ignore[method-assign]
-        self.store_failed = self._then.store_failed  # type: ignore[method-assign]
-        self.swept = self._then.swept  # type: ignore[method-assign]
-        self.tidied = self._then.tidied  # type: ignore[method-assign]
-
-    def running(self, stream: StreamState, context: Context) -> None:
-        """Pass it on."""
-        self._then.running(stream, context)
+    """Log what happens."""
 
     def ended(self, ended: Ended) -> None:
         """Log an end with its figures."""
@@ -61,7 +39,6 @@ class EventLog(Observer):
                 readers=ended.readers,
             ),
         )
-        self._then.ended(ended)
 
     def fenced(self, stream: StreamState, status: str | None) -> None:
         """Log a writer that lost its stream."""
@@ -71,7 +48,6 @@ class EventLog(Observer):
             "it was deleted" if status is None else f"it is {status}",
             extra=facts(Event.WRITER_FENCED, stream_id=stream.stream_id, status=status),
         )
-        self._then.fenced(stream, status)
 
     def store_away(self, error: Exception) -> None:
         """Log the begin of an outage."""
@@ -80,14 +56,12 @@ class EventLog(Observer):
             error,
             extra=facts(Event.STORE_AWAY),
         )
-        self._then.store_away(error)
 
     def store_back(self, seconds: float) -> None:
         """Log the end of an outage."""
         _log.warning(
             "the store is back after %.1f s", seconds, extra=facts(Event.STORE_BACK, away_s=seconds)
         )
-        self._then.store_back(seconds)
 
     def worker_dead(self, worker: str, streams: int) -> None:
         """Log a death that left streams behind."""
@@ -97,7 +71,6 @@ class EventLog(Observer):
             streams,
             extra=facts(Event.WORKER_DEAD, worker=worker, streams=streams),
         )
-        self._then.worker_dead(worker, streams)
 
     def lagged(self, seconds: float) -> None:
         """Log a loop that was blocked."""
@@ -107,4 +80,3 @@ class EventLog(Observer):
                 seconds,
                 extra=facts(Event.LOOP_TURNS, seconds=seconds),
             )
-        self._then.lagged(seconds)

@@ -50,10 +50,9 @@ class Keeper:
         self._store = core.store
         self._life = core.life
         self._timing = core.timing
-        self._monotonic = core.clock.monotonic
+        self._watches = core.clock.monotonic is time.monotonic
         self._condition = condition
         self._presence = presence
-        self._seen = 0.0
         self._beat_at = 0.0
         self._blocked = False
         self._gone = False
@@ -61,14 +60,9 @@ class Keeper:
         self._thread = threading.Thread(target=self._work, name="inkstream-keeper", daemon=True)
 
     def begin(self) -> None:
-        """Begin to watch the loop of the present thread."""
-        self._seen = time.monotonic()
-        if self._monotonic is time.monotonic:
+        """Begin to watch the loop whose ticks ``condition`` notes."""
+        if self._watches:
             self._thread.start()
-
-    def loop_turns(self) -> None:
-        """Note that the event loop turns; called at its ticks."""
-        self._seen = time.monotonic()
 
     async def end(self) -> None:
         """Stop watching. A beat under way finishes first."""
@@ -86,8 +80,8 @@ class Keeper:
             if looked - before > 2 * _LOOK_S:
                 # This thread stood still too: a stopped process, a sleeping laptop. The loop gets
                 # its chance to turn before it is called blocked.
-                self._seen = looked
-            stalled = looked - self._seen
+                self._condition.seen_turning()
+            stalled = self._condition.stalled_s()
             if stalled <= BLOCKED_S:
                 self._blocked = self._gone = False
                 continue

@@ -1,8 +1,7 @@
 """The events of an engine, for logs, metrics and traces.
 
 ``Observer`` does nothing: a subclass takes what it wants. The engine calls it on its event loop, at
-most once a commit and never for a token; what it raises would end a task of the engine, so it must
-not raise.
+most once a commit and never for a token.
 """
 
 from __future__ import annotations
@@ -98,7 +97,7 @@ class Observer:
         """Note the first failure of an outage."""
 
     def store_back(self, seconds: float) -> None:
-        """Note that commits work again after so long."""
+        """Note that commits work again, after this many seconds."""
 
     def worker_dead(self, worker: str, streams: int) -> None:
         """Note that another worker was found dead, and how many streams it had."""

@@ -1,0 +1,74 @@
+"""Events reach every observer, and a mistake in one hurts nobody."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from typing import Any
+
+import pytest
+
+from inkstream.engine.observer import Observer
+from inkstream.engine.observers import Observers
+from inkstream.testing import ScriptedSource, in_virtual_time
+from tests.simulation.cluster import cluster
+
+EVENTS = [name for name in vars(Observer) if not name.startswith("_") and name != "samples_sends"]
+
+
+class Noting(Observer):
+    """Note what comes, and raise if asked to."""
+
+    def __init__(self, *, fails: bool = False) -> None:
+        self.noted: list[str] = []
+        for event in EVENTS:
+            setattr(self, event, self._noting(event, fails))
+
+    def _noting(self, event: str, fails: bool) -> Any:
+        def note(*arguments: object) -> None:
+            self.noted.append(event)
+            if fails:
+                raise ValueError(event)
+
+        return note
+
+
+@pytest.mark.parametrize("event", EVENTS)
+def test_every_event_is_passed_on(event: str, caplog: pytest.LogCaptureFixture) -> None:
+    """An event that is added to ``Observer`` and not to ``Observers`` would reach nobody."""
+    first, second = Noting(fails=True), Noting()
+    method = getattr(Observers(first, second), event)
+    method(*[None] * len(inspect.signature(method).parameters))
+    assert first.noted == second.noted == [event]
+    assert f"failed in {event}()" in caplog.text
+
+
+def test_sends_are_sampled_if_one_wants_them() -> None:
+    sampling = Noting()
+    sampling.samples_sends = True
+    assert Observers(Noting(), sampling).samples_sends
+    assert not Observers(Noting(), Noting()).samples_sends
+
+
+def test_an_observer_that_fails_stops_no_stream(caplog: pytest.LogCaptureFixture) -> None:
+    """G1: an exception from an application's observer must not end the task that commits."""
+    failing = Noting(fails=True)
+
+    @in_virtual_time
+    async def play() -> None:
+        async with cluster() as made:
+            here = await made.add(observer=failing)
+            await here.streams.create("s")
+            source = ScriptedSource()
+            here.streams.start("s", source)
+            await source.send("text")
+            await asyncio.sleep(1)
+            await source.finish()
+            assert (await here.streams.wait("s")).status == "done"
+            assert (await here.streams.read("s")).text == "text"
+
+    with caplog.at_level(logging.ERROR):
+        play()
+    seen = {"opened", "claimed", "running", "first_piece", "committed", "ended", "lagged", "swept"}
+    assert seen <= set(failing.noted)
