@@ -60,6 +60,11 @@ def inherited(runs: Runs, position: int) -> Runs:
     return tuple(run for run in runs if run.first < position)
 
 
+def is_generation(number: int) -> bool:
+    """Tell whether a generation may have this number."""
+    return 0 < number < _GENERATIONS
+
+
 def draw_generation(other_than: int) -> int:
     """Return a random generation that is neither 0 nor the given one."""
     while (drawn := 1 + secrets.randbelow(_GENERATIONS - 1)) == other_than:

@@ -100,6 +100,15 @@ ENDED = "(SELECT internal_id FROM inkstream.streams WHERE stream_id = 'ended')"
         ("DELETE FROM streams WHERE stream_id = 'fork'", "kept for forks, and has none"),
         ("DELETE FROM heads WHERE gone", "that it inherits are missing"),
         ("UPDATE live SET count = 4 WHERE idx = ''", "says 4 bytes and has 5"),
+        ("UPDATE streams SET runs = '[0]'", "pairs"),
+        ("UPDATE streams SET runs = '[]'", "pairs"),
+        ("UPDATE streams SET runs = '{}'", "no list of numbers"),
+        ("UPDATE streams SET runs = '[1,7]'", "begin at 1"),
+        ("UPDATE streams SET runs = '[0,7,0,8]'", "out of order"),
+        ("UPDATE streams SET runs = '[0,7,1,7]'", "are one"),
+        ("UPDATE streams SET runs = '[0,7,999,8]'", "past its tail"),
+        ("UPDATE streams SET runs = '[0,0]'", "does not exist"),
+        ("UPDATE heads SET generation = 7", "appends see 7"),
     ],
 )
 async def test_what_is_not_whole(url: str, damage: str, said: str) -> None:

@@ -47,6 +47,15 @@ def test_a_whole_file(path: Path) -> None:
         ("UPDATE inkstream_streams SET status = 'done', ended_at = 1", "appends see another"),
         ("DELETE FROM inkstream_streams WHERE stream_id = 'log'", "of no stream"),
         ("DELETE FROM inkstream_heads", "state of no stream"),
+        ("UPDATE inkstream_streams SET runs = '[0]'", "pairs"),
+        ("UPDATE inkstream_streams SET runs = '[]'", "pairs"),
+        ("UPDATE inkstream_streams SET runs = '{}'", "no list of numbers"),
+        ("UPDATE inkstream_streams SET runs = '[1,7]'", "begin at 1"),
+        ("UPDATE inkstream_streams SET runs = '[0,7,0,8]'", "out of order"),
+        ("UPDATE inkstream_streams SET runs = '[0,7,1,7]'", "are one"),
+        ("UPDATE inkstream_streams SET runs = '[0,7,999,8]'", "past its tail"),
+        ("UPDATE inkstream_streams SET runs = '[0,0]'", "does not exist"),
+        ("UPDATE inkstream_heads SET generation = 7", "appends see 7"),
     ],
 )
 def test_damage(path: Path, damage: str, said: str) -> None:

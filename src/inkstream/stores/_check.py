@@ -1,8 +1,13 @@
-"""Whether a stored segment says of itself what it holds."""
+"""Whether a stored segment says of itself what it holds, and a stream's runs what they must."""
 
 from __future__ import annotations
 
+import json
+from collections.abc import Iterator
+from itertools import pairwise
+
 from inkstream import wire
+from inkstream._runs import MAX_RUNS, is_generation, load_runs
 
 
 def index_fault(count: int, size: int, index: bytes) -> str | None:
@@ -17,3 +22,36 @@ def index_fault(count: int, size: int, index: bytes) -> str | None:
     if sum(lengths) != size:
         return f"says {sum(lengths)} bytes and has {size}"
     return None
+
+
+def run_faults(text: str, tail: int, generation: int) -> Iterator[str]:
+    """Yield what is wrong with a stream's runs, by which its offsets are judged.
+
+    Args:
+        text: The runs as they are stored.
+        tail: Where the stream ends.
+        generation: What appends take for the generation of the last run.
+    """
+    try:
+        numbers = json.loads(text)
+    except ValueError:
+        numbers = None
+    if not isinstance(numbers, list) or any(type(number) is not int for number in numbers):
+        yield "its runs are no list of numbers"
+        return
+    runs = load_runs(numbers)
+    if len(numbers) % 2 or not 0 < len(runs) <= MAX_RUNS:
+        yield f"its runs are {len(numbers)} numbers, and not 1 to {MAX_RUNS} pairs"
+        return
+    if runs[0].first != 0:
+        yield f"its runs begin at {runs[0].first}, not at 0"
+    if any(later.first <= run.first for run, later in pairwise(runs)):
+        yield "its runs are out of order"
+    if any(later.generation == run.generation for run, later in pairwise(runs)):
+        yield "two of its runs are one"
+    if any(run.first > tail for run in runs):
+        yield f"a run begins past its tail, {tail}"
+    if not all(is_generation(run.generation) for run in runs):
+        yield "a run has a generation that does not exist"
+    if runs[-1].generation != generation:
+        yield f"its last run is of generation {runs[-1].generation}, and appends see {generation}"

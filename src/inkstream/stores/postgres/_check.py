@@ -9,15 +9,15 @@ from typing import Any, Final
 import asyncpg
 
 from inkstream._types import Status
-from inkstream.stores._check import index_fault
+from inkstream.stores._check import index_fault, run_faults
 from inkstream.stores.postgres._address import Address, in_schema, schema_name
 from inkstream.stores.postgres._migrate import connected
 
 _STREAMS: Final = """
 SELECT coalesce(h.internal_id, s.internal_id) AS internal_id, s.stream_id,
     h.internal_id IS NOT NULL AS has_head,
-    s.internal_id IS NOT NULL AS has_stream, h.status, h.tail, h.size, h.gone, s.live, s.ended_at,
-    s.ending, s.forked_from, s.fork_position, source.tail AS source_tail,
+    s.internal_id IS NOT NULL AS has_stream, h.status, h.tail, h.size, h.gone, h.generation, s.live,
+    s.ended_at, s.ending, s.runs, s.forked_from, s.fork_position, source.tail AS source_tail,
     EXISTS (SELECT FROM inkstream.streams f WHERE f.forked_from = h.internal_id) AS has_forks
 FROM inkstream.heads h FULL JOIN inkstream.streams s ON s.internal_id = h.internal_id
 LEFT JOIN inkstream.heads source ON source.internal_id = s.forked_from
@@ -58,8 +58,9 @@ class _Stored:
 async def check_streams(url: object, *, schema: str | None = None) -> list[str]:
     """Compare each stream's segments with its state; return the faults, none if it is whole.
 
-    Positions have no gap and no overlap, sizes and indexes add up, and a stream that has ended has
-    one end. It reads one snapshot, the indexes but not the text, and may run beside writers.
+    Positions have no gap and no overlap, sizes and indexes add up, generations are in order, and a
+    stream that has ended has one end. It reads one snapshot, the indexes but not the text, and may
+    run beside writers.
 
     Raises:
         SchemaOutdated: There is no schema.
@@ -143,4 +144,5 @@ def _faults(row: Any, sums: _Stored) -> list[str]:
         faults.append("it is kept for forks, and has none")
     if row["fork_position"] > 0 and (row["source_tail"] or 0) < row["fork_position"]:
         faults.append("the messages that it inherits are missing")
+    faults += run_faults(row["runs"], row["tail"], row["generation"])
     return faults

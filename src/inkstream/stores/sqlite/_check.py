@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any, Final
 
 from inkstream._types import Status
-from inkstream.stores._check import index_fault
+from inkstream.stores._check import index_fault, run_faults
 from inkstream.stores.sqlite import _rows
 from inkstream.stores.sqlite._connection import SQL, Settings, connect, database_path
 from inkstream.stores.sqlite._jobs import wrapped
@@ -21,8 +21,8 @@ def check_streams(path_or_url: str | os.PathLike[str]) -> list[str]:
     """Compare each stream's segments with its state; return the faults, none if it is whole.
 
     Pages and indexes are as SQLite wants them, positions have no gap and no overlap, sizes and
-    message ends add up, and a stream that has ended has one end. It reads one snapshot and may run
-    beside writers. It blocks.
+    message ends add up, generations are in order, and a stream that has ended has one end. It
+    reads one snapshot and may run beside writers. It blocks.
 
     Raises:
         StoreUnavailable: The file cannot be read.
@@ -57,7 +57,7 @@ def _faults(db: sqlite3.Connection) -> Iterator[str]:
 
 
 def _faults_of(db: sqlite3.Connection, row: tuple[Any, ...]) -> Iterator[str]:
-    internal_id, _, status, ordinal, tail, size, last_live, chain, begin, gone, ended_at = row
+    internal_id, _, status, ordinal, tail, size, last_live, chain, begin, gone, ended_at = row[:11]
     live = db.execute(SQL.checked_chain, (last_live, internal_id)).fetchall()[::-1]
     if len(live) != chain:
         yield f"it says {chain} live rows and has {len(live)}"
@@ -82,3 +82,4 @@ def _faults_of(db: sqlite3.Connection, row: tuple[Any, ...]) -> Iterator[str]:
         yield f"its status is {status}, and its end says otherwise"
     if not gone and ordinal != _rows.ORDINALS[Status(status)]:
         yield f"its status is {status}, and appends see another"
+    yield from run_faults(row[11], tail, row[12])

@@ -299,7 +299,7 @@ SELECT coalesce(min(id), 0) FROM inkstream_journal;
 -- name: checked_streams
 -- Everything about each stream that its segments must agree with.
 SELECT s.internal_id, s.stream_id, s.status, h.status, h.tail, h.size, h.last_live, h.chain,
-       s.fork_position, s.gone, s.ended_at
+       s.fork_position, s.gone, s.ended_at, s.runs, h.generation
 FROM inkstream_streams s JOIN inkstream_heads h ON h.internal_id = s.internal_id
 ORDER BY s.internal_id;
 
