@@ -43,6 +43,18 @@ def test_a_jump_is_not_believed(jump_s: float, caplog: pytest.LogCaptureFixture)
     assert calendar.now() == clock.wall(), "it was wrong before"
 
 
+@pytest.mark.parametrize("jump_s", [3 * 3600.0, -3 * 3600.0])
+def test_time_is_counted_from_the_later_clock(jump_s: float) -> None:
+    """What is made while the clock is wrong must not be due when it is set right."""
+    clock = Clock()
+    calendar = Calendar(clock)
+    right = clock.wall()
+    clock.ahead += jump_s
+    assert calendar.wall() == max(right, clock.wall())
+    clock.ahead += 3600.0  # set right in two steps
+    assert calendar.wall() == max(right, clock.wall())
+
+
 def test_a_clock_that_is_corrected_slowly_is_believed() -> None:
     clock = Clock()
     calendar = Calendar(clock)
@@ -50,6 +62,21 @@ def test_a_clock_that_is_corrected_slowly_is_believed() -> None:
         clock.at += 1
         clock.ahead += 0.5
         assert calendar.now() == clock.wall()
+
+
+@in_virtual_time
+async def test_a_stream_made_while_the_clock_is_behind() -> None:
+    """It is not due when the clock is set right: its writer still may come."""
+    async with cluster() as made:
+        worker = await made.add()
+        made.clock.jump_wall(-3 * 3600)
+        await asyncio.sleep(2)
+        await worker.streams.create("pending", start_within_s=1200)
+        made.clock.jump_wall(3 * 3600)
+        await asyncio.sleep(60)
+        assert (await worker.streams.read("pending")).status == "pending"
+        await asyncio.sleep(1300)
+        assert (await worker.streams.read("pending")).status == "timeout"
 
 
 @in_virtual_time

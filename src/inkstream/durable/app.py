@@ -171,7 +171,7 @@ class DurableStreams:
         """Return a page of a stream that has not expired."""
         engine, *_ = self._parts()
         page = await engine.readers.page(stream_id, after, max_bytes, marks=marks)
-        if protocol.is_absent(page.state, engine.clock.wall()):
+        if protocol.is_absent(page.state, engine.clock.now()):
             raise StreamNotFound(stream_id)
         return page
 
@@ -260,10 +260,10 @@ class DurableStreams:
             ) from exc
         except StreamNotFound:
             return None
-        if not protocol.is_absent(page.state, engine.clock.wall()):
+        now = engine.clock.now()
+        if now is None or not protocol.is_absent(page.state, now):
             return page
-        await engine.changes.delete([page.state])
-        return None
+        return None if await engine.changes.delete_due(page.state, now) else page
 
     async def _new(self, request: Request, wanted: CreateRequest) -> NewStream:
         engine, *_ = self._parts()

@@ -116,13 +116,14 @@ class Appends:
                     entry.fail(exc)
                 return []
         state, marks = page.state, dict(page.marks)
-        now = self._engine.clock.wall()
+        clock = self._engine.clock
+        now, believed = clock.wall(), clock.now()
         batches = _Batches()
         again: list[_Waiting] = []
         for entry in entries:
             if entry.answer.done():  # the client left
                 continue
-            if is_absent(state, now) or state.internal_id != entry.page.state.internal_id:
+            if is_absent(state, believed) or state.internal_id != entry.page.state.internal_id:
                 entry.fail(StreamNotFound(stream_id))
                 continue
             decided: Attempt | Reply | Refusal

@@ -37,10 +37,14 @@ _SLACK: Final = 1.05
 # What is there -----------------------------------------------------------------------------------
 
 
-def is_absent(state: StreamState, now: float) -> bool:
-    """Tell if a stream has expired: it is gone for everybody, though not deleted yet."""
+def is_absent(state: StreamState, now: float | None) -> bool:
+    """Tell if a stream has expired: it is gone for everybody, though not deleted yet.
+
+    None has while the wall clock may not be believed: ``now`` is then ``None``.
+    """
     return (
-        state.due_at is not None
+        now is not None
+        and state.due_at is not None
         and state.due_at <= now
         and state.status not in (Status.PENDING, Status.STREAMING)
     )

@@ -14,7 +14,7 @@ TRUSTED_AFTER_S: Final = 3600.0
 
 
 class Calendar:
-    """Compare the wall clock with the monotonic one, at each look.
+    """A clock that compares the wall clock with the monotonic one, at each look.
 
     A jump of more than ``JUMP_S`` is not believed for ``TRUSTED_AFTER_S``: an operator or NTP sets
     a wrong clock right meanwhile. Then it is, for the clock may have been wrong before, or the
@@ -23,12 +23,22 @@ class Calendar:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
+        self.monotonic = clock.monotonic
         self._offset = clock.wall() - clock.monotonic()
         self._jumped_at: float | None = None
 
+    def wall(self) -> float:
+        """Return the wall time to count from: after a jump, the later of the two that may be right.
+
+        A stream whose time were counted from the earlier one would be due at once when the clock is
+        set right, although it was made or read just now.
+        """
+        wall, reckoned = self._clock.wall(), self.monotonic() + self._offset
+        return wall if abs(wall - reckoned) <= JUMP_S else max(wall, reckoned)
+
     def now(self) -> float | None:
         """Return the wall time, or ``None`` while it must not be acted on."""
-        wall, monotonic = self._clock.wall(), self._clock.monotonic()
+        wall, monotonic = self._clock.wall(), self.monotonic()
         jump = wall - monotonic - self._offset
         if abs(jump) > JUMP_S:
             if self._jumped_at is None:

@@ -22,6 +22,7 @@ from inkstream._types import (
     Kind,
     NewStream,
     Outcome,
+    Query,
     Refused,
     Status,
     StreamId,
@@ -163,6 +164,22 @@ class Changes:
             return None
         self._note_end(state, end, now)
         return done
+
+    async def delete_due(self, state: StreamState, now: float) -> bool:
+        """Delete a stream that is due by the store's clock, too; return whether it is gone.
+
+        This host's clock may be wrong, and what it deletes is lost to all.
+        """
+        query = Query(due_before=now, before=state.internal_id + 1, limit=1)
+        found = await self._store.find(query)
+        if found and found[0].internal_id == state.internal_id:
+            await self.delete([state])
+            return True
+        try:  # a sweep may have deleted it just now
+            page = await self._store.read(state.stream_id, 0, 0)
+        except StreamNotFound:
+            return True
+        return page.state.internal_id != state.internal_id
 
     async def delete(
         self, states: Sequence[StreamState], *, connection: object | None = None

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from inkstream._types import StreamState
-from inkstream.abc import Clock, Store
+from inkstream.abc import Store
+from inkstream.engine.calendar import Calendar
 from inkstream.engine.life import Life
 from inkstream.engine.observer import Observer
 from inkstream.engine.settings import Limits, Timing
@@ -18,7 +19,7 @@ class Core:
     Attributes:
         worker: The worker's identity, new with every start.
         store: Where the streams are.
-        clock: Time, for waits and for expiry.
+        clock: Time for waits, and for expiry as far as the wall clock may be believed.
         limits: How much streams may cost.
         timing: How long things may take.
         life: The event loop and the tasks.
@@ -28,7 +29,7 @@ class Core:
 
     worker: str
     store: Store
-    clock: Clock
+    clock: Calendar
     limits: Limits
     timing: Timing
     life: Life

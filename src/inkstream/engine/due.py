@@ -8,7 +8,6 @@ from typing import Final
 
 from inkstream._errors import StoreUnavailable
 from inkstream._types import End, Query, Status
-from inkstream.engine.calendar import Calendar
 from inkstream.engine.changes import Changes
 from inkstream.engine.core import Core
 
@@ -27,8 +26,7 @@ class Due:
 
     def __init__(self, core: Core, changes: Changes) -> None:
         self._store = core.store
-        self._calendar = Calendar(core.clock)
-        self._monotonic = core.clock.monotonic
+        self._clock = core.clock
         self._observer = core.observer
         self._tidy_s = core.timing.tidy_s
         self._changes = changes
@@ -47,7 +45,7 @@ class Due:
 
     async def _end_some(self) -> bool:
         """End one batch; return whether to go on at once."""
-        now = self._calendar.now()
+        now = self._clock.now()
         if now is None:
             return False
         found = await self._store.find(
@@ -71,13 +69,13 @@ class Due:
         """Tidy until cancelled, in small steps that leave room for commits between them."""
         while True:
             pause = self._tidy_s
-            began = self._monotonic()
+            began = self._clock.monotonic()
             try:
-                now = self._calendar.now()
+                now = self._clock.now()
                 # Merging needs no time: at the beginning of time nothing has expired.
                 if await self._store.tidy(0.0 if now is None else now, _TIDY_BYTES):
                     pause = min(pause, 0.02)
-                self._observer.tidied(self._monotonic() - began)
+                self._observer.tidied(self._clock.monotonic() - began)
             except StoreUnavailable:
                 pass
             except Exception:

@@ -8,6 +8,7 @@ import math
 
 from inkstream._types import End, Status
 from inkstream.abc import Clock, Notifier, Store
+from inkstream.engine.calendar import Calendar
 from inkstream.engine.changes import Changes
 from inkstream.engine.claims import Claims
 from inkstream.engine.committer import Committer
@@ -63,7 +64,8 @@ class Engine:
     ) -> None:
         self.worker = worker
         self.store = store
-        self.clock = clock
+        # Whatever counts time here counts it by this one: no part may believe a clock that jumped.
+        self.clock = Calendar(clock)
         self.limits = limits
         self.timing = timing
         self.life = Life()
@@ -72,7 +74,7 @@ class Engine:
         core = Core(
             worker,
             store,
-            clock,
+            self.clock,
             limits,
             timing,
             self.life,

@@ -261,7 +261,7 @@ class PersistentTextStreaming:
             check_seconds("takeover_within_s", takeover_within_s)
         if retain_s is not _DEFAULT:
             check_seconds("retain_s", retain_s, none=True)
-        now = self._clock.wall()
+        now = engine.clock.wall()
         wire.dump_json(dict(metadata or {}))
         within = timing.start_within_s if start_within_s is None else start_within_s
         name = StreamId.generate() if stream_id is None else StreamId(stream_id)
