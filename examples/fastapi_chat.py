@@ -11,14 +11,11 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_asyn
 
 from inkstream import InkstreamError, PersistentTextStreaming, StreamResponse, problem_handler
 
-DATABASE = os.environ.get("DATABASE_URL", "postgresql+asyncpg://localhost/chat")
-engine = create_async_engine(DATABASE)  # `inkstream migrate` has made inkstream's schema there
+engine = create_async_engine(os.environ["DATABASE_URL"])  # as postgresql+asyncpg://localhost/chat
 sessions = async_sessionmaker(engine)
 streams = PersistentTextStreaming(engine)
 messages = Table("messages", MetaData(), Column("stream_id", Text), Column("prompt", Text))
-
-app = FastAPI(lifespan=streams.lifespan)
-app.add_exception_handler(InkstreamError, problem_handler)
+app = FastAPI(lifespan=streams.lifespan, exception_handlers={InkstreamError: problem_handler})
 
 
 async def session() -> AsyncIterator[AsyncSession]:  # commits when the endpoint has returned
@@ -54,3 +51,8 @@ async def ask(
 @app.get("/streams/{stream_id}", response_class=StreamResponse)
 async def live(stream_id: str, user: User, request: Request) -> StreamResponse:
     return streams.response(request, stream_id, owner=user)
+
+
+@app.post("/streams/{stream_id}/cancel", status_code=204)
+async def cancel(stream_id: str, user: User) -> None:
+    await streams.cancel(stream_id, owner=user)

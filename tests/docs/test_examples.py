@@ -10,6 +10,8 @@ EXAMPLES = {
     "docs/celery.md": "examples/celery_chat.py",
     "docs/django.md": "examples/django_chat.py",
     "docs/fastapi.md": "examples/fastapi_chat.py",
+    "docs/litestar.md": "examples/litestar_chat.py",
+    "docs/starlette.md": "examples/starlette_chat.py",
     "docs/wsgi.md": "examples/flask_chat.py",
 }
 

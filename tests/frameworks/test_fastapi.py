@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import re
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -12,6 +16,7 @@ from sqlalchemy.orm import Session
 
 from inkstream.sync import PersistentTextStreaming, _loop
 from tests import postgres_server
+from tests.docs.blocks import blocks_of
 from tests.http.client import fetch
 from tests.http.servers import serving
 
@@ -33,6 +38,37 @@ def through(driver: str, url: str) -> str:
     return url.partition("?")[0] if driver == "asyncpg" else url
 
 
+ANN = {"X-User": "ann", "Content-Type": "application/json"}
+
+
+async def use(port: int) -> None:
+    asked = [
+        await fetch(port, "/ask", method="POST", headers=ANN, body=b'{"prompt": "why?"}')
+        for _ in range(12)  # more than the pool has connections
+    ]
+    paths = [f"/streams/{answer.json['stream_id']}" for answer in asked]
+    stopped = await fetch(port, f"{paths[-1]}/cancel", method="POST", headers=ANN)
+    assert stopped.status == 204
+    answers = await asyncio.gather(*(fetch(port, path, headers=ANN) for path in paths))
+    assert [answer.heard.end and answer.heard.end["status"] for answer in answers] == [
+        *["done"] * 11,
+        "cancelled",
+    ]
+    assert (await fetch(port, paths[0], headers={"X-User": "bob"})).status == 404
+
+
+def run(folder: Path, example: str, database: str) -> None:
+    environment = {
+        "DATABASE_URL": database,
+        "EXAMPLE": example,
+        "PYTHONPATH": os.pathsep.join(map(str, (ROOT, ROOT / "examples", folder))),
+    }
+    app = "tests.frameworks.example_app:app"
+    with serving(folder, app=app, environment=environment) as server:
+        asyncio.run(use(server.port))
+        assert "Traceback" not in server.printed, server.printed
+
+
 def test_the_example_starts_after_the_commit_and_follows(database: str, tmp_path: Path) -> None:
     """G1, G6: the pool of the application is free again while answers are followed."""
     engine = create_engine(through("psycopg", database))
@@ -40,31 +76,29 @@ def test_the_example_starts_after_the_commit_and_follows(database: str, tmp_path
         connection.exec_driver_sql(
             "CREATE TABLE messages (stream_id text PRIMARY KEY, prompt text)"
         )
-    environment = {
-        "DATABASE_URL": through("asyncpg", database),
-        "PYTHONPATH": str(ROOT / "examples"),
-    }
-    ann = {"X-User": "ann", "Content-Type": "application/json"}
-
-    async def uses(port: int) -> None:
-        asked = [
-            await fetch(port, "/ask", method="POST", headers=ann, body=b'{"prompt": "why?"}')
-            for _ in range(12)  # more than the pool has connections
-        ]
-        paths = [f"/streams/{answer.json['stream_id']}" for answer in asked]
-        answers = await asyncio.gather(*(fetch(port, path, headers=ann) for path in paths))
-        assert all(b"event: end" in answer.body for answer in answers)
-        assert all(b'"done"' in answer.body for answer in answers)
-        assert (await fetch(port, paths[0], headers={"X-User": "bob"})).status == 404
-
-    with serving(
-        tmp_path, app="tests.frameworks.fastapi_app:app", environment=environment
-    ) as server:
-        asyncio.run(uses(server.port))
-        assert "Traceback" not in server.printed, server.printed
+    run(tmp_path, "fastapi_chat", through("asyncpg", database))
     with engine.connect() as connection:
         assert connection.exec_driver_sql("SELECT count(*) FROM messages").scalar() == 12
     engine.dispose()
+
+
+def test_two_lines_bring_the_example_to_sqlite(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What docs/fastapi.md says of SQLite."""
+    monkeypatch.chdir(tmp_path)
+    block = next(b for b in blocks_of(ROOT / "docs/fastapi.md") if b.kind == "compared")
+    code = (ROOT / "examples/fastapi_chat.py").read_text()
+    for line in block.code.splitlines():
+        begins = line.partition("(")[0]
+        code, found = re.subn(rf"^{re.escape(begins)}\(.*$", line, code, flags=re.MULTILINE)
+        assert found == 1, line
+    (tmp_path / "on_sqlite.py").write_text(code)
+    with closing(sqlite3.connect("chat.db")) as connection:
+        connection.execute("CREATE TABLE messages (stream_id, prompt)")
+    run(tmp_path, "on_sqlite", "sqlite+aiosqlite:///chat.db")
+    with closing(sqlite3.connect("chat.db")) as connection:
+        assert connection.execute("SELECT count(*) FROM messages").fetchone() == (12,)
 
 
 @pytest.mark.parametrize("rolls_back", [False, True])

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
-from typing import Any
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, TypeAlias
 
 import httpx
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
+
+# Frameworks describe their messages with types of their own: one more exact fits none of them.
+_Application: TypeAlias = Callable[..., Awaitable[None]]
 
 _LEAVE_S = 5.0
 """How long an application may take to notice that its client has gone."""
@@ -33,7 +36,7 @@ class StreamingTransport(httpx.AsyncBaseTransport):
                 ...
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: _Application) -> None:
         self._app = app
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
@@ -59,7 +62,7 @@ class _Exchange(httpx.AsyncByteStream):
         self._sent: asyncio.Queue[Message | None] = asyncio.Queue(1)
         self._task: asyncio.Task[None] | None = None
 
-    def run(self, app: ASGIApp, scope: Scope) -> None:
+    def run(self, app: _Application, scope: Scope) -> None:
         receive: Receive = self._receive
         send: Send = self._send
 
