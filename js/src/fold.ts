@@ -167,6 +167,7 @@ class Folding {
     const { toolCallId } = part;
     const call = this.#calls.get(toolCallId);
     if (!call || !this.#outstanding.has(toolCallId)) return;
+    delete call["rawInput"];
     if (part.type === "tool-approval-request") {
       call["state"] = "approval-requested";
       call["approval"] = { id: part.approvalId, ...renamed(part, APPROVAL) };

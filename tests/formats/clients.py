@@ -120,9 +120,9 @@ class AISDK:
                 errorText=chunk["errorText"],
             )
         elif kind == "tool-approval-request":
-            self._find(name).update(
-                state="approval-requested", approval={"id": chunk["approvalId"]}
-            )
+            part = self._find(name)
+            part.pop("rawInput", None)
+            part.update(state="approval-requested", approval={"id": chunk["approvalId"]})
         else:
             part = self._find(name)
             for key in ("rawInput", "output", "errorText", "preliminary"):

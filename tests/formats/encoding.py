@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
+from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, NamedTuple
 
 from hypothesis import strategies as st
 
 from inkstream import wire
-from inkstream._types import End, Kind, Segment, Status, StreamId, StreamState
+from inkstream._types import End, Kind, Page, Segment, Status, StreamId, StreamState
+from inkstream.http.encoded import Encoded, encoded
 from inkstream.http.formats import Format
-from inkstream.wire import RawJSON
+from inkstream.wire import Offset
 
 Message = str | dict[str, Any]
 
@@ -66,34 +69,47 @@ def encode(
     stream: StreamState = STREAM,
 ) -> list[Chunk]:
     """Return the chunks after a cursor, when so many segments are read at once."""
-    encoder = form.encoder(stream, state)
-    for place in encoder.recalls():
-        encoder.recall(message_at(segments, place), place)
     chunks: list[Chunk] = []
-    rest = [s for s in segments if s.end > position]
+
+    def kept(data: bytes, cursor: str) -> bytes:
+        offset, _, after = cursor.partition("~")
+        place = Offset.parse(offset)
+        chunks.append(Chunk(data, place.position, after, place.ended))
+        return b""
+
+    state_now = replace(stream, tail=segments[-1].end if segments else 0)
+    tail = SimpleNamespace(state=state_now, internal_id=stream.internal_id, runs=())
+    form = replace(form, frame=kept)
+    answer = _run(encoded(form, Stored(segments, state_now), tail, position, state))  # type: ignore[arg-type]
+    chunks.clear()  # of a rebuild
+    rest = [segment for s in segments if (segment := wire.cut(s, position, s.end)) is not None]
     for start in range(0, len(rest), at_once):
-        for after, message in wire.joined(rest[start : start + at_once]):
-            chunks += _placed(encoder.feed(message, position), position, after)
-            position = after
+        answer.chunks(rest[start : start + at_once])
     if end is not None:
-        chunks += _placed(encoder.end(end), position, position, ended=True)
+        answer.end(end)
     return chunks
 
 
-def _placed(
-    made: Iterable[tuple[bytes, str]], before: int, after: int, *, ended: bool = False
-) -> Iterator[Chunk]:
-    chunks = list(made)
-    for i, (data, state) in enumerate(chunks, 1):
-        last = i == len(chunks)
-        yield Chunk(data, after if last else before, state, ended and last)
+class Stored:
+    """What ``encoded`` reads of a stream, without a store."""
+
+    def __init__(self, segments: Sequence[Segment], state: StreamState) -> None:
+        self._segments = segments
+        self._state = state
+
+    async def page(self, stream_id: StreamId, after: int, max_bytes: int) -> Page:
+        found = tuple(s for s in self._segments if s.end > after)
+        return Page(self._state, found, found[-1].end)
 
 
-def message_at(segments: Sequence[Segment], position: int) -> str | RawJSON:
-    for segment in segments:
-        if segment.position <= position < segment.end:
-            return next(wire.decode_messages([segment]))
-    raise ValueError("no message there")
+def _run(coroutine: Coroutine[Any, Any, Encoded]) -> Encoded:
+    """Run what waits for nothing: an event loop for each of thousands of examples is slow."""
+    while True:
+        try:
+            coroutine.send(None)
+        except StopIteration as stop:
+            made: Encoded = stop.value
+            return made
 
 
 ids = st.sampled_from(["a", "b", "__proto__"])

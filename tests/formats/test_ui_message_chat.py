@@ -329,6 +329,35 @@ async def test_a_failure_is_said(page: Client) -> None:
     assert b"secret" not in secret.body
 
 
+@pytest.mark.parametrize("said", [(), ("some ",)])
+async def test_a_failure_is_not_sent_again(page: Client, said: tuple[str, ...]) -> None:
+    """A reload shows a failure from the history, and raises it no second time (onError)."""
+    answer = await page.post(ask(user("q")), says(*said, StreamError("Too many questions.")))
+    assert (await page.resume()).status == 204
+    (_, message) = await page.chat.messages("chat", owner="ada")
+    assert message["id"] == answer.message.id
+    assert [part["text"] for part in message["parts"]] == list(said)
+    assert message["metadata"]["inkstream"] == {
+        "status": "error",
+        "message": "Too many questions.",
+    }
+    # A page that lost its connection before the end still hears it.
+    again = await page.resume(last_event_id=answer.ids[0])
+    assert again.chunks == answer.chunks[1:]
+
+
+async def test_a_stop_is_not_sent_again(page: Client) -> None:
+    """G6: a reload after a Stop shows the stopped answer from the history, and follows nothing."""
+    source = ScriptedSource()
+    asked = asyncio.create_task(page.post(ask(user("hi")), source))
+    await asyncio.wait_for(source.started.wait(), 8)
+    assert await page.chat.stop("chat", owner="ada")
+    assert (await asked).chunks[-2:] == [{"type": "abort"}, "[DONE]"]
+    assert (await page.resume()).status == 204
+    (_, message) = await page.chat.messages("chat", owner="ada")
+    assert message["metadata"] == {"inkstream": {"status": "cancelled", "message": None}}
+
+
 async def test_an_unfinished_call_is_over_in_the_history(page: Client) -> None:
     """A page that reloads a stopped answer does not wait for its tool."""
     start = {"type": "tool-input-start", "toolCallId": "c1", "toolName": "t"}

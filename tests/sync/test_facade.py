@@ -43,6 +43,10 @@ def test_a_stream_from_its_creation_to_its_deletion(streams: PersistentTextStrea
     assert streams.read_many([stream_id, "absent"]) == {stream_id: body}
     assert [state.stream_id for state in streams.list(owner="me", limit=1).streams] == [stream_id]
     assert streams.list(owner="other").streams == ()
+    latest = streams.latest(owner="me", group="chat")
+    assert latest is not None
+    assert (latest.stream_id, latest.ended) == (stream_id, True)
+    assert streams.latest(owner="other", group="chat") is None
     with pytest.raises(StreamNotFound):
         streams.read(stream_id, owner="other")
     assert streams.delete(stream_id) is True

@@ -46,8 +46,8 @@ class UIMessageChat:
 
     Args:
         streams: The application's.
-        replay_s: An answer that ended as recently as this is sent to a page that asks for the
-            running one: it may have ended after the page had loaded its history.
+        replay_s: An answer that ended well as recently as this is sent to a page that asks for
+            the running one: it may have ended after the page had loaded its history.
     """
 
     def __init__(self, streams: PersistentTextStreaming, *, replay_s: float = 60.0) -> None:
@@ -103,7 +103,9 @@ class UIMessageChat:
     async def resume(self, request: Request, chat_id: str, *, owner: str | None = None) -> Response:
         """Follow the answer that is being written, from its start or the request's last event.
 
-        204 if there is none. A page that aborts the request stops nothing.
+        204 if there is none. One that ended well a moment ago is sent once more (``replay_s``);
+        one that failed or was stopped is not, or each reload would raise its error again: the
+        history shows it. A page that aborts the request stops nothing.
         """
         try:
             state = await self._followed(request, chat_id, owner)
@@ -167,7 +169,7 @@ class UIMessageChat:
             if isinstance(question, Mapping):
                 messages.append(dict(question))
             body = bodies.get(newest[name].stream_id)
-            if body is not None and body.parts:
+            if body is not None and (body.parts or body.status is not Status.DONE):
                 messages.append(self.message(body))
         return messages
 
@@ -263,6 +265,8 @@ class UIMessageChat:
         latest = await self._streams.latest(owner=owner, group=chat_id)
         if latest is None or latest.ended_at is None:
             return latest
+        if latest.status is not Status.DONE:
+            return None
         recent = self._streams.engine.clock.wall() - latest.ended_at < self._replay_s
         return latest if recent else None
 

@@ -12,16 +12,17 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from inkstream import wire
+from inkstream.http.formats import MAX_STATE
 from inkstream.parts import as_known
 from inkstream.wire import RawJSON
 
 Chunk = tuple[bytes, str]
 
 _TOKEN: Final = re.compile(r"([a-z])(0|[1-9][0-9]{0,15})(?:-(0|[1-9][0-9]{0,7}))?", re.ASCII)
-_MAX_STATE: Final = 160
-"""Room that a state has in a cursor of 256 characters."""
+_MOST_NAMED: Final = MAX_STATE // 3
+"""Names of more parts are too long together, at three characters each: they are not written."""
 
-_MAX_REASONING: Final = 4
+_TOO_LONG: Final = "x" * (MAX_STATE + 1)
 
 
 class Call:
@@ -40,6 +41,12 @@ class Call:
         self.phase = phase
         self.index = index
 
+    @property
+    def token(self) -> str:
+        """The call as a state names it."""
+        index = "" if self.index < 0 else f"-{self.index}"
+        return f"{self.phase}{self.position}{index}"
+
 
 class Progress:
     """How far an encoder is.
@@ -51,8 +58,6 @@ class Progress:
         calls: Outstanding tool calls, by id.
         reasoning: Where open pieces of reasoning began, by id.
         counted: How many tool calls there were, where a format counts them.
-        crowded: Whether the state left tool calls out for want of room. A call with an unknown
-            id may be one of them.
     """
 
     def __init__(self, state: str) -> None:
@@ -62,7 +67,6 @@ class Progress:
         self.calls: dict[str, Call] = {}
         self.reasoning: dict[str, int] = {}
         self.counted = 0
-        self.crowded = False
         self._unnamed: dict[int, list[tuple[str, int]]] = {}
         self._written: str | None = None
         if state:
@@ -70,9 +74,9 @@ class Progress:
 
     def _parse(self, state: str) -> None:
         phase, _, rest = state.partition(".")
-        if phase not in ("s", "f", "sx", "fx"):
+        if phase not in ("s", "f"):
             raise ValueError(f"{state!r:.60} is no state")
-        self.phase, self.crowded = phase[0], phase.endswith("x")
+        self.phase = phase
         for token in rest.split(".") if rest else ():
             match = _TOKEN.fullmatch(token)
             if match is None:
@@ -114,18 +118,15 @@ class Progress:
 
     @property
     def state(self) -> str:
-        """The state as text."""
+        """The state as text; longer than ``MAX_STATE`` where it is too long to be read again."""
         if self._written is None:
             self._written = self._write()
-            while len(self._written) > _MAX_STATE:
-                self.crowded = True
-                done = (name for name, call in self.calls.items() if call.phase == "c")
-                del self.calls[next(done, next(iter(self.calls)))]
-                self._written = self._write()
         return self._written
 
     def _write(self) -> str:
-        tokens = [self.phase + "x" * self.crowded]
+        if len(self.reasoning) + len(self.calls) > _MOST_NAMED:
+            return _TOO_LONG
+        tokens = [self.phase]
         if self.text is not None:
             tokens.append(f"t{self.text}")
         if self.step is not None:
@@ -133,9 +134,7 @@ class Progress:
         if self.counted:
             tokens.append(f"n{self.counted}")
         tokens += [f"r{position}" for position in self.reasoning.values()]
-        for call in self.calls.values():
-            index = "" if call.index < 0 else f"-{call.index}"
-            tokens.append(f"{call.phase}{call.position}{index}")
+        tokens += [call.token for call in self.calls.values()]
         return ".".join(tokens)
 
 
@@ -259,10 +258,10 @@ class PartEncoder:
             progress.changed()
             yield from self.chunk(self.text_end(position))
 
-    def close_reasoning(self, keep: int = 0) -> Iterator[Chunk]:
-        """Close the oldest open pieces of reasoning, but for as many."""
+    def close_reasoning(self) -> Iterator[Chunk]:
+        """Close the open pieces of reasoning."""
         progress = self._progress
-        while len(progress.reasoning) > keep:
+        while progress.reasoning:
             name = next(iter(progress.reasoning))
             position = progress.reasoning.pop(name)
             progress.changed()
@@ -277,7 +276,6 @@ class PartEncoder:
                 del progress.reasoning[name]
                 progress.changed()
                 yield from self.chunk(self.reasoning_end(name, began))
-            yield from self.close_reasoning(_MAX_REASONING - 1)
             progress.reasoning[name] = began = position
             progress.changed()
         if began is None:
@@ -308,7 +306,7 @@ class PartEncoder:
                 progress.calls[part["toolCallId"]] = call
                 progress.changed()
                 yield from self.opened(part, call)
-        elif call is None and not progress.crowded:
+        elif call is None:
             return
         yield from self.tool(part, raw, call)
 

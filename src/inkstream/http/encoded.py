@@ -2,12 +2,14 @@
 
 A cursor is ``{offset}~{state}``, and may lie in the middle of a message. One without a state, or
 with one that the encoder does not know, costs a pass over the messages before the offset: their
-chunks are thrown away, the encoder keeps the state.
+chunks are thrown away, the encoder keeps the state. So does a state too long for a cursor. In its
+place goes ``x`` and how many chunks of the message follow, which says the same place exactly.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterable
 from typing import Final
 
@@ -16,11 +18,14 @@ from inkstream._errors import InvalidOffset, StreamNotFound
 from inkstream._types import End, Segment, StreamState
 from inkstream.engine.readers import Readers
 from inkstream.engine.tail import Tail
-from inkstream.http.formats import Encoder, Format
+from inkstream.http.formats import MAX_STATE, Encoder, Format
 from inkstream.wire import Offset, Place
 
 MAX_CURSOR: Final = 256
 """Longer ones are refused: a cursor comes from a client, and each chunk carries one."""
+
+_TOO_LONG: Final = re.compile(r"x(0|[1-9][0-9]{0,5})", re.ASCII)
+"""In place of a state that is too long: how many chunks of the message follow."""
 
 _REBUILD_BYTES: Final = 64 * 1024
 """Read and encoded at a time, so that a rebuild does not keep others waiting."""
@@ -41,7 +46,7 @@ def split_cursor(text: str) -> tuple[str, str | None]:
 class Encoded:
     """One reader's answer: an encoder, and the cursor of what it gave last."""
 
-    __slots__ = ("_encoder", "_format", "_place", "_position", "_state")
+    __slots__ = ("_encoder", "_format", "_left", "_place", "_position", "_state")
 
     def __init__(
         self, form: Format, encoder: Encoder, place: Place, position: int, state: str
@@ -51,6 +56,11 @@ class Encoded:
         self._place = place
         self._position = position
         self._state = state
+        self._left = 0
+
+    def skip_to_last(self, chunks: int) -> None:
+        """Give only as many chunks of the next message, its last; 0 gives all."""
+        self._left = chunks
 
     def chunks(self, segments: Iterable[Segment]) -> bytes:
         """Return the next messages as they go on the wire."""
@@ -68,14 +78,17 @@ class Encoded:
     def _put(
         self, out: list[bytes], chunks: Iterable[tuple[bytes, str]], after: int, *, ended: bool
     ) -> None:
-        last: bytes | None = None
-        for chunk, state in chunks:
-            if last is not None:
-                out.append(self._format.frame(last, self._cursor(ended=False)))
-            last, self._state = chunk, state
+        made = list(chunks)
+        if self._left:
+            made, self._left = made[-self._left :], 0
+        following = len(made)
+        for chunk, state in made:
+            following -= 1
+            if not following:
+                self._position = after
+            self._state = state if len(state) <= MAX_STATE else f"x{following}"
+            out.append(self._format.frame(chunk, self._cursor(ended=ended and not following)))
         self._position = after
-        if last is not None:
-            out.append(self._format.frame(last, self._cursor(ended=ended)))
 
     def _cursor(self, *, ended: bool) -> str:
         return f"{Offset.at(self._place, self._position, ended=ended)}~{self._state}"
@@ -92,7 +105,8 @@ async def encoded(
     stream = tail.state
     if position == 0 and not state:
         return Encoded(form, form.encoder(stream, ""), tail, 0, "")
-    if state is not None:
+    too_long = _TOO_LONG.fullmatch(state or "")
+    if state is not None and not too_long:
         try:
             encoder = form.encoder(stream, state)
             for wanted in encoder.recalls():
@@ -101,6 +115,15 @@ async def encoded(
             pass
         else:
             return Encoded(form, encoder, tail, position, state)
+    rebuilt = await _rebuilt(form, readers, tail, position)
+    if too_long:
+        rebuilt.skip_to_last(int(too_long[1]))
+    return rebuilt
+
+
+async def _rebuilt(form: Format, readers: Readers, tail: Tail, position: int) -> Encoded:
+    """Return an answer whose encoder has seen the messages before a position."""
+    stream = tail.state
     rebuilt = Encoded(form, form.encoder(stream, ""), tail, 0, "")
     at = 0
     while at < position:

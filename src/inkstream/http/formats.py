@@ -21,6 +21,9 @@ FORMATS: Final = {
 }
 """The built-in formats, which a request may ask for by name or by ``Accept``."""
 
+MAX_STATE: Final = 160
+"""A cursor holds a state of as many characters; a longer one costs a pass over the messages."""
+
 
 class Encoder(Protocol):
     """Encode the messages of one stream for one reader, from a place on.
@@ -29,7 +32,8 @@ class Encoder(Protocol):
     carry the offset *before* the message, so ``state`` must say how far into the message the
     encoder is: ``feed`` of the same message then yields the rest of it only. Nothing else is kept
     between two connections, so whatever a later chunk needs is in ``state``, or is derived from a
-    position. Keep it to a few bytes of ``A-Z a-z 0-9 . _ -``: it goes out with each chunk.
+    position. Keep it to a few bytes of ``A-Z a-z 0-9 . _ -``: it goes out with each chunk. Above
+    ``MAX_STATE`` it does not, and a reconnect there encodes the messages before its offset anew.
 
     Raises:
         ValueError: From the constructor: an encoder of this version wrote no such state. It came

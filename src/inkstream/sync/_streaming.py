@@ -13,7 +13,7 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from inkstream._arguments import as_items
-from inkstream._types import JSON, Kind, Status, StreamBody, StreamId
+from inkstream._types import JSON, Kind, Status, StreamBody, StreamId, StreamState
 from inkstream.engine.generation import Source
 from inkstream.engine.observer import Observer
 from inkstream.engine.settings import Limits, Timing
@@ -336,6 +336,13 @@ class PersistentTextStreaming:
                 owner=owner, group=group, status=status, cursor=cursor, limit=limit
             )
         )
+
+    def latest(self, *, owner: str | None = None, group: str | None = None) -> StreamState | None:
+        """Return the newest text stream of an owner, a group, or both, without its text.
+
+        With it a route answers a page that was reloaded: the newest answer of a chat.
+        """
+        return self._call(lambda streams: streams.latest(owner=owner, group=group))
 
     def follow(
         self,
