@@ -88,6 +88,14 @@ CANARIES: Final = (
         "tests/conformance/test_sqlite_forks.py::test_fork[idle-own-is killed]",
     ),
     Canary(
+        "hold beside SQLite's locks",
+        "G1",
+        "stores/sqlite/_holds.py",
+        "    if not HAS_HOLDS or file is None:\n        return\n",
+        "    return\n",
+        "tests/conformance/test_sqlite_own_copy.py::test_outsiders_come_and_go[the database]",
+    ),
+    Canary(
         "path check after COMMIT",
         "G1",
         "stores/sqlite/_write_thread.py",

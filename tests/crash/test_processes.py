@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sys
 import time
+from pathlib import Path
 
 import pytest
 
@@ -104,6 +106,40 @@ async def test_the_readers_of_a_killed_writer_are_told_within_two_seconds(spawn:
     assert await b.told(own) == ["closed"]
     assert await b.told(own) == ["done", None]
     assert (await b.do("read", "living"))[2] == "all"
+
+
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+async def test_a_writer_that_copies_its_own_files(
+    spawn: Spawn, database: str, tmp_path: Path
+) -> None:
+    """G1, G3: it drops SQLite's locks; nobody takes its stream over, and nothing of it is lost.
+
+    Meanwhile other programs open the file and close it, which removes the log of a file that seems
+    unused.
+    """
+    a, b = await asyncio.gather(spawn(), spawn())
+    await a.do("create_job", "job")
+    job = a.begin("job", "job")
+    assert await a.told(job) == ["begins", ""]
+    heir = b.begin("job", "job")
+    text = ""
+    for number in range(10):
+        await a.do("copy", str(tmp_path))
+        outsider = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); "
+        outsider += "c.execute('SELECT * FROM inkstream_meta').fetchall(); c.close()"
+        path = database.removeprefix("sqlite:///")
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", outsider, path)
+        assert await process.wait() == 0
+        text += f"{number} "
+        await a.do("say", "job", f"{number} ")
+        async with asyncio.timeout(5):
+            while (await b.do("read", "job"))[2] != text:
+                pass
+    a.process.kill()
+    assert await b.told(heir) == ["begins", text]
+    await b.do("say", "job", "by the heir", None)
+    assert await b.told(heir) == ["done", None]
+    assert (await b.do("read", "job"))[2] == f"{text}by the heir"
 
 
 @pytest.mark.timeout(40)

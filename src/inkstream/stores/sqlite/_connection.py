@@ -12,6 +12,7 @@ from urllib.parse import quote, unquote
 
 from inkstream._errors import InvalidInput, SchemaOutdated, StoreUnavailable
 from inkstream.stores._sql import load
+from inkstream.stores.sqlite import _holds
 from inkstream.stores.sqlite._forks import check_inherited, check_locked
 from inkstream.stores.sqlite._open_files import Place
 
@@ -163,6 +164,7 @@ def connect(settings: Settings, *, read_only: bool) -> sqlite3.Connection:
             connection.execute("PRAGMA query_only=1")
         connection.execute("PRAGMA schema_version").fetchone()  # takes the lock that is looked for
         check_locked(settings.path, lock_file(settings.path))
+        _holds.hold(settings.path)
     except BaseException:
         connection.close()
         raise

@@ -8,6 +8,7 @@ the next process that closes the file removes the log under them, with all that 
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -15,12 +16,15 @@ from pathlib import Path
 from typing import Final
 
 from inkstream._errors import StoreUnavailable
+from inkstream.stores.sqlite import _holds
 from inkstream.stores.sqlite._open_files import FileId, file_at, locks_here
 
 try:
     import fcntl
 except ImportError:  # Windows, which has no fork either
     fcntl = None  # type: ignore[assignment]
+
+_log = logging.getLogger("inkstream")
 
 _PARK_S: Final = 1.0
 
@@ -157,7 +161,14 @@ def check_locked(path: Path, beside: Path) -> None:
         StoreUnavailable: SQLite would write to it without locks.
     """
     if locks_here(path) == [] and _shows_locks(beside):
-        raise _refusal(path)
+        if not _holds.is_held(path):
+            raise _refusal(path)
+        _log.warning(
+            "%s: this process read the file other than through SQLite (shutil.copy, open), which "
+            "drops SQLite's locks; inkstream goes on under its own. Such a copy may lack the last "
+            "commits: use sqlite3's backup",
+            path,
+        )
 
 
 def _refusal(path: Path) -> StoreUnavailable:

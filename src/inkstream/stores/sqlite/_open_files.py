@@ -27,6 +27,22 @@ def file_at(path: str | Path) -> FileId | None:
     return FileId(status.st_dev, status.st_ino)
 
 
+def descriptors_of(path: Path) -> list[int] | None:
+    """Return this process's descriptors of a file; ``None`` where the system does not show them."""
+    file = file_at(path)
+    try:
+        descriptors = [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]
+    except OSError:
+        return None
+    found = []
+    for descriptor in descriptors:
+        with contextlib.suppress(OSError):  # closed meanwhile
+            status = os.fstat(descriptor)
+            if (status.st_dev, status.st_ino) == file:
+                found.append(descriptor)
+    return found
+
+
 def locks_here(path: Path) -> list[str] | None:
     """Return the POSIX locks that this process has on a file; ``None`` if it has it not open.
 
@@ -34,20 +50,13 @@ def locks_here(path: Path) -> list[str] | None:
     would have to be searched by device and process id, and names others than ``stat`` and
     ``getpid`` do on btrfs, on overlay filesystems and where ``/proc`` is another container's.
     """
-    file = file_at(path)
-    try:
-        descriptors = [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]
-    except OSError:
-        return None
     found: list[str] | None = None
-    for descriptor in descriptors:
+    for descriptor in descriptors_of(path) or ():
         with contextlib.suppress(OSError):  # closed meanwhile
-            status = os.fstat(descriptor)
-            if (status.st_dev, status.st_ino) == file:
-                shown = Path(f"/proc/self/fdinfo/{descriptor}").read_text().splitlines()
-                found = (found or []) + [
-                    line for line in shown if line.startswith("lock:") and "POSIX" in line
-                ]
+            shown = Path(f"/proc/self/fdinfo/{descriptor}").read_text().splitlines()
+            found = (found or []) + [
+                line for line in shown if line.startswith("lock:") and "POSIX" in line
+            ]
     return found
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from inkstream._errors import InkstreamError, StoreUnavailable
-from inkstream.stores.sqlite import _connection, _faults, _forks
+from inkstream.stores.sqlite import _connection, _faults, _forks, _holds
 from inkstream.stores.sqlite._connection import Settings
 from inkstream.stores.sqlite._jobs import Job, has_ended, wrapped
 from inkstream.stores.sqlite._locks import WritersLock
@@ -120,7 +120,9 @@ class WriteThread:
             return
         with contextlib.suppress(OSError):
             self._lock.acquire()  # the last connection of all checkpoints as it closes
+        _holds.let_go(self._path)
         self._drop_connection()
+        _holds.hold(self._path)  # for other stores of this process
         with contextlib.suppress(OSError):
             self._lock.release()
 

@@ -1,0 +1,141 @@
+"""A process that opens and closes its own database, as ``shutil.copy`` does: it drops its locks."""
+# ruff: noqa: ASYNC240  (nothing else runs on a test's loop)
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from inkstream import wire
+from inkstream._errors import StoreUnavailable
+from inkstream._types import Change, Committed, Group, Kind, NewStream, StreamId
+from inkstream.stores.sqlite import SQLiteStore, check_streams
+from inkstream.testing.store_suite.harness import text_in
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux", reason="only Linux has locks that a close elsewhere does not drop"
+)
+
+COME_AND_GO = """
+import sqlite3, sys
+for _ in range(int(sys.argv[2])):
+    connection = sqlite3.connect(sys.argv[1])
+    connection.execute("SELECT * FROM inkstream_meta").fetchall()
+    connection.close()
+"""
+FILES = {
+    "the database": [""],
+    "database and log": ["", "-wal"],
+    "all": ["", "-wal", "-shm", "-inkstream-lock", "-workers/one.lock"],
+}
+
+
+def copy(path: Path, which: str) -> None:
+    """Open the files and close them."""
+    for suffix in FILES[which]:
+        Path(f"{path}{suffix}").read_bytes()
+
+
+async def append(store: SQLiteStore, text: str) -> None:
+    (segment,) = wire.encode_messages([text], 0)
+    (outcome,) = await store.commit([Group((Change(internal_id=1, append=segment),))])
+    assert isinstance(outcome, Committed)
+
+
+async def opened(path: Path, worker: str) -> SQLiteStore:
+    store = SQLiteStore(path)
+    await store.open(worker)
+    return store
+
+
+@pytest.mark.parametrize("which", FILES)
+async def test_outsiders_come_and_go(tmp_path: Path, which: str) -> None:
+    """G1, G2: another program that closes the file is not the last one, and removes no log."""
+    path = tmp_path / "streams.db"
+    store = await opened(path, "one")
+    await store.create(NewStream(stream_id=StreamId("s"), kind=Kind.LOG, created_at=0.0))
+    await append(store, "first ")
+    log = Path(f"{path}-wal").stat().st_ino
+    written = "first "
+    for number in range(3):
+        copy(path, which)
+        command = [sys.executable, "-c", COME_AND_GO, str(path), "1"]
+        await asyncio.to_thread(subprocess.run, command, check=True, timeout=20)
+        assert Path(f"{path}-wal").stat().st_ino == log, "the log was removed under the writer"
+        await append(store, f"{number} ")
+        written += f"{number} "
+        assert await text_in(store, "s") == written
+    await store.close()
+    assert not Path(f"{path}-wal").exists(), "the last one of all leaves no log behind"
+    assert await asyncio.to_thread(check_streams, path) == []
+
+
+async def test_outsiders_come_and_go_all_the_time(tmp_path: Path) -> None:
+    """G1: whatever moment of a commit a close falls in, what was acknowledged is stored."""
+    path = tmp_path / "streams.db"
+    store = await opened(path, "one")
+    await store.create(NewStream(stream_id=StreamId("s"), kind=Kind.LOG, created_at=0.0))
+    outsider = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", COME_AND_GO, str(path), "1000000"
+    )
+    try:
+        for number in range(150):
+            copy(path, "all")
+            await append(store, f"{number} ")
+    finally:
+        outsider.kill()
+        await outsider.wait()
+    assert await text_in(store, "s") == "".join(f"{number} " for number in range(150))
+    await store.close()
+    assert await asyncio.to_thread(check_streams, path) == []
+
+
+async def test_new_connections(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Another store of the process opens after a copy; the log names the copy."""
+    path = tmp_path / "streams.db"
+    store = await opened(path, "one")
+    await store.create(NewStream(stream_id=StreamId("s"), kind=Kind.LOG, created_at=0.0))
+    await store.heartbeat(beat=True)
+    copy(path, "all")
+    other = await opened(path, "two")
+    await append(other, "by another")
+    assert "shutil.copy" in caplog.text
+    states = await other.heartbeat(beat=True)
+    assert {state.worker: state.locked for state in states}["one"] is True
+    await other.close()
+    copy(path, "all")
+    await append(store, ", and on")
+    assert await text_in(store, "s") == "by another, and on"
+    await store.close()
+
+
+async def test_a_hold_that_a_fork_inherited(tmp_path: Path) -> None:
+    """G1: the child of a server that forks without Python's hooks has the descriptors, no locks."""
+    path = tmp_path / "streams.db"
+    store = await opened(path, "one")
+    await store.create(NewStream(stream_id=StreamId("s"), kind=Kind.LOG, created_at=0.0))
+    assert await asyncio.to_thread(fork_without_hooks, path) == 0, "it was not refused"
+    await store.close()
+
+
+def fork_without_hooks(path: Path) -> int:
+    import ctypes
+
+    pid = ctypes.PyDLL(None).fork()
+    if pid == 0:
+        code = 1
+        with contextlib.suppress(BaseException):
+            from inkstream.stores.sqlite._connection import Settings, connect
+
+            try:
+                connect(Settings(path, "full", 1.0), read_only=True)
+            except StoreUnavailable:
+                code = 0
+        os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
