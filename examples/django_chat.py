@@ -1,58 +1,56 @@
-"""Answers that survive a reload, in Django: `python django_chat.py migrate`, then `… runserver`."""
+"""Answers that survive a reload, in Django: the views and URLs beside a project's `manage.py`."""
 
-import json
-import sys
 import time
 from collections.abc import Iterator
 
-import django
-from django.conf import settings
-from django.core.asgi import get_asgi_application
-from django.core.management import execute_from_command_line
+from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.template import RequestContext, Template
 from django.urls import include, path
+from django.views.decorators.http import require_POST
 
-settings.configure(  # stands for your settings.py
-    DEBUG=True,
-    SECRET_KEY="change me",
-    ALLOWED_HOSTS=["*"],
-    ROOT_URLCONF=__name__,
-    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": "db.sqlite3"}},
-    INSTALLED_APPS=[
-        "django.contrib.auth",
-        "django.contrib.contenttypes",
-        "django.contrib.sessions",
-        "inkstream.django",
-    ],
-    MIDDLEWARE=[
-        "django.contrib.sessions.middleware.SessionMiddleware",
-        "django.middleware.csrf.CsrfViewMiddleware",
-        "django.contrib.auth.middleware.AuthenticationMiddleware",
-    ],
-)
-django.setup()
+from inkstream.django import owner_of, streams
 
-from inkstream.django import owner_of, streams  # noqa: E402 - in a project, at the top
+PAGE = """<!doctype html><title>Chat</title>
+<form id="form">{% csrf_token %}<input name="prompt"> <button>Ask</button></form>
+<p id="answer"></p>
+<script>
+  form.onsubmit = async (event) => {
+    event.preventDefault();
+    const asked = await fetch("/ask", { method: "POST", body: new FormData(form) });
+    location.hash = (await asked.json()).stream_id;
+  };
+  onhashchange = () => {
+    answer.textContent = "";
+    const source = new EventSource("/streams/" + location.hash.slice(1));
+    source.onmessage = (event) => answer.append(JSON.parse(event.data));
+    source.addEventListener("end", () => source.close());
+  };
+  if (location.hash) onhashchange();
+</script>"""
 
 
+@login_required
+def page(request: HttpRequest) -> HttpResponse:
+    return HttpResponse(Template(PAGE).render(RequestContext(request)))
+
+
+@require_POST
 def ask(request: HttpRequest) -> HttpResponse:
-    prompt = json.loads(request.body)["prompt"]
+    prompt = request.POST["prompt"]
     stream_id = streams.create(owner=owner_of(request))
 
     def answer() -> Iterator[str]:  # on a thread of its own, which outlives the request
         for word in f"You asked: {prompt} Here is a thought about it.".split():
             yield word + " "
-            time.sleep(0.05)
+            time.sleep(0.1)
 
     streams.start(stream_id, answer)
     return JsonResponse({"stream_id": stream_id}, status=202)
 
 
 urlpatterns = [
+    path("", page),
     path("ask", ask),
     path("streams/", include("inkstream.django.urls")),  # follow and stop: the user's own
 ]
-application = get_asgi_application()  # for `uvicorn django_chat:application`
-
-if __name__ == "__main__":
-    execute_from_command_line(sys.argv)
