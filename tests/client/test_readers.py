@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from inkstream import End, OffsetGone, Status, StreamNotFound
-from inkstream.client import Answer, AsyncReader, Reader, _async, _reading, _sync
+from inkstream.client import Answer, AsyncReader, PostUncertain, Reader, _async, _reading, _sync
 from tests.http.client import fetch, post
 from tests.http.servers import Server, serving
 from tests.proxy import Proxy, proxy_before
@@ -149,6 +149,65 @@ async def test_a_loop_that_was_left_goes_on(server: Server) -> None:
             text += item if isinstance(item, str) else ""
     assert reader.end is not None
     assert text == await stored(server, stream_id)
+
+
+async def read_posted(kind: str, port: int, path: str) -> tuple[Answer, str | None]:
+    """Post for a stream and read it to its end, with either reader."""
+    base_url = f"http://127.0.0.1:{port}"
+    if kind == "async":
+        async with httpx.AsyncClient(base_url=base_url) as http:
+            reader = AsyncReader.post(http, path, streams_url="/streams", json={"prompt": "why?"})
+            with pytest.raises(RuntimeError, match="nothing to stop yet"):
+                await reader.stop()
+            return await reader.read(), reader.stream_id
+
+    def in_thread() -> tuple[Answer, str | None]:
+        with httpx.Client(base_url=base_url) as client:
+            reader = Reader.post(client, path, streams_url="/streams", json={"prompt": "why?"})
+            with pytest.raises(RuntimeError, match="nothing to stop yet"):
+                reader.stop()
+            return reader.read(), reader.stream_id
+
+    return await asyncio.to_thread(in_thread)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("cut_after", [400, 1009])
+async def test_one_post_is_followed_and_resumed_after_cuts(
+    server: Server, proxy: Proxy, kind: str, cut_after: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G2, G4: what was posted once is read once, over any number of connections."""
+    monkeypatch.setattr("inkstream.client._backoff._LONGEST_S", 0.02)
+    name = f"posted-{kind}-{cut_after}"
+    await post(server.port, f"/create?id={name}")
+    proxy.cut_after = cut_after
+    reading = asyncio.create_task(read_posted(kind, proxy.port, f"/drive/{name}"))
+    words = [f"{number:07} " for number in range(200)]
+    for start in range(0, len(words), 10):
+        await post(server.port, f"/say/{name}", words[start : start + 10])
+    async with asyncio.timeout(20):
+        while proxy.asked(f"/streams/{name}") < 3:  # noqa: ASYNC110 - the proxy rings no bell
+            await asyncio.sleep(0.01)
+    proxy.cut_after = None
+    await post(server.port, f"/say/{name}", [{"end": "done"}])
+    answer, stream_id = await asyncio.wait_for(reading, 20)
+    assert answer.text == "".join(words)
+    assert answer.end == End(Status.DONE)
+    assert stream_id == name
+    assert proxy.asked("/drive/") == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_a_post_that_may_have_been_taken_is_not_repeated(
+    server: Server, proxy: Proxy, kind: str
+) -> None:
+    """G4: a second post could be a second answer, and a second bill."""
+    await post(server.port, f"/create?id=uncertain-{kind}")
+    proxy.cut_after = 0
+    with pytest.raises(PostUncertain, match="look whether the stream is there"):
+        await read_posted(kind, proxy.port, f"/drive/uncertain-{kind}")
+    assert proxy.asked("/drive/") == 1
+    await post(server.port, f"/say/uncertain-{kind}", [{"end": "done"}])
 
 
 def test_an_address_without_a_host_raises_at_once() -> None:

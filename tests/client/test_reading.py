@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inkstream import End, OffsetGone, Status, StreamGone, StreamNotFound
-from inkstream.client import Refused, Unreachable
+from inkstream.client import PostUncertain, Refused, Unreachable
 from inkstream.client._events import Parser
 from inkstream.client._reading import Reading
 
@@ -155,3 +155,46 @@ def test_patience_ends() -> None:
     reading = Reading("/s", None, None)
     reading.refuse(503, {"retry-after": "60"}, b"")
     assert reading.backoff.pause() >= 60
+
+
+def posting() -> Reading:
+    reading = Reading("/ask", None, 300, streams_url="/streams", body={"prompt": "why?"})
+    reading.headers()
+    return reading
+
+
+def test_a_post_goes_on_as_the_stream_that_its_answer_names() -> None:
+    """G2."""
+    reading = posting()
+    assert (reading.method, reading.url) == ("POST", "/ask")
+    assert reading.accepts(200, EVENTS | {"stream-id": "a/b"})
+    assert list(reading.take(BODY[: BODY.index(b"id: a2\n")])) == ITEMS[:1]
+    reading.broke("cut")
+    assert (reading.method, reading.url, reading.body) == ("GET", "/streams/a%2Fb", None)
+    assert reading.headers()["last-event-id"] == "a1"
+
+
+@pytest.mark.parametrize("status", [429, 503])
+def test_a_post_that_was_not_taken_is_made_again(status: int) -> None:
+    reading = posting()
+    reading.refuse(status, {"retry-after": "2"}, problem("too_many_streams"))
+    assert 2 <= reading.backoff.pause() <= 3
+    assert reading.method == "POST"
+    reading.broke("no connection", unsent=True)
+    assert reading.method == "POST"
+
+
+@pytest.mark.parametrize("status", [202, 204, 400, 404, 410, 500, 502, 504])
+def test_a_post_that_may_have_been_taken_raises(status: int) -> None:
+    """G4."""
+    reading = posting()
+    assert not reading.accepts(status, {"content-type": "application/json"})
+    with pytest.raises(Refused, match=str(status)):
+        reading.refuse(status, {}, b"{}")
+    with pytest.raises(PostUncertain):
+        reading.broke("the connection ended")
+
+
+def test_an_answer_that_names_no_stream_is_refused() -> None:
+    with pytest.raises(Refused, match="Stream-Id"):
+        posting().accepts(200, EVENTS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
+from typing import Self
 
 import anyio
 import httpx
@@ -11,7 +12,7 @@ from inkstream._errors import OffsetGone
 from inkstream._types import End
 from inkstream.client._backoff import Backoff
 from inkstream.client._collected import Answer, Collected
-from inkstream.client._reading import CONNECT_S, SILENCE_S, Item, Reading
+from inkstream.client._reading import CONNECT_S, SILENCE_S, UNSENT, Item, Reading
 from inkstream.client._stopping import stopped
 
 _TIMEOUT = httpx.Timeout(SILENCE_S, connect=CONNECT_S)
@@ -44,8 +45,40 @@ class AsyncReader:
     ) -> None:
         self._http = http
         self._reading = Reading(url, offset, patience_s)
-        self._stop_url = stop_url or f"{url}/cancel"
+        self._stop_url = stop_url
         self._patience_s = patience_s
+
+    @classmethod
+    def post(
+        cls,
+        http: httpx.AsyncClient,
+        url: str,
+        *,
+        streams_url: str,
+        json: object = None,
+        patience_s: float | None = 300.0,
+    ) -> Self:
+        """Return a reader that begins with a POST, whose answer is the stream from its start.
+
+        The route answers ``streams.stream(…)``. The first iteration posts, and reads that answer;
+        after a cut it goes on with ``GET {streams_url}/{id}``. A post that did not reach the
+        server, or was answered 429 or 503, is made again; any other is made once.
+
+        Args:
+            http: See the class.
+            url: Where to post to, as ``/ask``.
+            streams_url: Where the streams are followed, as ``/streams``, without the id.
+            json: The body of the post.
+            patience_s: See the class.
+        """
+        reader = cls(http, url, patience_s=patience_s)
+        reader._reading = Reading(url, None, patience_s, streams_url=streams_url, body=json)
+        return reader
+
+    @property
+    def stream_id(self) -> str | None:
+        """As the server names the stream; ``None`` before its first answer."""
+        return self._reading.stream_id
 
     @property
     def offset(self) -> str | None:
@@ -64,6 +97,7 @@ class AsyncReader:
             StreamNotFound: There is none for this caller, also after 5 s; or it was deleted.
             OffsetGone: The stream was made anew or restored: drop what you have.
             Refused: The server answers what does not pass by itself: 401, 403, a login page.
+            PostUncertain: A post broke off before its answer began.
             Unreachable: Nothing was heard for ``patience_s``.
         """
         reading = self._reading
@@ -72,7 +106,11 @@ class AsyncReader:
             await anyio.sleep(reading.backoff.pause())
             try:
                 async with self._http.stream(
-                    "GET", reading.url, headers=reading.headers(), timeout=_TIMEOUT
+                    reading.method,
+                    reading.url,
+                    json=reading.body,
+                    headers=reading.headers(),
+                    timeout=_TIMEOUT,
                 ) as response:
                     if not reading.accepts(response.status_code, response.headers):
                         body = await response.aread()
@@ -88,7 +126,7 @@ class AsyncReader:
             except (httpx.UnsupportedProtocol, httpx.LocalProtocolError):
                 raise  # the caller's mistake: it will not pass
             except httpx.RequestError as exc:
-                reading.broke(f"{type(exc).__name__}: {exc}")
+                reading.broke(f"{type(exc).__name__}: {exc}", unsent=isinstance(exc, UNSENT))
             else:
                 reading.broke("the connection ended before the stream did")
 
@@ -118,16 +156,19 @@ class AsyncReader:
         Raises:
             StreamNotFound, Refused, Unreachable
         """
-        backoff = Backoff(self._stop_url, self._patience_s)
+        if self._reading.method == "POST":
+            raise RuntimeError("there is nothing to stop yet: the post is made by iterating")
+        url = self._stop_url or f"{self._reading.url}/cancel"
+        backoff = Backoff(url, self._patience_s)
         while True:
             await anyio.sleep(backoff.pause())
             backoff.asked()
             try:
-                response = await self._http.post(self._stop_url, timeout=CONNECT_S)
+                response = await self._http.post(url, timeout=CONNECT_S)
             except (httpx.UnsupportedProtocol, httpx.LocalProtocolError):
                 raise
             except httpx.RequestError as exc:
                 backoff.failed(f"{type(exc).__name__}: {exc}")
             else:
-                if stopped(self._stop_url, response, backoff):
+                if stopped(url, response, backoff):
                     return

@@ -1,4 +1,4 @@
-"""The two errors that only a reader over HTTP raises."""
+"""The errors that only a reader over HTTP raises."""
 
 from __future__ import annotations
 
@@ -32,5 +32,21 @@ class Unreachable(InkstreamError, TimeoutError):
         super().__init__(
             f"{url} gave nothing for {patience_s:g} s (last: {reason}): iterate again to go on, "
             "or pass a larger patience_s"
+        )
+        self.url = url
+
+
+class PostUncertain(InkstreamError):
+    """A post broke off before its answer began: the server has taken it, or it has not.
+
+    Iterating again posts again, which may make a second stream.
+    """
+
+    code = "post_uncertain"
+
+    def __init__(self, url: str, reason: str) -> None:
+        super().__init__(
+            f"the post to {url} broke off before its answer began ({reason}): look whether the "
+            "stream is there, or iterate again to post again"
         )
         self.url = url

@@ -4,10 +4,12 @@
 ``headers``, then ``accepts``, and either ``take`` for each piece of an accepted body or ``refuse``
 with the whole of another; at last ``broke``, unless it has ended. ::
 
-    following ──204──▶ ended, end unknown ──snapshot──▶ ended
-        │ 410 to an offset: OffsetGone · 404: again for 5 s if never met, else StreamNotFound
-        │ 408, 425, 429, ≥ 502, cut, silence: wait, then from the offset
-        └─event: end──▶ ended
+    posting ──200, Stream-Id──▶ following ──204──▶ ended, end unknown ──snapshot──▶ ended
+       │                           └─event: end──▶ ended
+       │ cut before the answer: PostUncertain · not connected, 429, 503: wait, then post again
+
+    following: 410 to an offset: OffsetGone · 404: again for 5 s if never met, else StreamNotFound
+               408, 425, 429, ≥ 502, cut, silence: wait, then from the offset
 """
 
 from __future__ import annotations
@@ -16,11 +18,14 @@ import json
 import time
 from collections.abc import Generator, Mapping
 from typing import Any, Final, TypeAlias
+from urllib.parse import quote
+
+import httpx
 
 from inkstream._errors import OffsetGone, StreamGone, StreamNotFound
 from inkstream._types import JSON, End, Status
 from inkstream.client._backoff import Backoff, passes, retry_after
-from inkstream.client._errors import Refused
+from inkstream.client._errors import PostUncertain, Refused
 from inkstream.client._events import Event, Parser
 
 Item: TypeAlias = "str | Mapping[str, JSON] | End"
@@ -30,6 +35,9 @@ CONNECT_S: Final = 6.0
 
 SILENCE_S: Final = 37.5
 """2.5 times the server's ping: a shorter read timeout cuts answers that are well."""
+
+UNSENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+"""Failures before a request was sent: it may be made again, whatever it asks for."""
 
 _UNMET_S: Final = 5.0
 """How long an id may be unknown: the transaction that creates it may be about to commit."""
@@ -42,14 +50,30 @@ class Reading:
     """Where a reader is in its stream.
 
     Attributes:
+        method: Of the next request: ``POST`` until a stream that is posted for has its id.
+        url: Of the next request.
+        body: Of the next request, as JSON.
+        stream_id: As the server names the stream, once it has answered.
         offset: After the last item that was handed out; ``None``: the start.
         end: How the stream ended, once that was handed out.
     """
 
-    def __init__(self, url: str, offset: str | None, patience_s: float | None) -> None:
+    def __init__(
+        self,
+        url: str,
+        offset: str | None,
+        patience_s: float | None,
+        *,
+        streams_url: str | None = None,
+        body: object = None,
+    ) -> None:
+        self.method = "GET" if streams_url is None else "POST"
         self.url = url
+        self.body = body
+        self.stream_id: str | None = None
         self.offset = offset
         self.end: End | None = None
+        self._streams_url = streams_url
         self.backoff = Backoff(url, patience_s)
         self._parser = Parser()
         self._met = offset is not None
@@ -79,9 +103,21 @@ class Reading:
         return asked
 
     def accepts(self, status: int, headers: Mapping[str, str]) -> bool:
-        """Say whether the body is to be taken as it comes."""
+        """Say whether the body is to be taken as it comes.
+
+        Raises:
+            Refused: The answer to a post does not name its stream, so it could not be resumed.
+        """
         media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
-        return status == 200 and media_type == (_JSON if self._saw_end else _EVENTS)
+        if status != 200 or media_type != (_JSON if self._saw_end else _EVENTS):
+            return False
+        self.stream_id = headers.get("stream-id")
+        if self.method == "POST":
+            if not self.stream_id:
+                raise Refused(self.url, 200, "no_stream_id", "the answer has no header Stream-Id")
+            self.method, self.body = "GET", None
+            self.url = f"{self._streams_url}/{quote(self.stream_id, safe='')}"
+        return True
 
     def take(self, data: bytes) -> Generator[Item, None, None]:
         """Give the items that these bytes complete; ``offset`` moves with each."""
@@ -126,11 +162,15 @@ class Reading:
         Raises:
             StreamNotFound, StreamGone, OffsetGone, Refused
         """
+        problem = _problem_of(body)
+        code = str(problem.get("code", "unexpected_content"))
+        detail = str(problem.get("detail") or body[:80].decode("utf-8", "replace"))
+        if self.method == "POST" and status not in (429, 503):
+            # A 502 or 504 does not say whether the server has taken the post.
+            raise Refused(self.url, status, code, detail)
         if status == 204 and not self._saw_end:
             self._saw_end = True  # how it ended is in the snapshot
             return
-        problem = _problem_of(body)
-        code = str(problem.get("code", "unexpected_content"))
         if passes(status):
             self.backoff.failed(f"{status} {code}", retry_after(headers))
         elif status == 404 and not self._met and time.monotonic() - self._began_at < _UNMET_S:
@@ -142,11 +182,16 @@ class Reading:
         elif status == 410:
             raise StreamGone(self.url)
         else:
-            detail = str(problem.get("detail") or body[:80].decode("utf-8", "replace"))
             raise Refused(self.url, status, code, detail)
 
-    def broke(self, reason: str) -> None:
-        """Note that a body ended, or a connection failed, before the stream's end."""
+    def broke(self, reason: str, *, unsent: bool = False) -> None:
+        """Note that a body ended, or a connection failed, before the stream's end.
+
+        Raises:
+            PostUncertain: A post was sent, and nobody knows whether it was taken.
+        """
+        if self.method == "POST" and not unsent:
+            raise PostUncertain(self.url, reason)
         self.backoff.failed(reason)
 
     def _item(self, event: Event) -> Item | None:
