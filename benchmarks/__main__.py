@@ -6,7 +6,17 @@ import argparse
 import resource
 from collections.abc import Callable
 
-from benchmarks import death, durable, overload, peers, readers, scaling, serve, storage
+from benchmarks import (
+    death,
+    durable,
+    overload,
+    peers,
+    readers,
+    scaling,
+    serve,
+    storage,
+    telemetry,
+)
 from benchmarks.cores import CLIENT_CORE, pin
 from benchmarks.report import Report, environment
 
@@ -27,6 +37,7 @@ BENCHMARKS: dict[str, tuple[Callable[[float, int], Report], float, int]] = {
     "durable": (durable.durable, 3.0, 2),
     "death": (death.death, 0.0, 20),
     "scaling": (scaling.scaling, 5.0, 1),
+    "telemetry": (telemetry.telemetry, 0.25, 100),
 }
 
 

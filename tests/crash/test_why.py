@@ -164,7 +164,7 @@ async def test_a_proxy_buffers(client: httpx.AsyncClient, server: Server, databa
         shown = await shown_until(database, "buffered", "delivered")
         readers = shown["readers"]
         assert (readers["here"], readers["elsewhere"], readers["behind"]) == (0, 1, 0)
-        assert "proxy that buffers" in shown["causes"][0]["message"]
+        assert "proxy on the way" in shown["causes"][0]["message"]
         assert not reading.done()
         await client.post("/say/buffered", json=[{"end": "done"}])
         await reading

@@ -11,6 +11,7 @@ from typing import Any, Final, TypeAlias
 import pytest
 
 from inkstream import StreamId
+from inkstream.engine.sampling import Sampling
 from inkstream.testing import ScriptedSource, in_virtual_time
 from inkstream.testing.virtual_time import VirtualLoop
 from tests.http.asgi import scope_of
@@ -104,9 +105,10 @@ async def a_client_takes_slowly(made: Cluster, here: Worker) -> None:
         await asyncio.sleep(0.2)
 
     reading = asyncio.create_task(app(scope_of("GET", "/s"), receive, send))
-    for _ in range(20):  # one send in 16 is looked at
+    for _ in range(10):
         await source.send("text")
         await asyncio.sleep(1)
+    await asyncio.sleep(40)  # pings are no news of a commit
     gone.set()
     await reading
 
@@ -129,11 +131,12 @@ CAUSES: Final[dict[str, tuple[Cause, float, float]]] = {
     "inkstream.stream.first_piece": (a_piece_comes_late, 3.9, 4.1),
     "inkstream.stream.duration": (an_answer_ends, 4.9, 5.1),
     "inkstream.stream.ends": (an_answer_ends, 1, 1),
+    "inkstream.commits": (an_answer_ends, 2, 2),
     "inkstream.messages": (two_pieces_in_two_streams, 2, 2),
     "inkstream.bytes": (two_pieces_in_two_streams, 8, 8),
     "inkstream.commit.duration": (an_answer_ends, 0, 0.1),
     "inkstream.commit.streams": (two_pieces_in_two_streams, 4, 4),  # claims, and texts
-    "inkstream.send.delay": (a_client_takes_slowly, 0.19, 0.21),
+    "inkstream.send.delay": (a_client_takes_slowly, 1.7, 2.1),
     "inkstream.store.errors": (the_store_is_away, 2, 10),
     "inkstream.store.away": (the_store_comes_back, 2.9, 4),
     "inkstream.writers.fenced": (another_process_stops_it, 1, 1),
@@ -200,3 +203,29 @@ def test_gauges_fall_again() -> None:
         assert recorded.total("inkstream.streams.live") == 0
 
     play()
+
+
+def test_few_of_many_are_measured() -> None:
+    """All of a few events a second; about eight of ten thousand, and then all of a few again."""
+    measured: list[float] = []
+    sampling = Sampling(measured.append)
+    for events, least, most in (
+        (1, 1, 1),
+        (2500, 1, 2500),
+        (2500, 1, 8),
+        (2500, 1, 8),
+        (1, 0, 1),
+    ):
+        measured.clear()
+        for number in range(events):
+            if sampling.due():
+                sampling.record(number)
+        sampling.tick()
+        assert least <= len(measured) <= most, events
+    measured.clear()
+    for _ in range(8):
+        for _ in range(2):
+            if sampling.due():
+                sampling.record(0)
+        sampling.tick()
+    assert len(measured) > 12

@@ -12,6 +12,7 @@ import click
 from inkstream.cli.exits import errors_become_exits
 
 if TYPE_CHECKING:
+    from inkstream.abc import Store
     from inkstream.facade.streaming import PersistentTextStreaming
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -75,8 +76,34 @@ async def open_streams(
     Raises:
         StoreUnavailable, SchemaOutdated: As the database says.
     """
-    from inkstream._errors import StoreUnavailable
     from inkstream.facade.streaming import PersistentTextStreaming
+
+    await _check_existence(database, create=create)
+    async with PersistentTextStreaming(database) as streams:
+        yield streams
+
+
+@contextlib.asynccontextmanager
+async def open_store(database: str) -> AsyncIterator[Store]:
+    """Open a database to look at it, without an engine: nothing is swept, ended or tidied.
+
+    Raises:
+        StoreUnavailable, SchemaOutdated: As the database says.
+    """
+    from inkstream.engine.identity import new_worker
+    from inkstream.facade.databases import open_database
+
+    await _check_existence(database, create=False)
+    store, _ = open_database(database)
+    await store.open(new_worker())
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+async def _check_existence(database: str, *, create: bool) -> None:
+    from inkstream._errors import StoreUnavailable
 
     if database.startswith("memory:"):
         raise click.UsageError("memory:// ends with its process: name a database that stays")
@@ -86,5 +113,3 @@ async def open_streams(
         path = SQLiteStore(database).path
         if not await asyncio.to_thread(path.exists):
             raise StoreUnavailable(f"there is no database {path}")
-    async with PersistentTextStreaming(database) as streams:
-        yield streams

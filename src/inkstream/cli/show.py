@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 import click
 
-from inkstream._types import End
-from inkstream.cli.database import database_option, json_option, open_streams, run
+from inkstream._types import End, StreamId
+from inkstream.cli.database import database_option, json_option, open_store, run
 from inkstream.cli.exits import EPILOG, Exit
 from inkstream.cli.output import age_text, size_text, write_json, write_text
+from inkstream.operations.describe import describe
 from inkstream.operations.description import (
     ReaderCounts,
     StreamDescription,
@@ -25,15 +26,17 @@ from inkstream.operations.description import (
 def command(stream_id: str, database: str, as_json: bool) -> None:
     """Say how a stream is, and why it does not go on.
 
-    Status, the last piece, who writes it and whether that process lives, who reads it, what is
-    due, how it ended. Never its text. It may be asked from any machine, also long after a fault.
+    Status, the last piece, the writer and whether its process lives, the readers, the next thing
+    that time will do, the end. Never its text. Ask from any machine that reaches the database, also
+    long after a fault: it only looks, and ends no stream.
     """
     run(_show(database, stream_id, as_json))
 
 
 async def _show(database: str, stream_id: str, as_json: bool) -> int:
-    async with open_streams(database) as streams:
-        description = await streams.describe(stream_id)
+    async with open_store(database) as store:
+        state = (await store.read(StreamId(stream_id), 0, 0)).state
+        description = await describe(store, state)
     if as_json:
         write_json(description.as_json())
     else:

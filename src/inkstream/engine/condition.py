@@ -48,10 +48,14 @@ class Condition:
         core: The worker.
         tails: The streams that it writes and serves.
         committer: Says whether its commits fail.
+
+    Attributes:
+        worker: The worker's identity.
     """
 
     def __init__(self, core: Core, tails: Iterable[Tail], committer: Committer) -> None:
         clock, timing = core.clock, core.timing
+        self.worker = core.worker
         host, pid = host_and_pid(core.worker)
         self._self: dict[str, JSON] = {
             "host": host,

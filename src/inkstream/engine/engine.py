@@ -23,6 +23,7 @@ from inkstream.engine.observers import Observers
 from inkstream.engine.presence import Presence
 from inkstream.engine.readers import Readers
 from inkstream.engine.reports import OnEnd, Reports
+from inkstream.engine.sampling import Sampling
 from inkstream.engine.settings import Limits, Timing
 from inkstream.engine.starts import Starts
 from inkstream.engine.sweeper import Sweeper
@@ -46,6 +47,7 @@ class Engine:
         starts: Run sources that write them.
         condition: This worker's word about itself, sent with each beat.
         observer: Takes note of events.
+        sends: Chooses the sends whose delay is measured; ``None``: nobody asks for that.
         changes: Create, cancel and delete streams, and append to logs.
         life: The event loop and the tasks.
     """
@@ -71,6 +73,7 @@ class Engine:
         self.life = Life()
         log = EventLog()
         self.observer = log if observer is None else Observers(log, observer)
+        self.sends = Sampling(self.observer.sent) if self.observer.samples_sends else None
         core = Core(
             worker,
             store,
@@ -128,6 +131,8 @@ class Engine:
             now = self.clock.monotonic()
             self.condition.tick(now, due)
             self.observer.lagged(now - due)
+            if self.sends is not None:
+                self.sends.tick()
             due = now + _TICK_S
             if self._tails:
                 self._presence.has_streams(now)

@@ -22,12 +22,21 @@ class Observers(Observer):
 
     def __init__(self, *observers: Observer) -> None:
         self._observers = observers
+        self._takers = {
+            event: tuple(
+                taker
+                for observer in observers
+                if getattr(taker := getattr(observer, event), "__func__", None) is not nothing
+            )
+            for event, nothing in vars(Observer).items()
+            if callable(nothing)
+        }
         self.samples_sends = any(observer.samples_sends for observer in observers)
 
     def _pass(self, event: str, *arguments: object) -> None:
-        for observer in self._observers:
+        for taker in self._takers[event]:
             try:
-                getattr(observer, event)(*arguments)
+                taker(*arguments)
             except Exception:
                 _log.exception("an observer failed in %s()", event)
 

@@ -544,7 +544,8 @@ class PersistentTextStreaming:
             StreamNotFound: No such stream, or it has another owner or group than given.
             StoreUnavailable
         """
-        return await describe(self.engine, await self._state(stream_id, owner, group, None))
+        state = await self._state(stream_id, owner, group, None)
+        return await describe(self.engine.store, state, self.engine.condition)
 
     async def latest(
         self, *, owner: str | None = None, group: str | None = None

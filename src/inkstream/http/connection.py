@@ -7,16 +7,14 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Protocol, Self
+from typing import Protocol, Self
 
 from starlette.types import Message, Receive, Send
 
 from inkstream._arguments import check_seconds
 from inkstream.abc import Clock
-from inkstream.engine.observer import Observer
 from inkstream.engine.reader import Reader
-
-_SAMPLE_EVERY: Final = 16
+from inkstream.engine.sampling import Sampling
 
 _log = logging.getLogger("inkstream")
 
@@ -84,7 +82,6 @@ class Connection:
 
     __slots__ = (
         "_clock",
-        "_observer",
         "_ping_s",
         "_reader",
         "_receive",
@@ -106,10 +103,9 @@ class Connection:
         reader: Waits,
         clock: Clock,
         settings: HTTPSettings,
-        observer: Observer | None = None,
+        sends: Sampling | None = None,
     ) -> None:
-        self._observer = observer if observer is not None and observer.samples_sends else None
-        self._sends = 0
+        self._sends = sends
         self._receive = receive
         self._send = send
         self._reader = reader
@@ -162,6 +158,7 @@ class Connection:
             # Servers take what is sent to nobody without a word: a long text would be read, and
             # sent, to its end.
             raise ClientGone
+        before = self.sent_at
         self.sent_at = now = self._clock.monotonic()
         self._reader.alarm_at = now + self._send_timeout_s
         self._sending = True
@@ -180,16 +177,18 @@ class Connection:
         if self.gone:
             raise ClientGone
         self._reader.alarm_at = now + self._ping_s
-        if self._observer is not None:
-            self._sample(self._observer)
+        sends = self._sends
+        if sends is not None:
+            sends.left -= 1
+            if not sends.left:
+                self._measure(sends, before)
 
-    def _sample(self, observer: Observer) -> None:
-        """Have one send in so many measured, if it was the last of a commit of this process."""
-        self._sends += 1
+    def _measure(self, sends: Sampling, before: float) -> None:
+        """Record how late a send is, unless it is a ping: no commit came since the send before."""
+        sends.chosen()
         reader = self._reader
-        is_due = self._sends % _SAMPLE_EVERY == 0
-        if is_due and isinstance(reader, Reader) and reader.tail.local:
-            observer.sent(max(0.0, self._clock.monotonic() - reader.tail.published_at))
+        if isinstance(reader, Reader) and reader.tail.local and reader.tail.published_at > before:
+            sends.record(max(0.0, self._clock.monotonic() - reader.tail.published_at))
 
     def idle(self) -> None:
         """Note that a wait was interrupted and nothing is to be sent: set the next alarm."""

@@ -122,7 +122,7 @@ class StreamResponse(Response):
         if scope["method"] == "HEAD":
             await self._send_head(reader, form, send)
             return
-        clock, observer, settings = follow.engine.clock, follow.engine.observer, follow.settings
+        clock, sends, settings = follow.engine.clock, follow.engine.sends, follow.settings
         answer: Encoded | None = None
         if isinstance(form, Format):
             answer = await self._encoded(form, follow, reader)
@@ -135,7 +135,7 @@ class StreamResponse(Response):
             # "now" would be later for a client that reconnects before it got an event.
             first += b"id: %b\n" % str(reader.offset).encode()
         del follow
-        async with Connection(receive, send, reader, clock, settings, observer) as connection:
+        async with Connection(receive, send, reader, clock, settings, sends) as connection:
             try:
                 if answer is not None:
                     assert isinstance(form, Format)
@@ -258,9 +258,9 @@ class StreamResponse(Response):
         if scope["method"] == "HEAD":
             await self._send_head(reader, "json", send)
             return
-        clock, observer, settings = follow.engine.clock, follow.engine.observer, follow.settings
+        clock, sends, settings = follow.engine.clock, follow.engine.sends, follow.settings
         del follow
-        async with Connection(receive, send, reader, clock, settings, observer) as connection:
+        async with Connection(receive, send, reader, clock, settings, sends) as connection:
             # One that is broken off is no JSON: nobody takes it for a whole one.
             with contextlib.suppress(ClientGone, ReaderCut, InkstreamError):
                 await self._send_parts(Snapshot(state, here), reader, state.tail, connection)

@@ -115,7 +115,7 @@ class Inspector:
         return JSONResponse(
             {
                 "health": health.as_json(),
-                "workers": await workers(engine) if health.live else [],
+                "workers": await workers(engine.store, engine.condition) if health.live else [],
                 "text": await self._authorize(request, "text") is True,
                 "stop": await self._authorize(request, "stop") is True,
             }
@@ -145,7 +145,7 @@ class Inspector:
     async def _describe(self, request: Request, stream_id: StreamId) -> Response:
         engine = self._engine()
         state = await engine.readers.state(stream_id)
-        description = (await describe(engine, state)).as_json()
+        description = (await describe(engine.store, state, engine.condition)).as_json()
         end = description["end"]
         if end is not None and await self._authorize(request, "text") is not True:
             del end["result"]  # the application's own: it may hold text

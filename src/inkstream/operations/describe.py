@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from inkstream._types import Roster, Status, StreamState, WorkerReport
-from inkstream.engine.engine import Engine
+from inkstream.abc import Store
+from inkstream.engine.condition import Condition
 from inkstream.engine.identity import host_and_pid
 from inkstream.operations.description import (
     Due,
@@ -22,12 +23,22 @@ _DEFAULT_BEAT_S = 3.0
 _DEFAULT_LEASE_S = 12.0
 
 
-async def describe(engine: Engine, state: StreamState) -> StreamDescription:
-    """Describe a stream whose state was read just now."""
-    roster = await engine.store.roster()
+async def describe(
+    store: Store, state: StreamState, here: Condition | None = None
+) -> StreamDescription:
+    """Describe a stream whose state was read just now; nothing is changed by that.
+
+    Args:
+        store: Where it is.
+        state: Its state.
+        here: The worker of this process; ``None``: it only looks.
+    """
+    roster = await store.roster()
     words = {worker.worker: _words(worker.said) for worker in roster.workers}
-    words[engine.worker] = engine.condition.now()
-    worker = _worker(engine.worker, state, roster, words)
+    me = "" if here is None else here.worker
+    if here is not None:
+        words[me] = here.now()
+    worker = _worker(me, state, roster, words)
     about = words.get(state.worker or "", {}).get("streams", {}).get(str(state.internal_id), {})
     description = StreamDescription(
         at=roster.now,
@@ -42,7 +53,7 @@ async def describe(engine: Engine, state: StreamState) -> StreamDescription:
         ended_at=state.ended_at,
         last_piece_at=state.appended_at,
         worker=worker,
-        readers=_readers(engine.worker, state, roster, words),
+        readers=_readers(me, state, roster, words),
         messages=state.tail,
         size=state.size,
         rates=Rates(about["messages_s"], about["bytes_s"]) if "messages_s" in about else None,
@@ -50,20 +61,22 @@ async def describe(engine: Engine, state: StreamState) -> StreamDescription:
         end=state.end,
         causes=(),
     )
-    return replace(description, causes=causes(description, owned=state.worker is not None))
+    taken_over = state.takeover_within_s > 0
+    found = causes(description, owned=state.worker is not None, taken_over=taken_over)
+    return replace(description, causes=found)
 
 
-async def workers(engine: Engine) -> list[dict[str, Any]]:
+async def workers(store: Store, here: Condition) -> list[dict[str, Any]]:
     """Return all workers as JSON objects, this one first."""
-    roster = await engine.store.roster()
+    roster = await store.roster()
     rows = []
     for report in roster.workers:
         said = _words(report.said)
-        mine = report.worker == engine.worker
+        mine = report.worker == here.worker
         if mine:
-            said = engine.condition.now()
+            said = here.now()
         host, pid = host_and_pid(report.worker)
-        alive, evidence = _alive(engine.worker, report.worker, report, said, roster.now)
+        alive, evidence = _alive(here.worker, report.worker, report, said, roster.now)
         rows.append(
             {
                 "name": report.worker,
@@ -144,7 +157,7 @@ def _readers(
     here = elsewhere = behind = 0
     behind_s = 0.0
     complete = True
-    living = {me}
+    living = {me} if me else set()
     for worker in roster.workers:
         lease_s = words[worker.worker].get("lease_s", _DEFAULT_LEASE_S)
         if worker.locked is not False and roster.now - worker.beat_at <= lease_s:

@@ -26,12 +26,13 @@ _CODES: Final = {
 }
 
 
-def causes(stream: StreamDescription, *, owned: bool) -> tuple[Finding, ...]:
+def causes(stream: StreamDescription, *, owned: bool, taken_over: bool) -> tuple[Finding, ...]:
     """Return why a stream is as it is.
 
     Args:
         stream: The stream, ``causes`` aside.
         owned: Whether a worker owes it the next step.
+        taken_over: Whether it waits for another writer after the death of its own.
     """
     if stream.status.ended:
         return (_ended(stream),)
@@ -42,7 +43,7 @@ def causes(stream: StreamDescription, *, owned: bool) -> tuple[Finding, ...]:
     worker = stream.worker
     if worker is None or not owned:
         return (Finding("let_go", "Its writer died or let go; it waits to be taken over."),)
-    return tuple(_streaming(stream, worker))
+    return tuple(_streaming(stream, worker, taken_over))
 
 
 def _ended(stream: StreamDescription) -> Finding:
@@ -57,28 +58,36 @@ def _ended(stream: StreamDescription) -> Finding:
     return Finding("ended", f"It has ended {name}. {words}")
 
 
-def _streaming(stream: StreamDescription, worker: WorkerDescription) -> Iterator[Finding]:
+def _streaming(
+    stream: StreamDescription, worker: WorkerDescription, taken_over: bool
+) -> Iterator[Finding]:
     where = f"process {worker.pid} on {worker.host}"
+    next_step = (
+        "lets the stream go, to be taken over"
+        if taken_over
+        else "ends the stream timeout (writer_lost)"
+    )
     silent_s = stream.silent_s or 0.0
     if worker.alive is False and worker.locked is False:
         yield Finding(
             "writer_dead",
-            f"Its writer, {where}, is dead: {worker.evidence}. "
-            "The next sweep of any other process ends the stream.",
+            f"Its writer, {where}, is dead: {worker.evidence}. Any process of the application "
+            f"{next_step} within 2 s; if none runs, the next one that starts.",
         )
         return
     if worker.alive is False:
         yield Finding(
             "writer_unheard",
             f"Its writer, {where}, is not heard any more: {worker.evidence}. Its host is cut off "
-            "from the database, or the process is stopped. Any other process ends the stream.",
+            f"from the database, or the process is stopped. Any other process {next_step} "
+            f"when it has seen that for {worker.lease_s:g} s itself.",
         )
         return
     if worker.alive is None:
         yield Finding(
             "writer_unknown",
             f"Its writer, {where}, cannot be found: {worker.evidence}. "
-            "A sweep ends the stream within a minute.",
+            f"Any process of the application {next_step} within two minutes.",
         )
         return
     age_s = 0.0 if worker.beat_at is None else stream.at - worker.beat_at
@@ -127,9 +136,9 @@ def _reading(stream: StreamDescription) -> Iterator[Finding]:
     elif total:
         yield Finding(
             "delivered",
-            f"All that is stored has been handed to the server's sockets for {_all(total)}. "
-            "If a page shows less, something on the way holds it back: a proxy that buffers or "
-            "compresses (docs/servers.md).",
+            f"All that is stored was handed to the network for {_all(total)}, as in a healthy "
+            "stream. Whether a proxy on the way has passed it on cannot be seen from here: if a "
+            "page shows less, `inkstream doctor URL` says what holds it back.",
         )
     else:
         yield Finding("no_reader", "Nobody reads it at the moment.")

@@ -23,10 +23,11 @@ class Instruments:
 
     Args:
         meter: Where.
-        gauges: Returns the present numbers of all engines that are observed, by gauge.
+        numbers: Returns the present values of gauges and totals, by name. Totals are asked for when
+            somebody collects: to add to a counter costs more than a commit of one token.
     """
 
-    def __init__(self, meter: Meter, gauges: Callable[[], dict[str, int]]) -> None:
+    def __init__(self, meter: Meter, numbers: Callable[[], dict[str, int]]) -> None:
         def seconds(name: str, description: str, buckets: Iterable[float] = _SECONDS) -> Any:
             return meter.create_histogram(
                 name, "s", description, explicit_bucket_boundaries_advisory=list(buckets)
@@ -40,17 +41,17 @@ class Instruments:
         )
         self.duration = seconds("inkstream.stream.duration", "From the claim to the end", _LONG)
         self.ends = count("inkstream.stream.ends", "{stream}", "Ends, by status and code")
-        self.messages = count("inkstream.messages", "{message}", "Messages sent to be committed")
-        self.size = count("inkstream.bytes", "By", "Bytes of messages sent to be committed")
-        self.commit = seconds("inkstream.commit.duration", "How long a commit takes")
+        self.commit = seconds(
+            "inkstream.commit.duration", "How long a commit takes, of about 8 a second"
+        )
         self.batch = meter.create_histogram(
             "inkstream.commit.streams",
             "{stream}",
-            "Streams in a commit",
+            "Streams in a commit, of about 8 a second",
             explicit_bucket_boundaries_advisory=list(_COUNTS),
         )
         self.send = seconds(
-            "inkstream.send.delay", "From a commit to the end of a send of it (one in 16)"
+            "inkstream.send.delay", "From a commit to the end of a send of it, of about 8 a second"
         )
         self.errors = count("inkstream.store.errors", "{error}", "Commits that failed")
         self.away = seconds("inkstream.store.away", "How long the store was away", _LONG)
@@ -64,13 +65,19 @@ class Instruments:
             ("inkstream.readers", "{reader}", "Connected readers"),
             ("inkstream.buffer.bytes", "By", "Text accepted and not committed yet"),
         ):
-            meter.create_observable_gauge(name, [_observer(gauges, name)], unit, description)
+            meter.create_observable_gauge(name, [_observer(numbers, name)], unit, description)
+        for name, unit, description in (
+            ("inkstream.commits", "{commit}", "Commits"),
+            ("inkstream.messages", "{message}", "Messages sent to be committed"),
+            ("inkstream.bytes", "By", "Bytes of messages sent to be committed"),
+        ):
+            meter.create_observable_counter(name, [_observer(numbers, name)], unit, description)
 
 
 def _observer(
-    gauges: Callable[[], dict[str, int]], name: str
+    numbers: Callable[[], dict[str, int]], name: str
 ) -> Callable[[CallbackOptions], Iterable[Observation]]:
     def observe(options: CallbackOptions) -> Iterable[Observation]:
-        return [Observation(gauges()[name])]
+        return [Observation(numbers()[name])]
 
     return observe

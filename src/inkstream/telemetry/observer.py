@@ -9,6 +9,7 @@ from typing import Any, Final
 
 from inkstream._types import Group, Status, StreamState
 from inkstream.engine.observer import Ended, Gauges, Observer
+from inkstream.engine.sampling import Sampling
 
 try:
     from opentelemetry import context as otel_context
@@ -49,9 +50,11 @@ class OpenTelemetry(Observer):
         self._gauges: dict[Callable[[], Gauges], None] = {}
         self._spans: dict[tuple[int, int], trace.Span] = {}
         self._codes: set[str] = set()
+        self._commits = self._messages = self._bytes = 0
         self._on = Instruments(
             metrics.get_meter(_NAME, meter_provider=meter_provider), self._numbers
         )
+        self._timed = Sampling(self._on.commit.record)
 
     def _numbers(self) -> dict[str, int]:
         engines = [gauges() for gauges in list(self._gauges)]
@@ -59,6 +62,9 @@ class OpenTelemetry(Observer):
             "inkstream.streams.live": sum(engine.live for engine in engines),
             "inkstream.readers": sum(engine.readers for engine in engines),
             "inkstream.buffer.bytes": sum(engine.buffered_bytes for engine in engines),
+            "inkstream.commits": self._commits,
+            "inkstream.messages": self._messages,
+            "inkstream.bytes": self._bytes,
         }
 
     def opened(self, gauges: Callable[[], Gauges]) -> None:
@@ -133,19 +139,20 @@ class OpenTelemetry(Observer):
         self._end_span(stream, status or "deleted")
 
     def committed(self, seconds: float, groups: Sequence[Group]) -> None:
-        """Record a commit."""
+        """Count a commit, and measure some."""
         messages = size = 0
         for group in groups:
             for change in group.changes:
-                if change.append is not None:
-                    messages += change.append.count
-                    size += len(change.append.payload)
-        on = self._on
-        on.commit.record(seconds)
-        on.batch.record(len(groups))
-        if messages:
-            on.messages.add(messages)
-            on.size.add(size)
+                segment = change.append
+                if segment is not None:
+                    messages += segment.count
+                    size += len(segment.payload)
+        self._commits += 1
+        self._messages += messages
+        self._bytes += size
+        if self._timed.due():
+            self._timed.record(seconds)
+            self._on.batch.record(len(groups))
 
     def sent(self, seconds: float) -> None:
         """Record the delay of a send."""
@@ -173,6 +180,7 @@ class OpenTelemetry(Observer):
 
     def lagged(self, seconds: float) -> None:
         """Record it."""
+        self._timed.tick()
         self._on.lag.record(max(0.0, seconds))
 
 
