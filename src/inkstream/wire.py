@@ -34,7 +34,7 @@ END_KEY: Final = "inkstream:end"
 
 _OFFSET = re.compile(r"([0-9A-V]{10})_([0-9A-V]{9})_([A-Za-z0-9_-]{4})(\.end)?", re.ASCII)
 _DIGITS: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUV"
-_PAIRS: Final = [high + low for high in _DIGITS for low in _DIGITS]
+_PAIRS: Final = [(high + low).encode() for high in _DIGITS for low in _DIGITS]
 
 
 class Place(Protocol):
@@ -113,7 +113,7 @@ class Offset:
 
 def _offset(internal_id: int, position: int, generation: int) -> str:
     head = _offset_head(internal_id, position >> 10)
-    return f"{head}{_PAIRS[position & 1023]}_{_tag(generation)}"
+    return f"{head}{_PAIRS[position & 1023].decode()}_{_tag(generation)}"
 
 
 @lru_cache(maxsize=4096)
@@ -526,29 +526,38 @@ def escape_text(text: bytes) -> bytes:
         is_plain = not any(byte in text for byte in _RARE)
     if not is_plain:
         return one_line(_encode_json(text.decode())[1:-1].encode())
-    return one_line(
+    escaped = (
         text.replace(b"\\", b"\\\\")
         .replace(b'"', b'\\"')
         .replace(b"\n", b"\\n")
         .replace(b"\r", b"\\r")
         .replace(b"\t", b"\\t")
     )
+    return escaped if escaped.isascii() else one_line(escaped)
 
 
 def _text_event(stream: Place, position: int, text: bytes) -> bytes:
-    return b'id: %b\ndata: "%b"\n\n' % (_event_id(stream, position), escape_text(text))
+    return b'%b"%b"\n\n' % (_event_head(stream, position), escape_text(text))
 
 
 def _event(stream: Place, position: int, data: bytes) -> bytes:
     data = one_line(data)
     if b"\n" in data or b"\r" in data:
         data = b"\ndata: ".join(data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n"))
-    return b"id: %b\ndata: %b\n\n" % (_event_id(stream, position), data)
+    return b"%b%b\n\n" % (_event_head(stream, position), data)
 
 
-def _event_id(stream: Place, position: int) -> bytes:
+def _event_head(stream: Place, position: int) -> bytes:
+    """Return an event up to its data. Every token has one, so most of it is kept."""
     generation = generation_of(stream.runs, position)
-    return _offset(stream.internal_id, position, generation).encode()
+    before, after = _around_pair(stream.internal_id, position >> 10, generation)
+    return before + _PAIRS[position & 1023] + after
+
+
+@lru_cache(maxsize=4096)
+def _around_pair(internal_id: int, high: int, generation: int) -> tuple[bytes, bytes]:
+    before = f"id: {_offset_head(internal_id, high)}"
+    return before.encode(), f"_{_tag(generation)}\ndata: ".encode()
 
 
 def end_frame(offset: Offset, end: End) -> bytes:

@@ -14,6 +14,7 @@ from inkstream._types import KEEP, Change, End, Group, NewStream, Query, Read, S
 from inkstream.stores.sqlite import _read, _tidy, _write
 from inkstream.stores.sqlite._connection import SQL, Settings, connect, create_file, ensure_schema
 from inkstream.stores.sqlite._generation import Generations
+from inkstream.stores.sqlite._heads import Heads
 
 STREAMS = 2_000
 _GENERATE = (
@@ -116,7 +117,7 @@ def test_calls_on_one_stream(db: sqlite3.Connection) -> None:
         state, _ = _write.create(db, new, generations)
         append = Change(internal_id=state.internal_id, append=segment, marks={"m": b""})
         end = Change(internal_id=state.internal_id, end=End(Status.DONE), at=1.0)
-        _write.commit(db, [Group((append,)), Group((end,))], generations)
+        _write.commit(db, [Group((append,)), Group((end,))], generations, Heads())
         _read.read(db, new.stream_id, 0, 1000, ["m"])
         _read.read_many(db, [Read(new.stream_id, 0), Read(StreamId("stream 7"), 0)], 1000)
         _write.delete(db, [state.internal_id])

@@ -34,6 +34,7 @@ class Buffer:
     """The pieces of one writer. It never waits: the writer asks ``fits`` and waits itself.
 
     Attributes:
+        characters: Characters accepted so far, those of JSON messages included.
         pending_bytes: Bytes accepted and not committed yet, those under way included.
     """
 
@@ -45,10 +46,12 @@ class Buffer:
         "_stream_bytes",
         "_stream_id",
         "_taken_bytes",
+        "characters",
         "pending_bytes",
     )
 
     def __init__(self, state: StreamState, limits: Limits, shared: SharedRoom) -> None:
+        self.characters = 0
         self.pending_bytes = 0
         self._stream_id = state.stream_id
         self._stream_bytes = state.size
@@ -86,6 +89,7 @@ class Buffer:
         ):
             return False
         pieces.append(message)
+        self.characters += len(message)
         self._room -= size
         self.pending_bytes += size
         self._stream_bytes += size
@@ -110,6 +114,9 @@ class Buffer:
     def put(self, piece: str | wire.RawJSON, size: int) -> None:
         """Accept a piece that was checked and fits."""
         self._pieces.append(piece)
+        text = piece if isinstance(piece, str) else piece.raw.decode()
+        # The second half of a surrogate pair is no character: the first one was counted.
+        self.characters += len(text) - ("\udc00" <= text[:1] <= "\udfff")
         self._grow(size)
         limits = self._limits
         self._room = min(
@@ -137,13 +144,15 @@ class Buffer:
             pieces.append(half)
         # Two halves that met are smaller together than they were apart.
         size = sum([len(segment.payload) for segment in segments])
-        self._grow(size + kept - self.pending_bytes)
+        if size + kept != self.pending_bytes:
+            self._grow(size + kept - self.pending_bytes)
         self._taken_bytes = size
         return segments
 
     def release(self) -> None:
         """Give back the room of what was taken: it is committed."""
-        self._grow(-self._taken_bytes, stored=True)
+        self.pending_bytes -= self._taken_bytes
+        self._shared.used -= self._taken_bytes
         self._taken_bytes = 0
 
     def close(self) -> None:

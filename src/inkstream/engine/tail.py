@@ -66,6 +66,7 @@ class Tail:
 
     __slots__ = (
         "_bytes",
+        "_forgotten_bytes",
         "_frames",
         "_joined",
         "_segments",
@@ -78,7 +79,6 @@ class Tail:
         "max_bytes",
         "position",
         "published_at",
-        "published_bytes",
         "readers",
         "state",
         "stream_id",
@@ -94,8 +94,6 @@ class Tail:
         self.position = state.tail
         self.published_at = 0.0
         """When its last text was committed by this process, on the monotonic clock."""
-        self.published_bytes = 0
-        """How much came since this tail was made; for rates."""
         self.end: End | None = state.end
         self.gone = False
         self.cut = False
@@ -109,12 +107,18 @@ class Tail:
         self._frames: list[bytes | None] = []
         self._trimmed = 0
         self._bytes = 0
+        self._forgotten_bytes = 0
         self._joined: tuple[int, int, bytes] = (-1, -1, b"")
 
     @property
     def local(self) -> bool:
         """True while a writer of this process is the only one that may append."""
         return self.writer is not None
+
+    @property
+    def published_bytes(self) -> int:
+        """How many bytes were published since this tail was made."""
+        return self._bytes + self._forgotten_bytes
 
     @property
     def runs(self) -> Runs:
@@ -160,7 +164,6 @@ class Tail:
             self._starts.append(segment.position)
             self._frames.append(None)
             self._bytes += len(segment.payload)
-            self.published_bytes += len(segment.payload)
             self.position = end
         if self._bytes > self.max_bytes:
             self._trim()
@@ -174,11 +177,14 @@ class Tail:
         self._segments.clear()
         self._starts.clear()
         self._frames.clear()
+        self._forgotten_bytes += self._bytes
         self._trimmed = self._bytes = 0
 
     def _trim(self) -> None:
         while self._bytes > self.max_bytes and len(self._segments) - self._trimmed > 1:
-            self._bytes -= len(self._segments[self._trimmed].payload)
+            size = len(self._segments[self._trimmed].payload)
+            self._bytes -= size
+            self._forgotten_bytes += size
             # A dead segment keeps its place until the lists are cut, but not its memory.
             self._segments[self._trimmed] = _DEAD
             self._frames[self._trimmed] = None

@@ -72,7 +72,8 @@ class Writer:
         self.result: JSON = None
         self._clock = core.clock
         self._observer = core.observer
-        self._characters = 0
+        self._generation = 0
+        """That of its last commit, or 0: then the tail is asked to note it."""
         self._first_piece_s: float | None = None
         self.last_append = self._clock.monotonic()
         self.claimed_at = self.last_append
@@ -275,12 +276,16 @@ class Writer:
                 self.fence(outcome.state)
                 self.tail.publish(segments)
                 return self._tails.absorb(self.tail, outcome.state)
-            self.tail.begin_run(_generation_after(outcome))
+            generation = _generation_after(outcome)
+            if generation != self._generation:
+                self._generation = generation
+                self.tail.begin_run(generation)
             if change.append is not None:
                 segments.append(change.append)
                 self._position = change.append.end
-        if segments:
-            self._count(segments)
+        if segments and self._first_piece_s is None:
+            self._first_piece_s = self._clock.monotonic() - self.claimed_at
+            self._observer.first_piece(self.state, self._first_piece_s)
         self._buffer.release()
         self._settled.set()
         (last,) = groups[-1].changes
@@ -296,19 +301,11 @@ class Writer:
             self._join()
         return self._tails.publish(self.tail, segments)
 
-    def _count(self, segments: Sequence[Segment]) -> None:
-        if self._first_piece_s is None:
-            self._first_piece_s = self._clock.monotonic() - self.claimed_at
-            self._observer.first_piece(self.state, self._first_piece_s)
-        for segment in segments:
-            text = segment.payload
-            # Decoding costs every commit; ASCII needs none to be counted.
-            self._characters += len(text if text.isascii() else text.decode("utf-8", "replace"))
-
     def _ended(self, end: End) -> Ended:
         duration_s = self._clock.monotonic() - self.claimed_at
+        characters = self._buffer.characters
         readers = len(self.tail.readers)
-        return Ended(self.state, end, duration_s, self._first_piece_s, self._characters, readers)
+        return Ended(self.state, end, duration_s, self._first_piece_s, characters, readers)
 
     def _landed(self, change: Change, outcome: Refused) -> bool:
         """Tell if a refused change was made by an earlier attempt whose outcome was unknown.

@@ -87,6 +87,8 @@ class OpenFiles:
         # Strings, made once: this is looked at after every commit.
         self._paths = tuple(f"{path}{suffix}" for suffix in _SUFFIXES)
         self._files = self._there()
+        files = zip(self._paths, self._files, strict=True)
+        self._known = [(path, file) for path, file in files if file is not None]
 
     @property
     def database(self) -> FileId | None:
@@ -95,7 +97,16 @@ class OpenFiles:
 
     def are_in_place(self) -> bool:
         """Tell whether other processes would open the same files."""
-        return self._there() == self._files
+        if len(self._known) < len(_SUFFIXES):
+            return self._there() == self._files
+        try:
+            for path, file in self._known:
+                status = os.stat(path)  # noqa: PTH116 - a Path costs more than the call
+                if status.st_ino != file.inode or status.st_dev != file.device:
+                    return False
+        except OSError:
+            return False
+        return True
 
     def check(self) -> None:
         """Refuse to go on with files that nobody else sees.
@@ -103,10 +114,12 @@ class OpenFiles:
         Raises:
             StoreUnavailable: One of them was deleted or replaced.
         """
-        there = self._there()
-        if there == self._files:
+        if self.are_in_place():
             return
+        there = self._there()
         moved = [at for at in range(len(_SUFFIXES)) if there[at] != self._files[at]]
+        if not moved:
+            return
         how = "deleted" if there[moved[0]] is None else "replaced"
         raise StoreUnavailable(
             f"{self._path}{_SUFFIXES[moved[0]]} was {how} while it was in use: what was committed "

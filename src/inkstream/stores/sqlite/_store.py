@@ -34,6 +34,7 @@ from inkstream.stores.sqlite._connection import (
     database_path,
 )
 from inkstream.stores.sqlite._generation import Generations
+from inkstream.stores.sqlite._heads import Heads
 from inkstream.stores.sqlite._jobs import Job, ThreadJob, run, run_from_thread
 from inkstream.stores.sqlite._locks import WorkerLocks, host_identity
 from inkstream.stores.sqlite._open_files import FileId
@@ -80,6 +81,7 @@ class SQLiteStore:
         self._locks = WorkerLocks(self.path)
         self._host = ""
         self._generations = Generations()
+        self._heads = Heads()
         self._settings.place.on_another = self._on_another_file
         self._changes = Changes()
         self._beats = 0
@@ -143,12 +145,14 @@ class SQLiteStore:
     async def commit(
         self, groups: Sequence[Group], *, connection: object | None = None
     ) -> list[Outcome]:
-        outcomes, long, last_live = await self._write(
-            lambda db: _write.commit(db, groups, self._generations), connection
+        heads = self._heads if connection is None else Heads()
+        applied = await self._write(
+            lambda db: _write.commit(db, groups, self._generations, heads), connection
         )
-        self._committed(last_live, connection)
-        self._long.update(long)
-        return outcomes
+        heads.committed = applied.commit
+        self._committed(applied.last_live, connection)
+        self._long.update(applied.long)
+        return applied.outcomes
 
     def _committed(self, last_live: int, connection: object | None) -> None:
         if connection is None:  # else the application may still roll back

@@ -7,6 +7,7 @@ it writes anything.
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
@@ -36,6 +37,7 @@ from inkstream._types import (
 from inkstream.stores.sqlite import _read, _rows
 from inkstream.stores.sqlite._connection import SQL
 from inkstream.stores.sqlite._generation import Basis, Generations
+from inkstream.stores.sqlite._heads import Commit, HeadRow, Heads
 from inkstream.stores.sqlite._read import Database
 
 
@@ -135,19 +137,26 @@ class Applied(NamedTuple):
         outcomes: The outcome of each group.
         long: The streams whose live chain became long.
         last_live: The largest id of a live row.
+        commit: For ``Heads.committed``.
     """
 
     outcomes: list[Outcome]
     long: list[int]
     last_live: int
+    commit: Commit
 
 
-def commit(db: Database, groups: Sequence[Group], generations: Generations) -> Applied:
+def commit(
+    db: sqlite3.Connection, groups: Sequence[Group], generations: Generations, heads: Heads
+) -> Applied:
     """Apply groups."""
-    batch = _Batch(db, groups, generations.basis(db))
+    basis = generations.basis(db)
+    ids = {change.internal_id for group in groups for change in group.changes}
+    rows = heads.read(db, ids, anew=generations.due)
+    batch = _Batch(db, rows, basis)
     outcomes = [batch.apply(group.changes) for group in groups]
     batch.flush()
-    return Applied(outcomes, batch.long, batch.last_live)
+    return Applied(outcomes, batch.long, batch.last_live, heads.written(db))
 
 
 LONG_CHAIN: Final = 1024
@@ -159,58 +168,13 @@ out of the pages that they share costs more than to write them.
 """
 
 
-class _Head:
-    """A row of ``inkstream_heads`` in the course of a commit."""
-
-    __slots__ = (
-        "appended_at",
-        "chain",
-        "epoch",
-        "generation",
-        "internal_id",
-        "last_live",
-        "ordinal",
-        "size",
-        "status",
-        "tail",
-    )
-
-    def __init__(
-        self,
-        internal_id: int,
-        ordinal: int | None,
-        epoch: int,
-        tail: int,
-        size: int,
-        last_live: int | None,
-        chain: int,
-        appended_at: float | None,
-        generation: int,
-    ) -> None:
-        self.internal_id = internal_id
-        self.ordinal = ordinal
-        self.status = None if ordinal is None else _rows.STATUSES[ordinal]
-        self.epoch = epoch
-        self.tail = tail
-        self.size = size
-        self.last_live = last_live
-        self.chain = chain
-        self.appended_at = appended_at
-        self.generation = generation
-
-
 class _Batch:
     """The changes of one commit: heads in memory, live rows collected."""
 
-    def __init__(self, db: Database, groups: Sequence[Group], basis: Basis) -> None:
+    def __init__(self, db: Database, heads: dict[int, HeadRow], basis: Basis) -> None:
         self._db = db
-        ids = {change.internal_id for group in groups for change in group.changes}
-        if len(ids) == 1:
-            rows = db.execute(SQL.head, tuple(ids))
-        else:
-            rows = db.execute(SQL.heads, (_rows.dump_ids(ids),))
-        self._heads = {row[0]: _Head(*row) for row in rows}
-        self._moved: dict[int, _Head] = {}
+        self._heads = heads
+        self._moved: dict[int, HeadRow] = {}
         self._live: list[Any] = []
         self._now = time.time()
         self.last_live = basis.last_live
@@ -271,14 +235,14 @@ class _Batch:
             )
         _insert(self._db, SQL.replace_head, _HEAD_WIDTH, moved)
 
-    def _begin_run(self, head: _Head) -> None:
+    def _begin_run(self, head: HeadRow) -> None:
         (text,) = self._db.execute(SQL.runs, (head.internal_id,)).fetchone()
         runs = extended(_rows.runs(text), head.tail, self._generation)
         self._db.execute(SQL.set_runs, (dump_runs(runs), head.internal_id))
         head.generation = self._generation
         self._moved[head.internal_id] = head
 
-    def _append(self, head: _Head, change: Change) -> None:
+    def _append(self, head: HeadRow, change: Change) -> None:
         segment = change.append
         assert segment is not None
         self.last_live += 1
@@ -303,7 +267,7 @@ class _Batch:
             self.long.append(head.internal_id)
         self._moved[head.internal_id] = head
 
-    def _move(self, head: _Head, change: Change) -> None:
+    def _move(self, head: HeadRow, change: Change) -> None:
         """Write what an append does not touch. Cold and rare, so at once and in one shape."""
         status, end = change.status, change.end
         if end is not None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import queue
 import sqlite3
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Final
 
 from inkstream._errors import InkstreamError, StoreUnavailable
@@ -42,7 +42,7 @@ class WriteThread:
         """A commit's outcome is in doubt: nothing may be read until a job has run since."""
         self._settings = settings
         self._path = settings.path
-        self._wal = Path(f"{settings.path}-wal")
+        self._wal = f"{settings.path}-wal"
         self._lock = WritersLock(settings.path)
         self._connection: sqlite3.Connection | None = None
         self._files: OpenFiles | None = None
@@ -100,6 +100,7 @@ class WriteThread:
     def _write(self) -> None:
         while True:
             job = None if self._gate.is_shut else self._take()
+            checked = job is not None
             if self._gate.is_shut:
                 self._close_connection()
                 self._gate.wait()
@@ -111,7 +112,7 @@ class WriteThread:
             elif self._closing and self.jobs.empty():
                 break
             if self._watch is not None and time.monotonic() >= self._watch_at:
-                self._look(self._watch)
+                self._look(self._watch, checked=checked)
         self._close_connection()
         self._lock.close()
 
@@ -140,7 +141,7 @@ class WriteThread:
         except queue.Empty:
             return None
 
-    def _look(self, call: Watch) -> None:
+    def _look(self, call: Watch, *, checked: bool) -> None:
         now = time.monotonic()
         self._watch_at = now + (_WATCH_S if now < self._quiet_at else _QUIET_WATCH_S)
         try:
@@ -149,7 +150,8 @@ class WriteThread:
                     self._connect()
             assert self._connection is not None
             assert self._files is not None
-            self._check_place()
+            if not checked:
+                self._check_place()
             if call(self._connection, self._files.database):
                 self._watch_at = now + _WATCH_S
                 self._quiet_at = now + _QUIET_AFTER_S
@@ -270,7 +272,7 @@ class WriteThread:
         second sees nothing while the log is being written over from its beginning.
         """
         try:
-            size = self._wal.stat().st_size
+            size = os.stat(self._wal).st_size  # noqa: PTH116 - a Path costs more than the call
         except OSError:
             return False
         self._wal_mark = min(self._wal_mark, size)
@@ -294,7 +296,7 @@ class WriteThread:
                 execute("PRAGMA busy_timeout=200")
                 execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
                 execute(f"PRAGMA busy_timeout={int(self._settings.busy_s * 1000)}")
-            self._wal_mark = self._wal.stat().st_size
+            self._wal_mark = os.stat(self._wal).st_size  # noqa: PTH116
         except sqlite3.Error as exc:
             if _faults.loses_outcome(exc):
                 self.suspect = True
