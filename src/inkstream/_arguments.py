@@ -12,24 +12,24 @@ from typing import Any, Final, TypeVar
 E = TypeVar("E", bound=StrEnum)
 
 MOST: Final = 2**31 - 2
-"""The largest count that every database can hold, with one added to it."""
+"""The largest count that every database can store, even after one is added."""
 
 MOST_BYTES: Final = 2**53
 MOST_S: Final = 100 * 366 * 86_400.0
-"""A hundred years: added to the present it is still a time."""
+"""A hundred years. A larger number added to the current time may overflow."""
 
 NAME_BYTES: Final = 1024
-"""A longer name does not fit into an index of PostgreSQL's."""
+"""PostgreSQL cannot index a longer name."""
 
 
 def check_kind(name: str, value: object, kind: type, wanted: str) -> None:
-    """Raise ``TypeError`` unless a value is of a kind; ``wanted`` says it in words."""
+    """Raise ``TypeError`` unless a value is of a type; ``wanted`` describes the type."""
     if not isinstance(value, kind):
         raise TypeError(f"{name} is {wanted}, not {value!r:.80} ({type(value).__name__})")
 
 
 def check_text(**texts: object) -> None:
-    """Refuse a number where text is meant, a user's for example: it would equal nothing stored."""
+    """Raise if a value is a number, such as a user id: it would never equal the stored text."""
     for name, value in texts.items():
         if value is not None and not isinstance(value, str):
             raise TypeError(
@@ -65,8 +65,8 @@ def check_seconds(name: str, value: object, *, none: bool = False, zero: bool = 
     Args:
         name: The argument's name.
         value: The value to check.
-        none: ``None`` is right, too.
-        zero: 0 is right, too.
+        none: Allow ``None`` too.
+        zero: Allow 0 too.
     """
     if value is None and none:
         return
@@ -91,10 +91,10 @@ def check_async(name: str, value: object, arguments: str) -> None:
 
 
 def one_of(name: str, kind: type[E], value: object) -> E:
-    """Return a word as the member of an enumeration that it stands for.
+    """Return the member of an enumeration with this value.
 
     Raises:
-        ValueError: It stands for none.
+        ValueError: No member has this value.
     """
     try:
         return kind(value)  # type: ignore[arg-type]
@@ -104,14 +104,14 @@ def one_of(name: str, kind: type[E], value: object) -> E:
 
 
 def as_items(name: str, value: Any) -> list[Any]:
-    """Return the items of several; a single string is none, though it can be iterated."""
+    """Return a list of the items. A single string raises, because its items are characters."""
     if isinstance(value, str | bytes):
         raise TypeError(f"{name} are several in a list, not one string: [{value!r:.80}]")
     return list(value)
 
 
 def described(value: object) -> str:
-    """Return the type of a value that is neither text nor JSON, and what to give instead."""
+    """Return the type of a value that is neither text nor JSON, and what to pass instead."""
     remedy = _remedy(value)
     name = "None" if value is None else type(value).__name__
     return f"{name} ({remedy})" if remedy else name

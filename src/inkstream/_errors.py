@@ -13,12 +13,12 @@ InkstreamError
 ├── StreamExists
 ├── OffsetGone                 of another generation of the stream, or past its tail
 ├── StreamConflict             the stream's status does not allow this
-│   ├── NotClaimed             somebody else is its writer, or it has ended
+│   ├── NotClaimed             another writer has it, or it has ended
 │   └── StreamEnded
 ├── WriterFenced               this writer was superseded, cancelled, or its stream deleted
 ├── TooManyStreams
 ├── TooManyReaders
-├── ShuttingDown               the process is draining; ask another
+├── ShuttingDown               the process is draining; ask another process
 ├── NotRunning                 the instance was not started, or on another event loop
 ├── StoreError
 │   ├── StoreUnavailable       away, full or read-only; nothing is lost, try again
@@ -35,14 +35,14 @@ from inkstream._arguments import check_text
 
 
 class InkstreamError(Exception):
-    """The root of everything that inkstream raises on purpose."""
+    """The base class of all errors of inkstream."""
 
     code = "error"
     """The stable word that a remote client sees."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Python's own way calls __init__ with args, which is the finished message here: task
-        # queues and process pools send exceptions so.
+        # Task queues and process pools pickle exceptions. Without this method, pickle would call
+        # __init__ with the finished message as its only argument.
         return _remade, (type(self), self.args, self.__dict__)
 
 
@@ -56,13 +56,13 @@ def _remade(
 
 
 class InvalidInput(InkstreamError, ValueError):
-    """A caller gave something that cannot be right; nothing was changed."""
+    """The caller passed an invalid value; nothing was changed."""
 
     code = "invalid"
 
 
 class InvalidStreamId(InvalidInput):
-    """The text cannot name a stream."""
+    """The text is not a valid stream id."""
 
     code = "invalid_stream_id"
 
@@ -75,7 +75,7 @@ class InvalidStreamId(InvalidInput):
 
 
 class InvalidOffset(InvalidInput):
-    """The text is not an offset that inkstream ever gave out."""
+    """The text is not an offset in the format of inkstream."""
 
     code = "invalid_offset"
 
@@ -94,7 +94,7 @@ class InvalidMessage(InvalidInput):
 
 
 class LimitExceeded(InvalidInput):
-    """A configured limit would be passed. Facts: ``limit`` and ``actual``, both in bytes."""
+    """The input is larger than a configured limit. Facts: ``limit`` and ``actual``, in bytes."""
 
     code = "limit_exceeded"
 
@@ -117,7 +117,7 @@ class StreamTooLarge(LimitExceeded):
 
 
 class _OfStream(InkstreamError):
-    """An error about one stream, which it names in ``stream_id``."""
+    """An error about one stream; ``stream_id`` names the stream."""
 
     def __init__(self, stream_id: str, message: str) -> None:
         super().__init__(message)
@@ -125,7 +125,7 @@ class _OfStream(InkstreamError):
 
 
 class StreamNotFound(_OfStream, LookupError):
-    """No such stream for this caller: never created, deleted, expired, or another's."""
+    """The caller has no such stream: never created, deleted, expired, or another owner's."""
 
     code = "not_found"
 
@@ -166,7 +166,7 @@ class OffsetGone(_OfStream):
 
 
 class StreamConflict(_OfStream):
-    """The stream's status does not allow what was asked; ``status`` says which it has."""
+    """The stream's status does not allow the operation; ``status`` is the stream's status."""
 
     code = "conflict"
 
@@ -188,9 +188,9 @@ class StreamEnded(StreamConflict):
 
 
 class WriterFenced(_OfStream):
-    """This writer may write no more: superseded, cancelled, timed out, or its stream deleted.
+    """This writer may not write any more: superseded, cancelled, timed out, or its stream deleted.
 
-    ``status`` is the stream's status now, ``None`` when the stream is gone.
+    ``status`` is the stream's status now, or ``None`` if the stream does not exist any more.
     """
 
     code = "fenced"
@@ -204,7 +204,7 @@ class WriterFenced(_OfStream):
 
 
 class TooManyStreams(InkstreamError):
-    """The owner, or this process, has as many live streams as ``Limits`` allows."""
+    """The owner, or this process, already has as many live streams as ``Limits`` allows."""
 
     code = "too_many_streams"
 
@@ -214,7 +214,7 @@ class TooManyStreams(InkstreamError):
 
 
 class TooManyReaders(InkstreamError):
-    """The stream, or this process, has as many readers as ``Limits`` allows."""
+    """The stream, or this process, already has as many readers as ``Limits`` allows."""
 
     code = "too_many_readers"
 
@@ -239,34 +239,34 @@ class NotRunning(InkstreamError, RuntimeError):
 
 
 class StoreError(InkstreamError):
-    """The database did not do what was asked."""
+    """The database could not do the operation."""
 
     code = "store"
 
 
 class StoreUnavailable(StoreError):
-    """The database is away, full or read-only. What was asked did not happen; try again."""
+    """The database cannot be reached, is full or is read-only. Nothing was changed; try again."""
 
     code = "store_unavailable"
 
 
 class OutcomeUnknown(StoreUnavailable):
-    """The database went away during a commit: it happened, or it did not; read to find out."""
+    """The connection was lost during a commit. Read the stream to see whether it was committed."""
 
     code = "store_unavailable"
 
 
 class SchemaOutdated(StoreError):
-    """The database's schema is older or newer than this version can use."""
+    """The database's schema is too old or too new for this version of inkstream."""
 
     code = "schema_outdated"
 
 
 class StreamError(InkstreamError):
-    """Raise this in a source to end its stream ``error`` with words meant for the reader.
+    """Raise this in a source to end its stream ``error`` with a message for the reader.
 
-    Any other exception ends it ``error`` too, with code ``internal`` and no detail: the traceback
-    goes to the log only.
+    Any other exception also ends the stream ``error``, but with code ``internal`` and no detail:
+    only the log has the traceback.
 
     Args:
         message: Shown to readers.

@@ -1,4 +1,4 @@
-"""The events that are logged, each under a stable name; docs/operations.md lists them."""
+"""The names of the logged events; docs/operations.md lists them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Event(StrEnum):
-    """The attribute ``event`` of a log record, for filters and alerts."""
+    """The value of ``event`` on a log record, for filters and alerts."""
 
     STREAM_ENDED = "stream_ended"
     SOURCE_FAILED = "source_failed"
@@ -21,5 +21,5 @@ class Event(StrEnum):
 
 
 def facts(event: Event, **values: Any) -> dict[str, Any]:
-    """Return what a log call takes as ``extra``: the event's name and its facts, never text."""
+    """Return the ``extra`` of a log call: the name of the event and its facts, never text."""
     return {"event": event.value, **values}

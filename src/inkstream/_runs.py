@@ -1,8 +1,9 @@
-"""Generations: which of a stream's messages were committed between two rewinds of the store.
+"""Generations: which messages of a stream were committed before and after a loss of data.
 
-A restore from a backup, or a failover, may lose messages that readers have. Whatever is committed
-after it stands in another generation, so an offset that names the generation of the message before
-it is right only while that message is still there (docs/decisions/0014).
+A restore from a backup, or a failover, may lose messages that readers have already received. The
+store then draws a new generation for everything that is committed later. An offset names the
+generation of the message before it, so the offset is valid only while that message is still stored
+(docs/decisions/0014).
 """
 
 from __future__ import annotations
@@ -13,17 +14,17 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 MAX_RUNS: Final = 32
-"""A stream keeps this many; of one more, the oldest two become one."""
+"""A stream keeps at most this many runs. When it gets one more, the oldest two are merged."""
 
 _GENERATIONS: Final = 1 << 24
 
 
 class Run(NamedTuple):
-    """Consecutive messages of one generation, up to where the next run begins.
+    """Consecutive messages of one generation, up to the first message of the next run.
 
     Attributes:
-        first: The number of the first message, from 0. An end counts as the message after the last.
-        generation: The store's generation when they were committed; never 0.
+        first: The number of the first message, from 0. An end counts as one more message.
+        generation: The store's generation when these messages were committed; never 0.
     """
 
     first: int
@@ -34,7 +35,7 @@ Runs: TypeAlias = tuple[Run, ...]
 
 
 def generation_of(runs: Runs, count: int) -> int:
-    """Return the generation of the last of ``count`` messages; 0 where there is none."""
+    """Return the generation of the last of ``count`` messages, or 0 if there is none."""
     for run in reversed(runs):
         if run.first < count:
             return run.generation
@@ -42,15 +43,16 @@ def generation_of(runs: Runs, count: int) -> int:
 
 
 def extended(runs: Runs, first: int, generation: int) -> Runs:
-    """Return the runs of a stream that gains messages from ``first`` on, in a generation."""
+    """Return the runs of a stream after new messages, from ``first`` on, in a generation."""
     if runs and runs[-1].generation == generation:
         return runs
-    if runs and runs[-1].first == first:  # it held nothing yet
+    if runs and runs[-1].first == first:  # the last run is still empty
         return extended(runs[:-1], first, generation)
     runs = (*runs, Run(first, generation))
     if len(runs) > MAX_RUNS:
-        # No offset in the first run ever had the second one's generation. So none that is wrong
-        # becomes right, and a reader that begins anew can get past it.
+        # The merge never makes an invalid offset valid, because no offset in the first run has the
+        # second run's generation. A valid offset in the first run becomes invalid: its reader must
+        # start again.
         runs = (Run(runs[0].first, runs[1].generation), *runs[2:])
     return runs
 
@@ -73,10 +75,10 @@ def draw_generation(other_than: int) -> int:
 
 
 def dump_runs(runs: Runs) -> str:
-    """Return the runs as a store may keep them: a flat JSON array."""
+    """Return the runs in the format of a store: a flat JSON array."""
     return json.dumps([number for run in runs for number in run], separators=(",", ":"))
 
 
 def load_runs(numbers: Sequence[int]) -> Runs:
-    """Return the runs that a flat array says."""
+    """Return the runs that are stored in a flat array."""
     return tuple(map(Run, numbers[::2], numbers[1::2]))

@@ -13,7 +13,7 @@ from inkstream._errors import InvalidStreamId
 from inkstream._runs import Runs, extended
 
 JSON: TypeAlias = "None | bool | int | float | str | list[JSON] | Mapping[str, JSON]"
-"""Anything that JSON can say."""
+"""Any value that JSON can hold."""
 
 _STREAM_ID = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,512}", re.ASCII)
 
@@ -21,11 +21,11 @@ _STREAM_ID = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,512}", re.ASCII)
 class StreamId(str):
     """Name a stream: 1 to 512 characters, no control characters.
 
-    A ``StreamId`` is a ``str`` that was checked, and may be used as a type in pydantic models and
-    in FastAPI path parameters, where a malformed one becomes a validation error.
+    A ``StreamId`` is a checked ``str``. It works as a type in pydantic models and in FastAPI path
+    parameters: an invalid id becomes a validation error.
 
     Raises:
-        InvalidStreamId: The text cannot name a stream.
+        InvalidStreamId: The text is not a valid stream id.
     """
 
     __slots__ = ()
@@ -37,9 +37,9 @@ class StreamId(str):
 
     @classmethod
     def generate(cls) -> Self:
-        """Return a fresh id with 128 random bits, safe in a URL path without escaping."""
+        """Return a new id with 128 random bits, safe in a URL path without escaping."""
         made = secrets.token_urlsafe(16)
-        # A command would take one that begins so for an option.
+        # A command line would read an id with a leading "-" as an option.
         return cls.generate() if made.startswith("-") else cls(made)
 
     @classmethod
@@ -52,14 +52,14 @@ class StreamId(str):
 
 
 class Kind(StrEnum):
-    """Say who may write: one writer with an end in sight (text), or many with none (log)."""
+    """Say how many writers a stream has: one until its end (text), or many at a time (log)."""
 
     TEXT = "text"
     LOG = "log"
 
 
 class Status(StrEnum):
-    """Say where a stream is in its life; the whole table of transitions is in docs/concepts.md."""
+    """Name the state of a stream. docs/concepts.md has the table of all transitions."""
 
     PENDING = "pending"
     STREAMING = "streaming"
@@ -71,7 +71,7 @@ class Status(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """True when nothing can be appended any more, for ever."""
+        """True when nothing can ever be appended again."""
         return self in _ENDED
 
 
@@ -79,7 +79,7 @@ _STOPPED: Final = frozenset({Status.CANCELLED, Status.TIMEOUT})
 _ENDED: Final = _STOPPED | {Status.DONE, Status.ERROR}
 
 JSON_CONTENT: Final = "application/json"
-"""The content type whose streams count messages; all others count bytes."""
+"""Streams of this content type count messages. All others count bytes."""
 
 
 class Keep(Enum):
@@ -112,29 +112,29 @@ class End:
 
     @property
     def terminal(self) -> End:
-        """The end as the terminal event has it, which is the same for every reader (G5).
+        """The end as the terminal event sends it: the same for every reader (G5).
 
-        A writer whose stream was stopped elsewhere may add its result later. So the terminal
-        event of a cancelled or timed out stream has none; the stored stream has it.
+        When another process stops a stream, its writer may store a result later. So the terminal
+        event of a cancelled or timed out stream never has a result, but the stored stream may.
         """
         if self.result is None or self.status not in _STOPPED:
             return self
         return replace(self, result=None)
 
 
-# The values that every commit makes are not declared frozen, though nobody changes them: making a
-# frozen one costs a call a field, which was a tenth of what the engine does for a token.
+# The classes that every commit creates are not frozen, although nobody changes their values: a
+# frozen dataclass costs one extra call per field. That was a tenth of the engine's time per token.
 
 
 @dataclass(slots=True)
 class Segment:
-    """A run of consecutive messages of one stream, as it is stored and published.
+    """Consecutive messages of one stream, as they are stored and published.
 
     Attributes:
-        position: Where the run starts: messages before it, or bytes before it in a byte stream.
-        count: How many messages it holds, or bytes in a byte stream; never zero.
-        payload: The messages' bytes, joined.
-        index: Where each message ends and of what kind it is (see ``wire``); empty for bytes.
+        position: How many messages come before the segment (bytes, in a byte stream).
+        count: How many messages the segment holds (bytes, in a byte stream); never zero.
+        payload: The bytes of the messages, joined.
+        index: The end and the type of each message (see ``wire``); empty in a byte stream.
     """
 
     position: int
@@ -144,21 +144,20 @@ class Segment:
 
     @property
     def end(self) -> int:
-        """The position after the run."""
+        """The position after the segment."""
         return self.position + self.count
 
 
 @dataclass(frozen=True, slots=True)
 class StreamState:
-    """Everything that is known of a stream except its text, as of one snapshot of the store.
+    """Everything that one snapshot of the store says about a stream, except its text.
 
     Times are seconds since the Unix epoch. ``tail`` is the position after the last message (a
-    count of bytes in a byte stream) and ``size`` the stored payload in bytes. ``worker`` names who
-    owes the stream its next step: the writer's worker while it is ``streaming``, the one that is
-    to report the end (``report``) afterwards, ``None`` when nobody holds it. ``due_at`` is when
-    time acts on it: a ``pending`` stream, or a ``streaming`` one that its writer let go, ends
-    ``timeout``; one that is to stop with its readers is ``cancelled``, unless a reader's worker
-    takes that time away before; an ended or open one is deleted.
+    count of bytes in a byte stream), and ``size`` is the stored payload in bytes. ``worker`` is
+    the worker that must act next. While the stream is ``streaming``, that is the writer's worker.
+    After the end, it is the worker that reports the end (``report``). ``due_at`` is the time at
+    which the sweep acts on the stream; docs/concepts.md says how, in "Who owes a stream its next
+    step".
     """
 
     internal_id: int
@@ -187,11 +186,11 @@ class StreamState:
     gone: bool = False
     """Deleted, but kept because forks still read its messages."""
     appended_at: float | None = field(default=None, compare=False)
-    """When the last message came, by the store's own clock; for display only."""
+    """When the last message was committed, by the store's own clock; for display only."""
     writer: str | None = field(default=None, compare=False)
-    """The worker that claimed the stream last; unlike ``worker`` it stays after the end."""
+    """The worker of the last claim. Unlike ``worker``, it is kept after the end."""
     runs: Runs = ()
-    """The generations of its messages."""
+    """The generations of the stream's messages."""
 
     @property
     def ended(self) -> bool:
@@ -200,9 +199,9 @@ class StreamState:
 
     @property
     def end(self) -> End | None:
-        """How the stream ended as its terminal event says it; ``None`` while it has not.
+        """How the stream ended; ``None`` until it ends.
 
-        ``result`` has the result of a stopped stream too, which no terminal event has.
+        Unlike the terminal event, it has the ``result`` of a cancelled or timed out stream too.
         """
         if not self.status.ended:
             return None
@@ -210,11 +209,11 @@ class StreamState:
 
     @property
     def counts_bytes(self) -> bool:
-        """True for a byte stream: positions count bytes and segments have no index."""
+        """True for a byte stream: its positions count bytes, and its segments have no index."""
         return self.content_type.partition(";")[0].strip().lower() != JSON_CONTENT
 
     def deletion_due(self, ended_at: float) -> float | None:
-        """Return when the stream is deleted if it ends at a wall time; ``None``: never."""
+        """Return when a stream that ends at ``ended_at`` is deleted (``None``: never)."""
         return None if self.retain_s is None else ended_at + self.retain_s
 
     def still(
@@ -227,10 +226,10 @@ class StreamState:
         worker: str | None | Keep = KEEP,
         due_at: float | None | Keep = KEEP,
     ) -> Change:
-        """Return a change that the store refuses unless the stream is still as seen here.
+        """Return a change that the store refuses if the stream has changed since this state.
 
-        Status, epoch and worker must be the same; text may have been added. The arguments are
-        what the change does: see ``Change``.
+        Status, epoch and worker must be the same; new text is allowed. The arguments are the
+        effects of the change: see ``Change``.
         """
         return Change(
             internal_id=self.internal_id,
@@ -248,10 +247,11 @@ class StreamState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewStream:
-    """What ``Store.create`` writes: a state that has no history yet.
+    """The arguments of ``Store.create``.
 
-    ``fork`` makes the stream begin with another's messages up to a position. ``max_live`` bounds
-    the owner's streams that are ``pending`` or ``streaming``; checked in the same transaction.
+    With ``fork``, the stream begins with the messages of another stream up to a position.
+    ``max_live`` limits how many ``pending`` and ``streaming`` streams the owner may have. The store
+    checks that in the same transaction.
     """
 
     stream_id: StreamId
@@ -275,7 +275,7 @@ class NewStream:
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """Where a new stream branches off: the source, and the position up to which it inherits."""
+    """Where a fork begins: the source stream, and the position up to which it has its messages."""
 
     source: int
     position: int
@@ -283,27 +283,27 @@ class Fork:
 
 @dataclass(slots=True, kw_only=True)
 class Change:
-    """One stream's part of a ``Group``: what must hold, and what then happens, in one step.
+    """What a ``Group`` does to one stream: first the conditions, then the effects, atomically.
 
-    A precondition that is ``None`` (``KEEP`` for ``if_worker``) is not checked. A stream that does
-    not exist, was deleted, or is kept only for its forks refuses every change.
+    A condition that is ``None`` (``KEEP`` for ``if_worker``) is not checked. If the stream does not
+    exist, was deleted, or is kept only for its forks, every change is refused.
 
     Attributes:
-        internal_id: The stream, by the identity that is never reused.
+        internal_id: The stream, by the number that is never reused.
         if_status: The status must be one of these.
-        if_epoch: The epoch must be this.
-        if_tail: The tail must be this.
-        if_worker: The worker must be this (``None``: nobody).
-        append: Messages to add at the tail; its ``position`` is ignored.
-        next_epoch: Add one to the epoch, which fences every earlier writer.
-        status: The status to set; an ended one needs ``end`` instead.
-        end: End the stream so; sets status, code, message, result and ``ended_at``.
-        at: The wall time that ``started_at`` (first ``streaming``) and ``ended_at`` become.
-        worker: The worker that owes the next step from now on.
-        due_at: When time acts on the stream from now on.
-        report: Whether its end is still to be reported.
-        marks: Keyed rows of the stream to set; they die with it.
-        max_marks: Refuse the change if a new mark would make them more than this.
+        if_epoch: The epoch must be this one.
+        if_tail: The tail must be this position.
+        if_worker: The worker must be this one (``None``: no worker).
+        append: Messages to add at the tail. Their own ``position`` is ignored.
+        next_epoch: Add one to the epoch. That fences every earlier writer.
+        status: The status to set. To end the stream, use ``end`` instead.
+        end: End the stream: set status, code, message, result and ``ended_at``.
+        at: The wall time to store as ``started_at`` (first ``streaming``) or ``ended_at``.
+        worker: The worker that must act next.
+        due_at: The time at which the sweep acts on the stream.
+        report: Whether the end must still be reported.
+        marks: Marks to set. They are deleted with the stream.
+        max_marks: Refuse the change if a new mark would make the stream have more marks than this.
     """
 
     internal_id: int
@@ -324,7 +324,7 @@ class Change:
 
     @property
     def only_appends(self) -> bool:
-        """True if it moves nothing but the tail (and marks)."""
+        """True if the change only adds messages and marks."""
         return (
             not self.next_epoch
             and self.status is None
@@ -337,23 +337,23 @@ class Change:
 
 @dataclass(slots=True)
 class Group:
-    """Changes that happen together or not at all, at most one for each stream."""
+    """Changes that are applied together or not at all; at most one change per stream."""
 
     changes: tuple[Change, ...]
 
 
 @dataclass(slots=True)
 class Committed:
-    """A group took effect and is durable. ``heads`` are in the order of its changes."""
+    """The group was applied and is durable. ``heads`` has one item per change, in order."""
 
     heads: tuple[Head, ...]
 
 
 @dataclass(slots=True)
 class Head:
-    """The few fields that move with every commit, as a change left them.
+    """The few fields that every commit changes, as they are after a change.
 
-    ``generation`` is that of the stream's last run.
+    ``generation`` is the generation of the stream's last run.
     """
 
     epoch: int
@@ -363,13 +363,13 @@ class Head:
 
 
 def applied(state: StreamState, change: Change, head: Head | None = None) -> StreamState:
-    """Return what a change makes of a state.
+    """Return the state of a stream after a change.
 
     Args:
         state: The stream before the change.
-        change: The change, whose preconditions hold.
-        head: The fields after the commit; without it, those if no other commit comes
-            between.
+        change: The change. Its conditions must hold.
+        head: The fields as the commit returned them. Without ``head``, the fields that the commit
+            would return if no other commit came in between.
     """
     if head is None:
         append = change.append
@@ -417,9 +417,9 @@ def applied(state: StreamState, change: Change, head: Head | None = None) -> Str
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """A group had no effect, because a precondition of ``changes[index]`` did not hold.
+    """The group changed nothing, because a condition of ``changes[index]`` did not hold.
 
-    ``state`` is that stream's state in the same transaction; ``None``: there is no such stream.
+    ``state`` is the state of that stream in the same transaction, or ``None`` if it does not exist.
     """
 
     index: int
@@ -431,10 +431,10 @@ Outcome: TypeAlias = Committed | Refused
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Messages after a position, with the state of the same snapshot.
+    """Messages after a position, and the state of the stream in the same snapshot.
 
-    The first segment may begin before the position asked for (it is cut by ``wire.cut``).
-    ``marks`` holds those asked for that exist.
+    The first segment may begin before the requested position; ``wire.cut`` removes that part.
+    ``marks`` has the requested marks that exist.
     """
 
     state: StreamState
@@ -458,10 +458,10 @@ class Read:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """Which streams ``Store.find`` returns: those that meet every condition that is given.
+    """A filter for ``Store.find``: a stream must meet every condition that is set.
 
-    Newest first. ``before`` is the internal id after which the last page ended. Streams that are
-    gone are never found.
+    The result is sorted with the newest stream first. ``before`` is the last internal id of the
+    page before. ``Store.find`` never returns a stream that is gone.
     """
 
     stream_ids: tuple[StreamId, ...] | None = None
@@ -471,7 +471,7 @@ class Query:
     worker: str | None | Keep = KEEP
     due_before: float | None = None
     unreported: bool = False
-    """Ended, with the report of the end still owed."""
+    """The stream has ended, and its end must still be reported."""
     before: int | None = None
     limit: int = 100
 
@@ -482,9 +482,9 @@ class WorkerState:
 
     Attributes:
         worker: Its identity.
-        beats: A counter that a living worker moves; only its movement means anything.
-        locked: Whether the lock that dies with the worker is held; ``None``: it cannot be seen
-            from here (another host), so only the beats count.
+        beats: The number of its beats. If the number grows, the worker lives.
+        locked: Whether the worker's process holds its lock. ``None`` if this host cannot see the
+            lock because the worker runs on another host: then only the beats count.
     """
 
     worker: str
@@ -494,13 +494,14 @@ class WorkerState:
 
 @dataclass(frozen=True, slots=True)
 class WorkerReport:
-    """A worker as operators see it.
+    """A worker, for operators.
 
     Attributes:
         worker: Its identity.
         locked: As in ``WorkerState``.
-        beat_at: When it beat last, by the store's clock.
-        said: Its word about itself with that beat: JSON text, opaque to the store.
+        beat_at: The time of its last beat, by the store's clock.
+        said: The description of itself that it sent with that beat: JSON text. The store does not
+            read it.
     """
 
     worker: str
@@ -511,7 +512,7 @@ class WorkerReport:
 
 @dataclass(frozen=True, slots=True)
 class Roster:
-    """All workers, and the time by the store's clock when they were read."""
+    """All workers, and the store's time at which they were read."""
 
     now: float
     workers: tuple[WorkerReport, ...]
@@ -523,17 +524,18 @@ class StreamBody:
 
     Attributes:
         stream_id: The stream's name.
-        status: Where it is in its life.
+        status: The stream's status.
         text: The pieces of text, joined.
         parts: Text and JSON objects in order, adjacent text joined.
-        end: How the stream ended, with the application's own result; ``None`` until then.
+        end: How the stream ended, with the application's own result; ``None`` until it ends.
         metadata: The object given to ``create``; never sent to clients.
         owner: The owner given to ``create``; never sent to clients.
         group: The group given to ``create``.
-        created_at: Seconds since the Unix epoch, as all times here.
-        started_at: When a writer first claimed it.
-        ended_at: When it ended.
-        offset: Where a reader goes on from that has all this.
+        created_at: Seconds since the Unix epoch, like all times here.
+        started_at: When a writer first claimed the stream.
+        ended_at: When the stream ended.
+        offset: The offset after everything in this body. A reader that has the body follows from
+            here.
     """
 
     stream_id: StreamId

@@ -1,8 +1,8 @@
-"""The seams: what a database, a wake-up between processes, and a clock must do for inkstream.
+"""The protocols that a database, a notifier between processes, and a clock must implement.
 
-A third party adds a database by writing one class with the methods of ``Store`` and running
-``inkstream.testing.StoreSuite`` against it. Nothing here says how: these are
-obligations.
+To add a database, write one class with the methods of ``Store``, and run
+``inkstream.testing.StoreSuite`` against it. The docstrings state what must be true for callers, not
+how to do it.
 """
 
 from __future__ import annotations
@@ -25,31 +25,31 @@ from inkstream._types import (
 
 
 class Store(Protocol):
-    """The truth: streams, their messages, and the workers that write them.
+    """The streams, their messages, and the workers that write them.
 
-    All methods may be called concurrently. One that writes has happened, durably, when it returns,
-    and any reader that begins afterwards sees it. A call that raises ``StoreUnavailable`` has not
-    happened; ``OutcomeUnknown`` says that nobody can know. Cancelling an awaited write leaves
-    it either done or not done, never half.
+    All methods may be called concurrently. When a method that writes returns, its effect is durable
+    and visible to every reader that begins later. A call that raises ``StoreUnavailable`` changed
+    nothing. After ``OutcomeUnknown``, only a read can show whether the call changed something. A
+    cancelled write was applied either completely or not at all.
 
-    ``connection``, where a method takes it, is the application's own open connection (or session)
-    to the same database: the method then becomes part of the caller's transaction, is durable and
-    visible when that commits, and vanishes when it rolls back. A store that cannot take part in
-    the given one raises ``TypeError``, having done nothing.
+    ``connection``, if a method takes it, is the application's own open connection (or session) to
+    the same database. The method then becomes part of the caller's transaction: it is durable and
+    visible when the transaction commits, and undone when the transaction rolls back. If a store
+    cannot use the given connection, it raises ``TypeError`` and changes nothing.
     """
 
     async def open(self, worker: str) -> None:
-        """Make ready to work, and take a lock in this worker's name that dies with the process.
+        """Open the store, and take a lock in this worker's name that ends with the process.
 
-        The lock is released by the operating system or the database when the process ends in any
-        way, and by ``close``. It need not exist (see ``WorkerState.locked``).
+        The operating system or the database releases the lock when the process ends in any way, and
+        ``close`` releases it. A store may have no such lock (see ``WorkerState.locked``).
 
-        The store has a *generation*, a random number from 1 to 2**24 - 1, in which messages and
-        ends are committed (``StreamState.runs``). It must be another one whenever committed
-        messages may have been lost: by a restore from a backup, or a failover. So the first after
-        ``open`` stand in another generation unless a worker lives that could commit before, and
-        so do those after this worker finds that what it had committed is not there. Needless new
-        generations do no harm.
+        The store has a *generation*, a random number from 1 to 2**24 - 1. Each message and each end
+        belongs to the generation in which it was committed (``StreamState.runs``). The store must
+        change its generation whenever committed messages may have been lost: after a restore from a
+        backup, or after a failover. So it must change the generation in ``open``, unless a worker
+        lives that could commit before. It must also change the generation when this worker finds
+        that its own committed messages are missing. An unneeded change does no harm.
 
         Raises:
             SchemaOutdated: The database must be migrated first.
@@ -57,20 +57,21 @@ class Store(Protocol):
         """
 
     async def close(self) -> None:
-        """Release the lock and everything else. Calls under way finish first."""
+        """Release the lock and all resources. Calls that are running finish first."""
 
     async def create(self, new: NewStream, *, connection: object | None = None) -> StreamState:
         """Create a stream, with its first messages, marks and end if given, in one step.
 
-        It gets an internal id larger than that of every stream before it, deleted ones included.
-        A text stream begins ``pending``, a log ``open``, either in epoch 0 with no worker. A fork
-        begins with tail at ``fork.position`` and size 0 (what it inherits is stored elsewhere), and
-        positions before it read the source's messages, whatever later happens to the source; it has
-        the source's runs up to there (``_runs.inherited``). What it holds itself, or gains next,
-        stands in the present generation (``_runs.extended``).
+        The new internal id must be larger than that of every earlier stream, including deleted
+        ones. A text stream begins ``pending``, a log begins ``open``; both begin in epoch 0 with no
+        worker. A fork begins with its tail at ``fork.position`` and with size 0, because the
+        inherited messages are stored with the source. A read before that position returns the
+        source's messages, whatever happens to the source later. The fork also has the source's runs
+        up to that position (``_runs.inherited``). Its own messages belong to the current generation
+        (``_runs.extended``).
 
         Raises:
-            StreamExists: The id is taken, also by a stream that is gone.
+            StreamExists: A stream has this id already, or a stream with this id is gone.
             StreamNotFound: The fork's source does not exist; ``StreamGone``: it was deleted.
             OffsetGone: The fork's position lies past the source's tail.
             TooManyStreams: The owner has ``max_live`` live streams.
@@ -79,13 +80,13 @@ class Store(Protocol):
     async def commit(
         self, groups: Sequence[Group], *, connection: object | None = None
     ) -> list[Outcome]:
-        """Apply groups of changes, each all or nothing, and say for each what came of it.
+        """Apply groups of changes, each all or nothing, and return one outcome per group.
 
-        Groups are independent: one that is refused takes no other with it, and a later group sees
-        what earlier ones did. Each is evaluated and applied at one point in the order of all
-        commits to the streams it names, whichever process they come from. A change that adds
-        messages or an end reads the generation at that point, and extends the stream's runs if the
-        last one is of another.
+        Groups are independent: a refused group does not affect other groups, and a later group sees
+        the changes of earlier groups. Each group is checked and applied at one point in the order
+        of all commits to its streams, including commits of other processes. If a change adds
+        messages or an end, the store reads its generation at that point. If the stream's last run
+        belongs to another generation, the store adds a run.
         """
 
     async def read(
@@ -99,114 +100,117 @@ class Store(Protocol):
     ) -> Page:
         """Return the messages after a position, with the state and marks of the same snapshot.
 
-        Never waits: following is built above this method. With ``max_bytes`` 0 there are no
-        messages, only state; else at least one segment if any message follows. ``after`` past the
-        tail gives an empty page (whose state shows it), not an error. A fork's page may end where
-        inheritance ends; segments are in order, without gap, and the last one may be cut to it.
+        ``read`` never waits for new messages. With ``max_bytes`` 0 it returns the state and no
+        messages. Otherwise it returns at least one segment if any message follows. If ``after`` is
+        past the tail, it returns an empty page (whose state shows the tail), not an error. A fork's
+        page may end at the last inherited message. Segments are in order and without gaps, and the
+        last segment may be cut.
 
         Args:
             stream_id: The stream, by name.
             after: Position of the last message already received; 0 for all.
             max_bytes: Soft limit on the page's payload, in bytes.
-            marks: Names of marks to return; those that do not exist are left out.
-            connection: The application's own, whose uncommitted writes are then seen.
+            marks: Names of marks to return. Names that do not exist are left out.
+            connection: The application's own connection. The page then shows its uncommitted
+                writes.
 
         Raises:
-            StreamNotFound: No such stream, or it was deleted or has expired.
-            StreamGone: It was deleted and is kept only for its forks.
+            StreamNotFound: The stream does not exist, was deleted or has expired.
+            StreamGone: The stream was deleted and is kept only for its forks.
         """
 
     async def read_many(self, reads: Sequence[Read], max_bytes: int) -> list[Page | None]:
         """Return a page of each of several streams, in their order, all of one snapshot.
 
-        ``None`` stands for a stream that does not exist or is gone. One round trip, however many
-        they are. ``max_bytes`` is the soft limit on the whole answer: each stream is read within
-        an equal share of it, and is given at least one segment if any message follows, so that
-        a caller that asks again gets on with every one of them.
+        ``None`` stands for a stream that does not exist or is gone. The store uses one round trip
+        for any number of streams. ``max_bytes`` is the soft limit on all pages together, and each
+        stream gets an equal share. Each stream gets at least one segment if any message follows, so
+        that every further call makes progress on every stream.
         """
 
     async def find(self, query: Query, *, connection: object | None = None) -> list[StreamState]:
-        """Return the states that match, newest (largest internal id) first, one snapshot."""
+        """Return the states that match, of one snapshot, sorted by descending internal id."""
 
     async def delete(self, internal_ids: Sequence[int], *, connection: object | None = None) -> int:
-        """Delete streams with everything they own, whatever their status; return how many existed.
+        """Delete streams with all their data, whatever their status; return how many existed.
 
-        A stream whose messages a fork reads becomes ``gone``: found by nothing, its id taken, its
-        messages kept until the last such fork is deleted, and then removed with it. A stream that
-        is gone already does not count.
+        If a fork reads a stream's messages, the stream becomes ``gone``: no query finds it, and no
+        new stream may use its id. Its messages are kept until the last such fork is deleted. A
+        stream that is already gone does not count.
         """
 
     async def heartbeat(
         self, *, beat: bool, forget: Sequence[str] = (), said: str | None = None
     ) -> list[WorkerState]:
-        """Return every worker that has ever beaten and was not forgotten, in one timely read.
+        """Return every worker that has ever beaten and was not forgotten, in one read.
 
-        With ``beat`` this worker's own counter moves first (and begins to exist), and ``said``
-        replaces what the worker said about itself before; ``None`` leaves that as it was. Workers
-        to ``forget`` are removed, unless they own a stream. Takes the lock again if it was lost.
+        With ``beat``, this worker's own counter grows first (or is created), and ``said`` replaces
+        the worker's description of itself; ``None`` keeps the old one. Workers in ``forget`` are
+        removed, unless they own a stream. If this worker lost its lock, the method takes the lock
+        again.
 
-        A state has ``locked`` false only if that proves the worker's death. Where a lock also
-        falls free while the database takes no writes, the store must beat to tell the two apart,
-        without ``beat`` too: only a read in whose statement a beat committed shows that the owner
-        could have taken its lock again.
+        A state may have ``locked`` false only if the worker is certainly dead. In some stores a
+        living worker also loses its lock when the database accepts no writes. Such a store must
+        write a beat in the statement that reads the locks, even without ``beat``. Only a committed
+        beat proves that a living owner could have taken its lock again.
         """
 
     def beat_from_thread(self, said: str | None) -> None:
-        """Beat once, or with ``None`` release this worker's lock, while the event loop is blocked.
+        """Beat once while the event loop is blocked; with ``None``, release this worker's lock.
 
-        Called from a thread that is not the event loop's, while the store is open. It blocks, in
-        bounded time, and needs no turn of that loop. A lock that was released is taken again with
-        the next heartbeat.
+        Called from a thread other than the event loop's, while the store is open. It blocks for a
+        bounded time, and it does not need the event loop. The next heartbeat takes a released lock
+        again.
 
         Raises:
-            StoreUnavailable: It did not happen, or nobody can tell.
+            StoreUnavailable: The beat did not happen, or its outcome is unknown.
         """
 
     async def roster(self) -> Roster:
-        """Return the same workers for an operator: when each beat last, and what it said then.
+        """Return the same workers for an operator: the time and the description of each last beat.
 
-        For display: no decision about a stream may rest on its times.
+        These times are for display. No decision about a stream may depend on them.
         """
 
     async def tidy(self, now: float, max_bytes: int) -> bool:
-        """Do a bounded step of housekeeping; return True if there is more to do at once.
+        """Do one bounded step of housekeeping; return True if there is more work now.
 
-        Ended streams' segments are merged into large ones (offsets and text unchanged), those of
-        streams that go on may be, streams that are due at ``now`` (a wall time) are deleted in
-        batches unless ``pending`` or ``streaming``, and free space is returned. About
-        ``max_bytes`` are rewritten in a step, so that no writer waits long. Several processes may
-        tidy at once.
+        The store merges the segments of ended streams into large ones, and keeps offsets and text
+        the same. It may merge those of live streams too. It deletes streams that are due at ``now``
+        (a wall time) in batches, except ``pending`` and ``streaming`` ones, and it returns free
+        space. One step rewrites about ``max_bytes``, so that no writer waits long. Several
+        processes may call ``tidy`` at the same time.
         """
 
 
 class Notifier(Protocol):
-    """A hint between processes that streams have changed. It carries no text.
+    """Hints between processes that streams have changed. A hint carries no text.
 
-    Losing any or all hints costs latency, never data: all that wait also read again now and then.
+    A lost hint costs latency, never data, because every process also polls the store.
     """
 
     async def open(self, on_hint: Callable[[Collection[StreamId] | None], None]) -> None:
-        """Begin to call ``on_hint``, on this event loop, with the streams that changed elsewhere.
+        """Begin to call ``on_hint``, on this event loop, with the streams that others changed.
 
-        ``None`` means: any stream may have changed (hints were lost, or there are too many).
-        Hints of one's own changes may come too.
+        ``None`` means that any stream may have changed, because hints were lost or were too many.
+        Hints about this process's own changes are allowed.
         """
 
     async def notify(self, stream_ids: Collection[StreamId]) -> None:
-        """Tell all other processes that these streams changed; call it after the commit.
+        """Send a hint about these streams to all other processes; call it after the commit.
 
-        Never raises for want of a connection: the hint is then lost.
+        Never raises when the connection is lost: then the hint is lost too.
         """
 
     def watch(self, watching: bool) -> None:
-        """Say whether anybody here waits for hints now; a notifier that polls rests meanwhile."""
+        """Say whether this process waits for hints now. If not, a notifier that polls can pause."""
 
     async def close(self) -> None:
-        """Stop calling ``on_hint`` and release everything."""
+        """Stop calling ``on_hint`` and release all resources."""
 
 
 class Clock(Protocol):
-    """Time, in the two kinds that must not be mixed up."""
+    """Time, of two kinds that must not be mixed up."""
 
     def monotonic(self) -> float:
         """Return seconds that never jump, for waits and leases."""
