@@ -1,9 +1,9 @@
-"""The readers of an answer that is to stop when it has none (G6).
+"""Finds out whether a stream still has readers, for ``on_disconnect="cancel"`` (G6).
 
-A process knows its own readers only. So the writer's asks the others: it gives the stream a time
-at which it is due (``due_at``), and a process that has a reader, or gets one, takes that time away
-again (see ``Tails.absorb``). A question that stood for the whole grace without an answer says that
-there was no reader.
+A process knows only its own readers. So the writer's process asks the other processes: it sets
+``due_at`` on the stream. A process that has a reader of the stream, or gets one, clears ``due_at``
+(see ``Tails.absorb``). If ``due_at`` is still set after the whole grace time, no process has a
+reader.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from inkstream.engine.core import Core
 from inkstream.engine.writer import Writer
 
 _LOOK_S = 1.0
-"""Looks cost a wake-up a stream; and the page that asked has mostly come to read by the first."""
+"""Each check wakes the loop once per stream. By the first check the page usually reads."""
 
 
 class Audience:
@@ -28,13 +28,13 @@ class Audience:
         self._store = core.store
         self._changes = changes
         self._clock = core.clock
-        # Without hints, a reader's process sees the question at its next poll.
+        # Without hints, the process of a reader sees ``due_at`` only at its next poll.
         self._grace_s = max(core.timing.disconnect_grace_s, 2 * core.timing.poll_s)
 
     async def cancel_when_gone(self) -> None:
-        """Cancel the stream when it had no reader for the grace; cancel this with its source.
+        """Cancel the stream after it had no reader for the grace time. Ends with the source.
 
-        That is at most twice the grace after a reader elsewhere has left.
+        After the last reader in another process leaves, this takes at most twice the grace time.
         """
         tail = self._writer.tail
         tail.without_readers_since = self._clock.monotonic()
@@ -55,7 +55,7 @@ class Audience:
                     await self._changes.end_stream(self._writer.state, CANCELLED)
                     return
             except StoreUnavailable:
-                asked_at = None  # nor could others answer; it is tried for as long as it is written
+                asked_at = None  # other processes could not answer either, so ask again later
             except StreamNotFound:
                 return
 

@@ -1,4 +1,4 @@
-"""Text that a writer accepted and has not committed: pieces, their size, the room for more."""
+"""The text that a writer has accepted but not committed: its pieces and its size."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from inkstream._types import Segment, StreamState
 from inkstream.engine.settings import Limits
 
 _YIELD_EVERY: Final = 64
-"""A source that never waits for anything must still let others run, after this many messages."""
+"""After this many messages, a source that never waits must let other tasks run."""
 
 _HALF_BYTES: Final = 3
-"""The size of half a surrogate pair alone: it is stored as U+FFFD unless the other half comes."""
+"""The stored size of half a surrogate pair: U+FFFD replaces it if the other half never comes."""
 
 
 class SharedRoom:
-    """The room that all buffers of an engine share.
+    """The buffer space that all writers of an engine share.
 
     Attributes:
-        used: Bytes accepted by all writers and not committed yet.
-        limit: How many they may be.
+        used: Bytes that all writers have accepted but not committed.
+        limit: The maximum of ``used``.
     """
 
     __slots__ = ("limit", "used")
@@ -31,7 +31,7 @@ class SharedRoom:
 
 
 class Buffer:
-    """The pieces of one writer. It never waits: the writer asks ``fits`` and waits itself.
+    """The pieces of one writer. It never waits: the writer calls ``fits`` and waits itself.
 
     Attributes:
         characters: Characters accepted so far, those of JSON messages included.
@@ -60,11 +60,14 @@ class Buffer:
         self._pieces: list[str | wire.RawJSON] = []
         self._taken_bytes = 0
         self._room = 0
-        """Bytes that ``push`` may accept without a look at any limit; none once it is closed."""
+        """How many bytes ``push`` may accept without checking a limit; 0 after ``close``."""
 
     @property
     def ready(self) -> bool:
-        """True if there is something to commit. Half a character alone waits for its rest."""
+        """True if there is something to commit.
+
+        Half a surrogate pair alone waits for its other half.
+        """
         pieces = self._pieces
         return len(pieces) > 1 or (len(pieces) == 1 and not _is_half(pieces[0]))
 
@@ -74,12 +77,12 @@ class Buffer:
         return len(self._pieces) % _YIELD_EVERY == _YIELD_EVERY - 1
 
     def push(self, message: object) -> bool:
-        """Accept what is nearly always appended, text that needs no look; else leave it alone."""
+        """Accept a text that needs no check; return False for any other message."""
         if not isinstance(message, str):
             return False
         try:
             size = len(message) if message.isascii() else len(message.encode())
-        except UnicodeEncodeError:  # half a surrogate pair
+        except UnicodeEncodeError:  # the text has half a surrogate pair
             return False
         pieces, shared = self._pieces, self._shared
         if (
@@ -102,9 +105,9 @@ class Buffer:
         self._limits.check_stream(self._stream_id, self._stream_bytes + size)
 
     def fits(self, size: int) -> bool:
-        """Tell whether there is room now.
+        """Return whether there is room now.
 
-        A piece always fits where nothing else waits for a commit that would make room.
+        If no other text waits for a commit, any piece fits, because no commit would make more room.
         """
         if not self._taken_bytes and not self.ready:
             return True
@@ -112,7 +115,7 @@ class Buffer:
         return self.pending_bytes + size <= self._limits.buffer_bytes and shared.used < shared.limit
 
     def put(self, piece: str | wire.RawJSON, size: int) -> None:
-        """Accept a piece that was checked and fits."""
+        """Accept a piece that fits and has passed ``check``."""
         self._pieces.append(piece)
         text = piece if isinstance(piece, str) else piece.raw.decode()
         # The second half of a surrogate pair is no character: the first one was counted.
@@ -126,10 +129,10 @@ class Buffer:
         )
 
     def take(self, position: int, *, last: bool) -> list[Segment]:
-        """Return everything as segments from a position on, to be committed.
+        """Return all pieces as segments to commit, from a position on.
 
-        Half a surrogate pair at the end stays behind, for its other half may come with the next
-        piece; it goes too if this is the last time.
+        Half a surrogate pair at the end is kept, because the next piece may bring its other half.
+        With ``last``, it is returned too.
         """
         pieces, half = self._pieces, ""
         if pieces and not last:
@@ -142,7 +145,7 @@ class Buffer:
         kept = _HALF_BYTES if half else 0
         if half:
             pieces.append(half)
-        # Two halves that met are smaller together than they were apart.
+        # Two halves that are joined take fewer bytes than two separate halves.
         size = sum([len(segment.payload) for segment in segments])
         if size + kept != self.pending_bytes:
             self._grow(size + kept - self.pending_bytes)
@@ -156,11 +159,11 @@ class Buffer:
         self._taken_bytes = 0
 
     def close(self) -> None:
-        """Accept nothing at once any more: every further message gets a look."""
+        """Make ``push`` refuse every further message, so that each one is checked."""
         self._room = 0
 
     def drop(self) -> None:
-        """Forget everything, what is under way included."""
+        """Discard all pieces, including those in the commit that is running."""
         self._pieces.clear()
         self._grow(-self.pending_bytes, stored=True)
         self._taken_bytes = 0

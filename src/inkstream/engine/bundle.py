@@ -1,4 +1,4 @@
-"""One wait over the readers of many streams, for an answer that follows them all."""
+"""Lets one response follow many streams: one wait for all of their readers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from inkstream._errors import StreamNotFound
 from inkstream.engine.reader import Reader
 
 TURN_BYTES: Final = 64 * 1024
-"""What one reader gives in its turn, so that one that catches up does not starve the others."""
+"""The most that one reader returns in its turn, so that a slow reader does not starve others."""
 
 
 class _Ring:
@@ -31,12 +31,12 @@ class _Ring:
 
 
 class Bundle:
-    """Readers that are asked in turn, each for a little.
+    """A set of readers that take turns. Each returns a little per turn.
 
     Attributes:
-        readers: Those that are followed.
-        ready: Those that may have news, in the order in which they are asked.
-        alarm_at: When, on the engine's monotonic clock, ``alarm`` is to be called.
+        readers: The readers in the bundle.
+        ready: The readers that may have news, in the order of their turns.
+        alarm_at: The engine's monotonic time at which ``alarm`` is called.
     """
 
     def __init__(self, detach: Callable[[Bundle], None]) -> None:
@@ -49,7 +49,7 @@ class Bundle:
         self._closed = False
 
     def add(self, reader: Reader) -> None:
-        """Follow one more; it is closed with the bundle."""
+        """Add a reader. The bundle closes it."""
         if self._closed:
             reader.close()
             return
@@ -58,29 +58,30 @@ class Bundle:
         self.woken(reader)
 
     def woken(self, reader: Reader) -> None:
-        """Note that a reader may have news."""
+        """Record that a reader may have news."""
         if reader in self.readers:
             self.ready[reader] = None
             self._news.set()
 
     def remove(self, reader: Reader) -> None:
-        """Follow one no more."""
+        """Remove a reader."""
         self.readers.pop(reader, None)
         self.ready.pop(reader, None)
         reader.close()
 
     async def wait(self) -> None:
-        """Wait until a reader may have news, or for an interruption."""
+        """Wait until a reader may have news, or until ``interrupt``."""
         await self._news.wait()
         self._news.clear()
 
     async def turns(self) -> AsyncGenerator[tuple[Reader, bytes | None], None]:
-        """Yield what is new, a turn of each ready reader, until none has more.
+        """Yield new bytes, one turn per ready reader, until no reader has more.
 
-        ``b""``: that reader has seen its end. ``None``: its stream was deleted. Both are removed.
+        ``b""`` means that the reader's stream has ended. ``None`` means that its stream was
+        deleted. In both cases the bundle removes the reader.
 
         Raises:
-            ReaderCut: Go away without a terminal event.
+            ReaderCut: The response must close without a terminal event.
         """
         while self.ready:
             reader = next(iter(self.ready))
@@ -100,7 +101,7 @@ class Bundle:
             yield reader, frames
 
     def interrupt(self) -> None:
-        """End the wait under way, or the next one."""
+        """End the current wait. If there is none, end the next one."""
         self._news.set()
 
     def close(self) -> None:
@@ -109,7 +110,7 @@ class Bundle:
             return
         self._closed = True
         self.alarm_at = math.inf
-        del self.alarm  # it is a cycle
+        del self.alarm  # breaks a reference cycle
         for reader in list(self.readers):
             self.remove(reader)
         self.interrupt()

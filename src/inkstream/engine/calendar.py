@@ -1,4 +1,4 @@
-"""Whether the wall clock may be believed: its jump must not end or delete anything for good."""
+"""Decides whether to trust the wall clock, so that a clock jump ends or deletes no stream."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ TRUSTED_AFTER_S: Final = 3600.0
 class Calendar:
     """A clock that compares the wall clock with the monotonic one, at each look.
 
-    A jump of more than ``JUMP_S`` is not believed for ``TRUSTED_AFTER_S``: an operator or NTP sets
-    a wrong clock right meanwhile. Then it is, for the clock may have been wrong before, or the
-    machine asleep.
+    After a jump of more than ``JUMP_S``, the wall clock is not trusted for ``TRUSTED_AFTER_S``. In
+    that time an operator or NTP can correct a wrong clock. Later the clock is trusted again,
+    because the old time may have been the wrong one, or the machine may have been suspended.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -52,7 +52,7 @@ class Calendar:
                 return None
         if self._jumped_at is not None:
             self._jumped_at = None
-            _log.warning("streams expire and come due again: the wall clock is believed")
-        # Slow corrections of a clock add up over weeks.
+            _log.warning("streams expire and come due again: the wall clock is trusted again")
+        # The two clocks drift apart by small corrections over weeks. Those are not a jump.
         self._offset = wall - monotonic
         return wall

@@ -1,4 +1,4 @@
-"""Changes of streams that no writer makes: create, append to a log, cancel, close, delete."""
+"""Changes of streams that need no writer: create, append to a log, cancel, close, delete."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ CANCELLED = End(Status.CANCELLED)
 
 
 class Changes:
-    """Change streams, no matter which worker writes them."""
+    """Change streams, whichever worker writes them."""
 
     def __init__(self, core: Core, committer: Committer, tails: Tails, reports: Reports) -> None:
         self._core = core
@@ -64,7 +64,10 @@ class Changes:
         *,
         connection: object | None = None,
     ) -> Offset:
-        """Append to a log; durable, and on its way to readers, when it returns."""
+        """Append to a log.
+
+        When this returns, the messages are durable and on the way to readers.
+        """
         self._life.check()
         encoded = [m if isinstance(m, str) else wire.dump_object(m) for m in messages]
         segments = wire.encode_messages(encoded, 0)
@@ -84,7 +87,7 @@ class Changes:
             Change(internal_id=state.internal_id, if_status=(Status.OPEN,), append=segment)
             for segment in segments
         ]
-        # In one batch: what others append at the same moment must not come between.
+        # One batch keeps them together: appends of other callers must not come in between.
         if connection is None:
             done = await asyncio.gather(*[self.apply(state, change) for change in changes])
         else:
@@ -100,7 +103,7 @@ class Changes:
         return Offset.at(last, last.tail)
 
     async def close(self, stream_id: StreamId, *, connection: object | None = None) -> bool:
-        """Close a log for good; return whether this call did it."""
+        """Close a log permanently; return whether this call closed it."""
         self._life.check()
         state = (await self._store.read(stream_id, 0, 0, connection=connection)).state
         if state.kind is not Kind.LOG:
@@ -112,7 +115,7 @@ class Changes:
     async def cancel(
         self, state: StreamState, end: End = CANCELLED, *, connection: object | None = None
     ) -> bool:
-        """End a stream that has not ended; return whether this call did it."""
+        """End a stream that has not ended; return whether this call ended it."""
         if state.kind is Kind.LOG:
             raise StreamConflict(
                 state.stream_id,
@@ -124,14 +127,14 @@ class Changes:
     async def end_stream(
         self, state: StreamState, end: End, *, connection: object | None = None
     ) -> bool:
-        """End a stream, no matter which worker writes it; return whether this call did it."""
+        """End a stream, whichever worker writes it; return whether this call ended it."""
         if state.ended:
             return False
         now = self._clock.wall()
         if end.result is None:
             end = replace(end, result=self._tails.result_of(state))
-        # Nothing tells whether and when an application's own transaction commits: reports of ends
-        # in it are left to the next look for them.
+        # The application's own transaction may commit late or never, and this process cannot see
+        # it. So the next regular search for unreported ends reports this end.
         reporter = self._core.reporter(state) if connection is None else None
         change = Change(
             internal_id=state.internal_id,
@@ -155,7 +158,7 @@ class Changes:
         self._core.observer.ended(Ended(state, end, max(0.0, now - since), readers=readers))
 
     async def end_as_seen(self, state: StreamState, end: End) -> StreamState | None:
-        """End a stream that is still as ``state`` says; return its state then, or ``None``."""
+        """End a stream if it has not changed since ``state``; return its new state, or ``None``."""
         now = self._clock.wall()
         due_at = state.deletion_due(now)
         change = state.still(end=end, at=now, worker=None, due_at=due_at)
@@ -204,10 +207,10 @@ class Changes:
         return _done(state, change, outcome)
 
     async def apply(self, state: StreamState, change: Change) -> StreamState | None:
-        """Commit a change of a stream with the next batch, and publish it; ``None``: refused.
+        """Commit a change in the next batch, and publish it. Return ``None`` if it was refused.
 
         Raises:
-            StreamNotFound: The stream was deleted meanwhile.
+            StreamNotFound: The stream has been deleted.
         """
         done = await self.commit(state, change)
         if isinstance(done, StreamState):
@@ -217,7 +220,7 @@ class Changes:
         return None
 
     async def commit(self, state: StreamState, change: Change) -> StreamState | Refused:
-        """Commit a change of a stream with the next batch; see ``Tails.commit``."""
+        """Commit a change in the next batch; see ``Tails.commit``."""
         return await self._tails.commit(state, change)
 
 

@@ -41,10 +41,10 @@ class Claims:
         self._places: dict[object, None] = {}
 
     async def claim(self, stream_id: StreamId, *, takeover: bool = False) -> Writer:
-        """Become the one writer of a pending stream, or of one whose writer died or let go.
+        """Become the writer of a pending stream, or of a stream whose writer died or let go.
 
         Raises:
-            NotClaimed: It is not there to be claimed.
+            NotClaimed: The stream cannot be claimed.
             StreamNotFound, ShuttingDown, TooManyStreams, StoreUnavailable
         """
         release = self.reserve()
@@ -54,7 +54,7 @@ class Claims:
             release()
 
     def reserve(self) -> Callable[[], None]:
-        """Keep room for one more writer until what is returned is called.
+        """Reserve room for one more writer, and return a function that frees it.
 
         Raises:
             TooManyStreams, ShuttingDown
@@ -81,7 +81,7 @@ class Claims:
         takeover: bool = False,
         allow: Callable[[StreamState], bool] | None = None,
     ) -> Writer:
-        """Claim where room was reserved before, as ``claim`` does; also while draining."""
+        """Claim a stream after ``reserve``, as ``claim`` does. Works while draining, too."""
         await self._presence.show_life()
         state = (await self._core.store.read(stream_id, 0, 0)).state
         if allow is not None and not allow(state):
@@ -116,7 +116,8 @@ class Claims:
     def _check_claimable(self, state: StreamState, takeover: bool) -> None:
         if state.status is Status.PENDING:
             return
-        # Claimed here by a commit whose outcome was lost: nothing was written yet in this epoch.
+        # This worker claimed the stream earlier, but the outcome of that commit was lost. In the
+        # first epoch nothing can have been written yet.
         lost = state.worker == self._core.worker and not self._writers.holds(state)
         if state.status is Status.STREAMING and lost and state.epoch == 1:
             return
@@ -134,7 +135,7 @@ class Claims:
 
 
 class _Claim:
-    """A claim under way, whose caller may go away before its outcome is known."""
+    """A running claim. Its caller may leave before the outcome is known."""
 
     def __init__(self, writers: Writers, state: StreamState, change: Change) -> None:
         self.writer: Writer | None = None
@@ -144,7 +145,7 @@ class _Claim:
         self._given_up = False
 
     def publish(self, outcome: Outcome) -> int:
-        """Make the writer, in commit order; return how many readers were woken."""
+        """Create the writer, in commit order; return how many readers were woken."""
         if isinstance(outcome, Committed):
             state = applied(self._state, self._change, outcome.heads[0])
             self.writer = self._writers.adopt(state)
@@ -153,7 +154,7 @@ class _Claim:
         return 0
 
     def give_up(self) -> None:
-        """End the stream of the writer, made or still to be made: no caller would any more."""
+        """End the stream now or after the claim, because no caller is left to write it."""
         self._given_up = True
         if self.writer is not None:
             self._writers.finish_soon(self.writer, INTERRUPTED)

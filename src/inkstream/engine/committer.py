@@ -1,8 +1,8 @@
-"""Group commit: everything that an engine has pending, in one transaction.
+"""Group commit: commits everything that an engine has pending in one transaction.
 
-The order is the guarantee (G1): commit; then each party publishes to its tail, wakes readers and
-resolves what waits for it; then hint to other processes. Nothing is shown before the store has
-returned.
+The order is the guarantee (G1). First the store commits. Then each party publishes to its tail,
+wakes readers and resolves the futures of its callers. Then other processes get a hint. No reader
+sees a text before the store has returned.
 """
 
 from __future__ import annotations
@@ -20,39 +20,40 @@ from inkstream.engine.core import Core
 
 _log = logging.getLogger("inkstream")
 
-# The cost of a commit for this process, to choose the distance to the next: measured, see
-# docs/decisions. It is counted, not timed, so that a simulation sees the same distances.
+# How much time a commit costs this process; the distance to the next commit depends on it. The
+# numbers were measured (see docs/decisions). The time is computed, not measured at run time, so
+# that a simulation always gets the same distances.
 _COMMIT_S = 300e-6
 _STREAM_S = 20e-6
 _READER_S = 20e-6
 _SHARE = 4.0
-"""Commits are kept so far apart that they take about a quarter of the time."""
+"""The distance between commits is chosen so that committing takes about a quarter of the time."""
 
 
 class Party(Protocol):
-    """A party to a commit: a writer, or a group that was submitted."""
+    """An object that takes part in commits: a writer, or a submitted group."""
 
     @property
     def stream_id(self) -> StreamId:
         """The stream that the commit changes."""
 
     def take(self) -> Sequence[Group]:
-        """Return what to commit now, in order; nothing, if there is nothing any more."""
+        """Return the groups to commit now, in order; empty if there is nothing left to commit."""
 
     def settle(self, outcomes: Sequence[Outcome]) -> int:
-        """Publish what came of ``take``'s groups; return how many readers that woke."""
+        """Publish the outcomes of the groups from ``take``; return how many readers were woken."""
 
     def failed(self, exc: StoreUnavailable) -> bool:
-        """Note that the commit failed; return whether to try it again with the next one."""
+        """Handle a failed commit; return whether to try again with the next one."""
 
 
 class Committer:
     """Collect what is pending, commit it at the right moment, and have it published.
 
     Attributes:
-        room: How much all writers together may accept before it is committed.
+        room: The buffer space that all writers share.
         committed_at: Monotonic time of the last commit that succeeded.
-        away_since: Monotonic time since which the store has been away, or ``None``.
+        away_since: Monotonic time of the first failed commit of an outage, or ``None``.
     """
 
     def __init__(self, core: Core, notifier: Notifier) -> None:
@@ -73,7 +74,7 @@ class Committer:
         self._away_tries = 0
 
     def join(self, party: Party) -> None:
-        """Put a party in line for the next commit. It keeps its place if it is in line already."""
+        """Queue a party for the next commit. A party that is already queued keeps its place."""
         self._queue[party] = None
         self._wanted.set()
 
@@ -88,21 +89,21 @@ class Committer:
     ) -> Outcome:
         """Commit a group with the next batch; ``published`` runs first, in commit order.
 
-        Cancelled while it waits, the group is committed or not, never half.
+        If the caller is cancelled, the whole group is committed or nothing is.
 
         Raises:
-            StoreUnavailable: It did not happen; ``OutcomeUnknown``: it may have.
+            StoreUnavailable: The group was not committed; ``OutcomeUnknown``: it may have been.
         """
         submission = _Submission(stream_id, group, published)
         self.join(submission)
         return await submission.outcome
 
     async def run(self) -> None:
-        """Commit until cancelled. Parties still in line then fail with ``StoreUnavailable``."""
+        """Commit until cancelled. Parties still queued then fail with ``StoreUnavailable``."""
         try:
             while True:
                 await self._wanted.wait()
-                # A quiet system commits at once; what the loop has ready to run may join first.
+                # Even without a wait, the sleep lets tasks that are ready to run join the commit.
                 wait = self._next_at - self._clock.monotonic()
                 await asyncio.sleep(max(0.0, wait))
                 self._wanted.clear()
@@ -122,7 +123,7 @@ class Committer:
                 groups += taken
                 parties.append((party, len(taken)))
         if not groups:
-            self.away_since = None  # the writers whose text waited for the store were stopped
+            self.away_since = None  # the writers with waiting text were stopped
             self._end_waits()
             return
         started = self._clock.monotonic()
@@ -137,7 +138,7 @@ class Committer:
             self._failed(exc, parties)
             return
         except Exception as exc:
-            _log.exception("the store failed in an unforeseen way")
+            _log.exception("a commit failed with an unexpected error")
             self._failed(OutcomeUnknown(str(exc)), parties)
             return
         self.committed_at = ended = self._clock.monotonic()
@@ -163,7 +164,7 @@ class Committer:
         return woken
 
     async def run_hints(self) -> None:
-        """Hint to other processes until cancelled, never in the way of the next commit."""
+        """Send hints to other processes until cancelled, without delaying the next commit."""
         while True:
             await self._hinting.wait()
             self._hinting.clear()
@@ -171,12 +172,12 @@ class Committer:
             await self._notifier.notify(names)
 
     def hint(self, stream_id: StreamId) -> None:
-        """Hint at a stream that changed without a commit of this engine's."""
+        """Send a hint about a stream that changed without a commit of this engine."""
         self._hints[stream_id] = None
         self._hinting.set()
 
     def _failed(self, exc: StoreUnavailable, parties: Sequence[tuple[Party, int]]) -> None:
-        """Keep the writers' text for the next attempt, and fail the submitted groups now (G12)."""
+        """Keep the writers' text for the next attempt; fail the submitted groups now (G12)."""
         now = self._clock.monotonic()
         if self.away_since is None:
             self.away_since = now
@@ -189,8 +190,8 @@ class Committer:
         if self._queue:
             self._wanted.set()
         else:
-            # No text waits. A store that is not asked must not look away for ever, or writers that
-            # are merely quiet would be given up.
+            # No text waits, so no further commit will show that the store is back. If the store
+            # counted as away for longer than the patience, quiet writers would be given up.
             self.away_since = None
 
     def _end_waits(self) -> None:
@@ -199,12 +200,12 @@ class Committer:
             committed.set_result(None)
 
     def give_up_waiting(self) -> None:
-        """Let writers that wait for room look again (they may have been stopped)."""
+        """Wake writers that wait for room: they may have been stopped."""
         self._end_waits()
 
 
 class _Submission:
-    """A group that is committed once: it is not tried again when the store is away."""
+    """A group that is committed once. When the store is away, it fails and is not tried again."""
 
     def __init__(
         self, stream_id: StreamId, group: Group, published: Callable[[Outcome], int]

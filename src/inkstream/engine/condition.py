@@ -1,11 +1,12 @@
-"""A worker's word about itself: how it is, and what it writes and serves.
+"""A worker's description of itself: its health, and the streams that it writes and serves.
 
-It goes into the worker's row with each beat, so that a process which starts after a fault can say
-how the writer of a stuck answer was. It never holds text, and is bounded: of more streams than
-``STREAMS`` those that have been silent longest are kept, for those are asked about.
+Each beat stores the description in the worker's row. A process that starts after a fault can then
+say how the writer of a stuck answer was doing. The description never holds text, and its size is
+limited: with more than ``STREAMS`` streams, it keeps those that have been silent longest, because
+operators ask about those.
 
-The event loop composes it at its ticks; ``said`` may be called from any thread, and adds how long
-the loop has not turned.
+The event loop composes the description at its ticks. ``said`` may be called from any thread, and
+adds how long the loop has been blocked.
 """
 
 from __future__ import annotations
@@ -29,12 +30,12 @@ STREAMS: Final = 256
 _MINUTE_S: Final = 60.0
 _SAMPLE_S: Final = 10.0
 BLOCKED_S: Final = 1.0
-"""A loop that did not turn for this long is called blocked."""
+"""An event loop counts as blocked after this long without a tick."""
 
 
 @dataclass(slots=True)
 class _Course:
-    """How a stream that is written here moved in the last minute."""
+    """The progress of one stream in the last minute, if this worker writes it."""
 
     samples: deque[tuple[float, int, int]] = field(default_factory=lambda: deque(maxlen=7))
     position: int = -1
@@ -42,7 +43,7 @@ class _Course:
 
 
 class Condition:
-    """Observe this worker's streams, readers and loop at its ticks, and put it into words.
+    """Observe this worker's streams, readers and loop at its ticks, and describe them.
 
     Args:
         core: The worker.
@@ -79,7 +80,7 @@ class Condition:
         self._words: dict[str, JSON] = dict(self._self)
 
     def begin(self) -> None:
-        """Take the present thread for the event loop's."""
+        """Remember the current thread as the event loop's thread."""
         self._thread = threading.get_ident()
         self.seen_turning()
 
@@ -88,7 +89,7 @@ class Condition:
         self._seen_at = self._clock.monotonic()
 
     def tick(self, now: float, due: float) -> None:
-        """Observe, at a tick that was due at a moment and came now."""
+        """Observe at a tick. The tick was due at ``due`` and came at ``now``."""
         self._seen_at = now
         self._lag_s = max(self._lag_s, now - due)
         away = self._committer.away_since
@@ -100,16 +101,16 @@ class Condition:
             self._lag_s = 0.0
 
     def stalled_s(self) -> float:
-        """Return how long ago the last tick was; from any thread."""
+        """Return the seconds since the last tick; from any thread."""
         return self._clock.monotonic() - self._seen_at
 
     def now(self) -> dict[str, Any]:
-        """Return this worker's word as of this moment; to be called on the event loop."""
+        """Return this worker's description as of now; call it on the event loop."""
         words: dict[str, Any] = json.loads(json.dumps(self._compose(self._clock.monotonic())))
         return words
 
     def said(self) -> str:
-        """Return this worker's latest word, as JSON; from any thread."""
+        """Return this worker's latest description, as JSON; from any thread."""
         words = self._words
         stalled = self.stalled_s()
         if stalled > BLOCKED_S:
@@ -117,12 +118,12 @@ class Condition:
         return json.dumps(words, separators=(",", ":"))
 
     def stack(self, frames: int) -> list[traceback.FrameSummary]:
-        """Return the innermost frames of the event loop's thread; for another thread to ask."""
+        """Return the innermost frames of the event loop's thread; call it from another thread."""
         frame = sys._current_frames().get(self._thread)
         return [] if frame is None else traceback.extract_stack(frame)[-frames:]
 
     def _place(self) -> str | None:
-        """Return where the event loop's thread is; on that thread itself the loop turns."""
+        """Return where the event loop's thread is, or ``None`` on that thread itself."""
         frame = sys._current_frames().get(self._thread)
         if frame is None or self._thread == threading.get_ident():
             return None
@@ -133,7 +134,7 @@ class Condition:
         tails = list(self._tails)
         self._courses = {tail.internal_id: self._course(tail, now) for tail in tails if tail.local}
         behind = self._look_at_readers(tails, now)
-        # For a minute longer: an outage ends before anybody asks what it was.
+        # The outage is shown for one more minute, because most operators look after its end.
         away_s = self._away_s if now - self._away_at < _MINUTE_S else 0.0
         tails.sort(key=self._moved_at)
         return {
@@ -164,9 +165,10 @@ class Condition:
     def _look_at_readers(
         self, tails: Iterable[Tail], now: float
     ) -> dict[Tail, list[tuple[int, float]]]:
-        """Return, for each stream, by how much and for how long readers have stood still behind it.
+        """Return, for each stream, how far and for how long its readers have been stuck behind it.
 
-        A reader that is behind at one look only is about to get on.
+        A reader that is behind for the first time is left out, because it usually catches up at
+        once.
         """
         behind: dict[Follower, tuple[int, float]] = {}
         found: dict[Tail, list[tuple[int, float]]] = {}

@@ -1,4 +1,4 @@
-"""The few things that most parts of an engine need."""
+"""The few objects that most parts of an engine need."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Core:
         limits: How much streams may cost.
         timing: How long things may take.
         life: The event loop and the tasks.
-        observer: Takes note of events: logs, metrics, traces.
+        observer: Records events in logs, metrics and traces.
         reports: Whether this worker has an ``on_end`` and so reports ends.
     """
 
@@ -37,5 +37,5 @@ class Core:
     reports: bool
 
     def reporter(self, state: StreamState) -> str | None:
-        """Return the worker that reports an end which is written here; ``None``: a sweep does."""
+        """Return the worker that reports an end of this process; ``None``: a sweep assigns one."""
         return self.worker if self.reports and state.report else None

@@ -1,4 +1,4 @@
-"""Time's effects on streams: it ends what is due, deletes what has expired, merges the rest."""
+"""Ends streams that are due, deletes expired streams, and merges stored segments."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ABANDONED = End(Status.TIMEOUT, "abandoned", "The answer was interrupted and not
 
 
 class Due:
-    """Look, again and again, for streams whose time has come."""
+    """Look repeatedly for streams that are due."""
 
     def __init__(self, core: Core, changes: Changes) -> None:
         self._store = core.store
@@ -32,7 +32,7 @@ class Due:
         self._changes = changes
 
     async def run(self) -> None:
-        """End what is due until cancelled: a batch in each commit, at once if there is more."""
+        """End due streams until cancelled, one batch per commit; pause only if no more are due."""
         while True:
             more = False
             try:

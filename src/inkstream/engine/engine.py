@@ -38,7 +38,7 @@ SHUTDOWN = End(Status.ERROR, "shutdown", "The server is restarting.")
 
 
 class Engine:
-    """One worker. Start it on the event loop that is to use it; it serves that loop only.
+    """One worker. Start it on the event loop that uses it; it serves that loop only.
 
     Attributes:
         readers: Follow streams and read them.
@@ -144,10 +144,10 @@ class Engine:
         return Gauges(len(self.writers), len(self.readers), self._committer.room.used)
 
     async def drain(self, grace_s: float | None = None) -> None:
-        """Start nothing new, let running answers finish for a while, then end them ``error`` (G8).
+        """Start nothing new, give running answers a grace time, then end them ``error`` (G8).
 
-        Readers of streams that end get the end; readers of others are sent away and reconnect
-        elsewhere. Safe to call twice: the second call does not extend the grace.
+        Readers of the ended streams get the terminal event. Other readers are disconnected, and
+        they reconnect to another process. A second call does not extend the grace time.
         """
         now = self.clock.monotonic()
         grace = self.timing.shutdown_grace_s if grace_s is None else grace_s
@@ -158,7 +158,7 @@ class Engine:
             await self.writers.settle(self._drain_by - now, SHUTDOWN, self.starts.tasks)
             settled = True
         finally:
-            # Also when the ends could not be written: a server waits for its connections.
+            # Also if the ends could not be written, because the server waits for its connections.
             self.life.drained = True
             self._tails.send_away(but_local=settled)
 

@@ -41,7 +41,7 @@ class EventLog(Observer):
         )
 
     def fenced(self, stream: StreamState, status: str | None) -> None:
-        """Log a writer that lost its stream."""
+        """Log that a writer lost its stream."""
         _log.info(
             "the writer of stream %r lost it: %s",
             stream.stream_id,
@@ -50,7 +50,7 @@ class EventLog(Observer):
         )
 
     def store_away(self, error: Exception) -> None:
-        """Log the begin of an outage."""
+        """Log the start of an outage."""
         _log.warning(
             "the store is away, nothing is shown until it is back: %s",
             error,
@@ -64,7 +64,7 @@ class EventLog(Observer):
         )
 
     def worker_dead(self, worker: str, streams: int) -> None:
-        """Log a death that left streams behind."""
+        """Log that another worker died and left streams."""
         _log.warning(
             "worker %s is dead; %d streams of it were ended or let go",
             worker,
@@ -73,7 +73,7 @@ class EventLog(Observer):
         )
 
     def lagged(self, seconds: float) -> None:
-        """Log a loop that was blocked."""
+        """Log that the event loop was blocked."""
         if seconds > _BLOCKED_S:
             _log.warning(
                 "the event loop turns again; it was blocked for %.1f s",

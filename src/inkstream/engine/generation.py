@@ -26,15 +26,15 @@ from inkstream.engine.writer import Writer
 _log = logging.getLogger("inkstream")
 
 SOURCE_TASK: Final = "inkstream-source-"
-"""Begins the name of each task that runs a source; the stream's id follows."""
+"""The name of a source's task: this prefix and the stream's id."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Yield this from a source to keep a JSON value with the end (usage, finish reason).
+    """Yield this from a source to store a JSON value with the end (usage, finish reason).
 
-    The last one counts. It is kept whatever the end is, also if the stream is stopped or the source
-    raises afterwards.
+    The last one counts. It is stored with any end, even if the stream is stopped later or the
+    source raises later.
     """
 
     value: JSON
@@ -52,19 +52,19 @@ Source: TypeAlias = (
     " | AsyncIterator[Message | Result]"
     " | Iterable[Message | Result]"
 )
-"""Where an answer comes from.
+"""The code that produces an answer.
 
-An async generator function (the documented form), an async iterator, a plain iterator or generator
-function (run in a thread of its own), or a coroutine function that takes ``append`` and may return
-the result.
+One of: an async generator function (the documented form), an async iterator, a plain iterator or
+generator function (it runs in its own thread), or a coroutine function that takes ``append`` and
+may return the result.
 """
 
 
 async def run_source(source: Any, writer: Writer) -> None:
-    """Write all that a source gives, and keep its results with the writer.
+    """Write all that a source yields, and keep its results with the writer.
 
-    Cancelled, it closes an async source (its ``finally`` blocks run), and leaves a thread behind
-    that stops at its next item.
+    Cancelling this closes an async source (its ``finally`` blocks run). A thread cannot be
+    cancelled: it goes on until its next item.
     """
     if callable(source) and not _is_iterator(source):
         if _required(source):
@@ -83,7 +83,7 @@ async def run_source(source: Any, writer: Writer) -> None:
 
 
 def check_source(source: Any) -> None:
-    """Raise ``TypeError`` for what can be seen to be no source before it is called."""
+    """Raise ``TypeError`` for an object that is clearly not a source, without calling it."""
     if not callable(source) or _is_iterator(source):
         if not inspect.isawaitable(source):
             _check_iterable(source)
@@ -119,7 +119,7 @@ def _check_iterable(source: Any) -> None:
 
 
 def _required(source: Callable[..., Any]) -> list[str]:
-    """Return the names of the arguments that a function cannot be called without."""
+    """Return the names of a function's required arguments."""
     try:
         parameters = inspect.signature(source).parameters.values()
     except (TypeError, ValueError):
@@ -169,9 +169,9 @@ async def _drain_in_thread(source: Iterable[Any], writer: Writer) -> None:
             try:
                 loop.call_soon_threadsafe(settle, error)
             except RuntimeError:
-                pass  # the loop was closed before the source came to its end
+                pass  # the loop was closed before the source finished
 
-    # A daemon: a source that blocks for ever must not keep the process from exiting.
+    # A daemon thread, because a source that blocks for ever must not keep the process from exiting.
     context = contextvars.copy_context()
     threading.Thread(target=context.run, args=(pull,), name="inkstream-source", daemon=True).start()
     try:
@@ -181,7 +181,7 @@ async def _drain_in_thread(source: Iterable[Any], writer: Writer) -> None:
 
 
 def end_for(stream_id: str, error: BaseException | None, source: object = None) -> End:
-    """Return how a source's outcome ends its stream; what readers may not see is only logged."""
+    """Return the end of a stream after its source's outcome; only the log has the exception."""
     if error is None:
         return End(Status.DONE)
     if isinstance(error, StreamError):
@@ -189,7 +189,7 @@ def end_for(stream_id: str, error: BaseException | None, source: object = None) 
     if isinstance(error, InvalidInput):
         name = "" if source is None else f", {_name_of(source)},"
         _log.error(
-            "the source of stream %r%s gave what cannot be kept: %s",
+            "the source of stream %r%s gave a value that cannot be stored: %s",
             stream_id,
             name,
             error,
@@ -206,7 +206,7 @@ def end_for(stream_id: str, error: BaseException | None, source: object = None) 
 
 
 def _name_of(source: Any) -> str:
-    """Return the name of a source, and where it is written if that can be seen."""
+    """Return the name of a source, and its file and line if known."""
     while isinstance(source, functools.partial):
         source = source.func
     name = getattr(source, "__qualname__", type(source).__qualname__)
@@ -223,10 +223,10 @@ async def write_to_end(
     context: contextvars.Context,
     finish: Callable[[End], Awaitable[None]],
 ) -> asyncio.Task[None]:
-    """Run a source in its caller's context until it ends, or its stream does.
+    """Run a source in its caller's context until the source or its stream ends.
 
-    The stream never waits for a source that was cancelled: one that swallows its cancellation, or
-    a thread, is left behind. The task of the source is returned, done or not.
+    The stream never waits for a cancelled source, because the source may ignore its cancellation or
+    block in a thread. Returns the task of the source, which may still be running.
     """
     task: asyncio.Task[None] = asyncio.get_running_loop().create_task(
         run_source(source, writer), name=f"{SOURCE_TASK}{writer.stream_id}", context=context

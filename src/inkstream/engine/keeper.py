@@ -1,21 +1,21 @@
-"""A thread that beats while the event loop does not turn (G7).
+"""A thread that beats in place of a blocked event loop (G7).
 
-User code may block the loop of a healthy process: ``time.sleep`` in a handler, a synchronous
-driver. The loop's own beats stop then, and other processes would end all its streams. So a thread
-watches the loop, and beats in its place, for as long as that may be forgiven; then it lets the
-streams go.
+User code may block the loop of a healthy process, for example with ``time.sleep`` in a handler or
+with a synchronous driver. The loop then stops beating, and other processes would end all its
+streams. So a thread watches the loop and beats in its place, but only up to ``stall_s``. Then the
+thread lets the streams go.
 
 =============================================  ==========================  ========================
 the writer's process                           its counter and its lock    what others do
 =============================================  ==========================  ========================
-blocks its loop for less than ``stall_s``      moves, held                 nothing
-blocks its loop for longer                     still, released             end its streams at once
-is stopped, or holds the interpreter's lock    still, held                 end its streams after
-or is cut off from the database                                            ``lease_s``
-is dead                                        still, free                 end its streams in 2 s
+blocks its loop for less than ``stall_s``      grows, held                 nothing blocks its loop
+for longer                     unchanged, released         end its streams within 2 s is stopped, or
+holds the interpreter's lock    unchanged, held             end its streams after or is cut off from
+the database                                            ``lease_s`` is dead
+unchanged, free             end its streams within 2 s
 =============================================  ==========================  ========================
 
-A lock that is held never outvotes a counter that stands still.
+A worker whose counter does not grow counts as dead even if its lock is still held.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ _FRAMES: Final = 6
 
 
 class Keeper:
-    """Watch one event loop from a thread, and stand in for its beats.
+    """Watch one event loop from a thread, and beat in its place.
 
-    It needs the machine's own clock: a loop in virtual time is never blocked.
+    Works only with the machine's own clock, because a loop in virtual time is never blocked.
     """
 
     def __init__(self, core: Core, condition: Condition, presence: Presence) -> None:
@@ -65,7 +65,7 @@ class Keeper:
             self._thread.start()
 
     async def end(self) -> None:
-        """Stop watching. A beat under way finishes first."""
+        """Stop watching. A running beat finishes first."""
         self._stop.set()
         if self._thread.is_alive():
             await asyncio.to_thread(self._thread.join)
@@ -75,7 +75,7 @@ class Keeper:
         while not self._stop.wait(_LOOK_S):
             loop = self._life.loop
             if loop is None or loop.is_closed():
-                return  # tests close a loop under what runs on it
+                return  # tests may close a loop while this thread still watches it
             before, looked = looked, time.monotonic()
             if looked - before > 2 * _LOOK_S:
                 # This thread stood still too: a stopped process, a sleeping laptop. The loop gets
@@ -114,7 +114,7 @@ class Keeper:
             )
 
     def _say(self, stalled: float) -> None:
-        """Log where the loop hangs; afterwards nobody could tell."""
+        """Log where the loop is blocked, because the stack shows it only now."""
         stack = self._condition.stack(_FRAMES)
         task = self._task_name()
         _log.warning(
@@ -126,7 +126,7 @@ class Keeper:
         )
 
     def _task_name(self) -> str | None:
-        """Return what runs on the loop: the source of a stream, or another task's name."""
+        """Return what the loop runs: the source of a stream, or another task's name."""
         loop = self._life.loop
         try:
             task = None if loop is None else asyncio.current_task(loop)
