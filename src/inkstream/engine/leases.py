@@ -1,11 +1,13 @@
-"""Leases: how a worker shows that it lives, and how others see that one has died (G7).
+"""Leases: how a worker finds out that another worker has died (G7).
 
-A worker is dead when the lock that dies with it is free, or when its counter stood still for the
-lease, seen by reads that all succeeded in time. A read that failed, or came late because this
-process was paused or the database away, begins the count again. No wall clock takes part.
+A worker is dead when the lock of its process is free. It is also dead when its counter did not grow
+for the lease time, over reads that all succeeded in time. A failed or late read starts the count
+again, because this process may have been paused or the database may have been away. The wall clock
+is not used.
 
-A counter also stands still while the database takes no writes and answers reads. So only reads in
-whose statement a beat of this worker's own committed count, and they must span half the lease.
+The counters also stop growing when the database answers reads but takes no writes. So a read counts
+only if a beat of this worker was committed in the same statement, and the reads must span half the
+lease time.
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ class _Still:
 
 
 class Leases:
-    """All that this worker has seen of the others."""
+    """What this worker has seen of the other workers."""
 
     def __init__(self, me: str, lease_s: float, timely_s: float) -> None:
         self._me = me
@@ -38,11 +40,11 @@ class Leases:
         self._last_read: float | None = None
 
     def knows(self, worker: str) -> bool:
-        """Tell if the last read showed this worker."""
+        """Return whether the last read returned this worker."""
         return worker == self._me or worker in self._seen
 
     def doubted(self, now: float) -> dict[str, float]:
-        """Return the workers whose counter should have moved, and how long it stood still."""
+        """Return the workers whose counter is overdue, and for how long it has not grown."""
         return {
             worker: now - still.since
             for worker, still in self._seen.items()
@@ -50,20 +52,20 @@ class Leases:
         }
 
     def missed(self) -> None:
-        """Note that a read failed: what was counted so far means nothing."""
+        """Record that a read failed, and start all counts again."""
         self._seen.clear()
         self._last_read = None
 
     def observe(
         self, workers: Iterable[WorkerState], began: float, now: float, *, beaten: bool
     ) -> list[str]:
-        """Take a read that lasted from ``began`` to ``now``; return the workers that are dead.
+        """Process the result of a read; return the workers that are dead.
 
         Args:
-            workers: The workers that it showed.
-            began: When it began, in monotonic seconds.
-            now: When it ended.
-            beaten: Whether this worker's own beat committed in the same statement.
+            workers: The workers that the read returned.
+            began: When the read began, in monotonic seconds.
+            now: When the read ended.
+            beaten: Whether this worker's own beat was committed in the same statement.
         """
         late = self._last_read is not None and now - self._last_read > self._timely_s
         if late or now - began > self._timely_s:

@@ -1,4 +1,4 @@
-"""Where an engine lives: its event loop, its process, its tasks, and whether it shuts down."""
+"""The life of an engine: its event loop, its process, its tasks, and its shutdown."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ from inkstream._errors import NotRunning
 _log = logging.getLogger("inkstream")
 
 inline: ContextVar[bool] = ContextVar("inkstream-inline", default=False)
-"""Set while a call runs in a synchronous caller's own thread, on that caller's own connection.
+"""Set while a call runs in the thread, and on the database connection, of a synchronous caller.
 
-Such a call waits for nothing and touches nothing that belongs to the event loop.
+Such a call must not wait, and must not use any object of the event loop.
 """
 
 
@@ -25,7 +25,7 @@ def running_loop() -> asyncio.AbstractEventLoop:
     """Return the running asyncio event loop.
 
     Raises:
-        NotRunning: There is none: trio runs here, or no event loop at all.
+        NotRunning: No asyncio event loop runs in this thread (or trio does).
     """
     try:
         return asyncio.get_running_loop()
@@ -40,9 +40,9 @@ class Life:
     """One event loop in one process, from start to stop.
 
     Attributes:
-        loop: The event loop it was started on, or ``None``.
-        draining: Nothing new is started.
-        drained: Nothing is followed any more either.
+        loop: The event loop of the engine, or ``None`` if it is not started.
+        draining: No new streams are started.
+        drained: No new readers are accepted either.
     """
 
     def __init__(self) -> None:
@@ -53,12 +53,12 @@ class Life:
         self._tasks: dict[asyncio.Task[Any], None] = {}
 
     def begin(self) -> None:
-        """Settle on the running event loop."""
+        """Use the running event loop from now on."""
         self.loop = running_loop()
         self._pid = os.getpid()
 
     async def end(self) -> None:
-        """Cancel every task, and wait until they are gone."""
+        """Cancel every task, and wait until all are done."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -86,9 +86,9 @@ class Life:
             )
 
     def spawn(self, coro: Coroutine[Any, Any, Any], name: str | None = None) -> asyncio.Task[Any]:
-        """Run a coroutine in a task of the engine's own.
+        """Run a coroutine in a task of the engine.
 
-        Its context is empty: it outlives the request that may have started it.
+        The task gets an empty context, because it may run longer than the request that started it.
         """
         assert self.loop is not None
         task = self.loop.create_task(coro, name=name, context=contextvars.Context())

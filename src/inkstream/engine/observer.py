@@ -18,14 +18,15 @@ class Ended:
     """How a stream ended.
 
     Attributes:
-        stream: Its state when it was claimed, or when another process's end of it was decided.
+        stream: The state at the claim. If another process wrote the stream: the state before the
+            end.
         end: The end.
-        duration_s: From its claim, or creation where it was not written here.
-        first_piece_s: From its claim to its first committed piece; ``None`` if none came, or if it
-            was not written here.
-        characters: How many characters were committed since the claim, those of JSON parts
-            included; ``None`` where it was not written here.
-        readers: How many readers it had in this process.
+        duration_s: Seconds since the claim. If another process wrote the stream: since creation.
+        first_piece_s: Seconds from the claim to the first committed piece; ``None`` if there was no
+            piece, or if another process wrote the stream.
+        characters: The characters committed since the claim, including JSON parts; ``None`` if
+            another process wrote the stream.
+        readers: How many readers the stream had in this process.
     """
 
     stream: StreamState
@@ -38,12 +39,12 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Gauges:
-    """Numbers of an engine that move all the time, read when somebody asks for them.
+    """Numbers of an engine that change all the time. They are computed when they are read.
 
     Attributes:
-        live: Streams that it writes.
-        readers: Its connected readers.
-        buffered_bytes: Text that its writers accepted and that is not committed.
+        live: How many streams the engine writes.
+        readers: How many readers are connected to it.
+        buffered_bytes: Text that its writers accepted but have not committed.
     """
 
     live: int
@@ -52,61 +53,61 @@ class Gauges:
 
 
 class Observer:
-    """Take note of what an engine does; every method does nothing here.
+    """Record what an engine does. In this class, every method does nothing.
 
     Attributes:
-        samples_sends: Whether ``sent`` is to be called.
+        samples_sends: Whether the engine calls ``sent``.
     """
 
     samples_sends = False
 
     def opened(self, gauges: Callable[[], Gauges]) -> None:
-        """Note an engine that starts; ``gauges`` may be called from any thread until ``closed``."""
+        """Record an engine's start. Any thread may call ``gauges`` until ``closed``."""
 
     def closed(self, gauges: Callable[[], Gauges]) -> None:
-        """Note that it stops."""
+        """Record an engine's stop."""
 
     def sent(self, seconds: float) -> None:
         """Note how long after its commit a reader's send was over, of about 8 sends a second."""
 
     def claimed(self, stream: StreamState) -> None:
-        """Note that this worker writes a stream from now on."""
+        """Record that this worker has claimed a stream."""
 
     def running(self, stream: StreamState, context: Context) -> None:
-        """Note that a claimed stream's source is about to run in this copy of a request's context.
+        """Record that a claimed stream's source will now run in this copy of the request's context.
 
-        The source sees values set in it, such as a current span.
+        A value that is set in the context, such as a current span, is visible to the source.
         """
 
     def first_piece(self, stream: StreamState, seconds: float) -> None:
-        """Note the first commit of a stream's text, and the seconds since its claim."""
+        """Record the first commit of a stream's text, and the seconds since its claim."""
 
     def ended(self, ended: Ended) -> None:
-        """Note that this worker committed a stream's end."""
+        """Record that this worker committed a stream's end."""
 
     def fenced(self, stream: StreamState, status: str | None) -> None:
-        """Note that a writer of this worker lost its stream to another worker or an outer end."""
+        """Record that a writer of this worker lost its stream to another worker or to a cancel."""
 
     def committed(self, seconds: float, groups: Sequence[Group]) -> None:
-        """Note a commit, how long it took, and what was in it; some of it may have been refused."""
+        """Record a commit, its duration, and its groups. Some groups may have been refused."""
 
     def store_failed(self, error: Exception) -> None:
-        """Note a commit that failed because the store is away."""
+        """Record that a commit failed because the store is away."""
 
     def store_away(self, error: Exception) -> None:
-        """Note the first failure of an outage."""
+        """Record the first failure of an outage."""
 
     def store_back(self, seconds: float) -> None:
         """Note that commits work again, after this many seconds."""
 
     def worker_dead(self, worker: str, streams: int) -> None:
-        """Note that another worker was found dead, and how many streams it had."""
+        """Record that another worker is dead, and how many streams it had."""
 
     def swept(self, seconds: float) -> None:
-        """Note a look for the dead."""
+        """Record one sweep."""
 
     def tidied(self, seconds: float) -> None:
-        """Note a step of housekeeping."""
+        """Record one step of housekeeping."""
 
     def lagged(self, seconds: float) -> None:
         """Note by how much a tick of the event loop came late, four times a second."""

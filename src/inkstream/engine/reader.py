@@ -1,4 +1,4 @@
-"""A reader: an offset and a wait. It costs the writer nothing and its neighbours nothing."""
+"""A reader: an offset and a wait. A reader never slows the writer or other readers."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ from inkstream.engine.tail import Tail
 from inkstream.wire import Offset
 
 _PIECE_BYTES: Final = 64 * 1024
-"""Bytes handed out of a page at a time, and so kept in the server's buffers by a slow client.
+"""How many bytes of a page are sent at a time. With a slow client, the server buffers this many.
 
-A send is copied on its way out, and copies that are larger take fresh memory from the system each
-time: a megabyte in one send cost twice the CPU of the same in sixteen.
+The server copies each send. For larger copies it allocates new memory every time: one send of a
+megabyte cost twice the CPU of sixteen smaller sends.
 """
 
 
 class Wait(Protocol):
-    """A wait for news: a future, or one that many readers share."""
+    """A wait for news: a future, or an object that several readers share."""
 
     def done(self) -> bool:
-        """Tell if it has ended."""
+        """Return whether the wait has ended."""
 
     def set_result(self, result: None, /) -> None:
-        """End it."""
+        """End the wait."""
 
 
 class ReaderCut(Exception):
-    """The reader is to go away without a terminal event and come back later, or elsewhere."""
+    """The response must close without a terminal event; its client will reconnect."""
 
 
 class Reader:
-    """Read one stream from a position to its end, each step taking all that is new.
+    """Read one stream from a position to its end. Each step returns everything new.
 
     Attributes:
-        position: After the last message handed out.
-        end: How the stream ended, once everything before it was handed out.
-        alarm_at: When, on the engine's monotonic clock, ``alarm`` is to be called.
+        position: The position after the last returned message.
+        end: How the stream ended, once everything before the end was returned.
+        alarm_at: The engine's monotonic time at which ``alarm`` is called.
     """
 
     __slots__ = (
@@ -91,15 +91,15 @@ class Reader:
 
     @property
     def offset(self) -> Offset:
-        """Where to go on from: after all that was handed out, and after the end if that was."""
+        """The offset after everything returned so far, including the end if it was returned."""
         return Offset.at(self.tail, self.position, ended=self.end is not None)
 
     async def frames(self) -> bytes:
-        """Return all that is new as event frames; empty at the end, or when interrupted.
+        """Wait for news, and return it as event frames; empty at the end or on interrupt.
 
         Raises:
             StreamNotFound: The stream was deleted.
-            ReaderCut: Go away without a terminal event.
+            ReaderCut: The response must close without a terminal event.
         """
         while self._waits():
             await self._news()
@@ -115,11 +115,13 @@ class Reader:
         return b"".join([wire.event_frames(tail, segment) for segment in segments])
 
     def share(self, wait: Wait) -> None:
-        """Have news end a wait that this reader shares; it then asks ``frames_now`` only."""
+        """Use a wait that several readers share. After that, call only ``frames_now``."""
         self._wait = wait
 
     async def frames_now(self, max_bytes: int) -> bytes | None:
-        """Return about this many new bytes; empty at the end, ``None`` if nothing is.
+        """Return about this many new bytes, without waiting.
+
+        Empty means that the stream has ended. ``None`` means that nothing is new.
 
         Raises:
             StreamNotFound, ReaderCut: As ``frames`` does.
@@ -139,7 +141,7 @@ class Reader:
         return b"".join([wire.event_frames(tail, segment) for segment in segments])
 
     async def segments(self) -> list[Segment]:
-        """Return the same as segments."""
+        """Wait as ``frames`` does, and return segments instead of frames."""
         while self._waits():
             await self._news()
         tail = self.tail
@@ -153,14 +155,15 @@ class Reader:
         return await self._page()
 
     def _waits(self) -> bool:
-        """Tell if there is nothing to hand out; note the end; raise if it is time to go.
+        """Return whether there is nothing new yet; set ``end``; raise if the reader must leave.
 
-        A tail wakes its readers whenever it was looked at; what brought nothing is waited out.
+        A tail wakes its readers after every look at the store, even if the look found nothing new.
         """
         tail = self.tail
         interrupted, self._interrupted = self._interrupted, False
         if tail.gone:
-            # One that was rewound is still there: the client asks again, and gets 410.
+            # A stream that lost messages in a restore still exists: its client reconnects and gets
+            # 410.
             raise ReaderCut if tail.cut else StreamNotFound(tail.stream_id)
         if self.position < tail.position:
             return False
@@ -177,7 +180,7 @@ class Reader:
         return wait
 
     def wake(self) -> bool:
-        """End a wait under way; return whether there was one."""
+        """End the current wait; return whether there was one."""
         wait = self._wait
         if wait is None or wait.done():
             return False
@@ -185,13 +188,13 @@ class Reader:
         return True
 
     async def _page(self) -> list[Segment]:
-        """Return the next piece of what the tail no longer holds, read a large page at a time."""
+        """Return the next piece of the text that only the store still has, read in large pages."""
         if not self._ahead:
             page = await self._store.read(self.tail.stream_id, self.position, self._page_bytes)
             if page.state.internal_id != self.tail.internal_id:
                 raise StreamNotFound(self.tail.stream_id)
             if not Offset.at(self.tail, self.position).lies_in(page.state):
-                raise ReaderCut  # rewound since the last page
+                raise ReaderCut  # messages were lost since the last page
             self._ahead = wire.merge(page.segments)[::-1]
         segments: list[Segment] = []
         size = 0
@@ -204,7 +207,7 @@ class Reader:
         return segments
 
     def interrupt(self) -> None:
-        """Make the wait under way, or the next one, return empty.
+        """Make the current wait, or the next one, return empty.
 
         This includes a wait that has just been woken: the alarm fires only once, so it must not be
         lost.
@@ -213,10 +216,10 @@ class Reader:
         self.wake()
 
     def close(self) -> None:
-        """Leave. A wait under way raises ``ReaderCut``."""
+        """Close the reader. A current wait raises ``ReaderCut``."""
         if not self._closed:
             self._closed = True
             self.alarm_at = math.inf
-            del self.alarm  # it is not rung any more, and would be a cycle
+            del self.alarm  # it will not be called again, and it would be a reference cycle
             self.interrupt()
             self._detach(self)

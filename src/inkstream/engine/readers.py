@@ -1,4 +1,4 @@
-"""All readers of an engine, and what is read without following."""
+"""All readers of an engine, and reads that do not follow a stream."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _READ_AT_ONCE = 100
 
 
 class Readers:
-    """Open readers, and read what is there now."""
+    """Open readers, and read what is stored now."""
 
     def __init__(self, core: Core, tails: Tails) -> None:
         self._life = core.life
@@ -39,8 +39,9 @@ class Readers:
         self._bundles: dict[Bundle, None] = {}
 
     def tick(self, now: float) -> None:
-        """Ring the alarms that are due."""
-        # Not by way of the tails: what had ended before it was read is not among them.
+        """Call the alarms that are due."""
+        # Readers of a stream that had ended before have no tail in ``Tails``, so loop over the
+        # readers.
         waits: list[Reader | Bundle] = [*self._readers, *self._bundles]
         for wait in waits:
             if wait.alarm_at <= now:
@@ -48,7 +49,7 @@ class Readers:
                 wait.alarm()
 
     def bundle(self) -> Bundle:
-        """Return a bundle to put readers into; close it when done."""
+        """Return an empty bundle for readers; close it when done."""
         bundle = Bundle(lambda made: self._bundles.pop(made, None))
         self._bundles[bundle] = None
         return bundle
@@ -62,19 +63,19 @@ class Readers:
         marks: Sequence[str] = (),
         connection: object | None = None,
     ) -> Page:
-        """Return a page straight from the store; see ``Store.read``."""
+        """Return a page from the store; see ``Store.read``."""
         self._life.check()
         return await self._store.read(
             stream_id, after, max_bytes, marks=marks, connection=connection
         )
 
     async def find(self, query: Query, *, connection: object | None = None) -> list[StreamState]:
-        """Return states straight from the store; see ``Store.find``."""
+        """Return states from the store; see ``Store.find``."""
         self._life.check()
         return await self._store.find(query, connection=connection)
 
     async def state(self, stream_id: StreamId) -> StreamState:
-        """Return a stream's state; that of a live stream may be a moment old.
+        """Return a stream's state. The state of a live stream may be slightly old.
 
         The fields that never change (owner, group, metadata) are always right.
         """
@@ -85,7 +86,7 @@ class Readers:
         return (await self._store.read(stream_id, 0, 0)).state
 
     async def pages(self, stream_id: StreamId) -> list[Page]:
-        """Return everything as far as the stream goes now; at least one page."""
+        """Return the whole stream as it is now, as one or more pages."""
         self._life.check()
         pages = [await self._store.read(stream_id, 0, _SNAPSHOT_BYTES)]
         while not _is_whole(pages):
@@ -99,7 +100,7 @@ class Readers:
         return pages
 
     async def pages_of(self, stream_ids: Sequence[StreamId]) -> dict[StreamId, list[Page]]:
-        """Return the same for many streams at once; those that do not exist are left out."""
+        """Return the whole of many streams. Streams that do not exist are left out."""
         self._life.check()
         found: dict[StreamId, list[Page]] = {}
         reads = [Read(stream_id) for stream_id in dict.fromkeys(stream_ids)]
@@ -118,10 +119,10 @@ class Readers:
     async def look(
         self, stream_id: StreamId, offset: str | Offset | None, *, fresh: bool = False
     ) -> tuple[StreamState, Page | None]:
-        """Return a stream's state, and what ``open`` would have to read from the store.
+        """Return a stream's state, and the page that ``open`` needs if no tail has it.
 
-        A caller that looks at the state before it opens a reader saves a second read so. With
-        ``fresh`` both are read from the store whatever a tail in memory knows.
+        A caller that needs the state before ``open`` saves a second read this way. With ``fresh``,
+        both come from the store even if a tail in memory has them.
         """
         self._life.check()
         offset, at_tail = _place(offset)
@@ -143,9 +144,9 @@ class Readers:
 
         Args:
             stream_id: The stream.
-            offset: Where to begin: as a stream gave it, ``"now"`` for the tail, ``None`` for the
-                start.
-            page: What ``look`` found there just now.
+            offset: Where to begin: an offset of the stream, ``"now"`` for the tail, or ``None`` for
+                the start.
+            page: The page that ``look`` has just returned for this offset.
 
         Raises:
             StreamNotFound, InvalidOffset, OffsetGone, TooManyReaders, StoreUnavailable
@@ -214,26 +215,26 @@ class Readers:
 
 
 def _is_whole(pages: Sequence[Page]) -> bool:
-    """Tell if pages go as far as the stream did at first; to its end, once they say it has one."""
+    """Return whether pages reach the tail of the first page; if the stream has ended, its end."""
     first, last = pages[0].state, pages[-1].state
     return pages[-1].end >= (last if last.ended else first).tail
 
 
 def _place(offset: str | Offset | None) -> tuple[Offset, bool]:
-    """Return where to begin, and whether that is wherever the tail is."""
+    """Return the offset to begin at, and whether to begin at the tail instead."""
     if offset is None or offset == _NOW:
         return wire.START, offset is not None
     return (Offset.parse(offset) if isinstance(offset, str) else offset), False
 
 
 def _if_newest(page: Page | None, tail: Tail | None) -> Page | None:
-    """Return a page, unless the stream has been created anew since it was read."""
+    """Return a page, or ``None`` if the stream was created anew after the page was read."""
     late = page is not None and tail is not None and page.state.internal_id < tail.internal_id
     return None if late else page
 
 
 def _covers(tail: Tail, offset: Offset) -> bool:
-    """Tell if a tail in memory answers for an offset; what it does not is read from the store."""
+    """Return whether a tail in memory has all messages after an offset."""
     if tail.gone:
         return False
     if offset.is_start:
@@ -244,7 +245,7 @@ def _covers(tail: Tail, offset: Offset) -> bool:
 
 
 def _is_rewound(tail: Tail, state: StreamState) -> bool:
-    """Tell if a state, which may be older than a tail, shows other messages than the tail has."""
+    """Return whether the messages in a state, which may be older, contradict those of a tail."""
     return (
         tail.internal_id == state.internal_id
         and state.tail >= tail.position

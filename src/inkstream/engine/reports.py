@@ -1,8 +1,8 @@
 """Reports: every end reaches the application's ``on_end``, at least once.
 
-An ended stream that owes its report says so (``report``), and ``worker`` names the worker that is
-to make it. A report that no worker is to make (its worker died, or the end was part of an
-application's own transaction) is claimed by the next one that looks.
+An ended stream whose report is still owed has ``report`` set, and ``worker`` names the worker that
+makes the report. If that worker died, or if the end was part of an application's own transaction,
+no worker is named. Then the next worker that looks claims the report.
 """
 
 from __future__ import annotations
@@ -31,20 +31,20 @@ from inkstream.engine.core import Core
 _log = logging.getLogger("inkstream")
 
 REPORT_TRIES: Final = 5
-"""How often an ``on_end`` that raises is called before it is given up."""
+"""How often ``on_end`` is called, at most, if it raises."""
 
 _RESULT_WITHIN_S: Final = 2.0
-"""How long the report of a stopped stream waits for the result of its writer."""
+"""How long the report of a stopped stream waits for the writer's result."""
 
 _LOOK_S: Final = 1.0
 _AT_ONCE: Final = 200
-"""How many reports are under way at most before more are claimed."""
+"""This worker claims no more reports while it makes this many."""
 
 OnEnd = Callable[[StreamState], Awaitable[None]]
 
 
 class Reports:
-    """Deliver ends that this worker holds, and claim those that no worker holds."""
+    """Report the ends that this worker owns, and claim the reports that no worker owns."""
 
     def __init__(self, core: Core, committer: Committer, on_end: OnEnd | None) -> None:
         self._core = core
@@ -57,16 +57,18 @@ class Reports:
         self.tasks: dict[asyncio.Task[None], None] = {}
 
     def report(self, state: StreamState, *, stopped: bool = False) -> None:
-        """Report an end that this worker holds, in a task of its own.
+        """Report an end that this worker owns, in a task of its own.
 
         Args:
-            state: The stream as it ended.
-            stopped: Its writer did not end it, and may still add its result.
+            state: The stream after its end.
+            stopped: The end did not come from the stream's writer, so the writer may still add its
+                result.
         """
         if self._on_end is None or state.internal_id in self._reporting:
             return
         self._reporting.add(state.internal_id)
-        # An empty context: a request may have ended the stream, and on_end is not part of it.
+        # The task has an empty context, because ``on_end`` is not part of the request that ended
+        # the stream.
         task = asyncio.get_running_loop().create_task(
             self._deliver(state, self._on_end, stopped=stopped), context=contextvars.Context()
         )
@@ -108,7 +110,7 @@ class Reports:
             self._reporting.discard(state.internal_id)
 
     async def _wait_for_writer(self, state: StreamState) -> None:
-        """Wait until the writer of a stopped stream has moved its epoch, a short time at most."""
+        """Wait a short time for the writer of a stopped stream to raise the epoch."""
         clock, store = self._core.clock, self._core.store
         until = clock.monotonic() + _RESULT_WITHIN_S
         pause = 0.05
@@ -125,7 +127,7 @@ class Reports:
                 pass
 
     async def run(self) -> None:
-        """Look for ends that were not reported until cancelled, now and then."""
+        """Look for unreported ends until cancelled."""
         if self._on_end is None:
             return
         while True:
@@ -142,10 +144,10 @@ class Reports:
             await asyncio.sleep(_LOOK_S)
 
     async def _look(self) -> None:
-        """Claim reports that no worker is to make."""
+        """Claim the reports that no worker owns."""
         free = _AT_ONCE - len(self._reporting)
         if free <= 0:
-            return  # what is claimed here, no other worker would report meanwhile
+            return  # a claimed report would only wait here, although another worker could make it
         found = await self._core.store.find(Query(unreported=True, worker=None, limit=free))
         worker = self._core.worker
         claims = [self._commit(state, state.still(worker=worker)) for state in found]
@@ -158,11 +160,11 @@ class Reports:
         return state.status is Status.CANCELLED and state.epoch > 0 and 0 <= ago < _RESULT_WITHIN_S
 
     async def _look_for_strays(self) -> None:
-        """Report ends that the store says are this worker's, and this worker knows nothing of.
+        """Report the ends that the store assigns to this worker but this worker does not know.
 
-        Such an end was committed here, and its outcome was lost, or the caller went away. No other
-        worker would ever report it, for this one lives. One look proves nothing: the outcome may
-        be on its way.
+        Such an end was committed here, but the outcome was lost or the caller left. No other worker
+        reports it, because this worker is alive. The first look proves nothing, because the outcome
+        may still arrive.
         """
         strays: dict[int, StreamState] = {}
         query = Query(unreported=True, worker=self._core.worker, limit=_AT_ONCE)
@@ -175,14 +177,14 @@ class Reports:
         self._strays = frozenset(strays)
 
     async def _commit(self, state: StreamState, change: Change) -> StreamState | None:
-        """Commit a change of an ended stream; return what it has become, ``None``: refused."""
+        """Commit a change of an ended stream; return its new state, or ``None`` if refused."""
         outcome = await self._committer.submit(state.stream_id, Group((change,)), _wakes_none)
         if isinstance(outcome, Committed):
             return applied(state, change, outcome.heads[0])
         return None
 
     async def finish(self, timeout_s: float) -> None:
-        """Wait for reports under way; another process makes those that are not done in time."""
+        """Wait for running reports. After the timeout, another process makes the rest."""
         self._leaving.set()
         if self.tasks:
             await asyncio.wait(list(self.tasks), timeout=timeout_s)

@@ -1,4 +1,4 @@
-"""The numbers that an application may set: limits, and times."""
+"""The limits and times that an application may set."""
 
 from __future__ import annotations
 
@@ -11,24 +11,24 @@ from inkstream._errors import MessageTooLarge, StreamTooLarge
 _MIB: Final = 1024 * 1024
 
 _PACES: Final = ("beat_s", "sweep_s", "poll_s", "tidy_s")
-"""Times between one round and the next, which would go round without a pause at 0."""
+"""The pauses between rounds. With 0, a round would follow the other without a pause."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Bound what streams may cost. Each is per process unless it says *everywhere*.
+    """Limit what streams may cost. Each limit is per process unless it says *everywhere*.
 
     Attributes:
         message_bytes: One message, in bytes of UTF-8; *everywhere*.
         stream_bytes: All messages of one stream; *everywhere*. A source that writes more ends
             its stream ``error``, code ``stream_too_large``.
         buffer_bytes: Text of one writer that is accepted and not yet committed; ``append`` waits
-            while it is full.
+            while the buffer is full.
         readers_per_stream: Connected readers of one stream.
         readers: Connected readers of all streams.
-        live_streams: Streams that this process writes at once.
+        live_streams: Streams that this process writes at the same time.
         live_streams_per_owner: ``pending`` and ``streaming`` streams of one ``owner``;
-            *everywhere*, checked when one is created.
+            *everywhere*, checked when a stream is created.
     """
 
     message_bytes: int = _MIB
@@ -46,17 +46,17 @@ class Limits:
 
     @property
     def tail_bytes(self) -> int:
-        """Newest committed text of one live stream kept in memory for its readers."""
+        """The newest committed text of one live stream, kept in memory for its readers."""
         return _MIB // 4
 
     @property
     def page_bytes(self) -> int:
-        """Text that a reader further behind reads at a time, and keeps until its client took it."""
+        """How much older text a reader keeps in memory for its client at a time."""
         return _MIB
 
     @property
     def marks_per_stream(self) -> int:
-        """Keyed rows of one stream (producers of the open protocol)."""
+        """The most marks of one stream (producers of the open protocol)."""
         return 10_000
 
     def check_message(self, stream_id: str, size: int) -> None:
@@ -87,7 +87,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinerLimits(Limits):
-    """Limits with the numbers that no application should touch, for tests and measurements."""
+    """Limits with the numbers that no application should change, for tests and measurements."""
 
     buffers_bytes: int = 64 * _MIB
     tail_bytes: int = _MIB // 4
@@ -100,20 +100,20 @@ class Timing:
     """Set how long things take and may take, in seconds.
 
     Attributes:
-        latency_window_s: The least distance between two commits: a quiet system commits at once,
-            a busier one at this pace.
-        throughput_window_s: The distance that it stretches to, by itself, under load.
-        start_within_s: A stream that was not claimed by then ends ``timeout``.
+        latency_window_s: The shortest time between two commits. After a pause, a commit starts
+            immediately.
+        throughput_window_s: The longest time between two commits, reached under load.
+        start_within_s: A stream that is not claimed within this time ends ``timeout``.
         appears_within_s: How long ``start`` waits for a stream that does not exist yet, because the
             transaction that creates it has not committed.
         idle_s: A stream to which nothing was appended for this long ends ``timeout``.
         total_s: A stream that streams for this long ends ``timeout``.
         retain_s: An ended stream is deleted this long after its end; ``None``: never.
         takeover_within_s: Another writer may take over a stream for this long after its writer
-            died or let go; then it ends ``timeout``.
+            died or let go; then the stream ends ``timeout``.
         patience_s: How long a writer waits for a store that is away before it gives up.
-        disconnect_grace_s: With ``on_disconnect="cancel"``: how long without a reader; at least
-            4 s, in which readers of other processes are sure to be noticed.
+        disconnect_grace_s: With ``on_disconnect="cancel"``: how long a stream may have no reader.
+            At least 4 s are used, so that readers in other processes are noticed.
         shutdown_grace_s: How long running answers may go on after SIGTERM.
     """
 
@@ -131,14 +131,14 @@ class Timing:
 
     @property
     def beat_s(self) -> float:
-        """How often a worker that owns streams moves its counter."""
+        """How often a worker that owns streams beats."""
         return 3.0
 
     @property
     def lease_s(self) -> float:
-        """A worker is dead when its counter has not moved for this long.
+        """A worker is dead when its counter has not grown for this long.
 
-        None of the reads that saw it still was late. Usually its lock is released much sooner.
+        Late reads do not count. Usually the worker's lock is released much sooner.
         """
         return 12.0
 
@@ -154,12 +154,12 @@ class Timing:
 
     @property
     def poll_s(self) -> float:
-        """How often streams written elsewhere are read again without any hint."""
+        """How often the streams of other processes are read again without a hint."""
         return 2.0
 
     @property
     def tidy_s(self) -> float:
-        """How often ended streams are merged and expired ones deleted."""
+        """How often ended streams are merged and expired streams deleted."""
         return 1.0
 
     def __post_init__(self) -> None:
@@ -181,9 +181,9 @@ class Timing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinerTiming(Timing):
-    """Times with those that no application should touch, for tests and measurements.
+    """Times with the numbers that no application should change, for tests and measurements.
 
-    Every process that uses a database needs the same ``beat_s`` and ``lease_s``.
+    All processes that use a database need the same ``beat_s`` and ``lease_s``.
     """
 
     beat_s: float = 3.0

@@ -1,4 +1,4 @@
-"""Starts: how a source comes to write a stream, in a task that no request owns (G4, G6)."""
+"""Starts: claim a stream and run its source, in a task that no request owns (G4, G6)."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from inkstream.engine.writer import Writer
 from inkstream.engine.writers import STORE_AWAY, Writers
 
 _AGAIN_S = 0.5
-"""How long a start waits before it turns to a store again that was away."""
+"""The pause before a start tries again when the store was away."""
 _LOOK_S = 0.02
 _REQUEST_WAITS_S = 1.0
-"""How long a request that starts a stream waits for it to appear: as long as one that reads."""
+"""How long a request that starts a stream waits until the stream exists; readers wait as long."""
 
 
 class Starts:
     """Start sources: claim their streams, and run them to the end.
 
     Attributes:
-        tasks: One for each source that runs or is about to.
+        tasks: One task for each source that runs or is about to run.
     """
 
     def __init__(self, core: Core, claims: Claims, writers: Writers, changes: Changes) -> None:
@@ -44,15 +44,16 @@ class Starts:
     def start(
         self, stream_id: StreamId, source: Any, *, cancel_without_readers: bool = False
     ) -> asyncio.Task[None]:
-        """Claim a stream and run a source into it.
+        """Claim a stream and run a source that writes it.
 
-        The task ends with the stream, or at once if another writer has it; it raises what
-        ``Claims.claim`` raises, ``NotClaimed`` excepted. A store that is away undoes no start
-        before ``Timing.patience_s`` is over: then the stream ends ``error``, as soon as that can
-        be written. A stream that does not exist yet is waited for, ``Timing.appears_within_s``.
+        The task ends with the stream. If another writer has the stream, the task ends immediately.
+        It raises what ``Claims.claim`` raises, except ``NotClaimed``. If the store is away, the
+        start is tried again until ``Timing.patience_s`` is over. Then the stream ends ``error`` as
+        soon as the store can write the end. If the stream does not exist yet, the task waits for it
+        for ``Timing.appears_within_s``.
 
         Raises:
-            TypeError: It is no source.
+            TypeError: ``source`` is not a source.
             TooManyStreams, ShuttingDown
         """
         check_source(source)
@@ -77,10 +78,11 @@ class Starts:
         allow: Callable[[StreamState], bool],
         cancel_without_readers: bool = False,
     ) -> asyncio.Future[bool]:
-        """Do the same for a request that waits for what comes of the claim.
+        """Do the same as ``start`` for a request that waits for the outcome of the claim.
 
-        The future's result says whether this call became the writer; it raises what the task of
-        ``start`` raises. A stream that is absent, or not allowed, is waited for a moment.
+        The future's result says whether this call became the writer. The future raises what the
+        task of ``start`` raises. If the stream does not exist, or the caller may not have it, the
+        call waits up to a second for it.
         """
         check_source(source)
         release = self._claims.reserve()
@@ -89,7 +91,7 @@ class Starts:
         def refuse(exc: Exception) -> None:
             if not claimed.done():
                 claimed.set_exception(exc)
-                claimed.exception()  # a caller that waits still gets it, and none must wait
+                claimed.exception()  # or asyncio warns when no caller waits for it
 
         async def run(context: contextvars.Context) -> None:
             writer: Writer | None = None
@@ -123,7 +125,7 @@ class Starts:
 
         def forget(done: asyncio.Task[None]) -> None:
             del self.tasks[done]
-            release()  # one that was cancelled before it began did not get there
+            release()  # a task that was cancelled before its first step did not release its room
 
         task.add_done_callback(forget)
         return task
@@ -134,7 +136,7 @@ class Starts:
         appears_within_s: float,
         allow: Callable[[StreamState], bool] | None = None,
     ) -> Writer:
-        """Claim a stream, which may appear in a moment: its transaction is about to commit."""
+        """Claim a stream. If it does not exist yet, wait for the transaction that creates it."""
         until = self._clock.monotonic() + appears_within_s
         pause = _LOOK_S
         while True:
@@ -150,7 +152,7 @@ class Starts:
             pause = min(2 * pause, _AGAIN_S / 2)
 
     async def _claim_with_patience(self, stream_id: StreamId) -> Writer:
-        """Claim a stream, from a store that may be away for a while."""
+        """Claim a stream, and try again while the store is away."""
         within_s = self._core.timing.appears_within_s
         until = self._clock.monotonic() + self._core.timing.patience_s
         while True:
@@ -172,7 +174,7 @@ class Starts:
             await asyncio.sleep(_AGAIN_S)
 
     async def _end_unstarted(self, stream_id: StreamId) -> None:
-        """End a stream whose start was given up: its readers would wait for it long."""
+        """End a stream whose start was given up, because its readers would wait for long."""
         while True:
             try:
                 state = (await self._store.read(stream_id, 0, 0)).state

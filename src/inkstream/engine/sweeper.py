@@ -1,4 +1,4 @@
-"""The sweeper: takes streams from workers that have died (G7)."""
+"""The sweeper: takes streams from dead workers (G7)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _Seen: TypeAlias = tuple[int, int, Status]
 
 
 class Sweeper:
-    """Look, again and again, for what death has done to streams."""
+    """Look repeatedly for streams of dead workers."""
 
     def __init__(self, core: Core, presence: Presence, changes: Changes, tails: Tails) -> None:
         self._worker = core.worker
@@ -44,7 +44,7 @@ class Sweeper:
         self._orphans_at = now
 
     async def run(self) -> None:
-        """Sweep until cancelled, at once and then at ``sweep_s``."""
+        """Sweep until cancelled, every ``sweep_s``."""
         while True:
             try:
                 await self.sweep()
@@ -56,7 +56,7 @@ class Sweeper:
             await asyncio.sleep(self._timing.sweep_s)
 
     async def sweep(self) -> None:
-        """Look once."""
+        """Do one sweep."""
         began = self._clock.monotonic()
         await self._bury_the_dead()
         now = self._clock.monotonic()
@@ -69,23 +69,24 @@ class Sweeper:
             await self._take_care_of_orphans()
 
     async def _bury_the_dead(self) -> None:
-        # A still counter proves death only of what was owned before it was read: streams are
-        # looked up first, the counter after, so that a worker that wakes and claims is safe.
+        # Read the streams of a worker before its counter. A dead counter then proves that the
+        # worker was dead when it owned them. In the other order, a worker could resume and claim in
+        # between.
         owned = {worker: await self._owned_by(worker) for worker in self._suspects}
         forget: list[str] = []
         beat = False
         for worker, still_s in self._presence.doubted().items():
             if await self._store.find(Query(worker=worker, limit=1)):
-                beat = True  # the proof that a living worker could have beaten, too
+                beat = True  # a committed beat proves that a living worker could have beaten too
             elif still_s >= self._timing.lease_s:
-                forget.append(worker)  # it owns nothing, and rests
+                forget.append(worker)  # it owns nothing and does not beat
         dead = await self._presence.beat_if_due(now_too=beat)
         for worker in dead:
             found = owned.get(worker)
             if found is None:
                 found = await self._owned_by(worker)
                 if found and not await self._presence.is_unlocked(worker):
-                    continue  # look again, in the order that proves it
+                    continue  # the next sweep reads streams and counter in the right order
             if not found and worker not in forget:
                 forget.append(worker)
             for start in range(0, len(found), _BATCH):
@@ -101,11 +102,11 @@ class Sweeper:
         return [state async for state in self._all(Query(worker=worker))]
 
     async def _take_care_of_strays(self) -> None:
-        """End what the store says this worker writes, and this worker knows nothing of.
+        """End the streams that the store assigns to this worker but this worker does not know.
 
-        A commit leaves that if its outcome stayed unknown here, or its caller went away. No other
-        worker would ever act on it, for this one lives. One look proves nothing: the outcome may
-        be on its way.
+        A commit whose outcome was lost, or whose caller left, leaves such a stream. No other worker
+        acts on it, because this worker is alive. The first look proves nothing, because the outcome
+        may still arrive.
         """
         strays: dict[_Seen, StreamState] = {}
         query = Query(worker=self._worker, statuses=(Status.STREAMING,))
@@ -118,10 +119,10 @@ class Sweeper:
         self._strays = frozenset(strays)
 
     async def _take_care_of_orphans(self) -> None:
-        """Bury what belongs to a worker of which the store knows nothing any more.
+        """Treat the streams of a worker that the store does not list like those of a dead worker.
 
-        An idle worker is forgotten; if it claimed a stream just then and died before its next
-        beat, no read ever shows it again. A living one shows itself before the second look.
+        The store forgets an idle worker. If that worker then claims a stream and dies before its
+        next beat, no read ever returns it. A living worker beats before the second look.
         """
         orphans: dict[_Seen, StreamState] = {}
         for query in (Query(statuses=(Status.STREAMING,)), Query(unreported=True)):
@@ -134,7 +135,7 @@ class Sweeper:
         self._orphans = frozenset(orphans)
 
     async def _all(self, query: Query) -> AsyncIterator[StreamState]:
-        """Yield everything that matches, a page at a time."""
+        """Yield every match, read in pages."""
         while True:
             found = await self._store.find(replace(query, limit=_BATCH))
             for state in found:
@@ -144,7 +145,7 @@ class Sweeper:
             query = replace(query, before=found[-1].internal_id)
 
     async def _bury(self, state: StreamState) -> None:
-        """Take a stream, or an unreported end, from the dead worker that holds it."""
+        """Take a stream, or an unreported end, from the dead worker that owns it."""
         if state.status is not Status.STREAMING:
             await self._changes.commit(state, state.still(worker=None))
         elif state.takeover_within_s > 0:

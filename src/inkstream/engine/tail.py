@@ -1,8 +1,9 @@
-"""The live end of a stream, kept once in memory and shared by all its readers.
+"""The tail of a live stream, kept once in memory and shared by all its readers.
 
-A tail knows what is committed, never what is only accepted. Readers hold a position in it and
-wait; nothing is queued for them. ``publish`` ignores what the tail has already, so that the
-committer and a re-read of the store may both report the same messages.
+A tail has only committed text, never text that a writer has only accepted. Each reader has a
+position in the tail and waits for news; the tail keeps no queue per reader. ``publish`` ignores
+messages that the tail already has, because the committer and a read of the store may both bring the
+same messages.
 """
 
 from __future__ import annotations
@@ -20,34 +21,34 @@ _DEAD = Segment(position=0, count=0, payload=b"", index=b"")
 
 
 class Follower(Protocol):
-    """A reader, as far as a tail knows it."""
+    """A reader, as a tail sees it."""
 
     @property
     def position(self) -> int:
-        """After the last message handed out."""
+        """The position after the last message that the reader returned."""
 
     def wake(self) -> bool:
-        """End a wait under way; return whether there was one."""
+        """End the current wait; return whether there was one."""
 
 
 class Owner(Protocol):
-    """A writer, as far as its tail knows it."""
+    """A writer, as its tail sees it."""
 
     @property
     def internal_id(self) -> int:
-        """The stream that it claimed."""
+        """The internal id of the claimed stream."""
 
     @property
     def epoch(self) -> int:
-        """The epoch of its claim."""
+        """The epoch of the claim."""
 
     @property
     def active(self) -> bool:
-        """True while the stream is this writer's to append to."""
+        """True while this writer may append to the stream."""
 
     @property
     def ending(self) -> bool:
-        """True while the last commit is under way."""
+        """True while the writer's last commit runs."""
 
     @property
     def pending_bytes(self) -> int:
@@ -55,14 +56,14 @@ class Owner(Protocol):
 
     @property
     def result(self) -> JSON:
-        """The result that its source gave so far, to be kept with the end."""
+        """The result that the source has given so far, to be stored with the end."""
 
     def fence(self, state: StreamState | None) -> None:
-        """Stop: the stream is no longer this writer's."""
+        """Stop, because the stream does not belong to this writer any more."""
 
 
 class Tail:
-    """The newest committed segments of one stream, with the frames encoded for them."""
+    """The newest committed segments of one stream, and their encoded frames."""
 
     __slots__ = (
         "_bytes",
@@ -88,7 +89,7 @@ class Tail:
 
     def __init__(self, state: StreamState, max_bytes: int, now: float) -> None:
         self.state = state
-        """As of when this process last read it; only position, end and gone are newer."""
+        """The last state that was read. Only position, end and gone may be newer."""
         self.internal_id = state.internal_id
         self.stream_id: StreamId = state.stream_id
         self.position = state.tail
@@ -97,7 +98,7 @@ class Tail:
         self.end: End | None = state.end
         self.gone = False
         self.cut = False
-        """Readers are to be sent away without a terminal event: reconnect."""
+        """Readers must leave without a terminal event, and reconnect."""
         self.max_bytes = max_bytes
         self.writer: Owner | None = None
         self.readers: dict[Follower, None] = {}
@@ -112,7 +113,7 @@ class Tail:
 
     @property
     def local(self) -> bool:
-        """True while a writer of this process is the only one that may append."""
+        """True while only a writer of this process may append."""
         return self.writer is not None
 
     @property
@@ -122,34 +123,34 @@ class Tail:
 
     @property
     def runs(self) -> Runs:
-        """The generations of the stream's messages, of all that is published at least."""
+        """The generations of the stream's messages, at least of all that are published."""
         return self.state.runs
 
     @property
     def here(self) -> wire.Offset:
-        """The offset after all that is published, the end included."""
+        """The offset after everything published, including the end."""
         return wire.Offset.at(self, self.position, ended=self.end is not None)
 
     def learn(self, state: StreamState) -> None:
-        """Take a newer state. One that lies behind does not know the newest run."""
+        """Store a newer state. A state with an older tail does not have the newest run."""
         if self.end is not None and not state.ended:
-            return  # read before the end, it does not know the end's run, which its offset names
+            return  # the old state lacks the end's run, and the end's offset needs that run
         behind = state.tail < self.position
         self.state = replace(state, runs=self.runs) if behind else state
 
     def learn_runs(self, state: StreamState) -> None:
-        """Take the runs of a state that may be older otherwise."""
+        """Store the runs of a state whose other fields may be old."""
         if state.tail >= self.position and state.runs != self.runs:
             self.state = replace(self.state, runs=state.runs)
 
     def begin_run(self, generation: int) -> None:
-        """Note the generation of what was committed at this position."""
+        """Store the generation of the messages that were committed at this position."""
         if self.runs[-1:] and self.runs[-1].generation != generation:
             runs = extended(self.runs, self.position, generation)
             self.state = replace(self.state, runs=runs)
 
     def publish(self, segments: Sequence[Segment]) -> None:
-        """Add committed segments. A hole before them is left to the store: readers page over it."""
+        """Add committed segments. If there is a gap before them, readers read it from the store."""
         for segment in segments:
             end = segment.end
             if end <= self.position:
@@ -169,7 +170,7 @@ class Tail:
             self._trim()
 
     def reach(self, position: int) -> None:
-        """Reach a position that is ahead, and leave all before it to the store."""
+        """Move the position forward. Readers read everything before it from the store."""
         self._forget()
         self.position = position
 
@@ -189,7 +190,7 @@ class Tail:
             self._segments[self._trimmed] = _DEAD
             self._frames[self._trimmed] = None
             self._trimmed += 1
-        # Cutting a list's head moves its rest, so it waits until half of the list is dead.
+        # Cutting the front of a list moves the rest, so it waits until half of the list is free.
         if self._trimmed > 32 and self._trimmed * 2 > len(self._segments):
             del self._segments[: self._trimmed]
             del self._starts[: self._trimmed]
@@ -208,7 +209,7 @@ class Tail:
         return found if found >= self._trimmed else None
 
     def segments_after(self, after: int) -> list[Segment] | None:
-        """Return what follows a position, or ``None`` if the tail no longer reaches back to it."""
+        """Return the segments after a position, or ``None`` if the tail no longer has them all."""
         found = self._find(after)
         if found is None:
             return None
@@ -222,7 +223,7 @@ class Tail:
         if start == after and stop == self.position:
             return frames
         if self._starts and self._starts[-1] == after:
-            return self._frame(-1)  # a reader that keeps up lacks the last segment only
+            return self._frame(-1)  # a reader that keeps up needs only the last segment
         found = self._find(after)
         if found is None:
             return None

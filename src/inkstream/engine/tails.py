@@ -1,4 +1,4 @@
-"""All live tails of an engine, and the feed that keeps those written elsewhere up to date."""
+"""All tails of an engine, and the task that updates tails of streams written elsewhere."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ from inkstream.wire import Offset
 _log = logging.getLogger("inkstream")
 
 _LOCAL_SURVEY_S = 0.25
-"""How often, at most, streams written here are surveyed for a foreign cancel after vague hints."""
+"""The shortest time between two looks for a foreign cancel of streams that are written here."""
 _AT_ONCE = 250
 _SURVEY = 500
 
 
 class Tails:
-    """The tails that have a writer or a reader in this process, by stream."""
+    """The tails of all streams that have a writer or a reader in this process."""
 
     def __init__(self, core: Core, notifier: Notifier, committer: Committer) -> None:
         self._store = core.store
@@ -68,13 +68,13 @@ class Tails:
         return len(self._tails)
 
     def get(self, stream_id: StreamId) -> Tail | None:
-        """Return the tail of a stream that is followed or written here."""
+        """Return the tail of a stream that this process follows or writes."""
         return self._tails.get(stream_id)
 
     def attach(self, state: StreamState) -> Tail:
-        """Return the stream's tail, made from this state if there is none of its generation.
+        """Return the stream's tail; create it from this state if there is none.
 
-        That of a state which was late, for the stream has been created anew since, is gone.
+        If the stream was deleted and created anew after the state was read, the tail is gone.
         """
         tail = self._tails.get(state.stream_id)
         if tail is not None and tail.internal_id == state.internal_id:
@@ -87,11 +87,11 @@ class Tails:
         if not late and not state.ended:
             self._tails[state.stream_id] = tail
             self._rewatch()
-            self.stale(tail)  # what was committed since the state was read
+            self.stale(tail)  # messages may have been committed since the state was read
         return tail
 
     def writes(self, state: StreamState) -> bool:
-        """Tell if a writer of this process holds the stream in its present epoch."""
+        """Return whether a writer of this process writes the stream in its current epoch."""
         tail = self._tails.get(state.stream_id)
         writer = None if tail is None else tail.writer
         return (
@@ -101,14 +101,14 @@ class Tails:
         )
 
     def result_of(self, state: StreamState) -> JSON:
-        """Return what the source that writes a stream here gave as its result so far."""
+        """Return the result so far, if a source of this process writes the stream."""
         tail = self._tails.get(state.stream_id)
         if tail is None or tail.writer is None or tail.internal_id != state.internal_id:
             return None
         return tail.writer.result
 
     def detach(self, tail: Tail) -> None:
-        """Forget a tail that has no writer and no reader here any more."""
+        """Remove a tail if it has no writer and no reader in this process."""
         if tail.readers or tail.writer is not None:
             return
         if self._tails.get(tail.stream_id) is tail:
@@ -120,7 +120,7 @@ class Tails:
         self._notifier.watch(bool(self._tails))
 
     def publish(self, tail: Tail, segments: Sequence[Segment], end: End | None = None) -> int:
-        """Publish what a writer's commit left; return how many readers it woke."""
+        """Publish what a writer committed; return how many readers were woken."""
         if segments:
             tail.publish(segments)
             tail.published_at = self._committer.committed_at
@@ -134,7 +134,7 @@ class Tails:
         """Commit a change of a stream with the next batch, and publish it to readers.
 
         Returns:
-            What ``state`` has become, or why nothing happened.
+            The new state, or the reason why nothing happened.
         """
         done: list[StreamState] = []
 
@@ -153,32 +153,32 @@ class Tails:
                 tail.begin_run(outcome.heads[0].generation)
                 if append is not None:
                     tail.publish([replace(append, position=start)])
-            # Messages that others appended meanwhile, with their generation, come from the store.
+            # Messages that other writers appended, and their generation, are read from the store.
             return self.absorb(tail, replace(done[0], runs=tail.runs))
 
         outcome = await self._committer.submit(state.stream_id, Group((change,)), publish)
         return outcome if isinstance(outcome, Refused) else done[0]
 
     def absorb(self, tail: Tail, state: StreamState | None) -> int:
-        """Learn a stream's newest state; return how many readers that woke.
+        """Process a stream's newest state; return how many readers were woken.
 
-        Text that is missing here is read from the store.
+        If text is missing here, it is read from the store.
         """
         if state is None or state.gone or state.internal_id != tail.internal_id:
             return self._lost(tail)
         writer = tail.writer
         if writer is not None and state.epoch < writer.epoch:
-            return 0  # read before the claim: it knows less than we do
+            return 0  # the state was read before the claim, so it is older than ours
         if (
             writer is not None
-            and not writer.ending  # the end that is seen may be its own, not settled yet
+            and not writer.ending  # the end in the state may be the writer's own
             and (state.status is not Status.STREAMING or state.epoch != writer.epoch)
         ):
             writer.fence(state)
         tail.learn(state)
         if state.tail != tail.position:
             if tail.writer is None:
-                self.stale(tail)  # text is missing here, or the state is late, or text was lost
+                self.stale(tail)  # text is missing here, or the state is old, or text was lost
         elif state.ended:
             tail.end = state.end
         if state.due_at is not None and _is_kept_here(tail):
@@ -196,10 +196,10 @@ class Tails:
         return woken
 
     def _keep(self, state: StreamState) -> None:
-        """Object to the end that is due to a stream which, as one sees here, is still wanted.
+        """Clear ``due_at`` of a stream that would end although this process still needs it.
 
-        A writer that was taken for dead, and lives, takes the stream back; a reader is an answer
-        to the question of ``Audience`` whether there is any.
+        A living writer that another worker took for dead takes its stream back. A reader answers
+        the question of ``Audience`` whether the stream has readers.
         """
         if state.internal_id not in self._keeping:
             self._keeping.add(state.internal_id)
@@ -210,12 +210,12 @@ class Tails:
         try:
             await self.commit(state, state.still(worker=worker, due_at=None))
         except StoreUnavailable:
-            pass  # if it still is to end, the next look at the store shows it again
+            pass  # the next look at the store shows ``due_at`` again if it is still set
         finally:
             self._keeping.discard(state.internal_id)
 
     def rewound(self, tail: Tail, state: StreamState) -> int:
-        """Send readers away, and fence the writer: the store no longer has what they have.
+        """Disconnect readers and fence the writer, because the store has lost their messages.
 
         Return how many readers were woken.
         """
@@ -235,9 +235,9 @@ class Tails:
         return tail.wake()
 
     def send_away(self, *, but_local: bool = False) -> None:
-        """Send readers away without a terminal event: they will reconnect, here or elsewhere.
+        """Disconnect readers without a terminal event; they will reconnect here or elsewhere.
 
-        With ``but_local``, readers of streams that are written here stay.
+        With ``but_local``, readers of streams that this process writes stay.
         """
         for tail in self:
             if not (but_local and tail.local):
@@ -245,12 +245,12 @@ class Tails:
                 tail.wake()
 
     def stale(self, tail: Tail) -> None:
-        """Have a tail read again from the store, soon."""
+        """Have a tail read again from the store soon."""
         self._stale[tail] = None
         self._wanted.set()
 
     def hint(self, names: Collection[StreamId] | None) -> None:
-        """Take note that streams changed elsewhere; ``None``: any of them."""
+        """Record that other processes changed streams; ``None``: any stream."""
         if names is None:
             if self._tails:
                 self._survey = True
@@ -262,7 +262,7 @@ class Tails:
                 self.stale(tail)
 
     def tick(self, now: float) -> None:
-        """Do what is due by time: the slow poll that makes lost hints harmless."""
+        """Do what is due: above all the slow poll that makes lost hints harmless."""
         if now - self._polled_at >= self._timing.poll_s:
             self._polled_at = now
             self.hint(None)
@@ -298,7 +298,7 @@ class Tails:
                 self._wanted.set()
 
     def _back(self) -> None:
-        """Let readers stay again: a stream that outlived an outage is as live as before."""
+        """Accept readers again, because live streams go on after an outage."""
         if self._away_since is None:
             return
         self._away_since = None
@@ -325,14 +325,20 @@ class Tails:
                     self.absorb(tail, state)
 
     def _is_rewound(self, tail: Tail, here: Offset, state: StreamState | None) -> bool:
-        """Tell, and act on it, if a state that was read after ``here`` does not have that."""
+        """Return whether the store lost messages that the tail has, and handle the loss.
+
+        ``here`` is the tail's offset before ``state`` was read.
+        """
         if state is None or state.internal_id != tail.internal_id or here.lies_in(state):
             return False
         self.rewound(tail, state)
         return True
 
     async def _refresh(self, tails: Sequence[Tail]) -> None:
-        """Read what is new of all these at once; one that is far behind gets its turn again."""
+        """Read the new messages of all these tails.
+
+        A tail that is far behind is read again later.
+        """
         reads = [Read(tail.stream_id, tail.position) for tail in tails]
         shown = [tail.here for tail in tails]
         try:
@@ -342,7 +348,7 @@ class Tails:
             raise
         for tail, read, here, page in zip(tails, reads, shown, pages, strict=True):
             if self._tails.get(tail.stream_id) is not tail:
-                continue  # it has no reader any more
+                continue  # the tail has been replaced or removed
             if page is None or page.state.internal_id != tail.internal_id:
                 self._lost(tail)
                 continue
@@ -356,9 +362,9 @@ class Tails:
 
 
 def _is_kept_here(tail: Tail) -> bool:
-    """Tell if a stream that is to end for want of a writer, or of readers, has one here."""
+    """Return whether a stream that is due has a writer, or readers, in this process."""
     if tail.state.status is not Status.STREAMING:
         return False
-    if tail.state.worker is None:  # taken from a worker that seemed dead
+    if tail.state.worker is None:  # another worker took this one for dead
         return tail.writer is not None and tail.writer.active
     return tail.writer is None and bool(tail.readers)
