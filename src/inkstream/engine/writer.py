@@ -1,22 +1,23 @@
-"""A writer: the only one that may append to a text stream, from claim to end.
+"""A writer: the only object that may append to a text stream, from claim to end.
 
-Accepted text is in its ``Buffer``; this module is the protocol that commits it. One
-commit of a writer is under way at a time. The columns are the attributes below.
+The ``Buffer`` keeps the accepted text. This module commits it, with at most one commit at a time.
+In the table, "in flight" means that a commit is running; the columns are the attributes below.
 
 | state      | in flight | ending | error | what happens next                                 |
 |------------|-----------|--------|-------|---------------------------------------------------|
 | open       | no        | no     | no    | ``take`` empties the buffer: *committing*         |
 | committing | yes       | no     | no    | committed: published, *open*; refused: *fenced*;  |
-|            |           |        |       | failed: the same groups again                     |
-| uncertain  | yes       | no     | no    | as *committing*, but a refusal by a stream that   |
-|            |           |        |       | shows this very text counts as committed          |
-| ending     | yes or no | yes    | no    | first what is in flight; then the last text and   |
+|            |           |        |       | failed: the same groups are tried again           |
+| uncertain  | yes       | no     | no    | as *committing*, but if the stream already has    |
+|            |           |        |       | this text, a refusal counts as committed          |
+| ending     | yes or no | yes    | no    | first the running commit; then the last text and  |
 |            |           |        |       | the end in one transaction: *ended*, or *fenced*  |
 | ended      | no        | no     | yes   | nothing; ``append`` raises ``WriterFenced``       |
 | fenced     | no        | no     | yes   | nothing; ``append`` raises ``WriterFenced``       |
 | given up   | yes or no | yes    | yes   | as *ending*, once the store is back; ``append``   |
 |            |           |        |       | raises ``StoreUnavailable``                       |
-| left       | no        | no     | yes   | nothing: the process stops; a sweeper ends it     |
+| left       | no        | no     | yes   | nothing: the process stops, and a sweeper ends    |
+|            |           |        |       | the stream                                        |
 """
 
 from __future__ import annotations
@@ -50,16 +51,16 @@ _STREAMING = (Status.STREAMING,)
 
 
 class Writer:
-    """Append to one claimed text stream. Use it from the event loop that made it.
+    """Append to one claimed text stream. Use it only on the event loop that created it.
 
-    What ``append`` accepted becomes durable and visible within the commit window, in order.
+    Accepted text becomes durable and visible within the commit window, in order.
 
     Attributes:
         state: The stream as it was claimed.
-        tail: Where what is committed is published.
-        result: The last result of the source, kept with the end; see ``keep``.
+        tail: The tail to which committed text is published.
+        result: The last result of the source, stored with the end; see ``keep``.
         last_append: Monotonic time of the last commit, or of the claim.
-        stopped: Done as soon as the stream is no longer this writer's, for whatever reason.
+        stopped: Done when the stream does not belong to this writer any more, for any reason.
     """
 
     def __init__(self, core: Core, committer: Committer, tails: Tails, tail: Tail) -> None:
@@ -99,29 +100,29 @@ class Writer:
 
     @property
     def waits(self) -> bool:
-        """True while something that could be committed is not."""
+        """True while something is ready to commit or is being committed."""
         return bool(self._in_flight) or self._buffer.ready
 
     @property
     def active(self) -> bool:
-        """True while the stream is this writer's to append to."""
+        """True while this writer may append to the stream."""
         return self._error is None and self._ending is None
 
     @property
     def fenced(self) -> bool:
-        """True if something else than this writer ended the stream or took it away."""
+        """True if another operation ended the stream, or another writer took it over."""
         return isinstance(self._error, WriterFenced) and not isinstance(self._error, _Finished)
 
     @property
     def ending(self) -> bool:
-        """True while the last commit is under way, which tells if the stream was still its own."""
+        """True while the last commit runs. Until it is done, nobody knows whether it succeeds."""
         return self._ending is not None
 
     async def append(self, message: str | Mapping[str, JSON]) -> None:
         """Accept a piece of text or a JSON object; wait only while the buffer is full.
 
-        Nothing is durable yet when this returns (see ``flush``). Cancelled while it waits, it has
-        accepted nothing.
+        When this returns, the message is not durable yet (see ``flush``). If the caller is
+        cancelled while it waits, the message is not accepted.
 
         Raises:
             WriterFenced: The stream was cancelled, taken over, timed out or deleted.
@@ -135,7 +136,8 @@ class Writer:
         size = wire.size_of(piece)
         buffer = self._buffer
         if buffer.busy:
-            # Before the piece is kept: a caller that is cancelled here has accepted nothing.
+            # Wait before the piece is accepted, so that a caller cancelled here has appended
+            # nothing.
             await asyncio.sleep(0)
         self._check()
         if not size:
@@ -148,17 +150,18 @@ class Writer:
         self._join()
 
     def keep(self, result: JSON) -> None:
-        """Keep a JSON value with the end, whatever the end will be; the last one counts.
+        """Store a JSON value with the end, however the stream ends; the last value counts.
 
         Raises:
-            InvalidMessage: It is not JSON.
+            InvalidMessage: The value is not JSON.
         """
-        # As deep as the end that holds it: one that passed here and not there could never end.
+        # Check the value as deep as inside an end. A value that fits only here could never be
+        # stored.
         wire.dump_json({wire.END_KEY: {"result": result}})
         self.result = result
 
     def append_at_once(self, message: object) -> bool:
-        """Accept what is nearly always appended, text that needs no look; else leave it alone."""
+        """Accept a text that needs no check; return False for any other message."""
         if not self._buffer.push(message):
             return False
         if not self._queued:
@@ -186,9 +189,9 @@ class Writer:
     async def finish(
         self, end: End, *, at: float, worker: str | None, due_at: float | None
     ) -> None:
-        """End the stream with what was accepted before, in one commit; durable on return.
+        """End the stream after all accepted text, in one commit; durable on return.
 
-        Cancelled while it waits, the end is written all the same.
+        The end is written even if the caller is cancelled while it waits.
         """
         self._check()
         self._buffer.close()
@@ -199,7 +202,7 @@ class Writer:
         await self._until_ended()
 
     async def release(self, *, due_at: float) -> None:
-        """Let go of the stream, still ``streaming``, for another writer to take over in time."""
+        """Let go of the stream: another writer may take it over until ``due_at``."""
         self._check()
         self._buffer.close()
         self._ending = Change(internal_id=self.internal_id, worker=None, due_at=due_at)
@@ -213,17 +216,17 @@ class Writer:
         if self._error is not None and not isinstance(self._error, _Finished):
             raise self._error
 
-    # The rest is called by the committer and by the engine, never by a source.
+    # The committer and the engine call the methods below. A source never does.
 
     def take(self) -> Sequence[Group]:
-        """Return what to commit now, in order; the same again until its outcome is known."""
+        """Return what to commit now, in order; the same groups until their outcome is known."""
         self._queued = False
         if not self._in_flight:
             last = self._ending is not None
             segments = self._buffer.take(self._position, last=last)
             if len(segments) == 1 and not last:
-                # One change serves all of a writer's plain appends, for only one is ever under
-                # way: of a thousand new ones a commit, most of the cost is the garbage collector's.
+                # All plain appends of a writer reuse one change, because only one commit runs at a
+                # time. A new object per append would cost mostly garbage collection.
                 self._plain.if_tail = self._position
                 self._plain.append = segments[0]
                 self._in_flight = self._plain_groups
@@ -234,7 +237,7 @@ class Writer:
     def _changes(self, segments: Sequence[Segment]) -> list[Change]:
         changes = [self._change(segment.position, segment) for segment in segments]
         if self._ending is not None:
-            # The end belongs to the transaction of the last text.
+            # The end must be in the same transaction as the last text.
             last = changes.pop() if changes else self._change(self._position, None)
             changes.append(
                 replace(
@@ -257,15 +260,15 @@ class Writer:
         )
 
     def failed(self, exc: StoreUnavailable) -> bool:
-        """Keep what is under way for the next attempt; it may or may not have happened."""
+        """Keep the groups for the next attempt, because the commit may or may not have happened."""
         if isinstance(exc, OutcomeUnknown):
             self._uncertain = True
         self._queued = bool(self._in_flight)
         return self._queued
 
     def settle(self, outcomes: Sequence[Outcome]) -> int:
-        """Publish what became of ``take``'s groups; return how many readers were woken."""
-        if not self._in_flight:  # fenced meanwhile: what it left is read from the store
+        """Publish the outcomes of ``take``'s groups; return how many readers were woken."""
+        if not self._in_flight:  # fenced during the commit; the store has the committed text
             return self._tails.publish(self.tail, [])
         groups, self._in_flight = self._in_flight, ()
         uncertain, self._uncertain = self._uncertain, False
@@ -308,10 +311,10 @@ class Writer:
         return Ended(self.state, end, duration_s, self._first_piece_s, characters, readers)
 
     def _landed(self, change: Change, outcome: Refused) -> bool:
-        """Tell if a refused change was made by an earlier attempt whose outcome was unknown.
+        """Return whether an earlier attempt with an unknown outcome had committed a refused change.
 
-        No other writer moves the tail in this epoch, so a tail beyond the change's own start says
-        that its text is there.
+        No other writer moves the tail in this epoch. So if the tail is past the start of the
+        change, the stream has its text.
         """
         state = outcome.state
         if state is None or state.epoch != self.epoch:
@@ -326,27 +329,27 @@ class Writer:
         return change.append is not None
 
     def fence(self, state: StreamState | None) -> None:
-        """Stop: the stream is no longer this writer's. Text that was not committed is dropped."""
+        """Stop, because the stream is not this writer's any more. Text not committed is dropped."""
         if self._error is None:
             self._observer.fenced(self.state, None if state is None else state.status.value)
         self._drop()
         self._stop(WriterFenced(self.stream_id, None if state is None else state.status))
 
     def give_up(self, end: End, *, at: float, due_at: float | None) -> None:
-        """Stop because the store stays away; the end is still written when it returns.
+        """Stop because the store stays away; the end is still written when the store returns.
 
-        One that is at its end already keeps that end, with its last text.
+        A writer that is already ending keeps its own end and its last text.
         """
         if self._ending is None:
             in_flight = self._in_flight
             self._drop()
-            # It may be in the store already, or get there now: it stays first in line, so that the
-            # position from which the end is written is right.
+            # The running commit may be stored already, or may be stored later. So it stays first in
+            # the queue, and the end follows it at the right position.
             self._in_flight = in_flight
             self._ending = Change(
                 internal_id=self.internal_id, end=end, at=at, worker=None, due_at=due_at
             )
-            self._join()  # one that was quiet was not in line
+            self._join()  # a quiet writer was not queued
         self._stop(
             StoreUnavailable(
                 f"the store stayed away too long; writing stream {self.stream_id!r} was given up"
@@ -354,7 +357,7 @@ class Writer:
         )
 
     def leave(self) -> None:
-        """Stop because nothing is committed any more; a sweeper elsewhere writes the end."""
+        """Stop because this process commits nothing any more; another worker writes the end."""
         self._drop()
         self._stop(StoreUnavailable(f"writing stream {self.stream_id!r} ended with its process"))
 
@@ -375,7 +378,7 @@ class Writer:
 
 
 def _generation_after(outcome: Outcome) -> int:
-    """Return the generation of the messages that a commit, or an earlier attempt, left behind."""
+    """Return the generation of the messages in a commit, or in an earlier attempt of it."""
     if not isinstance(outcome, Refused):
         return outcome.heads[0].generation
     assert outcome.state is not None
@@ -383,4 +386,4 @@ def _generation_after(outcome: Outcome) -> int:
 
 
 class _Finished(WriterFenced):
-    """The writer's own end: no error for ``finish``, one for a later ``append``."""
+    """The writer has ended its own stream: ``append`` raises this, ``finish`` does not."""

@@ -28,7 +28,7 @@ STORE_AWAY = End(Status.ERROR, "store_unavailable", "The answer could not be sav
 
 
 class Writers:
-    """See the writers of this worker through to the end."""
+    """Manage the writers of this worker until their streams have ended."""
 
     def __init__(self, core: Core, committer: Committer, tails: Tails, reports: Reports) -> None:
         self._core = core
@@ -45,15 +45,15 @@ class Writers:
     async def settle(
         self, timeout_s: float, end: End, starts: Iterable[asyncio.Task[None]]
     ) -> None:
-        """Wait for writers to come to their ends, and give those that do not this one.
+        """Wait until writers have ended their streams, and end the others with the given end.
 
         Args:
             timeout_s: How long to wait.
-            end: The end to give.
-            starts: Tasks that may still become writers, or have one.
+            end: The end for streams that are still running.
+            starts: Tasks that have a writer or may still create one.
 
         Raises:
-            TimeoutError: The store did not take the ends in time; a sweeper will write some.
+            TimeoutError: The store was too slow to write all ends. A sweeper will write the rest.
         """
         running = [*starts, *[writer.stopped for writer in self._writers]]
         if running and timeout_s > 0:
@@ -69,13 +69,13 @@ class Writers:
             )
 
     def leave(self) -> None:
-        """Stop all writers that still wait for a commit: there will be none."""
+        """Stop all writers that still wait for a commit, because no more commits come."""
         for writer in list(self._writers):
             writer.leave()
         self._committer.give_up_waiting()
 
     def tick(self, now: float) -> None:
-        """Do what is due by time: give up on an absent store, end what is idle or too long."""
+        """Do what is due: give up when the store is away, end idle and overlong streams."""
         timing = self._core.timing
         away = self._committer.away_since
         if away is not None and now - away > timing.patience_s:
@@ -86,12 +86,12 @@ class Writers:
             if timing.total_s is not None and now - writer.claimed_at > timing.total_s:
                 self.finish_soon(writer, TOTAL)
             elif writer.waits:
-                writer.last_append = now  # what waits for the store is not idle
+                writer.last_append = now  # a writer that waits for the store is not idle
             elif timing.idle_s is not None and now - writer.last_append > timing.idle_s:
                 self.finish_soon(writer, IDLE)
 
     def _give_up(self) -> None:
-        """Stop generating, as the store stays away, and send readers off to reconnect (G12)."""
+        """Stop all sources because the store stays away; readers reconnect (G12)."""
         now = self._clock.wall()
         for writer in list(self._writers):
             end = replace(STORE_AWAY, result=writer.result)
@@ -101,19 +101,20 @@ class Writers:
         self._committer.give_up_waiting()
 
     def holds(self, state: StreamState) -> bool:
-        """Tell if a writer of this process holds the stream in its present epoch."""
+        """Return whether a writer of this process writes the stream in its current epoch."""
         return self._tails.writes(state)
 
     def adopt(self, state: StreamState) -> Writer | None:
-        """Return the writer of a stream that this worker claimed just now."""
+        """Return a new writer for a stream that this worker has just claimed."""
         if self._tails.writes(state):
-            return None  # a claim of this process whose outcome was not lost came before
+            return None  # an earlier claim of this process had already created the writer
         tail = self._tails.attach(state)
         if tail.writer is not None:
             tail.writer.fence(state)
         tail.state = state
         if state.tail > tail.position:
-            # The writer before wrote more than this process has read, and nothing reads it later.
+            # The last writer wrote more than this process has read, and this process never reads
+            # it.
             tail.reach(state.tail)
             tail.wake()
         writer = Writer(self._core, self._committer, self._tails, tail)
@@ -130,11 +131,11 @@ class Writers:
         self._tails.detach(writer.tail)
 
     async def finish(self, writer: Writer, end: End) -> None:
-        """End a writer's stream; durable, with all its text and its result, on return."""
+        """End a writer's stream. On return, the end, all text and the result are durable."""
         now = self._clock.wall()
         if end.result is None:
             end = replace(end, result=writer.result)
-        # Before anything else, refuse a result that no route could send.
+        # Check the result first: no route could send an invalid one.
         wire.dump_json({wire.END_KEY: wire.end_object(end)})
         reporter = self._core.reporter(writer.state)
         await writer.finish(end, at=now, worker=reporter, due_at=writer.state.deletion_due(now))
@@ -152,26 +153,26 @@ class Writers:
             )
 
     async def finish_failed(self, writer: Writer, error: BaseException) -> None:
-        """End a writer's stream as an exception in its source ends it."""
+        """End a writer's stream after an exception in its source."""
         await self.finish_quietly(writer, end_for(writer.stream_id, error))
 
     def finish_soon(self, writer: Writer, end: End) -> None:
-        """End a writer's stream in a task of the engine's own."""
+        """End a writer's stream in a task of the engine."""
         self._life.spawn(self.finish_quietly(writer, end))
 
     async def finish_quietly(self, writer: Writer, end: End) -> None:
-        """End a writer's stream, and raise nothing if it has another end or gets this one later."""
+        """End a writer's stream; do not raise if it has another end, or gets this one later."""
         try:
             await self.finish(writer, end)
         except (WriterFenced, StoreUnavailable):
             pass
 
     def part_from(self, writer: Writer, source: asyncio.Task[None] | None = None) -> None:
-        """Let a writer go that nothing is appended with any more; to be called once for each.
+        """Release a writer after its last append. Call this once for each writer.
 
-        If its stream was stopped elsewhere, its result is stored beside that end, and the process
-        that reports the end need not wait for it any longer. A source that
-        was cancelled may give its result on its way out, if that takes no longer than a moment.
+        If the stream was stopped elsewhere, the writer's result is added to that end, and the
+        process that reports the end need not wait longer. A cancelled source has a short time to
+        give its result.
         """
         if writer.fenced:
             self._life.spawn(self._add_result(writer, source))
@@ -193,22 +194,22 @@ class Writers:
                 await asyncio.sleep(0.5)
 
     async def release(self, writer: Writer) -> None:
-        """Let go of a stream, for another writer to take over within its time."""
+        """Let go of a stream, so that another writer may take over within a time limit."""
         state = writer.state
         within = state.takeover_within_s or self._core.timing.start_within_s
         await writer.release(due_at=self._clock.wall() + within)
 
 
 def _late_result(state: StreamState, writer: Writer) -> Change | None:
-    """Return the change that adds a stopped writer's result to the end that its stream has.
+    """Return the change that adds a stopped writer's result to its stream's end.
 
-    It moves the epoch, which says that nothing more comes from this writer.
+    The change raises the epoch. That shows that this writer writes nothing more.
     """
     if not state.ended or state.internal_id != writer.internal_id or state.epoch != writer.epoch:
         return None
     new = writer.result is not None and writer.result != state.result
     if not new and not state.report:
-        return None  # there is nothing to add, and no process waits for it
+        return None  # there is nothing to add, and no process waits for this writer
     end = End(state.status, state.code, state.message, writer.result) if new else None
     return Change(
         internal_id=state.internal_id,

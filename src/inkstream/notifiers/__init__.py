@@ -1,1 +1,1 @@
-"""Notifiers: how one process learns at once that another changed a stream. See ``abc.Notifier``."""
+"""Notifiers tell a process that another process changed a stream. See ``abc.Notifier``."""

@@ -1,5 +1,5 @@
 """Hints between the engines of one process, on one event loop or several."""
-# ruff: noqa: D102  (what the methods promise stands in abc.Notifier)
+# ruff: noqa: D102  (abc.Notifier documents the methods)
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _registry = threading.Lock()
 
 
 class LocalNotifier:
-    """Pass hints to all others of the same database name in this process.
+    """Send hints to all other engines in this process that use the same database name.
 
     Args:
         database: A name that the engines have in common, for instance the database's URL.
@@ -41,7 +41,7 @@ class LocalNotifier:
             other._pass_on(hint)
 
     def watch(self, watching: bool) -> None:
-        """Do nothing: a hint costs nothing until it comes."""
+        """Do nothing, because waiting for a hint costs nothing."""
 
     async def close(self) -> None:
         self._on_hint = None
@@ -53,7 +53,7 @@ class LocalNotifier:
 
     def _pass_on(self, hint: Collection[StreamId]) -> None:
         if self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # its loop was closed without close()
+            with contextlib.suppress(RuntimeError):  # the loop was closed without close()
                 self._loop.call_soon_threadsafe(self._hint, hint)
 
     def _hint(self, hint: Collection[StreamId]) -> None:

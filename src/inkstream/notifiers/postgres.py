@@ -1,14 +1,14 @@
 """Hints between processes over PostgreSQL's ``LISTEN`` and ``NOTIFY``.
 
-A payload is the version ``1``, the sender's token (may be empty), and the streams' ids, a line
-each; no ids mean: any stream. During a deploy another version may send a payload that this one does
-not know, and any role of the database may send anything: that, too, means any stream.
+A payload is the version ``1``, the sender's token (may be empty), and the streams' ids, one per
+line. A payload without ids means that any stream may have changed. A payload in an unknown format
+means the same: during a deploy another version may send one, and any role of the database can.
 
-It is sent after the commit, in a transaction of its own: a notification takes a lock on the whole
-server for as long as its transaction takes to commit, and must not hold it while a batch goes to
+A hint is sent after the commit, in its own transaction. PostgreSQL locks the whole server while a
+transaction with a notification commits, and a batch must not hold that lock while it is written to
 disk.
 """
-# ruff: noqa: D102  (what the methods promise stands in abc.Notifier)
+# ruff: noqa: D102  (abc.Notifier documents the methods)
 
 from __future__ import annotations
 
@@ -31,18 +31,18 @@ _MAX_NAMES: Final = 300
 
 
 class Channel(Protocol):
-    """It carries the payloads."""
+    """Sends and receives payloads."""
 
     async def listen(
         self, on_payload: Callable[[str], None], on_listening: Callable[[], None]
     ) -> bool:
-        """Begin to call; ``on_listening`` each time that listening begins anew."""
+        """Begin to call ``on_payload``, and ``on_listening`` after each (re)connection."""
 
     async def unlisten(self) -> None:
-        """Stop calling."""
+        """Stop calling ``on_payload``."""
 
     async def send(self, payload: str) -> None:
-        """Send to all that listen; raises ``StoreError`` if that failed."""
+        """Send to all listeners; raises ``StoreError`` if that failed."""
 
 
 class HasChannel(Protocol):
@@ -50,14 +50,14 @@ class HasChannel(Protocol):
 
     @property
     def channel(self) -> Channel:
-        """The channel of its database and schema."""
+        """The channel of the store's database and schema."""
 
 
 class PostgresNotifier:
-    """Tell other processes through the store's own connections.
+    """Send hints to other processes through the store's own connections.
 
-    Where there is nothing to listen on (a transaction pooler, and no ``listener_url``) no hint
-    ever comes, and readers rely on re-reading now and then.
+    Behind a transaction pooler, without ``listener_url``, no hint arrives. Readers then rely on
+    polling.
 
     Args:
         store: The ``PostgresStore`` whose streams the hints are about.
@@ -82,7 +82,7 @@ class PostgresNotifier:
             _log.debug("a hint was lost: %r", exc)
 
     def watch(self, watching: bool) -> None:
-        """Do nothing: a listener costs nothing until a hint comes."""
+        """Do nothing, because listening costs nothing until a hint comes."""
 
     async def close(self) -> None:
         self._on_hint = None
@@ -99,7 +99,7 @@ class PostgresNotifier:
 
 
 def encode_hint(token: str, stream_ids: Collection[StreamId]) -> str:
-    """Return a payload that names the streams, or none where they are too many."""
+    """Return a payload with the ids of the streams, or without ids if there are too many."""
     if len(stream_ids) <= _MAX_NAMES:
         payload = "\n".join((_VERSION + token, *stream_ids))
         if len(payload.encode()) <= _MAX_BYTES:
@@ -108,7 +108,7 @@ def encode_hint(token: str, stream_ids: Collection[StreamId]) -> str:
 
 
 def decode_hint(payload: str) -> tuple[str, tuple[StreamId, ...] | None]:
-    """Return the sender's token and the streams; ``None`` where any may have changed."""
+    """Return the sender's token and the streams; ``None`` if any stream may have changed."""
     if not payload.startswith(_VERSION):
         return "", None
     token, *names = payload.removeprefix(_VERSION).split("\n")

@@ -1,5 +1,5 @@
-"""Hints between processes that share a SQLite file: its own commits are the signal."""
-# ruff: noqa: D102  (what the methods promise stands in abc.Notifier)
+"""Hints between processes that share a SQLite file. A commit to the file is the signal."""
+# ruff: noqa: D102  (abc.Notifier documents the methods)
 
 from __future__ import annotations
 
@@ -12,20 +12,21 @@ from inkstream._types import StreamId
 
 
 class Watchable(Protocol):
-    """What ``SQLiteStore`` offers to a notifier, which may not import it."""
+    """The method of ``SQLiteStore`` that a notifier needs. A notifier may not import the store."""
 
     def watch(self, on_change: Callable[[list[StreamId] | None], None] | None) -> None:
-        """Call back, from any thread, with what others changed; ``None``: no more."""
+        """Call back, from any thread, with the streams that others changed; ``None`` stops it."""
 
 
 class SQLiteNotifier:
-    """Tell which streams other processes changed, by looking at the file every few milliseconds.
+    """Find out which streams other processes changed, by polling the file every few milliseconds.
 
-    It looks only while somebody waits, every 5 ms while others write and every 20 ms while they
-    rest, on the thread of the store that writes, where a commit of this process is no news.
+    It polls only while a reader waits: every 5 ms while other processes write, and every 20 ms
+    otherwise. It polls on the store's writing thread, because there SQLite reports only commits of
+    other connections.
 
     Args:
-        store: The open store whose file to watch.
+        store: The open store whose file is polled.
     """
 
     def __init__(self, store: Watchable) -> None:
@@ -39,7 +40,7 @@ class SQLiteNotifier:
         self._on_hint = on_hint
 
     async def notify(self, stream_ids: Collection[StreamId]) -> None:
-        """Do nothing: the commit itself is what others see."""
+        """Do nothing, because other processes see the commit itself."""
 
     def watch(self, watching: bool) -> None:
         if watching != self._watching:
@@ -47,7 +48,7 @@ class SQLiteNotifier:
             self._store.watch(self._pass_on if watching else None)
 
     async def close(self) -> None:
-        """Stop calling ``on_hint``; to be called before the store is closed."""
+        """Stop calling ``on_hint``; call this before the store is closed."""
         self.watch(False)
         self._on_hint = None
 

@@ -1,1 +1,1 @@
-"""The databases that streams are kept in: one module each, all of them an ``abc.Store``."""
+"""The stores: one module for each database, each with an ``abc.Store``."""

@@ -11,7 +11,7 @@ from inkstream._runs import MAX_RUNS, is_generation, load_runs
 
 
 def index_fault(count: int, size: int, index: bytes) -> str | None:
-    """Return a fault of a segment's index; a byte stream's has none, and each byte counts."""
+    """Return what is wrong with a segment's index, or ``None``. Byte streams have no index."""
     if not index:
         return None if count == size else f"says {count} bytes and has {size}"
     if index[-1] >= 128:

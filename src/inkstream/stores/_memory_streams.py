@@ -1,4 +1,4 @@
-"""The streams of a ``MemoryDatabase``: what ``memory`` does to them, without workers or waiting."""
+"""The streams of a ``MemoryDatabase``, without workers and without waiting."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _position = attrgetter("position")
 
 
 class Streams:
-    """All streams. Every method is one transaction, done when it returns."""
+    """All streams. Every method is one transaction, and is done when it returns."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
@@ -55,7 +55,7 @@ class Streams:
         self._by_id: dict[int, _Stream] = {}  # in the order of their ids
         self._by_name: dict[str, _Stream] = {}
         self._live_of: Counter[str] = Counter()
-        self._unmerged: dict[int, None] = {}  # ended streams, first come first served
+        self._unmerged: dict[int, None] = {}  # ended streams, merged in this order
 
     # Writing ---------------------------------------------------------------------------------
 
@@ -238,7 +238,7 @@ class Streams:
         return sorted(named, key=lambda stream: -stream.state.internal_id)
 
     def owned_by(self, worker: str) -> bool:
-        """Tell whether any stream is owed its next step by a worker."""
+        """Return whether a worker must act next on any stream."""
         return any(
             stream.state.worker == worker and not stream.state.gone
             for stream in self._by_id.values()
@@ -267,7 +267,7 @@ class Streams:
 
 
 class _Stream:
-    """A stream's record. ``state`` lags behind in tail and size, so that an append is cheap."""
+    """A stream's record. Its ``state`` has an old tail and size, so that an append is cheap."""
 
     __slots__ = (
         "appended_at",
@@ -301,7 +301,7 @@ class _Stream:
         return self.state
 
     def meets(self, change: Change) -> bool:
-        """Tell whether a change's preconditions hold."""
+        """Return whether a change's conditions hold."""
         state = self.state
         if (
             state.gone
@@ -323,7 +323,7 @@ class _Stream:
         self.appended_at = now
 
     def messages_after(self, after: int) -> Iterator[Segment]:
-        """Yield the segments from the one that holds a position, inherited ones first."""
+        """Yield the segments from the one that contains a position, inherited ones first."""
         stretches: list[tuple[_Stream, int]] = []
         stream, until = self, self.tail
         while True:
@@ -352,14 +352,14 @@ class _Stream:
         merged = wire.merge(self.segments[self.merged : stop])
         final = len(merged)
         if stop < len(self.segments) and final > 1:
-            final -= 1  # the last one has room: the next step takes it up again
+            final -= 1  # the last segment has room, so the next step adds to it
         self.segments[self.merged : stop] = merged
         self.merged += final
         return size
 
 
 def _copy(value: JSON) -> Any:
-    """Return a value that shares nothing with the caller's, as after a way through a database."""
+    """Return a deep copy, as a database would return it."""
     return wire.load_json(wire.dump_json(value))
 
 

@@ -1,9 +1,9 @@
-"""Named queries out of ``.sql`` files, so that a database's SQL is read, and reviewed, as SQL.
+"""Loads named queries from ``.sql`` files, so that SQL is written and reviewed as SQL.
 
-A file is a sequence of queries, each under its name and a line that says what it is for::
+A file is a sequence of queries. Each has a name and a line that describes it::
 
     -- name: load_head
-    -- The fields of a stream that move with every commit.
+    -- The fields of a stream that change with every commit.
     SELECT epoch, tail, size FROM heads WHERE internal_id = ?;
 """
 
@@ -17,10 +17,10 @@ _NAME = re.compile(r"^-- name: *([a-z][a-z0-9_]*) *$", re.MULTILINE)
 
 
 def load(package: str, file: str) -> SimpleNamespace:
-    """Return the queries of a file that lies in a package, each as an attribute of its name.
+    """Return the queries of a file in a package; the attributes are the queries' names.
 
-    Comments and the last semicolon are taken off, so that a driver sees the bare statement; a
-    query of several statements (a schema) keeps the semicolons between them.
+    Comments and the last semicolon are removed, so that a driver gets only the statement. A query
+    with several statements (a schema) keeps the semicolons between them.
 
     Raises:
         ValueError: A name occurs twice, or a query has no line of description.

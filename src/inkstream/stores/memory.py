@@ -1,10 +1,10 @@
-"""Streams in memory: for tests, simulation and trying things out; nothing outlives the process.
+"""Streams in memory, for tests, simulation and trials. They are lost when the process ends.
 
-``MemoryStore`` keeps the whole contract of ``abc.Store`` except that its durability is that of the
-process. Several stores may share one ``MemoryDatabase``, each as a worker of its own, so that what
-takes two processes elsewhere can be tested in one. All of them belong to one thread.
+Except for that, ``MemoryStore`` meets the whole contract of ``abc.Store``. Several stores may share
+one ``MemoryDatabase``, each as its own worker, so that a test of two processes can run in one. All
+of them belong to one thread.
 """
-# ruff: noqa: D102  (what the methods promise stands in abc.Store)
+# ruff: noqa: D102  (abc.Store documents the methods)
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ class MemoryDatabase:
     """The data that several stores share.
 
     Attributes:
-        before: Called with a method's name before a store's method does anything; what it raises
-            (``StoreUnavailable``, say) the caller gets, and nothing happened.
-        after: Called with a method's name when a writing method has had its effect; an
-            ``OutcomeUnknown`` raised there is a connection lost in the middle of a commit.
-        now: The clock of the database, for what is displayed.
+        before: Called with the name of a store's method before the method does anything. If it
+            raises (``StoreUnavailable``, for example), the method raises the same and does nothing.
+        after: Called with the name of a writing method after its effect. If it raises
+            ``OutcomeUnknown``, that simulates a connection lost during a commit.
+        now: The clock of the database, for display.
     """
 
     def __init__(self) -> None:
@@ -50,16 +50,16 @@ class MemoryDatabase:
         self._workers = _Workers(lambda: self.now())
 
     def draw(self) -> None:
-        """Begin another generation, as after a restore."""
+        """Begin a new generation, as after a restore."""
         self._streams.generation = draw_generation(self._streams.generation)
 
     def release_lock(self, worker: str) -> None:
-        """Take a living worker's lock away, as the restart of a database does."""
+        """Release a living worker's lock, as a restart of the database does."""
         self._workers.locked.pop(worker, None)
 
 
 class _Workers:
-    """The workers that beat, those that hold a lock, and those of which that cannot be seen."""
+    """The workers that have beaten, those with a lock, and those whose lock nobody can see."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
@@ -94,11 +94,11 @@ class _Workers:
 class MemoryStore:
     """Keep streams in a ``MemoryDatabase``.
 
-    Every call has its effect at once and then yields to the event loop, so that no caller comes to
-    rely on a store that never waits.
+    Every call has its effect immediately and then yields to the event loop, so that no caller
+    relies on a store that never waits.
 
     Args:
-        database: The one to work on; a new one if ``None``.
+        database: The database to use; a new one if ``None``.
     """
 
     def __init__(self, database: MemoryDatabase | None = None) -> None:
@@ -124,13 +124,13 @@ class MemoryStore:
         await asyncio.sleep(0)
 
     def crash(self) -> None:
-        """Die as a killed process does: the lock is free, and no later call has any effect."""
+        """Act like a killed process: the lock is free, and later calls have no effect."""
         self._dead = True
         if self._worker is not None:
             self._workers.unlock(self._worker, self)
 
     def lose_host(self) -> None:
-        """Die as a machine does that was cut off: it cannot be seen whether the lock is held."""
+        """Act like a machine cut off from the network: nobody can see whether the lock is held."""
         self._dead = True
         if self._worker is not None:
             self._workers.out_of_sight.add(self._worker)
@@ -202,7 +202,7 @@ class MemoryStore:
         return states
 
     def beat_from_thread(self, said: str | None) -> None:
-        """Do nothing: all workers of this database share the one blocked process."""
+        """Do nothing, because all workers of this database share the one blocked process."""
 
     async def roster(self) -> Roster:
         self._begin("roster", None)

@@ -1,4 +1,4 @@
-"""Which streams others changed: what the two append-only tables gained since the last look."""
+"""Finds the streams that other connections changed, from the new rows of two append-only tables."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from inkstream.stores.sqlite._connection import SQL
 from inkstream.stores.sqlite._open_files import FileId
 
 _MANY: Final = 4096
-"""With more rows to look through than this, the answer is: any stream may have changed."""
+"""With more new rows than this, the answer is that any stream may have changed."""
 
 
 class Changes:
-    """Looks at a connection that writes, whose ``data_version`` moves with others' commits only."""
+    """Looks through the writing connection, where ``data_version`` shows only foreign commits."""
 
     def __init__(self) -> None:
         self._connection: sqlite3.Connection | None = None
@@ -26,7 +26,7 @@ class Changes:
     def look(self, connection: sqlite3.Connection, file: FileId | None) -> list[StreamId] | None:
         """Return the streams that changed since the last look; ``None``: any may have.
 
-        Some of them may have been changed by the connection itself.
+        The list may include streams that the connection itself changed.
         """
         if file != self._file:
             self._file, self._seen = file, None
@@ -34,7 +34,8 @@ class Changes:
         is_same = connection is self._connection
         if is_same and (version, connection.total_changes) == (self._version, self._own_changes):
             return []
-        # One snapshot: a commit between the version and the tables would be taken for one's own.
+        # Read the version and the tables in one snapshot. Otherwise a commit in between would be
+        # missed, because it would look like this connection's own commit.
         connection.execute("BEGIN")
         try:
             (version,) = connection.execute("PRAGMA data_version").fetchone()
@@ -56,7 +57,7 @@ class Changes:
         now: tuple[int, int] | None,
     ) -> list[StreamId] | None:
         if before is None or now is None or now[0] < before[0] or now[1] < before[1]:
-            return None  # the first look, or a backup was restored into the file
+            return None  # this is the first look, or a backup was restored into the file
         (begin,) = connection.execute(SQL.journal_begin).fetchone()
         if now[0] - before[0] + now[1] - before[1] > _MANY or begin > before[1] + 1:
             return None

@@ -1,4 +1,4 @@
-"""Whether the streams of a file are whole: ``inkstream verify``, for operators and tests."""
+"""Checks that the streams of a file are complete: ``inkstream verify``, and tests."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from inkstream.stores.sqlite._connection import SQL, Settings, connect, database
 from inkstream.stores.sqlite._jobs import wrapped
 
 _MOST: Final = 1_000
-"""How many faults are listed: a broken database may have one a stream."""
+"""The most faults that are listed, because a broken database may have one per stream."""
 
 
 def check_streams(path_or_url: str | os.PathLike[str]) -> list[str]:
-    """Compare each stream's segments with its state; return the faults, none if it is whole.
+    """Compare each stream's segments with its state; return a list of faults.
 
     Pages and indexes are as SQLite wants them, positions have no gap and no overlap, sizes and
     message ends add up, generations are in order, and a stream that has ended has one end. It

@@ -1,4 +1,4 @@
-"""Where the database is, and how a connection to it is set up."""
+"""Finds the database file, and opens connections to it."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ _NETWORK_FILESYSTEMS: Final = frozenset(
     | {"ocfs2", "gfs2", "beegfs", "pvfs2", "orangefs", "coda"}
 )
 _HOST_FILESYSTEMS: Final = frozenset({"9p", "drvfs", "virtiofs", "grpcfuse", "fakeowner", "vboxsf"})
-"""Folders of another system that a virtual machine sees: WSL's /mnt/c, Docker Desktop's mounts."""
+"""Folders of the host that a virtual machine sees: WSL's /mnt/c, Docker Desktop's mounts."""
 _LOCAL_FUSE: Final = frozenset({"fuseblk", "fuse.fuse-overlayfs", "fuse.ntfs-3g", "fuse.lxcfs"})
-"""Drivers of a local disk in user space: the kernel itself keeps their locks."""
+"""Drivers of a local disk in user space. Their locks work, because the kernel keeps them."""
 _URL_PREFIX: Final = "sqlite:///"
 
 
 def database_path(path_or_url: str | os.PathLike[str]) -> Path:
-    """Return the file that a path or a URL names, ``sqlite:///relative.db`` or ``sqlite:////abs.db``.
+    """Return the file of a path or a URL, ``sqlite:///relative.db`` or ``sqlite:////abs.db``.
 
     Raises:
-        InvalidInput: It names no file: another scheme, or SQLite's memory.
+        InvalidInput: The URL has another scheme, or names SQLite's in-memory database.
     """
     text = os.fspath(path_or_url)
     if text.startswith("sqlite:"):
@@ -55,7 +55,7 @@ def database_path(path_or_url: str | os.PathLike[str]) -> Path:
 
 
 def create_file(path: Path) -> None:
-    """Make an empty database, for its owner's eyes alone, if there is no file."""
+    """Create an empty database that only its owner can read, if the file does not exist."""
     try:
         descriptor = os.open(os.path.realpath(path), os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
@@ -64,10 +64,10 @@ def create_file(path: Path) -> None:
 
 
 def check_place(path: Path) -> None:
-    """Refuse a directory in which the database could not work, before SQLite says so obscurely.
+    """Raise if the database cannot work in a directory, because SQLite's own errors are unclear.
 
     Raises:
-        StoreUnavailable: It does not exist, is read-only, or lies on a network filesystem.
+        StoreUnavailable: The directory is missing, read-only, or on a network filesystem.
     """
     directory = path.parent
     if not directory.is_dir():
@@ -110,14 +110,14 @@ def _filesystem_of(directory: Path) -> str | None:
         fields, _, rest = line.partition(" - ")
         point = fields.split()[4].replace("\\040", " ")
         inside = point == "/" or real == point or real.startswith(point + "/")
-        # >=: of several mounts on one point the last is the one that is seen
+        # >= because of several mounts on one point, the last one is visible.
         if inside and (found is None or len(point) >= found[0]):
             found = len(point), rest.split()[0]
     return None if found is None else found[1]
 
 
 def lock_file(path: Path) -> Path:
-    """Return the file beside a database on which its writers queue."""
+    """Return the lock file beside a database. Its writers queue on that lock."""
     return Path(f"{path}-inkstream-lock")
 
 
@@ -132,15 +132,15 @@ class Settings:
 
 
 def connect(settings: Settings, *, read_only: bool) -> sqlite3.Connection:
-    """Return a connection that this thread alone may use.
+    """Return a connection for the calling thread only.
 
     Raises:
-        StoreUnavailable: The file was open when this process was forked, or was replaced beside
-            its log.
+        StoreUnavailable: The file was open when this process was forked, or was replaced while its
+            log stayed.
     """
     check_inherited(settings.path)
     settings.place.check()
-    # Never created here: a file that was deleted while in use must be missed, not made anew.
+    # Do not create the file here: a file that was deleted while in use must cause an error.
     connection = sqlite3.connect(
         f"file:{quote(str(settings.path))}?mode=rw",
         uri=True,
@@ -155,14 +155,15 @@ def connect(settings: Settings, *, read_only: bool) -> sqlite3.Connection:
         if sys.platform == "darwin":
             connection.execute("PRAGMA fullfsync=1")
             connection.execute("PRAGMA checkpoint_fullfsync=1")
-        # the writer checkpoints itself: another checkpointer could meet a write half-way
+        # Automatic checkpoints are off, because the writer checkpoints. Another checkpoint could
+        # run into a write.
         connection.execute("PRAGMA wal_autocheckpoint=0")
         connection.execute("PRAGMA cache_size=-16000")
         connection.execute("PRAGMA temp_store=MEMORY")
         connection.execute("PRAGMA foreign_keys=0")
         if read_only:
             connection.execute("PRAGMA query_only=1")
-        connection.execute("PRAGMA schema_version").fetchone()  # takes the lock that is looked for
+        connection.execute("PRAGMA schema_version").fetchone()  # takes the lock that is checked
         check_locked(settings.path, lock_file(settings.path))
         _holds.hold(settings.path)
     except BaseException:
@@ -174,8 +175,8 @@ def connect(settings: Settings, *, read_only: bool) -> sqlite3.Connection:
 def _set_up_file(connection: sqlite3.Connection) -> None:
     (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
     if mode != "wal":
-        # Has an effect only on a file that is new, and so must come first. It takes the lock for
-        # writing on any file.
+        # auto_vacuum has an effect only on a new file, so it must come first. The journal mode
+        # takes the write lock on any file.
         connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
         (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
     if mode != "wal":
@@ -187,14 +188,14 @@ def _set_up_file(connection: sqlite3.Connection) -> None:
 
 
 def ensure_schema(connection: sqlite3.Connection, path: Path) -> None:
-    """Create the tables in a file that has none; to be called under the writers' lock.
+    """Create the tables in a file that has none; call this under the writers' lock.
 
     Raises:
-        SchemaOutdated: They are of another version.
+        SchemaOutdated: The file has tables of another version.
     """
     connection.execute("BEGIN" if _has_schema(connection) else "BEGIN IMMEDIATE")
     try:
-        # Again: where there are no such locks, another process may just have made them.
+        # Check again: where file locks do not work, another process may just have created them.
         if not _has_schema(connection):
             for statement in _SCHEMA.split(";\n"):
                 connection.execute(statement)

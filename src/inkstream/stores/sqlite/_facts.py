@@ -1,4 +1,4 @@
-"""What a file is like, for a person who asks; it takes no lock for writing."""
+"""Facts about a database file for operators. Reading them takes no write lock."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from inkstream.stores.sqlite._jobs import wrapped
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """How a SQLite file is.
+    """Facts about a SQLite file.
 
     Attributes:
-        journal_mode: ``"wal"``, if an application has opened it.
-        version: Of its tables; ``None`` if it has none of inkstream's.
-        wanted: The version that this library needs.
-        wal_bytes: Size of its write-ahead log.
-        page_bytes, pages, free_pages: What it is made of.
+        journal_mode: ``"wal"``, if an application has opened the file.
+        version: The schema version of the file; ``None`` if it has no tables of inkstream.
+        wanted: The schema version that this library needs.
+        wal_bytes: The size of the file's write-ahead log.
+        page_bytes, pages, free_pages: The file's page size, and its number of pages.
     """
 
     journal_mode: str
@@ -48,7 +48,7 @@ def file_and_companions(path_or_url: str | os.PathLike[str]) -> tuple[Path, list
 
 
 def why_unsuitable(path: Path) -> str | None:
-    """Return why a file cannot be used where it is, ``None`` if it can."""
+    """Return why a file cannot be used in its directory, or ``None`` if it can."""
     try:
         check_place(path)
     except StoreUnavailable as exc:
@@ -57,10 +57,10 @@ def why_unsuitable(path: Path) -> str | None:
 
 
 def facts_of(path: Path) -> FileFacts:
-    """Return how a file is. It blocks.
+    """Return the facts about a file. It blocks.
 
     Raises:
-        StoreUnavailable: It cannot be read.
+        StoreUnavailable: The file cannot be read.
     """
     try:
         db = connect(Settings(path, "full", 5.0), read_only=True)

@@ -1,4 +1,4 @@
-"""The driver's errors: each becomes one of inkstream's own, with a remedy."""
+"""Converts the driver's errors to inkstream's own errors, each with a remedy."""
 
 from __future__ import annotations
 
@@ -40,12 +40,12 @@ def primary_code(exc: sqlite3.Error) -> int:
 
 
 def translate(exc: Exception, database: str, *, committing: bool = False) -> InkstreamError:
-    """Return what an error of the driver means; raise it ``from exc``.
+    """Return inkstream's error for an error of the driver; raise it ``from exc``.
 
     Args:
-        exc: What ``sqlite3`` raised.
+        exc: The error that ``sqlite3`` raised.
         database: The file, for the message.
-        committing: Whether COMMIT itself raised it.
+        committing: Whether COMMIT itself raised the error.
     """
     if isinstance(exc, UnicodeEncodeError | OverflowError | sqlite3.DataError):
         return InvalidInput(f"{database}: a value cannot be stored: {exc}")
@@ -69,10 +69,10 @@ def translate(exc: Exception, database: str, *, committing: bool = False) -> Ink
 
 
 def loses_outcome(exc: sqlite3.Error) -> bool:
-    """Tell whether an error of COMMIT leaves open if the transaction happened.
+    """Return whether the transaction may have been committed although COMMIT failed.
 
-    A full disk and a busy lock are found before the frame that commits is whole. After anything
-    else, a failed fsync above all, the frame may be in the file.
+    SQLite finds a full disk and a busy lock before it writes the whole commit frame. After any
+    other error, such as a failed fsync, the frame may be in the file.
     """
     return primary_code(exc) not in (
         sqlite3.SQLITE_FULL,

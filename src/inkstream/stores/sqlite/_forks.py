@@ -1,9 +1,9 @@
-"""Forks: connections are closed before one, and a child without file locks is refused.
+"""Closes connections before a fork, and refuses to run in a child process without file locks.
 
-SQLite keeps its lock records in process memory, one for each file. A child that is forked while a
-connection is open inherits the records but not the locks: its own connections then take none, and
-the next process that closes the file removes the log under them, with all that they committed.
-(https://www.sqlite.org/howtocorrupt.html, 2.6)
+SQLite keeps a record of its locks in process memory. If a process forks while a connection is open,
+the child inherits the record but not the locks. The child's own connections then take no locks. The
+next process that closes the file removes the log while the child still uses it, and the child's
+commits are lost. (https://www.sqlite.org/howtocorrupt.html, 2.6)
 """
 
 from __future__ import annotations
@@ -30,28 +30,28 @@ _PARK_S: Final = 1.0
 
 
 class Gate:
-    """A gate that threads with a connection pass between two jobs; shut, it parks them."""
+    """Threads with a connection pass this gate between two jobs. While it is shut, they wait."""
 
     def __init__(self) -> None:
         self.is_shut = False
-        """Threads that see this close their connection and call ``wait``."""
+        """A thread that sees this closes its connection and calls ``wait``."""
         self._changed = threading.Condition()
         self._threads = 0
         self._waiting = 0
 
     def enter(self) -> None:
-        """Count the calling thread among those that must be parked."""
+        """Register the calling thread, so that ``all_wait`` waits for it."""
         with self._changed:
             self._threads += 1
 
     def leave(self) -> None:
-        """Count the calling thread no longer: it ends, without a connection."""
+        """Unregister the calling thread, because it ends and has no connection."""
         with self._changed:
             self._threads -= 1
             self._changed.notify_all()
 
     def wait(self) -> None:
-        """Wait until the gate opens; in a forked child, for ever."""
+        """Wait until the gate opens. In a forked child it never opens."""
         with self._changed:
             self._waiting += 1
             self._changed.notify_all()
@@ -63,26 +63,26 @@ class Gate:
         self.is_shut = True
 
     def all_wait(self, until: float) -> bool:
-        """Return whether every thread is parked by a given time."""
+        """Return whether every registered thread waits before the deadline ``until``."""
         with self._changed:
             return self._changed.wait_for(
                 lambda: self._waiting >= self._threads, max(0.0, until - time.monotonic())
             )
 
     def open(self) -> None:
-        """Let the threads go on."""
+        """Let the threads continue."""
         with self._changed:
             self.is_shut = False
             self._changed.notify_all()
 
 
 class Parkable:
-    """A store's threads, registered here: a fork must find them without connections."""
+    """The threads of a store, registered so that a fork happens while no connection is open."""
 
     path: Path
 
     def park(self, until: float) -> bool:
-        """Have every connection closed; return whether all were by a given time."""
+        """Close every connection; return whether that was done before the deadline ``until``."""
         raise NotImplementedError
 
     def resume(self) -> None:
@@ -93,24 +93,24 @@ class Parkable:
 _parkable: set[Parkable] = set()
 _one_fork = threading.Lock()
 _unparked: dict[FileId | None, Parkable] = {}
-"""Files with a connection open in the process of which this one is a fork.
+"""Files for which the parent process had an open connection when it forked this process.
 
-The value keeps that connection alive: to close it here could remove the parent's log.
+The value keeps that connection alive, because closing it here could remove the parent's log.
 """
 
 
 def register(parkable: Parkable) -> None:
-    """Park this before every fork, until ``forget``."""
+    """Call ``park`` of this object before every fork, until ``forget``."""
     _parkable.add(parkable)
 
 
 def forget(parkable: Parkable) -> None:
-    """Park this no longer: its threads have ended."""
+    """Stop parking this object before forks, because its threads have ended."""
     _parkable.discard(parkable)
 
 
 def _before() -> None:
-    _one_fork.acquire()  # a second fork must not find the threads that the first has let go on
+    _one_fork.acquire()  # a second fork must wait, because the first one resumes the threads
     until = time.monotonic() + _PARK_S
     for each in list(_parkable):
         if not each.park(until):
@@ -121,13 +121,13 @@ def _in_parent() -> None:
     for each in list(_parkable):
         each.resume()
     for file in [file for file, each in _unparked.items() if each in _parkable]:
-        del _unparked[file]  # only the child lacks the locks
+        del _unparked[file]  # only the child has no locks; the parent still has its own
     _one_fork.release()
 
 
 def _in_child() -> None:
     global _one_fork
-    # The gates stay shut: gevent's copies of the threads wait here for ever.
+    # The gates stay shut. gevent copies the threads into the child, and they wait for ever.
     _parkable.clear()
     _one_fork = threading.Lock()
 
@@ -137,28 +137,28 @@ if hasattr(os, "register_at_fork"):
 
 
 def check_inherited(path: Path) -> None:
-    """Refuse a file that a store of the parent still had open when it forked this process.
+    """Raise for a file that the parent's store had open when it forked this process.
 
     Raises:
-        StoreUnavailable: SQLite would write to it without locks.
+        StoreUnavailable: SQLite would write to the file without locks.
     """
     if _unparked and file_at(path) in _unparked:
         raise _refusal(path)
 
 
 def check_locked(path: Path, beside: Path) -> None:
-    """Refuse a connection that SQLite believes to be locked but the system does not.
+    """Raise for a connection whose locks exist in SQLite's memory but not in the system.
 
-    This finds what no hook can close: a connection of the application's own that crossed the fork,
-    and servers that fork without Python's knowledge. To be called when the connection has read, for
-    from then on SQLite holds a lock on a file with a write-ahead log.
+    This finds cases that no fork hook can prevent: a connection of the application that was open
+    during the fork, and servers that fork outside Python. Call this after the connection's first
+    read, because from then on SQLite holds a lock on a file with a write-ahead log.
 
     Args:
         path: The database.
-        beside: Another file of the same folder, on which to see whether this system shows locks.
+        beside: Another file in the same folder. It shows whether this system reports locks.
 
     Raises:
-        StoreUnavailable: SQLite would write to it without locks.
+        StoreUnavailable: SQLite would write to the file without locks.
     """
     if locks_here(path) == [] and _shows_locks(beside):
         if not _holds.is_held(path):
@@ -182,7 +182,10 @@ def _refusal(path: Path) -> StoreUnavailable:
 
 
 def _shows_locks(beside: Path) -> bool:
-    """Return whether a lock that is certainly held is shown: gVisor and some of FUSE show none."""
+    """Return whether the system reports a lock that is certainly held.
+
+    gVisor and some FUSE do not.
+    """
     try:
         descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError:

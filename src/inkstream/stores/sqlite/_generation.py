@@ -1,4 +1,4 @@
-"""When a file begins another generation: after what may have been a restore from a backup."""
+"""Decides when a file begins a new generation: after a possible restore from a backup."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from inkstream.stores.sqlite._read import Database
 
 
 class Basis(NamedTuple):
-    """The basis of a write: the largest id of a live row so far, and the generation."""
+    """What a write builds on: the largest id of any live row so far, and the generation."""
 
     last_live: int
     generation: int
 
 
 class Generations:
-    """This process's knowledge of the file, to notice that it went back.
+    """What this process knows about the file. It detects that the file went back to an old state.
 
-    A new generation is drawn in the transaction of the next messages, so that opening a store waits
-    for nobody. It is drawn again until one was committed.
+    A new generation is drawn in the transaction of the next messages, so that opening a store never
+    waits. It is drawn again until such a transaction was committed.
     """
 
     def __init__(self) -> None:
         self.due = False
-        """The next messages must stand in another generation."""
+        """True if the next messages must belong to a new generation."""
         self._drawn = 0
         self._last_live = 0
 
     def basis(self, db: Database) -> Basis:
-        """Return what messages that are now written build on; draw if need be."""
+        """Return the basis for new messages; draw a new generation if one is due."""
         last_live, generation = db.execute(SQL.basis).fetchone()
-        if last_live < self._last_live:  # a committed message is not there
+        if last_live < self._last_live:  # a committed message is missing
             self.due = True
         if self.due and generation != self._drawn:
             generation = self._drawn = draw_generation(generation)
@@ -40,7 +40,7 @@ class Generations:
         return Basis(last_live, generation)
 
     def committed(self, last_live: int) -> None:
-        """Note that a transaction was committed that began with ``basis``."""
+        """Record that a transaction that began with ``basis`` was committed."""
         self._last_live = last_live if self.due else max(self._last_live, last_live)
         self.due = False
-        self._drawn = 0  # a restore may bring just this one back
+        self._drawn = 0  # a restore may bring this very generation back

@@ -1,4 +1,4 @@
-"""Jobs: calls that the event loop hands to a thread which may block."""
+"""Jobs: calls that the event loop sends to a thread, because they may block."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Job(Generic[T]):
-    """A call that waits for its thread; the first to claim it decides whether it happens."""
+    """A call that waits for its thread. ``claim`` decides whether it runs or is given up."""
 
     __slots__ = ("_claim", "_loop", "alone", "future", "run", "writes")
 
@@ -34,19 +34,19 @@ class Job(Generic[T]):
     ) -> None:
         self.run = run
         self.alone = alone
-        """Whether it needs a transaction of its own, so that no other waits for its end."""
+        """Whether the job needs its own transaction, so that no other job waits for its end."""
         self.writes = writes
-        """Whether it has to wait until no other program is inside a transaction that writes."""
+        """Whether the job must wait while another program is inside a writing transaction."""
         self._loop = asyncio.get_running_loop()
         self.future: asyncio.Future[T] = self._loop.create_future()
         self._claim = threading.Lock()
 
     def claim(self) -> bool:
-        """Return True to exactly one caller: the thread that will run it, or one who gave it up."""
+        """Return True to one caller only: the one that runs the job, or the one that gives it up."""
         return self._claim.acquire(blocking=False)
 
     def expire(self) -> None:
-        """Fail the job if it has not begun; to be called on its event loop."""
+        """Fail the job if it has not begun; call this on the job's event loop."""
         if self.claim() and not self.future.done():
             self.future.set_exception(
                 StoreUnavailable(
@@ -55,8 +55,8 @@ class Job(Generic[T]):
             )
 
     def resolve(self, result: T | None, error: BaseException | None) -> None:
-        """Pass on what came of it, from the thread."""
-        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+        """Return the outcome of the job to its event loop; called on the thread."""
+        with contextlib.suppress(RuntimeError):  # the loop is closed, so nothing waits any more
             self._loop.call_soon_threadsafe(self._settle, result, error)
 
     def _settle(self, result: Any, error: BaseException | None) -> None:
@@ -69,7 +69,7 @@ class Job(Generic[T]):
 
 
 class ThreadJob(Job[T]):
-    """A job that another thread than the event loop's waits for, for that loop may be blocked."""
+    """A job that a thread waits for instead of the event loop, because the loop may be blocked."""
 
     __slots__ = ("outcome",)
 
@@ -81,7 +81,7 @@ class ThreadJob(Job[T]):
         self._claim = threading.Lock()
 
     def resolve(self, result: T | None, error: BaseException | None) -> None:
-        """Pass on what came of it."""
+        """Return the outcome of the job to the waiting thread."""
         if error is None:
             self.outcome.set_result(cast("T", result))
         else:
@@ -91,24 +91,24 @@ class ThreadJob(Job[T]):
 def run_from_thread(
     jobs: queue.SimpleQueue[Job[Any] | None], job: ThreadJob[T], wait_s: float
 ) -> T:
-    """Hand over a job and block until it is done.
+    """Queue a job and block until it is done.
 
     Raises:
-        StoreUnavailable: It was not done in time.
+        StoreUnavailable: The job was not done in time.
     """
     jobs.put(job)
     try:
         return job.outcome.result(wait_s)
     except TimeoutError:
-        job.claim()  # if it has not begun, it never does
+        job.claim()  # a job that has not begun will now never begin
         raise StoreUnavailable("another process or a slow disk keeps the writers' lock") from None
 
 
 async def run(jobs: queue.SimpleQueue[Job[Any] | None], job: Job[T], wait_s: float) -> T:
-    """Hand over a job and wait for it; given up while it waits, it never happens.
+    """Queue a job and wait for it. If the caller is cancelled before it begins, it never runs.
 
     Raises:
-        StoreUnavailable: It had not begun after ``wait_s``.
+        StoreUnavailable: The job had not begun after ``wait_s``.
     """
     timer = asyncio.get_running_loop().call_later(wait_s, job.expire)
     jobs.put(job)
@@ -122,13 +122,13 @@ async def run(jobs: queue.SimpleQueue[Job[Any] | None], job: Job[T], wait_s: flo
 
 
 def has_ended(thread: threading.Thread, until: float) -> bool:
-    """Wait for a thread until a given time; return whether it has ended."""
+    """Wait for a thread until a deadline; return whether it has ended."""
     thread.join(max(0.0, until - time.monotonic()))
     return not thread.is_alive()
 
 
 def wrapped(exc: BaseException, path: Path, *, committing: bool = False) -> BaseException:
-    """Return one of inkstream's errors for one of the driver's, and any other as it is."""
+    """Return inkstream's error for an error of the driver; return any other error unchanged."""
     if isinstance(exc, InkstreamError) or not isinstance(exc, Exception):
         return exc
     if isinstance(exc, sqlite3.Error) and _faults.primary_code(exc) == sqlite3.SQLITE_BUSY:

@@ -1,7 +1,7 @@
-"""Locks that the operating system releases when a process ends, however it ends.
+"""Locks that the operating system releases when a process ends in any way.
 
-All of them are ``flock`` on files beside the database, never on the database itself: to open and
-close that file by another way than SQLite's drops SQLite's own locks on it.
+All of them are ``flock`` locks on files beside the database, never on the database itself. If a
+process opens and closes the database file without SQLite, it drops SQLite's own locks on the file.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from inkstream._errors import StoreUnavailable
 
 try:
     import fcntl
-except ImportError:  # Windows: no lock can be tested from here
+except ImportError:  # Windows: this module cannot test a lock there
     fcntl = None  # type: ignore[assignment]
 
 HAS_LOCKS: Final[bool] = fcntl is not None
@@ -27,12 +27,12 @@ HAS_LOCKS: Final[bool] = fcntl is not None
 _READY: Final = b"ready"
 
 _held: set[int] = set()
-"""Descriptors that must not live on in a forked child, where they would keep the lock alive."""
+"""File descriptors that a forked child must close, because they would keep the lock alive."""
 
 
 def _drop_in_child() -> None:
     for descriptor in _held:
-        # never LOCK_UN: it would release the parent's lock, which shares the open file
+        # Never use LOCK_UN: it would release the parent's lock, which shares the open file.
         with contextlib.suppress(OSError):
             os.close(descriptor)
     _held.clear()
@@ -43,12 +43,12 @@ if hasattr(os, "register_at_fork"):
 
 
 def _open(path: Path, like: Path) -> int:
-    """Open a lock file; a new one gets the rights of the database, as SQLite's own files do."""
+    """Open a lock file. A new file gets the database's permissions, like SQLite's own files."""
     flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC
     mode = _rights(like)
     try:
         descriptor = os.open(path, flags | os.O_EXCL, mode)
-        os.fchmod(descriptor, mode)  # whatever the umask
+        os.fchmod(descriptor, mode)  # independent of the umask
     except FileExistsError:
         descriptor = os.open(path, flags, mode)
     _held.add(descriptor)
@@ -69,11 +69,11 @@ def _close(descriptor: int) -> None:
 
 
 class WritersLock:
-    """The lock on which the writers of several processes queue, in the order they came.
+    """The lock on which the writers of several processes queue, in the order of arrival.
 
-    It makes sure that no two connections write or checkpoint at once, which SQLite before 3.51.3
-    must not do to a write-ahead log, and it wakes the next writer at once, where SQLite's own
-    busy handler sleeps.
+    With this lock, no two connections write or checkpoint at the same time. SQLite before 3.51.3
+    must not do that with a write-ahead log. The lock also wakes the next writer immediately, while
+    SQLite's own busy handler sleeps.
     """
 
     def __init__(self, database: Path) -> None:
@@ -82,16 +82,16 @@ class WritersLock:
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
-        """Wait for the lock, without bound: the caller's deadline stands above this thread."""
+        """Wait for the lock without a time limit, because the caller has its own deadline."""
         if not HAS_LOCKS:
             return
-        if self._descriptor not in _held:  # not open yet, or dropped by a fork
+        if self._descriptor not in _held:  # not open yet, or closed in a forked child
             self._descriptor = _open(self._path, self._database)
         assert self._descriptor is not None
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)
 
     def release(self) -> None:
-        """Let the next one write."""
+        """Release the lock for the next writer."""
         if HAS_LOCKS and self._descriptor is not None:
             fcntl.flock(self._descriptor, fcntl.LOCK_UN)
 
@@ -109,7 +109,7 @@ class WritersLock:
 
 
 class WorkerLocks:
-    """A file for each worker of a database, locked for as long as the worker's process lives."""
+    """One lock file per worker of a database. It is locked while the worker's process lives."""
 
     def __init__(self, database: Path) -> None:
         self._database = database
@@ -118,10 +118,10 @@ class WorkerLocks:
         self._ready = False
 
     def hold(self, worker: str) -> None:
-        """Take the lock in a worker's name, unless it is held here.
+        """Take the lock in a worker's name, unless this object already holds it.
 
         Raises:
-            StoreUnavailable: Somebody else holds it.
+            StoreUnavailable: Another process holds the lock.
         """
         if not HAS_LOCKS or self._holds(worker):
             return
@@ -134,7 +134,8 @@ class WorkerLocks:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                # a moment's test by another process, most likely; this one is a thread of its own
+                # Most likely another process is only testing the lock. This call runs on its own
+                # thread.
                 if time.monotonic() > deadline:
                     _close(descriptor)
                     raise StoreUnavailable(
@@ -150,7 +151,7 @@ class WorkerLocks:
         except FileExistsError:
             return
         rights = _rights(self._database)
-        self._directory.chmod(rights | (rights & 0o444) >> 2)  # to search it, for those who read
+        self._directory.chmod(rights | (rights & 0o444) >> 2)  # readers may also list the directory
 
     def _holds(self, worker: str) -> bool:
         if self._descriptor is None or self._descriptor not in _held:
@@ -158,14 +159,14 @@ class WorkerLocks:
         try:
             mine, there = os.fstat(self._descriptor), self._file(worker).stat()
         except OSError:
-            return False  # somebody removed the file
+            return False  # the file was removed
         return (mine.st_dev, mine.st_ino) == (there.st_dev, there.st_ino)
 
     def is_held(self, worker: str) -> bool | None:
-        """Tell whether a worker of this host holds its lock; ``None`` where there is none to test.
+        """Return whether a worker of this host holds its lock; ``None`` if no lock can be tested.
 
-        A file that is missing says nothing: somebody cleaned up, and a worker that lives makes it
-        anew with its next heartbeat.
+        A missing file proves nothing: it may have been cleaned up. A living worker creates it again
+        with its next heartbeat.
         """
         return self._is_held(self._file(worker))
 
@@ -177,7 +178,8 @@ class WorkerLocks:
         except OSError:
             return None
         try:
-            # shared: two that test at once do not take each other for the worker
+            # The lock is shared, so that two testing processes do not take each other for the
+            # worker.
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
@@ -188,14 +190,14 @@ class WorkerLocks:
         return False
 
     def show_ready(self) -> None:
-        """Say that this worker is past what must be done after a restore; see ``Generations``."""
+        """Show that this worker has finished its check for a restore; see ``Generations``."""
         if not self._ready and self._descriptor in _held:
             assert self._descriptor is not None
             os.pwrite(self._descriptor, _READY, 0)
             self._ready = True
 
     def others_are_ready(self) -> bool:
-        """Tell whether a worker that lives has said so: then there was no restore before now."""
+        """Return whether a living worker has called ``show_ready``: then there was no restore."""
         if not HAS_LOCKS or not self._directory.is_dir():
             return False
         return any(
@@ -204,12 +206,12 @@ class WorkerLocks:
         )
 
     def remove(self, worker: str) -> None:
-        """Remove the file of a worker that is dead; one that lives keeps it."""
+        """Remove the file of a dead worker; keep the file of a living one."""
         if self.is_held(worker) is False:
             self._file(worker).unlink(missing_ok=True)
 
     def release(self) -> None:
-        """Let go of the lock."""
+        """Release the lock."""
         if self._descriptor is not None:
             _close(self._descriptor)
             self._descriptor = None
@@ -222,7 +224,7 @@ class WorkerLocks:
 
 
 def host_identity() -> str:
-    """Return what all processes that share this machine's locks have in common until it reboots."""
+    """Return a value that all processes share if they share this machine's locks, until a reboot."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:

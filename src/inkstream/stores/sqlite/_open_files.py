@@ -1,4 +1,4 @@
-"""Facts of the system about files that this process has open."""
+"""The operating system's facts about files that this process has open."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from inkstream._errors import StoreUnavailable
 
 
 class FileId(NamedTuple):
-    """The identity of a file, which differs between two that had the same path."""
+    """The identity of a file. Two files that had the same path have different ones."""
 
     device: int
     inode: int
 
 
 def file_at(path: str | Path) -> FileId | None:
-    """Return which file lies at a path."""
+    """Return the identity of the file at a path."""
     try:
         status = os.stat(path)  # noqa: PTH116 - a Path costs more than the call
     except OSError:
@@ -44,11 +44,11 @@ def descriptors_of(path: Path) -> list[int] | None:
 
 
 def locks_here(path: Path) -> list[str] | None:
-    """Return the POSIX locks that this process has on a file; ``None`` if it has it not open.
+    """Return this process's POSIX locks on a file; ``None`` if the file is not open here.
 
-    ``/proc/self/fdinfo`` shows for each descriptor the locks of this process alone. ``/proc/locks``
-    would have to be searched by device and process id, and names others than ``stat`` and
-    ``getpid`` do on btrfs, on overlay filesystems and where ``/proc`` is another container's.
+    ``/proc/self/fdinfo`` shows the locks of this process only. ``/proc/locks`` would have to be
+    searched by device and process id. Those differ from ``stat`` and ``getpid`` on btrfs, on
+    overlay filesystems, and if ``/proc`` belongs to another container.
     """
     found: list[str] | None = None
     for descriptor in descriptors_of(path) or ():
@@ -61,11 +61,11 @@ def locks_here(path: Path) -> list[str] | None:
 
 
 _WRITE_LOCK: str = "120"
-"""The byte of the ``-shm`` file that a connection locks to write (WAL_WRITE_LOCK in wal.c)."""
+"""The byte of the ``-shm`` file that a writing connection locks (WAL_WRITE_LOCK in wal.c)."""
 
 
 def is_written_here(path: Path) -> bool:
-    """Tell whether a connection of this very process is in a transaction that writes."""
+    """Return whether a connection of this process is in a writing transaction."""
     return any(
         fields[-2] == _WRITE_LOCK and "WRITE" in fields
         for fields in (line.split() for line in locks_here(Path(f"{path}-shm")) or ())
@@ -76,15 +76,15 @@ _SUFFIXES = ("", "-wal", "-shm")
 
 
 class OpenFiles:
-    """The files of an open connection, which goes on with them when their paths lead elsewhere.
+    """The files of an open connection. It keeps using them even if their paths are replaced.
 
-    A database that is deleted or replaced while in use takes every commit and loses it: the file
-    lives until the connection is closed, and no other process will ever see it.
+    If a database is deleted or replaced while in use, every later commit is lost: the old file
+    exists until the connection is closed, and no other process will ever see it.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        # Strings, made once: this is looked at after every commit.
+        # The strings are made once, because the paths are checked after every commit.
         self._paths = tuple(f"{path}{suffix}" for suffix in _SUFFIXES)
         self._files = self._there()
         files = zip(self._paths, self._files, strict=True)
@@ -92,7 +92,7 @@ class OpenFiles:
 
     @property
     def database(self) -> FileId | None:
-        """The database itself."""
+        """The identity of the database file."""
         return self._files[0]
 
     def are_in_place(self) -> bool:
@@ -109,10 +109,10 @@ class OpenFiles:
         return True
 
     def check(self) -> None:
-        """Refuse to go on with files that nobody else sees.
+        """Raise if other processes do not see these files any more.
 
         Raises:
-            StoreUnavailable: One of them was deleted or replaced.
+            StoreUnavailable: One of the files was deleted or replaced.
         """
         if self.are_in_place():
             return
@@ -127,7 +127,7 @@ class OpenFiles:
         )
 
     def check_log(self) -> None:
-        """Refuse another database beside the log of these files, which SQLite would mix into it.
+        """Raise if a new database lies beside the log of the old one: SQLite would mix the two.
 
         Raises:
             StoreUnavailable: The database was replaced and its log was not removed.
@@ -145,12 +145,12 @@ class OpenFiles:
 
 
 class Place:
-    """Remembers the files that the connections of a store last had open."""
+    """Remembers the files that a store's last connection opened."""
 
     def __init__(self) -> None:
         self._last: OpenFiles | None = None
         self.on_another: Callable[[], None] = lambda: None
-        """Called, on any thread, when a connection has opened another file than the last one."""
+        """Called, on any thread, when a connection opens another file than the last one did."""
 
     def check(self) -> None:
         """Raise ``StoreUnavailable`` if a connection would mix two databases."""
@@ -158,7 +158,7 @@ class Place:
             self._last.check_log()
 
     def opened(self, path: Path) -> OpenFiles:
-        """Return the files of a connection that was opened just now."""
+        """Return the files of a connection that has just been opened."""
         last, self._last = self._last, OpenFiles(path)
         if last is not None and last.database != self._last.database:
             self.on_another()

@@ -47,7 +47,7 @@ def read(
 
 
 def read_many(db: Database, reads: Iterable[Read], max_bytes: int) -> list[Page | None]:
-    """Return a page of each stream, ``None`` for those that are not there."""
+    """Return a page of each stream, or ``None`` for each stream that does not exist."""
     reads = list(reads)
     share = share_of(max_bytes, len(reads))
     pages: list[Page | None] = []
@@ -60,7 +60,7 @@ def read_many(db: Database, reads: Iterable[Read], max_bytes: int) -> list[Page 
 
 
 class _Stretch(NamedTuple):
-    """The part of one stream's own messages that is to be read."""
+    """The range of one stream's own messages that is read."""
 
     internal_id: int
     last_live: int | None
@@ -71,9 +71,9 @@ class _Stretch(NamedTuple):
 def _stretches(
     db: Database, stream: tuple[int, int | None, int | None, int], after: int, tail: int
 ) -> list[_Stretch]:
-    """Return where the messages after a position are, a fork's own last.
+    """Return the ranges that hold the messages after a position; a fork's own range is last.
 
-    ``stream`` is its internal id, newest live row, source, and how much it inherits.
+    ``stream`` is its internal id, newest live row, source, and number of inherited messages.
     """
     stretches: list[_Stretch] = []
     until = tail
@@ -88,7 +88,7 @@ def _stretches(
 
 
 def _messages(db: Database, stretches: Iterable[_Stretch], max_bytes: int) -> list[Segment]:
-    """Return what fits, at least one segment, neighbours in a stretch merged."""
+    """Return the messages that fit, at least one segment; join neighbours in a range."""
     segments: list[Segment] = []
     size = 0
     for stretch in stretches:
@@ -108,7 +108,7 @@ def _messages(db: Database, stretches: Iterable[_Stretch], max_bytes: int) -> li
 
 
 def _rows_of(db: Database, stretch: _Stretch, max_bytes: int) -> Iterator[tuple[Any, ...]]:
-    """Yield the rows that hold a stretch, merged ones first; live ones only as far as they fit."""
+    """Yield the rows of a range, merged rows first; live rows only up to the limit."""
     where = stretch._asdict()
     after, until = stretch.after, stretch.until
     for row in db.execute(SQL.merged_segments, where):
@@ -160,8 +160,8 @@ def find(db: Database, query: Query) -> list[StreamState]:
         add("s.report = 1 AND s.status NOT IN ('pending', 'streaming', 'open')")
     if query.before is not None:
         add("s.internal_id < ?", query.before)
-    # The sign keeps SQLite from walking all streams in this order: without statistics it takes that
-    # for cheaper than a narrow index and a sort of the few that match.
+    # Without statistics, SQLite thinks that a scan of all streams in this order is cheaper than a
+    # narrow index and a sort of a few matches. The + sign prevents the scan.
     sign = "+" if _matches_few(query) else ""
     sql = f"{SQL.states}\nWHERE {' AND '.join(terms)} ORDER BY {sign}s.internal_id DESC LIMIT ?"
     return [_rows.state(row) for row in db.execute(sql, (*values, query.limit))]

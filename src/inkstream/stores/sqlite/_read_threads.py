@@ -1,4 +1,4 @@
-"""The threads that read, each with a connection of its own."""
+"""The threads that read. Each has its own connection."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class ReadThreads:
-    """A few threads that read, each begun when all others are busy."""
+    """A few threads that read. A new one starts only when all others are busy."""
 
     def __init__(self, settings: Settings, limit: int) -> None:
         self.jobs: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()
@@ -37,7 +37,7 @@ class ReadThreads:
                 thread = threading.Thread(target=self._work, name="inkstream-read", daemon=True)
                 try:
                     thread.start()
-                except RuntimeError:  # there can be no more, as while an interpreter ends
+                except RuntimeError:  # no new thread is possible, for example while Python exits
                     if not self._threads:
                         self._pending -= 1
                         raise
@@ -46,23 +46,23 @@ class ReadThreads:
         return await run(self.jobs, Job(call), wait_s)
 
     def close(self, until: float) -> bool:
-        """Let the threads end after what is under way; return whether all had by a given time."""
+        """End the threads after their current jobs; return whether all ended before a deadline."""
         self._closing = True
         self._wake_all()
         return all(has_ended(thread, until) for thread in self._threads)
 
     def park(self, until: float) -> bool:
-        """Have every connection closed; return whether all were by a given time."""
+        """Close every connection; return whether that was done before the deadline ``until``."""
         self._gate.shut()
         self._wake_all()
         return self._gate.all_wait(until)
 
     def resume(self) -> None:
-        """Let the threads go on."""
+        """Let the threads continue."""
         self._gate.open()
 
     def _wake_all(self) -> None:
-        for _ in range(self._limit):  # one more than threads does no harm, one less would
+        for _ in range(self._limit):  # an extra item is harmless, a missing one is not
             self.jobs.put(None)
 
     def _work(self) -> None:

@@ -1,4 +1,4 @@
-"""Between rows and values."""
+"""Converts rows to values, and values to columns."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from inkstream._runs import Runs, load_runs
 from inkstream._types import JSON, Kind, Segment, Status, StreamId, StreamState
 
 STATUSES: Final = tuple(Status)
-"""In ``inkstream_heads`` a status is its place here, so the order is part of the schema."""
+"""``inkstream_heads`` stores a status as its index here, so the order is part of the schema."""
 
 ORDINALS: Final[Mapping[Status, int]] = {status: number for number, status in enumerate(STATUSES)}
 
@@ -18,10 +18,10 @@ STATE_COLUMNS: Final = 27
 
 
 def state(row: tuple[Any, ...]) -> StreamState:
-    """Return the state that a row of the query ``states`` says."""
+    """Return the state in a row of the query ``states``."""
     return StreamState(
         internal_id=row[0],
-        stream_id=str.__new__(StreamId, row[1]),  # checked when it was created
+        stream_id=str.__new__(StreamId, row[1]),  # was checked when the stream was created
         kind=Kind(row[2]),
         content_type=row[3],
         status=Status(row[4]),
@@ -51,12 +51,12 @@ def state(row: tuple[Any, ...]) -> StreamState:
 
 
 def runs(text: str) -> Runs:
-    """Return the runs that a column says."""
+    """Return the runs in a column."""
     return load_runs(json.loads(text))
 
 
 def segments(rows: Iterable[tuple[Any, ...]]) -> list[Segment]:
-    """Return the segments that rows of position, count, payload and index say."""
+    """Return the segments in rows of position, count, payload and index."""
     return [Segment(*row) for row in rows]
 
 
@@ -66,5 +66,5 @@ def dump(value: JSON) -> str | None:
 
 
 def dump_ids(values: Iterable[int] | Iterable[str]) -> str:
-    """Return what ``json_each`` unfolds, so that the statement stays the same for any number."""
+    """Return a list for ``json_each``, so that one statement serves any number of values."""
     return json.dumps(list(values))

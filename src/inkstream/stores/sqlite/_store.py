@@ -1,4 +1,4 @@
-"""The store itself: what runs on which thread, and in whose transaction."""
+"""The store itself: it decides which call runs on which thread and in which transaction."""
 
 from __future__ import annotations
 
@@ -46,23 +46,24 @@ _log = logging.getLogger("inkstream")
 
 
 class SQLiteStore:
-    """Keep streams in a SQLite file, which any number of processes of one machine may share.
+    """Keep streams in a SQLite file. Any number of processes of one machine may share it.
 
-    Beside the file lie SQLite's own ``-wal`` and ``-shm``, the lock on which writers queue
-    (``-inkstream-lock``), and a directory with a lock for each worker (``-workers``).
+    Beside the file are SQLite's own ``-wal`` and ``-shm``, the lock file on which writers queue
+    (``-inkstream-lock``), and a directory with one lock file per worker (``-workers``).
 
-    Every method that takes ``connection`` accepts a ``sqlite3.Connection`` on the same file, and
-    then runs in the caller's thread, inside the transaction that is open there (or begun here, as
-    ``sqlite3`` itself does before an INSERT). All other writers wait until that transaction ends.
+    Every method that takes ``connection`` accepts a ``sqlite3.Connection`` on the same file. The
+    method then runs in the caller's thread, inside the caller's open transaction. If none is open,
+    it begins one, as ``sqlite3`` itself does before an INSERT. All other writers wait until that
+    transaction ends.
 
     Args:
         path_or_url: A path, ``sqlite:///relative.db`` or ``sqlite:////absolute.db``.
-        synchronous: ``"full"``: what was committed survives the loss of power. ``"normal"``: it
-            survives the death of the process only, and a commit costs no wait for the disk.
-        readers: How many threads read at once at most.
-        wait_s: How long a call may wait for its turn before it raises ``StoreUnavailable``, and
-            ``close`` for what is under way.
-        busy_s: How long to wait for a program that is not inkstream and writes to the file.
+        synchronous: With ``"full"``, commits survive a power failure. With ``"normal"``, they
+            survive only the death of the process, but a commit does not wait for the disk.
+        readers: The maximum number of reading threads.
+        wait_s: How long a call may wait for its turn before it raises ``StoreUnavailable``. Also
+            how long ``close`` waits for running jobs.
+        busy_s: How long to wait for another program that writes to the file.
     """
 
     def __init__(
@@ -96,8 +97,8 @@ class SQLiteStore:
         self._worker = worker
         try:
             await asyncio.to_thread(self._prepare, worker)
-            # The caller may be inside a transaction of its own on this file (inkstream.sync starts
-            # with its first call): where the tables exist, nothing is waited for.
+            # The caller may have an open transaction on this file, because inkstream.sync starts
+            # with its first call. So if the tables exist, open must not wait for a lock.
             await run(threads.write.jobs, Job(lambda _: None, writes=False), self._wait_s)
         except BaseException:
             await self.close()
@@ -108,8 +109,8 @@ class SQLiteStore:
             check_place(self.path)
             create_file(self.path)
             self._host = host_identity()
-            # Before it takes its own: of several that start at once after a restore, one at least
-            # must see nobody.
+            # Check before this worker takes its own lock. If several workers start together after a
+            # restore, at least one of them must see no other worker.
             self._generations.due = not self._locks.others_are_ready()
             self._locks.hold(worker)
         except OSError as exc:
@@ -120,10 +121,10 @@ class SQLiteStore:
             return
         threads, self._threads = self._threads, None
         if not threads.are_here:
-            return  # what the parent holds is the parent's
+            return  # the parent's threads and locks belong to the parent
 
         def finish() -> None:
-            # Whatever waits for its turn has been given up by then (see ``run``).
+            # All waiting jobs have been given up by then (see ``run``).
             until = time.monotonic() + self._wait_s
             if not threads.close(until):
                 _log.warning(
@@ -155,7 +156,7 @@ class SQLiteStore:
         return applied.outcomes
 
     def _committed(self, last_live: int, connection: object | None) -> None:
-        if connection is None:  # else the application may still roll back
+        if connection is None:  # otherwise the application may still roll back
             self._generations.committed(last_live)
 
     async def read(
@@ -206,12 +207,12 @@ class SQLiteStore:
         self._generations.due = True
 
     def _check_beat(self, beats: int) -> None:
-        """Notice that a backup was restored into the file itself, while it was in use."""
+        """Detect that a backup was restored into the file while it was in use."""
         last, self._beats = self._beats, beats
-        if not 1 < beats <= last:  # 1: another worker forgot this one, which rested
+        if not 1 < beats <= last:  # 1 means that another worker had forgotten this idle worker
             return
         self._generations.due = True
-        self._changes = Changes()  # so that every stream is read anew
+        self._changes = Changes()  # every stream is then read again
         error = StoreUnavailable(
             f"{self.path} went back to an older state while it was in use: what was committed "
             "since is lost. Stop every process before you restore a backup"
@@ -266,11 +267,11 @@ class SQLiteStore:
         return more
 
     def watch(self, on_change: Callable[[list[StreamId] | None], None] | None) -> None:
-        """Tell, a few milliseconds later at most, which streams others changed; ``None``: no more.
+        """Call ``on_change``, within milliseconds, with the streams that others changed.
 
-        Others are other processes, other stores of this one, and transactions of a ``connection``.
-        ``on_change`` is called on a thread of the store; ``None``: any stream may have changed.
-        Each call passes all changes since the last one.
+        Others are other processes, other stores of this process, and transactions of a
+        ``connection``. ``on_change`` is called on a thread of the store, with all changes since its
+        last call. It gets ``None`` if any stream may have changed. ``watch(None)`` stops the calls.
 
         Raises:
             NotRunning: The store is not open.
@@ -303,7 +304,7 @@ class SQLiteStore:
             return self._run_inside(connection, call)
         threads = self._open_threads()
         if threads.write.suspect:
-            # what a failed commit left must be made sure of before anybody sees it
+            # A failed commit may have left data, which must be durable before any reader sees it.
             await run(threads.write.jobs, Job(lambda _: None), self._wait_s)
         return await threads.read.run(call, self._wait_s)
 
@@ -333,8 +334,9 @@ class SQLiteStore:
         row_factory, connection.row_factory = connection.row_factory, None
         try:
             if not connection.in_transaction and connection.isolation_level is not None:
-                # What sqlite3 itself does before the first INSERT, but already for our reads; and
-                # for writing, or a commit between a read and a write would make the write fail.
+                # sqlite3 itself begins a transaction before the first INSERT. Our reads need one
+                # before that. It must be a writing one: otherwise another commit after our read
+                # would make the write fail.
                 level = connection.isolation_level.upper()
                 connection.execute(f"BEGIN {'IMMEDIATE' if level in ('', 'DEFERRED') else level}")
             connection.execute("SAVEPOINT inkstream")

@@ -1,4 +1,4 @@
-"""The threads on which SQLite's calls block: one that writes, and a few that read."""
+"""The threads that run SQLite's blocking calls: one that writes, and a few that read."""
 
 from __future__ import annotations
 
@@ -23,20 +23,20 @@ class Threads(_forks.Parkable):
 
     @property
     def are_here(self) -> bool:
-        """False in a child that was forked since: threads do not cross a fork."""
+        """False in a forked child, because threads do not survive a fork."""
         return self._pid == os.getpid()
 
     def park(self, until: float) -> bool:
-        """Have every connection closed, the one that writes last, as when the store is closed."""
+        """Close every connection, the writing one last, as when the store is closed."""
         return self.read.park(until) & self.write.park(until)
 
     def resume(self) -> None:
-        """Let the threads go on."""
+        """Let the threads continue."""
         self.write.resume()
         self.read.resume()
 
     def close(self, until: float) -> bool:
-        """Let the threads end after what is under way; return whether all had by a given time."""
+        """End the threads after their current jobs; return whether all ended before a deadline."""
         have_ended = self.read.close(until) & self.write.close(until)
         if have_ended:
             _forks.forget(self)

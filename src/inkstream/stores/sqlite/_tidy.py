@@ -1,4 +1,4 @@
-"""Housekeeping in bounded steps: merge, expire, give space back."""
+"""Housekeeping in small steps: merge segments, delete expired streams, free disk space."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from inkstream.stores.sqlite._connection import SQL
 _MANY_FREE_PAGES: Final = 64
 _STREAM_BYTES: Final = 1024
 _ROW_BYTES: Final = 256
-"""The size that a stream, and each live row, counts beside payload: pages written anew."""
+"""The cost of rewriting a stream or a live row, in addition to its payload."""
 
 
 def tidy(db: sqlite3.Connection, now: float, max_bytes: int, long: set[int]) -> bool:
     """Do a step; return True if there is more to do.
 
     Args:
-        db: In a transaction.
+        db: A connection inside a transaction.
         now: The wall time.
         max_bytes: About how much to rewrite.
-        long: Streams that go on and have long chains; those merged are taken out.
+        long: Live streams with long chains. Merged streams are removed from the set.
     """
     db.execute(SQL.trim_journal)
     more = _expire(db, now, max_bytes)
@@ -33,7 +33,8 @@ def tidy(db: sqlite3.Connection, now: float, max_bytes: int, long: set[int]) -> 
         if left <= 0:
             return True
         if internal_id in long:
-            # Other processes notice appends by the live rows: these may be gone when they look.
+            # Other processes notice appends by the live rows, and the merge may remove those rows
+            # first.
             db.execute(SQL.note_change, (internal_id,))
         used, is_merged = _merge(db, internal_id, left)
         left -= used
@@ -50,7 +51,7 @@ def _expire(db: sqlite3.Connection, now: float, max_bytes: int) -> bool:
     size = 0
     more = False
     for internal_id, stream_size in db.execute(SQL.expired, (now,)).fetchall():
-        # freeing a page costs a fraction of writing one
+        # Freeing a page costs a fraction of writing one.
         if ids and size + stream_size > 8 * max_bytes:
             more = True
             break
@@ -93,17 +94,17 @@ def _merge(db: sqlite3.Connection, internal_id: int, max_bytes: int) -> tuple[in
 
 
 def _give_back(db: sqlite3.Connection, max_bytes: int) -> bool:
-    """Shrink the file by some of its free pages; a few stay, since a busy file needs them again."""
+    """Shrink the file, but keep some free pages, because a busy file needs them again."""
     (free,) = db.execute("PRAGMA freelist_count").fetchone()
     (pages,) = db.execute("PRAGMA page_count").fetchone()
     spare = max(_MANY_FREE_PAGES, pages // 20)
     (mode,) = db.execute("PRAGMA auto_vacuum").fetchone()
-    if mode != 2 or free <= spare:  # an application's own file may not be able to
+    if mode != 2 or free <= spare:  # an application's own file may have another mode
         return False
     (page_bytes,) = db.execute("PRAGMA page_size").fetchone()
     step = max(1, min(free - spare, max_bytes // page_bytes))
     for _ in range(step):
-        # page by page: this pragma yields a row without columns for each, after which the driver
-        # takes it for finished
+        # Free one page at a time. For each page this pragma returns a row without columns, and the
+        # driver stops after the first row.
         db.execute("PRAGMA incremental_vacuum(1)")
     return bool(free - step > spare)

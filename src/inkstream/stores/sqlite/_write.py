@@ -1,7 +1,7 @@
-"""Writes: every function runs inside one transaction, and nobody else writes meanwhile.
+"""Writes: every function runs inside one transaction, while no other connection writes.
 
-So preconditions are checked in Python, against heads read once, and what changed is written in
-bulk at the end: three statements for a thousand appends. A function that refuses does so before
+So conditions are checked in Python, against heads that are read once, and the changes are written
+in bulk at the end: three statements for a thousand appends. A function that refuses does so before
 it writes anything.
 """
 
@@ -42,7 +42,7 @@ from inkstream.stores.sqlite._read import Database
 
 
 def create(db: Database, new: NewStream, generations: Generations) -> tuple[StreamState, int]:
-    """Insert a stream with what it begins with; return it, and the largest id of a live row."""
+    """Insert a stream with its first messages; return it, and the largest id of a live row."""
     begin, above = _check_new(db, new)
     last_live, generation = generations.basis(db)
     end = new.end
@@ -105,7 +105,7 @@ def create(db: Database, new: NewStream, generations: Generations) -> tuple[Stre
 
 
 def _check_new(db: Database, new: NewStream) -> tuple[int, Runs]:
-    """Return where the stream begins, and its source's runs, if it may be created."""
+    """Return where a stream begins, and its source's runs; raise if it may not be created."""
     if db.execute(SQL.stream_exists, (new.stream_id,)).fetchone():
         raise StreamExists(new.stream_id)
     begin = 0
@@ -161,15 +161,15 @@ def commit(
 
 LONG_CHAIN: Final = 1024
 LARGE_CHAIN_BYTES: Final = 256 * 1024
-"""Every so many live rows, or so many bytes, a stream is worth merging while it goes on.
+"""After this many live rows, or this many bytes, a live stream is merged.
 
-A reader that is far behind looks for live rows one by one; but to take small ones of many streams
-out of the pages that they share costs more than to write them.
+A reader far behind has to find live rows one by one. But rows of many streams share pages, so
+removing small rows costs more than writing them.
 """
 
 
 class _Batch:
-    """The changes of one commit: heads in memory, live rows collected."""
+    """The changes of one commit: heads in memory, and the new live rows."""
 
     def __init__(self, db: Database, heads: dict[int, HeadRow], basis: Basis) -> None:
         self._db = db
@@ -218,7 +218,7 @@ class _Batch:
         return Committed(tuple(heads))
 
     def flush(self) -> None:
-        """Write what is still in memory only."""
+        """Write the changes that are still only in memory."""
         _insert(self._db, SQL.insert_live, _LIVE_WIDTH, self._live)
         moved: list[float | None] = []
         for head in self._moved.values():
@@ -332,10 +332,10 @@ _MORE_ROWS: Final = {
 
 
 def _insert(db: Database, statement: str, width: int, fields: list[Any]) -> None:
-    """Insert rows of as many fields, all in one list, several at a time, so that each costs little.
+    """Insert several rows per statement. ``fields`` has the columns of all rows in one list.
 
-    A statement gives up the interpreter's lock at every row that ``executemany`` has for it, and
-    gets it back when the event loop pauses. A thousand tuples would wake the garbage collector.
+    With ``executemany``, each row releases the interpreter's lock, and the thread gets it back only
+    when the event loop pauses. A thousand tuples would also trigger the garbage collector.
     """
     step = _ROWS * width
     many = len(fields) // step * step
@@ -346,7 +346,7 @@ def _insert(db: Database, statement: str, width: int, fields: list[Any]) -> None
 
 
 def delete(db: Database, internal_ids: Sequence[int]) -> int:
-    """Delete streams; return how many there were."""
+    """Delete streams; return how many existed."""
     deleted = 0
     removed_live = False
     for internal_id in internal_ids:
@@ -368,7 +368,7 @@ def delete(db: Database, internal_ids: Sequence[int]) -> int:
 
 
 def _remove(db: Database, internal_id: int) -> None:
-    """Remove a stream, and what was kept only for it."""
+    """Remove a stream, and the deleted sources that were kept only for it."""
     next_id: int | None = internal_id
     while next_id is not None:
         for statement in (

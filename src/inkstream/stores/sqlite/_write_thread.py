@@ -39,7 +39,7 @@ class WriteThread:
     def __init__(self, settings: Settings) -> None:
         self.jobs: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()
         self.suspect = False
-        """A commit's outcome is in doubt: nothing may be read until a job has run since."""
+        """True if a commit's outcome is unknown. Reads must then wait until another job has run."""
         self._settings = settings
         self._path = settings.path
         self._wal = f"{settings.path}-wal"
@@ -57,37 +57,37 @@ class WriteThread:
         self._thread = threading.Thread(target=self._work, name="inkstream-write", daemon=True)
 
     def start(self) -> None:
-        """Begin to take jobs."""
+        """Start the thread."""
         self._thread.start()
 
     def watch(self, call: Watch | None) -> None:
-        """Call something on this thread every few milliseconds; ``None``: no more.
+        """Call ``call`` on this thread every few milliseconds; ``None`` stops that.
 
-        It gets the connection that writes and the file. The connection is outside a transaction, so
-        its ``data_version`` moves with others' commits and not with this store's own. It returns
-        whether there were any: while nobody else writes, it is called less often, for a look is
-        mostly the thread's waking up.
+        ``call`` gets the writing connection, outside a transaction, and the file. In that
+        connection, ``data_version`` changes only by commits of others. ``call`` returns whether
+        there were any. If not, it is called less often, because waking the thread is most of its
+        cost.
         """
         self._watch = call
         self.jobs.put(None)
 
     def close(self, until: float) -> bool:
-        """Let the thread end after what is under way; return whether it had by a given time.
+        """End the thread after its current job; return whether it ended before a deadline.
 
-        One that waits for another process, or for a disk, ends when that lets go, or with this one.
+        A job may wait for another process or for a disk. Then the thread ends later.
         """
         self._closing = True
         self.jobs.put(None)
         return has_ended(self._thread, until)
 
     def park(self, until: float) -> bool:
-        """Have the connection closed; return whether it was by a given time."""
+        """Close the connection; return whether that was done before the deadline ``until``."""
         self._gate.shut()
         self.jobs.put(None)
         return self._gate.all_wait(until)
 
     def resume(self) -> None:
-        """Let the thread go on."""
+        """Let the thread continue."""
         self._gate.open()
 
     def _work(self) -> None:
@@ -106,7 +106,7 @@ class WriteThread:
                 self._gate.wait()
             if job is not None:
                 self._transact(job)
-                del job  # an idle thread keeps no result alive
+                del job  # an idle thread must not keep a result in memory
                 if self._is_large():
                     self._checkpoint()
             elif self._closing and self.jobs.empty():
@@ -128,7 +128,7 @@ class WriteThread:
             self._lock.release()
 
     def _take(self) -> Job[Any] | None:
-        """Return the next job; ``None`` to look round, when woken or when it is time to."""
+        """Return the next job, or ``None`` if the thread was woken or a look is due."""
         if self._next_job is not None:
             job, self._next_job = self._next_job, None
             return job
@@ -176,7 +176,7 @@ class WriteThread:
             self._lock.release()
 
     def _gather(self, first: Job[Any]) -> list[Job[Any]]:
-        """Return the jobs for this transaction: those that came while the lock was awaited, too."""
+        """Return the jobs for this transaction, including jobs that came during the wait for the lock."""
         jobs = [first] if first.claim() else []
         while not first.alone and len(jobs) < _JOBS_IN_A_TRANSACTION:
             try:
@@ -201,7 +201,7 @@ class WriteThread:
             for job in jobs:
                 try:
                     results.append((job, job.run(connection), None))
-                except InkstreamError as exc:  # raised before anything was written
+                except InkstreamError as exc:  # the job raised before it wrote anything
                     results.append((job, None, exc))
             running, committing = False, True
             connection.execute("COMMIT")
@@ -212,7 +212,7 @@ class WriteThread:
             self._abandon(exc, committing)
             error = wrapped(exc, self._path, committing=committing)
             if running and len(jobs) > 1 and not isinstance(error, StoreUnavailable):
-                # one of them spoils it for the others: give each a transaction of its own
+                # One job failed and would fail the others, so each gets its own transaction.
                 return [result for job in jobs for result in self._run([job])]
             return [(job, None, error) for job in jobs]
 
@@ -252,11 +252,11 @@ class WriteThread:
         return self._connection
 
     def _make_sure(self, connection: sqlite3.Connection) -> None:
-        """Let nothing stand that only seems to be on the disk.
+        """Make sure that everything readable in the log is really on the disk.
 
-        After a failed fsync the system holds the log's pages for clean, so the next fsync of the
-        log would succeed without writing them. Its readable part is therefore written to
-        another file, the database, and the log begun anew.
+        After a failed fsync, the system marks the log's pages as clean, so the next fsync would
+        succeed without writing them. Therefore the readable part of the log is copied into another
+        file, the database, and a new log is begun.
         """
         (busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if busy:
@@ -266,10 +266,10 @@ class WriteThread:
             )
 
     def _is_large(self) -> bool:
-        """Tell whether it is time to checkpoint: by what was written, and by how the log grew.
+        """Return whether to checkpoint now, by the written bytes or by the growth of the log.
 
-        The first is an estimate that knows nothing of other processes and of large payloads; the
-        second sees nothing while the log is being written over from its beginning.
+        The written bytes are an estimate without other processes and large payloads. The growth is
+        not visible while the log is overwritten from its beginning.
         """
         try:
             size = os.stat(self._wal).st_size  # noqa: PTH116 - a Path costs more than the call
@@ -279,7 +279,10 @@ class WriteThread:
         return self._written >= _CHECKPOINT_BYTES or size > self._wal_mark + _CHECKPOINT_BYTES
 
     def _checkpoint(self) -> None:
-        """Move the log into the database; off the commit path, since every job was answered."""
+        """Copy the log into the database.
+
+        No commit waits for this, because every job was answered.
+        """
         if self._connection is None:
             return
         self._written = 0
@@ -292,7 +295,8 @@ class WriteThread:
             _, frames, _ = execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             (page_bytes,) = execute("PRAGMA page_size").fetchone()
             if frames * page_bytes > _TRUNCATE_BYTES:
-                # readers never left a moment to begin the log anew: wait for one, but briefly
+                # Readers used the log all the time, so it could not begin anew. Wait for them
+                # briefly.
                 execute("PRAGMA busy_timeout=200")
                 execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
                 execute(f"PRAGMA busy_timeout={int(self._settings.busy_s * 1000)}")

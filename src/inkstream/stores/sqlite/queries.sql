@@ -1,5 +1,5 @@
 -- name: schema_exists
--- Whether inkstream was ever here.
+-- Whether the file has inkstream's tables.
 SELECT count(*) FROM sqlite_schema WHERE name = 'inkstream_meta';
 
 -- name: schema_version
@@ -7,7 +7,7 @@ SELECT count(*) FROM sqlite_schema WHERE name = 'inkstream_meta';
 SELECT value FROM inkstream_meta WHERE key = 'schema_version';
 
 -- name: states
--- Whole states; a WHERE is added. The order of the columns is that of _rows.state.
+-- Whole states; the caller adds a WHERE. _rows.state relies on the order of the columns.
 SELECT s.internal_id, s.stream_id, s.kind, s.content_type, s.status, h.epoch, s.worker, h.tail,
        h.size, s.owner, s.group_name, s.metadata, s.created_at, s.started_at, s.ended_at, s.due_at,
        s.ttl_s, s.retain_s, s.takeover_within_s, s.code, s.message, s.result, s.report, s.gone,
@@ -15,7 +15,7 @@ SELECT s.internal_id, s.stream_id, s.kind, s.content_type, s.status, h.epoch, s.
 FROM inkstream_streams s JOIN inkstream_heads h ON h.internal_id = s.internal_id;
 
 -- name: state_by_name
--- The begin of a read: a state, where its segments are, and what it inherits.
+-- The start of a read: a stream's state, the place of its segments, and its inherited messages.
 SELECT s.internal_id, s.stream_id, s.kind, s.content_type, s.status, h.epoch, s.worker, h.tail,
        h.size, s.owner, s.group_name, s.metadata, s.created_at, s.started_at, s.ended_at, s.due_at,
        s.ttl_s, s.retain_s, s.takeover_within_s, s.code, s.message, s.result, s.report, s.gone,
@@ -24,13 +24,13 @@ FROM inkstream_streams s JOIN inkstream_heads h ON h.internal_id = s.internal_id
 WHERE s.stream_id = ?;
 
 -- name: lineage
--- Where a fork's source has its segments, and what it inherits itself.
+-- The place of a fork source's segments, and the messages that it inherits itself.
 SELECT h.last_live, s.fork_source, s.fork_position
 FROM inkstream_streams s JOIN inkstream_heads h ON h.internal_id = s.internal_id
 WHERE s.internal_id = ?;
 
 -- name: merged_segments
--- A stream's merged segments, beginning with the one that holds a position.
+-- A stream's merged segments, from the one that contains a position.
 SELECT position, count, payload, message_ends FROM inkstream_segments
 WHERE internal_id = :internal_id
   AND position >= coalesce((SELECT max(position) FROM inkstream_segments
@@ -39,7 +39,7 @@ WHERE internal_id = :internal_id
 ORDER BY position;
 
 -- name: live_chain
--- The live rows that follow a position, newest first: no payload is touched on the way.
+-- The live rows after a position, newest first, without reading any payload.
 WITH RECURSIVE chain (id, prev, position, count, size) AS (
     SELECT id, prev, position, count, length(payload) FROM inkstream_live WHERE id = :last_live
     UNION ALL
@@ -60,23 +60,23 @@ SELECT name, value FROM inkstream_marks
 WHERE internal_id = ? AND name IN (SELECT value FROM json_each(?));
 
 -- name: stream_exists
--- Whether an id is taken.
+-- Whether a stream with this id exists.
 SELECT 1 FROM inkstream_streams WHERE stream_id = ?;
 
 -- name: fork_source
--- The facts of its source that a fork needs.
+-- The columns of its source that a fork needs.
 SELECT s.stream_id, s.gone, h.tail, s.runs
 FROM inkstream_streams s JOIN inkstream_heads h ON h.internal_id = s.internal_id
 WHERE s.internal_id = ?;
 
 -- name: count_live
--- How many streams of an owner are pending or streaming. The first term names the index.
+-- How many streams of an owner are pending or streaming. The first term makes SQLite use the index.
 SELECT count(*) FROM inkstream_streams
 WHERE status IN ('pending', 'streaming', 'open') AND owner = ?
   AND status <> 'open' AND NOT gone;
 
 -- name: insert_stream
--- The cold part of a new stream.
+-- Insert the rarely changed columns of a new stream.
 INSERT INTO inkstream_streams (
     stream_id, kind, content_type, status, owner, group_name, metadata, created_at, ended_at,
     due_at, ttl_s, retain_s, takeover_within_s, code, message, result, report, unmerged,
@@ -84,32 +84,32 @@ INSERT INTO inkstream_streams (
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: insert_head
--- The hot part of a new stream.
+-- Insert the often changed columns of a new stream.
 INSERT INTO inkstream_heads
     (internal_id, status, epoch, tail, size, last_live, chain, appended_at, generation)
 VALUES (?, ?, 0, ?, ?, ?, ?, ?, ?);
 
 -- name: heads
--- The hot parts of the streams that a commit names.
+-- The heads of the streams in a commit.
 SELECT internal_id, status, epoch, tail, size, last_live, chain, appended_at, generation
 FROM inkstream_heads
 WHERE internal_id IN (SELECT value FROM json_each(?));
 
 -- name: head
--- The hot part of one stream: cheaper than the list, and one at a time is the usual commit.
+-- The head of one stream. Most commits have only one, and this is cheaper than the list.
 SELECT internal_id, status, epoch, tail, size, last_live, chain, appended_at, generation
 FROM inkstream_heads
 WHERE internal_id = ?;
 
 -- name: replace_head
--- Move a head, which is all its columns. Rows are added to the statement.
+-- Replace all columns of heads. The caller adds rows to the statement.
 REPLACE INTO inkstream_heads
     (internal_id, status, epoch, tail, size, last_live, chain, appended_at, generation)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: basis
--- The basis of a write: the largest id that a live row ever had, so that none comes twice although
--- rows are deleted; and the generation.
+-- What a write builds on: the largest id that any live row ever had, even a deleted one, so that no
+-- id is used twice; and the generation.
 SELECT max((SELECT value FROM inkstream_meta WHERE key = 'last_live'),
            coalesce((SELECT max(id) FROM inkstream_live), 0)),
        (SELECT value FROM inkstream_meta WHERE key = 'generation');
@@ -123,25 +123,25 @@ UPDATE inkstream_meta SET value = ? WHERE key = 'generation';
 SELECT runs FROM inkstream_streams WHERE internal_id = ?;
 
 -- name: set_runs
--- Keep them.
+-- Set the generations of a stream's messages.
 UPDATE inkstream_streams SET runs = ? WHERE internal_id = ?;
 
 -- name: keep_last_live
--- Remember that id; to be run before live rows are deleted.
+-- Store the largest live id; run this before live rows are deleted.
 UPDATE inkstream_meta SET value = max(value, coalesce((SELECT max(id) FROM inkstream_live), 0))
 WHERE key = 'last_live';
 
 -- name: insert_live
--- Append a segment. Rows are added to the statement.
+-- Append a segment. The caller adds rows to the statement.
 INSERT INTO inkstream_live (id, internal_id, prev, position, count, payload, message_ends)
 VALUES (?, ?, ?, ?, ?, ?, ?);
 
 -- name: worker_of
--- The worker that owes a stream its next step.
+-- The worker that must act next on a stream.
 SELECT worker FROM inkstream_streams WHERE internal_id = ?;
 
 -- name: update_stream
--- Move the cold part; a field that is kept comes as NULL, or with its flag off.
+-- Change a stream's rarely changed columns. A NULL, or a flag that is off, keeps the old value.
 UPDATE inkstream_streams SET
     status = coalesce(:status, status),
     started_at = CASE WHEN :starts THEN coalesce(started_at, :at) ELSE started_at END,
@@ -157,7 +157,7 @@ UPDATE inkstream_streams SET
 WHERE internal_id = :internal_id;
 
 -- name: count_marks
--- How many marks a stream has, and how many of some names.
+-- How many marks a stream has, and how many of them have certain names.
 SELECT count(*), count(*) FILTER (WHERE name IN (SELECT value FROM json_each(?2)))
 FROM inkstream_marks WHERE internal_id = ?1;
 
@@ -167,7 +167,7 @@ INSERT INTO inkstream_marks (internal_id, name, value) VALUES (?, ?, ?)
 ON CONFLICT DO UPDATE SET value = excluded.value;
 
 -- name: note_change
--- Say in the journal that a stream changed.
+-- Record in the journal that a stream changed.
 INSERT INTO inkstream_journal (stream_id) SELECT stream_id FROM inkstream_streams WHERE internal_id = ?;
 
 -- name: is_deletable
@@ -180,7 +180,7 @@ FROM inkstream_streams s WHERE s.internal_id = ? AND NOT s.gone;
 UPDATE inkstream_streams SET gone = 1, worker = NULL, due_at = NULL, report = 0 WHERE internal_id = ?;
 
 -- name: seal_head
--- Let a stream refuse every change.
+-- Make a stream refuse every change.
 UPDATE inkstream_heads SET status = NULL WHERE internal_id = ?;
 
 -- name: delete_marks
@@ -203,20 +203,20 @@ DELETE FROM inkstream_live WHERE id IN (SELECT id FROM chain);
 DELETE FROM inkstream_segments WHERE internal_id = ?;
 
 -- name: delete_head
--- Remove a stream's hot part.
+-- Remove a stream's head.
 DELETE FROM inkstream_heads WHERE internal_id = ?;
 
 -- name: delete_stream
--- Remove a stream's cold part.
+-- Remove a stream's row.
 DELETE FROM inkstream_streams WHERE internal_id = ? RETURNING fork_source;
 
 -- name: is_orphan
--- Whether a stream is kept for forks that are no more.
+-- Whether a stream was kept for forks that do not exist any more.
 SELECT 1 FROM inkstream_streams s WHERE s.internal_id = ? AND s.gone
   AND NOT EXISTS (SELECT 1 FROM inkstream_streams f WHERE f.fork_source = s.internal_id);
 
 -- name: beat
--- Move a worker's counter.
+-- Add one to a worker's counter.
 INSERT INTO inkstream_workers (worker, beats, host, beat_at, said)
 VALUES (?1, 1, ?2, ?3, coalesce(?4, '{}'))
 ON CONFLICT DO UPDATE SET
@@ -232,7 +232,7 @@ DELETE FROM inkstream_workers WHERE worker = ?1
 SELECT worker, beats, host FROM inkstream_workers;
 
 -- name: roster
--- Every worker, with what it said about itself.
+-- Every worker, with its description of itself.
 SELECT worker, host, beat_at, said FROM inkstream_workers;
 
 -- name: unmerged
@@ -258,46 +258,46 @@ DELETE FROM inkstream_segments WHERE id = ?;
 DELETE FROM inkstream_live WHERE id IN (SELECT value FROM json_each(?));
 
 -- name: shorten_chain
--- Say how many live rows are left; with none, the chain is over.
+-- Set how many live rows are left; with none, the chain ends.
 UPDATE inkstream_heads
 SET chain = :left, last_live = CASE WHEN :left THEN last_live END WHERE internal_id = :internal_id;
 
 -- name: set_merged
--- Note that an ended stream has nothing left to merge.
+-- Record that an ended stream has nothing left to merge.
 UPDATE inkstream_streams SET unmerged = 0 WHERE internal_id = ?;
 
 -- name: expired
--- Streams that time has come for.
+-- Streams that are due to be deleted.
 SELECT s.internal_id, h.size FROM inkstream_streams s
 JOIN inkstream_heads h ON h.internal_id = s.internal_id
 WHERE s.due_at <= ? AND s.status NOT IN ('pending', 'streaming') AND NOT s.gone
 ORDER BY s.due_at LIMIT 100;
 
 -- name: trim_journal
--- Forget old changes; the newest row stays, so that no id comes twice.
+-- Delete old journal rows; the newest row stays, so that no id is used twice.
 DELETE FROM inkstream_journal WHERE id <= (SELECT max(id) FROM inkstream_journal) - 4096;
 
 -- name: ends
--- Up to where the two append-only tables have come.
+-- The last ids of the two append-only tables.
 SELECT (SELECT max((SELECT value FROM inkstream_meta WHERE key = 'last_live'),
                    coalesce((SELECT max(id) FROM inkstream_live), 0))),
        coalesce((SELECT max(id) FROM inkstream_journal), 0);
 
 -- name: appended_since
--- Streams that gained live rows after one id and up to another.
+-- Streams with live rows after one id and up to another.
 SELECT DISTINCT s.stream_id FROM inkstream_live l
 JOIN inkstream_streams s ON s.internal_id = l.internal_id WHERE l.id > ? AND l.id <= ?;
 
 -- name: changed_since
--- Streams that the journal names after one id and up to another.
+-- Streams in the journal after one id and up to another.
 SELECT DISTINCT stream_id FROM inkstream_journal WHERE id > ? AND id <= ?;
 
 -- name: journal_begin
--- The oldest change that the journal still names.
+-- The oldest id that is still in the journal.
 SELECT coalesce(min(id), 0) FROM inkstream_journal;
 
 -- name: checked_streams
--- Everything about each stream that its segments must agree with.
+-- All columns of each stream that its segments must agree with.
 SELECT s.internal_id, s.stream_id, s.status, h.status, h.tail, h.size, h.last_live, h.chain,
        s.fork_position, s.gone, s.ended_at, s.runs, h.generation
 FROM inkstream_streams s JOIN inkstream_heads h ON h.internal_id = s.internal_id
@@ -320,7 +320,7 @@ WITH RECURSIVE chain (id, prev, position, count, size, message_ends) AS (
 SELECT position, count, size, message_ends FROM chain;
 
 -- name: lost_states
--- Streams of which half of the state is missing.
+-- Streams that have only one of their two rows.
 SELECT internal_id FROM inkstream_streams
 WHERE internal_id NOT IN (SELECT internal_id FROM inkstream_heads)
 UNION SELECT internal_id FROM inkstream_heads

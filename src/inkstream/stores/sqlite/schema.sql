@@ -1,9 +1,9 @@
 -- name: schema
--- Everything that inkstream keeps in a SQLite file; every name begins with inkstream_, because an
--- application may share its own file. The version stands in inkstream_meta rather than in PRAGMA
--- user_version, which belongs to the application in that case.
+-- All tables of inkstream in a SQLite file. Their names begin with inkstream_, because an
+-- application may share its own file. For the same reason the version is in inkstream_meta: PRAGMA
+-- user_version belongs to the application.
 
--- A stream's cold part: written when it is created, claimed, ended, and at no append.
+-- A stream's rarely changed columns: written at create, claim and end, and never by an append.
 CREATE TABLE inkstream_streams (
     internal_id       INTEGER PRIMARY KEY AUTOINCREMENT,  -- never reused, even after a delete
     stream_id         TEXT NOT NULL UNIQUE,
@@ -29,7 +29,7 @@ CREATE TABLE inkstream_streams (
     unmerged          INTEGER NOT NULL DEFAULT 0,          -- ended, with segments still to be merged
     fork_source       INTEGER,
     fork_position     INTEGER NOT NULL DEFAULT 0,
-    writer            TEXT,                               -- claimed it last; stays after the end
+    writer            TEXT,                               -- kept after the end
     runs              TEXT NOT NULL                       -- pairs: first message, generation
 );
 CREATE INDEX inkstream_streams_owner ON inkstream_streams (owner) WHERE owner IS NOT NULL;
@@ -42,7 +42,8 @@ CREATE INDEX inkstream_streams_live ON inkstream_streams (owner)
 CREATE INDEX inkstream_streams_fork ON inkstream_streams (fork_source) WHERE fork_source IS NOT NULL;
 CREATE INDEX inkstream_streams_unmerged ON inkstream_streams (internal_id) WHERE unmerged = 1;
 
--- A stream's hot part: what an append checks and moves, narrow so that many share a page.
+-- A stream's head: the columns that an append checks and changes. It is small, so that many rows
+-- share a page.
 CREATE TABLE inkstream_heads (
     internal_id INTEGER PRIMARY KEY,
     status      INTEGER,           -- the ordinal of the stream's status; NULL refuses every change
@@ -51,12 +52,13 @@ CREATE TABLE inkstream_heads (
     size        INTEGER NOT NULL,
     last_live   INTEGER,           -- the newest row of the stream in inkstream_live
     chain       INTEGER NOT NULL,  -- how many rows it has there
-    appended_at REAL,              -- when the last message came, by this machine's clock
-    generation  INTEGER NOT NULL   -- that of its last run
+    appended_at REAL,              -- of the last commit of messages, by this machine's clock
+    generation  INTEGER NOT NULL   -- the generation of the stream's last run
 );
 
--- Segments as they were committed, all streams' after one another: an append touches the last page.
--- Without an index: a stream's segments are found backwards, from heads.last_live along prev.
+-- Segments as they were committed, of all streams one after another, so that an append writes only
+-- the last page. There is no index: a stream's segments are found backwards, from heads.last_live
+-- along prev.
 CREATE TABLE inkstream_live (
     id          INTEGER PRIMARY KEY,
     internal_id INTEGER NOT NULL,
@@ -67,7 +69,7 @@ CREATE TABLE inkstream_live (
     message_ends BLOB NOT NULL
 );
 
--- Segments that tidying has merged; every position here is below those in inkstream_live.
+-- Merged segments. Every position here is below those in inkstream_live.
 CREATE TABLE inkstream_segments (
     id          INTEGER PRIMARY KEY,
     internal_id INTEGER NOT NULL,
@@ -88,12 +90,12 @@ CREATE TABLE inkstream_marks (
 CREATE TABLE inkstream_workers (
     worker TEXT PRIMARY KEY,
     beats  INTEGER NOT NULL,
-    host   TEXT NOT NULL,          -- this boot of this machine: locks can be tested on it only
-    beat_at REAL NOT NULL,         -- for operators: no decision rests on it
-    said   TEXT NOT NULL           -- what the worker says about itself, as JSON
+    host   TEXT NOT NULL,          -- this boot of this machine: only it can test the worker's locks
+    beat_at REAL NOT NULL,         -- for operators only: no decision depends on it
+    said   TEXT NOT NULL           -- the worker's description of itself, as JSON
 ) WITHOUT ROWID;
 
--- Which streams changed otherwise than by an append, in commit order, for hints to other processes.
+-- Streams changed by anything but an append, in commit order, for hints to other processes.
 CREATE TABLE inkstream_journal (
     id        INTEGER PRIMARY KEY,
     stream_id TEXT NOT NULL
