@@ -42,7 +42,7 @@ class Job(Generic[T]):
         self._claim = threading.Lock()
 
     def claim(self) -> bool:
-        """Return True to one caller only: the one that runs the job, or the one that gives it up."""
+        """Return True to one caller only: the one that runs the job or gives it up."""
         return self._claim.acquire(blocking=False)
 
     def expire(self) -> None:

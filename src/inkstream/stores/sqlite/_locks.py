@@ -224,7 +224,7 @@ class WorkerLocks:
 
 
 def host_identity() -> str:
-    """Return a value that all processes share if they share this machine's locks, until a reboot."""
+    """Return the same value to all processes that share this machine's locks until a reboot."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
