@@ -176,7 +176,7 @@ class WriteThread:
             self._lock.release()
 
     def _gather(self, first: Job[Any]) -> list[Job[Any]]:
-        """Return the jobs for this transaction, with those that came during the wait for the lock."""
+        """Return this transaction's jobs, including those that came while waiting for the lock."""
         jobs = [first] if first.claim() else []
         while not first.alone and len(jobs) < _JOBS_IN_A_TRANSACTION:
             try:
