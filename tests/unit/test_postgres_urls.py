@@ -178,7 +178,7 @@ def test_several_hosts_of_sqlalchemy() -> None:
 @pytest.mark.parametrize(
     ("parameter", "said"),
     [
-        ("ssl_mode=require", "nobody knows: 'ssl_mode'"),
+        ("ssl_mode=require", "unknown parameters: 'ssl_mode'"),
         ("statement_timeout=5", "options=-c"),
         ("Application_Name=x", "'Application_Name'"),
         ("sslmode=verify_full", "sslmode is one of"),

@@ -1,10 +1,10 @@
 """Streams in PostgreSQL: the store for more than one machine.
 
-``_store`` is the class; ``_connections`` and ``_session`` how it is connected, ``_foreign`` how it
-takes part in an application's transaction; ``_rows`` what goes in and out of the functions of the
-schema (``schema/``, called from ``queries.sql``); ``_locks`` how a worker's death differs from a
-lost connection; ``_migrate`` what ``inkstream migrate``, ``verify`` and ``sql`` do, and
-``_check`` whether the streams are whole.
+``_store`` has the class. ``_connections`` and ``_session`` open its connections. ``_foreign`` runs
+statements in an application's transaction. ``_rows`` converts values for the functions of the
+schema (``schema/``, called from ``queries.sql``). ``_locks`` tells a worker's death from a lost
+connection. ``_migrate`` has ``inkstream migrate``, ``verify`` and ``sql``. ``_check`` checks the
+streams.
 """
 
 try:

@@ -1,4 +1,4 @@
-"""The ways in which an application may name its PostgreSQL, and the driver's view of them."""
+"""The address of a PostgreSQL database: parses an application's URL for the driver."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
 from inkstream.stores.postgres._parameters import sort_parameters
 
 SCHEMA: Final = "inkstream"
-"""The schema of inkstream's tables unless the application says another."""
+"""The schema of inkstream's tables, unless the application sets another one."""
 
 CONNECT_S: Final = 5.0
 
@@ -19,31 +19,32 @@ _SCHEME: Final = re.compile(r"(postgres(ql)?|pgsql|postgis)(\+[a-z0-9_]+)?", re.
 _SCHEMA: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}", re.ASCII)
 _HOST: Final = re.compile(r"(\[[0-9a-fA-F:.%]+\]|[^\[\]:]*)(:[0-9]{0,5})?")
 _ODD_PASSWORD: Final = (
-    "the URL cannot be taken apart: in a user's name or password, percent-encode the characters "
+    "the URL cannot be parsed: in a user's name or password, percent-encode the characters "
     "/ ? # [ ] @ : and %"
 )
 
 
 def is_postgres(url: str) -> bool:
-    """Tell whether a URL is one of PostgreSQL, by its scheme."""
+    """Return whether a URL is one of PostgreSQL, by its scheme."""
     return _SCHEME.fullmatch(url.partition(":")[0]) is not None
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Address:
-    """Where a database is, and how to connect to it.
+    """The address of a database, and how to connect to it.
 
     Its ``repr`` has no password, because tracebacks show variables.
 
     Attributes:
         url: For the driver, with the password.
-        pooler: A transaction pooler answers there, so that no state of a session may be relied on.
-        schema: Where inkstream's tables are.
-        listener_url: Where a connection may be held for long, if not there.
+        pooler: Whether a transaction pooler answers at this address. Then no session state survives
+            a transaction.
+        schema: The schema of inkstream's tables.
+        listener_url: Where to keep a connection open for long, if not at ``url``.
         arguments: Further arguments for the driver.
-        settings: Settings of the server's for each session.
-        ignored: Parameters of the URL that change nothing here.
-        system_roots: Trust the certificate authorities that the system trusts, and no others.
+        settings: Server settings for each session.
+        ignored: Parameters of the URL that have no effect here.
+        system_roots: Trust only the certificate authorities that the system trusts.
     """
 
     url: str
@@ -57,16 +58,16 @@ class Address:
 
     @classmethod
     def parse(cls, database: object) -> Address:
-        """Return the address that a URL, or an SQLAlchemy engine's URL, stands for.
+        """Return the address in a URL, or in an SQLAlchemy engine's URL.
 
-        ``postgresql://`` and ``postgres://`` are taken, either with ``+driver``, with the
-        parameters of libpq and of other tools, and ``pooler``, ``schema`` and ``listener_url``. An
-        engine's ``connect_args`` are not known here.
+        Allowed are ``postgresql://`` and ``postgres://``, each with or without ``+driver``, with
+        the parameters of libpq and of other tools, and ``pooler``, ``schema`` and ``listener_url``.
+        An engine's ``connect_args`` are not known here.
 
         Raises:
-            ValueError: It is another database's, or a parameter cannot be honoured. No message and
-                no variable of the frames that raised it holds the password.
-            TypeError: It is neither.
+            ValueError: The URL is another database's, or has a parameter that cannot be used.
+                Neither the message nor a variable of the frames that raised it has the password.
+            TypeError: The value is neither a URL nor an engine.
         """
         render = getattr(getattr(database, "url", None), "render_as_string", None)
         text = database if render is None else render(hide_password=False)
@@ -97,7 +98,7 @@ class Address:
         return arguments
 
     def __str__(self) -> str:
-        """Return the URL without its password and parameters, as it may be shown and logged."""
+        """Return the URL without password and parameters, so that it may be shown and logged."""
         parts = urlsplit(self.url)
         user, at, host = parts.netloc.rpartition("@")
         user = quote(user.partition(":")[0], safe="%")
@@ -124,9 +125,9 @@ def _parse(text: str) -> Address:
     query = found.query
     several = len(hosts) > 1 or any(n == "host" and "," in value for n, value in query)
     if several and not any(name == "target_session_attrs" for name, _ in query):
-        # A standby among them answers reads and takes no writes.
+        # One of the servers may be a standby, which answers reads but takes no writes.
         query.append(("target_session_attrs", "read-write"))
-    # urlunsplit() would drop the // of an empty host, and an empty host means the local socket.
+    # urlunsplit() drops the // if the host is empty, and an empty host means the local socket.
     url = f"postgresql://{parts.netloc}{parts.path}"
     if query:
         url += f"?{urlencode(query)}"
@@ -146,7 +147,7 @@ def _hosts(parts: SplitResult) -> list[str]:
     """Return the hosts before the path, with their ports.
 
     Raises:
-        ValueError: They are none: a password with a slash in it ends there, too.
+        ValueError: There is no valid host, for example because the password contains a slash.
     """
     hosts = parts.netloc.rpartition("@")[2].split(",")
     for host in hosts:
@@ -157,10 +158,10 @@ def _hosts(parts: SplitResult) -> list[str]:
 
 
 def schema_name(schema: str) -> str:
-    """Return the name of a schema, checked: it becomes part of statements, unquoted.
+    """Return the name of a schema, checked, because it becomes part of statements without quotes.
 
     Raises:
-        ValueError: It is not a plain lower-case name.
+        ValueError: The name is not a plain lower-case name.
     """
     if _SCHEMA.fullmatch(schema) is None:
         raise ValueError(
@@ -173,5 +174,5 @@ _OWN_NAME = re.compile(r"\binkstream\b")
 
 
 def in_schema(sql: str, schema: str) -> str:
-    """Return SQL that is written for the schema ``inkstream``, for another one."""
+    """Return SQL for another schema; the given SQL is written for the schema ``inkstream``."""
     return _OWN_NAME.sub(schema, sql)

@@ -1,4 +1,4 @@
-"""LISTEN and NOTIFY for ``notifiers.postgres``, on the connections that the store has anyway."""
+"""LISTEN and NOTIFY for ``notifiers.postgres``, on the store's own connections."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ class Channel:
     """One channel of notifications.
 
     Attributes:
-        name: Its name in PostgreSQL.
+        name: The channel's name in PostgreSQL.
     """
 
     def __init__(
@@ -31,7 +31,7 @@ class Channel:
     ) -> bool:
         """Begin to call ``on_payload``; return False if there is no connection to listen on.
 
-        ``on_listening`` is called each time listening begins (anew): what was sent before is lost.
+        ``on_listening`` is called after each (re)connection: earlier notifications are lost.
         """
         if self._session is None:
             return False
@@ -40,13 +40,13 @@ class Channel:
         return True
 
     async def unlisten(self) -> None:
-        """Stop calling."""
+        """Stop calling ``on_payload``."""
         if self._session is not None and self._on_payload is not None:
             self._on_payload = self._on_listening = None
             await self._session.detach(self._begin, self._end)
 
     async def send(self, payload: str) -> None:
-        """Notify all that listen; raises ``StoreError`` when that failed."""
+        """Notify all listeners; raises ``StoreError`` when that failed."""
         await self._send(self.name, payload)
 
     async def _begin(self, connection: asyncpg.Connection[Any]) -> None:

@@ -1,4 +1,4 @@
-"""Whether the streams of a database are whole: ``inkstream verify``, for operators and tests."""
+"""Checks that the streams of a database are complete: ``inkstream verify``, and tests."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ WHERE NOT EXISTS (SELECT FROM inkstream.heads h WHERE h.internal_id = m.internal
 
 _ENDED: Final = frozenset(status.value for status in Status if status.ended)
 _MOST: Final = 1_000
-"""How many faults are listed: a broken database may have one a stream."""
+"""The most faults that are listed, because a broken database may have one per stream."""
 
 _BATCH: Final = 500
 
@@ -56,7 +56,7 @@ class _Stored:
 
 
 async def check_streams(url: object, *, schema: str | None = None) -> list[str]:
-    """Compare each stream's segments with its state; return the faults, none if it is whole.
+    """Compare each stream's segments with its state; return a list of faults.
 
     Positions have no gap and no overlap, sizes and indexes add up, generations are in order, and a
     stream that has ended has one end. It reads one snapshot, the indexes but not the text, and may
@@ -101,7 +101,7 @@ async def _rows(connection: asyncpg.Connection[Any], sql: str) -> AsyncIterator[
 
 
 async def _sums(rows: AsyncIterator[Any]) -> AsyncIterator[tuple[int, _Stored]]:
-    """Yield the sum of each stream's segments, from segments in order."""
+    """Yield the sums of each stream's segments. The segments must be sorted by stream."""
     internal_id: int | None = None
     sums = _Stored()
     async for row in rows:

@@ -1,4 +1,4 @@
-"""The store's own connections: a pool, retries, and errors in inkstream's words."""
+"""The store's own connections: a pool, retries, and inkstream's errors."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ else:
 
 
 class _Connection(_Base):
-    """A pooled connection on which nothing is left behind, so that nothing need be reset."""
+    """A pooled connection. Statements leave no session state on it, so it needs no reset."""
 
     __slots__ = ()
 
     def get_reset_query(self) -> str:
-        """Return nothing: the usual query costs every statement a second round trip."""
+        """Return nothing, because the usual reset costs every statement a second round trip."""
         return ""
 
 
@@ -54,13 +54,13 @@ async def connect(address: Address) -> asyncpg.Connection[Any]:
 
 
 class Connections:
-    """Run single statements, each a transaction of its own, on a pool's connections.
+    """Run single statements on the connections of a pool, each in its own transaction.
 
     Args:
-        source: Where to connect, or an application's own pool, which stays open.
-        max_connections: How large an own pool grows.
-        migrate: The command that brings the schema up to date, for error messages.
-        on_condemned: Called when a server turned out to take no writes any more.
+        source: Where to connect, or an application's own pool, which is never closed here.
+        max_connections: The maximum size of the store's own pool.
+        migrate: The command that updates the schema, for error messages.
+        on_condemned: Called when a server takes no writes any more.
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Connections:
         self._readers = asyncio.Semaphore(max_connections)
 
     async def open(self) -> None:
-        """Make the pool; its first connection is made by the first statement."""
+        """Create the pool. The first statement opens the first connection."""
         self._idle = asyncio.Event()
         if self._address is not None:
             self._pool = await asyncpg.create_pool(
@@ -90,13 +90,13 @@ class Connections:
                 connection_class=_Connection,
                 **self._address.driver_arguments(),
             )
-        # One connection is always left for those that write.
+        # One connection is always kept for writes.
         size = self._max_connections if self._pool is None else self._pool.get_max_size()
         self._readers = asyncio.Semaphore(max(size - 1, 1))
         self._open = True
 
     async def close(self) -> None:
-        """Let statements under way finish, then close what was opened here."""
+        """Let running statements finish, then close what was opened here."""
         self._open = False
         while self._under_way:
             self._idle.clear()
@@ -110,7 +110,7 @@ class Connections:
 
     @contextlib.contextmanager
     def under_way(self) -> Any:
-        """Keep ``close`` waiting; for a call that takes several statements.
+        """Make ``close`` wait until this context ends; for a call with several statements.
 
         Raises:
             NotRunning: The connections are not open.
@@ -127,17 +127,17 @@ class Connections:
 
     @contextlib.asynccontextmanager
     async def reading(self) -> AsyncIterator[None]:
-        """Take a turn at reading, so that readers never hold every connection.
+        """Wait for one of the reading slots, so that readers never use every connection.
 
         Raises:
-            StoreUnavailable: It did not come in time.
+            StoreUnavailable: No slot was free in time.
         """
         with self.under_way():
             try:
                 async with asyncio.timeout(_ACQUIRE_S):
                     await self._readers.acquire()
             except TimeoutError as exc:
-                raise StoreUnavailable("no connection to PostgreSQL could be had in time") from exc
+                raise StoreUnavailable("no connection to PostgreSQL was free in time") from exc
             try:
                 yield
             finally:
@@ -150,7 +150,10 @@ class Connections:
         writing: bool,
         timeout_s: float = _STATEMENT_S,
     ) -> Sequence[Sequence[Any]]:
-        """Execute one statement and return its rows; it is sent again if it lost a deadlock."""
+        """Execute one statement and return its rows.
+
+        After a deadlock, the statement is sent again.
+        """
         with self.under_way():
             for attempt in range(1, _TRIES + 1):
                 async with self._connection() as connection:
@@ -171,10 +174,11 @@ class Connections:
             raise AssertionError("unreachable")
 
     async def _condemn(self, connection: Any) -> None:
-        """End a connection and its siblings: all lead to a server that takes no writes.
+        """Close a connection and the rest of its pool, because the server takes no writes.
 
-        Those in use end when their statement has finished. This holds for an application's own
-        pool, too: it would hand out the same connections to the application.
+        Connections in use are closed when their statement has finished. An application's own pool
+        is closed in the same way, because otherwise it would give these connections to the
+        application.
         """
         assert self._pool is not None
         await self._pool.expire_connections()
@@ -189,7 +193,7 @@ class Connections:
             connection = await pool.acquire(timeout=_ACQUIRE_S)
         except TimeoutError as exc:
             raise StoreUnavailable(
-                "no connection to PostgreSQL could be had in time"
+                "no connection to PostgreSQL was free in time"
             ) from without_frames(exc)
         except DRIVER_ERRORS as exc:
             error = translate(exc, writing=False, migrate=self._migrate)
@@ -199,7 +203,7 @@ class Connections:
         try:
             yield connection
         finally:
-            # The statement's outcome is known already; a connection that breaks while it
-            # is put back must not turn success into failure.
+            # The outcome of the statement is already known. If the connection breaks while it is
+            # returned to the pool, the statement has still succeeded.
             with contextlib.suppress(*DRIVER_ERRORS):
                 await pool.release(connection)

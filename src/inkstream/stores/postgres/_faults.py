@@ -1,4 +1,4 @@
-"""What PostgreSQL's drivers can raise, in inkstream's words."""
+"""Converts the errors of PostgreSQL's drivers to inkstream's own errors."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ DRIVER_ERRORS: Final = (
     asyncpg.InternalClientError,
     OSError,  # TimeoutError is one
 )
-"""Everything that asyncpg raises for a database's sake."""
+"""Everything that asyncpg raises because of a database."""
 
 
 def sqlstate(exc: BaseException) -> str | None:
-    """Return the five characters that the server gave an error, from whichever driver it comes."""
+    """Return the server's five-character code of an error, from any driver."""
     for source in (exc, getattr(exc, "orig", None), exc.__cause__):
         for name in ("sqlstate", "pgcode"):
             code = getattr(source, name, None)
@@ -36,15 +36,15 @@ def sqlstate(exc: BaseException) -> str | None:
 
 
 def is_retryable(exc: BaseException) -> bool:
-    """Tell whether the statement had no effect and may be sent again as it is."""
+    """Return whether the statement had no effect and may be sent again unchanged."""
     return sqlstate(exc) in _TRY_AGAIN
 
 
 def condemns(exc: BaseException) -> bool:
-    """Tell whether an error shows that a connection leads to a server that takes no writes.
+    """Return whether an error shows that the server of a connection takes no writes.
 
-    Such a server answers reads, and so its connections look healthy: after a leader switch a pool
-    would keep them for ever, although a new connection to the same address reaches the new leader.
+    Such a server answers reads, so its connections look healthy. After a leader switch a pool would
+    keep them for ever, although a new connection to the same address reaches the new leader.
     """
     code = sqlstate(exc)
     if code is None or not code.startswith(_CONDEMNING):
@@ -53,7 +53,7 @@ def condemns(exc: BaseException) -> bool:
 
 
 def without_frames(exc: BaseException) -> BaseException:
-    """Drop an error's tracebacks: the driver's frames hold the password in their variables."""
+    """Remove an error's tracebacks, because the driver's frames have the password in variables."""
     seen: set[int] = set()
     chain: list[BaseException | None] = [exc]
     while chain:
@@ -72,8 +72,8 @@ def translate(exc: Exception, *, writing: bool, migrate: str) -> Exception:
 
     Args:
         exc: The error.
-        writing: A statement that writes was sent, in a transaction of its own.
-        migrate: The command that brings the schema up to date.
+        writing: Whether the statement was a write in its own transaction.
+        migrate: The command that updates the schema.
     """
     code = sqlstate(exc)
     if code is None:
@@ -88,8 +88,8 @@ def translate(exc: Exception, *, writing: bool, migrate: str) -> Exception:
         return StoreError(f"the database role lacks a privilege that inkstream needs: {exc}")
     if code in _PREPARED:
         return StoreUnavailable(
-            f"PostgreSQL lost a prepared statement ({exc}): if a transaction pooler stands before "
-            "it, say so with ?pooler=true in the URL"
+            f"PostgreSQL lost a prepared statement ({exc}): if a transaction pooler is in front of "
+            "it, add ?pooler=true to the URL"
         )
     if code.startswith(_LOST_CLASS):
         return _lost(exc, writing)

@@ -1,18 +1,19 @@
-"""When a worker's lock, found free, means that the worker is dead.
+"""Decides when a worker's free lock means that the worker is dead.
 
-A worker holds an advisory lock on its session, which PostgreSQL releases the moment that the
-process is gone. But a living worker's lock is free too, for a moment, when it lost just that
-connection; and everybody's is after a restart of the server. So a free lock is *death* only if
+A worker holds an advisory lock on its session. PostgreSQL releases the lock when the worker's
+process ends. But a lock can be free although the worker lives: for a moment after the worker lost
+that connection, and for all workers after a restart of the server. So a free lock means *death*
+only if
 
-- it was taken in this life of the server: the row that says so is in an unlogged table, which a
-  crash empties, and holds the server's start time, which a restart changes;
-- it is still free, and the worker has not beaten, half a second later, by a timely read. A worker
-  that lost the connection is back in some milliseconds; and if it cannot get a new one at once, it
-  says so (``unlock_worker``) through any other connection that it has;
-- both reads belong to statements in which the observer's own beat committed. While the database
-  takes no writes, nobody can take a lock again, or say that it was lost: all locks look free.
+- the lock was taken since the last start of the server. The row that says so is in an unlogged
+  table, which a crash empties, and has the server's start time, which a restart changes.
+- half a second later, in a timely read, the lock is still free and the worker has not beaten. A
+  living worker that lost its connection has a new one within milliseconds. If it cannot connect, it
+  says so (``unlock_worker``) through any other connection.
+- in both reads, the same statement committed a beat of the observer. While the database takes no
+  writes, no worker can take its lock again or say that it lost its lock, so all locks look free.
 
-Until then it is *unknown*, and the beats decide.
+Until then the state of the lock is *unknown*, and only the beats count.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ Row = tuple[str, int, str]
 
 
 class Locks:
-    """This process's view of the others' locks."""
+    """What this process knows about the other workers' locks."""
 
     def __init__(self) -> None:
         self._dead: dict[str, int] = {}
@@ -48,9 +49,9 @@ class Locks:
         """Return the workers' states; takes half a second once for each lock that became free.
 
         Args:
-            rows: The rows that a read has just shown.
+            rows: The rows of the last read.
             look_again: Beats and reads once more, in one statement.
-            beaten: Whether the statement that showed ``rows`` committed a beat.
+            beaten: Whether the statement that returned ``rows`` committed a beat.
         """
         suspects = self._suspects(rows)
         if suspects and not beaten:

@@ -1,10 +1,10 @@
-"""Migrations: what changes a database's schema, always on somebody's explicit order.
+"""Migrations change a database's schema, and only when an operator asks for it.
 
-``schema/`` is the schema as it is now, ``migrations/`` how a database gets there, one file a
-version, each in a transaction of its own. A file's first line may say ``-- needs: N``: the oldest
-version that a library may know and still work with the database after it. An expanding migration
-(new tables, columns with defaults, new functions) leaves that where it was; the contracting one
-that removes what old libraries use raises it, a release later.
+``schema/`` is the current schema. ``migrations/`` has the steps to it, one file per version, each
+run in its own transaction. A file's first line may say ``-- needs: N``: a library must know at
+least version N to work with the database after this migration. A migration that only adds (new
+tables, columns with defaults, new functions) does not change N. A later migration, one release on,
+removes what only old libraries use, and raises N.
 """
 
 from __future__ import annotations
@@ -39,9 +39,9 @@ class Migration:
     """One step of the schema.
 
     Attributes:
-        version: Its number; they are consecutive from 1.
+        version: Its number; the numbers are consecutive from 1.
         name: Its subject.
-        needs: The oldest version that a library may know to work with the database after it.
+        needs: The oldest version that a library may know and still work with the database.
         sql: Its statements, for the schema ``inkstream``.
     """
 
@@ -52,17 +52,17 @@ class Migration:
 
     @property
     def label(self) -> str:
-        """Its number and name, as its file has them."""
+        """The migration's number and name, as in its file name."""
         return f"{self.version:04d}_{self.name}"
 
     @property
     def digest(self) -> str:
-        """A digest of what it does, in which comments and white space do not count."""
+        """A digest of the migration's SQL, without comments and white space."""
         lines = [line for line in self.sql.splitlines() if not line.lstrip().startswith("--")]
         return hashlib.sha256(" ".join(" ".join(lines).split()).encode()).hexdigest()[:32]
 
     def in_schema(self, schema: str) -> str:
-        """Return what it does, with the note that it was done; to be run in one transaction."""
+        """Return the SQL, with an INSERT that records the migration; run it in one transaction."""
         note = (
             f"INSERT INTO {schema}.migrations (version, name, needs, digest)\n"
             f"VALUES ({self.version}, '{self.name}', {self.needs}, '{self.digest}');"
@@ -88,7 +88,7 @@ def foreign_steps(digests: Mapping[int, str | None]) -> list[str]:
     """Return the migrations that were applied with other SQL than this library's.
 
     Args:
-        digests: The digest of each version that a database notes as applied.
+        digests: The digest of each version that the database has recorded.
     """
     return [
         step.label
@@ -98,21 +98,21 @@ def foreign_steps(digests: Mapping[int, str | None]) -> list[str]:
 
 
 def way_out(steps: Sequence[str], schema: str, migrate: str) -> str:
-    """Say what to do about migrations that were applied with other SQL."""
+    """Return what to do about migrations that were applied with other SQL."""
     return (
         f"{', '.join(steps)} of the schema {schema} was applied by another version of inkstream, "
         "with other SQL under the same name, as development versions do. Use that version, or "
-        f"begin anew: save what you need (the view {schema}.stream_text has all text), then DROP "
+        f"begin again: save what you need (the view {schema}.stream_text has all text), then DROP "
         f"SCHEMA {schema} CASCADE, then {migrate}. inkstream verify lists the differences"
     )
 
 
 VERSION: Final = 1
-"""The newest schema version that this library knows, and the one that it works with."""
+"""The schema version that this library works with, and the newest that it knows."""
 
 
 def schema_sql(schema: str = SCHEMA) -> str:
-    """Return the whole schema as it is now."""
+    """Return the whole current schema."""
     parts = files(_PACKAGE).joinpath("schema").iterdir()
     texts = {part.name: part.read_text("utf-8") for part in parts if part.name.endswith(".sql")}
     return in_schema("\n".join(texts[name] for name in sorted(texts)), schema)
@@ -121,7 +121,7 @@ def schema_sql(schema: str = SCHEMA) -> str:
 def sql(*, schema: str = SCHEMA, after: int = 0) -> str:
     """Return the migrations after a version as one script, for Alembic, Flyway or a person.
 
-    Each is a transaction of its own and notes that it was done, as ``migrate`` does.
+    Each migration is its own transaction and records itself, as ``migrate`` does.
     """
     schema = schema_name(schema)
     steps = [step for step in migrations() if step.version > after]
@@ -137,14 +137,15 @@ def migrate_hint(address: Address | None) -> str:
 
 
 async def migrate(url: object, *, schema: str | None = None) -> list[str]:
-    """Bring a database's schema up to date; return the names of the migrations that were applied.
+    """Update a database's schema; return the names of the migrations that were applied.
 
-    Several may run at once: they queue. An interrupted one leaves whole migrations behind.
+    Several calls at the same time wait for each other. After an interruption, each migration is
+    either complete or absent.
 
     Raises:
         SchemaOutdated: A migration was applied with other SQL than this library's.
         StoreUnavailable: The database cannot be reached.
-        StoreError: The role may not, or the database's encoding is not UTF8.
+        StoreError: The role lacks a privilege, or the database's encoding is not UTF8.
     """
     address = Address.parse(url)
     schema = schema_name(schema or address.schema)
@@ -169,7 +170,7 @@ async def migrate(url: object, *, schema: str | None = None) -> list[str]:
 
 
 async def migrations_missing(connection: asyncpg.Connection[Any], schema: str) -> list[str]:
-    """Return why a schema is not at this library's version, nothing if it is; see ``verify``."""
+    """Return why a schema does not have this library's version, or nothing; see ``verify``."""
     if not await connection.fetchval(
         "SELECT coalesce(has_schema_privilege(to_regnamespace($1), 'USAGE'), true)", schema
     ):
@@ -183,10 +184,10 @@ async def migrations_missing(connection: asyncpg.Connection[Any], schema: str) -
 
 
 async def verify(url: object, *, schema: str | None = None) -> list[str]:
-    """Compare a database's schema with this library's; return the differences, none if it is right.
+    """Compare a database's schema with this library's; return the differences.
 
-    Builds the schema a second time beside the first, in a transaction that is rolled back, and so
-    needs the right to create schemas.
+    Builds the schema a second time beside the first, in a transaction that is rolled back. So the
+    role needs the right to create schemas.
 
     Raises:
         SchemaOutdated: A migration is missing.
@@ -246,14 +247,14 @@ FROM pg_constraint o WHERE o.connamespace = to_regnamespace($1)
 
 
 async def _catalogue(connection: asyncpg.Connection[Any], schema: str) -> dict[str, str]:
-    """Return everything in a schema by name, written as for the schema ``inkstream``."""
+    """Return all objects of a schema by name, as if it were named ``inkstream``."""
     own = re.compile(rf"\b{schema}\b")
     rows: Sequence[Sequence[str]] = await connection.fetch(_CATALOGUE, schema)
     return {own.sub("inkstream", name): own.sub("inkstream", text) for name, text in rows}
 
 
 async def _digests(connection: asyncpg.Connection[Any], schema: str) -> dict[int, str | None]:
-    """Return the digest of each migration that was applied; development versions had none."""
+    """Return the digest of each applied migration; development versions recorded none."""
     if await connection.fetchval("SELECT to_regclass($1)", f"{schema}.migrations") is None:
         return {}
     rows = await connection.fetch(
@@ -264,7 +265,7 @@ async def _digests(connection: asyncpg.Connection[Any], schema: str) -> dict[int
 
 @asynccontextmanager
 async def connected(address: Address) -> AsyncIterator[asyncpg.Connection[Any]]:
-    """Connect for a command, with errors in inkstream's words."""
+    """Connect for a command, and raise inkstream's errors."""
     try:
         connection = await connect(address)
         try:

@@ -1,8 +1,8 @@
-"""The parameters of a connection URL, as libpq, other drivers and ORMs know them.
+"""The parameters of a connection URL, as libpq, other drivers and ORMs define them.
 
-The driver passes every parameter that it does not know to the server as a setting, and the server
-then refuses the connection. Providers hand out URLs with libpq's parameters, and people copy those
-of other tools; so each one known is honoured, translated, or ignored for a reason.
+The driver sends every unknown parameter to the server as a setting, and the server then refuses the
+connection. Providers give out URLs with libpq's parameters, and people copy URLs from other tools.
+So each known parameter is used, translated, or ignored for a stated reason.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ _DRIVER: Final = frozenset(
         *("ssl_min_protocol_version", "ssl_max_protocol_version", "krbsrvname"),
     }
 )
-"""The driver takes these in a URL as libpq does."""
+"""The driver accepts these in a URL, as libpq does."""
 
 _POOLER_IF_ZERO: Final = frozenset(
     {"statement_cache_size", "prepared_statement_cache_size", "prepareThreshold"}
 )
-"""People switch prepared statements off because a transaction pooler answers there."""
+"""People switch prepared statements off when a transaction pooler is in front of the server."""
 
 _TIMEOUT: Final = "inkstream bounds connecting and every statement itself"
 _POOL: Final = "inkstream sizes its own pool"
@@ -78,7 +78,7 @@ IGNORED: Final[dict[str, str]] = {
     "uselibpqcompat": _ORM,
     "workaround": _ORM,
 }
-"""Parameters that change nothing here, with the reason."""
+"""Parameters that have no effect here, with the reason."""
 
 REFUSED: Final[dict[str, str]] = {
     "replication": "a replication connection executes no statements",
@@ -93,7 +93,7 @@ REFUSED: Final[dict[str, str]] = {
         "asyncpg cannot authenticate with OAuth",
     ),
 }
-"""Parameters that would protect or identify somebody, and cannot be honoured."""
+"""Parameters for protection or identity that cannot be used here, with the reason."""
 
 _SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _SSL_WORDS: Final = {
@@ -111,15 +111,16 @@ _FALSE: Final = frozenset({"", "0", "false", "no", "off"})
 
 @dataclass(slots=True)
 class Parameters:
-    """A URL's parameters, sorted by what becomes of them.
+    """A URL's parameters, sorted by their use.
 
     Attributes:
         query: Stays in the URL, for the driver.
         arguments: Goes to the driver as arguments.
         settings: Goes to the server, for the session.
-        own: inkstream's: ``pooler``, ``schema``, ``listener_url``.
-        ignored: Names that change nothing here.
-        system_roots: The server's certificate must come from an authority that the system trusts.
+        own: inkstream's own: ``pooler``, ``schema``, ``listener_url``.
+        ignored: Names of parameters without an effect.
+        system_roots: Whether an authority that the system trusts must have signed the server's
+            certificate.
     """
 
     query: list[tuple[str, str]] = field(default_factory=list)
@@ -131,15 +132,15 @@ class Parameters:
 
 
 def sort_parameters(pairs: Iterable[tuple[str, str]], *, has_host: bool) -> Parameters:
-    """Return what becomes of a URL's parameters.
+    """Sort a URL's parameters by their use.
 
     Args:
         pairs: Names and values, decoded.
         has_host: Whether the URL names a host before its path.
 
     Raises:
-        ValueError: One is unknown, cannot be honoured, or has an impossible value. The message
-            never holds a value: it might be a password.
+        ValueError: A parameter is unknown, cannot be used, or has an impossible value. The message
+            never has a value, because that might be a password.
     """
     given = dict(_merged(pairs))
     sorted_ = Parameters()
@@ -182,14 +183,14 @@ def sort_parameters(pairs: Iterable[tuple[str, str]], *, has_host: bool) -> Para
             unknown.append(name)
     if unknown:
         raise ValueError(
-            f"the URL has parameters that nobody knows: {', '.join(map(_shown, unknown))}; a "
+            f"the URL has unknown parameters: {', '.join(map(_shown, unknown))}; a "
             "setting of the server is given as options=-c%20name%3Dvalue"
         )
     return sorted_
 
 
 def _merged(pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """Yield parameters once each; several hosts are SQLAlchemy's way to write a list."""
+    """Yield each parameter once. SQLAlchemy repeats ``host`` to write a list of hosts."""
     hosts: list[str] = []
     for name, value in pairs:
         if name == "host":
@@ -201,7 +202,7 @@ def _merged(pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
 
 
 def _sort_security(given: dict[str, str], sorted_: Parameters) -> None:
-    """Take out what says how the connection is encrypted, as one mode."""
+    """Remove the parameters about encryption, and combine them into one mode."""
     mode = given.pop("sslmode", None)
     for name in ("ssl", "ssl_require", "requiressl"):
         value = given.pop(name, None)
@@ -234,7 +235,7 @@ def _one_of(name: str, value: str, words: tuple[str, ...]) -> None:
 
 
 def _seconds(name: str, value: str) -> float | None:
-    """Return a time to connect in; ``None`` for libpq's 0 and less, which mean its default."""
+    """Return a connect timeout. In libpq, 0 and less mean the default, so return ``None``."""
     try:
         seconds = float(value)
     except ValueError:
@@ -245,5 +246,5 @@ def _seconds(name: str, value: str) -> float | None:
 
 
 def _shown(name: str) -> str:
-    """Return a name that is plainly one; anything else might be a piece of a password."""
+    """Return a name if it looks like one. Anything else might be a piece of a password."""
     return repr(name) if name.isidentifier() and len(name) <= 40 else "one with odd characters"

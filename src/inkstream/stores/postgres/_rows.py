@@ -1,4 +1,4 @@
-"""Streams and changes as the schema's functions take and give them."""
+"""Converts streams and changes to and from the arguments and rows of the schema's functions."""
 
 from __future__ import annotations
 
@@ -35,10 +35,10 @@ Row = Sequence[Any]
 
 
 def storable(text: str | None) -> str | None:
-    """Return a name that PostgreSQL's text can hold.
+    """Return a name that PostgreSQL can store as text.
 
     Raises:
-        InvalidInput: It holds a NUL or half a surrogate pair.
+        InvalidInput: The name has a NUL or half a surrogate pair.
     """
     if text is not None and ("\0" in text or wire.clean_text(text) != text):
         raise InvalidInput(f"{text!r:.80} cannot be stored as a name: it holds NUL or no Unicode")
@@ -49,7 +49,7 @@ def storable(text: str | None) -> str | None:
 
 
 def decode_state(text: str) -> StreamState:
-    """Return the state that a row of ``stream_state`` stands for, given as JSON."""
+    """Return the state in a row of ``stream_state``, given as JSON."""
     row: dict[str, Any] = json.loads(text)
     ending: Mapping[str, Any] = row.pop("ending") or {}
     return StreamState(
@@ -126,10 +126,10 @@ def create_args(new: NewStream) -> tuple[object, ...]:
 
 
 def in_waves(groups: Sequence[Group]) -> tuple[list[int], list[int]]:
-    """Return the order in which to apply groups, and how many changes each wave ends after.
+    """Return the order in which to apply groups, and the number of changes up to each wave's end.
 
-    Groups of one wave have no stream in common: a group goes into the wave after the last one that
-    has a stream of it.
+    Groups of one wave have no stream in common. A group comes in the first wave after all earlier
+    groups that share a stream with it.
     """
     last: dict[int, int] = {}
     wave_of: list[int] = []
@@ -219,7 +219,7 @@ def find_args(query: Query) -> tuple[object, ...]:
 
 
 def outcomes(groups: Sequence[Group], rows: Iterable[Row]) -> list[Outcome]:
-    """Return what came of each group, from the rows of ``commit_changes`` in their order."""
+    """Return the outcome of each group, from the rows of ``commit_changes`` in their order."""
     found = iter(rows)
     results: list[Outcome] = []
     first = 1
@@ -240,7 +240,7 @@ def outcomes(groups: Sequence[Group], rows: Iterable[Row]) -> list[Outcome]:
 
 
 def page(row: Row, after: int) -> Page:
-    """Return the page that a row of ``read_streams`` stands for."""
+    """Return the page in a row of ``read_streams``."""
     state, until, positions, counts, payloads, indexes, mark_names, mark_values = row
     segments = [
         Segment(position, count, bytes(payload), bytes(index))

@@ -1,4 +1,4 @@
-"""The one connection that is held for what belongs to a session: the worker's lock, and LISTEN."""
+"""The one connection that stays open, for the worker's lock and for LISTEN."""
 
 from __future__ import annotations
 
@@ -22,12 +22,13 @@ _IS_READ_ONLY = "SELECT current_setting('transaction_read_only') = 'on'"
 
 
 class Session:
-    """Keep one connection open, and make a new one at once when it is lost.
+    """Keep one connection open. When it is lost, open a new one immediately.
 
     Args:
         connect: Opens a connection; it must give up in bounded time.
-        on_connect: Awaited with every connection that is made, before anything else uses it.
-        on_lost: Awaited when a new connection is not there at once; bounded, and never raises.
+        on_connect: Awaited with every new connection, before anything else uses it.
+        on_lost: Awaited when a lost connection cannot be replaced immediately. It must take bounded
+            time and never raise.
     """
 
     def __init__(
@@ -47,14 +48,14 @@ class Session:
         """Connect, and keep connected from then on.
 
         Raises:
-            Whatever the driver raises when the first connection fails.
+            Exception: The driver's error, if the first connection fails.
         """
         self._lost = asyncio.Event()
         await self._begin(asyncio.ensure_future(self._connect()))
         self._task = asyncio.get_running_loop().create_task(self._keep())
 
     async def close(self) -> None:
-        """Give the connection up, and all that was held with it."""
+        """Close the connection. The server then releases the lock and stops listening."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -64,9 +65,10 @@ class Session:
     async def attach(
         self, on_connect: Callable[[asyncpg.Connection[Any]], Awaitable[None]]
     ) -> None:
-        """Call another function with every connection that is made, and the one there is now.
+        """Call another function with every new connection, and with the current one now.
 
-        An error for the present one is raised here; a later one is then lost, and replaced.
+        An error of the current connection is raised here. Later, such an error makes the session
+        replace the connection.
         """
         self._on_connect.append(on_connect)
         if self._connection is not None:
@@ -77,7 +79,7 @@ class Session:
         on_connect: Callable[[asyncpg.Connection[Any]], Awaitable[None]],
         undo: Callable[[asyncpg.Connection[Any]], Awaitable[None]],
     ) -> None:
-        """Stop calling a function, and undo what it did to the present connection."""
+        """Stop calling a function, and undo its effect on the current connection."""
         self._on_connect.remove(on_connect)
         if self._connection is not None:
             try:
@@ -86,7 +88,7 @@ class Session:
                 self.renew()
 
     def renew(self) -> None:
-        """Replace the connection: it is not what the server has."""
+        """Replace the connection, because the server has lost its state."""
         if self._connection is not None:
             self._lost.set()
 
@@ -104,8 +106,8 @@ class Session:
                 await self._begin(connecting)
                 delay_s = 0.0
             except DRIVER_ERRORS as exc:
-                # Once the server takes writes again, others find this worker's lock free until it
-                # is taken: that must take less than they wait before they believe it.
+                # When the server takes writes again, this worker must take its lock soon. Other
+                # workers see a free lock, and after half a second they take this worker for dead.
                 longest_s = _READ_ONLY_RETRY_S if condemns(exc) else _RETRY_S[1]
                 delay_s = min(max(2 * delay_s, _RETRY_S[0]), longest_s)
                 _log.debug("no direct connection to PostgreSQL, trying again: %r", exc)
@@ -113,7 +115,7 @@ class Session:
                 connecting.cancel()
 
     async def _until_lost(self) -> None:
-        """Wait until the connection is lost, silent, or leads to a server that takes no writes."""
+        """Wait until the connection is lost or silent, or its server takes no writes."""
         while not self._lost.is_set():
             try:
                 async with asyncio.timeout(_PING_S):

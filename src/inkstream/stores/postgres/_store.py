@@ -1,4 +1,4 @@
-"""``PostgresStore``: the Store over PostgreSQL, one statement a call."""
+"""``PostgresStore``: the Store for PostgreSQL, with one statement per call."""
 
 from __future__ import annotations
 
@@ -59,11 +59,11 @@ _EXPIRED_IN_A_STEP: Final = 100
 _CLOCK_S: Final = 60.0
 _MERGED_IN_A_STATEMENT: Final = 256 * 1024
 _ANOTHER: Final = (
-    "connection= belongs to another database than the streams: nobody would find there what is "
-    "written; give a connection of the database that the streams were made with"
+    "connection= belongs to another database than the streams, so no reader would find what is "
+    "written; give a connection of the database that the streams were created with"
 )
 _STATEMENT_BYTES: Final = 4 * 1024
-"""The least size of a statement of ``tidy``, so that a step is bounded in statements too."""
+"""The smallest size of a statement of ``tidy``. It limits the number of statements per step."""
 
 _QUERIES: Final[dict[str, str]] = vars(_sql.load("inkstream.stores.postgres", "queries.sql"))
 
@@ -73,22 +73,22 @@ class PostgresStore:
 
     The database must have been migrated (``inkstream migrate``): the store never changes a schema.
 
-    ``connection=`` takes an asyncpg connection, a psycopg 3 connection, synchronous or not, an
+    ``connection=`` takes an asyncpg connection, a psycopg 3 connection (synchronous or not), an
     SQLAlchemy 2 ``Connection``, ``Session``, ``AsyncConnection`` or ``AsyncSession``, or Django's
-    ``connection``. Over a synchronous one the call runs inline and never yields to the event loop.
-    Calls with ``connection=`` need no open store, and are not retried: a deadlock ends the
-    transaction that is the application's. An open store refuses a connection of another database.
+    ``connection``. With a synchronous connection the call blocks the event loop. Calls with
+    ``connection=`` work even if the store is not open. They are not retried, because a deadlock
+    ends the application's own transaction. An open store refuses a connection of another database.
 
     Args:
         database: A URL (``postgresql://``, ``postgres://``, ``postgresql+driver://``), an asyncpg
-            pool, which stays the application's, or an SQLAlchemy engine, of which the URL is used.
-            ``?pooler=true`` in a URL: a transaction pooler answers there. ``?schema=`` and
-            ``?listener_url=`` (percent-encoded) are the same as the arguments.
+            pool, which the store never closes, or an SQLAlchemy engine, of which only the URL is
+            used. ``?pooler=true`` in a URL means that a transaction pooler answers there.
+            ``?schema=`` and ``?listener_url=`` (percent-encoded) are the same as the arguments.
         schema: The schema that was migrated; ``inkstream`` by default.
-        listener_url: Where to hold the one connection that listens for hints and holds the
-            worker's lock. Without it: ``database``, unless that is a pool or a pooler; then hints
-            are polled for, and a worker's death is seen by its beats alone.
-        max_connections: How many connections the store uses at once, besides the one that listens.
+        listener_url: Where to open the one connection that listens for hints and holds the
+            worker's lock. The default is ``database``, unless that is a pool or a pooler. Then the
+            store polls for changes, and only missing beats show that a worker is dead.
+        max_connections: The maximum number of connections, besides the one that listens.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ class PostgresStore:
                 listener_url = listener_url or address.listener_url
             direct = address if listener_url is None else Address.parse(listener_url)
         except (TypeError, ValueError):
-            del database, listener_url  # a traceback may show variables, with the password
+            del database, listener_url  # a traceback could show the password
             raise
         if address is not None and address.ignored:
             _log.info("parameters of the database's URL that change nothing: %s", address.ignored)
@@ -132,7 +132,7 @@ class PostgresStore:
         self._beaten = 0
         self._clock_ahead = False
         self.channel = Channel(f"{schema}_hints", self._session, self._notify)
-        """What ``PostgresNotifier`` listens and sends on."""
+        """The channel on which ``PostgresNotifier`` listens and sends."""
 
     async def open(self, worker: str) -> None:
         self._worker = worker
@@ -180,7 +180,7 @@ class PostgresStore:
         await self._connections.close()
 
     def _condemned(self) -> None:
-        """Replace the session, too: it would listen to a server on which nobody writes."""
+        """Replace the session too, because its server gets no notifications any more."""
         if self._session is not None:
             self._session.renew()
 
@@ -189,12 +189,12 @@ class PostgresStore:
         await connection.execute(self._sql["lock_worker"], self._worker, timeout=_HEARTBEAT_S)
 
     async def _set_keepalives(self, connection: asyncpg.Connection[Any]) -> None:
-        """Have the server notice within seconds that this host is gone.
+        """Make the server notice within seconds that this host is gone.
 
-        It would keep the session, and with it the lock, for two hours otherwise.
+        Otherwise the server would keep the session, and its lock, for two hours.
         """
         for name, value in _KEEPALIVES.items():
-            # A server on another system may know fewer of them.
+            # A server on another operating system may lack some of these settings.
             with contextlib.suppress(asyncpg.PostgresError):
                 await connection.execute(
                     self._sql["set_setting"], name, value, timeout=_HEARTBEAT_S
@@ -291,7 +291,7 @@ class PostgresStore:
         return [_rows.decode_state(text) for (text,) in rows]
 
     async def _check_home(self, connection: object) -> None:
-        """Raise ``TypeError`` for a connection of another database that has the schema, too."""
+        """Raise ``TypeError`` for a connection to another database that also has the schema."""
         ((identity,),) = await self._fetch("identity", (), connection)
         if self._identity not in (None, identity):
             raise TypeError(_ANOTHER)
@@ -304,9 +304,9 @@ class PostgresStore:
         return int(deleted)
 
     async def _announce(self, internal_ids: Sequence[int], connection: object) -> None:
-        """Have the server hint at streams once the application's transaction has committed.
+        """Let the server send a hint when the application's transaction commits.
 
-        Nobody here learns when that is.
+        This process cannot see when that happens.
         """
         await self._fetch("announce", (self.channel.name, list(internal_ids)), connection)
 
@@ -319,7 +319,7 @@ class PostgresStore:
         writing: bool = False,
     ) -> Sequence[Sequence[Any]]:
         if connection is None:
-            # Readers that catch up may wait for each other, but never may commits wait for them.
+            # Readers that catch up may wait for each other. A commit must never wait for them.
             turn = contextlib.nullcontext() if writing else self._connections.reading()
             async with turn:
                 return await self._connections.fetch(self._sql[name], *args, writing=writing)
@@ -360,7 +360,7 @@ class PostgresStore:
             )
 
         async def beat() -> None:
-            # A connection belongs to an event loop; this thread has one for as long as this takes.
+            # A connection belongs to one event loop, so this thread opens its own for this beat.
             connection = await connect(address)
             try:
                 if said is None:
@@ -379,7 +379,8 @@ class PostgresStore:
 
     async def roster(self) -> Roster:
         locked: dict[str, bool | None] = {}
-        # A database that takes no writes proves nobody's death, and an operator still looks at it.
+        # While the database takes no writes, the locks prove nothing, but an operator can still
+        # read.
         with contextlib.suppress(StoreError):
             locked = {state.worker: state.locked for state in await self.heartbeat(beat=False)}
         rows = await self._connections.fetch(self._sql["roster"], writing=False)
@@ -393,7 +394,10 @@ class PostgresStore:
         )
 
     def _note_clock(self, ahead_s: float) -> None:
-        """Log once that this host's clock is ahead of PostgreSQL's, which decides what expires."""
+        """Log once if this host's clock is ahead of PostgreSQL's.
+
+        Streams expire by PostgreSQL's.
+        """
         ahead = ahead_s > _CLOCK_S
         if ahead and not self._clock_ahead:
             _log.warning(

@@ -1,9 +1,9 @@
--- The store's questions to the database: one statement a method, each through a function of the
--- schema. CAST instead of ::, because some drivers take a colon for a parameter.
+-- The store's statements: one per method, each through a function of the schema. CAST is used
+-- instead of ::, because some drivers read a colon as a parameter.
 
 -- name: create_stream
--- Create a stream; a word says if something prevented it. No row: this is not the database whose
--- identity was given.
+-- Create a stream. The column outcome says if something prevented that. If there is no row, this is
+-- not the database whose identity was given.
 SELECT outcome, state FROM inkstream.create_stream(
     CAST($1 AS text), CAST($2 AS text), CAST($3 AS text), CAST($4 AS text), CAST($5 AS text),
     CAST($6 AS text), CAST($7 AS text), CAST($8 AS double precision),
@@ -16,7 +16,7 @@ WHERE CAST($23 AS text) IS NULL OR CAST($23 AS text) = (SELECT md5(concat_ws(' '
     WHERE d.datname = current_database() AND m.version = 1);
 
 -- name: commit_changes
--- Apply a batch of groups, whatever the number of streams.
+-- Apply a batch of groups, for any number of streams.
 SELECT change, refused, epoch, tail, size, generation, state FROM inkstream.commit_changes(
     CAST($1 AS integer[]), CAST($2 AS bigint[]), CAST($3 AS integer[]), CAST($4 AS bigint[]),
     CAST($5 AS bigint[]), CAST($6 AS text[]), CAST($7 AS text[]), CAST($8 AS integer[]),
@@ -33,7 +33,7 @@ FROM inkstream.read_streams(
     CAST($1 AS text[]), CAST($2 AS bigint[]), CAST($3 AS bigint), CAST($4 AS text[]));
 
 -- name: find_streams
--- The states that meet the conditions given. Due is what is due by the server's clock, too.
+-- The states that meet the given conditions. A stream must be due by the server's clock, too.
 SELECT f FROM inkstream.find_streams(
     CAST($1 AS text[]), CAST($2 AS text), CAST($3 AS text), CAST($4 AS text[]),
     CAST($5 AS boolean), CAST($6 AS text),
@@ -43,11 +43,11 @@ SELECT f FROM inkstream.find_streams(
     CAST($9 AS bigint), CAST($10 AS integer)) AS f;
 
 -- name: delete_streams
--- Delete streams with everything they own.
+-- Delete streams with all their data.
 SELECT inkstream.delete_streams(CAST($1 AS bigint[]));
 
 -- name: expire_streams
--- Delete some of the streams whose time has come, by the server's clock, too.
+-- Delete some of the streams that are due by the given time and by the server's clock.
 SELECT inkstream.expire_streams(least(CAST($1 AS double precision), server.now), CAST($2 AS integer)),
     CAST($1 AS double precision) - server.now
 FROM (SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision) AS now) AS server;
@@ -57,19 +57,19 @@ FROM (SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision) AS 
 SELECT inkstream.merge_stream(CAST($1 AS bigint), CAST($2 AS integer));
 
 -- name: heartbeat
--- Beat, forget, and see all workers.
+-- Beat, forget workers, and return all workers.
 SELECT worker, beats, lock, beaten
 FROM inkstream.heartbeat(
     CAST($1 AS text), CAST($2 AS boolean), CAST($3 AS bigint), CAST($4 AS text[]),
     CAST($5 AS text));
 
 -- name: roster
--- The server's time, and what each worker said about itself with its last beat.
+-- The server's time, and each worker's last description of itself.
 SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision), w.worker, w.beat_at, w.said
 FROM (SELECT 1) AS one LEFT JOIN inkstream.workers w ON true;
 
 -- name: draw_if_alone
--- Begin another generation unless another worker lives.
+-- Begin a new generation unless another worker lives.
 SELECT inkstream.draw_if_alone();
 
 -- name: set_setting
@@ -77,15 +77,15 @@ SELECT inkstream.draw_if_alone();
 SELECT set_config(CAST($1 AS text), CAST($2 AS text), false);
 
 -- name: lock_worker
--- Hold the lock that dies with this session.
+-- Take the worker's lock, which ends with this session.
 SELECT inkstream.lock_worker(CAST($1 AS text));
 
 -- name: unlock_worker
--- Say that a worker's lock was let go, or that its session was lost.
+-- Record that a worker released its lock, or that it lost its session.
 SELECT inkstream.unlock_worker(CAST($1 AS text), CAST($2 AS boolean));
 
 -- name: schema_version
--- The version that the database was migrated to, and the version that a library must know. to_jsonb, because
+-- The version of the database, and the oldest version that a library must know. to_jsonb, because
 -- development versions had no digest.
 SELECT coalesce(max(m.version), 0), coalesce(max(m.needs), 0), current_setting('server_encoding'),
     coalesce(array_agg(m.version ORDER BY m.version), '{}'),
@@ -93,17 +93,18 @@ SELECT coalesce(max(m.version), 0), coalesce(max(m.needs), 0), current_setting('
 FROM inkstream.migrations m;
 
 -- name: identity
--- A value that differs between databases that have the schema, unless one is a file copy.
+-- A value that differs between databases with the schema, unless one is a file copy of another.
 SELECT md5(concat_ws(' ', d.oid, d.datname, extract(epoch FROM m.applied_at)))
     FROM pg_database d, inkstream.migrations m
     WHERE d.datname = current_database() AND m.version = 1;
 
 -- name: announce
--- Hint at streams that the caller's transaction changes, when it commits; at any, if that is long.
+-- Send a hint about streams when the caller's transaction commits. If the ids are too long, the
+-- hint is for any stream.
 SELECT pg_notify(CAST($1 AS text), CASE WHEN octet_length(named) < 7900 THEN named ELSE '1' END)
 FROM (SELECT '1' || coalesce(string_agg(chr(10) || stream_id, ''), '') AS named
     FROM inkstream.streams WHERE internal_id = ANY (CAST($2 AS bigint[]))) AS changed;
 
 -- name: notify
--- Send a hint, in a transaction that waits for no disk.
+-- Send a hint, in a transaction that does not wait for the disk.
 SELECT set_config('synchronous_commit', 'off', true), pg_notify(CAST($1 AS text), CAST($2 AS text));

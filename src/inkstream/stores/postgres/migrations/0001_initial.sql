@@ -1,11 +1,10 @@
 -- The first schema.
 
--- The schema is the files of this folder, in order. A test holds it equal to what migrations/
--- make.
+-- The files of this folder, in order, are the schema. A test checks that migrations/ make the same.
 --
--- All that must be atomic is a function: a batch is then one round trip, on any connection it
--- goes through. Several versions of the library run during a deploy, so a function's signature
--- never changes: a migration adds one beside it, and a later one drops the old.
+-- Each atomic operation is a function, so that a batch is one round trip on any connection. During
+-- a deploy, several versions of the library run, so a function's signature never changes: a
+-- migration adds a new function, and a later migration drops the old one.
 
 DO $$ BEGIN
     IF to_regnamespace('inkstream') IS NULL THEN
@@ -18,14 +17,14 @@ CREATE TABLE inkstream.migrations (
     name text NOT NULL,
     -- The oldest schema version that a library may know and still work with this database.
     needs integer NOT NULL,
-    -- Of the SQL that was applied: a development version may have applied another one.
+    -- The digest of the applied SQL, because a development version may have applied other SQL.
     digest text NOT NULL,
     applied_at timestamptz NOT NULL DEFAULT now()
 );
 
 -- Streams --------------------------------------------------------------------------------------
 
--- What moves a few times in a stream's life. Changed only by who holds the lock on its head.
+-- The columns that rarely change. To change a row, a transaction must hold the lock on its head.
 CREATE TABLE inkstream.streams (
     internal_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     stream_id text COLLATE "C" NOT NULL UNIQUE,
@@ -41,13 +40,13 @@ CREATE TABLE inkstream.streams (
     ttl_s double precision,
     retain_s double precision,
     takeover_within_s double precision NOT NULL,
-    -- code, message and result; JSON, for text cannot hold NUL.
+    -- code, message and result, as JSON because text cannot hold NUL.
     ending json,
-    -- pending or streaming, and not deleted: what max_live counts.
+    -- True for pending or streaming streams that are not deleted; max_live counts these.
     live boolean NOT NULL,
     forked_from bigint,
     fork_position bigint NOT NULL DEFAULT 0,
-    -- The worker that claimed it last; unlike heads.worker it stays after the end.
+    -- The worker of the last claim. Unlike heads.worker, it is kept after the end.
     writer text,
     -- The generations of its messages: pairs of first message and generation, in one flat array.
     runs json NOT NULL
@@ -59,8 +58,9 @@ CREATE INDEX streams_by_group ON inkstream.streams ("group", internal_id)
     WHERE "group" IS NOT NULL;
 CREATE INDEX streams_forks ON inkstream.streams (forked_from) WHERE forked_from IS NOT NULL;
 
--- What moves with every commit: narrow, with room on each page for the next version of a row, and
--- no index on what an append changes, so that appends stay heap-only updates.
+-- The columns that every commit changes. The table is narrow, its pages have room for the next
+-- version of a row, and no index covers a column that an append changes, so that appends stay
+-- heap-only updates.
 CREATE TABLE inkstream.heads (
     internal_id bigint PRIMARY KEY,
     status text NOT NULL CHECK (status IN
@@ -72,11 +72,11 @@ CREATE TABLE inkstream.heads (
     due_at double precision,
     report boolean NOT NULL,
     gone boolean NOT NULL DEFAULT false,
-    -- Whether live holds enough of it to be worth merging.
+    -- Whether live has enough segments of this stream to be worth merging.
     unmerged boolean NOT NULL DEFAULT false,
-    -- When the last message came, by the server's clock.
+    -- The server's time at the last commit of messages.
     appended_at double precision,
-    -- That of its last run.
+    -- The generation of the stream's last run.
     generation integer NOT NULL
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
 CREATE INDEX heads_by_status ON inkstream.heads (status, internal_id);
@@ -86,7 +86,7 @@ CREATE INDEX heads_unreported ON inkstream.heads (internal_id)
     WHERE report AND status IN ('done', 'error', 'cancelled', 'timeout');
 CREATE INDEX heads_unmerged ON inkstream.heads (internal_id) WHERE unmerged;
 
--- Segments as they were committed. The heap is in commit order; its rows move to segments soon.
+-- Segments as they were committed, in commit order. tidy soon moves them to segments.
 CREATE TABLE inkstream.live (
     internal_id bigint,
     position bigint,
@@ -97,7 +97,7 @@ CREATE TABLE inkstream.live (
 ) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.2);
 ALTER TABLE inkstream.live ALTER payload SET STORAGE EXTERNAL;
 
--- Segments merged, each of up to 64 KiB; all of one stream's lie before those it has in live.
+-- Merged segments, each up to 64 KiB. All segments of a stream here come before those in live.
 CREATE TABLE inkstream.segments (
     internal_id bigint,
     position bigint,
@@ -120,33 +120,34 @@ CREATE TABLE inkstream.marks (
 CREATE TABLE inkstream.workers (
     worker text COLLATE "C" PRIMARY KEY,
     beats bigint NOT NULL,
-    -- For operators, no decision rests on them: when it beat last by the server's clock, and what
-    -- it said about itself, as JSON.
+    -- For operators only, no decision depends on them: the server's time of the last beat, and the
+    -- worker's description of itself, as JSON.
     beat_at double precision NOT NULL,
     said text NOT NULL
 ) WITH (fillfactor = 50);
 
--- Who holds a lock, of this life of the server. Unlogged on purpose: a crash or a failover empties
--- it together with the locks, and so a lock that is free afterwards is no sign of anybody's death.
+-- The workers that took a lock since the server started. Unlogged on purpose: a crash or a failover
+-- empties this table and releases the locks, so a lock that is free afterwards proves no death.
 CREATE UNLOGGED TABLE inkstream.worker_locks (
     worker text COLLATE "C" PRIMARY KEY,
     server_started timestamptz NOT NULL,
     released boolean NOT NULL DEFAULT false
 ) WITH (fillfactor = 50);
 
--- The generation in which messages are committed now. Unlogged on purpose: whatever may lose
--- commits empties it (a crash, a promotion, a restored base backup), or changes the server's start.
+-- The current generation. Unlogged on purpose: every event that may lose commits empties the table
+-- (a crash, a promotion, a restored base backup) or changes the server's start time.
 CREATE UNLOGGED TABLE inkstream.generation (
     one boolean PRIMARY KEY DEFAULT true CHECK (one),
     value integer NOT NULL,
     server_started timestamptz NOT NULL,
-    -- How often all workers beat. Less than a worker has seen: the database was restored under it.
+    -- The number of beats of all workers. If a worker has seen a larger number, the database was
+    -- restored while the worker ran.
     beats bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50);
 
 -- Views ----------------------------------------------------------------------------------------
 
--- A stream's state, with the names that the library has for everything.
+-- A stream's state, with the library's names.
 CREATE VIEW inkstream.stream_state AS
 SELECT h.internal_id, s.stream_id, s.kind, s.content_type, h.status, h.epoch, h.worker, h.tail,
     h.size, s.owner, s."group", s.metadata, s.created_at, s.started_at, s.ended_at, h.due_at,
@@ -156,8 +157,8 @@ FROM inkstream.heads h JOIN inkstream.streams s ON s.internal_id = h.internal_id
 
 -- The text of streams, for people with SQL.
 
--- Where a stream's messages lie: its own from until_position on, before them those that it
--- inherited, each run read from the stream in internal_id.
+-- The streams that store a stream's messages, one row each: internal_id stores those from
+-- from_position to until_position. The stream itself comes first, with until_position NULL.
 CREATE FUNCTION inkstream.lineage(p_internal_id bigint)
 RETURNS TABLE (internal_id bigint, from_position bigint, until_position bigint)
 LANGUAGE sql STABLE AS $$
@@ -174,7 +175,7 @@ LANGUAGE sql STABLE AS $$
     SELECT c.internal_id, c.from_position, c.until_position FROM chain c
 $$;
 
--- The text pieces of one segment, out of its index of LEB128 numbers (length << 1 | is_json).
+-- The text pieces of one segment, found with its index of LEB128 numbers (length << 1 | is_json).
 CREATE FUNCTION inkstream.segment_text(
     p_payload bytea, p_idx bytea, p_position bigint, p_from bigint, p_until bigint
 ) RETURNS bytea LANGUAGE plpgsql IMMUTABLE AS $$
@@ -204,7 +205,7 @@ BEGIN
     RETURN v_text;
 END $$;
 
--- A stream's text; NUL, which text cannot hold, as U+FFFD. NULL for bytes that are no UTF-8.
+-- A stream's text. NUL, which text cannot hold, becomes U+FFFD. NULL if the bytes are not UTF-8.
 CREATE FUNCTION inkstream.text_of(p_internal_id bigint) RETURNS text
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
@@ -239,7 +240,7 @@ EXCEPTION WHEN character_not_in_repertoire OR untranslatable_character THEN
     RETURN NULL;
 END $$;
 
--- For people with SQL: every stream and its text so far. Name the rows that you want.
+-- For people with SQL: every stream and its text so far. Select only the rows that you need.
 CREATE VIEW inkstream.stream_text AS
 SELECT s.stream_id, s.internal_id, s.kind, s.status, s.owner, s."group",
     to_timestamp(s.created_at) AS created_at, to_timestamp(s.ended_at) AS ended_at, s.ending,
@@ -248,10 +249,10 @@ FROM inkstream.stream_state s WHERE NOT s.gone;
 
 -- Create and commit.
 --
--- enable_seqscan is off in functions whose plans are kept: one made while a table was small would
--- otherwise scan it until the next ANALYZE, however large it grew.
+-- enable_seqscan is off in functions with cached plans. A plan that was made while a table was
+-- small would otherwise scan the table until the next ANALYZE, even after the table has grown.
 
--- Begin another generation.
+-- Begin a new generation.
 CREATE FUNCTION inkstream.draw_generation() RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
     v_drawn integer;
@@ -267,7 +268,7 @@ BEGIN
     RETURN v_drawn;
 END $$;
 
--- The generation in which messages are committed now: another one in another life of the server.
+-- The current generation. After a restart of the server, this is a new one.
 CREATE FUNCTION inkstream.current_generation() RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
     v_generation integer;
@@ -277,8 +278,8 @@ BEGIN
     RETURN coalesce(v_generation, inkstream.draw_generation());
 END $$;
 
--- The runs of a stream that has or inherits what lies before p_first, and gains messages there. Of
--- 33 runs the first two become one (as in _runs.py, which says why).
+-- The runs of a stream that gains messages at p_first; p_runs are its runs before. The 33rd run
+-- makes the first two one run (see _runs.py).
 CREATE FUNCTION inkstream.extend_runs(p_runs json, p_first bigint, p_generation integer)
 RETURNS json LANGUAGE plpgsql IMMUTABLE AS $$
 DECLARE
@@ -296,7 +297,7 @@ BEGIN
     RETURN array_to_json(v_runs);
 END $$;
 
--- Outcomes are values, not errors: an error would break the transaction of an application.
+-- Outcomes are values, not errors, because an error would break the application's transaction.
 CREATE FUNCTION inkstream.create_stream(
     p_stream_id text, p_kind text, p_status text, p_content_type text, p_owner text, p_group text,
     p_metadata text, p_created_at double precision, p_due_at double precision,
@@ -315,7 +316,7 @@ DECLARE
 BEGIN
     outcome := 'created';
     IF p_source IS NOT NULL THEN
-        -- Held against deletion only, so that the source's writer goes on meanwhile.
+        -- This lock blocks only a deletion of the source. The source's writer can go on.
         PERFORM FROM inkstream.heads h WHERE h.internal_id = p_source FOR KEY SHARE;
         SELECT * INTO v_source FROM inkstream.stream_state v WHERE v.internal_id = p_source;
     END IF;
@@ -372,12 +373,12 @@ BEGIN
     SELECT row_to_json(v) INTO state FROM inkstream.stream_state v WHERE v.internal_id = v_id;
 END $$;
 
--- Apply a batch of changes. Each array holds one field of all changes; one that no change sets may
--- be empty. They come in waves, of which the number of the last change is given: the groups of one
--- wave have no stream in common, and a wave sees what earlier ones did.
--- NULL means "not checked" or "as it is"; '' is nobody for a worker, NaN is never for due_at.
--- Returns a row for each change that took effect, and one for each group that did not, with the
--- first change that was refused and its stream's state.
+-- Apply a batch of changes. Each array holds one field of all changes. If no change sets a field,
+-- its array may be empty. Changes come in waves: the groups of one wave have no stream in common,
+-- and each wave sees the effects of earlier waves. One array gives the number of the last change of
+-- each wave. NULL means "not checked" or "unchanged". For a worker, '' means "no worker". For
+-- due_at, NaN means "never". Returns a row for each applied change. For each refused group, returns
+-- one row with its first refused change and that stream's state.
 CREATE FUNCTION inkstream.commit_changes(
     p_waves integer[], p_internal_id bigint[], p_group integer[],
     p_if_epoch bigint[], p_if_tail bigint[], p_if_status text[], p_if_worker text[],
@@ -391,14 +392,15 @@ CREATE FUNCTION inkstream.commit_changes(
 ) LANGUAGE plpgsql SET enable_seqscan = off SET enable_mergejoin = off
   SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
-    -- Before the locks on heads: the one that draws must not wait for them while others wait for it.
+    -- This comes before the locks on heads. A transaction that draws a generation must not wait for
+    -- heads while other transactions wait for the generation.
     v_generation integer := inkstream.current_generation();
     v_first integer := 1;
     v_last integer;
     v_now double precision;
 BEGIN
-    -- One order for everybody, so that batches which share streams queue instead of deadlocking;
-    -- and a statement of its own, so that the next one's snapshot is newer than the locks.
+    -- All transactions lock in the same order, so that batches with common streams wait and do not
+    -- deadlock. The lock is its own statement, so that the next snapshot is newer than the locks.
     PERFORM FROM inkstream.heads h WHERE h.internal_id = ANY (p_internal_id)
     ORDER BY h.internal_id FOR NO KEY UPDATE;
     v_now := extract(epoch FROM clock_timestamp());
@@ -422,8 +424,8 @@ BEGIN
                 if_worker, count, payload, idx, next_epoch, status, ending, at,
                 worker, due_at, report, max_marks, n)
         ), judged AS MATERIALIZED (
-            -- LATERAL with a LIMIT, and joins by ctid below: always one probe a change, never a
-            -- join that reads the whole table.
+            -- LATERAL with a LIMIT, and joins by ctid below, force one probe per change. Otherwise
+            -- the planner may choose a join that reads the whole table.
             SELECT w.*, h.ctid AS head, h.epoch AS old_epoch, h.tail AS old_tail,
                 h.size AS old_size, h.generation AS old_generation,
                 coalesce(w.count IS NOT NULL OR w.ending IS NOT NULL, false)
@@ -501,7 +503,7 @@ BEGIN
     END LOOP;
 END $$;
 
--- Whether the marks that a change sets leave its stream with no more than so many, or are not new.
+-- Return whether a change sets no new mark, or leaves its stream with at most p_max_marks marks.
 CREATE FUNCTION inkstream.marks_fit(
     p_internal_id bigint, p_max_marks integer, p_change integer,
     p_mark_change integer[], p_mark_name text[]
@@ -518,9 +520,10 @@ $$;
 
 -- Read and find.
 
--- A page of each of several streams, all as of the caller's one snapshot: its state, the messages
--- after a position, and marks. A row for each, in their order; without state if there is none.
--- Segments come from one stream of the lineage: cut them at until_position, if there is one.
+-- A page of each of several streams, all of the caller's one snapshot: the state, the messages
+-- after a position, and marks. There is one row per stream, in order, without a state if the stream
+-- does not exist. The segments of a page come from one stream of the lineage. If until_position is
+-- set, the caller must cut the segments there.
 CREATE FUNCTION inkstream.read_streams(
     p_stream_id text[], p_after bigint[], p_max_bytes bigint, p_marks text[]
 ) RETURNS TABLE (
@@ -538,7 +541,7 @@ BEGIN
             FROM inkstream.stream_state s WHERE s.stream_id = a.stream_id LIMIT 1
         ) v ON true
     ), lineage AS (
-        -- From the stream itself up to the one that holds what it inherited there.
+        -- From the stream itself up to the stream that stores the inherited messages at that place.
         SELECT a.n, a.after, a.internal_id AS holder, CAST(NULL AS bigint) AS until_position
         FROM asked a WHERE NOT a.gone AND a.after < a.tail AND p_max_bytes > 0
         UNION ALL
@@ -547,7 +550,7 @@ BEGIN
             SELECT * FROM inkstream.streams s WHERE s.internal_id = l.holder LIMIT 1
         ) s WHERE l.after < s.fork_position
     ), holding AS MATERIALIZED (
-        -- A source is older than its forks: its id is smaller.
+        -- A source is older than its forks, so its id is smaller.
         SELECT DISTINCT ON (l.n) l.*, coalesce(
             (SELECT max(v.position) FROM inkstream.live v
                 WHERE v.internal_id = l.holder AND v.position <= l.after),
@@ -575,7 +578,7 @@ BEGIN
                     ORDER BY v.position LIMIT 1000)
             ) r WINDOW w AS (ORDER BY r.position ROWS UNBOUNDED PRECEDING)
         ) s
-        -- One at least; and none after a gap, where the limit left out a segment.
+        -- At least one segment, and none after a segment that the limit left out.
         WHERE s.position = s.first OR s.bytes <= p_max_bytes
             AND s.position + s.count = s.first + s.messages
             AND (h.until_position IS NULL OR s.position < h.until_position)
@@ -587,8 +590,8 @@ BEGIN
     ORDER BY a.n;
 END $$;
 
--- States, newest first. The text of the query is made of the conditions that were given, so that
--- its plan is made for them alone; and its shape leaves only plans that stop at the limit.
+-- States, newest first. The query's text has only the given conditions, so that the plan fits them.
+-- Its form allows only plans that stop at the limit.
 CREATE FUNCTION inkstream.find_streams(
     p_stream_ids text[], p_owner text, p_group text, p_statuses text[],
     p_any_worker boolean, p_worker text, p_due_before double precision, p_unreported boolean,
@@ -615,8 +618,8 @@ BEGIN
     IF v_cold = '' AND p_worker IS NULL AND p_due_before IS NULL AND NOT p_unreported
         AND p_statuses IS NOT NULL
     THEN
-        -- The newest of each status, then the newest of those. Each by its literal name: as a
-        -- parameter, a rare status would be taken for a common one.
+        -- The newest streams of each status, then the newest of those. Each status is a literal,
+        -- because with a parameter the planner would take a rare status for a common one.
         SELECT 'SELECT internal_id FROM (' || string_agg(format(
             '(SELECT h.internal_id FROM inkstream.heads h WHERE h.status = %L{hot}'
             ' ORDER BY h.internal_id DESC LIMIT $8)', wanted), ' UNION ALL ') || ') h'
@@ -642,7 +645,7 @@ END $$;
 
 -- Delete, expire and merge.
 
--- Delete streams; those that others were forked from stay as gone until the last fork is deleted.
+-- Delete streams. A stream with forks stays as gone until its last fork is deleted.
 CREATE FUNCTION inkstream.delete_streams(p_internal_ids bigint[]) RETURNS integer
 LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
@@ -652,7 +655,7 @@ DECLARE
     v_id bigint;
     v_gone boolean;
 BEGIN
-    -- A deletion can remove sources that are gone: all in reach are locked first, in one order.
+    -- A deletion can also remove sources that are gone, so all of them are locked first, in order.
     WITH RECURSIVE reach (internal_id) AS (
         SELECT unnest(p_internal_ids)
         UNION
@@ -662,7 +665,7 @@ BEGIN
     SELECT array_agg(r.internal_id) INTO v_all FROM reach r;
     PERFORM FROM inkstream.heads h WHERE h.internal_id = ANY (v_all)
     ORDER BY h.internal_id FOR UPDATE;
-    -- Forks have larger ids than their sources, and so go before them.
+    -- Forks have larger ids than their sources, and are deleted first.
     FOR v_id, v_gone IN
         SELECT h.internal_id, h.gone FROM inkstream.heads h WHERE h.internal_id = ANY (v_all)
         ORDER BY h.internal_id DESC
@@ -691,7 +694,7 @@ BEGIN
     RETURN v_deleted;
 END $$;
 
--- Delete streams whose time has come; return how many there were, p_limit at most.
+-- Delete streams that are due, at most p_limit; return how many.
 CREATE FUNCTION inkstream.expire_streams(p_now double precision, p_limit integer) RETURNS integer
 LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
@@ -705,8 +708,8 @@ BEGIN
     RETURN CASE WHEN v_due IS NULL THEN 0 ELSE inkstream.delete_streams(v_due) END;
 END $$;
 
--- Move one stream's segments from live into large ones, about p_max_bytes of them; return how
--- many bytes that were, NULL if there was nothing to do.
+-- Move about p_max_bytes of one stream's segments from live into large segments; return the number
+-- of moved bytes, or NULL if there was nothing to do.
 CREATE FUNCTION inkstream.merge_stream(p_max_bytes bigint, p_segment_bytes integer) RETURNS bigint
 LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
@@ -719,14 +722,14 @@ DECLARE
     v_more boolean := false;
     r record;
 BEGIN
-    -- Locked against append and delete for the few milliseconds that a step takes; what somebody
-    -- else has locked is for later.
+    -- The lock blocks appends and deletes for the few milliseconds of a step. A stream that another
+    -- transaction has locked is skipped.
     SELECT h.internal_id INTO v_id FROM inkstream.heads h WHERE h.unmerged
     ORDER BY h.internal_id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED;
     IF NOT FOUND THEN
         RETURN NULL;
     END IF;
-    -- The last merged segment goes on filling up, if the next one fits into it.
+    -- If the next segment fits into the last merged segment, it is added there.
     SELECT g.position INTO v_last FROM inkstream.segments g
     WHERE g.internal_id = v_id AND g.position = (
             SELECT max(m.position) FROM inkstream.segments m WHERE m.internal_id = v_id)
@@ -774,10 +777,10 @@ BEGIN
     RETURN v_bytes;
 END $$;
 
--- Workers: beats, and locks that die with a session.
+-- Workers: beats, and locks that end with a session.
 
--- Hold the lock that dies with this session. Shared: a session that a broken connection left
--- behind must not keep its own worker out.
+-- Take the lock that ends with this session. The lock is shared: after a broken connection, the old
+-- session may still hold it, and the worker must get it again.
 CREATE FUNCTION inkstream.lock_worker(p_worker text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_advisory_lock_shared(hashtextextended('inkstream worker ' || p_worker, 0));
@@ -787,8 +790,8 @@ BEGIN
         SET server_started = excluded.server_started, released = false;
 END $$;
 
--- Say how a worker's lock stands: it let it go itself ("released": it is dead), or lost the
--- connection and lives ("unknown").
+-- Record the state of a worker's lock. "released": the worker gave it up, so the worker is dead.
+-- "unknown": the worker lives but lost the connection.
 CREATE FUNCTION inkstream.unlock_worker(p_worker text, p_released boolean) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -799,9 +802,9 @@ BEGIN
     END IF;
 END $$;
 
--- Begin another generation unless a worker lives that began before: a restore from a backup is made
--- while everything is stopped. To be called before the caller takes its own lock, so that of several
--- that begin at once one at least sees nobody.
+-- Begin a new generation, unless another worker lives: a backup is restored only while all workers
+-- are stopped. A worker calls this before it takes its own lock. So if several workers start
+-- together, at least one of them sees no other.
 CREATE FUNCTION inkstream.draw_if_alone() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     IF NOT EXISTS (
@@ -816,16 +819,16 @@ BEGIN
     END IF;
 END $$;
 
--- Beat, forget, and return all workers. lock is held, free, released or unknown; free proves
--- nothing by itself, for the worker may be about to take it again on a new connection.
--- p_beaten is the number of all beats that the last call returned to this worker.
+-- Beat, forget workers, and return all workers. lock is held, free, released or unknown. A free
+-- lock alone proves nothing, because the worker may take it again on a new connection. p_beaten is
+-- the number of all beats that the last call returned to this worker.
 CREATE FUNCTION inkstream.heartbeat(
     p_worker text, p_beat boolean, p_beaten bigint, p_forget text[], p_said text
 ) RETURNS TABLE (worker text, beats bigint, lock text, beaten bigint) LANGUAGE plpgsql AS $$
 BEGIN
-    -- A beat that a crash of the server loses is made up for by the next one.
+    -- A crash of the server may lose this beat, and the next beat replaces it.
     PERFORM set_config('synchronous_commit', 'off', true);
-    -- A leader that was replaced still answers reads, and would do so for ever.
+    -- A replaced leader still answers reads, and would do so for ever.
     IF current_setting('transaction_read_only') = 'on' THEN
         RAISE read_only_sql_transaction USING MESSAGE = 'the database takes no writes';
     END IF;
@@ -853,7 +856,8 @@ BEGIN
             AND k.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
     )
     SELECT w.worker, w.beats, CASE
-        -- First: a worker whose event loop is blocked gives its streams up, and cannot unlock.
+        -- This comes first, because a worker with a blocked event loop gives up its streams but
+        -- cannot release its lock.
         WHEN l.released AND l.server_started = pg_postmaster_start_time() THEN 'released'
         WHEN EXISTS (SELECT FROM held WHERE
             held.key = hashtextextended('inkstream worker ' || w.worker, 0)) THEN 'held'

@@ -1,9 +1,8 @@
--- The schema is the files of this folder, in order. A test holds it equal to what migrations/
--- make.
+-- The files of this folder, in order, are the schema. A test checks that migrations/ make the same.
 --
--- All that must be atomic is a function: a batch is then one round trip, on any connection it
--- goes through. Several versions of the library run during a deploy, so a function's signature
--- never changes: a migration adds one beside it, and a later one drops the old.
+-- Each atomic operation is a function, so that a batch is one round trip on any connection. During
+-- a deploy, several versions of the library run, so a function's signature never changes: a
+-- migration adds a new function, and a later migration drops the old one.
 
 DO $$ BEGIN
     IF to_regnamespace('inkstream') IS NULL THEN
@@ -16,14 +15,14 @@ CREATE TABLE inkstream.migrations (
     name text NOT NULL,
     -- The oldest schema version that a library may know and still work with this database.
     needs integer NOT NULL,
-    -- Of the SQL that was applied: a development version may have applied another one.
+    -- The digest of the applied SQL, because a development version may have applied other SQL.
     digest text NOT NULL,
     applied_at timestamptz NOT NULL DEFAULT now()
 );
 
 -- Streams --------------------------------------------------------------------------------------
 
--- What moves a few times in a stream's life. Changed only by who holds the lock on its head.
+-- The columns that rarely change. To change a row, a transaction must hold the lock on its head.
 CREATE TABLE inkstream.streams (
     internal_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     stream_id text COLLATE "C" NOT NULL UNIQUE,
@@ -39,13 +38,13 @@ CREATE TABLE inkstream.streams (
     ttl_s double precision,
     retain_s double precision,
     takeover_within_s double precision NOT NULL,
-    -- code, message and result; JSON, for text cannot hold NUL.
+    -- code, message and result, as JSON because text cannot hold NUL.
     ending json,
-    -- pending or streaming, and not deleted: what max_live counts.
+    -- True for pending or streaming streams that are not deleted; max_live counts these.
     live boolean NOT NULL,
     forked_from bigint,
     fork_position bigint NOT NULL DEFAULT 0,
-    -- The worker that claimed it last; unlike heads.worker it stays after the end.
+    -- The worker of the last claim. Unlike heads.worker, it is kept after the end.
     writer text,
     -- The generations of its messages: pairs of first message and generation, in one flat array.
     runs json NOT NULL
@@ -57,8 +56,9 @@ CREATE INDEX streams_by_group ON inkstream.streams ("group", internal_id)
     WHERE "group" IS NOT NULL;
 CREATE INDEX streams_forks ON inkstream.streams (forked_from) WHERE forked_from IS NOT NULL;
 
--- What moves with every commit: narrow, with room on each page for the next version of a row, and
--- no index on what an append changes, so that appends stay heap-only updates.
+-- The columns that every commit changes. The table is narrow, its pages have room for the next
+-- version of a row, and no index covers a column that an append changes, so that appends stay
+-- heap-only updates.
 CREATE TABLE inkstream.heads (
     internal_id bigint PRIMARY KEY,
     status text NOT NULL CHECK (status IN
@@ -70,11 +70,11 @@ CREATE TABLE inkstream.heads (
     due_at double precision,
     report boolean NOT NULL,
     gone boolean NOT NULL DEFAULT false,
-    -- Whether live holds enough of it to be worth merging.
+    -- Whether live has enough segments of this stream to be worth merging.
     unmerged boolean NOT NULL DEFAULT false,
-    -- When the last message came, by the server's clock.
+    -- The server's time at the last commit of messages.
     appended_at double precision,
-    -- That of its last run.
+    -- The generation of the stream's last run.
     generation integer NOT NULL
 ) WITH (fillfactor = 50, autovacuum_vacuum_scale_factor = 0.05);
 CREATE INDEX heads_by_status ON inkstream.heads (status, internal_id);
@@ -84,7 +84,7 @@ CREATE INDEX heads_unreported ON inkstream.heads (internal_id)
     WHERE report AND status IN ('done', 'error', 'cancelled', 'timeout');
 CREATE INDEX heads_unmerged ON inkstream.heads (internal_id) WHERE unmerged;
 
--- Segments as they were committed. The heap is in commit order; its rows move to segments soon.
+-- Segments as they were committed, in commit order. tidy soon moves them to segments.
 CREATE TABLE inkstream.live (
     internal_id bigint,
     position bigint,
@@ -95,7 +95,7 @@ CREATE TABLE inkstream.live (
 ) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.2);
 ALTER TABLE inkstream.live ALTER payload SET STORAGE EXTERNAL;
 
--- Segments merged, each of up to 64 KiB; all of one stream's lie before those it has in live.
+-- Merged segments, each up to 64 KiB. All segments of a stream here come before those in live.
 CREATE TABLE inkstream.segments (
     internal_id bigint,
     position bigint,
@@ -118,33 +118,34 @@ CREATE TABLE inkstream.marks (
 CREATE TABLE inkstream.workers (
     worker text COLLATE "C" PRIMARY KEY,
     beats bigint NOT NULL,
-    -- For operators, no decision rests on them: when it beat last by the server's clock, and what
-    -- it said about itself, as JSON.
+    -- For operators only, no decision depends on them: the server's time of the last beat, and the
+    -- worker's description of itself, as JSON.
     beat_at double precision NOT NULL,
     said text NOT NULL
 ) WITH (fillfactor = 50);
 
--- Who holds a lock, of this life of the server. Unlogged on purpose: a crash or a failover empties
--- it together with the locks, and so a lock that is free afterwards is no sign of anybody's death.
+-- The workers that took a lock since the server started. Unlogged on purpose: a crash or a failover
+-- empties this table and releases the locks, so a lock that is free afterwards proves no death.
 CREATE UNLOGGED TABLE inkstream.worker_locks (
     worker text COLLATE "C" PRIMARY KEY,
     server_started timestamptz NOT NULL,
     released boolean NOT NULL DEFAULT false
 ) WITH (fillfactor = 50);
 
--- The generation in which messages are committed now. Unlogged on purpose: whatever may lose
--- commits empties it (a crash, a promotion, a restored base backup), or changes the server's start.
+-- The current generation. Unlogged on purpose: every event that may lose commits empties the table
+-- (a crash, a promotion, a restored base backup) or changes the server's start time.
 CREATE UNLOGGED TABLE inkstream.generation (
     one boolean PRIMARY KEY DEFAULT true CHECK (one),
     value integer NOT NULL,
     server_started timestamptz NOT NULL,
-    -- How often all workers beat. Less than a worker has seen: the database was restored under it.
+    -- The number of beats of all workers. If a worker has seen a larger number, the database was
+    -- restored while the worker ran.
     beats bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50);
 
 -- Views ----------------------------------------------------------------------------------------
 
--- A stream's state, with the names that the library has for everything.
+-- A stream's state, with the library's names.
 CREATE VIEW inkstream.stream_state AS
 SELECT h.internal_id, s.stream_id, s.kind, s.content_type, h.status, h.epoch, h.worker, h.tail,
     h.size, s.owner, s."group", s.metadata, s.created_at, s.started_at, s.ended_at, h.due_at,

@@ -1,7 +1,7 @@
 -- The text of streams, for people with SQL.
 
--- Where a stream's messages lie: its own from until_position on, before them those that it
--- inherited, each run read from the stream in internal_id.
+-- The streams that store a stream's messages, one row each: internal_id stores those from
+-- from_position to until_position. The stream itself comes first, with until_position NULL.
 CREATE FUNCTION inkstream.lineage(p_internal_id bigint)
 RETURNS TABLE (internal_id bigint, from_position bigint, until_position bigint)
 LANGUAGE sql STABLE AS $$
@@ -18,7 +18,7 @@ LANGUAGE sql STABLE AS $$
     SELECT c.internal_id, c.from_position, c.until_position FROM chain c
 $$;
 
--- The text pieces of one segment, out of its index of LEB128 numbers (length << 1 | is_json).
+-- The text pieces of one segment, found with its index of LEB128 numbers (length << 1 | is_json).
 CREATE FUNCTION inkstream.segment_text(
     p_payload bytea, p_idx bytea, p_position bigint, p_from bigint, p_until bigint
 ) RETURNS bytea LANGUAGE plpgsql IMMUTABLE AS $$
@@ -48,7 +48,7 @@ BEGIN
     RETURN v_text;
 END $$;
 
--- A stream's text; NUL, which text cannot hold, as U+FFFD. NULL for bytes that are no UTF-8.
+-- A stream's text. NUL, which text cannot hold, becomes U+FFFD. NULL if the bytes are not UTF-8.
 CREATE FUNCTION inkstream.text_of(p_internal_id bigint) RETURNS text
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
@@ -83,7 +83,7 @@ EXCEPTION WHEN character_not_in_repertoire OR untranslatable_character THEN
     RETURN NULL;
 END $$;
 
--- For people with SQL: every stream and its text so far. Name the rows that you want.
+-- For people with SQL: every stream and its text so far. Select only the rows that you need.
 CREATE VIEW inkstream.stream_text AS
 SELECT s.stream_id, s.internal_id, s.kind, s.status, s.owner, s."group",
     to_timestamp(s.created_at) AS created_at, to_timestamp(s.ended_at) AS ended_at, s.ending,

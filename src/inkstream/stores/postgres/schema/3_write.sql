@@ -1,9 +1,9 @@
 -- Create and commit.
 --
--- enable_seqscan is off in functions whose plans are kept: one made while a table was small would
--- otherwise scan it until the next ANALYZE, however large it grew.
+-- enable_seqscan is off in functions with cached plans. A plan that was made while a table was
+-- small would otherwise scan the table until the next ANALYZE, even after the table has grown.
 
--- Begin another generation.
+-- Begin a new generation.
 CREATE FUNCTION inkstream.draw_generation() RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
     v_drawn integer;
@@ -19,7 +19,7 @@ BEGIN
     RETURN v_drawn;
 END $$;
 
--- The generation in which messages are committed now: another one in another life of the server.
+-- The current generation. After a restart of the server, this is a new one.
 CREATE FUNCTION inkstream.current_generation() RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
     v_generation integer;
@@ -29,8 +29,8 @@ BEGIN
     RETURN coalesce(v_generation, inkstream.draw_generation());
 END $$;
 
--- The runs of a stream that has or inherits what lies before p_first, and gains messages there. Of
--- 33 runs the first two become one (as in _runs.py, which says why).
+-- The runs of a stream that gains messages at p_first; p_runs are its runs before. The 33rd run
+-- makes the first two one run (see _runs.py).
 CREATE FUNCTION inkstream.extend_runs(p_runs json, p_first bigint, p_generation integer)
 RETURNS json LANGUAGE plpgsql IMMUTABLE AS $$
 DECLARE
@@ -48,7 +48,7 @@ BEGIN
     RETURN array_to_json(v_runs);
 END $$;
 
--- Outcomes are values, not errors: an error would break the transaction of an application.
+-- Outcomes are values, not errors, because an error would break the application's transaction.
 CREATE FUNCTION inkstream.create_stream(
     p_stream_id text, p_kind text, p_status text, p_content_type text, p_owner text, p_group text,
     p_metadata text, p_created_at double precision, p_due_at double precision,
@@ -67,7 +67,7 @@ DECLARE
 BEGIN
     outcome := 'created';
     IF p_source IS NOT NULL THEN
-        -- Held against deletion only, so that the source's writer goes on meanwhile.
+        -- This lock blocks only a deletion of the source. The source's writer can go on.
         PERFORM FROM inkstream.heads h WHERE h.internal_id = p_source FOR KEY SHARE;
         SELECT * INTO v_source FROM inkstream.stream_state v WHERE v.internal_id = p_source;
     END IF;
@@ -124,12 +124,12 @@ BEGIN
     SELECT row_to_json(v) INTO state FROM inkstream.stream_state v WHERE v.internal_id = v_id;
 END $$;
 
--- Apply a batch of changes. Each array holds one field of all changes; one that no change sets may
--- be empty. They come in waves, of which the number of the last change is given: the groups of one
--- wave have no stream in common, and a wave sees what earlier ones did.
--- NULL means "not checked" or "as it is"; '' is nobody for a worker, NaN is never for due_at.
--- Returns a row for each change that took effect, and one for each group that did not, with the
--- first change that was refused and its stream's state.
+-- Apply a batch of changes. Each array holds one field of all changes. If no change sets a field,
+-- its array may be empty. Changes come in waves: the groups of one wave have no stream in common,
+-- and each wave sees the effects of earlier waves. One array gives the number of the last change of
+-- each wave. NULL means "not checked" or "unchanged". For a worker, '' means "no worker". For
+-- due_at, NaN means "never". Returns a row for each applied change. For each refused group, returns
+-- one row with its first refused change and that stream's state.
 CREATE FUNCTION inkstream.commit_changes(
     p_waves integer[], p_internal_id bigint[], p_group integer[],
     p_if_epoch bigint[], p_if_tail bigint[], p_if_status text[], p_if_worker text[],
@@ -143,14 +143,15 @@ CREATE FUNCTION inkstream.commit_changes(
 ) LANGUAGE plpgsql SET enable_seqscan = off SET enable_mergejoin = off
   SET plan_cache_mode = force_generic_plan AS $$
 DECLARE
-    -- Before the locks on heads: the one that draws must not wait for them while others wait for it.
+    -- This comes before the locks on heads. A transaction that draws a generation must not wait for
+    -- heads while other transactions wait for the generation.
     v_generation integer := inkstream.current_generation();
     v_first integer := 1;
     v_last integer;
     v_now double precision;
 BEGIN
-    -- One order for everybody, so that batches which share streams queue instead of deadlocking;
-    -- and a statement of its own, so that the next one's snapshot is newer than the locks.
+    -- All transactions lock in the same order, so that batches with common streams wait and do not
+    -- deadlock. The lock is its own statement, so that the next snapshot is newer than the locks.
     PERFORM FROM inkstream.heads h WHERE h.internal_id = ANY (p_internal_id)
     ORDER BY h.internal_id FOR NO KEY UPDATE;
     v_now := extract(epoch FROM clock_timestamp());
@@ -174,8 +175,8 @@ BEGIN
                 if_worker, count, payload, idx, next_epoch, status, ending, at,
                 worker, due_at, report, max_marks, n)
         ), judged AS MATERIALIZED (
-            -- LATERAL with a LIMIT, and joins by ctid below: always one probe a change, never a
-            -- join that reads the whole table.
+            -- LATERAL with a LIMIT, and joins by ctid below, force one probe per change. Otherwise
+            -- the planner may choose a join that reads the whole table.
             SELECT w.*, h.ctid AS head, h.epoch AS old_epoch, h.tail AS old_tail,
                 h.size AS old_size, h.generation AS old_generation,
                 coalesce(w.count IS NOT NULL OR w.ending IS NOT NULL, false)
@@ -253,7 +254,7 @@ BEGIN
     END LOOP;
 END $$;
 
--- Whether the marks that a change sets leave its stream with no more than so many, or are not new.
+-- Return whether a change sets no new mark, or leaves its stream with at most p_max_marks marks.
 CREATE FUNCTION inkstream.marks_fit(
     p_internal_id bigint, p_max_marks integer, p_change integer,
     p_mark_change integer[], p_mark_name text[]

@@ -1,8 +1,9 @@
 -- Read and find.
 
--- A page of each of several streams, all as of the caller's one snapshot: its state, the messages
--- after a position, and marks. A row for each, in their order; without state if there is none.
--- Segments come from one stream of the lineage: cut them at until_position, if there is one.
+-- A page of each of several streams, all of the caller's one snapshot: the state, the messages
+-- after a position, and marks. There is one row per stream, in order, without a state if the stream
+-- does not exist. The segments of a page come from one stream of the lineage. If until_position is
+-- set, the caller must cut the segments there.
 CREATE FUNCTION inkstream.read_streams(
     p_stream_id text[], p_after bigint[], p_max_bytes bigint, p_marks text[]
 ) RETURNS TABLE (
@@ -20,7 +21,7 @@ BEGIN
             FROM inkstream.stream_state s WHERE s.stream_id = a.stream_id LIMIT 1
         ) v ON true
     ), lineage AS (
-        -- From the stream itself up to the one that holds what it inherited there.
+        -- From the stream itself up to the stream that stores the inherited messages at that place.
         SELECT a.n, a.after, a.internal_id AS holder, CAST(NULL AS bigint) AS until_position
         FROM asked a WHERE NOT a.gone AND a.after < a.tail AND p_max_bytes > 0
         UNION ALL
@@ -29,7 +30,7 @@ BEGIN
             SELECT * FROM inkstream.streams s WHERE s.internal_id = l.holder LIMIT 1
         ) s WHERE l.after < s.fork_position
     ), holding AS MATERIALIZED (
-        -- A source is older than its forks: its id is smaller.
+        -- A source is older than its forks, so its id is smaller.
         SELECT DISTINCT ON (l.n) l.*, coalesce(
             (SELECT max(v.position) FROM inkstream.live v
                 WHERE v.internal_id = l.holder AND v.position <= l.after),
@@ -57,7 +58,7 @@ BEGIN
                     ORDER BY v.position LIMIT 1000)
             ) r WINDOW w AS (ORDER BY r.position ROWS UNBOUNDED PRECEDING)
         ) s
-        -- One at least; and none after a gap, where the limit left out a segment.
+        -- At least one segment, and none after a segment that the limit left out.
         WHERE s.position = s.first OR s.bytes <= p_max_bytes
             AND s.position + s.count = s.first + s.messages
             AND (h.until_position IS NULL OR s.position < h.until_position)
@@ -69,8 +70,8 @@ BEGIN
     ORDER BY a.n;
 END $$;
 
--- States, newest first. The text of the query is made of the conditions that were given, so that
--- its plan is made for them alone; and its shape leaves only plans that stop at the limit.
+-- States, newest first. The query's text has only the given conditions, so that the plan fits them.
+-- Its form allows only plans that stop at the limit.
 CREATE FUNCTION inkstream.find_streams(
     p_stream_ids text[], p_owner text, p_group text, p_statuses text[],
     p_any_worker boolean, p_worker text, p_due_before double precision, p_unreported boolean,
@@ -97,8 +98,8 @@ BEGIN
     IF v_cold = '' AND p_worker IS NULL AND p_due_before IS NULL AND NOT p_unreported
         AND p_statuses IS NOT NULL
     THEN
-        -- The newest of each status, then the newest of those. Each by its literal name: as a
-        -- parameter, a rare status would be taken for a common one.
+        -- The newest streams of each status, then the newest of those. Each status is a literal,
+        -- because with a parameter the planner would take a rare status for a common one.
         SELECT 'SELECT internal_id FROM (' || string_agg(format(
             '(SELECT h.internal_id FROM inkstream.heads h WHERE h.status = %L{hot}'
             ' ORDER BY h.internal_id DESC LIMIT $8)', wanted), ' UNION ALL ') || ') h'

@@ -1,6 +1,6 @@
 -- Delete, expire and merge.
 
--- Delete streams; those that others were forked from stay as gone until the last fork is deleted.
+-- Delete streams. A stream with forks stays as gone until its last fork is deleted.
 CREATE FUNCTION inkstream.delete_streams(p_internal_ids bigint[]) RETURNS integer
 LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
@@ -10,7 +10,7 @@ DECLARE
     v_id bigint;
     v_gone boolean;
 BEGIN
-    -- A deletion can remove sources that are gone: all in reach are locked first, in one order.
+    -- A deletion can also remove sources that are gone, so all of them are locked first, in order.
     WITH RECURSIVE reach (internal_id) AS (
         SELECT unnest(p_internal_ids)
         UNION
@@ -20,7 +20,7 @@ BEGIN
     SELECT array_agg(r.internal_id) INTO v_all FROM reach r;
     PERFORM FROM inkstream.heads h WHERE h.internal_id = ANY (v_all)
     ORDER BY h.internal_id FOR UPDATE;
-    -- Forks have larger ids than their sources, and so go before them.
+    -- Forks have larger ids than their sources, and are deleted first.
     FOR v_id, v_gone IN
         SELECT h.internal_id, h.gone FROM inkstream.heads h WHERE h.internal_id = ANY (v_all)
         ORDER BY h.internal_id DESC
@@ -49,7 +49,7 @@ BEGIN
     RETURN v_deleted;
 END $$;
 
--- Delete streams whose time has come; return how many there were, p_limit at most.
+-- Delete streams that are due, at most p_limit; return how many.
 CREATE FUNCTION inkstream.expire_streams(p_now double precision, p_limit integer) RETURNS integer
 LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
@@ -63,8 +63,8 @@ BEGIN
     RETURN CASE WHEN v_due IS NULL THEN 0 ELSE inkstream.delete_streams(v_due) END;
 END $$;
 
--- Move one stream's segments from live into large ones, about p_max_bytes of them; return how
--- many bytes that were, NULL if there was nothing to do.
+-- Move about p_max_bytes of one stream's segments from live into large segments; return the number
+-- of moved bytes, or NULL if there was nothing to do.
 CREATE FUNCTION inkstream.merge_stream(p_max_bytes bigint, p_segment_bytes integer) RETURNS bigint
 LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
@@ -77,14 +77,14 @@ DECLARE
     v_more boolean := false;
     r record;
 BEGIN
-    -- Locked against append and delete for the few milliseconds that a step takes; what somebody
-    -- else has locked is for later.
+    -- The lock blocks appends and deletes for the few milliseconds of a step. A stream that another
+    -- transaction has locked is skipped.
     SELECT h.internal_id INTO v_id FROM inkstream.heads h WHERE h.unmerged
     ORDER BY h.internal_id LIMIT 1 FOR NO KEY UPDATE SKIP LOCKED;
     IF NOT FOUND THEN
         RETURN NULL;
     END IF;
-    -- The last merged segment goes on filling up, if the next one fits into it.
+    -- If the next segment fits into the last merged segment, it is added there.
     SELECT g.position INTO v_last FROM inkstream.segments g
     WHERE g.internal_id = v_id AND g.position = (
             SELECT max(m.position) FROM inkstream.segments m WHERE m.internal_id = v_id)

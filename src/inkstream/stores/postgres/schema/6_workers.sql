@@ -1,7 +1,7 @@
--- Workers: beats, and locks that die with a session.
+-- Workers: beats, and locks that end with a session.
 
--- Hold the lock that dies with this session. Shared: a session that a broken connection left
--- behind must not keep its own worker out.
+-- Take the lock that ends with this session. The lock is shared: after a broken connection, the old
+-- session may still hold it, and the worker must get it again.
 CREATE FUNCTION inkstream.lock_worker(p_worker text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_advisory_lock_shared(hashtextextended('inkstream worker ' || p_worker, 0));
@@ -11,8 +11,8 @@ BEGIN
         SET server_started = excluded.server_started, released = false;
 END $$;
 
--- Say how a worker's lock stands: it let it go itself ("released": it is dead), or lost the
--- connection and lives ("unknown").
+-- Record the state of a worker's lock. "released": the worker gave it up, so the worker is dead.
+-- "unknown": the worker lives but lost the connection.
 CREATE FUNCTION inkstream.unlock_worker(p_worker text, p_released boolean) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -23,9 +23,9 @@ BEGIN
     END IF;
 END $$;
 
--- Begin another generation unless a worker lives that began before: a restore from a backup is made
--- while everything is stopped. To be called before the caller takes its own lock, so that of several
--- that begin at once one at least sees nobody.
+-- Begin a new generation, unless another worker lives: a backup is restored only while all workers
+-- are stopped. A worker calls this before it takes its own lock. So if several workers start
+-- together, at least one of them sees no other.
 CREATE FUNCTION inkstream.draw_if_alone() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     IF NOT EXISTS (
@@ -40,16 +40,16 @@ BEGIN
     END IF;
 END $$;
 
--- Beat, forget, and return all workers. lock is held, free, released or unknown; free proves
--- nothing by itself, for the worker may be about to take it again on a new connection.
--- p_beaten is the number of all beats that the last call returned to this worker.
+-- Beat, forget workers, and return all workers. lock is held, free, released or unknown. A free
+-- lock alone proves nothing, because the worker may take it again on a new connection. p_beaten is
+-- the number of all beats that the last call returned to this worker.
 CREATE FUNCTION inkstream.heartbeat(
     p_worker text, p_beat boolean, p_beaten bigint, p_forget text[], p_said text
 ) RETURNS TABLE (worker text, beats bigint, lock text, beaten bigint) LANGUAGE plpgsql AS $$
 BEGIN
-    -- A beat that a crash of the server loses is made up for by the next one.
+    -- A crash of the server may lose this beat, and the next beat replaces it.
     PERFORM set_config('synchronous_commit', 'off', true);
-    -- A leader that was replaced still answers reads, and would do so for ever.
+    -- A replaced leader still answers reads, and would do so for ever.
     IF current_setting('transaction_read_only') = 'on' THEN
         RAISE read_only_sql_transaction USING MESSAGE = 'the database takes no writes';
     END IF;
@@ -77,7 +77,8 @@ BEGIN
             AND k.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
     )
     SELECT w.worker, w.beats, CASE
-        -- First: a worker whose event loop is blocked gives its streams up, and cannot unlock.
+        -- This comes first, because a worker with a blocked event loop gives up its streams but
+        -- cannot release its lock.
         WHEN l.released AND l.server_started = pg_postmaster_start_time() THEN 'released'
         WHEN EXISTS (SELECT FROM held WHERE
             held.key = hashtextextended('inkstream worker ' || w.worker, 0)) THEN 'held'
