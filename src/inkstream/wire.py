@@ -1,8 +1,8 @@
-"""Offsets, messages and frames as bytes: pure functions, no I/O.
+"""Encodes offsets, messages and events as bytes: pure functions, no I/O.
 
-A stored message is a piece of text (its UTF-8) or a JSON value (its bytes exactly as given). A
-segment joins the payloads of consecutive messages and keeps an index of them: for each message
-one LEB128 number, ``length << 1 | is_json``. A byte stream's segments have no index.
+A stored message is a piece of text (as UTF-8) or a JSON value (its exact bytes). A segment joins
+the payloads of consecutive messages and has an index with one LEB128 number per message, ``length
+<< 1 | is_json``. The segments of a byte stream have no index.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ from inkstream._types import JSON, End, Segment, StreamState
 from inkstream.parts import Delta, delta_of, join_delta
 
 SEGMENT_BYTES: Final = 64 * 1024
-"""A segment's payload is at most this, unless one JSON message alone is larger."""
+"""The maximum size of a segment's payload, unless one JSON message alone is larger."""
 
 MAX_JSON_DEPTH: Final = 128
 
 END_KEY: Final = "inkstream:end"
-"""The key of the object that says, over the open protocol, how a text ended; reserved."""
+"""A reserved key: the object with this key says, over the open protocol, how a text ended."""
 
 
 # Offsets -------------------------------------------------------------------------------------
@@ -38,25 +38,26 @@ _PAIRS: Final = [(high + low).encode() for high in _DIGITS for low in _DIGITS]
 
 
 class Place(Protocol):
-    """The part of an offset besides its position: a stream's state, or its tail."""
+    """What an offset needs besides its position: a stream's state, or its tail."""
 
     @property
     def internal_id(self) -> int:
-        """The stream's identity."""
+        """The stream's internal id."""
 
     @property
     def runs(self) -> Runs:
-        """The generations of its messages."""
+        """The generations of the stream's messages."""
 
 
 @dataclass(frozen=True, slots=True)
 class Offset:
-    """A place in a stream that clients hold without understanding it (docs/decisions/0014).
+    """A place in a stream, which clients store without interpreting it (docs/decisions/0014).
 
-    On the wire it is ``{internal id}_{position}_{tag}``, two numbers in base32hex of fixed width,
-    so that offsets of a stream sort as text, and the generation of the message before it in
-    base64url. ``ended`` (written ``.end``) is the place after the terminal event: its holder has
-    seen the end. ``-1`` means the start of whatever stream is there now.
+    On the wire an offset is ``{internal id}_{position}_{tag}``. The first two are numbers in
+    base32hex of fixed width, so that a stream's offsets sort as text. The tag is the generation of
+    the message before the offset, in base64url. If ``ended`` is true (written ``.end``), the offset
+    is after the terminal event: the client has seen the end. ``-1`` means the start of whatever
+    stream has the id now.
     """
 
     internal_id: int
@@ -78,10 +79,10 @@ class Offset:
 
     @classmethod
     def parse(cls, text: str) -> Offset:
-        """Return the offset that ``text`` stands for.
+        """Return the offset that a text stands for.
 
         Raises:
-            InvalidOffset: It is none.
+            InvalidOffset: The text is not an offset.
         """
         if text == "-1":
             return START
@@ -96,11 +97,11 @@ class Offset:
 
     @property
     def is_start(self) -> bool:
-        """True for the start of whatever stream is there now."""
+        """True for the start of whatever stream has the id now."""
         return self.internal_id == 0
 
     def lies_in(self, state: StreamState) -> bool:
-        """Tell if a stream still has what the holder of this offset has seen of it."""
+        """Return whether the stream still has all messages before this offset."""
         if self.is_start:
             return True
         return (
@@ -118,7 +119,7 @@ def _offset(internal_id: int, position: int, generation: int) -> str:
 
 @lru_cache(maxsize=4096)
 def _offset_head(internal_id: int, high: int) -> str:
-    """Return all but the last two digits: the same for a thousand messages of a stream."""
+    """Return all but the last two digits: they are the same for a thousand messages."""
     return f"{_base32hex(internal_id, 10)}_{_base32hex(high, 7)}"
 
 
@@ -143,13 +144,13 @@ START: Final = Offset(0, 0)
 
 @dataclass(frozen=True, slots=True)
 class RawJSON:
-    """A JSON value as the bytes that say it, kept exactly (``1.0`` stays ``1.0``)."""
+    """A JSON value as its exact bytes (``1.0`` stays ``1.0``)."""
 
     raw: bytes
 
 
 def clean_text(text: str) -> str:
-    """Return text that UTF-8 can carry: surrogate halves joined, lone ones become U+FFFD."""
+    """Return text that UTF-8 can encode: join surrogate halves, replace lone ones by U+FFFD."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -158,15 +159,15 @@ def clean_text(text: str) -> str:
 
 
 def size_of(message: str | RawJSON) -> int:
-    """Return a message's size as it is stored, in bytes."""
+    """Return a message's stored size in bytes."""
     return len(clean_text(message).encode()) if isinstance(message, str) else len(message.raw)
 
 
 def dump_json(value: JSON) -> bytes:
-    """Return a JSON value's compact UTF-8 bytes.
+    """Return a JSON value as compact UTF-8.
 
     Raises:
-        InvalidMessage: It is not JSON: an unknown type, NaN or infinity, or nested too deep.
+        InvalidMessage: The value is not JSON: an unknown type, NaN or infinity, or nested too deep.
     """
     try:
         text = json.dumps(
@@ -202,10 +203,10 @@ def _refuse(value: object) -> NoReturn:
 
 
 def dump_object(value: Mapping[str, JSON]) -> RawJSON:
-    """Return a structured part as it is stored.
+    """Return a structured part in its stored form.
 
     Raises:
-        InvalidMessage: It is not a JSON object, or has the key that no writer may send.
+        InvalidMessage: The value is not a JSON object, or has the reserved key.
     """
     if not isinstance(value, Mapping):
         raise InvalidMessage(
@@ -217,13 +218,14 @@ def dump_object(value: Mapping[str, JSON]) -> RawJSON:
 
 
 def encode_messages(messages: Iterable[str | RawJSON], position: int) -> list[Segment]:
-    """Return segments that hold the messages, adjacent pieces of text joined into one message.
+    """Return segments with the messages; adjacent pieces of text become one message.
 
-    Empty pieces vanish. Text is split where a segment is full; nothing else is.
+    Empty pieces are dropped. A text is split if it does not fit into a segment. JSON is never
+    split.
     """
     messages = list(messages)
     short = _short_text(messages)
-    if short is not None:  # what a commit of a live answer nearly always is
+    if short is not None:  # true for nearly every commit of a live answer
         return [Segment(position, 1, short, _number(len(short) << 1))] if short else []
     segments: list[Segment] = []
     payloads: list[bytes] = []
@@ -258,7 +260,7 @@ def encode_messages(messages: Iterable[str | RawJSON], position: int) -> list[Se
         start = 0
         while len(payload) - start > SEGMENT_BYTES:
             stop = start + SEGMENT_BYTES
-            while payload[stop] & 0xC0 == 0x80:  # never inside a character
+            while payload[stop] & 0xC0 == 0x80:  # never split a character
                 stop -= 1
             put(payload[start:stop], False)
             start = stop
@@ -277,16 +279,16 @@ def encode_messages(messages: Iterable[str | RawJSON], position: int) -> list[Se
 
 
 def encode_whole(messages: Iterable[str | RawJSON]) -> Segment | None:
-    """Return one segment of any size that holds the messages; ``None`` if there are none."""
+    """Return one segment of any size with the messages; ``None`` if there are none."""
     segments = encode_messages(messages, 0)
     return _concatenate(segments) if segments else None
 
 
 def _short_text(messages: Sequence[str | RawJSON]) -> bytes | None:
-    """Return messages that are text for one segment, joined; ``None`` if they are anything else."""
+    """Return the joined text if all messages are text and fit into one segment; else ``None``."""
     try:
         payload = "".join(cast("Sequence[str]", messages)).encode()
-    except (TypeError, UnicodeEncodeError):  # a JSON value, half a surrogate pair
+    except (TypeError, UnicodeEncodeError):  # a JSON value, or half a surrogate pair
         return None
     return payload if len(payload) <= SEGMENT_BYTES else None
 
@@ -315,7 +317,7 @@ def json_index(lengths: Iterable[int]) -> bytes:
 
 
 def index_entries(index: bytes) -> Iterator[tuple[int, bool]]:
-    """Yield each message's length in bytes, and whether it is JSON (else text)."""
+    """Yield each message's length in bytes, and whether the message is JSON."""
     number = shift = 0
     for byte in index:
         number |= (byte & 0x7F) << shift
@@ -326,7 +328,7 @@ def index_entries(index: bytes) -> Iterator[tuple[int, bool]]:
             number = shift = 0
 
 
-# A number whose lowest bit is clear, and so on to the end, at a tenth of what reading them costs.
+# Matches numbers whose lowest bit is 0 (text). This costs a tenth of decoding the numbers.
 _TEXT_INDEX: Final = re.compile(
     b"(?:[%b]|[%b][\x80-\xff]*+[\x00-\x7f])++"
     % tuple(b"".join(b"\\x%02x" % n for n in range(i, i + 0x80, 2)) for i in (0, 0x80)),
@@ -335,12 +337,12 @@ _TEXT_INDEX: Final = re.compile(
 
 
 def is_all_text(segment: Segment) -> bool:
-    """Tell if a segment of a JSON stream holds text only."""
+    """Return whether a segment of a JSON stream has only text."""
     return _TEXT_INDEX.fullmatch(segment.index) is not None
 
 
 def text_of(segments: Iterable[Segment]) -> bytes:
-    """Return the UTF-8 of all the text that segments of a JSON stream hold."""
+    """Return the UTF-8 of all text in the segments of a JSON stream."""
     return b"".join(
         [
             segment.payload
@@ -362,10 +364,11 @@ def decode_messages(segments: Iterable[Segment]) -> Iterator[str | RawJSON]:
 
 
 def joined(segments: Iterable[Segment]) -> Iterator[tuple[int, str | RawJSON]]:
-    """Yield what a JSON stream's segments say, each with the position after it.
+    """Yield the messages of a JSON stream's segments, joined; each with the position after it.
 
-    Adjacent pieces of text are joined, and adjacent deltas of one reasoning or tool input: a
-    provider's thousand deltas would cost a page a thousand parts. All else comes as it was stored.
+    Adjacent pieces of text are joined. Adjacent deltas of one reasoning or tool input are joined
+    too, because otherwise a provider's thousand deltas become a thousand parts on the page. Every
+    other message is returned as it was stored.
     """
     run: _Run | None = None
     for segment in segments:
@@ -475,13 +478,13 @@ PING: Final = b": ping\n\n"
 
 
 def event_frames(stream: Place, segment: Segment) -> bytes:
-    """Return a segment as events: what ``joined`` yields, text as a JSON string.
+    """Return a segment as events. Their content is what ``joined`` yields, text as a JSON string.
 
-    Every event's ``id`` is the offset after it. A JSON string escapes CR and LF, which ``data:``
-    cannot carry; a JSON message with line breaks between its tokens becomes several ``data:``
-    lines, which a client joins with LF, harmless there.
+    Every event's ``id`` is the offset after it. ``data:`` cannot carry CR or LF, so a JSON string
+    escapes them. A JSON message with line breaks between its tokens becomes several ``data:``
+    lines. A client joins those with LF, which does not change the value.
     """
-    if is_all_text(segment):  # nearly every segment is
+    if is_all_text(segment):  # true for nearly every segment
         return _text_event(stream, segment.end, segment.payload)
     return b"".join(
         [
@@ -501,8 +504,8 @@ _SEPARATORS: Final = tuple(
 def one_line(data: bytes) -> bytes:
     """Return JSON with U+0085, U+2028 and U+2029 escaped.
 
-    They may stand in JSON as they are, but to ``str.splitlines``, and to clients that read lines
-    with it, they end a line. They occur only inside strings, so the value stays the same.
+    JSON allows these characters, but ``str.splitlines``, and clients that use it, treat them as
+    line ends. They occur only inside strings, so escaping them does not change the value.
     """
     if b"\xe2\x80" not in data and b"\xc2\x85" not in data:
         return data
@@ -517,9 +520,9 @@ _encode_json: Final = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def escape_text(text: bytes) -> bytes:
-    """Return what stands between the quotes of a JSON string that says this UTF-8."""
-    # Replacing bytes, and looking for one byte at a time, runs at the speed of memory: many such
-    # passes over a long text take less than one walk over its characters.
+    """Return UTF-8 text escaped for the inside of a JSON string."""
+    # For a long text, several passes that each replace one byte are faster than one loop over its
+    # characters, because each pass runs at memory speed.
     if len(text) < _LONG:
         is_plain = len(text.translate(None, _RARE)) == len(text)
     else:
@@ -561,7 +564,7 @@ def _around_pair(internal_id: int, high: int, generation: int) -> tuple[bytes, b
 
 
 def end_frame(offset: Offset, end: End) -> bytes:
-    """Return the terminal event; its id, an offset after the end, says that the end was seen."""
+    """Return the terminal event. Its id is an offset after the end: its holder has seen the end."""
     return b"event: end\nid: %b\ndata: %b\n\n" % (
         str(offset).encode(),
         one_line(dump_json(end_object(end))),

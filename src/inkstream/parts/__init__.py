@@ -1,8 +1,8 @@
-"""The parts of an answer beside its text: their vocabulary, and the message that a page shows.
+"""The parts of an answer besides its text: their types, and the message that a page shows.
 
-A stream stores an answer's text as strings, and everything else (reasoning, tool calls, sources,
-files, data of the application's own) as JSON objects with the names of the AI SDK's UI-message
-chunks. Any object that is not well formed by this vocabulary is the application's own.
+A stream stores an answer's text as strings. Everything else (reasoning, tool calls, sources, files,
+data of the application) is a JSON object with a type name of the AI SDK's UI-message chunks. All
+other objects, including malformed parts, belong to the application.
 """
 
 from inkstream.parts._deltas import Delta, delta_of, join_delta

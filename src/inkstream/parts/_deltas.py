@@ -1,4 +1,4 @@
-"""Deltas of one reasoning or of one tool's input, which are joined wherever a stream is read."""
+"""Deltas of one reasoning or of one tool input. Readers join adjacent deltas."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FIELDS: Final = {
 
 
 class Delta(NamedTuple):
-    """A piece of text that belongs to a part: of which type, with which id."""
+    """A piece of text of one part, with the part's type and id."""
 
     type: str
     id: str
@@ -20,8 +20,8 @@ class Delta(NamedTuple):
 
 
 def delta_of(raw: bytes) -> Delta | None:
-    """Return the delta that a JSON message is, or ``None``; one with further keys stands alone."""
-    if b'-delta"' not in raw:  # spares parsing what cannot be one
+    """Return a JSON message as a delta, or ``None`` if it is none or has more keys than a delta."""
+    if b'-delta"' not in raw:  # saves parsing other messages
         return None
     value = json.loads(raw)
     if not isinstance(value, dict) or len(value) != 3 or not isinstance(value.get("type"), str):
@@ -33,6 +33,6 @@ def delta_of(raw: bytes) -> Delta | None:
 
 
 def join_delta(delta: Delta, texts: list[str]) -> dict[str, str]:
-    """Return one part that says what several deltas of a part said."""
+    """Return one part with the joined text of several deltas."""
     name, text = _FIELDS[delta.type]
     return {"type": delta.type, name: delta.id, text: "".join(texts)}

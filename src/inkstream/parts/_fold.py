@@ -1,4 +1,4 @@
-"""Stored parts, folded into the message that a page shows."""
+"""Combines stored parts into the message that a page shows."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _UNSAFE_KEYS: Final = frozenset({"__proto__", "constructor", "prototype"})
 
 
 class Message(TypedDict):
-    """A message as a page shows it: the shape of the AI SDK's ``UIMessage``, without its id."""
+    """A message as a page shows it: an AI SDK ``UIMessage`` without an id."""
 
     parts: list[dict[str, Any]]
     metadata: NotRequired[dict[str, Any]]
@@ -31,14 +31,14 @@ class Message(TypedDict):
 def fold(parts: Iterable[str | Mapping[str, JSON]], *, ended: bool = False) -> Message:
     """Return the message that stored parts make, the same as ``fold`` in the npm package.
 
-    Its parts are ``text`` and ``reasoning`` (with a ``state``, ``streaming`` or ``done``), one part
-    a tool call, and the sources, files, steps and ``data-…`` parts as they stand. What belongs to
-    a part that was never begun, or is over, is left out. Objects of the application's own become
-    ``data-part``. The cost is linear in the parts.
+    The message has these parts: ``text`` and ``reasoning`` (with a ``state``, ``streaming`` or
+    ``done``), one part per tool call, and the sources, files, steps and ``data-…`` parts unchanged.
+    An event for a part that has not begun, or has ended, is ignored. Objects of the application
+    become ``data-part``. The cost is linear in the number of parts.
 
     Args:
         parts: ``StreamBody.parts``, or what a follower received.
-        ended: The stream has ended: nothing is ``streaming`` any more.
+        ended: Whether the stream has ended, so that no part is ``streaming`` any more.
     """
     folding = _Folding()
     for part in parts:
@@ -103,7 +103,7 @@ class _Folding:
         return shown
 
     def _write(self, shown: Shown, name: str, text: str) -> None:
-        # Adding each piece to one string would cost the square of the text.
+        # The pieces are collected, because adding each one to a string costs quadratic time.
         self._pieces.setdefault(id(shown), (shown, name, []))[2].append(text)
 
     def _end_text(self) -> None:
@@ -221,7 +221,7 @@ def _renamed(part: Mapping[str, Any], names: Mapping[str, str]) -> Shown:
 
 
 def _merged(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """Return objects merged, inner ones too; without keys that mean more than themselves in JS."""
+    """Return objects merged, inner ones too, without keys that are dangerous in JavaScript."""
     merged = dict(base)
     for key, value in more.items():
         if key in _UNSAFE_KEYS:

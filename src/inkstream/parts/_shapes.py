@@ -1,4 +1,4 @@
-"""Which JSON objects are well-formed parts. All others are the application's own."""
+"""Defines which JSON objects are well-formed parts. All others belong to the application."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ _CHECKS: Final[Mapping[str, Callable[[object], bool]]] = {
     "toolMetadata": _is_object,
     "inputEncoding": lambda value: value in ("json", "text"),
 }
-"""Fields that are not text. A field that no part has is never looked at."""
+"""The checks of fields that are not text. Unknown fields are not checked."""
 
 _OPTIONAL_TEXT: Final = frozenset({"title", "filename", "signature"})
 
@@ -77,16 +77,16 @@ _SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]*):", re.IGNORECASE | re.ASCII)
 
 
 def is_safe_link(kind: str, url: str) -> bool:
-    """Tell if a page may link to (``source-url``) or show (``file``) an address: no script runs."""
-    # A browser drops spaces and controls before it looks for the scheme.
+    """Return whether a page may link to an address, or show it, without running a script."""
+    # A browser removes spaces and control characters before it reads the scheme.
     match = _SCHEME.match(_IGNORED.sub("", url))
     return match is None or match[1].lower() in _SCHEMES[kind]
 
 
 def as_known(part: Mapping[str, Any]) -> Part | None:
-    """Return a well-formed part of the vocabulary, or ``None``: the object is the application's.
+    """Return an object as a known part if it is well-formed; otherwise return ``None``.
 
-    A link that would run a script makes its part the application's own: it is shown as text.
+    A part whose link would run a script is not a known part, so the page shows it as text.
     """
     kind = part.get("type")
     if not isinstance(kind, str):

@@ -1,4 +1,4 @@
-"""The structured parts of an answer, as types: the names of the AI SDK's UI-message chunks, v1."""
+"""The types of an answer's structured parts, named as in the AI SDK's UI-message chunks, v1."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class _Tool(TypedDict):
 
 
 class ToolInputStart(_Tool):
-    """Begin a tool call, whose input comes as text."""
+    """Begin a tool call whose input comes as text."""
 
     type: Literal["tool-input-start"]
     toolName: str
@@ -59,7 +59,7 @@ class ToolInputDelta(TypedDict):
 
 
 class ToolInputAvailable(_Tool):
-    """Give the whole input of a tool call, begun before or not."""
+    """Give the whole input of a tool call. The call may have begun before."""
 
     type: Literal["tool-input-available"]
     toolName: str
@@ -78,7 +78,7 @@ class ToolInputError(_Tool):
 
 
 class ToolOutputAvailable(_Tool):
-    """Give the output of a tool call; a ``preliminary`` one is followed by another."""
+    """Give the output of a tool call; after a ``preliminary`` output comes another one."""
 
     type: Literal["tool-output-available"]
     output: Any
@@ -86,7 +86,10 @@ class ToolOutputAvailable(_Tool):
 
 
 class ToolOutputError(_Tool):
-    """Say that a tool failed. ``errorText`` is shown: never an exception's own text."""
+    """Say that a tool failed.
+
+    The page shows ``errorText``, so do not put an exception's text there.
+    """
 
     type: Literal["tool-output-error"]
     errorText: str
@@ -111,7 +114,7 @@ class ToolApprovalRequest(TypedDict):
 
 
 class SourceUrl(TypedDict):
-    """Name a web page that the answer rests on: ``http``, ``https``, ``mailto`` or relative."""
+    """Name a web page that the answer uses: ``http``, ``https``, ``mailto`` or relative."""
 
     type: Literal["source-url"]
     sourceId: str
@@ -121,7 +124,7 @@ class SourceUrl(TypedDict):
 
 
 class SourceDocument(TypedDict):
-    """Name a document that the answer rests on."""
+    """Name a document that the answer uses."""
 
     type: Literal["source-document"]
     sourceId: str
@@ -141,10 +144,10 @@ class File(TypedDict):
 
 
 class DataPart(TypedDict):
-    """Give data of the application's own, under a type that begins with ``data-``.
+    """Give data of the application, under a type that begins with ``data-``.
 
-    One with the ``id`` of an earlier one of that type replaces its data; a ``transient`` one is
-    sent and is no part of the message.
+    A part with the type and ``id`` of an earlier part replaces that part's data. A ``transient``
+    part is sent to readers but is not part of the message.
     """
 
     type: str
@@ -160,7 +163,7 @@ class StartStep(TypedDict):
 
 
 class FinishStep(TypedDict):
-    """End a step of an agent, with the reasoning that is still open."""
+    """End a step of an agent, and the reasoning that is still open."""
 
     type: Literal["finish-step"]
 

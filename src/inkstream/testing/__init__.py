@@ -1,11 +1,12 @@
-"""Tools for the tests of applications and of third-party stores.
+"""Tools for testing applications and third-party stores.
 
-``StoreSuite`` is what every store must pass. ``run_virtual`` and ``in_virtual_time`` run tests in
-virtual time (with ``VirtualClock`` for ``PersistentTextStreaming(clock=…)``), ``ScriptedSource``
-stands in for a model, ``StreamingTransport`` lets ``httpx`` read an application's answers as they
-come, and the pytest plugin ``inkstream.testing.fixtures`` gives ``streams``, a running instance.
+``StoreSuite`` is the test suite that every store must pass. ``run_virtual`` and ``in_virtual_time``
+run tests in virtual time; use them with ``PersistentTextStreaming(clock=VirtualClock())``.
+``ScriptedSource`` replaces a model. With ``StreamingTransport``, ``httpx`` reads an application's
+answers while they are sent. The pytest plugin ``inkstream.testing.fixtures`` has the fixture
+``streams``, a running instance.
 
-It needs the extra ``testing``: pytest, pytest-asyncio, hypothesis and httpx.
+The module needs the extra ``testing``: pytest, pytest-asyncio, hypothesis and httpx.
 """
 
 try:

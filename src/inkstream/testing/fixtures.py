@@ -16,19 +16,20 @@ from inkstream.stores import sqlite as _sqlite  # noqa: F401  (reads its files b
 
 @pytest.fixture
 def inkstream_database(tmp_path: Path) -> str:
-    """Name the database of ``streams``: a new SQLite file for each test.
+    """Return the database of ``streams``: a new SQLite file for each test.
 
-    Define a fixture of this name to test on another: your application's own file or PostgreSQL,
-    where ``connection=`` shares its transactions, or ``memory://``, which takes no ``connection=``.
+    To use another database, define a fixture of the same name. It may return your application's own
+    file or PostgreSQL, where ``connection=`` shares the application's transactions. It may also
+    return ``memory://``, which has no ``connection=``.
     """
     return f"sqlite:///{tmp_path}/inkstream.db"
 
 
 @pytest_asyncio.fixture
 async def streams(inkstream_database: str) -> AsyncIterator[PersistentTextStreaming]:
-    """Give a running instance on ``inkstream_database``; PostgreSQL's schema is made first.
+    """Provide a running instance on ``inkstream_database``, after creating PostgreSQL's schema.
 
-    It does not wait at the end for answers that are still running.
+    At the end, the fixture does not wait for running answers.
     """
     if is_postgres(inkstream_database):
         from inkstream.stores.postgres import migrate

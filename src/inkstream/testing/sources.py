@@ -1,4 +1,4 @@
-"""A source whose every step a test decides."""
+"""A source that a test controls step by step."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from inkstream.engine.generation import Message, Result
 
 
 class ScriptedSource:
-    """Stand in for a model: give what the test says, when it says so.
+    """Replace a model: yield what the test sends, when the test sends it.
 
-    Pass it where a source is asked for::
+    Pass it as a source::
 
         source = ScriptedSource()
         streams.start(stream_id, source)
@@ -20,9 +20,9 @@ class ScriptedSource:
         await source.finish({"tokens": 1})
 
     Attributes:
-        calls: How often it was called: once, if the stream was started once.
-        started: Set when it was called.
-        closed: Set when it came to its end in any way: finished, failed, or cancelled.
+        calls: How often the source was called; 1 if the stream was started once.
+        started: Set when the source is called.
+        closed: Set when the source has ended: finished, failed, or cancelled.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class ScriptedSource:
         self._steps: asyncio.Queue[Message | Result | BaseException | None] = asyncio.Queue()
 
     async def __call__(self) -> AsyncIterator[Message | Result]:
-        """Give what the test sends."""
+        """Yield what the test sends."""
         self.calls += 1
         self.started.set()
         try:
@@ -50,13 +50,13 @@ class ScriptedSource:
             self.closed.set()
 
     async def send(self, *messages: Message) -> None:
-        """Give messages, and wait until the stream has accepted them (not: stored)."""
+        """Yield messages, and wait until the stream has accepted them (not: stored them)."""
         for message in messages:
             self._steps.put_nowait(message)
         await self._taken()
 
     async def reason(self, text: str, *, reasoning_id: str = "reasoning") -> None:
-        """Give a piece of reasoning, as the sources for real models do."""
+        """Yield a piece of reasoning, as the sources for real models do."""
         await self.send(
             {"type": "reasoning-start", "id": reasoning_id},
             {"type": "reasoning-delta", "id": reasoning_id, "delta": text},
@@ -66,7 +66,7 @@ class ScriptedSource:
     async def call_tool(
         self, name: str, tool_input: JSON, output: JSON, *, call_id: str = "call"
     ) -> None:
-        """Give a tool call with its output, as the sources for real models do."""
+        """Yield a tool call and its output, as the sources for real models do."""
         called: dict[str, JSON] = {"toolCallId": call_id, "toolName": name, "input": tool_input}
         await self.send(
             {"type": "tool-input-available", **called},
@@ -74,7 +74,7 @@ class ScriptedSource:
         )
 
     async def finish(self, result: JSON = None) -> None:
-        """Come to the end, with a result if one is given."""
+        """End the source, with a result if one is given."""
         if result is not None:
             self._steps.put_nowait(Result(result))
         self._steps.put_nowait(None)
@@ -86,7 +86,7 @@ class ScriptedSource:
         await self.closed.wait()
 
     async def _taken(self) -> None:
-        """Wait for the queue to be empty, or for a source that will take no more."""
+        """Wait until the queue is empty or the source has ended."""
         taken = asyncio.ensure_future(self._steps.join())
         closed = asyncio.ensure_future(self.closed.wait())
         try:

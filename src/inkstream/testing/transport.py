@@ -1,6 +1,6 @@
-"""Read an ASGI application's answers as they come, without a server.
+"""Reads an ASGI application's answers while they are sent, without a server.
 
-``httpx.ASGITransport`` returns a body only at its end, so a test of a live stream waits for ever.
+``httpx.ASGITransport`` returns a body only after its end, so a test of a live stream never returns.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from starlette.types import Message, Receive, Scope, Send
 _Application: TypeAlias = Callable[..., Awaitable[None]]
 
 _LEAVE_S = 5.0
-"""How long an application may take to notice that its client has gone."""
+"""How long an application may take to notice that its client has disconnected."""
 
 
 class StreamingTransport(httpx.AsyncBaseTransport):
-    """Have ``httpx.AsyncClient`` call an application, and give each piece as it is sent.
+    """Let ``httpx.AsyncClient`` call an application, and return each piece when it is sent.
 
-    An exception of the application is raised by the request, or by reading its body. A response
-    that is closed early reaches the application as a disconnect. The lifespan is not run: the
-    fixture ``streams`` is started already.
+    If the application raises, the request, or the reading of its body, raises the same. If the
+    client closes a response early, the application gets a disconnect. The transport does not run
+    the lifespan, because the fixture ``streams`` is already running.
 
     Example::
 
@@ -40,7 +40,7 @@ class StreamingTransport(httpx.AsyncBaseTransport):
         self._app = app
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Call the application; return once it has begun its answer."""
+        """Call the application; return when it has begun its answer."""
         exchange = _Exchange(await request.aread())
         exchange.run(self._app, _scope_of(request))
         try:
@@ -54,7 +54,7 @@ class StreamingTransport(httpx.AsyncBaseTransport):
 
 
 class _Exchange(httpx.AsyncByteStream):
-    """One call of the application; also the body of its answer."""
+    """One call of the application. It is also the body of the answer."""
 
     def __init__(self, body: bytes) -> None:
         self._request: list[Message] = [{"type": "http.request", "body": body}]
@@ -76,10 +76,10 @@ class _Exchange(httpx.AsyncByteStream):
         self._task = asyncio.get_running_loop().create_task(call())
 
     async def next(self) -> Message | None:
-        """Return what the application sends next; ``None`` when it has returned."""
+        """Return the application's next message; ``None`` when the application has returned."""
         message = await self._sent.get()
         if message is None and self._task is not None:
-            await self._task  # raises what the application raised
+            await self._task  # raises the application's exception
         return message
 
     async def __aiter__(self) -> AsyncIterator[bytes]:

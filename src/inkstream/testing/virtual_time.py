@@ -1,8 +1,8 @@
-"""An event loop whose time is virtual: hours pass in milliseconds, and every run is the same.
+"""An event loop with virtual time: hours pass in milliseconds, and every run is the same.
 
-When nothing is ready to run, the loop does not sleep: its clock jumps to the next timer. Tasks
-interleave only as they are written, so a schedule drawn from a seed can be replayed. Threads and
-sockets are outside virtual time: a source that runs in a thread belongs on a real loop.
+When no task is ready, the loop does not sleep: its clock jumps to the next timer. Tasks interleave
+in a fixed order, so a schedule that was drawn from a seed can be replayed. Threads and sockets do
+not use virtual time, so use a real loop for a source that runs in a thread.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ _T = TypeVar("_T")
 _P = ParamSpec("_P")
 
 _REAL_WAIT_S = 5.0
-"""How long a loop without any timer waits for a thread before it gives up, in real seconds."""
+"""How many real seconds a loop without a timer waits for a thread before it gives up."""
 
 
 class VirtualLoop(asyncio.SelectorEventLoop):
     """Run tasks in virtual time, which begins at 0.
 
     Args:
-        limit_s: The virtual time at which the loop gives up with ``TimeoutError``; what polls
-            would else go round for ever while a test waits for what never happens.
+        limit_s: The virtual time at which the loop raises ``TimeoutError``. Without a limit, tasks
+            that poll would run for ever if a test waits for something that never happens.
     """
 
     def __init__(self, limit_s: float = 3600.0) -> None:
@@ -35,16 +35,16 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         super().__init__(_Jump(self))
 
     def time(self) -> float:
-        """Return the virtual seconds since the loop was made."""
+        """Return the virtual seconds since the loop was created."""
         return self._now
 
     def jump(self, seconds: float) -> None:
-        """Let time pass at once; timers that fall due meanwhile run late, as after a pause."""
+        """Move time forward; timers that become due run late, as after a pause of the process."""
         self._now += seconds
 
 
 class _Jump(selectors.DefaultSelector):
-    """Wait for nothing: move the loop's time to its next timer instead."""
+    """Move the loop's time to its next timer instead of waiting."""
 
     def __init__(self, loop: VirtualLoop) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class _Jump(selectors.DefaultSelector):
 
 
 class VirtualClock:
-    """The ``Clock`` that goes with the running ``VirtualLoop``."""
+    """The ``Clock`` for the running ``VirtualLoop``."""
 
     def __init__(self, wall: float = 1_800_000_000.0) -> None:
         self._wall = wall
@@ -76,7 +76,7 @@ class VirtualClock:
         return asyncio.get_running_loop().time()
 
     def wall(self) -> float:
-        """Return a wall time that goes with it."""
+        """Return a wall time that advances with the loop's time."""
         return self._wall + self.monotonic()
 
     def jump_wall(self, seconds: float) -> None:
@@ -88,7 +88,7 @@ def run_virtual(main: Coroutine[Any, Any, _T], *, limit_s: float = 3600.0) -> _T
     """Run a coroutine to its end in virtual time, as ``asyncio.run`` does in real time.
 
     Raises:
-        TimeoutError: It was not done after ``limit_s`` virtual seconds.
+        TimeoutError: The coroutine was not done after ``limit_s`` virtual seconds.
     """
     with contextlib.closing(main):
         runner = asyncio.Runner(loop_factory=lambda: VirtualLoop(limit_s))
@@ -97,14 +97,14 @@ def run_virtual(main: Coroutine[Any, Any, _T], *, limit_s: float = 3600.0) -> _T
         except TimeoutError:
             loop = runner.get_loop()
             assert isinstance(loop, VirtualLoop)
-            loop.limit_s = float("inf")  # for the cancellation of what is left
+            loop.limit_s = float("inf")  # the cancelled tasks need time to finish
             raise
         finally:
             runner.close()
 
 
 def in_virtual_time(test: Callable[_P, Coroutine[Any, Any, _T]]) -> Callable[_P, _T]:
-    """Make an asynchronous test one that runs in virtual time, in a loop of its own."""
+    """Make an async test run in virtual time, in its own loop."""
 
     @functools.wraps(test)
     def run(*args: _P.args, **kwargs: _P.kwargs) -> _T:

@@ -1,6 +1,6 @@
-"""The conformance suite of ``abc.Store``: a store that passes it may be used in place of any other.
+"""The conformance suite of ``abc.Store``: any store that passes it can replace any other.
 
-A module for each part of the contract; ``harness`` is what a store's author fills in.
+There is one module for each part of the contract. A store's author subclasses ``harness``.
 """
 
 from inkstream.testing.store_suite.commits import CommitTests
@@ -31,10 +31,10 @@ class StoreSuite(
     TidyTests,
     ModelTests,
 ):
-    """Prove that a store keeps every obligation of ``abc.Store``.
+    """Prove that a store meets every obligation of ``abc.Store``.
 
-    Subclass it in a test module, with the two methods that make a database and open a store on
-    it; pytest then collects the tests::
+    Subclass it in a test module, and define the two methods that create a database and a store;
+    pytest then collects the tests::
 
         class TestMyStore(StoreSuite):
             async def make_database(self, tmp_path):
@@ -43,6 +43,6 @@ class StoreSuite(
             def make_store(self, database):
                 return MyStore(database)
 
-    The suite asks for nothing beyond the contract, so it has no options. It cannot kill a process:
-    that a worker's lock dies with one is left for the store's own tests to show.
+    The suite tests only the contract, so it has no options. It cannot kill a process. So the
+    store's own tests must show that a worker's lock is released when its process dies.
     """

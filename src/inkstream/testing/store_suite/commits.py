@@ -1,5 +1,5 @@
-"""``commit``: each field of a change, each refusal, and groups."""
-# ruff: noqa: D102  (the name of a test says what it shows)
+"""Tests of ``commit``: each field of a change, each refusal, and groups."""
+# ruff: noqa: D102  (each test's name says what it shows)
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ STATUSES = list(Status)
 
 
 class EffectTests(StoreHarness):
-    """Each field does what it says, and nothing else."""
+    """Each field of a change has its own effect, and no other."""
 
     async def test_append_moves_tail_and_size(self, store: Store) -> None:
         state = await store.create(new())
@@ -88,7 +88,7 @@ class EffectTests(StoreHarness):
             internal_id=state.internal_id, status=Status.STREAMING, next_epoch=True, at=NOW + 9
         )
         await committed(store, taken_over)
-        assert (await state_of(store)).started_at == NOW + 1, "the first time counts"
+        assert (await state_of(store)).started_at == NOW + 1, "the first claim sets it"
 
     @pytest.mark.parametrize("status", [status for status in Status if status.ended])
     async def test_end(self, store: Store, status: Status) -> None:
@@ -104,16 +104,16 @@ class EffectTests(StoreHarness):
         assert (after.status, after.end, after.ended_at) == (status, end.terminal, NOW + 5)
         assert after.result == result
         assert after.ended
-        assert (after.worker, after.started_at) == ("one", NOW + 1), "an end changes no more"
+        assert (after.worker, after.started_at) == ("one", NOW + 1), "an end changes other fields"
         assert await text_in(store) == "last"
 
     async def test_a_result_is_added_to_an_end(self, store: Store) -> None:
-        """The writer of a cancelled stream gives its result later; nothing else changes."""
+        """The writer of a cancelled stream gives its result later; no other field changes."""
         state = await stream_in(store, Status.STREAMING)
         await append(store, state, "text")
         await finish(store, state, End(Status.CANCELLED, "code", "Stopped."))
         before = await state_of(store)
-        while await store.tidy(NOW, 1024 * 1024):  # merged already
+        while await store.tidy(NOW, 1024 * 1024):  # the stream's segments are merged before
             pass
         late = Change(
             internal_id=state.internal_id,
@@ -175,8 +175,8 @@ class EffectTests(StoreHarness):
         page = await store.read(StreamId("first"), 0, 0, marks=names)
         assert page.marks == {"a": b"2", "b☃'": b"\x00\xff", "c": b""}
         page = await store.read(StreamId("second"), 0, 0, marks=names)
-        assert page.marks == {"a": b"other"}, "marks belong to a stream"
-        assert (await store.read(StreamId("first"), 0, 0)).marks == {}, "none was asked for"
+        assert page.marks == {"a": b"other"}, "marks belong to one stream"
+        assert (await store.read(StreamId("first"), 0, 0)).marks == {}, "no mark was requested"
 
     async def test_marks_die_with_their_stream(self, store: Store) -> None:
         state = await store.create(new(marks={"a": b"1"}))
@@ -202,11 +202,11 @@ class EffectTests(StoreHarness):
         await committed(store, Change(internal_id=internal_id, marks={"b": b"2"}, max_marks=1))
         page = await store.read(StreamId("s"), 0, 1000, marks=["a", "b", "c"])
         assert page.marks == {"a": b"2", "b": b"2"}
-        assert page.state.tail == 0, "what is refused has no effect"
+        assert page.state.tail == 0, "a refused change must have no effect"
 
 
 class PreconditionTests(StoreHarness):
-    """Every precondition is honoured in every status, and a refusal says why (G3)."""
+    """G3: the store checks every condition in every status, and a refusal says which one failed."""
 
     @pytest.mark.parametrize("status", STATUSES)
     async def test_if_status(self, store: Store, status: Status) -> None:
@@ -290,7 +290,7 @@ class PreconditionTests(StoreHarness):
 
 
 class GroupTests(StoreHarness):
-    """A group is all or nothing; groups are independent, and in order."""
+    """A group is all or nothing; groups are independent, and applied in order."""
 
     async def test_a_refusal_takes_its_whole_group_back(self, store: Store) -> None:
         states = [await store.create(new(name)) for name in "abc"]
@@ -394,7 +394,7 @@ class GroupTests(StoreHarness):
         assert await messages_in(store) == ["one", "two", "three"]
 
     async def test_marks_in_groups_of_one_commit(self, store: Store) -> None:
-        """Two requests of one producer in one batch: the second must see the first's mark."""
+        """Two requests of one producer in one batch: the second must see the first one's mark."""
         state = await store.create(new())
         outcomes = await store.commit(
             [
@@ -424,4 +424,4 @@ class GroupTests(StoreHarness):
 
 
 class CommitTests(EffectTests, PreconditionTests, GroupTests):
-    """All that ``commit`` promises to one caller."""
+    """Everything that ``commit`` promises to one caller."""

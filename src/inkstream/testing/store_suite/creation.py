@@ -1,5 +1,5 @@
-"""``create``: what a new stream is, and when there is none."""
-# ruff: noqa: D102  (the name of a test says what it shows)
+"""Tests of ``create``: the fields of a new stream, and refusals."""
+# ruff: noqa: D102  (each test's name says what it shows)
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ AWKWARD: dict[str, Any] = {
 
 
 class BirthTests(StoreHarness):
-    """Streams begin as the contract says, or not at all."""
+    """A stream begins as the contract says, or is not created."""
 
     async def test_text_begins_pending(self, store: Store) -> None:
         created = await store.create(new())
@@ -112,7 +112,7 @@ class BirthTests(StoreHarness):
         assert page.closed
 
     async def test_first_messages_begin_at_zero(self, store: Store) -> None:
-        await store.create(new(append=piece("one")))  # the piece says 777
+        await store.create(new(append=piece("one")))  # this piece has the wrong position 777
         page = await store.read(StreamId("s"), 0, 1000)
         assert page.segments[0].position == 0
 
@@ -147,7 +147,7 @@ class BirthTests(StoreHarness):
         assert await state_of(store) == created[0]
 
     async def test_internal_ids_grow_and_are_never_reused(self, store: Store, other: Store) -> None:
-        """G10: an offset of a deleted and re-created stream is recognised as such."""
+        """G10: an offset of a stream that was deleted and created anew is recognised."""
         largest = 0
         for opened in (store, other, store, other):
             created = await opened.create(new())
@@ -171,7 +171,7 @@ class BirthTests(StoreHarness):
                 await store.close()
 
     async def test_a_change_of_a_former_life_is_refused(self, store: Store) -> None:
-        """G10: the same name is not the same stream."""
+        """G10: a new stream of the same name is another stream."""
         former = await store.create(new())
         await store.delete([former.internal_id])
         await store.create(new())
@@ -181,7 +181,7 @@ class BirthTests(StoreHarness):
 
 
 class LimitTests(StoreHarness):
-    """``max_live`` bounds an owner's pending and streaming streams."""
+    """``max_live`` limits an owner's pending and streaming streams."""
 
     async def test_pending_and_streaming_count(self, store: Store) -> None:
         await stream_in(store, Status.PENDING, "a", owner="o", max_live=2)
@@ -231,4 +231,4 @@ class LimitTests(StoreHarness):
 
 
 class CreationTests(BirthTests, LimitTests):
-    """All that ``create`` promises, but for forks."""
+    """Everything that ``create`` promises, except forks."""

@@ -1,5 +1,5 @@
-"""``delete`` without forks."""
-# ruff: noqa: D102  (the name of a test says what it shows)
+"""Tests of ``delete`` without forks."""
+# ruff: noqa: D102  (each test's name says what it shows)
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from inkstream.testing.store_suite.harness import (
 
 
 class DeletionTests(StoreHarness):
-    """A deleted stream is gone at once, with everything it owned."""
+    """A deleted stream disappears immediately, with all its data."""
 
     @pytest.mark.parametrize("status", list(Status))
     async def test_whatever_the_status(self, store: Store, status: Status) -> None:
@@ -63,7 +63,7 @@ class DeletionTests(StoreHarness):
         assert [await text_in(store, name) for name in "ac"] == ["a", "c"]
 
     async def test_its_writer_is_refused(self, store: Store, other: Store) -> None:
-        """G3: a deleted stream's writer learns it on its next append, from any process."""
+        """G3: a deleted stream's writer is refused at its next append, in any process."""
         state = await stream_in(store, Status.STREAMING)
         await other.delete([state.internal_id])
         change = Change(internal_id=state.internal_id, if_epoch=1, append=piece("late"))

@@ -1,5 +1,5 @@
-"""Forks: streams that begin with another's messages, and what becomes of the other."""
-# ruff: noqa: D102  (the name of a test says what it shows)
+"""Tests of forks: streams that begin with another stream's messages."""
+# ruff: noqa: D102  (each test's name says what it shows)
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ async def log(store: Store, name: str, *messages: str) -> StreamState:
 
 
 async def absent(store: Store, name: str) -> bool:
-    """Return whether a name is free: neither a stream's nor one's that is gone."""
+    """Return whether a name is free: no stream has it, not even one that is gone."""
     try:
         await state_of(store, name)
     except StreamGone:
@@ -51,7 +51,7 @@ async def absent(store: Store, name: str) -> bool:
 
 
 class InheritanceTests(StoreHarness):
-    """Positions before the fork read the source's messages, those after it its own."""
+    """A read before the fork's position returns the source's messages; after it, the fork's own."""
 
     @pytest.mark.parametrize("position", range(6))
     async def test_from_any_position(self, store: Store, position: int) -> None:
@@ -90,7 +90,7 @@ class InheritanceTests(StoreHarness):
         assert (await state_of(store, "fork")).status is Status.OPEN
 
     async def test_chains_and_parts_of_them(self, store: Store) -> None:
-        """Forks of forks return the right messages, also from parts that their source inherited."""
+        """Forks of forks return the right messages, including those that their source inherited."""
         first = await log(store, "first", *"abcde")
         second = await fork(store, "second", first, 3)
         await append(store, second, "1", "2")
@@ -145,7 +145,7 @@ class InheritanceTests(StoreHarness):
                 assert await messages_in(store, "fork", after) == [*"abcxyz"[after:]]
 
     async def test_past_the_tail(self, store: Store) -> None:
-        """G10: there is nothing to inherit there."""
+        """G10: a fork past the source's tail is refused, because there are no messages."""
         source = await log(store, "source", *"abc")
         with pytest.raises(OffsetGone):
             await fork(store, "fork", source, 4)
@@ -161,7 +161,7 @@ class InheritanceTests(StoreHarness):
 
 
 class GoneTests(StoreHarness):
-    """A deleted source is kept for its forks, for nobody else, and no longer than they live."""
+    """A deleted source is kept for its forks only, and until the last fork is deleted."""
 
     async def test_its_messages_stay(self, store: Store) -> None:
         source = await log(store, "source", *"abcde")
@@ -204,7 +204,7 @@ class GoneTests(StoreHarness):
         assert await messages_in(store, "source") == []
 
     async def test_it_refuses_every_change(self, store: Store) -> None:
-        """G3: its writer learns that it is deleted."""
+        """G3: the writer of a deleted stream is refused."""
         source = await log(store, "source", "a")
         await fork(store, "fork", source, 1)
         await store.delete([source.internal_id])
@@ -256,7 +256,7 @@ class GoneTests(StoreHarness):
         await store.delete([state.internal_id])
         assert await messages_in(store, "source") == ["a", "b"]
         await store.delete([source.internal_id])
-        assert await absent(store, "source"), "nobody reads it any more"
+        assert await absent(store, "source"), "no fork reads the source any more"
 
     async def test_a_chain_goes_from_its_end(self, store: Store) -> None:
         first = await log(store, "first", "a")
@@ -309,4 +309,4 @@ class GoneTests(StoreHarness):
 
 
 class ForkTests(InheritanceTests, GoneTests):
-    """All that is promised of forks."""
+    """Everything that a store promises about forks."""

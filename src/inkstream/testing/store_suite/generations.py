@@ -1,5 +1,5 @@
-"""Generations: a store never takes what was committed after a rewind for what was before."""
-# ruff: noqa: D102  (the name of a test says what it shows)
+"""Tests of generations: messages after a loss of data never count as those before it."""
+# ruff: noqa: D102  (each test's name says what it shows)
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from inkstream.wire import Offset
 
 
 def offsets_of(state: StreamState) -> list[Offset]:
-    """Return every offset of a stream as it would be given out now."""
+    """Return every offset of a stream, as the library would give it to a client now."""
     ends = [Offset.at(state, state.tail, ended=True)] if state.ended else []
     return [Offset.at(state, position) for position in range(state.tail + 1)] + ends
 
 
 class GenerationTests(StoreHarness):
-    """G2, G10: an offset stays right while its messages are there, whatever is drawn."""
+    """G2, G10: an offset stays valid while its messages exist, in any generation."""
 
     async def reopened(self, database: Any, store: Store) -> Store:
-        """Close a store, and open another when nobody is at work: as after a restore."""
+        """Close a store, and open another while no worker runs, as after a restore."""
         await store.close()
         again = self.make_store(database)
         await again.open("again")
@@ -98,7 +98,7 @@ class GenerationTests(StoreHarness):
             change = Change(internal_id=state.internal_id, end=DONE, at=NOW)
             (head,) = await committed(store, change)
             ended = await state_of(store)
-            assert ended.runs == (Run(0, head.generation),), "the first run held nothing"
+            assert ended.runs == (Run(0, head.generation),), "the first run had no messages"
             assert generation_of(ended.runs, 1) == head.generation
         finally:
             await store.close()
@@ -150,7 +150,7 @@ class GenerationTests(StoreHarness):
             await store.close()
 
     async def test_generation_needlessly_new_spoils_no_offset(self, database: Any) -> None:
-        """Whatever is appended, merged, ended and drawn between."""
+        """Offsets stay valid through appends, merges, an end and new generations."""
         store = self.make_store(database)
         await store.open("one")
         given: list[Offset] = []
@@ -172,7 +172,7 @@ class GenerationTests(StoreHarness):
             await store.close()
 
     async def test_generation_runs_are_bounded(self, database: Any) -> None:
-        """The oldest offsets are then refused, never taken for others; new ones are good."""
+        """The oldest offsets are then refused, and never mistaken; new offsets are valid."""
         store = self.make_store(database)
         await store.open("one")
         state = await store.create(new(kind=Kind.LOG))
@@ -202,6 +202,6 @@ class GenerationTests(StoreHarness):
             change = Change(internal_id=state.internal_id, if_tail=7, append=piece("no"))
             assert (await refused(store, change)).state == await state_of(store)
             await committed(store, Change(internal_id=state.internal_id, marks={"m": b""}))
-            assert (await state_of(store)).runs == runs, "nothing was added"
+            assert (await state_of(store)).runs == runs, "a change without messages adds no run"
         finally:
             await store.close()

@@ -1,4 +1,4 @@
-"""The part that a store's author fills in, and the words of all tests of the suite."""
+"""The methods that a store's author defines, and the helper functions of all tests."""
 
 from __future__ import annotations
 
@@ -31,49 +31,49 @@ from inkstream._types import (
 from inkstream.abc import Store
 
 NOW = 1_790_000_000.0
-"""A wall time. A test gives a store every time but those that are for display only."""
+"""A wall time. Tests give the store every time, except times for display only."""
 
 EVERYTHING = 1 << 40
-"""As ``max_bytes``: no limit."""
+"""For ``max_bytes``: no limit."""
 
 DONE = End(Status.DONE)
 
 
 on_one_store = settings(
-    # A third of the profile's examples: each one is many round trips to a database.
+    # A third of the profile's examples, because each example is many round trips to a database.
     max_examples=max(10, settings().max_examples // 3),
     deadline=None,
     suppress_health_check=[
-        HealthCheck.function_scoped_fixture,  # all examples share a store, and name streams apart
-        HealthCheck.differing_executors,  # every subclass of the suite is one
+        HealthCheck.function_scoped_fixture,  # examples share a store but no stream
+        HealthCheck.differing_executors,  # every subclass of the suite is an executor of its own
         HealthCheck.too_slow,
     ],
 )
-"""Settings of the properties."""
+"""Hypothesis settings of the property tests."""
 
 
 @pytest.mark.asyncio
 class StoreHarness(ABC):
-    """Make databases, and open stores on them."""
+    """Creates databases, and opens stores on them."""
 
     @abstractmethod
     async def make_database(self, tmp_path: Path) -> Any:
-        """Return where a new, empty database is: a path, a URL, whatever ``make_store`` takes.
+        """Return the address of a new, empty database: a path, a URL, any value for ``make_store``.
 
-        Called once a test. A database that needs a schema has it when this returns.
+        Called once per test. If a database needs a schema, create it here.
         """
 
     @abstractmethod
     def make_store(self, database: Any) -> Store:
-        """Return a store on the database, not yet opened. Several work on one database at once."""
+        """Return a store on the database, not yet opened. Several stores may use one database."""
 
     async def drop_database(self, database: Any) -> None:
-        """Remove what ``make_database`` made outside ``tmp_path``; all stores on it are closed."""
+        """Remove what ``make_database`` created outside ``tmp_path``; all its stores are closed."""
         return
 
     @pytest_asyncio.fixture
     async def database(self, tmp_path: Path) -> AsyncIterator[Any]:
-        """Make a new database."""
+        """Create a new database."""
         database = await self.make_database(tmp_path)
         yield database
         await self.drop_database(database)
@@ -96,14 +96,14 @@ class StoreHarness(ABC):
 
 
 def new(stream_id: str = "s", **fields: Any) -> NewStream:
-    """Return what ``create`` takes, for a stream born ``NOW``."""
+    """Return the argument of ``create`` for a stream created at ``NOW``."""
     return NewStream(**{"stream_id": StreamId(stream_id), "created_at": NOW, **fields})
 
 
 def piece(*messages: str | wire.RawJSON) -> Segment:
-    """Return one segment with these messages, adjacent text *not* joined; its position is wrong.
+    """Return one segment with these messages. It has a wrong position, and adjacent text unjoined.
 
-    A store must ignore the position of what is appended; a wrong one shows that it does.
+    A store must ignore the position of appended segments; a wrong position shows that it does.
     """
     segments = [wire.encode_messages([message], 0) for message in messages]
     (segment,) = wire.merge([one for single in segments for one in single])
@@ -165,7 +165,7 @@ async def state_of(store: Store, stream_id: str = "s") -> StreamState:
 async def stream_in(
     store: Store, status: Status, stream_id: str = "s", **fields: Any
 ) -> StreamState:
-    """Create a stream in a status; one that was ever claimed is in epoch 1, of worker ``one``."""
+    """Create a stream in a status; if that needs a claim, the writer is worker ``one``, epoch 1."""
     kind = Kind.LOG if status is Status.OPEN else Kind.TEXT
     state = await store.create(new(stream_id, kind=kind, **fields))
     if status is Status.STREAMING or status.ended:
@@ -180,7 +180,7 @@ async def stream_in(
 async def pages_of(
     store: Store, stream_id: str = "s", after: int = 0, max_bytes: int = EVERYTHING
 ) -> list[Page]:
-    """Return all pages of a stream after a position, each checked against the contract."""
+    """Return all pages of a stream after a position; check each against the contract."""
     pages: list[Page] = []
     while True:
         page = await store.read(StreamId(stream_id), after, max_bytes)
@@ -192,14 +192,14 @@ async def pages_of(
 
 
 def check_page(page: Page, after: int, max_bytes: int) -> None:
-    """Assert what is true of every page, whatever it holds."""
+    """Assert what the contract says about every page."""
     segments = page.segments
     if not segments:
         assert page.end == after
-        assert max_bytes == 0 or after >= page.state.tail, "an empty page, though messages follow"
+        assert max_bytes == 0 or after >= page.state.tail, "the page is empty, but messages follow"
         return
     assert max_bytes > 0
-    assert segments[0].position <= after < segments[0].end, "it must begin at the position"
+    assert segments[0].position <= after < segments[0].end, "the page must begin at the position"
     for segment, following in pairwise(segments):
         assert segment.end == following.position, "a gap, or segments out of order"
     assert segments[-1].end == page.end <= page.state.tail
@@ -212,7 +212,7 @@ def check_page(page: Page, after: int, max_bytes: int) -> None:
 
 
 def messages_of(pages: Sequence[Page], after: int = 0) -> list[str | wire.RawJSON]:
-    """Return the messages after a position that consecutive pages of a JSON stream hold."""
+    """Return the messages of a JSON stream's pages after a position."""
     parts = [wire.cut(segment, after) for page in pages for segment in page.segments]
     return list(wire.decode_messages(part for part in parts if part is not None))
 
@@ -229,7 +229,7 @@ async def text_in(store: Store, stream_id: str = "s", after: int = 0) -> str:
 
 
 async def tidied(store: Store, now: float = NOW, max_bytes: int = 1 << 20) -> int:
-    """Tidy until nothing is left to do; return how many steps it took."""
+    """Tidy until nothing is left to do; return the number of steps."""
     for step in range(1, 1001):
         if not await store.tidy(now, max_bytes):
             return step

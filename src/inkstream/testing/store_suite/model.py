@@ -1,4 +1,4 @@
-"""Random sequences of calls, compared after each one with a model that a reader can check."""
+"""Random sequences of calls; after each call, the store is compared with a simple model."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ WORKERS = (None, "one", "two")
 
 @dataclass
 class Modelled:
-    """A stream as the model sees it: its messages are a list, its marks a dictionary."""
+    """A stream in the model: its messages are a list, its marks a dictionary."""
 
     name: StreamId
     internal_id: int
@@ -55,7 +55,7 @@ class Modelled:
 
 @dataclass(frozen=True)
 class Step:
-    """One call; ``streams`` choose among those created so far, living or not."""
+    """One call. ``streams`` selects from all streams created so far, including deleted ones."""
 
     call: str
     streams: tuple[int, ...]
@@ -82,14 +82,14 @@ steps = st.lists(
 
 
 class ModelTests(StoreHarness):
-    """All of it together."""
+    """Tests of all methods together."""
 
     @on_one_store
     @given(steps=steps)
     async def test_any_sequence_of_calls(
         self, store: Store, other: Store, steps: list[Step]
     ) -> None:
-        """G2, G3, G10, G11: a store and a few lists in memory never differ."""
+        """G2, G3, G10, G11: the store and a few lists in memory never differ."""
         model: list[Modelled] = []
         for step in steps:
             opened = other if step.second_store else store
@@ -128,7 +128,7 @@ class ModelTests(StoreHarness):
         due = [s for s in model if s.due and s.status is Status.DONE and not s.deleted]
         names = tuple(stream.name for stream in due)
         left = {state.stream_id for state in await store.find(Query(stream_ids=names))}
-        assert more or not left, "what is due is deleted when nothing is left to do"
+        assert more or not left, "streams that are due are deleted when tidy has nothing left to do"
         for stream in due:
             stream.deleted = stream.name not in left
 
@@ -192,14 +192,14 @@ class ModelTests(StoreHarness):
 
 
 def _is_read(stream: Modelled, model: list[Modelled]) -> bool:
-    """Whether a deleted stream is kept: some fork of it lives, or is kept itself."""
+    """Return whether a deleted stream is kept, because a fork of it lives or is kept itself."""
     return any(
         fork.source is stream and (not fork.deleted or _is_read(fork, model)) for fork in model
     )
 
 
 def _change(step: Step, stream: Modelled) -> tuple[Change, bool]:
-    """Return a step's change of one stream, and whether its preconditions hold."""
+    """Return a step's change of one stream, and whether its conditions hold."""
     allowed = set(STATUSES)
     if step.call in ("append", "claim", "end"):
         allowed.remove(Status.DONE)
@@ -237,7 +237,7 @@ def _change(step: Step, stream: Modelled) -> tuple[Change, bool]:
 
 
 def _apply(step: Step, stream: Modelled) -> None:
-    """Do to the model what the step's change does to the stream."""
+    """Apply the change of a step to the model."""
     match step.call:
         case "append":
             stream.messages += [step.text, step.text]

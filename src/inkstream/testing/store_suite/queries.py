@@ -1,5 +1,5 @@
-"""``find``: each condition, all together, in pages."""
-# ruff: noqa: D102  (the name of a test says what it shows)
+"""Tests of ``find``: each condition, all together, in pages."""
+# ruff: noqa: D102  (each test's name says what it shows)
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from inkstream.testing.store_suite.harness import (
 
 
 async def found(store: Store, **conditions: Any) -> str:
-    """Return the names of the streams that match, which are single letters, in order."""
+    """Return the one-letter names of the matching streams, in order."""
     return "".join([state.stream_id for state in await store.find(Query(**conditions))])
 
 
 class QueryTests(StoreHarness):
-    """Those that meet every condition, newest first, and no others."""
+    """``find`` returns exactly the streams that meet every condition, newest first."""
 
     async def test_nothing_in_an_empty_database(self, store: Store) -> None:
         assert await store.find(Query()) == []

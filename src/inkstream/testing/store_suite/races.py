@@ -1,5 +1,5 @@
-"""Concurrent commits, of one store and of two on the same database."""
-# ruff: noqa: D102  (the name of a test says what it shows)
+"""Tests of concurrent commits, on one store and on two stores of the same database."""
+# ruff: noqa: D102  (each test's name says what it shows)
 
 from __future__ import annotations
 
@@ -26,10 +26,10 @@ from inkstream.testing.store_suite.harness import (
 
 
 class RaceTests(StoreHarness):
-    """Whatever the order, somebody's order is what happened."""
+    """Concurrent commits have the same effect as some order of them, one after another."""
 
     async def test_one_of_many_claims_wins(self, store: Store, other: Store) -> None:
-        """G4: of N racing starts exactly one becomes the writer."""
+        """G4: of N concurrent starts exactly one becomes the writer."""
         for attempt in range(5):
             state = await store.create(new(str(attempt)))
             change = Change(
@@ -51,7 +51,7 @@ class RaceTests(StoreHarness):
             assert (await state_of(store, str(attempt))).epoch == 1
 
     async def test_a_superseded_writer_is_refused(self, store: Store, other: Store) -> None:
-        """G3: nothing of a writer is stored after another took over."""
+        """G3: no text of a writer is stored after another writer took over."""
         state = await store.create(new())
         await claim(store, state)
         mine = Change(internal_id=state.internal_id, if_epoch=1, append=piece("mine"))
@@ -66,7 +66,7 @@ class RaceTests(StoreHarness):
         assert await messages_in(store) == ["mine", "theirs"]
 
     async def test_writers_that_race_with_a_takeover(self, store: Store, other: Store) -> None:
-        """G3: the old writer's text is a prefix, the new one's follows, none is mixed in."""
+        """G3: the old writer's text comes first, then the new writer's, never mixed."""
         state = await store.create(new())
         await claim(store, state)
 
@@ -92,7 +92,7 @@ class RaceTests(StoreHarness):
         assert await text_in(store) == "a" * old + "b" * newer
 
     async def test_appends_at_a_known_tail(self, store: Store, other: Store) -> None:
-        """G3: two that append at the same tail cannot both succeed."""
+        """G3: of two appends at the same tail, only one succeeds."""
         state = await store.create(new())
         for tail in range(10):
             first, second = (
@@ -148,7 +148,7 @@ class RaceTests(StoreHarness):
         )
         texts = [await text_in(store, name) for name in "abcd"]
         assert len(texts[0]) == 40
-        assert texts == [texts[0]] * 4, "a group happens at one point in all its streams"
+        assert texts == [texts[0]] * 4, "a group is applied at one point in all its streams"
 
     async def test_one_end_of_many(self, store: Store, other: Store) -> None:
         """G5: a stream ends once."""
@@ -181,7 +181,7 @@ class RaceTests(StoreHarness):
         assert await text_in(other) == ends[won[0]].value
 
     async def test_what_was_written_is_seen_everywhere(self, store: Store, other: Store) -> None:
-        """G1: a reader that begins after the commit returned sees it, in any process."""
+        """G1: a reader that begins after a commit has returned sees it, in any process."""
         state = await store.create(new())
         for number in range(10):
             writer, reader = (store, other) if number % 2 else (other, store)
@@ -207,7 +207,7 @@ class RaceTests(StoreHarness):
                 page = await reader.read(StreamId("s"), after, 1 << 20)
                 check_page(page, after, 1 << 20)
                 assert page.state.tail % 2 == 0, "half of a commit is visible"
-                assert page.end == page.state.tail, "the state is not of the messages' snapshot"
+                assert page.end == page.state.tail, "state and messages are of two snapshots"
                 seen += messages_of([page], after)
                 if page.closed:
                     return seen
@@ -216,7 +216,7 @@ class RaceTests(StoreHarness):
         assert first == second == [message for message in expected for _ in range(2)]
 
     async def test_an_end_is_seen_with_its_last_text(self, store: Store, other: Store) -> None:
-        """G5: the text and the end of one change are there together, or neither is."""
+        """G5: the text and the end of one change become visible together."""
         states = [await store.create(new(str(number))) for number in range(10)]
 
         async def write() -> None:
@@ -231,14 +231,14 @@ class RaceTests(StoreHarness):
             for state in states:
                 page = await reader.read(state.stream_id, 0, 1 << 20)
                 while not page.state.ended:
-                    assert page.state.tail == 0, "the last text is there without the end"
+                    assert page.state.tail == 0, "the last text is visible without the end"
                     page = await reader.read(state.stream_id, 0, 1 << 20)
-                assert messages_of([page]) == ["last"], "the end is there without the last text"
+                assert messages_of([page]) == ["last"], "the end is visible without the last text"
 
         await asyncio.gather(write(), look(store), look(other))
 
     async def test_cancelling_a_commit_leaves_it_done_or_not(self, store: Store) -> None:
-        """All of the group or nothing; and the store goes on working."""
+        """A cancelled commit is applied completely or not at all, and the store works on."""
         states = [await store.create(new(name)) for name in "ab"]
         for turns in range(12):
             group = Group(
@@ -253,7 +253,8 @@ class RaceTests(StoreHarness):
                 await asyncio.sleep(0)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            # Commits are ordered: once this one is done, what was cancelled is done or never is.
+            # Commits are ordered: when this one is done, the cancelled commit is done or never
+            # happens.
             await committed(store, *[Change(internal_id=s.internal_id) for s in states])
             after = [await text_in(store, name) for name in "ab"]
             assert after[0] == after[1]
@@ -270,7 +271,7 @@ class RaceTests(StoreHarness):
                 await asyncio.sleep(0)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            await store.create(new(f"after {turns}"))  # whatever was under way is over
+            await store.create(new(f"after {turns}"))  # the cancelled call is over after this
             try:
                 page = await store.read(StreamId(name), 0, 1000, marks=["m"])
             except LookupError:

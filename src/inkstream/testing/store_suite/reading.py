@@ -1,5 +1,5 @@
-"""``read``: exact text, pages from anywhere, and what there is to say when nothing follows."""
-# ruff: noqa: D102  (the name of a test says what it shows)
+"""Tests of ``read``: exact text, pages from any position, and empty pages."""
+# ruff: noqa: D102  (each test's name says what it shows)
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ EXACT = [
 
 
 class ReadingTests(StoreHarness):
-    """Committed messages come back, from any position, in pages of any size."""
+    """Committed messages can be read from any position, in pages of any size."""
 
     async def test_exact_text(self, store: Store) -> None:
         """G11: NUL, line ends, marks and characters outside the BMP come back identical."""
@@ -77,7 +77,7 @@ class ReadingTests(StoreHarness):
     async def test_any_text_in_any_pieces(
         self, store: Store, appends: list[list[str | wire.RawJSON]], max_bytes: int
     ) -> None:
-        """G2, G11: any chunking, read in pages of any size, gives the same messages."""
+        """G2, G11: any chunking, read in pages of any size, returns the same messages."""
         name = StreamId.generate()
         state = await store.create(new(name))
         for messages in appends:
@@ -86,7 +86,7 @@ class ReadingTests(StoreHarness):
         assert messages_of(await pages_of(store, name, 0, max_bytes)) == expected
 
     async def test_a_character_split_over_segments_of_a_byte_stream(self, store: Store) -> None:
-        """G11: bytes are kept as bytes, whole characters or not."""
+        """G11: bytes come back unchanged, even if they are not whole characters."""
         state = await store.create(new(kind=Kind.LOG, content_type="text/plain"))
         for byte in "👩".encode():
             change = Change(internal_id=state.internal_id, append=raw_bytes(bytes([byte])))
@@ -98,7 +98,7 @@ class ReadingTests(StoreHarness):
 
     @pytest.mark.parametrize("status", [Status.STREAMING, Status.DONE])
     async def test_pages_from_every_position(self, store: Store, status: Status) -> None:
-        """G2: a reader that comes back at any offset misses nothing and sees nothing twice."""
+        """G2: a reader that reconnects at any offset misses nothing and sees nothing twice."""
         state = await stream_in(store, Status.STREAMING)
         expected: list[str] = []
         for number in range(12):
@@ -124,13 +124,13 @@ class ReadingTests(StoreHarness):
         page = await store.read(StreamId("s"), 0, 3500)
         assert 2 <= page.end <= 4
         assert (await store.read(StreamId("s"), 0, 1 << 20)).end == 10
-        large = wire.RawJSON(b'"%b"' % (b"y" * 300_000))  # alone larger than any segment
+        large = wire.RawJSON(b'"%b"' % (b"y" * 300_000))  # larger than any segment
         await append(store, state, large)
         page = await store.read(StreamId("s"), 10, 1)
         assert messages_of([page], 10) == [large]
 
     async def test_a_great_many_segments(self, store: Store) -> None:
-        """G2: a store may stop a page early, but leaves nothing out."""
+        """G2: a store may end a page early, but must not skip a message."""
         state = await store.create(new())
         changes = [
             Change(internal_id=state.internal_id, append=piece(f"{n} ")) for n in range(2500)
@@ -147,7 +147,7 @@ class ReadingTests(StoreHarness):
             assert (page.state, page.end, page.marks) == (state, after, {"m": b"1"})
 
     async def test_past_the_tail_is_an_empty_page(self, store: Store) -> None:
-        """G10: the state shows that the position is not of this stream."""
+        """G10: the state shows that the position is past the stream's tail."""
         await store.create(new(append=piece("a", "b")))
         for after in (2, 3, 10**15):
             page = await store.read(StreamId("s"), after, 1000)
@@ -155,7 +155,7 @@ class ReadingTests(StoreHarness):
             assert page.state.tail == 2
 
     async def test_closed_only_when_nothing_follows(self, store: Store) -> None:
-        """G5: nobody stops at a page that more follows."""
+        """G5: a page is closed only if no message follows it, so no reader stops too early."""
         await store.create(new(append=piece("a", "b"), end=End(Status.DONE)))
         assert not (await store.read(StreamId("s"), 0, 0)).closed
         assert not (await store.read(StreamId("s"), 1, 0)).closed
@@ -176,7 +176,7 @@ class ReadingTests(StoreHarness):
             assert await text_in(store, name, 4) == f"{name}4{name}5"
 
     async def test_a_long_stream(self, store: Store) -> None:
-        """Many segments of one stream: pages join up over whatever boundary a store has inside."""
+        """Many segments of one stream are read in order, across all boundaries inside a store."""
         state = await stream_in(store, Status.STREAMING)
         change = Change(internal_id=state.internal_id, append=piece("ab", "c"))
         for _ in range(20):
@@ -188,7 +188,7 @@ class ReadingTests(StoreHarness):
             assert await messages_in(store, "s", after) == expected[after:]
 
     async def test_many_streams_at_once(self, store: Store) -> None:
-        """Each is answered in its place, whatever became of the others."""
+        """Each stream has its own place in the result, whatever happened to the others."""
         long = await stream_in(store, Status.STREAMING, "long")
         for number in range(5):
             await append(store, long, f"{number}." * 10)
@@ -245,7 +245,7 @@ class ReadingTests(StoreHarness):
             assert found == await messages_in(store, name)
 
     async def test_many_streams_are_of_one_snapshot(self, store: Store, other: Store) -> None:
-        """No snapshot shows a group's change in one stream and misses it in another."""
+        """No snapshot shows a group's change in one stream without its change in another."""
         states = [await store.create(new(name)) for name in ("a", "b")]
         changes = tuple(Change(internal_id=s.internal_id, append=piece("x")) for s in states)
         seen: set[int] = set()
@@ -276,7 +276,7 @@ class ReadingTests(StoreHarness):
             await store.read(StreamId("s"), 0, 1000)
 
     async def test_a_foreign_connection_is_refused(self, store: Store) -> None:
-        """A store that cannot take part says so, having done nothing."""
+        """A store that cannot use the connection raises, and changes nothing."""
         state = await store.create(new())
         change = Change(internal_id=state.internal_id, append=piece("no"))
         for call in (

@@ -1,5 +1,5 @@
-"""``tidy``: nothing that a reader sees may change, but for what is due."""
-# ruff: noqa: D102  (the name of a test says what it shows)
+"""Tests of ``tidy``: it changes nothing that a reader sees, except that due streams are deleted."""
+# ruff: noqa: D102  (each test's name says what it shows)
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from inkstream.testing.store_suite.harness import (
 async def many_pieces(
     store: Store, name: str, count: int, size: int = 4
 ) -> tuple[StreamState, list[str]]:
-    """Create a stream that is being written, of as many segments as the store makes of these."""
+    """Create a live stream with at least this many separate messages."""
     state = await stream_in(store, Status.STREAMING, name)
     messages = [f"{number:0{size}d}" for number in range(count)]
     for start in range(0, count, 25):
@@ -48,13 +48,13 @@ async def many_pieces(
 
 
 class MergeTests(StoreHarness):
-    """Ended streams are rewritten in large segments; their readers notice nothing."""
+    """Ended streams are rewritten in large segments, and readers notice nothing."""
 
     async def test_no_work_in_an_empty_database(self, store: Store) -> None:
         assert await store.tidy(NOW, 1 << 20) is False
 
     async def test_text_offsets_and_state_stay(self, store: Store) -> None:
-        """G2: a reader may come back at any offset, before, between and after the steps."""
+        """G2: a reader may reconnect at any offset: before, between and after the steps."""
         state, messages = await many_pieces(store, "s", 60)
         await append(store, state, wire.RawJSON(b'{"a":1.0}'), "\x00", "\r\n")
         await finish(store, state)
@@ -79,7 +79,7 @@ class MergeTests(StoreHarness):
         await finish(store, state)
         await tidied(store, NOW, max_bytes)
         (page, _) = await pages_of(store)
-        assert len(page.segments) <= 6, "200,000 bytes fit into four"
+        assert len(page.segments) <= 6, "200,000 bytes fit into four segments"
         assert messages_of([page]) == messages
         assert max(len(segment.payload) for segment in page.segments) <= wire.SEGMENT_BYTES
 
@@ -104,7 +104,7 @@ class MergeTests(StoreHarness):
     async def test_the_living_beside_their_writer_and_readers(
         self, store: Store, other: Store
     ) -> None:
-        """G2: a stream that goes on may be merged too, at any moment, and nobody notices."""
+        """G2: a live stream may be merged at any moment, and no reader or writer notices."""
         state = await stream_in(store, Status.STREAMING)
         expected = [f"{number:03d}".ljust(1200, ".") for number in range(700)]
         written = asyncio.Event()
@@ -139,7 +139,7 @@ class MergeTests(StoreHarness):
                 assert await messages_in(opened, "s", after) == expected[after:]
 
     async def test_a_step_is_bounded(self, store: Store) -> None:
-        """A megabyte in steps of about 64 KiB takes several: no writer waits for all of it."""
+        """A megabyte takes several steps of about 64 KiB, so no writer waits for all of it."""
         for name in "abcd":
             state, _ = await many_pieces(store, name, 250, size=1000)
             await finish(store, state)
@@ -153,7 +153,7 @@ class MergeTests(StoreHarness):
         assert await messages_in(store) == messages
 
     async def test_several_may_tidy_beside_readers(self, store: Store, other: Store) -> None:
-        """G2: whichever page a reader is at, the steps of others do not show."""
+        """G2: a reader sees no effect of other processes' steps, on any page."""
         expected = {}
         for name in "abc":
             state, expected[name] = await many_pieces(store, name, 50)
@@ -181,11 +181,11 @@ class MergeTests(StoreHarness):
 
 
 class ExpiryTests(StoreHarness):
-    """Streams that are due are deleted, unless they have still to end."""
+    """``tidy`` deletes due streams, except those that have not ended yet."""
 
     @pytest.mark.parametrize("status", list(Status))
     async def test_only_the_open_and_the_ended(self, store: Store, status: Status) -> None:
-        """A pending or streaming one must first be ended, so that its readers get the end (G5)."""
+        """A pending or streaming stream must end first, so that its readers get the end (G5)."""
         state = await stream_in(store, status, append=piece("text"))
         await committed(store, Change(internal_id=state.internal_id, due_at=NOW))
         await tidied(store, NOW + 1)
@@ -206,7 +206,7 @@ class ExpiryTests(StoreHarness):
         assert [state.stream_id for state in await store.find(Query())] == ["never"]
 
     async def test_a_later_due_time_counts(self, store: Store) -> None:
-        """A time to live that slides: a read or a write moves it."""
+        """With a sliding time to live, a read or a write moves ``due_at``."""
         state = await store.create(new(kind=Kind.LOG, due_at=NOW + 10, ttl_s=10.0))
         await committed(store, Change(internal_id=state.internal_id, due_at=NOW + 20))
         await tidied(store, NOW + 15)
@@ -232,4 +232,4 @@ class ExpiryTests(StoreHarness):
 
 
 class TidyTests(MergeTests, ExpiryTests):
-    """All that ``tidy`` promises."""
+    """Everything that ``tidy`` promises."""

@@ -1,5 +1,5 @@
-"""``heartbeat``, ``open`` and ``close``: who is there."""
-# ruff: noqa: D102  (the name of a test says what it shows)
+"""Tests of ``heartbeat``, ``open`` and ``close``: which workers live."""
+# ruff: noqa: D102  (each test's name says what it shows)
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ async def beats(store: Store, *, beat: bool = False, forget: list[str] | None = 
 
 
 async def locked(store: Store, worker: str) -> bool | None:
-    """Return whether a worker's lock is held, as another sees it."""
+    """Return whether a worker's lock is held, as another worker sees it."""
     (state,) = [state for state in await store.heartbeat(beat=False) if state.worker == worker]
     return state.locked
 
 
 class WorkerTests(StoreHarness):
-    """G7: the living move their counter and hold their lock; of the dead both can be seen."""
+    """G7: a living worker's counter grows and its lock is held; a dead worker's are not."""
 
     async def test_nobody_before_the_first_beat(self, store: Store, other: Store) -> None:
         assert await beats(store) == {}
@@ -43,14 +43,14 @@ class WorkerTests(StoreHarness):
         first = (await beats(store, beat=True))["one"]
         second = (await beats(store, beat=True))["one"]
         assert second != first
-        assert await beats(other) == {"one": second}, "looking moves nothing"
+        assert await beats(other) == {"one": second}, "a read without a beat changes no counter"
         both = await beats(other, beat=True)
         assert both["one"] == second
         assert set(both) == {"one", "two"}
         assert await beats(store) == both
 
     async def test_counters_never_return(self, store: Store) -> None:
-        """A counter that came round would look like one that stood still."""
+        """A counter that returned to an old value would look like one that did not grow."""
         seen = [(await beats(store, beat=True))["one"] for _ in range(20)]
         assert len(set(seen)) == 20
 
@@ -66,7 +66,7 @@ class WorkerTests(StoreHarness):
         assert await locked(store, "another") is not True
 
     async def test_the_closed_are_remembered(self, database: Any, store: Store) -> None:
-        """Somebody must still be able to see that their streams have no writer."""
+        """Another worker must be able to see that the streams of a closed worker have no writer."""
         another = self.make_store(database)
         await another.open("another")
         await beats(another, beat=True)
@@ -88,7 +88,7 @@ class WorkerTests(StoreHarness):
         assert await locked(store, "two") is not False
 
     async def test_an_owner_is_not_forgotten(self, store: Store, other: Store) -> None:
-        """Else nobody would ever find out that its streams have no writer."""
+        """Otherwise no worker would ever find out that its streams have no writer."""
         await beats(other, beat=True)
         states = [await store.create(new(name)) for name in "ab"]
         for state in states:
@@ -115,14 +115,14 @@ class WorkerTests(StoreHarness):
         assert set(after) == {"one"}
 
     async def test_the_roster_says_what_each_said(self, store: Store, other: Store) -> None:
-        """An operator's process, started after a fault, learns from it who wrote and how it was."""
+        """After a fault, an operator can read which worker wrote, and its condition."""
         assert (await store.roster()).workers == ()
         await store.heartbeat(beat=True, said='{"pid": 1}')
         await other.heartbeat(beat=True, said='{"pid": 2}')
         await other.heartbeat(beat=True)
         roster = await store.roster()
         said = {worker.worker: worker.said for worker in roster.workers}
-        assert said == {"one": '{"pid": 1}', "two": '{"pid": 2}'}, "a beat without words keeps them"
+        assert said == {"one": '{"pid": 1}', "two": '{"pid": 2}'}, "a beat without a word keeps it"
         for worker in roster.workers:
             assert worker.locked is not False
             assert 0 <= roster.now - worker.beat_at < 60
@@ -133,7 +133,7 @@ class WorkerTests(StoreHarness):
         }
 
     async def test_the_last_writer_and_message_are_known(self, store: Store) -> None:
-        """Also after the end, when nobody owes the stream a step any more."""
+        """The last writer is known even after the end, when no worker must act on the stream."""
         state = await store.create(new())
         assert (state.writer, state.appended_at) == (None, None)
         await claim(store, state, "one")
@@ -151,7 +151,7 @@ class WorkerTests(StoreHarness):
         assert ended.appended_at == appended.appended_at
 
     async def test_a_database_is_kept_over_closing(self, database: Any) -> None:
-        """G1: what was committed is there when the process comes back."""
+        """G1: committed messages are still there when the process returns."""
         for number, worker in enumerate(("first", "second", "third")):
             store = self.make_store(database)
             await store.open(worker)
