@@ -125,7 +125,7 @@ CANARIES: Final = (
         "engine/tails.py",
         "or here.lies_in(state):\n            return False\n",
         "or True:\n            return False\n",
-        "tests/crash/test_failover.py::test_a_standby_that_lacks_the_last_commits",
+        "tests/crash/test_failover.py::test_standby_without_the_last_commits",
     ),
     Canary(
         "epoch check",
@@ -158,7 +158,7 @@ CANARIES: Final = (
         "engine/claims.py",
         "            self._check_claimable(state, takeover)\n",
         "",
-        f"{_PROCESSES}::test_of_racing_starts_one_calls_its_source",
+        f"{_PROCESSES}::test_one_racing_start_calls_its_source",
     ),
     Canary(
         "end in the last text's commit",
@@ -210,7 +210,7 @@ CANARIES: Final = (
         "        if state.due_at is not None and _is_kept_here(tail):\n"
         "            self._keep(state)\n",
         "",
-        "tests/unit/test_audience.py::test_a_reader_in_another_process_is_a_reader",
+        "tests/unit/test_audience.py::test_reader_in_another_process_keeps_the_stream",
     ),
     Canary(
         "a thread beats in a blocked loop's place",
@@ -226,7 +226,7 @@ CANARIES: Final = (
         "engine/presence.py",
         "beat=now_too or (active and due)",
         "beat=now_too",
-        "tests/unit/test_sweeper.py::test_what_kills_no_healthy_writer",
+        "tests/unit/test_sweeper.py::test_pauses_and_outages_kill_no_writer",
     ),
     Canary(
         "lock test",
@@ -234,7 +234,7 @@ CANARIES: Final = (
         "stores/sqlite/_locks.py",
         "            os.close(descriptor)\n        return False\n\n    def show_ready",
         "            os.close(descriptor)\n        return None\n\n    def show_ready",
-        f"{_PROCESSES}::test_the_readers_of_a_killed_writer_are_told_within_two_seconds",
+        f"{_PROCESSES}::test_killed_writer_ends_readers_in_two_seconds",
     ),
     Canary(
         "a leader that takes no writes is left",
@@ -242,7 +242,7 @@ CANARIES: Final = (
         "stores/postgres/_faults.py",
         '    return code.startswith(("25006", "57P")) or "recovery" in str(exc)\n',
         "    return False\n",
-        "tests/crash/test_failover.py::test_a_leader_that_stays_up_and_takes_no_writes",
+        "tests/crash/test_failover.py::test_leader_becomes_read_only",
     ),
     Canary(
         "drain's end",
@@ -250,7 +250,7 @@ CANARIES: Final = (
         "engine/writers.py",
         "self.finish(writer, end) if writer.active else asyncio.shield(writer.stopped)",
         "asyncio.shield(writer.stopped)",
-        "tests/unit/test_engine.py::test_a_drain_tells_a_thousand_readers",
+        "tests/unit/test_engine.py::test_drain_ends_a_thousand_readers",
     ),
     Canary(
         "send deadline",

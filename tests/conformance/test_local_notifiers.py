@@ -73,7 +73,7 @@ def ending(state: StreamState) -> list[Group]:
     return [Group((Change(internal_id=state.internal_id, end=End(Status.DONE), at=1.0),))]
 
 
-async def test_others_changes_are_named(other: SQLiteStore, hints: Hints) -> None:
+async def test_foreign_changes_are_reported(other: SQLiteStore, hints: Hints) -> None:
     first, second = await create(other, "first"), await create(other, "second")
     named: set[str] = set()
     while named != {"first", "second"}:
@@ -85,7 +85,7 @@ async def test_others_changes_are_named(other: SQLiteStore, hints: Hints) -> Non
     assert await hint(hints) == {"second"}
 
 
-async def test_own_changes_are_no_news(
+async def test_own_changes_cause_no_hint(
     store: SQLiteStore, other: SQLiteStore, hints: Hints
 ) -> None:
     """Else each commit of a busy process would make it read everything again."""
@@ -139,9 +139,7 @@ async def test_changes_through_the_applications_connection(
     assert await hint(hints) == {"s"}
 
 
-async def test_what_happened_meanwhile_is_told_when_watching_again(
-    store: SQLiteStore, other: SQLiteStore
-) -> None:
+async def test_watch_reports_earlier_changes(store: SQLiteStore, other: SQLiteStore) -> None:
     """Nobody waited, so nobody looked; the next to wait must not miss it."""
     queue: Hints = asyncio.Queue()
     notifier = SQLiteNotifier(store)
@@ -158,7 +156,7 @@ async def test_what_happened_meanwhile_is_told_when_watching_again(
     await notifier.close()
 
 
-async def test_appends_after_a_clean_up_are_named(store: SQLiteStore, other: SQLiteStore) -> None:
+async def test_appends_after_a_cleanup_are_reported(store: SQLiteStore, other: SQLiteStore) -> None:
     """The rows by which appends are noticed were all deleted; new ones must still be newer."""
     first, second = await create(other, "first"), await create(other, "second")
     for _ in range(5):
@@ -177,9 +175,7 @@ async def test_appends_after_a_clean_up_are_named(store: SQLiteStore, other: SQL
     await notifier.close()
 
 
-async def test_appends_that_were_merged_before_anybody_looked_are_named(
-    store: SQLiteStore, other: SQLiteStore
-) -> None:
+async def test_merged_appends_are_still_reported(store: SQLiteStore, other: SQLiteStore) -> None:
     """A stream that goes on is merged as it grows, with the rows by which appends are noticed."""
     state = await create(other, "s")
     queue: Hints = asyncio.Queue()
@@ -201,7 +197,7 @@ async def test_appends_that_were_merged_before_anybody_looked_are_named(
     await notifier.close()
 
 
-async def test_too_many_changes_are_not_named(
+async def test_too_many_changes_mean_any_stream(
     store: SQLiteStore, other: SQLiteStore, hints: Hints
 ) -> None:
     state = await create(other, "s")

@@ -35,7 +35,7 @@ async def pair() -> tuple[MemoryStore, MemoryStore]:
     return stores
 
 
-async def test_a_crash_frees_the_lock_and_ends_all_effect(
+async def test_crashed_memory_store_has_no_effect(
     pair: tuple[MemoryStore, MemoryStore],
 ) -> None:
     """G7."""
@@ -48,7 +48,7 @@ async def test_a_crash_frees_the_lock_and_ends_all_effect(
     assert await locks(one) == {"one": True, "two": False}
 
 
-async def test_a_lost_host_cannot_be_told_from_a_living_one(
+async def test_lost_host_has_unknown_lock(
     pair: tuple[MemoryStore, MemoryStore],
 ) -> None:
     """G7."""

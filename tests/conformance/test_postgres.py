@@ -41,9 +41,7 @@ class TestPostgresStore(StoreSuite):
     def make_store(self, database: str) -> Store:
         return PostgresStore(database)
 
-    async def test_segments_smaller_than_merging_makes_them(
-        self, database: str, store: Store
-    ) -> None:
+    async def test_small_segments_are_merged(self, database: str, store: Store) -> None:
         """G2: a read that looks at only some of the segments passes none over."""
         state = await store.create(new())
         for number in range(30):

@@ -59,7 +59,7 @@ async def execute(url: str, statement: str) -> None:
     await connection.close()
 
 
-async def test_what_is_whole(url: str) -> None:
+async def test_complete_database_has_no_faults(url: str) -> None:
     assert await check_streams(url) == []
 
 
@@ -111,7 +111,7 @@ ENDED = "(SELECT internal_id FROM inkstream.streams WHERE stream_id = 'ended')"
         ("UPDATE heads SET generation = 7", "appends see 7"),
     ],
 )
-async def test_what_is_not_whole(url: str, damage: str, said: str) -> None:
+async def test_incomplete_database_has_faults(url: str, damage: str, said: str) -> None:
     """G1, G2, G5: each fault is found, and its stream is named."""
     await execute(url, f"SET search_path = inkstream; {damage.replace('inkstream.', '')}")
     faults = await check_streams(url)

@@ -193,9 +193,7 @@ def new(stream_id: str, **fields: Any) -> NewStream:
 
 
 @each_driver
-async def test_what_is_rolled_back_never_was(
-    connect: Connect, url: str, store: PostgresStore
-) -> None:
+async def test_rollback_leaves_no_trace(connect: Connect, url: str, store: PostgresStore) -> None:
     """G1: a message of the application and its stream exist together, or not at all."""
     kept = await store.create(new("kept", kind=Kind.LOG))
     (segment,) = wire.encode_messages(["gone"], 0)
@@ -297,7 +295,7 @@ async def test_an_error_of_the_database_is_ours(connect: Connect, url: str) -> N
         await finish(False)
 
 
-async def test_what_cannot_take_part_is_refused(url: str, store: PostgresStore) -> None:
+async def test_foreign_connections_are_refused(url: str, store: PostgresStore) -> None:
     """Having done nothing."""
     pool = asyncpg.create_pool(url)
     lite = sqlite3.connect(":memory:")

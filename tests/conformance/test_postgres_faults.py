@@ -137,7 +137,7 @@ SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'relation'
 """
 
 
-async def test_readers_that_fill_the_pool_keep_no_writer_waiting(
+async def test_readers_do_not_block_writers(
     stores: tuple[PostgresStore, PostgresStore], url: str
 ) -> None:
     """G9: they wait for each other; one connection is left for commits."""
@@ -199,7 +199,7 @@ async def test_overlapping_batches_do_not_deadlock(
     assert tails == expected
 
 
-async def test_a_deadlock_with_a_stranger_is_tried_again(
+async def test_deadlock_with_another_program_is_retried(
     stores: tuple[PostgresStore, PostgresStore], url: str
 ) -> None:
     """A transaction that locks in another order costs time, not the batch."""
@@ -244,7 +244,7 @@ async def crash_a_backend(own: postgres_server.OwnServer) -> None:
 
 
 @pytest.mark.parametrize("interrupt", [restart_fast, restart_immediately, crash_a_backend])
-async def test_an_interruption_kills_nobody_and_loses_nothing(
+async def test_short_cut_loses_nothing(
     interrupt: Callable[[postgres_server.OwnServer], Awaitable[None]],
     own: postgres_server.OwnServer,
     stores: tuple[PostgresStore, PostgresStore],
@@ -313,7 +313,7 @@ async def test_a_killed_process_is_seen_dead(
     assert time.monotonic() - began < CONFIRM_S / 2, "what is known need not be confirmed again"
 
 
-async def test_a_worker_that_lost_only_its_lock_lives(
+async def test_worker_without_its_lock_lives(
     url: str, stores: tuple[PostgresStore, PostgresStore]
 ) -> None:
     """G7: it takes the lock again at once, or says that it cannot."""

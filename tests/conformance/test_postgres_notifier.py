@@ -72,7 +72,7 @@ async def test_hints_reach_the_others(stores: list[PostgresStore]) -> None:
     assert heard_two.hints.empty()
 
 
-async def test_a_lost_connection_is_made_up_for(stores: list[PostgresStore], url: str) -> None:
+async def test_lost_connection_is_replaced(stores: list[PostgresStore], url: str) -> None:
     """Hints that were sent meanwhile are lost, so any stream may have changed."""
     one, two = [PostgresNotifier(store) for store in stores]
     heard = Heard()
@@ -144,6 +144,6 @@ def test_payloads_fit() -> None:
 @pytest.mark.parametrize(
     "payload", ["", "2t 5 abc\na\t1,2", "\na", "t\na", "\U0001f4a9", "1t\n", "1"]
 )
-def test_a_payload_that_is_not_known_means_any_stream(payload: str) -> None:
+def test_unknown_payload_means_any_stream(payload: str) -> None:
     """Another version sends it during a deploy, or a stranger: LISTEN and NOTIFY know no rights."""
     assert decode_hint(payload)[1] is None

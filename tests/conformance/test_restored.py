@@ -152,7 +152,7 @@ async def test_a_log_that_goes_on_past_an_old_offset(database: Database) -> None
         assert "".join((await read_on(streams, "log", str(found[0])))[0]) == "B3 "
 
 
-async def test_an_internal_id_that_comes_twice(database: Database) -> None:
+async def test_reused_internal_id_is_a_fault(database: Database) -> None:
     async with PersistentTextStreaming(database.url) as streams:
         await streams.create("before")
     await database.back_up()
@@ -281,7 +281,7 @@ async def test_postgres_restored_in_place(version: str) -> None:
         await server.drop_database(url)
 
 
-async def test_postgres_draws_in_a_new_life_of_the_server_alone() -> None:
+async def test_postgres_draws_only_after_a_server_restart() -> None:
     """A backend that was killed lost nothing; a crash, and a restart, may have."""
     server = postgres_server.own_server()
     try:

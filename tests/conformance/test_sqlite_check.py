@@ -29,7 +29,7 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_whole_file(path: Path) -> None:
+def test_complete_file_has_no_faults(path: Path) -> None:
     """G2, G5."""
     assert check_streams(path) == []
 

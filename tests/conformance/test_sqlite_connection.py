@@ -126,7 +126,7 @@ async def test_a_refused_call_leaves_the_transaction_as_it_was(
     assert app.row_factory is sqlite3.Row
 
 
-async def test_without_a_transaction_it_is_one(store: SQLiteStore, path: Path) -> None:
+async def test_call_without_a_transaction_begins_one(store: SQLiteStore, path: Path) -> None:
     """A connection in autocommit mode commits each call, as it does each statement."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     await inside(store.create(new(), connection=connection))
@@ -148,7 +148,7 @@ async def test_a_stores_commit_waits_for_the_transaction(
     assert outcome.heads[0].tail == 2
 
 
-async def test_what_cannot_take_part(
+async def test_refused_connections(
     store: SQLiteStore, app: sqlite3.Connection, tmp_path: Path
 ) -> None:
     elsewhere = sqlite3.connect(tmp_path / "elsewhere.db", check_same_thread=False)

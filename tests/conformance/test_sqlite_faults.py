@@ -149,7 +149,7 @@ async def store(path: Path) -> AsyncIterator[SQLiteStore]:
     "url",
     [":memory:", "", "sqlite://", "sqlite:///:memory:", "postgresql://host/db", "file:x?mode=ro"],
 )
-def test_what_is_no_file_is_refused(url: str) -> None:
+def test_non_file_urls_are_refused(url: str) -> None:
     with pytest.raises(InvalidInput):
         SQLiteStore(url)
 
@@ -255,7 +255,7 @@ async def test_an_applications_file_is_shared_without_harm(path: Path) -> None:
     connection.close()
 
 
-async def test_a_first_call_inside_ones_own_transaction(path: Path) -> None:
+async def test_first_call_inside_an_open_transaction(path: Path) -> None:
     """The message names the caller's connection, which no other program can end."""
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA journal_mode=WAL")
@@ -301,7 +301,7 @@ async def impatient(path: Path) -> AsyncIterator[SQLiteStore]:
     await store.close()
 
 
-async def test_a_call_that_waits_too_long_never_happens(path: Path, impatient: SQLiteStore) -> None:
+async def test_timed_out_call_never_runs(path: Path, impatient: SQLiteStore) -> None:
     """G12: another process keeps the writers' lock, is stopped, say."""
     store = impatient
     await store.create(new())
@@ -345,7 +345,7 @@ async def test_a_close_does_not_wait_for_ever(
     await again.close()
 
 
-async def test_reads_where_no_further_thread_can_begin(
+async def test_reads_without_new_threads(
     store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Those that there are do the work: so it is while an interpreter ends."""
@@ -361,7 +361,7 @@ async def test_reads_where_no_further_thread_can_begin(
     assert [page.end for page in pages] == [0] * 5
 
 
-async def test_a_call_that_cannot_be_right_spoils_no_other(store: SQLiteStore) -> None:
+async def test_invalid_call_does_not_affect_others(store: SQLiteStore) -> None:
     """Calls share a transaction; one of them fails in the middle of its writes."""
     calls = [store.create(new(str(n), owner="\ud800" if n == 3 else "o")) for n in range(6)]
     results = await asyncio.gather(*calls, return_exceptions=True)

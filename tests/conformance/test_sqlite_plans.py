@@ -87,7 +87,7 @@ def scans(db: sqlite3.Connection, call: Callable[[], object]) -> list[str]:
     ],
     ids=str,
 )
-def test_what_processes_ask(db: sqlite3.Connection, query: Query) -> None:
+def test_hot_queries_use_their_indexes(db: sqlite3.Connection, query: Query) -> None:
     """An idle process asks these again and again: a walk would cost a CPU's percents for ever."""
     assert scans(db, lambda: _read.find(db, query)) == []
 

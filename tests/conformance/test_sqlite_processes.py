@@ -159,9 +159,7 @@ async def test_kill_9_loses_nothing_acknowledged(store: SQLiteStore, start: Star
             assert len(numbers) > last
 
 
-async def test_a_live_stream_is_merged_under_the_eyes_of_another_process(
-    store: SQLiteStore, start: Start
-) -> None:
+async def test_merge_while_another_process_reads(store: SQLiteStore, start: Start) -> None:
     """G2: repeated reads always return all of it, in order."""
     state = await store.create(NewStream(stream_id=StreamId("numbers"), created_at=0.0))
     follower = await start("follow", "other")
@@ -226,7 +224,7 @@ async def test_the_file_of_a_forgotten_worker_is_removed(
     assert len(list(directory.iterdir())) == 1
 
 
-async def test_another_hosts_lock_cannot_be_told(
+async def test_lock_of_another_host_is_unknown(
     store: SQLiteStore, start: Start, database: Path
 ) -> None:
     """G7: of a worker from another boot, or another machine, only the beats count."""
@@ -257,7 +255,7 @@ async def test_a_lost_lock_is_taken_again(database: Path, store: SQLiteStore) ->
         await other.close()
 
 
-def test_of_two_that_make_the_tables_without_a_lock_the_second_finds_them(tmp_path: Path) -> None:
+def test_concurrent_schema_creation_without_locks(tmp_path: Path) -> None:
     """As on Windows, where no writers' lock exists."""
     path = tmp_path / "streams.db"
     create_file(path)

@@ -62,9 +62,7 @@ async def test_the_log_grows_little_with_many_live_streams(store: SQLiteStore, p
     assert written / (rounds * 2.5 * 1000) < 150
 
 
-async def test_finished_streams_take_little_more_than_their_text(
-    store: SQLiteStore, path: Path
-) -> None:
+async def test_finished_streams_are_small(store: SQLiteStore, path: Path) -> None:
     """At most 1.5 times the text, free pages counted, however small the appends were."""
     states = await streams(store, 150)
     for _ in range(100):

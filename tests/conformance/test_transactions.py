@@ -74,9 +74,7 @@ async def there(streams: PersistentTextStreaming, *names: str) -> set[str]:
 
 
 @pytest.mark.parametrize("commit", [True, False])
-async def test_everything_happens_with_the_transaction_or_never(
-    opened: Opened, commit: bool
-) -> None:
+async def test_calls_are_part_of_the_transaction(opened: Opened, commit: bool) -> None:
     """G1: the message and its stream exist together, or not at all."""
     streams, connect, url = opened
     for name in ("cancelled", "deleted"):
@@ -108,9 +106,7 @@ async def test_everything_happens_with_the_transaction_or_never(
 
 
 @pytest.mark.parametrize("commit", [True, False])
-async def test_all_of_an_owner_go_with_the_transaction_or_stay(
-    opened: Opened, commit: bool
-) -> None:
+async def test_delete_all_is_part_of_the_transaction(opened: Opened, commit: bool) -> None:
     """G1: a user's rows and streams are deleted together, or not at all."""
     streams, connect, url = opened
     names = [f"{n}" for n in range(3)]
@@ -151,7 +147,7 @@ async def test_a_reader_that_comes_before_the_commit_waits_for_it(opened: Opened
         assert (await never).status_code == 404
 
 
-async def test_followers_and_writers_hear_of_the_commit_at_once(opened: Opened) -> None:
+async def test_commit_wakes_followers_and_writers(opened: Opened) -> None:
     """G6: neither waits for the poll that makes up for lost hints."""
     streams, connect, url = opened
     await streams.create("log", kind="log")

@@ -39,9 +39,7 @@ async def database(server: postgres_server.OwnServer, host: Host) -> str:
 
 
 @pytest.mark.timeout(90)
-async def test_a_writer_that_was_cut_off_is_fenced_and_both_sides_agree(
-    spawn: Spawn, host: Host
-) -> None:
+async def test_cut_off_writer_is_fenced(spawn: Spawn, host: Host) -> None:
     """G2, G3, G7: its lock cannot be told, so its beats decide; and no stream has two writers."""
     there, here = await asyncio.gather(spawn(before=host.prefix), spawn())
     await there.do("create_job", "job")

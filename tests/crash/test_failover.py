@@ -87,7 +87,7 @@ async def hear_all(reader: Process, number: int) -> tuple[str, list[str | None]]
     return text, told
 
 
-async def test_a_leader_that_stays_up_and_takes_no_writes(pair: Pair, spawn: Spawn) -> None:
+async def test_leader_becomes_read_only(pair: Pair, spawn: Spawn) -> None:
     """G1, G2, G12: all connections move on, those of readers and listeners, too."""
     writer, reader, other = [await spawn() for _ in range(3)]
     await writer.do("create", "s")
@@ -112,9 +112,7 @@ async def test_a_leader_that_stays_up_and_takes_no_writes(pair: Pair, spawn: Spa
     assert await other.do("read", "s") == ["done", None, text]
 
 
-async def test_a_reader_alone_leaves_a_leader_that_was_replaced(
-    pair: Pair, spawn: Spawn, database: str
-) -> None:
+async def test_reader_leaves_a_replaced_leader(pair: Pair, spawn: Spawn, database: str) -> None:
     """G10: its own connections show no error: the old leader answers reads for ever."""
     reader = await spawn()
     await reader.do("create", "s")
@@ -127,9 +125,7 @@ async def test_a_reader_alone_leaves_a_leader_that_was_replaced(
     await writer.told(writing)
 
 
-async def test_a_standby_that_lacks_the_last_commits(
-    pair: Pair, spawn: Spawn, database: str
-) -> None:
+async def test_standby_without_the_last_commits(pair: Pair, spawn: Spawn, database: str) -> None:
     """G1, G5: no reader gets a terminal event over text that is stored nowhere."""
     writer, reader = await spawn(), await spawn()
     await writer.do("create", "s")

@@ -54,7 +54,7 @@ async def start(port: int, name: str) -> tuple[int, list[Follower]]:
     return writer, followers
 
 
-async def test_whoever_answers_whom_there_is_one_text(port: int) -> None:
+async def test_all_implementations_send_the_same_text(port: int) -> None:
     """G2, G6: start on one, follow on others, cancel from any, reload to any."""
     _, followers = await start(port, "shared")
     async with requesting(port, "/streams/shared") as reader:
@@ -74,7 +74,7 @@ async def test_whoever_answers_whom_there_is_one_text(port: int) -> None:
     assert counted(text)
 
 
-async def test_a_killed_worker_is_seen_by_the_readers_of_the_others(port: int) -> None:
+async def test_killed_worker_is_seen_by_other_readers(port: int) -> None:
     """G1, G7: within two seconds, with every character that anybody has seen."""
     writer, followers = await start(port, "lost")
     os.kill(writer, signal.SIGKILL)

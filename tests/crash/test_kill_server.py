@@ -152,9 +152,7 @@ async def ready(port: int) -> None:
 
 
 @pytest.mark.timeout(1200 if SOAK else 120)
-async def test_no_character_that_anybody_saw_is_ever_missing(
-    phoenix: Phoenix, rounds: Rounds
-) -> None:
+async def test_seen_text_is_never_missing(phoenix: Phoenix, rounds: Rounds) -> None:
     """G1, G2, G7: on the same file, cycle by cycle, with readers that live through the kills."""
     seed = int(os.environ.get("INKSTREAM_SEED", "0")) or random.randrange(1, 10**9)
     dice = random.Random(seed)

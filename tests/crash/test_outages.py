@@ -84,7 +84,7 @@ async def test_a_server_that_stops_and_returns(
         assert await a.do("read", "s") == ["error", "store_unavailable", heard]
 
 
-async def test_a_server_that_crashes_between_commits_and_their_answers(
+async def test_server_crash_before_its_commit_answers(
     own: postgres_server.OwnServer, spawn: Spawn
 ) -> None:
     """G1, G2, G3: an unknown outcome is looked up: nothing is doubled, nothing is lost."""

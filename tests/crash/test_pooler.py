@@ -82,9 +82,7 @@ async def test_many_streams_share_few_sessions(spawn: Spawn, direct: str, listen
         assert await end_of(reader, number, 10) == ["end", "cancelled", None]
 
 
-async def test_with_a_listener_beside_it_everything_is_told_at_once(
-    spawn: Spawn, direct: str
-) -> None:
+async def test_listener_beside_a_pooler_is_immediate(spawn: Spawn, direct: str) -> None:
     """G6, G7: text, a cancel and a death, as without a pooler."""
     writer, reader = await asyncio.gather(*[spawn(with_listener(direct)) for _ in range(2)])
     numbers = {}
@@ -128,7 +126,7 @@ async def test_without_a_listener_everything_arrives_later(spawn: Spawn) -> None
     assert time.monotonic() - killed > LEASE_S / 2, "it was not the beats that told"
 
 
-async def test_a_pooler_that_nobody_spoke_of(database: str, pooler: PgBouncer) -> None:
+async def test_pooler_without_the_pooler_parameter(database: str, pooler: PgBouncer) -> None:
     """G12: one that keeps no prepared statements is named; one that does (1.21) is as good."""
 
     async def use() -> None:

@@ -16,7 +16,7 @@ from tests.crash.worker import LEASE_S, POLL_S
 
 
 @pytest.mark.timeout(120)
-async def test_of_racing_starts_one_calls_its_source(spawn: Spawn, rounds: Rounds) -> None:
+async def test_one_racing_start_calls_its_source(spawn: Spawn, rounds: Rounds) -> None:
     """G4: in every round, whichever process it is."""
     processes = await asyncio.gather(*[spawn() for _ in range(4)])
     winners: dict[str, list[int]] = {}
@@ -44,7 +44,7 @@ async def writing(writer: Process, name: str) -> int:
     return writer.begin("start", name)
 
 
-async def test_what_one_process_writes_another_follows_live(spawn: Spawn) -> None:
+async def test_follow_from_another_process(spawn: Spawn) -> None:
     """G1, G2: each piece arrives before the next is said."""
     a, b = await asyncio.gather(spawn(), spawn())
     await writing(a, "live")
@@ -82,7 +82,7 @@ async def test_a_cancel_from_a_third_process_reaches_readers_and_the_generator(
     assert await c.do("read", "stopped") == ["cancelled", None, "half"]
 
 
-async def test_the_readers_of_a_killed_writer_are_told_within_two_seconds(spawn: Spawn) -> None:
+async def test_killed_writer_ends_readers_in_two_seconds(spawn: Spawn) -> None:
     """G7, G1: with every character that anybody has seen."""
     a, b = await asyncio.gather(spawn(), spawn())
     names = [f"lost-{number}" for number in range(5)]
@@ -143,7 +143,7 @@ async def test_a_writer_that_copies_its_own_files(
 
 
 @pytest.mark.timeout(40)
-async def test_a_writer_that_was_paused_for_less_than_its_lease_keeps_its_stream(
+async def test_short_pause_keeps_the_stream(
     spawn: Spawn,
 ) -> None:
     """G7: its process stands still, and with it its counter, but its lock is held."""
@@ -162,7 +162,7 @@ async def test_a_writer_that_was_paused_for_less_than_its_lease_keeps_its_stream
 
 
 @pytest.mark.timeout(40)
-async def test_a_writer_that_comes_back_after_its_lease_changes_nothing(spawn: Spawn) -> None:
+async def test_writer_after_its_lease_changes_nothing(spawn: Spawn) -> None:
     """G3, G7: it is taken for dead, and what it says then is refused."""
     a, b = await asyncio.gather(spawn(), spawn())
     source = await writing(a, "late")
@@ -179,7 +179,7 @@ async def test_a_writer_that_comes_back_after_its_lease_changes_nothing(spawn: S
 
 
 @pytest.mark.timeout(60)
-async def test_a_reader_in_another_process_keeps_an_answer_that_stops_with_its_readers(
+async def test_reader_in_another_process_keeps_the_answer(
     spawn: Spawn,
 ) -> None:
     """G6: and it is noticed when it goes, though its process is killed."""

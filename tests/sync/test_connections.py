@@ -68,7 +68,7 @@ def there(streams: PersistentTextStreaming, *names: str) -> set[str]:
 
 
 @pytest.mark.parametrize("commit", [True, False])
-def test_everything_happens_with_the_transaction_or_never(
+def test_calls_are_part_of_the_transaction(
     opened: tuple[PersistentTextStreaming, Opened], commit: bool
 ) -> None:
     """G1: the message and its stream exist together, or not at all."""

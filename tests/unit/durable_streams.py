@@ -1,4 +1,4 @@
-"""Streams as the rules of the Durable Streams protocol see them."""
+"""Stream states for the tests of the Durable Streams protocol's rules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Wrong arguments raise at the call: what is wrong, where, and what to do."""
+"""Wrong arguments raise at the call. The message says what is wrong, where, and what to do."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ Wrong = tuple[dict[str, Any], type[Exception], str]
 
 
 async def async_function(*args: Any) -> Any:
-    """Be what an ``on_end`` and an ``authorize`` are."""
+    """Serve as a valid ``on_end`` or ``authorize``."""
 
 
 def plain_function(*args: Any) -> Any:
-    """Be what they are not."""
+    """Serve as an invalid one, because it is not async."""
 
 
 CONSTRUCTOR: list[Wrong] = [
@@ -61,7 +61,7 @@ CONSTRUCTOR: list[Wrong] = [
 
 
 @pytest.mark.parametrize(("given", "error", "told"), CONSTRUCTOR)
-def test_the_constructor(given: dict[str, Any], error: type[Exception], told: str) -> None:
+def test_constructor(given: dict[str, Any], error: type[Exception], told: str) -> None:
     with pytest.raises(error, match=told):
         PersistentTextStreaming(**{"database": "memory://", **given})
 
@@ -70,7 +70,7 @@ def test_the_constructor(given: dict[str, Any], error: type[Exception], told: st
     ("given", "told"),
     [({"database": 5}, "a database is"), ({"on_end": async_function}, "on_end is a plain")],
 )
-def test_the_constructor_without_an_event_loop(given: dict[str, Any], told: str) -> None:
+def test_constructor_without_an_event_loop(given: dict[str, Any], told: str) -> None:
     with pytest.raises(TypeError, match=told):
         sync.PersistentTextStreaming(**{"database": "memory://", **given})
 
@@ -99,7 +99,7 @@ SETTINGS: list[tuple[Callable[..., object], str, list[Any]]] = [
 @pytest.mark.parametrize(
     ("make", "name", "wrong"), [(make, name, w) for make, name, wrong in SETTINGS for w in wrong]
 )
-def test_a_setting_is_named_with_what_it_may_be(
+def test_invalid_setting_is_named_with_its_range(
     make: Callable[..., object], name: str, wrong: Any
 ) -> None:
     kind = make.__name__
@@ -178,7 +178,7 @@ async def test_a_call(call: Callable[[Any, str], Any], error: type[Exception], t
 
 
 async def as_called(call: Callable[[Any, str], Any], streams: Any, name: str) -> None:
-    """Await what is to be awaited."""
+    """Await the value if it is awaitable."""
     result = call(streams, name)
     if asyncio.iscoroutine(result):
         await result
@@ -200,7 +200,7 @@ async def test_a_writers_end() -> None:
 
 
 class Billing:
-    """An object that is called like an async function."""
+    """An object with an async ``__call__``."""
 
     def __init__(self) -> None:
         self.called = asyncio.Event()
@@ -210,7 +210,7 @@ class Billing:
 
 
 @in_virtual_time
-async def test_an_object_that_is_called_like_an_async_function_is_one() -> None:
+async def test_object_with_async_call_is_accepted() -> None:
     billing = Billing()
     async with PersistentTextStreaming("memory://", on_end=billing) as streams:
         source = ScriptedSource()

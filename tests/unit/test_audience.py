@@ -1,4 +1,4 @@
-"""Answers that stop when nobody reads them, and readers in other processes (G6)."""
+"""Answers that stop when they have no reader, and readers in other processes (G6)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TIMING = Timing(disconnect_grace_s=GRACE_S)
 
 
 async def started(worker: Worker) -> ScriptedSource:
-    """Start a stream that stops with its readers, and has some text."""
+    """Start a stream with some text that stops when it has no reader."""
     source = ScriptedSource()
     await worker.streams.create("s")
     worker.streams.start("s", source, on_disconnect="cancel")
@@ -27,7 +27,7 @@ async def started(worker: Worker) -> ScriptedSource:
 
 
 async def follow(worker: Worker) -> Following:
-    """Return a follower that has seen that text, and waits for more."""
+    """Return a follower that has read that text, and waits for more."""
     following = worker.streams.follow("s")
     assert await anext(following) == "a"
     return following
@@ -37,7 +37,7 @@ async def follow(worker: Worker) -> Following:
 async def two(
     hints_lost: float = 0.0, timing: Timing = TIMING
 ) -> AsyncIterator[tuple[Worker, Worker]]:
-    """Give two workers whose hints get lost, each as likely."""
+    """Provide two workers between which hints get lost with a probability."""
     async with cluster() as made:
         here, there = await made.add(timing=timing), await made.add(timing=timing)
         here.notifier.lose = there.notifier.lose = hints_lost
@@ -45,25 +45,25 @@ async def two(
 
 
 def is_asked(worker: Worker) -> bool:
-    """Tell if the stream is to end, unless a reader objects."""
+    """Return whether the stream has a ``due_at``, at which it ends unless a reader objects."""
     [stream] = worker.store.inner.database._streams._by_name.values()
     return stream.snapshot().due_at is not None
 
 
 @pytest.mark.parametrize("away", [False, True])
 @in_virtual_time
-async def test_the_last_reader_gone_cancels_where_that_was_asked_for(away: bool) -> None:
-    """G6: after its grace, and also when the store was away just then."""
+async def test_last_reader_gone_cancels_the_stream(away: bool) -> None:
+    """G6: the stream is cancelled after the grace time, even if the store was away then."""
     async with one_worker(timing=TIMING) as worker:
         source = await started(worker)
         following = await follow(worker)
         await asyncio.sleep(60)
-        assert not source.closed.is_set(), "a reader is there"
+        assert not source.closed.is_set(), "the stream has a reader"
         await following.aclose()
         await asyncio.sleep(GRACE_S - 1)
         again = await follow(worker)
         await asyncio.sleep(GRACE_S - 1)
-        assert not source.closed.is_set(), "it came back in time"
+        assert not source.closed.is_set(), "the reader came back in time"
         await again.aclose()
         if away:
             worker.store.away = True
@@ -76,14 +76,16 @@ async def test_the_last_reader_gone_cancels_where_that_was_asked_for(away: bool)
 @pytest.mark.parametrize("hints_lost", [0.0, 1.0])
 @pytest.mark.parametrize("grace_s", [GRACE_S, 0.5])
 @in_virtual_time
-async def test_a_reader_in_another_process_is_a_reader(hints_lost: float, grace_s: float) -> None:
-    """G6: however long it stays, and it is noticed when it goes."""
+async def test_reader_in_another_process_keeps_the_stream(
+    hints_lost: float, grace_s: float
+) -> None:
+    """G6: the reader keeps the stream alive for any time, and the stream stops after it leaves."""
     timing = Timing(disconnect_grace_s=grace_s)
     async with two(hints_lost, timing) as (here, there):
         source = await started(here)
         following = await follow(there)
         await asyncio.sleep(10 * GRACE_S)
-        assert not source.closed.is_set(), "a reader is there"
+        assert not source.closed.is_set(), "the stream has a reader"
         await source.send("b")
         assert await anext(following) == "b"
         left_at = asyncio.get_running_loop().time()
@@ -96,8 +98,8 @@ async def test_a_reader_in_another_process_is_a_reader(hints_lost: float, grace_
 
 
 @in_virtual_time
-async def test_a_reader_that_moves_from_process_to_process_is_a_reader() -> None:
-    """G6: as with a page that is loaded again and again behind a load balancer."""
+async def test_reloading_reader_keeps_the_stream() -> None:
+    """G6: a page behind a load balancer reloads again and again."""
     async with cluster() as made:
         workers = [await made.add(timing=TIMING) for _ in range(4)]
         source = await started(workers[0])
@@ -111,8 +113,8 @@ async def test_a_reader_that_moves_from_process_to_process_is_a_reader() -> None
 
 
 @in_virtual_time
-async def test_a_question_is_nothing_to_an_answer_that_ends() -> None:
-    """G5: it stood when the source came to its end."""
+async def test_source_ends_while_due_at_is_set() -> None:
+    """G5: the source ends while ``due_at`` is set."""
     async with two() as (here, there):
         source = await started(here)
         await asyncio.sleep(GRACE_S / 2)

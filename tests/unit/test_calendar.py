@@ -1,4 +1,4 @@
-"""A wall clock that jumps ends and deletes nothing for good."""
+"""A jump of the wall clock ends or deletes no stream."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.simulation.cluster import cluster
 
 
 class Clock:
-    """Two clocks, set by hand."""
+    """Two clocks that a test sets by hand."""
 
     def __init__(self) -> None:
         self.at, self.ahead = 100.0, 1.7e9
@@ -26,7 +26,7 @@ class Clock:
 
 
 @pytest.mark.parametrize("jump_s", [JUMP_S + 1, 3 * 3600.0, -3 * 3600.0, 1e9])
-def test_a_jump_is_not_believed(jump_s: float, caplog: pytest.LogCaptureFixture) -> None:
+def test_clock_jump_is_not_trusted(jump_s: float, caplog: pytest.LogCaptureFixture) -> None:
     clock = Clock()
     calendar = Calendar(clock)
     assert calendar.now() == clock.wall()
@@ -36,11 +36,11 @@ def test_a_jump_is_not_believed(jump_s: float, caplog: pytest.LogCaptureFixture)
         assert calendar.now() is None
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     clock.ahead -= jump_s
-    assert calendar.now() == clock.wall(), "it was set right"
+    assert calendar.now() == clock.wall(), "the clock was corrected"
     clock.ahead += jump_s
     assert calendar.now() is None
     clock.at += TRUSTED_AFTER_S
-    assert calendar.now() == clock.wall(), "it was wrong before"
+    assert calendar.now() == clock.wall(), "the clock had been wrong before the jump"
 
 
 @pytest.mark.parametrize("jump_s", [3 * 3600.0, -3 * 3600.0])
@@ -81,7 +81,7 @@ async def test_a_stream_made_while_the_clock_is_behind() -> None:
 
 @in_virtual_time
 async def test_a_jump_ends_and_deletes_nothing() -> None:
-    """Three hours forward, for some minutes."""
+    """The clock jumps three hours forward for some minutes."""
     async with cluster() as made:
         worker = await made.add()
         await worker.streams.create("pending", start_within_s=1200)

@@ -1,4 +1,4 @@
-"""The table of canaries is up to date: each guard stands, and a test of behaviour defends it."""
+"""The table of canaries is up to date: each guard exists, and a behaviour test defends it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SUITE = ROOT / "src/inkstream/testing/store_suite"
 
 
 def files_of(canary: Canary) -> list[Path]:
-    """Return the files that a canary's test is written in: for a store's, the public suite too."""
+    """Return the files that may contain a canary's test, including the public store suite."""
     path, *names = canary.test.partition("[")[0].split("::")
     return [ROOT / path, *(_SUITE.glob("*.py") if len(names) == 2 else ())]
 
@@ -38,13 +38,13 @@ def imports_in(files: list[Path]) -> set[str]:
 
 
 @_EACH
-def test_a_canarys_guard_stands(canary: Canary) -> None:
+def test_canary_guard_exists(canary: Canary) -> None:
     assert (ROOT / canary.path).read_text().count(canary.old) == 1
     assert canary.new != canary.old
 
 
 @_EACH
-def test_a_canarys_test_exists_and_tests_behaviour(canary: Canary) -> None:
+def test_canary_test_exists(canary: Canary) -> None:
     path, *names = canary.test.partition("[")[0].split("::")
     assert (ROOT / path).is_file()
     assert set(names) <= names_in(files_of(canary))

@@ -1,4 +1,4 @@
-"""The `inkstream` command as a person meets it."""
+"""The `inkstream` command, run as a user runs it."""
 
 from __future__ import annotations
 
@@ -49,6 +49,6 @@ def test_help(flag: str) -> None:
     assert "Usage" in done.stdout
 
 
-def test_a_fresh_id_is_no_option() -> None:
-    """`inkstream cat $(inkstream write)` must not depend on luck."""
+def test_new_id_is_never_a_command_option() -> None:
+    """`inkstream cat $(inkstream write)` must always work."""
     assert not any(StreamId.generate().startswith("-") for _ in range(2_000))

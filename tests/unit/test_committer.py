@@ -1,4 +1,4 @@
-"""Durable before visible, one commit for all, and the window between two commits (G1, G12)."""
+"""Text is durable before it is visible; one commit for all writers; the commit window (G1, G12)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def claim(worker: Worker, name: str) -> Writer:
 
 
 async def seen(worker: Worker, name: str, offset: str | None = None) -> str:
-    """Return what a reader gets within a virtual second."""
+    """Return what a reader receives within a virtual second."""
     text = ""
     try:
         async with asyncio.timeout(1):
@@ -59,8 +59,8 @@ async def test_nothing_is_shown_before_the_store_has_returned() -> None:
 
 
 @in_virtual_time
-async def test_a_store_that_only_says_it_committed_is_found_out() -> None:
-    """G1: what every simulated reader checks fails when the commit is taken away."""
+async def test_simulation_detects_a_missing_commit() -> None:
+    """G1: if the store does not really commit, the check of every simulated reader fails."""
 
     async def pretend(
         self: FaultyStore, groups: Sequence[Group], *, connection: object | None = None
@@ -91,7 +91,7 @@ async def test_one_commit_takes_everything_pending() -> None:
             await writer.append("b")
         await asyncio.gather(*[writer.flush() for writer in writers])
         [groups] = worker.store.commits[before:]
-        assert len(groups) == 50, "two pieces of one stream are one message"
+        assert len(groups) == 50, "two pieces of one stream become one message"
         assert (await worker.streams.read("s7")).text == "ab"
 
 
@@ -105,11 +105,11 @@ async def test_a_quiet_system_commits_at_once() -> None:
             began = loop.time()
             await writer.append("token")
             await writer.flush()
-            assert loop.time() == began, "no window at rest"
+            assert loop.time() == began, "a quiet system commits without a wait"
 
 
 async def pace(worker: Worker, streams: int) -> float:
-    """Return how far apart commits are when so many streams write all the time."""
+    """Return the time between commits when this many streams write all the time."""
     writers = [await claim(worker, f"s{i}") for i in range(streams)]
     before = len(worker.store.commits)
     for _ in range(300):
@@ -121,16 +121,14 @@ async def pace(worker: Worker, streams: int) -> float:
 
 @pytest.mark.parametrize(("streams", "least_s", "most_s"), [(1, 0.004, 0.007), (700, 0.045, 0.06)])
 @in_virtual_time
-async def test_the_window_stretches_by_itself_under_load(
-    streams: int, least_s: float, most_s: float
-) -> None:
+async def test_window_grows_under_load(streams: int, least_s: float, most_s: float) -> None:
     async with one_worker() as worker:
         assert least_s <= await pace(worker, streams) <= most_s
 
 
 @in_virtual_time
-async def test_a_commit_whose_outcome_was_lost_is_not_made_twice() -> None:
-    """G2, G5: the text is there once, whether the lost commit had happened or not."""
+async def test_lost_commit_is_not_repeated() -> None:
+    """G2, G5: the text is stored once, whether the lost commit had succeeded or not."""
     async with cluster() as made:
         worker = await made.add()
         source = ScriptedSource()
@@ -149,7 +147,7 @@ async def test_a_commit_whose_outcome_was_lost_is_not_made_twice() -> None:
 
 @in_virtual_time
 async def test_memory_stays_bounded_while_the_store_is_away() -> None:
-    """G12, G9: nothing is shown, the source waits, and all of it comes when the store is back."""
+    """G12, G9: readers get nothing, the source waits, and all text arrives after the outage."""
     limits = FinerLimits(buffer_bytes=1000, buffers_bytes=1500)
     async with one_worker(limits=limits) as worker:
         writers = [await claim(worker, name) for name in ("a", "b")]
@@ -171,8 +169,8 @@ async def test_memory_stays_bounded_while_the_store_is_away() -> None:
 
 
 @in_virtual_time
-async def test_a_store_that_stays_away_ends_the_generation_and_cuts_readers() -> None:
-    """G12: no terminal event while the end is not stored; the true end when the store returns."""
+async def test_long_outage_ends_source_and_readers() -> None:
+    """G12: readers get no terminal event before the end is stored, and the end is stored later."""
     async with one_worker(timing=Timing(patience_s=10)) as worker:
         source = ScriptedSource()
         await worker.streams.create("s")
@@ -194,8 +192,8 @@ async def test_a_store_that_stays_away_ends_the_generation_and_cuts_readers() ->
 
 
 @in_virtual_time
-async def test_a_writer_that_is_quiet_outlives_an_outage_it_did_not_notice() -> None:
-    """G7, G12: somebody else's failed commit is no reason to give up, once the store is back."""
+async def test_quiet_writer_survives_an_outage() -> None:
+    """G7, G12: another writer's failed commit does not stop a quiet writer after the outage."""
     async with one_worker(timing=Timing(patience_s=3)) as worker:
         writer = await claim(worker, "quiet")
         await worker.streams.create("other")
@@ -210,8 +208,8 @@ async def test_a_writer_that_is_quiet_outlives_an_outage_it_did_not_notice() -> 
 
 
 @in_virtual_time
-async def test_a_writer_that_was_quiet_when_all_were_given_up_gets_its_end_too() -> None:
-    """G12, G5: nothing of its own waited for the store, and its stream must end all the same."""
+async def test_quiet_writer_gets_its_end_after_an_outage() -> None:
+    """G12, G5: the stream must end even if its writer had no text that waited for the store."""
     async with one_worker(timing=Timing(patience_s=3)) as worker:
         quiet, loud = await claim(worker, "quiet"), await claim(worker, "loud")
         worker.store.away = True
@@ -228,8 +226,8 @@ async def test_a_writer_that_was_quiet_when_all_were_given_up_gets_its_end_too()
 
 
 @in_virtual_time
-async def test_a_stop_leaves_nobody_waiting_for_a_commit() -> None:
-    """G8: a request that cancels, and a job that writes, while the store hangs."""
+async def test_stop_ends_all_waits_for_a_commit() -> None:
+    """G8: a request that cancels, and a job that writes, return although the store hangs."""
     async with cluster() as made:
         worker = await made.add()
         writer = await claim(worker, "s")
@@ -245,7 +243,7 @@ async def test_a_stop_leaves_nobody_waiting_for_a_commit() -> None:
             StreamId("other"), ScriptedSource(), allow=lambda _: True
         )
         await asyncio.sleep(1)
-        # This one is not even on its way: the commit before it is.
+        # This change has not been sent, because the commit before it still runs.
         queued = worker.engine.changes.end_stream(other, End(Status.DONE))
         waiting.append(asyncio.create_task(queued))
         await asyncio.sleep(1)
@@ -261,7 +259,7 @@ async def test_a_stop_leaves_nobody_waiting_for_a_commit() -> None:
 
 
 @in_virtual_time
-async def test_a_group_that_is_refused_takes_no_other_with_it() -> None:
+async def test_refused_group_does_not_affect_others() -> None:
     """G3."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
@@ -278,7 +276,7 @@ async def test_a_group_that_is_refused_takes_no_other_with_it() -> None:
 
 
 @in_virtual_time
-async def test_an_unforeseen_error_of_the_store_stops_nothing_for_good(
+async def test_committer_survives_unexpected_errors(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     async with one_worker() as worker:
@@ -297,7 +295,7 @@ async def test_an_unforeseen_error_of_the_store_stops_nothing_for_good(
 
 
 @in_virtual_time
-async def test_what_is_submitted_fails_at_once_while_the_store_is_away() -> None:
+async def test_submitted_groups_fail_during_an_outage() -> None:
     async with one_worker() as worker:
         await worker.streams.create("s")
         worker.store.lose = 1.0
@@ -308,7 +306,7 @@ async def test_what_is_submitted_fails_at_once_while_the_store_is_away() -> None
 
 
 @in_virtual_time
-async def test_giving_up_while_a_commit_is_on_its_way_still_writes_the_end() -> None:
+async def test_end_is_written_after_giving_up_during_a_commit() -> None:
     """G12, G5: its text may arrive after the writer gave up."""
     for seed in range(8):
         async with cluster(seed) as made:

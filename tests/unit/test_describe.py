@@ -1,4 +1,4 @@
-"""``describe``: why a stream is as it is, as a process sees it that started after the fault."""
+"""``describe`` says why a stream is as it is, in a process that started after the fault."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ async def test_a_healthy_stream_with_readers_here_and_elsewhere() -> None:
 
 
 @in_virtual_time
-async def test_of_another_owner_it_is_absent() -> None:
+async def test_describe_hides_other_owners_streams() -> None:
     async with cluster() as made:
         here = await made.add()
         await here.streams.create("s", owner="ann")
@@ -99,8 +99,8 @@ async def test_the_rates_of_the_last_minute() -> None:
 
 
 @in_virtual_time
-async def test_a_killed_writer_is_named_after_the_end_too() -> None:
-    """G7: the answer to an operator's question ten minutes later."""
+async def test_killed_writer_is_named_after_the_end() -> None:
+    """G7: an operator can still ask ten minutes later."""
     async with cluster() as made:
         here = await made.add()
         await writing(here)
@@ -136,8 +136,8 @@ async def test_a_host_that_was_cut_off() -> None:
 
 
 @in_virtual_time
-async def test_a_reader_that_takes_nothing() -> None:
-    """G9: it slows nobody, and is seen."""
+async def test_describe_a_stuck_reader() -> None:
+    """G9: the reader slows nobody, and ``describe`` shows it."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         source = await writing(here)
@@ -154,7 +154,7 @@ async def test_a_reader_that_takes_nothing() -> None:
 
 @in_virtual_time
 async def test_the_store_was_away() -> None:
-    """G12: as soon as the writer can say so."""
+    """G12: ``describe`` shows an outage as soon as the writer can report it."""
     async with cluster() as made:
         here = await made.add()
         source = await writing(here)
@@ -198,7 +198,7 @@ async def test_before_a_writer_and_without_one() -> None:
 
 
 @in_virtual_time
-async def test_a_workers_word_is_bounded() -> None:
+async def test_worker_description_is_bounded() -> None:
     async with cluster() as made:
         here = await made.add()
         for number in range(400):
@@ -213,7 +213,7 @@ async def test_a_workers_word_is_bounded() -> None:
         assert not (await seen_later(made, "s399")).readers.complete
 
 
-def test_a_workers_name_says_where_it_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_worker_name_has_host_and_pid(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("socket.gethostname", lambda: "web\0 7.example")
     host, pid = host_and_pid(new_worker())
     assert host == "web--7.example"

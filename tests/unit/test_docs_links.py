@@ -1,4 +1,4 @@
-"""Links in the documentation lead somewhere, and the tests that it names exist."""
+"""Links in the documentation have targets, and the tests that it names exist."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def name_of(path: Path) -> str:
 
 
 def links_of(page: Path) -> list[tuple[str, str]]:
-    """Return the texts and targets of a page's links, those of examples left out."""
+    """Return the texts and targets of a page's links, without those in examples."""
     return _LINK.findall(_CODE.sub("", page.read_text()))
 
 
 def anchors_of(page: Path) -> set[str]:
-    """Return the fragments that GitHub makes of a page's headings."""
+    """Return the anchors that GitHub makes of a page's headings."""
     headings = re.findall(r"^#+ +(.*)$", _CODE.sub("", page.read_text()), re.MULTILINE)
     plain = (re.sub(r"[`*]|\]\([^)]*\)|\[", "", heading).lower().strip() for heading in headings)
     return {re.sub(r"[^\w\- ]", "", heading).replace(" ", "-") for heading in plain}

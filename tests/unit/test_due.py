@@ -1,4 +1,4 @@
-"""What time does to many streams at once holds up nothing else (G7)."""
+"""Ending many due streams does not delay anything else (G7)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LIMITS = Limits(live_streams_per_owner=N)
 
 @in_virtual_time
 async def test_many_due_streams_end_in_batches() -> None:
-    """G7: and the reader of a killed writer gets the end as early as without them."""
+    """G7: the reader of a killed writer gets the end as soon as without due streams."""
     loop = asyncio.get_running_loop()
     async with cluster() as made:
         timing = Timing(start_within_s=20)
@@ -37,14 +37,14 @@ async def test_many_due_streams_end_in_batches() -> None:
         reader.close()
         assert loop.time() - began <= 2
         async with asyncio.timeout(10):
-            await worker.streams.wait("s0")  # the oldest is found last
+            await worker.streams.wait("s0")  # find() returns the oldest stream last
         assert len(worker.store.commits) - before < N / 50
         left = await worker.streams.list(status=Status.PENDING)
         assert not left.streams
 
 
 @in_virtual_time
-async def test_many_ends_are_claimed_for_their_report_in_batches() -> None:
+async def test_many_reports_are_claimed_in_batches() -> None:
     async with cluster() as made:
         worker = await made.add(reports=True, timing=Timing(start_within_s=5), limits=LIMITS)
         for n in range(N):

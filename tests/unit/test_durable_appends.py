@@ -42,7 +42,7 @@ def refused(state: StreamState, body: bytes = b"x", marks: Any = None, **headers
 
 
 def test_a_plain_append_is_conditional_on_the_status_alone() -> None:
-    """So that any number of them ride in one batch, in any order."""
+    """So any number of appends fit into one batch, in any order."""
     attempt = post(log())
     assert isinstance(attempt, Attempt)
     change = attempt.change
@@ -60,24 +60,24 @@ def test_closing_with_a_last_append_is_one_change() -> None:
 
 
 @pytest.mark.parametrize("value", ["false", "yes", "1", ""])
-def test_any_other_word_does_not_close(value: str) -> None:
+def test_only_true_closes(value: str) -> None:
     assert post(log(), stream_closed=value).change.end is None
 
 
-def test_a_closed_stream_takes_nothing_but_another_close() -> None:
+def test_closed_stream_accepts_only_another_close() -> None:
     refusal = refused(CLOSED)
     assert (refusal.status, refusal.headers["stream-closed"]) == (409, "true")
     assert refusal.headers["stream-next-offset"] == str(Offset(7, 10))
     assert refused(CLOSED, stream_closed="true").status == 409
     assert post(CLOSED, b"", stream_closed="true").status == 204
-    # The answer names the closed stream before the wrong type, so that clients see it (5.2).
+    # The response reports the closed stream before the wrong type, as clients expect (5.2).
     assert "stream-closed" in refused(CLOSED, content_type="image/png").headers
 
 
 @pytest.mark.parametrize("status", [Status.PENDING, Status.STREAMING])
 @pytest.mark.parametrize("closed", ["true", "false"])
-def test_a_text_is_written_by_its_writer_alone(status: Status, closed: str) -> None:
-    """G3: nobody gets past the writer that owns a stream over the protocol."""
+def test_protocol_cannot_append_to_a_text(status: Status, closed: str) -> None:
+    """G3: a client of the protocol cannot append to a text stream that has a writer."""
     assert refused(text(status), stream_closed=closed).code == "writer_owned"
     with pytest.raises(Refusal) as caught:
         protocol.check_deletable(text(status))
@@ -100,7 +100,7 @@ def test_content_types_are_compared_without_case_and_parameters() -> None:
     assert refused(log(), content_type="text/html").code == "content_type_mismatch"
 
 
-def test_seq_must_grow_as_bytes_do() -> None:
+def test_seq_is_compared_as_bytes() -> None:
     assert refused(log(), marks={"seq": b"2"}, stream_seq="10").code == "seq_regression"
     assert refused(log(), marks={"seq": b"2"}, stream_seq="2").code == "seq_regression"
     assert refused(log(), marks={"seq": b"a"}, stream_seq="B").code == "seq_regression"
@@ -144,12 +144,12 @@ def test_the_table_of_producers(mark: bytes | None, epoch: int, seq: int, expect
             assert refusal.headers["producer-received-seq"] == str(seq)
 
 
-def test_a_duplicate_is_told_before_a_seq_that_is_old() -> None:
+def test_duplicate_is_reported_before_old_seq() -> None:
     marks = {"p:p": b"0:0", "seq": b"5"}
     assert post(log(), marks=marks, stream_seq="5", **producing(0, 0)).status == 204
 
 
-def test_the_append_that_closed_is_known_again_and_no_other() -> None:
+def test_only_the_closing_append_is_recognised() -> None:
     attempt = post(log(), stream_closed="true", **producing(0, 2), marks={"p:p": b"0:1"})
     marks = {"p:p": b"0:1"} | dict(attempt.change.marks)
     again = post(CLOSED, b"other", marks, stream_closed="true", **producing(0, 2))
@@ -163,10 +163,10 @@ def test_the_append_that_closed_is_known_again_and_no_other() -> None:
 @given(
     st.lists(st.tuples(st.sampled_from("pq"), st.integers(0, 2), st.integers(0, 4)), max_size=30)
 )
-def test_each_append_of_a_producer_is_taken_once_and_in_order(
+def test_producer_appends_are_stored_once_in_order(
     sent: list[tuple[str, int, int]],
 ) -> None:
-    """Whatever is repeated, reordered or lost, what is stored counts up from 0 in each epoch."""
+    """If requests are repeated, reordered or lost, each epoch still stores 0, 1, 2, ..."""
     state, marks = log(tail=0, size=0), dict[str, bytes]()
     stored: dict[str, list[tuple[int, int]]] = {"p": [], "q": []}
     for name, epoch, seq in sent:
@@ -189,8 +189,8 @@ def test_each_append_of_a_producer_is_taken_once_and_in_order(
 
 
 @given(st.lists(st.tuples(st.binary(min_size=1, max_size=3), st.booleans()), min_size=1))
-def test_joined_appends_leave_behind_what_each_alone_would(sent: list[tuple[bytes, bool]]) -> None:
-    """G2: each of those that share a commit gets the offset after its own text."""
+def test_joined_appends_equal_single_appends(sent: list[tuple[bytes, bool]]) -> None:
+    """G2: of the appends in one commit, each returns the offset after its own text."""
     state, marks, attempts, expected = log(), dict[str, bytes](), list[Attempt](), list[Any]()
     for seq, (body, closes) in enumerate(sent):
         closing = {"stream_closed": "true"} if closes and seq == len(sent) - 1 else {}

@@ -1,4 +1,4 @@
-"""JSON bodies are checked strictly and kept byte for byte (G11)."""
+"""JSON bodies are checked strictly and stored byte for byte (G11)."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NUMBERS = st.from_regex(
 STRINGS = st.one_of(
     st.text(max_size=8).map(json.dumps),
     st.text(max_size=8).map(lambda text: json.dumps(text, ensure_ascii=False)),
-    st.just(r'"\ud83d"'),  # half of a pair, escaped: kept as it is
+    st.just(r'"\ud83d"'),  # half a surrogate pair, escaped: stored unchanged
     st.just(r'"]},[{\"\\"'),
 ).filter(lambda text: not any("\ud800" <= char <= "\udfff" for char in text))
 
@@ -44,7 +44,7 @@ JSON_TEXTS = st.recursive(
 
 
 @given(st.lists(st.tuples(SPACE, JSON_TEXTS, SPACE), max_size=5), SPACE, SPACE)
-def test_every_element_of_an_array_is_cut_out_as_it_was_written(
+def test_array_elements_keep_their_bytes(
     items: list[tuple[str, str, str]], before: str, after: str
 ) -> None:
     body = before + "[" + ",".join("".join(item) for item in items) + "]" + after
@@ -61,7 +61,7 @@ def test_a_single_value_is_one_message_as_it_was_written(
 @given(
     st.binary(max_size=40) | st.text(alphabet='[]{},:"\\ 019.eE+-tfn', max_size=30).map(str.encode)
 )
-def test_what_it_takes_is_json_and_what_it_refuses_is_not(body: bytes) -> None:
+def test_accepts_exactly_valid_json(body: bytes) -> None:
     try:
         found = list(split_json(body, 1024 * 1024))
     except InvalidMessage:
@@ -108,7 +108,7 @@ def _no_constant(name: str) -> None:
         b'{"a":' * 200_000,
     ],
 )
-def test_what_is_not_json_is_refused(body: bytes) -> None:
+def test_invalid_json_is_refused(body: bytes) -> None:
     with pytest.raises(InvalidMessage):
         list(split_json(body, 1024 * 1024))
 
@@ -129,7 +129,7 @@ def test_what_is_not_json_is_refused(body: bytes) -> None:
         b"[" * 126 + b"]" * 126,
     ],
 )
-def test_what_json_can_say_is_kept_exactly(message: bytes) -> None:
+def test_json_is_kept_exactly(message: bytes) -> None:
     segment = Body(b"[" + message + b", " + message + b"]").segment(
         is_json=True, message_bytes=100_000
     )
@@ -140,7 +140,7 @@ def test_what_json_can_say_is_kept_exactly(message: bytes) -> None:
     )
 
 
-def test_only_as_deep_as_is_allowed() -> None:
+def test_json_depth_is_limited() -> None:
     deep = b"[" * wire.MAX_JSON_DEPTH + b"]" * wire.MAX_JSON_DEPTH
     assert list(split_json(b"[" + deep + b"]", 1024 * 1024)) == [deep]
     with pytest.raises(InvalidMessage, match="deep"):
@@ -150,7 +150,7 @@ def test_only_as_deep_as_is_allowed() -> None:
 @pytest.mark.parametrize(
     "body", [b'{"inkstream:end":1}', b'[1,{"inkstream:end":{}}]', rb'{"inkstream\u003aend":1}']
 )
-def test_nobody_may_say_how_a_stream_ended(body: bytes) -> None:
+def test_end_key_is_reserved(body: bytes) -> None:
     with pytest.raises(InvalidMessage, match="reserved"):
         list(split_json(body, 1024 * 1024))
 

@@ -30,7 +30,7 @@ from inkstream.wire import Offset
 from tests.unit.durable_streams import LIMITS, NOW, log, text
 
 
-def test_a_stream_that_is_due_is_gone_at_once_but_never_under_a_writer() -> None:
+def test_due_stream_is_gone_unless_it_has_a_writer() -> None:
     assert protocol.is_absent(log(due_at=NOW), NOW)
     assert not protocol.is_absent(log(due_at=NOW + 0.1), NOW)
     assert protocol.is_absent(text(Status.DONE, due_at=NOW - 1), NOW)
@@ -38,15 +38,15 @@ def test_a_stream_that_is_due_is_gone_at_once_but_never_under_a_writer() -> None
     assert not protocol.is_absent(text(Status.PENDING, due_at=NOW - 1), NOW)
 
 
-def test_an_access_puts_a_sliding_expiry_off_now_and_then() -> None:
+def test_access_moves_a_sliding_expiry() -> None:
     state = log(ttl_s=100.0, due_at=NOW + 100)
     assert protocol.renewed(state, NOW) is KEEP
     due_at = protocol.renewed(state, NOW + 1)
     assert due_at == pytest.approx(NOW + 1 + 105)
     state = log(ttl_s=100.0, due_at=due_at)
-    assert protocol.renewed(state, NOW + 5) is KEEP  # a write at most every 5 %
+    assert protocol.renewed(state, NOW + 5) is KEEP  # at most one write per 5 % of the time
     assert protocol.renewed(state, NOW + 7) is not KEEP
-    assert protocol.renewed(log(due_at=NOW + 5), NOW) is KEEP  # absolute
+    assert protocol.renewed(log(due_at=NOW + 5), NOW) is KEEP  # an absolute expiry
 
 
 @pytest.mark.parametrize("ttl", ["-1", "+1", "01", "1.0", "1e3", "", " 1", "x", "\u0663"])
@@ -93,7 +93,7 @@ def test_a_put_makes_a_log_of_its_type() -> None:
     assert creation.create(put(stream_closed="true"), NOW, LIMITS).end == End(Status.DONE)
 
 
-def test_the_same_put_again_is_answered_200_another_409() -> None:
+def test_same_put_gets_200_another_409() -> None:
     state = log(ttl_s=60.0, due_at=NOW + 60)
     same: dict[str, Any] = {"content_type": "Text/Plain; charset=utf-8", "stream_ttl": "60"}
     assert creation.exists(state, {}, put(**same)).status == 200
@@ -112,7 +112,7 @@ def fork(source: StreamState, marks: Any = None, **headers: Any) -> Any:
     return creation.fork(put(source="src", **headers), source, marks or {}, NOW, LIMITS)
 
 
-def test_where_a_fork_branches_off() -> None:
+def test_fork_position() -> None:
     source = log(tail=10)
     assert fork(source).fork.position == 10
     assert fork(source, stream_fork_offset=str(Offset(7, 4))).fork.position == 4
@@ -133,7 +133,7 @@ def test_where_a_fork_branches_off() -> None:
     assert caught.value.status == 409
 
 
-def test_a_fork_takes_over_neither_the_end_nor_the_producers_of_its_source() -> None:
+def test_fork_inherits_no_end_and_no_producers() -> None:
     new = fork(text(Status.DONE, tail=3), stream_fork_offset=str(Offset(7, 3, ended=True)))
     assert (new.fork.position, new.end, list(new.marks)) == (3, None, ["fork"])
     assert (new.kind, new.content_type) == (Kind.LOG, JSON_CONTENT)
@@ -162,8 +162,8 @@ def test_the_table_of_fork_lifetimes(
     assert (new.ttl_s, new.due_at) == expected
 
 
-def test_a_fork_knows_the_offsets_of_its_ancestors_up_to_where_it_left_them() -> None:
-    """G10: what lies past the branch is of the source alone."""
+def test_fork_accepts_inherited_offsets() -> None:
+    """G10: offsets past the fork's position belong to the source only."""
     first = fork(log(internal_id=1, tail=10), stream_fork_offset=str(Offset(1, 8)))
     child = log(internal_id=2, tail=20)
     second = fork(child, first.marks, stream_fork_offset=str(Offset(1, 6)))
@@ -209,7 +209,7 @@ HEADERS = st.dictionaries(
 
 
 @given(HEADERS, st.binary(max_size=8))
-def test_no_header_does_more_than_be_refused(headers: dict[str, str], body: bytes) -> None:
+def test_bad_headers_are_refused(headers: dict[str, str], body: bytes) -> None:
     as_json = log(content_type=JSON_CONTENT)
     new, source = StreamId("new"), StreamId("src")
     for check in (

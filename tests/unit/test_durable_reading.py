@@ -43,7 +43,7 @@ def test_malformed_reads(query: list[tuple[str, str]]) -> None:
     assert caught.value.status == 400
 
 
-def test_an_end_offset_is_of_an_ended_text_alone() -> None:
+def test_end_offset_needs_an_ended_text() -> None:
     end = Offset(7, 10, ended=True)
     assert creation.position_of(text(Status.DONE), {}, end) == 10
     assert creation.position_of(text(Status.STREAMING), {}, end) is None
@@ -72,10 +72,8 @@ def test_tags_change_with_data_and_with_the_end() -> None:
     st.text(st.characters(codec="utf-8", exclude_characters="\r"), min_size=1, max_size=20),
     st.data(),
 )
-def test_text_over_events_is_whole_characters_however_it_was_appended(
-    message: str, data: st.DataObject
-) -> None:
-    """G2: after every event, what was sent is what lies before the offset that came with it."""
+def test_events_have_whole_characters(message: str, data: st.DataObject) -> None:
+    """G2: the text sent up to each event is exactly the text before that event's offset."""
     raw = message.encode()
     cuts = sorted(data.draw(st.sets(st.integers(0, len(raw)), max_size=6)) | {0, len(raw)})
     events, sent = Events(log()), ""
@@ -91,7 +89,7 @@ def test_text_over_events_is_whole_characters_however_it_was_appended(
     assert sent == message
 
 
-def test_half_a_character_at_the_end_is_not_waited_for() -> None:
+def test_half_a_character_at_the_end_is_replaced() -> None:
     events = Events(log())
     assert events.data(chunk("ä".encode()[:1], 0)) == b""
     assert (
@@ -99,7 +97,7 @@ def test_half_a_character_at_the_end_is_not_waited_for() -> None:
     )
 
 
-def test_what_is_neither_text_nor_json_goes_as_base64() -> None:
+def test_binary_data_is_sent_as_base64() -> None:
     events = Events(log(content_type="image/png"))
     assert events.is_base64
     assert events.data(chunk(b"\x89P", 0)) == b"event: data\ndata:iVA=\n\n"
@@ -129,7 +127,7 @@ class Stopped:
         return self.now
 
 
-def test_hot_polls_of_a_closed_stream_are_slowed_for_that_client_alone() -> None:
+def test_hot_polls_are_slowed_per_client() -> None:
     """G9."""
     clock = Stopped()
     polls = ClosedPolls(clock, rate=2, burst=3, remembered=2)
@@ -137,6 +135,6 @@ def test_hot_polls_of_a_closed_stream_are_slowed_for_that_client_alone() -> None
     assert polls.allow(1, "b")
     clock.now = 0.5
     assert [polls.allow(1, "a") for _ in range(2)] == [True, False]
-    assert polls.allow(2, "c")  # forgets the longest unseen
+    assert polls.allow(2, "c")  # forgets the client that has not polled for the longest time
     assert polls.allow(2, "d")
     assert polls.allow(1, "a")

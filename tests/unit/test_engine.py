@@ -1,4 +1,4 @@
-"""Life of an engine: drain, limits of where it may be used, logs (G8)."""
+"""The life of an engine: drain, event loops and processes, limits, logs (G8)."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ N = 1_000
 
 
 @in_virtual_time
-async def test_a_drain_tells_a_thousand_readers() -> None:
-    """G8: no new starts, the grace for those that finish; the rest get an end."""
+async def test_drain_ends_a_thousand_readers() -> None:
+    """G8: no new starts; some answers finish within the grace time, and the rest get an end."""
     loop = asyncio.get_running_loop()
     async with one_worker(timing=Timing(shutdown_grace_s=10)) as worker:
         sources = [ScriptedSource() for _ in range(N)]
@@ -73,8 +73,8 @@ async def test_a_drain_tells_a_thousand_readers() -> None:
 
 
 @in_virtual_time
-async def test_readers_of_streams_written_elsewhere_are_cut_by_a_drain() -> None:
-    """G8, G5: without a terminal event, for theirs has not ended: they reconnect elsewhere."""
+async def test_drain_disconnects_readers_of_other_workers() -> None:
+    """G8, G5: no terminal event is sent, because the streams go on elsewhere."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         await here.streams.create("s")
@@ -92,8 +92,8 @@ async def test_readers_of_streams_written_elsewhere_are_cut_by_a_drain() -> None
 
 
 @in_virtual_time
-async def test_a_second_drain_can_only_hurry() -> None:
-    """G8: Ctrl-C after SIGTERM skips the grace; SIGTERM twice does not extend it."""
+async def test_second_drain_never_extends_the_grace() -> None:
+    """G8: Ctrl-C after SIGTERM skips the grace time; a second SIGTERM does not extend it."""
     loop = asyncio.get_running_loop()
     async with one_worker(timing=Timing(shutdown_grace_s=60)) as worker:
         await worker.streams.create("s")
@@ -112,10 +112,10 @@ async def test_a_second_drain_can_only_hurry() -> None:
 
 
 @in_virtual_time
-async def test_a_drain_sends_readers_off_though_the_ends_cannot_be_written(
+async def test_drain_disconnects_readers_on_a_read_only_store(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """G8, G12: a database that is read-only must not keep a server from exiting."""
+    """G8, G12: a read-only database must not keep a server from exiting."""
 
     async def refuse(*args: object, **options: object) -> None:
         raise StoreUnavailable("read-only")
@@ -136,8 +136,8 @@ async def test_a_drain_sends_readers_off_though_the_ends_cannot_be_written(
 
 
 @in_virtual_time
-async def test_a_drain_while_the_store_is_away_gives_up_in_time() -> None:
-    """G8, G12: a sweeper elsewhere writes the true end."""
+async def test_drain_gives_up_while_the_store_is_away() -> None:
+    """G8, G12: a sweeper in another process writes the end."""
     async with cluster() as made:
         here, there = await made.add(timing=Timing(shutdown_grace_s=1)), await made.add()
         await here.streams.create("s")
@@ -147,16 +147,16 @@ async def test_a_drain_while_the_store_is_away_gives_up_in_time() -> None:
         began = asyncio.get_running_loop().time()
         await here.streams.__aexit__(None, None, None)
         assert asyncio.get_running_loop().time() - began < 10
-        here.streams._running._users = 1  # the cluster leaves it once more
+        here.streams._running._users = 1  # the test cluster stops the instance once more
         body = await asyncio.wait_for(there.streams.wait("s"), 5)
         assert (body.status, body.end and body.end.code) == ("timeout", "writer_lost")
 
 
-# Where it may be used -----------------------------------------------------------------------------
+# Event loops and processes ------------------------------------------------------------------------
 
 
 def test_without_asyncio() -> None:
-    """As under trio, which runs coroutines by itself: no asyncio loop is found."""
+    """Trio also runs coroutines without an asyncio loop."""
     streams = PersistentTextStreaming("memory://")
     with pytest.raises(NotRunning, match=r"asyncio.*inkstream\.sync"):
         streams.__aenter__().send(None)
@@ -176,8 +176,8 @@ async def test_not_started() -> None:
         await streams.create()
 
 
-def test_one_instance_on_one_loop_after_the_other() -> None:
-    """As tests do it: each block of a TestClient has a loop of its own."""
+def test_one_instance_on_successive_loops() -> None:
+    """Tests do this: each TestClient block has its own loop."""
     streams = PersistentTextStreaming("memory://", timing=Timing(shutdown_grace_s=0))
 
     async def use() -> str:
@@ -187,8 +187,8 @@ def test_one_instance_on_one_loop_after_the_other() -> None:
     assert [asyncio.run(use()) for _ in range(2)] == ["s", "s"]
 
 
-def test_each_start_is_a_worker_of_its_own() -> None:
-    """G7: a counter that begins anew is never taken for one that stands still, nor a lock."""
+def test_each_start_is_a_new_worker() -> None:
+    """G7: a new counter is never compared with the old worker's, and a new lock is another lock."""
     streams = PersistentTextStreaming("memory://", timing=Timing(shutdown_grace_s=0))
 
     async def use() -> str:
@@ -212,7 +212,7 @@ def test_a_loop_that_was_closed_under_it() -> None:
     assert asyncio.run(use()) == "s"
 
 
-async def test_two_loops_at_once_are_told_so() -> None:
+async def test_second_loop_gets_not_running() -> None:
     async with PersistentTextStreaming("memory://") as streams:
 
         async def use() -> None:
@@ -226,7 +226,7 @@ async def test_two_loops_at_once_are_told_so() -> None:
                 await asyncio.to_thread(asyncio.run, attempt())
 
 
-async def test_a_forked_process_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_forked_process_gets_not_running(monkeypatch: pytest.MonkeyPatch) -> None:
     async with PersistentTextStreaming("memory://") as streams:
         pid = os.getpid()
         with monkeypatch.context() as child:
@@ -238,7 +238,7 @@ async def test_a_forked_process_is_told_so(monkeypatch: pytest.MonkeyPatch) -> N
 
 @in_virtual_time
 async def test_the_limit_of_an_owners_live_streams() -> None:
-    """Everywhere: counted by the store, for all workers together."""
+    """The store counts the streams of all workers together."""
     async with cluster() as made:
         limits = Limits(live_streams_per_owner=2)
         here, there = await made.add(limits=limits), await made.add(limits=limits)
@@ -266,7 +266,7 @@ def test_limits_are_whole_numbers(limits: dict[str, int]) -> None:
         {"patience_s": float("nan")},
     ],
 )
-def test_times_that_would_kill_healthy_workers_are_refused(timing: dict[str, float]) -> None:
+def test_dangerous_times_are_refused(timing: dict[str, float]) -> None:
     """G7."""
     with pytest.raises(ValueError, match="Timing"):
         FinerTiming(**timing)
@@ -277,7 +277,7 @@ def test_times_that_would_kill_healthy_workers_are_refused(timing: dict[str, flo
 
 @in_virtual_time
 async def test_many_write_a_log_and_all_see_it() -> None:
-    """G2: in one order, from every worker."""
+    """G2: every worker sees the messages in the same order."""
     async with cluster() as made:
         workers = [await made.add() for _ in range(3)]
         for worker in workers:
@@ -311,7 +311,7 @@ async def test_many_write_a_log_and_all_see_it() -> None:
 
 
 @in_virtual_time
-async def test_what_is_for_texts_or_logs_only() -> None:
+async def test_text_only_and_log_only_calls() -> None:
     async with one_worker() as worker:
         streams = worker.streams
         await streams.create("text")
@@ -328,8 +328,8 @@ async def test_what_is_for_texts_or_logs_only() -> None:
             await streams.cancel("text", owner="somebody else")
 
 
-def test_two_that_start_it_at_once_share_one_engine(tmp_path: Path) -> None:
-    """G3: two jobs of a script, each with its own ``async with``."""
+def test_concurrent_starts_share_one_engine(tmp_path: Path) -> None:
+    """G3: two jobs of a script each use their own ``async with``."""
     streams = PersistentTextStreaming(f"sqlite:///{tmp_path}/streams.db")
     used = set()
 
@@ -350,7 +350,7 @@ def test_two_that_start_it_at_once_share_one_engine(tmp_path: Path) -> None:
 
 @in_virtual_time
 async def test_a_long_message_of_a_log_stays_in_one_piece() -> None:
-    """G11: one that takes several segments, beside another of the same moment."""
+    """G11: a message of several segments is appended at the same moment as another message."""
     async with one_worker() as worker:
         await worker.streams.create("log", kind=Kind.LOG)
         texts = ["a" * 200_000, "b" * 200_000]
@@ -360,8 +360,8 @@ async def test_a_long_message_of_a_log_stays_in_one_piece() -> None:
 
 @pytest.mark.parametrize("cancelled", [False, True])
 @in_virtual_time
-async def test_a_writer_is_fenced_by_the_end_of_another_and_not_by_its_own(cancelled: bool) -> None:
-    """G3, G5: its stream may be read anew between the commit and what the store says of it."""
+async def test_writer_is_fenced_by_foreign_ends_only(cancelled: bool) -> None:
+    """G3, G5: a poll may read the stream between the commit and the commit's return."""
     async with cluster() as made:
         here = await made.add()
         await here.streams.create("s")

@@ -1,4 +1,4 @@
-"""Errors travel: task queues and process pools pickle them."""
+"""Errors can be pickled, because task queues and process pools do that."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def tree(kind: type[errors.InkstreamError]) -> Iterator[type[errors.InkstreamErr
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_an_error_survives_pickle(error: errors.InkstreamError, protocol: int) -> None:
     error.add_note("in a task")
-    for _ in range(2):  # through two queues
+    for _ in range(2):  # an error may pass through two queues
         remade = pickle.loads(pickle.dumps(error, protocol))
         assert type(remade) is type(error)
         assert (str(remade), remade.args, vars(remade)) == (str(error), error.args, vars(error))
@@ -66,7 +66,7 @@ def test_the_whole_tree_is_tried() -> None:
 
 
 class OfAnApplication(errors.StreamError):
-    """An application's own, with an ``__init__`` of its own."""
+    """An application's own error class with its own ``__init__``."""
 
     def __init__(self, seconds: int) -> None:
         super().__init__(f"Try again in {seconds} s.", code="rate_limited")

@@ -1,4 +1,4 @@
-"""Sources: their four forms, how they end, and that a stream never waits for one (G4, G6)."""
+"""Sources: their four forms and how they end. A stream never waits for its source (G4, G6)."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def run(source: Any, **settings: Any) -> StreamBody:
         return await worker.streams.wait("s")
 
 
-# The forms -------------------------------------------------------------------------------------
+# The four forms ----------------------------------------------------------------------------------
 
 
 async def generator_function() -> AsyncIterator[str | dict[str, int] | Result]:
@@ -48,7 +48,7 @@ async def generator_function() -> AsyncIterator[str | dict[str, int] | Result]:
 
 
 class Iterating:
-    """An asynchronous iterator that is no generator and has no ``aclose``."""
+    """An async iterator that is not a generator and has no ``aclose``."""
 
     def __init__(self) -> None:
         self._left: list[Any] = [Result({"tokens": 3}), "b", {"n": 1}, "a"]
@@ -79,7 +79,7 @@ async def returns_an_iterator() -> Iterating:
     ids=["generator function", "generator", "iterator", "append", "coroutine"],
 )
 @in_virtual_time
-async def test_asynchronous_forms(source: Source) -> None:
+async def test_async_sources(source: Source) -> None:
     body = await run(source)
     assert body.parts == ("a", {"n": 1}, "b")
     assert body.status == "done"
@@ -97,7 +97,7 @@ def plain_function() -> Iterator[Any]:
 
 @pytest.fixture
 async def streams() -> AsyncIterator[PersistentTextStreaming]:
-    """Give an instance in real time: threads are outside virtual time."""
+    """Provide an instance in real time, because threads do not use virtual time."""
     async with PersistentTextStreaming("memory://", timing=Timing(shutdown_grace_s=0)) as running:
         yield running
 
@@ -127,8 +127,8 @@ async def test_a_plain_iterator_that_raises(streams: PersistentTextStreaming) ->
     assert (body.end.code, body.end.message) == ("overloaded", "Overloaded.")
 
 
-async def test_a_thread_that_blocks_holds_up_nothing(streams: PersistentTextStreaming) -> None:
-    """G6: a thread cannot be cancelled; its stream ends, and it stops at its next item."""
+async def test_blocked_thread_does_not_delay_the_end(streams: PersistentTextStreaming) -> None:
+    """G6: a thread cannot be cancelled. Its stream ends, and it stops at its next item."""
     release, stopped = threading.Event(), threading.Event()
 
     def source() -> Iterator[str]:
@@ -154,7 +154,7 @@ async def test_a_thread_that_blocks_holds_up_nothing(streams: PersistentTextStre
 
 @pytest.mark.parametrize("wrong", [lambda: 7, lambda: "text", lambda: {"a": 1}])
 @in_virtual_time
-async def test_what_turns_out_to_be_no_source(wrong: Any) -> None:
+async def test_source_function_returns_no_source(wrong: Any) -> None:
     body = await run(wrong)
     assert body.status == "error"
     assert body.end is not None
@@ -166,7 +166,7 @@ async def generator_that_takes_append(append: Any) -> AsyncIterator[str]:
 
 
 def wants_two(append: Any, prompt: Any) -> None:
-    """Be called with one argument too few."""
+    """Serve as a function that needs two arguments."""
 
 
 @pytest.mark.parametrize(
@@ -182,7 +182,7 @@ def wants_two(append: Any, prompt: Any) -> None:
     ],
 )
 @in_virtual_time
-async def test_what_is_no_source_is_told_where_it_is_given(wrong: Any, told: str) -> None:
+async def test_invalid_source_raises_at_start(wrong: Any, told: str) -> None:
     async with one_worker() as worker:
         await worker.streams.create("s")
         with pytest.raises(TypeError, match=told):
@@ -232,7 +232,7 @@ async def test_any_other_error_stays_in_the_log(caplog: pytest.LogCaptureFixture
     ],
 )
 @in_virtual_time
-async def test_a_source_that_gives_what_cannot_be_kept(item: Any, code: str) -> None:
+async def test_source_yields_an_invalid_value(item: Any, code: str) -> None:
     async def source() -> AsyncIterator[Any]:
         yield "so far"
         yield item
@@ -267,7 +267,7 @@ async def test_a_source_that_cancels_itself_ends_its_stream() -> None:
 
 @in_virtual_time
 async def test_cancel_closes_the_call_to_the_provider() -> None:
-    """G6: from another worker, within a second; what was shown stays."""
+    """G6: another worker cancels within a second; readers keep the text that they have."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         source = ScriptedSource()
@@ -284,8 +284,8 @@ async def test_cancel_closes_the_call_to_the_provider() -> None:
 
 
 @in_virtual_time
-async def test_cancel_reaches_a_silent_writer_though_its_hint_is_lost() -> None:
-    """G6: the slow poll finds out."""
+async def test_cancel_works_without_hints() -> None:
+    """G6: the slow poll finds the cancel."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         there.notifier.lose = 1.0
@@ -298,8 +298,8 @@ async def test_cancel_reaches_a_silent_writer_though_its_hint_is_lost() -> None:
 
 
 @in_virtual_time
-async def test_a_source_that_swallows_its_cancellation_is_left_behind() -> None:
-    """G6: neither the stream, nor a drain, nor the task that start() returned waits for it."""
+async def test_source_that_ignores_cancellation_is_abandoned() -> None:
+    """G6: the stream, a drain and the task of start() do not wait for the source."""
     let_go = asyncio.Event()
 
     async def source() -> AsyncIterator[str]:
@@ -326,7 +326,7 @@ async def test_a_source_that_swallows_its_cancellation_is_left_behind() -> None:
 
 @in_virtual_time
 async def test_cancelling_the_task_ends_the_stream() -> None:
-    """G5: at every moment of its life."""
+    """G5: this works at every moment of the task's life."""
     for delay_s in (0.0, 0.05, 0.2, 0.3, 0.5, 1.0):
         async with one_worker() as worker:
             await worker.streams.create("s", start_within_s=5)
@@ -342,8 +342,8 @@ async def test_cancelling_the_task_ends_the_stream() -> None:
 
 
 @in_virtual_time
-async def test_one_of_many_racing_starts_calls_its_source() -> None:
-    """G4: the others become readers."""
+async def test_one_of_many_starts_calls_its_source() -> None:
+    """G4: all other callers become readers."""
     for seed in range(10):
         async with cluster(seed) as made:
             workers = [await made.add() for _ in range(3)]
@@ -382,8 +382,8 @@ async def test_a_source_runs_in_a_copy_of_its_callers_context() -> None:
 
 @pytest.mark.parametrize("end", ["finish", "cancel"])
 @in_virtual_time
-async def test_what_the_engine_runs_for_itself_has_no_callers_context(end: str) -> None:
-    """A request's variables would live on in it: its session, its user, its trace."""
+async def test_engine_tasks_have_an_empty_context(end: str) -> None:
+    """Otherwise a request's context variables (session, user, trace) would stay alive there."""
     seen: list[str] = []
     own: set[tuple[str, str]] = set()
 
@@ -415,7 +415,7 @@ async def test_what_the_engine_runs_for_itself_has_no_callers_context(end: str) 
 
 
 @in_virtual_time
-async def test_a_stream_that_nobody_starts_in_time_ends() -> None:
+async def test_unstarted_stream_ends() -> None:
     async with one_worker(timing=Timing(start_within_s=10)) as worker:
         await worker.streams.create("s")
         await asyncio.sleep(9)
@@ -425,7 +425,7 @@ async def test_a_stream_that_nobody_starts_in_time_ends() -> None:
 
 
 @in_virtual_time
-async def test_a_source_that_stops_coming_is_ended() -> None:
+async def test_idle_source_is_ended() -> None:
     async with one_worker(timing=Timing(idle_s=5)) as worker:
         source = ScriptedSource()
         await worker.streams.create("s")
@@ -441,7 +441,7 @@ async def test_a_source_that_stops_coming_is_ended() -> None:
 
 @in_virtual_time
 async def test_a_source_that_waits_for_the_store_is_not_idle() -> None:
-    """G7, G12: an outage shorter than patience kills no healthy writer."""
+    """G7, G12: an outage shorter than ``patience_s`` ends no stream of a healthy writer."""
     timing, limits = Timing(idle_s=5, patience_s=30), Limits(buffer_bytes=10)
 
     async def answer() -> AsyncIterator[str]:
@@ -461,7 +461,7 @@ async def test_a_source_that_waits_for_the_store_is_not_idle() -> None:
 
 
 @in_virtual_time
-async def test_a_source_that_takes_too_long_is_ended() -> None:
+async def test_overlong_source_is_ended() -> None:
     async with one_worker(timing=Timing(total_s=5)) as worker:
         source = ScriptedSource()
         await worker.streams.create("s")
@@ -526,10 +526,10 @@ UNFIT: list[tuple[Callable[[], Any], str]] = [
 
 @pytest.mark.parametrize("form", ["async", "thread", "append", "partial", "generator"])
 @pytest.mark.parametrize(("make", "remedy"), UNFIT)
-async def test_what_cannot_be_kept_says_what_to_give(
+async def test_error_says_what_to_yield(
     make: Callable[[], Any], remedy: str, form: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """And where: the log names the source, for a message's type alone finds no line."""
+    """The log also names the source, because the type of a message alone does not show the line."""
     unfit = make()
 
     async def answer() -> AsyncIterator[Any]:

@@ -29,7 +29,7 @@ def test_every_event_is_documented_and_used() -> None:
 
 
 @in_virtual_time
-async def test_one_line_an_end(caplog: pytest.LogCaptureFixture) -> None:
+async def test_one_log_line_per_end(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO, "inkstream")
     async with cluster() as made:
         here, there = await made.add(), await made.add()

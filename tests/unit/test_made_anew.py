@@ -1,4 +1,4 @@
-"""A stream that was deleted and created anew, and what is late of the one before it (G3, G10)."""
+"""A stream is deleted and created anew, and a late read returns the old stream (G3, G10)."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ async def claim(worker: Worker) -> Writer:
 
 
 @in_virtual_time
-async def test_a_page_of_a_stream_that_was_made_anew_is_not_used() -> None:
-    """G10: what was looked at is deleted and made again before the reader is opened."""
+async def test_page_of_a_deleted_stream_is_not_used() -> None:
+    """G10: the stream is deleted and created again between ``look`` and ``open``."""
     async with one_worker() as worker:
         writer = await claim(worker)
         await writer.append("old")
@@ -42,8 +42,8 @@ async def test_a_page_of_a_stream_that_was_made_anew_is_not_used() -> None:
 
 
 @in_virtual_time
-async def test_a_read_that_comes_late_takes_nothing_from_a_stream_made_anew() -> None:
-    """G3, G10: it set out before the stream was deleted, and arrives when another has a writer."""
+async def test_late_read_does_not_change_a_new_stream() -> None:
+    """G3, G10: the read begins before the deletion and returns when the new stream has a writer."""
     async with one_worker() as worker:
         writer = await claim(worker)
         await writer.append("old")
@@ -73,8 +73,8 @@ async def test_a_read_that_comes_late_takes_nothing_from_a_stream_made_anew() ->
 
 
 @in_virtual_time
-async def test_a_claim_that_comes_late_takes_nothing_from_a_stream_made_anew() -> None:
-    """G3: its own stream was deleted meanwhile, so it is refused, at once."""
+async def test_late_claim_of_a_deleted_stream_is_refused() -> None:
+    """G3: the claim's own stream was deleted meanwhile, so the claim is refused immediately."""
     async with one_worker() as worker:
         await worker.streams.create(S)
         commit, arrives = worker.store.commit, asyncio.Event()

@@ -53,7 +53,7 @@ def test_urls(given: str, url: str, pooler: bool) -> None:
     assert Address.parse(given) == Address(url, pooler)
 
 
-def test_a_url_says_where_the_schema_is_and_where_to_listen() -> None:
+def test_url_has_schema_and_listener() -> None:
     url = "postgresql://pool/d?pooler=1&schema=mine&listener_url=postgresql%3A%2F%2Fdirect%2Fd"
     listener = "postgresql://direct/d"
     assert Address.parse(url) == Address("postgresql://pool/d", True, "mine", listener)
@@ -66,7 +66,7 @@ def test_an_engine_gives_its_url_with_its_password() -> None:
     assert Address.parse(engine) == Address("postgresql://u:p%40ss@h/d")
 
 
-def test_what_is_shown_has_no_password() -> None:
+def test_shown_address_has_no_password() -> None:
     address = Address.parse("postgresql://me:secret@h:1/d?password=x")
     assert str(address) == "postgresql://me@h:1/d"
     assert "secret" not in repr(address)
@@ -75,7 +75,7 @@ def test_what_is_shown_has_no_password() -> None:
 
 @pytest.mark.parametrize("schema", ["", "Ink", "a b", 'x"; DROP', "a.b", "1a", "é", "x" * 64])
 def test_a_schema_has_a_plain_name(schema: str) -> None:
-    """It becomes part of statements."""
+    """The name becomes part of statements without quotes."""
     with pytest.raises(ValueError, match="schema"):
         PostgresStore("postgresql://h/d", schema=schema)
     with pytest.raises(ValueError, match="schema"):
@@ -88,7 +88,7 @@ _LOST = {"08000", "08001", "08003", "08004", "08006", "08007", "57P01", "57P02",
 
 
 def raisable() -> list[type[Exception]]:
-    """Return every class of error that asyncpg has, with PostgreSQL's of each code."""
+    """Return every error class of asyncpg, and PostgreSQL's error class for each code."""
     classes = {
         cls
         for _, cls in inspect.getmembers(asyncpg.exceptions, inspect.isclass)
@@ -99,7 +99,7 @@ def raisable() -> list[type[Exception]]:
 
 @pytest.mark.parametrize("cls", [*raisable(), ConnectionResetError, TimeoutError, OSError])
 def test_every_error_of_the_driver(cls: type[Exception]) -> None:
-    """G12: what was lost in a commit is unknown, what was refused has not happened."""
+    """G12: an error in a commit may mean that its outcome is unknown; a refusal changed nothing."""
     exc = cls("said")
     if not isinstance(exc, DRIVER_ERRORS):
         assert issubclass(cls, ValueError) or cls.__name__ == "PostgresMessage", cls
@@ -118,7 +118,7 @@ def test_every_error_of_the_driver(cls: type[Exception]) -> None:
     elif code == "42501":
         assert type(writing) is StoreError
     elif issubclass(cls, ValueError) or (code or "").startswith(("22", "23", "42")):
-        assert writing is exc or code == "42P05", "a mistake in the code stays one"
+        assert writing is exc or code == "42P05", "a mistake in the code is raised unchanged"
     else:
         assert type(writing) is StoreUnavailable, code
     assert is_retryable(exc) == (code in ("40001", "40P01"))
@@ -140,7 +140,7 @@ def test_every_error_of_the_driver(cls: type[Exception]) -> None:
     ],
 )
 def test_errors_that_condemn_a_connection(code: str, said: str, condemned: bool) -> None:
-    """G12: a server that takes no writes answers reads, so its connections look healthy."""
+    """G12: a server that takes no writes still answers reads, so its connections look healthy."""
     assert condemns(asyncpg.PostgresError.new({"C": code, "M": said})) is condemned
     assert not condemns(ConnectionResetError())
 
@@ -150,7 +150,7 @@ def test_errors_that_condemn_a_connection(code: str, said: str, condemned: bool)
 
 @given(st.lists(st.sets(st.integers(1, 6), max_size=3), max_size=12))
 def test_waves(streams: list[set[int]]) -> None:
-    """Groups of a wave have no stream in common, and those of one stream keep their order."""
+    """Groups of a wave have no stream in common, and groups of one stream keep their order."""
     groups = [Group(tuple(Change(internal_id=n) for n in sorted(ids))) for ids in streams]
     order, ends = in_waves(groups)
     assert sorted(order) == list(range(len(groups)))
@@ -164,7 +164,7 @@ def test_waves(streams: list[set[int]]) -> None:
 
 
 def test_outcomes_of_groups_of_any_size() -> None:
-    """Rows of what was refused are missing, but for the one that says so."""
+    """A refused group has only one row: its first refused change."""
     groups = [
         Group(tuple(Change(internal_id=n) for n in ids)) for ids in ((1, 2), (3, 4), (), (5,))
     ]
@@ -192,7 +192,7 @@ def test_names_that_postgresql_cannot_hold(name: str) -> None:
 
 
 class Reads:
-    """What the database shows, read by read; the last one for ever."""
+    """The results of successive reads of the database; the last one repeats."""
 
     def __init__(self, *shown: Sequence[Row]) -> None:
         self._shown = list(shown)
@@ -208,8 +208,8 @@ async def judge(locks: Locks, reads: Reads) -> dict[str, bool | None]:
     return {state.worker: state.locked for state in states}
 
 
-async def test_a_free_lock_is_looked_at_twice() -> None:
-    """G7: who is back, or beats, or says that the lock was lost, half a second later, lives."""
+async def test_free_lock_is_checked_twice() -> None:
+    """G7: a worker lives if, half a second later, it is locked again, beats, or lost its lock."""
     first = [("back", 1, "free"), ("beats", 1, "free"), ("says", 1, "free"), ("dead", 1, "free")]
     second = [
         ("back", 1, "held"),
@@ -225,14 +225,14 @@ async def test_a_free_lock_is_looked_at_twice() -> None:
 
 
 async def test_only_reads_that_beat_prove_a_death() -> None:
-    """G7: a lock that looked free while the database took no writes is taken again since."""
+    """G7: a lock that was free while the database took no writes may be taken again."""
     read_only, later = [("w", 1, "free")], [("w", 1, "held")]
     seen = await Locks().judge(read_only, Reads(later), beaten=False)
     assert [state.locked for state in seen] == [True]
     reads = Reads(read_only)
     seen = await Locks().judge(read_only, reads, beaten=False)
     assert [state.locked for state in seen] == [False]
-    assert reads.reads == 2, "both that count beat"
+    assert reads.reads == 2, "both reads beat, so both count"
 
     async def refused() -> Sequence[Row]:
         raise StoreUnavailable("the database takes no writes")
@@ -241,20 +241,20 @@ async def test_only_reads_that_beat_prove_a_death() -> None:
         await Locks().judge(read_only, refused, beaten=False)
 
 
-async def test_the_dead_are_remembered_until_they_beat() -> None:
+async def test_dead_workers_stay_dead_until_they_beat() -> None:
     locks = Locks()
     dead, beaten = [("w", 1, "free")], [("w", 2, "free")]
     assert await judge(locks, Reads(dead)) == {"w": False}
     once = Reads(dead)
     assert await judge(locks, once) == {"w": False}
-    assert once.reads == 1, "no second look for what is known"
+    assert once.reads == 1, "a known death needs no second read"
     again = Reads(beaten)
     assert await judge(locks, again) == {"w": False}
-    assert again.reads == 2, "it has shown life since"
+    assert again.reads == 2, "the worker has beaten since"
 
 
-async def test_looks_at_once_do_not_pile_up() -> None:
-    """A second caller does not wait for a lock that the first is looking at."""
+async def test_concurrent_lock_checks_do_not_add_up() -> None:
+    """A second caller does not wait for a lock that the first caller is checking."""
     locks, reads = Locks(), Reads([("w", 1, "free")])
     first = asyncio.ensure_future(judge(locks, reads))
     await asyncio.sleep(0)
@@ -262,7 +262,7 @@ async def test_looks_at_once_do_not_pile_up() -> None:
     assert await first == {"w": False}
 
 
-async def test_let_go_on_purpose_is_dead_at_once() -> None:
+async def test_released_lock_is_an_immediate_death() -> None:
     reads = Reads([("gone", 1, "released"), ("here", 1, "held"), ("who", 1, "unknown")])
     assert await judge(Locks(), reads) == {"gone": False, "here": True, "who": None}
     assert reads.reads == 1

@@ -1,4 +1,4 @@
-"""URLs of PostgreSQL as providers and other tools write them, and that none shows its password."""
+"""PostgreSQL URLs of providers and other tools work, and no error shows a password."""
 
 from __future__ import annotations
 
@@ -79,9 +79,9 @@ LIBPQ = [
 
 @pytest.mark.parametrize("name", LIBPQ)
 def test_libpq_parameters(name: str) -> None:
-    """Each is honoured, translated, ignored for a reason, or refused by name.
+    """Each parameter is used, translated, ignored for a reason, or refused by name.
 
-    None reaches the server as a setting of that name.
+    The driver never sends one to the server as a setting.
     """
     value = {
         "target_session_attrs": "any",
@@ -99,12 +99,12 @@ def test_libpq_parameters(name: str) -> None:
 
 
 def settings_of(address: Address) -> dict[str, str]:
-    """Return what the driver would send the server as settings."""
+    """Return the settings that the driver would send to the server."""
     dsn = address.driver_arguments()["dsn"]
     parse: Callable[..., Any] = vars(connect_utils)["_parse_connect_dsn_and_args"]
     empty = dict.fromkeys(parse.__code__.co_varnames[: parse.__code__.co_kwonlyargcount])
     empty |= {"dsn": dsn, "server_settings": address.driver_arguments()["server_settings"]}
-    empty["ssl"] = False  # certificates are files that are not here
+    empty["ssl"] = False  # the certificate files do not exist here
     _, params = parse(**empty)
     return dict(params.server_settings or {})
 
@@ -168,7 +168,7 @@ def test_urls_as_people_have_them(url: str, parts: dict[str, object]) -> None:
 
 
 def test_several_hosts_of_sqlalchemy() -> None:
-    """G12: the one that takes writes is looked for."""
+    """G12: the driver looks for the host that takes writes."""
     address = Address.parse("postgresql+psycopg2://u:p@/d?host=a:1&host=b:2")
     assert urlsplit(address.url).query == (
         f"host={quote('a:1,b:2', safe='')}&target_session_attrs=read-write"
@@ -194,15 +194,15 @@ def test_several_hosts_of_sqlalchemy() -> None:
         ("schema=A", "cannot name"),
     ],
 )
-def test_parameters_that_cannot_be_right(parameter: str, said: str) -> None:
-    """They raise where the URL is written, not when the server is asked."""
+def test_invalid_parameters(parameter: str, said: str) -> None:
+    """The error comes when the URL is parsed, not when the server is asked."""
     with pytest.raises(ValueError, match=re.escape(said)):
         PersistentTextStreaming(f"postgresql://u:p@h/d?{parameter}")
     with pytest.raises(ValueError, match=re.escape(said)):
         PostgresStore("postgresql://h/d", listener_url=f"postgresql://u:p@h/d?{parameter}")
 
 
-def test_what_is_ignored_is_logged_once(caplog: pytest.LogCaptureFixture) -> None:
+def test_ignored_parameters_are_logged_once(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, "inkstream"):
         PostgresStore("postgresql://u:s3cret@h/d?channel_binding=require&keepalives=1")
     (record,) = caplog.records
@@ -236,7 +236,7 @@ TYPOS = [
 
 
 def shown(exc: BaseException) -> str:
-    """Return all that a traceback with variables shows of the library's and the driver's frames."""
+    """Return what a traceback with variables shows of the library's and the driver's frames."""
     text = "".join(traceback.format_exception_only(exc))
     links: list[BaseException | None] = [exc]
     while links:
@@ -280,7 +280,7 @@ def test_no_repr_shows_a_password() -> None:
 
 
 async def test_no_failed_connection_shows_a_password() -> None:
-    """The driver's frames hold it in their variables."""
+    """The driver's frames have the password in their variables."""
     url = f"postgresql://u:{SECRET}@127.0.0.1:1/d?sslmode=disable&connect_timeout=1"
     streams = PersistentTextStreaming(url)
     with pytest.raises(StoreUnavailable) as caught:
@@ -291,4 +291,4 @@ async def test_no_failed_connection_shows_a_password() -> None:
         with pytest.raises(StoreUnavailable) as caught:
             await call(url)
         text = shown(caught.value)
-        assert text.count(SECRET) <= 1, "the caller's own argument, and nothing else"
+        assert text.count(SECRET) <= 1, "only the caller's own argument may show it"

@@ -1,4 +1,4 @@
-"""Readers: any offset, any pace, one position each (G1, G2, G5, G9, G10)."""
+"""Readers can begin at any offset and read at any speed (G1, G2, G5, G9, G10)."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ async def rest_of(reader: Reader) -> str:
 
 
 async def offset_at(worker: Worker, position: int) -> Offset:
-    """Return the offset of a position in the stream, as it was given out."""
+    """Return the offset of a position in the stream, as the library returned it."""
     return Offset.at((await worker.engine.readers.page(S, 0, 0)).state, position)
 
 
 @in_virtual_time
 async def test_any_reconnect_point_gives_the_same_text() -> None:
-    """G2: live and afterwards, here and in another process, from every offset."""
+    """G2: live and after the end, in this and another process, from every offset."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         source = ScriptedSource()
@@ -80,8 +80,8 @@ async def test_any_reconnect_point_gives_the_same_text() -> None:
 
 
 @in_virtual_time
-async def test_a_slow_reader_costs_a_position_and_pages_what_the_tail_no_longer_has() -> None:
-    """G9, G2: the writer never waits for it, and it misses nothing."""
+async def test_slow_reader_reads_old_text_from_the_store() -> None:
+    """G9, G2: the writer never waits for the slow reader, and the reader misses nothing."""
     limits = FinerLimits(tail_bytes=100, page_bytes=500)
     async with one_worker(limits=limits) as worker:
         writer = await claim(worker)
@@ -129,8 +129,8 @@ async def test_a_malformed_offset(text: str) -> None:
 
 
 @in_virtual_time
-async def test_an_offset_past_the_tail_or_of_another_stream_is_told_at_once() -> None:
-    """G10: by a fresh read of the store, where the stream is known and where it is not."""
+async def test_wrong_offset_raises_immediately() -> None:
+    """G10: by a fresh read of the store, whether this process knows the stream or not."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         writer = await claim(here)
@@ -148,8 +148,8 @@ async def test_an_offset_past_the_tail_or_of_another_stream_is_told_at_once() ->
 
 
 @in_virtual_time
-async def test_an_offset_that_is_newer_than_what_this_process_knows() -> None:
-    """G10: the reader comes from another worker and is ahead of this one; it is not sent away."""
+async def test_offset_ahead_of_this_process_is_accepted() -> None:
+    """G10: a reader comes from another worker, and its offset is ahead of this worker's state."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         writer = await claim(here)
@@ -165,8 +165,8 @@ async def test_an_offset_that_is_newer_than_what_this_process_knows() -> None:
 
 
 @in_virtual_time
-async def test_a_stream_deleted_and_made_anew_is_another_one() -> None:
-    """G10, G5: its readers hear of it, and their offsets are not taken for the new one's."""
+async def test_recreated_stream_has_other_offsets() -> None:
+    """G10, G5: readers of the old stream get an error; their offsets are invalid in the new one."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         source = ScriptedSource()
@@ -216,7 +216,7 @@ async def test_closing_and_interrupting() -> None:
 @pytest.mark.parametrize("waits", [False, True])
 @in_virtual_time
 async def test_an_interruption_is_not_lost(waits: bool) -> None:
-    """G9: a ping or a deadline is rung once, perhaps just after a wake that brought nothing."""
+    """G9: a ping or a deadline fires once, perhaps just after a wake that brought nothing."""
     async with one_worker() as worker:
         await claim(worker)
         reader = await worker.engine.readers.open(S, None)
@@ -236,8 +236,8 @@ async def test_an_interruption_is_not_lost(waits: bool) -> None:
 
 @pytest.mark.parametrize("ends", [False, True])
 @in_virtual_time
-async def test_who_takes_over_shows_what_its_process_had_not_heard_of(ends: bool) -> None:
-    """G2, G5: at once, and before the end, though the new writer adds nothing."""
+async def test_takeover_publishes_unread_text(ends: bool) -> None:
+    """G2, G5: the reader gets that text first, even if the new writer adds nothing."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         here.notifier.lose = there.notifier.lose = 1.0
@@ -275,7 +275,7 @@ async def test_a_cancelled_wait_leaves_nothing_behind() -> None:
 )
 @in_virtual_time
 async def test_limits_of_readers(limits: Limits, limit: int) -> None:
-    """G9: also for readers that come at the same moment; two streams here."""
+    """G9: the limits also hold for readers that come at the same moment."""
     async with one_worker(limits=limits) as worker:
         for name in ("a", "b"):
             await worker.streams.create(name)
@@ -311,10 +311,10 @@ async def test_readers_stay_through_an_outage_shorter_than_patience() -> None:
 
 
 @in_virtual_time
-async def test_a_stream_that_outlived_an_outage_can_be_read_again() -> None:
-    """G12: readers were cut; once the store is back nothing sends them away any more."""
+async def test_stream_is_readable_after_an_outage() -> None:
+    """G12: readers were cut during the outage; after it, new readers can follow the stream."""
     async with one_worker() as worker:
-        writer = await claim(worker)  # it has nothing to say during the outage
+        writer = await claim(worker)  # the writer appends nothing during the outage
         reader = await worker.engine.readers.open(S, None)
         reading = asyncio.create_task(reader.segments())
         worker.store.away = True
@@ -369,8 +369,8 @@ async def test_followers_of_random_pace_see_the_same_text() -> None:
 
 
 @in_virtual_time
-async def test_following_from_now_misses_nothing_of_an_outage() -> None:
-    """G2: "now" is when the follower came, not when it came back."""
+async def test_follow_from_now_misses_nothing() -> None:
+    """G2: "now" means the time of the first connection, not of the reconnection."""
     async with cluster() as made:
         here, there = await made.add(timing=Timing(patience_s=1)), await made.add()
         await there.streams.create("log", kind="log")
@@ -388,8 +388,8 @@ async def test_following_from_now_misses_nothing_of_an_outage() -> None:
 
 @pytest.mark.parametrize("method", ["read", "read_many"])
 @in_virtual_time
-async def test_a_stream_that_ends_while_it_is_read_is_read_to_its_end(method: str) -> None:
-    """G5: what is said to be done is all there, however many pages it took."""
+async def test_read_of_an_ending_stream_is_complete(method: str) -> None:
+    """G5: a stream that is reported as done is complete, even over several pages."""
     async with one_worker() as worker:
         writer = await claim(worker)
         read = getattr(worker.store, method)
@@ -418,7 +418,7 @@ async def test_a_stream_that_ends_while_it_is_read_is_read_to_its_end(method: st
 
 
 class CountingStore:
-    """Pass everything on to a store, and count its reads of text."""
+    """A store that counts the reads of text."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -433,8 +433,8 @@ class CountingStore:
 
 
 @in_virtual_time
-async def test_a_page_is_read_once_and_handed_out_in_pieces() -> None:
-    """G9, G2: a megabyte takes one read, and its sender never holds it all at once."""
+async def test_page_is_read_once_and_sent_in_pieces() -> None:
+    """G9, G2: a megabyte takes one read, and it is sent in small pieces."""
     async with one_worker() as worker:
         writer = await claim(worker)
         whole = "".join(f"<{n:07}>" for n in range(100_000))

@@ -1,4 +1,4 @@
-"""Every end is reported to ``on_end``, whichever process saw it, and through outages."""
+"""``on_end`` gets every end, whichever process saw it, and even after an outage."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.unit.test_sweeper import stream
 @pytest.mark.parametrize("end", ["finish", "fail", "cancel", "kill", "never started"])
 @in_virtual_time
 async def test_every_end_is_reported(end: str) -> None:
-    """on_end: whatever the end, and whichever process saw it."""
+    """``on_end`` is called for every kind of end, in whichever process saw it."""
     async with cluster() as made:
         here = await made.add(reports=True, timing=Timing(start_within_s=5))
         there = await made.add(reports=True)
@@ -40,8 +40,8 @@ async def test_every_end_is_reported(end: str) -> None:
 
 
 @in_virtual_time
-async def test_a_report_is_made_by_a_process_that_has_an_on_end() -> None:
-    """Its writer's process died before it could; the one that buried it has no on_end."""
+async def test_process_with_on_end_makes_the_report() -> None:
+    """The writer's process died before its report; the process that saw that has no ``on_end``."""
     async with cluster() as made:
         killed = await made.add(reports=True)
         await made.add()
@@ -76,8 +76,8 @@ async def test_an_on_end_that_raises_is_called_again() -> None:
 
 
 @in_virtual_time
-async def test_a_report_waits_for_the_store_however_long_that_is_away() -> None:
-    """G12: what could not be read was not reported, and is no failure of ``on_end``."""
+async def test_report_waits_for_the_store() -> None:
+    """G12: a failed read of the store does not count as a failure of ``on_end``."""
     async with cluster() as made:
         worker = await made.add(reports=True)
         made.on_end_fails = 1.0
@@ -111,8 +111,8 @@ async def test_an_on_end_that_deletes_its_stream(caplog: pytest.LogCaptureFixtur
 
 
 @in_virtual_time
-async def test_an_end_whose_outcome_was_lost_is_reported_by_the_living_worker() -> None:
-    """G5: nobody else would, for the store says that this worker will."""
+async def test_lost_end_is_reported_by_its_worker() -> None:
+    """G5: no other worker would report it, because the store says that this worker will."""
     async with cluster() as made:
         worker = await made.add(reports=True)
         await worker.streams.create("s")
@@ -125,8 +125,8 @@ async def test_an_end_whose_outcome_was_lost_is_reported_by_the_living_worker() 
 
 
 @in_virtual_time
-async def test_a_stop_waits_for_reports_under_way() -> None:
-    """What was heard by nobody is reported by another process: at least once."""
+async def test_stop_waits_for_running_reports() -> None:
+    """A report that was not finished is made by another process, so each is made at least once."""
     done = asyncio.Event()
 
     async def on_end(body: StreamBody) -> None:
@@ -140,8 +140,8 @@ async def test_a_stop_waits_for_reports_under_way() -> None:
 
 
 @in_virtual_time
-async def test_a_worker_that_sweeps_alone_reports_many() -> None:
-    """More ends than one look takes: all are reported."""
+async def test_one_worker_reports_many_ends() -> None:
+    """There are more ends than one look returns, and all are reported."""
 
     async def source() -> AsyncIterator[str]:
         yield "x"

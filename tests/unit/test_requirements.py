@@ -1,4 +1,4 @@
-"""requirements/ holds a version for all that pyproject.toml asks for, and one that fits."""
+"""requirements/ has a fitting version of every package that pyproject.toml requires."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The last result of a source is kept with every end that its writer lives to see (G5)."""
+"""A source's last result is stored with the end while its writer lives (G5)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ S = StreamId("s")
 
 
 class Answer:
-    """A source that gives its result in the middle, then waits, then does ``then``."""
+    """A source that yields its result in the middle, then waits, then does ``then``."""
 
     def __init__(self, then: Any = None) -> None:
         self.given = asyncio.Event()
@@ -55,7 +55,7 @@ async def writing(worker: Worker, source: Any, **settings: Any) -> None:
 
 
 async def ended(worker: Worker) -> StreamBody:
-    """Return the stream when it has ended and its writer had the time for its result."""
+    """Return the stream after it has ended and its writer has had time to add its result."""
     await asyncio.sleep(20)
     return await worker.streams.read("s")
 
@@ -104,7 +104,7 @@ async def test_a_drain_keeps_the_result() -> None:
 
 
 @in_virtual_time
-async def test_a_store_that_stayed_away_keeps_the_result() -> None:
+async def test_result_is_kept_through_an_outage() -> None:
     """G12."""
 
     async def source() -> AsyncIterator[str | Result]:
@@ -125,7 +125,7 @@ async def test_a_store_that_stayed_away_keeps_the_result() -> None:
 @pytest.mark.parametrize("hints", [False, True])
 @in_virtual_time
 async def test_a_stop_keeps_the_result(elsewhere: bool, hints: bool) -> None:
-    """G5: stored beside the end and given to ``on_end``; no terminal event has it."""
+    """G5: the stored end and ``on_end`` have the result, but no terminal event has it."""
     async with cluster() as made:
         here, there = await made.add(reports=True), await made.add(reports=True)
         here.notifier.lose = there.notifier.lose = 0.0 if hints else 1.0
@@ -141,7 +141,7 @@ async def test_a_stop_keeps_the_result(elsewhere: bool, hints: bool) -> None:
         assert told(body) == ("cancelled", None, USAGE)
         assert [told(heard) for heard in made.ended] == [told(body)]
         late = [item async for item in there.streams.follow("s")]
-        assert late == ["so far", End(Status.CANCELLED)], "as the readers before saw it"
+        assert late == ["so far", End(Status.CANCELLED)], "late readers see the same end"
 
 
 async def gives_late() -> AsyncIterator[str | Result]:
@@ -149,7 +149,7 @@ async def gives_late() -> AsyncIterator[str | Result]:
     try:
         await asyncio.sleep(1000)
     finally:
-        await asyncio.sleep(0.3)  # asks the provider what the half answer costs
+        await asyncio.sleep(0.3)  # asks the provider for the cost of the half answer
         yield Result(USAGE)
 
 
@@ -165,7 +165,7 @@ async def returns_late(append: Append) -> JSON:
 @pytest.mark.parametrize("source", [gives_late, returns_late])
 @pytest.mark.parametrize("elsewhere", [False, True])
 @in_virtual_time
-async def test_a_result_on_the_way_out_is_kept(source: Any, elsewhere: bool) -> None:
+async def test_result_after_cancellation_is_kept(source: Any, elsewhere: bool) -> None:
     async with cluster() as made:
         here, there = await made.add(reports=True), await made.add(reports=True)
         await writing(here, source)
@@ -185,7 +185,7 @@ async def two_workers(made: Cluster) -> tuple[Worker, Worker, Heard]:
 
 
 async def stopped_and_heard(stopper: Worker, heard: Heard) -> tuple[float, StreamBody]:
-    """Stop the stream; return how long it took until ``on_end`` was called, and with what."""
+    """Stop the stream; return the time until ``on_end`` was called, and its argument."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     await stopper.streams.cancel("s")
@@ -199,7 +199,7 @@ async def without_result() -> AsyncIterator[str]:
 
 
 @in_virtual_time
-async def test_on_end_waits_for_a_living_writer_only_as_long_as_it_takes() -> None:
+async def test_on_end_waits_for_a_living_writer() -> None:
     async with cluster() as made:
         here, there, heard = await two_workers(made)
         await writing(here, without_result)
@@ -210,7 +210,7 @@ async def test_on_end_waits_for_a_living_writer_only_as_long_as_it_takes() -> No
 
 @in_virtual_time
 async def test_on_end_waits_two_seconds_at_most() -> None:
-    """For a writer whose process is stopped: its result is added when it wakes."""
+    """The writer's process is paused, and adds its result when it resumes."""
     async with cluster() as made:
         here, there, heard = await two_workers(made)
         await writing(here, Answer())
@@ -224,8 +224,8 @@ async def test_on_end_waits_two_seconds_at_most() -> None:
 
 
 @in_virtual_time
-async def test_a_writer_that_was_taken_for_dead_adds_its_result() -> None:
-    """G7: it lives to see the end that the sweeper of another process gave its stream."""
+async def test_living_writer_adds_its_result_after_a_timeout() -> None:
+    """G7: the writer is still alive after another process's sweeper ended its stream."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         await writing(here, Answer())
@@ -254,7 +254,7 @@ async def test_a_job_that_is_stopped_keeps_its_result() -> None:
 
 
 @in_virtual_time
-async def test_a_takeover_gets_no_result_of_the_writer_before() -> None:
+async def test_takeover_drops_the_old_result() -> None:
     """G3."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
@@ -269,7 +269,7 @@ async def test_a_takeover_gets_no_result_of_the_writer_before() -> None:
 
 
 @in_virtual_time
-async def test_a_result_that_is_not_json_is_refused_where_it_is_given() -> None:
+async def test_invalid_result_raises_in_the_source() -> None:
     async with one_worker() as worker:
         await worker.streams.create("s")
         async with worker.streams.write("s") as writer:

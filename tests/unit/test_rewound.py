@@ -1,4 +1,4 @@
-"""A database that lost text which readers have: they are sent away, and told at once (G1, G10)."""
+"""A database lost text that readers have: the readers are disconnected (G1, G10)."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ S = StreamId("s")
 
 
 def rewind(made: Cluster, tail: int, **state: object) -> None:
-    """Make the database forget what came after a position, as a standby does that lags."""
-    made.database.after = None  # the witness would object, rightly
+    """Make the database forget everything after a position, as a lagging standby does."""
+    made.database.after = None  # the witness would report the lost text
     stream = made.database._streams._by_name[S]
     del stream.segments[tail:]
     stream.tail = tail
@@ -25,7 +25,7 @@ def rewind(made: Cluster, tail: int, **state: object) -> None:
 
 
 async def follow(worker: Worker) -> tuple[Reader, asyncio.Task[None]]:
-    """Follow to where the stream is; the task goes on until the reader is sent away or ends."""
+    """Follow to the current tail; the task goes on until the reader is disconnected or ends."""
     reader = await worker.engine.readers.open(S, None)
     while reader.position < 3:
         await reader.segments()
@@ -47,8 +47,8 @@ async def fill(made: Cluster, worker: Worker) -> None:
 
 @pytest.mark.parametrize("how", ["streaming", "ended", "ended and told"])
 @in_virtual_time
-async def test_readers_of_lost_text_are_sent_away(how: str) -> None:
-    """No terminal event over text that is stored nowhere; the offset is refused afterwards."""
+async def test_readers_of_lost_text_are_disconnected(how: str) -> None:
+    """Readers get no terminal event for text that is not stored; their offset is refused later."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         await fill(made, here)
@@ -72,7 +72,7 @@ async def test_readers_of_lost_text_are_sent_away(how: str) -> None:
 
 
 @in_virtual_time
-async def test_a_reader_that_is_behind_gets_nothing_that_was_lost() -> None:
+async def test_slow_reader_gets_no_lost_text() -> None:
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         await fill(made, here)
@@ -89,8 +89,8 @@ async def test_a_reader_that_is_behind_gets_nothing_that_was_lost() -> None:
 
 
 @in_virtual_time
-async def test_a_writer_whose_text_was_lost_stops_and_its_readers_go() -> None:
-    """G3: its next commit is refused; the readers beside it must not wait for ever."""
+async def test_writer_with_lost_text_stops() -> None:
+    """G3: the writer's next commit is refused, and its readers must not wait for ever."""
     async with cluster() as made:
         here = await made.add()
         await here.streams.create("s")
@@ -109,8 +109,8 @@ async def test_a_writer_whose_text_was_lost_stops_and_its_readers_go() -> None:
 
 
 @in_virtual_time
-async def test_a_state_that_is_late_rewinds_nothing() -> None:
-    """G6: reads and commits cross on their way; a healthy stream goes on."""
+async def test_late_state_is_not_a_loss() -> None:
+    """G6: a state may arrive after a newer commit; a healthy stream goes on."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         here.store.latency_s = there.store.latency_s = 0.5

@@ -1,4 +1,4 @@
-"""Who may come in: what `inkstream serve` refuses to start with, and what tokens allow."""
+"""Access control of `inkstream serve`: refused options, and the rights of tokens."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TOKEN = "0123456789abcdef"
         (["--token-file", "empty"], "no token"),
     ],
 )
-def test_it_does_not_start_open_by_mistake(
+def test_serve_refuses_to_start_without_access_control(
     arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("INKSTREAM_TOKENS", raising=False)
@@ -41,7 +41,7 @@ def test_it_does_not_start_open_by_mistake(
 @pytest.mark.parametrize(
     "line", ["short read", TOKEN, f"{TOKEN} read,fly", f"{TOKEN} read a b", f"{TOKEN} ,"]
 )
-def test_a_token_file_with_a_mistake_is_refused(line: str) -> None:
+def test_invalid_token_file_is_refused(line: str) -> None:
     with pytest.raises(ValueError, match="line 2") as caught:
         Tokens.parse(f"# tokens\n{line}\n")
     assert TOKEN not in str(caught.value)

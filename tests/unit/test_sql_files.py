@@ -1,4 +1,4 @@
-"""SQL as source: named, described, complete."""
+"""Every SQL query has a name and a description, and is used."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def test_every_query_is_used() -> None:
         ("-- name: a\nSELECT 1;\n", "no description"),
     ],
 )
-def test_a_careless_file_is_refused(
+def test_invalid_sql_file_is_refused(
     text: str, error: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     package = f"queries_{error.replace(' ', '_')}"

@@ -1,4 +1,4 @@
-"""What comes of a start: its claim, its room, and a store that is away just then (G4, G8, G12)."""
+"""A start: its claim, its reserved room, and a store that is away (G4, G8, G12)."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ TIMING = Timing(patience_s=PATIENCE_S)
 
 
 @in_virtual_time
-async def test_a_store_that_is_away_for_a_moment_undoes_no_start() -> None:
-    """G12: the source is called when it is back, once."""
+async def test_short_outage_does_not_fail_a_start() -> None:
+    """G12: the source is called once, when the store is back."""
     async with one_worker(timing=TIMING) as worker:
         source = ScriptedSource()
         await worker.streams.create("s")
@@ -42,8 +42,8 @@ async def test_a_store_that_is_away_for_a_moment_undoes_no_start() -> None:
 
 
 @in_virtual_time
-async def test_of_racing_starts_one_calls_its_source_though_outcomes_are_lost() -> None:
-    """G4: a start whose claim was not answered finds out whether it took effect."""
+async def test_one_racing_start_wins_despite_lost_outcomes() -> None:
+    """G4: if the outcome of a claim is lost, the start finds out whether the claim succeeded."""
     for seed in range(60):
         async with cluster(seed) as made:
             workers = [await made.add(timing=TIMING) for _ in range(2)]
@@ -71,8 +71,8 @@ async def test_of_racing_starts_one_calls_its_source_though_outcomes_are_lost() 
 
 
 @in_virtual_time
-async def test_readers_are_told_of_a_start_that_failed(caplog: pytest.LogCaptureFixture) -> None:
-    """G12: as soon as the store is back, not after ``start_within_s``; and the log is."""
+async def test_failed_start_ends_its_readers(caplog: pytest.LogCaptureFixture) -> None:
+    """G12: the stream ends when the store is back, not after ``start_within_s``."""
     async with cluster() as made:
         here, there = await made.add(timing=TIMING), await made.add(timing=TIMING)
         source = ScriptedSource()
@@ -91,7 +91,7 @@ async def test_readers_are_told_of_a_start_that_failed(caplog: pytest.LogCapture
 
 
 @in_virtual_time
-async def test_a_start_that_failed_ends_no_stream_that_another_has_started() -> None:
+async def test_failed_start_does_not_end_another_start() -> None:
     """G4."""
     async with cluster() as made:
         here, there = await made.add(timing=TIMING), await made.add(timing=TIMING)
@@ -128,7 +128,7 @@ async def test_a_start_waits_for_its_transaction(after_s: float) -> None:
 
 
 @in_virtual_time
-async def test_a_start_whose_stream_never_comes_names_the_transaction(
+async def test_start_without_a_stream_names_the_transaction(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     loop = asyncio.get_running_loop()
@@ -142,8 +142,8 @@ async def test_a_start_whose_stream_never_comes_names_the_transaction(
 
 
 @in_virtual_time
-async def test_a_start_that_waits_keeps_its_place() -> None:
-    """G9: and gives it back when the wait is over."""
+async def test_waiting_start_counts_as_a_live_stream() -> None:
+    """G9: a waiting start counts as a live stream, until its wait is over."""
     timing = Timing(appears_within_s=3)
     async with one_worker(limits=Limits(live_streams=1), timing=timing) as worker:
         task = worker.streams.start("absent", ScriptedSource())
@@ -160,7 +160,7 @@ async def test_a_start_that_waits_keeps_its_place() -> None:
 
 @in_virtual_time
 async def test_a_drain_ends_the_wait_of_a_start() -> None:
-    """G8: a stream that does not exist holds up no exit."""
+    """G8: a stream that does not exist must not delay the exit."""
     loop = asyncio.get_running_loop()
     async with one_worker() as worker:
         task = worker.streams.start("absent", ScriptedSource())
@@ -173,7 +173,7 @@ async def test_a_drain_ends_the_wait_of_a_start() -> None:
 
 
 @in_virtual_time
-async def test_a_store_that_is_away_counts_for_itself() -> None:
+async def test_outage_does_not_use_up_the_wait_for_the_stream() -> None:
     """G12: the wait for the transaction begins again when the store is back."""
     async with cluster() as made:
         here, there = await made.add(timing=TIMING), await made.add(timing=TIMING)
@@ -193,8 +193,8 @@ async def test_a_store_that_is_away_counts_for_itself() -> None:
 
 @pytest.mark.parametrize("denied", [False, True])
 @in_virtual_time
-async def test_a_request_waits_a_moment_for_its_stream(denied: bool) -> None:
-    """A stream of another owner looks the same as an absent one, in time too."""
+async def test_request_waits_up_to_a_second_for_its_stream(denied: bool) -> None:
+    """Another owner's stream looks like an absent one, even in the response time."""
     loop = asyncio.get_running_loop()
     async with one_worker() as worker:
         if denied:
@@ -218,8 +218,8 @@ async def test_a_request_waits_a_moment_for_its_stream(denied: bool) -> None:
 
 
 @in_virtual_time
-async def test_a_process_without_room_says_so_at_once() -> None:
-    """G9: also to several starts of one moment; what has ended or failed leaves room."""
+async def test_live_stream_limit_is_immediate() -> None:
+    """G9: several starts of one moment respect the limit; ended and failed streams free room."""
     async with one_worker(limits=Limits(live_streams=2)) as worker:
         streams = worker.streams
         for name in "abc":
@@ -248,8 +248,8 @@ async def test_a_process_without_room_says_so_at_once() -> None:
 
 
 @in_virtual_time
-async def test_a_start_that_was_accepted_is_one_also_when_a_drain_begins() -> None:
-    """G8: nobody else would start it; readers would wait for it until ``start_within_s``."""
+async def test_accepted_start_runs_during_a_drain() -> None:
+    """G8: no other process would start it, and its readers would wait for ``start_within_s``."""
     async with one_worker(timing=Timing(shutdown_grace_s=5)) as worker:
         source = ScriptedSource()
         await worker.streams.create("s")
@@ -264,8 +264,8 @@ async def test_a_start_that_was_accepted_is_one_also_when_a_drain_begins() -> No
 
 
 @in_virtual_time
-async def test_a_start_that_waits_for_the_store_holds_up_no_stop() -> None:
-    """G8, G12: it gives up with its process."""
+async def test_waiting_start_does_not_delay_a_stop() -> None:
+    """G8, G12: the start gives up when its process stops."""
     async with cluster() as made:
         worker = await made.add(timing=Timing(shutdown_grace_s=1))
         await worker.streams.create("s")

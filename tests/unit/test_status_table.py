@@ -32,7 +32,7 @@ def rows() -> dict[str, dict[str, str]]:
 
 @dataclass
 class Stage:
-    """A stream in some state, and who may act on it: its writer's worker, and another."""
+    """A stream in some state, its writer's worker, and another worker."""
 
     cluster: Cluster
     here: Worker
@@ -41,13 +41,13 @@ class Stage:
 
     @property
     def stored(self) -> StreamState | None:
-        """What the database holds of the stream, one that is gone included."""
+        """Return the database's record of the stream, even if the stream is gone."""
         stream = self.cluster.database._streams._by_name.get(NAME)
         return None if stream is None else stream.snapshot()
 
     @property
     def found(self) -> bool:
-        """Whether anybody can still find it."""
+        """Return whether any query can still find the stream."""
         return self.stored is not None and not self.stored.gone
 
     async def create(self, kind: Kind = Kind.TEXT) -> None:
@@ -68,7 +68,7 @@ class Stage:
         return self.writer
 
     async def bury(self) -> None:
-        """Let a writer that is taken for dead wake up when others have taken its stream."""
+        """Let a writer that was taken for dead resume after another worker took its stream."""
         if not self.here.store.running:
             await asyncio.sleep(2)
             self.here.store.resume()
@@ -90,11 +90,11 @@ async def let_go(stage: Stage) -> None:
 
 
 async def writer_dead(stage: Stage) -> None:
-    """Leave its writer alive but believed dead: its lock was lost, as to a restarted database."""
+    """Keep the writer alive but let others take it for dead: its lock is lost."""
     await streaming(stage)
     assert stage.writer is not None
     await stage.writer.flush()
-    stage.here.store.pause()  # or it would take its lock again
+    stage.here.store.pause()  # otherwise the worker would take its lock again
     stage.cluster.database.release_lock(stage.here.name)
 
 
@@ -123,7 +123,7 @@ async def gone(stage: Stage) -> None:
 
 
 async def absent(stage: Stage) -> None:
-    """Create nothing."""
+    """Create no stream."""
 
 
 STATES: dict[str, Callable[[Stage], Awaitable[None]]] = {
@@ -142,7 +142,7 @@ STATES: dict[str, Callable[[Stage], Awaitable[None]]] = {
 }
 
 
-# What is done to it. An operation returns False where it says so to its caller.
+# The operations. Each returns False if it tells its caller that it had no effect.
 
 
 async def claim(stage: Stage) -> bool:
@@ -219,7 +219,7 @@ OPERATIONS: dict[str, Callable[[Stage], Awaitable[bool]]] = {
 
 
 async def outcome(state: str, operation: str) -> str:
-    """Return what an operation does to a stream in a state, in the words of the table."""
+    """Return the effect of an operation on a stream in a state, in the words of the table."""
     timing = Timing(total_s=5.0)
     async with cluster() as made:
         here, there = await made.add(timing=timing), await made.add(timing=timing)
@@ -230,8 +230,8 @@ async def outcome(state: str, operation: str) -> str:
             said = await OPERATIONS[operation](stage)
         except InkstreamError as exc:
             after = stage.stored
-            # A dead writer's stream is the sweeper's meanwhile, whatever the operation.
-            assert state.endswith("dead") or after == before, "an error, and yet an effect"
+            # The sweeper may change a dead writer's stream at any time.
+            assert state.endswith("dead") or after == before, "it raised, but changed the stream"
             return next(kind.__name__ for kind in type(exc).__mro__ if kind.__module__ == ERRORS)
         after = stage.stored
         if after is None and before is not None:

@@ -1,4 +1,4 @@
-"""Ends that wait for a store which is away, also when the process stops meanwhile (G8, G12)."""
+"""Ends that wait for a store that is away, even while the process stops (G8, G12)."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ async def claim(worker: Worker, name: str) -> Writer:
 
 
 @in_virtual_time
-async def test_who_finishes_while_the_store_stays_away_is_told_and_the_end_is_true() -> None:
-    """G12, G5: its readers are sent off meanwhile; all is there when the store returns."""
+async def test_finish_during_an_outage_is_stored_later() -> None:
+    """G12, G5: readers are disconnected during the outage; after it, all text and the end exist."""
     async with one_worker(timing=Timing(patience_s=3)) as worker:
         writer = await claim(worker, "s")
         await writer.append("seen")
@@ -51,8 +51,8 @@ async def test_who_finishes_while_the_store_stays_away_is_told_and_the_end_is_tr
 
 
 @in_virtual_time
-async def test_the_end_of_one_that_gave_up_finishing_is_reported() -> None:
-    """G12: ``on_end`` hears of it when the store is back."""
+async def test_end_after_giving_up_is_reported() -> None:
+    """G12: ``on_end`` is called when the store is back."""
     async with cluster() as made:
         worker = await made.add(reports=True, timing=Timing(patience_s=3))
         source = ScriptedSource()
@@ -69,8 +69,8 @@ async def test_the_end_of_one_that_gave_up_finishing_is_reported() -> None:
 
 
 @in_virtual_time
-async def test_a_stop_while_an_end_waits_for_a_store_that_never_comes_back() -> None:
-    """G8, G12: bounded in time, and in memory while it waits."""
+async def test_stop_is_bounded_while_the_store_is_away() -> None:
+    """G8, G12: the stop takes bounded time, and bounded memory while it waits."""
     async with cluster() as made:
         limits = FinerLimits(buffer_bytes=1000, buffers_bytes=3000)
         here = await made.add(limits=limits, timing=Timing(patience_s=20, shutdown_grace_s=1))

@@ -1,4 +1,4 @@
-"""The surface: rights on every call of one kind, the header that names a stream, reprs."""
+"""Public behaviour: rights on every call, the header that names a stream, reprs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def streams() -> AsyncIterator[PersistentTextStreaming]:
 
 
 def calls_of(streams: PersistentTextStreaming) -> dict[str, Call]:
-    """Return every call that touches one stream which a request may have named."""
+    """Return every call that touches one stream that a request may have named."""
 
     async def follow(stream_id: str, **whose: str) -> None:
         await anext(streams.follow(stream_id, **whose))
@@ -73,7 +73,7 @@ async def test_answers_name_the_stream(streams: PersistentTextStreaming) -> None
         assert dict(answer.headers)["stream-id"] == "Antwort%201/%C3%BC%25"
 
 
-async def test_reprs_say_what_a_notebook_wants(streams: PersistentTextStreaming) -> None:
+async def test_reprs(streams: PersistentTextStreaming) -> None:
     assert repr(streams) == "<PersistentTextStreaming on memory://, running>"
     stream_id = await streams.create("s")
     async with streams.write(stream_id) as writer:

@@ -1,4 +1,4 @@
-"""Who is dead and who is not, what is due, and that every end is reported (G5, G7, G12)."""
+"""Dead workers, due streams, and reports of every end (G5, G7, G12)."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ async def stream(
     return source
 
 
-# Death -----------------------------------------------------------------------------------------
+# Dead workers ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("how", "within_s"), [("kill", 2.0), ("lose_host", 15.0)])
 @in_virtual_time
 async def test_readers_see_a_dead_writer_in_time(how: str, within_s: float) -> None:
-    """G7: whatever moment of its beat it dies at."""
+    """G7: the writer may die at any moment between two beats."""
     for moment in range(4):
         async with cluster(moment) as made:
             here, there = await made.add(), await made.add()
@@ -53,7 +53,7 @@ async def test_readers_see_a_dead_writer_in_time(how: str, within_s: float) -> N
 
 @in_virtual_time
 async def test_all_streams_of_a_dead_worker_end_in_time() -> None:
-    """G7: a killed process had a thousand, not one."""
+    """G7: a killed process may have a thousand streams."""
     loop = asyncio.get_running_loop()
     async with cluster() as made:
         here, there = await made.add(), await made.add()
@@ -70,8 +70,8 @@ async def test_all_streams_of_a_dead_worker_end_in_time() -> None:
 
 
 @in_virtual_time
-async def test_what_kills_no_healthy_writer() -> None:
-    """G7: a database that was away or slow, a paused machine, clocks that jump."""
+async def test_pauses_and_outages_kill_no_writer() -> None:
+    """G7: an outage or a slow database, a paused machine, and clocks that jump."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         source = await stream(here)
@@ -102,8 +102,8 @@ async def test_what_kills_no_healthy_writer() -> None:
 
 
 @in_virtual_time
-async def test_a_worker_without_streams_rests_and_comes_back() -> None:
-    """G7: its counter stood still for long when it claims; the claim shows life first."""
+async def test_idle_worker_beats_before_it_claims() -> None:
+    """G7: its counter has not grown for a long time, so the claim begins with a beat."""
     async with cluster() as made:
         workers = [await made.add() for _ in range(3)]
         await (await stream(workers[0], "first")).finish()
@@ -136,8 +136,8 @@ async def test_the_stream_of_a_dead_writer_can_be_taken_over_in_time() -> None:
 
 
 @in_virtual_time
-async def test_a_writer_that_was_taken_for_dead_and_lives_takes_its_stream_back() -> None:
-    """G7, G5: nobody has taken over, so it goes on, and past the time for a takeover."""
+async def test_living_writer_takes_its_stream_back() -> None:
+    """G7, G5: no other writer has taken over, so the writer goes on, even past that time limit."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         source = await stream(here, takeover_within_s=10)
@@ -155,8 +155,8 @@ async def test_a_writer_that_was_taken_for_dead_and_lives_takes_its_stream_back(
 
 
 @in_virtual_time
-async def test_a_writer_that_was_taken_for_dead_is_refused_after_a_takeover() -> None:
-    """G3: at its next append, and nothing of it is kept."""
+async def test_old_writer_is_refused_after_a_takeover() -> None:
+    """G3: the refusal comes at its next append, and nothing of that append is stored."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         await here.streams.create("s", takeover_within_s=10)
@@ -176,8 +176,8 @@ async def test_a_writer_that_was_taken_for_dead_is_refused_after_a_takeover() ->
 
 
 @in_virtual_time
-async def test_who_is_dead_is_looked_up_again_when_a_takeover_is_tried_again() -> None:
-    """G7: another was faster, and died: what was known before that says that it lives."""
+async def test_retried_takeover_reads_the_workers_again() -> None:
+    """G7: another writer took over first and died, but the old read says that it lives."""
     async with cluster() as made:
         here, there, third = await made.add(), await made.add(), await made.add()
         await here.streams.create("s", takeover_within_s=30)
@@ -199,8 +199,8 @@ async def test_who_is_dead_is_looked_up_again_when_a_takeover_is_tried_again() -
 
 
 @in_virtual_time
-async def test_a_worker_that_was_forgotten_just_before_it_claimed_and_died() -> None:
-    """G7: the store knows nothing of it any more, and its stream is ended all the same."""
+async def test_stream_of_a_forgotten_worker_ends() -> None:
+    """G7: the store does not list the worker any more, but its stream still ends."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         await here.streams.create("s")
@@ -218,7 +218,7 @@ def states(**beats: int) -> list[WorkerState]:
 
 
 def test_a_lease_counts_only_reads_that_came_in_time() -> None:
-    """G7: a failed read, a slow one, and a gap each begin the count again."""
+    """G7: a failed read, a slow read, and a gap between reads start the count again."""
     for disturb in ("nothing", "missed", "slow", "gap"):
         leases = Leases("me", lease_s=12.0, timely_s=3.0)
         now, dead = 0.0, []
@@ -239,7 +239,7 @@ def test_a_lease_counts_only_reads_that_came_in_time() -> None:
         assert now >= (13.0 if disturb == "nothing" else 22.0)
 
 
-def test_a_counter_that_moves_is_alive_and_a_free_lock_is_dead() -> None:
+def test_growing_counter_lives_free_lock_is_dead() -> None:
     """G7."""
     leases = Leases("me", lease_s=12.0, timely_s=3.0)
     for step in range(100):
@@ -249,21 +249,21 @@ def test_a_counter_that_moves_is_alive_and_a_free_lock_is_dead() -> None:
 
 
 def test_a_read_without_a_beat_proves_nothing() -> None:
-    """G7: while the database takes no writes, all counters stand still and reads succeed."""
+    """G7: while the database takes no writes, counters do not grow although reads succeed."""
     leases = Leases("me", lease_s=12.0, timely_s=3.0)
     for second in range(60):
         assert leases.observe(states(other=5), second, second, beaten=False) == []
     assert leases.doubted(59)["other"] == 59
-    for second in range(60, 66):  # a living worker has the time to beat now
+    for second in range(60, 66):  # a living worker can beat again now
         assert leases.observe(states(other=5), second, second, beaten=True) == []
     assert leases.observe(states(other=5), 66, 66, beaten=True) == ["other"]
 
 
-# What is due ------------------------------------------------------------------------------------
+# Due streams -------------------------------------------------------------------------------------
 
 
 @in_virtual_time
-async def test_a_stream_is_deleted_when_its_time_is_over() -> None:
+async def test_expired_stream_is_deleted() -> None:
     async with cluster() as made:
         worker = await made.add()
         for name in ("done", "cancelled", "lost", "kept"):
@@ -284,10 +284,10 @@ async def test_a_stream_is_deleted_when_its_time_is_over() -> None:
 
 
 @in_virtual_time
-async def test_a_stream_deleted_under_the_sweeper_disturbs_it_not(
+async def test_sweeper_survives_concurrent_deletes(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """G7: deaths are seen while others delete what is due."""
+    """G7: other processes delete due streams, and dead workers are still detected."""
     async with cluster() as made:
         killed, worker = await made.add(), await made.add()
         other = await made.add()

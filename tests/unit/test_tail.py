@@ -1,4 +1,4 @@
-"""The live end of a stream in memory: bounded, shared, and never ahead of the store (G2, G9)."""
+"""The tail of a live stream in memory: bounded, shared, and never ahead of the store (G2, G9)."""
 
 from __future__ import annotations
 
@@ -54,10 +54,10 @@ BATCHES = st.lists(
 
 
 @given(BATCHES, st.data())
-def test_any_reports_in_any_overlap_give_the_same_messages(
+def test_overlapping_publishes_give_the_same_messages(
     batches: list[list[str | dict[str, int]]], data: st.DataObject
 ) -> None:
-    """G2: the committer and re-reads of the store both publish; nothing is doubled or missing."""
+    """G2: the committer and reads of the store both publish; no message is doubled or missing."""
     segments = encode(*batches)
     tail = Tail(state(), 10**6, 0.0)
     reached = 0
@@ -77,10 +77,10 @@ def test_any_reports_in_any_overlap_give_the_same_messages(
 
 
 @given(BATCHES, st.integers(1, 30))
-def test_a_tail_keeps_the_newest_and_says_what_it_no_longer_has(
+def test_tail_keeps_the_newest_segments(
     batches: list[list[str | dict[str, int]]], max_bytes: int
 ) -> None:
-    """G9: at most its bound and one segment; what it does not have it does not make up."""
+    """G9: a tail has at most its limit and one segment; it returns ``None`` for older text."""
     segments = encode(*batches)
     tail = Tail(state(), max_bytes, 0.0)
     for segment in segments:
@@ -98,8 +98,8 @@ def test_a_tail_keeps_the_newest_and_says_what_it_no_longer_has(
             )
 
 
-def test_a_hole_is_left_to_the_store() -> None:
-    """G2: a tail that missed something has nothing before it to hand out."""
+def test_gap_is_read_from_the_store() -> None:
+    """G2: a tail with a gap returns no text from before the gap."""
     first, second, third = encode(["a"], ["b"], ["c"])
     tail = Tail(state(), 10**6, 0.0)
     tail.publish([first])
@@ -119,7 +119,7 @@ def test_a_tail_that_begins_in_the_middle() -> None:
 
 
 def test_frames_are_encoded_once_for_all_readers() -> None:
-    """G9: the same bytes object, however many ask."""
+    """G9: every reader gets the same bytes object."""
     tail = Tail(state(), 10**6, 0.0)
     tail.publish(encode(["a"], [{"n": 1}], ["b"]))
     assert tail.frames_after(0) is tail.frames_after(0)
@@ -138,8 +138,8 @@ def test_trimming_drops_the_list_too() -> None:
     assert len(tail._frames) == len(tail._starts) == len(tail._segments)
 
 
-def test_a_state_read_before_the_end_does_not_change_its_offset() -> None:
-    """G10: a look at the store that comes back late; the end may stand in another generation."""
+def test_old_state_does_not_change_the_end_offset() -> None:
+    """G10: a late read of the store must not change an end's offset, which names its own run."""
     before = replace(state(tail=2), runs=(Run(0, 5),))
     ended = replace(before, status=Status.TIMEOUT, runs=(Run(0, 5), Run(2, 9)))
     tail = Tail(before, 10**6, 0.0)

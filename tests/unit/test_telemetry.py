@@ -52,7 +52,7 @@ async def test_labels_are_bounded_and_hold_no_id(recorded: Recorded) -> None:
 
 
 @virtual
-async def test_a_span_an_answer_below_the_request(recorded: Recorded) -> None:
+async def test_answer_span_is_a_child_of_the_request(recorded: Recorded) -> None:
     tracer = recorded.tracers.get_tracer("app")
     async with cluster() as made:
         here = await made.add(observer=recorded.observer)

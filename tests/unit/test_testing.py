@@ -1,4 +1,4 @@
-"""What ``inkstream.testing`` gives to applications: virtual time, a scripted source, a fixture."""
+"""``inkstream.testing`` for applications: virtual time, a scripted source, a fixture."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from inkstream import PersistentTextStreaming
 from inkstream.testing import ScriptedSource, VirtualClock, in_virtual_time, run_virtual
 from inkstream.testing.fixtures import inkstream_database, streams
 
-__all__ = ["inkstream_database", "streams"]  # the fixtures are found in this module
+__all__ = ["inkstream_database", "streams"]  # pytest finds the fixtures in this module
 
 
 async def test_the_fixture_and_a_scripted_source(streams: PersistentTextStreaming) -> None:
@@ -39,7 +39,7 @@ async def test_a_scripted_source_that_was_cancelled_takes_no_more(
     await asyncio.wait_for(source.send("nobody listens"), 1)
 
 
-def test_hours_pass_at_once_and_in_order() -> None:
+def test_hours_pass_in_milliseconds() -> None:
     async def main() -> list[float]:
         loop = asyncio.get_running_loop()
         seen: list[float] = []

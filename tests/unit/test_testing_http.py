@@ -1,4 +1,4 @@
-"""What ``inkstream.testing`` gives to applications for their HTTP, and the extras it names."""
+"""``inkstream.testing`` for the HTTP tests of applications, and the extras that it needs."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from inkstream.client import AsyncReader
 from inkstream.testing import ScriptedSource, StreamingTransport
 from inkstream.testing.fixtures import inkstream_database, streams
 
-__all__ = ["inkstream_database", "streams"]  # fixtures are found in this module
+__all__ = ["inkstream_database", "streams"]  # pytest finds the fixtures in this module
 
 
 async def test_events_come_one_by_one(streams: PersistentTextStreaming) -> None:
-    """``httpx.ASGITransport`` would give nothing before the end."""
+    """``httpx.ASGITransport`` returns nothing before the end."""
     app = Starlette(routes=[Mount("/streams", streams.asgi(allow_anonymous=True))])
     model = ScriptedSource()
     stream_id = await streams.create()
@@ -41,7 +41,7 @@ async def test_events_come_one_by_one(streams: PersistentTextStreaming) -> None:
 
 
 async def test_a_closed_response_is_a_disconnect(streams: PersistentTextStreaming) -> None:
-    """G6: a reader that leaves stops nothing, and the application hears that it left."""
+    """G6: the stream goes on when a reader disconnects, and the application is informed."""
     model = ScriptedSource()
     stream_id = await streams.create()
     streams.start(stream_id, model)

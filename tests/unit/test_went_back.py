@@ -1,4 +1,4 @@
-"""G2, G3, G5: readers and the writer of a stream that lost messages are sent away, others not."""
+"""G2, G3, G5: only readers and writers of a stream that lost messages are disconnected."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OTHER = StreamId("other")
 
 
 def back_up(database: MemoryDatabase) -> Callable[[], None]:
-    """Return what puts the streams back as they are now, in the same generation."""
+    """Return a function that restores the streams as they are now, in the same generation."""
     streams = database._streams
     kept = ("_last_id", "_by_id", "_by_name", "_live_of", "_unmerged", "generation")
     saved = copy.deepcopy({name: getattr(streams, name) for name in kept})
@@ -36,8 +36,8 @@ def back_up(database: MemoryDatabase) -> Callable[[], None]:
 
 @pytest.mark.parametrize("grown", [False, True])
 @in_virtual_time
-async def test_a_stream_that_went_back(grown: bool) -> None:
-    """Whether it is still shorter, or has grown past the old place, when that is noticed."""
+async def test_only_rewound_streams_disconnect(grown: bool) -> None:
+    """The loss is noticed while the stream is still shorter, or after it has grown again."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         for name in (S, OTHER):
@@ -61,7 +61,7 @@ async def test_a_stream_that_went_back(grown: bool) -> None:
         waiting = asyncio.ensure_future(bystander.segments())
         await asyncio.sleep(0)
 
-        here.store.inner.database.after = None  # a witness there fails a tail that goes back
+        here.store.inner.database.after = None  # the witness would fail a tail that goes back
         restore()
         here.store.inner.database.draw()
         if grown:
@@ -84,7 +84,7 @@ async def test_a_stream_that_went_back(grown: bool) -> None:
 
 
 async def grow(worker: Worker) -> None:
-    """Append to the restored stream what another writer would, past where it had been."""
+    """Append to the restored stream, as another writer would, past its old tail."""
     (state,) = await worker.store.find(Query(stream_ids=(S,)))
     segments = wire.encode_messages(["B"], 0)
     change = Change(internal_id=state.internal_id, append=segments[0], next_epoch=True)
@@ -92,7 +92,7 @@ async def grow(worker: Worker) -> None:
 
 
 @in_virtual_time
-async def test_a_needless_new_generation_sends_nobody_away() -> None:
+async def test_needless_new_generation_disconnects_nobody() -> None:
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         await here.streams.create(S)

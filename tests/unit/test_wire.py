@@ -32,7 +32,7 @@ generations = st.integers(0, 2**24 - 1)
 
 @dataclass
 class Stream:
-    """What an event's id is made of."""
+    """The stream of an event's offset: its id and its runs."""
 
     internal_id: int
     runs: Runs = (Run(0, 5),)
@@ -51,7 +51,7 @@ def text_joined(messages: Iterable[str | RawJSON]) -> list[str | RawJSON]:
 
 
 def segment_of(*messages: str | RawJSON, position: int = 0) -> Segment:
-    """Return a segment of one message for each of these, text not joined."""
+    """Return a segment with one message per argument, text not joined."""
     parts = [part for message in messages for part in wire.encode_messages([message], 0)]
     assert len(parts) == len(messages)
     return Segment(
@@ -63,7 +63,7 @@ def segment_of(*messages: str | RawJSON, position: int = 0) -> Segment:
 
 
 class TestOffset:
-    """G10: an offset is read back as it was given out, or refused."""
+    """G10: an offset that the library wrote can be read; any other is refused."""
 
     @given(st.integers(1, 2**50 - 1), positions, st.booleans(), generations)
     def test_round_trip(
@@ -127,7 +127,7 @@ class TestOffset:
 
 
 class TestText:
-    """G11: any Unicode scalar values come back; what is none is replaced, not lost."""
+    """G11: any Unicode scalar values come back; other code points are replaced, not lost."""
 
     @given(texts)
     def test_scalars_are_left_alone(self, text: str) -> None:
@@ -137,7 +137,7 @@ class TestText:
     @example("\ud83d")
     @example("\udc69\ud83d")
     @example("a\ud83db")
-    def test_halves_are_joined_and_the_lonely_replaced(self, text: str) -> None:
+    def test_halves_are_joined_or_replaced(self, text: str) -> None:
         clean = wire.clean_text(text)
         clean.encode()
         expected, n = [], 0
@@ -165,7 +165,7 @@ class TestJSON:
     @pytest.mark.parametrize(
         "value", [float("nan"), float("inf"), object(), {"a": {1, 2}}, b"bytes", {("a",): 1}]
     )
-    def test_what_is_not_json(self, value: Any) -> None:
+    def test_invalid_json_values(self, value: Any) -> None:
         with pytest.raises(InvalidMessage):
             wire.dump_json(value)
 
@@ -186,7 +186,7 @@ class TestJSON:
 
 
 class TestSegments:
-    """G2, G11: however messages are cut into segments, they are the same messages."""
+    """G2, G11: cutting messages into segments in any way keeps the messages."""
 
     @given(message_lists, positions)
     def test_round_trip(self, messages: list[str | RawJSON], position: int) -> None:
@@ -314,7 +314,7 @@ def parse_events(raw: bytes) -> list[dict[str, str]]:
 
 
 class TestEvents:
-    """G2, G11: what a browser makes of the frames is what was stored, with the right offsets."""
+    """G2, G11: a browser parses the frames into the stored messages, with the right offsets."""
 
     @given(st.lists(texts.filter(bool) | objects, min_size=1, max_size=10), st.integers(1, 10**9))
     def test_parsed_back(self, messages: list[str | RawJSON], internal_id: int) -> None:
@@ -344,7 +344,7 @@ class TestEvents:
 
     @given(st.lists(texts.filter(bool), min_size=1, max_size=10), st.data())
     def test_resumed_anywhere(self, messages: list[str], data: st.DataObject) -> None:
-        """Whatever was sent in one event before, the rest after its id is what is missing."""
+        """After a resume at any event id, the client gets exactly the missing text."""
         segment = segment_of(*messages)
         place = data.draw(st.integers(0, len(messages)))
         received = b""
@@ -359,7 +359,7 @@ class TestEvents:
 
     @given(texts, texts)
     def test_the_end(self, code: str, message: str) -> None:
-        """G5: the terminal event says how it ended, and its id that this was seen."""
+        """G5: the terminal event says how the stream ended; its id means that the end was seen."""
         assume(code)
         end = End(Status.ERROR, code, message, {"a": [1, None]})
         (event,) = parse_events(wire.end_frame(wire.Offset(7, 3, ended=True), end))
@@ -376,7 +376,7 @@ class TestEvents:
 @pytest.mark.parametrize("padding", [0, 5000])
 @pytest.mark.parametrize("code", [*range(0x80), 0x85, 0x2028, 0xFFFF, 0x1F469])
 def test_every_character_comes_back_from_a_json_string(code: int, padding: int) -> None:
-    """G11: short and long texts are looked through in different ways."""
+    """G11: short and long texts are escaped in different ways."""
     text = "ä" * padding + chr(code) + "."
     escaped = wire.escape_text(text.encode())
     assert json.loads(b'"%b"' % escaped) == text
@@ -390,7 +390,7 @@ def nested(depth: int) -> Any:
     return value
 
 
-def test_json_is_nested_only_as_deep_as_every_route_takes() -> None:
+def test_json_depth_limit_is_the_same_everywhere() -> None:
     assert json.loads(wire.dump_json(nested(wire.MAX_JSON_DEPTH))) == nested(wire.MAX_JSON_DEPTH)
     with pytest.raises(InvalidMessage, match="128 deep"):
         wire.dump_json(nested(wire.MAX_JSON_DEPTH + 1))

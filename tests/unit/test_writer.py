@@ -1,4 +1,4 @@
-"""What one writer may do, and when it may no more (G3, G5, G9, G11)."""
+"""The rights and duties of one writer, and when it loses its stream (G3, G5, G9, G11)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def claim(worker: Worker, name: str = "s") -> Writer:
 
 
 async def stored(worker: Worker, *pieces: str | dict[str, str]) -> tuple[object, ...]:
-    """Append pieces to a new stream and finish it; return the parts as they were stored."""
+    """Append pieces to a new stream and finish it; return the stored parts."""
     writer = await claim(worker)
     for piece in pieces:
         await writer.append(piece)
@@ -62,14 +62,14 @@ async def stored(worker: Worker, *pieces: str | dict[str, str]) -> tuple[object,
 async def test_text_comes_back_exactly(
     pieces: tuple[str | dict[str, str], ...], parts: tuple[object, ...]
 ) -> None:
-    """G11: halves of a character that come in two pieces are one; what is left over is U+FFFD."""
+    """G11: two halves of a character in two pieces are joined; a lone half becomes U+FFFD."""
     async with one_worker() as worker:
         assert await stored(worker, *pieces) == parts
 
 
 @in_virtual_time
-async def test_half_a_character_survives_an_append_that_was_cancelled_while_it_waited() -> None:
-    """G11: what was accepted before is not lost with what was not."""
+async def test_half_a_character_survives_a_cancelled_append() -> None:
+    """G11: the cancelled append must not discard the half that an earlier append accepted."""
     async with one_worker(limits=Limits(buffer_bytes=10)) as worker:
         writer = await claim(worker)
         worker.store.pause()
@@ -85,7 +85,7 @@ async def test_half_a_character_survives_an_append_that_was_cancelled_while_it_w
 
 @in_virtual_time
 async def test_the_buffer_is_bounded() -> None:
-    """G9: append waits while the buffer is full, and goes on when it was committed."""
+    """G9: append waits while the buffer is full, and goes on after a commit."""
     async with one_worker(limits=Limits(buffer_bytes=100)) as worker:
         writer = await claim(worker)
         worker.store.pause()
@@ -103,8 +103,8 @@ async def test_the_buffer_is_bounded() -> None:
 
 
 @in_virtual_time
-async def test_who_waits_for_room_is_told_when_the_stream_is_deleted() -> None:
-    """G3: whether a commit is under way just then or not."""
+async def test_waiting_append_raises_when_its_stream_is_deleted() -> None:
+    """G3: with or without a commit that runs at that moment."""
     async with one_worker(limits=Limits(buffer_bytes=10)) as worker:
         for n in range(20):
             writer = await claim(worker, f"s{n}")
@@ -128,7 +128,7 @@ async def test_a_message_larger_than_the_buffer_is_still_accepted_alone() -> Non
 
 @in_virtual_time
 async def test_limits_of_message_and_stream() -> None:
-    """G9: each says which limit it was; nothing was accepted, and the writer goes on."""
+    """G9: each error names its limit; nothing was accepted, and the writer goes on."""
     limits = Limits(message_bytes=10, stream_bytes=25)
     async with one_worker(limits=limits) as worker:
         writer = await claim(worker)
@@ -147,7 +147,7 @@ async def test_limits_of_message_and_stream() -> None:
 
 @pytest.mark.parametrize("wrong", [1, None, ["a"], {"a": float("nan")}, {"a": object()}])
 @in_virtual_time
-async def test_what_is_no_message_is_refused(wrong: object) -> None:
+async def test_invalid_message_is_refused(wrong: object) -> None:
     """G11."""
     async with one_worker() as worker:
         writer = await claim(worker)
@@ -159,8 +159,8 @@ async def test_what_is_no_message_is_refused(wrong: object) -> None:
 
 @pytest.mark.parametrize("stop", [False, True])
 @in_virtual_time
-async def test_what_is_being_committed_does_not_change_meanwhile(stop: bool) -> None:
-    """G1, G2: a store may still be writing it when the writer gets more text, or is superseded."""
+async def test_running_commit_does_not_change(stop: bool) -> None:
+    """G1, G2: the store may still write a commit when the writer gets more text or is fenced."""
     async with one_worker() as worker:
         writer = await claim(worker)
         await writer.append("one")
@@ -190,8 +190,8 @@ async def test_the_end_commits_with_the_last_text() -> None:
 
 
 @in_virtual_time
-async def test_an_end_is_written_though_nobody_waits_for_it() -> None:
-    """G5: cancelling the one who finishes does not leave a stream without an end."""
+async def test_end_is_written_after_a_cancelled_finish() -> None:
+    """G5: the end is written even if the task that calls finish is cancelled."""
     async with cluster() as made:
         worker = await made.add(reports=True)
         writer = await claim(worker)
@@ -202,7 +202,7 @@ async def test_an_end_is_written_though_nobody_waits_for_it() -> None:
         worker.store.resume()
         await asyncio.sleep(30)
         assert (await worker.streams.read("s")).status == "done"
-        assert [body.status for body in made.ended] == ["done"], "and its end is reported"
+        assert [body.status for body in made.ended] == ["done"], "the end must be reported too"
 
 
 @in_virtual_time
@@ -229,7 +229,7 @@ async def test_after_the_end_nothing_is_accepted() -> None:
 @pytest.mark.parametrize("text", ["new", ""])
 @in_virtual_time
 async def test_a_superseded_writer_is_refused(text: str) -> None:
-    """G3: at the latest on its next append or flush, though the new one wrote nothing yet."""
+    """G3: at its next append or flush at the latest, even if the new writer wrote nothing yet."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         here.notifier.lose = there.notifier.lose = 1.0
@@ -265,8 +265,8 @@ async def test_a_living_writer_cannot_be_taken_over() -> None:
 
 
 @in_virtual_time
-async def test_a_claim_that_nobody_waits_for_leaves_no_stream_without_a_writer() -> None:
-    """G5, G7: whether it is cancelled before, while or after the store answers."""
+async def test_cancelled_claim_ends_its_stream() -> None:
+    """G5, G7: the claim is cancelled before, while or after the store answers."""
     for delay_s in (0.0, 0.05, 0.15, 0.25, 0.3, 0.35):
         async with one_worker() as worker:
             await worker.streams.create("s")
@@ -283,12 +283,12 @@ async def test_a_claim_that_nobody_waits_for_leaves_no_stream_without_a_writer()
 
 
 @in_virtual_time
-async def test_a_claim_whose_outcome_was_lost_does_not_stay_streaming() -> None:
-    """G7: the living worker that the store names ends what it knows nothing of."""
+async def test_lost_claim_ends_its_stream() -> None:
+    """G7: the store names this living worker, so this worker ends the stream it does not know."""
     async with cluster() as made:
         worker = await made.add(reports=True)
         await worker.streams.create("s")
-        busy = await claim(worker, "busy")  # it beats: it will never be taken for dead
+        busy = await claim(worker, "busy")  # with a stream, the worker beats and stays alive
         worker.store.lose = 1.0
         with pytest.raises(Exception, match="lost on the way back"):
             await worker.engine.claims.claim(StreamId("s"))
@@ -300,8 +300,8 @@ async def test_a_claim_whose_outcome_was_lost_does_not_stay_streaming() -> None:
 
 
 @in_virtual_time
-async def test_a_takeover_whose_outcome_was_lost_can_be_tried_again() -> None:
-    """G4, G7: by a call with takeover; to start from the beginning would be another text."""
+async def test_lost_takeover_can_be_retried() -> None:
+    """G4, G7: only a call with takeover may try again, because a new start would write twice."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         await here.streams.create("s", takeover_within_s=60)
@@ -321,8 +321,8 @@ async def test_a_takeover_whose_outcome_was_lost_can_be_tried_again() -> None:
 
 
 @in_virtual_time
-async def test_a_claim_beside_a_reader_that_reads_late() -> None:
-    """G3: an answer of the store from before the claim does not stop the new writer."""
+async def test_late_read_does_not_stop_a_new_writer() -> None:
+    """G3: a read from before the claim returns late, and must not stop the new writer."""
     for seed in range(20):
         async with cluster(seed) as made:
             worker = await made.add()
@@ -355,7 +355,7 @@ async def test_the_limit_of_live_streams_holds_for_claims_that_race() -> None:
 
 
 @in_virtual_time
-async def test_a_source_without_any_wait_lets_others_run() -> None:
+async def test_source_without_waits_lets_other_tasks_run() -> None:
     async with one_worker() as worker:
         writer = await claim(worker)
         turns = 0
@@ -374,8 +374,8 @@ async def test_a_source_without_any_wait_lets_others_run() -> None:
 
 
 @in_virtual_time
-async def test_release_hands_over_all_that_was_accepted() -> None:
-    """G3: the next writer finds the text so far; without one, the stream ends in time."""
+async def test_release_commits_all_accepted_text() -> None:
+    """G3: the next writer gets the text so far; without a next writer, the stream ends in time."""
     timing = Timing(start_within_s=5)
     async with one_worker(timing=timing) as worker:
         for name in ("taken", "abandoned"):
@@ -392,7 +392,7 @@ async def test_release_hands_over_all_that_was_accepted() -> None:
 
 
 @in_virtual_time
-async def test_a_block_that_raises_ends_its_stream_as_an_error() -> None:
+async def test_exception_in_write_block_ends_stream() -> None:
     async with one_worker() as worker:
         await worker.streams.create("s")
 
@@ -410,8 +410,8 @@ async def test_a_block_that_raises_ends_its_stream_as_an_error() -> None:
 
 
 @in_virtual_time
-async def test_an_append_that_was_cancelled_has_accepted_nothing() -> None:
-    """G11: also one that only let others run, so that who tries again does not say it twice."""
+async def test_cancelled_append_accepts_nothing() -> None:
+    """G11: otherwise a retry would add the text twice, even after a short pause only."""
     async with one_worker() as worker:
         writer = await claim(worker)
         cancelled = 0
@@ -428,7 +428,7 @@ async def test_an_append_that_was_cancelled_has_accepted_nothing() -> None:
 
 
 @in_virtual_time
-async def test_a_result_that_is_not_json_leaves_no_stream_without_an_end() -> None:
+async def test_stream_ends_despite_an_invalid_result() -> None:
     """G5."""
     async with one_worker() as worker:
         await worker.streams.create("s")
@@ -445,7 +445,7 @@ async def test_a_result_that_is_not_json_leaves_no_stream_without_an_end() -> No
 
 
 @in_virtual_time
-async def test_a_stream_can_end_only_in_a_status_that_is_an_end() -> None:
+async def test_end_status_must_be_terminal() -> None:
     """G5."""
     async with one_worker() as worker:
         await worker.streams.create("s")
@@ -459,8 +459,8 @@ async def test_a_stream_can_end_only_in_a_status_that_is_an_end() -> None:
 
 
 @in_virtual_time
-async def test_half_a_character_takes_no_room_from_what_follows() -> None:
-    """G9, G11: alone it is never committed, so waiting for that would last for ever."""
+async def test_half_a_character_uses_no_room() -> None:
+    """G9, G11: half a character alone is never committed, so nothing may wait for that."""
     async with one_worker(limits=Limits(buffer_bytes=1000)) as worker:
         writer = await claim(worker)
         await writer.append("a" + HALVES[0])
@@ -469,13 +469,13 @@ async def test_half_a_character_takes_no_room_from_what_follows() -> None:
         async with asyncio.timeout(1):
             await writer.append(HALVES[1] + "b" * 996)
         await writer.flush()
-        assert writer.pending_bytes == 0, "two halves are smaller together than apart"
+        assert writer.pending_bytes == 0, "two joined halves take fewer bytes than two apart"
         assert worker.engine._committer.room.used == 0
         assert (await worker.streams.read("s")).text == "a" + SMILE + "b" * 996
 
 
 @in_virtual_time
-async def test_half_a_character_keeps_no_stream_from_being_idle() -> None:
+async def test_half_a_character_does_not_prevent_idle() -> None:
     async with one_worker(timing=Timing(idle_s=5)) as worker:
         writer = await claim(worker)
         await writer.append(HALVES[0])

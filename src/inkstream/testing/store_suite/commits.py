@@ -156,7 +156,7 @@ class EffectTests(StoreHarness):
         after = await state_of(store)
         assert (after.worker, after.due_at, after.report) == (None, None, False)
 
-    async def test_a_change_of_nothing_changes_nothing(self, store: Store) -> None:
+    async def test_empty_change_changes_nothing(self, store: Store) -> None:
         await stream_in(store, Status.STREAMING, due_at=NOW, report=True, metadata={"a": 1})
         before = await state_of(store)
         assert await committed(store, Change(internal_id=before.internal_id, at=NOW + 99)) == (
@@ -292,7 +292,7 @@ class PreconditionTests(StoreHarness):
 class GroupTests(StoreHarness):
     """A group is all or nothing; groups are independent, and applied in order."""
 
-    async def test_a_refusal_takes_its_whole_group_back(self, store: Store) -> None:
+    async def test_refusal_undoes_its_whole_group(self, store: Store) -> None:
         states = [await store.create(new(name)) for name in "abc"]
         await append(store, states[1], "moved")
         outcome = await refused(

@@ -170,7 +170,7 @@ class BirthTests(StoreHarness):
             finally:
                 await store.close()
 
-    async def test_a_change_of_a_former_life_is_refused(self, store: Store) -> None:
+    async def test_change_of_the_deleted_stream_is_refused(self, store: Store) -> None:
         """G10: a new stream of the same name is another stream."""
         former = await store.create(new())
         await store.delete([former.internal_id])
@@ -214,7 +214,7 @@ class LimitTests(StoreHarness):
                 await store.delete([state.internal_id])
         await store.create(new("more", owner="o", max_live=1))
 
-    async def test_a_race_does_not_pass_it(self, store: Store, other: Store) -> None:
+    async def test_concurrent_creates_respect_the_limit(self, store: Store, other: Store) -> None:
         results = await asyncio.gather(
             *[(store, other)[n % 2].create(new(str(n), owner="o", max_live=3)) for n in range(10)],
             return_exceptions=True,
@@ -222,7 +222,7 @@ class LimitTests(StoreHarness):
         assert sum(isinstance(result, StreamState) for result in results) == 3
         assert sum(isinstance(result, TooManyStreams) for result in results) == 7
 
-    async def test_an_ended_one_at_birth_leaves_no_trace(self, store: Store) -> None:
+    async def test_stream_created_ended_does_not_count(self, store: Store) -> None:
         ended = await store.create(new("a", owner="o", max_live=1, end=End(Status.DONE)))
         live = await store.create(new("b", owner="o", max_live=1))
         await committed(store, Change(internal_id=ended.internal_id, report=False))

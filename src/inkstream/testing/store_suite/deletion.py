@@ -26,7 +26,7 @@ class DeletionTests(StoreHarness):
     """A deleted stream disappears immediately, with all its data."""
 
     @pytest.mark.parametrize("status", list(Status))
-    async def test_whatever_the_status(self, store: Store, status: Status) -> None:
+    async def test_delete_in_any_status(self, store: Store, status: Status) -> None:
         state = await stream_in(store, status, append=piece("text"))
         assert await store.delete([state.internal_id]) == 1
         with pytest.raises(StreamNotFound):
@@ -62,7 +62,7 @@ class DeletionTests(StoreHarness):
         assert [await state_of(store, name) for name in "ac"] == [states[0], states[2]]
         assert [await text_in(store, name) for name in "ac"] == ["a", "c"]
 
-    async def test_its_writer_is_refused(self, store: Store, other: Store) -> None:
+    async def test_writer_of_a_deleted_stream_is_refused(self, store: Store, other: Store) -> None:
         """G3: a deleted stream's writer is refused at its next append, in any process."""
         state = await stream_in(store, Status.STREAMING)
         await other.delete([state.internal_id])

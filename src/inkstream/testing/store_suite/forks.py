@@ -81,7 +81,7 @@ class InheritanceTests(StoreHarness):
         assert (state.tail, state.status) == (3, Status.DONE)
         assert await messages_in(store, "fork") == ["a", "b", "X"]
 
-    async def test_what_the_source_gains_later_is_not_inherited(self, store: Store) -> None:
+    async def test_later_messages_are_not_inherited(self, store: Store) -> None:
         source = await log(store, "source", *"abc")
         await fork(store, "fork", source, 3)
         await append(store, source, "d")
@@ -163,7 +163,7 @@ class InheritanceTests(StoreHarness):
 class GoneTests(StoreHarness):
     """A deleted source is kept for its forks only, and until the last fork is deleted."""
 
-    async def test_its_messages_stay(self, store: Store) -> None:
+    async def test_messages_of_a_gone_stream_stay(self, store: Store) -> None:
         source = await log(store, "source", *"abcde")
         state = await fork(store, "fork", source, 3)
         assert await store.delete([source.internal_id]) == 1
@@ -172,7 +172,7 @@ class GoneTests(StoreHarness):
         await tidied(store, NOW + 10**6)
         assert await messages_in(store, "fork") == [*"abcx"]
 
-    async def test_it_is_found_by_nothing(self, store: Store) -> None:
+    async def test_gone_stream_is_not_found(self, store: Store) -> None:
         source = await store.create(
             new("source", owner="o", group="g", due_at=NOW, report=True, append=piece("a"))
         )
@@ -192,7 +192,7 @@ class GoneTests(StoreHarness):
             assert await store.find(query) == []
         assert [found.internal_id for found in await store.find(Query())] == [state.internal_id]
 
-    async def test_its_id_is_taken(self, store: Store) -> None:
+    async def test_id_of_a_gone_stream_is_taken(self, store: Store) -> None:
         source = await log(store, "source", "a")
         state = await fork(store, "fork", source, 1)
         await store.delete([source.internal_id])
@@ -203,7 +203,7 @@ class GoneTests(StoreHarness):
         assert again.internal_id > state.internal_id
         assert await messages_in(store, "source") == []
 
-    async def test_it_refuses_every_change(self, store: Store) -> None:
+    async def test_gone_stream_refuses_every_change(self, store: Store) -> None:
         """G3: the writer of a deleted stream is refused."""
         source = await log(store, "source", "a")
         await fork(store, "fork", source, 1)
@@ -218,21 +218,21 @@ class GoneTests(StoreHarness):
             assert outcome.state.gone
         assert await messages_in(store, "fork") == ["a"]
 
-    async def test_it_is_not_forked_again(self, store: Store) -> None:
+    async def test_gone_stream_cannot_be_forked(self, store: Store) -> None:
         source = await log(store, "source", "a")
         await fork(store, "fork", source, 1)
         await store.delete([source.internal_id])
         with pytest.raises(StreamGone):
             await fork(store, "second", source, 1)
 
-    async def test_it_counts_no_more(self, store: Store) -> None:
+    async def test_gone_stream_does_not_count(self, store: Store) -> None:
         source = await store.create(new("source", owner="o", append=piece("a"), max_live=1))
         await fork(store, "fork", source, 1)
         assert await store.delete([source.internal_id]) == 1
         assert await store.delete([source.internal_id]) == 0
         await store.create(new("next", owner="o", max_live=1))
 
-    async def test_it_keeps_no_worker_from_being_forgotten(self, store: Store) -> None:
+    async def test_gone_stream_does_not_keep_its_worker(self, store: Store) -> None:
         source = await store.create(new("source", append=piece("a")))
         await committed(store, Change(internal_id=source.internal_id, worker="one"))
         await store.heartbeat(beat=True)
@@ -240,7 +240,7 @@ class GoneTests(StoreHarness):
         await store.delete([source.internal_id])
         assert await store.heartbeat(beat=False, forget=["one"]) == []
 
-    async def test_the_last_fork_takes_it_along(self, store: Store) -> None:
+    async def test_last_fork_removes_its_source(self, store: Store) -> None:
         source = await log(store, "source", "a", "b")
         forks = [await fork(store, name, source, 2) for name in ("x", "y")]
         await store.delete([source.internal_id])
@@ -258,7 +258,7 @@ class GoneTests(StoreHarness):
         await store.delete([source.internal_id])
         assert await absent(store, "source"), "no fork reads the source any more"
 
-    async def test_a_chain_goes_from_its_end(self, store: Store) -> None:
+    async def test_fork_chain_is_removed_after_its_last_fork(self, store: Store) -> None:
         first = await log(store, "first", "a")
         second = await fork(store, "second", first, 1)
         await append(store, second, "b")
@@ -272,7 +272,7 @@ class GoneTests(StoreHarness):
         for name in ("first", "second", "third"):
             assert await absent(store, name)
 
-    async def test_a_chain_stops_at_what_lives(self, store: Store) -> None:
+    async def test_fork_chain_keeps_living_sources(self, store: Store) -> None:
         first = await log(store, "first", "a")
         second = await fork(store, "second", first, 1)
         await append(store, second, "b")

@@ -57,7 +57,7 @@ class GenerationTests(StoreHarness):
             await third.close()
         assert (await state_of(store)).runs == (Run(0, head.generation),)
 
-    async def test_generation_is_new_where_nobody_was_at_work(self, database: Any) -> None:
+    async def test_generation_is_new_after_all_workers_stopped(self, database: Any) -> None:
         store = self.make_store(database)
         await store.open("one")
         state = await store.create(new(kind=Kind.LOG))
@@ -149,7 +149,7 @@ class GenerationTests(StoreHarness):
         finally:
             await store.close()
 
-    async def test_generation_needlessly_new_spoils_no_offset(self, database: Any) -> None:
+    async def test_new_generation_keeps_offsets_valid(self, database: Any) -> None:
         """Offsets stay valid through appends, merges, an end and new generations."""
         store = self.make_store(database)
         await store.open("one")

@@ -147,7 +147,7 @@ class QueryTests(StoreHarness):
         await store.delete([first[-1].internal_id])
         assert await found(store, before=first[-1].internal_id) == "ba"
 
-    async def test_the_state_is_of_now(self, store: Store, other: Store) -> None:
+    async def test_state_is_current(self, store: Store, other: Store) -> None:
         state = await stream_in(store, Status.STREAMING, "a")
         await append(store, state, "text")
         assert await other.find(Query(worker="one")) == [await state_of(other, "a")]

@@ -180,7 +180,7 @@ class RaceTests(StoreHarness):
         assert (after.status, after.ended_at) == (ends[won[0]], NOW + won[0])
         assert await text_in(other) == ends[won[0]].value
 
-    async def test_what_was_written_is_seen_everywhere(self, store: Store, other: Store) -> None:
+    async def test_commit_is_visible_everywhere(self, store: Store, other: Store) -> None:
         """G1: a reader that begins after a commit has returned sees it, in any process."""
         state = await store.create(new())
         for number in range(10):

@@ -95,15 +95,13 @@ class MergeTests(StoreHarness):
             payload = b"".join(part.payload for part in parts if part is not None)
             assert payload == (b"\x00\xffab" * 30)[after:]
 
-    async def test_the_living_stay_writable(self, store: Store) -> None:
+    async def test_live_streams_stay_writable(self, store: Store) -> None:
         state, messages = await many_pieces(store, "s", 30)
         await tidied(store)
         assert (await append(store, state, "more")).tail == 31
         assert await messages_in(store) == [*messages, "more"]
 
-    async def test_the_living_beside_their_writer_and_readers(
-        self, store: Store, other: Store
-    ) -> None:
+    async def test_merge_of_live_streams_is_unnoticed(self, store: Store, other: Store) -> None:
         """G2: a live stream may be merged at any moment, and no reader or writer notices."""
         state = await stream_in(store, Status.STREAMING)
         expected = [f"{number:03d}".ljust(1200, ".") for number in range(700)]

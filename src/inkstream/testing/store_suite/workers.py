@@ -39,7 +39,7 @@ class WorkerTests(StoreHarness):
         assert await beats(store) == {}
         assert await beats(other) == {}
 
-    async def test_a_beat_moves_ones_own_counter(self, store: Store, other: Store) -> None:
+    async def test_beat_raises_own_counter_only(self, store: Store, other: Store) -> None:
         first = (await beats(store, beat=True))["one"]
         second = (await beats(store, beat=True))["one"]
         assert second != first
@@ -65,7 +65,7 @@ class WorkerTests(StoreHarness):
             await another.close()
         assert await locked(store, "another") is not True
 
-    async def test_the_closed_are_remembered(self, database: Any, store: Store) -> None:
+    async def test_closed_workers_are_listed(self, database: Any, store: Store) -> None:
         """Another worker must be able to see that the streams of a closed worker have no writer."""
         another = self.make_store(database)
         await another.open("another")
@@ -81,7 +81,7 @@ class WorkerTests(StoreHarness):
         assert set(await beats(store, forget=["two", "nobody"])) == {"one"}
         assert set(await beats(other)) == {"one"}
 
-    async def test_the_forgotten_return_with_a_beat(self, store: Store, other: Store) -> None:
+    async def test_forgotten_worker_returns_with_a_beat(self, store: Store, other: Store) -> None:
         await beats(other, beat=True)
         await beats(store, forget=["two"])
         assert "two" in await beats(other, beat=True)
@@ -100,7 +100,7 @@ class WorkerTests(StoreHarness):
         await store.delete([states[1].internal_id])
         assert "two" not in await beats(store, forget=["two"])
 
-    async def test_one_who_owes_a_report_is_an_owner(self, store: Store, other: Store) -> None:
+    async def test_worker_with_a_report_is_not_forgotten(self, store: Store, other: Store) -> None:
         await beats(other, beat=True)
         state = await store.create(new(report=True))
         await claim(other, state, "two")
@@ -114,7 +114,7 @@ class WorkerTests(StoreHarness):
         after = await beats(store, beat=True, forget=["two", "three"])
         assert set(after) == {"one"}
 
-    async def test_the_roster_says_what_each_said(self, store: Store, other: Store) -> None:
+    async def test_roster_has_each_description(self, store: Store, other: Store) -> None:
         """After a fault, an operator can read which worker wrote, and its condition."""
         assert (await store.roster()).workers == ()
         await store.heartbeat(beat=True, said='{"pid": 1}')
@@ -150,7 +150,7 @@ class WorkerTests(StoreHarness):
         assert (ended.worker, ended.writer) == (None, "one")
         assert ended.appended_at == appended.appended_at
 
-    async def test_a_database_is_kept_over_closing(self, database: Any) -> None:
+    async def test_data_survives_closing(self, database: Any) -> None:
         """G1: committed messages are still there when the process returns."""
         for number, worker in enumerate(("first", "second", "third")):
             store = self.make_store(database)
