@@ -1,7 +1,7 @@
-"""A process that has a SQLite file open, and forks: ``sqlite_forking.py path state which``.
+"""A process that opens a SQLite file and forks: ``sqlite_forking.py path state which``.
 
-It prints a line for everything that happens on either side, reads commands from its input, and the
-child reads its own from the descriptor named by ``CHILD_INPUT``.
+The process prints a line for each event in parent and child. It reads commands from its input. The
+child reads its own commands from the descriptor in ``CHILD_INPUT``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def say(line: str) -> None:
 
 
 class Parent:
-    """What the parent has, in the state that is asked for when it forks."""
+    """The parent's open connections and transactions at the fork, by ``state``."""
 
     def __init__(self) -> None:
         self.streams = inkstream.sync.PersistentTextStreaming(URL)
@@ -128,7 +128,7 @@ def main() -> None:
             say(f"child refused: {exc}")
         except BaseException as exc:
             say(f"child failed: {exc!r}")
-        return  # an ordinary end of an interpreter
+        return  # the interpreter ends normally
     say(f"forked {child}")
     sys.stdin.readline()
 

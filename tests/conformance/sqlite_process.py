@@ -1,7 +1,7 @@
-"""A process of its own that uses a SQLite store: ``python sqlite_process.py what database worker``.
+"""A process that uses a SQLite store: ``python sqlite_process.py task database worker``.
 
-It says ``ready`` when its store is open, does its task when a line comes in, and prints
-what came of it, a line each.
+The process prints ``ready`` when its store is open. It runs its task after it has read a line, and
+prints each result on a line.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def say(text: object) -> None:
 
 
 async def claim(store: SQLiteStore, worker: str) -> None:
-    """Try to claim every stream there is."""
+    """Try to claim every stream."""
     for number in range(20):
         state = (await store.read(StreamId(f"s{number}"), 0, 0)).state
         change = Change(
@@ -38,7 +38,7 @@ async def claim(store: SQLiteStore, worker: str) -> None:
 
 
 async def append(store: SQLiteStore, worker: str) -> None:
-    """Append numbers to a log for ever; print those acknowledged."""
+    """Append numbers to a log for ever; print each acknowledged number."""
     state = (await store.read(StreamId("log"), 0, 0)).state
     number = 0
     while True:
@@ -51,7 +51,7 @@ async def append(store: SQLiteStore, worker: str) -> None:
 
 
 async def follow(store: SQLiteStore, worker: str) -> None:
-    """Read numbers in small pages, over and over until they end; print how many there were."""
+    """Read numbers in small pages until the end, several times; print each count."""
     ended = False
     while not ended:
         after, found = 0, list[int]()
@@ -67,17 +67,17 @@ async def follow(store: SQLiteStore, worker: str) -> None:
 
 
 async def fork(store: SQLiteStore, worker: str) -> None:
-    """Leave a child that outlives this process."""
+    """Fork a child that lives longer than this process."""
     child = os.fork()
     if child == 0:
-        os.read(0, 1)  # until the test closes the pipe
+        os.read(0, 1)  # returns when the test closes the pipe
         os._exit(0)
     say(child)
     await asyncio.Event().wait()
 
 
 async def hold(store: SQLiteStore, worker: str) -> None:
-    """Only be there."""
+    """Do nothing but hold the worker's lock."""
     await asyncio.Event().wait()
 
 

@@ -1,4 +1,4 @@
-"""`inkstream doctor --database`: silent on a database that is right, right on one that is not."""
+"""`inkstream doctor --database` reports nothing about a good database, and each known problem."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ async def execute(url: str, *statements: str) -> None:
 
 
 async def test_sqlite(file: Path) -> None:
-    """A file as the application leaves it has no problem, with and without the application."""
+    """A normal file has no problem, while the application runs and after it has stopped."""
     assert wrong(await asyncio.to_thread(examined, file)) == set()
     async with PersistentTextStreaming(f"sqlite:///{file}"):
         assert wrong(await asyncio.to_thread(examined, file)) == set()
 
 
 def test_sqlite_wrong(file: Path) -> None:
-    """Text that other users may read, and no file at all."""
+    """The file is readable for other users; then the file is missing."""
     file.chmod(0o644)
     assert wrong(examined(file)) == {"permissions"}
     with pytest.raises(StoreUnavailable, match="there is no database"):
@@ -69,7 +69,7 @@ def test_sqlite_wrong(file: Path) -> None:
 
 
 def test_sqlite_free_pages(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that is mostly free says so, once that is worth a word."""
+    """A large file with mostly free pages is reported."""
     db = sqlite3.connect(file)
     db.execute("CREATE TABLE waste AS SELECT randomblob(1000000) AS data")
     db.execute("DROP TABLE waste")
@@ -81,7 +81,7 @@ def test_sqlite_free_pages(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_postgres(url: str) -> None:
-    """The tests' server runs without fsync; nothing else is to be said of it."""
+    """The tests' server runs without fsync, and that is the only report."""
     found = await postgres.examine(url)
     messages = [finding.message for finding in found if finding.verdict is Verdict.PROBLEM]
     assert all(" is off: text" in message for message in messages), messages
@@ -89,7 +89,7 @@ async def test_postgres(url: str) -> None:
 
 
 async def test_postgres_not_migrated(server: postgres_server.Server) -> None:
-    """A database without tables: one line says what to run."""
+    """For a database without tables, one line says which command to run."""
     url = await server.make_database(migrated=False)
     found = {finding.check: finding for finding in await postgres.examine(url)}
     await server.drop_database(url)
@@ -111,7 +111,7 @@ async def test_postgres_not_migrated(server: postgres_server.Server) -> None:
 async def test_postgres_role(
     server: postgres_server.Server, url: str, statement: str, check: str
 ) -> None:
-    """Each thing that a role lacks is named; a role with the documented rights lacks nothing."""
+    """Each missing right of a role is named; a role with the documented rights lacks nothing."""
     role = f"r_{url.rpartition('_')[2].partition('?')[0]}"
     all_tables = "ON ALL TABLES IN SCHEMA inkstream"
     await execute(
@@ -133,7 +133,7 @@ async def test_postgres_role(
 
 
 async def test_pooler(server: postgres_server.Server, url: str, tmp_path: Path) -> None:
-    """A pooler in between is seen, and whether the URL says so."""
+    """The doctor detects a pooler, and whether the URL says that there is one."""
     with pgbouncer(server, tmp_path) as pooler:
         for parameters, expected in (("", True), ("&pooler=1", False)):
             found = await postgres.examine(pooler.url_of(url, parameters))

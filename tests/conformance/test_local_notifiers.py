@@ -49,7 +49,7 @@ async def other(path: Path, store: SQLiteStore) -> AsyncIterator[SQLiteStore]:
 
 @pytest.fixture
 async def hints(store: SQLiteStore) -> AsyncIterator[Hints]:
-    """Return what a watching notifier of ``store`` says after the hint of its start."""
+    """Return the next hint of a notifier for ``store``, after the hint at its start."""
     queue: Hints = asyncio.Queue()
     notifier = SQLiteNotifier(store)
     await notifier.open(queue.put_nowait)
@@ -88,7 +88,7 @@ async def test_foreign_changes_are_reported(other: SQLiteStore, hints: Hints) ->
 async def test_own_changes_cause_no_hint(
     store: SQLiteStore, other: SQLiteStore, hints: Hints
 ) -> None:
-    """Else each commit of a busy process would make it read everything again."""
+    """Otherwise each commit of a busy process would make it read everything again."""
     mine, theirs = await create(store, "mine"), await create(other, "theirs")
     named: set[str] = set()
     while "theirs" not in named:
@@ -97,7 +97,7 @@ async def test_own_changes_cause_no_hint(
         await store.commit(appending(mine))
     looked = asyncio.Event()
     loop = asyncio.get_running_loop()
-    # two further looks: the first may have begun before the last commit
+    # Wait for two more looks, because the first may have begun before the last commit.
     for _ in range(2):
         looked.clear()
         store._open_threads().write.watch(
@@ -123,7 +123,7 @@ def wrap(look: Watch | None, then: Callable[[], object]) -> Watch:
 async def test_changes_through_the_applications_connection(
     store: SQLiteStore, path: Path, hints: Hints
 ) -> None:
-    """They are committed by somebody else than the store, even in the same process."""
+    """The application's own connection commits them, so they are foreign, even in this process."""
 
     def create_through() -> None:
         connection = sqlite3.connect(path)
@@ -140,7 +140,10 @@ async def test_changes_through_the_applications_connection(
 
 
 async def test_watch_reports_earlier_changes(store: SQLiteStore, other: SQLiteStore) -> None:
-    """Nobody waited, so nobody looked; the next to wait must not miss it."""
+    """While nobody waits, the notifier does not look.
+
+    The next hint must include earlier changes.
+    """
     queue: Hints = asyncio.Queue()
     notifier = SQLiteNotifier(store)
     await notifier.open(queue.put_nowait)
@@ -157,7 +160,7 @@ async def test_watch_reports_earlier_changes(store: SQLiteStore, other: SQLiteSt
 
 
 async def test_appends_after_a_cleanup_are_reported(store: SQLiteStore, other: SQLiteStore) -> None:
-    """The rows by which appends are noticed were all deleted; new ones must still be newer."""
+    """Appends are noticed by their rows' ids, so new ids must be larger than deleted ones."""
     first, second = await create(other, "first"), await create(other, "second")
     for _ in range(5):
         await other.commit(appending(first))
@@ -176,7 +179,7 @@ async def test_appends_after_a_cleanup_are_reported(store: SQLiteStore, other: S
 
 
 async def test_merged_appends_are_still_reported(store: SQLiteStore, other: SQLiteStore) -> None:
-    """A stream that goes on is merged as it grows, with the rows by which appends are noticed."""
+    """A merge of a live stream deletes the rows by which appends are noticed."""
     state = await create(other, "s")
     queue: Hints = asyncio.Queue()
     notifier = SQLiteNotifier(store)
@@ -216,7 +219,7 @@ async def test_closed_it_is_silent(store: SQLiteStore, other: SQLiteStore) -> No
     await notifier.close()
     before = len(calls)
     await create(other, "s")
-    await create(store, "t")  # the thread that looks has come past
+    await create(store, "t")  # after this hint, the notifier has looked once more
     await asyncio.sleep(0)
     assert len(calls) == before
     await notifier.notify([StreamId("s")])
@@ -239,7 +242,7 @@ async def test_local_hints_reach_all_others_of_the_database() -> None:
 
 
 async def test_local_hints_cross_event_loops() -> None:
-    """Two engines, each on a thread of its own."""
+    """Two engines, each on its own thread."""
     queue: Hints = asyncio.Queue()
     here = LocalNotifier("db")
     await here.open(queue.put_nowait)

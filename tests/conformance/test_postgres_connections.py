@@ -1,4 +1,4 @@
-"""Calls with ``connection=``: part of the application's transaction, whatever driver it uses."""
+"""Calls with ``connection=`` are part of the application's transaction, with every driver."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from inkstream.stores.postgres import PostgresStore
 from tests import postgres_server
 
 Finish = Callable[[bool], Awaitable[None]]
-"""Commit (True) or roll back."""
+"""Commit if True, else roll back."""
 
 Opened = AbstractAsyncContextManager[tuple[Any, Finish]]
 
@@ -194,7 +194,7 @@ def new(stream_id: str, **fields: Any) -> NewStream:
 
 @each_driver
 async def test_rollback_leaves_no_trace(connect: Connect, url: str, store: PostgresStore) -> None:
-    """G1: a message of the application and its stream exist together, or not at all."""
+    """G1: the application's message and its stream are committed together, or not at all."""
     kept = await store.create(new("kept", kind=Kind.LOG))
     (segment,) = wire.encode_messages(["gone"], 0)
     async with connect(url) as (connection, finish):
@@ -202,8 +202,8 @@ async def test_rollback_leaves_no_trace(connect: Connect, url: str, store: Postg
         append = Group((Change(internal_id=kept.internal_id, append=segment),))
         assert await store.commit([append], connection=connection)
         inside = await store.read(StreamId("kept"), 0, 100, connection=connection)
-        assert inside.segments, "one's own uncommitted writes are seen"
-        assert not (await store.read(StreamId("kept"), 0, 100)).segments, "by nobody else"
+        assert inside.segments, "the transaction must see its own writes"
+        assert not (await store.read(StreamId("kept"), 0, 100)).segments, "others must not see them"
         await finish(False)
     assert [state.stream_id for state in await store.find(Query())] == ["kept"]
     assert (await store.read(StreamId("kept"), 0, 0)).state == kept
@@ -213,7 +213,7 @@ async def test_rollback_leaves_no_trace(connect: Connect, url: str, store: Postg
 async def test_every_call_through_every_driver(
     connect: Connect, url: str, store: PostgresStore
 ) -> None:
-    """G11: values of all types go in and out of each driver unharmed."""
+    """G11: values of all types pass through each driver unchanged."""
     (segment,) = wire.encode_messages([NASTY, wire.RawJSON(b'{"a": 1.0}')], 0)
     async with connect(url) as (connection, finish):
         a = await store.create(
@@ -286,17 +286,17 @@ async def test_every_call_through_every_driver(
 
 @each_driver
 async def test_an_error_of_the_database_is_ours(connect: Connect, url: str) -> None:
-    """G12: a closed store needs no pool here, and a missing schema says what to do."""
+    """G12: a closed store needs no pool for such a call; a missing schema is reported."""
     async with connect(url) as (connection, finish):
         with pytest.raises(SchemaOutdated, match="inkstream migrate"):
             await PostgresStore(url, schema="elsewhere").create(new("s"), connection=connection)
-        with pytest.raises(StoreUnavailable):  # the transaction is in error
+        with pytest.raises(StoreUnavailable):  # the transaction has failed
             await PostgresStore(url).create(new("s"), connection=connection)
         await finish(False)
 
 
 async def test_foreign_connections_are_refused(url: str, store: PostgresStore) -> None:
-    """Having done nothing."""
+    """The store raises, and changes nothing."""
     pool = asyncpg.create_pool(url)
     lite = sqlite3.connect(":memory:")
     engine = sqlalchemy.create_engine("sqlite://")
@@ -313,7 +313,7 @@ async def test_foreign_connections_are_refused(url: str, store: PostgresStore) -
 async def test_a_connection_of_another_database_is_refused(
     connect: Connect, store: PostgresStore
 ) -> None:
-    """G1: a stream created there would be found nowhere, though the other has the schema, too."""
+    """G1: a stream in the wrong database would never be found, even if that has the schema."""
     server = postgres_server.server(postgres_server.versions()[0])
     other = await server.make_database()
     async with connect(other) as (connection, finish):
@@ -324,13 +324,13 @@ async def test_a_connection_of_another_database_is_refused(
         await finish(True)
     elsewhere = PostgresStore(other)
     await elsewhere.open("there")
-    assert await elsewhere.find(Query()) == [], "nothing was done there"
+    assert await elsewhere.find(Query()) == [], "the other database must not change"
     await elsewhere.close()
     await server.drop_database(other)
 
 
 async def test_the_ways_to_name_a_database(url: str) -> None:
-    """A pool stays open, and an engine gives its URL."""
+    """The store never closes a given pool, and it uses the URL of a given engine."""
     engine = create_async_engine(_async_url(url, "asyncpg") + "?ssl=disable", poolclass=NullPool)
     async with asyncpg.create_pool(url, min_size=1, max_size=2) as pool:
         for number, database in enumerate(

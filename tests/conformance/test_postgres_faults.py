@@ -1,4 +1,4 @@
-"""PostgreSQL that goes away, and workers that die: what must not be lost, doubled or misjudged."""
+"""PostgreSQL goes away, and workers die: no text is lost or doubled, no living worker is dead."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.timeout(60)
 
 @pytest.fixture(scope="module")
 def own() -> Iterator[postgres_server.OwnServer]:
-    """Start a server of this module's, which its tests may stop."""
+    """Start a server for this module, which its tests may stop."""
     server = postgres_server.own_server()
     yield server
     server.destroy()
@@ -68,7 +68,7 @@ async def locks(store: PostgresStore) -> dict[str, bool | None]:
 
 
 async def until(store: PostgresStore, worker: str, locked: bool | None, within_s: float) -> float:
-    """Look again and again until a worker's lock is seen so; return how long that took."""
+    """Read until a worker's lock has this state; return how long that took."""
     began = time.monotonic()
     while (await locks(store))[worker] is not locked:
         assert time.monotonic() - began < within_s, await locks(store)
@@ -78,7 +78,7 @@ async def until(store: PostgresStore, worker: str, locked: bool | None, within_s
 async def test_backends_killed_during_commits(
     stores: tuple[PostgresStore, PostgresStore], url: str
 ) -> None:
-    """G1, G2: every piece is there once, in order, if each unknown outcome is looked up."""
+    """G1, G2: if each unknown outcome is looked up, every piece is stored once, in order."""
     one, _ = stores
     state = await create(one, "s")
     killer = await asyncpg.connect(url)
@@ -110,7 +110,7 @@ async def test_backends_killed_during_commits(
 
 
 async def test_a_refused_statement_is_not_an_unknown_outcome(url: str) -> None:
-    """G12: a database that became read-only says so, and nothing happened."""
+    """G12: a call to a read-only database raises, and changes nothing."""
     store = PostgresStore(url)
     await store.open("one")
     state = await create(store, "s")
@@ -122,7 +122,7 @@ async def test_a_refused_statement_is_not_an_unknown_outcome(url: str) -> None:
     await admin.close()
     again = PostgresStore(url)
     with pytest.raises(StoreUnavailable):
-        await again.open("two")  # the lock is a write
+        await again.open("two")  # open() takes the lock, which is a write
     await store._connections.close()
     await store._connections.open()
     with pytest.raises(StoreUnavailable) as caught:
@@ -140,7 +140,7 @@ SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'relation'
 async def test_readers_do_not_block_writers(
     stores: tuple[PostgresStore, PostgresStore], url: str
 ) -> None:
-    """G9: they wait for each other; one connection is left for commits."""
+    """G9: readers wait for each other, and one connection stays free for commits."""
     one, _ = stores
     state = await create(one, "s")
     await one.commit([appending(state, "a")])
@@ -154,14 +154,14 @@ async def test_readers_do_not_block_writers(
             pass
     async with asyncio.timeout(3):
         await one.commit([appending(state, "b")])
-    assert not any(task.done() for task in reading), "the readers were never held up"
+    assert not any(task.done() for task in reading), "the readers did not wait"
     await lock.rollback()
     await stranger.close()
     assert {text[:1] for text in await asyncio.gather(*reading)} == {"a"}
 
 
 async def test_the_schema_that_a_url_names(own: postgres_server.OwnServer) -> None:
-    """Two applications may share a database, each with streams of its own."""
+    """Two applications may share a database, each in its own schema."""
     url = await own.make_database()
     other = f"{url}&schema=other"
     assert len(await migrate(other)) == len(await migrate(url, schema="third"))
@@ -178,7 +178,7 @@ async def test_the_schema_that_a_url_names(own: postgres_server.OwnServer) -> No
 async def test_overlapping_batches_do_not_deadlock(
     stores: tuple[PostgresStore, PostgresStore],
 ) -> None:
-    """G3: batches over the same streams, in any order and grouping, all take effect once."""
+    """G3: batches over the same streams, in any order and grouping, are applied once each."""
     states = [await create(stores[0], f"s{n}") for n in range(6)]
     expected = dict.fromkeys(range(6), 0)
 
@@ -202,12 +202,12 @@ async def test_overlapping_batches_do_not_deadlock(
 async def test_deadlock_with_another_program_is_retried(
     stores: tuple[PostgresStore, PostgresStore], url: str
 ) -> None:
-    """A transaction that locks in another order costs time, not the batch."""
+    """A foreign transaction that locks in another order delays the batch, but does not fail it."""
     first, second = [await create(stores[0], name) for name in "ab"]
     stranger = await asyncpg.connect(url)
     await stranger.execute(
         "SET deadlock_timeout = '10s'"
-    )  # so that the store is the one to give way
+    )  # so that PostgreSQL cancels the store's statement, not this one
     lock = "SELECT FROM inkstream.heads WHERE internal_id = $1 FOR UPDATE"
     async with stranger.transaction():
         await stranger.fetch(lock, second.internal_id)
@@ -239,7 +239,7 @@ async def restart_immediately(own: postgres_server.OwnServer) -> None:
 
 
 async def crash_a_backend(own: postgres_server.OwnServer) -> None:
-    """Make the server set up its memory, and so all locks, anew, without a new start time."""
+    """Make the server reset its memory and all locks, without a new start time."""
     await asyncio.to_thread(own.kill_a_backend)
 
 
@@ -249,7 +249,7 @@ async def test_short_cut_loses_nothing(
     own: postgres_server.OwnServer,
     stores: tuple[PostgresStore, PostgresStore],
 ) -> None:
-    """G1, G7: a living worker that is slow to come back does not look dead."""
+    """G1, G7: a living worker that reconnects slowly does not count as dead."""
     one, two = stores
     state = await create(one, "s")
     await one.commit([appending(state, "kept")])
@@ -257,7 +257,7 @@ async def test_short_cut_loses_nothing(
     session = two._session
     assert session is not None
     connect, session._connect = session._connect, no_connection
-    session._on_lost = nothing  # it cannot even say that it lost the lock
+    session._on_lost = nothing  # the worker cannot even report that it lost the lock
     await interrupt(own)
     looks = 0
     until_s = time.monotonic() + 3 * CONFIRM_S
@@ -310,13 +310,13 @@ async def test_a_killed_process_is_seen_dead(
     assert await until(stores[0], "victim", False, 2.0) > CONFIRM_S / 2
     began = time.monotonic()
     assert (await locks(stores[0]))["victim"] is False
-    assert time.monotonic() - began < CONFIRM_S / 2, "what is known need not be confirmed again"
+    assert time.monotonic() - began < CONFIRM_S / 2, "a known death needs no second check"
 
 
 async def test_worker_without_its_lock_lives(
     url: str, stores: tuple[PostgresStore, PostgresStore]
 ) -> None:
-    """G7: it takes the lock again at once, or says that it cannot."""
+    """G7: the worker takes its lock again immediately, or reports that it cannot."""
     one, two = stores
     session = two._session
     assert session is not None
@@ -341,13 +341,13 @@ async def test_worker_without_its_lock_lives(
 async def test_a_silent_connection_is_replaced(
     url: str, stores: tuple[PostgresStore, PostgresStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A connection cut without a word: the lock is taken beside the session left behind."""
+    """A connection breaks silently. The worker takes its lock beside the old session."""
     holders = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT pid = ANY ($1)"
     admin = await asyncpg.connect(url)
     before = [pid for (pid,) in await admin.fetch(holders, [])]
     monkeypatch.setattr(_session, "_PING_S", 0.1)
     monkeypatch.setattr(_session, "_PONG_S", 0.3)
-    for store in stores:  # so that they ping at the new pace
+    for store in stores:  # so that they ping at the new interval
         assert store._session is not None
         store._session.renew()
     while len(after := await admin.fetch(holders, before)) < 2:
@@ -367,7 +367,7 @@ async def test_a_silent_connection_is_replaced(
 async def test_the_server_drops_the_session_of_a_host_that_vanished(
     stores: tuple[PostgresStore, PostgresStore],
 ) -> None:
-    """G7: it would keep the session, and with it the lock, for two hours otherwise."""
+    """G7: otherwise the server would keep the session and its lock for two hours."""
     session = stores[0]._session
     assert session is not None
     assert session._connection is not None

@@ -1,4 +1,4 @@
-"""Hints over PostgreSQL: they arrive, and losing them is noticed."""
+"""Hints over PostgreSQL arrive, and lost hints are noticed."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ANY = frozenset({"any"})
 
 
 class Heard:
-    """What a notifier called back with, in order."""
+    """The hints that a notifier has received, in order."""
 
     def __init__(self) -> None:
         self.hints: asyncio.Queue[frozenset[str]] = asyncio.Queue()
@@ -52,19 +52,19 @@ async def stores(url: str) -> AsyncIterator[list[PostgresStore]]:
 
 
 async def test_hints_reach_the_others(stores: list[PostgresStore]) -> None:
-    """One notification a batch, whatever the number of streams."""
+    """A batch sends one notification for any number of streams."""
     one, two = [PostgresNotifier(store) for store in stores]
     heard_one, heard_two = Heard(), Heard()
     await one.open(heard_one)
     await two.open(heard_two)
-    assert await heard_one.next() == await heard_two.next() == ANY, "what was before is unknown"
+    assert await heard_one.next() == await heard_two.next() == ANY, "earlier changes are unknown"
     await one.notify(ids("a", "b c", "☃"))
     assert await heard_two.next() == {"a", "b c", "☃"}
     await one.notify(ids(*[f"stream {n}" for n in range(301)]))
     assert await heard_two.next() == ANY
     await one.notify([])
     await two.notify(ids("back"))
-    assert await heard_one.next() == {"back"}, "and nothing of its own"
+    assert await heard_one.next() == {"back"}, "own changes must cause no hint"
     assert heard_two.hints.empty()
     await two.close()
     await one.notify(ids("unheard"))
@@ -73,7 +73,7 @@ async def test_hints_reach_the_others(stores: list[PostgresStore]) -> None:
 
 
 async def test_lost_connection_is_replaced(stores: list[PostgresStore], url: str) -> None:
-    """Hints that were sent meanwhile are lost, so any stream may have changed."""
+    """Hints sent during the outage are lost, so any stream may have changed."""
     one, two = [PostgresNotifier(store) for store in stores]
     heard = Heard()
     await two.open(heard)
@@ -86,7 +86,7 @@ async def test_lost_connection_is_replaced(stores: list[PostgresStore], url: str
         )
         assert await heard.next() == ANY
         while heard.hints.empty():
-            await one.notify(ids("after"))  # its own first connections are of no use either
+            await one.notify(ids("after"))  # its first connections may be broken too
         assert await heard.next() == {"after"}
         while not heard.hints.empty():
             heard.hints.get_nowait()
@@ -95,7 +95,7 @@ async def test_lost_connection_is_replaced(stores: list[PostgresStore], url: str
 
 
 async def test_nothing_to_listen_on(url: str) -> None:
-    """Behind a pooler, and without a database at all, hints are lost, and nobody hears of it."""
+    """Behind a pooler, and without a database, hints are lost without an error."""
     store = PostgresStore(url + "&pooler=true")
     await store.open("one")
     notifier = PostgresNotifier(store)
@@ -114,7 +114,7 @@ async def test_nothing_to_listen_on(url: str) -> None:
 
 
 async def test_a_listener_of_its_own(url: str) -> None:
-    """Behind a pooler, ``listener_url`` gives hints and the lock back."""
+    """Behind a pooler, ``listener_url`` makes hints and the lock work."""
     stores = [PostgresStore(url + "&pooler=true", listener_url=url) for _ in range(2)]
     for number, store in enumerate(stores):
         await store.open(str(number))
@@ -132,7 +132,7 @@ async def test_a_listener_of_its_own(url: str) -> None:
 
 
 def test_payloads_fit() -> None:
-    """PostgreSQL refuses 8,000 bytes, whatever the names."""
+    """PostgreSQL refuses 8,000 bytes, so long names must not fill a payload."""
     assert decode_hint(encode_hint("t", ids("a", "b"))) == ("t", ("a", "b"))
     assert decode_hint(encode_hint("t", ids(*map(str, range(300)))))[1] is not None
     assert decode_hint(encode_hint("t", ids(*map(str, range(301))))) == ("t", None)
@@ -145,5 +145,5 @@ def test_payloads_fit() -> None:
     "payload", ["", "2t 5 abc\na\t1,2", "\na", "t\na", "\U0001f4a9", "1t\n", "1"]
 )
 def test_unknown_payload_means_any_stream(payload: str) -> None:
-    """Another version sends it during a deploy, or a stranger: LISTEN and NOTIFY know no rights."""
+    """Another version sends such a payload during a deploy, or any role: NOTIFY has no rights."""
     assert decode_hint(payload)[1] is None

@@ -1,4 +1,4 @@
-"""No call may cost more because a database has grown: every plan is an index scan."""
+"""No call becomes slower because a database has grown: every plan is an index scan."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ STREAMS = 100_000 if SOAK else 3_000
 SEGMENTS = 50 if SOAK else 4
 pytestmark = pytest.mark.timeout(1800 if SOAK else 60)
 
-# Most streams have ended; each 100th is live, and has no neighbour that is.
+# Every 100th stream is live, and all others have ended.
 _GENERATE = (
     """
     INSERT INTO inkstream.streams (stream_id, kind, content_type, owner, "group", metadata,
@@ -73,7 +73,7 @@ async def url(request: pytest.FixtureRequest) -> AsyncIterator[str]:
 
 
 async def scans(connection: asyncpg.Connection[asyncpg.Record]) -> dict[str, tuple[int, int]]:
-    """Return each table's sequential scans, and rows read through its indexes."""
+    """Return each table's sequential scans, and the rows read through its indexes."""
     await connection.execute("SELECT pg_stat_clear_snapshot()")
     rows = await connection.fetch(
         "SELECT relname, seq_scan, coalesce(idx_tup_fetch, 0) FROM pg_stat_user_tables"
@@ -91,13 +91,13 @@ async def test_every_call_reads_what_it_returns(url: str, analyzed: bool) -> Non
         await connection.execute("ANALYZE", timeout=1200)
     store = PostgresStore(url, max_connections=1)
     await store.open("one")
-    await connection.execute("SELECT pg_stat_force_next_flush()")  # what has been done here
+    await connection.execute("SELECT pg_stat_force_next_flush()")  # publish the statistics so far
     before = await scans(connection)
     of_an_owner = STREAMS // 500
-    allowed = 0  # rows to read from a table
+    allowed = 0  # how many rows of a table may be read
 
     (segment,) = wire.encode_messages(["text"], 0)
-    for round_ in range(8):  # beyond the fifth, a kept plan may be another one
+    for round_ in range(8):  # after the fifth call, PostgreSQL may change to a cached plan
         state = await store.create(
             NewStream(stream_id=StreamId(f"new {round_}"), created_at=0.0, owner="x", max_live=99)
         )
@@ -122,7 +122,7 @@ async def test_every_call_reads_what_it_returns(url: str, analyzed: bool) -> Non
             (Query(owner="owner 7", limit=5), 0),
             (Query(owner="owner 100", statuses=(Status.PENDING, Status.STREAMING), limit=20), 0),
             (Query(owner="owner 101", statuses=(Status.DONE,), limit=5), 0),
-            # What no index tells is looked for among the owner's streams, and among no others.
+            # A condition without an index is checked on the owner's streams only.
             (Query(owner="owner 101", statuses=(Status.CANCELLED,)), of_an_owner),
             (Query(owner="owner 101", group="group 101", limit=5), of_an_owner),
             (Query(group="group 7", limit=5), 0),
@@ -135,20 +135,20 @@ async def test_every_call_reads_what_it_returns(url: str, analyzed: bool) -> Non
             (Query(limit=5, worker=KEEP), 0),
         ):
             found = await store.find(query)
-            allowed += 2 * len(found) + passed_over  # each once to find it, and once for its state
-        allowed += 120  # for what is no find(): all of it changes 25 streams
+            allowed += 2 * len(found) + passed_over  # one read to find each row, one for its state
+        allowed += 120  # for the other calls: together they change 25 streams
         await store.delete([state.internal_id])
         await store.tidy(1e9 + round_ + 1, 1 << 20)
         await store.heartbeat(beat=True, forget=["nobody"])
-    await store.close()  # a backend reports what it did, at the latest, as it ends
+    await store.close()  # a backend reports its statistics when it ends, at the latest
 
     deadline = asyncio.get_running_loop().time() + 10
     while await connection.fetchval(_BACKENDS):
         assert asyncio.get_running_loop().time() < deadline
     after = await scans(connection)
     await connection.close()
-    assert after["heads"][1] > before["heads"][1], "no statistics came"
+    assert after["heads"][1] > before["heads"][1], "the server reported no statistics"
     for table in _TABLES:
         assert after[table][0] == before[table][0], f"{table} was scanned"
         read = after[table][1] - before[table][1]
-        assert read <= allowed, f"{read} rows of {table} were read, {allowed} at most are needed"
+        assert read <= allowed, f"{read} rows of {table} were read, at most {allowed} are needed"

@@ -1,4 +1,4 @@
-"""G2, G10: what was read before a restore or a failover is never mixed with what follows."""
+"""G2, G10: text from before a restore or a failover is never mixed with later text."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests import postgres_server
 
 
 class Database:
-    """A database that can be copied and put back while nobody uses it."""
+    """A database that can be copied and restored while no process uses it."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Database:
 
 
 def copy_of(source: Path, target: Path) -> None:
-    """Copy a database into another, which may be in use."""
+    """Copy a database into another one, which may be in use."""
     with (
         contextlib.closing(sqlite3.connect(source)) as one,
         contextlib.closing(sqlite3.connect(target)) as two,
@@ -63,7 +63,7 @@ def sqlite_database(path: Path) -> Database:
 
 
 def postgres_database(server: postgres_server.Server, url: str) -> Database:
-    """Return a database on a server that goes on running: its unlogged tables are restored too."""
+    """Restore a database while its server runs on, so that its unlogged tables are restored too."""
     name = url.rpartition("/")[2].partition("?")[0]
 
     async def back_up() -> None:
@@ -91,7 +91,7 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
 async def read_on(
     streams: PersistentTextStreaming, stream_id: str, offset: str | None = None
 ) -> tuple[list[str], str]:
-    """Return the pieces of text that follow an offset, and the offset after them."""
+    """Return the pieces of text after an offset, and the offset after them."""
     follow = streams.follow(stream_id, offset)
     texts = [item async for item in follow if isinstance(item, str)]
     assert follow.offset is not None
@@ -178,7 +178,7 @@ async def test_reused_internal_id_is_a_fault(database: Database) -> None:
 
 
 async def test_an_end_that_was_lost(database: Database) -> None:
-    """G5: its holder must not be told that there is nothing more to know."""
+    """G5: a client with this offset must not hear that the stream has ended."""
     async with PersistentTextStreaming(database.url) as streams:
         await streams.create("s", takeover_within_s=600)
         await write(streams, "s", "text")
@@ -218,7 +218,7 @@ async def test_forks_across_a_restore(database: Database) -> None:
         again = await store.create(_fork(source.internal_id, 2))
         assert again.internal_id == lost.internal_id
         assert not Offset.at(lost, 2).lies_in(again)
-        assert Offset.at(lost, 1).lies_in(again), "what it inherited from before is still there"
+        assert Offset.at(lost, 1).lies_in(again), "the messages inherited before the restore remain"
         found = await state_of(store, "source")
         assert again.runs[:2] == found.runs[:2]
     finally:
@@ -235,7 +235,7 @@ def _store(database: Database) -> SQLiteStore | PostgresStore:
 
 
 async def test_sqlite_restored_in_place(tmp_path: Path) -> None:
-    """While it is in use: noticed by the next commit, for an id went back that only grows."""
+    """The next commit notices a restore during use, because a growing id became smaller."""
     database = sqlite_database(tmp_path / "streams.db")
     async with PersistentTextStreaming(database.url) as streams:
         await streams.create("log", kind="log")
@@ -257,7 +257,7 @@ async def test_sqlite_restored_in_place(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("version", postgres_server.versions())
 async def test_postgres_restored_in_place(version: str) -> None:
-    """Within a beat of the worker that lost something."""
+    """The worker that lost text notices the restore at its next beat."""
     server = postgres_server.server(version)
     url = await server.make_database()
     store = PostgresStore(url)
@@ -282,7 +282,7 @@ async def test_postgres_restored_in_place(version: str) -> None:
 
 
 async def test_postgres_draws_only_after_a_server_restart() -> None:
-    """A backend that was killed lost nothing; a crash, and a restart, may have."""
+    """A killed backend loses no commits, but a crash or a restart may."""
     server = postgres_server.own_server()
     try:
         url = await server.make_database()
@@ -317,4 +317,4 @@ async def _appended(store: PostgresStore) -> int:
             return (await append(store, state, "x")).generation
         except StoreUnavailable:
             continue
-    raise AssertionError("the store does not come back")
+    raise AssertionError("the store did not come back")

@@ -1,4 +1,4 @@
-"""SQLite against the suite that every store must pass."""
+"""The SQLite store against the suite that every store must pass."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``check_streams``: a file that is whole has no fault, and each kind of damage is named."""
+"""``check_streams`` finds no fault in a complete file, and names each kind of damage."""
 
 from __future__ import annotations
 

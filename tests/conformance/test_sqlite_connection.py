@@ -1,4 +1,4 @@
-"""A SQLite store inside the application's own transaction."""
+"""SQLite calls inside the application's own transaction."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 def at_once(call: Coroutine[Any, Any, T]) -> T:
-    """Run a call that never waits, as one with ``connection`` does."""
+    """Run a call that never waits, such as a call with ``connection``."""
     try:
         call.send(None)
     except StopIteration as stop:
@@ -32,7 +32,7 @@ def at_once(call: Coroutine[Any, Any, T]) -> T:
 
 
 async def inside(call: Coroutine[Any, Any, T]) -> T:
-    """Run it as a synchronous handler would, on a thread that may block."""
+    """Run a coroutine on a thread that may block, like a synchronous handler."""
     return await asyncio.to_thread(at_once, call)
 
 
@@ -70,7 +70,7 @@ def hello(internal_id: int) -> list[Group]:
 async def test_visible_when_the_transaction_commits(
     store: SQLiteStore, app: sqlite3.Connection
 ) -> None:
-    """The outbox: a row of the application and a message of a log, both or neither."""
+    """An outbox: a row of the application and a message of a log are committed together."""
     app.execute("INSERT INTO messages VALUES ('s')")
     state = await inside(store.create(new(), connection=app))
     (outcome,) = await inside(store.commit(hello(state.internal_id), connection=app))
@@ -89,7 +89,7 @@ async def test_gone_when_it_rolls_back(store: SQLiteStore, app: sqlite3.Connecti
     kept = await store.create(new("kept"))
     await inside(store.create(new(), connection=app))
     assert await inside(store.delete([kept.internal_id], connection=app)) == 1
-    assert app.in_transaction, "a create alone begins the transaction"
+    assert app.in_transaction, "create must begin the transaction"
     app.rollback()
     with pytest.raises(StreamNotFound):
         await store.read(StreamId("s"), 0, EVERYTHING)
@@ -99,7 +99,7 @@ async def test_gone_when_it_rolls_back(store: SQLiteStore, app: sqlite3.Connecti
 async def test_the_connection_of_an_sqlalchemy_session(
     store: SQLiteStore, app: sqlite3.Connection, path: Path
 ) -> None:
-    """What docs/stores.md and the refusal of the session itself say to give."""
+    """The connection is the one that docs/stores.md and the error message name."""
     engine = create_engine(f"sqlite:///{path}")
     with Session(engine) as session:
         with pytest.raises(TypeError, match="driver_connection"):
@@ -127,7 +127,7 @@ async def test_a_refused_call_leaves_the_transaction_as_it_was(
 
 
 async def test_call_without_a_transaction_begins_one(store: SQLiteStore, path: Path) -> None:
-    """A connection in autocommit mode commits each call, as it does each statement."""
+    """A connection in autocommit mode commits each call, like each statement."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     await inside(store.create(new(), connection=connection))
     assert not connection.in_transaction

@@ -1,5 +1,5 @@
-"""What SQLite's faults become, and what is true after them."""
-# ruff: noqa: ASYNC240  (nothing else runs on a test's loop)
+"""SQLite's errors: how they are translated, and the state after them."""
+# ruff: noqa: ASYNC240  (these tests may block, because nothing else runs on their loop)
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from inkstream.stores.sqlite._locks import WritersLock
 from inkstream.testing.store_suite.harness import EVERYTHING, text_in
 from tests.prerequisites import missing, program
 
-# What each of SQLite's primary result codes becomes, from a statement and from COMMIT.
+# The error for each of SQLite's primary result codes, from a statement and from COMMIT.
 TABLE: dict[str, tuple[type[Exception], type[Exception]]] = {
     "SQLITE_ERROR": (StoreError, StoreError),
     "SQLITE_INTERNAL": (StoreError, StoreError),
@@ -69,7 +69,7 @@ TABLE: dict[str, tuple[type[Exception], type[Exception]]] = {
 def test_every_result_code_is_mapped(name: str) -> None:
     """G12."""
     exc = sqlite3.OperationalError("what SQLite says")
-    exc.sqlite_errorcode = getattr(sqlite3, name) | 5 << 8  # extended codes mean the same
+    exc.sqlite_errorcode = getattr(sqlite3, name) | 5 << 8  # an extended code of the same error
     statement, commit = TABLE[name]
     assert type(translate(exc, "the.db")) is statement
     mapped = translate(exc, "the.db", committing=True)
@@ -78,9 +78,9 @@ def test_every_result_code_is_mapped(name: str) -> None:
 
 
 def test_the_table_is_complete() -> None:
-    """Every primary code that this driver knows has its line above."""
+    """The table above has every primary code that this driver knows."""
     not_errors = {"SQLITE_OK", "SQLITE_NOTICE", "SQLITE_WARNING", "SQLITE_ROW", "SQLITE_DONE"}
-    other = {"SQLITE_DENY", "SQLITE_IGNORE"}  # what an authoriser answers
+    other = {"SQLITE_DENY", "SQLITE_IGNORE"}  # results of an authoriser, not errors
     primary = {
         name
         for name, value in vars(sqlite3).items()
@@ -95,7 +95,7 @@ def test_the_table_is_complete() -> None:
 
 
 def translatable(name: str) -> bool:
-    """Tell result codes from the authoriser's actions, which share their numbers."""
+    """Tell result codes from the authoriser's actions, which have the same numbers."""
     actions = "ALTER ANALYZE ATTACH DELETE DETACH FUNCTION INSERT PRAGMA READ RECURSIVE REINDEX"
     others = "SAVEPOINT SELECT TRANSACTION UPDATE"
     return not name.endswith((*actions.split(), *others.split()))
@@ -203,7 +203,7 @@ async def test_a_directory_in_its_place(path: Path) -> None:
 async def test_a_filesystem_that_locks_badly(
     path: Path, monkeypatch: pytest.MonkeyPatch, filesystem: str, why: str
 ) -> None:
-    """G1, G3: locks that another machine or process does not see protect nothing."""
+    """G1, G3: locks are useless if another machine or process cannot see them."""
     monkeypatch.setattr(_connection, "_filesystem_of", lambda _: filesystem)
     await refuses_to_open(path, StoreUnavailable, f"{why}.*local disk")
     assert not path.exists()
@@ -239,7 +239,7 @@ async def test_a_table_that_is_gone(path: Path, store: SQLiteStore) -> None:
 
 
 async def test_an_applications_file_is_shared_without_harm(path: Path) -> None:
-    """Neither its tables nor its ``user_version`` are touched."""
+    """The application's tables and its ``user_version`` stay unchanged."""
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE users (name TEXT)")
         connection.execute("PRAGMA user_version = 41")
@@ -256,7 +256,7 @@ async def test_an_applications_file_is_shared_without_harm(path: Path) -> None:
 
 
 async def test_first_call_inside_an_open_transaction(path: Path) -> None:
-    """The message names the caller's connection, which no other program can end."""
+    """The message names the caller's own connection, because only the caller can end it."""
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("BEGIN IMMEDIATE")
@@ -280,7 +280,7 @@ async def test_another_process_that_writes(path: Path, store: SQLiteStore) -> No
 
 
 async def test_a_program_that_holds_the_database(path: Path, store: SQLiteStore) -> None:
-    """G12: what raised ``StoreUnavailable`` has not happened; afterwards all is well."""
+    """G12: a call that raised ``StoreUnavailable`` changed nothing, and later calls work."""
     await store.create(new())
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("BEGIN IMMEDIATE")
@@ -302,7 +302,7 @@ async def impatient(path: Path) -> AsyncIterator[SQLiteStore]:
 
 
 async def test_timed_out_call_never_runs(path: Path, impatient: SQLiteStore) -> None:
-    """G12: another process keeps the writers' lock, is stopped, say."""
+    """G12: another process holds the writers' lock, for example because it was stopped."""
     store = impatient
     await store.create(new())
     lock = WritersLock(path)
@@ -324,7 +324,7 @@ async def test_timed_out_call_never_runs(path: Path, impatient: SQLiteStore) -> 
 async def test_a_close_does_not_wait_for_ever(
     path: Path, impatient: SQLiteStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """G8: the process that keeps the writers' lock was stopped, and may never go on."""
+    """G8: the process with the writers' lock was stopped, and may never continue."""
     await impatient.create(new())
     lock = WritersLock(path)
     await asyncio.to_thread(lock.acquire)
@@ -348,7 +348,7 @@ async def test_a_close_does_not_wait_for_ever(
 async def test_reads_without_new_threads(
     store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those that there are do the work: so it is while an interpreter ends."""
+    """While an interpreter ends, no thread can start, so the existing threads do the work."""
     await store.create(NewStream(stream_id=StreamId("s"), created_at=0.0))
 
     def refused(thread: threading.Thread) -> None:
@@ -362,7 +362,7 @@ async def test_reads_without_new_threads(
 
 
 async def test_invalid_call_does_not_affect_others(store: SQLiteStore) -> None:
-    """Calls share a transaction; one of them fails in the middle of its writes."""
+    """Calls share a transaction, and one of them fails in the middle of its writes."""
     calls = [store.create(new(str(n), owner="\ud800" if n == 3 else "o")) for n in range(6)]
     results = await asyncio.gather(*calls, return_exceptions=True)
     assert [type(result) for n, result in enumerate(results) if n == 3] == [InvalidInput]
@@ -374,7 +374,7 @@ async def test_invalid_call_does_not_affect_others(store: SQLiteStore) -> None:
 
 @pytest.fixture
 def file_size_limit() -> Iterator[None]:
-    """Let every write past 400 kB of a file fail in this process, like a broken disk's."""
+    """Make every write past 400 kB of a file fail in this process, like a broken disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, before[1]))
@@ -384,7 +384,7 @@ def file_size_limit() -> Iterator[None]:
 
 
 async def fill(store: SQLiteStore, text: str) -> tuple[str, str | None]:
-    """Append until it fails; return what was acknowledged, and what may have happened."""
+    """Append until it fails; return the acknowledged numbers, and the uncertain ones."""
     acknowledged = ""
     for number in range(200):
         piece = f"{number}{text}"
@@ -395,11 +395,11 @@ async def fill(store: SQLiteStore, text: str) -> tuple[str, str | None]:
         except StoreUnavailable:
             return acknowledged, None
         acknowledged += piece
-    raise AssertionError("it never failed")
+    raise AssertionError("no append failed")
 
 
 async def test_a_write_that_fails(store: SQLiteStore, path: Path, file_size_limit: None) -> None:
-    """G1, G12: nothing acknowledged is lost, and the store works when the disk does again."""
+    """G1, G12: no acknowledged text is lost, and the store works again when the disk does."""
     await store.create(new())
     first, maybe_first = await fill(store, "x" * 20_000)
     again, maybe_again = await fill(store, "y" * 60_000)
@@ -428,7 +428,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 async def test_a_full_disk(small_disk: Path) -> None:
-    """G1, G12: it fails closed, what is there can be read, and room makes it go on."""
+    """G1, G12: appends fail, reads work, and appends work again when there is room."""
     ballast = small_disk / "ballast"
     ballast.write_bytes(b"0" * 300_000)
     store = SQLiteStore(small_disk / "s.db")
@@ -436,7 +436,7 @@ async def test_a_full_disk(small_disk: Path) -> None:
     try:
         await store.create(new())
         acknowledged, unknown = await fill(store, "x" * 10_000)
-        assert unknown is None, "a full disk leaves no doubt"
+        assert unknown is None, "on a full disk, the outcome must be known"
         assert await text_of(store) == acknowledged
         ballast.unlink()
         await append(store, "end")
@@ -488,7 +488,7 @@ asyncio.run(main())
 
 
 def run_traced(path: Path, trace: Path, *options: str) -> list[list[str]]:
-    """Run the commits under strace; return what they said."""
+    """Run the commits under strace; return the printed lines."""
     done = subprocess.run(
         [
             *(program("strace"), "-f", "-qq", "-y", "-s", "40", "-o", str(trace)),
@@ -504,11 +504,10 @@ def run_traced(path: Path, trace: Path, *options: str) -> list[list[str]]:
 
 
 def test_a_failed_fsync_is_not_trusted_again(tmp_path: Path) -> None:
-    """G1: the commit is in doubt, and before anything else is said the log begins anew.
+    """G1: after a failed fsync, the outcome is unknown, and a new log begins.
 
-    After a failed fsync the next one of the same file reports success for pages that were never
-    written. So what the log holds must have been moved to the database before the next commit,
-    and before anybody reads it.
+    The next fsync of the same file reports success for pages that were never written. So the
+    content of the log must be in the database before the next commit, and before any read.
     """
     trace = tmp_path / "trace"
     run_traced(tmp_path / "healthy.db", trace)

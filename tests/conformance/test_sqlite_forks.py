@@ -1,4 +1,4 @@
-"""Forks with a SQLite file open: the child writes durably, or is refused at its first call."""
+"""Forks with an open SQLite file: the child writes durably, or its first call is refused."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this
 
 
 class Forking:
-    """The script, and what it printed so far."""
+    """The forking script, and the lines that it has printed so far."""
 
     def __init__(self, path: Path, state: str, which: str) -> None:
         read, self.child_input = os.pipe()
@@ -41,7 +41,7 @@ class Forking:
         self.lines: list[str] = []
 
     def until(self, begin: str) -> str:
-        """Return the next line that begins so."""
+        """Return the next line with this prefix."""
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.lines.append(line.rstrip("\n"))
@@ -73,7 +73,7 @@ def forking(path: Path, state: str, which: str) -> Iterator[Forking]:
 
 
 def come_and_go(path: Path) -> None:
-    """Open the file and close it, as any program may."""
+    """Open the file and close it, as any other program may do."""
     done = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); "
     done += "c.execute('SELECT * FROM inkstream_meta').fetchall(); c.close()"
     subprocess.run([sys.executable, "-c", done, str(path)], check=True, timeout=20)
@@ -86,11 +86,11 @@ def wait_for_the_lock(pid: int) -> None:
         "-> FLOCK" in line and f" {pid} " in line
         for line in Path("/proc/locks").read_text().splitlines()
     ):
-        assert time.monotonic() < deadline, "it does not wait"
+        assert time.monotonic() < deadline, "the process does not wait for the lock"
 
 
 def fork(forked: Forking, path: Path) -> None:
-    """Bring the script to the fork, which it makes while another keeps the writers' lock."""
+    """Start the script; it forks while another process holds the writers' lock."""
     forked.until("lock")
     lock = WritersLock(path)
     with lock:
@@ -143,10 +143,10 @@ REFUSED = {("waiting", "same"), ("waiting", "own")} | {
 @pytest.mark.parametrize("which", ["same", "own", "app"])
 @pytest.mark.parametrize("state", ["unused", "idle", "committing", "waiting"])
 def test_fork(path: Path, state: str, which: str, how: str) -> None:
-    """G1: text that the child flushed is stored, whatever becomes of its parent.
+    """G1: text that the child flushed is stored, even if its parent dies.
 
-    ``which`` is what the parent had open: the instance that the child uses, another one, or a
-    connection of the application's own. A child that would write without locks is refused.
+    ``which`` says what the parent had open: the child's instance, another instance, or a
+    connection of the application. A child that would write without locks is refused.
     """
     with forking(path, state, which) as forked:
         if state == "waiting" and which != "app":
@@ -169,7 +169,7 @@ def test_fork(path: Path, state: str, which: str, how: str) -> None:
 
 
 def test_fork_without_proc(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """G1: as on macOS, where locks cannot be looked up, what could not be parked is remembered."""
+    """G1: on macOS, locks cannot be looked up, so the parent's open files are remembered."""
     monkeypatch.setenv("WITHOUT_PROC", "1")
     with forking(path, "waiting", "own") as forked:
         fork(forked, path)
@@ -177,7 +177,7 @@ def test_fork_without_proc(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_parent_goes_on(path: Path) -> None:
-    """G1, G12: the connection that was closed for the fork is opened again, and nothing fails."""
+    """G1, G12: the parent opens its connection again after the fork, and nothing fails."""
     streams = PersistentTextStreaming(f"sqlite:///{path}")
     try:
         streams.create("one")
@@ -195,7 +195,7 @@ def test_the_parent_goes_on(path: Path) -> None:
 
 
 def test_a_connection_closed_before_the_fork(path: Path) -> None:
-    """The remedy in the message: close your own connections, and the child may open the file."""
+    """The error message's remedy works: after closing the own connections, the child may open."""
     connection = sqlite3.connect(path)
     connection.execute("SELECT * FROM inkstream_meta").fetchall()
     connection.close()

@@ -1,5 +1,5 @@
 """A database that is deleted, replaced or restored while it is in use."""
-# ruff: noqa: ASYNC240  (nothing else runs on a test's loop)
+# ruff: noqa: ASYNC240  (these tests may block, because nothing else runs on their loop)
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def back_up(path: Path, target: Path) -> None:
 async def test_deleted(
     store: SQLiteStore, path: Path, suffix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """G1, G12: a commit into a file that nobody will find again is not acknowledged."""
+    """G1, G12: a commit into a deleted file is not acknowledged."""
     Path(f"{path}{suffix}").unlink()
     with pytest.raises(StoreUnavailable, match="was deleted while it was in use"):
         await append(store, "lost")
@@ -60,7 +60,7 @@ async def test_deleted(
 
 
 async def test_deleted_stays_away_until_it_is_back(store: SQLiteStore, path: Path) -> None:
-    """G12: no empty database takes its place, in which every stream would be missing."""
+    """G12: the store must not create an empty database, in which all streams would be missing."""
     aside = path.with_suffix(".aside")
     path.rename(aside)
     with pytest.raises(StoreUnavailable):
@@ -76,7 +76,7 @@ async def test_deleted_stays_away_until_it_is_back(store: SQLiteStore, path: Pat
 
 @pytest.mark.parametrize("log", ["removed", "left"])
 async def test_replaced(store: SQLiteStore, path: Path, log: str) -> None:
-    """G1: what the old file got after the backup is not acknowledged, nor mixed in."""
+    """G1: text committed after the backup is not acknowledged and not mixed into the new file."""
     backup = path.with_suffix(".backup")
     back_up(path, backup)
     await append(store, "newer ")
@@ -98,7 +98,7 @@ async def test_replaced(store: SQLiteStore, path: Path, log: str) -> None:
 
 
 async def test_a_reader_does_not_stay_with_the_old_file(store: SQLiteStore, path: Path) -> None:
-    """G1, G2: a process that only reads sees the database that is there."""
+    """G1, G2: a process that only reads sees the new database."""
     reader = SQLiteStore(path)
     await reader.open("reader")
     try:
@@ -119,7 +119,7 @@ async def test_a_reader_does_not_stay_with_the_old_file(store: SQLiteStore, path
 async def test_restored_into_the_file(
     store: SQLiteStore, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """G1: SQLite's own restore keeps the file; the worker's beat shows that it went back."""
+    """G1: SQLite's own restore keeps the file, and the worker's beat shows that it went back."""
     for _ in range(3):
         await store.heartbeat(beat=True)
     backup = path.with_suffix(".backup")
@@ -134,7 +134,7 @@ async def test_restored_into_the_file(
 
 
 async def test_a_copy_elsewhere_changes_nothing(store: SQLiteStore, path: Path) -> None:
-    """What backups and other connections do is no reason to refuse."""
+    """Backups and other connections must not make the store refuse the file."""
     subprocess.run(["cp", path, path.with_suffix(".copy")], check=True)  # noqa: ASYNC221
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -143,7 +143,7 @@ async def test_a_copy_elsewhere_changes_nothing(store: SQLiteStore, path: Path) 
 
 
 async def test_only_its_owner_may_read(tmp_path: Path) -> None:
-    """Other users of the machine see neither answers nor prompts."""
+    """Other users of the machine cannot read answers or prompts."""
     path = tmp_path / "private.db"
     store = SQLiteStore(path)
     await store.open("one")
@@ -161,7 +161,7 @@ async def test_only_its_owner_may_read(tmp_path: Path) -> None:
 
 
 async def test_files_of_a_group_stay_the_groups(tmp_path: Path) -> None:
-    """A database that was made for several users keeps its rights; files beside it get them."""
+    """A database for several users keeps its rights, and the files beside it get the same."""
     path = tmp_path / "shared.db"
     path.touch()
     path.chmod(0o660)

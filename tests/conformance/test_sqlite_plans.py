@@ -1,4 +1,4 @@
-"""No call may cost more because a database has grown: every plan looks rows up by an index."""
+"""No call becomes slower because a database has grown: every plan finds rows by an index."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _GENERATE = (
     SELECT internal_id, iif(status = 'done', 3, 1), 1, 0, 0, 0, 1 FROM inkstream_streams
     """,
 )
-# A list of small things, a partial index that holds few rows, or the newest row of a table.
+# These scans are allowed: small lists, partial indexes with few rows, and the newest row.
 _ALLOWED = re.compile(
     r"SCAN (json_each|chain|\d+ CONSTANT|CONSTANT|inkstream_workers"
     r"|\w+ USING (COVERING )?INDEX inkstream_streams_(live|report|unmerged))\b"
@@ -53,7 +53,7 @@ def db(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[sqlite3.Conne
 
 
 def scans(db: sqlite3.Connection, call: Callable[[], object]) -> list[str]:
-    """Return the steps of a call's statements that walk through a table."""
+    """Return the steps of a call's statements that scan a table."""
     statements: list[str] = []
     db.set_trace_callback(statements.append)
     call()
@@ -88,7 +88,7 @@ def scans(db: sqlite3.Connection, call: Callable[[], object]) -> list[str]:
     ids=str,
 )
 def test_hot_queries_use_their_indexes(db: sqlite3.Connection, query: Query) -> None:
-    """An idle process asks these again and again: a walk would cost a CPU's percents for ever."""
+    """An idle process runs these queries all the time, so a scan would cost CPU for ever."""
     assert scans(db, lambda: _read.find(db, query)) == []
 
 
@@ -104,7 +104,7 @@ def test_hot_queries_use_their_indexes(db: sqlite3.Connection, query: Query) -> 
     ids=str,
 )
 def test_lists(db: sqlite3.Connection, query: Query) -> None:
-    """After ANALYZE, SQLite may prefer to walk the newest, by what owners have on average."""
+    """After ANALYZE, SQLite may choose to scan the newest streams, because of average numbers."""
     assert scans(db, lambda: _read.find(db, query)) == []
 
 

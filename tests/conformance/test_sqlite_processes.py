@@ -1,5 +1,5 @@
-"""Several processes on one SQLite file, and what is left of those that die."""
-# ruff: noqa: ASYNC240  (nothing else runs on a test's loop)
+"""Several processes on one SQLite file, and the traces of those that die."""
+# ruff: noqa: ASYNC240  (these tests may block, because nothing else runs on their loop)
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Process:
         await self._process.stdin.drain()
 
     async def lines(self) -> list[str]:
-        """Return all that it prints until it ends."""
+        """Return all lines until the process ends."""
         assert self._process.stdout is not None
         return (await self._process.stdout.read()).decode().split()
 
@@ -108,7 +108,7 @@ async def until_free(store: SQLiteStore, worker: str, within_s: float) -> float:
 
 
 async def test_first_opens_at_once_make_one_schema(start: Start) -> None:
-    """Of processes that find no file each gets a working store."""
+    """Several processes start without a file, and each gets a working store."""
     processes = [await start("hold", f"w{number}") for number in range(4)]
     assert [await process.line() for process in processes] == ["ready"] * 4
 
@@ -129,7 +129,7 @@ async def test_one_claim_of_many_processes_wins(store: SQLiteStore, start: Start
 
 
 async def test_kill_9_loses_nothing_acknowledged(store: SQLiteStore, start: Start) -> None:
-    """G1, G2: two writers of one log are killed in the middle; each one's numbers are a prefix."""
+    """G1, G2: two writers of one log are killed; the numbers of each are a prefix."""
     new = NewStream(stream_id=StreamId("log"), kind=Kind.LOG, created_at=0.0)
     await store.create(new)
     for round_ in range(2):
@@ -160,7 +160,7 @@ async def test_kill_9_loses_nothing_acknowledged(store: SQLiteStore, start: Star
 
 
 async def test_merge_while_another_process_reads(store: SQLiteStore, start: Start) -> None:
-    """G2: repeated reads always return all of it, in order."""
+    """G2: repeated reads always return the whole log, in order."""
     state = await store.create(NewStream(stream_id=StreamId("numbers"), created_at=0.0))
     follower = await start("follow", "other")
     assert await follower.line() == "ready"
@@ -176,7 +176,7 @@ async def test_merge_while_another_process_reads(store: SQLiteStore, start: Star
     counts = [int(line) for line in await follower.lines()]
     assert counts == sorted(counts)
     assert counts[-1] == 1000
-    assert len(set(counts)) > 3, "it was not read while it was written"
+    assert len(set(counts)) > 3, "the log was not read during the writes"
 
 
 async def test_a_killed_process_is_seen_at_once(store: SQLiteStore, start: Start) -> None:
@@ -198,14 +198,14 @@ async def test_a_stopped_process_is_not_taken_for_dead(store: SQLiteStore, start
 
 
 async def test_a_forked_child_does_not_keep_the_lock(store: SQLiteStore, start: Start) -> None:
-    """G7: nor does it keep the lock on which writers queue."""
+    """G7: a child must not keep the lock on which writers queue either."""
     process = await start("fork", "parent")
     assert await process.line() == "ready"
     await process.go()
     child = int(await process.line())
     os.kill(process.pid, signal.SIGKILL)
     await until_free(store, "parent", 2.0)
-    os.kill(child, 0)  # it lives
+    os.kill(child, 0)  # raises if the child does not live
     await store.create(NewStream(stream_id=StreamId("after"), created_at=0.0))
     process.close_stdin()
 
@@ -227,7 +227,7 @@ async def test_the_file_of_a_forgotten_worker_is_removed(
 async def test_lock_of_another_host_is_unknown(
     store: SQLiteStore, start: Start, database: Path
 ) -> None:
-    """G7: of a worker from another boot, or another machine, only the beats count."""
+    """G7: if a worker runs on another machine, or ran before a reboot, only its beats count."""
     process = await start("hold", "far")
     assert await process.line() == "ready"
     await process.kill()
@@ -238,9 +238,9 @@ async def test_lock_of_another_host_is_unknown(
 
 
 async def test_a_lost_lock_is_taken_again(database: Path, store: SQLiteStore) -> None:
-    """G7: somebody cleaned up the directory; the next beat makes the lock anew.
+    """G7: the lock directory was deleted; the next beat creates the lock again.
 
-    Until then it cannot be told: a file that is missing is not a lock that is free.
+    Until then the lock is unknown, because a missing file is not a free lock.
     """
     other = SQLiteStore(database)
     await other.open("other")
@@ -256,7 +256,7 @@ async def test_a_lost_lock_is_taken_again(database: Path, store: SQLiteStore) ->
 
 
 def test_concurrent_schema_creation_without_locks(tmp_path: Path) -> None:
-    """As on Windows, where no writers' lock exists."""
+    """Windows has no writers' lock."""
     path = tmp_path / "streams.db"
     create_file(path)
     first, second = (connect(Settings(path, "full", 1.0), read_only=False) for _ in range(2))

@@ -1,5 +1,5 @@
-"""What a SQLite file costs: pages written for an append, and room kept for a text."""
-# ruff: noqa: ASYNC240  (nothing else runs on a test's loop)
+"""The size of a SQLite file: the pages written per append, and the space per text."""
+# ruff: noqa: ASYNC240  (these tests may block, because nothing else runs on their loop)
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def tokens(states: list[StreamState], in_each: int) -> list[Group]:
 
 
 def file_bytes(path: Path) -> int:
-    """Return the database's size with everything in it, free pages counted."""
+    """Return the size of the database with all its files, including free pages."""
     connection = sqlite3.connect(path)
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
@@ -63,7 +63,7 @@ async def test_the_log_grows_little_with_many_live_streams(store: SQLiteStore, p
 
 
 async def test_finished_streams_are_small(store: SQLiteStore, path: Path) -> None:
-    """At most 1.5 times the text, free pages counted, however small the appends were."""
+    """At most 1.5 times the text, including free pages, even after very small appends."""
     states = await streams(store, 150)
     for _ in range(100):
         await store.commit(tokens(states, 40))
@@ -72,21 +72,21 @@ async def test_finished_streams_are_small(store: SQLiteStore, path: Path) -> Non
         await store.commit([Group((end,))])
     text = len(TOKEN) * 100 * 40 * len(states)
     assert file_bytes(path) > 1.1 * text
-    assert await tidied(store) > 1, "it is done in steps"
+    assert await tidied(store) > 1, "tidy must take several steps"
     assert file_bytes(path) < 1.5 * text
     page = await store.read(StreamId("s7"), 0, EVERYTHING)
     assert b"".join(one.payload for one in page.segments) == TOKEN.encode() * 4000
     assert len(page.segments) == 1
     await store.delete([state.internal_id for state in states])
     await tidied(store)
-    assert file_bytes(path) < text // 4, "what is deleted is given back"
+    assert file_bytes(path) < text // 4, "the space of deleted streams must be freed"
 
 
 @pytest.mark.parametrize(("rows", "in_each"), [(1500, 1), (300, 200)])
 async def test_a_long_live_stream_is_merged_while_it_goes_on(
     store: SQLiteStore, path: Path, rows: int, in_each: int
 ) -> None:
-    """Else each reader that is far behind would walk back through all of it."""
+    """Otherwise each reader far behind would walk back through all rows."""
     (state,) = await streams(store, 1)
     for _ in range(rows // 50):
         await store.commit(tokens([state] * 50, in_each))
@@ -99,13 +99,13 @@ async def test_a_long_live_stream_is_merged_while_it_goes_on(
 
 
 async def test_a_step_is_bounded_however_small_the_rows(store: SQLiteStore) -> None:
-    """G9: taking out tiny ones takes as long as large ones, and commits wait meanwhile."""
+    """G9: tiny rows cost as much as large ones to merge, and commits wait meanwhile."""
     states = await streams(store, 40)
     for _ in range(500):
         await store.commit(tokens(states, 1))
     end = [Change(internal_id=one.internal_id, end=End(Status.DONE), at=1.0) for one in states]
     await store.commit([Group((change,)) for change in end])
-    assert await tidied(store) >= 4, "120 kB in 20,000 rows"
+    assert await tidied(store) >= 4, "20,000 rows take several steps"
 
 
 def live_rows(path: Path) -> int:
@@ -116,7 +116,7 @@ def live_rows(path: Path) -> int:
 
 
 async def test_the_log_is_bounded(store: SQLiteStore, path: Path) -> None:
-    """Checkpoints keep up with a writer that never rests, readers or not."""
+    """Checkpoints keep up with a writer that never pauses, with and without readers."""
     states = await streams(store, 10)
     for number in range(60):
         await store.commit(tokens(states, 8000))

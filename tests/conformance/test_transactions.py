@@ -1,4 +1,4 @@
-"""The facade with ``connection=``: what is committed exists, what is rolled back never did."""
+"""The facade with ``connection=``: a commit makes all changes visible, a rollback none."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def through_sqlite3(url: str) -> AsyncIterator[tuple[Any, Finish]]:
     connection = sqlite3.connect(url.removeprefix("sqlite:///"))
 
     async def finish(commit: bool) -> None:
-        # As a thread of a synchronous handler would, in which SQLite may wait.
+        # Run on a thread, like a synchronous handler, because SQLite may block.
         (connection.commit if commit else connection.rollback)()
 
     yield connection, finish
@@ -55,14 +55,14 @@ Opened = tuple[PersistentTextStreaming, Connect, str]
 
 @pytest.fixture(params=CONNECTS, ids=lambda connect: connect.__name__)
 async def opened(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Opened]:
-    """Start streams on a database; return them, a way to connect to it, and its URL."""
+    """Start streams on a database; return them, a function that connects to it, and its URL."""
     connect: Connect = request.param
     server = postgres_server.server(postgres_server.versions()[0])
     if connect is through_sqlite3:
         url = f"sqlite:///{SQLiteStore(tmp_path / 'app.db').path}"
     else:
         url = await server.make_database()
-    # Without the poll that makes up for lost hints: what comes, comes by a hint.
+    # Without the poll, a change can arrive only by a hint.
     async with PersistentTextStreaming(url, timing=FinerTiming(poll_s=60.0)) as streams:
         yield streams, connect, url
     if connect is not through_sqlite3:
@@ -86,7 +86,7 @@ async def test_calls_are_part_of_the_transaction(opened: Opened, commit: bool) -
         await streams.post("log", "a", {"b": 1}, connection=connection)
         await streams.post("log", "c", connection=connection)
         assert await streams.cancel("cancelled", connection=connection)
-        assert not await streams.cancel("cancelled", connection=connection), "it was, in here"
+        assert not await streams.cancel("cancelled", connection=connection), "already cancelled"
         assert await streams.cancel("new", owner="me", connection=connection)
         assert await streams.close("closed", connection=connection)
         assert await streams.delete("deleted", connection=connection)
@@ -95,7 +95,7 @@ async def test_calls_are_part_of_the_transaction(opened: Opened, commit: bool) -
             await streams.cancel("log", connection=connection)
         with pytest.raises(StreamNotFound):
             await streams.cancel("new", owner="another", connection=connection)
-        assert await there(streams, "new", "deleted") == {"deleted"}, "nobody else sees it yet"
+        assert await there(streams, "new", "deleted") == {"deleted"}, "others must not see it yet"
         assert (await streams.read("log")).parts == ()
         await finish(commit)
     assert await there(streams, "new", "deleted") == ({"new"} if commit else {"deleted"})
@@ -117,7 +117,7 @@ async def test_delete_all_is_part_of_the_transaction(opened: Opened, commit: boo
         await streams.create("new", owner="me", connection=connection)
         assert await streams.delete_all(owner="me", connection=connection) == 4
         assert await streams.delete_all(owner="me", connection=connection) == 0
-        assert await there(streams, *names) == set(names), "nobody else sees it yet"
+        assert await there(streams, *names) == set(names), "others must not see it yet"
         await finish(commit)
     assert await there(streams, *names, "new") == (set() if commit else set(names))
     assert await there(streams, "other") == {"other"}
@@ -148,7 +148,7 @@ async def test_a_reader_that_comes_before_the_commit_waits_for_it(opened: Opened
 
 
 async def test_commit_wakes_followers_and_writers(opened: Opened) -> None:
-    """G6: neither waits for the poll that makes up for lost hints."""
+    """G6: both get a hint, so they do not wait for the poll."""
     streams, connect, url = opened
     await streams.create("log", kind="log")
     await streams.create("text")

@@ -1,4 +1,4 @@
-"""Worker processes on one database, each told by the test what to do."""
+"""Worker processes on one database, controlled by the test."""
 
 from __future__ import annotations
 
@@ -36,29 +36,29 @@ class Process:
             self._told[number].put_nowait([time.monotonic(), *what])
 
     async def told(self, number: int = 0) -> list[Any]:
-        """Return the next thing told about a command, without its time."""
+        """Return the next result of a command, without its time."""
         return (await self.told_at(number))[1:]
 
     async def told_at(self, number: int) -> list[Any]:
-        """Return the next thing told about a command, after the time when it came."""
+        """Return the time and the values of the next result of a command."""
         async with asyncio.timeout(DEADLINE_S):
             return await self._told[number].get()
 
     def begin(self, command: str, *arguments: Any) -> int:
-        """Give a command; return its number."""
+        """Send a command; return its number."""
         assert self.process.stdin is not None
         number = next(self._numbers)
         self.process.stdin.write(json.dumps([number, command, *arguments]).encode() + b"\n")
         return number
 
     async def do(self, command: str, *arguments: Any) -> Any:
-        """Give a command and return what it returned."""
+        """Send a command and return its result."""
         what, value = await self.told(self.begin(command, *arguments))
         assert what == "done", (command, arguments, value)
         return value
 
     async def heard(self, number: int, expected: str) -> None:
-        """Wait until a ``follow`` has told this text, in whatever pieces."""
+        """Wait until a ``follow`` has reported this text, in one or more pieces."""
         text = ""
         while len(text) < len(expected):
             what, *values = await self.told(number)
@@ -67,7 +67,7 @@ class Process:
         assert text == expected
 
     async def end(self) -> None:
-        """Be rid of it."""
+        """End the process."""
         assert self.process.stdin is not None
         if self.process.returncode is None:
             self.process.kill()
@@ -77,12 +77,12 @@ class Process:
 
 
 class Lateness:
-    """Measure how much later than they asked a machine lets its processes run.
+    """Measure how late the machine runs its processes.
 
-    On a machine that runs ten times what it can, a second of the library's is not a second.
+    On an overloaded machine, the library's timers run late, so tests must allow more time.
 
     Attributes:
-        late_s: All delays of the block, added up.
+        late_s: The sum of all delays during the block.
     """
 
     late_s = 0.0
@@ -117,7 +117,7 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
 
 
 async def faults_of(database: str) -> list[str]:
-    """Return what `inkstream verify` finds in the streams of a database that was killed at."""
+    """Return the faults that `inkstream verify` finds after processes were killed."""
     if database.startswith("sqlite"):
         return await asyncio.to_thread(sqlite.check_streams, database)
     return await postgres.check_streams(database)
@@ -142,4 +142,4 @@ async def spawn(database: str) -> AsyncIterator[Spawn]:
 
     yield start
     await asyncio.gather(*[process.end() for process in processes])
-    assert await faults_of(database) == [], "the database is not whole"
+    assert await faults_of(database) == [], "the database has faults"

@@ -1,4 +1,4 @@
-"""A server that is quick to start, of streams that count: ``tests.crash.counting:app``."""
+"""A server that starts quickly, with streams that count: ``tests.crash.counting:app``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ streams = PersistentTextStreaming()
 
 
 async def count() -> AsyncIterator[str]:
-    """Give numbers that differ in length, in bursts of different size."""
+    """Yield numbers of different lengths, in bursts of different sizes."""
     for number in itertools.count():
         yield f"{number} "
         if number % 7 == 0:
@@ -26,14 +26,14 @@ async def count() -> AsyncIterator[str]:
 
 
 async def start(request: Request) -> Response:
-    """Create a stream of a name, and have it count until the process dies."""
+    """Create a stream with a name, and let it count until the process dies."""
     name = await streams.create(request.path_params["name"])
     streams.start(name, count)
     return PlainTextResponse(str(os.getpid()))
 
 
 async def pid(request: Request) -> Response:
-    """Say which process answers."""
+    """Return the process id of the server that answers."""
     return PlainTextResponse(str(os.getpid()))
 
 

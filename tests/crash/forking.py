@@ -1,7 +1,7 @@
-"""Fork a server whenever a line comes in: ``python -m tests.crash.forking PORT``.
+"""Forks a server for each input line: ``python -m tests.crash.forking PORT``.
 
-Everything is imported before, so that a server is up in milliseconds and a test can kill many. The
-process id of each is printed when it was forked, and ``dead`` when it is.
+Everything is imported before the fork, so that a server starts in milliseconds and a test can kill
+many. The script prints the process id of each new server, and ``dead`` when that server has died.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Another host, as far as the network is concerned, and a PostgreSQL that it reaches."""
+"""A network namespace that acts as another host, and a PostgreSQL that both can reach."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tests.prerequisites import program
 
 
 class Host:
-    """A network namespace, with a link to this one.
+    """A network namespace with a link to this one.
 
     Attributes:
-        server: This side's address, on which PostgreSQL listens.
-        prefix: What runs a command over there.
+        server: The address of this side, on which PostgreSQL listens.
+        prefix: The command prefix that runs a command in the namespace.
     """
 
     def __init__(self) -> None:
@@ -40,25 +40,25 @@ class Host:
             subprocess.run([self._ip, *command.split()], check=True, capture_output=True)
 
     def __enter__(self) -> Self:
-        """Return itself, to be taken down with the block."""
+        """Return itself; the end of the block removes the namespace."""
         return self
 
     def cut(self) -> None:
-        """Let nothing through, and tell nobody."""
+        """Drop all packets, so that neither side gets an error."""
         subprocess.run([self._ip, "-n", self._name, "link", "set", self._link, "down"], check=True)
 
     def heal(self) -> None:
-        """Let everything through again."""
+        """Let all packets pass again."""
         subprocess.run([self._ip, "-n", self._name, "link", "set", self._link, "up"], check=True)
 
     def __exit__(self, *error: object) -> None:
-        """Take everything down."""
+        """Remove the namespace and its link."""
         subprocess.run([self._ip, "netns", "del", self._name], check=True)
 
 
 @contextmanager
 def reachable_server(host: Host) -> Iterator[postgres_server.OwnServer]:
-    """Run a PostgreSQL here, for the block, that both hosts reach."""
+    """Run a PostgreSQL for the block that both hosts can reach."""
     server = postgres_server.own_server(
         settings=(f"listen_addresses=127.0.0.1,{host.server}", "tcp_keepalives_idle=600")
     )
@@ -70,5 +70,5 @@ def reachable_server(host: Host) -> Iterator[postgres_server.OwnServer]:
 
 
 def url_over_there(server: postgres_server.OwnServer, host: Host, url: str) -> str:
-    """Return the URL of a database that is the same on both hosts."""
+    """Return a database URL that works on both hosts."""
     return url.replace(f"@127.0.0.1:{server.port}", f"@{host.server}:{server.port}")

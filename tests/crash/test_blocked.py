@@ -1,4 +1,4 @@
-"""A process whose event loop is blocked by its own code, which is healthy otherwise (G7)."""
+"""A healthy process whose own code blocks its event loop (G7)."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ async def writing(process: Process, name: str) -> int:
 
 
 async def test_a_blocked_loop_ends_nothing(spawn: Spawn, capfd: pytest.CaptureFixture[str]) -> None:
-    """G7: for longer than a lease; its process lives, and a thread of it says so."""
+    """G7: the loop is blocked longer than a lease, but a thread of the process beats."""
     a, b = await asyncio.gather(spawn(), spawn())
     source = await writing(a, "blocked")
     following = b.begin("follow", "blocked")
@@ -44,7 +44,7 @@ async def test_a_blocked_loop_ends_nothing(spawn: Spawn, capfd: pytest.CaptureFi
 
 
 async def test_a_loop_that_stays_blocked_lets_its_streams_go(spawn: Spawn) -> None:
-    """G7, G3: they end as soon as it lets go, and it is refused when it turns again."""
+    """G7, G3: other workers end its streams when it lets them go; later its writers are refused."""
     a, b = await asyncio.gather(spawn(), spawn())
     source = await writing(a, "stuck")
     following = b.begin("follow", "stuck")

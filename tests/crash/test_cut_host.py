@@ -1,4 +1,4 @@
-"""Two hosts on one PostgreSQL, the network between one and the server cut, and healed."""
+"""Two hosts on one PostgreSQL; the network of one is cut and later works again."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.prerequisites import missing
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[Host]:
-    """Make another host."""
+    """Create another host."""
     try:
         host = Host()
     except subprocess.CalledProcessError as exc:
@@ -40,7 +40,7 @@ async def database(server: postgres_server.OwnServer, host: Host) -> str:
 
 @pytest.mark.timeout(90)
 async def test_cut_off_writer_is_fenced(spawn: Spawn, host: Host) -> None:
-    """G2, G3, G7: its lock cannot be told, so its beats decide; and no stream has two writers."""
+    """G2, G3, G7: nobody sees the host's lock, so its beats decide. No stream has two writers."""
     there, here = await asyncio.gather(spawn(before=host.prefix), spawn())
     await there.do("create_job", "job")
     first = there.begin("job", "job")
@@ -58,11 +58,11 @@ async def test_cut_off_writer_is_fenced(spawn: Spawn, host: Host) -> None:
     cut = time.monotonic()
     second = here.begin("job", "job")
     for name in ("job", "text"):
-        await there.do("say", name, "never ")  # accepted by its source, and never shown
+        await there.do("say", name, "never ")  # the source accepts it, but readers never get it
     async with asyncio.timeout(3 * LEASE_S):
         assert (await here._told[heard_here["text"]].get())[1:] == ["end", "timeout", "writer_lost"]
         assert (await here._told[second].get())[1:] == ["begins", "before "]
-    assert time.monotonic() - cut > LEASE_S / 2, "it was not the beats that told"
+    assert time.monotonic() - cut > LEASE_S / 2, "the missing beats must decide"
     await here.do("say", "job", "after", None)
     await here.heard(heard_here["job"], "after")
     assert await here.told(heard_here["job"]) == ["end", "done", None]

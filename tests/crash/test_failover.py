@@ -1,4 +1,4 @@
-"""Two PostgreSQL servers behind one address: a leader, and a standby that takes its place."""
+"""Two PostgreSQL servers behind one address: a leader, and a standby that replaces it."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ pytestmark = pytest.mark.timeout(150)
 
 @dataclass
 class Pair:
-    """A leader, its standby, and the address that applications know.
+    """A leader, its standby, and the address that applications use.
 
     Attributes:
-        leader: Takes writes, at first.
-        standby: Streams all of it.
+        leader: The server that takes writes first.
+        standby: The server that replicates the leader.
         switch: The address.
     """
 
@@ -35,14 +35,14 @@ class Pair:
     switch: Switch
 
     async def hand_over(self) -> None:
-        """Make the standby the leader, as an operator does: the old one stays, read-only."""
+        """Make the standby the leader, as an operator does. The old leader runs on, read-only."""
         await self.leader.take_no_writes(True)
         await self.leader.caught_up(self.standby)
         await self.standby.promote()
         self.switch.upstream = self.standby.port
 
     async def lose_the_leader(self) -> None:
-        """Make the standby the leader, with what it has; the old one is gone."""
+        """Make the standby the leader with the data that it has. The old leader is gone."""
         self.switch.drop()
         await self.standby.promote()
         self.switch.upstream = self.standby.port
@@ -80,7 +80,7 @@ def on(server: postgres_server.OwnServer, database: str) -> str:
 
 
 async def hear_all(reader: Process, number: int) -> tuple[str, list[str | None]]:
-    """Return what a ``follow`` tells to its end, and how it ends."""
+    """Return the text of a ``follow``, and how it ended."""
     text = ""
     while (told := await reader.told(number))[0] == "text":
         text += told[1]
@@ -88,7 +88,7 @@ async def hear_all(reader: Process, number: int) -> tuple[str, list[str | None]]
 
 
 async def test_leader_becomes_read_only(pair: Pair, spawn: Spawn) -> None:
-    """G1, G2, G12: all connections move on, those of readers and listeners, too."""
+    """G1, G2, G12: all connections move to the new leader, including readers' and listeners'."""
     writer, reader, other = [await spawn() for _ in range(3)]
     await writer.do("create", "s")
     counting = writer.begin("count", "s")
@@ -96,7 +96,7 @@ async def test_leader_becomes_read_only(pair: Pair, spawn: Spawn) -> None:
     text = (await reader.told(follower))[1]
     await pair.hand_over()
     began = time.monotonic()
-    while True:  # a process that was idle until now
+    while True:  # this process was idle until now
         what, _ = await other.told(other.begin("create", f"new{time.monotonic_ns()}"))
         if what == "done":
             break
@@ -113,12 +113,12 @@ async def test_leader_becomes_read_only(pair: Pair, spawn: Spawn) -> None:
 
 
 async def test_reader_leaves_a_replaced_leader(pair: Pair, spawn: Spawn, database: str) -> None:
-    """G10: its own connections show no error: the old leader answers reads for ever."""
+    """G10: the reader's connections show no error, because the old leader still answers reads."""
     reader = await spawn()
     await reader.do("create", "s")
     follower = reader.begin("follow", "s")
     await pair.hand_over()
-    writer = await spawn()  # its connections are new, and lead to the new leader
+    writer = await spawn()  # its new connections lead to the new leader
     writing = writer.begin("start", "s")
     await writer.do("say", "s", "on the new one", None)
     assert await hear_all(reader, follower) == ("on the new one", ["end", "done", None])
@@ -126,7 +126,7 @@ async def test_reader_leaves_a_replaced_leader(pair: Pair, spawn: Spawn, databas
 
 
 async def test_standby_without_the_last_commits(pair: Pair, spawn: Spawn, database: str) -> None:
-    """G1, G5: no reader gets a terminal event over text that is stored nowhere."""
+    """G1, G5: no reader gets a terminal event for text that is not stored."""
     writer, reader = await spawn(), await spawn()
     await writer.do("create", "s")
     writer.begin("start", "s")
@@ -144,7 +144,7 @@ async def test_standby_without_the_last_commits(pair: Pair, spawn: Spawn, databa
     if how[0] == "end":
         assert (how[1:], f"kept lost {heard}") == ([status, code], text)
     else:
-        assert how == ["failed", "OffsetGone"], "it must read again from the start"
+        assert how == ["failed", "OffsetGone"], "the reader must begin again at the start"
     assert text.startswith("kept ")
 
 
@@ -162,7 +162,7 @@ async def terminate_all(url: str) -> None:
 async def test_a_read_only_phase_kills_no_healthy_writer(
     pair: Pair, spawn: Spawn, database: str, rounds: Rounds
 ) -> None:
-    """G7, G12: nobody can beat or take a lock meanwhile, and that proves nothing."""
+    """G7, G12: meanwhile no worker can beat or take a lock, and that proves nothing."""
     writer, observer = await spawn(), await spawn()
     for turn in rounds(1, 20):
         names = [f"{turn}-{n}" for n in range(5)]
@@ -177,7 +177,7 @@ async def test_a_read_only_phase_kills_no_healthy_writer(
         await terminate_all(on(pair.leader, database))
         for name in names:
             await writer.do("say", name, "after")
-        await asyncio.sleep(6.0)  # the phase itself
+        await asyncio.sleep(6.0)  # how long the database is read-only
         await pair.leader.take_no_writes(False)
         await terminate_all(on(pair.leader, database))
         for name, follower in zip(names, followers, strict=True):

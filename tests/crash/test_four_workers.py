@@ -23,7 +23,7 @@ pytestmark = pytest.mark.timeout(60)
 
 @pytest.fixture
 async def port(tmp_path: Path, database: str) -> AsyncIterator[int]:
-    """Serve, and wait until all four answer."""
+    """Serve, and wait until all four processes answer."""
     with serving(
         tmp_path,
         app="tests.crash.counting:app",
@@ -39,14 +39,14 @@ async def everybody(port: int) -> None:
     pids: set[bytes] = set()
     async with asyncio.timeout(20):
         while len(pids) < WORKERS:
-            # Together, so that the one that is awake cannot take them all.
+            # Send the requests together, so that one process cannot take them all.
             with suppress(OSError, Broken):
                 answers = await asyncio.gather(*[fetch(port, "/pid") for _ in range(12)])
                 pids |= {answer.body for answer in answers}
 
 
 async def start(port: int, name: str) -> tuple[int, list[Follower]]:
-    """Start a stream; return its writer's process and readers that hear it, wherever they are."""
+    """Start a stream; return its writer's process, and readers on different processes."""
     writer = int((await fetch(port, f"/start/{name}", method="POST")).body)
     followers = [Follower(port, name) for _ in range(READERS)]
     async with asyncio.timeout(10):
@@ -55,11 +55,11 @@ async def start(port: int, name: str) -> tuple[int, list[Follower]]:
 
 
 async def test_all_implementations_send_the_same_text(port: int) -> None:
-    """G2, G6: start on one, follow on others, cancel from any, reload to any."""
+    """G2, G6: start on one process, follow on others, cancel from any, reload to any."""
     _, followers = await start(port, "shared")
     async with requesting(port, "/streams/shared") as reader:
         await reader.until(lambda: len(reader.heard.text) > 2_000)
-    # A reload in the middle: from some offset, at whichever process.
+    # Reload in the middle, from some offset, on any process.
     half = followers[0].heard
     last = {"last-event-id": half.ids[len(half.ids) // 2]}
     async with requesting(port, "/streams/shared", headers=last) as reload:
@@ -75,7 +75,7 @@ async def test_all_implementations_send_the_same_text(port: int) -> None:
 
 
 async def test_killed_worker_is_seen_by_other_readers(port: int) -> None:
-    """G1, G7: within two seconds, with every character that anybody has seen."""
+    """G1, G7: within two seconds, and with every character that a reader has seen."""
     writer, followers = await start(port, "lost")
     os.kill(writer, signal.SIGKILL)
     killed = time.monotonic()
@@ -93,6 +93,6 @@ async def test_killed_worker_is_seen_by_other_readers(port: int) -> None:
     assert {follower.heard.text for follower in followers} == {text}
     assert counted(text)
     elsewhere = [told_at[follower] for follower in followers if follower.connections == 1]
-    assert elsewhere, "all readers were on the killed process: nothing was tested"
+    assert elsewhere, "all readers were on the killed process, so nothing was tested"
     assert max(elsewhere) < 2.0
-    assert max(told_at.values()) < 4.0, "those of the killed one reconnect first"
+    assert max(told_at.values()) < 4.0, "readers of the killed process must reconnect first"

@@ -1,4 +1,4 @@
-"""A server with live readers is killed with -9, at random moments, again and again (G1, G2, G7)."""
+"""A server with connected readers is killed with -9, at random moments (G1, G2, G7)."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from tests.http.sse import Heard
 
 READERS = 4
 TOLD_S = 4.0
-"""A restarted server answers for its predecessor's streams: two seconds, and two to reconnect."""
+"""The time limit after a restart: two seconds to end the streams, and two to reconnect."""
 
 
 def counted(text: str) -> bool:
-    """Tell if a text is what the source gives, cut anywhere."""
+    """Return whether a text is a prefix of the source's text."""
     expected, size = [], 0
     for number in itertools.count():
         if size >= len(text):
@@ -40,7 +40,7 @@ def counted(text: str) -> bool:
 
 
 class Follower:
-    """A reader that reconnects from its last id until it has heard the end, as a browser does."""
+    """A reader that reconnects, like a browser, from its last id until it gets the end."""
 
     def __init__(self, port: int, name: str) -> None:
         self.heard = Heard()
@@ -66,22 +66,22 @@ class Follower:
                     self.hears.set()
                     await answer.rest(60)
             except (OSError, Broken):
-                await asyncio.sleep(0.02)  # what a client waits before it tries again
+                await asyncio.sleep(0.02)  # the client's pause before it reconnects
 
 
 async def check(port: int, name: str, followers: list[Follower], dice: random.Random) -> str:
-    """Compare what was heard with what the restarted server has; return the text."""
+    """Compare the received text with the restarted server's; return the text."""
     stored = (await fetch(port, f"/streams/{name}?format=json")).json
     assert (stored["status"], stored["code"]) == ("timeout", "writer_lost")
     text: str = "".join(stored["parts"])
-    assert counted(text), f"{name} is not what was written: {text[-80:]!r}"
+    assert counted(text), f"{name} has other text than was written: {text[-80:]!r}"
     for follower in followers:
         assert not follower.refused, follower.refused
         assert follower.heard.text == text
         assert follower.heard.last_id == stored["offset"]
         assert follower.heard.end is not None
         assert follower.heard.end["code"] == "writer_lost"
-    # Every offset that was ever given out is still good, whatever it was given out by.
+    # Every offset that was ever sent is still valid, from any server process.
     heard = dice.choice(followers).heard
     for number in dice.sample(range(len(heard.ids)), min(3, len(heard.ids))):
         last = {"last-event-id": heard.ids[number]}
@@ -109,7 +109,7 @@ class Phoenix:
             )
 
     def rise(self) -> None:
-        """Start a server, which is not ready yet."""
+        """Start a server; it may not be ready yet."""
         assert self._forking.stdin is not None
         assert self._forking.stdout is not None
         self._forking.stdin.write(b"\n")
@@ -117,13 +117,13 @@ class Phoenix:
         self._child = int(self._forking.stdout.readline())
 
     def fall(self) -> None:
-        """Kill it with -9; it is dead on return."""
+        """Kill the server with -9, and wait until it is dead."""
         assert self._forking.stdout is not None
         os.kill(self._child, signal.SIGKILL)
         assert self._forking.stdout.readline() == b"dead\n"
 
     def end(self) -> None:
-        """Kill everything that is left."""
+        """Kill all remaining processes."""
         assert self._forking.stdin is not None
         assert self._forking.stdout is not None
         with suppress(ProcessLookupError):
@@ -135,25 +135,25 @@ class Phoenix:
 
 @pytest.fixture
 def phoenix(tmp_path: Path) -> Iterator[Phoenix]:
-    """Return a server to be killed."""
+    """Provide a server that may be killed."""
     server = Phoenix(tmp_path)
     yield server
     server.end()
 
 
 async def ready(port: int) -> None:
-    """Wait until a server is there."""
+    """Wait until a server answers."""
     async with asyncio.timeout(10):
         while True:
             with suppress(OSError, Broken):
                 await fetch(port, "/pid")
                 return
-            await asyncio.sleep(0.005)  # what a client waits before it tries again
+            await asyncio.sleep(0.005)  # the client's pause before it tries again
 
 
 @pytest.mark.timeout(1200 if SOAK else 120)
 async def test_seen_text_is_never_missing(phoenix: Phoenix, rounds: Rounds) -> None:
-    """G1, G2, G7: on the same file, cycle by cycle, with readers that live through the kills."""
+    """G1, G2, G7: many cycles on the same file, with readers that stay through the kills."""
     seed = int(os.environ.get("INKSTREAM_SEED", "0")) or random.randrange(1, 10**9)
     dice = random.Random(seed)
     port = phoenix.port
@@ -172,7 +172,7 @@ async def test_seen_text_is_never_missing(phoenix: Phoenix, rounds: Rounds) -> N
         await asyncio.sleep(dice.uniform(0, 0.3))
         phoenix.fall()
         seen = [follower.heard.text for follower in followers]
-        while dice.random() < 0.2:  # and again, somewhere on its way up
+        while dice.random() < 0.2:  # kill it again, at some moment of its start
             phoenix.rise()
             await asyncio.sleep(dice.uniform(0, 0.2))
             phoenix.fall()
@@ -181,10 +181,10 @@ async def test_seen_text_is_never_missing(phoenix: Phoenix, rounds: Rounds) -> N
         async with asyncio.timeout(TOLD_S):
             await asyncio.gather(*[follower.task for follower in followers])
         slowest = max(slowest, time.monotonic() - risen)
-        await ready(port)  # they may have heard it from one that was killed on its way up
+        await ready(port)  # the readers may have got the end from a server that was killed again
         text = texts[name] = await check(port, name, followers, dice)
-        assert all(text.startswith(heard) for heard in seen), "what was seen is not saved"
-        assert await faults_of(phoenix.database) == [], "the file is not whole"
+        assert all(text.startswith(heard) for heard in seen), "a reader saw text that is not saved"
+        assert await faults_of(phoenix.database) == [], "the file has faults"
         reconnected += sum(follower.connections > 1 for follower in followers)
         characters += sum(map(len, seen))
         if (cycle + 1) % 25 == 0:
@@ -197,4 +197,4 @@ async def test_seen_text_is_never_missing(phoenix: Phoenix, rounds: Rounds) -> N
     for name, text in texts.items():
         stored = (await fetch(port, f"/streams/{name}?format=json")).json
         assert "".join(stored["parts"]) == text, "a finished text changed in a later cycle"
-    assert reconnected, "no reader lived through a kill: nothing was tested"
+    assert reconnected, "no reader reconnected after a kill, so nothing was tested"

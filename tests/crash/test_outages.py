@@ -1,4 +1,4 @@
-"""PostgreSQL goes away under processes that write and follow: killed, gone, full, or mute."""
+"""PostgreSQL fails under processes that write and follow: killed, gone, full, or silent."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.timeout(150)
 
 @pytest.fixture(scope="module")
 def own() -> Iterator[postgres_server.OwnServer]:
-    """Start a server of this module's, which its tests may stop."""
+    """Start a server for this module, which its tests may stop."""
     server = postgres_server.own_server()
     yield server
     server.destroy()
@@ -39,7 +39,7 @@ async def database(own: postgres_server.OwnServer) -> str:
 
 
 async def following(writer: Process, reader: Process, name: str) -> int:
-    """Have one process write a stream and another follow it."""
+    """Let one process write a stream and another follow it."""
     await writer.do("create", name)
     writer.begin("start", name)
     number = reader.begin("follow", name)
@@ -49,7 +49,7 @@ async def following(writer: Process, reader: Process, name: str) -> int:
 
 
 async def nothing_heard(reader: Process, number: int, for_s: float) -> None:
-    """Wait, and fail if a stream says anything meanwhile."""
+    """Wait; fail if a stream reports anything meanwhile."""
     try:
         async with asyncio.timeout(for_s):
             what = await reader._told[number].get()
@@ -62,7 +62,7 @@ async def nothing_heard(reader: Process, number: int, for_s: float) -> None:
 async def test_a_server_that_stops_and_returns(
     own: postgres_server.OwnServer, spawn: Spawn, gone_s: float
 ) -> None:
-    """G1, G7, G12: nothing is shown meanwhile; what was said is there once, or the end is true."""
+    """G1, G7, G12: readers see nothing meanwhile; then all text is there once, or a true end."""
     a, b = await asyncio.gather(spawn(), spawn())
     number = await following(a, b, "s")
     own.stop(signal.SIGQUIT)
@@ -87,7 +87,7 @@ async def test_a_server_that_stops_and_returns(
 async def test_server_crash_before_its_commit_answers(
     own: postgres_server.OwnServer, spawn: Spawn
 ) -> None:
-    """G1, G2, G3: an unknown outcome is looked up: nothing is doubled, nothing is lost."""
+    """G1, G2, G3: each unknown outcome is looked up, so no text is doubled or lost."""
     a, b = await asyncio.gather(spawn(), spawn())
     await a.do("create", "s")
     writing = a.begin("count", "s")
@@ -99,7 +99,7 @@ async def test_server_crash_before_its_commit_answers(
         while time.monotonic() < deadline:
             heard += (await b.told(number))[1]
         own.kill_a_backend()
-        heard += (await b.told(number))[1]  # it is back
+        heard += (await b.told(number))[1]  # the database is back
     await a.do("say", "s", None)
     await a.told(writing)
     while (told := await b.told(number))[0] == "text":
@@ -113,7 +113,7 @@ async def test_server_crash_before_its_commit_answers(
 
 @pytest.mark.parametrize("killed", [True, False])
 async def test_a_job_that_is_retried_elsewhere_goes_on(spawn: Spawn, killed: bool) -> None:
-    """G2, G3: from the text so far; the first, only paused, wakes up and is refused."""
+    """G2, G3: the job goes on from the text so far; the first writer resumes and is refused."""
     a, b, reader = await asyncio.gather(spawn(), spawn(), spawn())
     await a.do("create_job", "s")
     first = a.begin("job", "s")
@@ -145,7 +145,7 @@ def small_disk() -> Iterator[tuple[Path, postgres_server.OwnServer]]:
         missing("a disk that can be filled takes the right to mount one")
     before, tempfile.tempdir = tempfile.tempdir, str(place)
     try:
-        # The log must not be what is full: there PostgreSQL itself would stop.
+        # The write-ahead log is on another disk, because a full log stops PostgreSQL itself.
         server = postgres_server.own_server(
             settings=("min_wal_size=80MB", "max_wal_size=80MB", "wal_recycle=on")
         )
@@ -160,7 +160,7 @@ def small_disk() -> Iterator[tuple[Path, postgres_server.OwnServer]]:
 async def test_a_disk_that_is_full_for_a_while(
     small_disk: tuple[Path, postgres_server.OwnServer], tmp_path: Path
 ) -> None:
-    """G12: no token is shown that is not saved, and the writer goes on when there is room."""
+    """G12: no unsaved token is shown, and the writer goes on when there is room."""
     from inkstream import PersistentTextStreaming
 
     place, server = small_disk
@@ -185,7 +185,7 @@ async def test_a_disk_that_is_full_for_a_while(
                         file.write(bytes(1 << 16))
                 except OSError:
                     pass
-            # Until the table's own pages are used up, there is room for a while.
+            # The table's own free pages give room for a while.
             piece, said = "x" * 200_000, "before "
             flushing: asyncio.Task[None] | None = None
             for _ in range(200):
@@ -196,7 +196,7 @@ async def test_a_disk_that_is_full_for_a_while(
                 if not done:
                     break
             else:
-                raise AssertionError("the disk never was full")
+                raise AssertionError("the disk never became full")
             assert len("".join(heard)) < len(said)
             stored = await streams.read(stream_id)
             assert stored.text.startswith("".join(heard))

@@ -34,7 +34,7 @@ def pooler(server: postgres_server.Server, tmp_path: Path) -> Iterator[PgBouncer
 
 @pytest.fixture
 def direct(server: postgres_server.Server) -> Iterator[str]:
-    """Return the URL of a database that goes past the pooler."""
+    """Return the URL of a database without the pooler."""
     url = asyncio.run(server.make_database())
     yield url
     asyncio.run(server.drop_database(url))
@@ -46,7 +46,7 @@ def database(direct: str, pooler: PgBouncer) -> str:
 
 
 async def end_of(reader: Process, number: int, within_s: float) -> list[object]:
-    """Return what a ``follow`` tells last."""
+    """Return the last report of a ``follow``."""
     async with asyncio.timeout(within_s):
         while (told := (await reader._told[number].get())[1:])[0] != "end":
             pass
@@ -55,16 +55,16 @@ async def end_of(reader: Process, number: int, within_s: float) -> list[object]:
 
 @pytest.mark.parametrize("listening", [True, False])
 async def test_many_streams_share_few_sessions(spawn: Spawn, direct: str, listening: bool) -> None:
-    """G2, G3, G6: what a session holds of one client is never taken for another's."""
+    """G2, G3, G6: the session state of one client must not affect another client."""
     parameters = with_listener(direct) if listening else "&pooler=1"
     processes = await asyncio.gather(*[spawn(parameters) for _ in range(3)])
     names = [f"s{number}" for number in range(12)]
     await processes[0].do("create", *names)
     called = await asyncio.gather(*[process.do("race", *names) for process in processes])
-    assert sorted(itertools.chain(*called)) == sorted(names), "one start each"
+    assert sorted(itertools.chain(*called)) == sorted(names), "each stream must start once"
     for process, name in itertools.product(processes, names[:2]):
         assert await end_of(process, process.begin("follow", name), 10) == ["end", "done", None]
-    # Counted by one, heard by the others, in whatever pieces, and stopped by one that only reads.
+    # One process counts, the others follow, and one that only reads stops the stream.
     writer, *readers = processes
     for name in ("one", "two", "three"):
         await writer.do("create", name)
@@ -83,7 +83,7 @@ async def test_many_streams_share_few_sessions(spawn: Spawn, direct: str, listen
 
 
 async def test_listener_beside_a_pooler_is_immediate(spawn: Spawn, direct: str) -> None:
-    """G6, G7: text, a cancel and a death, as without a pooler."""
+    """G6, G7: text, a cancel and a death arrive as fast as without a pooler."""
     writer, reader = await asyncio.gather(*[spawn(with_listener(direct)) for _ in range(2)])
     numbers = {}
     for name in ("cancelled", "lost"):
@@ -96,7 +96,7 @@ async def test_listener_beside_a_pooler_is_immediate(spawn: Spawn, direct: str) 
         await writer.do("say", "lost", piece)
         await reader.heard(numbers["lost"], piece)
         quick.append(time.monotonic() - began)
-    assert sorted(quick)[2] < 1.0, "they were polled for"
+    assert sorted(quick)[2] < 1.0, "the text arrived by the poll, not by a hint"
     assert await reader.do("cancel", "cancelled") is True
     assert await end_of(reader, numbers["cancelled"], 2) == ["end", "cancelled", None]
     async with Lateness() as lateness:
@@ -107,7 +107,7 @@ async def test_listener_beside_a_pooler_is_immediate(spawn: Spawn, direct: str) 
 
 
 async def test_without_a_listener_everything_arrives_later(spawn: Spawn) -> None:
-    """G2, G7: the poll brings text and cancels, and the lease a death."""
+    """G2, G7: the poll brings text and cancels, and missing beats show a death."""
     writer, reader = await asyncio.gather(*[spawn("&pooler=1") for _ in range(2)])
     numbers = {}
     for name in ("cancelled", "lost"):
@@ -119,20 +119,20 @@ async def test_without_a_listener_everything_arrives_later(spawn: Spawn) -> None
         if name == "cancelled":
             assert await reader.do("cancel", name) is True
             assert await reader.told(numbers[name]) == ["end", "cancelled", None]
-            assert await writer.told(source) == ["closed"]  # nobody told it, and yet it hears
+            assert await writer.told(source) == ["closed"]  # by the poll, without a hint
     writer.process.send_signal(signal.SIGKILL)
     killed = time.monotonic()
     assert await end_of(reader, numbers["lost"], 3 * LEASE_S) == ["end", "timeout", "writer_lost"]
-    assert time.monotonic() - killed > LEASE_S / 2, "it was not the beats that told"
+    assert time.monotonic() - killed > LEASE_S / 2, "the missing beats must decide"
 
 
 async def test_pooler_without_the_pooler_parameter(database: str, pooler: PgBouncer) -> None:
-    """G12: one that keeps no prepared statements is named; one that does (1.21) is as good."""
+    """G12: a pooler without prepared statements is named; one with them (1.21) works."""
 
     async def use() -> None:
         ones, others = PersistentTextStreaming(database), PersistentTextStreaming(database)
         async with ones, others:
-            for _ in range(20):  # each takes whichever session is free, and so another's
+            for _ in range(20):  # each call takes any free session, so sessions are mixed
                 ids = await asyncio.gather(*[one.create() for one in (ones, others) * 4])
                 await asyncio.gather(*[others.read(stream_id) for stream_id in ids])
 

@@ -1,4 +1,4 @@
-"""Several processes on one SQLite file: who starts, who hears, who stops, and who has died."""
+"""Several processes on one SQLite file: starts, following, cancels and deaths."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tests.crash.worker import LEASE_S, POLL_S
 
 @pytest.mark.timeout(120)
 async def test_one_racing_start_calls_its_source(spawn: Spawn, rounds: Rounds) -> None:
-    """G4: in every round, whichever process it is."""
+    """G4: in every round, one of the processes wins."""
     processes = await asyncio.gather(*[spawn() for _ in range(4)])
     winners: dict[str, list[int]] = {}
     names = [f"race-{number}" for number in rounds(200, 2_000)]
     for start in range(0, len(names), 10):
         some = names[start : start + 10]
         await processes[0].do("create", *some)
-        # Both ways round, so that two processes meet in the middle.
+        # The processes go in opposite orders, so that they meet in the middle.
         called = await asyncio.gather(
             *[p.do("race", *(some, some[::-1])[n % 2]) for n, p in enumerate(processes)]
         )
@@ -39,13 +39,13 @@ async def test_one_racing_start_calls_its_source(spawn: Spawn, rounds: Rounds) -
 
 
 async def writing(writer: Process, name: str) -> int:
-    """Have a process write a stream."""
+    """Let a process write a stream."""
     await writer.do("create", name)
     return writer.begin("start", name)
 
 
 async def test_follow_from_another_process(spawn: Spawn) -> None:
-    """G1, G2: each piece arrives before the next is said."""
+    """G1, G2: each piece arrives before the next one is written."""
     a, b = await asyncio.gather(spawn(), spawn())
     await writing(a, "live")
     following = b.begin("follow", "live")
@@ -57,13 +57,13 @@ async def test_follow_from_another_process(spawn: Spawn) -> None:
         took.append(time.monotonic() - began)
     await a.do("say", "live", None)
     assert await b.told(following) == ["end", "done", None]
-    assert sorted(took)[10] < 0.2, "that is the poll for lost hints, not the notifier"
+    assert sorted(took)[10] < 0.2, "the text arrived by the poll, not by the notifier"
 
 
 async def test_a_cancel_from_a_third_process_reaches_readers_and_the_generator(
     spawn: Spawn,
 ) -> None:
-    """G6: what was shown stays; the source is closed within a second."""
+    """G6: the shown text stays, and the source is closed within a second."""
     a, b, c = await asyncio.gather(spawn(), spawn(), spawn())
     source = await writing(a, "stopped")
     following = b.begin("follow", "stopped")
@@ -83,7 +83,7 @@ async def test_a_cancel_from_a_third_process_reaches_readers_and_the_generator(
 
 
 async def test_killed_writer_ends_readers_in_two_seconds(spawn: Spawn) -> None:
-    """G7, G1: with every character that anybody has seen."""
+    """G7, G1: with every character that a reader has seen."""
     a, b = await asyncio.gather(spawn(), spawn())
     names = [f"lost-{number}" for number in range(5)]
     followings = []
@@ -146,14 +146,14 @@ async def test_a_writer_that_copies_its_own_files(
 async def test_short_pause_keeps_the_stream(
     spawn: Spawn,
 ) -> None:
-    """G7: its process stands still, and with it its counter, but its lock is held."""
+    """G7: the process and its counter stop, but its lock is held."""
     a, b = await asyncio.gather(spawn(), spawn())
     await writing(a, "paused")
     following = b.begin("follow", "paused")
     await a.do("say", "paused", "before ")
     await b.heard(following, "before ")
     a.process.send_signal(signal.SIGSTOP)
-    await asyncio.sleep(0.7 * LEASE_S)  # the pause itself
+    await asyncio.sleep(0.7 * LEASE_S)  # how long the process is paused
     a.process.send_signal(signal.SIGCONT)
     await a.do("say", "paused", "after")
     await b.heard(following, "after")
@@ -163,7 +163,7 @@ async def test_short_pause_keeps_the_stream(
 
 @pytest.mark.timeout(40)
 async def test_writer_after_its_lease_changes_nothing(spawn: Spawn) -> None:
-    """G3, G7: it is taken for dead, and what it says then is refused."""
+    """G3, G7: the writer counts as dead, and its later appends are refused."""
     a, b = await asyncio.gather(spawn(), spawn())
     source = await writing(a, "late")
     following = b.begin("follow", "late")
@@ -182,7 +182,7 @@ async def test_writer_after_its_lease_changes_nothing(spawn: Spawn) -> None:
 async def test_reader_in_another_process_keeps_the_answer(
     spawn: Spawn,
 ) -> None:
-    """G6: and it is noticed when it goes, though its process is killed."""
+    """G6: the reader's process is killed, and other processes notice that."""
     a, b = await asyncio.gather(spawn(), spawn())
     await a.do("create", "watched")
     source = a.begin("start", "watched", "cancel")
@@ -190,7 +190,7 @@ async def test_reader_in_another_process_keeps_the_answer(
     await a.do("say", "watched", "0 ")
     await b.heard(following, "0 ")
     for second in range(1, 6 * int(POLL_S)):
-        await asyncio.sleep(1)  # somebody reads it
+        await asyncio.sleep(1)  # during this time the stream has a reader
         await a.do("say", "watched", f"{second} ")
         await b.heard(following, f"{second} ")
     await b.end()

@@ -1,4 +1,4 @@
-"""Why is this answer stuck? Faults played for real, asked by a process that starts after them."""
+"""Why is this answer stuck? Real faults, explained by a process that starts after them."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MAIN = "from inkstream.cli import main; main()"
 
 
 async def run_show(database: str, name: str) -> tuple[int, dict[str, Any], str]:
-    """Run `inkstream show` in a process of its own; return its code, its object, its complaint."""
+    """Run `inkstream show` in its own process; return its code, its JSON, its error output."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", _MAIN, "show", name, "--json", "--database", database),
         stdout=asyncio.subprocess.PIPE,
@@ -36,9 +36,9 @@ async def run_show(database: str, name: str) -> tuple[int, dict[str, Any], str]:
 
 
 async def show(database: str, name: str) -> dict[str, Any]:
-    """Return what `inkstream show` says, and print its answer."""
+    """Return the output of `inkstream show`, and print it."""
     code, shown, err = await run_show(database, name)
-    if code == 7:  # the database: that is the answer
+    if code == 7:  # the error about the database is the answer
         shown = {"causes": [{"code": "unavailable", "message": err}]}
     else:
         assert code == 0, err
@@ -48,7 +48,7 @@ async def show(database: str, name: str) -> dict[str, Any]:
 
 
 async def shown_until(database: str, name: str, *codes: str) -> dict[str, Any]:
-    """Ask again and again until the first cause is one of these."""
+    """Ask repeatedly until the first cause is one of these."""
     seen: list[str] = []
     async with asyncio.timeout(40):
         while True:
@@ -80,12 +80,12 @@ async def client(server: Server) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def started(client: httpx.AsyncClient, name: str) -> int:
-    """Start a stream that has a piece; return the process id of its writer."""
+    """Start a stream with one piece; return the process id of its writer."""
     answer = await client.post(f"/create?id={name}&start=1")
     await client.post(f"/say/{name}", json=["so far "])
     async with client.stream("GET", f"/live/{name}") as response:
         async for line in response.aiter_lines():
-            if line.startswith("data:"):  # stored, and so is the claim
+            if line.startswith("data:"):  # the piece, and therefore the claim, is stored
                 break
     pid: int = answer.json()["pid"]
     return pid
@@ -103,11 +103,11 @@ async def test_the_model_is_silent(client: httpx.AsyncClient, database: str) -> 
 @pytest.mark.timeout(90)
 async def test_the_loop_is_blocked(client: httpx.AsyncClient, database: str) -> None:
     pid = await started(client, "blocked")
-    await asyncio.sleep(1.5)  # a beat, so that the fault is what its absence shows
+    await asyncio.sleep(1.5)  # wait for a beat, so that later its absence shows the fault
     blocking = asyncio.create_task(client.post("/block?s=5"))
     during = await shown_until(database, "blocked", "beat_late", "loop_blocked")
     assert during["worker"]["pid"] == pid
-    assert not blocking.done(), "it was shown while it lasted"
+    assert not blocking.done(), "`show` must answer during the fault"
     if during["causes"][0]["code"] == "loop_blocked":
         assert during["worker"]["blocked_at"].endswith(" in block")
     await blocking
@@ -120,7 +120,7 @@ async def test_the_loop_is_blocked(client: httpx.AsyncClient, database: str) -> 
 async def test_the_process_is_dead(
     client: httpx.AsyncClient, server: Server, database: str
 ) -> None:
-    """G7: the process that asks may itself be the one that ends the stream."""
+    """G7: the process that asks may itself end the stream."""
     pid = await started(client, "dead")
     await asyncio.to_thread(server.kill)
     shown = await show(database, "dead")
@@ -134,7 +134,7 @@ async def test_the_process_is_dead(
 
 @pytest.mark.timeout(90)
 async def test_the_database_is_away(client: httpx.AsyncClient, database: str) -> None:
-    """G12: while it is, the command says that; afterwards, the writer does."""
+    """G12: during the outage, the command itself reports it; later, the writer reports it."""
     await started(client, "away")
     path = database.removeprefix("sqlite:///")
 
@@ -172,7 +172,7 @@ async def test_a_proxy_buffers(client: httpx.AsyncClient, server: Server, databa
 
 @pytest.mark.timeout(90)
 async def test_a_reader_is_behind(client: httpx.AsyncClient, server: Server, database: str) -> None:
-    """G9: a client that reads nothing, while the answer goes on."""
+    """G9: a client reads nothing, while the answer goes on."""
     await client.post("/count?id=behind&pause_s=0.002&width=20000")
     with socket.socket() as slow:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

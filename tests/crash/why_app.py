@@ -14,7 +14,7 @@ from tests.http.app import streams
 
 
 async def block(request: Request) -> Response:
-    """Do what an application must not."""
+    """Block the event loop, as an application must not."""
     time.sleep(float(request.query_params["s"]))  # noqa: ASYNC251 - the fault under test
     return Response(status_code=204)
 

@@ -1,6 +1,6 @@
-"""A process that writes and follows streams as the test says: ``python -m tests.crash.worker URL``.
+"""A process that writes and follows streams on command: ``python -m tests.crash.worker URL``.
 
-Each line in is ``[number, command, argument…]``; each line out ``[number, what, value…]``.
+Each input line is ``[number, command, argument…]``; each output line is ``[number, name, value…]``.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ POLL_S = 2.0
 
 
 class Worker:
-    """Do what the test says, with one instance of the streams."""
+    """Run the test's commands, with one instance of the streams."""
 
     def __init__(self, streams: PersistentTextStreaming) -> None:
         self._streams = streams
         self._gates: defaultdict[str, asyncio.Queue[str | None]] = defaultdict(asyncio.Queue)
 
     async def obey(self, number: int, command: str, *arguments: Any) -> None:
-        """Do one command and say that it is done."""
+        """Run one command and report when it is done."""
         try:
             value = await getattr(self, f"do_{command}")(number, *arguments)
         except Exception as exc:
@@ -48,7 +48,7 @@ class Worker:
     async def do_start(
         self, number: int, name: str, on_disconnect: Literal["continue", "cancel"] = "continue"
     ) -> None:
-        """Start a stream that gives what is said to it, until it has ended."""
+        """Start a stream that writes the text of ``say`` commands, until it has ended."""
 
         async def source() -> AsyncIterator[str]:
             try:
@@ -60,7 +60,7 @@ class Worker:
         await self._streams.start(name, source, on_disconnect=on_disconnect)
 
     async def do_count(self, number: int, name: str) -> None:
-        """Start a stream that counts, in bursts, until its gate says ``None``."""
+        """Start a stream that counts, in bursts, until its gate returns ``None``."""
         gate = self._gates[name]
 
         async def source() -> AsyncIterator[str]:
@@ -74,11 +74,11 @@ class Worker:
         await self._streams.start(name, source)
 
     async def do_create_job(self, number: int, name: str) -> None:
-        """Create a stream that a job writes, and another may go on with."""
+        """Create a stream that a job writes, and that another job may take over."""
         await self._streams.create(name, takeover_within_s=60)
 
     async def do_job(self, number: int, name: str) -> None:
-        """Take a stream over as soon as that can be; tell its text so far, then write."""
+        """Take a stream over as soon as possible; report its text so far, then write."""
         while True:
             try:
                 async with self._streams.write(name, takeover=True) as writer:
@@ -88,10 +88,10 @@ class Worker:
                         await writer.flush()
                 return
             except NotClaimed:
-                await asyncio.sleep(0.1)  # as a queue that tries a job again
+                await asyncio.sleep(0.1)  # like a queue that retries a job
 
     async def do_block(self, number: int, seconds: float) -> None:
-        """Block the event loop, as a handler does that calls something synchronous."""
+        """Block the event loop, like a handler with a synchronous call."""
         tell(number, "blocks")
         time.sleep(seconds)  # noqa: ASYNC251 - that is the fault
 
@@ -112,7 +112,7 @@ class Worker:
                 file.read_bytes()
 
     async def do_say(self, number: int, name: str, *items: str | None) -> None:
-        """Have a stream's source give these; ``None`` ends it."""
+        """Let a stream's source write these texts; ``None`` ends it."""
         for item in items:
             self._gates[name].put_nowait(item)
 
@@ -131,7 +131,7 @@ class Worker:
         return called
 
     async def do_follow(self, number: int, name: str) -> None:
-        """Tell of a stream as it comes."""
+        """Report a stream's text while it comes, and its end."""
         async for item in self._streams.follow(name):
             if isinstance(item, End):
                 tell(number, "end", item.status, item.code)
@@ -155,7 +155,7 @@ def tell(number: int, what: str, *values: Any) -> None:
 
 
 async def main(database: str) -> None:
-    """Obey until the input ends."""
+    """Run commands until the input ends."""
     lines = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)

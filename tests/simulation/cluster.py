@@ -1,4 +1,4 @@
-"""Several workers over one database in memory, in one virtual-time loop."""
+"""Several workers on one in-memory database, in one virtual-time loop."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.simulation.witness import Witness
 
 @dataclass(eq=False)
 class Worker:
-    """One "process": its instance, its connection to the database, and what it heard."""
+    """One simulated process: its instance, its connection to the database, and its calls."""
 
     streams: PersistentTextStreaming
     store: FaultyStore
@@ -35,12 +35,12 @@ class Worker:
         return self.engine.worker
 
     def kill(self) -> None:
-        """End it as ``kill -9`` does: its lock is free and nothing of it runs on."""
+        """End the process like ``kill -9``: its lock is free, and none of its code runs on."""
         self._die()
         self.store.inner.crash()
 
     def lose_host(self) -> None:
-        """Cut its machine off: it runs no more, and nobody can see whether its lock is held."""
+        """Cut the process's machine off: its code stops, and nobody can see its lock."""
         self._die()
         self.store.inner.lose_host()
 
@@ -53,11 +53,11 @@ class Worker:
             reader.close()
         for job in self.jobs:
             job.cancel()
-            # Again: nothing of it runs on, not even what it does when it is cancelled.
+            # Stop it again, because code that handles the cancellation must not run either.
             asyncio.get_running_loop().call_later(0.001, job.cancel)
 
     def assert_nothing_kept(self) -> None:
-        """Fail if this worker holds on to anything of streams that have ended (G9)."""
+        """Fail if this worker keeps memory for streams that have ended (G9)."""
         engine = self.engine
         assert not engine.writers._writers
         assert not engine.readers._readers
@@ -71,9 +71,9 @@ class Cluster:
     """Workers that share a database, a clock, and a witness.
 
     Attributes:
-        ended: The bodies that ``on_end`` was called with, by living workers.
-        unheard: Those for which it raised.
-        on_end_fails: How likely it is that ``on_end`` raises.
+        ended: The bodies with which ``on_end`` was called in living workers.
+        unheard: The bodies for which ``on_end`` raised.
+        on_end_fails: The probability that ``on_end`` raises.
     """
 
     def __init__(self, seed: int = 0) -> None:
@@ -89,7 +89,7 @@ class Cluster:
         self._hints = Hints()
 
     async def add(self, *, reports: bool = False, **settings: Any) -> Worker:
-        """Start a worker; ``reports``: with an ``on_end`` that fills ``ended``."""
+        """Start a worker; with ``reports``, it has an ``on_end`` that fills ``ended``."""
         store = FaultyStore(self.database, self.rng)
         notifier = LossyNotifier(self._hints, self.rng)
         if reports:
@@ -112,7 +112,7 @@ class Cluster:
             self.ended.append(body)
 
     async def stop(self) -> None:
-        """Stop all workers, the dead ones too, so that no task is left."""
+        """Stop all workers, including dead ones, so that no task is left."""
         for worker in self.workers:
             worker.store.resume()
             worker.engine.timing = replace(worker.engine.timing, shutdown_grace_s=0)
@@ -122,7 +122,7 @@ class Cluster:
 
 @contextlib.asynccontextmanager
 async def cluster(seed: int = 0) -> AsyncIterator[Cluster]:
-    """Give a cluster without workers, stopped afterwards."""
+    """Provide a cluster without workers; stop it afterwards."""
     made = Cluster(seed)
     try:
         yield made
@@ -132,6 +132,6 @@ async def cluster(seed: int = 0) -> AsyncIterator[Cluster]:
 
 @contextlib.asynccontextmanager
 async def one_worker(**settings: Any) -> AsyncIterator[Worker]:
-    """Give a single worker, stopped afterwards."""
+    """Provide a single worker; stop it afterwards."""
     async with cluster() as made:
         yield await made.add(**settings)

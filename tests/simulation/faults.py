@@ -1,4 +1,4 @@
-"""A store and a notifier that fail on demand, each worker's its own."""
+"""A store and a notifier that fail on demand, separately for each worker."""
 
 from __future__ import annotations
 
@@ -26,13 +26,14 @@ _T = TypeVar("_T")
 
 
 class FaultyStore:
-    """A ``MemoryStore`` that takes time, and fails as its worker's connection does.
+    """A ``MemoryStore`` that takes time, and fails like its worker's connection.
 
     Attributes:
-        latency_s: Each call takes up to so long on the way there, and again on the way back.
+        latency_s: The longest delay of a call on its way to the database, and again on the way
+            back.
         away: Every call raises ``StoreUnavailable``.
-        lose: How likely it is that a writing call has its effect and raises ``OutcomeUnknown``.
-        commits: The groups of each commit that arrived.
+        lose: The probability that a writing call has its effect and raises ``OutcomeUnknown``.
+        commits: The groups of each commit that reached the database.
     """
 
     def __init__(self, database: MemoryDatabase, rng: random.Random) -> None:
@@ -46,12 +47,12 @@ class FaultyStore:
         self._running.set()
 
     def pause(self) -> None:
-        """Let no call through, either way, until ``resume``: the worker's process is stopped."""
+        """Stop all calls in both directions until ``resume``, like a stopped process."""
         self._running.clear()
 
     @property
     def running(self) -> bool:
-        """Whether it is not paused."""
+        """Return whether the store is not paused."""
         return self._running.is_set()
 
     def resume(self) -> None:
@@ -144,21 +145,24 @@ class FaultyStore:
 
 
 def _nothing() -> None:
-    """Note nothing: only commits are counted."""
+    """Record nothing, because only commits are counted."""
 
 
 class Hints:
-    """Who is to be told of changes, in the order in which they came (a set has none to replay)."""
+    """The callbacks for changes, in order of arrival.
+
+    A set has no order, so replays would differ.
+    """
 
     def __init__(self) -> None:
         self.listeners: dict[LossyNotifier, None] = {}
 
 
 class LossyNotifier:
-    """Pass hints to the other workers, those that do not get lost.
+    """Send hints to the other workers; some hints get lost.
 
     Attributes:
-        lose: How likely it is that a hint is lost.
+        lose: The probability that a hint is lost.
     """
 
     def __init__(self, hints: Hints, rng: random.Random) -> None:
@@ -182,7 +186,7 @@ class LossyNotifier:
             self._on_hint(stream_ids)
 
     def watch(self, watching: bool) -> None:
-        """Do nothing: a hint costs nothing until it comes."""
+        """Do nothing, because waiting for a hint costs nothing."""
 
     async def close(self) -> None:
         self._on_hint = None

@@ -1,4 +1,4 @@
-"""A client that follows one stream through whatever happens, and checks all that it sees."""
+"""A client that follows one stream through all faults, and checks everything it receives."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.simulation.witness import Witness, flat
 
 
 def flat_frames(frames: bytes) -> str:
-    """Return event frames as ``flat`` returns segments."""
+    """Return the messages in event frames, in the same format as ``flat`` does for segments."""
     text = ""
     for line in frames.decode().split("\n"):
         if line.startswith("data: "):
@@ -26,11 +26,11 @@ def flat_frames(frames: bytes) -> str:
 
 
 class Follower:
-    """Read from one worker after the other, from the offset that was reached.
+    """Read from one worker after another, each time from the last offset.
 
     Attributes:
-        text: All that was seen.
-        saw_end: Whether the terminal event was seen.
+        text: All received text.
+        saw_end: Whether the terminal event was received.
     """
 
     def __init__(
@@ -49,7 +49,7 @@ class Follower:
         self._choose = choose
 
     async def run(self) -> None:
-        """Follow until the end was seen, or the stream is gone."""
+        """Follow until the end was received, or the stream is gone."""
         while not self.saw_end:
             worker = self._choose()
             try:
@@ -63,7 +63,7 @@ class Follower:
             except StoreUnavailable:
                 await asyncio.sleep(0.5)
                 continue
-            if not worker.alive:  # it died while it opened
+            if not worker.alive:  # the worker died during the call
                 reader.close()
                 continue
             worker.readers[reader] = None
@@ -87,10 +87,10 @@ class Follower:
                 flat_frames(await reader.frames()) if with_frames else flat(await reader.segments())
             )
             self._offset = reader.offset
-            assert history.text.startswith(self.text), "seen, and not stored so (G1, G2)"
+            assert history.text.startswith(self.text), "received text that is not stored (G1, G2)"
             if reader.end is not None:
-                assert reader.end == history.state.end, "not the database's end (G5)"
-                assert self.text == history.text, "the end before the last text (G5)"
+                assert reader.end == history.state.end, "another end than in the database (G5)"
+                assert self.text == history.text, "an end before the last text (G5)"
                 self.saw_end = True
                 return
             await asyncio.sleep(self._rng.random() * slow_s)

@@ -1,4 +1,4 @@
-"""G1 to G5, G7, G9, G10, G12 under random schedules; a failure's id names the seed."""
+"""G1 to G5, G7, G9, G10, G12 under random schedules. The id of a failed test has its seed."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ async def simulate(seed: int, steps: int) -> None:
 @pytest.mark.seeds(60, 5_000)
 def test_random_schedules(seed: int, caplog: pytest.LogCaptureFixture) -> None:
     """G1–G5, G7, G9, G10, G12."""
-    caplog.set_level(logging.CRITICAL + 1, "inkstream")  # failures are what is simulated
+    caplog.set_level(logging.CRITICAL + 1, "inkstream")  # the simulation causes logged failures
     run_virtual(simulate(seed, steps=60))

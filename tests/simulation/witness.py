@@ -1,4 +1,4 @@
-"""What the database held after every single write, and what may never be seen in it."""
+"""Checks the database after every single write, and raises if a guarantee is broken."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from inkstream.stores.memory import MemoryDatabase
 
 
 def flat(segments: Iterable[Segment]) -> str:
-    """Return messages as one string in which an object stands between NULs."""
+    """Return messages as one string, with each object between NULs."""
     return "".join(
         message if isinstance(message, str) else f"\0{message.raw.decode()}\0"
         for message in wire.decode_messages(segments)
@@ -20,7 +20,7 @@ def flat(segments: Iterable[Segment]) -> str:
 
 @dataclass
 class History:
-    """One stream's life as the database saw it."""
+    """The successive states of one stream in the database."""
 
     state: StreamState
     text: str = ""
@@ -29,7 +29,7 @@ class History:
 
 
 class Witness:
-    """Look at a database after each write; raise as soon as a guarantee is broken there."""
+    """Look at a database after each write; raise if a guarantee is broken there."""
 
     def __init__(self, database: MemoryDatabase) -> None:
         self.histories: dict[int, History] = {}
@@ -64,6 +64,6 @@ class Witness:
                 history.deleted = True
 
     def recheck(self) -> None:
-        """Compare every stored text, merged or not, with what was once written (G2, G11)."""
+        """Compare every stored text, merged or not, with the text that was written (G2, G11)."""
         for internal_id, stream in self._streams._by_id.items():
             assert flat(stream.messages_after(0)) == self.histories[internal_id].text

@@ -1,4 +1,4 @@
-"""A schedule of everything that can happen, drawn from a seed."""
+"""A random schedule of all possible events, drawn from a seed."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ from tests.simulation.witness import History
 
 TIMING = Timing(start_within_s=20, patience_s=8, idle_s=15, total_s=40, shutdown_grace_s=1)
 SETTLES_WITHIN_S = 300.0
-"""More than a lease, a start, an answer and a takeover take one after the other."""
+"""Longer than a lease, a start, an answer and a takeover together."""
 
 _AWAY = (StoreUnavailable, OutcomeUnknown)
 _TOKEN = re.compile(r"<(\d+):(\d+)>|\0(.*?)\0", re.DOTALL)
 
 
 class World:
-    """Streams, workers and readers, and what is done to them.
+    """Streams, workers and readers, and the random events that happen to them.
 
     Attributes:
-        calls: How often a source was called for the streams of a name.
-        totals: How much each writer that ended its stream ``done`` had written, by label.
-        wronged: The writers that were stopped while their stream was still theirs.
-        suspects: The workers to which something was done that may have them taken for dead.
+        calls: How often a source was called, by stream name.
+        totals: How much each writer wrote that ended its stream ``done``, by label.
+        wronged: The writers that were stopped although they still owned their stream.
+        suspects: The workers that had a fault for which others may take them for dead.
     """
 
     def __init__(self, cluster: Cluster) -> None:
@@ -66,13 +66,13 @@ class World:
         self._work: list[asyncio.Task[None]] = []
 
     async def run(self, steps: int) -> None:
-        """Do so many random things, then let everything come to rest."""
+        """Do this many random steps, then wait until everything is at rest."""
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Writer, "fence", self._watch(Writer.fence))
             await self._run(steps)
 
     def _watch(self, fence: Callable[[Writer, StreamState | None], None]) -> Any:
-        """Return ``Writer.fence`` with a note of those whose stream is still theirs."""
+        """Wrap ``Writer.fence`` to record writers that still own their stream."""
 
         def watched(writer: Writer, state: StreamState | None) -> None:
             now = self.cluster.witness.histories[writer.internal_id]
@@ -97,10 +97,10 @@ class World:
             worker.store.away, worker.store.lose = False, 0.0
             worker.notifier.lose = 0.0
         self.cluster.on_end_fails = 0.0
-        self.cluster.clock.jump_wall(100 * 3600.0)  # what it was set back by, at least
+        self.cluster.clock.jump_wall(100 * 3600.0)  # at least as far as earlier jumps went back
         await self.add_worker()
         _, left = await asyncio.wait(self._work, timeout=SETTLES_WITHIN_S)
-        assert not left, f"never came to an end: {left}"
+        assert not left, f"these never ended: {left}"
         for task in self._work:
             if not task.cancelled():
                 task.result()
@@ -143,7 +143,7 @@ class World:
                 return history
         return None
 
-    # Workers and what happens to them ------------------------------------------------------
+    # Workers and their faults --------------------------------------------------------------
 
     async def add_worker(self) -> None:
         worker = await self.cluster.add(reports=True, timing=TIMING)
@@ -168,11 +168,11 @@ class World:
         self._task(resume())
 
     async def outage(self) -> None:
-        """Take the database away from one worker, or from all; for some longer than patience."""
+        """Cut one worker, or all, off from the database; some outages last longer than patience."""
         workers = self._rng.choice([self.alive(), [self._some_worker()]])
         for worker in workers:
             worker.store.away = True
-            if len(workers) == 1:  # the others still see its counter stand
+            if len(workers) == 1:  # other workers still read that its counter does not grow
                 self.suspects.add(worker.name)
         longest_s = self._rng.choice([0.3, 3.0, 20.0])
 
@@ -186,7 +186,7 @@ class World:
     async def lose_outcomes(self) -> None:
         worker = self._some_worker()
         worker.store.lose = self._rng.choice([0.0, 0.2, 0.5])
-        # A claim whose outcome stays unknown ends so too, by its own worker.
+        # If the outcome of a claim stays unknown, its own worker also ends the stream like this.
         self.suspects.add(worker.name)
 
     async def lose_hints(self) -> None:
@@ -261,7 +261,7 @@ class World:
         self._task(follower.run())
 
     async def ask_for_nonsense(self) -> None:
-        """G10: an offset past the tail, or of another generation, is refused at once."""
+        """G10: an offset past the tail, or of another generation, is refused immediately."""
         name = self._some_stream()
         history = self._history(name)
         worker = self._some_worker()
@@ -280,7 +280,7 @@ class World:
     # Writers -------------------------------------------------------------------------------
 
     def _source(self, name: str) -> Callable[[], AsyncIterator[Message | Result]]:
-        """Return a source whose text says who wrote it, and whether any of it is missing."""
+        """Return a source whose text shows its writer and any missing piece."""
         self._labels += 1
         label = self._labels
         total = self._rng.choice([0, 1, 5, 40, 200])
@@ -301,7 +301,7 @@ class World:
         return source
 
     async def _write(self, name: str, worker: Worker, takeover: bool) -> None:
-        """Write as a job does; take over what somebody let go of."""
+        """Write as a job does; take over a stream that was let go."""
         self._labels += 1
         label = self._labels
         total = self._rng.choice([3, 30])
@@ -339,11 +339,11 @@ class World:
                 found.append((int(match[1]), int(match[2])))
         return found
 
-    # In the end ----------------------------------------------------------------------------
+    # Final checks --------------------------------------------------------------------------
 
     def check(self) -> None:
-        """Hold what is stored against what was done."""
-        assert not self.wronged, "a writer lost what was its own (G7)"
+        """Compare the stored streams with the recorded events."""
+        assert not self.wronged, "a healthy writer lost its stream (G7)"
         self.cluster.witness.recheck()
         generations = Counter(
             history.state.stream_id for history in self.cluster.witness.histories.values()
@@ -372,20 +372,20 @@ class World:
             assert isinstance(result, dict)
             label = int(str(result["label"]))
             written = sum(other == label for other, _ in tokens)
-            assert written == self.totals[label], "done, and not all there (G5)"
+            assert written == self.totals[label], "a done stream lacks text (G5)"
 
     def _check_rest(self, internal_id: int, history: History) -> None:
         state = history.state
         assert state.ended, f"nobody ended {state} (G5, G7)"
         if state.code == "writer_lost":
             assert history.owners[-1] in self.suspects, "a healthy writer was killed (G7)"
-        assert not state.report, f"nobody reported the end of {state}"
+        assert not state.report, f"no worker reported the end of {state}"
         of_this = str(Offset(internal_id, 0)).partition("_")[0] + "_"
         heard, unheard = (
             [body.status for body in bodies if body.offset.startswith(of_this)]
             for bodies in (self.cluster.ended, self.cluster.unheard)
         )
-        # A function that fails every time is given up after some.
+        # After several failures, on_end is not called again.
         assert state.status in heard or len(unheard) >= REPORT_TRIES, "on_end never ran"
 
 

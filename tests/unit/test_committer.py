@@ -291,7 +291,7 @@ async def test_committer_survives_unexpected_errors(
         await writer.append("kept")
         await writer.flush()
         assert (await worker.streams.read("s")).text == "kept"
-    assert "unforeseen" in caplog.text
+    assert "unexpected error" in caplog.text
 
 
 @in_virtual_time
