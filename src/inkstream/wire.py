@@ -1,8 +1,8 @@
 """Encodes offsets, messages and events as bytes: pure functions, no I/O.
 
 A stored message is a piece of text (as UTF-8) or a JSON value (its exact bytes). A segment joins
-the payloads of consecutive messages and has an index with one LEB128 number per message, ``length
-<< 1 | is_json``. The segments of a byte stream have no index.
+the payloads of consecutive messages. Its index has one LEB128 number per message,
+``length << 1 | is_json``. The segments of a byte stream have no index.
 """
 
 from __future__ import annotations

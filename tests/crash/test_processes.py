@@ -83,7 +83,7 @@ async def test_a_cancel_from_a_third_process_reaches_readers_and_the_generator(
 
 
 async def test_killed_writer_ends_readers_in_two_seconds(spawn: Spawn) -> None:
-    """G7, G1: with every character that a reader has seen."""
+    """G7, G1: the stored text has every character that a reader has seen."""
     a, b = await asyncio.gather(spawn(), spawn())
     names = [f"lost-{number}" for number in range(5)]
     followings = []

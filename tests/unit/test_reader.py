@@ -54,7 +54,7 @@ async def offset_at(worker: Worker, position: int) -> Offset:
 
 @in_virtual_time
 async def test_any_reconnect_point_gives_the_same_text() -> None:
-    """G2: live and after the end, in this and another process, from every offset."""
+    """G2: readers reconnect at every offset, live and after the end, in either process."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         source = ScriptedSource()
@@ -130,7 +130,7 @@ async def test_a_malformed_offset(text: str) -> None:
 
 @in_virtual_time
 async def test_wrong_offset_raises_immediately() -> None:
-    """G10: by a fresh read of the store, whether this process knows the stream or not."""
+    """G10: a fresh read of the store decides, even if this process knows the stream."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         writer = await claim(here)

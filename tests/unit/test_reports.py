@@ -141,7 +141,7 @@ async def test_stop_waits_for_running_reports() -> None:
 
 @in_virtual_time
 async def test_one_worker_reports_many_ends() -> None:
-    """There are more ends than one look returns, and all are reported."""
+    """There are more ends than one query returns, and all are reported."""
 
     async def source() -> AsyncIterator[str]:
         yield "x"

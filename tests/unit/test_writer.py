@@ -104,7 +104,7 @@ async def test_the_buffer_is_bounded() -> None:
 
 @in_virtual_time
 async def test_waiting_append_raises_when_its_stream_is_deleted() -> None:
-    """G3: with or without a commit that runs at that moment."""
+    """G3: it raises, whether or not a commit runs at that moment."""
     async with one_worker(limits=Limits(buffer_bytes=10)) as worker:
         for n in range(20):
             writer = await claim(worker, f"s{n}")
@@ -229,7 +229,7 @@ async def test_after_the_end_nothing_is_accepted() -> None:
 @pytest.mark.parametrize("text", ["new", ""])
 @in_virtual_time
 async def test_a_superseded_writer_is_refused(text: str) -> None:
-    """G3: at its next append or flush at the latest, even if the new writer wrote nothing yet."""
+    """G3: its next append or flush raises, even if the new writer has written nothing yet."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         here.notifier.lose = there.notifier.lose = 1.0

@@ -114,7 +114,7 @@ class Keeper:
             )
 
     def _say(self, stalled: float) -> None:
-        """Log where the loop is blocked, because the stack shows it only now."""
+        """Log the stack of the blocked loop now, because it is lost when the loop continues."""
         stack = self._condition.stack(_FRAMES)
         task = self._task_name()
         _log.warning(

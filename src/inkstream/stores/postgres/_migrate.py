@@ -170,7 +170,7 @@ async def migrate(url: object, *, schema: str | None = None) -> list[str]:
 
 
 async def migrations_missing(connection: asyncpg.Connection[Any], schema: str) -> list[str]:
-    """Return why a schema does not have this library's version, or nothing; see ``verify``."""
+    """Return the reasons why a schema is not at this library's version; see ``verify``."""
     if not await connection.fetchval(
         "SELECT coalesce(has_schema_privilege(to_regnamespace($1), 'USAGE'), true)", schema
     ):

@@ -17,7 +17,7 @@ from inkstream._errors import (
 _UNAVAILABLE: Final = {
     sqlite3.SQLITE_FULL: "the disk is full; free some space",
     sqlite3.SQLITE_READONLY: "it is read-only; make the file and its directory writable",
-    sqlite3.SQLITE_BUSY: "another program keeps it locked; let that one end its transaction",
+    sqlite3.SQLITE_BUSY: "another program keeps it locked; that program must end its transaction",
     sqlite3.SQLITE_LOCKED: "another connection keeps a table locked",
     sqlite3.SQLITE_PROTOCOL: "its locks are contended or broken; is it on a network filesystem?",
     sqlite3.SQLITE_IOERR: "reading or writing the file failed; look at the system's log",

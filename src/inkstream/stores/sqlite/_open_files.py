@@ -12,7 +12,7 @@ from inkstream._errors import StoreUnavailable
 
 
 class FileId(NamedTuple):
-    """The identity of a file. Two files that had the same path have different ones."""
+    """The identity of a file. Two files have different identities, even with one path."""
 
     device: int
     inode: int

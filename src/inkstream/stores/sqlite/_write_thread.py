@@ -261,8 +261,8 @@ class WriteThread:
         (busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if busy:
             raise StoreUnavailable(
-                f"{self._path}: a commit failed, and other programs keep reading the log "
-                "that it may have left half on the disk; try again"
+                f"{self._path}: a commit failed and may be only in part on the disk, and other "
+                "programs keep reading the log; try again"
             )
 
     def _is_large(self) -> bool:

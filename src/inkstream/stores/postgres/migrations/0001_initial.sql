@@ -1,6 +1,7 @@
 -- The first schema.
 
--- The files of this folder, in order, are the schema. A test checks that migrations/ make the same.
+-- The files of this folder, in order, are the schema. A test checks that the files
+-- in migrations/ create the same schema.
 --
 -- Each atomic operation is a function, so that a batch is one round trip on any connection. During
 -- a deploy, several versions of the library run, so a function's signature never changes: a
