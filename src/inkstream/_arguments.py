@@ -25,7 +25,7 @@ NAME_BYTES: Final = 1024
 def check_kind(name: str, value: object, kind: type, wanted: str) -> None:
     """Raise ``TypeError`` unless a value is of a type; ``wanted`` describes the type."""
     if not isinstance(value, kind):
-        raise TypeError(f"{name} is {wanted}, not {value!r:.80} ({type(value).__name__})")
+        raise TypeError(f"{name} must be {wanted}, not {value!r:.80} ({type(value).__name__})")
 
 
 def check_text(**texts: object) -> None:
@@ -33,7 +33,7 @@ def check_text(**texts: object) -> None:
     for name, value in texts.items():
         if value is not None and not isinstance(value, str):
             raise TypeError(
-                f"{name} is a string, not {type(value).__name__}: use str({value!r:.80})"
+                f"{name} must be a string, not {type(value).__name__}: use str({value!r:.80})"
             )
 
 
@@ -87,7 +87,7 @@ def check_async(name: str, value: object, arguments: str) -> None:
     """Raise ``TypeError`` unless a value is an async function."""
     call = getattr(value, "__call__", None)  # noqa: B004 - of an object that has it, the method
     if not (inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(call)):
-        raise TypeError(f"{name} is an async function of ({arguments}), not {value!r:.80}")
+        raise TypeError(f"{name} must be an async function of ({arguments}), not {value!r:.80}")
 
 
 def one_of(name: str, kind: type[E], value: object) -> E:
@@ -100,13 +100,13 @@ def one_of(name: str, kind: type[E], value: object) -> E:
         return kind(value)  # type: ignore[arg-type]
     except ValueError:
         words = ", ".join(repr(member.value) for member in kind)
-        raise ValueError(f"{name} is one of {words}, not {value!r:.80}") from None
+        raise ValueError(f"{name} must be one of {words}, not {value!r:.80}") from None
 
 
 def as_items(name: str, value: Any) -> list[Any]:
     """Return a list of the items. A single string raises, because its items are characters."""
     if isinstance(value, str | bytes):
-        raise TypeError(f"{name} are several in a list, not one string: [{value!r:.80}]")
+        raise TypeError(f"{name} must be a list, not one string: [{value!r:.80}]")
     return list(value)
 
 

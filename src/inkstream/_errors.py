@@ -198,7 +198,9 @@ class WriterFenced(_OfStream):
     def __init__(self, stream_id: str, status: str | None) -> None:
         now = "was deleted" if status is None else f"is {status}"
         super().__init__(
-            stream_id, f"the writer of stream {stream_id!r} lost it: the stream {now} elsewhere"
+            stream_id,
+            f"this writer lost stream {stream_id!r}: another operation changed the stream, "
+            f"which {now}",
         )
         self.status = status
 

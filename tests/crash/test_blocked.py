@@ -78,4 +78,4 @@ async def test_a_source_that_blocks_is_named(
     said = capfd.readouterr().err
     assert said.count("has been blocked for 1") == 1
     assert "by the source of stream 'clumsy'" in said
-    assert "the event loop turns again" in said
+    assert "the event loop runs again" in said

@@ -49,14 +49,14 @@ CONSTRUCTOR: list[Wrong] = [
     ({"database": ("store", "notifier")}, TypeError, "pair of Store and Notifier"),
     ({"database": Path("streams.db")}, ValueError, r"sqlite:///streams\.db"),
     ({"database": "streams.db"}, ValueError, "not the URL of a database"),
-    ({"on_end": 5}, TypeError, "on_end is an async function"),
-    ({"on_end": plain_function}, TypeError, "on_end is an async function"),
+    ({"on_end": 5}, TypeError, "on_end must be an async function"),
+    ({"on_end": plain_function}, TypeError, "on_end must be an async function"),
     ({"allowed_origins": "https://a.example"}, TypeError, r"\['https://a\.example'\]"),
     ({"allowed_origins": ["a.example"]}, ValueError, "'a.example' is not an origin"),
     ({"allowed_origins": ["https://a.example/"]}, ValueError, "no path"),
-    ({"limits": Timing()}, TypeError, "limits is a Limits"),
-    ({"timing": {"idle_s": 5}}, TypeError, "timing is a Timing"),
-    ({"http": 5}, TypeError, "http is an HTTPSettings"),
+    ({"limits": Timing()}, TypeError, "limits must be a Limits"),
+    ({"timing": {"idle_s": 5}}, TypeError, "timing must be a Timing"),
+    ({"http": 5}, TypeError, "http must be an HTTPSettings"),
 ]
 
 
@@ -111,26 +111,30 @@ def test_invalid_setting_is_named_with_its_range(
 
 CALLS: list[tuple[Callable[[Any, str], Any], type[Exception], str]] = [
     (lambda s, _: s.create(5), InvalidStreamId, "5 cannot name a stream"),
-    (lambda s, _: s.create(owner=7), TypeError, r"owner is a string, not int: use str\(7\)"),
-    (lambda s, _: s.create(group=7), TypeError, r"group is a string, not int: use str\(7\)"),
-    (lambda s, _: s.create(metadata="abc"), TypeError, "metadata is a JSON object .* not 'abc'"),
-    (lambda s, _: s.create(metadata=[1]), TypeError, "metadata is a JSON object"),
+    (lambda s, _: s.create(owner=7), TypeError, r"owner must be a string, not int: use str\(7\)"),
+    (lambda s, _: s.create(group=7), TypeError, r"group must be a string, not int: use str\(7\)"),
+    (
+        lambda s, _: s.create(metadata="abc"),
+        TypeError,
+        "metadata must be a JSON object .* not 'abc'",
+    ),
+    (lambda s, _: s.create(metadata=[1]), TypeError, "metadata must be a JSON object"),
     (lambda s, _: s.create(metadata={"a": math.nan}), InvalidMessage, "JSON"),
-    (lambda s, _: s.create(kind="x"), ValueError, "kind is one of 'text', 'log', not 'x'"),
+    (lambda s, _: s.create(kind="x"), ValueError, "kind must be one of 'text', 'log', not 'x'"),
     (lambda s, _: s.create(start_within_s=-1), ValueError, "start_within_s must be 0 or more"),
     (lambda s, _: s.create(start_within_s=math.inf), ValueError, "start_within_s must be"),
     (lambda s, _: s.create(retain_s="x"), ValueError, "retain_s must be .* or None, not 'x'"),
     (lambda s, _: s.create(takeover_within_s=-1), ValueError, "takeover_within_s must be"),
     (lambda s, n: s.start(n, async_function, on_disconnect="stop"), ValueError, "on_disconnect is"),
     (lambda s, _: s.start(5, async_function), InvalidStreamId, "5 cannot name"),
-    (lambda s, n: s.cancel(n, group=7), TypeError, "group is a string"),
-    (lambda s, n: s.delete(n, owner=7), TypeError, "owner is a string"),
+    (lambda s, n: s.cancel(n, group=7), TypeError, "group must be a string"),
+    (lambda s, n: s.delete(n, owner=7), TypeError, "owner must be a string"),
     (lambda s, _: s.delete_all(), ValueError, "say whose"),
-    (lambda s, _: s.delete_all(owner=7), TypeError, "owner is a string"),
-    (lambda s, n: s.read(n, owner=7), TypeError, "owner is a string"),
-    (lambda s, n: s.read_many(n), TypeError, "stream_ids are several in a list"),
+    (lambda s, _: s.delete_all(owner=7), TypeError, "owner must be a string"),
+    (lambda s, n: s.read(n, owner=7), TypeError, "owner must be a string"),
+    (lambda s, n: s.read_many(n), TypeError, "stream_ids must be a list"),
     (lambda s, _: s.read_many([5]), InvalidStreamId, "5 cannot name"),
-    (lambda s, _: s.list(owner=7), TypeError, "owner is a string"),
+    (lambda s, _: s.list(owner=7), TypeError, "owner must be a string"),
     (lambda s, _: s.list(limit=0), ValueError, "limit must be a whole number"),
     (lambda s, _: s.list(limit=2**31), ValueError, "limit must be at most"),
     (lambda s, _: s.list(limit=2**31 - 1), ValueError, "limit must be at most"),
@@ -143,25 +147,37 @@ CALLS: list[tuple[Callable[[Any, str], Any], type[Exception], str]] = [
     (lambda s, _: s.create(start_within_s=10**400), ValueError, "start_within_s must be at most"),
     (lambda s, _: s.create(takeover_within_s=1e11), ValueError, "takeover_within_s must be at"),
     (lambda s, _: s.list(limit="5"), ValueError, "limit must be a whole number"),
-    (lambda s, _: s.list(status="x"), ValueError, "status is one of 'pending', .*, not 'x'"),
+    (lambda s, _: s.list(status="x"), ValueError, "status must be one of 'pending', .*, not 'x'"),
     (lambda s, _: s.list(cursor=5), ValueError, r"5 is not a cursor: give back Listing\.cursor"),
     (lambda s, _: s.list(cursor="9" * 30), ValueError, "is not a cursor"),
     (lambda s, n: s.follow(n, 5), InvalidOffset, "5 is not an offset"),
     (lambda s, n: s.follow(n, "x"), InvalidOffset, "'x' is not an offset"),
-    (lambda s, n: s.response(None, n), TypeError, "request is the starlette"),
-    (lambda s, n: s.response(n, REQUEST), TypeError, "request is the starlette"),
+    (lambda s, n: s.response(None, n), TypeError, "request must be the starlette"),
+    (lambda s, n: s.response(n, REQUEST), TypeError, "request must be the starlette"),
     (lambda s, n: s.response(REQUEST, n, format="xml"), ValueError, "format is 'events'"),
-    (lambda s, n: s.response(REQUEST, n, owner=7), TypeError, "owner is a string"),
+    (lambda s, n: s.response(REQUEST, n, owner=7), TypeError, "owner must be a string"),
     (lambda s, n: s.stream(REQUEST, n, 5), TypeError, "a source is .* this is int"),
-    (lambda s, n: s.stream(REQUEST, n, async_function, group=7), TypeError, "group is a string"),
+    (
+        lambda s, n: s.stream(REQUEST, n, async_function, group=7),
+        TypeError,
+        "group must be a string",
+    ),
     (lambda s, _: s.asgi(), TypeError, "who may use"),
-    (lambda s, _: s.asgi(authorize=5), TypeError, "authorize is an async function"),
-    (lambda s, _: s.router(authorize=plain_function), TypeError, "authorize is an async function"),
-    (lambda s, _: s.durable_streams(authorize=plain_function), TypeError, "authorize is an async"),
+    (lambda s, _: s.asgi(authorize=5), TypeError, "authorize must be an async function"),
+    (
+        lambda s, _: s.router(authorize=plain_function),
+        TypeError,
+        "authorize must be an async function",
+    ),
+    (
+        lambda s, _: s.durable_streams(authorize=plain_function),
+        TypeError,
+        "authorize must be an async",
+    ),
     (
         lambda s, _: s.durable_streams(allow_anonymous=True, settings=5),
         TypeError,
-        "settings is a DurableSettings",
+        "settings must be a DurableSettings",
     ),
 ]
 
@@ -189,12 +205,12 @@ async def test_a_writers_end() -> None:
     async with one_worker() as worker:
         await worker.streams.create("s")
         async with worker.streams.write("s") as writer:
-            with pytest.raises(ValueError, match=r"status is one of .* not 'x'"):
+            with pytest.raises(ValueError, match=r"status must be one of .* not 'x'"):
                 await writer.finish("x")
             wrong: Any = 429
-            with pytest.raises(TypeError, match=r"code is a string, not int: use str\(429\)"):
+            with pytest.raises(TypeError, match=r"code must be a string, not int: use str\(429\)"):
                 await writer.finish("error", code=wrong)
-            with pytest.raises(TypeError, match="message is a string"):
+            with pytest.raises(TypeError, match="message must be a string"):
                 StreamError(wrong)
         assert (await worker.streams.read("s")).status == "done"
 

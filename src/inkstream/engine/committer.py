@@ -111,7 +111,7 @@ class Committer:
         finally:
             queue, self._queue = self._queue, {}
             for party in queue:
-                party.failed(StoreUnavailable("these streams stopped: not committed"))
+                party.failed(StoreUnavailable("inkstream stopped before this was committed"))
 
     async def _commit(self) -> None:
         queue, self._queue = self._queue, {}
@@ -130,7 +130,7 @@ class Committer:
         try:
             outcomes = await self._store.commit(groups)
         except asyncio.CancelledError:
-            stopped = OutcomeUnknown("these streams stopped while it was committed")
+            stopped = OutcomeUnknown("inkstream stopped during this commit")
             for party, _ in parties:
                 party.failed(stopped)
             raise

@@ -169,7 +169,9 @@ class Engine:
         try:
             await self.drain(grace_s)
         except TimeoutError:
-            _log.warning("the store was away at shutdown: a sweeper will end what was running")
+            _log.warning(
+                "the store was away at shutdown: another worker will end the running streams"
+            )
         finally:
             await self._reports.finish(2.0)
             self._tails.send_away()

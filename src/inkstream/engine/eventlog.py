@@ -43,7 +43,7 @@ class EventLog(Observer):
     def fenced(self, stream: StreamState, status: str | None) -> None:
         """Log that a writer lost its stream."""
         _log.info(
-            "the writer of stream %r lost it: %s",
+            "the writer of stream %r lost the stream: %s",
             stream.stream_id,
             "it was deleted" if status is None else f"it is {status}",
             extra=facts(Event.WRITER_FENCED, stream_id=stream.stream_id, status=status),
@@ -76,7 +76,7 @@ class EventLog(Observer):
         """Log that the event loop was blocked."""
         if seconds > _BLOCKED_S:
             _log.warning(
-                "the event loop turns again; it was blocked for %.1f s",
+                "the event loop runs again; it was blocked for %.1f s",
                 seconds,
                 extra=facts(Event.LOOP_TURNS, seconds=seconds),
             )

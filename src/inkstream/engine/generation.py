@@ -94,7 +94,7 @@ def check_source(source: Any) -> None:
         if wanted:
             raise TypeError(
                 f"the generator function {name} wants {', '.join(wanted)}: call it with them and "
-                "give what it returns. (A function that is given append is no generator: it is "
+                "give what it returns. (A function that takes append is not a generator: it is "
                 "'async def', awaits append(text), and yields nothing.)"
             )
     elif len(wanted) > 1:

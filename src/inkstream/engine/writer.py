@@ -359,7 +359,9 @@ class Writer:
     def leave(self) -> None:
         """Stop because this process commits nothing any more; another worker writes the end."""
         self._drop()
-        self._stop(StoreUnavailable(f"writing stream {self.stream_id!r} ended with its process"))
+        self._stop(
+            StoreUnavailable(f"the process stopped while it wrote stream {self.stream_id!r}")
+        )
 
     def _drop(self) -> None:
         self._buffer.drop()

@@ -79,7 +79,7 @@ class Streams:
             and self._live_of[new.owner] >= new.max_live
         ):
             raise TooManyStreams(
-                f"{new.owner!r} has {new.max_live} live streams already", limit=new.max_live
+                f"owner {new.owner!r} has {new.max_live} live streams already", limit=new.max_live
             )
         self._last_id += 1
         stream = _Stream(

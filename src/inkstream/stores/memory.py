@@ -222,7 +222,7 @@ class MemoryStore:
 
     def _begin(self, method: str, connection: object | None) -> str:
         if connection is not None:
-            raise TypeError("streams in memory cannot take part in a transaction elsewhere")
+            raise TypeError("the memory store cannot take part in a database transaction")
         if self._dead:
             raise StoreUnavailable("this store's process is gone")
         if self._worker is None:

@@ -57,7 +57,7 @@ class _Jump(selectors.DefaultSelector):
         if timeout is None:
             ready = super().select(_REAL_WAIT_S)
             if not ready:
-                raise TimeoutError("every task waits for something that nobody will do")
+                raise TimeoutError("every task waits, and nothing can wake one")
             return ready
         self._loop.jump(max(timeout, 0.0))
         if self._loop.time() > self._loop.limit_s:

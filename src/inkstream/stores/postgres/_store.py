@@ -229,7 +229,8 @@ class PostgresStore:
             raise StreamExists(new.stream_id)
         if outcome == "too many":
             raise TooManyStreams(
-                f"{new.owner!r} has {new.max_live} live streams already", limit=new.max_live or 0
+                f"owner {new.owner!r} has {new.max_live} live streams already",
+                limit=new.max_live or 0,
             )
         if new.fork is None or state is None:
             raise StreamNotFound(new.stream_id, "the stream to fork does not exist")
@@ -375,7 +376,7 @@ class PostgresStore:
         try:
             asyncio.run(asyncio.wait_for(beat(), _HEARTBEAT_S))
         except (*DRIVER_ERRORS, TimeoutError) as exc:
-            raise StoreUnavailable(f"no beat from beside the event loop: {exc!r}") from exc
+            raise StoreUnavailable(f"the beat could not be sent: {exc!r}") from exc
 
     async def roster(self) -> Roster:
         locked: dict[str, bool | None] = {}

@@ -125,7 +125,7 @@ def _check_new(db: Database, new: NewStream) -> tuple[int, Runs]:
         (live,) = db.execute(SQL.count_live, (new.owner,)).fetchone()
         if live >= new.max_live:
             raise TooManyStreams(
-                f"{new.owner!r} has {live} live streams already", limit=new.max_live
+                f"owner {new.owner!r} has {live} live streams already", limit=new.max_live
             )
     return begin, above
 
