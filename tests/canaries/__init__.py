@@ -169,7 +169,7 @@ CANARIES: Final = (
         "        if end is not None:\n"
         '            self._db.execute("COMMIT")\n'
         '            self._db.execute("BEGIN IMMEDIATE")\n',
-        f"{_SUITE}::test_an_end_is_seen_with_its_last_text",
+        f"{_SUITE}::test_end_and_last_text_are_visible_together",
     ),
     Canary(
         "end after all text",
@@ -201,7 +201,7 @@ CANARIES: Final = (
         "engine/writers.py",
         "            end = replace(end, result=writer.result)\n",
         "            pass\n",
-        "tests/unit/test_results.py::test_the_last_result_is_kept_with_the_end_of_a_source",
+        "tests/unit/test_results.py::test_end_keeps_the_last_result",
     ),
     Canary(
         "readers elsewhere count",
@@ -276,7 +276,7 @@ CANARIES: Final = (
         "stores/sqlite/_store.py",
         "self._generations.due = not self._locks.others_are_ready()",
         "pass",
-        "tests/conformance/test_restored.py::test_a_text_that_goes_on_past_an_old_offset",
+        "tests/conformance/test_restored.py::test_text_grows_past_a_lost_offset",
     ),
     Canary(
         "control characters escaped",

@@ -60,7 +60,7 @@ async def test_sqlite(file: Path) -> None:
         assert wrong(await asyncio.to_thread(examined, file)) == set()
 
 
-def test_sqlite_wrong(file: Path) -> None:
+def test_sqlite_problems(file: Path) -> None:
     """The file is readable for other users; then the file is missing."""
     file.chmod(0o644)
     assert wrong(examined(file)) == {"permissions"}

@@ -211,7 +211,7 @@ async def test_too_many_changes_mean_any_stream(
         assert await hint(hints) is None
 
 
-async def test_closed_it_is_silent(store: SQLiteStore, other: SQLiteStore) -> None:
+async def test_closed_notifier_is_silent(store: SQLiteStore, other: SQLiteStore) -> None:
     calls: list[object] = []
     notifier = SQLiteNotifier(store)
     await notifier.open(calls.append)

@@ -364,7 +364,7 @@ async def test_a_silent_connection_is_replaced(
     await admin.close()
 
 
-async def test_the_server_drops_the_session_of_a_host_that_vanished(
+async def test_server_drops_the_session_of_a_lost_host(
     stores: tuple[PostgresStore, PostgresStore],
 ) -> None:
     """G7: otherwise the server would keep the session and its lock for two hours."""

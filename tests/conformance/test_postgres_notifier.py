@@ -113,7 +113,7 @@ async def test_nothing_to_listen_on(url: str) -> None:
     await away._connections.close()
 
 
-async def test_a_listener_of_its_own(url: str) -> None:
+async def test_separate_listener_url(url: str) -> None:
     """Behind a pooler, ``listener_url`` makes hints and the lock work."""
     stores = [PostgresStore(url + "&pooler=true", listener_url=url) for _ in range(2)]
     for number, store in enumerate(stores):

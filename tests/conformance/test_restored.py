@@ -114,7 +114,7 @@ async def here(streams: PersistentTextStreaming, stream_id: str) -> str:
     return (await streams.read(stream_id)).offset
 
 
-async def test_a_text_that_goes_on_past_an_old_offset(database: Database) -> None:
+async def test_text_grows_past_a_lost_offset(database: Database) -> None:
     async with PersistentTextStreaming(database.url) as streams:
         await streams.create("job", takeover_within_s=600)
         await write(streams, "job", "A1 ")
@@ -135,7 +135,7 @@ async def test_a_text_that_goes_on_past_an_old_offset(database: Database) -> Non
         assert (await streams.read("job")).text == "A1 B2 B3 B4 "
 
 
-async def test_a_log_that_goes_on_past_an_old_offset(database: Database) -> None:
+async def test_log_grows_past_a_lost_offset(database: Database) -> None:
     async with PersistentTextStreaming(database.url) as streams:
         await streams.create("log", kind="log")
         kept = await streams.post("log", "A1 ")
@@ -177,7 +177,7 @@ async def test_reused_internal_id_is_a_fault(database: Database) -> None:
                 await read_on(streams, "chat", offset)
 
 
-async def test_an_end_that_was_lost(database: Database) -> None:
+async def test_lost_end_is_not_seen(database: Database) -> None:
     """G5: a client with this offset must not hear that the stream has ended."""
     async with PersistentTextStreaming(database.url) as streams:
         await streams.create("s", takeover_within_s=600)

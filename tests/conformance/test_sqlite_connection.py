@@ -85,7 +85,7 @@ async def test_visible_when_the_transaction_commits(
     assert (await store.read(StreamId("s"), 0, EVERYTHING)) == page
 
 
-async def test_gone_when_it_rolls_back(store: SQLiteStore, app: sqlite3.Connection) -> None:
+async def test_rollback_removes_the_stream(store: SQLiteStore, app: sqlite3.Connection) -> None:
     kept = await store.create(new("kept"))
     await inside(store.create(new(), connection=app))
     assert await inside(store.delete([kept.internal_id], connection=app)) == 1

@@ -187,7 +187,7 @@ async def test_not_a_database(path: Path) -> None:
     assert path.read_bytes().startswith(b"this is a text")
 
 
-async def test_a_directory_in_its_place(path: Path) -> None:
+async def test_path_is_a_directory(path: Path) -> None:
     path.mkdir()
     await refuses_to_open(path, StoreUnavailable, "cannot be opened")
 
@@ -200,7 +200,7 @@ async def test_a_directory_in_its_place(path: Path) -> None:
         *[(name, "in user space") for name in ("fuse", "fuse.sshfs", "fuse.osxfs", "fuse.rclone")],
     ],
 )
-async def test_a_filesystem_that_locks_badly(
+async def test_filesystem_without_safe_locks(
     path: Path, monkeypatch: pytest.MonkeyPatch, filesystem: str, why: str
 ) -> None:
     """G1, G3: locks are useless if another machine or process cannot see them."""
@@ -221,7 +221,7 @@ async def test_a_local_filesystem(
     await store.close()
 
 
-async def test_a_newer_schema(path: Path, store: SQLiteStore) -> None:
+async def test_newer_schema_is_refused(path: Path, store: SQLiteStore) -> None:
     await store.close()
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE inkstream_meta SET value = 2 WHERE key = 'schema_version'")
@@ -229,7 +229,7 @@ async def test_a_newer_schema(path: Path, store: SQLiteStore) -> None:
     await refuses_to_open(path, SchemaOutdated, "upgrade the package")
 
 
-async def test_a_table_that_is_gone(path: Path, store: SQLiteStore) -> None:
+async def test_missing_table(path: Path, store: SQLiteStore) -> None:
     with sqlite3.connect(path) as connection:
         connection.execute("DROP TABLE inkstream_marks")
     connection.close()
@@ -238,7 +238,7 @@ async def test_a_table_that_is_gone(path: Path, store: SQLiteStore) -> None:
         await store.read(StreamId("s"), 0, 0, marks=["m"])
 
 
-async def test_an_applications_file_is_shared_without_harm(path: Path) -> None:
+async def test_shared_file_keeps_the_applications_data(path: Path) -> None:
     """The application's tables and its ``user_version`` stay unchanged."""
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE users (name TEXT)")

@@ -59,7 +59,7 @@ async def test_deleted(
     assert caplog.records[-1].levelno == logging.ERROR
 
 
-async def test_deleted_stays_away_until_it_is_back(store: SQLiteStore, path: Path) -> None:
+async def test_deleted_file_is_not_created_again(store: SQLiteStore, path: Path) -> None:
     """G12: the store must not create an empty database, in which all streams would be missing."""
     aside = path.with_suffix(".aside")
     path.rename(aside)
@@ -97,7 +97,7 @@ async def test_replaced(store: SQLiteStore, path: Path, log: str) -> None:
         assert await text_in(store, "s") == "kept anew"
 
 
-async def test_a_reader_does_not_stay_with_the_old_file(store: SQLiteStore, path: Path) -> None:
+async def test_reader_opens_the_new_file(store: SQLiteStore, path: Path) -> None:
     """G1, G2: a process that only reads sees the new database."""
     reader = SQLiteStore(path)
     await reader.open("reader")

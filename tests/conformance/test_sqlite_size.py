@@ -83,7 +83,7 @@ async def test_finished_streams_are_small(store: SQLiteStore, path: Path) -> Non
 
 
 @pytest.mark.parametrize(("rows", "in_each"), [(1500, 1), (300, 200)])
-async def test_a_long_live_stream_is_merged_while_it_goes_on(
+async def test_long_live_stream_is_merged(
     store: SQLiteStore, path: Path, rows: int, in_each: int
 ) -> None:
     """Otherwise each reader far behind would walk back through all rows."""

@@ -123,7 +123,7 @@ async def test_delete_all_is_part_of_the_transaction(opened: Opened, commit: boo
     assert await there(streams, "other") == {"other"}
 
 
-async def test_a_reader_that_comes_before_the_commit_waits_for_it(opened: Opened) -> None:
+async def test_reader_waits_for_the_creating_commit(opened: Opened) -> None:
     """A browser may ask for the stream before the request that created it has committed."""
     streams, connect, url = opened
     app = streams.asgi(allow_anonymous=True)

@@ -43,7 +43,7 @@ async def test_a_blocked_loop_ends_nothing(spawn: Spawn, capfd: pytest.CaptureFi
     assert "time.sleep(seconds)" in said
 
 
-async def test_a_loop_that_stays_blocked_lets_its_streams_go(spawn: Spawn) -> None:
+async def test_long_blocked_loop_lets_its_streams_go(spawn: Spawn) -> None:
     """G7, G3: other workers end its streams when it lets them go; later its writers are refused."""
     a, b = await asyncio.gather(spawn(), spawn())
     source = await writing(a, "stuck")

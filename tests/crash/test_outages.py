@@ -112,7 +112,7 @@ async def test_server_crash_before_its_commit_answers(
 
 
 @pytest.mark.parametrize("killed", [True, False])
-async def test_a_job_that_is_retried_elsewhere_goes_on(spawn: Spawn, killed: bool) -> None:
+async def test_job_retried_in_another_process(spawn: Spawn, killed: bool) -> None:
     """G2, G3: the job goes on from the text so far; the first writer resumes and is refused."""
     a, b, reader = await asyncio.gather(spawn(), spawn(), spawn())
     await a.do("create_job", "s")
@@ -157,7 +157,7 @@ def small_disk() -> Iterator[tuple[Path, postgres_server.OwnServer]]:
     shutil.rmtree(place)
 
 
-async def test_a_disk_that_is_full_for_a_while(
+async def test_disk_is_full_for_a_while(
     small_disk: tuple[Path, postgres_server.OwnServer], tmp_path: Path
 ) -> None:
     """G12: no unsaved token is shown, and the writer goes on when there is room."""

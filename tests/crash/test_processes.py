@@ -60,7 +60,7 @@ async def test_follow_from_another_process(spawn: Spawn) -> None:
     assert sorted(took)[10] < 0.2, "the text arrived by the poll, not by the notifier"
 
 
-async def test_a_cancel_from_a_third_process_reaches_readers_and_the_generator(
+async def test_cancel_from_a_third_process(
     spawn: Spawn,
 ) -> None:
     """G6: the shown text stays, and the source is closed within a second."""

@@ -34,7 +34,7 @@ def codes(description: StreamDescription) -> list[str]:
 
 
 @in_virtual_time
-async def test_a_healthy_stream_with_readers_here_and_elsewhere() -> None:
+async def test_describe_a_healthy_stream() -> None:
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         await writing(here)
@@ -120,7 +120,7 @@ async def test_killed_writer_is_named_after_the_end() -> None:
 
 
 @in_virtual_time
-async def test_a_host_that_was_cut_off() -> None:
+async def test_describe_a_cut_off_host() -> None:
     async with cluster() as made:
         here = await made.add()
         await writing(here)
@@ -173,7 +173,7 @@ async def test_the_store_was_away() -> None:
 
 
 @in_virtual_time
-async def test_before_a_writer_and_without_one() -> None:
+async def test_describe_without_a_writer() -> None:
     async with cluster() as made:
         here = await made.add()
         await here.streams.create("p", start_within_s=60)

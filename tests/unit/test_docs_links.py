@@ -53,7 +53,7 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
-def test_every_test_that_a_link_names_is_in_that_file(page: Path) -> None:
+def test_linked_tests_exist(page: Path) -> None:
     missing = []
     for text, target in links_of(page):
         for name in _TEST.findall(text):
@@ -63,7 +63,7 @@ def test_every_test_that_a_link_names_is_in_that_file(page: Path) -> None:
     assert not missing
 
 
-def test_every_guarantee_names_the_tests_that_prove_it() -> None:
+def test_every_guarantee_names_its_tests() -> None:
     rows = re.findall(
         r"^\| (G[0-9]+) \|.*\| (.*) \|$", (ROOT / "docs/guarantees.md").read_text(), re.MULTILINE
     )

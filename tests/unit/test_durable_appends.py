@@ -41,7 +41,7 @@ def refused(state: StreamState, body: bytes = b"x", marks: Any = None, **headers
     return caught.value
 
 
-def test_a_plain_append_is_conditional_on_the_status_alone() -> None:
+def test_plain_append_checks_only_the_status() -> None:
     """So any number of appends fit into one batch, in any order."""
     attempt = post(log())
     assert isinstance(attempt, Attempt)
@@ -95,7 +95,7 @@ def test_an_ended_text_is_a_closed_stream() -> None:
     protocol.check_deletable(ended)
 
 
-def test_content_types_are_compared_without_case_and_parameters() -> None:
+def test_content_type_comparison() -> None:
     assert isinstance(post(log(), content_type="TEXT/plain; charset=utf-8"), Attempt)
     assert refused(log(), content_type="text/html").code == "content_type_mismatch"
 

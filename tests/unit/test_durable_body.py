@@ -52,9 +52,7 @@ def test_array_elements_keep_their_bytes(
 
 
 @given(JSON_TEXTS.filter(lambda text: not text.startswith("[")), SPACE, SPACE)
-def test_a_single_value_is_one_message_as_it_was_written(
-    value: str, before: str, after: str
-) -> None:
+def test_single_value_keeps_its_bytes(value: str, before: str, after: str) -> None:
     assert list(split_json((before + value + after).encode(), 1024 * 1024)) == [value.encode()]
 
 
@@ -155,7 +153,7 @@ def test_end_key_is_reserved(body: bytes) -> None:
         list(split_json(body, 1024 * 1024))
 
 
-def test_a_message_has_a_limit_and_an_empty_array_no_message() -> None:
+def test_message_limit_and_empty_array() -> None:
     assert Body(b"[]").segment(is_json=True, message_bytes=10) is None
     with pytest.raises(MessageTooLarge) as caught:
         Body(b'[1,"123456789"]').segment(is_json=True, message_bytes=10)

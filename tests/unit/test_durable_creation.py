@@ -78,7 +78,7 @@ def put(body: bytes = b"", source: str | None = None, **headers: Any) -> Any:
     return create_request(StreamId("new"), sent, StreamId(source) if source else None, body)
 
 
-def test_a_put_makes_a_log_of_its_type() -> None:
+def test_put_creates_a_log() -> None:
     new = creation.create(put(b"hi", content_type="text/plain", stream_ttl="60"), NOW, LIMITS)
     assert (new.kind, new.content_type, new.ttl_s, new.due_at) == (
         Kind.LOG,

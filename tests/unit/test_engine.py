@@ -198,7 +198,7 @@ def test_each_start_is_a_new_worker() -> None:
     assert len({asyncio.run(use()) for _ in range(3)}) == 3
 
 
-def test_a_loop_that_was_closed_under_it() -> None:
+def test_loop_closed_while_streams_run() -> None:
     streams = PersistentTextStreaming("memory://", timing=Timing(shutdown_grace_s=0))
 
     async def start_only() -> None:
@@ -349,7 +349,7 @@ def test_concurrent_starts_share_one_engine(tmp_path: Path) -> None:
 
 
 @in_virtual_time
-async def test_a_long_message_of_a_log_stays_in_one_piece() -> None:
+async def test_long_log_message_stays_together() -> None:
     """G11: a message of several segments is appended at the same moment as another message."""
     async with one_worker() as worker:
         await worker.streams.create("log", kind=Kind.LOG)

@@ -60,7 +60,7 @@ def test_an_error_survives_pickle(error: errors.InkstreamError, protocol: int) -
     assert vars(copy.copy(error)) == vars(error)
 
 
-def test_the_whole_tree_is_tried() -> None:
+def test_every_error_class_is_tested() -> None:
     public = {kind for kind in tree(errors.InkstreamError) if not kind.__name__.startswith("_")}
     assert {type(error) for error in MADE} == public
 

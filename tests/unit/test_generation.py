@@ -362,7 +362,7 @@ async def test_one_of_many_starts_calls_its_source() -> None:
 
 
 @in_virtual_time
-async def test_a_source_runs_in_a_copy_of_its_callers_context() -> None:
+async def test_source_runs_in_a_copy_of_the_context() -> None:
     seen: list[str] = []
 
     async def source() -> AsyncIterator[str]:
@@ -440,7 +440,7 @@ async def test_idle_source_is_ended() -> None:
 
 
 @in_virtual_time
-async def test_a_source_that_waits_for_the_store_is_not_idle() -> None:
+async def test_source_waiting_for_the_store_is_not_idle() -> None:
     """G7, G12: an outage shorter than ``patience_s`` ends no stream of a healthy writer."""
     timing, limits = Timing(idle_s=5, patience_s=30), Limits(buffer_bytes=10)
 

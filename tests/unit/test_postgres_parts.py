@@ -183,7 +183,7 @@ def test_outcomes_of_groups_of_any_size() -> None:
 
 
 @pytest.mark.parametrize("name", ["\0", "a\0b", "\ud800", "x\udfff"])
-def test_names_that_postgresql_cannot_hold(name: str) -> None:
+def test_names_postgresql_cannot_store(name: str) -> None:
     with pytest.raises(InvalidInput):
         storable(name)
 
@@ -224,7 +224,7 @@ async def test_free_lock_is_checked_twice() -> None:
     assert seen == {"back": True, "beats": None, "says": None, "dead": False}
 
 
-async def test_only_reads_that_beat_prove_a_death() -> None:
+async def test_only_reads_with_a_beat_prove_death() -> None:
     """G7: a lock that was free while the database took no writes may be taken again."""
     read_only, later = [("w", 1, "free")], [("w", 1, "held")]
     seen = await Locks().judge(read_only, Reads(later), beaten=False)

@@ -159,7 +159,7 @@ def settings_of(address: Address) -> dict[str, str]:
         ("postgresql:///d?service=x&servicefile=/y", {"query": ""}),
     ],
 )
-def test_urls_as_people_have_them(url: str, parts: dict[str, object]) -> None:
+def test_common_urls(url: str, parts: dict[str, object]) -> None:
     address = Address.parse(url)
     query = urlsplit(address.url).query
     if (wanted := parts.pop("query", None)) is not None:

@@ -293,7 +293,7 @@ async def test_limits_of_readers(limits: Limits, limit: int) -> None:
 
 
 @in_virtual_time
-async def test_readers_stay_through_an_outage_shorter_than_patience() -> None:
+async def test_readers_survive_a_short_outage() -> None:
     """G12, G2."""
     async with cluster(1) as made:
         here, there = await made.add(), await made.add()

@@ -76,7 +76,7 @@ def told(body: StreamBody) -> tuple[str, str | None, JSON]:
     ],
 )
 @in_virtual_time
-async def test_the_last_result_is_kept_with_the_end_of_a_source(
+async def test_end_keeps_the_last_result(
     then: BaseException | None, expected: tuple[Any, ...]
 ) -> None:
     async with one_worker() as worker:
@@ -237,7 +237,7 @@ async def test_living_writer_adds_its_result_after_a_timeout() -> None:
 
 
 @in_virtual_time
-async def test_a_job_that_is_stopped_keeps_its_result() -> None:
+async def test_stopped_job_keeps_its_result() -> None:
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         await here.streams.create("s")

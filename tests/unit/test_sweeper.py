@@ -118,7 +118,7 @@ async def test_idle_worker_beats_before_it_claims() -> None:
 
 
 @in_virtual_time
-async def test_the_stream_of_a_dead_writer_can_be_taken_over_in_time() -> None:
+async def test_takeover_from_a_dead_writer() -> None:
     """G7, G3."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
@@ -217,7 +217,7 @@ def states(**beats: int) -> list[WorkerState]:
     return [WorkerState(name, count, True) for name, count in beats.items()]
 
 
-def test_a_lease_counts_only_reads_that_came_in_time() -> None:
+def test_lease_counts_only_timely_reads() -> None:
     """G7: a failed read, a slow read, and a gap between reads start the count again."""
     for disturb in ("nothing", "missed", "slow", "gap"):
         leases = Leases("me", lease_s=12.0, timely_s=3.0)

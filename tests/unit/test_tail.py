@@ -110,7 +110,7 @@ def test_gap_is_read_from_the_store() -> None:
     assert tail.segments_after(second.end) == [third]
 
 
-def test_a_tail_that_begins_in_the_middle() -> None:
+def test_tail_from_the_middle() -> None:
     tail = Tail(state(tail=5), 10**6, 0.0)
     assert tail.segments_after(3) is None
     tail.publish(encode(["x"], start=5))

@@ -27,7 +27,7 @@ async def test_the_fixture_and_a_scripted_source(streams: PersistentTextStreamin
     assert source.calls == 1
 
 
-async def test_a_scripted_source_that_was_cancelled_takes_no_more(
+async def test_cancelled_scripted_source_ignores_sends(
     streams: PersistentTextStreaming,
 ) -> None:
     source = ScriptedSource()
@@ -56,7 +56,7 @@ def test_hours_pass_in_milliseconds() -> None:
     assert time.monotonic() - began < 5
 
 
-def test_a_test_that_polls_for_ever_is_stopped() -> None:
+def test_endless_polling_is_stopped() -> None:
     async def poll() -> None:
         for _ in range(10**6):
             await asyncio.sleep(1)

@@ -121,7 +121,7 @@ async def test_waiting_append_raises_when_its_stream_is_deleted() -> None:
 
 
 @in_virtual_time
-async def test_a_message_larger_than_the_buffer_is_still_accepted_alone() -> None:
+async def test_message_larger_than_the_buffer() -> None:
     async with one_worker(limits=Limits(buffer_bytes=10)) as worker:
         assert await stored(worker, "x" * 1000) == ("x" * 1000,)
 
@@ -337,7 +337,7 @@ async def test_late_read_does_not_stop_a_new_writer() -> None:
 
 
 @in_virtual_time
-async def test_the_limit_of_live_streams_holds_for_claims_that_race() -> None:
+async def test_concurrent_claims_respect_the_limit() -> None:
     async with one_worker(limits=Limits(live_streams=3)) as worker:
         names = [f"s{i}" for i in range(8)]
         for name in names:

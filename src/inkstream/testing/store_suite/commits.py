@@ -259,7 +259,7 @@ class PreconditionTests(StoreHarness):
         await committed(store, change)
         await committed(store, Change(internal_id=state.internal_id, if_worker=KEEP, report=False))
 
-    async def test_all_that_are_given_must_hold(self, store: Store) -> None:
+    async def test_every_condition_must_hold(self, store: Store) -> None:
         state = await stream_in(store, Status.STREAMING, append=piece("a"))
         holding: dict[str, Any] = {
             "if_status": (Status.STREAMING,),
@@ -356,7 +356,7 @@ class GroupTests(StoreHarness):
         )
         assert heads == tuple(Head(0, 1, n + 1, ANY) for n in order)
 
-    async def test_a_later_group_sees_what_earlier_ones_did(self, store: Store) -> None:
+    async def test_later_group_sees_earlier_changes(self, store: Store) -> None:
         state = await stream_in(store, Status.STREAMING)
         internal_id = state.internal_id
         outcomes = await store.commit(

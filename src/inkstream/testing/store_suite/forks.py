@@ -89,7 +89,7 @@ class InheritanceTests(StoreHarness):
         assert await messages_in(store, "fork") == [*"abc"]
         assert (await state_of(store, "fork")).status is Status.OPEN
 
-    async def test_chains_and_parts_of_them(self, store: Store) -> None:
+    async def test_forks_of_forks(self, store: Store) -> None:
         """Forks of forks return the right messages, including those that their source inherited."""
         first = await log(store, "first", *"abcde")
         second = await fork(store, "second", first, 3)
@@ -250,7 +250,7 @@ class GoneTests(StoreHarness):
         assert await store.delete([forks[1].internal_id]) == 1
         assert await absent(store, "source")
 
-    async def test_a_living_source_stays_when_its_forks_go(self, store: Store) -> None:
+    async def test_source_stays_when_its_forks_are_deleted(self, store: Store) -> None:
         source = await log(store, "source", "a", "b")
         state = await fork(store, "fork", source, 2)
         await store.delete([state.internal_id])

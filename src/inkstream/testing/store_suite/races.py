@@ -65,7 +65,7 @@ class RaceTests(StoreHarness):
         await committed(other, theirs)
         assert await messages_in(store) == ["mine", "theirs"]
 
-    async def test_writers_that_race_with_a_takeover(self, store: Store, other: Store) -> None:
+    async def test_takeover_during_appends(self, store: Store, other: Store) -> None:
         """G3: the old writer's text comes first, then the new writer's, never mixed."""
         state = await store.create(new())
         await claim(store, state)
@@ -215,7 +215,7 @@ class RaceTests(StoreHarness):
         _, first, second = await asyncio.gather(write(), follow(store), follow(other))
         assert first == second == [message for message in expected for _ in range(2)]
 
-    async def test_an_end_is_seen_with_its_last_text(self, store: Store, other: Store) -> None:
+    async def test_end_and_last_text_are_visible_together(self, store: Store, other: Store) -> None:
         """G5: the text and the end of one change become visible together."""
         states = [await store.create(new(str(number))) for number in range(10)]
 
@@ -237,7 +237,7 @@ class RaceTests(StoreHarness):
 
         await asyncio.gather(write(), look(store), look(other))
 
-    async def test_cancelling_a_commit_leaves_it_done_or_not(self, store: Store) -> None:
+    async def test_cancelled_commit_is_all_or_nothing(self, store: Store) -> None:
         """A cancelled commit is applied completely or not at all, and the store works on."""
         states = [await store.create(new(name)) for name in "ab"]
         for turns in range(12):
@@ -262,7 +262,7 @@ class RaceTests(StoreHarness):
             if not task.cancelled():
                 assert after[0] == before[0] + "xy"
 
-    async def test_cancelling_a_create_leaves_it_done_or_not(self, store: Store) -> None:
+    async def test_cancelled_create_is_all_or_nothing(self, store: Store) -> None:
         for turns in range(8):
             name = str(turns)
             wanted = new(name, append=piece("a", "b"), marks={"m": b"1"}, end=End(Status.DONE))

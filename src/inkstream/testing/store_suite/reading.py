@@ -85,7 +85,7 @@ class ReadingTests(StoreHarness):
         expected = [message for messages in appends for message in messages]
         assert messages_of(await pages_of(store, name, 0, max_bytes)) == expected
 
-    async def test_a_character_split_over_segments_of_a_byte_stream(self, store: Store) -> None:
+    async def test_byte_stream_splits_a_character(self, store: Store) -> None:
         """G11: bytes come back unchanged, even if they are not whole characters."""
         state = await store.create(new(kind=Kind.LOG, content_type="text/plain"))
         for byte in "👩".encode():

@@ -195,7 +195,7 @@ class ExpiryTests(StoreHarness):
                 await state_of(store)
             assert await store.find(Query()) == []
 
-    async def test_not_before_it_is_due(self, store: Store) -> None:
+    async def test_no_deletion_before_due_at(self, store: Store) -> None:
         await store.create(new("never", kind=Kind.LOG))
         await store.create(new("later", kind=Kind.LOG, due_at=NOW + 10, append=piece("a")))
         await tidied(store, NOW + 9)

@@ -35,7 +35,7 @@ async def locked(store: Store, worker: str) -> bool | None:
 class WorkerTests(StoreHarness):
     """G7: a living worker's counter grows and its lock is held; a dead worker's are not."""
 
-    async def test_nobody_before_the_first_beat(self, store: Store, other: Store) -> None:
+    async def test_no_workers_before_the_first_beat(self, store: Store, other: Store) -> None:
         assert await beats(store) == {}
         assert await beats(other) == {}
 
