@@ -5,15 +5,15 @@ with a synchronous driver. The loop then stops beating, and other processes woul
 streams. So a thread watches the loop and beats in its place, but only up to ``stall_s``. Then the
 thread lets the streams go.
 
-=============================================  ==========================  ========================
-the writer's process                           its counter and its lock    what others do
-=============================================  ==========================  ========================
-blocks its loop for less than ``stall_s``      grows, held                 nothing blocks its loop
-for longer                     unchanged, released         end its streams within 2 s is stopped, or
-holds the interpreter's lock    unchanged, held             end its streams after or is cut off from
-the database                                            ``lease_s`` is dead
-unchanged, free             end its streams within 2 s
-=============================================  ==========================  ========================
+===========================================  ===================  ================================
+the writer's process                         its counter, lock    other processes
+===========================================  ===================  ================================
+blocks its loop for less than ``stall_s``    grows, held          do nothing
+blocks its loop for longer                   unchanged, released  end its streams within 2 s
+is stopped, holds the interpreter's lock,    unchanged, held      end its streams after ``lease_s``
+or is cut off from the database
+is dead                                      unchanged, free      end its streams within 2 s
+===========================================  ===================  ================================
 
 A worker whose counter does not grow counts as dead even if its lock is still held.
 """
