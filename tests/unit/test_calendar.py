@@ -55,7 +55,7 @@ def test_time_is_counted_from_the_later_clock(jump_s: float) -> None:
     assert calendar.wall() == max(right, clock.wall())
 
 
-def test_a_clock_that_is_corrected_slowly_is_believed() -> None:
+def test_slow_clock_correction_is_trusted() -> None:
     clock = Clock()
     calendar = Calendar(clock)
     for _ in range(1_000):
