@@ -14,7 +14,7 @@ TRUSTED_AFTER_S: Final = 3600.0
 
 
 class Calendar:
-    """A clock that compares the wall clock with the monotonic one, at each look.
+    """A clock that compares the wall clock with the monotonic clock at every call.
 
     After a jump of more than ``JUMP_S``, the wall clock is not trusted for ``TRUSTED_AFTER_S``. In
     that time an operator or NTP can correct a wrong clock. Later the clock is trusted again,
@@ -28,16 +28,16 @@ class Calendar:
         self._jumped_at: float | None = None
 
     def wall(self) -> float:
-        """Return the wall time to count from: after a jump, the later of the two that may be right.
+        """Return the wall time to count from; after a jump, the later of the two candidates.
 
-        A stream whose time were counted from the earlier one would be due at once when the clock is
-        set right, although it was made or read just now.
+        If a stream's time were counted from the earlier one, a new stream could be due immediately
+        when the clock is corrected.
         """
         wall, reckoned = self._clock.wall(), self.monotonic() + self._offset
         return wall if abs(wall - reckoned) <= JUMP_S else max(wall, reckoned)
 
     def now(self) -> float | None:
-        """Return the wall time, or ``None`` while it must not be acted on."""
+        """Return the wall time, or ``None`` while the clock is not trusted."""
         wall, monotonic = self._clock.wall(), self.monotonic()
         jump = wall - monotonic - self._offset
         if abs(jump) > JUMP_S:

@@ -169,9 +169,9 @@ class Changes:
         return done
 
     async def delete_due(self, state: StreamState, now: float) -> bool:
-        """Delete a stream that is due by the store's clock, too; return whether it is gone.
+        """Delete a stream if it is due by the store's clock too; return whether it is deleted.
 
-        This host's clock may be wrong, and what it deletes is lost to all.
+        This host's clock may be wrong, and a deleted stream is lost for all processes.
         """
         query = Query(due_before=now, before=state.internal_id + 1, limit=1)
         found = await self._store.find(query)

@@ -85,7 +85,7 @@ class Condition:
         self.seen_turning()
 
     def seen_turning(self) -> None:
-        """Count a stall from now on; from any thread."""
+        """Measure ``stalled_s`` from now on; from any thread."""
         self._seen_at = self._clock.monotonic()
 
     def tick(self, now: float, due: float) -> None:

@@ -18,8 +18,8 @@ class Core:
 
     Attributes:
         worker: The worker's identity, new with every start.
-        store: Where the streams are.
-        clock: Time for waits, and for expiry as far as the wall clock may be believed.
+        store: The store of the streams.
+        clock: Time for waits, and for expiry while the wall clock is trusted.
         limits: How much streams may cost.
         timing: How long things may take.
         life: The event loop and the tasks.

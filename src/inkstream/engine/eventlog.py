@@ -1,4 +1,4 @@
-"""One log line an end, and one for each thing that an operator must act on."""
+"""Logs one line per end, and one per event that an operator must act on."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _BLOCKED_S = 1.0
 
 
 class EventLog(Observer):
-    """Log what happens."""
+    """Log the events of an engine."""
 
     def ended(self, ended: Ended) -> None:
         """Log an end with its figures."""

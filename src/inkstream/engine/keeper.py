@@ -60,7 +60,7 @@ class Keeper:
         self._thread = threading.Thread(target=self._work, name="inkstream-keeper", daemon=True)
 
     def begin(self) -> None:
-        """Begin to watch the loop whose ticks ``condition`` notes."""
+        """Begin to watch the loop whose ticks ``condition`` records."""
         if self._watches:
             self._thread.start()
 
@@ -78,8 +78,8 @@ class Keeper:
                 return  # tests may close a loop while this thread still watches it
             before, looked = looked, time.monotonic()
             if looked - before > 2 * _LOOK_S:
-                # This thread stood still too: a stopped process, a sleeping laptop. The loop gets
-                # its chance to turn before it is called blocked.
+                # This thread did not run either: the process was stopped, or the machine slept.
+                # The loop gets time to run before it counts as blocked.
                 self._condition.seen_turning()
             stalled = self._condition.stalled_s()
             if stalled <= BLOCKED_S:

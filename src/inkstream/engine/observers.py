@@ -1,4 +1,4 @@
-"""Several observers in the place of one."""
+"""Combines several observers into one."""
 # ruff: noqa: D102  (observer.py says what each event means)
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ _log = logging.getLogger("inkstream")
 class Observers(Observer):
     """Pass each event to several observers, in order.
 
-    An exception of theirs is logged. Otherwise a mistake in an application's observer would end the
-    task that commits, and with it all streams of the process.
+    If an observer raises, the exception is logged. Otherwise a mistake in an application's observer
+    would end the task that commits, and with it all streams of the process.
     """
 
     def __init__(self, *observers: Observer) -> None:

@@ -1,4 +1,4 @@
-"""Whether a stored segment says of itself what it holds, and a stream's runs what they must."""
+"""Checks a stored segment against its own count and index, and the runs of a stream."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def index_fault(count: int, size: int, index: bytes) -> str | None:
 
 
 def run_faults(text: str, tail: int, generation: int) -> Iterator[str]:
-    """Yield what is wrong with a stream's runs, by which its offsets are judged.
+    """Yield what is wrong with a stream's runs. Wrong runs make valid offsets look invalid.
 
     Args:
         text: The runs as they are stored.
-        tail: Where the stream ends.
-        generation: What appends take for the generation of the last run.
+        tail: The stream's tail.
+        generation: The generation that the head has for the last run.
     """
     try:
         numbers = json.loads(text)

@@ -58,9 +58,9 @@ class _Stored:
 async def check_streams(url: object, *, schema: str | None = None) -> list[str]:
     """Compare each stream's segments with its state; return a list of faults.
 
-    Positions have no gap and no overlap, sizes and indexes add up, generations are in order, and a
-    stream that has ended has one end. It reads one snapshot, the indexes but not the text, and may
-    run beside writers.
+    The check covers gaps and overlaps of positions, sizes, indexes, the order of generations, and
+    the end of each ended stream. It reads one snapshot, with the indexes but without the text.
+    Writers may run meanwhile.
 
     Raises:
         SchemaOutdated: There is no schema.

@@ -20,9 +20,9 @@ _MOST: Final = 1_000
 def check_streams(path_or_url: str | os.PathLike[str]) -> list[str]:
     """Compare each stream's segments with its state; return a list of faults.
 
-    Pages and indexes are as SQLite wants them, positions have no gap and no overlap, sizes and
-    message ends add up, generations are in order, and a stream that has ended has one end. It
-    reads one snapshot and may run beside writers. It blocks.
+    The check covers SQLite's own integrity check, gaps and overlaps of positions, sizes, message
+    ends, the order of generations, and the end of each ended stream. It reads one snapshot, and
+    writers may run meanwhile. It blocks.
 
     Raises:
         StoreUnavailable: The file cannot be read.

@@ -1,12 +1,14 @@
 """Locks on a database that this process cannot lose by accident.
 
-SQLite's own are POSIX locks: a process loses all that it has on a file when it closes any
-descriptor of it, so ``shutil.copy`` of a database drops them, and SQLite does not know. Then the
-next process that closes the file takes itself for the last one and removes the log, with whatever
-this process commits meanwhile. (https://www.sqlite.org/howtocorrupt.html, 2.2)
+SQLite's own locks are POSIX locks. When a process closes any descriptor of a file, it loses all its
+POSIX locks on the file. So ``shutil.copy`` of a database drops SQLite's locks, and SQLite does not
+notice. The next process that closes the file then thinks that it is the last user. It removes the
+log, with everything that this process commits later.
+(https://www.sqlite.org/howtocorrupt.html, 2.2)
 
-An open-file-description lock goes only when its own descriptor is closed, and keeps others from
-the same step. It is put on SQLite's own descriptors: one opened here would have to be closed.
+An open-file-description lock is released only when its own descriptor is closed, and it stops other
+processes from removing the log. This module puts the lock on SQLite's own descriptors, because a
+descriptor opened here would have to be closed.
 """
 
 from __future__ import annotations
@@ -22,23 +24,23 @@ from inkstream.stores.sqlite._open_files import FileId, descriptors_of, file_at
 
 try:
     import fcntl
-except ImportError:  # Windows, whose locks belong to their handle
+except ImportError:  # Windows, where a lock belongs to its handle
     fcntl = None  # type: ignore[assignment]
 
 HAS_HOLDS: Final = sys.platform == "linux" and sys.maxsize > 2**32
-"""Whether the system has such locks, in the layout that is known here."""
+"""Whether the system has such locks, in the memory layout that this module knows."""
 
 _IN_USE: Final = (0x40000002, 510)
-"""What a connection locks to say that the file is in use (SHARED_FIRST and SHARED_SIZE)."""
+"""The bytes that a connection locks while the file is in use (SHARED_FIRST, SHARED_SIZE)."""
 _MAPPED: Final = (128, 1)
-"""What a connection locks in the ``-shm`` file while it has it mapped (UNIX_SHM_DMS)."""
+"""The byte of the ``-shm`` file that a connection locks while the file is mapped (UNIX_SHM_DMS)."""
 
 _holders: dict[FileId, int] = {}
-"""The process that holds a file: one that was forked from it finds another's number here."""
+"""The process id that holds each file. A forked child finds its parent's id here."""
 
 
 def hold(path: Path) -> None:
-    """Keep other processes from removing the log; to be called when a connection has read."""
+    """Stop other processes from removing the log; call this after a connection's first read."""
     file = file_at(path)
     if not HAS_HOLDS or file is None:
         return
@@ -48,7 +50,7 @@ def hold(path: Path) -> None:
 
 
 def let_go(path: Path) -> None:
-    """Let the last connection remove the log as it closes; it could not under this very lock."""
+    """Release the lock, because it would also stop the last connection from removing the log."""
     file = file_at(path)
     if HAS_HOLDS and file is not None:
         _lock(path, fcntl.F_UNLCK, _IN_USE)
@@ -56,7 +58,7 @@ def let_go(path: Path) -> None:
 
 
 def is_held(path: Path) -> bool:
-    """Tell whether this very process, not one that it was forked from, holds the file."""
+    """Return whether this process, and not the parent that forked it, holds the file."""
     file = file_at(path)
     return file is not None and _holders.get(file) == os.getpid()
 
@@ -65,7 +67,7 @@ def _lock(path: Path, kind: int, where: tuple[int, int]) -> bool:
     wanted = struct.pack("@hhqqi4x", kind, os.SEEK_SET, *where, 0)
     done = False
     for descriptor in descriptors_of(path) or ():
-        with contextlib.suppress(OSError):  # closed meanwhile, or a filesystem without such locks
+        with contextlib.suppress(OSError):  # the file was closed, or has no such locks
             fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, wanted)
             done = True
     return done
