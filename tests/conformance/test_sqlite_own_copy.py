@@ -1,5 +1,5 @@
-"""A process that opens and closes its own database, as ``shutil.copy`` does: it drops its locks."""
-# ruff: noqa: ASYNC240  (nothing else runs on a test's loop)
+"""A process that copies its own database with ``shutil.copy`` drops SQLite's locks."""
+# ruff: noqa: ASYNC240  (these tests may block, because nothing else runs on their loop)
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ async def opened(path: Path, worker: str) -> SQLiteStore:
 
 @pytest.mark.parametrize("which", FILES)
 async def test_outsiders_come_and_go(tmp_path: Path, which: str) -> None:
-    """G1, G2: another program that closes the file is not the last one, and removes no log."""
+    """G1, G2: another program closes the file, but is not the last user, so it keeps the log."""
     path = tmp_path / "streams.db"
     store = await opened(path, "one")
     await store.create(NewStream(stream_id=StreamId("s"), kind=Kind.LOG, created_at=0.0))
@@ -72,12 +72,12 @@ async def test_outsiders_come_and_go(tmp_path: Path, which: str) -> None:
         written += f"{number} "
         assert await text_in(store, "s") == written
     await store.close()
-    assert not Path(f"{path}-wal").exists(), "the last one of all leaves no log behind"
+    assert not Path(f"{path}-wal").exists(), "the last connection must remove the log"
     assert await asyncio.to_thread(check_streams, path) == []
 
 
 async def test_outsiders_come_and_go_all_the_time(tmp_path: Path) -> None:
-    """G1: whatever moment of a commit a close falls in, what was acknowledged is stored."""
+    """G1: other programs close the file at any moment of a commit; acknowledged text is stored."""
     path = tmp_path / "streams.db"
     store = await opened(path, "one")
     await store.create(NewStream(stream_id=StreamId("s"), kind=Kind.LOG, created_at=0.0))
@@ -116,11 +116,11 @@ async def test_new_connections(tmp_path: Path, caplog: pytest.LogCaptureFixture)
 
 
 async def test_a_hold_that_a_fork_inherited(tmp_path: Path) -> None:
-    """G1: the child of a server that forks without Python's hooks has the descriptors, no locks."""
+    """G1: a child forked without Python's hooks has the file descriptors, but no locks."""
     path = tmp_path / "streams.db"
     store = await opened(path, "one")
     await store.create(NewStream(stream_id=StreamId("s"), kind=Kind.LOG, created_at=0.0))
-    assert await asyncio.to_thread(fork_without_hooks, path) == 0, "it was not refused"
+    assert await asyncio.to_thread(fork_without_hooks, path) == 0, "the child was not refused"
     await store.close()
 
 

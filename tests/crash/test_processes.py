@@ -112,9 +112,9 @@ async def test_killed_writer_ends_readers_in_two_seconds(spawn: Spawn) -> None:
 async def test_a_writer_that_copies_its_own_files(
     spawn: Spawn, database: str, tmp_path: Path
 ) -> None:
-    """G1, G3: it drops SQLite's locks; nobody takes its stream over, and nothing of it is lost.
+    """G1, G3: the copy drops SQLite's locks, but no stream is taken over and no text is lost.
 
-    Meanwhile other programs open the file and close it, which removes the log of a file that seems
+    Meanwhile other programs open and close the file. Closing removes the log of a file that seems
     unused.
     """
     a, b = await asyncio.gather(spawn(), spawn())

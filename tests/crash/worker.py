@@ -106,7 +106,7 @@ class Worker:
         await self._streams.start(name, source)
 
     async def do_copy(self, number: int, folder: str) -> None:
-        """Read every file of a folder, as a backup does that knows nothing of SQLite's locks."""
+        """Read every file of a folder, like a backup program that ignores SQLite's locks."""
         for file in Path(folder).rglob("*"):  # noqa: ASYNC240 - microseconds, and the fault
             if file.is_file():
                 file.read_bytes()

@@ -1,4 +1,4 @@
-"""Metrics and spans, kept in memory for a test."""
+"""Records metrics and spans in memory for a test."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from inkstream.telemetry import OpenTelemetry
 
 
 class Recorded:
-    """An observer, and what it recorded."""
+    """An observer, and everything that it has recorded."""
 
     def __init__(self) -> None:
         self._reader = InMemoryMetricReader()
@@ -46,7 +46,7 @@ class Recorded:
         )
 
     def sum(self, name: str) -> float:
-        """Return a metric's value, or the sum of what was recorded if it is a histogram."""
+        """Return a metric's value, or the sum of its recorded values if it is a histogram."""
         return float(
             sum(
                 getattr(point, "sum", getattr(point, "value", 0))

@@ -45,13 +45,13 @@ def test_clock_jump_is_not_trusted(jump_s: float, caplog: pytest.LogCaptureFixtu
 
 @pytest.mark.parametrize("jump_s", [3 * 3600.0, -3 * 3600.0])
 def test_time_is_counted_from_the_later_clock(jump_s: float) -> None:
-    """What is made while the clock is wrong must not be due when it is set right."""
+    """A stream created while the clock is wrong must not be due after the correction."""
     clock = Clock()
     calendar = Calendar(clock)
     right = clock.wall()
     clock.ahead += jump_s
     assert calendar.wall() == max(right, clock.wall())
-    clock.ahead += 3600.0  # set right in two steps
+    clock.ahead += 3600.0  # the clock is corrected in two steps
     assert calendar.wall() == max(right, clock.wall())
 
 
@@ -66,7 +66,7 @@ def test_slow_clock_correction_is_trusted() -> None:
 
 @in_virtual_time
 async def test_a_stream_made_while_the_clock_is_behind() -> None:
-    """It is not due when the clock is set right: its writer still may come."""
+    """The stream is not due after the clock is corrected, because its writer may still come."""
     async with cluster() as made:
         worker = await made.add()
         made.clock.jump_wall(-3 * 3600)

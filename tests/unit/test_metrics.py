@@ -1,4 +1,4 @@
-"""Each metric moves by what causes it, by as much as it should, and by nothing else."""
+"""Each metric changes by its own cause, by the right amount, and never otherwise."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from tests.unit.recorded import Recorded
 INSTRUMENTS: Final = Path(__file__).parents[2] / "src/inkstream/telemetry/instruments.py"
 ALL: Final = set(re.findall(r'"(inkstream\.[\w.]+)"', INSTRUMENTS.read_text()))
 ALWAYS: Final = {"inkstream.loop.lag", "inkstream.sweep.duration", "inkstream.tidy.duration"}
-"""An idle process moves these: its loop turns, and it looks around."""
+"""The metrics that an idle process changes, because its loop and its sweeps run."""
 
 Cause: TypeAlias = Callable[[Cluster, Worker], Awaitable[None]]
 
 
 async def written(worker: Worker, name: str = "s") -> ScriptedSource:
-    """Start a stream whose source gives nothing yet."""
+    """Start a stream whose source yields nothing yet."""
     source = ScriptedSource()
     await worker.streams.create(name)
     worker.streams.start(name, source)
@@ -145,7 +145,7 @@ CAUSES: Final[dict[str, tuple[Cause, float, float]]] = {
     "inkstream.tidy.duration": (time_goes_by, 0, 0.1),
     "inkstream.loop.lag": (code_blocks_the_loop, 1.7, 2),
 }
-"""The cause of each; its value grows, or its sum if it is a histogram, from this much to that."""
+"""The cause of each metric, and the least and the largest growth of its value (or sum)."""
 
 
 def test_all_have_a_cause() -> None:
@@ -173,7 +173,7 @@ def test_moves(name: str) -> None:
 
 
 def test_an_idle_process_moves_only_the_clocks() -> None:
-    """A metric that moves without its cause would say nothing when it moves."""
+    """A metric that changes without its cause is useless."""
     recorded = Recorded()
 
     @in_virtual_time
@@ -187,7 +187,7 @@ def test_an_idle_process_moves_only_the_clocks() -> None:
 
 
 def test_gauges_fall_again() -> None:
-    """And nothing of an engine that has stopped is counted on."""
+    """The gauges of a stopped engine are not counted any more."""
     recorded = Recorded()
 
     @in_virtual_time

@@ -1,4 +1,4 @@
-"""Events reach every observer, and a mistake in one hurts nobody."""
+"""Events reach every observer, and a mistake in one observer affects no other."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ EVENTS = [name for name in vars(Observer) if not name.startswith("_") and name !
 
 
 class Noting(Observer):
-    """Note what comes, and raise if asked to."""
+    """Record each event, and raise if the test asks for it."""
 
     def __init__(self, *, fails: bool = False) -> None:
         self.noted: list[str] = []
@@ -36,7 +36,7 @@ class Noting(Observer):
 
 @pytest.mark.parametrize("event", EVENTS)
 def test_every_event_is_passed_on(event: str, caplog: pytest.LogCaptureFixture) -> None:
-    """An event that is added to ``Observer`` and not to ``Observers`` would reach nobody."""
+    """An event in ``Observer`` that is missing in ``Observers`` would reach no observer."""
     first, second = Noting(fails=True), Noting()
     method = getattr(Observers(first, second), event)
     method(*[None] * len(inspect.signature(method).parameters))

@@ -1,4 +1,4 @@
-"""Spans hang below their requests; labels of metrics are bounded and documented."""
+"""Spans are children of their requests. The labels of metrics are bounded and documented."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ async def test_answer_span_is_a_child_of_the_request(recorded: Recorded) -> None
             await here.streams.create("s")
             here.streams.start("s", source)
         await asyncio.sleep(2)
-        assert trace.get_current_span() is trace.INVALID_SPAN, "nothing is left behind"
+        assert trace.get_current_span() is trace.INVALID_SPAN, "no span is left in the context"
         async with here.streams.write(await here.streams.create("w")) as writer:
             await writer.append("text")
             writer.result = {"model": "m", "usage": {"prompt_tokens": 3, "completion_tokens": 5}}
