@@ -209,7 +209,7 @@ async def judge(locks: Locks, reads: Reads) -> dict[str, bool | None]:
 
 
 async def test_free_lock_is_checked_twice() -> None:
-    """G7: a worker lives if, half a second later, it is locked again, beats, or lost its lock."""
+    """G7: a worker lives if half a second later it has beaten, locked, or reported a lost lock."""
     first = [("back", 1, "free"), ("beats", 1, "free"), ("says", 1, "free"), ("dead", 1, "free")]
     second = [
         ("back", 1, "held"),

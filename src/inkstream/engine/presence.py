@@ -74,7 +74,7 @@ class Presence:
         await self._heartbeat(beat=False, forget=workers)
 
     async def is_unlocked(self, worker: str) -> bool:
-        """Read the workers again; return whether this worker's lock is free."""
+        """Read the workers again; return whether the given worker's lock is free."""
         workers = await self._store.heartbeat(beat=False)
         return any(w.worker == worker and w.locked is False for w in workers)
 

@@ -69,9 +69,8 @@ class Sweeper:
             await self._take_care_of_orphans()
 
     async def _bury_the_dead(self) -> None:
-        # Read the streams of a worker before its counter. A dead counter then proves that the
-        # worker was dead when it owned them. In the other order, a worker could resume and claim in
-        # between.
+        # Read a worker's streams before its counter. A counter that did not grow says nothing about
+        # streams claimed after it was read, because the worker may have resumed since.
         owned = {worker: await self._owned_by(worker) for worker in self._suspects}
         forget: list[str] = []
         beat = False

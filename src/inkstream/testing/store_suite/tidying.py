@@ -34,7 +34,7 @@ from inkstream.testing.store_suite.harness import (
 async def many_pieces(
     store: Store, name: str, count: int, size: int = 4
 ) -> tuple[StreamState, list[str]]:
-    """Create a live stream with at least this many separate messages."""
+    """Create a live stream with this many messages, each appended by its own change."""
     state = await stream_in(store, Status.STREAMING, name)
     messages = [f"{number:0{size}d}" for number in range(count)]
     for start in range(0, count, 25):
