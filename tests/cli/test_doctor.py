@@ -39,7 +39,7 @@ async def test_silent(shell: Shell, server: Server) -> None:
     }
     unknown = {check for check, finding in found.items() if finding["verdict"] == "unknown"}
     assert unknown == {"http_version"}  # HTTP/2 cannot be asked for over http://
-    assert "2 s waited" in found["idle"]["message"]
+    assert "stayed open for 2 s" in found["idle"]["message"]
 
 
 async def test_short_wait(server: Server) -> None:

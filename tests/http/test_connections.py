@@ -306,5 +306,5 @@ async def test_a_receive_that_raises_is_a_client_that_left(
     del answer
     gc.collect()
     assert not [record for record in caplog.records if record.name == "asyncio"]
-    assert ("receive failed" in caplog.text) is isinstance(error, RuntimeError)
+    assert ("receive() raised" in caplog.text) is isinstance(error, RuntimeError)
     assert not streams.engine.readers._readers

@@ -1,4 +1,4 @@
-"""The protocol as an ASGI app to mount: routes, rights, limits. The rules stand in ``protocol``."""
+"""An ASGI app of the protocol: routes, permissions, limits. ``protocol`` contains the rules."""
 
 from __future__ import annotations
 
@@ -60,11 +60,11 @@ from inkstream.http.problems import Problem, problem_for
 HEADERS: Final = {
     "x-content-type-options": "nosniff",
     "cross-origin-resource-policy": "same-origin",
-    # A stream is what anybody wrote, of any type: opened as a page, it must not run as this site.
+    # Any client can write a stream of any type: opened as a page, it must not run as this site.
     "content-security-policy": "sandbox; default-src 'none'",
 }
 _SMALL: Final = 64 * 1024
-"""A body of this size is read before rights are asked, once: it is no more than servers buffer."""
+"""A body up to this size is read before the permission check: servers buffer that much anyway."""
 _METHODS: Final = "GET, HEAD, PUT, POST, DELETE, OPTIONS"
 
 
@@ -74,7 +74,7 @@ class DurableStreams:
     Args:
         engine: Returns the running engine.
         authorize: See ``Authorize``.
-        allow_anonymous: Let everybody do everything, instead.
+        allow_anonymous: Allow everything to everybody, instead of ``authorize``.
         settings: See ``DurableSettings``.
         http: See ``HTTPSettings``.
         allowed_origins: Other sites whose pages may write with this site's cookie.
@@ -164,7 +164,10 @@ class DurableStreams:
                 return _response(Reply(204, {"allow": _METHODS}))
             case _:
                 raise Refusal(
-                    405, "method_not_allowed", f"Served are {_METHODS}.", {"allow": _METHODS}
+                    405,
+                    "method_not_allowed",
+                    f"Only {_METHODS} are served here.",
+                    {"allow": _METHODS},
                 )
 
     async def _present(self, stream_id: StreamId, after: int, max_bytes: int, *marks: str) -> Page:
@@ -185,11 +188,12 @@ class DurableStreams:
         max_bytes: int = 0,
         marks: tuple[str, ...] = (),
     ) -> Page:
-        """Return a page of a stream with which the caller may do these things."""
+        """Return a page of a stream if the caller may do all of these actions with it."""
         try:
             page = await self._present(stream_id, after, max_bytes, *marks)
         except StreamGone as exc:
-            # Nothing is left to ask `authorize` about, and a denied stream must look absent.
+            # No state is left that `authorize` could decide about, and a denied stream must look
+            # absent.
             if self._authorize is anyone:
                 raise
             raise StreamNotFound(stream_id) from exc
@@ -208,7 +212,7 @@ class DurableStreams:
             return await self._create_from(request, stream_id, target, source, body)
 
     async def _before_body(self, request: Request, check: Awaitable[object]) -> None:
-        """Await what must be allowed before a body is read: a body costs memory for its time."""
+        """Await the permission check before reading a large body, because a body uses memory."""
         try:
             await check
         except (Refusal, InkstreamError):
@@ -245,12 +249,14 @@ class DurableStreams:
             except StreamGone as exc:
                 raise _source_deleted() from exc
             except OffsetGone as exc:
-                raise Refusal(400, "invalid_fork", "The source ends before there.") from exc
+                raise Refusal(
+                    400, "invalid_fork", "The source ends before the offset of the fork."
+                ) from exc
             scheme, host = request.url.scheme, request.url.netloc
             return creation.created(state, f"{scheme}://{host}{target.path}")
 
     async def _find(self, stream_id: StreamId) -> Page | None:
-        """Return what is there already; what has expired makes room."""
+        """Return the existing stream, or ``None``. An expired stream is deleted first."""
         engine, *_ = self._parts()
         try:
             page = await engine.readers.page(stream_id, 0, 0, marks=(protocol.FORK,))
@@ -289,7 +295,7 @@ class DurableStreams:
     async def _append(self, request: Request, stream_id: StreamId) -> Reply:
         length = _length(request)
         if self._authorize is not anyone and (length is None or length > _SMALL):
-            # Without a length there may be no body, and nothing to append.
+            # A request without Content-Length may have no body, and then appends nothing.
             is_certain = length is not None or not is_closing(request.headers)
             action = "append" if is_certain else "close"
             await self._before_body(request, self._allowed(request, stream_id, (action,)))
@@ -364,8 +370,8 @@ class DurableStreams:
     ) -> Page:
         """Return a page that the caller may read.
 
-        Its text is read after ``authorize`` said yes: else a denied stream would cost more than
-        an absent one, and take longer, which tells them apart.
+        Its text is read after ``authorize`` allowed it. Otherwise a denied stream would take longer
+        than an absent one, and a caller could tell them apart.
         """
         first = 0 if self._authorize is not anyone else max_bytes
         page = await self._allowed(
@@ -381,13 +387,15 @@ class DurableStreams:
         allowed = page.state.internal_id
         page = await self._present(stream_id, after, max_bytes, protocol.FORK)
         if page.state.internal_id != allowed:
-            raise StreamNotFound(stream_id)  # created anew since, perhaps by somebody else
+            raise StreamNotFound(
+                stream_id
+            )  # the stream was replaced meanwhile, perhaps by another user
         return page
 
     async def _collect(self, page: Page, start: int) -> tuple[list[Segment], StreamState]:
-        """Return about a page's worth of segments, and the state as of the last of them.
+        """Return about a page's worth of segments, and the state after the last of them.
 
-        A store may end a fork's page where inheritance ends; a client is not to see that seam.
+        A store may end a fork's page where the inherited messages end; clients must not see that.
         """
         engine, *_ = self._parts()
         enough = engine.limits.page_bytes // 2
@@ -402,7 +410,7 @@ class DurableStreams:
 
 
 def _draft(stream_id: StreamId, owner: str, now: float) -> StreamState:
-    """Return a stream that is to be created, as ``authorize`` sees it."""
+    """Return the state of a stream that does not exist yet, for ``authorize``."""
     return StreamState(
         internal_id=0,
         stream_id=stream_id,
@@ -421,7 +429,7 @@ def _draft(stream_id: StreamId, owner: str, now: float) -> StreamState:
 
 
 def _length(request: Request) -> int | None:
-    """Return the length of a body, ``None`` if the head does not say it."""
+    """Return the length of a body, or ``None`` if the request's headers do not give it."""
     given = request.headers.get("content-length", "")
     return int(given) if given.isdecimal() and len(given) < 20 else None
 
@@ -431,7 +439,7 @@ def _source_deleted() -> Refusal:
 
 
 def _start(state: StreamState, marks: Marks, wanted: ReadRequest) -> tuple[int, bool]:
-    """Return the position from which to read, and if the end was seen before.
+    """Return the position to read from, and whether the client has seen the end.
 
     Raises:
         OffsetGone
@@ -470,7 +478,7 @@ def _chunk_response(chunk: Chunk, request: Request, wanted: ReadRequest, now: fl
         headers["cache-control"] = "no-store"
         return Response(chunk.body(), headers=headers)
     else:
-        # What lies between two offsets of one stream never changes; the rest must be asked again.
+        # The bytes between two offsets of one stream never change. Anything else may.
         fixed = not chunk.at_tail and wanted.offset is not None and not wanted.offset.is_start
         headers["cache-control"] = "private, max-age=60" if fixed else "private, no-cache"
         headers["etag"] = chunk.etag()

@@ -1,14 +1,15 @@
 """Appends of many clients: those of one stream are decided together and commit in one batch.
 
-Requests to one stream gather while a round is under way. A round reads the stream once, decides
-about each request in the order of arrival, each seeing what the ones before it are going to leave
-behind, and joins them into few changes. What another process made untrue is refused by the store
-and decided again in the next round, ahead of those that came later. A request that is alone is
-decided by the page with which it was authorised: if that was too old to say yes, it is read again.
+Requests for one stream wait while a round runs. A round reads the stream once, decides about each
+request in the order of arrival, and joins the requests into few changes. Each decision already
+includes the effect of the requests before it. If another process changed the stream meanwhile, the
+store refuses the change, and the next round decides about those requests first. A single request is
+decided with the page that its authorisation read; if that page does not allow it, the page is read
+again, because it may be too old.
 
-All appends of a round that rest on marks become *one* change. Were each a change of its own,
-conditional on the epoch that the one before it leaves, a change of another process could stand in
-for a refused one, and the next would pass on marks that are no longer so.
+All appends of a round that use marks become *one* change. Separate changes would be unsafe: each is
+conditional on the epoch that the change before it sets. If that change is refused, a change of
+another process may set the same epoch, and the next append would pass although its marks are wrong.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ class _Waiting:
     answer: asyncio.Future[Reply]
     tries: int = 0
     alone: bool = False
-    """Decided in a change of its own, because joined with others it broke a limit."""
+    """Commit this request in a change of its own, because joined changes exceeded a limit."""
 
     def fail(self, error: Exception) -> None:
         if not self.answer.done():
@@ -52,23 +53,24 @@ class _Waiting:
 
 
 class Appends:
-    """The appends that this process is asked for."""
+    """The appends that this process received."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
         self._waiting: dict[StreamId, list[_Waiting]] = {}
 
     async def append(self, page: Page, request: AppendRequest) -> Reply:
-        """Append to a stream, or close it; durable when it returns.
+        """Append to a stream, or close it. It is durable when this returns.
 
         Args:
-            page: The stream as it was just now, with the request's marks.
+            page: The stream's current state, with the marks that the request needs.
+            request: What to append.
             request: What to append.
 
         Raises:
-            Refusal: The protocol says no.
-            StreamNotFound: It was deleted, or is another stream by now.
-            StoreUnavailable: It did not happen; ``OutcomeUnknown``: it may have.
+            Refusal: The protocol does not allow it.
+            StreamNotFound: The stream was deleted, or another stream has its id now.
+            StoreUnavailable: Nothing was stored. ``OutcomeUnknown``: it may have been stored.
         """
         stream_id = page.state.stream_id
         if request.body:
@@ -105,7 +107,7 @@ class Appends:
     async def _round(
         self, stream_id: StreamId, entries: list[_Waiting], page: Page | None
     ) -> list[_Waiting]:
-        """Answer the entries; return those that must be decided again."""
+        """Answer the entries, and return those that the next round must decide."""
         is_fresh = page is None
         if page is None:
             names = {name for entry in entries for name in append_marks(entry.request)}
@@ -139,8 +141,9 @@ class Appends:
                 else:
                     again.append(entry)
             elif batches or not is_fresh:
-                # It may rest on what is not committed yet ("a duplicate" of an append that fails),
-                # or on what was read before an append of this very client committed ("a gap").
+                # Decide again: the answer may depend on an append that fails to commit ("a
+                # duplicate"), or
+                # on a page older than an append of this same client ("a gap").
                 again.append(entry)
             elif isinstance(decided, Reply):
                 entry.answer.set_result(decided)
@@ -152,7 +155,7 @@ class Appends:
         return [entry for refused in outcomes for entry in refused] + again
 
     async def _commit(self, state: StreamState, batch: _Batch) -> list[_Waiting]:
-        """Commit and answer; return the entries if they lost a race."""
+        """Commit and answer. Return the entries if another process changed the stream first."""
         change = join([attempt for _, attempt in batch])
         try:
             done = await self._engine.changes.commit(state, change)
@@ -182,10 +185,14 @@ class Appends:
             entry.fail(StreamNotFound(""))
         elif is_full and is_alone:
             entry.fail(
-                Refusal(429, "too_many_producers", "This stream has as many producers as it may.")
+                Refusal(
+                    429,
+                    "too_many_producers",
+                    "This stream has the largest number of producers allowed.",
+                )
             )
         elif entry.tries >= _TRIES:
-            entry.fail(StoreUnavailable("too many others write to this stream"))
+            entry.fail(StoreUnavailable("other clients write to this stream too often: try again"))
         else:
             entry.alone = is_full
             return True
@@ -196,7 +203,7 @@ _Batch: TypeAlias = list[tuple[_Waiting, Attempt]]
 
 
 class _Batches:
-    """The changes of a round: one that rests on marks, and others, each as large as a segment."""
+    """The changes of a round: one with all marks, and others, each at most one segment."""
 
     def __init__(self) -> None:
         self._marked: _Batch = []
@@ -207,7 +214,7 @@ class _Batches:
         return bool(self._marked or self._plain)
 
     def take(self, entry: _Waiting, attempt: Attempt) -> bool:
-        """Add an attempt; return False if it must wait for the next round."""
+        """Add an attempt. Return False if it must wait for the next round."""
         if not attempt.change.marks:
             if not self._plain or not _fits(self._plain[-1], attempt):
                 self._plain.append([])
@@ -222,7 +229,7 @@ class _Batches:
         return True
 
     def in_order(self) -> list[_Batch]:
-        """Return them, the one that closes the stream last."""
+        """Return the changes. The one that closes the stream is last."""
         marked = [self._marked] if self._marked else []
         return [*self._plain, *marked] if self._closes_marked else [*marked, *self._plain]
 

@@ -1,7 +1,7 @@
-"""Request bodies as segments: bytes as they are, JSON as the raw slices of its messages.
+"""Turn request bodies into segments: bytes unchanged, JSON as the original text of its messages.
 
-JSON is checked strictly and then kept byte for byte: to parse it and write it again would change
-numbers (``1.0``, large integers) and drop duplicate keys.
+JSON is checked strictly and stored byte for byte. Parsing and writing it again would change numbers
+(``1.0``, large integers) and lose duplicate keys.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ def _refuse_constant(name: str) -> NoReturn:
     raise InvalidMessage(f"{name} is not JSON")
 
 
-# Numbers are only checked: turning a long one into an int would cost quadratic time.
+# Numbers stay strings, because converting a long one into an int takes quadratic time.
 _DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=str, parse_float=str)
 
 
 MOST_MESSAGES: Final = 10_000
-"""How many JSON messages one body holds, and one answer: each costs some microseconds."""
+"""How many JSON messages one body or one answer may contain: each costs some microseconds."""
 
 _TURN_S: Final = 0.02
-"""A body is cut in turns of about this long, between which the loop serves others."""
+"""A body is split in steps of about this long, so that other tasks run in between."""
 
 _SLACK: Final = 64 * 1024
 
@@ -41,9 +41,9 @@ def split_json(body: bytes, message_bytes: int) -> Iterator[bytes]:
     """Yield the messages of a JSON body: the elements of an array, else the one value.
 
     Raises:
-        InvalidMessage: It is not JSON (RFC 8259, UTF-8), nested too deep, or holds the key that
-            only the server may write.
-        MessageTooLarge: One is larger than ``message_bytes``, or there are too many.
+        InvalidMessage: The body is not JSON (RFC 8259, UTF-8), is nested too deep, or contains the
+            key that only the server may write.
+        MessageTooLarge: A message is larger than ``message_bytes``, or there are too many.
     """
     try:
         text = body.decode()
@@ -60,7 +60,7 @@ def split_json(body: bytes, message_bytes: int) -> Iterator[bytes]:
     for count, element in enumerate(_elements(text, start + 1, values), 1):
         if count > MOST_MESSAGES:
             raise MessageTooLarge(
-                f"a request's body may hold {MOST_MESSAGES} messages: send more, smaller ones",
+                f"a request's body may hold {MOST_MESSAGES} messages: send several smaller ones",
                 limit=MOST_MESSAGES,
                 actual=count,
             )
@@ -77,10 +77,10 @@ def _elements(text: str, at: int, values: _Values) -> Iterator[str]:
             if text.startswith("]", at):
                 break
             if not text.startswith(",", at):
-                raise InvalidMessage("the JSON array is broken off or malformed")
+                raise InvalidMessage("the JSON array is incomplete or malformed")
             at = _skip(text, at + 1)
     if _skip(text, at + 1) != len(text):
-        raise InvalidMessage("something follows the JSON array")
+        raise InvalidMessage("there is more text after the JSON array")
 
 
 def _skip(text: str, at: int) -> int:
@@ -90,10 +90,10 @@ def _skip(text: str, at: int) -> int:
 
 
 class _Values:
-    """The values of a text, each decoded within a window a little larger than a message may be.
+    """The values of a text. Each is decoded within a window slightly larger than a message may be.
 
-    The decoder cannot be interrupted: without a window, one value as large as a body would hold
-    up the loop until it was decoded, to be refused.
+    The decoder cannot be interrupted. Without a window, one value as large as the body would block
+    the event loop until it was decoded, only to be refused.
     """
 
     def __init__(self, text: str, message_bytes: int) -> None:
@@ -106,7 +106,7 @@ class _Values:
         self._window = self._text[at : at + self._message_bytes + _SLACK]
 
     def end_of(self, at: int) -> int:
-        """Return where the JSON value that begins here ends."""
+        """Return where the JSON value that begins at this place ends."""
         if at - self._base >= _SLACK:
             self._cut(at)
         is_cut = self._base + len(self._window) < len(self._text)
@@ -120,7 +120,7 @@ class _Values:
             if is_cut:
                 raise self._too_large(at) from exc
             raise InvalidMessage("the body is not valid JSON") from exc
-        if is_cut and end == len(self._window):  # a number may go on behind the window
+        if is_cut and end == len(self._window):  # a number may continue after the window
             raise self._too_large(at)
         if isinstance(value, dict) and wire.END_KEY in value:
             raise InvalidMessage(f"the key {wire.END_KEY!r} is reserved for the server")
@@ -137,7 +137,7 @@ class _Values:
 
 
 class Body:
-    """A request's body, cut into messages at most once."""
+    """A request's body. It is split into messages at most once."""
 
     __slots__ = ("_is_cut", "_refused", "_segment", "raw")
 
@@ -151,7 +151,7 @@ class Body:
         return bool(self.raw)
 
     async def cut(self, *, is_json: bool, message_bytes: int) -> None:
-        """Cut the body in turns; ``segment`` returns or raises later what comes of it."""
+        """Split the body in steps. ``segment`` then returns the result, or raises the error."""
         until = time.perf_counter() + _TURN_S
         for _ in self._cutting(is_json=is_json, message_bytes=message_bytes):
             if time.perf_counter() > until:
@@ -159,9 +159,9 @@ class Body:
                 until = time.perf_counter() + _TURN_S
 
     def segment(self, *, is_json: bool, message_bytes: int) -> Segment | None:
-        """Return the body as a segment at position 0; ``None`` if it holds no message.
+        """Return the body as a segment at position 0, or ``None`` if it contains no message.
 
-        A whole body is one segment, whatever its size, because it commits as one.
+        A whole body is one segment, whatever its size, because it commits as a whole.
 
         Raises:
             InvalidMessage, MessageTooLarge
@@ -203,7 +203,7 @@ def _json_segment(messages: list[bytes], message_bytes: int) -> Segment | None:
 
 
 def json_array(values: list[Any]) -> bytes:
-    """Return the messages (text or raw JSON) of a JSON stream as one array."""
+    """Return the messages of a JSON stream (text or raw JSON) as one array."""
     return b"[" + b",".join([_dump(value) for value in values]) + b"]"
 
 

@@ -1,4 +1,4 @@
-"""Create and fork, as pure functions: what a PUT makes, and if it is there already."""
+"""Create and fork, as pure functions: the stream that a PUT creates, or whether it exists."""
 
 from __future__ import annotations
 
@@ -32,15 +32,15 @@ from inkstream.engine.settings import Limits
 from inkstream.wire import Offset
 
 MOST_FORKS: Final = 64
-"""How deep forks of forks go. Each read goes through all that a fork descends from."""
+"""How deep forks of forks may go. Each read must visit all streams that a fork descends from."""
 
 
 @dataclass(frozen=True, slots=True)
 class ForkNote:
-    """How a fork was asked for, kept as its mark: to answer the same PUT again, and for offsets.
+    """The parameters of a fork, stored as its mark: for a repeated PUT, and for offsets.
 
-    ``ancestors`` are the streams whose offsets the fork accepts as its own, each with the position
-    up to which it does: clients come to a fork with offsets of its source (4.2, 8).
+    ``ancestors`` are the streams whose offsets the fork accepts as its own, each with the last
+    position accepted. Clients come to a fork with offsets of its source (4.2, 8).
     """
 
     source: StreamId
@@ -51,14 +51,14 @@ class ForkNote:
     ancestors: tuple[tuple[int, int], ...]
 
     def dump(self) -> bytes:
-        """Return the mark."""
+        """Return the mark's bytes."""
         return json.dumps(
             [self.source, self.anchor, self.sub_offset, self.ttl_s, self.expires_at, self.ancestors]
         ).encode()
 
     @classmethod
     def load(cls, marks: Marks) -> ForkNote | None:
-        """Return what a stream's mark says; ``None``: it is no fork."""
+        """Read a stream's mark; ``None`` means that the stream is not a fork."""
         if FORK not in marks:
             return None
         source, anchor, sub, ttl_s, expires_at, ancestors = json.loads(marks[FORK])
@@ -67,7 +67,7 @@ class ForkNote:
 
 
 def position_of(state: StreamState, marks: Marks, offset: Offset) -> int | None:
-    """Return the position that an offset means in a stream; ``None``: it is not one of its own."""
+    """Return an offset's position in a stream; ``None`` if the offset is of another stream."""
     if offset.lies_in(state):
         return offset.position
     note = ForkNote.load(marks)
@@ -79,7 +79,7 @@ def position_of(state: StreamState, marks: Marks, offset: Offset) -> int | None:
 
 
 def create(request: CreateRequest, now: float, limits: Limits) -> NewStream:
-    """Return the stream that a PUT without fork headers makes.
+    """Return the stream that a PUT without fork headers creates.
 
     Raises:
         Refusal
@@ -98,7 +98,7 @@ def fork(
     now: float,
     limits: Limits,
 ) -> NewStream:
-    """Return the stream that a PUT with fork headers makes.
+    """Return the stream that a PUT with fork headers creates.
 
     Raises:
         Refusal
@@ -120,7 +120,7 @@ def fork(
         anchor = found
     position = anchor + asked.sub_offset
     if position > source.tail:
-        raise bad("invalid_fork", "Stream-Fork-Sub-Offset leads past the end of the source.")
+        raise bad("invalid_fork", "Stream-Fork-Sub-Offset is past the end of the source.")
     ttl_s, due_at = request.ttl_s, request.expires_at
     if ttl_s is None and due_at is None and source.kind is Kind.LOG:
         ttl_s, due_at = source.ttl_s, source.due_at
@@ -132,7 +132,7 @@ def fork(
         if len(above.ancestors) >= MOST_FORKS:
             raise bad(
                 "fork_too_deep",
-                f"The source is itself a fork of forks, {MOST_FORKS} deep: fork one above it.",
+                f"The source is a fork of forks, {MOST_FORKS} deep: fork one of its ancestors.",
             )
         ancestors += [(of, min(until, position)) for of, until in above.ancestors]
     note = ForkNote(
@@ -197,7 +197,7 @@ def created(state: StreamState, location: str) -> Reply:
 
 
 def exists(state: StreamState, marks: Marks, request: CreateRequest) -> Reply:
-    """Answer a PUT where there is a stream already: 200 if it is the one that was asked for.
+    """Answer a PUT for a stream that exists: 200 if it has the requested configuration.
 
     Raises:
         Refusal
@@ -218,7 +218,7 @@ def exists(state: StreamState, marks: Marks, request: CreateRequest) -> Reply:
         raise Refusal(
             409,
             "exists",
-            "There is a stream here already, of another configuration.",
+            "A stream with another configuration exists here already.",
             tail_headers(state),
         )
     return Reply(200, {"content-type": state.content_type, **tail_headers(state)})
@@ -233,7 +233,7 @@ def _same_type(state: StreamState, request: CreateRequest) -> bool:
 def _same_fork(note: ForkNote | None, asked: ForkRequest | None) -> bool:
     if note is None or asked is None:
         return note is None and asked is None
-    # An anchor that was left out was the tail of then, which may have moved on.
+    # A PUT without an offset meant the source's tail at that time; the tail may have moved since.
     return (
         note.source == asked.source
         and note.sub_offset == asked.sub_offset

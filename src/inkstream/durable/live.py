@@ -1,4 +1,4 @@
-"""Live reads: long-poll and server-sent events, each a reader of the engine with a time to live."""
+"""Live reads: long-poll and server-sent events. Each is a reader of the engine, for some time."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from inkstream.wire import Offset
 
 @dataclass(frozen=True, slots=True)
 class LiveRead:
-    """A live read that was allowed.
+    """A live read, after the permission check.
 
     Attributes:
-        state: The stream, as it was found.
-        position: From where to read.
-        end_seen: Whether the reader came with the offset after the end.
-        cursor: The cursor that the client gave.
-        renewal: Puts off a sliding expiry: somebody is reading.
-        headers: What every answer carries.
+        state: The stream's state when the request arrived.
+        position: Where to start reading.
+        end_seen: Whether the client sent the offset after the end.
+        cursor: The cursor that the client sent.
+        renewal: Renews a sliding expiry, because somebody is reading.
+        headers: Headers of every answer.
     """
 
     state: StreamState
@@ -43,7 +43,7 @@ class LiveRead:
 
 
 async def open_reader(engine: Engine, read: LiveRead) -> Reader:
-    """Return a reader of the very stream that was allowed.
+    """Return a reader, and raise if the stream is no longer the one that the check allowed.
 
     Raises:
         StreamNotFound, TooManyReaders, StoreUnavailable
@@ -73,12 +73,12 @@ def _chunk(
 
 
 def _wake_s(state: StreamState, wait_s: float) -> float:
-    """Return how long to wait at most, so that a stream with readers does not expire under them."""
+    """Return the longest wait after which a stream with readers is renewed before it expires."""
     return wait_s if state.ttl_s is None else min(wait_s, max(state.ttl_s / 2, 0.25))
 
 
 class LongPoll:
-    """Answer with what comes next, or after a while with 204."""
+    """Answer with the next messages, or after a while with 204."""
 
     def __init__(
         self, engine: Engine, read: LiveRead, settings: HTTPSettings, wait_s: float
@@ -128,12 +128,12 @@ class LongPoll:
                 if segments or reader.end is not None:
                     return segments
         except ReaderCut:
-            pass  # answered like a timeout: the client asks again, another process perhaps
+            pass  # answer like a timeout: the client repeats its request
         return []
 
 
 class EventStream:
-    """Send everything from a position on as events, until the end or for about a minute."""
+    """Send everything from a position as events, until the end or for about a minute."""
 
     def __init__(
         self, engine: Engine, read: LiveRead, settings: HTTPSettings, live_s: float
@@ -171,7 +171,7 @@ class EventStream:
 
     async def _run(self, reader: Reader, connection: Connection) -> None:
         clock: Clock = self._engine.clock
-        # A reader that is up to date hears so at once, not with the first message.
+        # A reader that is up to date gets this event now, without waiting for the first message.
         if reader.position >= reader.tail.position and reader.tail.end is None:
             await connection.send(
                 response_body(self._frames(reader, reader.position, reader.position, []))
@@ -194,7 +194,7 @@ class EventStream:
                     return
                 await self._read.renewal.touch()
         except (ReaderCut, InkstreamError):
-            pass  # ended without streamClosed: the client reconnects, and hears why
+            pass  # no streamClosed was sent, so the client reconnects and gets the reason
 
     def _renew_at(self) -> float:
         return self._engine.clock.monotonic() + _wake_s(self._read.state, self._settings.ping_s)

@@ -1,4 +1,4 @@
-"""The stream that a URL below the mount names, found in the raw path and decoded once."""
+"""Find the stream id in a request's raw path, and decode it exactly once."""
 
 from __future__ import annotations
 
@@ -18,42 +18,42 @@ RESERVED: Final = "__ds"
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """A stream's URL, as it was sent."""
+    """A stream's URL, as the client sent it."""
 
     place: Place
 
     @property
     def path(self) -> str:
-        """The whole path, as the client knows it."""
+        """The whole path, including the part that a proxy removed."""
         return self.place.prefix + self.place.mount + self.place.rest
 
     def stream_id(self) -> StreamId:
-        """Return the stream that the rest of the path names.
+        """Return the stream id in the path below the mount.
 
         Raises:
-            Refusal: None can be named so, or the path is reserved.
+            Refusal: The path is not a valid stream id, or is reserved.
         """
         return _stream_id(self.place.rest)
 
     def other(self, url: str) -> StreamId:
-        """Return the stream below the same mount that a path (or a URL) names.
+        """Return the stream id in another path or URL below the same mount.
 
         Raises:
-            Refusal: It names none.
+            Refusal: The path contains no stream id.
         """
         try:
             path = urlsplit(url).path
         except ValueError as exc:
             raise Refusal(400, "invalid_fork", "Stream-Forked-From is not a path.") from exc
-        # A client knows the path before a proxy shortened it; a backend may know the one after.
+        # A client uses the path before a proxy shortened it; a backend may use the shortened one.
         for mount in (self.place.prefix + self.place.mount, self.place.mount):
             if path.startswith(mount):
                 return _stream_id(path[len(mount) :])
-        raise Refusal(404, "not_found", "Stream-Forked-From names no stream of this server.")
+        raise Refusal(404, "not_found", "Stream-Forked-From is not the path of a stream here.")
 
 
 def target_of(scope: Scope) -> Target:
-    """Return what the request's URL names."""
+    """Return the URL of the request's stream."""
     return Target(place_of(scope))
 
 
@@ -62,7 +62,7 @@ def _stream_id(rest: str) -> StreamId:
         decoded = unquote_to_bytes(rest).decode()
         stream_id = StreamId(decoded)
     except (UnicodeError, InvalidStreamId) as exc:
-        raise Refusal(404, "not_found", "No stream can have this name.") from exc
+        raise Refusal(404, "not_found", "This is not a valid name of a stream.") from exc
     segments = decoded.split("/")
     if RESERVED in segments:
         raise Refusal(

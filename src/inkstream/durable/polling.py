@@ -1,4 +1,4 @@
-"""A rate on clients that ask again and again for what follows the end of a closed stream."""
+"""Limit how often clients ask for more after the end of a closed stream."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ class _Bucket:
 
 
 class ClosedPolls:
-    """Allow ``burst`` looks past the end of a stream at once, and ``rate`` a second on the average.
+    """Allow ``burst`` polls after the end of a stream together, and ``rate`` a second on average.
 
     Args:
-        clock: Measures the time between looks.
-        rate: Looks a second, for each client and stream.
-        burst: Looks at once.
-        remembered: For how many clients and streams; the longest unseen is forgotten first.
+        clock: Measures the time between polls.
+        rate: Polls per second, for each client and stream.
+        burst: How many polls may come together.
+        remembered: How many pairs of client and stream to remember. The pair that was unused for
+            the longest time is forgotten first.
     """
 
     def __init__(self, clock: Clock, *, rate: float, burst: int, remembered: int = 10_000) -> None:
@@ -32,7 +33,7 @@ class ClosedPolls:
         self._buckets: OrderedDict[tuple[int, str], _Bucket] = OrderedDict()
 
     def allow(self, internal_id: int, client: str) -> bool:
-        """Count one look; return whether it may be answered."""
+        """Count one poll, and return whether to answer it."""
         now = self._clock.monotonic()
         key = (internal_id, client)
         bucket = self._buckets.get(key)

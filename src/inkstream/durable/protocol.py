@@ -1,13 +1,13 @@
-"""The rules of the protocol as pure functions: a state and a request give a change and a reply.
+"""The rules of the protocol as pure functions: from a state and a request to a change and a reply.
 
-Nothing here waits or stores. A ``Change`` that loses a race is refused by the store, and the same
-function is asked again with the newer state.
+These functions neither wait nor store. If the store refuses a ``Change`` because the stream changed
+meanwhile, the caller calls the same function again with the newer state.
 
-What the protocol must remember of a stream, besides its state, are marks: ``seq`` (the last
+The protocol remembers some things of a stream besides its state, as marks: ``seq`` (the last
 ``Stream-Seq``), ``p:{id}`` (a producer's epoch and last sequence number), ``closed`` (the append of
-a producer that closed the stream) and ``fork`` (how a fork was asked for). A log has no writer, so
-its epoch is free to count the changes of its marks: an append that read marks is conditional on
-the epoch and moves it, while appends without marks pass by any number of each other.
+a producer that closed the stream) and ``fork`` (the parameters of a fork). A log has no writer, so
+its epoch can count the changes of its marks. An append that read marks is conditional on the epoch
+and raises it. Appends without marks are not conditional, so any number can commit together.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ CLOSED: Final = "closed"
 FORK: Final = "fork"
 
 _SLACK: Final = 1.05
-"""A renewed expiry lies 5 % further off than asked, so that not every access must renew it."""
+"""A renewed expiry is 5 % later than requested, so that not every access must renew it."""
 
 
-# What is there -----------------------------------------------------------------------------------
+# State -------------------------------------------------------------------------------------------
 
 
 def is_absent(state: StreamState, now: float | None) -> bool:
-    """Tell if a stream has expired: it is gone for everybody, though not deleted yet.
+    """Return whether a stream has expired. Clients see it as absent, even before its deletion.
 
-    None has while the wall clock may not be believed: ``now`` is then ``None``.
+    ``now`` is ``None`` while the wall clock cannot be trusted; no stream has expired then.
     """
     return (
         now is not None
@@ -51,20 +51,20 @@ def is_absent(state: StreamState, now: float | None) -> bool:
 
 
 def renewed(state: StreamState, now: float) -> float | Keep:
-    """Return when a stream expires after an access now, if its TTL slides and that is news."""
+    """Return when a stream expires after an access now, or ``KEEP`` if that need not be stored."""
     if state.ttl_s is None or (state.due_at is not None and state.due_at >= now + state.ttl_s):
         return KEEP
     return now + state.ttl_s * _SLACK
 
 
 def tail_offset(state: StreamState) -> str:
-    """Return the offset after everything, which for a text that ended includes its end."""
+    """Return the offset after the last message; for an ended text it includes the end."""
     ended = state.kind is Kind.TEXT and state.ended
     return str(Offset.at(state, state.tail, ended=ended))
 
 
 def end_headers(state: StreamState) -> dict[str, str]:
-    """Return the headers that say how a text stands, besides the protocol's."""
+    """Return the headers with a text's status, in addition to the protocol's headers."""
     if state.kind is not Kind.TEXT:
         return {}
     headers = {"inkstream-status": state.status.value}
@@ -74,7 +74,7 @@ def end_headers(state: StreamState) -> dict[str, str]:
 
 
 def tail_headers(state: StreamState) -> dict[str, str]:
-    """Return where a stream ends, and if it is closed."""
+    """Return the headers that say where a stream ends, and whether it is closed."""
     headers = {"stream-next-offset": tail_offset(state), **end_headers(state)}
     if state.ended:
         headers["stream-closed"] = "true"
@@ -109,14 +109,14 @@ def _timestamp(at: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A change to commit, and what to answer with the state that it leaves behind."""
+    """A change to commit, and the answer for the state after it."""
 
     change: Change
     reply: Callable[[StreamState], Reply]
 
     @property
     def size(self) -> int:
-        """The bytes that it appends."""
+        """How many bytes it appends."""
         return 0 if self.change.append is None else len(self.change.append.payload)
 
     @property
@@ -126,7 +126,7 @@ class Attempt:
 
 
 def append_marks(request: AppendRequest) -> tuple[str, ...]:
-    """Return the marks that deciding about an append takes."""
+    """Return the names of the marks that ``append`` needs for this request."""
     if request.producer is not None:
         return (SEQ, CLOSED, request.producer.mark)
     return (SEQ,) if request.seq is not None else ()
@@ -175,7 +175,7 @@ def _append_to_closed(state: StreamState, marks: Marks, request: AppendRequest) 
 
 
 def _check_producer(marks: Marks, producer: Producer) -> Reply | None:
-    """Return the answer to a duplicate; ``None``: it is what comes next (5.2.1)."""
+    """Return the answer to a duplicate, or ``None`` if this append is the next one (5.2.1)."""
     known = _known(marks, producer)
     if known is None or producer.epoch > known[0]:
         if producer.seq == 0:
@@ -209,7 +209,7 @@ def _stale(epoch: int) -> Refusal:
     return Refusal(
         403,
         "stale_producer",
-        "A newer epoch of this producer has taken over.",
+        "This producer has written with a newer epoch.",
         {"producer-epoch": str(epoch)},
     )
 
@@ -218,7 +218,7 @@ def _gap(expected: int, received: int) -> Refusal:
     return Refusal(
         409,
         "producer_gap",
-        "An append of this producer is missing before this one.",
+        "An earlier append of this producer is missing.",
         {"producer-expected-seq": str(expected), "producer-received-seq": str(received)},
     )
 
@@ -278,7 +278,7 @@ def _attempt(state: StreamState, request: AppendRequest, now: float, limits: Lim
 
 
 def join(attempts: Sequence[Attempt]) -> Change:
-    """Return one change that does what several do, each decided after the one before it."""
+    """Join several attempts, each decided after the one before it, into one change."""
     changes = [attempt.change for attempt in attempts]
     if len(changes) == 1:
         return changes[0]
@@ -304,7 +304,7 @@ def join(attempts: Sequence[Attempt]) -> Change:
 
 
 def left_behind(done: StreamState, attempts: Sequence[Attempt]) -> list[StreamState]:
-    """Return what each of several attempts left behind, given what they did together."""
+    """Return the state after each of several attempts, given the state after all of them."""
     if len(attempts) == 1:
         return [done]
     states: list[StreamState] = []
@@ -317,7 +317,7 @@ def left_behind(done: StreamState, attempts: Sequence[Attempt]) -> list[StreamSt
 
 
 def too_many_marks(change: Change, state: StreamState) -> bool:
-    """Tell why a change was refused in this state: only the cap on marks is left as a reason."""
+    """Return whether the change was refused because the stream has too many marks."""
     return (
         change.max_marks is not None
         and state.status is Status.OPEN
@@ -330,7 +330,7 @@ def too_many_marks(change: Change, state: StreamState) -> bool:
 
 
 def check_deletable(state: StreamState) -> None:
-    """Let a stream be deleted that no writer owns.
+    """Raise if a writer still owns the stream, because it must not be deleted then.
 
     Raises:
         Refusal

@@ -1,4 +1,4 @@
-"""How many streams may be made over the protocol."""
+"""Limit how many streams clients can create over the protocol."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _PAGE: Final = 1000
 
 
 class Quota:
-    """Keep the streams of an owner below a number, without counting them for each that is made.
+    """Limit the number of an owner's streams, without counting them for every new one.
 
-    After a count an eighth of the room found is given out before the next, and not less than a
-    hundredth of the number if there is room for it. So up to eight processes that make streams at
-    once overstep the number by a twelfth at most; more may go further. Deletions elsewhere are
-    noticed within ``RECOUNT_S``.
+    After a count, this process may create an eighth of the free number before it counts again, or a
+    hundredth of the limit if that is more and still free. So up to eight processes that create
+    streams at the same time exceed the limit by a twelfth at most; more processes may exceed it
+    further. Deletions in other processes are noticed within ``RECOUNT_S``.
     """
 
     def __init__(self, engine: Engine, owner: str, max_streams: int) -> None:
@@ -40,18 +40,20 @@ class Quota:
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
-        """Take a stream's place, and give it back if the stream does not come to be.
+        """Reserve a place for a stream, and free it if the stream is not created.
 
         Raises:
-            TooManyStreams: There is none.
+            TooManyStreams: No place is free.
         """
         async with self._counting:
             if self._left < 1:
-                await self._settled.wait()  # what is under way may or may not be counted
+                await (
+                    self._settled.wait()
+                )  # a creation that still runs may or may not be in the count
                 await self._count()
             if self._left < 1:
                 raise TooManyStreams(
-                    f"there are {self._max_streams} streams already: delete some",
+                    f"{self._max_streams} streams exist already: delete some",
                     limit=self._max_streams,
                 )
             self._left -= 1
@@ -68,7 +70,7 @@ class Quota:
                 self._settled.set()
 
     def deleted(self, owner: str | None) -> None:
-        """Note that a stream of an owner was deleted here."""
+        """Note that this process deleted a stream of an owner."""
         if owner == self._owner:
             self._left += 1
 
@@ -89,5 +91,6 @@ class Quota:
         if room < 1:
             self._full_until = now + RECOUNT_S
         else:
-            # Near the limit an eighth is one: without a floor, all would be counted for each.
+            # Near the limit an eighth would be one stream, and each creation would count all
+            # streams.
             self._left = max(1, room // _SHARE, min(room, self._max_streams // _FLOOR))

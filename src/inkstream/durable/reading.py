@@ -1,4 +1,4 @@
-"""What a read answers: pages as bodies and events, cursors and tags; pure functions."""
+"""Answers to reads, as pure functions: pages as bodies and events, cursors, tags."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from inkstream.durable.requests import media_type
 from inkstream.wire import Offset
 
 CURSOR_EPOCH: Final = 1_728_432_000.0
-"""9 October 2024, 00:00 UTC (10.1)."""
+"""9 October 2024, 00:00 UTC: where the protocol's cursor intervals begin (10.1)."""
 CURSOR_INTERVAL_S: Final = 20
 
-# The AI SDK breaks on an object without a type. To it this is a piece of data that is shown to
-# the application (`onData`) and kept in no message.
+# The AI SDK fails on an object without a type. This type makes it pass the object to the
+# application (`onData`) and add it to no message.
 _FOR_AI_SDK: Final[dict[str, JSON]] = {"type": "data-inkstream-end", "transient": True}
 
 
 def next_cursor(now: float, given: int | None) -> str:
-    """Return the cursor of a live answer: the interval of now, and always past the given one."""
+    """Return the cursor of a live answer: the current interval, and more than the given cursor."""
     current = int((now - CURSOR_EPOCH) // CURSOR_INTERVAL_S)
     if given is None or given < current:
         return str(current)
@@ -37,16 +37,16 @@ def next_cursor(now: float, given: int | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """What a read found from one place to another.
+    """The messages that a read found between two positions.
 
     Attributes:
-        state: The stream, as of the same moment.
-        start: Position from which was read.
-        segments: What is there, cut to begin at ``start``.
-        position: Position after it.
-        at_tail: Whether nothing follows now.
-        end: How the stream ended, if it did and nothing follows ever.
-        end_seen: The reader came with the offset after the end.
+        state: The stream's state from the same snapshot.
+        start: Where the read began.
+        segments: The messages found, cut so that they begin at ``start``.
+        position: The position after them.
+        at_tail: Whether no more messages exist now.
+        end: How the stream ended, if it did and no message follows.
+        end_seen: Whether the client sent the offset after the end.
     """
 
     state: StreamState
@@ -59,12 +59,12 @@ class Chunk:
 
     @property
     def is_empty(self) -> bool:
-        """True if there is nothing to hand out, not even how a text ended."""
+        """Whether there is nothing to send, not even how a text ended."""
         return not self.segments and (self._last is None)
 
     @property
     def _last(self) -> wire.RawJSON | None:
-        """The message that tells how a text ended, after the last one that was written."""
+        """The extra message that says how a text ended; it follows the stored messages."""
         if self.end is None or self.end_seen or self.state.kind is not Kind.TEXT:
             return None
         message = {**_FOR_AI_SDK, wire.END_KEY: wire.end_object(self.end)}
@@ -72,7 +72,7 @@ class Chunk:
 
     @property
     def offset(self) -> str:
-        """Where to go on from."""
+        """The offset from which a client continues."""
         ended = self.end is not None and self.state.kind is Kind.TEXT
         return str(Offset.at(self.state, self.position, ended=ended))
 
@@ -90,13 +90,13 @@ class Chunk:
         return headers
 
     def etag(self) -> str:
-        """Return the tag of what was read; closing changes it (10.1)."""
+        """Return the tag of these messages. It changes when the stream is closed (10.1)."""
         start = f"{self.start}.end" if self.end_seen else str(self.start)
         closed = ":c" if self.end is not None else ""
         return f'"{self.state.internal_id}:{start}:{self.offset.partition("_")[2]}{closed}"'
 
     def body(self) -> bytes:
-        """Return the messages as one JSON array, or the bytes."""
+        """Return the messages as one JSON array, or as bytes."""
         if self.state.counts_bytes:
             return b"".join([segment.payload for segment in self.segments])
         messages: list[Any] = list(wire.decode_messages(self.segments))
@@ -108,9 +108,9 @@ class Chunk:
 def in_turns(
     state: StreamState, start: int, position: int, segments: Iterable[Segment]
 ) -> Iterator[tuple[int, int, list[Segment]]]:
-    """Yield what was read in parts that hold a bounded number of messages: start, end, segments.
+    """Yield the messages in parts of a limited number: start, end, segments.
 
-    Each message costs some microseconds, and a megabyte has room for half a million.
+    Each message costs some microseconds, and a megabyte can contain half a million.
     """
     if state.counts_bytes or position - start <= MOST_MESSAGES:
         yield start, position, list(segments)
@@ -122,7 +122,7 @@ def in_turns(
 
 
 def cut_from(segments: Iterable[Segment], start: int) -> list[Segment]:
-    """Return what segments hold after a position."""
+    """Return the contents of the segments after a position."""
     cuts = (wire.cut(segment, start) for segment in segments)
     return [piece for piece in cuts if piece is not None]
 
@@ -130,8 +130,8 @@ def cut_from(segments: Iterable[Segment], start: int) -> list[Segment]:
 class Events:
     """Chunks of one stream as server-sent events.
 
-    Text is sent as text, and a character of which only a part is there waits for the rest: half a
-    character cannot be said in an event. What is neither text nor JSON goes as base64.
+    Text is sent as text. An event cannot contain part of a character, so an incomplete character
+    waits for its other bytes. Content that is neither text nor JSON is sent as base64.
     """
 
     def __init__(self, state: StreamState) -> None:
@@ -145,7 +145,7 @@ class Events:
         return len(self._decoder.getstate()[0])
 
     def data(self, chunk: Chunk) -> bytes:
-        """Return the chunk as a ``data`` event; empty if there is nothing to say."""
+        """Return the chunk as a ``data`` event, or nothing if there is nothing to send."""
         if self._is_json:
             return b"" if chunk.is_empty else _event("data", chunk.body().decode())
         payload = chunk.body()
@@ -155,7 +155,7 @@ class Events:
         return _event("data", text) if text else b""
 
     def control(self, chunk: Chunk, cursor: str) -> bytes:
-        """Return the ``control`` event that follows, with the offset after what was sent."""
+        """Return the ``control`` event that follows, with the offset after the sent messages."""
         held = self.held_back()
         offset = chunk.offset
         if held:
@@ -176,8 +176,9 @@ class Events:
 
 
 def _event(name: str, data: str) -> bytes:
-    # Every line break that SSE knows begins a new data line, or text could forge events. The one
-    # space that a client strips stands only where the line itself begins with one.
+    # Each line break that SSE knows begins a new data line. Otherwise a text could contain forged
+    # events. A client strips one space after the colon, so one is added if the line begins with a
+    # space.
     lines = data.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     fields = [f"data: {line}" if line.startswith(" ") else f"data:{line}" for line in lines]
     return "\n".join([f"event: {name}", *fields, "\n"]).encode()

@@ -1,4 +1,4 @@
-"""What the protocol logic answers: a reply, or a refusal raised from wherever it is known."""
+"""The two outcomes of the protocol's rules: a reply, or a refusal that is raised."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class Reply:
 
 
 class Refusal(Exception):
-    """The request is answered with a problem document; nothing was changed.
+    """The answer is a problem document, and nothing was changed.
 
     Args:
         status: The HTTP status.
         code: A stable word for programs.
         detail: What happened and what to do, for people.
-        headers: What the protocol wants told besides.
+        headers: Further headers that the protocol requires.
     """
 
     def __init__(

@@ -1,4 +1,4 @@
-"""A sliding expiry, put off by each read."""
+"""A sliding expiry: each read renews it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from inkstream.engine.engine import Engine
 
 
 class Renewal:
-    """The expiry of one stream, as one reader knows it."""
+    """The expiry of one stream, for one reader."""
 
     def __init__(self, engine: Engine, state: StreamState) -> None:
         self._engine = engine
         self._state = state
 
     async def touch(self) -> None:
-        """Put the expiry off if it is time to; what few commits that takes, ``renewed`` says."""
+        """Renew the expiry if that is due. ``renewed`` explains why few reads need a commit."""
         due_at = renewed(self._state, self._engine.clock.wall())
         if due_at is KEEP:
             return
@@ -24,6 +24,6 @@ class Renewal:
         try:
             done = await self._engine.changes.commit(self._state, change)
         except StoreUnavailable:
-            return  # reading goes on as long as it can; the next access tries again
+            return  # reading must not fail for this; the next access tries again
         if isinstance(done, StreamState):
             self._state = done

@@ -1,4 +1,4 @@
-"""What a request asks for: its headers and query, checked and typed; no I/O."""
+"""Parse and check the headers and query of requests; no I/O."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from inkstream.wire import START, Offset
 DEFAULT_CONTENT_TYPE: Final = "application/octet-stream"
 
 _ZERO: Final = "0000000000000000_0000000000000000"
-"""The start as the reference server spells it; the conformance suite sends it to every server."""
+"""The start in the reference server's spelling. The conformance suite sends it to every server."""
 
 _COUNT: Final = re.compile(r"0|[1-9][0-9]{0,14}", re.ASCII)
 _SAFE_INTEGER: Final = re.compile(r"[0-9]{1,16}", re.ASCII)
@@ -37,7 +37,7 @@ _MAX_SEQ: Final = 1024
 
 @dataclass(frozen=True, slots=True)
 class Producer:
-    """Who appends, and which of its appends this is."""
+    """A producer, and the number of its append."""
 
     id: str
     epoch: int
@@ -45,13 +45,13 @@ class Producer:
 
     @property
     def mark(self) -> str:
-        """The name of the stream's mark that remembers this producer."""
+        """The name of the mark that remembers this producer."""
         return f"p:{self.id}"
 
 
 @dataclass(frozen=True, slots=True)
 class ForkRequest:
-    """Where the new stream is to branch off; an ``offset`` of ``None`` is the source's tail."""
+    """Where the new stream branches off; an ``offset`` of ``None`` is the source's tail."""
 
     source: StreamId
     offset: Offset | None
@@ -60,7 +60,7 @@ class ForkRequest:
 
 @dataclass(frozen=True, slots=True)
 class CreateRequest:
-    """A PUT. A ``content_type`` of ``None`` was not given."""
+    """A PUT. A ``content_type`` of ``None`` means that the header was missing."""
 
     stream_id: StreamId
     content_type: str | None
@@ -84,7 +84,7 @@ class AppendRequest:
 
 @dataclass(frozen=True, slots=True)
 class ReadRequest:
-    """A GET. An ``offset`` of ``None`` is the start."""
+    """A GET. An ``offset`` of ``None`` means the start."""
 
     offset: Offset | Literal["now"] | None
     live: Literal["long-poll", "sse"] | None
@@ -97,15 +97,15 @@ def bad(code: str, detail: str) -> Refusal:
 
 
 def is_closing(headers: Mapping[str, str]) -> bool:
-    """Tell if ``Stream-Closed`` says so; any other value than ``true`` counts as absent."""
+    """Return whether ``Stream-Closed`` is ``true``; any other value counts as absent."""
     return headers.get("stream-closed", "").strip().lower() == "true"
 
 
 def content_type_of(headers: Mapping[str, str]) -> str | None:
-    """Return the content type as it was given, or ``None``.
+    """Return the content type unchanged, or ``None``.
 
     Raises:
-        Refusal: It is none.
+        Refusal: The header is not a media type.
     """
     given = headers.get("content-type", "").strip()
     if not given:
@@ -116,7 +116,7 @@ def content_type_of(headers: Mapping[str, str]) -> str | None:
 
 
 def media_type(content_type: str) -> str:
-    """Return a content type without parameters, in lower case: what is compared."""
+    """Return a content type in lower case without parameters, for comparisons."""
     return content_type.partition(";")[0].strip().lower()
 
 
@@ -144,10 +144,10 @@ def lifetime_of(headers: Mapping[str, str]) -> tuple[float | None, float | None]
 
 
 def producer_of(headers: Mapping[str, str]) -> Producer | None:
-    """Return the idempotent producer that a request names, if it does.
+    """Return the idempotent producer of a request, or ``None``.
 
     Raises:
-        Refusal: The three headers are not all there, or malformed.
+        Refusal: Some of the three headers are missing or malformed.
     """
     given = [headers.get(f"producer-{name}") for name in ("id", "epoch", "seq")]
     if all(value is None for value in given):
@@ -169,10 +169,10 @@ def _safe_integer(text: str) -> int:
 
 
 def append_request(headers: Mapping[str, str], body: bytes) -> AppendRequest:
-    """Return what a POST asks for.
+    """Parse a POST.
 
     Raises:
-        Refusal: It is malformed.
+        Refusal: The request is malformed.
     """
     closed = is_closing(headers)
     producer = producer_of(headers)
@@ -181,10 +181,10 @@ def append_request(headers: Mapping[str, str], body: bytes) -> AppendRequest:
         raise bad("invalid_seq", f"Stream-Seq has 1 to {_MAX_SEQ} characters.")
     if not body and not closed:
         raise bad("empty_body", "There is nothing to append: send a body, or Stream-Closed: true.")
-    # Without a body the type says nothing; client libraries send one all the same (5.2).
+    # Without a body the type has no meaning, but client libraries send one (5.2).
     content_type = content_type_of(headers) if body else None
     if body and content_type is None:
-        raise bad("missing_content_type", "Say the body's Content-Type.")
+        raise bad("missing_content_type", "Send the body's Content-Type.")
     return AppendRequest(
         content_type,
         closed,
@@ -199,10 +199,10 @@ def _offset_of(text: str) -> Offset:
 
 
 def fork_request(headers: Mapping[str, str], source: StreamId | None) -> ForkRequest | None:
-    """Return what the fork headers ask for; ``source`` is what ``Stream-Forked-From`` names.
+    """Parse the fork headers. ``source`` is the stream id in ``Stream-Forked-From``.
 
     Raises:
-        Refusal: They are malformed.
+        Refusal: A header is malformed.
     """
     offset, sub = headers.get("stream-fork-offset"), headers.get("stream-fork-sub-offset")
     if source is None:
@@ -221,10 +221,10 @@ def fork_request(headers: Mapping[str, str], source: StreamId | None) -> ForkReq
 def create_request(
     stream_id: StreamId, headers: Mapping[str, str], source: StreamId | None, body: bytes
 ) -> CreateRequest:
-    """Return what a PUT asks for.
+    """Parse a PUT.
 
     Raises:
-        Refusal: It is malformed.
+        Refusal: The request is malformed.
     """
     ttl_s, expires_at = lifetime_of(headers)
     fork = fork_request(headers, source)
@@ -237,10 +237,10 @@ def create_request(
 
 
 def read_request(query: Sequence[tuple[str, str]]) -> ReadRequest:
-    """Return what a GET asks for; unknown parameters are ignored.
+    """Parse a GET. Unknown parameters are ignored.
 
     Raises:
-        Refusal: It is malformed.
+        Refusal: The request is malformed.
     """
     offsets = [value for name, value in query if name == "offset"]
     if len(offsets) > 1:
@@ -252,7 +252,7 @@ def read_request(query: Sequence[tuple[str, str]]) -> ReadRequest:
         try:
             offset = _offset_of(offsets[0])
         except InvalidOffset as exc:
-            raise bad("invalid_offset", "The offset is not one that a stream gave.") from exc
+            raise bad("invalid_offset", "The offset does not come from a stream.") from exc
     given = dict(query)
     live: Literal["long-poll", "sse"] | None = None
     match given.get("live"):

@@ -1,4 +1,4 @@
-"""What the protocol's mount may cost, and how long it waits."""
+"""Limits of the protocol's mount: sizes, numbers and times."""
 
 from __future__ import annotations
 
@@ -10,21 +10,20 @@ from inkstream._arguments import MOST_BYTES, check_count, check_kind, check_seco
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DurableSettings:
-    """Bound requests of the open protocol.
+    """Limits for requests of the open protocol.
 
     Attributes:
-        owner: Whose the streams are that are made over the protocol, so that they can be listed.
-        max_streams: How many of them there may be, closed ones included; one more is answered 429.
-        body_bytes: One request's body; a larger one is answered 413. It is committed as one.
-        bodies_bytes: All bodies that this process reads and holds at once; one more is answered
-            503.
-        body_s: How long a body may take to arrive; then 408.
-        long_poll_s: How long a long-poll waits for news.
-        live_s: How long an event stream lives, a quarter more or less, before the client has to
+        owner: Owner of the streams that are created over the protocol, so that they can be listed.
+        max_streams: Largest number of these streams, closed ones included. Above it: 429.
+        body_bytes: Largest body of one request. Above it: 413. A body is committed as a whole.
+        bodies_bytes: Largest total size of the bodies that this process holds. Above it: 503.
+        body_s: How long a body may take to arrive. Above it: 408.
+        long_poll_s: How long a long-poll waits for messages.
+        live_s: How long an event stream lasts, a quarter more or less, before the client must
             reconnect.
-        closed_polls_per_s: How often, on the average, one client may ask what follows the end of
-            a closed stream; answered 429 above that.
-        closed_poll_burst: The same at once.
+        closed_polls_per_s: How often, on average, one client may ask for more after the end of a
+            closed stream. Above it: 429.
+        closed_poll_burst: How many such requests may come together.
     """
 
     owner: str = "durable-streams"

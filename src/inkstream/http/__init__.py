@@ -1,1 +1,1 @@
-"""HTTP over raw ASGI: following streams, the ready-made routes, and the open protocol."""
+"""HTTP over raw ASGI: the responses that follow streams, and the ready-made routes."""

@@ -1,4 +1,4 @@
-"""What every mount needs of ASGI: the path below it, its messages, lists of tags, and rights."""
+"""ASGI code that every mount shares: paths below the mount, messages, tag lists, permissions."""
 
 from __future__ import annotations
 
@@ -16,23 +16,24 @@ from inkstream._arguments import check_async
 from inkstream._types import StreamState
 
 Authorize: TypeAlias = Callable[[Request, StreamState, str], Awaitable[bool]]
-"""``async authorize(request, stream, action) -> bool``: may this request do this to that stream?
+"""``async authorize(request, stream, action) -> bool``: whether this request may do the action.
 
 ``action`` is ``"read"`` or ``"cancel"`` on the ready-made routes; ``"create"``, ``"append"``,
-``"close"``, ``"read"`` or ``"delete"`` on the mount of the open protocol. For ``"create"`` the
-stream does not exist yet: its ``internal_id`` is 0. A fork asks for ``"create"``, and for
-``"read"`` on its source. A denied stream is answered like an absent one. While a reader follows a
-stream, ``"read"`` is asked again every ``HTTPSettings.authorize_again_s``.
+``"close"``, ``"read"`` or ``"delete"`` on the mount of the open protocol. At ``"create"`` the
+stream does not exist yet, and its ``internal_id`` is 0. A fork calls ``authorize`` twice: with
+``"create"`` for the new stream, and with ``"read"`` for its source. A denied request gets the same
+answer as a request for an absent stream. While a client follows a stream, the server calls
+``authorize`` with ``"read"`` again every ``HTTPSettings.authorize_again_s``.
 """
 
 
 async def anyone(request: Request, stream: StreamState, action: str) -> bool:
-    """Let everybody who knows a stream's id do everything."""
+    """Allow everything to every caller who knows a stream's id."""
     return True
 
 
 def require_authorize(authorize: Authorize | None, allow_anonymous: bool) -> Authorize:
-    """Return the function to ask; refuse to mount routes that nobody guards.
+    """Return the function that decides, and raise if the application gave none.
 
     Raises:
         TypeError: Neither ``authorize`` nor ``allow_anonymous=True`` was given.
@@ -43,8 +44,8 @@ def require_authorize(authorize: Authorize | None, allow_anonymous: bool) -> Aut
     if allow_anonymous:
         return anyone
     raise TypeError(
-        "who may use these streams? Give authorize=an async function of (request, stream, action) "
-        "that returns a bool, or say allow_anonymous=True if everybody may"
+        "who may use these streams? Pass authorize=an async function of (request, stream, action) "
+        "that returns a bool, or pass allow_anonymous=True if everybody may"
     )
 
 
@@ -55,12 +56,12 @@ _CHARACTER: Final = re.compile(rb"%[0-9A-Fa-f]{2}|.", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a request's URL points below a mount, both parts percent-encoded as they were sent.
+    """Where a request's URL points below a mount. All parts are percent-encoded as they arrived.
 
     Attributes:
-        mount: Path of the mount as this process saw it, with the slash at its end.
-        prefix: What a proxy took off before it.
-        rest: What follows, without a slash in front.
+        mount: Path of the mount as this process saw it, with a slash at the end.
+        prefix: The path in front of the mount that a proxy removed.
+        rest: The path below the mount, without a leading slash.
     """
 
     mount: str
@@ -69,25 +70,25 @@ class Place:
 
 
 def place_of(scope: Scope) -> Place:
-    """Return where a request points below the app that is called with this scope.
+    """Return where a request points below the app that was called with this scope.
 
-    ``raw_path`` keeps ``%2F`` apart from ``/``, but nothing says how much of it belongs to mounts:
-    servers and frameworks disagree on whether ``root_path`` is part of it, or of ``path``. So the
-    rest is found in ``path`` by Starlette's rule, and then as the end of ``raw_path`` that
-    decodes to it.
+    ``raw_path`` distinguishes ``%2F`` from ``/``, but does not say which part of it is the mount.
+    Servers and frameworks disagree on whether ``path`` and ``raw_path`` include ``root_path``. So
+    this function finds the rest in ``path`` by Starlette's rule, and then looks for the end of
+    ``raw_path`` that decodes to the same text.
     """
     path: str = scope["path"]
     root: str = scope.get("root_path", "")
     top: str = scope.get("app_root_path", root)
     rest = _below(path, root)
     if rest is None:
-        # A proxy took the top's root_path off, so that only the mounts below it are in the path.
+        # A proxy removed the top app's root_path: the path contains only the mounts below it.
         rest = _below(path, root.removeprefix(top)) if root.startswith(top) else None
     if rest is None:
         rest = path
     raw = bytes(scope.get("raw_path") or b"").partition(b"?")[0]
     encoded = _end_of(raw, rest)
-    if encoded is None:  # a middleware rewrote the path, or the server gives no raw one
+    if encoded is None:  # a middleware rewrote the path, or the server sets no raw_path
         raw = quote(path, errors="replace").encode()
         encoded = quote(rest, errors="replace").encode()
     mount = raw[: len(raw) - len(encoded)].decode("latin-1")
@@ -101,7 +102,7 @@ def place_of(scope: Scope) -> Place:
 
 
 def _below(path: str, root: str) -> str | None:
-    """Return the part of a path after a prefix that ends at a slash, ``None`` if it has no such."""
+    """Return the path after this prefix, or ``None`` if the path is not below the prefix."""
     root = root.rstrip("/")
     if path == root:
         return ""
@@ -109,7 +110,7 @@ def _below(path: str, root: str) -> str | None:
 
 
 def _end_of(raw: bytes, rest: str) -> bytes | None:
-    """Return the end of an encoded path that decodes to this, ``None`` if there is none."""
+    """Return the end of the encoded path that decodes to ``rest``, or ``None`` if there is none."""
     for ending in ("", "/"):  # Litestar adds a slash
         wanted = rest.removesuffix(ending)
         source = raw.removesuffix(ending.encode())
@@ -118,7 +119,7 @@ def _end_of(raw: bytes, rest: str) -> bytes | None:
         slashes = wanted.count("/")
         for found in (
             b"".join(characters[len(characters) - length :]) if length else b"",
-            # Bytes that are not UTF-8 decode to characters of another length.
+            # Bytes that are not UTF-8 decode to a different number of characters.
             b"".join(b"/" + part for part in source.split(b"/")[-slashes:]) if slashes else b"",
         ):
             is_whole = not found or found[:1] == b"/"
@@ -141,9 +142,9 @@ def response_body(data: bytes, *, more: bool = True) -> Message:
 
 
 async def refuse_other(scope: Scope, receive: Receive, send: Send) -> bool:
-    """Refuse what is no HTTP request; return whether it was none.
+    """Refuse a scope that is not an HTTP request. Return whether the scope was refused.
 
-    A WebSocket handshake that is left without an answer ends in a server's error and its log.
+    A WebSocket handshake without an answer would be logged by the server as an error.
     """
     if scope["type"] == "http":
         return False
@@ -154,5 +155,5 @@ async def refuse_other(scope: Scope, receive: Receive, send: Send) -> bool:
 
 
 def tags(header: str) -> list[str]:
-    """Return the tags of an ``If-None-Match`` header, weak ones as strong (RFC 9110, 13.1.2)."""
+    """Return the tags of an ``If-None-Match`` header; weak ones lose ``W/`` (RFC 9110, 13.1.2)."""
     return [tag.strip().removeprefix("W/") for tag in header.split(",")]

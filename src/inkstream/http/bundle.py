@@ -14,6 +14,7 @@ def browser_files() -> StaticFiles:
     """Return an ASGI app that serves ``inkstream.min.js``: ``app.mount("/inkstream", …)``.
 
     The script defines the element ``<ink-stream src="…">`` and a global ``inkstream`` with
-    ``createClient``. It has no secrets and asks nobody. Its version is this package's.
+    ``createClient``. It contains no secrets, so no permission is checked. Its version is this
+    package's.
     """
     return StaticFiles(directory=FOLDER)

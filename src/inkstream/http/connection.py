@@ -21,19 +21,21 @@ _log = logging.getLogger("inkstream")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HTTPSettings:
-    """How connections are kept, in seconds.
+    """Times for connections, in seconds.
 
     Attributes:
-        ping_s: A comment goes out after this long without anything else; proxies cut silent ones.
-        send_timeout_s: A client that takes nothing for this long is given up.
+        ping_s: The server sends a comment after this long without any other data, because proxies
+            close silent connections.
+        send_timeout_s: The server closes a connection whose client accepts no data for this long.
         retry_s: How long a browser's ``EventSource`` waits before it reconnects.
-        life_s: A connection of ``events`` ends after about this long (a quarter more or less), and
-            its client reconnects: a server that wants to stop does not wait for it, and readers
-            spread over new processes. Only ``events`` are cut so, whose clients reconnect by
-            themselves. ``None``: never.
-        authorize_again_s: The mounts ask ``authorize`` again after this long, at the next ping or
-            text. A reader that may no longer read is cut without a terminal event. ``None``: only
-            a new request is asked about.
+        life_s: A connection in the format ``events`` ends after about this long (a quarter more or
+            less), and its client reconnects. So a server that stops need not wait for old
+            connections, and readers move to new processes. Other formats have no such limit,
+            because their clients do not reconnect by themselves. ``None``: no limit.
+        authorize_again_s: The mounts call ``authorize`` again after this long, at the next ping or
+            text. If it denies, the connection ends without a terminal event. ``None``:
+            ``authorize``
+            is called only at the start of a request.
     """
 
     ping_s: float = 15.0
@@ -53,31 +55,31 @@ class HTTPSettings:
 
 
 class ClientGone(Exception):
-    """The client left, or does not take what is sent to it: nothing more is spent on it."""
+    """The client left, or accepts no data. Stop working for it."""
 
 
 class Waits(Protocol):
-    """What a connection waits with: a reader, or a bundle of them."""
+    """An object whose wait a connection can end: a reader, or a bundle of readers."""
 
     alarm: Callable[[], None]
     alarm_at: float
 
     def interrupt(self) -> None:
-        """End the wait under way, or the next one."""
+        """End the current wait, or the next one if nothing waits now."""
 
     def close(self) -> None:
-        """Leave."""
+        """Stop reading."""
 
 
 class Connection:
     """Send to a client that may leave at any time, or stop reading.
 
-    Use it around the whole response. When nothing was sent for ``ping_s``, the reader's wait is
-    interrupted; a send that takes longer than ``send_timeout_s`` ends in ``ClientGone``.
+    Use it around the whole response. After ``ping_s`` without a send, it interrupts the reader's
+    wait. A send that takes longer than ``send_timeout_s`` raises ``ClientGone``.
 
     Attributes:
-        gone: The client left or was given up; every further send raises ``ClientGone``.
-        sent_at: When, on the engine's clock, the last send began.
+        gone: The client left, or was too slow. Every further send raises ``ClientGone``.
+        sent_at: When the last send began, on the engine's clock.
     """
 
     __slots__ = (
@@ -141,22 +143,22 @@ class Connection:
             while (await self._receive())["type"] != "http.disconnect":
                 pass
         except OSError:
-            pass  # as some servers say it
+            pass  # some servers report a disconnect this way
         except Exception:
-            _log.exception("receive failed: its client is taken for gone, and will reconnect")
+            _log.exception("receive() raised: the connection ends, and its client will reconnect")
         self.gone = True
-        if not self._sending:  # a send under way keeps its deadline
+        if not self._sending:  # a running send keeps its deadline
             self._reader.close()
 
     async def send(self, message: Message) -> None:
         """Send one ASGI message within the deadline.
 
         Raises:
-            ClientGone: The client left, or took nothing for too long.
+            ClientGone: The client left, or accepted no data before the deadline.
         """
         if self.gone:
-            # Servers take what is sent to nobody without a word: a long text would be read, and
-            # sent, to its end.
+            # Without this, a long text would be read and sent to its end, because servers silently
+            # discard data after the client has left.
             raise ClientGone
         before = self.sent_at
         self.sent_at = now = self._clock.monotonic()
@@ -184,19 +186,19 @@ class Connection:
                 self._measure(sends, before)
 
     def _measure(self, sends: Sampling, before: float) -> None:
-        """Record how late a send is, unless it is a ping: no commit came since the send before."""
+        """Record how late a send is. A ping does not count: no commit came since the last send."""
         sends.chosen()
         reader = self._reader
         if isinstance(reader, Reader) and reader.tail.local and reader.tail.published_at > before:
             sends.record(max(0.0, self._clock.monotonic() - reader.tail.published_at))
 
     def idle(self) -> None:
-        """Note that a wait was interrupted and nothing is to be sent: set the next alarm."""
+        """Set the next alarm after a wait that was interrupted when there was nothing to send."""
         self.sent_at = self._clock.monotonic()
         self._reader.alarm_at = self.sent_at + self._ping_s
 
     def _ring(self) -> None:
-        """Give up a send that takes too long, or a wait: it is time for a ping."""
+        """End a send that takes too long, or end the wait because a ping is due."""
         if not self._sending:
             self._reader.interrupt()
         elif self._task is not None:

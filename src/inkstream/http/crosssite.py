@@ -1,8 +1,8 @@
 """Refuse requests that another site made with this site's cookie.
 
-Only requests that change something, and that carry what a browser adds by itself, are looked at:
-cookies, and the name and password of Basic, Digest or Negotiate authentication. A request with a
-token in ``Authorization``, or with nothing, cannot be forged by a page elsewhere.
+The check applies to requests that change something and carry credentials that a browser adds by
+itself: cookies, or the name and password of Basic, Digest or Negotiate authentication. A page of
+another site cannot forge a request that has a token in ``Authorization``, or no credentials.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _ADDED_BY_BROWSERS: Final = ("basic", "digest", "negotiate", "ntlm")
 
 
 def origins(given: Collection[str]) -> frozenset[str]:
-    """Return origins that were given, checked: one that no browser writes would match nothing.
+    """Check and return origins. An origin that no browser sends would never match.
 
     Raises:
-        ValueError: It is not written as a browser does.
+        ValueError: An origin is not written as browsers write it.
     """
     wanted = frozenset(as_items("allowed_origins", given))
     for origin in wanted:
@@ -37,16 +37,16 @@ def origins(given: Collection[str]) -> frozenset[str]:
 
 
 def _is_same(origin: str, host: str) -> bool:
-    # Compared as text: to parse it raises for some of what a client may send ("http://[::1").
+    # Compared as text, because urlsplit raises for some input of clients ("http://[::1").
     _, _, netloc = origin.partition("://")
     return netloc != "" and netloc.lower() == host.lower()
 
 
 def cross_site_problem(request: HTTPConnection, allowed_origins: Collection[str]) -> Problem | None:
-    """Return the 403 to answer with, or ``None`` if the request may go on.
+    """Return the 403 to answer with, or ``None`` if the request is allowed.
 
-    If the browser sends ``Sec-Fetch-Site`` (Fetch Metadata, W3C), it decides; else ``Origin``
-    against ``Host``.
+    If the browser sends ``Sec-Fetch-Site`` (Fetch Metadata, W3C), that header decides. Otherwise
+    ``Origin`` is compared with ``Host``.
     """
     headers = request.headers
     scheme = headers.get("authorization", "").partition(" ")[0].lower()

@@ -1,4 +1,4 @@
-"""The counterpart of ``inkstream doctor URL``: timed events, an echo, an end that breaks."""
+"""The server's side of ``inkstream doctor URL``: timed events, an echo, a broken answer."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LONGEST_IDLE_S: Final = 600.0
 _LONGEST_TICKS_S: Final = 60.0
 _TICK_S: Final = 0.1
 _AS_STREAMS: Final = {
-    # As a stream's own answer has them: a proxy that heeds them is fine.
+    # The same header as in a stream's answer, so the doctor sees what a proxy does to streams.
     "cache-control": "private, no-cache, no-transform",
     "x-accel-buffering": "no",
 }
@@ -35,11 +35,11 @@ _EVENTS: Final = {"content-type": "text/event-stream", **_AS_STREAMS}
 
 
 class BrokenOnPurpose(Exception):
-    """The doctor asked for an answer that breaks; the server logs it, and nothing is wrong."""
+    """The doctor asked for an answer that breaks. The server logs this error; it is harmless."""
 
 
 class _Ticker:
-    """Counts while nobody asks: a process that is frozen between requests counts too little."""
+    """Count ticks. A process that is frozen between requests has too few of them."""
 
     def __init__(self) -> None:
         self.name = ""
@@ -47,7 +47,7 @@ class _Ticker:
         self._until = 0.0
 
     def start(self, seconds: float) -> None:
-        # A chain of timers, not a task: nothing is left to wait for when the server ends.
+        # A chain of timers instead of a task, so that the server need not wait for it at its end.
         self.name, self.count = secrets.token_hex(8), 0
         self._until = time.monotonic() + seconds
         self._tick(self.name)
@@ -59,9 +59,9 @@ class _Ticker:
 
 
 class DoctorProbe:
-    """An ASGI app that the doctor asks, to mount on a path of its own; see docs/operations.md.
+    """An ASGI app that the doctor calls. Mount it on a path of its own; see docs/operations.md.
 
-    It touches no stream and no database. Its answers are bounded in time and number.
+    It touches no stream and no database. The duration and the number of its answers are limited.
     """
 
     def __init__(self, authorize: AuthorizeProbe, ping_s: float) -> None:
@@ -77,11 +77,11 @@ class DoctorProbe:
             return
         request = Request(scope, receive)
         problem = None
-        # ``is True``: an authorize that forgot to await allows nothing.
+        # ``is True``, so that an authorize without its ``await`` allows nothing.
         if await self._authorize(request) is not True:
             problem = Problem(403, "forbidden", "You may not use the doctor's probe.")
         elif self._open >= _AT_ONCE:
-            problem = Problem(429, "too_many_probes", "Too many doctors ask at once.")
+            problem = Problem(429, "too_many_probes", "Too many doctors use this probe now.")
         if problem is not None:
             await problem(scope, receive, send)
             return
@@ -105,7 +105,7 @@ class DoctorProbe:
             case "GET", "broken":
                 await send(response_start(200, {**_EVENTS, "content-type": "text/plain"}))
                 await send(response_body(b"this answer breaks off"))
-                raise BrokenOnPurpose("the doctor asked for an answer that breaks off")
+                raise BrokenOnPurpose("the doctor asked for a broken answer")
             case "GET", "ticks":
                 await self._ticks(request)(scope, receive, send)
             case _:
@@ -120,7 +120,7 @@ class DoctorProbe:
                 "answer": secrets.token_hex(8),
                 "http_version": request.scope.get("http_version"),
                 "last_event_id": request.headers.get("last-event-id"),
-                "authorization": digest,  # never the secret: proxies keep answers
+                "authorization": digest,  # never the secret: a proxy may store the answer
                 "ping_s": self._ping_s,
                 "wall": time.time(),
             },
@@ -147,7 +147,7 @@ def _number(request: Request, name: str, default: float, most: float) -> float:
 
 async def _events(count: int, every_s: float, pad: int) -> AsyncIterator[bytes]:
     began = time.monotonic()
-    if pad:  # some proxies compress only what begins with much
+    if pad:  # some proxies compress only answers with a long beginning
         yield b": %s\n\n" % (b" " * pad)
     for n in range(count):
         if n:
@@ -158,7 +158,7 @@ async def _events(count: int, every_s: float, pad: int) -> AsyncIterator[bytes]:
 async def _send_events(
     receive: Receive, send: Send, count: int, every_s: float, pad: int = 0
 ) -> None:
-    """Send events that say when they left, this far apart, unless the client goes away."""
+    """Send events at this interval, each with its time of sending, until the client leaves."""
 
     async def send_all() -> None:
         await send(response_start(200, _EVENTS))
@@ -176,5 +176,5 @@ async def _send_events(
     finally:
         for task in tasks:
             task.cancel()
-        # A send that fails as the client left is no news.
+        # A send that fails because the client left needs no log.
         await asyncio.gather(*tasks, return_exceptions=True)

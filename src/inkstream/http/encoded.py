@@ -1,9 +1,9 @@
-"""Follow a stream in a format object, from the cursor of the last chunk that a client has.
+"""Follow a stream in a format object, from the cursor of the client's last chunk.
 
-A cursor is ``{offset}~{state}``, and may lie in the middle of a message. One without a state, or
-with one that the encoder does not know, costs a pass over the messages before the offset: their
-chunks are thrown away, the encoder keeps the state. So does a state too long for a cursor. In its
-place goes ``x`` and how many chunks of the message follow, which says the same place exactly.
+A cursor is ``{offset}~{state}``, and may point into the middle of a message. If the state is
+missing, or the encoder does not know it, all messages before the offset are encoded again. Their
+chunks are discarded, and the encoder then has its state. This also happens if a state is too long
+for a cursor: the cursor then contains ``x`` and the number of remaining chunks of the message.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from inkstream.http.formats import MAX_STATE, Encoder, Format
 from inkstream.wire import Offset, Place
 
 MAX_CURSOR: Final = 256
-"""Longer ones are refused: a cursor comes from a client, and each chunk carries one."""
+"""Longest cursor. A client could send any length, and each chunk contains a cursor."""
 
 _TOO_LONG: Final = re.compile(r"x(0|[1-9][0-9]{0,5})", re.ASCII)
-"""In place of a state that is too long: how many chunks of the message follow."""
+"""Replaces a state that is too long: the number of remaining chunks of the message."""
 
 _REBUILD_BYTES: Final = 64 * 1024
-"""Read and encoded at a time, so that a rebuild does not keep others waiting."""
+"""How much is read and encoded in one step, so that other tasks run in between."""
 
 
 def split_cursor(text: str) -> tuple[str, str | None]:
-    """Return a cursor's offset and state; a bare offset has none.
+    """Return a cursor's offset and state. An offset alone has the state ``None``.
 
     Raises:
-        InvalidOffset: It is too long.
+        InvalidOffset: The cursor is too long.
     """
     if len(text) > MAX_CURSOR:
         raise InvalidOffset(f"{text:.60}…")
@@ -44,7 +44,7 @@ def split_cursor(text: str) -> tuple[str, str | None]:
 
 
 class Encoded:
-    """One reader's answer: an encoder, and the cursor of what it gave last."""
+    """One reader's answer: an encoder, and the cursor of its last chunk."""
 
     __slots__ = ("_encoder", "_format", "_left", "_place", "_position", "_state")
 
@@ -59,18 +59,18 @@ class Encoded:
         self._left = 0
 
     def skip_to_last(self, chunks: int) -> None:
-        """Give only as many chunks of the next message, its last; 0 gives all."""
+        """Return only this many chunks of the next message, its last ones; 0 returns all."""
         self._left = chunks
 
     def chunks(self, segments: Iterable[Segment]) -> bytes:
-        """Return the next messages as they go on the wire."""
+        """Return the next messages in the bytes to send."""
         out: list[bytes] = []
         for end, message in wire.joined(segments):
             self._put(out, self._encoder.feed(message, self._position), end, ended=False)
         return b"".join(out)
 
     def end(self, end: End) -> bytes:
-        """Return what ends the answer. The last cursor says that the client has seen the end."""
+        """Return the last bytes. Their cursor says that the client saw the end."""
         out: list[bytes] = []
         self._put(out, self._encoder.end(end), self._position, ended=True)
         return b"".join(out)
@@ -97,7 +97,7 @@ class Encoded:
 async def encoded(
     form: Format, readers: Readers, tail: Tail, position: int, state: str | None
 ) -> Encoded:
-    """Return an answer that goes on after a cursor.
+    """Return an answer that continues after a cursor.
 
     Raises:
         StreamNotFound, StoreUnavailable
@@ -139,9 +139,9 @@ async def _rebuilt(form: Format, readers: Readers, tail: Tail, position: int) ->
 
 async def _message_at(readers: Readers, stream: StreamState, position: int) -> str | wire.RawJSON:
     if not 0 <= position < stream.tail:
-        raise ValueError("the stream has no message there")
+        raise ValueError("the stream has no message at this position")
     page = await readers.page(stream.stream_id, position, 1)
     found = wire.cut(page.segments[0], position, position + 1) if page.segments else None
     if found is not None and page.state.internal_id == stream.internal_id:
         return next(wire.decode_messages([found]))
-    raise ValueError("the stream has no message there")
+    raise ValueError("the stream has no message at this position")

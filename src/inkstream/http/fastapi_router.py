@@ -44,7 +44,7 @@ _WANTED = {
             "properties": {
                 "streams": {
                     "type": "object",
-                    "description": "Ids, each with the offset to go on from, or null",
+                    "description": "Ids, each with the offset to continue from, or null",
                     "maxProperties": MAX_STREAMS,
                     "additionalProperties": {"type": ["string", "null"]},
                 }
@@ -67,7 +67,7 @@ def fastapi_router(routes: StreamRoutes) -> APIRouter:
     async def read_many_streams(request: Request) -> Response:
         return await routes.read_many(request)
 
-    # The annotations are strings here, and these functions are not in a module's namespace.
+    # Set by hand, because FastAPI cannot resolve the annotations of functions inside a function.
     for endpoint in (read_stream, cancel_stream):
         endpoint.__annotations__ = {
             "stream_id": StreamId,

@@ -1,4 +1,4 @@
-"""One stream to follow for one request: found, allowed, and opened at the request's offset."""
+"""Find one stream for a request, check permission, and open it at the request's offset."""
 
 from __future__ import annotations
 
@@ -20,21 +20,22 @@ from inkstream.http.lifetime import Lifetime
 from inkstream.wire import Offset
 
 ABSENT_WAIT_S: Final = 1.0
-"""How long to wait for an unknown id: the application's transaction may be about to commit."""
+"""How long to wait for an unknown id. The application may not have committed it yet."""
 
 _LAST_ID_PARAMETERS: Final = ("lasteventid", "evslasteventid")
-"""Names that polyfills of ``EventSource`` give it in a URL, without case and ``-_``."""
+"""Names of the offset that polyfills of ``EventSource`` put in a URL; case, ``-``, ``_`` ignored.
+"""
 
 Allow = Callable[[StreamState], Awaitable[bool]]
 Found = TypeVar("Found")
 
 
 def requested_offset(request: Request) -> str | None:
-    """Return the offset that a request gives, as it stands there; ``None``: the start."""
+    """Return the offset in a request, unchanged; ``None`` means the start."""
     last = request.headers.get("last-event-id")
     if last:
         return last
-    # A polyfill adds its own parameter to a URL that may have the offset of its first connection.
+    # A polyfill adds its parameter to a URL that may already contain an older offset.
     for name, value in request.query_params.multi_items():
         if value and name.lower().replace("-", "").replace("_", "") in _LAST_ID_PARAMETERS:
             return value
@@ -43,18 +44,18 @@ def requested_offset(request: Request) -> str | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Follow:
-    """A stream to follow.
+    """A stream to follow, and how.
 
     Attributes:
-        engine: Where the stream is read.
-        stream_id: The stream.
-        request: Its ``Accept`` and ``If-None-Match`` count.
-        given: The offset to go on from, as a client gave it.
-        settings: How the connection is kept.
-        format: The format, whatever the request says.
-        allow: Says whether this caller may read the stream; ``None``: yes.
-        ask_again: Ask ``allow`` at an interval while the stream is followed.
-        started: What must succeed first: the claim of a stream that this request starts.
+        engine: The engine that reads the stream.
+        stream_id: The stream's id.
+        request: The request. Its ``Accept`` and ``If-None-Match`` are used.
+        given: The offset to continue from, as the client sent it.
+        settings: The connection's times.
+        format: The format, if the application chose one; the request then has no choice.
+        allow: Returns whether this caller may read the stream; ``None`` allows it.
+        ask_again: Whether to call ``allow`` again from time to time during the answer.
+        started: A call that must succeed first: it claims the stream that this request starts.
     """
 
     engine: Engine
@@ -69,24 +70,24 @@ class Follow:
 
     @property
     def offset(self) -> str | None:
-        """The offset to go on from, without the state of a format object."""
+        """The offset to continue from, without the state of a format object."""
         return self.cursor[0]
 
     @property
     def cursor(self) -> tuple[str | None, str | None]:
-        """The offset and the encoder's state to go on from.
+        """The offset and the encoder's state to continue from.
 
         Raises:
-            InvalidOffset: It is too long.
+            InvalidOffset: The cursor is too long.
         """
         if self.given is None or not isinstance(self.format, Format):
             return self.given, None
         return split_cursor(self.given)
 
     async def _found(self, read: Callable[[], Awaitable[Found]]) -> Found:
-        """Return what is read of the stream; wait a little for a new or denied one.
+        """Call ``read``; repeat it for a short time if the stream is absent or denied.
 
-        A denied stream must look like an absent one, in time too.
+        Absent and denied streams must take the same time, or a caller could tell them apart.
         """
         clock = self.engine.clock
         until = clock.monotonic() + ABSENT_WAIT_S
@@ -116,16 +117,16 @@ class Follow:
         return await self._found(read)
 
     async def open(self, *, fresh: bool = False) -> tuple[StreamState, Reader]:
-        """Return the stream's state, and a reader from the offset.
+        """Return the stream's state, and a reader that starts at the offset.
 
-        That state may be a moment old; one that is ``fresh`` was read from the store.
+        The state may be slightly old; with ``fresh`` it was just read from the store.
 
         Raises:
             InvalidOffset, OffsetGone, StreamNotFound, TooManyReaders, StoreUnavailable
         """
         offset, readers = self.offset, self.engine.readers
         if offset is not None and offset != "now":
-            Offset.parse(offset)  # a malformed one is refused at once, found or not
+            Offset.parse(offset)  # a malformed offset is refused first, even if no stream exists
 
         async def look() -> tuple[StreamState, Page | None]:
             return await readers.look(self.stream_id, offset, fresh=fresh)
@@ -134,23 +135,25 @@ class Follow:
             state, page = await self._found(look)
             allowed = state
         else:
-            # No text is read for a caller who may not have it: that would cost, and take time.
+            # Check permission before reading text: a read costs, and its time would show that the
+            # stream
+            # exists.
             allowed = await self._allowed(self.allow)
             state, page = await look()
         reader = await readers.open(self.stream_id, offset, page)
         if not reader.tail.internal_id == state.internal_id == allowed.internal_id:
-            reader.close()  # created anew since it was authorised, perhaps by somebody else
+            reader.close()  # the stream was replaced after the check, perhaps by another user
             raise StreamNotFound(self.stream_id)
         return state, reader
 
     def has_seen_end(self, reader: Reader) -> bool:
-        """Tell if the offset is the one after the stream's terminal event."""
+        """Return whether the request's offset is the one after the terminal event."""
         tail = reader.tail
         last = Offset.at(tail, tail.position, ended=True)
         return tail.end is not None and self.offset == str(last)
 
     def lifetime(self, reader: Reader, *, cut_by_age: bool) -> Lifetime:
-        """Return the bounds of a connection that follows the stream."""
+        """Return the time limits of a connection that follows the stream."""
         allow, tail = self.allow, reader.tail
         again: Callable[[], Awaitable[bool]] | None = None
         if allow is not None and self.ask_again:

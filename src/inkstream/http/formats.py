@@ -1,4 +1,4 @@
-"""Which format answers a request; the shape of a format that an application or an add-on brings."""
+"""Choose the format of an answer; the interface of formats that an application can add."""
 
 from __future__ import annotations
 
@@ -19,42 +19,44 @@ FORMATS: Final = {
     "json": "application/json",
     "text": "text/plain",
 }
-"""The built-in formats, which a request may ask for by name or by ``Accept``."""
+"""The built-in formats. A request can choose one by name or by ``Accept``."""
 
 MAX_STATE: Final = 160
-"""A cursor holds a state of as many characters; a longer one costs a pass over the messages."""
+"""Longest state in a cursor. A longer one makes a reconnect encode earlier messages again."""
 
 
 class Encoder(Protocol):
-    """Encode the messages of one stream for one reader, from a place on.
+    """Encode the messages of one stream for one reader, from any place in the stream.
 
-    A chunk goes out with a cursor, ``{offset}~{state}``. All chunks of a message but its last one
-    carry the offset *before* the message, so ``state`` must say how far into the message the
-    encoder is: ``feed`` of the same message then yields the rest of it only. Nothing else is kept
-    between two connections, so whatever a later chunk needs is in ``state``, or is derived from a
-    position. Keep it to a few bytes of ``A-Z a-z 0-9 . _ -``: it goes out with each chunk. Above
-    ``MAX_STATE`` it does not, and a reconnect there encodes the messages before its offset anew.
+    A chunk is sent with a cursor, ``{offset}~{state}``. All chunks of a message except its last
+    carry the offset *before* the message, so ``state`` must say how many of the message's chunks
+    were sent. ``feed`` of the same message must then yield only the remaining chunks. The state is
+    the only thing that survives a reconnect: it must contain everything that a later chunk needs
+    and that the position does not tell. Use a few bytes of ``A-Z a-z 0-9 . _ -``, because each
+    chunk carries it. A state longer than ``MAX_STATE`` is not sent, and a reconnect at this chunk
+    encodes the messages before its offset again.
 
     Raises:
-        ValueError: From the constructor: an encoder of this version wrote no such state. It came
-            from a client, so check it strictly. The messages before the offset are then encoded
-            anew, and thrown away, to find the state.
+        ValueError: From the constructor, if no encoder of this version wrote this state. Check it
+            strictly, because it comes from a client. The messages before the offset are then
+            encoded again, without being sent, to find the state.
     """
 
     def __init__(self, stream: StreamState, state: str) -> None:
-        """Go on from a state; ``""`` is the start."""
+        """Continue from a state; ``""`` is the start."""
 
     def recalls(self) -> Collection[int]:
-        """Return the positions of messages that the state names and the encoder must see again."""
+        """Return the positions of messages that the encoder needs again, according to the state."""
 
     def recall(self, message: str | RawJSON, position: int) -> None:
-        """Take one of them; called before the first ``feed``."""
+        """Receive one of those messages. All are passed before the first ``feed``."""
 
     def feed(self, message: str | RawJSON, position: int) -> Iterable[tuple[bytes, str]]:
         """Yield a message's chunks, each with the state after it.
 
-        Adjacent pieces of text, and adjacent deltas of one part, that were read at once come as one
-        message. ``position`` is where it begins: the first message of a stream has 0.
+        Pieces of text that were read together arrive as one message, and so do adjacent deltas of
+        one
+        part. ``position`` is where the message begins; the first message of a stream has 0.
         """
 
     def end(self, end: End) -> Iterable[tuple[bytes, str]]:
@@ -64,26 +66,27 @@ class Encoder(Protocol):
 def event(chunk: bytes, cursor: str) -> bytes:
     """Return a chunk of JSON as a server-sent event (WHATWG HTML, 9.2)."""
     if b"\n" in chunk or b"\r" in chunk:
-        # Between the tokens of a stored object; `data:` cannot carry them, and needs none.
+        # JSON allows line breaks between tokens, but a `data:` line cannot contain them.
         chunk = chunk.replace(b"\r", b" ").replace(b"\n", b" ")
     return b"id: %b\ndata: %b\n\n" % (cursor.encode(), wire.one_line(chunk))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Format:
-    """A format for ``response(format=…)``: what ``inkstream.formats`` holds, or one of your own.
+    """A format for ``response(format=…)``: one of ``inkstream.formats``, or the application's own.
 
     Attributes:
         media_type: The answer's ``Content-Type``.
         encoder: The class (or function) that makes an encoder; see ``Encoder``.
-        frame: Puts a chunk and its cursor on the wire; by default a server-sent event.
-        ping: Sent at first and when nothing else was sent for ``HTTPSettings.ping_s``; empty for
-            a format that has nothing without a meaning.
+        frame: Returns the bytes to send for a chunk and its cursor; by default a server-sent event.
+        ping: Sent at the start, and after ``HTTPSettings.ping_s`` without other data. Leave it
+            empty if clients of the format would take any such bytes for content.
         headers: Further headers of the answer.
-        cut_by_age: Whether a connection may be ended after ``HTTPSettings.life_s`` for the client
-            to reconnect. Only where every client does so by itself.
-        abort_stops: Whether a reader that leaves counts for ``on_disconnect="cancel"``. Clients
-            that abort their request when a page unmounts must not stop the answer with it.
+        cut_by_age: Whether the server may end a connection after ``HTTPSettings.life_s``. Set it
+            only if every client of the format reconnects by itself.
+        abort_stops: Whether a client that disconnects counts for ``on_disconnect="cancel"``.
+            Use false for clients that abort their request when a page unmounts, because that must
+            not stop the answer.
     """
 
     media_type: str
@@ -96,7 +99,7 @@ class Format:
 
 
 def check_format(fixed: str | Format | None) -> None:
-    """Raise unless the application's own choice, if any, is a format.
+    """Raise unless the format that the application chose is valid. ``None`` is valid.
 
     Raises:
         TypeError, ValueError
@@ -116,7 +119,7 @@ def check_format(fixed: str | Format | None) -> None:
 
 
 def choose_format(request: Request, fixed: str | Format | None) -> str | Format | None:
-    """Return the format to answer in: fixed by the app, asked for by query, or by ``Accept``."""
+    """Return the format of the answer: the app's choice, else the query's, else ``Accept``'s."""
     if isinstance(fixed, Format):
         return fixed
     wanted = fixed or request.query_params.get("format")
@@ -145,21 +148,23 @@ _HIDDEN_BY_HTTP_1_0: Final = (
 
 
 BODY_MAY_NOT_BREAK: Final = "inkstream.body_may_not_break"
-"""An extension in the scope: the server may end a body that breaks off as if it were whole."""
+"""ASGI extension that says: this server may end a broken body as if the body were complete."""
 
 _HIDDEN_BY_WSGI: Final = (
-    "Some WSGI servers end an answer that breaks off as if it were whole, so plain text is not "
+    "Some WSGI servers end a broken answer as if it were complete, so plain text is not "
     "served here: use ?format=events."
 )
 
 
 def why_ends_are_hidden(scope: Scope, receive: Receive, send: Send) -> str | None:
-    """Say what on the way turns a broken end of the body into a clean one, if anything does."""
+    """Return why a broken end of the body would look clean to the client, or ``None``."""
     if BODY_MAY_NOT_BREAK in scope.get("extensions", {}):
         return _HIDDEN_BY_WSGI
     if scope.get("http_version") == "1.0":
         return _HIDDEN_BY_HTTP_1_0
-    # It wraps both; other middlewares in between wrap send again, and pass receive on as it is.
+    # BaseHTTPMiddleware wraps both callables. Other middlewares in between wrap send again, and
+    # pass
+    # receive unchanged, so receive is the one to look at.
     if BaseHTTPMiddleware.__module__ in (
         getattr(receive, "__module__", ""),
         getattr(send, "__module__", ""),

@@ -1,4 +1,4 @@
-"""The routes that probes ask: ``GET /live`` and ``GET /ready``."""
+"""The routes of health probes: ``GET /live`` and ``GET /ready``."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from inkstream.http.problems import Problem
 from inkstream.operations.health import Health
 
 _FRESH_S: Final = 0.5
-"""An answer this old serves the next request too: nobody may make the database write at will."""
+"""A result this old is still used, so that nobody can make the database write on every request."""
 
 
 class HealthRoutes:
     """An ASGI app of ``/live`` and ``/ready``: 200 or 503, with the reasons as JSON.
 
-    They need no rights: there is nothing in them but the words of ``Health``.
+    They need no permission, because they show only the texts of ``Health``.
     """
 
     def __init__(self, check: Callable[[], Awaitable[Health]]) -> None:
@@ -37,7 +37,7 @@ class HealthRoutes:
         request = Request(scope, receive)
         which = place_of(scope).rest.strip("/")
         if which not in ("live", "ready"):
-            await Problem(404, "not_found", "Ask /live or /ready.")(scope, receive, send)
+            await Problem(404, "not_found", "Use /live or /ready.")(scope, receive, send)
             return
         if request.method not in ("GET", "HEAD"):
             problem = Problem(405, "method_not_allowed", "Use GET.")
@@ -55,7 +55,7 @@ class HealthRoutes:
         checking = self._checking
         if checking is None or checking.done() or checking.get_loop() is not _loop():
             checking = self._checking = asyncio.ensure_future(self._check())
-        # A probe that goes away cancels its own wait only: others wait for the same check.
+        # A probe that disconnects cancels only its own wait: other probes wait for the same check.
         health = await asyncio.shield(checking)
         self._last = time.monotonic(), health
         return health

@@ -1,4 +1,4 @@
-"""Take in requests' bodies: each within a size and a time, all of them together within a size."""
+"""Read request bodies: each within a size and a time, all together within a total size."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _DRAIN_TIMES = 16
 
 
 class BodyRefused(Exception):
-    """The body is too large, too slow, or broken off; ``problem`` is the answer."""
+    """The body is too large, too slow, or incomplete. ``problem`` is the answer to send."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.code)
@@ -23,12 +23,12 @@ class BodyRefused(Exception):
 
 
 class Intake:
-    """Read bodies, and keep count of those that are held.
+    """Read bodies, and count the bytes of all bodies in use.
 
     Args:
-        max_bytes: One body.
-        all_bytes: All bodies that are being read or used at once.
-        within_s: How long one may take to arrive.
+        max_bytes: Largest size of one body.
+        all_bytes: Largest total size of all bodies that are being read or used.
+        within_s: How long one body may take to arrive.
     """
 
     def __init__(self, *, max_bytes: int, all_bytes: int, within_s: float) -> None:
@@ -39,10 +39,10 @@ class Intake:
 
     @asynccontextmanager
     async def body(self, request: Request) -> AsyncIterator[bytes]:
-        """Read the whole body, which counts until the block ends.
+        """Read the whole body. Its bytes count until the block ends.
 
         Raises:
-            BodyRefused: Before the block begins.
+            BodyRefused: The body was refused, before the block began.
         """
         pieces: list[bytes] = []
         try:
@@ -53,9 +53,10 @@ class Intake:
             self._held -= sum(map(len, pieces))
 
     async def discard(self, request: Request) -> None:
-        """Read a body and keep nothing, so that its client can see the answer.
+        """Read a body and discard it, so that its client can see the answer.
 
-        A client that is half through with sending takes an early answer for a broken connection.
+        Many clients report a broken connection when the answer arrives before they have sent
+        everything.
         """
         if "100-continue" in request.headers.get("expect", "").lower():
             return
@@ -67,8 +68,9 @@ class Intake:
     async def _read(self, request: Request, pieces: list[bytes]) -> None:
         declared = request.headers.get("content-length", "")
         is_large = declared.isdecimal() and len(declared) < 20 and int(declared) > self._max_bytes
-        # A client that waits for leave to send is answered at once. Every other is half through
-        # with sending, and many of them see an early answer as a broken connection.
+        # A client that sent "Expect: 100-continue" has not sent its body, so the refusal can go out
+        # now.
+        # Other clients are already sending, and many report an early answer as a broken connection.
         if is_large and "100-continue" in request.headers.get("expect", "").lower():
             raise self._too_large()
         try:
@@ -94,7 +96,7 @@ class Intake:
                 )
             ) from None
         except ClientDisconnect as exc:
-            raise BodyRefused(Problem(400, "incomplete", "The body was broken off.")) from exc
+            raise BodyRefused(Problem(400, "incomplete", "The body is incomplete.")) from exc
         if is_large:
             raise self._too_large()
 
@@ -104,7 +106,7 @@ class Intake:
                 Problem(
                     503,
                     "busy",
-                    "The bodies of other requests take all the room that there is: try again.",
+                    "The bodies of other requests use all the memory for bodies: try again.",
                     {"connection": "close"},
                 )
             )
@@ -128,7 +130,7 @@ class Intake:
             Problem(
                 413,
                 "body_too_large",
-                f"A request's body may have {self._max_bytes} bytes: send more, smaller ones.",
+                f"A request's body may have {self._max_bytes} bytes: send several smaller ones.",
                 {"connection": "close"},
             )
         )

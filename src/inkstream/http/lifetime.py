@@ -1,4 +1,4 @@
-"""How long a connection may go on: until it is too old, or its caller may no longer read."""
+"""End a connection that is too old, or whose caller may no longer read."""
 
 from __future__ import annotations
 
@@ -15,25 +15,28 @@ from inkstream.http.connection import HTTPSettings
 _log = logging.getLogger("inkstream")
 
 _JITTER: Final = 0.25
-"""Readers that came at once, after a deploy say, do not all come back at once."""
+"""Spread in time, so that readers that connected together do not all reconnect together."""
 
 RETRY: Final = b"retry: 200\n\n"
-"""Goes before a cut by age: an ``EventSource`` is back at once. The next answer sets it anew."""
+"""Sent before a connection ends for its age: ``EventSource`` then reconnects immediately.
+
+The next answer sets the usual delay again.
+"""
 
 
 def jittered(seconds: float) -> float:
-    """Return a quarter more or less."""
+    """Return the time, changed at random by up to a quarter."""
     return seconds * random.uniform(1 - _JITTER, 1 + _JITTER)
 
 
 class Lifetime:
-    """The bounds of one connection. It is looked at after a send, so a ping may pass before it.
+    """The time limits of one connection. They are checked after a send, so a ping may come first.
 
     Args:
-        clock: The engine's.
-        settings: Has both times.
-        cut_by_age: Whether the clients of this format take a cut for a reason to reconnect.
-        allowed: Asks again whether this caller may read; ``None``: nothing to ask.
+        clock: The engine's clock.
+        settings: Contains both times.
+        cut_by_age: Whether clients of this format reconnect when the connection ends.
+        allowed: Checks again whether this caller may read; ``None``: no check.
     """
 
     __slots__ = ("_again_s", "_allowed", "_ask_at", "_clock", "_until", "due_at")
@@ -59,14 +62,14 @@ class Lifetime:
 
     @property
     def is_over(self) -> bool:
-        """Whether the connection is too old."""
+        """Return whether the connection is too old."""
         return self._clock.monotonic() >= self._until
 
     async def check(self) -> None:
-        """Look whether the connection may go on.
+        """Raise if the connection must end.
 
         Raises:
-            ReaderCut: It may not.
+            ReaderCut: The connection is too old, or the caller may no longer read.
         """
         now = self._clock.monotonic()
         if now >= self._until:
@@ -82,5 +85,5 @@ class Lifetime:
         try:
             return await self._allowed()
         except Exception:
-            _log.exception("authorize raised: the reader is cut, and will ask again")
+            _log.exception("authorize raised; the connection ends, and the client will reconnect")
             return False

@@ -31,10 +31,10 @@ from inkstream.http.snapshot import Snapshot
 from inkstream.wire import Offset
 
 MAX_STREAMS: Final = 64
-"""How many streams one request follows."""
+"""How many streams one request may follow."""
 
 MAX_BODY: Final = 64 * 1024
-"""A request's body; 64 ids and offsets of the greatest length have room in it."""
+"""Largest request body. 64 ids and offsets of the greatest length fit."""
 
 _log = logging.getLogger("inkstream")
 
@@ -51,10 +51,10 @@ _HEADERS: Final = {
 
 
 def parse_wanted(body: bytes) -> dict[str, str | None]:
-    """Return the streams, each with its offset, that a request's body names.
+    """Return the streams in a request's body, each with its offset.
 
     Raises:
-        InvalidInput: It is not ``{"streams": {"<id>": "<offset>" or null, …}}``.
+        InvalidInput: The body is not ``{"streams": {"<id>": "<offset>" or null, …}}``.
     """
     try:
         given = json.loads(body)
@@ -62,7 +62,7 @@ def parse_wanted(body: bytes) -> dict[str, str | None]:
         raise InvalidInput("the body is not JSON") from exc
     wanted = given.get("streams") if isinstance(given, dict) else None
     if not isinstance(wanted, dict):
-        raise InvalidInput('the body is {"streams": {"<id>": "<offset>" or null, …}}')
+        raise InvalidInput('the body must be {"streams": {"<id>": "<offset>" or null, …}}')
     check_wanted(wanted)
     return wanted
 
@@ -81,11 +81,11 @@ class FollowMany:
     """Streams to follow in one answer.
 
     Attributes:
-        engine: Where they are read.
-        request: Its ``Accept`` counts.
-        settings: How the connection is kept.
-        follow: Returns what to follow of a stream from an offset.
-        wanted: The streams' ids, each with the offset to go on from.
+        engine: The engine that reads them.
+        request: The request. Its ``Accept`` is used.
+        settings: The connection's times.
+        follow: Returns the ``Follow`` for a stream id and an offset.
+        wanted: The streams' ids, each with the offset to continue from.
     """
 
     engine: Engine
@@ -97,7 +97,7 @@ class FollowMany:
 
 @dataclass(slots=True)
 class _Opening:
-    """The streams on their way into a bundle; none waits for another."""
+    """Open the streams of a bundle at the same time, so that none waits for another."""
 
     bundle: Bundle
     fresh: bool = False
@@ -121,12 +121,12 @@ class _Opening:
             follow = many.follow(StreamId(name), offset)
             state, reader = await follow.open(fresh=self.fresh)
         except InvalidStreamId:
-            self.refuse(name, problem_for(StreamNotFound(name)))  # no stream can have that id
+            self.refuse(name, problem_for(StreamNotFound(name)))  # not a valid stream id
         except InkstreamError as exc:
             self.refuse(name, problem_for(exc))
         except Exception:
             _log.exception("stream %r could not be opened", name)
-            self.refuse(name, Problem(500, "internal", "The server could not do this."))
+            self.refuse(name, Problem(500, "internal", "The server failed to open this stream."))
         else:
             if not self.fresh and follow.has_seen_end(reader):
                 reader.close()
@@ -144,7 +144,7 @@ class _Opening:
         self.news.append(_event("refused", {"stream_id": name, "status": status, "code": code}))
 
     async def may_go_on(self) -> bool:
-        """Ask about each stream again; refuse the denied ones."""
+        """Call ``allow`` again for each stream, and remove the denied streams."""
         for name, (reader, _, follow) in list(self.found.items()):
             if reader not in self.bundle.readers or not follow.ask_again or follow.allow is None:
                 continue
@@ -162,14 +162,14 @@ class _Opening:
 
 
 class ManyResponse(Response):
-    """Follow many streams; made by ``streams.response_many``."""
+    """Follow many streams. ``streams.response_many`` returns it."""
 
     media_type = "text/event-stream"
 
     def __init__(
         self,
         content: FollowMany | Problem,
-        status_code: int = 200,  # FastAPI looks for it
+        status_code: int = 200,  # FastAPI reads this default
         headers: Mapping[str, str] | None = None,
     ) -> None:
         super().__init__(None, status_code, headers)
@@ -201,8 +201,8 @@ class ManyResponse(Response):
             except ClientGone:
                 pass
             except (ReaderCut, InkstreamError):
-                # A batch that is broken off is no JSON; events without a stream's terminal event
-                # mean: reconnect.
+                # A JSON batch that ends here is invalid, so clients see the error. Events without a
+                # terminal event mean: reconnect.
                 if form == "events" and not connection.gone:
                     with contextlib.suppress(ClientGone):
                         await connection.send(response_body(b"", more=False))
@@ -241,7 +241,7 @@ class ManyResponse(Response):
                 await connection.send(response_body(out or wire.PING))
             if connection.sent_at >= lifetime.due_at:
                 await lifetime.check()
-                bundle.interrupt()  # streams may have been refused
+                bundle.interrupt()  # report streams that were refused meanwhile
                 continue
             await bundle.wait()
 
@@ -272,10 +272,10 @@ class ManyResponse(Response):
 
 
 class _Named:
-    """Bytes to send next. An event names the stream wherever it is another than before.
+    """Bytes to send next. An event names its stream only when the event before had another stream.
 
     Args:
-        news: Events of streams that were opened or refused, which go out before their text.
+        news: Events about streams that were opened or refused. They are sent before any text.
     """
 
     def __init__(self, news: list[bytes]) -> None:

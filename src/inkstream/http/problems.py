@@ -34,7 +34,7 @@ _STATUS: tuple[tuple[type[e.InkstreamError], int], ...] = (
 
 
 class Problem(Response):
-    """A problem document with a stable ``code``; statuses that pass by themselves say when."""
+    """A problem document with a stable ``code``. Temporary errors carry ``Retry-After``."""
 
     media_type = "application/problem+json"
 
@@ -60,9 +60,9 @@ class Problem(Response):
 
 
 def problem_for(error: e.InkstreamError) -> Problem:
-    """Return the problem document that says what an error means to a client.
+    """Return the problem document for an error.
 
-    What it does not say, because it may name hosts and files, is logged.
+    Details that may name hosts or files are logged and not sent.
     """
     if isinstance(error, e.StoreUnavailable):
         _log.warning("answered 503: %s", error)

@@ -30,14 +30,14 @@ _NO_FORMAT: Final = (
     "them, or name it: ?format=events, json or text."
 )
 _VARY: Final = "Accept, Last-Event-ID"
-"""What of a request decides the answer; who asks does too, which ``private`` says."""
+"""Request headers that change the answer. ``private`` covers that it depends on the user."""
 
 
 class StreamResponse(Response):
-    """Follow a stream from the request's offset to its end; made by ``streams.response``.
+    """Follow a stream from the request's offset to its end. ``streams.response`` returns it.
 
-    A Starlette response: headers may be set and cookies added before it is returned. As
-    ``response_class`` of a FastAPI route it documents the media type.
+    A Starlette response: set headers and cookies before returning it. As ``response_class`` of
+    a FastAPI route it documents the media type.
     """
 
     media_type = "text/event-stream"
@@ -56,17 +56,17 @@ class StreamResponse(Response):
                 "streams.stream(request, id, source): return what they return"
             )
         super().__init__(None, status_code, headers, media_type, background)
-        # Set when the answer is known: it may be a problem, or another format.
+        # Set later, because the answer may be a problem document or have another format.
         for name in ("content-type", "content-length"):
             if name in self.headers:
                 del self.headers[name]
         self._content: Follow | Problem | None = content
 
     def _take(self) -> Follow | Problem:
-        """Return what to answer, once: the request it holds is not kept as long as the stream."""
+        """Return what to answer, and drop the reference, so that the request is freed early."""
         content, self._content = self._content, None
         if content is None:
-            raise RuntimeError("a StreamResponse is sent once: make another for another request")
+            raise RuntimeError("a StreamResponse can be sent only once: create one per request")
         return content
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -84,7 +84,7 @@ class StreamResponse(Response):
         await problem(scope, receive, send)
 
     def _dressed(self, answer: Response) -> Response:
-        """Give an answer in place of this one the headers set here: pairs, for cookies repeat."""
+        """Copy this response's headers to another response, as pairs, because cookies repeat."""
         names = {name for name, _ in self.raw_headers}
         answer.raw_headers = [pair for pair in answer.raw_headers if pair[0] not in names]
         answer.raw_headers += self.raw_headers
@@ -114,7 +114,7 @@ class StreamResponse(Response):
             return
         _, reader = await follow.open()
         if follow.has_seen_end(reader):
-            # The client has seen the end; this status stops an EventSource for good.
+            # The client has seen the end. Only this status stops an EventSource for good.
             reader.close()
             seen = Response(status_code=204, headers={"cache-control": "no-store"})
             await self._dressed(seen)(scope, receive, send)
@@ -132,7 +132,8 @@ class StreamResponse(Response):
         )
         first = b"retry: %d\n" % round(follow.settings.retry_s * 1000)
         if follow.offset == "now":
-            # "now" would be later for a client that reconnects before it got an event.
+            # A client that reconnects before its first event would otherwise start at a later
+            # "now".
             first += b"id: %b\n" % str(reader.offset).encode()
         del follow
         async with Connection(receive, send, reader, clock, settings, sends) as connection:
@@ -145,8 +146,9 @@ class StreamResponse(Response):
                 else:
                     await self._send_text(reader, connection, lifetime)
             except (ClientGone, ReaderCut, InkstreamError):
-                # Text is left without its last chunk, so that the client sees it broken: an end
-                # that is not the stream's end must not look like one. Events say so themselves.
+                # Text ends without its last chunk, so that the client sees a broken answer: the
+                # stream
+                # has not ended. Events show this by the missing terminal event.
                 if form == "events" and not connection.gone:
                     last = RETRY if lifetime.is_over else b""
                     with contextlib.suppress(ClientGone):
@@ -247,7 +249,7 @@ class StreamResponse(Response):
     ) -> None:
         state, reader = await follow.open(fresh=True)
         here = Offset.at(state, state.tail, ended=state.ended)
-        # The epoch moves when a stopped stream gets its result.
+        # The epoch changes when a stopped stream gets its result, and the tag must change too.
         etag = f'"{reader.position}-{here}-{state.status}-{state.epoch}"'
         self.headers["etag"] = etag
         self.headers.setdefault("cache-control", "private, no-cache")
@@ -261,7 +263,7 @@ class StreamResponse(Response):
         clock, sends, settings = follow.engine.clock, follow.engine.sends, follow.settings
         del follow
         async with Connection(receive, send, reader, clock, settings, sends) as connection:
-            # One that is broken off is no JSON: nobody takes it for a whole one.
+            # An incomplete JSON document is invalid, so no client takes it for a complete one.
             with contextlib.suppress(ClientGone, ReaderCut, InkstreamError):
                 await self._send_parts(Snapshot(state, here), reader, state.tail, connection)
 

@@ -28,7 +28,7 @@ Cancel: TypeAlias = Callable[[StreamId, Callable[[StreamState], Awaitable[bool]]
 
 
 class StreamRoutes:
-    """An ASGI app of the routes, routed on the raw path so that ``%2F`` in an id survives."""
+    """An ASGI app of the routes. It uses the raw path, so that an id may contain ``%2F``."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class StreamRoutes:
         return self._follow(request, stream_id, self._allow(request, "read"))
 
     async def read_many(self, request: Request) -> Response:
-        """Follow the streams that the body names."""
+        """Follow the streams in the request's body."""
         problem = cross_site_problem(request, self._allowed_origins)
         if problem is not None:
             return problem
@@ -97,7 +97,7 @@ class StreamRoutes:
         return self._follow_many(request, wanted, self._allow(request, "read"))
 
     async def cancel(self, request: Request, stream_id: StreamId) -> Response:
-        """Cancel a stream; one that has ended stays as it is."""
+        """Cancel a stream; a stream that has ended does not change."""
         problem = cross_site_problem(request, self._allowed_origins)
         if problem is not None:
             return problem

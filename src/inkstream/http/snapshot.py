@@ -1,4 +1,4 @@
-"""A stream as one JSON document, written a piece at a time."""
+"""A stream as one JSON document, encoded piece by piece."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from inkstream.wire import Offset
 
 
 class Snapshot:
-    """Encode a stream as JSON (docs/http.md) a piece at a time: ``begin``, ``parts``…, ``end``.
+    """Encode a stream as JSON (docs/http.md) piece by piece: ``begin``, ``parts``…, ``end``.
 
     Args:
-        state: The stream's, when its tail was at ``here``.
-        here: Where to go on from.
+        state: The stream's state when its tail was at ``here``.
+        here: The offset at which a client continues.
     """
 
     def __init__(self, state: StreamState, here: Offset) -> None:
@@ -27,7 +27,7 @@ class Snapshot:
         self._close = b""
 
     def begin(self) -> bytes:
-        """Return what stands before the parts."""
+        """Return the document's beginning, before the parts."""
         state = self._state
         fields = {
             "stream_id": state.stream_id,
@@ -44,7 +44,7 @@ class Snapshot:
         return json.dumps(fields)[:-1].encode() + b', "parts": ['
 
     def parts(self, segments: Iterable[Segment]) -> bytes:
-        """Return the next messages; text, and a part's deltas, go on where the last piece left."""
+        """Return the next messages. Text and deltas continue the last string of the last piece."""
         out: list[bytes] = []
         for segment in segments:
             if wire.is_all_text(segment):
@@ -62,7 +62,7 @@ class Snapshot:
         return b"".join(out)
 
     def _put(self, out: list[bytes], text: bytes, delta: Delta | None = None) -> None:
-        """Put text on the open string: the answer's text, or the text of one part."""
+        """Add text to the open string: the answer's text, or the text of one part."""
         key = ("text",) if delta is None else delta[:2]
         if self._open != key:
             head, tail = b"", b""
@@ -73,5 +73,5 @@ class Snapshot:
         out.append(wire.escape_text(text))
 
     def end(self) -> bytes:
-        """Return what stands after the parts."""
+        """Return the document's end, after the parts."""
         return self._close + b"]}"

@@ -1,1 +1,1 @@
-"""What an operator asks: how a stream is, and why it does not go on."""
+"""Answers for operators: a stream's condition, and why it makes no progress."""

@@ -1,4 +1,4 @@
-"""Gather what the store, this process and the other workers' words say about one stream."""
+"""Gather what the store, this process and the other workers' reports say about one stream."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ _DEFAULT_LEASE_S = 12.0
 async def describe(
     store: Store, state: StreamState, here: Condition | None = None
 ) -> StreamDescription:
-    """Describe a stream whose state was read just now; nothing is changed by that.
+    """Describe a stream whose state was just read. This changes nothing.
 
     Args:
-        store: Where it is.
-        state: Its state.
-        here: The worker of this process; ``None``: it only looks.
+        store: The stream's store.
+        state: The stream's state.
+        here: This process's worker; ``None`` if this process only reads.
     """
     roster = await store.roster()
     words = {worker.worker: _words(worker.said) for worker in roster.workers}
@@ -95,7 +95,7 @@ async def workers(store: Store, here: Condition) -> list[dict[str, Any]]:
 
 
 def _words(said: str) -> dict[str, Any]:
-    """Return a worker's word; one of another version of inkstream may lack anything."""
+    """Parse a worker's report. Another version of inkstream may leave out any field."""
     try:
         words = json.loads(said)
     except ValueError:
@@ -139,7 +139,10 @@ def _alive(
     if name == me:
         return True, "it is this process"
     if report is None:
-        return None, "it is in the list of workers no more: it has stopped, or died and was removed"
+        return (
+            None,
+            "it is no longer in the list of workers: it has stopped, or it died and was removed",
+        )
     age_s = max(0.0, now - report.beat_at)
     beat = f"it beat {age_s:.1f} s ago"
     if report.locked is False:
@@ -147,7 +150,7 @@ def _alive(
     lease_s = said.get("lease_s", _DEFAULT_LEASE_S)
     lock = "it holds its lock" if report.locked else "its lock cannot be tested from here"
     if age_s > lease_s:
-        return False, f"{beat}, and {lease_s:g} s without a beat is death; {lock}"
+        return False, f"{beat}, and after {lease_s:g} s without a beat it counts as dead; {lock}"
     return True, f"{beat}; {lock}"
 
 

@@ -10,23 +10,25 @@ from inkstream._types import End, Kind, Status, StreamId
 
 @dataclass(frozen=True, slots=True)
 class WorkerDescription:
-    """The worker that writes a stream, or wrote it last.
+    """The worker that writes a stream, or was the last to write it.
 
     Attributes:
-        name: Its identity, new with every start of a process.
-        host: The host it runs on.
-        pid: Its process id there.
-        alive: Whether it lives; ``None`` if that cannot be told.
-        evidence: How that is known, in words.
+        name: Its identity; each start of a process has a new one.
+        host: The host on which it runs.
+        pid: Its process id on that host.
+        alive: Whether it is alive; ``None`` if that is unknown.
+        evidence: The reason for ``alive``, in words.
         started_at: When it started.
-        locked: Whether it holds the lock that dies with its process; ``None``: it cannot be told.
+        locked: Whether its process holds its lock, which is released when the process dies;
+            ``None`` if that is unknown.
         beat_s: How often it beats.
-        lease_s: After how long without a beat it is taken for dead.
-        beat_at: When it beat last; all below is as of then. ``None``: it is this process.
-        blocked_s: How long its event loop had not turned, if that was above a second.
-        blocked_at: Where in the code the loop stood.
-        store_away_s: How long its commits had failed lately.
-        buffered_bytes: Text of this stream that it had accepted and not committed.
+        lease_s: After how long without a beat it counts as dead.
+        beat_at: When it beat last. The fields below were true at that time. ``None``: it is this
+            process.
+        blocked_s: How long its event loop was blocked, if that was more than a second.
+        blocked_at: The line of code that blocked the loop.
+        store_away_s: How long its recent commits had failed.
+        buffered_bytes: How much text of this stream it had accepted and not yet committed.
     """
 
     name: str
@@ -50,11 +52,11 @@ class ReaderCounts:
     """The readers of a stream.
 
     Attributes:
-        here: In this process.
-        elsewhere: In other processes, as of their last beats.
-        behind: Those that have stood still behind the tail.
-        behind_s: For how long the slowest has.
-        complete: False if a process has more streams than it lists: there may be more readers.
+        here: How many in this process.
+        elsewhere: How many in other processes, at their last beats.
+        behind: How many are behind the tail and receive nothing.
+        behind_s: For how long the slowest has received nothing.
+        complete: False if a process has more streams than it reports, so there may be more readers.
     """
 
     here: int = 0
@@ -74,7 +76,7 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What time will do to a stream, and when."""
+    """What happens to a stream when a time limit passes, and when that is."""
 
     at: float
     action: str
@@ -82,11 +84,11 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that explains why a stream is as it is.
+    """One reason for a stream's condition.
 
     Attributes:
-        code: A stable word; docs/operations.md lists them.
-        message: A sentence or two for an operator; never text of the stream.
+        code: A stable word; docs/operations.md lists them all.
+        message: A sentence or two for an operator. It never contains text of the stream.
     """
 
     code: str
@@ -95,19 +97,20 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamDescription:
-    """All that is known of a stream except its text; what ``streams.describe`` returns.
+    """Everything known about a stream except its text. ``streams.describe`` returns it.
 
     Attributes:
-        at: When this was read, by the store's clock, as ``last_piece_at`` and ``worker.beat_at``.
-        epoch: How many writers it has had.
+        at: When this was read, by the store's clock, which ``last_piece_at`` and
+            ``worker.beat_at`` use too.
+        epoch: How many writers the stream has had.
         last_piece_at: When its last message was committed; ``None`` before the first.
-        worker: The worker that writes it, or wrote it last.
-        messages: How many messages it holds (bytes, in a byte stream).
+        worker: The worker that writes it, or was the last to write it.
+        messages: How many messages it contains (bytes, in a byte stream).
         size: Its stored payload in bytes.
-        rates: How fast it grew in the last minute; ``None`` if that is not known.
-        due: What time will do to it.
+        rates: How fast it grew in the last minute; ``None`` if that is unknown.
+        due: What happens to it when its time limit passes.
         end: How it ended.
-        causes: Why it is as it is, the most telling first; at least one.
+        causes: The reasons for its condition, the most likely first; at least one.
     """
 
     at: float
@@ -132,12 +135,12 @@ class StreamDescription:
 
     @property
     def silent_s(self) -> float | None:
-        """How long ago the last message came, or the claim if none has; ``None`` once ended."""
+        """Seconds since the last message or, if none, since the claim; ``None`` after the end."""
         since = self.started_at if self.last_piece_at is None else self.last_piece_at
         return None if self.status.ended or since is None else max(0.0, self.at - since)
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as a JSON object: these attributes, ``silent_s``, and ``size`` as ``bytes``."""
+        """Return these attributes and ``silent_s`` as a JSON object; ``size`` becomes ``bytes``."""
         value = asdict(self)
         value["bytes"] = value.pop("size")
         value["silent_s"] = self.silent_s

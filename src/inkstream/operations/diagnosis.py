@@ -1,4 +1,4 @@
-"""Why a stream is as it is: findings from its description, the most telling first."""
+"""Find the reasons for a stream's condition in its description, the most likely first."""
 
 from __future__ import annotations
 
@@ -9,40 +9,40 @@ from inkstream._types import Kind, Status
 from inkstream.operations.description import Finding, StreamDescription, WorkerDescription
 
 SILENT_S: Final = 10.0
-"""A writer that committed nothing for this long is called silent."""
+"""A writer that has committed nothing for this long counts as silent."""
 
 _CODES: Final = {
-    "writer_lost": "Its writer's process died or was cut off; another process saw that and ended "
-    "the stream.",
+    "writer_lost": "Its writer's process died or lost its connection to the database; another "
+    "process noticed and ended the stream.",
     "never_started": "No writer claimed it in time: was streams.start called, and did its process "
-    "live until then?",
-    "abandoned": "Its writer died or let go, and no other took it over in time.",
-    "idle": "Its source gave nothing for longer than Timing.idle_s.",
+    "run until then?",
+    "abandoned": "Its writer died or released it, and no other writer took over in time.",
+    "idle": "Its source produced nothing for longer than Timing.idle_s.",
     "total": "It took longer than Timing.total_s.",
-    "shutdown": "Its process got the signal to stop, and the answer was not ready in time.",
-    "store_unavailable": "The database stayed away longer than a writer waits.",
+    "shutdown": "Its process received the signal to stop, and the answer was not finished in time.",
+    "store_unavailable": "The database was unavailable for longer than a writer waits.",
     "internal": "Its source raised an exception, or its task was cancelled; the log of its worker "
     "has the traceback.",
 }
 
 
 def causes(stream: StreamDescription, *, owned: bool, taken_over: bool) -> tuple[Finding, ...]:
-    """Return why a stream is as it is.
+    """Return the reasons for a stream's condition.
 
     Args:
-        stream: The stream, ``causes`` aside.
-        owned: Whether a worker owes it the next step.
-        taken_over: Whether it waits for another writer after the death of its own.
+        stream: The description; its ``causes`` are ignored.
+        owned: Whether a worker must act next.
+        taken_over: Whether another writer may take over if its writer has died.
     """
     if stream.status.ended:
         return (_ended(stream),)
     if stream.kind is Kind.LOG:
-        return (Finding("open", "It is a log: open until it is closed, written by anybody."),)
+        return (Finding("open", "It is a log: anybody may write it until it is closed."),)
     if stream.status is Status.PENDING:
         return (Finding("not_started", "No writer has claimed it yet."),)
     worker = stream.worker
     if worker is None or not owned:
-        return (Finding("let_go", "Its writer died or let go; it waits to be taken over."),)
+        return (Finding("let_go", "Its writer died or released it; another writer may take over."),)
     return tuple(_streaming(stream, worker, taken_over))
 
 
@@ -53,7 +53,7 @@ def _ended(stream: StreamDescription) -> Finding:
     if not words and stream.status is Status.CANCELLED:
         words = "Somebody stopped it."
     if not words:
-        words = "It is complete." if stream.status is Status.DONE else "Its writer ended it so."
+        words = "It is complete." if stream.status is Status.DONE else "Its writer chose this end."
     name = f"{stream.status}" if code is None else f"{stream.status} ({code})"
     return Finding("ended", f"It has ended {name}. {words}")
 
@@ -78,9 +78,9 @@ def _streaming(
     if worker.alive is False:
         yield Finding(
             "writer_unheard",
-            f"Its writer, {where}, is not heard any more: {worker.evidence}. Its host is cut off "
-            f"from the database, or the process is stopped. Any other process {next_step} "
-            f"when it has seen that for {worker.lease_s:g} s itself.",
+            f"Its writer, {where}, does not report any more: {worker.evidence}. Its host has lost "
+            f"the database, or the process is paused. Any other process {next_step} "
+            f"after it has seen no report for {worker.lease_s:g} s itself.",
         )
         return
     if worker.alive is None:
@@ -94,31 +94,31 @@ def _streaming(
     if age_s > 2.5 * worker.beat_s:
         yield Finding(
             "beat_late",
-            f"Its writer, {where}, beat {age_s:.1f} s ago, where a beat is due every "
-            f"{worker.beat_s:g} s: its event loop is blocked, its process is stopped, or it cannot "
-            f"write to the database. It is taken for dead after {worker.lease_s:g} s.",
+            f"Its writer, {where}, beat {age_s:.1f} s ago, although a beat is due every "
+            f"{worker.beat_s:g} s: its event loop is blocked, its process is paused, or it cannot "
+            f"write to the database. It counts as dead after {worker.lease_s:g} s.",
         )
         return
     if worker.blocked_s:
         at = f", at {worker.blocked_at}" if worker.blocked_at else ""
         yield Finding(
             "loop_blocked",
-            f"The event loop of its writer, {where}, did not turn for {worker.blocked_s:.1f} s"
-            f"{at}: code there blocks it (time.sleep, a synchronous call, heavy computing).",
+            f"The event loop of its writer, {where}, was blocked for {worker.blocked_s:.1f} s"
+            f"{at}: look for blocking code (time.sleep, a synchronous call, heavy computing).",
         )
     if worker.store_away_s:
         yield Finding(
             "store_away",
             f"Commits of its writer, {where}, failed for {worker.store_away_s:.0f} s within the "
-            f"last minute: the database was away, full, locked or read-only for it. "
+            f"last minute: for it the database was unavailable, full, locked or read-only. "
             f"{worker.buffered_bytes} bytes wait.",
         )
     if silent_s > SILENT_S and not worker.blocked_s and not worker.store_away_s:
         what = "nothing yet" if stream.last_piece_at is None else "nothing more"
         yield Finding(
             "source_silent",
-            f"Its source has given {what} for {silent_s:.0f} s; its writer, {where}, is well and "
-            "has nothing left to store. Look at the model or provider that it waits for.",
+            f"Its source has produced {what} for {silent_s:.0f} s; its writer, {where}, works and "
+            "has stored everything. Look at the model or provider that the source waits for.",
         )
     yield from _reading(stream)
 
@@ -130,15 +130,15 @@ def _reading(stream: StreamDescription) -> Iterator[Finding]:
         takes = "takes" if readers.behind == 1 else "take"
         yield Finding(
             "reader_behind",
-            f"{readers.behind} of {_readers(total)} {takes} nothing: the slowest has stood still "
+            f"{readers.behind} of {_readers(total)} {takes} nothing, the slowest of them "
             f"for {readers.behind_s:.0f} s. Its client, or the network to it, is slow or gone.",
         )
     elif total:
         yield Finding(
             "delivered",
-            f"All that is stored was handed to the network for {_all(total)}, as in a healthy "
-            "stream. Whether a proxy on the way has passed it on cannot be seen from here: if a "
-            "page shows less, `inkstream doctor URL` says what holds it back.",
+            f"Everything stored was written to the network for {_all(total)}, as in a healthy "
+            "stream. This process cannot see whether a proxy on the way has passed it on: if a "
+            "page shows less, run `inkstream doctor URL` to find what delays it.",
         )
     else:
         yield Finding("no_reader", "Nobody reads it at the moment.")

@@ -1,4 +1,4 @@
-"""Whether this process can serve: for Kubernetes, load balancers, and people."""
+"""Whether this process can serve requests: for Kubernetes, load balancers, and people."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ _TURNS_WITHIN_S: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How this process is.
+    """The condition of this process.
 
     Attributes:
-        live: Its event loop turns and its engine runs. If not, restart it.
-        ready: It can take requests: live, not draining, and a write works in time. If not, send
-            requests elsewhere.
-        reasons: Why it is not: ``"not_started"``, ``"stalled"``, ``"draining"``, ``"store_away"``,
-            ``"store_slow"``.
-        write_s: How long the write took; ``None`` if it did not succeed.
+        live: Its event loop is not blocked, and its engine runs. If false, restart the process.
+        ready: It can serve requests: it is live and not draining, and a write succeeds in time. If
+            false, send requests to other processes.
+        reasons: Why it is not live or ready: ``"not_started"``, ``"stalled"``, ``"draining"``,
+            ``"store_away"``, ``"store_slow"``.
+        write_s: How long the write took; ``None`` if it failed.
     """
 
     live: bool
@@ -31,7 +31,7 @@ class Health:
     write_s: float | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as a JSON object; no word in it is secret."""
+        """Return a JSON object. It contains nothing secret."""
         return asdict(self)
 
 
@@ -39,7 +39,7 @@ NOT_STARTED: Final = Health(False, False, ("not_started",))
 
 
 async def check_health(engine: Engine, within_s: float) -> Health:
-    """Check an engine, by a write that must be committed in time."""
+    """Check an engine with a write that must be committed in time."""
     if engine.condition.stalled_s() > _TURNS_WITHIN_S:
         return Health(False, False, ("stalled",))
     if engine.life.draining:
@@ -48,7 +48,7 @@ async def check_health(engine: Engine, within_s: float) -> Health:
     began = clock.monotonic()
     try:
         async with asyncio.timeout(within_s):
-            # A beat: it writes, changes nothing that matters, and any store has it.
+            # A beat writes to the database, has no side effects, and works with any store.
             await engine.store.heartbeat(beat=True)
     except TimeoutError:
         return Health(True, False, ("store_slow",))

@@ -1,1 +1,1 @@
-"""The doctor: what a deployment does to streams on their way, and how its database is."""
+"""The doctor: what proxies do to streams, and the condition of the database."""

@@ -1,4 +1,4 @@
-"""Ask a deployed endpoint what happens to streams on their way."""
+"""Test at a deployed endpoint what proxies do to streams."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _OLD: Final = ("0.9", "1.0")
 
 @dataclass(frozen=True, slots=True)
 class _Echo:
-    """What the application saw of a request, and when it was asked and answered here."""
+    """What the application saw of a request, with the local times of request and answer."""
 
     answer: Answer
     seen: dict[str, Any]
@@ -38,14 +38,14 @@ def _problem(check: str, message: str) -> Finding:
 
 
 async def examine(endpoint: Endpoint, *, idle_s: float = 20.0) -> list[Finding]:
-    """Return what was found at an endpoint where a ``doctor_probe`` is mounted.
+    """Return the findings about an endpoint where a ``doctor_probe`` is mounted.
 
     Args:
-        endpoint: Where it is.
-        idle_s: How long to wait on a silent connection; about this long it takes.
+        endpoint: The endpoint.
+        idle_s: How long to wait on a silent connection. The whole test takes about this long.
 
     Raises:
-        EndpointError: It cannot be reached, or does not speak HTTP.
+        EndpointError: No connection is possible, or the server does not speak HTTP.
     """
     first = await _echo(endpoint, {})
     if isinstance(first, Finding):
@@ -63,13 +63,13 @@ async def examine(endpoint: Endpoint, *, idle_s: float = 20.0) -> list[Finding]:
         ]
     found = [task.result() for task in tasks]
     found.insert(1, _app_http_version(first))
-    # Last and alone: no connection may be open meanwhile.
+    # This check is last and alone, because it needs a time without any open connection.
     found += [await _guarded("cpu", _cpu(endpoint)), _clock(first)]
     return found
 
 
 async def _guarded(check: str, finding: Awaitable[Finding]) -> Finding:
-    """Return a finding; a request that fails makes its own check unknown, not the others."""
+    """Return a finding. A failed request makes only its own check unknown."""
     try:
         return await finding
     except EndpointError as exc:
@@ -78,7 +78,7 @@ async def _guarded(check: str, finding: Awaitable[Finding]) -> Finding:
 
 async def _echo(endpoint: Endpoint, headers: dict[str, str], query: str = "") -> _Echo | Finding:
     asked = time.time()
-    # A URL of its own: an answer that a proxy kept from another visit says nothing of this one.
+    # Each request has a URL of its own, so that no proxy answers from its cache.
     query = query or secrets.token_hex(8)
     answer = await endpoint.get(f"/echo?n={query}", headers, within_s=_ANSWER_S)
     seen = answer.json()
@@ -90,39 +90,43 @@ async def _echo(endpoint: Endpoint, headers: dict[str, str], query: str = "") ->
 def _not_the_probe(answer: Answer) -> Finding:
     if answer.status in (401, 403):
         message = (
-            f"{answer.status}: the probe, or a proxy, lets nobody in who asks so. Give "
-            "--header 'Authorization: …'; if it is right, something on the way strips it"
+            f"{answer.status}: the probe or a proxy refused the request. Pass "
+            "--header 'Authorization: …'; if that is correct, a proxy removes it"
         )
         return unknown("probe", message)
     if answer.status in (301, 302, 307, 308):
-        return unknown("probe", f"it redirects: ask {answer.headers.get('location')!r}")
-    message = f"no doctor's probe answers there (status {answer.status})"
+        return unknown("probe", f"it redirects: use {answer.headers.get('location')!r}")
+    message = f"no doctor's probe answers at this URL (status {answer.status})"
     return Finding("probe", Verdict.UNKNOWN, message, REMEDIES["probe"])
 
 
 async def _http_version(endpoint: Endpoint, echo: _Echo) -> Finding:
     version = echo.answer.version
     if version in _OLD:
-        return _problem("http_version", f"it answers by HTTP/{version}: broken ends look complete")
+        return _problem(
+            "http_version", f"it answers with HTTP/{version}: broken answers look complete"
+        )
     if endpoint.tls is None:
-        message = f"it answers by HTTP/{version}; browsers speak HTTP/2 over https:// only"
+        message = f"it answers with HTTP/{version}; browsers use HTTP/2 only over https://"
         return unknown("http_version", message)
     if await endpoint.protocol() == "h2":
         return fine("http_version", "it speaks HTTP/2")
-    message = f"it speaks HTTP/{version} only: a browser opens six connections, all tabs together"
+    message = (
+        f"it speaks only HTTP/{version}: a browser opens six connections for all tabs together"
+    )
     return _problem("http_version", message)
 
 
 def _app_http_version(echo: _Echo) -> Finding:
     version = str(echo.seen.get("http_version"))
     if version in _OLD:
-        message = f"the application is asked by HTTP/{version}: broken ends look complete"
+        message = f"the application receives HTTP/{version}: broken answers look complete"
         return _problem("app_http_version", message)
-    return fine("app_http_version", f"the application is asked by HTTP/{version}")
+    return fine("app_http_version", f"the application receives HTTP/{version}")
 
 
 def _events(answer: Answer) -> list[tuple[float, float]]:
-    """Return when each timed event arrived, and when it left."""
+    """Return when each timed event arrived, and when it was sent."""
     found = []
     for at, line in answer.lines():
         if line.startswith(b"data: "):
@@ -139,20 +143,22 @@ async def _timed(endpoint: Endpoint, encoding: str, *, pad: int = 0) -> Answer:
 async def _buffering(endpoint: Endpoint) -> Finding:
     answer = await _timed(endpoint, "identity")
     if answer.headers.get("content-encoding", "identity") != "identity":
-        return unknown("buffering", "its events came compressed, though nobody asked for that")
+        return unknown(
+            "buffering", "its events were compressed, although the request did not allow that"
+        )
     events = _events(answer)
     if answer.status != 200 or len(events) < _EVENTS:
         if not events and answer.ended is Ended.WAITING:
-            return _problem("buffering", f"no event came within {_ANSWER_S:.0f} s")
-        message = f"{len(events)} of {_EVENTS} events came (status {answer.status})"
+            return _problem("buffering", f"no event arrived within {_ANSWER_S:.0f} s")
+        message = f"{len(events)} of {_EVENTS} events arrived (status {answer.status})"
         return unknown("buffering", message)
     delays = [at - left for at, left in events]
     held_s = max(delays) - min(delays)
     took_s = events[-1][1]
     if held_s > took_s / 2:
-        message = f"events that left over {took_s:.1f} s came {held_s:.1f} s late, in a lump"
+        message = f"events sent over {took_s:.1f} s arrived together, {held_s:.1f} s late"
         return _problem("buffering", message)
-    return fine("buffering", f"{_EVENTS} events came as they left, {held_s:.2f} s late at most")
+    return fine("buffering", f"{_EVENTS} events arrived one by one, {held_s:.2f} s late at most")
 
 
 async def _compression(endpoint: Endpoint) -> Finding:
@@ -161,23 +167,23 @@ async def _compression(endpoint: Endpoint) -> Finding:
     if answer.status != 200:
         return unknown("compression", f"status {answer.status}")
     if encoding == "identity":
-        return fine("compression", "events come as they are")
-    message = f"events come compressed ({encoding}), which holds them back and costs CPU for each"
+        return fine("compression", "events are not compressed")
+    message = f"events are compressed ({encoding}), which delays each event and costs CPU"
     return _problem("compression", message)
 
 
 async def _idle(endpoint: Endpoint, idle_s: float, seen: dict[str, Any]) -> Finding:
     ping_s = float(seen.get("ping_s") or 15.0)
-    # The second event leaves late enough that it cannot be mistaken for the end of the wait.
+    # The second event is sent late enough that it cannot look like the end of the wait.
     answer = await endpoint.get(f"/idle?s={idle_s + 60:.1f}", within_s=idle_s)
     if answer.status != 200:
         return unknown("idle", f"status {answer.status}")
     if answer.ended is not Ended.WAITING:
-        cut = f"a silent connection is cut after {answer.ended_s:.1f} s"
+        cut = f"a silent connection is closed after {answer.ended_s:.1f} s"
         if answer.ended_s <= ping_s:
             return _problem("idle", f"{cut}, before the first ping at {ping_s:g} s")
-        return fine("idle", f"{cut}; the ping every {ping_s:g} s keeps it")
-    waited = f"a silent connection stayed for the {idle_s:g} s waited"
+        return fine("idle", f"{cut}; the ping every {ping_s:g} s keeps it open")
+    waited = f"a silent connection stayed open for {idle_s:g} s"
     if idle_s <= ping_s:
         message = f"{waited}, less than a ping ({ping_s:g} s): wait longer, with --idle"
         return unknown("idle", message)
@@ -191,7 +197,7 @@ async def _last_event_id(endpoint: Endpoint) -> Finding:
         return unknown("last_event_id", echo.message)
     if echo.seen.get("last_event_id") == sent:
         return fine("last_event_id", "Last-Event-ID arrives")
-    message = "Last-Event-ID is stripped: every reconnect gets the whole text again"
+    message = "Last-Event-ID is removed: every reconnect gets the whole text again"
     return _problem("last_event_id", message)
 
 
@@ -212,26 +218,28 @@ async def _caching(endpoint: Endpoint) -> Finding:
     answers = [await _echo(endpoint, {}, query) for _ in range(3)]
     seen = [echo.seen.get("answer") for echo in answers if isinstance(echo, _Echo)]
     if len(seen) < len(answers):
-        return unknown("caching", "a request that had worked before did not work again")
+        return unknown("caching", "a request that worked before failed the second time")
     if len(set(seen)) < len(seen):
-        return _problem("caching", "an answer came twice, though it says no-cache and private")
-    return fine("caching", "every answer is a new one")
+        return _problem(
+            "caching", "the same answer came twice, although it says no-cache and private"
+        )
+    return fine("caching", "every answer is new")
 
 
 async def _broken_end(endpoint: Endpoint) -> Finding:
     answer = await endpoint.get("/broken", within_s=_ANSWER_S)
     if answer.status != 200:
-        # Nothing had come when it broke, so that the proxy could still say so.
+        # The connection broke before any data, so the proxy could still send an error status.
         if answer.status in (500, 502):
-            return fine("broken_end", f"an answer that breaks off becomes a {answer.status}")
+            return fine("broken_end", f"a broken answer becomes a {answer.status}")
         return unknown("broken_end", f"status {answer.status}")
     match answer.ended:
         case Ended.BROKEN:
-            return fine("broken_end", "an answer that breaks off looks broken")
+            return fine("broken_end", "a broken answer looks broken")
         case Ended.WAITING:
-            message = f"an answer that breaks off was still open after {_ANSWER_S:.0f} s"
+            message = f"a broken answer was still open after {_ANSWER_S:.0f} s"
             return _problem("broken_end", message)
-    message = "an answer that breaks off looks complete: text of a failed stream looks whole"
+    message = "a broken answer looks complete: the text of a failed stream looks complete"
     return _problem("broken_end", message)
 
 
@@ -244,24 +252,26 @@ async def _cpu(endpoint: Endpoint) -> Finding:
     if not begin or not end or "ticker" not in begin:
         return unknown("cpu", "the probe's counter did not answer")
     if begin["ticker"] != end.get("ticker"):
-        return unknown("cpu", "another process answered: ask one instance alone, or again")
+        return unknown(
+            "cpu", "another process answered: run the doctor again, or against one instance"
+        )
     expected = _CPU_S / begin["every_s"]
-    # It may have caught up since it was asked, if the answer took its time.
+    # The counter may have caught up after the request, if the answer was slow.
     ticks = end["ticks"] - (time.monotonic() - asked) / begin["every_s"]
     if ticks < expected / 2:
         share = max(0.0, ticks / expected)
         message = (
-            f"between requests the process ran {share:.0%} of the time: generation stands still "
+            f"between requests the process ran {share:.0%} of the time: no text is generated "
             "when nobody reads"
         )
         return _problem("cpu", message)
-    return fine("cpu", f"the process runs between requests ({_CPU_S:g} s watched)")
+    return fine("cpu", f"the process runs between requests (watched for {_CPU_S:g} s)")
 
 
 def _clock(echo: _Echo) -> Finding:
     there = float(echo.seen.get("wall", 0.0))
-    # Any moment between question and answer may be meant.
+    # The server read its clock at some moment between request and answer.
     off_s = max(echo.asked - there, there - echo.got, 0.0)
     if off_s > _CLOCKS_S:
-        return _problem("clock", f"its clock and the one here differ by {off_s:.1f} s")
-    return fine("clock", "its clock and the one here agree")
+        return _problem("clock", f"its clock and the clock here differ by {off_s:.1f} s")
+    return fine("clock", "its clock and the clock here agree")

@@ -1,7 +1,7 @@
-"""One HTTP/1.1 request on a socket of its own, seen exactly: versions, arrival times, the end.
+"""One HTTP/1.1 request on a socket of its own, recorded exactly: version, arrival times, end.
 
-HTTP clients hide what the doctor looks for: they undo compression, join chunks, and some take a
-connection that closes for the end.
+HTTP clients hide what the doctor needs to see. They undo compression, join chunks, and some accept
+a closed connection as the end of an answer.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _BROKEN: Final = (asyncio.IncompleteReadError, asyncio.LimitOverrunError, OSErro
 
 
 class EndpointError(InkstreamError):
-    """The endpoint cannot be asked at all."""
+    """No request to the endpoint is possible."""
 
     code = "endpoint"
 
@@ -34,22 +34,22 @@ class Ended(StrEnum):
     COMPLETE = "complete"
     BROKEN = "broken"
     UNMARKED = "unmarked"
-    """The connection closed, in an answer that has no other mark of its end."""
+    """The connection closed, and the answer has no other mark of its end."""
     WAITING = "waiting"
-    """It had not ended when the doctor stopped waiting."""
+    """The answer had not ended when the doctor stopped waiting."""
 
 
 @dataclass(slots=True)
 class Answer:
-    """What came back.
+    """An answer.
 
     Attributes:
         version: The HTTP version of the status line, such as ``"1.1"``.
         status: Its status.
         headers: Its headers, names in lower case.
-        pieces: What came of the body, each with the seconds since the request.
-        ended: How it ended.
-        ended_s: When, in seconds since the request.
+        pieces: The received parts of the body, each with the seconds since the request.
+        ended: How the answer ended.
+        ended_s: When it ended, in seconds since the request.
     """
 
     version: str
@@ -61,7 +61,7 @@ class Answer:
 
     @property
     def body(self) -> bytes:
-        """The whole body, as far as it came."""
+        """The body, as far as it was received."""
         return b"".join(data for _, data in self.pieces)
 
     def json(self) -> dict[str, Any] | None:
@@ -73,7 +73,7 @@ class Answer:
         return value if isinstance(value, dict) else None
 
     def lines(self) -> Iterator[tuple[float, bytes]]:
-        """Yield each whole line, with the time at which its end came."""
+        """Yield each complete line, with the time at which its end arrived."""
         rest = b""
         for at, data in self.pieces:
             *whole, rest = (rest + data).split(b"\n")
@@ -83,13 +83,13 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a probe is mounted.
+    """The address of a probe.
 
     Attributes:
-        host, port, path: Of its URL.
-        tls: The context of requests; ``None`` for ``http://``.
-        browser: The context that offers HTTP/2, as a browser does.
-        headers: Sent with every request.
+        host, port, path: The parts of its URL.
+        tls: The TLS context of requests; ``None`` for ``http://``.
+        browser: A TLS context that offers HTTP/2, as browsers do.
+        headers: Headers of every request.
     """
 
     host: str
@@ -104,22 +104,23 @@ class Endpoint:
         """Return the endpoint of a URL.
 
         Raises:
-            InvalidInput: It is no http:// or https:// URL.
+            InvalidInput: It is not an http:// or https:// URL.
         """
         try:
             parts = urlsplit(url)
             port = parts.port
         except ValueError as exc:
-            raise InvalidInput(f"this is no URL: {exc}") from None
+            raise InvalidInput(f"this is not a URL: {exc}") from None
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
-            # Without the URL: it may hold a password.
-            raise InvalidInput("give an http:// or https:// URL, without a name or password in it")
+            # The message omits the URL, because it may contain a password.
+            raise InvalidInput("pass an http:// or https:// URL without a user name and password")
         for text in (parts.path, *headers, *headers.values()):
             if not text.isascii() or any(c in text for c in "\r\n\0"):
-                raise InvalidInput("the path and the headers of a request are plain ASCII")
+                raise InvalidInput("the path and the headers must be ASCII")
         tls = browser = None
         if parts.scheme == "https":
-            # Two, for requests run at once, and a context's protocols count for all of them.
+            # Two contexts: one context's protocols apply to all its connections, and requests run
+            # together.
             tls = _context(["http/1.1"], insecure=insecure)
             browser = _context(["h2", "http/1.1"], insecure=insecure)
         port = port or (443 if tls else 80)
@@ -137,7 +138,7 @@ class Endpoint:
             ) from exc
 
     async def protocol(self) -> str | None:
-        """Return what a browser would speak with it: ``"h2"``, ``"http/1.1"`` or nothing known."""
+        """Return the protocol that a browser would use: ``"h2"``, ``"http/1.1"``, or ``None``."""
         _, writer = await self._connect(self.browser)
         chosen: str | None = writer.get_extra_info("ssl_object").selected_alpn_protocol()
         await _close(writer)
@@ -146,10 +147,10 @@ class Endpoint:
     async def get(
         self, path: str, headers: Mapping[str, str] | None = None, *, within_s: float
     ) -> Answer:
-        """Return the answer to a request, as much as came of it in time.
+        """Return the answer to a request, as far as it arrived in time.
 
         Raises:
-            EndpointError: Nothing came, or something else than HTTP.
+            EndpointError: No answer arrived, or it was not HTTP.
         """
         reader, writer = await self._connect(self.tls)
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -201,7 +202,7 @@ async def _read_answer(reader: asyncio.StreamReader, began: float, within_s: flo
             raise EndpointError(f"no answer came within {within_s:.0f} s") from None
     except _BROKEN as exc:
         if answer is None:
-            raise EndpointError(f"what came is no HTTP answer: {exc!r:.100}") from exc
+            raise EndpointError(f"the answer is not HTTP: {exc!r:.100}") from exc
         answer.ended = Ended.BROKEN
     answer.ended_s = loop.time() - began
     return answer
@@ -230,7 +231,7 @@ async def _read_body(reader: asyncio.StreamReader, answer: Answer, began: float)
         nonlocal size
         size += len(data)
         if size > _MOST_BYTES:
-            raise ValueError("too long for an answer of the probe")
+            raise ValueError("the answer is too long to come from the probe")
         answer.pieces.append((loop.time() - began, data))
 
     if "chunked" in answer.headers.get("transfer-encoding", "").lower():

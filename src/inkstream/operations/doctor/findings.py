@@ -1,4 +1,4 @@
-"""What the doctor finds."""
+"""The findings of the doctor."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 class Verdict(StrEnum):
-    """Whether something is as it should be."""
+    """Whether a check succeeded."""
 
     FINE = "fine"
     PROBLEM = "problem"
@@ -18,13 +18,13 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
         check: Its stable name.
-        verdict: How it is.
-        message: What was seen, in one line.
-        mend: What to change, by the program in which to change it; empty if nothing.
+        verdict: Whether it succeeded.
+        message: The observation, in one line.
+        mend: What to change, for each program that can change it; empty if nothing.
     """
 
     check: str
@@ -38,10 +38,10 @@ class Finding:
 
 
 def fine(check: str, message: str) -> Finding:
-    """Return a finding of something that is as it should be."""
+    """Return the finding of a check that succeeded."""
     return Finding(check, Verdict.FINE, message)
 
 
 def unknown(check: str, message: str) -> Finding:
-    """Return a finding of something that cannot be known from here."""
+    """Return the finding of a check that could not decide."""
     return Finding(check, Verdict.UNKNOWN, message)

@@ -1,4 +1,4 @@
-"""How a PostgreSQL database is, as inkstream needs it."""
+"""Check whether a PostgreSQL database meets inkstream's needs."""
 
 from __future__ import annotations
 
@@ -53,10 +53,10 @@ def _problem(check: str, message: str, mend: str) -> Finding:
 
 
 async def examine(url: str) -> list[Finding]:
-    """Return what was found in a database.
+    """Return the findings about a database.
 
     Raises:
-        StoreUnavailable: It cannot be reached.
+        StoreUnavailable: No connection is possible.
     """
     address = Address.parse(url)
     async with connected(address) as connection:
@@ -89,7 +89,7 @@ async def _migrations(connection: asyncpg.Connection[Any], address: Address) -> 
         return _problem("migrations", "; ".join(missing), "inkstream migrate, as the owner")
     encoding = await connection.fetchval("SHOW server_encoding")
     if encoding != "UTF8":
-        return _problem("migrations", f"the encoding is {encoding}", "a database with UTF8")
+        return _problem("migrations", f"the encoding is {encoding}", "use a database with UTF8")
     return fine("migrations", f"the tables in schema {address.schema} are as this version needs")
 
 
@@ -103,16 +103,18 @@ async def _writable(connection: asyncpg.Connection[Any]) -> Finding:
 
 
 async def _pooler(connection: asyncpg.Connection[Any], address: Address) -> Finding:
-    # A pooler gives its clients numbers of its own, for it must find whom to cancel.
+    # A pooler gives its clients other process ids than the server's, for cancel requests.
     between = connection.get_server_pid() != await connection.fetchval("SELECT pg_backend_pid()")
     if between and not address.pooler:
-        mend = "pooler=1 in the URL if it pools transactions, and listener_url= with a direct URL"
+        mend = (
+            "add pooler=1 to the URL if it pools transactions, and listener_url= with a direct URL"
+        )
         return _problem("pooler", "a pooler answers, and the URL does not say so", mend)
     if not between and address.pooler:
-        mend = "no pooler=1 in the URL: hints and quick detection of deaths are off"
-        return _problem("pooler", "no pooler answers, though the URL says so", mend)
+        mend = "remove pooler=1 from the URL: it turns off hints and the quick detection of deaths"
+        return _problem("pooler", "no pooler answers, although the URL has pooler=1", mend)
     if between and address.listener_url is None:
-        message = "a pooler answers; without listener_url= text of other processes comes 2 s later"
+        message = "a pooler answers; without listener_url= other processes' text is up to 2 s late"
         return fine("pooler", message)
     return fine("pooler", "a pooler answers, as the URL says" if between else "none in between")
 
@@ -136,19 +138,21 @@ async def _settings(connection: asyncpg.Connection[Any]) -> list[Finding]:
     found = []
     for name in ("fsync", "full_page_writes", "synchronous_commit"):
         if await connection.fetchval("SELECT current_setting($1)", name) == "off":
-            message = f"{name} is off: text that somebody has seen may be lost with the power"
+            message = f"{name} is off: a power failure may lose text that users have seen"
             found.append(_problem("settings", message, f"{name} = on"))
     milliseconds = "SELECT setting::bigint FROM pg_settings WHERE name = $1"
     for name in ("statement_timeout", "lock_timeout", "transaction_timeout"):
         value = await connection.fetchval(milliseconds, name)
         if value and value < _SHORT_MS:
-            message = f"{name} is {value} ms: a busy moment becomes an outage"
+            message = f"{name} is {value} ms: a short overload becomes an outage"
             found.append(_problem("settings", message, f"{name} = 0, or 5s and more"))
     value = await connection.fetchval(milliseconds, "idle_session_timeout")
     if value:
-        message = f"idle_session_timeout is {value} ms: it ends the session that listens"
+        message = (
+            f"idle_session_timeout is {value} ms: it ends the session that receives notifications"
+        )
         found.append(_problem("settings", message, "ALTER ROLE … SET idle_session_timeout = 0"))
-    return found or [fine("settings", "durable, and patient enough")]
+    return found or [fine("settings", "durable, with sufficient timeouts")]
 
 
 async def _room(connection: asyncpg.Connection[Any]) -> Finding:
@@ -178,13 +182,15 @@ async def _bloat(connection: asyncpg.Connection[Any], address: Address) -> Findi
 async def _old_transactions(connection: asyncpg.Connection[Any]) -> Finding:
     row = await connection.fetchrow(_OLD_TRANSACTIONS, _LONG_S)
     if row is not None:
-        message = f"a transaction is open for {row['age_s'] / 60:.0f} minutes: nothing is vacuumed"
-        mend = f"SELECT pg_terminate_backend({row['pid']}), or end it where it began"
+        message = (
+            f"a transaction has been open for {row['age_s'] / 60:.0f} min: vacuum removes nothing"
+        )
+        mend = f"SELECT pg_terminate_backend({row['pid']}), or end it in its program"
         return _problem("transactions", message, mend)
     if not await connection.fetchval("SELECT pg_has_role('pg_read_all_stats', 'MEMBER')"):
-        message = "of transactions only the role's own can be seen (pg_read_all_stats shows all)"
+        message = "this role sees only its own transactions (grant pg_read_all_stats)"
         return unknown("transactions", message)
-    return fine("transactions", f"none is open for longer than {_LONG_S // 60} minutes")
+    return fine("transactions", f"no transaction is open for more than {_LONG_S // 60} minutes")
 
 
 async def _disk(connection: asyncpg.Connection[Any]) -> Finding:
@@ -192,7 +198,7 @@ async def _disk(connection: asyncpg.Connection[Any]) -> Finding:
     if idle:
         names = ", ".join(str(row["slot_name"]) for row in idle)
         mend = "SELECT pg_drop_replication_slot(…), or start its reader"
-        return _problem("disk", f"nobody reads the slots {names}: the log fills the disk", mend)
+        return _problem("disk", f"nothing reads the slots {names}: the log fills the disk", mend)
     size = await connection.fetchval("SELECT pg_database_size(current_database())")
     message = f"the database holds {size / 1e6:.1f} MB; SQL cannot ask how much room is left"
     return unknown("disk", message)
@@ -203,6 +209,6 @@ async def _clock(connection: asyncpg.Connection[Any]) -> Finding:
     there = float(await connection.fetchval("SELECT extract(epoch FROM clock_timestamp())::float8"))
     off_s = max(asked - there, there - time.time(), 0.0)
     if off_s > _CLOCKS_S:
-        mend = "set both clocks by NTP"
-        return _problem("clock", f"its clock and the one here differ by {off_s:.1f} s", mend)
-    return fine("clock", "its clock and the one here agree")
+        mend = "set both clocks with NTP"
+        return _problem("clock", f"its clock and the clock here differ by {off_s:.1f} s", mend)
+    return fine("clock", "its clock and the clock here agree")

@@ -1,4 +1,4 @@
-"""The lines of proxies that mend what the doctor finds."""
+"""The settings of proxies that correct what the doctor finds."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ REMEDIES: Final[Mapping[str, Mapping[str, str]]] = {
         "ALB": "idle_timeout.timeout_seconds=60, more than HTTPSettings.ping_s",
     },
     "last_event_id": {
-        "nginx": "no proxy_set_header Last-Event-ID; nor proxy_pass_request_headers off;",
+        "nginx": "no proxy_set_header Last-Event-ID; and no proxy_pass_request_headers off;",
         "Caddy": "no header_up -Last-Event-ID",
         "HAProxy": "no http-request del-header last-event-id",
         "Cloudflare": "no transform rule that removes Last-Event-ID",
@@ -79,4 +79,4 @@ REMEDIES: Final[Mapping[str, Mapping[str, str]]] = {
         "application": 'app.mount("/doctor", streams.doctor_probe(authorize=…)), and ask that URL'
     },
 }
-"""By check, then by program. Each is what to write there, or to take out."""
+"""By check, then by program: what to write in its configuration, or to remove from it."""

@@ -1,4 +1,4 @@
-"""How a SQLite file is, as inkstream needs it. Everything here blocks."""
+"""Check whether a SQLite file meets inkstream's needs. All functions here block."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ def _problem(check: str, message: str, mend: str) -> Finding:
 
 
 def examine(url: str) -> list[Finding]:
-    """Return what was found of a file.
+    """Return the findings about a file.
 
     Raises:
-        StoreUnavailable: There is none, or it cannot be read.
+        StoreUnavailable: The file does not exist, or cannot be read.
     """
     path, companions = file_and_companions(url)
     if not path.exists():
         raise StoreUnavailable(f"there is no database {path}")
     found = [_place(path), _permissions(path, companions), _disk(path)]
     if found[0].verdict is Verdict.PROBLEM:
-        return found  # opening it there may do harm
+        return found  # opening a file on such a disk could damage it
     facts = facts_of(path)
     return [*found, _version(), _migrations(facts), _log(facts), _free(facts)]
 
@@ -42,7 +42,7 @@ def examine(url: str) -> list[Finding]:
 def _place(path: Path) -> Finding:
     why = why_unsuitable(path)
     if why is not None:
-        return _problem("place", why, "a local disk, and a folder that the process may write")
+        return _problem("place", why, "use a local disk, and a folder that the process may write")
     return fine("place", f"{path}, where its locks can be relied on")
 
 
@@ -65,7 +65,7 @@ def _writable(path: Path) -> bool:
 def _disk(path: Path) -> Finding:
     left = shutil.disk_usage(path.parent).free
     size = path.stat().st_size
-    message = f"{left / 1e9:.1f} GB are free, the file has {size / 1e6:.1f} MB"
+    message = f"{left / 1e9:.1f} GB are free; the file has {size / 1e6:.1f} MB"
     if left < min(_LITTLE_ROOM, max(2 * size, 64 << 20)):
         mend = "make room, or set retain_s= and delete old streams"
         return _problem("disk", message, mend)
@@ -78,20 +78,22 @@ def _version() -> Finding:
 
 def _migrations(facts: FileFacts) -> Finding:
     if facts.version is None:
-        return _problem("migrations", "it has no tables of inkstream", "start the application once")
+        return _problem("migrations", "it has no inkstream tables", "start the application once")
     if facts.version != facts.wanted:
-        message = f"its tables are of version {facts.version}, this inkstream needs {facts.wanted}"
-        return _problem("migrations", message, "the version of inkstream that wrote it")
+        message = f"its tables have version {facts.version}; this inkstream needs {facts.wanted}"
+        return _problem("migrations", message, "use the version of inkstream that wrote it")
     return fine("migrations", "the tables are as this version needs")
 
 
 def _log(facts: FileFacts) -> Finding:
     if facts.journal_mode != "wal":
-        mend = "start the application once, alone: it changes that"
+        mend = "start the application once, in one process: it changes the mode"
         return _problem("wal", f"its journal mode is {facts.journal_mode}", mend)
     message = f"its write-ahead log has {facts.wal_bytes / 1e6:.1f} MB"
     if facts.wal_bytes > _LARGE_WAL:
-        mend = "end what has read from it for long: a backup, a shell with an open transaction"
+        mend = (
+            "end the program that keeps reading from it: a backup, a shell with an open transaction"
+        )
         return _problem("wal", message, mend)
     return fine("wal", message)
 
