@@ -34,8 +34,7 @@ class HTTPSettings:
             because their clients do not reconnect by themselves. ``None``: no limit.
         authorize_again_s: The mounts call ``authorize`` again after this long, at the next ping or
             text. If it denies, the connection ends without a terminal event. ``None``:
-            ``authorize``
-            is called only at the start of a request.
+            ``authorize`` is called only at the start of a request.
     """
 
     ping_s: float = 15.0
