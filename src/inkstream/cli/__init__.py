@@ -1,4 +1,4 @@
-"""The `inkstream` command. Only this module may be imported where the extra `cli` is missing."""
+"""The `inkstream` command. Without the extra `cli`, only this module can be imported."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Final
 __all__ = ["main"]
 
 _EXTRAS: Final = {"asyncpg": "postgres", "click": "cli", "httpx": "demo", "uvicorn": "server"}
-"""Which extra brings a module that a command needs."""
+"""For each module that a command needs: the extra that installs it."""
 
 
 def main() -> None:
-    """Run the command line; say in one line what to install when an extra is missing."""
+    """Run the command line. If an extra is missing, say in one line what to install."""
     try:
         from inkstream.cli.commands import inkstream
 

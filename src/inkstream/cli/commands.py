@@ -1,7 +1,8 @@
-"""The commands of `inkstream`: one module holds each, or two that belong together.
+"""The commands of `inkstream`, one or two in each module.
 
-Modules import click and the contracts at their top, and whatever else a command needs inside its
-functions: `inkstream --help` stays quick, and a missing extra stops only the command that needs it.
+Modules import only click and the contracts at the top. Everything else is imported inside the
+functions, so that `inkstream --help` is quick, and a missing extra stops only commands that need
+it.
 """
 
 from __future__ import annotations

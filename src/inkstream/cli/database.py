@@ -1,4 +1,4 @@
-"""The option `--database`, and the streams that a command works on."""
+"""The option `--database`, and opening the streams that a command uses."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _check(context: click.Context, parameter: click.Parameter, value: str) -> st
 
 
 def check_database(value: str) -> None:
-    """Refuse what is no URL of a database, as a mistake in the command."""
+    """Raise a usage error if the value is not the URL of a database."""
     from inkstream.facade.databases import open_database
 
     try:
@@ -34,7 +34,7 @@ def check_database(value: str) -> None:
 
 
 def database_option(command: F) -> F:
-    """Add `--database`, which every command has that touches streams."""
+    """Add `--database`, which every command has that uses streams."""
     from inkstream.facade.databases import DEFAULT_DATABASE
 
     return click.option(
@@ -45,14 +45,14 @@ def database_option(command: F) -> F:
         show_default=True,
         show_envvar=True,
         callback=_check,
-        help="Where the streams are kept.",
+        help="The database of the streams.",
     )(command)
 
 
 def json_option(command: F) -> F:
-    """Add `--json`: output for programs, one JSON object a line."""
+    """Add `--json`: output for programs, one JSON object per line."""
     return click.option(
-        "--json", "as_json", is_flag=True, help="Print JSON, one object a line, for programs."
+        "--json", "as_json", is_flag=True, help="Print JSON for programs, one object per line."
     )(command)
 
 
@@ -67,11 +67,11 @@ def run(work: Coroutine[Any, Any, int]) -> None:
 async def open_streams(
     database: str, *, create: bool = False
 ) -> AsyncIterator[PersistentTextStreaming]:
-    """Open the database that a command was given.
+    """Open the database of a command.
 
     Args:
         database: Its URL.
-        create: Whether an absent SQLite file is made; otherwise a mistyped name is an error.
+        create: Whether to create an absent SQLite file. Otherwise a mistyped name is an error.
 
     Raises:
         StoreUnavailable, SchemaOutdated: As the database says.
@@ -106,7 +106,7 @@ async def _check_existence(database: str, *, create: bool) -> None:
     from inkstream._errors import StoreUnavailable
 
     if database.startswith("memory:"):
-        raise click.UsageError("memory:// ends with its process: name a database that stays")
+        raise click.UsageError("memory:// exists only inside one process: name another database")
     if database.startswith("sqlite:") and not create:
         from inkstream.stores.sqlite import SQLiteStore
 

@@ -1,4 +1,4 @@
-"""`inkstream demo`: a chat in two panes, on this machine."""
+"""`inkstream demo`: a chat in two panes, on this computer."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ HOST = "127.0.0.1"
     type=click.IntRange(0, 65535),
     default=8000,
     show_default=True,
-    help="Where to listen on this machine; 0 takes a free one.",
+    help="The port to listen on; 0 means any free port.",
 )
 @database_option
 @json_option
 def command(port: int, database: str, as_json: bool) -> None:
     """Run a chat in the browser: one conversation in two panes.
 
-    Reload a pane while an answer comes, open the address in another window, kill the server and
-    start it again: the text is there, and goes on. With OPENAI_API_KEY set (and OPENAI_BASE_URL,
-    OPENAI_MODEL), answers come from that provider; otherwise they are a few written texts.
+    Reload a pane during an answer, open the address in another window, or kill the server and
+    start it again: the text is still there, and continues. With OPENAI_API_KEY set (and
+    OPENAI_BASE_URL, OPENAI_MODEL), that provider answers; otherwise the demo sends prepared texts.
     """
     import uvicorn
 
@@ -44,7 +44,7 @@ def command(port: int, database: str, as_json: bool) -> None:
         host=HOST,
         port=port,
         log_level="warning",
-        # Longer than running answers may take to finish: their readers see the end of each.
+        # Longer than running answers may take to finish, so that readers see the end of each.
         timeout_graceful_shutdown=12,
     )
     with errors_become_exits():
@@ -66,15 +66,15 @@ def command(port: int, database: str, as_json: bool) -> None:
             else:
                 write_text(
                     f"inkstream demo: {url}\n"
-                    f"answers from {responder.name}, kept in {_without_password(database)}\n"
-                    f"try `kill -9 {os.getpid()}` in the middle of an answer, and start it again\n"
+                    f"answers from {responder.name}, stored in {_without_password(database)}\n"
+                    f"try `kill -9 {os.getpid()}` during an answer, and start the demo again\n"
                     "Ctrl-C stops it\n"
                 )
             uvicorn.Server(config).run(sockets=[listener])
 
 
 async def _try(database: str) -> None:
-    """Open the database once, so that trouble shows in one line, before the address does."""
+    """Open the database once, so that an error is printed before the address is."""
     from inkstream.facade.streaming import PersistentTextStreaming
 
     async with PersistentTextStreaming(database):
@@ -82,10 +82,10 @@ async def _try(database: str) -> None:
 
 
 def _listen(port: int) -> socket.socket:
-    """Listen before anything is said, so that the address works as soon as it is read."""
+    """Listen before the address is printed, so that the address works immediately."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
-        # A server that was killed a moment ago leaves connections behind that hold the port.
+        # A server that was killed recently leaves connections that still use the port.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((HOST, port))
         listener.listen(2048)

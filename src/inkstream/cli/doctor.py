@@ -1,4 +1,4 @@
-"""`inkstream doctor`: what a deployment does to streams, and how its database is."""
+"""`inkstream doctor`: what a deployment does to streams, and the condition of its database."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.command("doctor", epilog=EPILOG)
 @click.argument("url", metavar="[URL]", required=False)
-@click.option("--database", metavar="URL", help="Look at a database instead.")
+@click.option("--database", metavar="URL", help="Check a database instead.")
 @click.option(
     "--idle",
     "idle_s",
@@ -46,14 +46,14 @@ def command(
     insecure: bool,
     as_json: bool,
 ) -> None:
-    """Ask a deployed endpoint what happens to streams on their way; or look at a database.
+    """Test what proxies do to streams on the way from a deployed endpoint, or check a database.
 
-    URL is where the application mounts `streams.doctor_probe(…)`, seen from where browsers are.
-    With --database, it says how that database is: version, rights, settings, room, clock.
-    Exits with 1 if something is to be mended; "unknown" is no reason to.
+    URL is where the application mounts `streams.doctor_probe(…)`, as browsers reach it.
+    With --database, it checks version, rights, settings, free space and clock of a database.
+    Exits with 1 if something must be changed; "unknown" does not count.
     """
     if (url is None) == (database is None):
-        raise click.UsageError("name the URL of an endpoint, or --database URL, one of them")
+        raise click.UsageError("pass either the URL of an endpoint or --database URL")
     if database is not None:
         check_database(database)
         run(_database(database, as_json))
@@ -81,7 +81,7 @@ async def _database(database: str, as_json: bool) -> int:
 
         return _print(await postgres.examine(database), as_json)
     if not database.startswith("sqlite:"):
-        raise InvalidInput("memory:// ends with its process: name a database that stays")
+        raise InvalidInput("memory:// exists only inside one process: name another database")
     from inkstream.operations.doctor import sqlite
 
     return _print(await asyncio.to_thread(sqlite.examine, database), as_json)

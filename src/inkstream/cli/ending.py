@@ -17,9 +17,9 @@ from inkstream.cli.output import write_json
 @database_option
 @json_option
 def cancel(stream_ids: tuple[str, ...], database: str, as_json: bool) -> None:
-    """Stop streams, whichever process writes them; what was written stays.
+    """Stop streams of any process. Their text stays.
 
-    One that has ended stays as it is, and that is no error.
+    A stream that has ended does not change; that is not an error.
     """
     run(_cancel(database, stream_ids, as_json))
 
@@ -37,16 +37,16 @@ async def _cancel(database: str, stream_ids: tuple[str, ...], as_json: bool) -> 
             if as_json:
                 write_json({"stream_id": stream_id, "cancelled": cancelled})
             elif not cancelled and sys.stderr.isatty():
-                say(f"stream {stream_id!r} had ended already")
+                say(f"stream {stream_id!r} has already ended")
     return code
 
 
 @click.command("rm", epilog=EPILOG)
 @click.argument("stream_ids", metavar="[ID...]", nargs=-1)
 @click.option("--all", "everything", is_flag=True, help="All streams of --owner, --group, or both.")
-@click.option("--owner", metavar="NAME", help="Only if it is this owner's.")
-@click.option("--group", metavar="NAME", help="Only if it is of this group.")
-@click.option("--yes", "-y", is_flag=True, help="Do not ask, on a terminal either.")
+@click.option("--owner", metavar="NAME", help="Only streams of this owner.")
+@click.option("--group", metavar="NAME", help="Only streams of this group.")
+@click.option("--yes", "-y", is_flag=True, help="Do not ask for confirmation.")
 @database_option
 @json_option
 def rm(
@@ -58,7 +58,7 @@ def rm(
     database: str,
     as_json: bool,
 ) -> None:
-    """Delete streams with their text, live ones too. On a terminal, asks first."""
+    """Delete streams with their text, live ones too. On a terminal, ask for confirmation first."""
     if everything == bool(stream_ids):
         raise click.UsageError("name the streams to delete, or --all with --owner or --group")
     if everything and owner is None and group is None:
@@ -68,7 +68,7 @@ def rm(
             f"{what} {name!r}" for what, name in (("owner", owner), ("group", group)) if name
         )
         which = f"all streams of {whose}" if everything else ", ".join(stream_ids)
-        if not click.confirm(f"Delete {which}, for good?", err=True):
+        if not click.confirm(f"Delete {which} permanently?", err=True):
             raise SystemExit(Exit.FAILED)
     run(_rm(database, stream_ids, owner, group, as_json))
 

@@ -1,4 +1,4 @@
-"""The exit codes of `inkstream`, and how errors become them."""
+"""The exit codes of `inkstream`, and the errors that lead to them."""
 
 from __future__ import annotations
 
@@ -42,16 +42,16 @@ class Exit(IntEnum):
 EPILOG: Final = """\b
 Exit codes:
   0    done
-  1    failed otherwise (the reason is on standard error)
+  1    failed for another reason (see standard error)
   2    wrong usage
   3    no such stream
   4    the stream ended in an error
   5    the stream was cancelled
   6    the stream timed out, for example because its writer died
-  7    the database is away, full, read-only, or must be migrated
-  8    the stream's status does not allow this
+  7    the database is unavailable, full, read-only, or must be migrated
+  8    not allowed in the stream's status
   130  interrupted while reading (Ctrl-C)
-  141  the program that read the output went away"""
+  141  the program that read the output has ended"""
 
 _OF_STATUS: Final = {
     Status.ERROR: Exit.ERROR,
@@ -61,7 +61,7 @@ _OF_STATUS: Final = {
 
 
 def exit_of(status: Status | str | None) -> Exit:
-    """Return the exit code for a stream that ended so; one that has not is ``CONFLICT``."""
+    """Return the exit code for a final status; ``CONFLICT`` for a stream without an end."""
     if status is None:
         return Exit.NOT_FOUND
     status = Status(status)
@@ -71,18 +71,18 @@ def exit_of(status: Status | str | None) -> Exit:
 
 
 def say(line: str) -> None:
-    """Tell the person something on standard error."""
+    """Print a line to standard error."""
     with contextlib.suppress(OSError):
         click.echo(f"inkstream: {line}", err=True)
 
 
 @contextlib.contextmanager
 def errors_become_exits() -> Iterator[None]:
-    """End the process with a line on standard error and the code for what went wrong."""
+    """Exit with the code of an error, after a line on standard error."""
     try:
         yield
     except BrokenPipeError:
-        # The interpreter flushes standard output once more at exit, and would complain there.
+        # The interpreter flushes standard output again at exit, and would print an error then.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(Exit.BROKEN_PIPE)
     except KeyboardInterrupt:

@@ -1,4 +1,4 @@
-"""`inkstream follow` and `inkstream cat`: read a stream as it comes, or as it is."""
+"""`inkstream follow` and `inkstream cat`: print a stream as it grows, or as it is now."""
 
 from __future__ import annotations
 
@@ -21,15 +21,16 @@ if TYPE_CHECKING:
 
 @click.command("follow", epilog=EPILOG)
 @click.argument("stream_id", metavar="ID")
-@click.option("--offset", metavar="OFFSET", help="Go on from here, as --json gave it.")
+@click.option("--offset", metavar="OFFSET", help="Continue from this offset, which --json printed.")
 @database_option
 @json_option
 def follow(stream_id: str, offset: str | None, database: str, as_json: bool) -> None:
-    """Print a stream's text as it comes, until its end.
+    """Print a stream's text as it arrives, until its end.
 
-    The stream may be written by any process; if the database goes away meanwhile, this goes on
-    when it is back. JSON objects in the stream are printed only with --json, which prints
-    {"text": …} or {"object": …} for each step and {"end": …} last, with the offset to go on from.
+    Any process may write the stream. If the database becomes unavailable meanwhile, this command
+    waits for it and continues. JSON objects in the stream are printed only with --json, which
+    prints {"text": …} or {"object": …} for each step and {"end": …} last, each with the offset to
+    continue from.
     """
     run(_follow(database, stream_id, offset, as_json))
 
@@ -54,7 +55,7 @@ async def _readable(streams: PersistentTextStreaming, stream_id: str) -> StreamS
     state = await streams.engine.readers.state(StreamId(stream_id))
     if state.counts_bytes:
         raise click.ClickException(
-            f"stream {stream_id!r} holds {state.content_type}, not text: "
+            f"stream {stream_id!r} contains {state.content_type}, not text: "
             "read it over the Durable Streams protocol"
         )
     return state
@@ -77,9 +78,9 @@ def _ended(end: End, offset: str | None, as_json: bool) -> int:
 @database_option
 @json_option
 def cat(stream_ids: tuple[str, ...], database: str, as_json: bool) -> None:
-    """Print what is there of streams, live or finished, and exit 0.
+    """Print the stored text of streams, live or finished, and exit with 0.
 
-    With --json, one object for each stream: its text, its parts in order, how it ended.
+    With --json, print one object for each stream: its text, its parts in order, its end.
     """
     run(_cat(database, stream_ids, as_json))
 

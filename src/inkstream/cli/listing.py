@@ -1,4 +1,4 @@
-"""`inkstream ls`: which streams there are."""
+"""`inkstream ls`: list streams."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from inkstream.cli.output import age_text, size_text, state_object, write_json, 
 
 _PAGE = 200
 _COLOURS = {"streaming": "blue", "open": "blue", "error": "red", "timeout": "red"}
-"""Of the lines on a terminal, by status."""
+"""Colours of the lines on a terminal, by status."""
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd])", re.ASCII)
 
 
 def _seconds(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
-    """Read a time as people write it."""
+    """Parse a time like 15m or 7d."""
     if value is None:
         return None
     match = _DURATION.fullmatch(value)
@@ -42,25 +42,33 @@ def _seconds(context: click.Context, parameter: click.Parameter, value: str | No
     help="Only with this status.",
 )
 @click.option(
-    "--newer-than", callback=_seconds, metavar="TIME", help="Created since, as in 15m, 7d."
+    "--newer-than",
+    callback=_seconds,
+    metavar="TIME",
+    help="Created within this time, such as 15m or 7d.",
 )
-@click.option("--older-than", callback=_seconds, metavar="TIME", help="Created before, as in 7d.")
+@click.option(
+    "--older-than",
+    callback=_seconds,
+    metavar="TIME",
+    help="Created longer ago than this, such as 7d.",
+)
 @click.option(
     "--larger-than", type=click.IntRange(min=0), metavar="BYTES", help="With more text than this."
 )
 @click.option(
     "--limit", type=click.IntRange(min=1), default=100, show_default=True, help="How many at most."
 )
-@click.option("--all", "everything", is_flag=True, help="All of them, whatever --limit says.")
+@click.option("--all", "everything", is_flag=True, help="List all streams, ignoring --limit.")
 @click.option(
     "--watch",
     type=click.FloatRange(min=0.1),
     is_flag=False,
     flag_value=2.0,
     metavar="SECONDS",
-    help="List again and again, every 2 seconds by default, until Ctrl-C.",
+    help="Repeat the list, every 2 seconds by default, until Ctrl-C.",
 )
-@click.option("--cursor", help="Go on after the page that ended with this cursor.")
+@click.option("--cursor", help="Continue after the page that ended with this cursor.")
 @database_option
 @json_option
 def command(
@@ -79,9 +87,10 @@ def command(
 ) -> None:
     """List streams, newest first: id, status, size, age, owner, group, silence, code.
 
-    A table on a terminal; in a pipe, fields with a tab between them and no heading. If there are
-    more, the cursor to go on with comes on standard error (with --json, in a last line). With
-    --watch, a terminal shows the newest list alone; in a pipe, an empty line ends each list.
+    Prints a table on a terminal; in a pipe, fields separated by tabs without a heading. If there
+    are more streams, the cursor to continue with is printed to standard error (with --json, in a
+    last line). With --watch, a terminal shows only the newest list; in a pipe, an empty line ends
+    each list.
     """
 
     async def show() -> int:
@@ -95,7 +104,7 @@ def command(
                 and (larger_than is None or state.size > larger_than)
             )
 
-        # Newest first: behind the first that is too old there are only older ones.
+        # Newest first: after the first stream that is too old, all others are too old.
         oldest = None if newer_than is None else now - newer_than
         most = None if everything else limit
         found, more = await _find(database, owner, group, status, cursor, most, wanted, oldest)
@@ -136,7 +145,7 @@ async def _find(
     wanted: Callable[[StreamState], bool],
     oldest: float | None,
 ) -> tuple[list[StreamState], str | None]:
-    """Return the streams, and where to go on when the limit left some out."""
+    """Return the streams, and the cursor to continue with if the limit left some out."""
     found: list[StreamState] = []
     async with open_streams(database) as streams:
         while True:
@@ -173,7 +182,7 @@ def _row(state: StreamState, now: float) -> tuple[str, ...]:
 
 
 def _silence(state: StreamState, now: float) -> str:
-    """Return how long a stream that goes on has had no new message."""
+    """Return how long ago a live stream's last message came, as text."""
     if state.ended or state.appended_at is None:
         return "-"
     return age_text(now - state.appended_at)

@@ -1,4 +1,4 @@
-"""The output of commands: JSON lines, sizes and ages for people, text as it comes."""
+"""The output of commands: JSON lines, sizes and ages for people, text as it arrives."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ from inkstream.wire import one_line
 
 
 def write_bytes(data: bytes) -> None:
-    """Write to standard output at once.
+    """Write to standard output without a buffer.
 
     Raises:
-        BrokenPipeError: Nobody reads it any more.
+        BrokenPipeError: No program reads standard output any more.
     """
     out = sys.stdout.buffer
     left = memoryview(data)
-    # With PYTHONUNBUFFERED this is the raw file, which may take a part and be content.
+    # With PYTHONUNBUFFERED this is the raw file, whose write may accept only some of the bytes.
     while left:
         left = left[out.write(left) :]
     out.flush()
 
 
 def write_text(text: str) -> None:
-    """Write text to standard output at once, as UTF-8 whatever the locale says.
+    """Write text to standard output without a buffer, as UTF-8 in every locale.
 
     Raises:
-        BrokenPipeError: Nobody reads it any more.
+        BrokenPipeError: No program reads standard output any more.
     """
-    # Past click.echo, which would translate line ends on some systems and strip escapes.
+    # Not with click.echo, which changes line ends on some systems and removes escape codes.
     write_bytes(text.encode())
 
 
@@ -42,7 +42,7 @@ def write_json(value: Mapping[str, Any]) -> None:
 
 
 def state_object(state: StreamState) -> dict[str, JSON]:
-    """Return what `ls --json` says of a stream."""
+    """Return the object that `ls --json` prints for a stream."""
     return {
         "stream_id": state.stream_id,
         "kind": state.kind.value,

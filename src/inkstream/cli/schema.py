@@ -1,4 +1,4 @@
-"""`inkstream migrate`, `verify` and `sql`: the tables in PostgreSQL, changed on order only."""
+"""`inkstream migrate`, `verify` and `sql`: create, change and check tables."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from inkstream.facade.databases import is_postgres
 @database_option
 @json_option
 def migrate(database: str, as_json: bool) -> None:
-    """Bring a database's tables up to date: make them, or change what an older version made.
+    """Bring a database's tables up to date: create them, or update those of an older version.
 
-    Several may run at once, and it does no harm to run it again. A SQLite file needs none of it:
-    its tables are made when it is opened.
+    Several may run at the same time, and running it again is harmless. A SQLite file does not need
+    it, because opening the file creates the tables.
     """
 
     async def work() -> int:
@@ -43,12 +43,12 @@ def migrate(database: str, as_json: bool) -> None:
 @database_option
 @json_option
 def verify(database: str, as_json: bool) -> None:
-    """Look whether a database is whole; exit with 1 if it is not.
+    """Check a database for damage; exit with 1 if there is any.
 
-    Compares its tables with what this version needs, and then each stream's messages with its
-    state: positions without a gap, sizes that add up, one end each. It may run beside the
-    application. On PostgreSQL it takes the right to create a schema, for it builds one to compare
-    with, and rolls it back.
+    First compares its tables with those that this version needs, and then each stream's messages
+    with its state: no gaps between positions, correct sizes, one end each. It may run while the
+    application runs. On PostgreSQL it needs the right to create a schema, because it creates one to
+    compare with, and rolls it back.
     """
 
     async def work() -> int:
@@ -58,7 +58,7 @@ def verify(database: str, as_json: bool) -> None:
         else:
             write_text("".join(f"{line}\n" for line in wrong))
             if not wrong:
-                say("the database is as it should be")
+                say("the database is in order")
         return Exit.FAILED if wrong else Exit.DONE
 
     run(work())
@@ -74,14 +74,12 @@ async def _verify_file(database: str) -> list[str]:
     from inkstream.cli.database import open_streams
     from inkstream.stores.sqlite import check_streams
 
-    async with open_streams(database):  # which says what is wrong with its version
+    async with open_streams(database):  # this raises if the version is wrong
         return await asyncio.to_thread(check_streams, database)
 
 
 @click.command("sql", epilog=EPILOG)
-@click.option(
-    "--schema", default="inkstream", show_default=True, help="Where the tables are to be."
-)
+@click.option("--schema", default="inkstream", show_default=True, help="The schema for the tables.")
 @click.option(
     "--after",
     type=click.IntRange(min=0),
@@ -91,9 +89,9 @@ async def _verify_file(database: str) -> list[str]:
     help="Only the migrations after this one.",
 )
 def sql(schema: str, after: int) -> None:
-    """Print what `migrate` would do on PostgreSQL, for Alembic, Flyway, or a person who may.
+    """Print the SQL of `migrate` for PostgreSQL, for Alembic, Flyway, or an administrator.
 
-    Each migration is a transaction that notes that it was done.
+    Each migration is a transaction that also records that it ran.
     """
     with errors_become_exits():
         from inkstream.stores import postgres

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _TOKENS: Final = "INKSTREAM_TOKENS"
 _PORT: Final = 4437
-"""The protocol's own (13.1)."""
+"""The protocol's default port (13.1)."""
 
 
 @click.command("serve", epilog=EPILOG)
@@ -43,7 +43,7 @@ _PORT: Final = 4437
     default=20.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long a long-poll waits for news.",
+    help="How long a long-poll waits for messages.",
 )
 @click.option(
     "--max-streams",
@@ -51,15 +51,15 @@ _PORT: Final = 4437
     default=100_000,
     show_default=True,
     metavar="NUMBER",
-    help="How many streams clients may make.",
+    help="How many streams clients may create.",
 )
 @click.option(
     "--token-file",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help=f"Bearer tokens: 'TOKEN RIGHTS [PREFIX]' a line. Or {_TOKENS} in the environment.",
+    help=f"Bearer tokens: one 'TOKEN RIGHTS [PREFIX]' per line. Or {_TOKENS} in the environment.",
 )
-@click.option("--allow-anonymous", is_flag=True, help="Let everybody on this machine in.")
-@click.option("--force", is_flag=True, help="Let everybody in who reaches --host, too.")
+@click.option("--allow-anonymous", is_flag=True, help="Allow every client on this computer.")
+@click.option("--force", is_flag=True, help="Also allow every client that reaches --host.")
 def command(
     database: str,
     host: str,
@@ -74,8 +74,8 @@ def command(
 ) -> None:
     """Serve streams over the Durable Streams protocol, under /v1/stream/.
 
-    A line of the token file is a token, its rights (read, write, delete, joined by commas), and
-    the beginning that the ids of its streams must have, if not all are meant:
+    Each line of the token file is a token, its rights (read, write, delete, separated by commas),
+    and a prefix if the token is only for streams whose ids begin with it:
 
         9uAqK2mBzJc4WnTe read,write chats/
     """
@@ -85,13 +85,13 @@ def command(
     tokens = token_file.read_text() if token_file is not None else os.environ.get(_TOKENS)
     if tokens is None and not allow_anonymous:
         raise click.UsageError(
-            f"who may come in? Give --token-file (or {_TOKENS}), or --allow-anonymous"
+            f"who may use this server? Pass --token-file (or {_TOKENS}), or --allow-anonymous"
         )
     if tokens is not None and allow_anonymous:
         raise click.UsageError("tokens and --allow-anonymous exclude each other")
     if allow_anonymous and not force and not _is_loopback(host):
         raise click.UsageError(
-            f"--allow-anonymous would let in everybody who reaches {host}: add --force if so"
+            f"--allow-anonymous would allow every client that reaches {host}: confirm with --force"
         )
     if tokens is not None:
         try:
@@ -99,7 +99,9 @@ def command(
         except ValueError as exc:
             raise click.UsageError(f"tokens: {exc}") from exc
     if workers > 1 and database.startswith("memory:"):
-        raise click.UsageError("memory:// is of one process: give --database, or --workers 1")
+        raise click.UsageError(
+            "memory:// exists only inside one process: pass --database, or --workers 1"
+        )
     config = ServeConfig(
         database=database,
         tokens=tokens,
@@ -137,11 +139,11 @@ def _serve(config: ServeConfig, host: str, port: int, workers: int) -> None:
         factory=True,
         workers=workers,
         log_level="warning",
-        access_log=False,  # it would write query strings
-        # Longer than clients and proxies keep an idle connection: the one who closes it must be
-        # the one who sends on it, or a request goes into a connection that was just closed.
+        access_log=False,  # the log would contain query strings
+        # Longer than clients and proxies keep an idle connection: the client must close it first.
+        # Otherwise it may send a request into a connection that the server has just closed.
         timeout_keep_alive=75,
-        # Readers are sent away when the streams drain; this is for requests that hang.
+        # Readers leave when the streams drain; this limit is for requests that hang.
         timeout_graceful_shutdown=10,
     )
     with listener:

@@ -1,4 +1,4 @@
-"""`inkstream show`: how a stream is, and why it does not go on."""
+"""`inkstream show`: a stream's condition, and why it makes no progress."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ from inkstream.operations.description import (
 @database_option
 @json_option
 def command(stream_id: str, database: str, as_json: bool) -> None:
-    """Say how a stream is, and why it does not go on.
+    """Show a stream's condition, and why it makes no progress.
 
-    Status, the last piece, the writer and whether its process lives, the readers, the next thing
-    that time will do, the end. Never its text. Ask from any machine that reaches the database, also
-    long after a fault: it only looks, and ends no stream.
+    Prints the status, the last piece, the writer and whether its process is alive, the readers,
+    what happens when a time limit passes, and the end. Never prints text. Works from any machine
+    that reaches the database, also long after a fault. It only reads, and ends no stream.
     """
     run(_show(database, stream_id, as_json))
 

@@ -1,7 +1,7 @@
-"""The server that `inkstream serve` runs: the open protocol under `/v1/stream/`, and nothing else.
+"""The server of `inkstream serve`: the open protocol under `/v1/stream/`, and nothing else.
 
-Worker processes import it and read what they need from one variable of the environment, so that
-neither tokens nor a database's password stand in a command line.
+Worker processes import this module and read their configuration from one environment variable, so
+that tokens and a database's password do not appear in a command line.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ _EXPOSED: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeConfig:
-    """The facts that every worker needs. ``tokens`` of ``None``: anonymous."""
+    """The configuration of every worker. ``tokens`` of ``None`` allows anonymous clients."""
 
     database: str
     tokens: str | None
@@ -62,18 +62,18 @@ class ServeConfig:
     max_streams: int
 
     def dump(self) -> str:
-        """Return it as text for the environment."""
+        """Return the configuration as text for the environment."""
         return json.dumps(asdict(self))
 
     @classmethod
     def load(cls, text: str) -> ServeConfig:
-        """Return what ``dump`` wrote."""
+        """Parse the text that ``dump`` returned."""
         fields = json.loads(text)
         return cls(**{**fields, "cors_origins": tuple(fields["cors_origins"])})
 
 
 class BearerOnly:
-    """Let in whom a token is known of, with the rights that it has."""
+    """Allow only requests with a known token, within the token's rights."""
 
     def __init__(self, app: ASGIApp, tokens: Tokens) -> None:
         self._app = app
@@ -88,7 +88,7 @@ class BearerOnly:
                 problem = Problem(
                     401,
                     "unauthorized",
-                    "Send a bearer token that this server knows.",
+                    "Send a valid bearer token.",
                     {"www-authenticate": "Bearer", "x-content-type-options": "nosniff"},
                 )
                 await problem(scope, receive, send)
@@ -131,12 +131,12 @@ def standalone_app(config: ServeConfig) -> Starlette:
 
 
 def from_environment() -> Starlette:
-    """Return the app that a worker process is to run."""
+    """Return the app of a worker process."""
     return standalone_app(ServeConfig.load(os.environ[VARIABLE]))
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket; its connections time out when a peer acknowledges nothing.
+    """Return a listening socket. Its connections time out when the peer acknowledges nothing.
 
     Raises:
         OSError: The address cannot be used.
@@ -146,12 +146,13 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):
-            # Accepted connections inherit it; without, a black-holed client is kept for minutes.
+            # Accepted connections inherit this. Without it, a vanished client would be kept for
+            # minutes.
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _USER_TIMEOUT_MS)
         listener.bind((host, port))
         listener.listen(
             2048
-        )  # clients that come before the workers are up wait, and are not refused
+        )  # clients that connect before the workers run must wait instead of being refused
         listener.set_inheritable(True)
     except BaseException:
         listener.close()

@@ -1,4 +1,4 @@
-"""Bearer tokens and what they allow: the rights of `inkstream serve`."""
+"""Bearer tokens and their rights, for `inkstream serve`."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ class Rights:
     prefix: str
 
     def allow(self, stream_id: str, action: str) -> bool:
-        """Tell if an action on a stream is among them."""
+        """Return whether these rights allow an action on a stream."""
         return action in self.actions and stream_id.startswith(self.prefix)
 
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """The tokens that are known, by digest, so that the time of a lookup tells nothing of them."""
+    """The known tokens, by digest, so that the time of a lookup reveals nothing about them."""
 
     _rights: Mapping[bytes, tuple[Rights, ...]] = field(repr=False)
 
     @classmethod
     def parse(cls, text: str) -> Tokens:
-        """Return the tokens of a file: on each line a token, its rights, and a prefix if any.
+        """Parse a file of tokens: on each line a token, its rights, and an optional prefix.
 
-        Rights are words joined by commas: ``read``, ``write`` (create, append, close), ``delete``.
-        Empty lines and those that begin with ``#`` are skipped. A token on several lines has the
-        rights of all of them.
+        Rights are words separated by commas: ``read``, ``write`` (create, append, close),
+        ``delete``. Empty lines and lines that begin with ``#`` are skipped. A token on several
+        lines has the rights of all those lines.
 
         Raises:
-            ValueError: A line is none of that; the message says which, and not the token.
+            ValueError: A line is malformed. The message names the line, and not the token.
         """
         found: dict[bytes, tuple[Rights, ...]] = {}
         for number, line in enumerate(text.splitlines(), 1):
@@ -49,7 +49,9 @@ class Tokens:
             if not words or words[0].startswith("#"):
                 continue
             if not 2 <= len(words) <= 3:
-                raise ValueError(f"line {number}: give a token, its rights, and a prefix if any")
+                raise ValueError(
+                    f"line {number}: write a token, its rights, and an optional prefix"
+                )
             unknown = set(words[1].split(",")) - set(_ACTIONS)
             if unknown:
                 raise ValueError(f"line {number}: rights are {', '.join(_ACTIONS)}")
@@ -64,7 +66,7 @@ class Tokens:
         return cls(found)
 
     def rights(self, authorization: str | None) -> tuple[Rights, ...] | None:
-        """Return what an ``Authorization`` header allows; ``None``: nobody is known by it."""
+        """Return the rights of an ``Authorization`` header; ``None`` for an unknown token."""
         scheme, _, token = (authorization or "").partition(" ")
         if scheme.lower() != "bearer":
             return None

@@ -30,10 +30,10 @@ _PROGRESS_S = 0.25
 
 
 @click.command("write", epilog=EPILOG)
-@click.option("--id", "stream_id", metavar="ID", help="The stream's name; made up by default.")
-@click.option("--owner", metavar="NAME", help="Whose the stream is.")
-@click.option("--group", metavar="NAME", help="What the stream belongs to.")
-@click.option("--takeover", is_flag=True, help="Go on with the stream --id after its writer died.")
+@click.option("--id", "stream_id", metavar="ID", help="The stream's id; random by default.")
+@click.option("--owner", metavar="NAME", help="The stream's owner.")
+@click.option("--group", metavar="NAME", help="The stream's group.")
+@click.option("--takeover", is_flag=True, help="Continue the stream --id after its writer died.")
 @click.option("--tee", is_flag=True, help="Copy the input to standard output as well.")
 @database_option
 @json_option
@@ -46,19 +46,20 @@ def command(
     database: str,
     as_json: bool,
 ) -> None:
-    """Write standard input to a stream, as it comes.
+    """Write standard input to a stream as it arrives.
 
     SOME-PROGRAM | inkstream write
 
-    The first line of output is the id to follow (on standard error with --tee, where standard
-    output is the program's). The stream ends done at the end of the input; Ctrl-C ends it
-    cancelled, SIGTERM ends it with an error. A pipe does not tell that the program before it
+    The first line of output is the id to follow (with --tee on standard error, because standard
+    output then carries the program's output). The stream ends done at the end of the input. Ctrl-C
+    ends it cancelled; SIGTERM ends it with an error. A pipe does not show that the program before
+    it
     failed: use `set -o pipefail` to see that in the shell.
 
-    Bytes that are not UTF-8 become U+FFFD. The program waits while the database cannot keep up.
+    Bytes that are not UTF-8 become U+FFFD. The program waits while the database is slow.
     """
     if takeover and stream_id is None:
-        raise click.UsageError("--takeover needs --id: which stream is to be gone on with?")
+        raise click.UsageError("--takeover needs --id: which stream should continue?")
     if takeover and (owner is not None or group is not None):
         raise click.UsageError("--takeover keeps the stream's owner and group: leave them out")
     run(_write(database, stream_id, owner, group, takeover, _Teller(tee, as_json)))
@@ -83,10 +84,10 @@ async def _write(
 
 
 async def _copy(writer: StreamWriter, teller: _Teller) -> Status:
-    """Copy the input to its end, or until a signal; return how the stream ended.
+    """Copy the input to its end, or until a signal; return the stream's final status.
 
     Raises:
-        WriterFenced: It was cancelled, taken over or deleted elsewhere.
+        WriterFenced: Another process cancelled, took over or deleted the stream.
     """
     loop = asyncio.get_running_loop()
     told: asyncio.Future[signal.Signals] = loop.create_future()
@@ -107,7 +108,7 @@ async def _copy(writer: StreamWriter, teller: _Teller) -> Status:
                     return await _end_interrupted(writer, told.result())
                 if lost.done():
                     chunk.cancel()
-                    await writer.flush()  # raises what became of the stream
+                    await writer.flush()  # raises if the stream was stopped
                 data = await chunk
                 if not data:
                     break
@@ -145,14 +146,14 @@ async def _end_interrupted(writer: StreamWriter, number: signal.Signals) -> Stat
 def _signals(
     loop: asyncio.AbstractEventLoop, tell: Callable[[signal.Signals], None]
 ) -> Iterator[None]:
-    """Have signals end the stream in words, rather than the process."""
+    """Let signals end the stream properly instead of killing the process."""
     numbers = [signal.SIGINT, signal.SIGTERM]
     if hasattr(signal, "SIGHUP"):
         numbers.append(signal.SIGHUP)
     before = {number: signal.getsignal(number) for number in numbers}
     try:
         for number in numbers:
-            # Not loop.add_signal_handler, which Windows does not have.
+            # Not loop.add_signal_handler, because Windows does not have it.
             signal.signal(number, lambda n, _: loop.call_soon_threadsafe(tell, signal.Signals(n)))
         yield
     finally:
@@ -161,10 +162,10 @@ def _signals(
 
 
 class _Input:
-    """Standard input, read by a thread of its own when asked: a read cannot be cancelled.
+    """Standard input, read on request by a thread of its own, because a read cannot be cancelled.
 
-    A daemon thread, because one that waits in ``read`` must not keep the process from exiting; and
-    not the loop's own file watching, which refuses ordinary files.
+    It is a daemon thread, so that a waiting ``read`` does not keep the process from exiting. The
+    event loop cannot watch standard input, because that fails for ordinary files.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -179,7 +180,7 @@ class _Input:
         self._asked.put(None)
 
     async def read(self) -> bytes:
-        """Return what is there, waiting for at least a byte; nothing at the end."""
+        """Return the available input, at least one byte; nothing at the end."""
         answer: asyncio.Future[bytes] = self._loop.create_future()
         self._asked.put(answer)
         return await answer
@@ -205,7 +206,7 @@ class _Input:
 
 
 class _Teller:
-    """Says which stream is written, copies the input for --tee, and shows progress to a person."""
+    """Prints the stream's id, copies the input for --tee, and shows progress on a terminal."""
 
     def __init__(self, tee: bool, as_json: bool) -> None:
         self._tee = tee
@@ -219,7 +220,7 @@ class _Teller:
         if self._to_stderr:
             click.echo(line, err=True)
             return
-        # The stream outlives the program that reads this output.
+        # The stream must continue even if the program that reads this output has ended.
         with contextlib.suppress(BrokenPipeError):
             write_text(line + "\n")
 
@@ -228,15 +229,15 @@ class _Teller:
         self._line(json.dumps({"stream_id": stream_id}) if self._as_json else stream_id)
 
     def copy(self, data: bytes) -> None:
-        """Copy input to standard output, as long as somebody takes it."""
+        """Copy input to standard output, while some program reads it."""
         self._bytes += len(data)
         if self._tee:
             try:
                 write_bytes(data)
             except BrokenPipeError:
-                # Readers of the stream are not to suffer for the reader of the pipe.
+                # Readers of the stream must not lose text because standard output is closed.
                 self._tee = False
-                say("nobody reads standard output any more; the stream goes on")
+                say("standard output is closed; the stream continues")
         now = time.monotonic()
         if self._progress and now - self._shown >= _PROGRESS_S:
             self._shown = now
@@ -246,7 +247,7 @@ class _Teller:
         return f"{size_text(self._bytes)} in {now - self._began:.1f} s"
 
     def end(self, stream_id: str, status: Status) -> None:
-        """Say how the stream ended, to a program or to a person at a terminal."""
+        """Print how the stream ended, as JSON or for a person at a terminal."""
         if self._progress:
             click.echo(f"\r\x1b[K{status}: {self._sum(time.monotonic())}", err=True)
         if self._as_json:

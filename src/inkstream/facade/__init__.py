@@ -1,1 +1,1 @@
-"""The surface of the library: ``PersistentTextStreaming`` and the objects that it hands out."""
+"""The library's public interface: ``PersistentTextStreaming`` and the objects it returns."""

@@ -1,4 +1,4 @@
-"""From the URL of a database to its store and its notifier."""
+"""Turn the URL of a database into its store and its notifier."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _POSTGRES = ("postgresql", "postgres", "pgsql", "postgis")
 
 
 def open_database(database: Any) -> tuple[Store, Notifier]:
-    """Return the store and the notifier for a database, neither of them open yet.
+    """Return the store and the notifier of a database. Neither is open yet.
 
     Args:
         database: ``sqlite:///file.db`` (relative) or ``sqlite:////file.db`` (absolute),
@@ -22,14 +22,14 @@ def open_database(database: Any) -> tuple[Store, Notifier]:
             ``asyncpg`` pool, or an SQLAlchemy engine for PostgreSQL; or a store and a notifier.
 
     Raises:
-        ValueError: No such kind of database.
-        TypeError: None of these.
+        ValueError: The URL is not one of these.
+        TypeError: The value is none of these types.
         ModuleNotFoundError: An extra is missing; the message names it.
     """
     try:
         return _open(database)
     except (ImportError, TypeError, ValueError) as exc:
-        del database  # a traceback may show the variables of frames, and they hold the password
+        del database  # a traceback may show this variable, which contains the password
         raise exc.with_traceback(None) from None
 
 
@@ -37,7 +37,7 @@ def _open(database: Any) -> tuple[Store, Notifier]:
     if isinstance(database, tuple):
         return _of_your_own(database)
     if isinstance(database, os.PathLike):
-        raise ValueError(f"give a file as a URL: sqlite:///{os.fspath(database)}")
+        raise ValueError(f"pass a file as a URL: sqlite:///{os.fspath(database)}")
     if not isinstance(database, str) and not (_is_pool(database) or _is_engine(database)):
         raise TypeError(
             "a database is a URL, an asyncpg pool, an SQLAlchemy engine, or a pair of Store and "
@@ -65,25 +65,25 @@ def _open(database: Any) -> tuple[Store, Notifier]:
 
 
 def is_postgres(database: Any) -> bool:
-    """Tell whether a database is PostgreSQL, by its scheme or its kind."""
+    """Return whether a database is PostgreSQL, judged by its scheme or its type."""
     if not isinstance(database, str):
         return _is_pool(database) or _is_engine(database)
     return _scheme(database).partition("+")[0] in _POSTGRES
 
 
 def _scheme(database: str) -> str:
-    """Return the scheme of a URL, or nothing: a colon may also end a user's name."""
+    """Return the scheme of a URL, or an empty string: a colon may also follow a user's name."""
     scheme, colon, rest = database.partition(":")
     plain = colon and (rest.startswith("//") or scheme in ("sqlite", "memory"))
     return scheme if plain and re.fullmatch("[a-z0-9+.-]+", scheme, re.ASCII) else ""
 
 
 def name_of(database: Any) -> str:
-    """Return a database's address for people: no user, password or parameters."""
+    """Return a database's address for display: without user, password and parameters."""
     if not isinstance(database, str):
         return type(database).__name__
     scheme, _, rest = database.partition("://")
-    # The last @, not the first: a password may hold one that nobody encoded, or a slash.
+    # The last @, because a password may contain one that is not encoded.
     return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
 
 

@@ -1,4 +1,4 @@
-"""The objects that the facade hands out: a writer, a follower, a page of a listing, a body."""
+"""The objects that the facade returns: a writer, a follower, a page of a listing, a body."""
 
 from __future__ import annotations
 
@@ -24,14 +24,15 @@ from inkstream.engine.reader import Reader, ReaderCut
 from inkstream.engine.writer import Writer
 
 _RETRY_S = 0.5
-"""How long a follower waits before it turns to a store again that was away."""
+"""How long a follower waits before it tries a store again that was unavailable."""
 
 
 class StreamWriter:
-    """Append to a claimed stream; what ``PersistentTextStreaming.write`` gives.
+    """Append to a claimed stream. ``PersistentTextStreaming.write`` yields this object.
 
     Attributes:
-        result: A JSON value to be kept with the end, whatever the end; the last one set counts.
+        result: A JSON value that is stored with the end, whatever the status. Setting it again
+            replaces it.
     """
 
     def __init__(self, engine: Engine, writer: Writer) -> None:
@@ -44,7 +45,7 @@ class StreamWriter:
 
     @property
     def stream_id(self) -> StreamId:
-        """The stream that is written."""
+        """The id of the stream."""
         return self._writer.stream_id
 
     @property
@@ -56,7 +57,7 @@ class StreamWriter:
         self._writer.keep(value)
 
     async def body(self) -> StreamBody:
-        """Return what is stored of the stream, what others wrote before a take-over included."""
+        """Return the stored stream, including the text of earlier writers."""
         if not self._writer.stopped.done():
             await self.flush()
         return body_of(await self._engine.readers.pages(self.stream_id))
@@ -70,10 +71,10 @@ class StreamWriter:
         await self._writer.flush()
 
     async def stopped(self) -> None:
-        """Wait until the stream is no longer this writer's: cancelled, taken over, or ended.
+        """Wait until this writer no longer owns the stream: it was cancelled, taken over, or ended.
 
-        For a writer that itself waits for something else: its next ``append`` or ``flush`` raises
-        ``WriterFenced``, but it may be long until then.
+        Use it in a writer that waits for something else, because only its next ``append`` or
+        ``flush`` would raise ``WriterFenced``.
         """
         await asyncio.shield(self._writer.stopped)
 
@@ -85,10 +86,10 @@ class StreamWriter:
         message: str | None = None,
         result: JSON = None,
     ) -> None:
-        """End the stream now, with all that was accepted before; durable on return.
+        """End the stream now, after everything accepted before. The end is durable on return.
 
         Raises:
-            ValueError: The status is not one that a stream ends in.
+            ValueError: The status is not a final one.
             InvalidMessage: The result is not JSON.
             WriterFenced, StoreUnavailable
         """
@@ -99,7 +100,7 @@ class StreamWriter:
         await self._engine.writers.finish(self._writer, End(status, code, message, result))
 
     async def release(self) -> None:
-        """Let go of the stream for another to take over; it keeps ``streaming`` meanwhile."""
+        """Release the stream, so that another writer may take over. It stays ``streaming``."""
         await self._engine.writers.release(self._writer)
 
 
@@ -120,7 +121,7 @@ class Listing:
 
 
 class Following:
-    """Iterate over a stream as it comes; what ``PersistentTextStreaming.follow`` gives."""
+    """Iterate over a stream as it grows. ``PersistentTextStreaming.follow`` returns this."""
 
     def __init__(
         self,
@@ -141,7 +142,7 @@ class Following:
 
     @property
     def offset(self) -> str | None:
-        """After the last item that was handed out, else where it began; ``None``: the start."""
+        """The offset after the last item returned, or where it began; ``None`` means the start."""
         return self._offset
 
     def __aiter__(self) -> Self:
@@ -157,7 +158,7 @@ class Following:
         await self._iterator.aclose()
 
     async def check(self) -> None:
-        """Raise now what the first item would raise: absent, denied, an offset that is wrong."""
+        """Raise an error now that the first item would raise: absent, denied, or a wrong offset."""
         with contextlib.suppress(ReaderCut, StoreUnavailable):  # the iteration waits for the store
             reader = await self._engine.readers.open(self._stream_id, self._offset)
             reader.close()
@@ -181,7 +182,7 @@ class Following:
             reader.close()
             raise StreamNotFound(self._stream_id)
         if self._offset == "now":
-            self._move(reader, reader.position)  # where to go on, should the reader be cut
+            self._move(reader, reader.position)  # if this reader is closed, the next continues here
         try:
             while True:
                 for position, message in wire.joined(await reader.segments()):
@@ -199,7 +200,7 @@ class Following:
 
 
 def body_of(pages: Sequence[Page]) -> StreamBody:
-    """Return the body that a stream's pages hold together."""
+    """Return the body that consists of a stream's pages."""
     state = pages[-1].state
     pieces = (piece for page in pages for piece in page.segments)
     after = 0

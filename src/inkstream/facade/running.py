@@ -1,4 +1,4 @@
-"""An engine's start and stop: the first that enters makes it, the last that leaves stops it."""
+"""Start and stop an engine: the first user starts it, the last one stops it."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from inkstream.facade.signals import DrainSignals
 
 
 class Running:
-    """At most one engine, on one event loop at a time.
+    """Hold at most one engine, on one event loop at a time.
 
     Args:
-        make: Returns a new engine that was not started yet.
+        make: Returns a new engine that is not started.
     """
 
     def __init__(self, make: Callable[[], Engine]) -> None:
@@ -28,33 +28,33 @@ class Running:
 
     @property
     def engine(self) -> Engine:
-        """The engine; raises ``NotRunning``, also on another event loop or in another process."""
+        """The engine. Raises ``NotRunning`` on another event loop or in another process."""
         if self._engine is None:
             raise NotRunning(
                 "streams are not running: give the app lifespan=streams.lifespan, or use "
-                "'async with streams:' around what uses them. If the app has the lifespan, nothing "
-                "runs it: a server without (daphne, --lifespan off), or an app mounted in another"
+                "'async with streams:' around the code that uses them. If it has the lifespan, "
+                "its server does not run it (daphne, --lifespan off), or it is mounted in another"
             )
         self._engine.life.check()
         return self._engine
 
     @property
     def is_running(self) -> bool:
-        """Whether an engine runs, on whatever event loop."""
+        """Whether an engine runs, on any event loop."""
         return self._engine is not None
 
     async def enter(self) -> None:
-        """Start, or join what runs on this event loop; under a server, drain on SIGTERM."""
+        """Start the engine, or join the running one. Under a server, SIGTERM starts a drain."""
         loop = running_loop()
         if self._starting is None or self._starting[0] is not loop:
             self._starting = loop, asyncio.Lock()
-        async with self._starting[1]:  # of two that start at once, the second joins the first
+        async with self._starting[1]:  # if two start together, the second joins the first
             await self._start_or_join(loop)
 
     async def leave(self, *, hurry: bool) -> None:
-        """Drain and stop, if nobody else is left.
+        """Drain and stop, if this was the last user.
 
-        Sources and ``on_end`` that still run meanwhile may use the engine.
+        Until then, sources and ``on_end`` that still run may use the engine.
         """
         self._users -= 1
         if self._users:
@@ -71,22 +71,22 @@ class Running:
                 self._engine = None
 
     async def _start_or_join(self, loop: asyncio.AbstractEventLoop) -> None:
-        running = self._engine if self._users else None  # without users it is stopping
+        running = self._engine if self._users else None  # an engine without users is stopping
         if running is not None and running.life.loop is loop:
             self._users += 1
             return
         if running is not None and running.life.loop is not None and running.life.loop.is_running():
             raise NotRunning(
-                "these streams run on another event loop already: make an instance for each loop"
+                "these streams run on another event loop already: create an instance for each loop"
             )
-        # The engine before ran on a loop that was closed under it (tests do that): begin anew.
+        # Tests close an event loop while an engine runs on it. Then start a new engine.
         engine = self._make()
         await engine.start()
         self._engine = engine
         self._users = 1
 
         def drain(hurry: bool) -> None:
-            with contextlib.suppress(RuntimeError):  # its loop was closed under it
+            with contextlib.suppress(RuntimeError):  # its loop was closed
                 loop.call_soon_threadsafe(_begin_drain, engine, hurry)
 
         self._signals = DrainSignals(drain)

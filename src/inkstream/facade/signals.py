@@ -1,8 +1,8 @@
-"""Begin to drain when the server gets the signal to stop.
+"""Begin to drain when the server receives the signal to stop.
 
 An ASGI lifespan ends only after all connections have closed, and connections that follow live
-streams close only when those end: the lifespan comes too late. So the signal itself is watched,
-and passed on to the handler that was there before.
+streams close only when the streams end. So the lifespan is too late to drain, and this module
+handles the signal itself. It then calls the handler that was installed before.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any
 
 
 class DrainSignals:
-    """Call ``drain(hurry)`` on SIGTERM, and on SIGINT with ``hurry``, besides what happens anyway.
+    """Call ``drain(hurry)`` on SIGTERM, and on SIGINT with ``hurry``, before the usual handler.
 
-    Signals that nobody handled are left alone: then no server is there to wait for. Off the main
-    thread, where Python allows no handlers, nothing is installed.
+    A signal without a handler is left alone, because then no server waits for it. Outside the main
+    thread nothing is installed, because Python allows no signal handlers there.
     """
 
     def __init__(self, drain: Callable[[bool], None]) -> None:
@@ -26,7 +26,7 @@ class DrainSignals:
         self._before: dict[signal.Signals, Any] = {}
 
     def install(self) -> None:
-        """Take the place of the present handlers, which are still called."""
+        """Install handlers that drain and then call the handlers installed before."""
         if threading.current_thread() is not threading.main_thread():
             return
         if not callable(signal.getsignal(signal.SIGTERM)):
@@ -38,7 +38,7 @@ class DrainSignals:
                 signal.signal(number, self._handle)
 
     def remove(self) -> None:
-        """Give back the handlers that are still ours."""
+        """Restore the previous handlers, except where somebody has installed another one since."""
         if threading.current_thread() is not threading.main_thread():
             return
         for number, before in self._before.items():

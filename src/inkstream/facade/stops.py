@@ -1,4 +1,4 @@
-"""A Stop is no failure: what keeps it out of a job queue's list of failed jobs."""
+"""Keep a user's Stop out of a job queue's list of failed jobs."""
 
 from __future__ import annotations
 
@@ -17,15 +17,16 @@ _log = logging.getLogger("inkstream")
 
 @contextmanager
 def quiet_stop() -> Iterator[None]:
-    """End the block quietly when the stream that it writes was stopped; for tasks of a job queue.
+    """End the block without an error if its stream was stopped; for tasks of a job queue.
 
-    Around ``write``, so that a stream that was cancelled before the task began skips the block::
+    Put it around ``write``: if the stream was cancelled before the task began, the block is
+    skipped::
 
         with quiet_stop(), streams.write(stream_id, takeover=True) as writer: ...
 
-    Quiet are a stream that was cancelled, deleted, finished or taken over by another attempt. What
-    a queue should see, or try again, is raised: a writer that is still alive, a stream that ended
-    ``error`` or ``timeout``, and every other exception.
+    It suppresses the error if the stream was cancelled, deleted or finished, or if another attempt
+    took over. It raises every error that a queue must see or retry: the writer is still alive, the
+    stream ended ``error`` or ``timeout``, and every other exception.
 
     Raises:
         NotClaimed: The stream has a living writer, or failed.

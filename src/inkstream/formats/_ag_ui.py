@@ -25,14 +25,14 @@ _AS_THEMSELVES: Final[Mapping[str, tuple[str, Mapping[str, type]]]] = {
         {"messageId": str, "activityType": str, "patch": list},
     ),
 }
-"""Events about state and activities, which are stored as data, with the fields they must have."""
+"""Events about state and activities that may be stored as data, with their required fields."""
 
 
 class AGUIEncoder(PartEncoder):
     """Encode a stream as the events of one run.
 
-    The stream's id is the run's, its group (else its id) the thread's. Each piece of text is a
-    message of its own. What AG-UI has no event for goes out as ``CUSTOM``, under its type.
+    The stream's id is the run id; its group (else its id) is the thread id. Each piece of text is a
+    message of its own. A part for which AG-UI has no event is sent as ``CUSTOM`` with its type.
     """
 
     def __init__(self, stream: StreamState, state: str) -> None:
@@ -112,7 +112,7 @@ class AGUIEncoder(PartEncoder):
         )
 
     def abandoned(self, name: str, call: Call) -> Iterator[Chunk]:
-        """Close a tool call that begins again."""
+        """Close a tool call that is about to begin again."""
         if call.phase != "c":
             yield from self.chunk({"type": "TOOL_CALL_END", "toolCallId": name})
 
@@ -160,7 +160,7 @@ class AGUIEncoder(PartEncoder):
         )
 
     def put(self, part: Any, raw: RawJSON, position: int) -> Iterator[Chunk]:
-        """Send steps and state as themselves, and the rest as ``CUSTOM``."""
+        """Send steps and state as events of their own type, and other parts as ``CUSTOM``."""
         progress = self._progress
         kind = "data-part" if part is None else part["type"]
         if kind == "start-step":

@@ -14,7 +14,7 @@ from inkstream.parts import is_safe_link
 from inkstream.wire import RawJSON
 
 UI_MESSAGE: Final = "inkstream.ui_message"
-"""Key of a stream's metadata; under it, ``id`` names the message that the answer goes on with."""
+"""Key of a stream's metadata. Its field ``id`` names the message that the answer continues."""
 
 _FAILED: Final = "The answer could not be completed."
 _REASONS: Final = {
@@ -35,14 +35,14 @@ _REASONS: Final = {
 class AISDKEncoder(PartEncoder):
     """Encode a stream as UI message chunks.
 
-    A chunk of a type that a client does not know fails its whole answer, so only those go out that
-    its version has. Every other object goes out as a ``data-part``.
+    If a client receives a chunk of an unknown type, its whole answer fails. So only types that its
+    version knows are sent, and every other object becomes a ``data-part``.
 
     Args:
-        stream: The stream. Its id is the message's, unless it goes on with another message.
+        stream: The stream. Its id is the message's id, unless it continues another message.
         state: See ``Encoder``.
-        version: The oldest major version of ``ai`` that must understand it.
-        since: Send what follows this position only, to a client that has the message so far.
+        version: The oldest major version of ``ai`` that must understand the answer.
+        since: Send only messages after this position, to a client that has the earlier ones.
     """
 
     def __init__(
@@ -101,11 +101,11 @@ class AISDKEncoder(PartEncoder):
         return {"type": "reasoning-end", "id": name}
 
     def reasoning(self, part: Any, raw: RawJSON, began: int) -> bytes:
-        """Send it as it was stored."""
+        """Send the part unchanged."""
         return raw.raw
 
     def tool(self, part: Any, raw: RawJSON, call: Call | None) -> Iterator[Chunk]:
-        """Send it as it was stored."""
+        """Send the part unchanged."""
         kind = part["type"]
         if kind in ("tool-input-available", "tool-input-error"):
             self.move(call, "c")
@@ -119,7 +119,7 @@ class AISDKEncoder(PartEncoder):
         yield from self.chunk(raw.raw)
 
     def put(self, part: Any, raw: RawJSON, position: int) -> Iterator[Chunk]:
-        """Send it as it was stored; an object of the application's own as a ``data-part``."""
+        """Send the part unchanged, but the application's own objects as a ``data-part``."""
         if part is None:
             value = load(raw)
             if self._version < 7 or not _is_of_version_7(value):
@@ -129,7 +129,7 @@ class AISDKEncoder(PartEncoder):
 
 
 def _is_of_version_7(part: Mapping[str, Any]) -> bool:
-    """Tell if a part is one that version 7 has beyond those that are stored."""
+    """Return whether a part has a type that only version 7 knows."""
     if part.get("type") == "custom":
         return isinstance(part.get("kind"), str) and part.keys() <= {"type", "kind"}
     return (
@@ -153,7 +153,7 @@ def _last_chunk(end: End) -> dict[str, Any]:
 
 
 def ai_sdk_from(position: int) -> Format:
-    """Return ``ai_sdk`` for a client that has the message as far as a position."""
+    """Return ``ai_sdk`` for a client that already has the message up to a position."""
     return Format(
         media_type="text/event-stream",
         encoder=partial(AISDKEncoder, since=position),
@@ -171,4 +171,4 @@ ai_sdk_7: Final = Format(
     encoder=partial(AISDKEncoder, version=7),
     headers=_HEADERS,
 )
-"""The same for pages of ``ai`` 7 only: ``custom`` and ``reasoning-file`` go out as themselves."""
+"""For pages with ``ai`` 7 only: ``custom`` and ``reasoning-file`` are sent unchanged."""

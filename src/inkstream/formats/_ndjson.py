@@ -38,8 +38,8 @@ class NDJSONEncoder:
 
 
 def line(chunk: bytes, cursor: str) -> bytes:
-    """Return a line: the offset to go on from, and what came before it."""
-    # A stored object may have line breaks between its tokens; within strings they are escaped.
+    """Return a line: the offset to continue from, and the chunk before that offset."""
+    # A stored object may have line breaks between its tokens, but none inside its strings.
     rest = chunk.replace(b"\r", b" ").replace(b"\n", b" ")
     return b'{"offset":"%b",%b\n' % (cursor.removesuffix("~").encode(), rest)
 
@@ -47,4 +47,4 @@ def line(chunk: bytes, cursor: str) -> bytes:
 ndjson: Final = Format(
     media_type="application/x-ndjson", encoder=NDJSONEncoder, frame=line, ping=b"\n"
 )
-"""Lines of JSON; an empty line is a sign of life."""
+"""Lines of JSON. An empty line is a ping."""

@@ -1,4 +1,4 @@
-"""Chunks of OpenAI's Chat Completions API, as its SDKs and every compatible client read them."""
+"""Chunks of OpenAI's Chat Completions API, for its SDKs and all compatible clients."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ _USAGE: Final = {"input_tokens": "prompt_tokens", "output_tokens": "completion_t
 class OpenAIChatEncoder(PartEncoder):
     """Encode a stream as chunks of one chat completion.
 
-    Text is ``content``, reasoning ``reasoning_content``, and the tool calls that the client is to
-    run ``tool_calls``. The rest has no place in this format and is left out. An answer that did
-    not come to its end sends ``error``, which the SDKs raise.
+    Text becomes ``content``, reasoning becomes ``reasoning_content``, and tool calls that the
+    client must run become ``tool_calls``. The format has no place for other parts, so they are left
+    out. An answer that was not completed sends ``error``, which the SDKs raise.
     """
 
     counts = True
@@ -80,7 +80,7 @@ class OpenAIChatEncoder(PartEncoder):
         return chunk
 
     def begin(self) -> Any:
-        """Say who speaks."""
+        """Name the role of the speaker."""
         return self._delta({"role": "assistant", "content": ""})
 
     def text_start(self, position: int) -> Any:

@@ -1,8 +1,8 @@
-"""What an encoder must know of the messages before a place, as a few characters of a cursor.
+"""The state of an encoder at a place in a stream, as a few characters of a cursor.
 
-An encoder's state says what is open: the text part, pieces of reasoning, tool calls. Each is named
-by the position of the message that began it, so that a reconnect needs nothing else: the ids that a
-client knows them by are in those messages, which are read again.
+The state says what is open: the text part, pieces of reasoning, tool calls. It names each by the
+position of the message that began it. After a reconnect the encoder reads those messages again,
+because they contain the ids that the client knows.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Chunk = tuple[bytes, str]
 
 _TOKEN: Final = re.compile(r"([a-z])(0|[1-9][0-9]{0,15})(?:-(0|[1-9][0-9]{0,7}))?", re.ASCII)
 _MOST_NAMED: Final = MAX_STATE // 3
-"""Names of more parts are too long together, at three characters each: they are not written."""
+"""Names of more parts would make a state too long, at three characters each; none are written."""
 
 _TOO_LONG: Final = "x" * (MAX_STATE + 1)
 
@@ -29,9 +29,9 @@ class Call:
     """A tool call that has no output yet.
 
     Attributes:
-        position: Of the message that began it.
+        position: The position of the message that began the call.
         phase: ``b`` begun, ``a`` begun with some of its input sent, ``c`` input complete.
-        index: Which of the answer's calls it is; -1 where a format does not count them.
+        index: The number of the call in the answer; -1 in formats that do not number calls.
     """
 
     __slots__ = ("index", "phase", "position")
@@ -43,21 +43,21 @@ class Call:
 
     @property
     def token(self) -> str:
-        """The call as a state names it."""
+        """The name of the call in a state."""
         index = "" if self.index < 0 else f"-{self.index}"
         return f"{self.phase}{self.position}{index}"
 
 
 class Progress:
-    """How far an encoder is.
+    """The parts that an encoder has open, and how far the answer is.
 
     Attributes:
-        phase: ``""`` nothing was sent, ``s`` begun, ``f`` finished but for the last chunk.
+        phase: ``""`` nothing was sent, ``s`` begun, ``f`` finished except for the last chunk.
         text: Where the open text part began.
         step: Where the open step began.
-        calls: Outstanding tool calls, by id.
+        calls: Tool calls without an output, by id.
         reasoning: Where open pieces of reasoning began, by id.
-        counted: How many tool calls there were, where a format counts them.
+        counted: How many tool calls there were, in formats that number calls.
     """
 
     def __init__(self, state: str) -> None:
@@ -75,12 +75,12 @@ class Progress:
     def _parse(self, state: str) -> None:
         phase, _, rest = state.partition(".")
         if phase not in ("s", "f"):
-            raise ValueError(f"{state!r:.60} is no state")
+            raise ValueError(f"{state!r:.60} is not a state")
         self.phase = phase
         for token in rest.split(".") if rest else ():
             match = _TOKEN.fullmatch(token)
             if match is None:
-                raise ValueError(f"{state!r:.60} is no state")
+                raise ValueError(f"{state!r:.60} is not a state")
             kind, number, index = match[1], int(match[2]), int(match[3] or -1)
             if kind == "t" and self.text is None:
                 self.text = number
@@ -91,29 +91,29 @@ class Progress:
             elif kind in ("r", "b", "a", "c"):
                 self._unnamed.setdefault(number, []).append((kind, index))
             else:
-                raise ValueError(f"{state!r:.60} is no state")
+                raise ValueError(f"{state!r:.60} is not a state")
 
     def recalls(self) -> Collection[int]:
-        """Return where the parts began whose ids are not known yet."""
+        """Return where those parts began whose ids are not known yet."""
         return tuple(self._unnamed)
 
     def recall(self, message: str | RawJSON, position: int) -> None:
-        """Take the ids from a message that began a part."""
+        """Read the ids in a message that began a part."""
         part: Any = None if isinstance(message, str) else load_known(message)
         for kind, index in self._unnamed.pop(position):
             if part is None:
-                raise ValueError("no part begins there")
+                raise ValueError("no part begins at this position")
             if kind == "r":
                 if part["type"] != "reasoning-start":
-                    raise ValueError("no reasoning begins there")
+                    raise ValueError("no reasoning begins at this position")
                 self.reasoning[part["id"]] = position
             else:
                 if part["type"] not in _BEGINNINGS:
-                    raise ValueError("no tool call begins there")
+                    raise ValueError("no tool call begins at this position")
                 self.calls[part["toolCallId"]] = Call(position, kind, index)
 
     def changed(self) -> None:
-        """Say that an attribute was changed: ``state`` is written anew."""
+        """Discard the cached ``state``, because an attribute changed."""
         self._written = None
 
     @property
@@ -142,21 +142,21 @@ _BEGINNINGS: Final = ("tool-input-start", "tool-input-available", "tool-input-er
 
 
 def load(message: RawJSON) -> Any:
-    """Return the object that a message is; of a value that is none, an object that holds it."""
+    """Return a message as an object. A value of another type is wrapped in an object."""
     value = wire.load_json(message.raw)
     return value if isinstance(value, Mapping) else {"value": value}
 
 
 def load_known(message: RawJSON) -> Any:
-    """Return a well-formed part, or ``None``."""
+    """Return the message if it is a well-formed part, or ``None``."""
     return as_known(load(message))
 
 
 class PartEncoder:
-    """What the encoders of conversational formats share: parts that open, go on and close.
+    """Shared code of the encoders of conversational formats: parts begin, continue and end.
 
-    A format says how each looks (the methods that raise ``NotImplementedError``). Whatever belongs
-    to a part that is not open is left out: most clients give up an answer that has such a chunk.
+    A format defines the chunks (the methods that raise ``NotImplementedError``). A message that
+    belongs to a part that is not open is left out, because most clients fail on such a chunk.
     """
 
     def __init__(self, state: str) -> None:
@@ -170,14 +170,14 @@ class PartEncoder:
         """See ``Encoder``."""
         self._progress.recall(message, position)
 
-    # How a format looks; ``dump`` makes a chunk of most values.
+    # The chunks of a format; ``dump`` encodes most values.
 
     def begin(self) -> Any:
         """Return the first chunk."""
         raise NotImplementedError
 
     def text_start(self, position: int) -> Any:
-        """Return what opens a text part, if anything."""
+        """Return the chunk that opens a text part, or ``None``."""
         raise NotImplementedError
 
     def text_delta(self, position: int, text: str) -> bytes:
@@ -185,11 +185,11 @@ class PartEncoder:
         raise NotImplementedError
 
     def text_end(self, position: int) -> Any:
-        """Return what closes a text part, if anything."""
+        """Return the chunk that closes a text part, or ``None``."""
         raise NotImplementedError
 
     def reasoning_end(self, name: str, position: int) -> Any:
-        """Return what closes a piece of reasoning, if anything."""
+        """Return the chunk that closes a piece of reasoning, or ``None``."""
         raise NotImplementedError
 
     def put(self, part: Any, raw: RawJSON, position: int) -> Iterator[Chunk]:
@@ -201,13 +201,13 @@ class PartEncoder:
         raise NotImplementedError
 
     def tool(self, part: Any, raw: RawJSON, call: Call | None) -> Iterator[Chunk]:
-        """Yield the chunks of a tool's part, moving ``call.phase`` and the calls."""
+        """Yield the chunks of a tool's part, and update ``call.phase`` and the calls."""
         raise NotImplementedError
 
-    # What moves.
+    # Shared code.
 
     def chunk(self, value: Any) -> Iterator[Chunk]:
-        """Yield a chunk with the state now; nothing for ``None``."""
+        """Yield a chunk with the current state, or nothing for ``None``."""
         if value is not None:
             yield value if isinstance(value, bytes) else wire.dump_json(value), self._progress.state
 
@@ -217,7 +217,7 @@ class PartEncoder:
         if isinstance(message, str) and progress.text is not None and progress.phase:
             return ((self.text_delta(progress.text, message), progress.state),)  # nearly always
         chunks = list(self._feed(message, position))
-        if chunks:  # the last one's cursor is after the message, so it says all that came of it
+        if chunks:  # the last chunk's cursor is after the message, so a reconnect skips the message
             chunks[-1] = (chunks[-1][0], progress.state)
         return chunks
 
@@ -314,20 +314,20 @@ class PartEncoder:
     """Whether calls are numbered."""
 
     def opened(self, part: Any, call: Call) -> Iterator[Chunk]:
-        """Yield what a format sends when a call begins, before what its part says."""
+        """Yield the chunks that a format sends when a call begins."""
         yield from ()
 
     def abandoned(self, name: str, call: Call) -> Iterator[Chunk]:
-        """Yield what a format sends of a call that begins again before it came to its end."""
+        """Yield the chunks that end a call which begins again before it was complete."""
         yield from ()
 
     def move(self, call: Call | None, phase: str) -> None:
-        """Note that a call is in a further phase."""
+        """Record that a call has reached a later phase."""
         if call is not None and call.phase != phase:
             call.phase = phase
             self._progress.changed()
 
     def settle(self, name: str) -> None:
-        """Note that a call has its output."""
+        """Record that a call has its output."""
         self._progress.calls.pop(name, None)
         self._progress.changed()

@@ -1,1 +1,1 @@
-"""A page for operators: which streams there are, how each is, who writes, and Stop."""
+"""A page for operators: it lists streams, describes each, and can stop them."""

@@ -1,4 +1,4 @@
-"""The inspector's routes. Everything is denied that ``authorize`` does not allow."""
+"""The inspector's routes. Each needs an explicit permission from ``authorize``."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from inkstream.operations.describe import describe, workers
 from inkstream.operations.health import check_health
 
 AuthorizeOperator: TypeAlias = Callable[[Request, str], Awaitable[bool]]
-"""``async authorize(request, action) -> bool``: may this person do that in the inspector?
+"""``async authorize(request, action) -> bool``: whether this person may do the action.
 
-``action`` is ``"look"`` (everything but text), ``"text"`` (the text of a stream, which the operator
-has asked for), or ``"stop"``.
+``action`` is ``"look"`` (everything except text), ``"text"`` (a stream's text, if the operator
+asks for it), or ``"stop"``.
 """
 
 _PAGE: Final = 50
@@ -38,7 +38,7 @@ _WRITE_WITHIN_S: Final = 2.0
 
 
 class Inspector:
-    """An ASGI app, to mount on a path of its own; made by ``streams.inspector``."""
+    """An ASGI app. Mount it on a path of its own. ``streams.inspector`` returns it."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Inspector:
         allowed_origins: Collection[str],
     ) -> None:
         check_async("authorize", authorize, "request, action")
-        self._html = page()  # here, where no event loop waits for the file
+        self._html = page()  # read the file now, because later it would block the event loop
         self._engine = engine
         self._authorize = authorize
         self._http = http
@@ -89,17 +89,18 @@ class Inspector:
     async def _allowed(
         self, request: Request, action: str, answer: Callable[..., Awaitable[Response]], *name: str
     ) -> Response:
-        # ``is True``: an authorize that forgot to await, or returned a user, allows nothing.
+        # ``is True``, so that an authorize without its ``await``, or one that returns a user,
+        # denies.
         if await self._authorize(request, action) is not True:
             return Problem(403, "forbidden", "You may not do this.")
         return await answer(request, *[StreamId(unquote(part, errors="strict")) for part in name])
 
     async def _page(self, request: Request) -> Response:
         if not request.scope["path"].endswith("/"):
-            # The page's own requests are relative to the mount.
+            # The page's own requests are relative to the mount, so its URL must end with a slash.
             return RedirectResponse(place_of(request.scope).mount.rsplit("/", 2)[-2] + "/", 307)
         if await self._authorize(request, "look") is not True:
-            return Problem(403, "forbidden", "You may not look at the inspector.")
+            return Problem(403, "forbidden", "You may not use the inspector.")
         nonce = secrets.token_urlsafe(16)
         policy = (
             f"default-src 'none'; script-src 'nonce-{nonce}'; style-src 'nonce-{nonce}'; "
@@ -148,7 +149,7 @@ class Inspector:
         description = (await describe(engine.store, state, engine.condition)).as_json()
         end = description["end"]
         if end is not None and await self._authorize(request, "text") is not True:
-            del end["result"]  # the application's own: it may hold text
+            del end["result"]  # the application's own value, which may contain text
         return JSONResponse(description)
 
     async def _text(self, request: Request, stream_id: StreamId) -> Response:
@@ -186,5 +187,5 @@ def _row(state: StreamState) -> dict[str, Any]:
 
 @cache
 def page() -> str:
-    """Return the page, in which ``{nonce}`` stands for what its script and style are known by."""
+    """Return the page's HTML. Each request must replace ``{nonce}`` in its script and style."""
     return files("inkstream.inspector").joinpath("page.html").read_text("utf-8")

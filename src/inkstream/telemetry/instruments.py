@@ -1,7 +1,7 @@
-"""The metrics: their names, units and bounded labels; docs/operations.md has the same list.
+"""The metrics with their names, units and labels; docs/operations.md has the same list.
 
-No label ever holds an id, an owner or text. ``code`` may be the application's own word: beyond
-``CODES`` different ones it becomes ``other``.
+No label contains an id, an owner or text, because each value of a label costs memory. The
+application chooses ``code``: after ``CODES`` different codes, further ones become ``other``.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ class Instruments:
     """Create all instruments on a meter.
 
     Args:
-        meter: Where.
-        numbers: Returns the present values of gauges and totals, by name. Totals are asked for when
-            somebody collects: to add to a counter costs more than a commit of one token.
+        meter: The meter.
+        numbers: Returns the current values of gauges and totals, by name. Totals are read only when
+            metrics are collected, because adding to a counter costs more than a commit of a token.
     """
 
     def __init__(self, meter: Meter, numbers: Callable[[], dict[str, int]]) -> None:
@@ -51,17 +51,19 @@ class Instruments:
             explicit_bucket_boundaries_advisory=list(_COUNTS),
         )
         self.send = seconds(
-            "inkstream.send.delay", "From a commit to the end of a send of it, of about 8 a second"
+            "inkstream.send.delay", "From a commit to the end of its send; about 8 a second"
         )
         self.errors = count("inkstream.store.errors", "{error}", "Commits that failed")
         self.away = seconds("inkstream.store.away", "How long the store was away", _LONG)
         self.fenced = count("inkstream.writers.fenced", "{writer}", "Writers that lost a stream")
         self.dead = count("inkstream.workers.dead", "{worker}", "Workers found dead, with streams")
-        self.sweep = seconds("inkstream.sweep.duration", "A look for dead workers")
+        self.sweep = seconds("inkstream.sweep.duration", "One search for dead workers")
         self.tidy = seconds("inkstream.tidy.duration", "A step of housekeeping")
-        self.lag = seconds("inkstream.loop.lag", "How late the event loop turns, 4 times a second")
+        self.lag = seconds(
+            "inkstream.loop.lag", "Delay of the event loop, measured 4 times a second"
+        )
         for name, unit, description in (
-            ("inkstream.streams.live", "{stream}", "Streams that are written now"),
+            ("inkstream.streams.live", "{stream}", "Streams being written now"),
             ("inkstream.readers", "{reader}", "Connected readers"),
             ("inkstream.buffer.bytes", "By", "Text accepted and not committed yet"),
         ):

@@ -1,4 +1,4 @@
-"""The observer that counts and traces over the API of OpenTelemetry."""
+"""The observer that counts and traces with the API of OpenTelemetry."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ _SPANS: Final = 20_000
 class OpenTelemetry(Observer):
     """Count and trace what streams do: ``PersistentTextStreaming(…, observer=OpenTelemetry())``.
 
-    One may observe several instances. Metrics and spans go where the application's OpenTelemetry
-    SDK sends them; without one they go nowhere. An answer has a span from its claim to its end, a
-    child of the span that was current when it was started and so of the request; the source's own
-    spans become its children.
+    One observer may serve several instances. Metrics and spans go where the application's
+    OpenTelemetry SDK sends them; without an SDK they are discarded. An answer has a span from its
+    claim to its end. The parent is the span that was current at the start, usually the request's;
+    the source's own spans are its children.
 
     Args:
-        meter_provider: Instead of the global one.
-        tracer_provider: Instead of the global one.
+        meter_provider: Used instead of the global one.
+        tracer_provider: Used instead of the global one.
     """
 
     samples_sends = True
@@ -68,11 +68,11 @@ class OpenTelemetry(Observer):
         }
 
     def opened(self, gauges: Callable[[], Gauges]) -> None:
-        """Read an engine's gauges from now on."""
+        """Start to read an engine's gauges."""
         self._gauges[gauges] = None
 
     def closed(self, gauges: Callable[[], Gauges]) -> None:
-        """Read them no more."""
+        """Stop to read an engine's gauges."""
         self._gauges.pop(gauges, None)
 
     def running(self, stream: StreamState, context: Context) -> None:
@@ -94,7 +94,7 @@ class OpenTelemetry(Observer):
         return span
 
     def first_piece(self, stream: StreamState, seconds: float) -> None:
-        """Record how long it took, and mark it in the span."""
+        """Record the time to the first piece, and add it to the span."""
         self._on.first_piece.record(seconds)
         span = self._spans.get((stream.internal_id, stream.epoch))
         if span is not None:
@@ -134,7 +134,7 @@ class OpenTelemetry(Observer):
         span.end(time.time_ns())
 
     def fenced(self, stream: StreamState, status: str | None) -> None:
-        """Count it, and end the span: the end is written elsewhere."""
+        """Count the lost writer and end its span, because another worker records the end."""
         self._on.fenced.add(1)
         self._end_span(stream, status or "deleted")
 
@@ -159,7 +159,7 @@ class OpenTelemetry(Observer):
         self._on.send.record(seconds)
 
     def store_failed(self, error: Exception) -> None:
-        """Count it."""
+        """Count the failed call."""
         self._on.errors.add(1)
 
     def store_back(self, seconds: float) -> None:
@@ -167,19 +167,19 @@ class OpenTelemetry(Observer):
         self._on.away.record(seconds)
 
     def worker_dead(self, worker: str, streams: int) -> None:
-        """Count it."""
+        """Count the dead worker."""
         self._on.dead.add(1)
 
     def swept(self, seconds: float) -> None:
-        """Record it."""
+        """Record how long a sweep took."""
         self._on.sweep.record(seconds)
 
     def tidied(self, seconds: float) -> None:
-        """Record it."""
+        """Record how long a step of housekeeping took."""
         self._on.tidy.record(seconds)
 
     def lagged(self, seconds: float) -> None:
-        """Record it."""
+        """Record how late the event loop was."""
         self._timed.tick()
         self._on.lag.record(max(0.0, seconds))
 
@@ -191,7 +191,7 @@ _USAGE: Final = {
 
 
 def _usage(result: object) -> dict[str, Any]:
-    """Return what a result says in the words of the GenAI conventions, if it has their shape."""
+    """Return a result's token counts as attributes of the GenAI conventions, if it has any."""
     if not isinstance(result, Mapping):
         return {}
     usage = result.get("usage")

@@ -1,4 +1,4 @@
-"""The metrics as a page that Prometheus reads."""
+"""The metrics as a page for Prometheus."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from inkstream.telemetry.observer import OpenTelemetry
 def prometheus_app() -> tuple[OpenTelemetry, Any]:
     """Return an observer, and an ASGI app that serves its metrics, to mount at ``/metrics``.
 
-    For applications without an OpenTelemetry SDK of their own. The metrics are those of this
-    process: with several workers, Prometheus must reach each of them. Anybody who reaches the page
-    reads it; it holds no ids and no text.
+    For applications without an OpenTelemetry SDK of their own. The page shows the metrics of this
+    process only: with several workers, Prometheus must read each of them. The page needs no
+    permission; it contains no ids and no text.
     """
     try:
         from opentelemetry.exporter.prometheus import PrometheusMetricReader
