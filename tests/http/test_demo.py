@@ -175,5 +175,5 @@ async def answer_to(question: str) -> str:
 )
 async def test_written_answers_say_that_no_model_answers(question: str, said: str) -> None:
     answer = await answer_to(question)
-    assert answer.startswith("I am no model")
+    assert answer.startswith("I am not a model")
     assert said in answer

@@ -1,4 +1,4 @@
-"""The AI SDK's ``useChat``, served whole: ask, resume, stop, history. See docs/ai-sdk.md."""
+"""The routes that the AI SDK's ``useChat`` needs: ask, resume, stop, history (docs/ai-sdk.md)."""
 
 from inkstream.ai_sdk._chat import UIMessageChat
 

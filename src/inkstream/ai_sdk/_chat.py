@@ -1,4 +1,4 @@
-"""Routes for the AI SDK's ``useChat``: one object above the facade."""
+"""Routes for the AI SDK's ``useChat``, built on the facade."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from inkstream.parts import fold
 from inkstream.wire import Offset
 
 _RECENT: Final = 20
-"""How many of a chat's newest streams are looked through for the one that a page means."""
+"""How many of a chat's newest streams are searched for the one that a page means."""
 
 _NOTHING_NEW: Final = (
     "The answer is complete, and no tool of the page has a new output. A page that sends by itself "
-    "after tool calls asks again unless a step begins after their outputs: yield a start-step."
+    "after tool calls repeats its request unless a step follows their outputs: yield a start-step."
 )
 _UNFINISHED: Final = "The answer ended before this call was complete."
 
@@ -42,12 +42,13 @@ _UNFINISHED: Final = "The answer ended before this call was complete."
 class UIMessageChat:
     """Serve the AI SDK's ``useChat``: a chat is a group of streams, an answer is a stream.
 
-    Only an answer's owner finds it, if an owner is given: give it everywhere, or guard the routes.
+    If an owner is given, only that owner finds the answer. Pass an owner to every method, or
+    protect the routes in another way.
 
     Args:
-        streams: The application's.
-        replay_s: An answer that ended well as recently as this is sent to a page that asks for
-            the running one: it may have ended after the page had loaded its history.
+        streams: The application's ``PersistentTextStreaming``.
+        replay_s: When a page asks for the running answer, it also gets an answer that ended well at
+            most this long ago, because the page may have loaded its history before that end.
     """
 
     def __init__(self, streams: PersistentTextStreaming, *, replay_s: float = 60.0) -> None:
@@ -64,19 +65,19 @@ class UIMessageChat:
         owner: str | None = None,
         metadata: Mapping[str, JSON] | None = None,
     ) -> Response:
-        """Answer what ``useChat`` posted: start a new answer, or go on with the last one.
+        """Answer a POST of ``useChat``: start a new answer, or continue the last one.
 
-        The last message is an answer if a tool that runs in the page has its output: the stream
-        made then begins with that answer and the output, and replaces it. An answer that is
-        complete is refused with 409, or a page that sends by itself would ask for ever. A question
-        is kept in the stream's metadata, for ``messages``.
+        If a tool that runs in the page has its output, the last message is an answer. A new stream
+        then begins with that answer and the output, and replaces it. A complete answer is refused
+        with 409, because otherwise a page that sends by itself would ask without end. The user's
+        question is stored in the stream's metadata, for ``messages``.
 
         Args:
-            request: The request. One that a cookie authenticates must come from this site.
+            request: The request. If a cookie authenticates it, it must come from this site.
             body: Its JSON, as ``DefaultChatTransport`` sends it.
-            source: Writes the answer; see ``Source``. Not called if the answer has begun already.
+            source: Writes the answer; see ``Source``. Not called if the answer has already begun.
             owner: The user.
-            metadata: Kept with the stream.
+            metadata: Stored with the stream.
         """
         try:
             turn = parse(body)
@@ -85,7 +86,7 @@ class UIMessageChat:
         refusal = self._streams.refusal(request)
         if refusal is not None:
             return refusal
-        if "last-event-id" in request.headers:  # some clients reconnect by posting again
+        if "last-event-id" in request.headers:  # some clients reconnect by repeating the POST
             return await self.resume(request, turn.chat_id, owner=owner)
         try:
             stream_id, since = await self._create(turn, owner, metadata or {})
@@ -101,11 +102,11 @@ class UIMessageChat:
         )
 
     async def resume(self, request: Request, chat_id: str, *, owner: str | None = None) -> Response:
-        """Follow the answer that is being written, from its start or the request's last event.
+        """Follow the running answer, from its start or the request's last event.
 
-        204 if there is none. One that ended well a moment ago is sent once more (``replay_s``);
-        one that failed or was stopped is not, or each reload would raise its error again: the
-        history shows it. A page that aborts the request stops nothing.
+        The answer is 204 if none is running. An answer that ended well less than ``replay_s`` ago
+        is sent once more. A failed or stopped one is not, because each reload would show its error
+        again; the history shows it. A page that aborts the request does not stop the answer.
         """
         try:
             state = await self._followed(request, chat_id, owner)
@@ -120,12 +121,12 @@ class UIMessageChat:
         )
 
     async def stop(self, chat_id: str, body: object = None, *, owner: str | None = None) -> bool:
-        """Stop the answer that is being written, for everybody; return whether there was one.
+        """Stop the running answer for all readers. Return whether there was one.
 
         Args:
             chat_id: The chat.
-            body: The request's JSON, if any. ``resumingFetch`` names the stream that it means, in
-                ``stream_id``: a Stop that was delivered late must not end the next answer.
+            body: The request's JSON, if any. ``resumingFetch`` puts the stream that it means in
+                ``stream_id``, because a Stop that arrives late must not end the next answer.
             owner: The user.
         """
         state = await self._streams.latest(owner=owner, group=chat_id)
@@ -142,20 +143,22 @@ class UIMessageChat:
     ) -> list[dict[str, Any]]:
         """Return a chat's messages, questions and answers, for ``useChat({messages})``.
 
-        The answer that is being written is left out: ``resume`` sends it. Answers that were
-        generated again, and questions that were edited, show their last version only.
+        The running answer is left out, because ``resume`` sends it. Answers that were generated
+        again, and questions that were edited, appear only in their last version.
 
         Args:
             chat_id: The chat.
             owner: The user.
-            limit: Of this many newest streams.
+            limit: How many of the newest streams to read.
         """
         states = (await self._streams.list(owner=owner, group=chat_id, limit=limit)).streams
         newest: dict[str, StreamState] = {}
         notes: dict[str, Mapping[str, Any]] = {}
         for state in states:
             newest.setdefault(message_id_of(state), state)
-            notes[message_id_of(state)] = note_of(state)  # the oldest one's has the question
+            notes[message_id_of(state)] = note_of(
+                state
+            )  # the note of the oldest stream contains the question
         chain: list[str] = []
         at: object = message_id_of(states[0]) if states else None
         while isinstance(at, str) and at in newest and at not in chain:
@@ -174,9 +177,9 @@ class UIMessageChat:
         return messages
 
     def message(self, body: StreamBody) -> dict[str, Any]:
-        """Return an answer as a ``UIMessage``, for a history that the application keeps itself.
+        """Return an answer as a ``UIMessage``, for an application that stores the history itself.
 
-        ``metadata.inkstream`` says how it ended, unless it ended well.
+        If it did not end ``done``, ``metadata.inkstream`` says how it ended.
         """
         note = body.metadata.get(UI_MESSAGE)
         named = note.get("id") if isinstance(note, Mapping) else None
@@ -200,7 +203,7 @@ class UIMessageChat:
     async def _create(
         self, turn: Turn, owner: str | None, metadata: Mapping[str, JSON]
     ) -> tuple[StreamId, int]:
-        """Return the stream that is to be followed, and from where the page has nothing of it."""
+        """Return the stream to follow, and the position up to which the page has its messages."""
         if turn.goes_on:
             return await self._go_on(turn, owner, metadata)
         after = turn.after
@@ -224,20 +227,20 @@ class UIMessageChat:
             state = versions[0]
             since = note_of(state).get("since", 0)
             if not state.ended and since:
-                return state.stream_id, since  # another window was first
+                return state.stream_id, since  # another window created it first
             if not state.ended:
-                raise StreamConflict(state.stream_id, state.status, "The answer is not over yet.")
+                raise StreamConflict(state.stream_id, state.status, "The answer has not ended yet.")
             parts = (await self._streams.read(state.stream_id, owner=owner)).parts
             given = outputs(parts, turn.last)
             if state.status is Status.DONE and not given and not is_approved(turn.last):
                 raise StreamConflict(state.stream_id, state.status, _NOTHING_NEW)
             begin = [*parts, *given]
         since = _count(begin)
-        # Or a page that sends by itself when its last step's tools have their outputs would see
-        # them in that step for ever, and ask without end.
+        # A page may send by itself when all tools of its last step have outputs. Without a new step
+        # it would see those outputs again after each answer, and ask without end.
         begin.append({"type": "start-step"})
         note = {"id": message_id, "since": since, **_inherited(versions)}
-        # A name that two windows choose alike: one makes the stream, both follow it.
+        # Two windows choose the same name: one of them creates the stream, and both follow it.
         name = f"{message_id:.480}.{len(versions)}"
         try:
             stream_id = await self._streams.create(
@@ -261,7 +264,9 @@ class UIMessageChat:
             for state in listing.streams:
                 if state.internal_id == internal_id:
                     return state
-            return listing.streams[0] if listing.streams else None  # which refuses the offset
+            return (
+                listing.streams[0] if listing.streams else None
+            )  # following it refuses the offset
         latest = await self._streams.latest(owner=owner, group=chat_id)
         if latest is None or latest.ended_at is None:
             return latest
@@ -272,13 +277,13 @@ class UIMessageChat:
 
 
 def _inherited(versions: list[StreamState]) -> dict[str, JSON]:
-    """Return what the first of an answer's streams noted of its question."""
+    """Return the note about the question in the first of an answer's streams."""
     note = note_of(versions[-1]) if versions else {}
     return {name: note[name] for name in ("question", "after") if name in note}
 
 
 def _count(messages: list[str | Mapping[str, JSON]]) -> int:
-    """Return how many messages these are when stored."""
+    """Return how many messages these become when they are stored."""
     encoded = [m if isinstance(m, str) else wire.dump_object(m) for m in messages]
     segment = wire.encode_whole(encoded)
     return 0 if segment is None else segment.count

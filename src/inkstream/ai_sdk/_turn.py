@@ -1,4 +1,4 @@
-"""What ``useChat`` posts, and what is kept of it beside the answer."""
+"""The body of a POST from ``useChat``, and the notes that are stored with the answer."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from inkstream.parts import fold
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A chat's messages, the last of which is to be answered or gone on with.
+    """A chat's messages. The last one is a question, or an answer to continue.
 
     Attributes:
         chat_id: The chat.
         messages: Its messages.
-        whole: Whether these are all, or only the last one.
+        whole: Whether these are all messages, or only the last one.
     """
 
     chat_id: str
@@ -33,7 +33,7 @@ class Turn:
 
     @property
     def goes_on(self) -> bool:
-        """Whether the last message is an answer: a tool that the page ran has its output."""
+        """Whether the last message is an answer that continues with the output of a tool."""
         return bool(self.last["role"] == "assistant")
 
     @property
@@ -44,18 +44,18 @@ class Turn:
 
 
 def parse(body: object) -> Turn:
-    """Return what a body says.
+    """Parse a body.
 
     Raises:
-        ValueError: It is none of ``useChat``.
+        ValueError: It is not a body of ``useChat``.
     """
     if not isinstance(body, Mapping) or not isinstance(body.get("id"), str) or not body["id"]:
-        raise ValueError("the body is a JSON object with the chat's id")
+        raise ValueError("the body must be a JSON object with the chat's id")
     check_names(id=body["id"])
     whole = "messages" in body
     messages = body["messages"] if whole else [body.get("message")]
     if not isinstance(messages, list) or not messages:
-        raise ValueError("messages is a list with at least one message")
+        raise ValueError("messages must be a list with at least one message")
     for message in messages:
         if (
             not isinstance(message, Mapping)
@@ -63,12 +63,12 @@ def parse(body: object) -> Turn:
             or not isinstance(message.get("role"), str)
             or not isinstance(message.get("parts"), list)
         ):
-            raise ValueError("a message is an object with id, role and parts")
+            raise ValueError("a message must be an object with id, role and parts")
     return Turn(body["id"], messages, whole)
 
 
 def question_of(message: Mapping[str, Any]) -> dict[str, JSON]:
-    """Return what is kept of a user's message: all but files that it brought in itself."""
+    """Return a user's message as it is stored: without files whose data is in the message."""
     kept: dict[str, JSON] = {
         name: message[name] for name in ("id", "role", "metadata") if name in message
     }
@@ -81,20 +81,20 @@ def question_of(message: Mapping[str, Any]) -> dict[str, JSON]:
 
 
 def note_of(state: StreamState) -> Mapping[str, Any]:
-    """Return what was noted with a stream: ``id``, ``since``, ``question``, ``after``."""
+    """Return the notes stored with a stream: ``id``, ``since``, ``question``, ``after``."""
     note = state.metadata.get(UI_MESSAGE)
     return note if isinstance(note, Mapping) else {}
 
 
 def message_id_of(state: StreamState) -> str:
-    """Return the id of the message that a stream is the answer of."""
+    """Return the id of the message that a stream contains."""
     return str(note_of(state).get("id", state.stream_id))
 
 
 def outputs(
     parts: Sequence[str | Mapping[str, JSON]], message: Mapping[str, Any]
 ) -> list[Mapping[str, JSON]]:
-    """Return the outputs that a page gives to tool calls that wait for one."""
+    """Return the page's outputs for tool calls that still need one."""
     waiting = {
         part["toolCallId"]
         for part in fold(parts)["parts"]
@@ -118,7 +118,7 @@ def outputs(
 
 
 def is_approved(message: Mapping[str, Any]) -> bool:
-    """Tell if the user has just allowed or denied a tool call."""
+    """Return whether the user has just allowed or denied a tool call."""
     return any(
         isinstance(part, Mapping) and part.get("state") == "approval-responded"
         for part in message["parts"]

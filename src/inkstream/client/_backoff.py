@@ -1,4 +1,4 @@
-"""How long to wait before asking again, and when to give up."""
+"""How long to wait before the next request, and when to give up."""
 
 from __future__ import annotations
 
@@ -10,29 +10,29 @@ from typing import Final
 from inkstream.client._errors import Unreachable
 
 _LONGEST_S: Final = 5.0
-"""Waits are short: the text is safe, and jitter spreads a crowd well enough over this."""
+"""Waits are short, because the text is safe and random delays spread many clients enough."""
 
 _LASTED_S: Final = 10.0
-"""A connection that lasted this long is no failure, even if it brought no message."""
+"""A connection that lasted this long is not a failure, even without a message."""
 
 
 def passes(status: int) -> bool:
-    """Say whether an HTTP status passes by itself: a restart, an overload, a busy proxy."""
+    """Return whether a retry may help after this status: a restart, an overload, a busy proxy."""
     return status in (408, 425, 429) or status >= 502
 
 
 def retry_after(headers: Mapping[str, str]) -> float:
-    """Return the seconds that the server asks to wait; 0 without a word of it."""
+    """Return the seconds that the server asks a client to wait, or 0."""
     value = headers.get("retry-after", "")
     return float(value) if value.isascii() and value.isdigit() else 0.0
 
 
 class Backoff:
-    """Waits with full jitter that grow until something was heard.
+    """Random waits that grow until the reader receives something.
 
     Args:
-        url: For the error.
-        patience_s: How long nothing may be heard; ``None``: for ever.
+        url: The URL for the error message.
+        patience_s: How long to wait without receiving anything; ``None``: for ever.
     """
 
     def __init__(self, url: str, patience_s: float | None) -> None:
@@ -45,23 +45,23 @@ class Backoff:
         self._heard_at = self._asked_at = time.monotonic()
 
     def began(self) -> None:
-        """Note that somebody asks anew: the time before does not count."""
+        """Record a new start: the time before it does not count."""
         self._heard_at = time.monotonic()
 
     def asked(self) -> None:
-        """Note that a request is made."""
+        """Record that a request is sent."""
         self._asked_at = time.monotonic()
 
     def heard(self) -> None:
-        """Note that bytes came."""
+        """Record that bytes arrived."""
         self._heard_at = time.monotonic()
 
     def moved(self) -> None:
-        """Note that a new message came: the next failure is the first."""
+        """Record that a new message arrived: the next failure counts as the first."""
         self._failures = 0
 
     def failed(self, reason: str, extra_s: float = 0.0) -> None:
-        """Note that a request failed or its answer ended early."""
+        """Record that a request failed or its answer ended early."""
         if time.monotonic() - self._asked_at >= _LASTED_S:
             self._failures = 0
         self._failures += 1
@@ -72,7 +72,7 @@ class Backoff:
         """Return how long to wait before the next request; 0 before the first.
 
         Raises:
-            Unreachable: Nothing was heard for too long, or would be.
+            Unreachable: Nothing was received for too long, or the next wait would be too long.
         """
         if not self._failures:
             return 0.0

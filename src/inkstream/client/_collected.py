@@ -1,4 +1,4 @@
-"""A stream's whole answer, put together from a reader's items."""
+"""A stream's whole answer, joined from a reader's items."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ class Answer:
     """What ``read`` returns.
 
     Attributes:
-        parts: Text and JSON objects in their order, adjacent text joined.
+        parts: Text and JSON objects in their order; adjacent text is joined.
         end: How the stream ended.
-        offset: After the last item.
+        offset: The offset after the last item.
     """
 
     parts: tuple[str | Mapping[str, JSON], ...]
@@ -30,7 +30,7 @@ class Answer:
 
 
 class Collected:
-    """Take items one by one; text that is not followed by an object yet stays in pieces."""
+    """Collect items one by one. Text is joined only when an object or the end follows."""
 
     def __init__(self) -> None:
         self._parts: list[str | Mapping[str, JSON]] = []
@@ -51,6 +51,6 @@ class Collected:
             self._parts.append(item)
 
     def answer(self, offset: str | None) -> Answer:
-        """Return what was taken, once the end was."""
+        """Return the collected answer, after the end was collected."""
         assert self._end is not None, "a reader iterates to the end, or raises"
         return Answer(tuple(self._parts), self._end, offset or "")

@@ -6,12 +6,12 @@ from inkstream._errors import InkstreamError
 
 
 class Refused(InkstreamError):
-    """The server answered with something that will not pass by itself.
+    """The server returned an error that a retry cannot correct.
 
     Attributes:
         status: The HTTP status.
-        code: The code of the server's problem document, or ``unexpected_content`` when the answer
-            was not inkstream's (a login page, another application).
+        code: The code of the server's problem document, or ``unexpected_content`` if the answer
+            did not come from inkstream (a login page, another application).
     """
 
     code = "refused"
@@ -24,13 +24,13 @@ class Refused(InkstreamError):
 
 
 class Unreachable(InkstreamError, TimeoutError):
-    """The server did not answer for ``patience_s``. What was given is right; ask again later."""
+    """Nothing was received for ``patience_s``. The items returned so far are valid; retry later."""
 
     code = "unreachable"
 
     def __init__(self, url: str, patience_s: float, reason: str) -> None:
         super().__init__(
-            f"{url} gave nothing for {patience_s:g} s (last: {reason}): iterate again to go on, "
+            f"{url} sent nothing for {patience_s:g} s (last: {reason}): iterate again to continue, "
             "or pass a larger patience_s"
         )
         self.url = url

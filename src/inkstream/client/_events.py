@@ -1,6 +1,6 @@
-"""Take an event stream apart (WHATWG HTML, 9.2.6), from bytes as they come.
+"""Parse an event stream (WHATWG HTML, 9.2.6) from bytes as they arrive.
 
-Not by lines of ``httpx``: ``iter_lines`` splits at U+2028 and U+0085 too, inside of JSON.
+``iter_lines`` of ``httpx`` is not used, because it also splits at U+2028 and U+0085, inside JSON.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ _LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
 class Event(NamedTuple):
-    """One event; ``data`` is ``None`` for an id that came without one."""
+    """One event. ``data`` is ``None`` for an id without data."""
 
     kind: str
     data: str | None
@@ -20,13 +20,13 @@ class Event(NamedTuple):
 
 
 class Parser:
-    """Give bytes in, take events out.
+    """Turn bytes into events.
 
-    An id counts only once its event is complete: a connection cut inside of an event would
-    otherwise skip that event on reconnect.
+    An id counts only when its event is complete. Otherwise a connection that is cut inside an event
+    would skip that event on reconnect.
 
     Attributes:
-        retry_s: How long the server asks a client to wait before it reconnects, if it said so.
+        retry_s: How long the server asks a client to wait before it reconnects, or ``None``.
     """
 
     def __init__(self) -> None:
@@ -45,11 +45,11 @@ class Parser:
         start = 0
         for match in _LINE_END.finditer(self._buffer, self._scanned):
             if match[0] == b"\r" and match.end() == len(self._buffer):
-                break  # perhaps the first half of CRLF
+                break  # may be the first half of CRLF
             self._take(self._buffer[start : match.start()].decode("utf-8", "replace"), events)
             start = match.end()
         del self._buffer[:start]
-        # A long line that comes in many pieces is searched once, but for a "\r" at its end.
+        # Search each byte once, even in a long line of many pieces; only a last "\r" is seen again.
         self._scanned = max(0, len(self._buffer) - 1)
         return events
 

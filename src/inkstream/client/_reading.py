@@ -1,8 +1,8 @@
-"""The state machine of a reader: what to ask, and what an answer means. It does no I/O.
+"""The state machine of a reader: its requests, and its reactions to answers. It does no I/O.
 
-``AsyncReader`` and ``Reader`` drive the same one, in this order for each request: ``pause``,
-``headers``, then ``accepts``, and either ``take`` for each piece of an accepted body or ``refuse``
-with the whole of another; at last ``broke``, unless it has ended. ::
+``AsyncReader`` and ``Reader`` use it in this order for each request: ``pause``, ``headers``,
+``accepts``. Then they call ``take`` for each piece of an accepted body, or ``refuse`` with the
+whole body of another answer. At the end they call ``broke``, unless the stream has ended. ::
 
     posting ──200, Stream-Id──▶ following ──204──▶ ended, end unknown ──snapshot──▶ ended
        │                           └─event: end──▶ ended
@@ -29,33 +29,33 @@ from inkstream.client._errors import PostUncertain, Refused
 from inkstream.client._events import Event, Parser
 
 Item: TypeAlias = "str | Mapping[str, JSON] | End"
-"""A piece of text, a JSON object, or the last: how the stream ended."""
+"""A piece of text, a JSON object, or, at last, how the stream ended."""
 
 CONNECT_S: Final = 6.0
 
 SILENCE_S: Final = 37.5
-"""2.5 times the server's ping: a shorter read timeout cuts answers that are well."""
+"""2.5 times the server's ping, because a shorter timeout would cut healthy answers."""
 
 UNSENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
-"""Failures before a request was sent: it may be made again, whatever it asks for."""
+"""Errors before a request was sent. Any request can be repeated after them."""
 
 _UNMET_S: Final = 5.0
-"""How long an id may be unknown: the transaction that creates it may be about to commit."""
+"""How long an id may be unknown, because the transaction that creates it may commit late."""
 
 _EVENTS: Final = "text/event-stream"
 _JSON: Final = "application/json"
 
 
 class Reading:
-    """Where a reader is in its stream.
+    """The state of a reader in its stream.
 
     Attributes:
-        method: Of the next request: ``POST`` until a stream that is posted for has its id.
-        url: Of the next request.
-        body: Of the next request, as JSON.
-        stream_id: As the server names the stream, once it has answered.
-        offset: After the last item that was handed out; ``None``: the start.
-        end: How the stream ended, once that was handed out.
+        method: The next request's method: ``POST`` until its answer has named the stream.
+        url: The next request's URL.
+        body: The next request's body, as JSON.
+        stream_id: The stream's id, after the server has sent it.
+        offset: The offset after the last item returned; ``None``: the start.
+        end: How the stream ended, after the end was returned.
     """
 
     def __init__(
@@ -82,31 +82,31 @@ class Reading:
         self._snapshot = bytearray()
 
     def over(self) -> bool:
-        """Return true once the end was handed out."""
+        """Return whether the end was returned."""
         return self.end is not None
 
     def begin(self) -> None:
-        """Start to ask, for the first time or again."""
+        """Begin to read, for the first time or again."""
         self.backoff.began()
         self._began_at = time.monotonic()
 
     def headers(self) -> dict[str, str]:
-        """Return the headers of the next request, and note that it is made."""
+        """Return the headers of the next request, and record that it is sent."""
         self.backoff.asked()
         self._parser = Parser()
         self._snapshot.clear()
         asked = {"accept": _JSON if self._saw_end else _EVENTS, "cache-control": "no-store"}
-        # Compression on the way would hold back what is short.
+        # A compressing proxy would delay short pieces.
         asked["accept-encoding"] = "identity"
         if self.offset is not None:
             asked["last-event-id"] = self.offset
         return asked
 
     def accepts(self, status: int, headers: Mapping[str, str]) -> bool:
-        """Say whether the body is to be taken as it comes.
+        """Return whether the body is a stream to parse as it arrives.
 
         Raises:
-            Refused: The answer to a post does not name its stream, so it could not be resumed.
+            Refused: The answer to a POST has no stream id, so reading could not resume.
         """
         media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
         if status != 200 or media_type != (_JSON if self._saw_end else _EVENTS):
@@ -120,7 +120,7 @@ class Reading:
         return True
 
     def take(self, data: bytes) -> Generator[Item, None, None]:
-        """Give the items that these bytes complete; ``offset`` moves with each."""
+        """Yield the items that these bytes complete; ``offset`` moves with each."""
         self.backoff.heard()
         self._met = True
         if self._saw_end:
@@ -140,14 +140,14 @@ class Reading:
             yield item
 
     def finish(self) -> Generator[Item, None, None]:
-        """Give what only a complete body tells: a snapshot's items."""
+        """Yield the items of a snapshot, which can be parsed only when it is complete."""
         if not self._snapshot:
             return
         try:
             snapshot = json.loads(self._snapshot)
             parts, offset, status = snapshot["parts"], snapshot["offset"], snapshot["status"]
         except (ValueError, LookupError, TypeError):
-            self.backoff.failed("a snapshot that broke off")
+            self.backoff.failed("an incomplete snapshot")
             return
         yield from parts
         self.offset = offset
@@ -157,7 +157,7 @@ class Reading:
             yield self.end
 
     def refuse(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        """Take an answer that brings no text; plan the next request, or raise.
+        """Handle an answer without text: plan the next request, or raise.
 
         Raises:
             StreamNotFound, StreamGone, OffsetGone, Refused
@@ -166,10 +166,10 @@ class Reading:
         code = str(problem.get("code", "unexpected_content"))
         detail = str(problem.get("detail") or body[:80].decode("utf-8", "replace"))
         if self.method == "POST" and status not in (429, 503):
-            # A 502 or 504 does not say whether the server has taken the post.
+            # A 502 or 504 does not tell whether the server has accepted the POST.
             raise Refused(self.url, status, code, detail)
         if status == 204 and not self._saw_end:
-            self._saw_end = True  # how it ended is in the snapshot
+            self._saw_end = True  # the snapshot says how it ended
             return
         if passes(status):
             self.backoff.failed(f"{status} {code}", retry_after(headers))
@@ -185,10 +185,10 @@ class Reading:
             raise Refused(self.url, status, code, detail)
 
     def broke(self, reason: str, *, unsent: bool = False) -> None:
-        """Note that a body ended, or a connection failed, before the stream's end.
+        """Record that a body or a connection ended before the stream did.
 
         Raises:
-            PostUncertain: A post was sent, and nobody knows whether it was taken.
+            PostUncertain: A POST was sent, and the server may or may not have accepted it.
         """
         if self.method == "POST" and not unsent:
             raise PostUncertain(self.url, reason)

@@ -1,4 +1,4 @@
-"""What the answer to a Stop means."""
+"""Interpret the answer to a Stop."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from inkstream.client._errors import Refused
 
 
 def stopped(url: str, response: httpx.Response, backoff: Backoff) -> bool:
-    """Say whether the server agreed; ``False``: ask again after a pause.
+    """Return whether the server confirmed. ``False`` means: repeat after a pause.
 
     Raises:
         StreamNotFound, Refused

@@ -21,17 +21,18 @@ _TIMEOUT = httpx.Timeout(SILENCE_S, connect=CONNECT_S)
 class Reader:
     """Follow one stream: text and JSON objects as they are committed, then its ``End``.
 
-    Iterate with ``for``. Cuts, restarts, silence and ``429`` are waited out. A loop that was
-    left early may be begun again: it goes on where it was. Leaving it stops nothing but the
-    reading; ``stop`` stops the answer.
+    Iterate with ``for``. The reader waits and retries after cuts, restarts, silence and
+    ``429``. After a loop was left early, a new loop continues at the same place. Leaving the loop
+    does not stop the answer; ``stop`` does.
 
     Args:
-        http: The client, with its base URL, headers and ``auth``, which are used for each request.
-            Its own timeouts are not: a stream may be silent for as long as its server pings.
-        url: Of the stream, as in ``/streams/{id}``; any route that answers ``response(…)``.
-        offset: Go on from here, not from the start.
-        stop_url: Where ``stop`` posts to; ``{url}/cancel``, if not given.
-        patience_s: How long nothing may be heard before ``Unreachable``; ``None``: for ever.
+        http: The client. Its base URL, headers and ``auth`` are used for each request. Its
+            timeouts are not, because a stream may be silent between two pings of its server.
+        url: The stream's URL, such as ``/streams/{id}``: any route that returns ``response(…)``.
+        offset: Where to continue; by default at the start.
+        stop_url: Where ``stop`` sends its POST; by default ``{url}/cancel``.
+        patience_s: How long to wait without receiving anything before ``Unreachable``; ``None``:
+            for ever.
     """
 
     def __init__(
@@ -58,17 +59,17 @@ class Reader:
         json: object = None,
         patience_s: float | None = 300.0,
     ) -> Self:
-        """Return a reader that begins with a POST, whose answer is the stream from its start.
+        """Return a reader that sends a POST and reads the stream in its answer from the start.
 
-        The route answers ``streams.stream(…)``. The first iteration posts, and reads that answer;
-        after a cut it goes on with ``GET {streams_url}/{id}``. A post that did not reach the
-        server, or was answered 429 or 503, is made again; any other is made once.
+        The route returns ``streams.stream(…)``. The first iteration sends the POST and reads its
+        answer. After a cut, it continues with ``GET {streams_url}/{id}``. The POST is repeated only
+        if it did not reach the server, or if the answer was 429 or 503.
 
         Args:
             http: See the class.
-            url: Where to post to, as ``/ask``.
-            streams_url: Where the streams are followed, as ``/streams``, without the id.
-            json: The body of the post.
+            url: The address of the POST, such as ``/ask``.
+            streams_url: The streams' address without an id, such as ``/streams``.
+            json: The body of the POST.
             patience_s: See the class.
         """
         reader = cls(http, url, patience_s=patience_s)
@@ -77,28 +78,28 @@ class Reader:
 
     @property
     def stream_id(self) -> str | None:
-        """As the server names the stream; ``None`` before its first answer."""
+        """The stream's id, as the server sent it; ``None`` before its first answer."""
         return self._reading.stream_id
 
     @property
     def offset(self) -> str | None:
-        """After the last item that was handed out; keep it to go on in another process."""
+        """The offset after the last item returned. Store it to continue in another process."""
         return self._reading.offset
 
     @property
     def end(self) -> End | None:
-        """How the stream ended; ``None`` before the iteration came there."""
+        """How the stream ended; ``None`` until the iteration has reached the end."""
         return self._reading.end
 
     def __iter__(self) -> Generator[Item, None, None]:
-        """Give the items from the offset on.
+        """Yield the items after the offset.
 
         Raises:
-            StreamNotFound: There is none for this caller, also after 5 s; or it was deleted.
-            OffsetGone: The stream was made anew or restored: drop what you have.
-            Refused: The server answers what does not pass by itself: 401, 403, a login page.
-            PostUncertain: A post broke off before its answer began.
-            Unreachable: Nothing was heard for ``patience_s``.
+            StreamNotFound: The stream was absent or denied for 5 s, or was deleted.
+            OffsetGone: The stream was replaced or restored from a backup: discard its text.
+            Refused: A permanent error of the server, such as 401, 403, or a login page.
+            PostUncertain: The connection broke after a POST was sent and before its answer began.
+            Unreachable: Nothing was received for ``patience_s``.
         """
         reading = self._reading
         reading.begin()
@@ -124,16 +125,16 @@ class Reader:
                     for item in reading.finish():
                         yield item
             except (httpx.UnsupportedProtocol, httpx.LocalProtocolError):
-                raise  # the caller's mistake: it will not pass
+                raise  # the caller's mistake, which a retry cannot correct
             except httpx.RequestError as exc:
                 reading.broke(f"{type(exc).__name__}: {exc}", unsent=isinstance(exc, UNSENT))
             else:
                 reading.broke("the connection ended before the stream did")
 
     def read(self) -> Answer:
-        """Wait for the end and return everything from the offset on.
+        """Wait for the end and return everything after the offset.
 
-        A stream that was made anew meanwhile is read again from its start.
+        If the stream was replaced meanwhile, it is read again from its start.
 
         Raises:
             StreamNotFound, Refused, Unreachable: See ``__iter__``.
@@ -149,9 +150,9 @@ class Reader:
                 self._reading.offset = None
 
     def stop(self) -> None:
-        """Stop the answer, for everybody; the iteration then ends ``cancelled``.
+        """Stop the answer for all readers. The iteration then ends ``cancelled``.
 
-        Asked again until the server agrees. One that has ended already stays as it is.
+        The request is repeated until the server confirms. A stream that has ended does not change.
 
         Raises:
             StreamNotFound, Refused, Unreachable

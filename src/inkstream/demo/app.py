@@ -1,4 +1,4 @@
-"""The demo's application: conversations are logs, answers are texts; it has no tables."""
+"""The demo's application. Conversations are logs and answers are texts; it has no tables."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from inkstream.http.bundle import browser_files
 from inkstream.http.problems import Problem, problem_handler
 
 OWNER: Final = "inkstream-demo"
-"""The owner of the demo's streams, so that it shows no others of the same database."""
+"""The owner of the demo's streams, so that it shows no other streams of the database."""
 
 CONVERSATIONS: Final = "inkstream-demo-conversations"
 PROMPT_CHARACTERS: Final = 8000
@@ -42,8 +42,8 @@ _POLICY = (
 
 def demo_app(database: str, responder: Responder) -> Starlette:
     """Return the demo as an ASGI app."""
-    # An answer is started by the request that makes it: one that is pending for longer belongs to
-    # a server that died between the two.
+    # The request that creates an answer also starts it. An answer that stays pending belongs to a
+    # server that died in between.
     streams = PersistentTextStreaming(database, timing=Timing(start_within_s=10.0))
     chat = Chat(streams, responder)
     routes = [
@@ -74,7 +74,7 @@ def demo_app(database: str, responder: Responder) -> Starlette:
 
 
 class Chat:
-    """The conversations. All that is known of them stands in the streams."""
+    """The conversations. Everything about them is stored in the streams."""
 
     def __init__(self, streams: PersistentTextStreaming, responder: Responder) -> None:
         self._streams = streams
@@ -82,7 +82,7 @@ class Chat:
         self._asking = asyncio.Lock()
 
     async def newest(self, request: Request) -> Response:
-        """Go to the newest conversation."""
+        """Redirect to the newest conversation."""
         page = await self._streams.list(owner=OWNER, group=CONVERSATIONS, limit=1)
         newest = page.streams[0].stream_id if page.streams else await self._create()
         return RedirectResponse(f"/c/{newest}", 303)
@@ -95,7 +95,7 @@ class Chat:
         return await self._streams.create(kind="log", owner=OWNER, group=CONVERSATIONS)
 
     async def about(self, request: Request) -> Response:
-        """Say who answers."""
+        """Return the name of the responder."""
         return JSONResponse({"name": self._responder.name, "note": self._responder.note})
 
     async def messages(self, request: Request) -> Response:
@@ -126,7 +126,7 @@ class Chat:
         return JSONResponse({"stream": stream_id}, 202)
 
     async def _turns(self, conversation: StreamId) -> list[Turn]:
-        """Return the conversation so far, as far as answers have text."""
+        """Return the conversation so far, without answers that have no text."""
         body = await self._streams.read(conversation, owner=OWNER, group=CONVERSATIONS)
         entries = [part for part in body.parts if isinstance(part, Mapping)]
         ids = [str(entry["stream"]) for entry in entries if "stream" in entry]
@@ -166,7 +166,7 @@ async def _prompt_of(request: Request) -> str | Problem:
     except (ValueError, KeyError, TypeError, AttributeError):
         return Problem(400, "invalid", 'Send {"prompt": "…"}.')
     if not prompt or len(prompt) > PROMPT_CHARACTERS:
-        return Problem(400, "invalid", f"A prompt has 1 to {PROMPT_CHARACTERS} characters.")
+        return Problem(400, "invalid", f"A prompt must have 1 to {PROMPT_CHARACTERS} characters.")
     return str(prompt)
 
 
@@ -181,10 +181,10 @@ def _html(name: str) -> Callable[[Request], Awaitable[Response]]:
 
 
 class _Guard:
-    """Refuse what another site's page sends here, and tell the browser to load nothing from there.
+    """Refuse requests from other sites' pages, and forbid the browser to load from other sites.
 
-    The demo has no login, so all that reach it may use it, and its API key; but a page that
-    happens to be open in the same browser shall not.
+    The demo has no login, so every user of this computer may use it, and its API key. But another
+    page in the same browser must not.
     """
 
     def __init__(self, app: ASGIApp) -> None:

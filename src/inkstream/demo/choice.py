@@ -1,4 +1,4 @@
-"""The choice of what answers in the demo: a model behind an endpoint, or written answers."""
+"""Choose the responder of the demo: a model behind an endpoint, or prepared texts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from inkstream.demo.responder import Responder
 
 
 def choose_responder(environment: Mapping[str, str] = os.environ) -> Responder:
-    """Return the provider for ``OPENAI_API_KEY`` if that is set, else the offline responder."""
+    """Return the provider if ``OPENAI_API_KEY`` is set, else the offline responder."""
     key = environment.get("OPENAI_API_KEY", "").strip()
     if not key:
         return OfflineResponder()

@@ -1,4 +1,4 @@
-"""Answers without a network: a few written texts, typed at a typist's pace."""
+"""Answers without a network: a few prepared texts, sent at the speed of a typist."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _TOKEN_S: Final = (0.015, 0.06)
 _SENTENCE_S: Final = (0.12, 0.3)
 
 _NO_MODEL: Final = (
-    "I am no model: I type one of a few written answers, so that you can watch a text being "
-    "written and kept. Set OPENAI_API_KEY, and a model answers here instead.\n\n"
+    "I am not a model: I send one of a few prepared texts, so that you can watch a text being "
+    "written and stored. Set OPENAI_API_KEY, and a model answers here instead.\n\n"
 )
 
 _KILL: Final = (
@@ -52,20 +52,20 @@ _ANSWERS: Final = (
 
 
 class OfflineResponder:
-    """Answer with a written text, without a network.
+    """Answer with a prepared text, without a network.
 
     Args:
-        pace: How much slower than usual; 0 gives everything at once.
+        pace: Factor for all delays; 0 sends everything immediately.
     """
 
-    name = "a few written texts"
-    note = "Offline: answers are written texts. Set OPENAI_API_KEY to have a model answer."
+    name = "a few prepared texts"
+    note = "Offline: answers are prepared texts. Set OPENAI_API_KEY and a model answers."
 
     def __init__(self, pace: float = 1.0) -> None:
         self._pace = pace
 
     async def answer(self, turns: Sequence[Turn]) -> AsyncIterator[str | Result]:
-        """Type the text that fits the last question best."""
+        """Send the text that fits the last question best."""
         words = set(re.findall(r"\w+", turns[-1].text.lower()))
         text = _NO_MODEL + next((text for known, text in _ANSWERS if words & known), _RELOAD)
         chance = random.Random(text)

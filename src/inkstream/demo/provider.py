@@ -1,4 +1,4 @@
-"""Answers from any endpoint that speaks OpenAI's chat completions, streamed."""
+"""Answers from any endpoint with OpenAI's streamed chat completions."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class ProviderResponder:
 
     Args:
         api_key: The bearer token.
-        base_url: Where the API is, as ``https://api.openai.com/v1``.
-        model: Which model.
+        base_url: The URL of the API, such as ``https://api.openai.com/v1``.
+        model: The model's name.
     """
 
     note = ""
@@ -29,5 +29,5 @@ class ProviderResponder:
         self.name = f"{model} at {urlsplit(base_url).hostname or base_url}"
 
     def answer(self, turns: Sequence[Turn]) -> AsyncIterator[Any]:
-        """Give the model's answer to the conversation."""
+        """Return the model's answer to the conversation."""
         return self._model.answer([{"role": turn.role, "content": turn.text} for turn in turns])

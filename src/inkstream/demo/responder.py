@@ -1,4 +1,4 @@
-"""The interface of those that answer in the demo."""
+"""The interface of the demo's responders."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class Responder(Protocol):
 
     Attributes:
         name: Its name in the page.
-        note: A sentence about it for the page, or an empty string.
+        note: A sentence for the page, or an empty string.
     """
 
     name: str
     note: str
 
     def answer(self, turns: Sequence[Turn]) -> AsyncIterator[Any]:
-        """Give the answer to the last turn, a piece at a time.
+        """Return the answer to the last turn, in pieces.
 
         Raises:
-            StreamError: It cannot, in words for the reader.
+            StreamError: It failed. The message is for the reader.
         """

@@ -1,4 +1,4 @@
-"""Whose streams a request may touch: those of the user who is logged in."""
+"""Find the owner of a request's streams: the user who is logged in."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ def owner_of(request: HttpRequest) -> str:
     """Return the owner of a request's streams: the primary key of its user, as text.
 
     Raises:
-        PermissionDenied: Nobody is logged in. Django answers 403.
+        PermissionDenied: No user is logged in. Django answers 403.
     """
     user = getattr(request, "user", None)
     if user is None or not user.is_authenticated:
@@ -19,7 +19,7 @@ def owner_of(request: HttpRequest) -> str:
 
 
 async def aowner_of(request: HttpRequest) -> str:
-    """Return the same in an async view, where the session must not be read on the event loop."""
+    """Return the same in an async view, where reading the session must not block the event loop."""
     user = await request.auser()
     if not user.is_authenticated:
         raise PermissionDenied("log in to see this stream")

@@ -1,4 +1,4 @@
-"""What a view returns to follow a stream, under WSGI and ASGI."""
+"""The response of a view that follows a stream, under WSGI and ASGI."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from inkstream.sync import StreamAnswer
 
 
 class _Body:
-    """An answer as Django takes it on an event loop: not an iterable, or it would take a thread."""
+    """An answer for Django on an event loop. Not an iterable, because Django would use a thread."""
 
     def __init__(self, answer: StreamAnswer) -> None:
         self._answer = answer
@@ -37,14 +37,14 @@ def stream_response(
 ) -> StreamingHttpResponse:
     """Return the response that follows a stream from the request's offset; see docs/django.md.
 
-    Under WSGI it holds its thread for as long as the stream is followed, under ASGI none. In an
+    Under WSGI it occupies a thread while it follows the stream; under ASGI it does not. In an
     async view, use ``astream_response``.
 
     Args:
         request: The view's request.
-        stream_id: The stream; one that does not exist is a 404, after a short wait.
-        owner: A stream of another owner is answered like one that does not exist.
-        group: A stream of another group likewise.
+        stream_id: The stream. An absent one is a 404, after a short wait.
+        owner: A stream of another owner gets the answer of an absent one.
+        group: A stream of another group gets the answer of an absent one.
         format: See ``inkstream.sync.PersistentTextStreaming.response``.
         headers: Further headers of the response.
     """
@@ -53,7 +53,7 @@ def stream_response(
     )
     body = _Body(answer) if isinstance(request, ASGIRequest) else answer
     response = StreamingHttpResponse(body, status=answer.status_code, headers=answer.headers)
-    # GZipMiddleware would hold back events until its buffer is full.
+    # GZipMiddleware would delay events until its buffer is full.
     response.headers.setdefault("Content-Encoding", "identity")
     return response
 
@@ -67,7 +67,7 @@ async def astream_response(
     format: str | Format | None = None,  # noqa: A002 - the word on the wire
     headers: Mapping[str, str] | None = None,
 ) -> StreamingHttpResponse:
-    """Return the same in an async view, whose event loop it does not hold up."""
+    """Return the same in an async view, without blocking its event loop."""
     response: StreamingHttpResponse = await sync_to_async(stream_response, thread_sensitive=False)(
         request, stream_id, owner=owner, group=group, format=format, headers=headers
     )

@@ -1,4 +1,4 @@
-"""Inkstream's PostgreSQL migrations, on Django's connection and in its transaction."""
+"""Run inkstream's PostgreSQL migrations on Django's connection, in its transaction."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from inkstream.django._streams import alias
 
 
 def apply(editor: Any, version: int) -> None:
-    """Apply a migration, unless the streams are elsewhere or ``inkstream migrate`` has done so.
+    """Apply a migration, unless the streams are in another database or it has been applied.
 
     Raises:
-        SchemaOutdated: One was applied with other SQL than this library's.
+        SchemaOutdated: The applied migration has other SQL than this library's.
     """
     if not _is_ours(editor):
         return
@@ -35,7 +35,7 @@ def apply(editor: Any, version: int) -> None:
 
 
 def drop(editor: Any) -> None:
-    """Drop the schema with all streams, as ``manage.py migrate inkstream zero`` asks."""
+    """Drop the schema with all streams, for ``manage.py migrate inkstream zero``."""
     if _is_ours(editor):
         with editor.connection.cursor() as cursor:
             cursor.execute("DROP SCHEMA IF EXISTS inkstream CASCADE")

@@ -1,4 +1,4 @@
-"""The one instance of a Django project, made from its settings when it is first used."""
+"""The single instance of a Django project, created from its settings at its first use."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def given() -> dict[str, Any]:
     """Return the setting ``INKSTREAM``.
 
     Raises:
-        ImproperlyConfigured: It has a key that means nothing.
+        ImproperlyConfigured: It has an unknown key.
     """
     found: dict[str, Any] = dict(getattr(settings, "INKSTREAM", {}))
     unknown = sorted(found.keys() - set(_KNOWN))
@@ -33,7 +33,7 @@ def given() -> dict[str, Any]:
 
 
 def alias() -> str | None:
-    """Return which of ``DATABASES`` has the streams; ``None`` if a URL names another database."""
+    """Return the alias in ``DATABASES`` for the streams; ``None`` if a URL is configured."""
     database: str = given().get("DATABASE", "default")
     return None if ":" in database else database
 
@@ -42,7 +42,7 @@ def url() -> str:
     """Return the URL of the streams' database.
 
     Raises:
-        ImproperlyConfigured: Streams cannot be kept in that kind of database.
+        ImproperlyConfigured: Inkstream does not support that kind of database.
     """
     name = alias()
     if name is None:
@@ -51,9 +51,9 @@ def url() -> str:
     if connection.vendor not in _VENDORS:
         raise ImproperlyConfigured(
             f"inkstream keeps streams in PostgreSQL or SQLite, not in {connection.vendor} "
-            f"(DATABASES[{name!r}]): name another one in INKSTREAM['DATABASE'], or give a URL"
+            f"(DATABASES[{name!r}]): set INKSTREAM['DATABASE'] to another one, or to a URL"
         )
-    # Read now, not from the settings: a test's database has a name of its own.
+    # Read from the connection, not the settings, because a test's database has another name.
     values = connection.settings_dict
     return _sqlite(str(values["NAME"])) if connection.vendor == "sqlite" else _postgres(values)
 
@@ -68,9 +68,9 @@ def _postgres(values: dict[str, Any]) -> str:
     options = values.get("OPTIONS", {})
     if not values["NAME"]:
         raise ImproperlyConfigured(
-            "inkstream needs NAME in DATABASES, not a service of OPTIONS: or give it a URL"
+            "inkstream needs NAME in DATABASES, not a service in OPTIONS; or set a URL"
         )
-    # A host in the query may be a directory with the server's socket.
+    # The host goes into the query, because it may be a directory with the server's socket.
     asked = {"host": values["HOST"], "port": values["PORT"], "user": values["USER"]}
     asked["password"] = values["PASSWORD"]
     asked |= {key: options[key] for key in options if key.startswith("ssl")}
@@ -79,10 +79,10 @@ def _postgres(values: dict[str, Any]) -> str:
 
 
 class ProjectStreams(PersistentTextStreaming):
-    """A project's streams; their settings are read when a process first uses them."""
+    """A project's streams. Each process reads the settings at its first use of them."""
 
-    # Not a SimpleLazyObject: isinstance(), which test runners call on all they find, would make
-    # it before there is a test database.
+    # Not a SimpleLazyObject: test runners call isinstance() on everything they find, which would
+    # create the instance before the test database exists.
     def __init__(self) -> None:
         self._is_made = False
         super().__init__("memory://")

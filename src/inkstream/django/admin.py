@@ -1,4 +1,4 @@
-"""Streams in the admin: a list that changes nothing, for those who may view streams."""
+"""Streams in the admin: a read-only list, for users with the permission to view streams."""
 
 from __future__ import annotations
 
@@ -18,26 +18,26 @@ _PAGE = 100
 
 @admin.register(Stream)
 class StreamAdmin(admin.ModelAdmin):
-    """List streams, newest first, of whichever database they are in."""
+    """List streams of the configured database, newest first."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         """Refuse: a view creates streams."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        """Refuse: what was shown stays."""
+        """Refuse, because text that users have seen must not change."""
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        """Refuse: a view deletes streams, with the project's rows."""
+        """Refuse, because a view deletes streams, together with the project's rows."""
         return False
 
     def change_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Refuse: there is a list only, because a text is its owner's."""
+        """Refuse, because only a stream's owner may read its text."""
         raise Http404
 
     def changelist_view(self, request: HttpRequest, extra_context: Any = None) -> HttpResponse:
-        """Show a page of streams, narrowed by ``?owner=``, ``?group=`` and ``?status=``."""
+        """Show a page of streams, filtered by ``?owner=``, ``?group=`` and ``?status=``."""
         if not self.has_view_permission(request):
             raise PermissionDenied
         asked = {

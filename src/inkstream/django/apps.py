@@ -1,4 +1,4 @@
-"""The app that ``INSTALLED_APPS`` names: ``"inkstream.django"``."""
+"""The app for ``INSTALLED_APPS``: ``"inkstream.django"``."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ def _check(**kwargs: Any) -> list[CheckMessage]:
 
 
 def _make_tables(using: str, **kwargs: Any) -> None:
-    """Make SQLite's tables, which a first call inside a transaction of the project cannot."""
+    """Create SQLite's tables, because a first call inside a transaction could not."""
     if using == alias() and url().startswith("sqlite:"):
         streams.list(limit=1)
 
 
 class InkstreamConfig(AppConfig):
-    """Settings are checked by ``manage.py check``; ``manage.py migrate`` makes the tables."""
+    """``manage.py check`` checks the settings; ``manage.py migrate`` creates the tables."""
 
     name = "inkstream.django"
     label = "inkstream"
@@ -35,6 +35,6 @@ class InkstreamConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Have the settings checked, and SQLite's tables made after migrations."""
+        """Register the check of the settings, and the creation of SQLite's tables."""
         register(_check)
         post_migrate.connect(_make_tables, sender=self)

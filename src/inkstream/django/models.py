@@ -1,4 +1,4 @@
-"""What the admin calls a stream. There is no table of it: the admin asks ``streams``."""
+"""The model that the admin shows. It has no table; the admin reads from ``streams``."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ class Stream(models.Model):
     """A stream, for the admin's index and its permissions."""
 
     class Meta:
-        """Django makes no table, and permission to view only."""
+        """Django creates no table, and only the permission to view."""
 
         managed = False
         default_permissions = ("view",)

@@ -1,7 +1,7 @@
 """Routes for logged-in users: ``path("streams/", include("inkstream.django.urls"))``.
 
-A user follows and stops the streams whose ``owner`` is ``owner_of(request)``; every other stream
-looks absent. Django's CSRF middleware guards the second route as it guards all.
+A user can follow and stop the streams whose ``owner`` is ``owner_of(request)``. Every other stream
+looks absent. Django's CSRF middleware protects the second route.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
-"""Sources: a model's SDK in, text and parts out. None of them imports the SDK it reads.
+"""Sources: they read the answer of a model's SDK, and none of them imports that SDK.
 
-Each takes what the SDK's streaming call returns, and gives it as what a stream keeps: text, parts
-for reasoning, calls of tools and sources, and a ``Result`` with ``finish_reason``, ``model`` and
-``usage``. A provider's errors become codes that readers may see; an answer that broke off raises,
-and never looks complete; when a stream is stopped, the provider's connection is closed.
+Each takes the object that the SDK's streaming call returns. It yields what a stream stores: text,
+parts for reasoning, tool calls and citations, and a ``Result`` with ``finish_reason``, ``model``
+and ``usage``. A provider's errors become codes that readers may see. An answer that broke off
+raises, so that it never looks complete. If a stream is stopped, the provider's connection is
+closed.
 """
 
 from inkstream.sources._faults import provider_faults

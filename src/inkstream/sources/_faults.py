@@ -1,7 +1,7 @@
-"""From a provider's error to one that readers may see: a code, and never the provider's text.
+"""Turn a provider's error into one that readers may see: a code, without the provider's text.
 
-SDKs put requests, keys and internal addresses into their messages. So the log names the kind of
-error, its status and the provider's request id, and nothing else of it.
+SDKs put requests, keys and internal addresses into their messages. So the log contains only the
+type of the error, its status and the provider's request id.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _PROVIDERS: Final = frozenset(
         "urllib3",
     }
 )
-"""Packages whose exceptions are a provider's, or come from the way to it."""
+"""Packages whose exceptions come from a provider, or from the connection to it."""
 _BY_STATUS: Final = {
     401: "provider_unauthorized",
     403: "provider_unauthorized",
@@ -86,22 +86,22 @@ def fault(code: str) -> StreamError:
 
 
 def fault_of_event(provider_code: object) -> StreamError:
-    """Return the error for a code that the provider sent in the middle of an answer."""
+    """Return the error for a code that the provider sent during an answer."""
     _log.warning("the provider ended an answer with an error: %s", _word(provider_code))
     return fault(_BY_CODE.get(str(provider_code), "provider_error"))
 
 
 def fault_of_status(status: int, provider_code: object = None) -> StreamError:
-    """Return the error for an HTTP status, and the code in the answer's body if it has one."""
+    """Return the error for an HTTP status, and the code in the answer's body, if any."""
     _log.warning("the provider answered %d, code %s", status, _word(provider_code))
     return fault(_by_status(status, provider_code))
 
 
 @contextmanager
 def provider_faults() -> Iterator[None]:
-    """Raise ``StreamError`` with a public code for a provider's exception; let others pass.
+    """Raise ``StreamError`` with a public code in place of a provider's exception.
 
-    For what an application itself asks of a provider before a source reads the answer::
+    Other exceptions pass unchanged. Use it for requests to a provider outside of a source::
 
         with provider_faults():
             chunks = await client.chat.completions.create(…)
@@ -124,7 +124,7 @@ def provider_faults() -> Iterator[None]:
 
 
 def _code_of(exc: BaseException) -> str | None:
-    """Return the public code of a provider's exception; ``None``: it is none of a provider's."""
+    """Return the public code of an exception, or ``None`` if it does not come from a provider."""
     if isinstance(exc, StreamError):
         return None
     kinds = type(exc).__mro__
@@ -158,6 +158,6 @@ def _status_of(exc: BaseException) -> int | None:
 
 
 def _word(value: object) -> str:
-    """Return a short plain word of a provider for the log; anything longer could hold a secret."""
+    """Return a provider's code if it is short, for the log. Longer text could contain a secret."""
     text = str(value)
     return text if len(text) <= 64 and text.replace("_", "").replace("-", "").isalnum() else "?"

@@ -1,4 +1,4 @@
-"""How every source reads a provider's events: open, parse, close; a cut is never an end."""
+"""Read a provider's events in every source: open, parse, close. A cut is never an end."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from inkstream.engine.generation import Result
 from inkstream.sources._faults import provider_faults
 
 Piece: TypeAlias = "str | dict[str, Any] | Result"
-"""What a source yields: text, a part (see ``inkstream.parts``), or what is kept with the end."""
+"""The items of a source: text, a part (see ``inkstream.parts``), or the value for the end."""
 
 Asynchronous: TypeAlias = "AsyncIterable[Any] | AbstractAsyncContextManager[Any] | Awaitable[Any]"
-"""A provider's events from an asynchronous client: iterable, to be entered, or to be awaited."""
+"""Events from an asynchronous client: iterable, a context manager, or awaitable."""
 
 Synchronous: TypeAlias = "Iterable[Any] | AbstractContextManager[Any]"
 """A provider's events from a synchronous client."""
@@ -37,7 +37,7 @@ Pieces: TypeAlias = "Generator[Piece, None, None]"
 
 
 class Parser(Protocol):
-    """Turn one provider's events into pieces. It holds what is open, and does no I/O."""
+    """Turn one provider's events into pieces. A parser does no I/O."""
 
     def feed(self, event: Any) -> Iterable[Piece]:
         """Return the pieces of one event.
@@ -47,10 +47,10 @@ class Parser(Protocol):
         """
 
     def end(self) -> Iterable[Piece]:
-        """Return what is left after the last event.
+        """Return the remaining pieces after the last event.
 
         Raises:
-            StreamError: The provider never said that the answer is complete (``provider_cut``).
+            StreamError: The provider did not report a complete answer (``provider_cut``).
         """
 
 
@@ -59,9 +59,9 @@ def pieces(events: Asynchronous, parser: Parser) -> AsyncPieces: ...
 @overload
 def pieces(events: Synchronous, parser: Parser) -> Pieces: ...
 def pieces(events: Asynchronous | Synchronous, parser: Parser) -> AsyncPieces | Pieces:
-    """Read events to their end. Closed or cancelled, it closes the provider's connection.
+    """Read events to their end. When closed or cancelled, close the provider's connection.
 
-    Events of a synchronous client give a plain generator, which inkstream runs in a thread.
+    Events of a synchronous client become a plain generator, which inkstream runs in a thread.
     """
     if inspect.isawaitable(events) or hasattr(events, "__aiter__") or hasattr(events, "__aenter__"):
         return _read(events, parser)
@@ -97,7 +97,7 @@ async def _opened(events: Any) -> AsyncIterator[Any]:
     try:
         yield events
     finally:
-        # Without this a provider goes on sending, and charging, after a Stop.
+        # Otherwise the provider would keep sending, and charging, after a Stop.
         close = getattr(events, "aclose", None) or getattr(events, "close", None)
         closing = close() if close is not None else None
         if inspect.isawaitable(closing):
@@ -119,11 +119,12 @@ def _opened_in_thread(events: Any) -> Iterator[Any]:
 
 
 def value(thing: Any, name: str, default: Any = None) -> Any:
-    """Return a field of an SDK's object or of a mapping; providers give either."""
+    """Return a field of an SDK's object or of a mapping, because providers return either."""
     if isinstance(thing, dict):
         found = thing.get(name)
     elif hasattr(type(thing), "__pydantic_extra__"):
-        # A pydantic model takes microseconds to say that it has no such field, for every token.
+        # Read __dict__ first: pydantic needs microseconds, for every token, to report a missing
+        # field.
         found = thing.__dict__.get(name)
         if found is None and thing.__pydantic_extra__:
             found = thing.__pydantic_extra__.get(name)

@@ -1,4 +1,4 @@
-"""What is open in a model's message while it comes: a run of reasoning, and calls of tools."""
+"""The open parts of a model's message while it arrives: reasoning, and tool calls."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _FINISH_REASONS: Final = {
     "spii": "content-filter",
     "error": "error",
 }
-"""Each provider's words, in the AI SDK's, which is what is stored."""
+"""Each provider's finish reasons, in the words of the AI SDK, which are stored."""
 
 
 @dataclass(slots=True)
@@ -48,7 +48,7 @@ class _Tool:
 
 
 class Turn:
-    """Make the parts of a model's message, so that each is begun once, ended once, in order."""
+    """Produce the parts of a model's message, so that each begins and ends once, in order."""
 
     def __init__(self) -> None:
         self.model: str | None = None
@@ -60,11 +60,11 @@ class Turn:
         self._sources = 0
 
     def text(self, text: str) -> list[Piece]:
-        """Go on with the answer's text."""
+        """Add to the answer's text."""
         return [*self.end_reasoning(), text] if text else []
 
     def reasoning(self, text: str) -> list[Piece]:
-        """Go on with the reasoning, which begins with its first text."""
+        """Add to the reasoning. The first text opens it."""
         if not text:
             return []
         begun: list[Piece] = []
@@ -74,14 +74,14 @@ class Turn:
         return [*begun, {"type": "reasoning-delta", "id": self._reasoning, "delta": text}]
 
     def end_reasoning(self) -> list[Piece]:
-        """End the run of reasoning, if one is open."""
+        """Close the reasoning, if it is open."""
         part, self._reasoning = self._reasoning, None
         return [] if part is None else [{"type": "reasoning-end", "id": part}]
 
     def tool(
         self, key: object, call_id: str | None, name: str, *, by_provider: bool = False
     ) -> list[Piece]:
-        """Begin a call of a tool; ``key`` names it in what follows."""
+        """Open a tool call; ``key`` identifies it in later events."""
         closed = [*self.end_reasoning(), *self.end_tool(key)]
         tool = _Tool(call_id or f"call-{secrets.token_hex(6)}", name, by_provider=by_provider)
         self._tools[key] = tool
@@ -93,12 +93,12 @@ class Turn:
         return [*closed, start]
 
     def has_tool(self, key: object, call_id: str | None = None) -> bool:
-        """Tell if this call is open; some providers number two calls alike, with other ids."""
+        """Return whether this call is open. Some providers give two calls one number, two ids."""
         tool = self._tools.get(key)
         return tool is not None and call_id in (None, "", tool.call_id)
 
     def arguments(self, key: object, text: str) -> list[Piece]:
-        """Go on with a call's arguments, as JSON text."""
+        """Add to a call's arguments, as JSON text."""
         tool = self._tools.get(key)
         if tool is None or not text:
             return []
@@ -106,7 +106,7 @@ class Turn:
         return [{"type": "tool-input-delta", "toolCallId": tool.call_id, "inputTextDelta": text}]
 
     def end_tool(self, key: object, arguments: Any = None) -> list[Piece]:
-        """End a call's arguments; they count as they came, unless they are given whole."""
+        """Close a call's arguments. If ``arguments`` is given, it replaces the text received."""
         tool = self._tools.pop(key, None)
         if tool is None:
             return []
@@ -118,19 +118,19 @@ class Turn:
             try:
                 arguments = json.loads(arguments or text or "{}")
             except ValueError:
-                error = "The arguments are no JSON."
+                error = "The arguments are not JSON."
                 return [{"type": "tool-input-error", **part, "input": text, "errorText": error}]
         return [{"type": "tool-input-available", **part, "input": plain(arguments)}]
 
     def output(self, call_id: str, output: Any, *, failed: bool = False) -> list[Piece]:
-        """Add what a tool returned; a failure's text is the application's, and is shown."""
+        """Add a tool's output. A failure's text is the application's own, so readers may see it."""
         if failed:
             text = output if isinstance(output, str) else json.dumps(plain(output))
             return [{"type": "tool-output-error", "toolCallId": call_id, "errorText": text}]
         return [{"type": "tool-output-available", "toolCallId": call_id, "output": plain(output)}]
 
     def source(self, url: str | None, title: str | None) -> list[Piece]:
-        """Add a source that the answer names."""
+        """Add a source that the answer cites."""
         if not url:
             return []
         self._sources += 1
@@ -138,23 +138,23 @@ class Turn:
         return [part | {"url": url} | ({"title": title} if title else {})]
 
     def count(self, **usage: Any) -> None:
-        """Note how many tokens were used so far; ``None`` is not known."""
+        """Record how many tokens were used so far; ``None`` means unknown."""
         self.usage |= {name: n for name, n in usage.items() if isinstance(n, int)}
 
     def finish(self, reason: object) -> None:
-        """Note why the model stopped, in its provider's word."""
+        """Record the provider's reason why the model stopped."""
         word = str(getattr(reason, "name", reason)).lower()
         self.finish_reason = _FINISH_REASONS.get(word, "other")
 
     def close(self) -> list[Piece]:
-        """End all that is open."""
+        """Close everything that is open."""
         made = self.end_reasoning()
         for key in list(self._tools):
             made += self.end_tool(key)
         return made
 
     def result(self) -> Result:
-        """Return what is kept with the end, as far as it is known now."""
+        """Return the value for the end, as far as it is known now."""
         known: dict[str, JSON] = {"finish_reason": self.finish_reason, "model": self.model}
         return Result(known | {"usage": dict(self.usage)})
 
@@ -162,7 +162,7 @@ class Turn:
         """End the message.
 
         Raises:
-            StreamError: No reason came why the model stopped: the answer was cut off.
+            StreamError: The provider gave no reason for the stop, so the answer was cut off.
         """
         if self.finish_reason is None:
             raise fault("provider_cut")
@@ -170,7 +170,7 @@ class Turn:
 
 
 def plain(thing: Any) -> Any:
-    """Return a tool's value as JSON: what is none becomes its text."""
+    """Return a tool's value as JSON. A value that JSON cannot hold becomes its text."""
     try:
         return json.loads(json.dumps(thing, default=_dumped, allow_nan=False))
     except (TypeError, ValueError, RecursionError):

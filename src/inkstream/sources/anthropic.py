@@ -22,7 +22,7 @@ def anthropic(events: Asynchronous) -> AsyncPieces: ...
 @overload
 def anthropic(events: Synchronous) -> Pieces: ...
 def anthropic(events: Asynchronous | Synchronous) -> AsyncPieces | Pieces:
-    """Give the answer of a streamed message.
+    """Yield the answer of a streamed message.
 
     Args:
         events: What ``client.messages.create(…, stream=True)`` returns, awaited or not, or
@@ -42,14 +42,14 @@ class MessagesParser:
         self._stopped = False
 
     def feed(self, event: Any) -> list[Piece]:
-        """Return the pieces of an event; what the SDK derives from others is passed over."""
+        """Return the pieces of an event. Events that the SDK derives from others are ignored."""
         turn = self._turn
         match value(event, "type"):
             case "message_start":
                 message = value(event, "message")
                 turn.model = value(message, "model")
                 self._count(value(message, "usage"))
-                return [turn.result()]  # so that a stopped answer can be billed
+                return [turn.result()]  # stored now, so that a stopped answer can be billed
             case "content_block_start":
                 return self._begin(value(event, "index"), value(event, "content_block"))
             case "content_block_delta":

@@ -1,7 +1,7 @@
-"""A lean client of OpenAI-compatible endpoints: no SDK between the socket and the stream.
+"""A small client for OpenAI-compatible endpoints that uses little CPU.
 
-The OpenAI SDK costs more CPU for a token than all of inkstream does. This one reads events with
-aiohttp and decodes with msgspec just the fields that a source needs (see docs/benchmarks.md).
+For each token, the OpenAI SDK uses more CPU than all of inkstream. This client reads events with
+aiohttp, and decodes with msgspec only the fields that a source needs (see docs/benchmarks.md).
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ class ChatCompletions:
     """A model behind an OpenAI-compatible endpoint; needs ``inkstream[lean]``.
 
     Args:
-        model: Which model.
+        model: The model's name.
         api_key: The bearer token, if one is needed.
-        base_url: Where the API is.
-        session: An ``aiohttp.ClientSession`` to share; by default each answer has one of its own.
+        base_url: The URL of the API.
+        session: An ``aiohttp.ClientSession`` to share. By default each answer opens its own.
         first_byte_s: How long the provider may take to begin.
-        silence_s: How long it may send nothing in the middle of an answer.
+        silence_s: How long the provider may send nothing during an answer.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class ChatCompletions:
         return f"<ChatCompletions {self._model!r}>"
 
     def answer(self, messages: Sequence[Mapping[str, Any]], **options: Any) -> AsyncPieces:
-        """Give the model's answer to a conversation.
+        """Yield the model's answer to a conversation.
 
         Args:
             messages: As the API takes them: ``{"role": "user", "content": "…"}``.
@@ -87,7 +87,7 @@ class ChatCompletions:
 
 
 async def _code_of(response: aiohttp.ClientResponse) -> object:
-    """Return the code of an answer that refuses; its words are the provider's, and stay here."""
+    """Return the code of a refusal. Its text is not returned, because it may contain secrets."""
     _, msgspec = _modules()
     try:
         return msgspec.json.decode(await response.read())["error"]["code"]
@@ -96,7 +96,7 @@ async def _code_of(response: aiohttp.ClientResponse) -> object:
 
 
 async def _decoded(content: aiohttp.StreamReader) -> AsyncGenerator[Any, None]:
-    """Give the JSON of each event (WHATWG HTML, 9.2: lines end in LF, CRLF or CR)."""
+    """Yield the JSON of each event (WHATWG HTML, 9.2: lines end in LF, CRLF or CR)."""
     _, msgspec = _modules()
     decode = msgspec.json.Decoder(dict[str, Any]).decode
     data: list[bytes] = []
@@ -117,7 +117,7 @@ async def _lines(content: aiohttp.StreamReader) -> AsyncGenerator[bytes, None]:
     rest = b""
     after_cr = False
     async for chunk in content.iter_any():
-        if after_cr:  # one line's end, in two chunks
+        if after_cr:  # the CRLF was split between two chunks
             chunk = chunk.removeprefix(b"\n")
         if not chunk:
             continue

@@ -23,7 +23,7 @@ def google_genai(chunks: Asynchronous) -> AsyncPieces: ...
 @overload
 def google_genai(chunks: Synchronous) -> Pieces: ...
 def google_genai(chunks: Asynchronous | Synchronous) -> AsyncPieces | Pieces:
-    """Give the answer of streamed content.
+    """Yield the answer of streamed content.
 
     Args:
         chunks: What ``client.aio.models.generate_content_stream(…)`` returns, awaited or not, or
@@ -81,7 +81,7 @@ class ContentParser:
     def _ground(self, web: Any) -> list[Piece]:
         url = value(web, "uri", "")
         if url in self._named:
-            return []  # each chunk repeats what was found so far
+            return []  # each chunk repeats the earlier ones
         self._named.add(url)
         return self._turn.source(url, value(web, "title"))
 

@@ -18,7 +18,7 @@ from inkstream.sources._reading import (
 from inkstream.sources._turn import Turn, plain
 
 _SAY_WHY: Final = frozenset({"openai", "anthropic", "google_genai", "google_vertexai", "deepseek"})
-"""Providers whose answers always say why they stopped: one that does not was cut off."""
+"""Providers that always report why an answer stopped. Without a report, it was cut off."""
 _MODES: Final = frozenset({"messages", "custom", "updates", "values", "debug", "tasks"})
 
 
@@ -27,9 +27,9 @@ def langchain(events: Asynchronous) -> AsyncPieces: ...
 @overload
 def langchain(events: Synchronous) -> Pieces: ...
 def langchain(events: Asynchronous | Synchronous) -> AsyncPieces | Pieces:
-    """Give what a model or a graph streams: text, reasoning, calls of tools and their results.
+    """Yield the output of a model or a graph: text, reasoning, tool calls and their results.
 
-    What nodes write with ``stream_mode="custom"`` becomes ``data-custom`` parts.
+    Output of nodes with ``stream_mode="custom"`` becomes ``data-custom`` parts.
 
     Args:
         events: ``model.astream(…)``, or ``graph.astream(state, stream_mode="messages")`` (also
@@ -67,7 +67,7 @@ class _MessageParser:
     def _answer(self, message: Any) -> list[Piece]:
         turn = self._turn
         made: list[Piece] = []
-        if value(message, "id") != self._message:  # another call of the model, or another node's
+        if value(message, "id") != self._message:  # another call of the model, or of another node
             made += self._end_message()
             self._message, self._provider = value(message, "id"), None
             turn.finish_reason = None
@@ -121,7 +121,7 @@ class _MessageParser:
     def _count(self, usage: Any) -> None:
         if usage is None:
             return
-        # A message's chunks each add to its usage, as LangChain adds chunks.
+        # Add them up, because each chunk of a message contains only its own share of the usage.
         own = self._usage.setdefault(self._message, {})
         for name in ("input_tokens", "output_tokens", "total_tokens"):
             own[name] = own.get(name, 0) + value(usage, name, 0)
@@ -136,14 +136,14 @@ class _MessageParser:
     def end(self) -> list[Piece]:
         made = self._end_message()
         if self._turn.finish_reason is None and self._seen:
-            self._turn.finish("stop")  # a model that never says why it stops
+            self._turn.finish("stop")  # this model never reports why it stopped
         if not self._seen:
             self._turn.finish("other")
         return made + self._turn.end()
 
 
 def _unpacked(event: Any) -> tuple[str, Any]:
-    """Return the mode and what was streamed, in whichever shape the call's options gave it."""
+    """Return the mode and the payload of an event. The call's options determine its shape."""
     if isinstance(event, Mapping) and event.get("type") in _MODES and "data" in event:
         return _unpacked((event["type"], event["data"]))
     if not isinstance(event, tuple):

@@ -12,9 +12,9 @@ from inkstream.sources.openai_responses import ResponsesParser
 
 
 def openai_agents(run: Any) -> AsyncPieces:
-    """Give the answer of an agent's run, with its calls of tools and what they returned.
+    """Yield the answer of an agent's run, with its tool calls and their outputs.
 
-    Stopped, it cancels the run. Usage is the sum over the run's responses.
+    A stop cancels the run. The usage is the sum over the run's responses.
 
     Args:
         run: What ``Runner.run_streamed(…)`` returns.
@@ -30,7 +30,7 @@ async def _events(run: Any) -> AsyncIterator[Any]:
     try:
         yield run.stream_events()
     finally:
-        run.cancel()  # its task would go on, and call the model again
+        run.cancel()  # otherwise its task would continue and call the model again
 
 
 class _RunParser:

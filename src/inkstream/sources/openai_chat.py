@@ -1,4 +1,4 @@
-"""OpenAI's Chat Completions, and all that speaks them: LiteLLM, Ollama, vLLM, OpenRouter."""
+"""OpenAI's Chat Completions and compatible APIs: LiteLLM, Ollama, vLLM, OpenRouter."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ def openai_chat(chunks: Asynchronous) -> AsyncPieces: ...
 @overload
 def openai_chat(chunks: Synchronous) -> Pieces: ...
 def openai_chat(chunks: Asynchronous | Synchronous) -> AsyncPieces | Pieces:
-    """Give the answer of a streamed chat completion.
+    """Yield the answer of a streamed chat completion.
 
-    Reasoning comes as ``reasoning-…`` parts where the provider sends it (``reasoning_content`` or
-    ``reasoning``), calls of tools as ``tool-input-…``. Ask for usage with
+    If the provider sends reasoning (``reasoning_content`` or ``reasoning``), it becomes
+    ``reasoning-…`` parts. Tool calls become ``tool-input-…`` parts. Request usage with
     ``stream_options={"include_usage": True}``.
 
     Args:
@@ -80,7 +80,7 @@ class ChatParser:
         key, call_id = value(call, "index", 0), value(call, "id")
         function = value(call, "function", {})
         begun: list[Piece] = []
-        # Some providers give each call whole, all with index 0 and an id of its own.
+        # Some providers send each call in one piece, all with index 0 and different ids.
         if not turn.has_tool(key, call_id):
             begun = turn.tool(key, call_id, value(function, "name", ""))
         return begun + turn.arguments(key, value(function, "arguments", ""))

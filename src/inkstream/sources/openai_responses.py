@@ -22,7 +22,7 @@ def openai_responses(events: Asynchronous) -> AsyncPieces: ...
 @overload
 def openai_responses(events: Synchronous) -> Pieces: ...
 def openai_responses(events: Asynchronous | Synchronous) -> AsyncPieces | Pieces:
-    """Give the answer of a streamed response.
+    """Yield the answer of a streamed response.
 
     Args:
         events: What ``client.responses.create(…, stream=True)`` returns, awaited or not, or
@@ -40,7 +40,7 @@ _BY_PROVIDER = frozenset(
 
 
 class ResponsesParser:
-    """Parse the events of responses; several may follow each other (an agent's run)."""
+    """Parse the events of responses. An agent's run has several responses in sequence."""
 
     def __init__(self) -> None:
         self._turn = Turn()

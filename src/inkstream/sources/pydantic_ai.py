@@ -22,17 +22,17 @@ _SAY_WHY: Final = frozenset(
         "openrouter",
     ]
 )
-"""Providers whose answers always say why they stopped."""
+"""Providers that always report why an answer stopped."""
 
 
 def pydantic_ai(events: Asynchronous) -> AsyncPieces:
-    """Give the answer of an agent's run, with its calls of tools and what they returned.
+    """Yield the answer of an agent's run, with its tool calls and their outputs.
 
     Args:
         events: What ``agent.run_stream_events(…)`` returns.
 
     Raises (while iterating):
-        StreamError: The provider failed, or the run never came to its result (``provider_cut``).
+        StreamError: The provider failed, or the run never reached its result (``provider_cut``).
     """
     return pieces(events, _RunParser())
 
@@ -97,7 +97,7 @@ class _RunParser:
         return self._turn.end_tool(index, value(part, "args"))
 
     def _call(self, part: Any) -> list[Piece]:
-        """Give a call that did not come in pieces (a model that does not stream)."""
+        """Return a call that arrived in one piece (from a model that does not stream)."""
         call_id = value(part, "tool_call_id", "")
         if call_id in self._called:
             return []
@@ -116,10 +116,10 @@ class _RunParser:
         turn.model = value(response, "model_name")
         said = value(value(response, "provider_details"), "finish_reason")
         if said is None and value(response, "provider_name") in _SAY_WHY:
-            return []  # pydantic-ai takes an answer that was cut off for a complete one
+            return []  # pydantic-ai treats an answer that was cut off as complete
         turn.finish(value(response, "finish_reason", "stop"))
         usage = value(result, "usage")
-        usage = usage() if callable(usage) else usage  # a method, until pydantic-ai 2
+        usage = usage() if callable(usage) else usage  # a method before pydantic-ai 2
         turn.count(
             input_tokens=value(usage, "input_tokens"),
             output_tokens=value(usage, "output_tokens"),

@@ -12,20 +12,21 @@ from inkstream.sources._reading import Asynchronous, AsyncPieces, Piece, pieces,
 from inkstream.sources._turn import Turn
 
 _LIFECYCLE: Final = frozenset({"start", "text-start", "text-end", "done"})
-"""Never stored: formats make these from the stream's own begin and end."""
+"""Never stored, because formats produce these from the stream's own start and end."""
 
 
 def ui_chunks(chunks: Asynchronous) -> AsyncPieces:
-    """Give an answer that comes as UI message chunks: text as text, other parts as they are.
+    """Yield an answer that arrives as UI message chunks: text as text, other parts unchanged.
 
-    The text of an ``error`` chunk is never kept: pydantic-ai puts the exception's own words there.
+    The text of an ``error`` chunk is not stored, because pydantic-ai puts the exception's text
+    there.
 
     Args:
         chunks: For example ``VercelAIAdapter(agent=agent, run_input=run_input).run_stream()``;
             pydantic models or mappings.
 
     Raises (while iterating):
-        StreamError: An ``error`` chunk came, or no ``finish`` (``provider_cut``).
+        StreamError: An ``error`` chunk arrived, or ``finish`` is missing (``provider_cut``).
     """
     return pieces(chunks, _ChunkParser())
 

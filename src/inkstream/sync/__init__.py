@@ -1,7 +1,7 @@
 """Streams for code without an event loop: Django and Flask views, Celery tasks, scripts.
 
-``PersistentTextStreaming`` here is the one of ``inkstream`` with methods that block until they are
-done::
+This ``PersistentTextStreaming`` is the class of ``inkstream`` with blocking methods. Each returns
+when it is done::
 
     from inkstream.sync import PersistentTextStreaming
 
@@ -11,9 +11,9 @@ done::
         for piece in answer:
             writer.append(piece)
 
-It needs no start. The first call of a process begins an event loop on a thread of its own, which
-all instances share and which ends with the process; a forked child begins one of its own. From an
-event loop, use ``inkstream.PersistentTextStreaming``: these methods would hold it up.
+It needs no start. The first call in a process begins an event loop on a thread of its own. All
+instances share that loop, and it ends with the process. A forked child begins its own loop. On an
+event loop, use ``inkstream.PersistentTextStreaming``, because these methods would block the loop.
 """
 
 from inkstream.sync._answer import StreamAnswer

@@ -1,7 +1,7 @@
 """The response that follows a stream, for servers that call an application in a thread (WSGI).
 
-The ASGI response answers, on the event loop's thread; here its messages are handed over one at a
-time. So the bytes are the same, and a slow client fills no queue.
+The ASGI response runs on the event loop's thread, and this module takes its messages one at a time.
+So the bytes are the same as in ASGI, and a slow client fills no queue.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ def environ_of(request: object) -> Mapping[str, Any]:
     """Return the WSGI environment of a request.
 
     Raises:
-        TypeError: It is neither an environment nor a request that has one.
+        TypeError: The value is neither an environment nor a request with one.
     """
-    # Django's request on ASGI has no environ, but META, with the same names.
+    # A Django request on ASGI has no environ. Its META has the same names.
     for given in (request, getattr(request, "environ", None), getattr(request, "META", None)):
         if isinstance(given, Mapping) and "REQUEST_METHOD" in given:
             return given
     raise TypeError(
-        "request is a WSGI environ, or a request of Flask or Django, not "
+        "request must be a WSGI environ, or a request of Flask or Django, not "
         f"{type(request).__module__}.{type(request).__qualname__}"
     )
 
 
 def scope_of(environ: Mapping[str, Any]) -> Scope:
-    """Return the ASGI scope that says what a WSGI environment says (PEP 3333)."""
+    """Return the ASGI scope for a WSGI environment (PEP 3333)."""
     headers = [
         (name[5:].replace("_", "-").lower().encode("latin-1"), str(value).encode("latin-1"))
         for name, value in environ.items()
@@ -58,7 +58,7 @@ def scope_of(environ: Mapping[str, Any]) -> Scope:
 
 
 class Exchange:
-    """One ASGI response, a message at a time; its methods run on the event loop."""
+    """One ASGI response, read message by message. Its methods run on the event loop."""
 
     def __init__(self, app: ASGIApp, scope: Scope) -> None:
         self._gone = asyncio.Event()
@@ -80,41 +80,41 @@ class Exchange:
         """Return the next message.
 
         Raises:
-            ConnectionResetError: The response broke off, and its client must see that.
+            ConnectionResetError: The response broke off, and the client must notice.
         """
         message = await self._handed.get()
         if message is None:
-            await self._task  # raises what the response raised
-            # As a client that left: servers then close the connection without a traceback.
+            await self._task  # raises the response's exception
+            # Like a disconnect: servers then close the connection without printing a traceback.
             raise ConnectionResetError(errno.ECONNRESET, "the stream's response broke off")
         return message
 
     async def close(self) -> None:
-        """Leave, as a client does."""
+        """Disconnect, as a client does."""
         self._gone.set()
         self._task.cancel()
         await asyncio.wait((self._task,))
         if not self._task.cancelled():
-            self._task.exception()  # seen: a client that left asks for nothing
+            self._task.exception()  # marked as seen, because nobody waits for it now
 
 
 class StreamAnswer:
-    """Follow a stream from the request's offset; what ``response`` of ``inkstream.sync`` gives.
+    """Follow a stream from the request's offset. ``response`` of ``inkstream.sync`` returns it.
 
-    It is a WSGI application, which Flask and others take as what a view returns, and an iterable
-    of bytes with a status and headers for those that want these: ``StreamingHttpResponse(answer,
-    status=answer.status_code, headers=answer.headers)``. Its server holds a thread (or greenlet)
-    for as long as the stream is followed. Sent once; the server closes it.
+    It is a WSGI application, which a view of Flask and others can return. It is also an iterable of
+    bytes with a status and headers, for other frameworks: ``StreamingHttpResponse(answer,
+    status=answer.status_code, headers=answer.headers)``. While it follows the stream, it occupies
+    a thread (or greenlet) of the server. It can be sent once, and the server closes it.
 
     Attributes:
-        status_code: 200, or that of a problem document; 204 after the end was seen.
+        status_code: 200, or the status of a problem document; 204 if the client has seen the end.
         header_list: Pairs of names and values.
     """
 
     def __init__(
         self, streams: object, thread: LoopThread, exchange: Exchange, start: Message
     ) -> None:
-        self._streams = streams  # kept: an instance that is dropped ends what it answers
+        self._streams = streams  # keep a reference, because a collected instance ends its answers
         self._thread = thread
         self._exchange = exchange
         self._is_over = False
@@ -137,23 +137,23 @@ class StreamAnswer:
         start_response(f"{status.value} {status.phrase}", self.header_list)
         return self
 
-    # No __next__: Flask takes an iterator for a body alone, and answers 200 to all.
+    # No __next__, because Flask treats an iterator as a body alone, with status 200.
     def __iter__(self) -> Iterator[bytes]:
-        """Yield the body as it comes.
+        """Yield the body as it arrives.
 
         Raises (while iterating):
-            ConnectionResetError: The client must see that the answer broke off.
+            ConnectionResetError: The answer broke off, and the client must notice.
         """
         while not self._is_over:
             body = self._take(self._thread.call(self._exchange.next()))
-            if body:  # some servers would take an empty piece for the end
+            if body:  # some servers treat an empty piece as the end
                 yield body
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Yield the body as it comes, on another event loop, which it does not hold up.
+        """Yield the body as it arrives, on another event loop, without blocking that loop.
 
         Raises (while iterating):
-            ConnectionResetError: The client must see that the answer broke off.
+            ConnectionResetError: The answer broke off, and the client must notice.
         """
         while not self._is_over:
             body = self._take(await self._thread.acall(self._exchange.next()))

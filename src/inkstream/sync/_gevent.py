@@ -1,4 +1,4 @@
-"""The event loop's thread, where gevent has made a greenlet of it."""
+"""The thread of the event loop, for programs in which gevent replaces threads by greenlets."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ import threading
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
-    """Return an event loop for a thread, or for the greenlet that stands for one."""
+    """Return an event loop for a thread, or for the greenlet that replaces it."""
     monkey = sys.modules.get("gevent.monkey")
     if monkey is None or not monkey.is_module_patched("threading"):
         return asyncio.new_event_loop()
-    selector = selectors.DefaultSelector()  # gevent's: while it waits, other greenlets run
+    selector = selectors.DefaultSelector()  # gevent's selector: other greenlets run while it waits
     wait = selector.select
     pid = os.getpid()
     others: asyncio.AbstractEventLoop | None = None
 
     def select(timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         nonlocal others
-        # The others share what asyncio takes for a thread, and asyncio would say that an event loop
-        # runs where they are: asyncio.run and Django's database refuse to work then.
+        # All greenlets share one thread. So asyncio would report a running loop in each of them,
+        # and asyncio.run and Django's database would refuse to work there.
         own = asyncio._get_running_loop()
         asyncio._set_running_loop(others)
         ready = wait(timeout)
         if os.getpid() != pid:
-            # A fork takes greenlets along. Two processes must not run one loop, under one worker's
-            # name and on the same connections: the child's sleeps for ever.
+            # A fork copies greenlets. The child must not run the same loop, with the parent's
+            # worker name and connections, so its copy sleeps for ever.
             threading.Event().wait()
         others = asyncio._get_running_loop()
         asyncio._set_running_loop(own)

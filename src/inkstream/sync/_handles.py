@@ -11,7 +11,7 @@ from inkstream.sync._loop import LoopThread
 
 
 class StreamWriter:
-    """Append to a claimed stream; what ``PersistentTextStreaming.write`` gives."""
+    """Append to a claimed stream. ``PersistentTextStreaming.write`` yields this object."""
 
     def __init__(self, thread: LoopThread, writer: handles.StreamWriter) -> None:
         self._thread = thread
@@ -19,12 +19,12 @@ class StreamWriter:
 
     @property
     def stream_id(self) -> StreamId:
-        """The stream that is written."""
+        """The id of the stream."""
         return self._writer.stream_id
 
     @property
     def result(self) -> JSON:
-        """A JSON value to be kept with the end, if set before the block ends."""
+        """A JSON value to store with the end, if it is set before the block ends."""
         return self._writer.result
 
     @result.setter
@@ -32,14 +32,14 @@ class StreamWriter:
         self._writer.result = result
 
     def body(self) -> StreamBody:
-        """Return what is stored of the stream, what others wrote before a take-over included."""
+        """Return the stored stream, including the text of earlier writers."""
         return self._thread.call(self._writer.body())
 
     def append(self, message: str | Mapping[str, JSON]) -> None:
-        """Accept a piece of text or a JSON object; wait while too much is not durable yet.
+        """Accept a piece of text or a JSON object. Wait while too much text is not durable yet.
 
         Raises:
-            WriterFenced: The stream is not this writer's any more: cancelled, say.
+            WriterFenced: This writer no longer owns the stream, for example after a cancel.
             MessageTooLarge, StreamTooLarge, InvalidMessage
         """
         self._thread.call(self._writer.append(message))
@@ -56,25 +56,25 @@ class StreamWriter:
         message: str | None = None,
         result: JSON = None,
     ) -> None:
-        """End the stream now, with all that was accepted before; durable on return."""
+        """End the stream now, after everything accepted before. The end is durable on return."""
         self._thread.call(self._writer.finish(status, code=code, message=message, result=result))
 
     def release(self) -> None:
-        """Let go of the stream for another to take over; it keeps ``streaming`` meanwhile."""
+        """Release the stream, so that another writer may take over. It stays ``streaming``."""
         self._thread.call(self._writer.release())
 
 
 class Following:
-    """Iterate over a stream as it comes; what ``PersistentTextStreaming.follow`` gives."""
+    """Iterate over a stream as it grows. ``PersistentTextStreaming.follow`` returns this."""
 
     def __init__(self, streams: object, thread: LoopThread, following: handles.Following) -> None:
-        self._streams = streams  # kept, for what is followed would stop when it is dropped
+        self._streams = streams  # keep a reference, because a collected instance stops following
         self._thread = thread
         self._following = following
 
     @property
     def offset(self) -> str | None:
-        """After the last item that was handed out; ``None`` at the start."""
+        """The offset after the last item returned; ``None`` at the start."""
         return self._following.offset
 
     def __iter__(self) -> Self:

@@ -1,4 +1,4 @@
-"""The one event loop of a process whose own code has none."""
+"""The single event loop of a process whose own code has none."""
 
 from __future__ import annotations
 
@@ -35,24 +35,27 @@ class LoopThread:
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
-        # For what is called at the end, on_end among it: Python 3.12 begins no thread by then.
+        # Start the executor's thread now, because Python 3.12 starts no threads during shutdown,
+        # when on_end and other calls still need one.
         self.loop.run_in_executor(None, int)
         self.loop.run_forever()
         self.loop.close()
 
     @property
     def here(self) -> bool:
-        """False in a child that was forked since: there is no such thread."""
+        """False in a child that was forked since, because threads do not survive a fork."""
         return self._pid == os.getpid()
 
     def call(self, coro: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the loop and return its result; interrupted, cancel it."""
+        """Run a coroutine on the loop and return its result. If interrupted, cancel it."""
         if not self.here:
             coro.close()
-            raise NotRunning("this was begun in the process that this one was forked from")
+            raise NotRunning("this object belongs to the parent process, before the fork")
         if threading.current_thread() is self._thread:
             coro.close()
-            raise NotRunning("inkstream.sync was called on its own event loop, which it would stop")
+            raise NotRunning(
+                "inkstream.sync was called on its own event loop, which it would block"
+            )
         future = asyncio.run_coroutine_threadsafe(coro, self.loop)
         try:
             return future.result()
@@ -60,16 +63,16 @@ class LoopThread:
             future.cancel()
 
     async def acall(self, coro: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the loop and return its result, to another loop."""
+        """Run a coroutine on the loop, and return its result on another loop."""
         if not self.here:
             coro.close()
-            raise NotRunning("this was begun in the process that this one was forked from")
+            raise NotRunning("this object belongs to the parent process, before the fork")
         return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coro, self.loop))
 
     def running(
         self, key: object, make: Callable[[], PersistentTextStreaming]
     ) -> PersistentTextStreaming:
-        """Return the instance that runs here for a key, made and started if there is none."""
+        """Return the running instance for a key. If there is none, create and start it."""
         with _starting:
             streams = self._running.get(key)
             if streams is None:
@@ -79,21 +82,21 @@ class LoopThread:
             return streams
 
     def leave(self, key: object) -> None:
-        """Stop the instance that runs here for a key, if there is one."""
+        """Stop the running instance for a key, if there is one."""
         with _starting:
             streams = self._running.pop(key, None)
         if streams is not None:
             self.call(streams.__aexit__(None, None, None))
 
     def abandon(self, key: object) -> None:
-        """Stop the instance that runs here for a key, some time soon; for a finalizer.
+        """Stop the running instance for a key, without waiting; for a finalizer.
 
-        It takes no lock and waits for nothing: garbage is collected on any thread, also on the
-        loop's own or while ``running`` waits for that.
+        It takes no lock and waits for nothing, because the garbage collector may run on any thread:
+        on the loop's own, or on one that waits for the loop.
         """
         streams = self._running.pop(key, None)
         if streams is not None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended, and the instance with it
+            with contextlib.suppress(RuntimeError):  # the loop has ended, and so has the instance
                 self.loop.call_soon_threadsafe(self._leave_soon, streams)
 
     def _leave_soon(self, streams: PersistentTextStreaming) -> None:
@@ -107,10 +110,11 @@ class LoopThread:
         async def leave() -> None:
             leaving = [streams.__aexit__(None, None, None) for streams in self._running.values()]
             await asyncio.gather(*leaving, *self._leaving, return_exceptions=True)
-            # The last calls may leave generators behind that nobody read to the end.
+            # The last calls may leave generators behind that were not read to their end.
             await self.loop.shutdown_asyncgens()
 
-        # Not shutdown_default_executor(): it begins a thread, which Python 3.12 refuses by now.
+        # Not shutdown_default_executor(), because it starts a thread, and Python 3.12 refuses that
+        # now.
         self.call(leave())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(_STOP_S)
@@ -121,7 +125,7 @@ _thread: LoopThread | None = None
 
 
 def this_process() -> LoopThread:
-    """Return this process's event loop, begun now if there is none."""
+    """Return this process's event loop. If there is none, start it."""
     global _thread
     with _starting:
         if _thread is None:
@@ -130,7 +134,7 @@ def this_process() -> LoopThread:
 
 
 def abandon(key: object) -> None:
-    """Give back what runs in this process for an instance that was dropped."""
+    """Stop an instance of this process that was garbage-collected."""
     if _thread is not None and _thread.here:
         _thread.abandon(key)
 
@@ -139,11 +143,11 @@ _parents: list[LoopThread | None] = []
 
 
 def _forget() -> None:
-    """Leave the parent's loop to the parent: its thread is not in this child, nor its locks."""
+    """Forget the parent's loop in a forked child, which has neither its thread nor its locks."""
     global _starting, _thread
     _starting = threading.RLock()
-    # Kept, for what it holds must not be closed here: PostgreSQL would end the parent's sessions,
-    # and a SQLite connection that a fork could not wait for would remove the parent's log.
+    # Keep a reference, so that its connections are not closed here. Closing would end the parent's
+    # PostgreSQL sessions. It could also remove the log of a SQLite file under the parent.
     _parents.append(_thread)
     _thread = None
 
@@ -158,16 +162,16 @@ def _stop() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
-# The way to stop while threads can still be used, and none of it is public: what an interpreter
-# does first when it ends is to call these, the last one registered first. The pool of threads that
-# asyncio.to_thread takes is closed by one of them, so it was imported before, above. A thread that
-# waits for threading.main_thread(), and atexit, come after all of them: there, nothing that the
-# stores have on threads works any more, and writers would count as dead instead of ended.
+# Stop while threads still work. The interpreter calls these functions first when it ends, the last
+# registered one first; this interface is not public. One of them closes the thread pool of
+# asyncio.to_thread, so that pool was imported above, to be closed later. Threads that wait for
+# threading.main_thread(), and atexit, are too late: the stores' threads no longer work then, and
+# writers would count as dead instead of ended.
 getattr(threading, "_register_atexit", atexit.register)(_stop)
 
 
 def at_once(coro: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that waits for nothing, as one on the caller's own connection does."""
+    """Run a coroutine that never waits, such as a call on the caller's own connection."""
     context = contextvars.copy_context()
     context.run(inline.set, True)
     try:
@@ -177,4 +181,4 @@ def at_once(coro: Coroutine[Any, Any, T]) -> T:
         return result
     finally:
         coro.close()
-    raise TypeError("connection must be a synchronous one: this one waits on an event loop")
+    raise TypeError("connection must be synchronous: this one waits on an event loop")

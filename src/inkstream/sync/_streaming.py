@@ -1,4 +1,4 @@
-"""The facade that a synchronous application holds."""
+"""The facade for a synchronous application."""
 
 from __future__ import annotations
 
@@ -33,19 +33,20 @@ _DEFAULT: Final[Any] = streaming._DEFAULT
 
 
 class PersistentTextStreaming:
-    """Stream text to its readers while it is kept in a database, without an event loop.
+    """Stream text to its readers and store it in a database, without an event loop.
 
-    The methods are those of ``inkstream.PersistentTextStreaming``, blocking, and may be called from
-    any thread. Those with ``connection`` then run wholly in the caller's thread, on that connection
+    The methods are those of ``inkstream.PersistentTextStreaming``. They block, and any thread may
+    call them. With ``connection`` they run only in the caller's thread, on that connection
     (synchronous psycopg or SQLAlchemy, ``sqlite3``).
 
     Args:
-        database: As there, but what is shared between processes and loops: a URL or an engine.
-        on_end: As there, but a plain function; called on a thread of its own.
+        database: As in ``inkstream``, but only a URL or an engine, because pools belong to one
+            event loop.
+        on_end: As in ``inkstream``, but a plain function. It is called on a thread of its own.
         limits: See ``Limits``.
         timing: See ``Timing``.
         http: See ``HTTPSettings``.
-        observer: As there.
+        observer: As in ``inkstream``.
     """
 
     def __init__(
@@ -65,14 +66,15 @@ class PersistentTextStreaming:
         self._timing = timing
         self._http = http
         if on_end is not None and (not callable(on_end) or inspect.iscoroutinefunction(on_end)):
-            raise TypeError(f"on_end is a plain function here, not {on_end!r:.80}")
-        # Dropped without stop(), as a notebook does, it gives its files and threads back.
+            raise TypeError(f"on_end must be a plain function here, not {on_end!r:.80}")
+        # An instance that is collected without stop(), as in a notebook, releases its files and
+        # threads.
         self._key = object()
         weakref.finalize(self, abandon, self._key).atexit = False
         try:
-            self._make()  # a wrong URL raises where it was written
+            self._make()  # a wrong URL must raise here
         except BaseException:
-            del database  # a traceback may show variables, with the password
+            del database  # a traceback may show this variable, which contains the password
             raise
 
     def _make(self) -> streaming.PersistentTextStreaming:
@@ -92,12 +94,12 @@ class PersistentTextStreaming:
         )
 
     def _started(self) -> tuple[LoopThread, streaming.PersistentTextStreaming]:
-        """Return what runs in this process, started now if nothing does."""
+        """Return this process's running instance. If there is none, start it."""
         thread = this_process()
         return thread, thread.running(self._key, self._make)
 
     def _keep(self, task: object) -> None:
-        """Do nothing: to refer to this instance is enough."""
+        """Do nothing. The reference to this method keeps the instance alive."""
 
     def _call(
         self,
@@ -105,14 +107,14 @@ class PersistentTextStreaming:
         connection: object | None = None,
     ) -> T:
         if inspect.iscoroutinefunction(getattr(connection, "execute", None)):
-            raise TypeError(f"connection must be a synchronous one, not {connection!r}")
+            raise TypeError(f"connection must be synchronous, not {connection!r}")
         thread, streams = self._started()
         return thread.call(call(streams)) if connection is None else at_once(call(streams))
 
     def stop(self) -> None:
-        """Stop in this process: end what is written here, and close the database.
+        """Stop in this process: end the running streams, and close the database.
 
-        It happens by itself when the process ends, and the next call starts again.
+        This happens by itself when the process ends. The next call starts again.
         """
         this_process().leave(self._key)
 
@@ -154,30 +156,31 @@ class PersistentTextStreaming:
         )
 
     def start(self, stream_id: str, source: Source) -> None:
-        """Have a source write a stream in the background; return at once.
+        """Let a source write a stream in the background, and return immediately.
 
-        A plain generator function runs on a thread of its own. An answer that is not done when the
-        process ends is ended ``error``, code ``shutdown``: for work that must survive, use a job
-        queue and ``write``.
+        A plain generator function runs on a thread of its own. If the process ends before the
+        answer does, the answer ends ``error``, code ``shutdown``. For work that must survive, use a
+        job queue and ``write``.
         """
 
         async def start(streams: streaming.PersistentTextStreaming) -> None:
             task = streams.start(stream_id, source)
-            # This instance, which might be dropped meanwhile, stays as long as the task writes.
+            # Keep this instance alive as long as the task writes.
             task.add_done_callback(self._keep)
 
         self._call(start)
 
     @contextlib.contextmanager
     def write(self, stream_id: str, *, takeover: bool = False) -> Iterator[StreamWriter]:
-        """Claim a stream and write it; end it on leaving, ``done``, or ``error`` if it raises.
+        """Claim a stream and write it. The end of the block ends it: ``done``, or ``error``.
 
         Args:
             stream_id: The stream.
-            takeover: Also take a stream whose writer has died or let go, with its text so far.
+            takeover: Also take over a stream whose writer died or released it, with its text so
+                far.
 
         Raises:
-            NotClaimed: It has a writer, or has ended.
+            NotClaimed: The stream has a writer, or has ended.
             StreamNotFound, ShuttingDown, TooManyStreams, StoreUnavailable
         """
         thread, streams = self._started()
@@ -187,7 +190,7 @@ class PersistentTextStreaming:
             try:
                 await writing.__aexit__(None if error is None else type(error), error, None)
             except BaseException as exc:
-                # An exception like KeyboardInterrupt would end the loop itself.
+                # Return exceptions like KeyboardInterrupt, because raising them would end the loop.
                 return exc
             return None
 
@@ -196,7 +199,7 @@ class PersistentTextStreaming:
             yield writer
         except BaseException as exc:
             if not thread.here:
-                raise  # a child that was forked inside the block leaves it: the stream is not its
+                raise  # a child forked inside the block does not own the stream
             raised = thread.call(leave(exc))
             if raised is None or raised is exc:
                 raise
@@ -257,7 +260,7 @@ class PersistentTextStreaming:
         group: str | None = None,
         connection: object | None = None,
     ) -> bool:
-        """End a text stream ``cancelled``, whichever process writes it; return if this call did.
+        """End a text stream of any process as ``cancelled``. Return whether this call did it.
 
         Raises:
             StreamNotFound: No such stream, or it has another owner or group than given.
@@ -295,7 +298,8 @@ class PersistentTextStreaming:
     ) -> int:
         """Delete all streams of an owner, a group, or both, in batches; return how many.
 
-        With the application's own ``connection``: if and when its transaction commits.
+        With the application's own ``connection``, the streams are deleted if its transaction
+        commits.
         """
         return self._call(
             lambda streams: streams.delete_all(owner=owner, group=group, connection=connection),
@@ -352,10 +356,10 @@ class PersistentTextStreaming:
         owner: str | None = None,
         group: str | None = None,
     ) -> Following:
-        """Return an iterator over a stream as it comes: text, JSON objects, and the ``End`` last.
+        """Return an iterator over a stream as it grows: text, JSON objects, and the ``End`` last.
 
-        It blocks while nothing comes. ``Following.offset`` is where to go on another time. Close
-        it, or use it in a ``with`` block, unless it is iterated to its end.
+        It blocks until something arrives. ``Following.offset`` is where to continue another time.
+        Close it, or use it in a ``with`` block, unless it is iterated to its end.
 
         Raises (here, before a view has sent its headers):
             StreamNotFound, InvalidOffset, OffsetGone, TooManyReaders
@@ -372,7 +376,7 @@ class PersistentTextStreaming:
     def describe(
         self, stream_id: str, *, owner: str | None = None, group: str | None = None
     ) -> StreamDescription:
-        """Return all that is known of a stream except its text, and why it is as it is.
+        """Return everything known about a stream except its text, and why it is in this condition.
 
         Raises:
             StreamNotFound: No such stream, or it has another owner or group than given.
@@ -380,7 +384,7 @@ class PersistentTextStreaming:
         return self._call(lambda streams: streams.describe(stream_id, owner=owner, group=group))
 
     def health(self, *, within_s: float = 2.0) -> Health:
-        """Return whether this process can serve; raises nothing."""
+        """Return whether this process can serve requests. Raises nothing."""
         return self._call(lambda streams: streams.health(within_s=within_s))
 
     def wait(
@@ -403,15 +407,15 @@ class PersistentTextStreaming:
     ) -> StreamAnswer:
         """Return the response that follows a stream from the request's offset; see docs/wsgi.md.
 
-        Its status is known when this returns: a stream that does not exist is a 404, after a short
-        wait. Plain text is refused, for a WSGI server may hide that an answer broke off.
+        Its status is known when this returns. An absent stream is a 404, after a short wait. Plain
+        text is refused, because a WSGI server may hide that an answer broke off.
 
         Args:
             request: A WSGI environ, or a request of Flask or Django.
             stream_id: The stream.
-            owner: A stream of another owner is answered like one that does not exist.
-            group: A stream of another group likewise.
-            format: ``"events"`` or ``"json"``, whatever the request says; or a format of
+            owner: A stream of another owner gets the answer of an absent one.
+            group: A stream of another group gets the answer of an absent one.
+            format: ``"events"`` or ``"json"``, overriding the request; or a format of
                 ``inkstream.formats``, or a ``Format`` of your own.
             headers: Further headers of the response.
         """

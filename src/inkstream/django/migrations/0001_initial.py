@@ -18,7 +18,7 @@ def _drop(apps: Any, editor: Any) -> None:
 
 
 class Migration(migrations.Migration):
-    """Make the schema, and the admin's name for a stream."""
+    """Create the schema, and the model that gives the admin its permissions."""
 
     initial = True
     operations = (

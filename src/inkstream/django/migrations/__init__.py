@@ -1,1 +1,1 @@
-"""The migrations of inkstream's PostgreSQL schema, as Django applies them; one for each."""
+"""Django migrations that apply inkstream's PostgreSQL migrations, one for each."""
