@@ -1,4 +1,4 @@
-/** Addresses as strings: they may be relative, which `URL` cannot say. */
+/** Addresses as strings, because they may be relative, which `URL` does not support. */
 
 /** Return an address that means the same on every page of the site. */
 export function absolute(address: string | URL): string {
@@ -6,18 +6,18 @@ export function absolute(address: string | URL): string {
   return base ? new URL(address, base).href : String(address);
 }
 
-/** Return the server that an address is of; empty where that cannot be known. */
+/** Return the origin of an address, or an empty string if it is unknown. */
 export function origin(address: string): string {
   return /^[a-z]+:\/\/[^/?#]+/i.exec(absolute(address))?.[0] ?? "";
 }
 
-/** Return the address one segment below, its query kept: `/s?a=1` and `x` give `/s/x?a=1`. */
+/** Add a path segment and keep the query: `/s?a=1` and `x` give `/s/x?a=1`. */
 export function below(address: string, segment: string): string {
   const [, path = "", query = ""] = /^([^?#]*)(\?[^#]*)?/.exec(address) ?? [];
   return `${path.replace(/\/+$/, "")}/${encodeURIComponent(segment)}${query}`;
 }
 
-/** Return the address with more in its query. */
+/** Return the address with parameters added to its query. */
 export function withQuery(address: string, query: Record<string, string>): string {
   const more = new URLSearchParams(query).toString();
   const base = address.replace(/#.*$/s, "");

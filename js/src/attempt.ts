@@ -1,7 +1,7 @@
-/** Why an attempt was given up from here. */
+/** Why this page gave up an attempt. */
 export type Reason = "left" | "again" | "mute" | "silent";
 
-/** One request, with the clock that gives it up. */
+/** One request, and the timer that gives it up. */
 export class Attempt {
   readonly at = Date.now();
   readonly #controller = new AbortController();

@@ -1,18 +1,18 @@
-/** Server-sent events as the text they came in, for code that passes them on. */
+/** Server-sent events in their original text, for code that forwards them. */
 
-/** One event, or one comment, with the empty line that ends it. */
+/** One event or one comment, with the empty line that ends it. */
 export interface Block {
   readonly text: string;
   readonly event: string;
   readonly id: string | undefined;
-  /** Undefined: there is no `data:` line, so a client dispatches nothing. */
+  /** Undefined if there is no `data:` line; clients ignore such an event. */
   readonly data: string | undefined;
   readonly retryMs: number | undefined;
 }
 
 /**
- * Cut text into whole events. The start of an event that is not complete stays here: a client never
- * sees half of one that the connection broke, and the server sends it again.
+ * Split text into whole events. An incomplete event waits here for the rest. If the connection
+ * breaks, its first half is never forwarded, and the server sends the event again.
  */
 export class Blocks {
   readonly #end = /\r\n\r\n|\n\n|\r\r/g;
@@ -20,7 +20,8 @@ export class Blocks {
 
   take(chunk: string): Block[] {
     const blocks: Block[] = [];
-    // An end may lie across two chunks. Earlier text holds none, and is not searched again.
+    // An end may be split between two chunks. Earlier text contains no end and is not searched
+    // again.
     this.#end.lastIndex = Math.max(0, this.#rest.length - 3);
     const text = this.#rest + chunk;
     let start = 0;

@@ -5,24 +5,24 @@ import { Stops } from "./stop.js";
 import { Stream, type StreamOptions } from "./stream.js";
 import type { HeadersSource } from "./types.js";
 
-/** What holds for all streams of a client. */
+/** Options for all streams of a client. */
 export interface ClientOptions {
-  /** Sent with every request; a function is asked before each, so that a token may be renewed. */
+  /** Sent with every request. A function is called before each, so that a token may be renewed. */
   headers?: HeadersSource;
   /** As in `fetch`: `same-origin` by default; `include` for cookies of another origin. */
   credentials?: RequestCredentials;
   /** Used instead of the global `fetch`. */
   fetch?: (address: string, init: RequestInit) => Promise<Response>;
-  /** Where stops are kept until they are delivered; `localStorage` by default. */
+  /** Where stops are stored until they are delivered; `localStorage` by default. */
   stops?: StopStorage;
 }
 
-/** Where streams are followed; all that watch one stream through it share a connection. */
+/** A client follows streams. All watchers of one stream share its connection. */
 export interface Client {
   /**
    * Return a stream by its address, which the server answers as `GET /{id}` (see docs/http.md).
    *
-   * Makes no request: that begins with the first `subscribe`, or `for await`.
+   * This makes no request. The first `subscribe` or `for await` does.
    */
   stream(address: string | URL, options?: StreamOptions): Stream;
 }

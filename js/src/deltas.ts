@@ -1,6 +1,6 @@
 import type { Part } from "./vocabulary.js";
 
-/** A part that adds text to a reasoning, or to a tool's input. */
+/** A part that adds text to reasoning, or to a tool's input. */
 export type Delta = Record<string, string>;
 
 const FIELDS: Readonly<Record<string, readonly [id: string, text: string]>> = {
@@ -8,7 +8,7 @@ const FIELDS: Readonly<Record<string, readonly [id: string, text: string]>> = {
   "tool-input-delta": ["toolCallId", "inputTextDelta"],
 };
 
-/** Return the field of a delta that holds its text, or undefined; one with further keys stands alone. */
+/** Return the name of a delta's text field; undefined for other parts and those with more keys. */
 export function deltaText(part: Part): string | undefined {
   if (typeof part === "string") return undefined;
   const { type } = part as Delta;
@@ -19,13 +19,13 @@ export function deltaText(part: Part): string | undefined {
   return whole && Object.keys(part).length === 3 ? text : undefined;
 }
 
-/** Return one part that says what two said, or undefined if they do not belong together. */
+/** Join two deltas of one part, or return undefined if they do not belong together. */
 export function joined(before: Part | undefined, part: Part): Part | undefined {
   const text = deltaText(part);
   if (text === undefined || before === undefined || deltaText(before) !== text) return undefined;
   const [one, other] = [before as Delta, part as Delta];
   const [id] = FIELDS[other["type"] as string] as [string, string];
   if (one[id] !== other[id]) return undefined;
-  // A rope: a delta costs its own length, not that of all before it.
+  // JavaScript engines join strings lazily, so a delta costs only its own length.
   return { ...one, [text]: (one[text] as string) + (other[text] as string) };
 }

@@ -3,12 +3,12 @@ import { type Initial, isEnded, type Snapshot } from "./types.js";
 
 const FRAME_MS = 16;
 
-/** What is shown beside the text. */
+/** The fields of a snapshot other than its text. */
 export type Facts = {
   -readonly [key in Exclude<keyof Snapshot, "text" | "parts" | "offset">]: Snapshot[key];
 };
 
-/** Return the snapshot that stands before anything was asked. */
+/** Return the snapshot before the first request. */
 export function firstSnapshot(initial: Initial = {}): Snapshot {
   const parts = initial.parts ?? (initial.text ? [initial.text] : []);
   const { status = parts.length ? "streaming" : "pending" } = initial;
@@ -28,8 +28,8 @@ export function firstSnapshot(initial: Initial = {}): Snapshot {
 }
 
 /**
- * What watchers see: a snapshot, made anew from the transcript and the facts when these have
- * changed, but at most once a frame. A token then costs a piece of a rope, not a render.
+ * The snapshot for watchers. It is built again when the transcript or the facts have changed, but
+ * at most once a frame. So a token costs a piece of a string, and not a render.
  */
 export class Display {
   readonly watchers = new Set<() => void>();
@@ -44,14 +44,14 @@ export class Display {
     this.transcript = new Transcript(snapshot.offset, snapshot.parts);
   }
 
-  /** Drop the text: it is of a stream that is gone. */
+  /** Discard the text, because its stream no longer exists. */
   clear(): void {
     this.transcript = new Transcript();
     this.#shownVersion = -1;
     this.facts.resets++;
   }
 
-  /** Change facts, and show them and the new text: now, or a frame after the last time. */
+  /** Change facts, and show them and the new text: now, or a frame after the last update. */
   show(facts: Partial<Facts> = {}, now = false): void {
     Object.assign(this.facts, facts);
     const wait = this.#shownAt + FRAME_MS - performance.now();
@@ -75,7 +75,7 @@ export class Display {
     this.#shownAt = performance.now();
     this.snapshot = next;
     for (const watcher of this.watchers) {
-      // Each by itself: one that throws is reported as uncaught, and stops nobody else.
+      // Each in a task of its own, so that a watcher that throws does not stop the others.
       queueMicrotask(() => this.watchers.has(watcher) && watcher());
     }
   }

@@ -11,14 +11,15 @@ button { margin-inline-start: .5em; font: inherit; font-size: .85em }
 /**
  * Define `<ink-stream src="…">text so far</ink-stream>`, and return its class.
  *
- * The text is the element's own content, shown as text and never as markup; the part `stop` is a
- * button that is there while the answer comes, and the part `error` says why it did not. It reads
- * the attributes `src`; `offset`, where the text so far ends (without it the text is fetched from its beginning);
- * `stop-url`, `stop-label`, `stopping-label`; `background`, to follow also while the page is hidden.
+ * The text is the element's own content, shown as text and never as markup. The part `stop` is a
+ * button that exists while the answer arrives, and the part `error` says why the answer failed. The
+ * attributes are `src`; `offset`, where the text in the page ends (without it the text is fetched
+ * from its beginning); `stop-url`, `stop-label`, `stopping-label`; and `background`, to follow the
+ * stream also while the page is hidden.
  * It reflects `status`, sets `aria-busy`, and dispatches `ink-change`, `ink-end` and `ink-reset`
  * events that bubble, with the snapshot as `detail`.
  *
- * Defining a name again returns the class that is there.
+ * If the name is already defined, return the existing class.
  */
 export function defineInkStream(
   options: { client?: Client; name?: string } = {},
@@ -27,15 +28,15 @@ export function defineInkStream(
   const known = customElements.get(name);
   if (known) return known;
 
-  // A class in a function: there is no HTMLElement to extend where a server imports this module.
+  // The class is defined inside a function, because a server that imports this has no HTMLElement.
   class InkStream extends HTMLElement {
     static readonly observedAttributes = ["src"];
 
     #stream: Stream | undefined;
     #shown: Snapshot | undefined;
-    /** After connectedCallback; isConnected is true before it, while an element is upgraded. */
+    /** Set by connectedCallback; isConnected is true earlier, while an element is upgraded. */
     #connected = false;
-    /** The text that the page came with; undefined once the stream's own took its place. */
+    /** The text that was in the page; undefined after the stream's own text replaced it. */
     #before: string | undefined;
     readonly #button = document.createElement("button");
     readonly #error = document.createElement("span");
@@ -43,7 +44,7 @@ export function defineInkStream(
     constructor() {
       super();
       const root = this.attachShadow({ mode: "open" });
-      const sheet = new CSSStyleSheet(); // a <style> would ask a Content-Security-Policy for inline
+      const sheet = new CSSStyleSheet(); // a Content-Security-Policy may forbid an inline <style>
       sheet.replaceSync(CSS);
       root.adoptedStyleSheets = [sheet];
       this.#button.type = "button";
@@ -55,19 +56,19 @@ export function defineInkStream(
       root.append(document.createElement("slot"), this.#error, this.#button);
     }
 
-    /** What is known of the stream. */
+    /** The stream's current snapshot. */
     get snapshot(): Snapshot | undefined {
       return this.#stream?.getSnapshot();
     }
 
-    /** Ask the server to end the answer, for everybody. */
+    /** Ask the server to end the answer for all readers. */
     stop(): Promise<void> {
       return this.#stream?.stop() ?? Promise.resolve();
     }
 
     connectedCallback(): void {
       this.#connected = true;
-      // A parser that is at work connects an element before its text is there.
+      // While the parser runs, it connects an element before the element's text exists.
       if (document.readyState !== "loading") this.#start();
       else document.addEventListener("DOMContentLoaded", () => this.#start(), { once: true });
     }
@@ -120,7 +121,7 @@ export function defineInkStream(
       this.#shown = snapshot;
       const { status, text, error, stopping } = snapshot;
       const ended = isEnded(status);
-      // The text so far stays until the same text has come that far, so that nothing shrinks.
+      // The page's text stays until the stream's text is as long, so that nothing shrinks.
       const { length } = text;
       const behind = length < (this.#before?.length ?? 0) && this.#before?.startsWith(text);
       const keep = behind && (!ended || error?.http !== undefined);
@@ -131,7 +132,8 @@ export function defineInkStream(
       this.setAttribute("status", status);
       this.setAttribute("aria-busy", String(!ended));
       this.#button.hidden = ended;
-      this.#button.disabled = stopping; // kept until it is delivered: one press is enough
+      // One press is enough, because the stop is stored until it is delivered.
+      this.#button.disabled = stopping;
       this.#button.textContent = stopping
         ? (this.getAttribute("stopping-label") ?? "Stopping…")
         : (this.getAttribute("stop-label") ?? "Stop");
@@ -141,7 +143,7 @@ export function defineInkStream(
       if (ended) this.#tell("ink-end", snapshot);
     }
 
-    /** Show a text, growing the text node that is there, so that a selection survives. */
+    /** Show a text. The existing text node grows, so that a selection survives. */
     #write(text: string): void {
       const node = this.firstChild;
       if (node instanceof Text && node === this.lastChild && text.startsWith(node.data)) {

@@ -3,8 +3,8 @@ import { createParser, type EventSourceMessage } from "eventsource-parser";
 /**
  * Read a response as server-sent events, one batch (often empty) for every chunk of the network.
  *
- * Empty batches are signs of life. An event that the connection broke in half never comes out.
- * Ending the loop early gives the connection back.
+ * An empty batch shows that the connection works. An event that the connection cut in half is never
+ * returned. Ending the loop early closes the connection.
  */
 export async function* eventBatches(
   body: ReadableStream<Uint8Array>,
@@ -23,7 +23,7 @@ export async function* eventBatches(
       batch = [];
     }
   } finally {
-    // Fails if the connection is lost already, which is all that is wanted.
+    // This fails if the connection is already lost; that is fine.
     chunks.cancel().catch(() => {});
   }
 }

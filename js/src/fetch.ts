@@ -1,4 +1,4 @@
-/** Lost connections, mended below a client that knows nothing of them. */
+/** Repair lost connections for a client that knows nothing about reconnecting. */
 import { absolute } from "./address.js";
 import { BASE_MS, backoffMs, isPassing, retryAfterMs } from "./backoff.js";
 import { type Block, Blocks } from "./blocks.js";
@@ -11,18 +11,18 @@ import { type HeadersSource, InkstreamError } from "./types.js";
 export { type HeadersSource, InkstreamError, type StopStorage };
 
 const SILENCE_MS = 37_500; // 2.5 pings
-/** The last event of an answer, by its `type`: AI SDK, AG-UI. */
+/** Types of the last event of an answer, in the formats AI SDK and AG-UI. */
 const LAST = new Set(["finish", "abort", "error", "RUN_FINISHED", "RUN_ERROR"]);
 
-/** Where an answer goes on, and how it is stopped. */
+/** Where an answer continues, and how it is stopped. */
 export interface ResumingFetchOptions {
-  /** GET here, with the last event's id in `Last-Event-ID`, to go on with an answer. */
+  /** A GET here, with the last event's id in `Last-Event-ID`, continues an answer. */
   resume: string | URL;
-  /** `stop()` POSTs here. */
+  /** `stop()` sends a POST here. */
   stop?: string | URL | undefined;
   /**
-   * Sent with `stop()`, and over the first request's own headers when an answer goes on; a function
-   * is asked before each, so that a token may be renewed.
+   * Sent with `stop()`. When an answer continues, these replace headers of the first request. A
+   * function is called before each request, so that a token may be renewed.
    */
   headers?: HeadersSource | undefined;
   /** As in `fetch`, for `stop()`: `same-origin` by default. */
@@ -30,21 +30,23 @@ export interface ResumingFetchOptions {
   /** Used instead of the global `fetch`. */
   fetch?: typeof globalThis.fetch | undefined;
   /**
-   * Called when the stored answer is another than the one on the page: a database was restored from
-   * a backup, or the answer was deleted. The answer then ends with an error. Load the history again.
+   * Called when the stored answer differs from the one on the page, because a database was restored
+   * from a backup or the answer was deleted. The answer then ends with an error. Load the history
+   * again.
    */
   onReset?: (() => void) | undefined;
-  /** Where stops are kept until they are delivered; `localStorage` by default. */
+  /** Where stops are stored until they are delivered; `localStorage` by default. */
   stops?: StopStorage | undefined;
 }
 
-/** A `fetch` that mends lost connections, with Stop. */
+/** A `fetch` that repairs lost connections, with a method to stop the answer. */
 export type ResumingFetch = typeof globalThis.fetch & {
   /**
-   * Ask the server to end the answer, for everybody; resolves when it has agreed.
+   * Ask the server to end the answer for all readers. Resolves when the server has confirmed.
    *
-   * It is kept until it is delivered: while the page is offline, and over a reload, after which the
-   * next request through this `fetch` brings it along. An abort of a request stops nothing.
+   * The stop is stored until it is delivered, also while the page is offline and after a reload.
+   * The next request through this `fetch` then delivers it. Aborting a request does not stop the
+   * answer.
    *
    * @throws InkstreamError if the server refuses.
    */
@@ -52,19 +54,19 @@ export type ResumingFetch = typeof globalThis.fetch & {
 };
 
 /**
- * Return a `fetch` for any client of server-sent events: when a connection is lost, it asks again
- * from the last event's id and appends what follows, so that the client sees one answer, whole.
+ * Return a `fetch` for any client of server-sent events. When a connection is lost, it requests the
+ * rest after the last event's id and appends it, so that the client sees one complete answer.
  *
- * It tries until the answer has ended, the server refuses, or the request is aborted. An answer that
- * cannot be continued exactly ends with an `InkstreamError`; text is never doubled or mixed. Other
- * requests pass unchanged. Making one asks nothing: it may be written inline.
+ * It retries until the answer has ended, the server refuses, or the request is aborted. An answer
+ * that cannot be continued exactly ends with an `InkstreamError`; text is never doubled or mixed.
+ * Other requests pass unchanged. Calling this makes no request, so it may be called in a render.
  */
 export function resumingFetch(options: ResumingFetchOptions): ResumingFetch {
   const send: typeof fetch = (input, init) => (options.fetch ?? fetch)(input, init);
   const stops = options.stops ?? pageStops();
   const mine = `${absolute(options.stop ?? options.resume)} `;
 
-  /** Deliver what was kept, or throw what `fetch` throws. */
+  /** Deliver a stored stop, or throw the error of `fetch`. */
   const deliver = (name: string, once: boolean): Promise<void> => {
     const body = name.slice(mine.length);
     const post = async (): Promise<Response> => {
@@ -72,7 +74,7 @@ export function resumingFetch(options: ResumingFetchOptions): ResumingFetch {
       headers.set("content-type", "application/json");
       return send(String(options.stop), {
         method: "POST",
-        keepalive: true, // it arrives although the page is left
+        keepalive: true, // so that it arrives even if the user leaves the page
         credentials: options.credentials ?? "same-origin",
         headers,
         body,
@@ -87,7 +89,7 @@ export function resumingFetch(options: ResumingFetchOptions): ResumingFetch {
   const resuming = async (input: RequestInfo | URL, init: RequestInit = {}): Promise<Response> => {
     const request = input instanceof Request ? input : undefined;
     const asks = (init.method ?? request?.method ?? "GET") !== "GET";
-    // Before a new question, or the old Stop would end the new answer.
+    // Deliver stops before a new question, because the old Stop would end the new answer.
     if (asks) await Promise.all(kept().map((name) => deliver(name, true)));
     else for (const name of kept()) deliver(name, false).catch(() => {});
 
@@ -108,19 +110,19 @@ export function resumingFetch(options: ResumingFetchOptions): ResumingFetch {
   return Object.assign(resuming, { stop }) as ResumingFetch;
 }
 
-/** The stream that an address answered last; a page makes a `resumingFetch` in every render. */
+/** The last stream of each address. Global, because a page calls `resumingFetch` in each render. */
 const current = new Map<string, string | null>();
 
 async function given(headers: HeadersSource | undefined): Promise<HeadersInit | undefined> {
   return typeof headers === "function" ? await headers() : headers;
 }
 
-/** One answer over as many connections as it takes. */
+/** One answer, over one or more connections. */
 class Answer {
   readonly #over = new AbortController();
   #connection = new AbortController();
   #wake = () => {};
-  /** The server asked for the pause: the page does not cut it short. */
+  /** The server asked for the pause, so events of the page must not shorten it. */
   #firm = false;
   #lastId: string | undefined;
   #baseMs = BASE_MS;
@@ -138,7 +140,7 @@ class Answer {
     else outer?.addEventListener("abort", leave, { signal: this.#over.signal });
   }
 
-  /** Make the first request; an answer that is no event stream is returned as it is. */
+  /** Make the first request. An answer that is not an event stream is returned unchanged. */
   async open(first: (signal: AbortSignal) => Promise<Response>): Promise<Response> {
     const response = await first(this.#connection.signal).catch((error: unknown) => {
       this.#over.abort();
@@ -190,7 +192,7 @@ class Answer {
       }
       this.#over.signal.throwIfAborted();
       if (ended) return;
-      // Without ids there is no place to go on from: an answer would come twice.
+      // Without ids the answer cannot continue: a new request would repeat its text.
       if (this.#lastId === undefined && passed) {
         if (lost === undefined) return;
         throw lost;
@@ -224,7 +226,7 @@ class Answer {
     }
   }
 
-  /** Ask for what follows until there is an answer; undefined: nothing follows. */
+  /** Request the rest until there is an answer; undefined if nothing follows. */
   async #again(): Promise<Response | undefined> {
     for (let askedMs = 0; ;) {
       this.#firm = askedMs > 0;
@@ -251,7 +253,7 @@ class Answer {
     new Headers(await given(this.options.headers)).forEach((value, name) =>
       headers.set(name, value),
     );
-    headers.delete("content-type"); // the first request's body had one
+    headers.delete("content-type"); // only the first request has a body
     headers.set("accept", "text/event-stream");
     if (this.#lastId !== undefined) headers.set("last-event-id", this.#lastId);
     return this.send(String(this.options.resume), {
@@ -272,7 +274,8 @@ class Answer {
     });
   }
 
-  /** The text on the page and the stored text have parted: say so, never mix them. */
+  /** The text on the page differs from the stored text: fail, because mixing them would be wrong.
+   */
   #reset(http: number): never {
     this.options.onReset?.();
     throw new InkstreamError({
@@ -287,7 +290,7 @@ function isEvents(response: Response): boolean {
   return response.ok && !!response.headers.get("content-type")?.startsWith("text/event-stream");
 }
 
-/** Tell whether nothing follows an event, in each of the formats; data is parsed only if it may be. */
+/** Return whether an event is the last, in any format. Data is parsed only if it may be. */
 function isLast({ event, data = "" }: Block): boolean {
   if (event === "end" || data === "[DONE]") return true;
   if (!/"type"\s*:\s*"(?:finish|abort|error|RUN_)/.test(data)) return false;

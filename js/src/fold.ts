@@ -1,4 +1,4 @@
-/** Stored parts, folded into the message that a page shows; the same as `inkstream.parts.fold`. */
+/** Fold stored parts into the message that a page shows, exactly as `inkstream.parts.fold` does. */
 import { isKnown, isObject } from "./shapes.js";
 import type { DataPart, DataTypes, KnownPart, Message, MessagePart, Part } from "./vocabulary.js";
 
@@ -14,7 +14,7 @@ const APPROVAL: Fields = {
   inputSchemaInput: "inputSchemaInput",
   signature: "signature",
 };
-/** Keys that mean more than themselves where objects are merged. */
+/** Keys with a special meaning when objects are merged. */
 const UNSAFE = ["__proto__", "constructor", "prototype"];
 const LATE = ["output", "errorText", "preliminary"];
 const BEGUN_ANEW = [...LATE, "rawInput", "approval", "inputEncoding", "toolName", "input"];
@@ -25,12 +25,12 @@ const SHOWN_AS_IT_IS: Readonly<Record<string, readonly string[]>> = {
 };
 
 /**
- * Return the message that stored parts make.
+ * Fold stored parts into a message.
  *
- * Text and reasoning have a `state`, `streaming` or `done`; a tool call is one part. Deltas of a part
- * that was never begun, or is over, are left out; objects of the application's own become
- * `data-part`. The cost is linear in the parts. `ended`: the stream has ended, so that nothing is
- * `streaming` any more.
+ * Text and reasoning have a `state`, `streaming` or `done`. A tool call becomes one part. A delta
+ * is left out if its part has not begun or has ended. The application's own objects become
+ * `data-part`. The cost is linear in the number of parts. If the stream has `ended`, no part stays
+ * `streaming`.
  */
 export function fold<Data extends DataTypes = DataTypes>(
   parts: Iterable<Part<Data>>,
@@ -45,7 +45,7 @@ class Folding {
   readonly #parts: Shown[] = [];
   #metadata: Shown | undefined;
   #text: { type: string; text: string; state: string } | undefined;
-  // Maps: an id may be `__proto__`.
+  // Maps instead of objects, because an id may be `__proto__`.
   readonly #reasoning = new Map<string, Shown>();
   readonly #calls = new Map<string, Shown>();
   readonly #outstanding = new Set<string>();
@@ -205,7 +205,7 @@ function renamed(part: object, names: Fields): Shown {
   return shown;
 }
 
-/** Merge objects, inner ones too. */
+/** Merge objects, including objects inside them. */
 function merged(base: Shown, more: Shown): Shown {
   const all: Shown = { ...base };
   for (const [key, value] of Object.entries(more)) {

@@ -1,26 +1,27 @@
-/** Stops that were asked for and have not reached the server yet. */
+/** Stops that have not reached the server yet. */
 
-/** Where stops are kept until they are delivered. A stop is a line of text, opaque to a storage. */
+/** Stores stops until they are delivered. To a storage, a stop is a line of text. */
 export interface StopStorage {
   keep(stop: string): void;
   drop(stop: string): void;
-  /** Return what is kept, other windows' stops included where they share the storage. */
+  /** Return the stored stops, including those of other windows with the same storage. */
   all(): readonly string[];
 }
 
 const PREFIX = "inkstream:stop:";
-/** An answer that runs longer is none that somebody still wants to stop by an old press. */
+/** Stops older than this are dropped: nobody still means an answer of yesterday. */
 const DAY_MS = 86_400_000;
 
-/** Keep stops in the page's `localStorage`, so that they outlive a reload; else in memory. */
+/** Store stops in the page's `localStorage`, so that they survive a reload; else in memory. */
 export function pageStops(): StopStorage {
-  // One key a stop: windows that share one list would overwrite each other's entries.
+  // One key for each stop, because windows that share one list would overwrite each other's
+  // entries.
   const memory = new Map<string, string>();
   const stored = <T>(use: (storage: Storage) => T): T | undefined => {
     try {
       return use(localStorage);
     } catch {
-      return undefined; // none here, forbidden, or full
+      return undefined; // localStorage is absent, forbidden, or full
     }
   };
   return {

@@ -3,37 +3,37 @@ import type { Link } from "./link.js";
 import { takeSlot } from "./slots.js";
 import type { HeadersSource } from "./types.js";
 
-/** Send a request with the client's own headers, and a watcher's on top. */
+/** Send a request with the client's headers, and with the watcher's headers over them. */
 export type Send = (
   address: string,
   init: RequestInit,
   headers: HeadersSource | undefined,
 ) => Promise<Response>;
 
-/** What a reader asks for. */
+/** A reader's request. */
 export interface Question {
   readonly address: string;
   readonly offset: string | null;
-  /** A snapshot; else events, or a snapshot when no connection is to be had for events. */
+  /** True for a snapshot. Otherwise events, or a snapshot if no connection for events is free. */
   readonly json: boolean;
   readonly headers: HeadersSource | undefined;
-  /** Aborted when the reader is done with the answer, whatever became of it. */
+  /** Aborted when the reader no longer needs the answer. */
   readonly signal: AbortSignal;
 }
 
 /**
- * How the readers of a client reach the server: one by one, or together over one connection where
- * several of a page follow live streams of one address.
+ * Sends the requests of a client's readers. If several readers of a page follow live streams below
+ * one address, they share one connection.
  */
 export class Lines {
-  /** By mount: how to hurry the readers that follow a stream there. */
+  /** By mount: functions that end the wait of each reader below that mount. */
   readonly #readers = new Map<string, Set<() => void>>();
   /** By mount and headers. */
   readonly #links = new Map<string, Link[]>();
 
   constructor(readonly send: Send) {}
 
-  /** Count a reader in until `signal` aborts; `hurry` ends a wait of its own. */
+  /** Add a reader until `signal` aborts; `hurry` ends its current wait. */
   enter(address: string, hurry: () => void, signal: AbortSignal): void {
     const [mount] = split(address);
     const readers = this.#readers.get(mount) ?? new Set();
@@ -49,17 +49,17 @@ export class Lines {
     }
   }
 
-  /** Have those who wait at a mount ask now: one request for all, and not one for each. */
+  /** End the waits of a mount's readers together, so that they share one request. */
   gather(mount: string): void {
     for (const hurry of this.#readers.get(mount) ?? []) hurry();
   }
 
-  /** Ask for one stream. */
+  /** Request one stream, alone or together with others. */
   async ask(question: Question): Promise<Response> {
     const { headers, signal } = question;
     const [mount, id] = split(question.address);
     if (!globalThis.document || id === undefined) return this.direct(question);
-    await undefined; // what is mounted in one go asks in one go
+    await undefined; // components that mount together share one request
     signal.throwIfAborted();
     if ((this.#readers.get(mount)?.size ?? 0) < 2) return this.direct(question);
     const given = new Headers(typeof headers === "function" ? await headers() : headers);
@@ -74,12 +74,12 @@ export class Lines {
     return link.ask(id, { ...question, headers: given });
   }
 
-  /** Ask for one stream by a request of its own. */
+  /** Request one stream in a request of its own. */
   direct(question: Question): Promise<Response> {
     return this.#send(question, {});
   }
 
-  /** Start a stream at the question's address, and follow it. */
+  /** Start a stream with a POST to the question's address, and follow the stream. */
   drive(question: Question, body: unknown): Promise<Response> {
     const headers = { "content-type": "application/json" };
     return this.#send(question, { method: "POST", headers, body: JSON.stringify(body) });
@@ -96,7 +96,7 @@ export class Lines {
   }
 }
 
-/** Return the address above a stream's, with the query, and the stream's id. */
+/** Return the address above a stream's address, with the query, and the stream's id. */
 function split(address: string): [mount: string, id: string | undefined] {
   const [, mount = "", id, query = ""] = /^([^?#]*)\/([^/?#]+)(\?[^#]*)?/.exec(address) ?? [];
   return [mount + query, id && decodeURIComponent(id)];

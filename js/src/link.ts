@@ -1,13 +1,13 @@
-/** Several streams over one request: `POST {mount}/follow`. */
+/** Several streams in one request: `POST {mount}/follow`. */
 import { below } from "./address.js";
 import { isPassing } from "./backoff.js";
 import { type Block, Blocks } from "./blocks.js";
 import type { Lines, Question } from "./lines.js";
 import { takeSlot } from "./slots.js";
 
-/** The server takes no more in one request. */
+/** The server's limit for one request. */
 const MOST = 64;
-/** Streams that begin together join together. */
+/** Streams that begin within this time share a request. */
 const JOIN_MS = 50;
 
 /** Mounts that do not serve many streams at once. */
@@ -19,7 +19,7 @@ interface Batch {
   readonly refused: Readonly<Record<string, { status: number; code: string }>>;
 }
 
-/** A reader of one stream, whose answer is a part of a connection. */
+/** A reader of one stream. Its answer arrives as part of a shared connection. */
 class Member {
   offset: string | null;
   carrier: Carrier | undefined;
@@ -37,14 +37,14 @@ class Member {
     this.answer = new Promise((resolve) => (this.#settle = resolve));
   }
 
-  /** Answer: with a refusal, a snapshot, or an answer of the stream's own. */
+  /** Answer with a refusal, a snapshot, or the answer to the stream's own request. */
   readonly settle = (response: Response | Promise<Response>): void => {
     if (this.#answered) return this.lose(new TypeError("the connection was given up"));
     this.#answered = true;
     this.#settle(response);
   };
 
-  /** Answer with events, which follow by `pass`. */
+  /** Answer with events. They follow through `pass`. */
   open(): void {
     if (this.#answered) return;
     const body = new ReadableStream<Uint8Array>({ start: (it) => void (this.#body = it) });
@@ -67,17 +67,17 @@ class Member {
     try {
       if (this.#body) work(this.#body);
     } catch {
-      // its reader has left
+      // the reader has stopped
     }
   }
 }
 
-/** One request that carries several streams. */
+/** One request for several streams. */
 class Carrier {
   readonly #controller = new AbortController();
   readonly signal = this.#controller.signal;
   isOpen = false;
-  /** It carries a stream that nobody follows here any more. */
+  /** True if it contains a stream without a reader on this page. */
   isStale = false;
 
   constructor(readonly members: readonly Member[]) {}
@@ -87,13 +87,13 @@ class Carrier {
   }
 }
 
-/** The readers of one mount, with one identity, on one connection. */
+/** The readers of one mount with the same headers, on one connection. */
 export class Link {
-  /** By stream: a reader that asks again takes the place of its last question. */
+  /** By stream. A reader that repeats its request replaces its earlier one. */
   readonly #members = new Map<string, Member>();
   readonly #polls = new Map<string, Member>();
   #carrier: Carrier | undefined;
-  /** Also those that are about to be replaced. */
+  /** All carriers, including those about to be replaced. */
   readonly #carriers = new Set<Carrier>();
   #joining: ReturnType<typeof setTimeout> | undefined;
   #polling: ReturnType<typeof setTimeout> | undefined;
@@ -108,7 +108,7 @@ export class Link {
     return this.#members.size < MOST && this.#polls.size < MOST;
   }
 
-  /** Ask for one stream with the others. */
+  /** Request one stream together with the others. */
   ask(id: string, question: Question): Promise<Response> {
     if (single.has(this.mount)) return this.lines.direct(question);
     const member = new Member(id, question);
@@ -122,7 +122,7 @@ export class Link {
   }
 
   #leave(member: Member): void {
-    if (this.#members.get(member.id) !== member) return; // asked again meanwhile
+    if (this.#members.get(member.id) !== member) return; // replaced by a newer request
     this.#members.delete(member.id);
     member.lose(member.question.signal.reason);
     if (!this.#members.size) return this.#dropAll();
@@ -131,7 +131,7 @@ export class Link {
     this.#change();
   }
 
-  /** Open a connection for those who are here a moment later. */
+  /** Open a connection for the readers that are present a moment later. */
   #change(): void {
     const idle = !this.#carrier;
     if (idle && !this.#joining) this.lines.gather(this.mount);
@@ -155,7 +155,7 @@ export class Link {
     carrier.signal.addEventListener("abort", () => this.#carriers.delete(carrier));
     if (!(await takeSlot(this.mount, carrier.signal))) {
       if (!before) return this.#pollInstead(carrier);
-      before.drop(); // its slot is ours; offsets make the moment between harmless
+      before.drop(); // the new carrier uses its slot; thanks to offsets, no text is lost in between
       if (!(await takeSlot(this.mount, carrier.signal))) return this.#pollInstead(carrier);
     }
     if (carrier.signal.aborted) return;
@@ -210,7 +210,7 @@ export class Link {
     return carrier.members.find((it) => it.id === stream_id);
   }
 
-  /** The new connection speaks: the one before has nothing more to say. */
+  /** The new connection works, so close the one before. */
   #opened(carrier: Carrier, before: Carrier | undefined): void {
     carrier.isOpen = true;
     for (const member of carrier.members) {
@@ -221,18 +221,18 @@ export class Link {
   }
 
   #lost(carrier: Carrier, error: unknown): void {
-    if (carrier.signal.aborted) return; // dropped from here
+    if (carrier.signal.aborted) return; // this page dropped it
     if (this.#carrier === carrier) this.#carrier = undefined;
     carrier.drop();
     for (const member of carrier.members) {
-      // The next connection carries it, or is about to.
+      // The next connection includes this stream, or will.
       if (member.carrier !== carrier || this.#carrier?.members.includes(member)) continue;
       if (this.#members.get(member.id) === member) this.#members.delete(member.id);
       member.lose(error);
     }
   }
 
-  /** No events: those that have no connection get what came instead, each for itself. */
+  /** The request for events was refused: each reader without a connection gets that answer. */
   async #refused(
     carrier: Carrier,
     before: Carrier | undefined,
@@ -267,7 +267,7 @@ export class Link {
 
   // Snapshots ---------------------------------------------------------------------------------
 
-  /** Other windows hold the connections that there are. */
+  /** Other windows use all connections, so read snapshots instead. */
   #pollInstead(carrier: Carrier): void {
     this.#carrier = undefined;
     carrier.drop();
@@ -313,11 +313,11 @@ function isEvents(response: Response): boolean {
   return response.ok && !!response.headers.get("content-type")?.startsWith("text/event-stream");
 }
 
-/** Return one stream's part of a batch as the answer that its own address gives. */
+/** Return one stream's part of a batch as the answer that its own address would give. */
 function snapshot(found: unknown = { status: 404, code: "not_found" }): Response {
   const { status } = found as { status: unknown };
   return new Response(JSON.stringify(found), {
-    status: typeof status === "number" ? status : 200, // a snapshot's own is a word
+    status: typeof status === "number" ? status : 200, // a snapshot's own `status` is a word
     headers: { "content-type": "application/json" },
   });
 }

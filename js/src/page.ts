@@ -1,19 +1,19 @@
 /**
- * `moved`: connections made before are as good as lost (another network, or the page was frozen).
- * `shown`: somebody looks again; timers may have slept, and a connection may have died unnoticed.
- * `hidden`: nobody can see the page.
+ * `moved`: existing connections no longer work (the network changed, or the page was frozen).
+ * `shown`: the user sees the page again. Timers may have paused, and a connection may be dead.
+ * `hidden`: the user cannot see the page.
  */
 export type PageChange = "moved" | "shown" | "hidden";
 
-/** Tell whether there is a page, and nobody can see it. */
+/** Return whether there is a page and it is hidden. */
 export function isHidden(): boolean {
   return globalThis.document?.visibilityState === "hidden";
 }
 
-/** Call `listener` when the page changes, until `signal` aborts; a no-op where there is no page. */
+/** Call `listener` when the page changes, until `signal` aborts. Without a page, do nothing. */
 export function onPageChange(listener: (change: PageChange) => void, signal: AbortSignal): void {
   const { window: page, document: doc } = globalThis as Partial<typeof globalThis>;
-  // React Native has a window that hears nothing.
+  // React Native has a window without events.
   if (!page?.addEventListener || !doc) return;
   const until = { signal };
   page.addEventListener("online", () => listener("moved"), until);

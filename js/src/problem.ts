@@ -1,6 +1,6 @@
 import type { StreamError } from "./types.js";
 
-/** Read why a request was refused: a problem document (RFC 9457), or what its status says. */
+/** Return why a request was refused: from a problem document (RFC 9457), or from the status. */
 export async function readProblem(response: Response): Promise<StreamError> {
   const problem = await response.json().catch(() => undefined);
   const word = (...names: string[]): string | null => {
@@ -14,7 +14,7 @@ export async function readProblem(response: Response): Promise<StreamError> {
   };
 }
 
-/** Return an event that refuses one of several streams as the answer that its own address gives. */
+/** Turn the refusal of one of several streams into the answer that its own address would give. */
 export function refusal(data: string): Response {
   const { status } = JSON.parse(data) as { status: number };
   return new Response(data, {

@@ -19,55 +19,56 @@ import { type HeadersSource, type Initial, isEnded, type Snapshot } from "./type
 
 export { isEnded };
 
-/** What `useStream` needs to know. Everything may be written inline; only values are compared. */
+/** Options of `useStream`. All may be written inline, because only their values are compared. */
 export interface UseStreamOptions<Data extends DataTypes = DataTypes> {
   /** The streams' address: `{url}/{streamId}` is read, and `{url}/{streamId}/cancel` stops. */
   url: string | URL;
-  /** This session starts the answer: POST here, with `{"stream_id": …}`, and follow it. */
+  /** Set if this session starts the answer: `{"stream_id": …}` is POSTed here, then followed. */
   drive?: string | URL | undefined;
-  /** Where `stop` POSTs to, if it is not `{url}/{streamId}/cancel`. */
+  /** Where `stop` sends its POST, if not to `{url}/{streamId}/cancel`. */
   stopUrl?: string | URL | undefined;
-  /** Sent as `Authorization: Bearer …`; a new one is used from the next request on. */
+  /** Sent as `Authorization: Bearer …`. A new token is used from the next request on. */
   authToken?: string | null | undefined;
-  /** Sent with every request; a function is asked before each. */
+  /** Sent with every request. A function is called before each. */
   headers?: HeadersSource | undefined;
   /**
-   * Follow also while the page is hidden: for a sound or a title that tells the end. Otherwise
-   * the connection is let go, and the text is caught up with when the page is seen again.
+   * Follow the stream also while the page is hidden, for example for a sound at the end. Otherwise
+   * the connection is closed, and the missing text is fetched when the page is visible again.
    */
   background?: boolean | undefined;
-  /** What the page has already (a server-rendered text, a message's status). Read once a stream. */
+  /** The text or status that the page already has. Read once for each stream. */
   initial?: Initial | undefined;
-  /** Called once when the stream's end is known here, also if it had ended before. */
+  /** Called once when this page learns that the stream has ended, also if it ended earlier. */
   onEnd?: ((snapshot: Snapshot<Data>) => void) | undefined;
   /**
-   * Called when the text was dropped and is read again from its beginning, because the stored text
-   * had become another (a database was restored). What the page made of it is to be made anew.
+   * Called when the text was discarded and is read again from its beginning, because the stored
+   * text changed (a database was restored). Discard everything that was computed from the text.
    */
   onReset?: (() => void) | undefined;
 }
 
 /** A stream as a component renders it. */
 export interface UseStreamResult<Data extends DataTypes = DataTypes> extends Snapshot<Data> {
-  /** The parts folded into what a page shows: text, reasoning, tool calls, sources, data. */
+  /** The parts, folded into a message to show: text, reasoning, tool calls, sources, data. */
   readonly message: Message<Data>;
-  /** Ask the server to end the answer, for everybody. Rejects with an `InkstreamError` if refused. */
+  /** Ask the server to end the answer for all readers. Rejects with an `InkstreamError` if refused.
+   */
   readonly stop: () => Promise<void>;
-  /** Ask again now: after a request that failed, or instead of waiting for the next try. */
+  /** Send a request now: after a failed request, or instead of waiting for the next try. */
   readonly retry: () => void;
 }
 
-// It holds nothing but the streams of mounted components, and nothing at all on a server.
+// It holds only the streams of mounted components, and on a server nothing.
 const ClientContext = createContext<Client>(createClient());
 
-/** Let the components below share a client with options of its own. */
+/** Give the components below one client with its own options. */
 export function InkstreamProvider(props: { client: Client; children?: ReactNode }): ReactNode {
   return createElement(ClientContext.Provider, { value: props.client }, props.children);
 }
 
 const NOTHING: Snapshot = { ...firstSnapshot(), connection: "closed" };
 
-/** The stream of no id. */
+/** The result for a missing id. */
 const NONE = {
   subscribe: () => () => {},
   getSnapshot: () => NOTHING,
@@ -79,9 +80,9 @@ const NONE = {
 /**
  * Show a stream: its text so far, and then every token as it is committed.
  *
- * Without an id (yet) it is `pending`, and nothing is asked. Unmounting stops watching, not the
- * answer. Components that show the same stream share one connection. `Data` names the types that
- * the application's `data-…` parts carry; nothing checks that they do.
+ * Without an id the result is `pending`, and no request is made. Unmounting stops watching, but not
+ * the answer. Components that show the same stream share one connection. `Data` gives the types of
+ * the application's `data-…` parts; they are not checked.
  */
 export function useStream<Data extends DataTypes = DataTypes>(
   streamId: string | null | undefined,
@@ -106,11 +107,11 @@ export function useStream<Data extends DataTypes = DataTypes>(
             initial: options.initial,
             headers: async () => bearer(latest.current),
           }),
-    // authToken: with a new one, a stream that was refused is tried again.
+    // With a new authToken, a stream that was refused is requested again.
     [client, address, drive, stopUrl, background, authToken],
   );
 
-  // Before the subscription's effect, which asks for the headers.
+  // This effect runs before the subscription's effect, which uses the headers.
   useEffect(() => {
     latest.current = options;
   });

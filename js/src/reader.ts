@@ -15,33 +15,33 @@ import {
 } from "./types.js";
 
 const ANSWER_MS = 6_000;
-/** A snapshot may be long, and an application may think before it starts an answer. */
+/** Long, because a snapshot may be large and an application may be slow to start an answer. */
 const PATIENT_ANSWER_MS = 15_000;
 const FIRST_BYTE_MS = 3_000;
 const SILENCE_MS = 37_500; // 2.5 pings
-/** Without a sign of life for this long a connection is doubted when somebody looks again. */
+/** After this long without data, a connection is replaced when the page becomes visible. */
 const STALE_MS = 20_000;
-/** A connection that lasted this long was a good one; those that say nothing do not. */
+/** A connection that lasted this long counts as good; silent ones end earlier. */
 const STEADY_MS = 10_000;
 const YOUNG_MS = 5_000;
 const YOUNG_BASE_MS = 250;
 const POLL_MS = 1_000;
 const POLL_MAX_MS = 5_000;
 
-/** How to ask for one stream; what a later watcher says replaces what an earlier one said. */
+/** How to request one stream. Values of a later watcher replace those of an earlier one. */
 export interface Access {
   headers?: HeadersSource | undefined;
-  /** POST here until it was answered; it starts the stream if nobody has. */
+  /** POST here until there is an answer; it starts the stream if it has not started. */
   drive?: string | undefined;
   driveBody?: unknown;
-  /** Follow also while the page is hidden. */
+  /** Follow the stream also while the page is hidden. */
   background?: boolean | undefined;
 }
 
-/** What comes after an attempt: milliseconds until another one, or null: nothing, it is over. */
+/** What follows an attempt: milliseconds until the next one, or null if there is none. */
 type Next = number | null;
 
-/** How a stream ended, as both formats say it. */
+/** How a stream ended, in both formats. */
 interface End {
   status: Snapshot["status"];
   code?: string | null;
@@ -50,29 +50,30 @@ interface End {
 }
 
 /**
- * One stream, as everybody on this page sees it: SPEC.md as code.
+ * One stream for all watchers on this page: the state machine of SPEC.md.
  *
- * Asks while it is watched and can be seen, until the stream has ended. What came is in `display`, whose
- * `transcript` is replaced when its text turned out to be of a stream that is gone.
+ * It makes requests while the stream is watched and the page is visible, until the stream has
+ * ended. The received messages are in `display`. Its `transcript` is replaced if its text turns out
+ * to belong to a stream that no longer exists.
  */
 export class Reader {
   #access: Access = {};
-  /** Present while there is a loop that asks; another object is another loop. */
+  /** Set while a loop makes requests. Each loop has its own object. */
   #life: AbortController | undefined;
   #attempt: Attempt | undefined;
   #endPause: (() => void) | undefined;
-  /** The server asked for the pause: waking does not cut it short. */
+  /** The server asked for the pause, so events of the page must not shorten it. */
   #firm = false;
 
   #driven = false;
-  /** Events did not come through here: ask for snapshots. */
+  /** Events do not arrive through this network: request snapshots. */
   #muted = false;
-  /** What is being fetched may be older than what is known to have changed. */
+  /** The current request may return less than what has changed. */
   #soon = false;
   #idlePolls = 0;
   #failures = 0;
   #baseMs = BASE_MS;
-  /** Until then a 404 may mean that the application is about to commit; 0: it was found. */
+  /** Until then, a 404 may mean that the application has not committed yet. 0: it was found. */
   #youngUntil = 0;
   #heardAt = 0;
 
@@ -82,10 +83,10 @@ export class Reader {
     readonly display: Display,
   ) {}
 
-  /** Follow the stream while somebody watches; `onIdle` tells when nobody does any more. */
+  /** Follow the stream while it has watchers; `onIdle` is called when it has none. */
   watch(listener: () => void, access: Access, onIdle: () => void): () => void {
     const { watchers } = this.display;
-    const watcher = () => listener(); // its own identity: the same listener may watch twice
+    const watcher = () => listener(); // a new function, because the same listener may watch twice
     watchers.add(watcher);
     const known = this.#access;
     this.#access = {
@@ -99,8 +100,8 @@ export class Reader {
     else if (access.background && !known.background) this.hurry();
     return () => {
       if (!watchers.delete(watcher) || watchers.size) return;
-      // React takes away and gives back in one task (StrictMode, changed options); so do moved
-      // elements. Only who is still away after it has left.
+      // React unsubscribes and subscribes again in one task (StrictMode, changed options), and so
+      // do elements that move. So decide in a microtask whether the watcher has left.
       queueMicrotask(() => {
         if (watchers.size) return;
         this.#life?.abort();
@@ -113,24 +114,25 @@ export class Reader {
     };
   }
 
-  /** Do not wait any longer, unless the server asked for the wait. */
+  /** End the current wait, unless the server asked for it. */
   hurry(): void {
     if (!this.#firm) this.#endPause?.();
   }
 
-  /** The stream has changed, as this page knows: fetch that now, or right after what is fetched. */
+  /** The page knows that the stream has changed: fetch now, or directly after the current request.
+   */
   refresh(): void {
     if (this.#endPause) this.hurry();
     else this.#soon = this.display.facts.transport === "polling";
   }
 
-  /** Ask with the others of this place, in one request, instead of a little later alone. */
+  /** Make the next request now, together with other readers of the same mount. */
   readonly #joinIn = () => {
     const { connection, transport } = this.display.facts;
     if (connection === "waiting" || transport === "polling") this.hurry();
   };
 
-  /** Ask again after a request that failed, or instead of waiting. */
+  /** Make a request after one that failed, or instead of waiting. */
   retry(): void {
     if (this.#life) this.hurry();
     else if (this.display.watchers.size) this.#open();
@@ -142,7 +144,7 @@ export class Reader {
     const { facts, transcript } = this.display;
     if (isEnded(facts.status)) {
       if (!facts.error?.http) return;
-      // The request failed, not the stream: try again.
+      // The request failed, and not the stream, so try again.
       facts.status = transcript.parts.length ? "streaming" : "pending";
       facts.error = null;
     }
@@ -171,15 +173,16 @@ export class Reader {
   }
 
   /**
-   * Whether this holds no connection because nobody can see the page: a browser has six HTTP/1.1
-   * connections to a server, for all its windows together. What is to be started is started first.
+   * Whether to hold no connection because the page is hidden: a browser has six HTTP/1.1
+   * connections to a server, for all its windows together. A stream that this page must start is
+   * started first.
    */
   get #rests(): boolean {
     const { background, drive } = this.#access;
     return !background && (drive === undefined || this.#driven) && isHidden();
   }
 
-  /** Wait that long, or until something else calls for going on. */
+  /** Wait this long, or until something else ends the wait. */
   #pause(ms?: number): Promise<void> {
     return new Promise((resolve) => {
       const end = () => {
@@ -211,7 +214,7 @@ export class Reader {
 
   // One request ------------------------------------------------------------------------------
 
-  /** Ask once, and take what comes. */
+  /** Make one request and process its answer. */
   async #ask(): Promise<Next> {
     const attempt = new Attempt();
     this.#attempt = attempt;
@@ -239,9 +242,10 @@ export class Reader {
     const { headers, drive, driveBody } = this.#access;
     const { address, lines } = this;
     const { signal } = attempt;
-    // Polls go to the address: it says whether a POST that was not answered has started the stream.
+    // Snapshots are read from the address, which tells whether an unanswered POST started the
+    // stream.
     const driving = drive !== undefined && !this.#driven && !this.#muted;
-    // With the end seen already, events would say 204 and not how it ended.
+    // If the end was already seen, events would return 204 without telling how the stream ended.
     const json = this.#muted || !!offset?.endsWith(".end");
     attempt.give(json || driving ? PATIENT_ANSWER_MS : ANSWER_MS, "mute");
     const response = await (driving
@@ -261,7 +265,7 @@ export class Reader {
       signal.throwIfAborted();
       if (Array.isArray(body?.parts)) return this.#takeSnapshot(body, attempt);
     }
-    if (driving) return 0; // started, and the answer is to be had at the address
+    if (driving) return 0; // the stream has started; read it at its address
     return this.#fail({ code: "unexpected_content", message: type, http: response.status });
   }
 
@@ -278,7 +282,7 @@ export class Reader {
   }
 
   async #follow(attempt: Attempt, { body }: Response, offset: string | null): Promise<Next> {
-    if (!body) return this.#poll(); // React Native cannot read a body that has not ended
+    if (!body) return this.#poll(); // React Native cannot read an unfinished body
     attempt.give(FIRST_BYTE_MS, "mute");
     const { display } = this;
     for await (const batch of eventBatches(body, (ms) => (this.#baseMs = ms))) {
@@ -297,12 +301,12 @@ export class Reader {
       display.show();
     }
     attempt.signal.throwIfAborted();
-    return this.#again(attempt); // however it ended, it was not the end of the stream (G5)
+    return this.#again(attempt); // the connection ended, and not the stream (G5)
   }
 
-  // What came --------------------------------------------------------------------------------
+  // Messages --------------------------------------------------------------------------------
 
-  /** Take one event; undefined: go on reading. */
+  /** Process one event. Undefined means: continue reading. */
   #takeEvent(
     attempt: Attempt,
     { event = "message", id, data }: EventSourceMessage,
@@ -317,7 +321,7 @@ export class Reader {
       id = undefined;
     }
     if (!id) return this.#fail({ code: "invalid_event", message: null, http: 200 });
-    // Not the end of this text: messages are missing, or they are another stream's.
+    // Not the end of this text: messages are missing, or they belong to another stream.
     if (isEnd && !this.display.transcript.completes(id)) return this.#again(attempt);
     if (isEnd) return this.#take(id, []) ?? this.#finish(value as End);
     return this.#take(id, [value as Part]);
@@ -327,7 +331,7 @@ export class Reader {
     const { facts, transcript } = this.display;
     const { version } = transcript;
     if (!transcript.offset?.endsWith(".end")) facts.transport = "polling";
-    // Snapshots that are slow too: it is the network, or the connections are all taken.
+    // If snapshots are slow too, the network is slow, or all connections are in use.
     const slow = Date.now() - attempt.at > FIRST_BYTE_MS;
     const wasMuted = this.#muted;
     if (slow) this.#muted = false;
@@ -340,12 +344,12 @@ export class Reader {
     if (body.status !== "pending") this.#driven = true;
     else if (this.#access.drive !== undefined && !this.#driven) this.#muted = false;
     this.display.show({ status: body.status, connection: "open" });
-    // Without a connection of one's own: every second, with all others here.
+    // Without a connection of its own: every second, together with the other readers.
     if (!wasMuted) return POLL_MS;
     return Math.min(POLL_MAX_MS, POLL_MS * 1.5 ** this.#idlePolls);
   }
 
-  /** Take messages; a number says that the text is another stream's, and was dropped. */
+  /** Add messages. Returns a number if the text belonged to another stream and was discarded. */
   #take(offset: string, parts: Part[]): number | undefined {
     const { facts, transcript } = this.display;
     const taken = transcript.take(offset, parts);
@@ -357,7 +361,7 @@ export class Reader {
     return undefined;
   }
 
-  // What follows from it ---------------------------------------------------------------------
+  // Outcomes ---------------------------------------------------------------------
 
   #finish({ status, code = null, message = null, result = null }: End): null {
     const error = status === "error" || status === "timeout" ? { code, message } : null;
@@ -376,14 +380,14 @@ export class Reader {
     return 0;
   }
 
-  /** Something holds events back: fetch what is new instead. */
+  /** Something on the way delays events: fetch snapshots instead. */
   #poll(): number {
     this.#idlePolls = 0;
     this.#muted = true;
     return 0;
   }
 
-  /** Wait for the next try, by events: what stopped them may have been the network. */
+  /** Wait for the next try with events, because only the network may have failed. */
   #again(attempt: Attempt, askedMs = 0, baseMs = this.#baseMs): number {
     if (Date.now() - attempt.at > STEADY_MS) this.#failures = 0;
     this.#muted = false;

@@ -1,4 +1,4 @@
-/** Which objects are well-formed parts. All others are the application's own. */
+/** Checks for well-formed parts. All other objects are the application's own. */
 import type { OwnPart, Part } from "./vocabulary.js";
 
 const REQUIRED = new Map<string, readonly string[]>([
@@ -27,7 +27,7 @@ const isText: Check = (value) => typeof value === "string";
 const isFlag: Check = (value) => typeof value === "boolean";
 const isAnything: Check = () => true;
 
-/** Fields that are not text. A field that no part has is not looked at. */
+/** Checks of the fields that are not text. Fields that no known part has are ignored. */
 const CHECKS = new Map<string, Check>([
   ["input", isAnything],
   ["output", isAnything],
@@ -50,16 +50,16 @@ const SCHEMES = {
   file: ["http", "https", "data", "blob"],
 };
 
-/** Tell if a page may link to (`source-url`) or show (`file`) an address: no script runs. */
+/** Return whether a page may link to (`source-url`) or show (`file`) an address without danger. */
 export function isSafeLink(kind: keyof typeof SCHEMES, url: string): boolean {
-  // A browser drops spaces and controls before it looks for the scheme.
+  // A browser removes spaces and control characters before it reads the scheme.
   const scheme = /^([a-z][a-z0-9+.-]*):/i.exec(url.replace(/[\0-\x20]+/g, ""))?.[1];
   return scheme === undefined || SCHEMES[kind].includes(scheme.toLowerCase());
 }
 
 /**
- * Tell if a part is a well-formed one of the vocabulary. Anything else is text, or an object of the
- * application's own: a link that would run a script too.
+ * Return whether a part is well-formed and of a known type. Other parts are text or the
+ * application's own objects. A link that could run a script counts as an own object.
  */
 export function isKnown<P extends Part>(part: P): part is Extract<P, { readonly type: string }> {
   if (!isObject(part) || !Object.hasOwn(part, "type")) return false;
@@ -77,7 +77,7 @@ export function isKnown<P extends Part>(part: P): part is Extract<P, { readonly 
   return (kind !== "source-url" && kind !== "file") || isSafeLink(kind, own["url"] as string);
 }
 
-/** True for what JSON writes in braces. */
+/** True for JSON objects. */
 export function isObject(value: unknown): value is Record<string, unknown> {
   return typeof value === "object" && value !== null && !Array.isArray(value);
 }

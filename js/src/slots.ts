@@ -1,15 +1,16 @@
 import { origin } from "./address.js";
 
-/** How many event connections the windows of a browser hold to one server. */
+/** Limits how many event connections the windows of a browser hold to one server. */
 
-/** Of the six HTTP/1.1 connections to a server two stay free: for Stop, pages, and all else. */
+/** Of the six HTTP/1.1 connections to a server, two stay free for Stop, pages, and other requests.
+ */
 const SLOTS = 4;
-/** Where windows cannot agree (no Web Locks: plain http on a local network). */
+/** The limit of one page if windows cannot coordinate: Web Locks need https or localhost. */
 const SLOTS_OF_A_PAGE = 2;
 
 let taken = 0;
 
-/** Take a slot until `signal` aborts, if one is free; always, where connections are not few. */
+/** Take a free slot until `signal` aborts. Over HTTP/2 there is always a free one. */
 export async function takeSlot(address: string, signal: AbortSignal): Promise<boolean> {
   if (!globalThis.document) return true;
   const server = origin(address);
@@ -34,12 +35,12 @@ function hold(locks: LockManager, name: string, signal: AbortSignal): Promise<bo
       if (lock === null || signal.aborted) return;
       return new Promise((free) => signal.addEventListener("abort", () => free(), { once: true }));
     };
-    // A page that may not use locks (an opaque origin) is not kept from its text.
+    // A page that may not use locks (an opaque origin) must still get its text.
     locks.request(name, { ifAvailable: true }, until).catch(() => resolve(true));
   });
 }
 
-/** Over HTTP/2 and later a connection carries any number of streams. */
+/** With HTTP/2 and later, one connection carries any number of streams. */
 function isMultiplexed(server: string): boolean {
   const [page] = globalThis.performance?.getEntriesByType?.("navigation") ?? [];
   const { nextHopProtocol = "" } = (page ?? {}) as { nextHopProtocol?: string };

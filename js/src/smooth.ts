@@ -1,37 +1,37 @@
-/** Text that arrives in lumps, shown at a steady pace. */
+/** Show text that arrives in large pieces at a steady pace. */
 
-/** The text on the screen is never further behind than this. */
+/** The text on the screen is at most this late. */
 const BEHIND_MS = 1_000;
 const FRAME_MS = 16;
 
-/** How a text is shown. */
+/** Options of `smooth`. */
 export interface SmoothOptions {
-  /** Called with what to show: at most once a frame, each time more of the text. */
+  /** Called with the text to show: at most once a frame, and each time with more text. */
   show: (text: string) => void;
-  /** How far behind the screen may be, in milliseconds; 1,000 by default, and at most. */
+  /** How late the screen may be, in milliseconds; 1,000 by default, which is also the maximum. */
   behindMs?: number;
 }
 
-/** A text on its way to the screen. */
+/** A text that is being shown. */
 export interface Smooth {
-  /** Say what the text is now. One that does not begin with what is shown is shown at once. */
+  /** Set the current text. If it does not begin with the shown text, it is shown immediately. */
   write(text: string): void;
-  /** Show all that was written, now: the answer has ended. */
+  /** Show the whole text now, because the answer has ended. */
   finish(): void;
-  /** Show nothing more: the text has left the page. */
+  /** Show nothing more, because the text has left the page. */
   stop(): void;
 }
 
 /**
- * Show a text that grows in lumps (a proxy that buffers, a page that polls) at a steady pace.
+ * Show a text that grows in large pieces (a buffering proxy, a polling page) at a steady pace.
  *
- * Each lump is spread over the time until the next is expected, within `behindMs`; text that comes
- * in small pieces passes as it comes. Where the reader asks for less motion, and in a page that nobody
- * sees, everything is shown at once. Characters are not cut in half.
+ * Each piece is spread over the time until the next one is expected, within `behindMs`. Small
+ * pieces are shown when they arrive. If the user prefers reduced motion, or the page is hidden, all
+ * text is shown immediately. Characters are never cut in half.
  */
 export function smooth({ show, behindMs = BEHIND_MS }: SmoothOptions): Smooth {
   const limit = Math.min(behindMs, BEHIND_MS);
-  /** Up to which length the text is to be shown when; both grow. */
+  /** For each length of the text: when it must be shown. Both values grow. */
   const marks: { length: number; due: number }[] = [];
   let text = "";
   let shown = 0;
@@ -74,7 +74,7 @@ export function smooth({ show, behindMs = BEHIND_MS }: SmoothOptions): Smooth {
         show("");
       }
       text = next;
-      // Text that was there before the page is not typed once more.
+      // Text that existed before the page was opened is shown without animation.
       if (first || shown === 0 || prefersStillness()) return all();
       const before = marks.at(-1);
       if (text.length <= (before?.length ?? shown)) return;
@@ -93,7 +93,7 @@ export function smooth({ show, behindMs = BEHIND_MS }: SmoothOptions): Smooth {
   };
 }
 
-/** Return a length at which no character is cut in half. */
+/** Return a length that cuts no character in half. */
 function whole(text: string, length: number): number {
   const last = text.charCodeAt(length - 1);
   const half = last >= 0xd800 && last < 0xdc00 && length < text.length;
@@ -102,6 +102,6 @@ function whole(text: string, length: number): number {
 
 function prefersStillness(): boolean {
   const { document: doc, matchMedia } = globalThis as Partial<typeof globalThis>;
-  if (doc?.visibilityState === "hidden") return true; // timers sleep there
+  if (doc?.visibilityState === "hidden") return true; // timers do not run in a hidden page
   return matchMedia?.("(prefers-reduced-motion: reduce)").matches ?? false;
 }

@@ -4,23 +4,23 @@ import { onPageChange } from "./page.js";
 import { readProblem } from "./problem.js";
 import { InkstreamError } from "./types.js";
 
-/** One stop on its way: it is kept from the press of the button until the server has agreed. */
+/** One stop to deliver. It is stored until the server has confirmed. */
 export interface Stopping {
-  /** The name under which it is kept. */
+  /** The name under which it is stored. */
   readonly name: string;
   readonly storage: StopStorage;
   /** Send it once. */
   readonly post: () => Promise<Response>;
-  /** Tell whether the stream has ended anyway. */
+  /** Return whether the stream has ended without it. */
   readonly isOver: () => boolean;
 }
 
 /**
- * Ask for the end of a stream until the server agrees, or `isOver` says that it has ended.
+ * Ask the server to end a stream until it confirms, or until `isOver` says that the stream has
+ * ended.
  *
- * Tries for as long as the page lives: a person presses Stop once, and a tunnel or a restart must
- * not turn that into an answer that runs to its end. A page that is closed before leaves the stop
- * in its storage.
+ * It retries as long as the page is open: a user presses Stop once, and an outage must not let the
+ * answer run to its end. If the page is closed earlier, the stop stays in the storage.
  *
  * @throws InkstreamError if the server refuses.
  */
@@ -51,7 +51,7 @@ export async function deliverStop({ name, storage, post, isOver }: Stopping): Pr
 
 /** The stops of one client. */
 export class Stops {
-  /** By name: a second press, and a second watcher, join the first. */
+  /** By name. A second press, or a second watcher, joins the first. */
   readonly #onTheirWay = new Map<string, Promise<void>>();
 
   constructor(private readonly storage: StopStorage) {}
@@ -73,7 +73,7 @@ export class Stops {
     return this.storage.all().filter((name) => name.startsWith(below));
   }
 
-  /** Tell whether a stop is still to be delivered; another window may have done it. */
+  /** Return whether a stop is still stored; another window may have delivered it. */
   has(name: string): boolean {
     return this.storage.all().includes(name);
   }

@@ -12,33 +12,33 @@ import {
   type Snapshot,
 } from "./types.js";
 
-/** keepalive: a stop that is followed by leaving the page still arrives. */
+/** keepalive, so that a stop arrives even if the user leaves the page directly after it. */
 const STOP: RequestInit = { method: "POST", keepalive: true };
 
-/** How one stream is asked for. Of several watchers of it, the latest that says a thing wins. */
+/** Options of one stream. If several watchers set an option, the latest value is used. */
 export interface StreamOptions {
-  /** Sent with every request of this stream, over the client's. */
+  /** Sent with every request of this stream; they replace the client's headers of the same name. */
   headers?: HeadersSource | undefined;
   /**
-   * POST here first, which starts the stream if nobody has, and is answered by it. Safe to repeat:
-   * a second start only follows.
+   * The first request is a POST to this address. It starts the stream if it has not started, and
+   * returns it. Repeating the POST is safe, because a started stream is only followed.
    */
   drive?: string | URL | undefined;
   /** Sent as JSON with that POST. */
   driveBody?: unknown;
-  /** Where `stop` POSTs to; `{address}/cancel` by default. */
+  /** Where `stop` sends its POST; `{address}/cancel` by default. */
   stopUrl?: string | URL | undefined;
   /**
-   * Follow also while the page is hidden, keeping one of the six connections that a browser opens
-   * over HTTP/1.1. Otherwise the text is caught up with when the page is seen again.
+   * Follow the stream also while the page is hidden. This uses one of the six HTTP/1.1 connections
+   * of a browser. Otherwise the missing text is fetched when the page is visible again.
    */
   background?: boolean | undefined;
-  /** What the page has already, if nothing else on it follows this stream yet. */
+  /** What the page already has. Ignored if another watcher on the page follows this stream. */
   initial?: Initial | undefined;
 }
 
 /**
- * A stream as somebody watches it: an observable store (`subscribe`, `getSnapshot`) and an async
+ * A stream with its watchers: an observable store (`subscribe`, `getSnapshot`) and an async
  * iterable. Its methods need no `this`.
  */
 export class Stream implements AsyncIterable<Part> {
@@ -46,7 +46,7 @@ export class Stream implements AsyncIterable<Part> {
   readonly #leaves = new Set<() => void>();
   #reader: Reader | undefined;
 
-  /** Made by `Client.stream`. */
+  /** Created by `Client.stream`. */
   constructor(
     readonly address: string,
     private readonly options: StreamOptions,
@@ -59,7 +59,7 @@ export class Stream implements AsyncIterable<Part> {
 
   /**
    * Watch: `listener` is called after every change of the snapshot, at most once a frame.
-   * Returns how to stop watching, which does not stop the answer.
+   * Returns a function that stops watching, without stopping the answer.
    */
   readonly subscribe = (listener: () => void): (() => void) => {
     const { background, drive, driveBody, headers } = this.options;
@@ -83,19 +83,19 @@ export class Stream implements AsyncIterable<Part> {
     return leave;
   };
 
-  /** Return what is known now; the same object until something changes. */
+  /** Return the current snapshot. It is the same object until something changes. */
   readonly getSnapshot = (): Snapshot =>
     (this.#reader ?? this.readers.get(this.address))?.display.snapshot ?? this.#first;
 
-  /** Return what is known before anything was fetched, as a server renders it. */
+  /** Return the snapshot before the first request, as a server renders it. */
   readonly getServerSnapshot = (): Snapshot => this.#first;
 
   /**
-   * Ask the server to end the answer, for everybody. Resolves when it has agreed; the status
-   * `cancelled` comes as the stream's own end.
+   * Ask the server to end the answer for all readers. Resolves when the server has confirmed. The
+   * status becomes `cancelled` when the stream's own end arrives.
    *
-   * Without a network the stop is kept, also over a reload, and sent when there is one again; the
-   * snapshot says `stopping` until the end is here.
+   * Without a network, the stop is stored, also over a reload, and sent when the network is back.
+   * The snapshot has `stopping` until the end arrives.
    *
    * @throws InkstreamError if the server refuses.
    */
@@ -127,34 +127,35 @@ export class Stream implements AsyncIterable<Part> {
     );
   }
 
-  /** Bring the stops along that an earlier page of this address could not deliver. */
+  /** Deliver the stops that an earlier page of this address could not deliver. */
   #bringStops(): void {
     const mount = absolute(this.address).replace(/[^/]*(?:\?.*)?$/, "");
     const mine = this.#stopAddress;
     for (const name of new Set([...this.stops.left(mount), ...this.stops.left(mine)])) {
       const brought =
         name === mine ? this.stop() : this.#deliver(name, () => !this.stops.has(name));
-      brought.catch(() => {}); // refused: the press was an earlier page's
+      // A refusal needs no report, because the user pressed Stop on an earlier page.
+      brought.catch(() => {});
     }
   }
 
   /**
-   * Ask again now: after a request that failed (`error.http`), or instead of waiting for the next
-   * try. A wait that the server asked for is kept, and a stream that has ended stays so.
+   * Make a request now: after one that failed (`error.http`), or instead of waiting for the next
+   * try. If the server asked for the wait, it continues. A stream that has ended does not change.
    */
   readonly retry = (): void => this.#reader?.retry();
 
-  /** Stop watching: unsubscribe everything that watches through this object, ending its loops. */
+  /** Stop watching: remove all watchers of this object, and end its loops. */
   readonly disconnect = (): void => {
     for (const leave of [...this.#leaves]) leave();
   };
 
   /**
-   * Yield text and structured parts as they come, from the first one; a slow loop gets larger
-   * pieces of text, not a queue. Ends with the stream, or with `disconnect`.
+   * Yield text and structured parts as they arrive, from the first one. A slow loop gets larger
+   * pieces of text instead of a queue. Ends with the stream, or with `disconnect`.
    *
-   * @throws InkstreamError if the stream ended other than `done`, or its text turned out to be of
-   *   a stream that is gone (`offset_gone`).
+   * @throws InkstreamError if the stream ended other than `done`, or if its text belonged to a
+   * stream   that no longer exists (`offset_gone`).
    */
   async *[Symbol.asyncIterator](): AsyncGenerator<Part, void, undefined> {
     let wake = () => {};

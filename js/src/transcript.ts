@@ -4,15 +4,15 @@ import type { Part } from "./types.js";
 /**
  * One stream's messages on this page, each exactly once, in order.
  *
- * Offsets begin with `{internal id}_{position}`, of fixed width: those of one stream sort as text, and
- * one of another internal id belongs to a stream that was deleted and made again. A tag may follow,
- * which only the server reads.
+ * Offsets begin with `{internal id}_{position}`, both of fixed width. So the offsets of one stream
+ * sort as text. An offset with another internal id belongs to a stream that was deleted and created
+ * again. A tag may follow, which only the server reads.
  */
 export class Transcript {
   text = "";
-  /** Adjacent text, and adjacent deltas of one part, joined; the last one grows in place. */
+  /** Adjacent text is joined, and so are adjacent deltas of one part. The last part may grow. */
   readonly parts: Part[] = [];
-  /** Grows with every change, so that copies can be kept until then. */
+  /** Raised by every change, so that copies can be kept until then. */
   version = 0;
 
   constructor(
@@ -23,10 +23,10 @@ export class Transcript {
   }
 
   /**
-   * Take the messages that lead up to an offset.
+   * Add the messages before an offset.
    *
-   * Returns `seen` if they were taken before, and `other` if they belong to another stream: then
-   * this transcript is worthless. Nothing was changed in either case.
+   * Returns `seen` if they were added before, and `other` if they belong to another stream, which
+   * makes this transcript invalid. Nothing changes in either case.
    */
   take(offset: string, parts: readonly Part[]): "new" | "seen" | "other" {
     const known = this.offset;
@@ -34,7 +34,7 @@ export class Transcript {
       const [id, position] = place(offset);
       const [knownId, knownPosition] = place(known);
       if (id !== knownId) return "other";
-      // Only the end, which has the last message's position, comes after a message at one position.
+      // The end has the last message's position: only there may a message repeat a position.
       const isEnd = offset.endsWith(".end") && !known.endsWith(".end");
       if (isEnd ? position < knownPosition : position <= knownPosition) return "seen";
     }
@@ -44,7 +44,7 @@ export class Transcript {
     return "new";
   }
 
-  /** Tell whether a terminal event's offset follows the last message, with none missing between. */
+  /** Return whether a terminal event's offset follows the last message without a gap. */
   completes(offset: string): boolean {
     const known = this.offset;
     const [id, position] = place(offset);
@@ -53,7 +53,7 @@ export class Transcript {
     return isStart(known) || (id === knownId && position === knownPosition);
   }
 
-  /** Yield what came since a place in the parts, moving it along. */
+  /** Yield the parts after a place, and move the place along. */
   *after(place: { index: number; taken: number }): Generator<Part, void, undefined> {
     while (place.index < this.parts.length) {
       const part = this.parts[place.index] as Part;
@@ -81,15 +81,15 @@ export class Transcript {
       else this.parts.push(part);
       return;
     }
-    // Engines keep a string that grows by += as a rope: a token costs its own length, and the
-    // whole is copied once per use, not once per token.
+    // JavaScript engines join strings lazily: a token costs its own length, and the whole text is
+    // copied once per use, instead of once per token.
     this.text += part;
     if (typeof this.parts[last] === "string") this.parts[last] += part;
     else if (part !== "") this.parts.push(part);
   }
 }
 
-/** True for every way to say "the start", and for `now`: any message may follow these. */
+/** True for every form of "the start", and for `now`: any message may follow these. */
 function isStart(offset: string): boolean {
   return !offset.includes("_") || place(offset).every((it) => /^0+$/.test(it));
 }

@@ -1,9 +1,9 @@
-/** The values that every part of the client passes around. */
+/** The values that all parts of the client use. */
 import type { DataTypes, Part } from "./vocabulary.js";
 
 export type { Part };
 
-/** Where a stream is in its life; the last four are ends. */
+/** The status of a stream. The last four are final. */
 export type Status = "pending" | "streaming" | "open" | "done" | "error" | "cancelled" | "timeout";
 
 /** Why there is no (more) text. */
@@ -12,56 +12,57 @@ export interface StreamError {
   readonly code: string | null;
   /** A sentence that may be shown to the reader. */
   readonly message: string | null;
-  /** The HTTP status, if the *request* failed. The stream itself may be going on. */
+  /** The HTTP status if a *request* failed. The stream itself may continue. */
   readonly http?: number;
 }
 
-/** What is known of a stream at one moment. The same object until something changes. */
+/** The state of a stream at one moment. The same object until something changes. */
 export interface Snapshot<Data extends DataTypes = DataTypes> {
   readonly status: Status;
   /** The pieces of text joined: a prefix of the stored text, or all of it. */
   readonly text: string;
-  /** Text and structured parts in order; adjacent text, and adjacent deltas of one part, joined. */
+  /** Text and structured parts in order. Adjacent text is joined, and so are deltas of one part. */
   readonly parts: readonly Part<Data>[];
   /** Set if the status is `error` or `timeout`. */
   readonly error: StreamError | null;
   /** The application's own value that came with the end (usage, finish reason). */
   readonly result: unknown;
-  /** Where to go on after this text, on any device; opaque. */
+  /** The offset after this text, at which any device can continue. Opaque. */
   readonly offset: string | null;
-  /** `polling`: something between here and the server holds events back, so they are fetched. */
+  /** `polling`: something on the way delays events, so snapshots are fetched. */
   readonly transport: "events" | "polling";
   /**
-   * `waiting`: the connection was lost and is tried again by itself. `closed`: there is none, and
-   * none is wanted: the stream ended, the request failed, or nobody can see the page.
+   * `waiting`: the connection was lost and will be tried again. `closed`: there is no connection,
+   * and none will be tried, because the stream ended, the request failed, or the page is hidden.
    */
   readonly connection: "connecting" | "open" | "waiting" | "closed";
-  /** Stop was pressed, and the end is not here yet; it is delivered as soon as the network allows. */
+  /** The user pressed Stop, and the end has not arrived. The stop is sent when there is a network.
+   */
   readonly stopping: boolean;
   /**
-   * How often the text was dropped and read again from its beginning, because the stored text had
-   * become another: a database was restored, or the stream was deleted and made again.
+   * How often the text was discarded and read again from its beginning, because the stored text
+   * changed: a database was restored, or the stream was deleted and created again.
    */
   readonly resets: number;
 }
 
-/** What the page already has of a stream: from a server-rendered page, or a list of messages. */
+/** The part of a stream that the page already has, from a server-rendered page or a list. */
 export interface Initial {
-  /** The offset that came with the text; only what follows it is fetched. */
+  /** The offset after the text. Only later messages are fetched. */
   readonly offset?: string | null;
   readonly parts?: readonly Part[];
   /** The same as `parts: [text]`. */
   readonly text?: string;
-  /** An ended status means that there is nothing to fetch at all. */
+  /** A final status means that nothing needs to be fetched. */
   readonly status?: Status;
   readonly error?: StreamError | null;
   readonly result?: unknown;
 }
 
-/** Headers for every request, or a function that is asked before every request. */
+/** Headers for every request, or a function that is called before every request. */
 export type HeadersSource = HeadersInit | (() => HeadersInit | Promise<HeadersInit>);
 
-/** A failed request, or a stream that did not end `done`, as an exception. */
+/** The exception for a failed request, or for a stream that did not end `done`. */
 export class InkstreamError extends Error {
   readonly code: string | null;
   readonly http: number | undefined;
@@ -75,10 +76,10 @@ export class InkstreamError extends Error {
 }
 
 /**
- * Tell whether a status is an end: `done`, `error`, `cancelled` or `timeout`.
+ * Return whether a status is final: `done`, `error`, `cancelled` or `timeout`.
  *
- * A snapshot whose `error` has `http` is one too, though only its request has failed: nothing more
- * comes by itself.
+ * If a snapshot's `error` has `http`, its status is final too, although only the request failed:
+ * there is no further request without `retry`.
  */
 export function isEnded(status: Status): boolean {
   return status !== "pending" && status !== "streaming" && status !== "open";

@@ -1,6 +1,6 @@
 /** The structured parts of an answer, as types: the names of the AI SDK's UI-message chunks, v1. */
 
-/** What `data-…` parts carry, by the name that follows `data-`. */
+/** The values of `data-…` parts, by the name after `data-`. */
 export type DataTypes = Record<string, unknown>;
 
 type Provider = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
@@ -47,7 +47,7 @@ export type ToolPart =
   | (Call & { readonly type: "tool-output-error"; readonly errorText: string })
   | { readonly type: "tool-output-denied"; readonly toolCallId: string };
 
-/** A web page that the answer rests on: `http`, `https`, `mailto` or relative. */
+/** A web page that the answer cites: `http`, `https`, `mailto` or relative. */
 export type SourceUrlPart = WithProvider & {
   readonly type: "source-url";
   readonly sourceId: string;
@@ -63,7 +63,7 @@ export type SourceDocumentPart = WithProvider & {
   readonly filename?: string;
 };
 
-/** A file that the model made, by its address; `data:` and `blob:` are allowed. */
+/** A file that the model created, by its address; `data:` and `blob:` are allowed. */
 export type FilePart = WithProvider & {
   readonly type: "file";
   readonly url: string;
@@ -71,8 +71,8 @@ export type FilePart = WithProvider & {
 };
 
 /**
- * Data of the application's own. One with the `id` of an earlier one of its type replaces that one's
- * data; a `transient` one is sent, and is no part of the message.
+ * The application's own data. A part with the `id` of an earlier one of its type replaces that
+ * one's data. A `transient` part is sent, but does not become part of the message.
  */
 export type DataPart<Data extends DataTypes = DataTypes> = {
   [Name in keyof Data & string]: {
@@ -97,10 +97,10 @@ export type KnownPart<Data extends DataTypes = DataTypes> =
       readonly messageMetadata: Readonly<Record<string, unknown>>;
     };
 
-/** An object of the application's own, of no shape that others know. */
+/** An object of the application's own, whose shape is unknown to others. */
 export type OwnPart = { readonly [key: string]: unknown };
 
-/** A piece of text, or a structured part between the pieces; `isKnown` tells the latter apart. */
+/** A piece of text, or a structured part between the pieces. `isKnown` recognises known parts. */
 export type Part<Data extends DataTypes = DataTypes> = string | KnownPart<Data> | OwnPart;
 
 /** A tool call as a page shows it. */
@@ -114,13 +114,13 @@ export type ToolCall = {
     | "output-error"
     | "output-denied";
   readonly title?: string;
-  /** The text of an input that is still coming. */
+  /** The text of an input that is not complete yet. */
   readonly rawInput?: string;
   readonly inputEncoding?: "json" | "text";
   readonly input?: unknown;
   readonly output?: unknown;
   readonly errorText?: string;
-  /** Another output follows. */
+  /** True if another output follows. */
   readonly preliminary?: true;
   readonly approval?: {
     readonly id: string;
@@ -153,7 +153,7 @@ export type MessagePart<Data extends DataTypes = DataTypes> =
   | FilePart
   | { readonly type: "step-start" }
   | Shown<DataPart<Data>>
-  /** An object of the application's own: to be shown as text, if at all. */
+  /** An object of the application's own. Show it as text, or not at all. */
   | { readonly type: "data-part"; readonly data: OwnPart };
 
 /** A message as a page shows it: the shape of the AI SDK's `UIMessage`, without its id. */

@@ -20,41 +20,42 @@ import type { DataTypes, Message } from "./vocabulary.js";
 
 export { isEnded };
 
-/** What `useStream` needs to know. */
+/** Options of `useStream`. */
 export interface UseStreamOptions<Data extends DataTypes = DataTypes> {
   /** The streams' address: `{url}/{streamId}` is read, and `{url}/{streamId}/cancel` stops. */
   url: MaybeRefOrGetter<string | URL>;
-  /** This session starts the answer: POST here, with `{"stream_id": …}`, and follow it. */
+  /** Set if this session starts the answer: `{"stream_id": …}` is POSTed here, then followed. */
   drive?: MaybeRefOrGetter<string | URL | undefined>;
-  /** Where `stop` POSTs to, if it is not `{url}/{streamId}/cancel`. */
+  /** Where `stop` sends its POST, if not to `{url}/{streamId}/cancel`. */
   stopUrl?: MaybeRefOrGetter<string | URL | undefined>;
-  /** Sent with every request; a function is asked before each. */
+  /** Sent with every request. A function is called before each. */
   headers?: HeadersSource;
-  /** Follow also while the page is hidden. */
+  /** Follow the stream also while the page is hidden. */
   background?: boolean;
-  /** What the page has already (a server-rendered text, a message's status). Read once a stream. */
+  /** The text or status that the page already has. Read once for each stream. */
   initial?: MaybeRefOrGetter<Initial | undefined>;
-  /** Called once when the stream's end is known here, also if it had ended before. */
+  /** Called once when this page learns that the stream has ended, also if it ended earlier. */
   onEnd?: (snapshot: Snapshot<Data>) => void;
-  /** Called when the text was dropped and is read anew: the stored text had become another. */
+  /** Called when the text was discarded and is read again, because the stored text changed. */
   onReset?: () => void;
 }
 
 /** A stream as a component renders it. */
 export interface UseStreamResult<Data extends DataTypes = DataTypes> {
-  /** What is known; replaced at most once a frame. */
+  /** The current snapshot, replaced at most once a frame. */
   readonly snapshot: Readonly<ShallowRef<Snapshot<Data>>>;
   readonly text: ComputedRef<string>;
   readonly status: ComputedRef<Snapshot["status"]>;
-  /** The parts folded into what a page shows; folded only where it is used. */
+  /** The parts, folded into a message to show. They are folded only if this is used. */
   readonly message: ComputedRef<Message<Data>>;
-  /** Ask the server to end the answer, for everybody. Rejects with an `InkstreamError` if refused. */
+  /** Ask the server to end the answer for all readers. Rejects with an `InkstreamError` if refused.
+   */
   readonly stop: () => Promise<void>;
-  /** Ask again now: after a request that failed, or instead of waiting for the next try. */
+  /** Send a request now: after a failed request, or instead of waiting for the next try. */
   readonly retry: () => void;
 }
 
-/** Provide a client with options of its own: `app.provide(inkstreamClient, createClient({ … }))`. */
+/** Provide a client with its own options: `app.provide(inkstreamClient, createClient({ … }))`. */
 export const inkstreamClient: InjectionKey<Client> = Symbol("inkstream");
 
 const shared = createClient();
@@ -62,8 +63,8 @@ const shared = createClient();
 /**
  * Show a stream: its text so far, and then every token as it is committed.
  *
- * Without an id (yet) it is `pending`, and nothing is asked. Leaving the component stops watching,
- * not the answer. On a server it renders what `initial` says, and asks nothing.
+ * Without an id the result is `pending`, and no request is made. Leaving the component stops
+ * watching, but not the answer. On a server it renders `initial` and makes no request.
  */
 export function useStream<Data extends DataTypes = DataTypes>(
   streamId: MaybeRefOrGetter<string | null | undefined>,
