@@ -15,7 +15,7 @@ beforeEach(async () => {
 });
 afterEach(() => server.close());
 
-/** Resolve when the stream's snapshot is so. */
+/** Resolve when the stream's snapshot meets the condition. */
 const until = (stream: Stream, is: (snapshot: ReturnType<Stream["getSnapshot"]>) => boolean) =>
   new Promise<void>((resolve) => {
     const leave = stream.subscribe(() => check());
@@ -34,7 +34,7 @@ const collect = async (stream: AsyncIterable<Part>): Promise<Part[]> => {
 const text = (parts: Part[]) => parts.filter((it) => typeof it === "string").join("");
 
 describe("following", () => {
-  it("G2: goes on across cut connections, without gap or duplicate", async () => {
+  it("G2: continues across cut connections, without gap or duplicate", async () => {
     const source = server.create("a");
     const stream = client.stream(`${base}/a`);
     const all = collect(stream);
@@ -66,7 +66,7 @@ describe("following", () => {
     expect(text(await all)).toBe("before after");
   });
 
-  it("replaces the text when the stream was deleted and made again (G10)", async () => {
+  it("replaces the text when the stream was deleted and created again (G10)", async () => {
     server.create("a").append("the old text");
     const stream = client.stream(`${base}/a`);
     await until(stream, (it) => it.text === "the old text");
@@ -91,7 +91,7 @@ describe("following", () => {
     expect(text(await all)).toBe("early late");
   });
 
-  it("waits for a stream that is about to be committed", async () => {
+  it("waits for a stream that is committed a moment later", async () => {
     const stream = client.stream(`${base}/a`);
     const all = collect(stream);
     await until(stream, (it) => it.connection === "waiting");
@@ -99,7 +99,7 @@ describe("following", () => {
     expect(await all).toEqual([]);
   });
 
-  it("G4: drives by POST, and many at once are one connection and one start", async () => {
+  it("G4: many drivers of one stream make one connection and one start", async () => {
     const source = server.create("a");
     const drive = `${base}/a`;
     const three = [1, 2, 3].map(() => client.stream(drive, { drive }));
@@ -111,7 +111,7 @@ describe("following", () => {
     expect(server.requests).toEqual(["POST /a"]);
   });
 
-  it("stops from one client what another follows (G6)", async () => {
+  it("one client stops the answer that another follows (G6)", async () => {
     const source = server.create("a");
     source.append("Hel");
     const here = client.stream(`${base}/a`);
@@ -123,7 +123,7 @@ describe("following", () => {
     await until(here, (it) => it.status === "cancelled");
   });
 
-  it("starts from what the page has", async () => {
+  it("starts after the page's own text", async () => {
     const source = server.create("a");
     source.append("Hello ");
     const first = client.stream(`${base}/a`);
@@ -146,7 +146,7 @@ describe("iterating", () => {
     expect(await collect(client.stream(`${base}/a`))).toEqual(["ab", { type: "tool" }, "c"]);
   });
 
-  it("begins with what a shared reader has already", async () => {
+  it("begins with the text that a shared reader already has", async () => {
     const source = server.create("a");
     source.append("a", { type: "tool" });
     const stream = client.stream(`${base}/a`);
@@ -161,7 +161,7 @@ describe("iterating", () => {
     ["error", "overloaded"],
     ["cancelled", null],
     ["timeout", null],
-  ])("throws on %s, so that no loop takes a part for the whole (G5)", async (status, code) => {
+  ])("throws on %s, so that an incomplete text never looks complete (G5)", async (status, code) => {
     const source = server.create("a");
     source.append("half");
     source.end({ status, code });
@@ -176,7 +176,7 @@ describe("iterating", () => {
     expect(seen).toEqual(["half"]);
   });
 
-  it("throws when what it yielded turns out to be of another stream", async () => {
+  it("throws when the yielded text belonged to another stream", async () => {
     server.create("a").append("old");
     const stream = client.stream(`${base}/a`);
     const all = collect(stream);
@@ -186,7 +186,7 @@ describe("iterating", () => {
     await expect(all).rejects.toMatchObject({ code: "offset_gone" });
   });
 
-  it("lets the connection go when the loop is left, or disconnected", async () => {
+  it("closes the connection when the loop ends, or disconnects", async () => {
     const wire = new Wire();
     const other = createClient({ fetch: wire.fetch });
     const left = (async () => {
@@ -210,7 +210,7 @@ describe("iterating", () => {
 });
 
 describe("a client's options", () => {
-  it("go with every request, a stream's headers on top", async () => {
+  it("apply to every request, and a stream's headers override them", async () => {
     const wire = new Wire();
     const other = createClient({
       fetch: wire.fetch,

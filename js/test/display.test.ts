@@ -19,7 +19,7 @@ describe("the observable store", () => {
     expect(before).toMatchObject({ connection: "open", text: "a" });
   });
 
-  it("I8 calls watchers at most once a frame, and at once for the end", async () => {
+  it("I8 calls watchers at most once a frame, and immediately for the end", async () => {
     await opened();
     const before = calls;
     for (let n = 1; n <= 100; n++) {

@@ -3,7 +3,7 @@ import { execFileSync } from "node:child_process";
 import { expect, it, vi } from "vitest";
 import { endFrame, Wire } from "./wire.js";
 
-it("defines <ink-stream> for the elements that are there, and exports the client", async () => {
+it("defines <ink-stream> for existing elements, and exports the client", async () => {
   const wire = new Wire();
   vi.stubGlobal("fetch", wire.fetch);
   document.body.innerHTML = '<ink-stream src="/s/a">Hel</ink-stream>';

@@ -5,7 +5,7 @@ import { defineInkStream } from "../src/element.js";
 import { endFrame, frame, offset, Wire } from "./wire.js";
 
 let wire: Wire;
-// An element's name is for life: one definition, whose client asks the wire of the test at hand.
+// An element is defined once for all tests; its client uses the wire of the current test.
 const client = createClient({ fetch: (address, init) => wire.fetch(address, init) });
 defineInkStream({ client });
 
@@ -19,7 +19,7 @@ afterEach(async () => {
   await vi.waitFor(() => expect(wire.all.every((it) => it.isOver)).toBe(true));
 });
 
-/** Let requests be made: what is put in together asks together. */
+/** Let requests be sent: elements added together share a request. */
 const asked = () => new Promise((resolve) => setTimeout(resolve));
 
 /** Put markup into the page, as htmx does. */
@@ -37,7 +37,7 @@ const shows = (it: InkStream, text: string) =>
   vi.waitFor(() => expect(it.textContent).toBe(text), { interval: 5 });
 
 describe("<ink-stream>", () => {
-  it("follows when it is swapped in, in place of the text so far", async () => {
+  it("follows when htmx inserts it, and replaces the text so far", async () => {
     const it = await swap('<ink-stream src="/s/a">Hello wo</ink-stream>');
     wire.last.stream("Hello ");
     await vi.waitFor(() => expect(it.getAttribute("status")).toBe("streaming"));
@@ -51,7 +51,7 @@ describe("<ink-stream>", () => {
     expect(wire.count).toBe(1);
   });
 
-  it("goes on after the text so far when told where it ends", async () => {
+  it("continues after the page's text if `offset` says where it ends", async () => {
     const it = await swap(`<ink-stream src="/s/a" offset="${offset(3)}">Hello </ink-stream>`);
     expect(wire.last.from).toBe(offset(3));
     wire.last.open().send(frame(4, "world"));
@@ -70,7 +70,7 @@ describe("<ink-stream>", () => {
     expect(it.firstChild).toBe(node);
   });
 
-  it("has Stop while the answer comes", async () => {
+  it("shows Stop while the answer arrives", async () => {
     const it = await swap('<ink-stream src="/s/a" stop-url="/own" stop-label="Halt"></ink-stream>');
     wire.last.stream("Hi");
     await shows(it, "Hi");
@@ -84,7 +84,7 @@ describe("<ink-stream>", () => {
     expect(alert(it)).toBe("");
   });
 
-  it("says that a Stop is on its way while there is no network", async () => {
+  it("says that a Stop is stored while there is no network", async () => {
     const it = await swap('<ink-stream src="/s/a" stopping-label="Halting"></ink-stream>');
     wire.last.stream("Hi");
     await shows(it, "Hi");
@@ -99,7 +99,7 @@ describe("<ink-stream>", () => {
     await vi.waitFor(() => expect(button(it).hidden).toBe(true));
   });
 
-  it("tells the page when the text is read anew (E5)", async () => {
+  it("dispatches ink-reset when the text is read again (E5)", async () => {
     const it = await swap(
       `<ink-stream src="/s/a" offset="${offset(3)}">restored over</ink-stream>`,
     );
@@ -113,7 +113,7 @@ describe("<ink-stream>", () => {
     expect(told).toHaveBeenCalledTimes(1);
   });
 
-  it("says when Stop was refused", async () => {
+  it("shows that Stop was refused", async () => {
     const it = await swap('<ink-stream src="/s/a"></ink-stream>');
     wire.last.stream("Hi");
     await shows(it, "Hi");
@@ -124,7 +124,7 @@ describe("<ink-stream>", () => {
     expect(button(it)).toMatchObject({ disabled: false, hidden: false });
   });
 
-  it("shows an error as one, beside the text", async () => {
+  it("shows an error beside the text", async () => {
     const it = await swap('<ink-stream src="/s/a"></ink-stream>');
     wire.last
       .stream("half")
@@ -140,7 +140,7 @@ describe("<ink-stream>", () => {
     expect(it.textContent).toBe("so far");
   });
 
-  it("tells the page, with what is known", async () => {
+  it("dispatches events with the snapshot", async () => {
     const told: [string, Snapshot["status"]][] = [];
     for (const type of ["ink-change", "ink-end"]) {
       document.body.addEventListener(type, (event) =>
@@ -154,7 +154,7 @@ describe("<ink-stream>", () => {
     expect(it.snapshot).toMatchObject({ text: "Hi", status: "done" });
   });
 
-  it("is moved without a new request, removed without a trace (G6)", async () => {
+  it("moves without a new request, and leaves nothing when removed (G6)", async () => {
     const it = await swap('<ink-stream src="/s/a"></ink-stream>');
     wire.last.stream("Hi");
     await shows(it, "Hi");
@@ -173,7 +173,7 @@ describe("<ink-stream>", () => {
     await shows(it, "Hi!?");
   });
 
-  it("lets go while the page is hidden, unless it has `background`", async () => {
+  it("closes its connection while the page is hidden, unless it has `background`", async () => {
     const state = vi.spyOn(document, "visibilityState", "get").mockReturnValue("hidden");
     await swap('<ink-stream src="/s/a" background></ink-stream>');
     expect(wire.count).toBe(1);
@@ -187,7 +187,7 @@ describe("<ink-stream>", () => {
     await shows(it, "Hi");
   });
 
-  it("changes streams with src, and waits for one", async () => {
+  it("changes the stream with src, and waits without src", async () => {
     const it = await swap("<ink-stream></ink-stream>");
     expect(wire.count).toBe(0);
     it.setAttribute("src", "/s/a");
@@ -202,7 +202,7 @@ describe("<ink-stream>", () => {
     expect(wire.all.map((request) => request.path)).toEqual(["/s/a", "/s/b"]);
   });
 
-  it("waits for the parser, which connects an element before its text is there", async () => {
+  it("waits for the parser to add the element's text", async () => {
     const state = vi.spyOn(document, "readyState", "get").mockReturnValue("loading");
     const it = await swap("<ink-stream src='/s/a'></ink-stream>");
     it.append("Hello wo");
@@ -215,7 +215,7 @@ describe("<ink-stream>", () => {
     expect(it.textContent).toBe("Hello wo");
   });
 
-  it("defined again is the same", () => {
+  it("a second definition returns the same class", () => {
     expect(defineInkStream()).toBe(customElements.get("ink-stream"));
   });
 });

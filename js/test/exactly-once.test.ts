@@ -1,10 +1,10 @@
-/** G2 as a property: whatever the network does to the bytes, every text shown is a prefix. */
+/** G2 as a property: every shown text is a prefix, for any chunks, cuts and repetitions. */
 import fc from "fast-check";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { createClient, type Part } from "../src/index.js";
 import { endFrame, frame, offset, pass, virtualTime } from "./wire.js";
 
-/** What happens to one connection. */
+/** The faults of one connection. */
 interface Fate {
   status: number;
   /** Messages before the offset that are sent again. */
@@ -63,7 +63,7 @@ function serve(messages: Part[], from: string | null, fate: Fate | undefined): R
   const done = from === null ? 0 : Number(from.slice(17, 33));
   if (from !== null) expect(from).toBe(offset(done));
   if (fate && fate.status !== 200) return new Response("", { status: fate.status });
-  // Only whole events are sent again, as a proxy or a server of another opinion might.
+  // A proxy may repeat events, but only whole ones.
   const start = fate?.joined === 1 ? Math.max(0, done - fate.again) : done;
   const sent = `: ping\n\n${events(messages, start, fate?.joined ?? 3)}${endFrame(messages.length)}`;
   const bytes = new TextEncoder().encode(sent).slice(0, fate?.cut);

@@ -1,4 +1,4 @@
-/** A server that answers as docs/http.md says, from memory, and whose network can be cut. */
+/** A server in memory that follows docs/http.md, with connections that a test can cut. */
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
 import type { AddressInfo, Socket } from "node:net";
 import type { Part } from "../src/index.js";
@@ -35,9 +35,9 @@ export class FakeServer {
   readonly streams = new Map<string, FakeStream>();
   /** How often a source was called, by stream. */
   readonly starts = new Map<string, number>();
-  /** Hold back what is sent until the response ends, as a buffering proxy does. */
+  /** Delay all data until the response ends, as a buffering proxy does. */
   buffering = false;
-  /** Answer this instead of everything, as a proxy does whose server restarts. */
+  /** Answer every request with this status, as a proxy does while its server restarts. */
   down: number | undefined;
   readonly #sockets = new Set<Socket>();
   readonly #server: Server = createServer((request, response) => {
@@ -59,7 +59,7 @@ export class FakeServer {
     await new Promise((resolve) => this.#server.close(resolve));
   }
 
-  /** Break every connection, as a tunnel does. */
+  /** Break every connection, as a lost network does. */
   cut(): void {
     for (const socket of this.#sockets) socket.destroy();
   }

@@ -33,7 +33,7 @@ const made = () =>
 const chunk = (id: number, data: unknown) => `id: c${id}\ndata: ${JSON.stringify(data)}\n\n`;
 const LAST = chunk(9, { type: "finish" }) + "data: [DONE]\n\n";
 
-/** Ask, and collect what the client below is given. */
+/** Make a request, and collect the client's text. */
 class Page {
   text = "";
   response: Response | undefined;
@@ -64,7 +64,7 @@ async function asked(method?: string, headers?: Record<string, string>): Promise
 }
 
 describe("resumingFetch", () => {
-  it("appends what follows a cut, from the last id, each event once (G2)", async () => {
+  it("continues after a cut from the last id, each event once (G2)", async () => {
     const page = await asked("POST", { authorization: "Bearer t", "content-type": "text/x" });
     wire.last.open().send(chunk(1, "a") + chunk(2, "b") + 'id: c3\ndata: "ha');
     await pass();
@@ -85,7 +85,7 @@ describe("resumingFetch", () => {
   });
 
   it.each(["a clean end", "a lost connection"])(
-    "asks no more after the last event and %s",
+    "makes no request after the last event and %s",
     async (how) => {
       const page = await asked();
       wire.last.open().send(chunk(1, "a") + LAST);
@@ -98,7 +98,7 @@ describe("resumingFetch", () => {
     },
   );
 
-  it("takes a clean end without a last event for a cut (G5)", async () => {
+  it("treats a clean end without a last event as a cut (G5)", async () => {
     const page = await asked();
     wire.last.open().send(chunk(1, { type: "x", input: { type: "finish" } }));
     wire.last.close();
@@ -109,7 +109,7 @@ describe("resumingFetch", () => {
     expect(page).toMatchObject({ over: true, error: undefined });
   });
 
-  it("brings an open page back after a restart of the server (trap 13)", async () => {
+  it("continues after a restart of the server (trap 13)", async () => {
     const page = await asked();
     wire.last.open().send(chunk(1, "a"));
     await pass();
@@ -127,7 +127,7 @@ describe("resumingFetch", () => {
     expect(page).toMatchObject({ over: true, error: undefined });
   });
 
-  it("keeps the wait that the server asks for, whatever the page does", async () => {
+  it("keeps the wait that the server asked for, despite events of the page", async () => {
     const tab = fakePage();
     await asked();
     wire.last.open().send(chunk(1, "a"));
@@ -143,7 +143,7 @@ describe("resumingFetch", () => {
     expect(wire.count).toBe(3);
   });
 
-  it("asks at once when the network is back, and leaves the dead connection", async () => {
+  it("makes a request when the network is back, and drops the dead connection", async () => {
     const tab = fakePage();
     const page = await asked();
     wire.last.open().send(chunk(1, "a"));
@@ -162,7 +162,7 @@ describe("resumingFetch", () => {
     expect(page.over).toBe(true);
   });
 
-  it("asks again after silence", async () => {
+  it("repeats its request after silence", async () => {
     await asked();
     wire.last.open().send(chunk(1, "a"));
     await pass(38_500);
@@ -170,7 +170,7 @@ describe("resumingFetch", () => {
   });
 
   it.each([410, 204])(
-    "says so on %i to a text that was rewound, and mixes nothing (E5)",
+    "reports a text that was restored from a backup on %i, and mixes nothing (E5)",
     async (status) => {
       const page = await asked();
       wire.last.open().send(chunk(1, "a"));
@@ -211,14 +211,14 @@ describe("resumingFetch", () => {
     expect(wire.count).toBe(1);
   });
 
-  it.each([204, 404])("passes a %i on unchanged: nothing to go on with", async (status) => {
+  it.each([204, 404])("passes a %i on unchanged, because nothing can continue", async (status) => {
     const page = await asked("GET");
     wire.last.refuse(status);
     await pass();
     expect(page.response?.status).toBe(status);
   });
 
-  it("passes the answer's headers and a failed first request on", async () => {
+  it("passes on the answer's headers, and a failed first request", async () => {
     const page = await asked();
     wire.last.fail();
     await pass(60_000);
@@ -226,7 +226,7 @@ describe("resumingFetch", () => {
     expect(wire.count, "a question is not asked twice").toBe(1);
   });
 
-  it("ends with an abort, in a connection and in a wait, and stops nothing (G6)", async () => {
+  it("an abort ends it, in a connection and in a wait, without a Stop (G6)", async () => {
     const open = await asked();
     wire.last.open().send(chunk(1, "a"));
     await pass();
@@ -245,7 +245,7 @@ describe("resumingFetch", () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 
-  it("keeps Stop while offline, and delivers it", async () => {
+  it("stores Stop while offline, and delivers it", async () => {
     const page = await asked();
     wire.last.open().send(chunk(1, "a"));
     await pass();
@@ -263,7 +263,7 @@ describe("resumingFetch", () => {
     page.abort.abort();
   });
 
-  it("brings a kept Stop along after a reload, before the next question", async () => {
+  it("delivers a stored Stop after a reload, before the next question", async () => {
     kept.add('/chat/1/stop {"stream_id":"old"}');
     kept.add("/chat/12/stop {}");
     fetching = made();

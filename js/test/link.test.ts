@@ -1,4 +1,4 @@
-/** Many live streams of one page: one connection, which they join and leave without a gap. */
+/** Many live streams of one page share one connection; they join and leave without a gap. */
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { type Client, createClient, type Stream } from "../src/index.js";
 import {
@@ -49,7 +49,7 @@ const texts = (all: Stream[]) => all.map((it) => it.getSnapshot().text);
 const live = () => wire.all.filter((it) => !it.isOver);
 
 describe("many streams over one request", () => {
-  it("are asked for together, each told its own (G2)", async () => {
+  it("share a request, and each gets its own events (G2)", async () => {
     const all = watch("a", "b", "c");
     await settle();
     expect(wire.count).toBe(1);
@@ -67,13 +67,13 @@ describe("many streams over one request", () => {
     expect(wire.count, "an end changes nothing for the others").toBe(1);
   });
 
-  it("one alone has its own request, and no delay", async () => {
+  it("a single stream has its own request, without delay", async () => {
     watch("a");
     await pass();
     expect(wire.last).toMatchObject({ method: "GET", path: `${mount}/a` });
   });
 
-  it("join without a gap: the old connection goes when the new one speaks", async () => {
+  it("join without a gap: the old connection closes when the new one works", async () => {
     const all = watch("a", "b");
     await settle();
     const first = wire.last.open().send(": ping\n\n" + of("a", 1, "A"));
@@ -92,7 +92,7 @@ describe("many streams over one request", () => {
     expect(texts(all)).toEqual(["Aa", "B", "C"]);
   });
 
-  it("leave together, and the last one lets go of the connection (G6)", async () => {
+  it("leave together, and the last one closes the connection (G6)", async () => {
     const [a, b, c] = watch("a", "b", "c") as [Stream, Stream, Stream];
     await settle();
     wire.last.open().send(": ping\n\n" + of("a", 1, "A"));
@@ -109,7 +109,7 @@ describe("many streams over one request", () => {
     expect(live()).toEqual([]);
   });
 
-  it("a refused one is refused alone, an absent one is waited for", async () => {
+  it("one refusal leaves the others, and an absent stream is tried again", async () => {
     const all = watch("a", "b");
     await settle();
     const refused = { stream_id: "b", status: 404, code: "not_found" };
@@ -131,7 +131,7 @@ describe("many streams over one request", () => {
     expect(texts(all)).toEqual(["Aa", ""]);
   });
 
-  it("410 to one drops its text alone (E5)", async () => {
+  it("410 for one stream drops only its text (E5)", async () => {
     const old = client.stream(`${mount}/b`, { initial: { offset: offset(9), text: "rewound" } });
     streams.push(old);
     old.subscribe(() => {});
@@ -146,7 +146,7 @@ describe("many streams over one request", () => {
     expect(a?.getSnapshot().text).toBe("A");
   });
 
-  it("come back together after a cut, from where each was", async () => {
+  it("reconnect together after a cut, each from its own offset", async () => {
     const all = watch("a", "b", "c");
     await settle();
     wire.last.open().send(of("a", 1, "A") + of("b", 4, "B"));
@@ -166,7 +166,7 @@ describe("many streams over one request", () => {
   });
 
   it.each([404, 405])(
-    "a %i says that the mount has no such route: one by one, remembered",
+    "after a %i, the mount's streams use single requests from then on",
     async (status) => {
       const all = watch("a", "b");
       await settle();
@@ -186,7 +186,7 @@ describe("many streams over one request", () => {
     },
   );
 
-  it("a refusal of all, or a server that is away, is each one's own", async () => {
+  it("each reader handles a refusal of all, or a server that is away", async () => {
     const all = watch("a", "b");
     await settle();
     wire.last.refuse(503, "store_unavailable", { "retry-after": "2" });
@@ -200,7 +200,7 @@ describe("many streams over one request", () => {
     for (const it of all) expect(it.getSnapshot().error).toMatchObject({ http: 401 });
   });
 
-  it("different headers are different connections", async () => {
+  it("different headers need different connections", async () => {
     const as = (name: string, id: string) => {
       const stream = client.stream(`${mount}/${id}`, { headers: { authorization: name } });
       streams.push(stream);
@@ -215,13 +215,13 @@ describe("many streams over one request", () => {
     ]);
   });
 
-  it("65 streams are two requests", async () => {
+  it("65 streams need two requests", async () => {
     watch(...Array.from({ length: 65 }, (_, n) => `s${n}`));
     await settle();
     expect(wire.all.map((it) => Object.keys(asked(it) as object).length)).toEqual([64, 1]);
   });
 
-  it("silence is noticed for all", async () => {
+  it("silence is noticed for all streams", async () => {
     watch("a", "b");
     await settle();
     wire.last.open().send(": ping\n\n");
@@ -234,7 +234,7 @@ describe("many streams over one request", () => {
 });
 
 describe("without a free connection", () => {
-  /** Locks that other windows hold, or let go. */
+  /** Locks that other windows hold or release. */
   const locks = { free: 0 };
   beforeEach(() => {
     locks.free = 0;
@@ -250,7 +250,7 @@ describe("without a free connection", () => {
     });
   });
 
-  it("one stream is read by a snapshot a second, and by events when a slot is free", async () => {
+  it("one stream reads a snapshot a second, and events when a slot is free", async () => {
     const [a] = watch("a");
     await pass();
     for (let n = 1; n <= 4; n++) {
@@ -298,7 +298,7 @@ describe("without a free connection", () => {
     expect(locks.free).toBe(1);
   });
 
-  it("one that a batch refuses is refused alone, and an end in it is an end", async () => {
+  it("a batch refuses one stream alone, and ends another", async () => {
     const all = watch("a", "b");
     await settle();
     await pass(60);
@@ -313,7 +313,7 @@ describe("without a free connection", () => {
     expect(wire.count).toBe(1);
   });
 
-  it("a joiner takes the connection's own slot when there is no other", async () => {
+  it("a joining stream uses the connection's slot if no other is free", async () => {
     locks.free = 1;
     const all = watch("a", "b");
     await settle();

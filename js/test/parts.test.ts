@@ -1,4 +1,4 @@
-/** `fold` in TypeScript makes what Python's makes, on the cases that both read. */
+/** `fold` in TypeScript and in Python give the same results for the same cases. */
 import { readFileSync } from "node:fs";
 import fc from "fast-check";
 import { describe, expect, it } from "vitest";
@@ -14,7 +14,7 @@ const { cases, many } = JSON.parse(
   readFileSync(new URL("../../tests/parts/cases.json", import.meta.url), "utf8"),
 ) as Cases;
 
-/** Join as the page does. */
+/** Join parts as the page does. */
 const read = (parts: readonly Part[]): readonly Part[] => new Transcript(null, parts).parts;
 
 describe("fold", () => {
@@ -44,7 +44,7 @@ describe("fold", () => {
     expect(spent(all)).toBeLessThan(40 * spent(tenth) + 50);
   });
 
-  it("changes no part that it was given", () => {
+  it("does not change the given parts", () => {
     for (const { parts, ended } of cases) {
       const before = JSON.stringify(parts);
       fold(parts, { ended });
@@ -70,7 +70,7 @@ describe("deltas", () => {
     fc.constant({ type: "reasoning-delta", id: "a", delta: 7 }),
   );
 
-  it("joined or not fold to one message, however they came", () => {
+  it("fold to the same message, joined or not", () => {
     const begun: Part[] = [
       { type: "reasoning-start", id: "a" },
       { type: "reasoning-start", id: "__proto__" },
@@ -84,7 +84,7 @@ describe("deltas", () => {
     );
   });
 
-  it("reach a slow loop as what came since, each character once", () => {
+  it("reach a slow loop joined, each character once", () => {
     const transcript = new Transcript();
     const place = { index: 0, taken: 0 };
     const seen: Part[] = [];
@@ -101,7 +101,7 @@ describe("deltas", () => {
   });
 });
 
-it("isKnown takes what others know, and leaves the application's own", () => {
+it("isKnown accepts known parts, and no objects of the application", () => {
   expect(isKnown({ type: "source-url", sourceId: "s", url: "https://a.invalid" })).toBe(true);
   expect(isKnown({ type: "source-url", sourceId: "s", url: "java\nscript:alert(1)" })).toBe(false);
   expect(isKnown({ type: "tool_call" })).toBe(false);

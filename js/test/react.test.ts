@@ -28,7 +28,7 @@ afterEach(async () => {
 
 type Options = Partial<UseStreamOptions>;
 
-/** Shows a stream, with everything written inline: nothing here keeps its identity. */
+/** Shows a stream, with all options written inline, so each render has new objects. */
 function Message(props: { id?: string | null | undefined; options?: Options }): ReactNode {
   renders++;
   latest = useStream(props.id, {
@@ -39,7 +39,7 @@ function Message(props: { id?: string | null | undefined; options?: Options }): 
   return h("p", { id: latest.status }, latest.text);
 }
 
-/** Do what renders, with its effects. What comes from the network later renders by itself. */
+/** Run code that renders, with its effects. Later network data renders by itself. */
 const acting = async <T>(work: () => T): Promise<T> => {
   vi.stubGlobal("IS_REACT_ACT_ENVIRONMENT", true);
   try {
@@ -53,13 +53,13 @@ const message = (id?: string | null, options?: Options) =>
   h(Message, { id, options: options ?? {} });
 const shows = (text: string) => vi.waitFor(() => expect(latest.text).toBe(text), { interval: 5 });
 
-it("runs against the React it says", ({ task }) => {
+it("runs against the configured version of React", ({ task }) => {
   const project = task.file.projectName ?? "";
   expect(version.startsWith(project === "react 18" ? "18.3." : "19.")).toBe(true);
 });
 
 describe("useStream", () => {
-  it("shows the text as it comes, and how it ended", async () => {
+  it("shows the text as it arrives, and how it ended", async () => {
     await render(message("a"));
     expect(latest).toMatchObject({ text: "", status: "pending", error: null, parts: [] });
     expect(wire.last.path).toBe("/streams/a");
@@ -97,7 +97,7 @@ describe("useStream", () => {
     expect(latest.message.parts[0]).toEqual({ ...reasoning, state: "done" });
   });
 
-  it("mounted twice by StrictMode makes one request, and goes on", async () => {
+  it("mounted twice by StrictMode, it makes one request and continues", async () => {
     await render(h(StrictMode, null, message("a", { drive: new URL("http://test.invalid/ask") })));
     expect(wire.count).toBe(1);
     expect(wire.last.givenUp).toBe(false);
@@ -105,13 +105,13 @@ describe("useStream", () => {
     await shows("Hello");
   });
 
-  it("rendered again with everything inline makes no request", async () => {
+  it("rendered again with inline options, it makes no request", async () => {
     await render(message("a"));
     for (let n = 0; n < 5; n++) await render(message("a"));
     expect(wire.count).toBe(1);
   });
 
-  it("drives by POST, with the stream's id, and the token", async () => {
+  it("drives with a POST of the stream's id, and the token", async () => {
     await render(message("a", { drive: "http://test.invalid/ask", authToken: "t" }));
     expect(wire.last).toMatchObject({ method: "POST", path: "/ask" });
     expect(wire.last.init.body).toBe('{"stream_id":"a"}');
@@ -123,7 +123,7 @@ describe("useStream", () => {
     expect(wire.count).toBe(1);
   });
 
-  it("without an id asks nothing, and begins when there is one", async () => {
+  it("makes no request until there is an id", async () => {
     await render(message(undefined));
     expect(latest).toMatchObject({ text: "", status: "pending", connection: "closed" });
     await latest.stop();
@@ -133,7 +133,7 @@ describe("useStream", () => {
     expect(wire.last.path).toBe("/streams/a");
   });
 
-  it("changes streams with the id, never showing one's text as the other's", async () => {
+  it("changes the stream with the id, and never mixes their texts", async () => {
     await render(message("a"));
     wire.last.stream("text of a");
     await shows("text of a");
@@ -147,7 +147,7 @@ describe("useStream", () => {
     expect(latest.text).toBe("");
   });
 
-  it("many streams in one mount share a connection, or have one each where that is not served", async () => {
+  it("streams of one mount share a connection, if the server supports it", async () => {
     await render(
       h(
         "div",
@@ -172,7 +172,7 @@ describe("useStream", () => {
     expect(wire.all.map((it) => it.method)).toEqual(["GET"]);
   });
 
-  it("lets go while the page is hidden, unless told to follow in the background", async () => {
+  it("closes its connection while the page is hidden, unless `background` is set", async () => {
     const see = (state: DocumentVisibilityState) => {
       vi.spyOn(document, "visibilityState", "get").mockReturnValue(state);
       document.dispatchEvent(new Event("visibilitychange"));
@@ -199,7 +199,7 @@ describe("useStream", () => {
     await shows("Hello!");
   });
 
-  it("stop POSTs, also where the application says", async () => {
+  it("stop sends a POST, also to the application's own address", async () => {
     await render(message("a"));
     const { stop } = latest;
     await render(message("a"));
@@ -213,7 +213,7 @@ describe("useStream", () => {
     wire.last.refuse(204);
   });
 
-  it("tells a page whose text is read anew, and says that a Stop is on its way (E5)", async () => {
+  it("calls onReset when the text is read again, and shows a stored Stop (E5)", async () => {
     const onReset = vi.fn();
     const options = { onReset, initial: { offset: offset(3), text: "before the restore" } };
     await render(h(StrictMode, null, message("a", options)));
@@ -242,14 +242,14 @@ describe("useStream", () => {
     expect(stale).not.toHaveBeenCalled();
   });
 
-  it("tells an end that was there before once, whatever StrictMode repeats", async () => {
+  it("calls onEnd once for an earlier end, also under StrictMode", async () => {
     const onEnd = vi.fn();
     const initial = { status: "done", text: "all" } as const;
     await render(h(StrictMode, null, message("a", { initial, onEnd })));
     expect(onEnd).toHaveBeenCalledTimes(1);
   });
 
-  it("shows a refused request as an error, is not told an end, and tries again with a new token", async () => {
+  it("shows a refusal as an error without onEnd, and retries with a new token", async () => {
     const onEnd = vi.fn();
     await render(message("a", { authToken: "old", onEnd }));
     wire.last.refuse(401, "unauthorized");
@@ -262,7 +262,7 @@ describe("useStream", () => {
     expect(latest).toMatchObject({ error: null, status: "streaming" });
   });
 
-  it("asks again after a failed request when told to", async () => {
+  it("retry repeats a failed request", async () => {
     await render(message("a"));
     wire.last.refuse(500);
     await vi.waitFor(() => expect(latest.error?.http).toBe(500));
@@ -273,7 +273,7 @@ describe("useStream", () => {
     expect(latest.error).toBe(null);
   });
 
-  it("takes a new token for the next request, without a new connection", async () => {
+  it("uses a new token in the next request, without a new connection", async () => {
     await render(message("a", { authToken: "old" }));
     wire.last.stream("Hel");
     await shows("Hel");
@@ -285,7 +285,7 @@ describe("useStream", () => {
     expect(wire.last.from).toBe(offset(1));
   });
 
-  it("renders on a server without asking, and takes over in the browser without a flash", async () => {
+  it("renders on a server without a request, and hydrates without a flash", async () => {
     const initial = () => ({ offset: offset(1), parts: ["Hello "] });
     const node = () => h(StrictMode, null, message("a", { initial: initial() }));
     const html = renderToString(node());
@@ -302,7 +302,7 @@ describe("useStream", () => {
     await acting(() => hydrated.unmount());
   });
 
-  it("asks nothing for a message whose end the page knows", async () => {
+  it("makes no request for a message whose end the page knows", async () => {
     await render(message("a", { initial: { status: "done", text: "all" } }));
     expect(latest).toMatchObject({ text: "all", status: "done" });
     expect(wire.count).toBe(0);
@@ -327,7 +327,7 @@ describe("useStream", () => {
     expect(renders).toBeLessThan(60);
   });
 
-  it("keeps what the rest of the page does to it", async () => {
+  it("keeps the page's changes of its DOM", async () => {
     function Page(): ReactNode {
       const [id, setId] = useState("a");
       return h("div", { onClick: () => setId("b") }, message(id));

@@ -1,4 +1,4 @@
-/** SPEC.md's table: what a request is answered with (T5–T12). */
+/** SPEC.md's table: answers to requests (T5–T12). */
 import { describe, expect, it, vi } from "vitest";
 import { client, opened, setScene, shown, use, watch, wire } from "./scene.js";
 import { endFrame, fakePage, frame, offset, pass } from "./wire.js";
@@ -6,7 +6,7 @@ import { endFrame, fakePage, frame, offset, pass } from "./wire.js";
 setScene();
 
 describe("an answer", () => {
-  it("T5 opens with the first byte, and stays pending until there is a message", async () => {
+  it("T5 opens at the first byte, and stays pending until there is a message", async () => {
     await watch();
     wire.last.open();
     await pass();
@@ -16,7 +16,7 @@ describe("an answer", () => {
     expect(shown()).toMatchObject({ connection: "open", status: "pending", transport: "events" });
   });
 
-  it("T7 follows by GET what a driver's POST has only started", async () => {
+  it("T7 follows with GET if the driver's POST only started the stream", async () => {
     use(client.stream("/s/a", { drive: "/ask" }));
     await watch();
     wire.last.json({ stream_id: "a" }, 202);
@@ -25,7 +25,7 @@ describe("an answer", () => {
     expect(wire.count).toBe(2);
   });
 
-  it("T7 reads what a driver's POST answers, and resumes by GET at token level", async () => {
+  it("T7 reads the answer to a driver's POST, and resumes with GET", async () => {
     use(client.stream("/s/a", { drive: "/ask?x=1" }));
     await watch();
     expect(wire.last.url.search).toBe("?x=1");
@@ -36,7 +36,7 @@ describe("an answer", () => {
     expect(wire.last).toMatchObject({ method: "GET", path: "/s/a", from: offset(2) });
   });
 
-  it("POSTs again while nobody has answered: a second start only follows (G4)", async () => {
+  it("repeats the POST until there is an answer; a second start only follows (G4)", async () => {
     use(client.stream("/s/a", { drive: "/ask" }));
     await watch();
     wire.last.fail();
@@ -48,7 +48,7 @@ describe("an answer", () => {
     ["a page", 200, "text/html"],
     ["other JSON", 200, "application/json"],
     ["nothing", 204, ""],
-  ])("T8 fails on %s where a stream should be", async (_, status, type) => {
+  ])("T8 fails on %s in place of a stream", async (_, status, type) => {
     await watch();
     if (type === "application/json") wire.last.json({ hello: 1 });
     else wire.last.refuse(status, undefined, type ? { "content-type": type } : {});
@@ -57,7 +57,7 @@ describe("an answer", () => {
     expect(shown().error).toMatchObject({ code: "unexpected_content", http: status });
   });
 
-  it("T9 waits for a stream that is about to be committed, for five seconds", async () => {
+  it("T9 waits five seconds for a stream to be committed", async () => {
     await watch();
     const started = Date.now();
     while (shown().status !== "error") {
@@ -69,7 +69,7 @@ describe("an answer", () => {
     expect(shown().error).toEqual({ code: "not_found", message: "about not_found", http: 404 });
   });
 
-  it("T9 shows the stream once it is there", async () => {
+  it("T9 shows the stream once it exists", async () => {
     await watch();
     wire.last.refuse(404, "not_found");
     await pass(250);
@@ -78,7 +78,7 @@ describe("an answer", () => {
     expect(shown().text).toBe("Hi");
   });
 
-  it("T9, T12 takes a 404 at its word when the stream was there before", async () => {
+  it("T9, T12 accepts a 404 if the stream existed before", async () => {
     await opened("Hel");
     wire.last.close();
     await pass(1_000);
@@ -88,7 +88,7 @@ describe("an answer", () => {
     expect(wire.count).toBe(2);
   });
 
-  it("T10 drops the text and starts again when the offset is gone (G10)", async () => {
+  it("T10 discards the text and starts again when the offset is gone (G10)", async () => {
     await opened("old ", { kind: "tool" });
     wire.last.close();
     await pass(1_000);
@@ -102,7 +102,7 @@ describe("an answer", () => {
     expect(shown()).toMatchObject({ text: "new", parts: ["new"], status: "done" });
   });
 
-  it("T10, T12 does not ask for ever when the start itself is gone", async () => {
+  it("T10, T12 gives up when even the start is gone", async () => {
     await watch();
     wire.last.refuse(410, "gone");
     await pass(60_000);
@@ -145,7 +145,7 @@ describe("an answer", () => {
     expect(wire.count).toBe(2);
   });
 
-  it("T11, T22 honours Retry-After, whatever wakes", async () => {
+  it("T11, T22 honours Retry-After, despite events of the page", async () => {
     const page = fakePage();
     await watch();
     wire.last.refuse(503, "shutting_down", { "retry-after": "30" });
@@ -157,7 +157,7 @@ describe("an answer", () => {
     expect(wire.count).toBe(2);
   });
 
-  it("T11 takes the server's retry: as the base", async () => {
+  it("T11 uses the server's retry: as the base", async () => {
     await watch();
     wire.last.open().send("retry: 200\n: ping\n\n");
     await pass(16);
@@ -166,7 +166,7 @@ describe("an answer", () => {
     expect(wire.count).toBe(2);
   });
 
-  it("T11 tries again when the headers cannot be had", async () => {
+  it("T11 tries again when the headers function fails", async () => {
     const headers = vi.fn(async () => ({ authorization: "Bearer t" }));
     headers.mockRejectedValueOnce(new Error("the token endpoint is away"));
     use(client.stream("/s/a", { headers }));
@@ -176,7 +176,7 @@ describe("an answer", () => {
     expect(wire.last.headers.get("authorization")).toBe("Bearer t");
   });
 
-  it("I11 asks for headers before every request: tokens expire", async () => {
+  it("I11 calls the headers function before every request, because tokens expire", async () => {
     let token = 0;
     use(client.stream("/s/a", { headers: () => ({ authorization: `Bearer ${++token}` }) }));
     await opened("Hel");

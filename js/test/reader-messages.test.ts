@@ -6,7 +6,7 @@ import { endFrame, frame, offset, pass } from "./wire.js";
 setScene();
 
 describe("a message", () => {
-  it("T14 is appended, text joined, structured parts in order", async () => {
+  it("T14 is appended: text joined, structured parts in order", async () => {
     await opened("Hel", "lo", { type: "tool" }, "!", "");
     expect(shown()).toMatchObject({
       text: "Hello!",
@@ -54,7 +54,7 @@ describe("a message", () => {
     expect(wire.count).toBe(4);
   });
 
-  it("T15, I1 is dropped when it was seen (G2)", async () => {
+  it("T15, I1 is dropped if it was seen before (G2)", async () => {
     await opened("a", "b");
     wire.last.send(frame(1, "a") + frame(2, "b") + frame(3, "c"));
     await pass(16);
@@ -83,7 +83,7 @@ describe("a message", () => {
     expect(wire.count).toBe(1);
   });
 
-  it("ignores events of a kind it does not know", async () => {
+  it("ignores events of an unknown kind", async () => {
     await opened("a");
     wire.last.send(`event: mood\nid: ${offset(9)}\ndata: happy\n\n${frame(2, "b")}`);
     await pass(16);
@@ -97,7 +97,7 @@ describe("the end", () => {
     ["cancelled", null],
     ["error", { code: "overloaded", message: "Try later" }],
     ["timeout", { code: null, message: null }],
-  ])("T17 %s shows at once, with its result", async (status, error) => {
+  ])("T17 %s shows immediately, with its result", async (status, error) => {
     await opened("Hi");
     const at = Date.now();
     wire.last.send(endFrame(1, { status, ...error, result: { tokens: 12 } }));
@@ -110,7 +110,7 @@ describe("the end", () => {
     expect(wire.last.givenUp, "the connection is given back").toBe(true);
   });
 
-  it("a finished stream costs one plain GET", async () => {
+  it("a finished stream costs one GET", async () => {
     await watch();
     wire.last.stream("all", " of it").send(endFrame(2));
     await pass(60_000);
@@ -120,7 +120,7 @@ describe("the end", () => {
     expect(wire.count).toBe(1);
   });
 
-  it("T17 of an empty stream is taken", async () => {
+  it("T17 of an empty stream is accepted", async () => {
     await watch();
     wire.last.stream().send(endFrame(0));
     await pass();
@@ -142,14 +142,14 @@ describe("the end", () => {
     expect(shown()).toMatchObject({ status: "done", text: "abc" });
   });
 
-  it("T18 with nothing before it, where there should be, is not the end", async () => {
+  it("T18 without the messages before it is not the end", async () => {
     await watch();
     wire.last.stream().send(endFrame(3));
     await pass(16);
     expect(shown().connection).toBe("waiting");
   });
 
-  it("asks how it ended when only that is missing", async () => {
+  it("reads how it ended if only that is missing", async () => {
     const initial = { offset: `${offset(2)}.end`, text: "Hello" };
     use(client.stream("/s/a", { initial }));
     await watch();
@@ -168,7 +168,7 @@ describe("the end", () => {
     expect(wire.last.from).toBe(offset(1));
   });
 
-  it("T21 is not silence: a silent connection is made anew", async () => {
+  it("T21 a silent connection is replaced", async () => {
     await opened("Hel");
     await pass(30_000);
     wire.last.send(": ping\n\n");

@@ -1,4 +1,4 @@
-/** SPEC.md's table: what happens to the page (T22, T23, T27, T28). */
+/** SPEC.md's table: events of the page (T22, T23, T27, T28). */
 import { describe, expect, it } from "vitest";
 import {
   client,
@@ -17,7 +17,7 @@ import { endFrame, fakePage, frame, offset, pass } from "./wire.js";
 setScene();
 
 describe("a page that wakes", () => {
-  it.each(["online", "pageshow"] as const)("T22 %s makes the connection anew", async (kind) => {
+  it.each(["online", "pageshow"] as const)("T22 %s replaces the connection", async (kind) => {
     const page = fakePage();
     await opened("Hel");
     page.pageshow(false);
@@ -63,7 +63,7 @@ describe("a page that wakes", () => {
     expect(wire.last.url.searchParams.get("format")).toBe(null);
   });
 
-  it("T23 becoming visible doubts only a connection that was silent", async () => {
+  it("T23 becoming visible replaces only a silent connection", async () => {
     const page = fakePage();
     await opened("Hel");
     await pass(14_000);
@@ -76,7 +76,7 @@ describe("a page that wakes", () => {
     expect(wire.count).toBe(2);
   });
 
-  it("hears nothing any more when nobody watches", async () => {
+  it("ignores page events when nobody watches", async () => {
     const page = fakePage();
     await opened("Hel");
     leave();
@@ -88,7 +88,7 @@ describe("a page that wakes", () => {
 });
 
 describe("a hidden page", () => {
-  it("T27 lets go of its connection, and catches up when it is seen again (G2)", async () => {
+  it("T27 closes its connection, and catches up when visible again (G2)", async () => {
     const page = fakePage();
     await opened("Hel");
     page.visible("hidden");
@@ -106,7 +106,7 @@ describe("a hidden page", () => {
     expect(shown()).toMatchObject({ status: "done", text: "Hello" });
   });
 
-  it("T27 asks nothing when it was opened in the background", async () => {
+  it("T27 makes no request when opened in the background", async () => {
     const page = fakePage();
     page.visible("hidden");
     await watch();
@@ -118,7 +118,7 @@ describe("a hidden page", () => {
     expect(wire.count).toBe(1);
   });
 
-  it("T27 starts what it is to start, and lets go then", async () => {
+  it("T27 starts the stream that it must start, and then disconnects", async () => {
     const page = fakePage();
     use(client.stream("/s/a", { drive: "/ask" }));
     await watch();
@@ -152,7 +152,7 @@ describe("a hidden page", () => {
     expect(wire.last.from).toBe(offset(1));
   });
 
-  it("T27 honours Retry-After through being hidden and shown", async () => {
+  it("T27 honours Retry-After while hidden and shown again", async () => {
     const page = fakePage();
     await watch();
     wire.last.refuse(503, "shutting_down", { "retry-after": "30" });
@@ -169,7 +169,7 @@ describe("a hidden page", () => {
     expect(wire.count).toBe(2);
   });
 
-  it("T27 still stops the answer, and forgets what nobody watches (G6)", async () => {
+  it("T27 still stops the answer, and drops unwatched streams (G6)", async () => {
     const page = fakePage();
     await opened("Hel");
     page.visible("hidden");
@@ -186,7 +186,7 @@ describe("a hidden page", () => {
     expect(wire.count).toBe(2);
   });
 
-  it("T28 follows all the same with `background`, also when that is asked for later", async () => {
+  it("T28 follows with `background`, also if it is set later", async () => {
     const page = fakePage();
     await opened("Hel");
     page.visible("hidden");

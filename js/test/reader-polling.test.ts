@@ -1,4 +1,4 @@
-/** SPEC.md's table: events are held back, so that what is new is fetched (T6, T13, T24). */
+/** SPEC.md's table: a proxy delays events, so snapshots are fetched (T6, T13, T24). */
 import { describe, expect, it } from "vitest";
 import { createClient } from "../src/index.js";
 import { client, setScene, shown, snapshot, use, watch, wire } from "./scene.js";
@@ -10,7 +10,7 @@ describe("a proxy that buffers", () => {
   it.each([
     ["after the headers", 3_000],
     ["and the headers too", 6_000],
-  ])("T13 is given up %s, and what is new is fetched", async (_, ms) => {
+  ])("T13 is given up %s, and snapshots are fetched", async (_, ms) => {
     await watch();
     if (ms === 3_000) wire.last.open();
     await pass(ms - 1);
@@ -24,7 +24,7 @@ describe("a proxy that buffers", () => {
     expect(shown().transport).toBe("polling");
   });
 
-  it("T13 is no diagnosis until a snapshot came, and came soon", async () => {
+  it("T13 counts as buffering only if a snapshot arrives quickly", async () => {
     await watch();
     await pass(6_000);
     expect(wire.last.url.searchParams.get("format")).toBe("json");
@@ -41,7 +41,7 @@ describe("a proxy that buffers", () => {
     await pass(3_000);
   };
 
-  it("T6, T24 polls from the offset, less often while nothing is new, until the end", async () => {
+  it("T6, T24 polls from the offset until the end, less often without news", async () => {
     await polling();
     wire.last.json(snapshot(2, ["Hello"]));
     await pass(16);
@@ -74,7 +74,7 @@ describe("a proxy that buffers", () => {
     });
   });
 
-  it("T11 returns to events when polling fails: it may have been the network", async () => {
+  it("T11 returns to events when polling fails, because the network may be at fault", async () => {
     await polling();
     wire.last.fail();
     await pass(1_000);
@@ -90,7 +90,7 @@ describe("a proxy that buffers", () => {
     expect(shown()).toMatchObject({ connection: "waiting", transport: "events" });
   });
 
-  it("T13 polls where a body cannot be read as it comes", async () => {
+  it("T13 polls if a body cannot be read as it arrives", async () => {
     const bare = new Response(null, { headers: { "content-type": "text/event-stream" } });
     const reading = createClient({
       fetch: (address, init) =>
@@ -103,7 +103,7 @@ describe("a proxy that buffers", () => {
     expect(shown()).toMatchObject({ text: "Hi", transport: "polling" });
   });
 
-  it("T13 looks whether a POST without an answer has started the stream; if not, POSTs again", async () => {
+  it("T13 repeats an unanswered POST unless it has started the stream", async () => {
     use(client.stream("/s/a", { drive: "/ask" }));
     await watch();
     await pass(14_900);

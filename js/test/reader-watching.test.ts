@@ -1,4 +1,4 @@
-/** SPEC.md's table: who watches, and who stops (T1–T4, T25, T26, T29). */
+/** SPEC.md's table: watching, stopping, retrying (T1–T4, T25, T26, T29). */
 import { describe, expect, it } from "vitest";
 import { createClient, InkstreamError } from "../src/index.js";
 import {
@@ -18,7 +18,7 @@ import { endFrame, fakePage, frame, offset, pass } from "./wire.js";
 setScene();
 
 describe("watching", () => {
-  it("T1 asks with the first watcher, and not before (I10)", async () => {
+  it("T1 makes its first request for the first watcher (I10)", async () => {
     expect(shown()).toMatchObject({ status: "pending", text: "", connection: "connecting" });
     expect(wire.count).toBe(0);
     await watch();
@@ -26,7 +26,7 @@ describe("watching", () => {
     expect(wire.last.headers.get("accept")).toBe("text/event-stream");
   });
 
-  it("T1 goes on from the offset it had reached when watched again", async () => {
+  it("T1 continues from its offset when watched again", async () => {
     await opened("Hel");
     leave();
     await pass();
@@ -38,14 +38,14 @@ describe("watching", () => {
     expect(shown()).toMatchObject({ text: "Hel", connection: "connecting" });
   });
 
-  it("T1 asks nothing for a stream that is known to have ended", async () => {
+  it("T1 makes no request for a stream that is known to have ended", async () => {
     use(client.stream("/s/a", { initial: { status: "done", text: "all" } }));
     await watch();
     expect(wire.count).toBe(0);
     expect(shown()).toMatchObject({ text: "all", status: "done", connection: "closed" });
   });
 
-  it("T1 tries again what failed by HTTP, when somebody watches anew", async () => {
+  it("T1 retries a failed request when a new watcher comes", async () => {
     await opened("Hel");
     wire.last.close();
     await pass(1_000);
@@ -76,7 +76,7 @@ describe("watching", () => {
     expect(wire.last.givenUp).toBe(true);
   });
 
-  it("T3 starts a stream that others watch already, when the driver comes later", async () => {
+  it("T3 starts a stream that is already watched, when the driver comes later", async () => {
     await watch();
     const driver = client.stream("/s/a", { drive: "/ask", driveBody: { stream_id: "a" } });
     const away = driver.subscribe(() => {});
@@ -113,7 +113,7 @@ describe("watching", () => {
 });
 
 describe("stop and disconnect", () => {
-  it("T25, I9 stop POSTs, disconnect does not (G6)", async () => {
+  it("T25, I9 stop sends a POST, disconnect does not (G6)", async () => {
     use(client.stream("/s/a?tenant=1", { headers: { "x-csrf": "t" } }));
     await opened("Hel");
     const stopped = stream.stop();
@@ -132,7 +132,7 @@ describe("stop and disconnect", () => {
     expect(wire.count, "nothing left to stop").toBe(2);
   });
 
-  it("T25 polls at once after stop", async () => {
+  it("T25 polls immediately after stop", async () => {
     await watch();
     await pass(6_000);
     wire.last.json(snapshot(1, ["Hi"]));
@@ -144,7 +144,7 @@ describe("stop and disconnect", () => {
     expect(wire.last.url.searchParams.get("format")).toBe("json");
   });
 
-  it("stops at the application's own address, and says when it is refused", async () => {
+  it("stops at the application's own address, and reports a refusal", async () => {
     use(client.stream("/s/a", { stopUrl: "/own/stop" }));
     const stopped = stream.stop();
     await pass();
@@ -154,7 +154,7 @@ describe("stop and disconnect", () => {
     await expect(stopped).rejects.toMatchObject({ code: "cross_site", http: 403 });
   });
 
-  it("presses Stop again for the user while the server restarts", async () => {
+  it("repeats Stop while the server restarts", async () => {
     const stopped = stream.stop();
     await pass();
     wire.last.fail();
@@ -166,7 +166,7 @@ describe("stop and disconnect", () => {
     expect(wire.count).toBe(3);
   });
 
-  it("keeps Stop while offline, says so, and sends it when the network is back", async () => {
+  it("stores Stop while offline, and sends it when the network is back", async () => {
     const page = fakePage();
     await opened("Hi");
     const stopped = stream.stop();
@@ -190,7 +190,7 @@ describe("stop and disconnect", () => {
     expect(shown()).toMatchObject({ status: "cancelled", stopping: false });
   });
 
-  it("is over when the stream has ended meanwhile", async () => {
+  it("gives up Stop when the stream has ended", async () => {
     await opened("Hi");
     const stopped = stream.stop();
     await pass();
@@ -201,7 +201,7 @@ describe("stop and disconnect", () => {
     expect(wire.count).toBe(2);
   });
 
-  it("keeps Stop over a reload, and brings it with the next stream of the same place", async () => {
+  it("stores Stop over a reload, and sends it with the next stream of the address", async () => {
     const kept = new Set<string>();
     const stops = {
       keep: (stop: string) => void kept.add(stop),
@@ -220,7 +220,7 @@ describe("stop and disconnect", () => {
     expect([...kept]).toEqual(["/elsewhere/b/cancel"]);
   });
 
-  it("T25 fetches the end at once, also when an older snapshot was on its way", async () => {
+  it("T25 fetches the end immediately, also during an older request", async () => {
     await watch();
     wire.last.open();
     await pass(3_000);
@@ -239,7 +239,7 @@ describe("stop and disconnect", () => {
     expect(shown()).toMatchObject({ status: "cancelled", stopping: false });
   });
 
-  it("presses twice, sends once", async () => {
+  it("sends one Stop for two presses", async () => {
     const both = [stream.stop(), stream.stop()];
     await pass();
     wire.last.refuse(204);
@@ -249,7 +249,7 @@ describe("stop and disconnect", () => {
 });
 
 describe("retry", () => {
-  it("T29 asks again after a request that failed, from the offset", async () => {
+  it("T29 repeats a failed request from the offset", async () => {
     await opened("Hel");
     wire.last.close();
     await pass(1_000);
@@ -276,7 +276,7 @@ describe("retry", () => {
     expect(wire.count).toBe(2);
   });
 
-  it("T29 changes nothing while it is open, when it has ended, and when nobody watches", async () => {
+  it("T29 does nothing while open, after the end, or without watchers", async () => {
     stream.retry();
     await opened("Hel");
     stream.retry();

@@ -1,4 +1,4 @@
-/** One stream at a server that the test plays, and who watches it, under virtual time. */
+/** One stream and its watcher, with the test as its server, in virtual time. */
 import { afterEach, beforeEach, expect, vi } from "vitest";
 import { type Client, createClient, type Snapshot, type Stream } from "../src/index.js";
 import { offset, pass, virtualTime, Wire } from "./wire.js";
@@ -12,7 +12,7 @@ export let calls: number;
 export let leave: () => void;
 const watched: Stream[] = [];
 
-/** Set the scene for every test of a file, and look for timers that one leaves behind. */
+/** Set up every test of a file, and fail if a timer is left behind. */
 export function setScene(): void {
   beforeEach(() => {
     virtualTime();
@@ -31,7 +31,7 @@ export function setScene(): void {
   });
 }
 
-/** Take another stream for this test. */
+/** Use another stream in this test. */
 export function use(other: Stream): void {
   stream = other;
 }
@@ -44,14 +44,14 @@ export async function watch(it: Stream = stream): Promise<void> {
 
 export const shown = (): Snapshot => stream.getSnapshot();
 
-/** Begin, receive these messages, and be open. */
+/** Open a connection that receives these messages. */
 export async function opened(...parts: unknown[]): Promise<void> {
   await watch();
   wire.last.stream(...parts);
   await pass(16);
 }
 
-/** The body of a snapshot as the server answers it. */
+/** The body of a snapshot in the server's form. */
 export const snapshot = (position: number, parts: unknown[], more: object = {}) => ({
   offset: offset(position),
   parts,

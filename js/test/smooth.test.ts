@@ -16,11 +16,11 @@ beforeEach(() => {
 });
 afterEach(() => void vi.useRealTimers());
 
-/** A text of that many characters. */
+/** A text of this length. */
 const text = (length: number) => "abcdefghij".repeat(length / 10);
 
 describe("smooth", () => {
-  it("shows lumps at a steady pace, and is never behind by more than a second", async () => {
+  it("shows large pieces at a steady pace, at most a second late", async () => {
     const it = smooth({ show });
     const sizes: number[] = [];
     for (let second = 1; second <= 5; second++) {
@@ -40,7 +40,7 @@ describe("smooth", () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 
-  it("passes small pieces as they come", async () => {
+  it("passes small pieces as they arrive", async () => {
     const it = smooth({ show });
     for (let n = 1; n <= 50; n++) {
       it.write(text(10 * n));
@@ -49,7 +49,7 @@ describe("smooth", () => {
     }
   });
 
-  it("keeps the second when lumps come fast after a pause", async () => {
+  it("stays within the second when pieces come fast after a pause", async () => {
     const it = smooth({ show });
     it.write(text(10));
     await pass(5_000);
@@ -64,7 +64,7 @@ describe("smooth", () => {
     expect(screen.length).toBe(1_090);
   });
 
-  it("shows what was there before at once, and the rest at the end", async () => {
+  it("shows earlier text immediately, and the rest at the end", async () => {
     const it = smooth({ show });
     it.write(text(5_000));
     expect(screen.length).toBe(5_000);
@@ -76,7 +76,7 @@ describe("smooth", () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 
-  it("shows another text at once: never a mixture (E5)", async () => {
+  it("shows another text immediately, and never a mixture (E5)", async () => {
     const it = smooth({ show });
     it.write("before the restore");
     await pass(1_000);

@@ -3,7 +3,7 @@ import { Transcript } from "../src/transcript.js";
 import { offset } from "./wire.js";
 
 describe("Transcript", () => {
-  it("I1 compares offsets of one stream as text, the end after the last message", () => {
+  it("I1 compares offsets of one stream as text; the end is last", () => {
     const transcript = new Transcript();
     expect(transcript.take(offset(9), ["a"])).toBe("new");
     expect(transcript.take(offset(10), ["b"])).toBe("new");
@@ -15,7 +15,7 @@ describe("Transcript", () => {
     expect(transcript.text).toBe("ab");
   });
 
-  it("I1 takes no notice of the tag that may follow a position", () => {
+  it("I1 ignores the tag after a position", () => {
     const transcript = new Transcript();
     const at = (position: string, tag: string) => `00000g00aa_${position}_${tag}`;
     expect(transcript.take(at("00000001v", "z_-A"), ["a"])).toBe("new");
@@ -29,7 +29,7 @@ describe("Transcript", () => {
     expect(transcript.text).toBe("ab");
   });
 
-  it.each(["-1", "now", offset(0, 0)])("takes any message after %s", (start) => {
+  it.each(["-1", "now", offset(0, 0)])("accepts any message after %s", (start) => {
     const transcript = new Transcript(start, ["so far, "]);
     expect(transcript.take(offset(5), ["more"])).toBe("new");
     expect(transcript.parts).toEqual(["so far, more"]);
@@ -43,11 +43,11 @@ describe("Transcript", () => {
     [offset(3), offset(4), false],
     [offset(3), offset(3, 8), false],
     ["now", offset(4), true],
-  ])("I2 after %s an end at %s is believed: %s", (known, end, believed) => {
+  ])("I2 after %s, an end at %s is accepted: %s", (known, end, believed) => {
     expect(new Transcript(known).completes(`${end}.end`)).toBe(believed);
   });
 
-  it("gives every reader of it each character once, in pieces as large as it was slow", () => {
+  it("gives every reader each character once, in larger pieces if slow", () => {
     const transcript = new Transcript();
     const place = { index: 0, taken: 0 };
     const after = () => [...transcript.after(place)];

@@ -1,4 +1,4 @@
-/** What the types promise; compiled by `npm run check`, never run. */
+/** Tests of the types. `npm run check` compiles this file; it never runs. */
 import { expectTypeOf } from "vitest";
 import {
   type Client,
@@ -41,7 +41,7 @@ expectTypeOf(snapshot.result).toBeUnknown();
 expectTypeOf(snapshot.transport).toEqualTypeOf<"events" | "polling">();
 // @ts-expect-error snapshots are not changed
 snapshot.text = "";
-// @ts-expect-error nor are their parts
+// @ts-expect-error their parts are not changed either
 snapshot.parts.push("x");
 
 const shown = useStream(undefined, { url: "/streams" });

@@ -1,4 +1,4 @@
-/** `useStream` as Vue's components use it. */
+/** `useStream` in Vue components. */
 import { createSSRApp, createApp, defineComponent, h, nextTick, ref, type App } from "vue";
 import { renderToString } from "vue/server-renderer";
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
@@ -53,7 +53,7 @@ const shows = (html: string) =>
   vi.waitFor(() => expect(host.innerHTML).toBe(html), { interval: 5 });
 
 describe("useStream for Vue", () => {
-  it("shows the text as it comes, folds its parts, and tells the end once", async () => {
+  it("shows the text as it arrives, folds its parts, and calls onEnd once", async () => {
     await mount("a");
     expect(host.innerHTML).toBe('<p id="pending"></p>');
     wire.last.stream("Hel", { type: "reasoning-start", id: "r" });
@@ -66,7 +66,7 @@ describe("useStream for Vue", () => {
     expect(latest.message.value.parts[1]).toMatchObject({ type: "reasoning", state: "done" });
   });
 
-  it("follows the id, never showing one's text as the other's", async () => {
+  it("changes the stream with the id, and never mixes texts", async () => {
     await mount(null);
     expect(wire.count).toBe(0);
     id.value = "a";
@@ -96,7 +96,7 @@ describe("useStream for Vue", () => {
     expect(wire.count).toBe(2);
   });
 
-  it("tells a page whose text is read anew (E5)", async () => {
+  it("calls onReset when the text is read again (E5)", async () => {
     await mount("a", { offset: offset(3), text: "before" });
     expect(host.innerHTML).toBe('<p id="streaming">before</p>');
     wire.last.refuse(410, "offset_gone");
@@ -106,7 +106,7 @@ describe("useStream for Vue", () => {
     expect(onReset).toHaveBeenCalledTimes(1);
   });
 
-  it("renders on a server what the page knows, and asks nothing (I10)", async () => {
+  it("renders the page's text on a server without a request (I10)", async () => {
     id.value = "a";
     vi.stubGlobal("document", undefined);
     const html = await renderToString(createSSRApp(Answer, { initial: { text: "so far" } }));

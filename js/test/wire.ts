@@ -1,8 +1,8 @@
-/** A `fetch` whose answers the test gives, byte by byte, and the time that goes with it. */
+/** A `fetch` whose answers the test gives, byte by byte, in virtual time. */
 import { setMaxListeners } from "node:events";
 import { vi } from "vitest";
 
-/** What a server sends at the end of a stream. */
+/** The terminal event of a stream. */
 export interface Ending {
   status: string;
   code?: string | null;
@@ -50,7 +50,7 @@ export class Exchange {
     return this.url.pathname;
   }
 
-  /** The offset that was asked from. */
+  /** The offset in the request. */
   get from(): string | null {
     return this.url.searchParams.get("offset");
   }
@@ -59,7 +59,7 @@ export class Exchange {
     return this.init.signal?.aborted ?? false;
   }
 
-  /** Nothing holds a connection for it any more. */
+  /** Its connection is closed. */
   get isOver(): boolean {
     return this.givenUp || this.#answered;
   }
