@@ -82,7 +82,7 @@ OnEnd: TypeAlias = Callable[[StreamBody], Awaitable[None]]
 OnDisconnect: TypeAlias = Literal["continue", "cancel"]
 
 STREAM_ID_HEADER: Final = "stream-id"
-"""Names the stream in each answer that follows one, so that a client that posted can come back."""
+"""Header with the stream's id, in each answer that follows a stream, so that clients can return."""
 
 _UNRESERVED: Final = "!$&'()*+,;=:@/"
 _DEFAULT: Final[Any] = object()
@@ -91,36 +91,36 @@ _CURSOR: Final = re.compile(r"[0-9]{1,18}")
 
 
 class SystemClock:
-    """The machine's own clocks."""
+    """The clocks of the operating system."""
 
-    # No methods of its own: monotonic() is called for every token.
+    # These are not methods, because monotonic() is called for every token.
     monotonic = staticmethod(time.monotonic)
     wall = staticmethod(time.time)
 
 
 class PersistentTextStreaming:
-    """Stream text to its readers while it is kept in a database.
+    """Stream text to its readers while storing it in a database.
 
-    Make one for an application, at import; it does nothing until it is started, by
+    Create one instance per application, at import. It does nothing until it is started, by
     ``lifespan=streams.lifespan`` or ``async with streams:``. Its methods belong to the event loop
-    that it was started on.
+    on which it was started.
 
     Args:
-        database: Where streams are kept: a URL (see ``open_database``), a pool or an engine; by
-            default ``INKSTREAM_DATABASE``, or else ``sqlite:///inkstream.db``. A pair of ``Store``
-            and ``Notifier`` for a database of your own.
-        on_end: Called with the ``StreamBody`` of each stream that has ended, however it ended and
-            whichever process saw it: at least once for each stream that this setting was in force
-            for when it was created, in one process that has an ``on_end``. If it raises, it is
-            called again a few times.
+        database: The database: a URL (see ``open_database``), a pool or an engine; by default
+            ``INKSTREAM_DATABASE``, or else ``sqlite:///inkstream.db``. Pass a pair of ``Store`` and
+            ``Notifier`` for a database of your own.
+        on_end: Called with the ``StreamBody`` of each stream that has ended, for whatever reason,
+            and whichever process noticed. It is called at least once for each stream that was
+            created while ``on_end`` was set, in one process that has an ``on_end``. If it raises,
+            it is called again a few times.
         allowed_origins: Other sites whose pages may start and cancel streams with this site's
-            cookie, as ``"https://app.example"``.
+            cookie, such as ``"https://app.example"``.
         limits: See ``Limits``.
         timing: See ``Timing``.
         http: See ``HTTPSettings``.
         clock: For tests and simulations.
-        observer: Counts and traces: ``inkstream.telemetry.OpenTelemetry()``, or an
-            ``Observer`` of your own.
+        observer: Metrics and traces: ``inkstream.telemetry.OpenTelemetry()``, or an ``Observer`` of
+            your own.
     """
 
     def __init__(
@@ -155,10 +155,10 @@ class PersistentTextStreaming:
         self._observer = observer
         self._running = Running(self._make_engine)
         try:
-            open_database(database)  # a wrong one raises where it was written
+            open_database(database)  # a wrong URL must raise here
         except BaseException:
             self._database = None
-            del database  # a traceback may show variables, with the password
+            del database  # a traceback may show this variable, which contains the password
             raise
 
     def __repr__(self) -> str:
@@ -169,16 +169,16 @@ class PersistentTextStreaming:
 
     @contextlib.asynccontextmanager
     async def lifespan(self, app: object = None) -> AsyncIterator[None]:
-        """Run for as long as an application does: ``FastAPI(lifespan=streams.lifespan)``."""
+        """Run as long as the application runs: ``FastAPI(lifespan=streams.lifespan)``."""
         async with self:
             yield
 
     async def __aenter__(self) -> Self:
-        """Start, unless started already on this event loop; under a server, drain on SIGTERM.
+        """Start, or join the running engine of this event loop. Under a server, SIGTERM drains it.
 
         Raises:
             NotRunning: It runs on another event loop of this process.
-            StoreUnavailable, SchemaOutdated: As the database says.
+            StoreUnavailable, SchemaOutdated: The database is unavailable, or has other tables.
         """
         await self._running.enter()
         return self
@@ -189,15 +189,15 @@ class PersistentTextStreaming:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Drain and stop, when the last of those that started it leaves."""
+        """Drain and stop, if this was the last user."""
         await self._running.leave(hurry=error is not None)
 
     @property
     def engine(self) -> Engine:
-        """The running engine, for what builds on it.
+        """The running engine, for code that builds on it.
 
         Raises:
-            NotRunning: Not started, or on another event loop or in another process.
+            NotRunning: It is not started, or runs on another event loop or in another process.
         """
         return self._running.engine
 
@@ -230,24 +230,25 @@ class PersistentTextStreaming:
         begin: Sequence[str | Mapping[str, JSON]] = (),
         connection: object | None = None,
     ) -> StreamId:
-        """Create a stream and return its id; durable on return, or with the caller's transaction.
+        """Create a stream and return its id. Durable on return, or with the caller's transaction.
 
         Args:
-            stream_id: A name of your own; by default 128 random bits.
-            owner: The stream's owner: what ``Limits.live_streams_per_owner`` counts, and what
-                ``response(…, owner=…)`` compares.
-            group: The chat or the like that it belongs to; what ``response(…, group=…)`` compares.
-            metadata: A JSON object of the application's own; never sent to clients.
-            kind: ``"text"`` for one writer and an end, ``"log"`` for many and none.
-            start_within_s: Instead of ``Timing.start_within_s``.
-            retain_s: Instead of ``Timing.retain_s``; ``None`` keeps it.
-            takeover_within_s: Instead of ``Timing.takeover_within_s``.
-            begin: The stream's first messages, which its writer goes on from.
-            connection: The application's own open connection or session: the stream then exists
-                if and when that commits.
+            stream_id: An id of your own; by default 128 random bits.
+            owner: The stream's owner. ``Limits.live_streams_per_owner`` counts streams by owner,
+                and ``response(…, owner=…)`` compares it.
+            group: The chat or other object that it belongs to. ``response(…, group=…)`` compares
+                it.
+            metadata: The application's own JSON object; never sent to clients.
+            kind: ``"text"`` for one writer and an end, ``"log"`` for many writers.
+            start_within_s: Replaces ``Timing.start_within_s``.
+            retain_s: Replaces ``Timing.retain_s``; ``None`` keeps the stream for ever.
+            takeover_within_s: Replaces ``Timing.takeover_within_s``.
+            begin: The stream's first messages, after which its writer continues.
+            connection: The application's own open connection or session. The stream then exists
+                only if its transaction commits.
 
         Raises:
-            StreamExists: The name is taken.
+            StreamExists: The id is taken.
             TooManyStreams: The owner has as many live streams as ``Limits`` allows.
             InvalidStreamId, InvalidMessage, LimitExceeded, StoreUnavailable
         """
@@ -307,46 +308,49 @@ class PersistentTextStreaming:
         *,
         on_disconnect: OnDisconnect = "continue",
     ) -> asyncio.Task[None]:
-        """Have a source write a stream, in a task of its own that outlives the request (G6).
+        """Let a source write a stream, in a task of its own that continues after the request (G6).
 
-        If the stream is claimed already, the source is not called (G4). If the store
-        is away, the start waits for it, for ``Timing.patience_s`` at most; then the stream ends
-        ``error``, code ``store_unavailable``, as soon as that can be written.
+        If the stream is already claimed, the source is not called (G4). If the store is
+        unavailable, the start waits for it, at most ``Timing.patience_s``. Then the stream ends
+        ``error``, code ``store_unavailable``, as soon as the store accepts that.
 
         Args:
-            stream_id: A stream that was created, in a transaction that has committed.
+            stream_id: The id of a stream whose creation has been committed.
             source: See ``Source``.
-            on_disconnect: ``"cancel"`` ends the stream ``cancelled`` when it has had no reader, in
-                any process, for ``Timing.disconnect_grace_s``. Readers of other processes are asked
-                for by way of the store, so it may be up to twice that after one of them has left.
+            on_disconnect: ``"cancel"`` ends the stream ``cancelled`` after it had no reader in any
+                process for ``Timing.disconnect_grace_s``. It may take twice as long if the last
+                reader was in another process, because readers there are found through the store.
 
         Returns:
-            A task that ends with the stream. It raises, and the log has, why the stream could not
-            be claimed: ``StreamNotFound``, ``StoreUnavailable``. Cancelled, it ends the stream
-            ``error``; before the claim it leaves it ``pending``, for another start or until
-            ``start_within_s`` has passed.
+            A task that ends with the stream. If the claim fails, the task raises the error, which
+            is also logged: ``StreamNotFound``, ``StoreUnavailable``. Cancelling the task ends the
+            stream
+            ``error``. Before the claim, cancelling it leaves the stream ``pending``: another start
+            may claim it until ``start_within_s`` has passed.
 
         Raises:
-            TypeError: That is no source.
-            TooManyStreams: This process has as many as ``Limits.live_streams`` allows.
-            ShuttingDown: This process is draining. After either the stream is still ``pending``.
+            TypeError: The source has a wrong type.
+            TooManyStreams: This process has as many streams as ``Limits.live_streams`` allows.
+            ShuttingDown: This process is draining. After these two errors, the stream is still
+                ``pending``.
         """
         cancels = _cancels(on_disconnect)
         return self.engine.starts.start(StreamId(stream_id), source, cancel_without_readers=cancels)
 
     @contextlib.asynccontextmanager
     async def write(self, stream_id: str, *, takeover: bool = False) -> AsyncIterator[StreamWriter]:
-        """Write a stream from a job or another process: claim it, and end it on leaving.
+        """Write a stream from a job or another process: claim it, and end it with the block.
 
-        It ends ``done`` when the block ends, ``error`` when it raises; ``finish`` and ``release``
-        inside the block say otherwise.
+        It ends ``done`` when the block ends, and ``error`` when the block raises. Call ``finish``
+        or ``release`` inside the block for another end.
 
         Args:
             stream_id: The stream.
-            takeover: Also take a stream whose writer has died or let go, with its text so far.
+            takeover: Also take over a stream whose writer died or released it, with its text so
+                far.
 
         Raises:
-            NotClaimed: It has a writer, or has ended.
+            NotClaimed: The stream has a writer, or has ended.
             StreamNotFound, ShuttingDown, TooManyStreams, StoreUnavailable
         """
         engine = self.engine
@@ -372,10 +376,10 @@ class PersistentTextStreaming:
         group: str | None = None,
         connection: object | None = None,
     ) -> str:
-        """Append messages to a log; durable on return, or with the caller's transaction.
+        """Append messages to a log. Durable on return, or with the caller's transaction.
 
         Returns:
-            The offset after the last message, as of this process's view.
+            The offset after the last message, as this process knows it.
 
         Raises:
             StreamNotFound: No such stream, or it has another owner or group than given.
@@ -412,13 +416,13 @@ class PersistentTextStreaming:
         group: str | None = None,
         connection: object | None = None,
     ) -> bool:
-        """End a text stream ``cancelled``, whichever process writes it.
+        """End a text stream ``cancelled``, in whatever process its writer runs.
 
-        The text that readers have seen stays. Durable when this returns; the writer's task is
+        The text that readers have seen stays. The end is durable on return. The writer's task is
         cancelled within a second.
 
         Returns:
-            Whether this call ended it; one that has ended stays as it is.
+            Whether this call ended it. A stream that has ended does not change.
 
         Raises:
             StreamNotFound: No such stream, or it has another owner or group than given.
@@ -435,7 +439,7 @@ class PersistentTextStreaming:
         group: str | None = None,
         connection: object | None = None,
     ) -> bool:
-        """Delete a stream with its text; its writer is stopped, its readers are cut.
+        """Delete a stream with its text. Its writer is stopped, and its readers are disconnected.
 
         Returns:
             Whether it existed (for the owner and group given).
@@ -455,12 +459,12 @@ class PersistentTextStreaming:
     ) -> int:
         """Delete all streams of an owner, a group, or both, in batches; return how many.
 
-        With the application's own ``connection`` they go if and when its transaction commits,
-        together with the application's rows.
+        With the application's own ``connection``, the streams are deleted only if its transaction
+        commits, together with the application's rows.
         """
         check_names(owner=owner, group=group)
         if owner is None and group is None:
-            raise ValueError("say whose streams to delete: owner=…, group=…, or both")
+            raise ValueError("pass owner=…, group=…, or both: whose streams to delete?")
         deleted = 0
         readers, changes = self.engine.readers, self.engine.changes
         query = Query(owner=owner, group=group, limit=200)
@@ -508,16 +512,16 @@ class PersistentTextStreaming:
         """Return streams without their text, newest first, a page at a time.
 
         Args:
-            owner: Only this owner's.
-            group: Only this group's.
-            status: Only with this status.
+            owner: Only streams of this owner.
+            group: Only streams of this group.
+            status: Only streams with this status.
             cursor: ``Listing.cursor`` of the page before.
-            limit: How many at most.
+            limit: The largest number of streams to return.
         """
         check_names(owner=owner, group=group)
         check_count("limit", limit)
         if cursor is not None and not (isinstance(cursor, str) and _CURSOR.fullmatch(cursor)):
-            raise ValueError(f"{cursor!r:.80} is not a cursor: give back Listing.cursor")
+            raise ValueError(f"{cursor!r:.80} is not a cursor: pass Listing.cursor")
         states = await self.engine.readers.find(
             Query(
                 owner=owner,
@@ -534,11 +538,11 @@ class PersistentTextStreaming:
     async def describe(
         self, stream_id: str, *, owner: str | None = None, group: str | None = None
     ) -> StreamDescription:
-        """Return all that is known of a stream except its text, and why it is as it is.
+        """Return everything known about a stream except its text, and why it is in this condition.
 
-        For operators: who writes it and whether that lives, who reads, when the last piece came,
-        what is due. Right in a process that started after a fault, too: it rests on the database,
-        in which every worker says with each beat how it is.
+        For operators: its writer and whether that is alive, its readers, the time of the last
+        piece, and what is due. It also works in a process that started after a fault, because it
+        reads the database, to which every worker reports its condition with each beat.
 
         Raises:
             StreamNotFound: No such stream, or it has another owner or group than given.
@@ -552,12 +556,12 @@ class PersistentTextStreaming:
     ) -> StreamState | None:
         """Return the newest text stream of an owner, a group, or both, without its text.
 
-        A chat's answer that is still being written is its latest: read from the store, so that a
-        stream created a moment ago in another process is found.
+        For a chat whose answer is still being written, this is that answer. It is read from the
+        store, so that a stream just created in another process is found.
         """
         check_names(owner=owner, group=group)
         if owner is None and group is None:
-            raise ValueError("say whose latest stream: owner=…, group=…, or both")
+            raise ValueError("pass owner=…, group=…, or both: whose latest stream?")
         before: int | None = None
         while states := await self.engine.readers.find(
             Query(owner=owner, group=group, before=before, limit=10)
@@ -569,7 +573,7 @@ class PersistentTextStreaming:
         return None
 
     async def health(self, *, within_s: float = 2.0) -> Health:
-        """Return whether this process runs, and whether it can serve; raises nothing.
+        """Return whether this process runs, and whether it can serve requests. Raises nothing.
 
         Args:
             within_s: How long a small write to the database may take.
@@ -591,18 +595,18 @@ class PersistentTextStreaming:
     ) -> Following:
         """Return an async iterator over a stream: text, JSON objects, and the ``End`` last.
 
-        It waits for what is to come, across processes, and goes on through reconnects to the
-        store. ``Following.offset`` is where to go on another time.
+        It waits for new messages from any process, and continues after the store was unavailable.
+        ``Following.offset`` is where to continue another time.
 
         Args:
             stream_id: The stream.
             offset: Where to begin: from ``Following.offset``, ``StreamBody.offset`` or an event;
-                ``"now"`` for what is new from now on.
+                ``"now"`` for messages after this call.
             owner: A stream of another owner raises ``StreamNotFound``.
-            group: A stream of another group likewise.
+            group: A stream of another group raises ``StreamNotFound``.
 
         Raises:
-            InvalidOffset: No stream ever gave this offset.
+            InvalidOffset: The offset does not come from a stream.
 
         Raises (while iterating):
             StreamNotFound, OffsetGone, TooManyReaders
@@ -634,7 +638,7 @@ class PersistentTextStreaming:
     async def _check_belongs(
         self, stream_id: str, owner: str | None, group: str | None, connection: object | None
     ) -> None:
-        """Raise ``StreamNotFound`` for a stream of another owner or group; read only if asked."""
+        """Raise ``StreamNotFound`` for a stream of another owner or group. Reads only if needed."""
         if owner is not None or group is not None:
             await self._state(stream_id, owner, group, connection)
 
@@ -661,12 +665,13 @@ class PersistentTextStreaming:
         """Return the response that follows a stream from the request's offset; see docs/http.md.
 
         Args:
-            request: Its ``Accept``, ``Last-Event-ID``, ``?format=`` and ``?offset=`` are looked at.
-            stream_id: The stream; one that does not exist is answered 404, after a short wait.
-            owner: A stream of another owner is answered like one that does not exist.
-            group: A stream of another group likewise.
-            format: ``"events"``, ``"text"`` or ``"json"``, whatever the request says; or a format
-                of ``inkstream.formats``, or a ``Format`` of your own.
+            request: The request. Its ``Accept``, ``Last-Event-ID``, ``?format=`` and ``?offset=``
+                are used.
+            stream_id: The stream. An absent one is answered 404, after a short wait.
+            owner: A stream of another owner gets the answer of an absent one.
+            group: A stream of another group gets the answer of an absent one.
+            format: ``"events"``, ``"text"`` or ``"json"``, overriding the request; or a format of
+                ``inkstream.formats``, or a ``Format`` of your own.
             headers: Further headers of the response.
         """
         _check_request(request, format, owner, group)
@@ -689,18 +694,18 @@ class PersistentTextStreaming:
         format: str | Format | None = None,  # noqa: A002 - the word on the wire
         headers: Mapping[str, str] | None = None,
     ) -> StreamResponse:
-        """Start a stream, if nobody has, and return the response that follows it.
+        """Start a stream unless it has started, and return the response that follows it.
 
-        ``start`` and ``response`` in one round trip, for a page that drives its own answer. A
-        request that a cookie authenticates must come from this site or ``allowed_origins``. What
-        keeps the stream from being started is answered at once.
+        It joins ``start`` and ``response`` in one request, for a page that starts its own answer. A
+        request with a cookie must come from this site or ``allowed_origins``. If the stream cannot
+        be started, the response is an error.
         """
         _check_request(request, format, owner, group)
         cancels = _cancels(on_disconnect)
         if cancels and isinstance(format, Format) and not format.abort_stops:
             raise ValueError(
-                "on_disconnect='cancel' is not for this format: its clients abort a request for "
-                "many reasons, so that an abort never means Stop; leave it out, and cancel by "
+                "on_disconnect='cancel' is not for this format: its clients abort requests for "
+                "many reasons, so an abort is not a Stop; leave it out, and cancel with "
                 "streams.cancel"
             )
         problem = self.refusal(request)
@@ -720,9 +725,9 @@ class PersistentTextStreaming:
         )
 
     def refusal(self, request: Request) -> Problem | None:
-        """Return the answer to a request that another site made in a user's name, else ``None``.
+        """Return the 403 for a request that another site made with a user's cookie, else ``None``.
 
-        For routes of your own that change something and know their user by a cookie; see
+        For routes of your own that change something and know their user by a cookie. See
         ``allowed_origins``.
         """
         return cross_site_problem(request, self._allowed_origins)
@@ -736,18 +741,18 @@ class PersistentTextStreaming:
         group: str | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> Response:
-        """Return the response that follows many streams at once, for a route of your own.
+        """Return one response that follows many streams, for a route of your own.
 
-        A client ``POST``s what to follow; see docs/http.md for what it gets. Each stream is looked
-        for, checked and resumed by itself: one that is absent or denied is refused in the answer,
-        and holds nothing up.
+        A client ``POST``s the list of streams; docs/http.md describes the answer. Each stream is
+        found, checked and resumed separately. An absent or denied stream is refused inside the
+        answer, and does not delay the others.
 
         Args:
             request: Its ``Accept`` decides between events and one JSON batch.
-            wanted: The streams' ids, 1 to 64, each with the offset to go on from (``None``: the
+            wanted: The streams' ids, 1 to 64, each with the offset to continue from (``None``: the
                 start).
-            owner: A stream of another owner is answered like one that does not exist.
-            group: A stream of another group likewise.
+            owner: A stream of another owner gets the answer of an absent one.
+            group: A stream of another group gets the answer of an absent one.
             headers: Further headers of the response.
         """
         _check_request(request, None, owner, group)
@@ -810,7 +815,7 @@ class PersistentTextStreaming:
             started=started,
             ask_again=ask_again,
         )
-        # Percent-encoded, for a header holds no more than Latin-1.
+        # Percent-encoded, because a header can contain only Latin-1.
         named = {STREAM_ID_HEADER: quote(stream_id, safe=_UNRESERVED)}
         return StreamResponse(follow, headers=named | dict(headers or {}))
 
@@ -842,18 +847,18 @@ class PersistentTextStreaming:
     ) -> StreamRoutes:
         """Return an ASGI app to mount: ``GET /{id}``, ``POST /{id}/cancel`` and ``POST /follow``.
 
-        A mounted app's lifespan does not run: start the streams in the application's own.
+        A mounted app's lifespan does not run: start the streams in the lifespan of the main app.
 
         Args:
-            authorize: Says who may do what; see ``Authorize``. A denied stream looks absent.
-            allow_anonymous: Let everybody do everything, instead.
+            authorize: Decides about each request; see ``Authorize``. A denied stream looks absent.
+            allow_anonymous: Allow everything to everybody, instead of ``authorize``.
         """
         return self._routes(authorize, allow_anonymous)
 
     def health_app(self, *, within_s: float = 2.0) -> HealthRoutes:
         """Return an ASGI app of ``GET /live`` and ``GET /ready`` for probes, to mount.
 
-        They answer 200 or 503, with ``Health`` as JSON, to everybody.
+        They answer 200 or 503, with ``Health`` as JSON, and need no permission.
 
         Args:
             within_s: See ``health``.
@@ -862,21 +867,22 @@ class PersistentTextStreaming:
         return HealthRoutes(lambda: self.health(within_s=within_s))
 
     def doctor_probe(self, *, authorize: AuthorizeProbe) -> DoctorProbe:
-        """Return an ASGI app that ``inkstream doctor URL`` asks, to mount on a path of its own.
+        """Return an ASGI app for ``inkstream doctor URL``, to mount on a path of its own.
 
-        It shows what is on the way to this application; it touches no stream.
+        With it, the doctor finds out what proxies do on the way to this application. It touches no
+        stream.
 
         Args:
-            authorize: ``async authorize(request) -> bool``: may this request use it?
+            authorize: ``async authorize(request) -> bool``: whether this request may use it.
         """
         return DoctorProbe(authorize, self._http.ping_s)
 
     def inspector(self, *, authorize: AuthorizeOperator) -> Inspector:
-        """Return an ASGI app for operators, to mount on a path of its own: a page, and Stop.
+        """Return an ASGI app for operators, to mount on a path of its own: a page with Stop.
 
         Args:
             authorize: ``async authorize(request, action) -> bool``, with ``"look"``, ``"text"`` or
-                ``"stop"`` as the action; nothing is allowed for which it does not return ``True``.
+                ``"stop"`` as the action. Only a result of ``True`` allows the action.
         """
         return Inspector(lambda: self.engine, authorize, self._http, self._allowed_origins)
 
@@ -901,8 +907,8 @@ class PersistentTextStreaming:
         """Return an ASGI app of the open Durable Streams protocol, to mount on a path of its own.
 
         Args:
-            authorize: Says who may do what; see ``Authorize``.
-            allow_anonymous: Let everybody do everything, instead.
+            authorize: Decides about each request; see ``Authorize``.
+            allow_anonymous: Allow everything to everybody, instead of ``authorize``.
             settings: See ``DurableSettings``.
         """
         return DurableStreams(
@@ -921,7 +927,7 @@ class PersistentTextStreaming:
                 pages = await self.engine.readers.pages(state.stream_id)
             except StreamNotFound:
                 return
-            except StoreUnavailable:  # that is no call of on_end: it does not count as one
+            except StoreUnavailable:  # on_end was not called, so this does not count as a try
                 await asyncio.sleep(_RETRY_S)
             else:
                 if pages[-1].state.internal_id == state.internal_id:
