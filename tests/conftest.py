@@ -1,4 +1,4 @@
-"""What every test runs under: profiles, BlockBuster, and a check that nothing was left behind."""
+"""Settings for every test: profiles, BlockBuster, and a check for leaks."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ assert TIER in TIERS, f"INKSTREAM_TIER={TIER!r} is none of {TIERS}"
 SOAK = TIER == "soak"
 GRACE_S = 2.0
 
-# A deadline an example would fail on a busy machine; pytest-timeout bounds the whole test.
+# No deadline per example, because a busy machine would miss it; pytest-timeout limits the test.
 settings.register_profile(
     "fast", deadline=None, max_examples=60, derandomize="CI" in os.environ, print_blob=True
 )
@@ -45,20 +45,20 @@ Rounds = Callable[[int, int], range]
 
 @pytest.fixture(scope="session")
 def rounds() -> Rounds:
-    """Return ``rounds(fast, soak)``: how often a test that looks for a race goes round."""
+    """Return ``rounds(fast, soak)``: how often a test repeats to find a race."""
     return lambda fast, soak: range(soak if SOAK else fast)
 
 
 def pytest_configure() -> None:
-    """Let Ctrl-C reach the processes that tests start, also when a shell runs all in background."""
+    """Let Ctrl-C reach the processes of tests, even if a shell runs all in the background."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Give a test that takes a ``seed`` one id a seed: ``seeds(fast, soak)`` says how many.
+    """Give a test with a ``seed`` one id per seed: ``seeds(fast, soak)`` sets how many.
 
-    A failing seed is then named, runs alone by ``-k``, and seeds run in parallel.
+    So a failing seed has a name and runs alone with ``-k``, and seeds run in parallel.
     """
     if "seed" in metafunc.fixturenames:
         marker = metafunc.definition.get_closest_marker("seeds")
@@ -67,13 +67,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave out, not skip, the tests of other tiers: a skip means that something is missing."""
+    """Deselect tests of other tiers, without skipping, because a skip means a missing program."""
     kept: list[pytest.Item] = []
     left_out: list[pytest.Item] = []
     for item in items:
         (kept if _is_of_this_tier(item) else left_out).append(item)
         if "seed" not in getattr(item, "fixturenames", ()):
-            # A file's tests run in one process, for what they share; seeds share nothing.
+            # A file's tests run in one process, because they share fixtures; seeds share nothing.
             item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
     if left_out:
         config.hook.pytest_deselected(items=left_out)
@@ -87,7 +87,7 @@ def _is_of_this_tier(item: pytest.Item) -> bool:
 
 
 def pytest_report_header() -> str:
-    """Say which tier runs."""
+    """Print which tier runs."""
     return f"inkstream: {TIER} (INKSTREAM_TIER is {' or '.join(TIERS)})"
 
 
@@ -95,12 +95,12 @@ def pytest_report_header() -> str:
 def nothing_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Fail a test in which inkstream, called from an event loop, blocks it.
 
-    Only stacks with a frame of inkstream count: a test may read a file where it likes.
+    Only stacks with a frame of inkstream count, because a test itself may read files.
     """
     seen: list[str] = []
 
     class Noted(BlockingError):
-        """Noted as it is raised: the code under test may swallow it, as it may any error."""
+        """Recorded when it is raised, because the code under test may catch it."""
 
         def __init__(self, func: str) -> None:
             super().__init__(func)
@@ -109,10 +109,10 @@ def nothing_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     monkeypatch.setattr(blockbuster.blockbuster, "BlockingError", Noted)
     with blockbuster.blockbuster_ctx(scanned_modules=inkstream) as watch:
-        # Where a log goes is the application's business; here it is pytest, with a file.
+        # The application chooses where a log goes; here pytest writes it to a file.
         for name in ("io.TextIOWrapper.write", "io.BufferedWriter.write"):
             watch.functions[name].can_block_in("logging/__init__.py", "emit")
-        # An application's own connection is used where, and as, the application uses it.
+        # An application's own connection may block, because the application chose it.
         for function in watch.functions.values():
             function.can_block_in("inkstream/stores/sqlite/_store.py", "_run_inside")
         yield
@@ -122,7 +122,7 @@ def nothing_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """What was there when a test's own fixtures began (those of wider scope were there before)."""
+    """The threads, tasks and files that existed when a test's own fixtures began."""
 
     threads: frozenset[threading.Thread]
     files: frozenset[str]
@@ -141,17 +141,17 @@ def nothing_left(request: pytest.FixtureRequest) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
-    """Look only when everything was torn down, the event loop with its own sockets included."""
+    """Check only after the last fixture, including the event loop with its sockets, was closed."""
     yield
     before = item.stash.get(_BEFORE, None)
-    if before is None:  # its set-up failed
+    if before is None:  # the set-up failed
         return
     deadline = time.monotonic() + GRACE_S
     for thread in set(threading.enumerate()) - before.threads:
         thread.join(max(0.0, deadline - time.monotonic()))
     threads = [thread.name for thread in set(threading.enumerate()) - before.threads]
     if _open_files() - before.files:
-        gc.collect()  # what only a cycle kept warns of itself as it goes, and warnings are errors
+        gc.collect()  # collect cycles now, so that their warnings appear here as errors
     files = sorted(_open_files() - before.files)
     if threads or files:
         pytest.fail(f"left behind: threads {threads}, open {files}", pytrace=False)
@@ -171,15 +171,15 @@ async def no_task_left() -> AsyncIterator[None]:
 def _open_files() -> frozenset[str]:
     """Return the process's sockets and files, by number and name (none where there is no /proc).
 
-    Pipes and the like belong to the loop and to child processes, which other checks watch.
+    Pipes and similar files belong to the loop and to child processes, which other checks cover.
     """
     found = set()
     for entry in Path("/proc/self/fd").glob("*"):
         try:
             target = str(entry.readlink())
-        except OSError:  # closed since; among them the listing's own
+        except OSError:  # closed meanwhile, such as the listing's own file
             continue
-        if entry.name in ("0", "1", "2"):  # pytest's capture exchanges them
+        if entry.name in ("0", "1", "2"):  # pytest's capture replaces these
             continue
         if target.startswith(("socket:", "/")) and not target.startswith(("/dev/", "/proc/")):
             found.add(f"{entry.name} -> {target}")

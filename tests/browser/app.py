@@ -1,9 +1,9 @@
 """The application of ``tests.http.app`` with pages that show its streams, under ``/page``.
 
-``GET /event-streams`` tells how many answers of the event kind are open, and the most that were
+``GET /event-streams`` returns how many answers in the events format are open, and the most that
 open at once since the last ``POST`` there: over HTTP/1.1 each keeps a socket.
 
-Environment, besides that one's: ``TEST_PAGES``, the folder of the built pages.
+Environment in addition to that application's: ``TEST_PAGES``, the folder of the built pages.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ counted = {"now": 0, "most": 0}
 
 
 class CountEvents:
-    """Count the answers of the event kind that are open."""
+    """Count the open answers in the events format."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -48,7 +48,7 @@ class CountEvents:
 
 
 async def event_streams(request: Request) -> Response:
-    """Tell the counts; a POST begins anew."""
+    """Return the counts; a POST resets them."""
     if request.method == "POST":
         counted["most"] = counted["now"]
     return JSONResponse(counted)

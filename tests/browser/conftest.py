@@ -40,7 +40,7 @@ FLAGS = [
 START_S = 15.0
 WAIT_MS = 10_000
 
-# Playwright keeps every page visible: this changes the page's own words for it.
+# Playwright keeps every page visible, so this changes what the page itself reports.
 HIDE = """() => {
     Object.defineProperty(document, "visibilityState", { value: "hidden", configurable: true });
     document.dispatchEvent(new Event("visibilitychange"));
@@ -53,9 +53,9 @@ SHOW_AGAIN = """() => {
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[str]:
-    """Run the system's Chromium for the session; return where it is controlled."""
+    """Run the system's Chromium for the session; return its debugging address."""
     path = prerequisites.program(*prerequisites.CHROMIUM)
-    # Not under pytest's folder: Chromium leaves hundreds of files there.
+    # Not in pytest's folder, because Chromium leaves hundreds of files there.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         process = subprocess.Popen(
             [path, *FLAGS, f"--user-data-dir={profile}"],
@@ -87,7 +87,7 @@ async def browser(chromium: str) -> AsyncIterator[Browser]:
 
 @pytest.fixture
 async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
-    """Return a fresh profile; whatever goes wrong on its pages fails the test."""
+    """Return a fresh profile. Any error on its pages fails the test."""
     opened = await browser.new_context()
     opened.set_default_timeout(WAIT_MS)
     errors: list[str] = []
@@ -99,10 +99,10 @@ async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
 
 @pytest.fixture(scope="session")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the test pages with the npm package as it is now; return their folder."""
+    """Build the test pages with the current npm package; return their folder."""
     package = ROOT / "js"
     install = [sys.executable, f"{ROOT}/scripts/_javascript.py", "package"]
-    subprocess.run(install, check=True, timeout=300)  # it takes Node.js from PyPI if there is none
+    subprocess.run(install, check=True, timeout=300)  # installs Node.js from PyPI if there is none
     built = tmp_path_factory.mktemp("pages")
     for name in ("react.html", "element.html", "watch.js"):
         shutil.copy(PAGES / name, built)
@@ -111,11 +111,11 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
         f"{PAGES}/react.tsx",
         f"--alias:inkstream/react={package}/src/react.ts",
         "--jsx=automatic",
-        '--define:process.env.NODE_ENV="development"',  # with StrictMode's second mount
+        '--define:process.env.NODE_ENV="development"',  # so that StrictMode mounts twice
         f"--outfile={built}/react.js",
     ]
     element = [f"{package}/src/bundle.ts", f"--outfile={built}/inkstream.min.js", "--format=iife"]
-    path = f"{os.environ['PATH']}{os.pathsep}{Path(sys.executable).parent}"  # Node.js may be there
+    path = f"{os.environ['PATH']}{os.pathsep}{Path(sys.executable).parent}"  # with Node.js
     environment = os.environ | {"NODE_PATH": f"{package}/node_modules", "PATH": path}
     for options in (react, element):
         subprocess.run([*esbuild, *options], check=True, timeout=60, env=environment)
@@ -134,7 +134,7 @@ class Site:
         self._server: Server | None = None
 
     def start(self) -> None:
-        """Start it; it answers when this returns."""
+        """Start the server; it answers when this returns."""
         self._server = self._running.enter_context(
             serving(
                 self._directory,
@@ -145,21 +145,21 @@ class Site:
         )
 
     def kill(self) -> None:
-        """End it as ``kill -9`` does."""
+        """Kill the server, like ``kill -9``."""
         assert self._server is not None
         self._server.kill()
 
     def close(self) -> None:
-        """End what is left."""
+        """End the server if it still runs."""
         self._running.close()
 
     async def create(self, *, start: bool = True) -> str:
-        """Create a stream that gets its text through ``say``; return its name."""
+        """Create a stream that gets its text through ``say``; return its id."""
         created = await client.post(self.port, f"/create{'?start' if start else ''}")
         return str(created["id"])
 
     async def say(self, name: str, *items: Any) -> None:
-        """Have a stream's source give these; each is committed on its own or with neighbours."""
+        """Send these items to a stream's source. Neighbours may be committed together."""
         await client.post(self.port, f"/say/{name}", items)
 
     async def finish(self, name: str) -> None:
@@ -167,7 +167,7 @@ class Site:
         await self.say(name, {"end": "done"})
 
     async def stored(self, name: str) -> StreamBody:
-        """Return what the database holds, without asking the server."""
+        """Return the stored stream, without asking the server."""
         async with self._database as streams:
             return await streams.read(name)
 
@@ -212,7 +212,7 @@ async def shown(page: Page, name: str) -> str:
 
 
 async def wait_for_text(page: Page, name: str, text: str) -> None:
-    """Wait until a page shows a text, or more."""
+    """Wait until a page shows at least this text."""
     await page.wait_for_function(
         """([name, text]) => document.querySelector(`[data-stream="${name}"] .text`)
             ?.textContent.startsWith(text)""",
@@ -221,13 +221,13 @@ async def wait_for_text(page: Page, name: str, text: str) -> None:
 
 
 async def wait_for(page: Page, name: str, **state: str) -> None:
-    """Wait until a page says a stream's status, connection or transport."""
+    """Wait until a page shows this status, connection or transport."""
     conditions = "".join(f"[data-{key}={json.dumps(value)}]" for key, value in state.items())
     await page.locator(f'[data-stream="{name}"]{conditions}').wait_for(state="attached")
 
 
 async def assert_told_truly(site: Site, name: str, *pages: Page) -> StreamBody:
-    """Compare what pages show at the end with the database, and look for what was shown twice."""
+    """Compare the pages' final text with the database, and fail if text was shown twice."""
     stored = await site.stored(name)
     assert stored.status.ended
     for page in pages:

@@ -1,4 +1,4 @@
-"""examples/chat in a real Chromium: what a user of the seed's app would miss."""
+"""examples/chat in a real Chromium."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Chat:
         self._database = PersistentTextStreaming(f"sqlite:///{self._file}")
 
     async def start(self) -> None:
-        """Start it; the address works when this returns."""
+        """Start the server; the address works when this returns."""
         port = self.url.rstrip("/").rpartition(":")[2] or "0"
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, SERVER, "--json", "--port", port),
@@ -57,14 +57,14 @@ class Chat:
         self.url = json.loads(await self._process.stdout.readline())["url"]
 
     async def kill(self) -> None:
-        """End it as ``kill -9`` does."""
+        """Kill the server, like ``kill -9``."""
         assert self._process is not None
         if self._process.returncode is None:
             self._process.kill()
         await self._process.communicate()
 
     async def stored(self, stream_id: str) -> StreamBody:
-        """Return what the database holds, without asking the server."""
+        """Return the stored text, without asking the server."""
         async with self._database as streams:
             return await streams.read(stream_id)
 
@@ -77,7 +77,7 @@ def chat(tmp_path: Path, built: None) -> Chat:
 
 @contextlib.asynccontextmanager
 async def chatting(chat: Chat, *chunks: bytes, model: str = "small") -> AsyncIterator[Provider]:
-    """Run the chat with a model that gives these chunks, and then waits for ``go_on``."""
+    """Run the chat with a model that sends these chunks, and then waits for ``go_on``."""
     async with playing_provider(*chunks) as provider:
         chat.environment = provider.environment | {"OPENAI_MODEL": model}
         await chat.start()
@@ -100,7 +100,7 @@ async def ask(page: Page, prompt: str) -> None:
 
 
 async def wait_for(page: Page, status: str, text: str = "") -> str:
-    """Wait until the last answer has a status and a text in it; return its stream."""
+    """Wait until the last answer has a status and contains a text; return its stream."""
     answer = page.locator(f'.answer[data-status="{status}"]', has_text=text).last
     await answer.wait_for()
     return await answer.get_attribute("data-stream") or ""
@@ -183,7 +183,7 @@ HOSTILE = """
 
 
 async def test_a_hostile_answer_does_nothing(context: BrowserContext, chat: Chat) -> None:
-    """Markup is text, links go where the list says, and no image is loaded."""
+    """Markup stays text, links may only use safe schemes, and no image is loaded."""
     pieces = [HOSTILE[at : at + 7] for at in range(0, len(HOSTILE), 7)]
     async with chatting(chat, *map(delta, pieces), FINISH) as provider:
         provider.go_on.set()
@@ -203,8 +203,8 @@ async def test_a_hostile_answer_does_nothing(context: BrowserContext, chat: Chat
         assert (await chat.stored(stream_id)).text == HOSTILE
 
 
-async def test_a_wrong_key_is_told_kindly(context: BrowserContext, chat: Chat) -> None:
-    """The reason is shown, the question is kept, and trying again works."""
+async def test_a_wrong_key_is_explained(context: BrowserContext, chat: Chat) -> None:
+    """The page shows the reason and keeps the question, and a retry works."""
     async with chatting(chat) as provider:
         provider.status = 401
         provider.go_on.set()
@@ -220,10 +220,10 @@ async def test_a_wrong_key_is_told_kindly(context: BrowserContext, chat: Chat) -
         await assert_told_truly(chat, page)
 
 
-async def test_a_hidden_window_lets_go_and_misses_nothing(
+async def test_a_hidden_window_disconnects_and_catches_up(
     context: BrowserContext, chat: Chat
 ) -> None:
-    """Its connections are free for others, and it goes on from where it was."""
+    """A hidden window closes its connections, and later continues at the same place."""
     async with chatting(chat, delta("While "), delta("nobody")) as provider:
         one, two = await open_page(context, chat.url), await open_page(context, chat.url)
         await ask(one, "What is missed?")
@@ -245,10 +245,8 @@ async def test_a_hidden_window_lets_go_and_misses_nothing(
         assert texts[0] == texts[1] == ["While nobody", "looked."]
 
 
-async def test_g6_stop_finds_a_connection_among_five_windows(
-    context: BrowserContext, chat: Chat
-) -> None:
-    """A browser opens six to a server: each window that watches an answer takes only one."""
+async def test_g6_stop_works_with_five_windows(context: BrowserContext, chat: Chat) -> None:
+    """A browser opens six connections to a server. Each window that follows an answer uses one."""
     async with chatting(chat, delta("On and "), delta("on")):
         windows = [await open_page(context, chat.url) for _ in range(5)]
         await ask(windows[0], "How long?")
@@ -280,8 +278,8 @@ print("hello")
 """
 
 
-async def test_markdown_is_read_block_by_block(context: BrowserContext, chat: Chat) -> None:
-    """Tables, tasks, mathematics, code and links to an address in another block are drawn."""
+async def test_markdown_is_shown_block_by_block(context: BrowserContext, chat: Chat) -> None:
+    """Tables, tasks, mathematics, code, and links defined in another block are shown."""
     pieces = [RICH[at : at + 7] for at in range(0, len(RICH), 7)]
     async with chatting(chat, *map(delta, pieces), FINISH) as provider:
         provider.go_on.set()
@@ -300,7 +298,7 @@ async def test_markdown_is_read_block_by_block(context: BrowserContext, chat: Ch
 
 
 async def test_stop_by_keyboard_keeps_the_focus(context: BrowserContext, chat: Chat) -> None:
-    """G6. Escape stops, and so does the button; a screen reader hears the beginning and the end."""
+    """G6. Escape stops, and so does the button. A screen reader announces the start and the end."""
     async with chatting(chat, delta("On and on")):
         page = await open_page(context, chat.url)
         await ask(page, "How long?")
@@ -327,7 +325,7 @@ async def test_stop_by_keyboard_keeps_the_focus(context: BrowserContext, chat: C
 
 
 async def test_clearing_can_be_undone(context: BrowserContext, chat: Chat) -> None:
-    """Nothing is deleted before the time to undo is over."""
+    """Nothing is deleted until the time to undo is over."""
     async with chatting(chat, delta("Kept."), FINISH) as provider:
         provider.go_on.set()
         page = await open_page(context, chat.url)
@@ -378,7 +376,7 @@ async def draw_two_windows(context: BrowserContext, chat: Chat) -> None:
             await frames.take()
             text = await left.locator(".answer .text").text_content() or ""
             if not reloaded and "tomorrow" in text:
-                # A reload is over before a picture is taken: leave the page, and come back.
+                # Leave the page and come back, because a reload ends before a picture can be taken.
                 await page.frames[2].goto("about:blank")
                 for _ in range(6):
                     await frames.take()
@@ -406,11 +404,11 @@ class Frames:
         self._taken: list[tuple[float, bytes]] = []
 
     async def take(self) -> None:
-        """Take one more."""
+        """Take a screenshot."""
         self._taken.append((time.monotonic(), await self._page.screenshot()))
 
     def write(self, path: Path) -> None:
-        """Write them as an animation that runs at the speed of life, and waits at its end."""
+        """Write the animation at real speed, with a pause at its end."""
         times = [at for at, _ in self._taken]
         lengths = [int((b - a) * 1000) for a, b in zip(times, times[1:], strict=False)] + [4000]
         first, *others = [

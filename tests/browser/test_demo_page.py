@@ -48,10 +48,8 @@ async def wait_for_status(pane: Frame, status: str) -> None:
 
 
 @pytest.mark.timeout(60)
-async def test_g1_g2_panes_of_two_windows_show_the_same_and_lose_nothing_to_kill_9(
-    browser: Browser, tmp_path: Path
-) -> None:
-    """Two windows are four panes, and all of them share the browser's six connections."""
+async def test_g1_g2_panes_agree_after_kill_9(browser: Browser, tmp_path: Path) -> None:
+    """Two windows have four panes, and all share the browser's six connections."""
     async with (
         playing_provider(delta(ANSWER), *[delta(f"word {n} ") for n in range(20)]) as provider,
         demo_server(tmp_path / "demo.db", provider.environment) as (demo, _),

@@ -54,10 +54,10 @@ async def test_g2_two_windows_and_reloads_show_the_same(
     assert stored.text == said
 
 
-async def test_g1_g7_a_killed_server_takes_nothing_back(
+async def test_g1_g7_shown_text_survives_a_killed_server(
     context: BrowserContext, mortal_site: Site
 ) -> None:
-    """Killed with -9 mid-answer and started again: both windows go on and show the end."""
+    """The server is killed during an answer and started again: both windows continue to the end."""
     site = mortal_site
     a = await site.create()
     url = site.url(a)
@@ -76,7 +76,7 @@ async def test_g1_g7_a_killed_server_takes_nothing_back(
 
 @KINDS
 async def test_g11_text_is_shown_as_text(context: BrowserContext, site: Site, kind: str) -> None:
-    """Markup, separators and halves of characters do nothing and are all there."""
+    """Markup, separators and surrogate pairs arrive unchanged and have no effect."""
     attack = "<img src=x onerror=\"document.title='broken'\"><script>alert(1)</script>&amp;"
     a = await site.create()
     page = await open_page(context, site.url(a, page=kind))
@@ -90,14 +90,14 @@ async def test_g11_text_is_shown_as_text(context: BrowserContext, site: Site, ki
 
 
 async def test_offline_and_online(context: BrowserContext, site: Site) -> None:
-    """What came meanwhile is there at once when the network is back."""
+    """The text written meanwhile appears as soon as the network is back."""
     async with proxy_before(site.port) as proxy:
         a = await site.create()
         page = await open_page(context, site.url(a, port=proxy.port))
         await site.say(a, "before ")
         await wait_for_text(page, a, "before ")
         await context.set_offline(True)
-        proxy.drop()  # Chromium's offline refuses new connections, and keeps those that are there
+        proxy.drop()  # Chromium's offline mode keeps existing connections, so drop them here
         await site.say(a, "meanwhile ")
         await wait_for(page, a, connection="waiting")
         assert await shown(page, a) == "before "
@@ -109,10 +109,10 @@ async def test_offline_and_online(context: BrowserContext, site: Site) -> None:
 
 
 @KINDS
-async def test_g6_hidden_tabs_leave_their_connections_to_others(
+async def test_g6_hidden_tabs_free_their_connections(
     context: BrowserContext, site: Site, kind: str
 ) -> None:
-    """Chromium has six: with six tabs in the background a seventh follows, and stops the answer."""
+    """Six tabs are in the background; a seventh still follows, and stops the answer."""
     a = await site.create()
     url = site.url(a, page=kind)
     await site.say(a, "before ")
@@ -136,7 +136,7 @@ async def test_g6_hidden_tabs_leave_their_connections_to_others(
 
 
 async def test_in_the_background_and_back(context: BrowserContext, site: Site) -> None:
-    """A connection died silently while nobody looked: it is doubted when somebody looks again."""
+    """A connection died while the page was hidden. The page replaces it when visible again."""
     async with proxy_before(site.port) as proxy:
         proxy.only = b"/streams/"
         a = await site.create()
@@ -150,7 +150,9 @@ async def test_in_the_background_and_back(context: BrowserContext, site: Site) -
         await site.say(a, "meanwhile ")
         await proxy.until(lambda: proxy.hung == 1)
         proxy.hang_after = None
-        await page.clock.fast_forward(25_000)  # less than what silence means to a visible page
+        await page.clock.fast_forward(
+            25_000
+        )  # shorter than the silence that a visible page accepts
         assert await shown(page, a) == "before "
         await page.evaluate(SHOW_AGAIN)
         await wait_for_text(page, a, "before meanwhile ")
@@ -160,7 +162,7 @@ async def test_in_the_background_and_back(context: BrowserContext, site: Site) -
 
 
 async def test_frozen_in_the_background(context: BrowserContext, site: Site) -> None:
-    """A page that Chromium stopped running goes on from where it was."""
+    """A page that Chromium froze continues at the same place."""
     a = await site.create()
     page = await open_page(context, site.url(a))
     await site.say(a, "before ")
@@ -176,7 +178,7 @@ async def test_frozen_in_the_background(context: BrowserContext, site: Site) -> 
 
 
 async def test_back_forward_cache(context: BrowserContext, site: Site) -> None:
-    """A page that comes back as it was left asks for the rest."""
+    """A page from the back-forward cache requests the rest."""
     a = await site.create()
     page = await open_page(context, site.url(a))
     await site.say(a, "before ")
@@ -195,7 +197,7 @@ async def test_back_forward_cache(context: BrowserContext, site: Site) -> None:
 
 
 async def test_g6_ten_tabs_on_one_stream(context: BrowserContext, site: Site) -> None:
-    """Four of them follow; the others fetch once a second, and follow when a tab closes."""
+    """Four of them follow. The others fetch once a second, and follow when a tab closes."""
     tabs = await asyncio.gather(*[open_page(context, site.url()) for _ in range(10)])
     a = await site.create()
     await site.say(a, "for all ")
@@ -220,8 +222,8 @@ async def test_g6_ten_tabs_on_one_stream(context: BrowserContext, site: Site) ->
     assert stored.text == "for all and the rest"
 
 
-async def test_twelve_messages_of_which_two_are_live(context: BrowserContext, site: Site) -> None:
-    """The finished ones give their connections back: all are shown at once, the live ones go on."""
+async def test_twelve_messages_two_of_them_live(context: BrowserContext, site: Site) -> None:
+    """The finished ones close their connections. All are shown soon, and the live ones continue."""
     names = [await site.create() for _ in range(12)]
     for name in names:
         await site.say(name, f"text of {name} ")
@@ -242,7 +244,7 @@ async def test_twelve_messages_of_which_two_are_live(context: BrowserContext, si
 
 
 async def test_a_proxy_that_buffers(context: BrowserContext, site: Site) -> None:
-    """The page notices, fetches what is new at intervals, and says so."""
+    """The page notices the proxy, fetches snapshots instead, and reports it."""
     async with proxy_before(site.port) as proxy:
         proxy.only = b"/streams/"
         proxy.buffer = True
@@ -263,7 +265,7 @@ async def test_a_proxy_that_buffers(context: BrowserContext, site: Site) -> None
 async def test_a_proxy_that_answers_502_during_a_restart(
     context: BrowserContext, site: Site, kind: str
 ) -> None:
-    """A 502, and a page of HTML with it, is not the end of anything."""
+    """A 502 with a page of HTML does not end the stream."""
     async with proxy_before(site.port) as proxy:
         a = await site.create()
         page = await open_page(context, site.url(a, page=kind, port=proxy.port))
@@ -283,14 +285,14 @@ async def test_a_proxy_that_answers_502_during_a_restart(
 
 
 async def test_a_network_that_cuts_every_answer(context: BrowserContext, site: Site) -> None:
-    """Cut in the middle of an event, again and again: nothing is lost or shown twice."""
+    """Connections break inside an event, again and again: no text is lost or shown twice."""
     async with proxy_before(site.port) as proxy:
         a = await site.create()
         page = await open_page(context, site.url(a, port=proxy.port))
         await site.say(a, "start ")
         await wait_for_text(page, a, "start ")
         proxy.only = b"/streams/"
-        proxy.cut_after = 900  # the head, a few events, and a part of one
+        proxy.cut_after = 900  # the headers, a few events, and a part of one
         proxy.drop()
         text = "start "
         for number in range(12):
@@ -304,7 +306,7 @@ async def test_a_network_that_cuts_every_answer(context: BrowserContext, site: S
 
 
 async def test_g4_strict_mode_drives_once(context: BrowserContext, site: Site) -> None:
-    """Mounted twice, and reloaded halfway, the driver's page starts its answer once."""
+    """Mounted twice and reloaded halfway, the driver's page starts its answer once."""
     async with proxy_before(site.port) as proxy:
         a = await site.create(start=False)
         page = await open_page(context, site.url(a, port=proxy.port, query="&drive"))
@@ -320,8 +322,8 @@ async def test_g4_strict_mode_drives_once(context: BrowserContext, site: Site) -
         await assert_told_truly(site, a, page)
 
 
-async def test_stop_ends_it_in_every_window(context: BrowserContext, site: Site) -> None:
-    """Unmounting does not stop the answer; Stop does, for everybody."""
+async def test_stop_ends_the_answer_in_every_window(context: BrowserContext, site: Site) -> None:
+    """Unmounting does not stop the answer; Stop ends it for all readers."""
     a = await site.create()
     one, two = [await open_page(context, site.url(a)) for _ in range(2)]
     await site.say(a, "as far as this")

@@ -27,7 +27,7 @@ START_S = 20.0
 
 @pytest.fixture(scope="session")
 def built() -> None:
-    """Build the page, as a reader of its README does."""
+    """Build the page with the commands of its README."""
     command = [sys.executable, f"{ROOT}/scripts/_javascript.py", "usechat"]
     subprocess.run(command, check=True, timeout=300)
 
@@ -42,7 +42,7 @@ class Site:
         self._process: Process | None = None
 
     async def start(self) -> None:
-        """Start it; it answers when this returns."""
+        """Start the server; it answers when this returns."""
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, f"{ROOT}/examples/usechat/server.py", "--port", str(self.port)),
             cwd=self._directory,
@@ -57,7 +57,7 @@ class Site:
                 await asyncio.sleep(0.1)
 
     async def kill(self) -> None:
-        """End it as ``kill -9`` does."""
+        """Kill the server, like ``kill -9``."""
         assert self._process is not None
         if self._process.returncode is None:
             self._process.kill()
@@ -109,20 +109,20 @@ def text_in(messages: Any) -> str:
 
 
 async def picture(page: Page, name: str) -> None:
-    """Keep a picture where ``INKSTREAM_PICTURES`` says, to be looked at."""
+    """Save a picture in the folder ``INKSTREAM_PICTURES``."""
     if PICTURES:
         await page.screenshot(path=f"{PICTURES}/usechat-{name}.png", full_page=True)
 
 
 async def begun(page: Page, words: int = 3) -> None:
-    """Wait until some words of an answer are on the page."""
+    """Wait until the page contains some words of an answer."""
     await expect(page.locator("li.assistant .text").last).to_have_text(
         re.compile(rf"(\S+\s+){{{words},}}")
     )
 
 
 async def test_tools_reloaded_and_opened_twice(context: BrowserContext, site: Site) -> None:
-    """G2: a reload and a second window in mid-answer show each part once, like the first."""
+    """G2: a reload and a second window during an answer show each part once."""
     page = await opened(context, site, "a")
     await ask(page, "tools")
     await page.locator(".reasoning").wait_for()
@@ -140,7 +140,7 @@ async def test_tools_reloaded_and_opened_twice(context: BrowserContext, site: Si
 
 
 async def test_server_killed(context: BrowserContext, site: Site) -> None:
-    """G1, G5: the page comes back by itself after ``kill -9`` and shows what is stored."""
+    """G1, G5: the page reconnects after ``kill -9`` and shows the stored text."""
     page = await opened(context, site, "b")
     await ask(page, "long")
     await begun(page)
@@ -172,7 +172,7 @@ async def test_stopped_in_both_windows(context: BrowserContext, site: Site) -> N
 
 
 async def test_stopped_while_offline(context: BrowserContext, site: Site) -> None:
-    """G6: a Stop that was pressed in a tunnel arrives afterwards."""
+    """G6: a Stop that was pressed offline arrives later."""
     page = await opened(context, site, "d")
     await ask(page, "long")
     await begun(page)
@@ -188,7 +188,7 @@ async def test_stopped_while_offline(context: BrowserContext, site: Site) -> Non
 
 
 async def test_left_and_back(context: BrowserContext, site: Site) -> None:
-    """G6: closing the window stops nothing; it is there, whole, for the next one."""
+    """G6: closing the window does not stop the answer; the next window shows all of it."""
     page = await opened(context, site, "e")
     await ask(page, "hello")
     await begun(page)
@@ -199,7 +199,7 @@ async def test_left_and_back(context: BrowserContext, site: Site) -> None:
 
 
 async def test_failure_is_shown(context: BrowserContext, site: Site) -> None:
-    """G5: the failure's public words are on the page, live and after a reload."""
+    """G5: the page shows the public error message, live and after a reload."""
     page = await opened(context, site, "f")
     await ask(page, "error")
     await over(page, "error")
@@ -211,14 +211,14 @@ async def test_failure_is_shown(context: BrowserContext, site: Site) -> None:
     )
     await picture(page, "failed")
     await page.reload()
-    # From the history, or from the replay of what ended a moment ago.
+    # The text comes from the history, or from the replay of a recent answer.
     await expect(page.locator(".ending, .failed").first).to_have_text(
         "The model is overloaded. Please try again."
     )
 
 
 async def test_a_tool_of_the_page(context: BrowserContext, site: Site) -> None:
-    """G2: the answer goes on in the same message after the page has run a tool."""
+    """G2: the answer continues in the same message after the page has run a tool."""
     page = await opened(context, site, "g")
     await ask(page, "where am I?")
     await expect(page.locator("li.assistant")).to_contain_text("Your browser says:")

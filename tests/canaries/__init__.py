@@ -1,7 +1,7 @@
-"""Guards that hold a promise of docs/guarantees.md, each with a test that misses it.
+"""Guards that keep a promise of docs/guarantees.md, each with a test that detects its removal.
 
-``scripts/canaries`` takes each guard out of a copy and demands that the test fails. A test counts
-only if it sees what a user would, and so does not import the guard's module.
+``scripts/canaries`` removes each guard from a copy and expects that the test fails. A test counts
+only if it observes what a user would, so it must not import the guard's module.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ class Canary:
     """One guard.
 
     Attributes:
-        name: What the guard is called in docs/guarantees.md.
-        guarantee: What it holds, G1 to G12.
-        file: Where it stands, below src/inkstream.
-        old: Its text, which stands there once.
-        new: The text in its place that takes it out.
-        test: The pytest node that must fail then.
+        name: The guard's name in docs/guarantees.md.
+        guarantee: The guarantee that it keeps, G1 to G12.
+        file: Its file, below src/inkstream.
+        old: Its text, which must occur once.
+        new: The text that replaces it and removes the guard.
+        test: The pytest node that must fail without the guard.
     """
 
     name: str
@@ -36,12 +36,12 @@ class Canary:
 
     @property
     def path(self) -> Path:
-        """Where it stands, below the root of the repository."""
+        """The guard's file, relative to the root of the repository."""
         return Path(_SOURCE, self.file)
 
     @property
     def module(self) -> str:
-        """The name of the module that it is in."""
+        """The name of the guard's module."""
         return ".".join(("inkstream", *Path(self.file).with_suffix("").parts))
 
 

@@ -1,4 +1,4 @@
-"""Take guards out of a copy, one at a time, and demand that a test fails: scripts/canaries."""
+"""Remove guards from a copy, one at a time, and expect a test to fail: scripts/canaries."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tests.canaries import CANARIES, ROOT, Canary
 _LIMIT_S: Final = 300
 _FAILED: Final = re.compile(r"^FAILED (\S+)", re.MULTILINE)
 _FAILURES: Final = 1
-"""pytest's exit code if tests ran and some failed; a file that does not import gives another."""
+"""pytest's exit code for failed tests. A file that cannot be imported gives another code."""
 
 
 def main(names: Sequence[str]) -> int:
-    """Run the canaries of these names, or all; return the exit code."""
+    """Run the canaries with these names, or all; return the exit code."""
     unknown = set(names) - {canary.name for canary in CANARIES}
     if unknown:
         sys.stderr.write(f"canaries: there is no {', '.join(sorted(unknown))}\n")
@@ -47,13 +47,13 @@ def main(names: Sequence[str]) -> int:
             _show("")
             row = f"{canary.guarantee:8} {canary.name:{width}} {seconds:5.1f} s  {verdict}\n"
             sys.stdout.write(row)
-            sys.stdout.flush()  # rows are minutes apart
+            sys.stdout.flush()  # show each row now, because rows are minutes apart
     sys.stdout.write(f"{len(chosen) - bad} red, {bad} not\n")
     return int(bad > 0)
 
 
 def make_copy(copy: Path) -> None:
-    """Copy what the tests need, without what was made of it."""
+    """Copy what the tests need, without generated files."""
     made = shutil.ignore_patterns("__pycache__", "node_modules", ".*")
     for folder in ("src", "tests"):
         shutil.copytree(ROOT / folder, copy / folder, ignore=made)
@@ -80,7 +80,7 @@ def run_tests(copy: Path, tests: Sequence[str]) -> subprocess.CompletedProcess[s
 
 
 def try_without(copy: Path, canary: Canary) -> tuple[float, str]:
-    """Run a guard's test without the guard; return how long it took, and what came of it."""
+    """Run a guard's test without the guard; return how long it took, and the result."""
     began = time.monotonic()
     with taken_out(copy, canary):
         done = run_tests(copy, [canary.test])
@@ -95,7 +95,7 @@ def try_without(copy: Path, canary: Canary) -> tuple[float, str]:
 
 @contextmanager
 def taken_out(copy: Path, canary: Canary) -> Iterator[None]:
-    """Take a guard out of the copy for a while."""
+    """Remove a guard from the copy inside this block."""
     file = copy / canary.path
     text = file.read_text()
     if text.count(canary.old) != 1:
@@ -109,7 +109,7 @@ def taken_out(copy: Path, canary: Canary) -> Iterator[None]:
 
 def _write(file: Path, text: str) -> None:
     file.write_text(text)
-    # A compiled module counts as fresh if its source has the same second and size.
+    # Python treats a compiled module as current if its source has the same second and size.
     for compiled in (file.parent / "__pycache__").glob(f"{file.stem}.*.pyc"):
         compiled.unlink()
 

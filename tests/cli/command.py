@@ -1,4 +1,4 @@
-"""Run `inkstream` as a shell would: in a process of its own, with real pipes."""
+"""Run `inkstream` as a shell would: in a separate process, with real pipes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MAIN = "from inkstream.cli import main; main()"
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What a command left behind."""
+    """The output and exit code of a command."""
 
     code: int
     out: str
@@ -35,7 +35,7 @@ class Shell:
 
     @contextlib.asynccontextmanager
     async def running(self, *arguments: str, stdin: int = PIPE) -> AsyncIterator[Process]:
-        """Start a command; kill what is left of it on leaving."""
+        """Start a command; kill it at the end of the block."""
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", _MAIN, *arguments),
             stdin=stdin,
@@ -50,7 +50,7 @@ class Shell:
         finally:
             if process.returncode is None:
                 process.kill()
-            # Reads to the end, so that no transport outlives the test.
+            # Read to the end, so that no transport outlives the test.
             await process.communicate()
 
     async def run(self, *arguments: str, text: bytes | None = None) -> Done:
@@ -68,7 +68,7 @@ async def line_of(stream: asyncio.StreamReader | None) -> str:
 
 
 async def text_of(stream: asyncio.StreamReader | None, length: int) -> str:
-    """Return so many bytes as text, as soon as they are there."""
+    """Return this many bytes as text, as soon as they arrive."""
     assert stream is not None
     return (await stream.readexactly(length)).decode()
 

@@ -15,5 +15,5 @@ def shell(tmp_path: Path) -> Shell:
 
 @pytest.fixture
 def streams(shell: Shell) -> PersistentTextStreaming:
-    """Return the shell's database as an application sees it; to be started by the test."""
+    """Return the shell's database as an application sees it. The test must start it."""
     return PersistentTextStreaming(shell.environment["INKSTREAM_DATABASE"])

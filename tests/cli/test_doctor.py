@@ -1,4 +1,4 @@
-"""`inkstream doctor URL` without a proxy: silent, honest, and bounded."""
+"""`inkstream doctor URL` without a proxy: no false alarms, and a limited duration."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 async def test_silent(shell: Shell, server: Server) -> None:
-    """Nothing on the way: no problem, exit code 0, one JSON object a finding."""
+    """Without a proxy there is no problem, exit code 0, and one JSON object per finding."""
     url = f"http://127.0.0.1:{server.port}/doctor/"
     done = await shell.run("doctor", url, "--idle", "2", "--json")
     found = {finding["check"]: finding for finding in map(json.loads, done.out.splitlines())}
@@ -38,12 +38,12 @@ async def test_silent(shell: Shell, server: Server) -> None:
         *("last_event_id", "authorization", "caching", "broken_end", "cpu"),
     }
     unknown = {check for check, finding in found.items() if finding["verdict"] == "unknown"}
-    assert unknown == {"http_version"}  # HTTP/2 cannot be asked for over http://
+    assert unknown == {"http_version"}  # HTTP/2 cannot be requested over http://
     assert "stayed open for 2 s" in found["idle"]["message"]
 
 
 async def test_short_wait(server: Server) -> None:
-    """A wait that is shorter than a ping says nothing of what comes later."""
+    """If the wait is shorter than a ping, the doctor reports only the time that it waited."""
     endpoint = Endpoint.parse(f"http://127.0.0.1:{server.port}/doctor", {})
     found = {finding.check: finding for finding in await examine(endpoint, idle_s=0.5)}
     assert found["idle"].verdict is Verdict.UNKNOWN
@@ -59,7 +59,7 @@ async def test_short_wait(server: Server) -> None:
 async def test_not_the_probe(
     shell: Shell, server: Server, path: str, headers: tuple[str, ...], words: str
 ) -> None:
-    """It says what it does not know instead of guessing."""
+    """The doctor reports "unknown" instead of guessing."""
     done = await shell.run("doctor", f"http://127.0.0.1:{server.port}{path}", *headers)
     assert (done.code, done.out.split()[0]) == (0, "unknown"), done
     assert words in done.out
@@ -81,7 +81,7 @@ async def test_not_the_probe(
     ],
 )
 async def test_bad_input(shell: Shell, arguments: tuple[str, ...], code: int) -> None:
-    """A mistake in the command, and an address without a server, end it at once."""
+    """A wrong option or an address without a server ends the command immediately."""
     done = await shell.run("doctor", *arguments)
     assert (done.code, done.out) == (code, ""), done
     assert done.err
@@ -90,7 +90,7 @@ async def test_bad_input(shell: Shell, arguments: tuple[str, ...], code: int) ->
 
 
 async def test_database(shell: Shell) -> None:
-    """A file that the command line has just made is as it should be."""
+    """A file that the command line has just created has no problems."""
     await shell.run("write", text=b"text")
     done = await shell.run("doctor", "--database", shell.environment["INKSTREAM_DATABASE"])
     assert done.code == 0, done
@@ -98,7 +98,7 @@ async def test_database(shell: Shell) -> None:
 
 
 async def test_denied(server: Server) -> None:
-    """The probe answers nothing to a request that it was not told to let in."""
+    """The probe refuses a request that authorize does not allow."""
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}/doctor") as client:
         for path in ("echo", "events", "idle", "broken", "ticks", ""):
             assert (await client.get(path, params={"denied": 1})).status_code == 403
@@ -107,7 +107,7 @@ async def test_denied(server: Server) -> None:
 
 @contextlib.asynccontextmanager
 async def stopped_between_requests(server: Server) -> AsyncIterator[int]:
-    """Forward connections to a server whose process stands still while there is none."""
+    """Forward connections to a server whose process is frozen while there are none."""
     count = 0
     tasks = set()
 
@@ -142,7 +142,7 @@ async def stopped_between_requests(server: Server) -> AsyncIterator[int]:
 
 
 async def test_frozen(tmp_path: Path) -> None:
-    """A platform that stops the process between requests breaks G6: generation stands still."""
+    """A platform that freezes the process between requests breaks G6: no text is generated."""
     with serving(tmp_path, app="tests.interop.doctor_app:app") as server:
         async with stopped_between_requests(server) as port:
             endpoint = Endpoint.parse(f"http://127.0.0.1:{port}/doctor", {})

@@ -1,4 +1,4 @@
-"""`ls`, `cat`, `cancel` and `rm`: what there is, and what shall not be any more."""
+"""`ls`, `cat`, `cancel` and `rm`: list, show, stop and delete streams."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def test_ls_lists_newest_first_and_filters(shell: Shell) -> None:
 
 
 @pytest.mark.usefixtures("three")
-async def test_ls_goes_on_with_the_cursor_of_the_page_before(shell: Shell) -> None:
+async def test_ls_continues_at_a_cursor(shell: Shell) -> None:
     seen: list[str] = []
     cursor: list[str] = []
     for _ in range(3):
@@ -64,7 +64,7 @@ async def test_ls_goes_on_with_the_cursor_of_the_page_before(shell: Shell) -> No
 
 
 @pytest.mark.usefixtures("three")
-async def test_json_says_everything_that_is_known(shell: Shell) -> None:
+async def test_ls_json_has_every_field(shell: Shell) -> None:
     body = json.loads((await shell.run("cat", "a", "--json")).out)
     assert body["text"] == "some text"
     assert body["parts"] == ["some ", {"tool": "search"}, "text"]
@@ -80,7 +80,7 @@ async def test_json_says_everything_that_is_known(shell: Shell) -> None:
 
 
 @pytest.mark.usefixtures("three")
-async def test_cancel_ends_what_has_not_ended(shell: Shell) -> None:
+async def test_cancel_ends_only_live_streams(shell: Shell) -> None:
     done = await shell.run("cancel", "a", "b", "absent", "--json")
     assert done.code == 3
     assert [json.loads(line)["cancelled"] for line in done.out.splitlines()] == [False, True]
@@ -117,7 +117,7 @@ async def test_rm_asks_a_person(shell: Shell) -> None:
         assert ids((await shell.run("ls")).out) == left
 
 
-async def test_g12_absent_database_is_told_and_not_made(shell: Shell) -> None:
+async def test_g12_absent_database_is_an_error(shell: Shell) -> None:
     for command in (["ls"], ["cat", "x"], ["follow", "x"], ["cancel", "x"], ["rm", "x"]):
         done = await shell.run(*command)
         assert done.code == 7, command
@@ -132,12 +132,12 @@ async def test_g12_absent_database_is_told_and_not_made(shell: Shell) -> None:
     assert (await shell.run("ls", "--database", "memory://")).code == 2
 
 
-async def test_name_that_is_taken_is_a_conflict(shell: Shell) -> None:
+async def test_taken_id_is_a_conflict(shell: Shell) -> None:
     assert (await shell.run("write", "--id", "x", text=b"")).code == 0
     assert (await shell.run("write", "--id", "x", text=b"")).code == 8
 
 
-async def test_every_exit_code_is_in_the_help_and_in_the_documentation(shell: Shell) -> None:
+async def test_every_exit_code_is_documented(shell: Shell) -> None:
     page = (Path(__file__).parents[2] / "docs" / "cli.md").read_text()
     help_text = (await shell.run("follow", "--help")).out
     for code in Exit:
@@ -145,7 +145,7 @@ async def test_every_exit_code_is_in_the_help_and_in_the_documentation(shell: Sh
         assert f"| {code.value} |" in page
 
 
-async def test_show_says_who_writes_and_why_it_waits(
+async def test_show_names_the_writer_and_the_cause(
     shell: Shell, streams: PersistentTextStreaming
 ) -> None:
     async with streams:
@@ -169,7 +169,7 @@ async def test_show_says_who_writes_and_why_it_waits(
 
 
 async def test_ls_watches(shell: Shell) -> None:
-    """A list a moment, each ended by an empty line in a pipe; Ctrl-C ends it."""
+    """`ls --watch` repeats the list. In a pipe, an empty line ends each list. Ctrl-C ends it."""
     await shell.run("write", "--id", "first", text=b"one")
     async with shell.running("ls", "--watch", "0.1") as watching:
         assert watching.stdout is not None

@@ -1,4 +1,4 @@
-"""`migrate`, `verify` and `sql`: a database is changed on order only, and the order is easy."""
+"""`migrate`, `verify` and `sql`: tables change only on request."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.cli.command import Shell
 
 @pytest.fixture
 async def url(shell: Shell) -> AsyncIterator[str]:
-    """Make a database without tables, and let commands work on it."""
+    """Create a database without tables, and run commands on it."""
     server = postgres_server.server(postgres_server.versions()[0])
     url = await server.make_database(migrated=False)
     shell.environment["INKSTREAM_DATABASE"] = url
@@ -29,8 +29,8 @@ async def execute(url: str, statement: str) -> None:
     await connection.close()
 
 
-async def test_an_unmigrated_database_says_what_to_run(shell: Shell, url: str) -> None:
-    """No silent DDL: the error has the command, and the command helps."""
+async def test_an_unmigrated_database_names_the_command(shell: Shell, url: str) -> None:
+    """No silent DDL: the error names the command, and the command works."""
     for refused in (await shell.run("ls"), await shell.run("verify")):
         assert refused.code == Exit.UNAVAILABLE
         assert "inkstream migrate --database postgresql://postgres@" in refused.err
@@ -43,7 +43,7 @@ async def test_an_unmigrated_database_says_what_to_run(shell: Shell, url: str) -
     assert (await shell.run("ls")).code == Exit.DONE
 
 
-async def test_verify_says_what_is_wrong(shell: Shell, url: str) -> None:
+async def test_verify_reports_damage(shell: Shell, url: str) -> None:
     await shell.run("migrate")
     await execute(url, "DROP INDEX inkstream.heads_due")
     wrong = await shell.run("verify")
@@ -52,8 +52,8 @@ async def test_verify_says_what_is_wrong(shell: Shell, url: str) -> None:
     assert json.loads(as_json.out) == {"differences": ["missing: i heads_due"]}
 
 
-async def test_sql_is_what_migrate_does(shell: Shell, url: str) -> None:
-    """A person with the rights runs the script; the application then finds all in order."""
+async def test_sql_equals_migrate(shell: Shell, url: str) -> None:
+    """An administrator runs the script; the application then finds correct tables."""
     script = await shell.run("sql", "--schema", "mine")
     assert script.code == Exit.DONE
     await execute(url, script.out)
@@ -66,7 +66,7 @@ async def test_sql_is_what_migrate_does(shell: Shell, url: str) -> None:
     assert (await shell.run("sql", "--schema", "a;b")).code == Exit.USAGE
 
 
-async def test_sqlite_needs_none_of_it(shell: Shell) -> None:
+async def test_sqlite_needs_no_migrate(shell: Shell) -> None:
     assert (await shell.run("migrate")).err == "inkstream: nothing to do\n"
     assert (await shell.run("verify")).code == Exit.UNAVAILABLE, "there is no file yet"
     assert (await shell.run("write", "--id", "s", text=b"text")).code == Exit.DONE

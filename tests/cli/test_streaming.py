@@ -17,7 +17,7 @@ async def test_g1_g2_text_is_followed_live_in_another_process(shell: Shell) -> N
         stream_id = await line_of(writer.stdout)
         give(writer, b"not a whole line yet")
         async with shell.running("follow", stream_id) as follower:
-            # The writer's input is still open, so this text came before the end.
+            # The writer's input is still open, so this text arrived before the end.
             assert await text_of(follower.stdout, 20) == "not a whole line yet"
             give(writer, b", and more")
             assert await text_of(follower.stdout, 10) == ", and more"
@@ -29,7 +29,7 @@ async def test_g1_g2_text_is_followed_live_in_another_process(shell: Shell) -> N
     assert (await shell.run("cat", stream_id)).out == "not a whole line yet, and more"
 
 
-async def test_g11_bytes_become_the_same_text_wherever_they_are_cut(shell: Shell) -> None:
+async def test_g11_any_chunks_of_bytes_give_the_same_text(shell: Shell) -> None:
     text = "é\r\n\x00\u2028🖋 data: x\n\n"
     data = text.encode() + b"\xff" + "🖋".encode()[:2]
     async with shell.running("write", "--id", "cut") as writer:
@@ -41,7 +41,7 @@ async def test_g11_bytes_become_the_same_text_wherever_they_are_cut(shell: Shell
                 expected = data[: byte + 1].decode(errors="ignore")
                 while len(read) < len(expected.rstrip("\ufffd")):
                     read += json.loads(await line_of(follower.stdout))["text"]
-    # The writer died in the middle: what came before is there all the same.
+    # The writer died in the middle, but the text before that is stored.
     assert (await shell.run("cat", "cut")).out.startswith(text)
 
     done = await shell.run("write", "--id", "whole", text=data)
@@ -49,7 +49,7 @@ async def test_g11_bytes_become_the_same_text_wherever_they_are_cut(shell: Shell
     assert (await shell.run("cat", "whole")).out == text + "\ufffd\ufffd"
 
 
-async def test_g7_follower_exits_with_the_timeout_code_when_the_writer_is_killed(
+async def test_g7_follower_of_a_killed_writer_exits_with_timeout(
     shell: Shell,
 ) -> None:
     async with shell.running("write", "--id", "lost") as writer:
@@ -65,7 +65,7 @@ async def test_g7_follower_exits_with_the_timeout_code_when_the_writer_is_killed
     assert (await shell.run("cat", "lost")).out == "half an ans"
 
 
-async def test_g6_cancel_from_another_process_stops_a_writer_that_waits_for_input(
+async def test_g6_cancel_stops_a_writer_that_waits_for_input(
     shell: Shell,
 ) -> None:
     async with shell.running("write", "--id", "stop me") as writer:
@@ -75,7 +75,7 @@ async def test_g6_cancel_from_another_process_stops_a_writer_that_waits_for_inpu
             assert await text_of(follower.stdout, 4) == "seen"
             assert (await shell.run("cancel", "stop me")).code == 0
             assert await follower.wait() == 5
-            # Its input never ended: it must not wait for that.
+            # The writer must not wait for its input, which never ends.
             assert await writer.wait() == 5
 
 
@@ -103,7 +103,7 @@ async def test_termination_ends_the_stream_in_an_error(shell: Shell) -> None:
     assert (body["status"], body["end"]["code"]) == ("error", "interrupted")
 
 
-async def test_follow_goes_on_from_an_offset(shell: Shell) -> None:
+async def test_follow_continues_at_an_offset(shell: Shell) -> None:
     async with shell.running("write", "--id", "o") as writer:
         await line_of(writer.stdout)
         give(writer, b"first")
@@ -121,7 +121,7 @@ async def test_follow_goes_on_from_an_offset(shell: Shell) -> None:
     assert (await shell.run("follow", "o", "--offset", "nonsense")).code == 2
 
 
-async def test_g3_takeover_goes_on_with_the_text_of_a_writer_that_let_go(shell: Shell) -> None:
+async def test_g3_takeover_continues_a_released_stream(shell: Shell) -> None:
     async with shell.running("write", "--id", "mine") as writer:
         await line_of(writer.stdout)
         give(writer, b"text")
@@ -133,7 +133,7 @@ async def test_g3_takeover_goes_on_with_the_text_of_a_writer_that_let_go(shell: 
     assert (await shell.run("write", "--id", "absent", "--takeover", text=b"")).code == 3
 
 
-async def test_pending_stream_of_an_application_is_written_with_takeover(
+async def test_takeover_writes_a_pending_stream(
     shell: Shell, streams: PersistentTextStreaming
 ) -> None:
     async with streams:
@@ -144,7 +144,7 @@ async def test_pending_stream_of_an_application_is_written_with_takeover(
         assert (body.text, body.owner, body.status) == ("from a shell", "ann", "done")
 
 
-async def test_tee_copies_exactly_and_tells_the_id_on_standard_error(shell: Shell) -> None:
+async def test_tee_copies_exactly_and_prints_the_id_on_stderr(shell: Shell) -> None:
     async with shell.running("write", "--tee") as writer:
         out, err = await writer.communicate(b"a\xffb\n")
         assert writer.returncode == 0
@@ -152,15 +152,15 @@ async def test_tee_copies_exactly_and_tells_the_id_on_standard_error(shell: Shel
     assert (await shell.run("cat", err.decode().strip())).out == "a\ufffdb\n"
 
 
-async def test_json_of_write_is_a_line_at_each_end(shell: Shell) -> None:
+async def test_write_json_prints_first_and_last_line(shell: Shell) -> None:
     done = await shell.run("write", "--json", text=b"12345")
     first, last = map(json.loads, done.out.splitlines())
     assert last == {"stream_id": first["stream_id"], "status": "done", "bytes": 5}
 
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
-async def test_g2_much_text_at_once_comes_back_whole(shell: Shell, unbuffered: str) -> None:
-    """More than the writer's buffer and a pipe hold, with Python's own buffers and without."""
+async def test_g2_large_input_is_complete(shell: Shell, unbuffered: str) -> None:
+    """More text than the writer's buffer and a pipe can hold, with and without Python's buffers."""
     shell.environment["PYTHONUNBUFFERED"] = unbuffered
     text = "".join(f"{n:07d}\n" for n in range(60_000))
     assert (await shell.run("write", "--id", "big", text=text.encode())).code == 0
@@ -179,7 +179,7 @@ async def test_broken_pipe_ends_follow_quietly(shell: Shell) -> None:
             assert await reader.wait() == 141
 
 
-async def test_interrupted_follow_says_so_with_its_code(shell: Shell) -> None:
+async def test_interrupted_follow_has_its_exit_code(shell: Shell) -> None:
     async with shell.running("write", "--id", "i") as writer:
         await line_of(writer.stdout)
         give(writer, b"text")

@@ -1,4 +1,4 @@
-"""The readers over HTTP against a real server, straight and behind a proxy that misbehaves."""
+"""The readers over HTTP against a real server, directly and behind a faulty proxy."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def proxy(server: Server) -> AsyncIterator[Proxy]:
 
 
 async def read(kind: str, port: int, path: str, *, offset: str | None = None) -> Answer:
-    """Read a stream to its end, with either reader."""
+    """Read a stream to its end, with the given reader class."""
     base_url = f"http://127.0.0.1:{port}"
     if kind == "async":
         async with httpx.AsyncClient(base_url=base_url) as http:
@@ -46,7 +46,7 @@ async def read(kind: str, port: int, path: str, *, offset: str | None = None) ->
 
 
 async def stop(kind: str, port: int, path: str) -> None:
-    """Stop a stream, with either reader."""
+    """Stop a stream, with the given reader class."""
     base_url = f"http://127.0.0.1:{port}"
     if kind == "async":
         async with httpx.AsyncClient(base_url=base_url) as http:
@@ -89,7 +89,7 @@ async def test_nothing_is_lost_behind_a_cutting_proxy(
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_silence_and_bad_gateways_pass(
+async def test_silence_and_bad_gateways_are_retried(
     server: Server, proxy: Proxy, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("inkstream.client._backoff._LONGEST_S", 0.02)
@@ -134,7 +134,7 @@ async def test_refusals_of_a_real_server(
     assert again.text == "new", "read() starts again by itself"
 
 
-async def test_a_loop_that_was_left_goes_on(server: Server) -> None:
+async def test_a_second_loop_continues(server: Server) -> None:
     """G2."""
     stream_id = (await post(server.port, "/count?pause_s=0.001&width=8"))["id"]
     text = ""

@@ -1,4 +1,4 @@
-"""The state machine of the reader over HTTP, without a server: every answer, every cut."""
+"""The state machine of the reader over HTTP, without a server: all answers and all cuts."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ def test_any_chunking_gives_the_same(cuts: list[int]) -> None:
 
 
 @given(st.integers(0, len(BODY) - 1))
-def test_a_cut_anywhere_goes_on_after_what_was_given(cut: int) -> None:
-    """G2: an id of an event that is not whole would skip it."""
+def test_a_cut_anywhere_continues_after_the_last_item(cut: int) -> None:
+    """G2: if an incomplete event's id counted, a reconnect would skip that event."""
     reading = Reading("/s", None, 300)
     reading.headers()
     given_items = list(reading.take(BODY[:cut]))
@@ -81,7 +81,7 @@ def test_the_tail_of_a_log_has_an_id_and_no_item() -> None:
 
 
 def test_leaving_a_batch_early_loses_nothing() -> None:
-    """G2: the offset moves with each item that was handed out, not with what was received."""
+    """G2: the offset moves with each returned item, and not with received bytes."""
     reading = Reading("/s", None, 300)
     reading.headers()
     items = reading.take(BODY)
@@ -90,7 +90,7 @@ def test_leaving_a_batch_early_loses_nothing() -> None:
     assert reading.headers()["last-event-id"] == "a1"
 
 
-def test_204_asks_for_the_end() -> None:
+def test_204_reads_the_end() -> None:
     reading = Reading("/s", "a2.end", 300)
     reading.headers()
     reading.refuse(204, {}, b"")
@@ -102,7 +102,7 @@ def test_204_asks_for_the_end() -> None:
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 502, 503, 504])
-def test_what_passes_is_waited_out(status: int) -> None:
+def test_temporary_errors_are_retried(status: int) -> None:
     reading = Reading("/s", None, 300)
     reading.headers()
     assert not reading.accepts(status, EVENTS)
@@ -122,7 +122,7 @@ def test_what_passes_is_waited_out(status: int) -> None:
         (500, "internal", None, Refused),
     ],
 )
-def test_what_stays_raises(
+def test_permanent_errors_raise(
     status: int, code: str, offset: str | None, error: type[Exception]
 ) -> None:
     """G10."""
@@ -139,7 +139,7 @@ def test_a_login_page_is_not_a_stream() -> None:
         reading.refuse(200, {}, b"<form>")
 
 
-def test_an_event_that_is_no_message_raises() -> None:
+def test_an_event_without_a_message_raises() -> None:
     reading = Reading("/s", None, 300)
     reading.headers()
     with pytest.raises(Refused, match="invalid_event"):

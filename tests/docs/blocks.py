@@ -1,18 +1,18 @@
-"""The code blocks of the documentation, and what each page says about how to test them.
+"""The code blocks of the documentation, with the comments that say how to test each.
 
-A block in a language that can be checked by itself needs no word. Any other has a comment above
+A block in a language that can be checked alone needs no comment. Any other has a comment above
 it, invisible to readers::
 
     <!-- docs-test: KIND
-    what comes first
+    statements before the block
     ---
-    what must be true afterwards
+    statements that must hold afterwards
     -->
 
-``app`` is served as ``app.py``; ``shell`` and ``browser`` blocks below it use it. ``body`` stands
-in an ``async with PersistentTextStreaming(…) as streams:``, after the statements in the comment.
-``pytest`` is a test module, ``output`` what the Python block above prints, ``compared`` is
-compared by the test that is named, ``shown`` is not run, for the reason that is given.
+``app`` is served as ``app.py``; the ``shell`` and ``browser`` blocks below use it. ``body`` runs
+inside ``async with PersistentTextStreaming(…) as streams:``, after the statements in the comment.
+``pytest`` is a test module. ``output`` is the output of the Python block above. The named test
+compares a ``compared`` block. A ``shown`` block is not run, for the given reason.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ class Block:
     """A fenced block.
 
     Attributes:
-        page: Where it stands, from the root of the repository.
-        line: The line of its fence there.
+        page: Its file, relative to the root of the repository.
+        line: The line of its fence.
         language: The word after the fence, or nothing.
         kind: One of ``KINDS``.
         before: The statements of its comment, up to ``---``.
-        after: Those after it.
-        code: What it holds.
+        after: The statements after ``---``.
+        code: Its content.
     """
 
     page: str

@@ -1,4 +1,4 @@
-"""The applications of the documentation, served, and used as the blocks below them say."""
+"""The applications of the documentation, served and used as the blocks below them show."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Scene:
 
 
 def scenes() -> list[Scene]:
-    """Return each page's applications with what follows them."""
+    """Return each page's applications with the blocks that use them."""
     found: list[Scene] = []
     for block in all_blocks():
         if block.kind == "app":
@@ -84,7 +84,7 @@ def served(code: str, directory: Path) -> Iterator[int]:
 
 
 @pytest.mark.parametrize("scene", scenes(), ids=str)
-def test_an_application_does_what_is_said_below_it(scene: Scene, tmp_path: Path) -> None:
+def test_an_application_passes_the_blocks_below_it(scene: Scene, tmp_path: Path) -> None:
     with served(scene.app.code, tmp_path) as port:
         stream_id = ""
         for block in scene.uses:
@@ -95,10 +95,10 @@ def test_an_application_does_what_is_said_below_it(scene: Scene, tmp_path: Path)
 
 
 def use_shell(block: Block, port: int, directory: Path) -> str:
-    """Run a block line by line; return the stream that its first line told of.
+    """Run a block line by line; return the stream that its first line created.
 
-    ``kq3…`` stands for that stream. A comment behind a command tells what it prints: JSON with
-    these keys, or a stream that comes to its end.
+    ``kq3…`` means that stream. A comment after a command gives its expected output: JSON with
+    these keys, or a stream that reaches its end.
     """
     (directory / ".curlrc").write_text("fail\nmax-time = 10\nsilent\n")
     stream_id = ""
@@ -127,7 +127,7 @@ def use_shell(block: Block, port: int, directory: Path) -> str:
 
 
 def use_browser(block: Block, port: int, stream_id: str) -> None:
-    """Run a block in a page of the application that has the elements it speaks of."""
+    """Run a block in a page of the application that has the elements in it."""
     assert stream_id, f"{block}: no stream to follow"
     chromium = prerequisites.program(*prerequisites.CHROMIUM)
     script = f"((streamId) => {{ {block.code} }})({json.dumps(stream_id)})"
@@ -143,7 +143,7 @@ def use_browser(block: Block, port: int, stream_id: str) -> None:
 
 
 def test_the_first_block_is_the_example() -> None:
-    """A newcomer copies either; they must not differ."""
+    """Users copy one or the other, so they must not differ."""
     first = next(block for block in all_blocks() if block.kind == "app")
     assert first.page == "README.md"
     assert first.code == (ROOT / "examples/quickstart.py").read_text()

@@ -1,4 +1,4 @@
-"""Every code block of README.md and docs/ does what it says; see ``blocks`` for the comments."""
+"""Test every code block of README.md and docs/; ``blocks`` explains the comments."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ pytestmark = pytest.mark.timeout(60)  # most start an interpreter, and a few a s
 
 
 def of(kind: str, *languages: str) -> pytest.MarkDecorator:
-    """Run a test for each block of a kind, in one of the languages."""
+    """Run a test for each block of a kind and language."""
     found = [b for b in BLOCKS if b.kind == kind and b.language in languages]
     return pytest.mark.parametrize("block", found, ids=str)
 
 
 def run(arguments: Sequence[str], directory: Path) -> subprocess.CompletedProcess[str]:
-    """Run a program in a directory of its own, without this checkout's settings."""
+    """Run a program in a directory of its own, without the settings of this checkout."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("INKSTREAM_")}
     done = subprocess.run(
         arguments,
@@ -51,7 +51,7 @@ def run(arguments: Sequence[str], directory: Path) -> subprocess.CompletedProces
     return done
 
 
-def test_every_block_is_of_a_kind_that_is_tested() -> None:
+def test_every_block_has_a_tested_kind() -> None:
     by_themselves = ("python", "sh", "json", "")
     bad = [
         f"{block}: {block.kind or block.language}"
@@ -87,7 +87,7 @@ def test_a_test_module_passes(block: Block, tmp_path: Path) -> None:
 
 
 @of("body", "python")
-def test_a_body_runs_where_its_comment_says(
+def test_a_body_runs_with_its_comment(
     block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -119,7 +119,7 @@ def test_json_parses(block: Block) -> None:
 
 
 @of("", "sh")
-def test_a_shell_block_names_what_exists(block: Block) -> None:
+def test_a_shell_block_names_existing_commands(block: Block) -> None:
     checked = subprocess.run(
         ["sh", "-n"], input=block.code, text=True, capture_output=True, timeout=5, check=False
     )
@@ -142,7 +142,7 @@ def split_at_operators(tokens: Sequence[str]) -> list[list[str]]:
 
 
 def check_command(words: list[str]) -> None:
-    """Fail unless a command, if it is one of ours or installs us, is one that exists."""
+    """Fail if a command of inkstream, or one that installs inkstream, does not exist."""
     program, *arguments = words
     if program.startswith("scripts/"):
         assert os.access(ROOT / program, os.X_OK), program
@@ -170,5 +170,7 @@ def check_arguments(command: click.Command, arguments: list[str]) -> None:
     except click.exceptions.Exit:
         pass  # --help
     except click.BadParameter as exc:
-        if not isinstance(exc.param.type if exc.param else None, click.Path):  # of the example
+        if not isinstance(
+            exc.param.type if exc.param else None, click.Path
+        ):  # the example's own file
             raise

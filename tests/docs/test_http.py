@@ -1,4 +1,4 @@
-"""What docs/http.md shows and lists, against real answers."""
+"""Compare the examples and tables of docs/http.md with real answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ELSEWHERE = {
     "not_acceptable": 406,
     "internal": 500,
 }
-"""Codes that no error class has."""
+"""Codes without an error class."""
 
 NEVER_ANSWERED = {"error", "not_running", "store", "schema_outdated"}
 """Codes that a client sees as ``internal``."""
@@ -30,7 +30,7 @@ def without_internal_id(text: str) -> str:
     return re.sub(r"\b[0-9A-V]{10}(_[0-9A-V]{9}_)[A-Za-z0-9_-]{4}", r"\1", text)
 
 
-async def test_the_blocks_are_what_a_server_answers() -> None:
+async def test_the_blocks_match_a_server() -> None:
     events, snapshot = [block.code for block in blocks_of(PAGE) if block.kind == "compared"]
     async with PersistentTextStreaming("memory://") as streams:
         routes = streams.asgi(allow_anonymous=True)
@@ -38,7 +38,7 @@ async def test_the_blocks_are_what_a_server_answers() -> None:
         source = ScriptedSource()
         task = streams.start(stream_id, source)
         await source.send("Hello, ")
-        await anext(streams.follow(stream_id))  # or the two would be committed as one
+        await anext(streams.follow(stream_id))  # otherwise both would be committed together
         await source.send({"type": "tool_call", "name": "search"})
         async for item in streams.follow(stream_id):
             if not isinstance(item, str):
@@ -56,13 +56,13 @@ async def test_the_blocks_are_what_a_server_answers() -> None:
 
 
 def comparable(snapshot: dict[str, Any]) -> dict[str, Any]:
-    """Return a snapshot with what differs from run to run replaced by its type."""
+    """Return a snapshot in which values that differ between runs are replaced by their types."""
     changing = ("stream_id", "created_at", "started_at")
     snapshot = snapshot | {name: type(snapshot[name]) for name in changing}
     return snapshot | {"offset": without_internal_id(snapshot["offset"])}
 
 
-def test_the_tables_of_errors_are_those_of_the_code() -> None:
+def test_the_tables_of_errors_match_the_code() -> None:
     rows = re.findall(r"^\| ([0-9]{3}) \| ([^|]*) \|", PAGE.read_text(), re.MULTILINE)
     documented = {
         (code, int(status)) for status, codes in rows for code in codes.strip("` ").split("`, `")

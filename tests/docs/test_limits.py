@@ -1,4 +1,4 @@
-"""docs/limits.md says what the dataclasses say: every field, its default, its meaning."""
+"""docs/limits.md has every field of the dataclasses, with its default and its meaning."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The protocol's mount on a running engine, asked without a socket between."""
+"""The protocol's mount on a running engine, called without a socket."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The machine's Node.js, or the one that set-up put into `.venv`, running what set-up installed."""
+"""Node.js of this machine or of `.venv`, with the packages that set-up installed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def command(script: str, *arguments: str) -> list[str]:
 
 
 async def output(script: str, *arguments: str, environment: dict[str, str]) -> str:
-    """Run a script to its end; return all that it said, errors included."""
+    """Run a script to its end; return its output, errors included."""
     process = await asyncio.create_subprocess_exec(
         *command(script, *arguments),
         cwd=HERE,
@@ -47,13 +47,13 @@ async def output(script: str, *arguments: str, environment: dict[str, str]) -> s
 
 
 class Client:
-    """A running client of `clients.js`, which tells a line for each thing that it was given."""
+    """A running client of `clients.js`, which prints a line for each item that it receives."""
 
     def __init__(self, process: Process) -> None:
         self._process = process
 
     async def told(self) -> Any:
-        """Return the next thing; ``None``: it ended as it should."""
+        """Return the next item, or ``None`` at a correct end."""
         assert self._process.stdout is not None
         async with asyncio.timeout(DEADLINE_S):
             line = await self._process.stdout.readline()
@@ -63,12 +63,12 @@ class Client:
         return None
 
     async def until(self, wanted: Any) -> None:
-        """Wait for one thing, whatever comes before it."""
+        """Wait for one item; skip all items before it."""
         while (told := await self.told()) != wanted:
             assert told is not None, f"the client ended without {wanted}"
 
     async def rest(self) -> list[Any]:
-        """Return all else that it tells before it ends."""
+        """Return all remaining items."""
         rest = []
         while (told := await self.told()) is not None:
             rest.append(told)

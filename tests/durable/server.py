@@ -1,4 +1,4 @@
-"""`inkstream serve` as a process of its own, for tests that speak to it over real sockets."""
+"""`inkstream serve` in a process of its own, for tests over real sockets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Server:
 
     Attributes:
         base_url: Its address, without the path of the streams.
-        url: What a stream's id is appended to.
+        url: The URL to which a stream's id is appended.
     """
 
     def __init__(self, process: Process, url: str) -> None:
@@ -28,7 +28,7 @@ class Server:
         self.base_url = url.removesuffix("/v1/stream/")
 
     async def kill(self) -> None:
-        """Kill it, as ``kill -9`` does."""
+        """Kill the server, like ``kill -9``."""
         self.process.kill()
         await self.process.wait()
 
@@ -40,7 +40,7 @@ async def serving(
     environment: dict[str, str] | None = None,
     anonymous: bool = True,
 ) -> AsyncIterator[Server]:
-    """Start a server on a free port of this machine, and end it on leaving."""
+    """Start a server on a free port of this machine, and stop it at the end of the block."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", _MAIN, "serve", "--port", "0", "--database", database),
         *(["--allow-anonymous"] if anonymous else []),

@@ -1,4 +1,4 @@
-"""The official clients, unchanged, with what the component writes and what they write to it.
+"""The protocol's official clients, unchanged: each reads inkstream's text and writes to inkstream.
 
 Each runs against `inkstream serve`; the component works on the same file in a process of its own.
 """
@@ -47,7 +47,7 @@ CHAT = [
 
 @pytest.fixture
 async def streams(tmp_path: Path) -> AsyncIterator[PersistentTextStreaming]:
-    """Return the component, as an application holds it."""
+    """Return the application's ``PersistentTextStreaming``."""
     async with PersistentTextStreaming(f"sqlite:///{tmp_path / 'streams.db'}") as instance:
         yield instance
 
@@ -75,7 +75,7 @@ async def write(writer: StreamWriter, *messages: Any) -> None:
 async def test_typescript_follows_what_the_component_writes(
     streams: PersistentTextStreaming, server: Server, live: str
 ) -> None:
-    """G2, G5: live, in order, to an end that the client takes for one."""
+    """G2, G5: live, in order, to an end that the client accepts."""
     async with writing(streams, "s") as writer, client(live, server.url + "s") as follower:
         await write(writer, "Hello\r\n\u0000")
         assert await follower.told() == "Hello\r\n\u0000"
@@ -90,7 +90,7 @@ async def test_typescript_follows_what_the_component_writes(
 async def test_typescript_produces_what_the_component_reads(
     streams: PersistentTextStreaming, server: Server
 ) -> None:
-    """G2, G11: the batches of an idempotent producer, five under way at a time."""
+    """G2, G11: the batches of an idempotent producer, five at the same time."""
     async with client("producer", server.url + "s") as producer:
         [closed] = await producer.rest()
     body = await streams.read("s")
@@ -102,7 +102,7 @@ async def test_typescript_produces_what_the_component_reads(
 async def test_ai_sdk_follows_and_comes_back(
     streams: PersistentTextStreaming, server: Server
 ) -> None:
-    """G2, G5: the message grows as it is written, and its end breaks nothing."""
+    """G2, G5: the message grows as it is written, and its end causes no error."""
     async with writing(streams, "s") as writer, client("ai-sdk", server.url + "s") as chat:
         await write(writer, *UI_MESSAGE[:3])
         await chat.until("Hello ")
@@ -118,7 +118,7 @@ async def test_ai_sdk_follows_and_comes_back(
 async def test_tanstack_follows_what_the_component_writes(
     streams: PersistentTextStreaming, server: Server
 ) -> None:
-    """G2. What comes together with the end its adapter may lose, so the end comes alone here."""
+    """G2. TanStack's adapter may lose text that arrives with the end, so the end is sent alone."""
     async with writing(streams, "s") as writer, client("tanstack", server.url + "s") as chat:
         await write(writer, *CHAT[:3])
         await chat.until("Hello ")
@@ -134,7 +134,7 @@ async def test_tanstack_follows_what_the_component_writes(
 async def test_python_follows_what_the_component_writes(
     streams: PersistentTextStreaming, server: Server, live: Literal["sse", "long-poll"]
 ) -> None:
-    """G2, G5. It knows of no end: the last message tells it."""
+    """G2, G5. The Python client has no notion of an end: the last message contains the end."""
     async with (
         asyncio.timeout(DEADLINE_S),
         writing(streams, "s") as writer,

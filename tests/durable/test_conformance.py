@@ -17,7 +17,7 @@ from tests.durable.server import serving
 pytestmark = pytest.mark.interop
 
 PASSED, SKIPPED = 332, 6
-"""What version 0.3.6 holds; the six are for subscriptions, which are opt-in and not offered."""
+"""The tests of version 0.3.6. The six are for subscriptions, which inkstream does not offer."""
 
 
 @contextlib.asynccontextmanager
@@ -47,7 +47,7 @@ async def _database(kind: str, folder: Path) -> AsyncIterator[str]:
     ],
 )
 async def test_official_suite_passes(kind: str, workers: int, tmp_path: Path) -> None:
-    """All of it, none left out but the six: G1, G2, G10 and G11 over the protocol."""
+    """All tests except those six pass: G1, G2, G10 and G11 over the protocol."""
     results = tmp_path / "results.json"
     async with (
         _database(kind, tmp_path) as database,

@@ -1,4 +1,4 @@
-"""G9: what one request may cost the process, and when it is refused."""
+"""G9: what one request may cost the process, and when a request is refused."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def test_body_of_too_many_messages(client: httpx.AsyncClient, method: str)
     ids=["ones", "one array", "number", "string", "four large", "nested"],
 )
 async def test_large_body_lets_others_run(client: httpx.AsyncClient, body: bytes) -> None:
-    """The CPU time of one turn is measured, so that a busy machine does not count."""
+    """The test measures CPU time, so that a busy machine has no effect."""
     await client.put("/s", headers=JSON)
     longest = 0.0
     done = asyncio.Event()
@@ -76,7 +76,7 @@ async def test_large_body_lets_others_run(client: httpx.AsyncClient, body: bytes
 
 
 async def test_many_small_messages_come_in_parts(client: httpx.AsyncClient) -> None:
-    """A page has room for half a million: all of them at once would hold up the loop."""
+    """A page can contain half a million messages. Sending all in one step would block the loop."""
     await client.put("/s", headers=JSON)
     part = b"[" + b"1," * (MOST_MESSAGES - 1) + b"1]"
     for _ in range(3):
@@ -123,7 +123,7 @@ class Feed:
             return await self.status
 
 
-async def test_body_that_does_not_come(streams: PersistentTextStreaming) -> None:
+async def test_body_that_never_arrives(streams: PersistentTextStreaming) -> None:
     slow = DurableSettings(body_s=0.05)
     app = streams.durable_streams(allow_anonymous=True, settings=slow)
     feeds = [Feed(app, method) for method in ("PUT", "POST")]
@@ -133,7 +133,7 @@ async def test_body_that_does_not_come(streams: PersistentTextStreaming) -> None
 
 
 async def test_all_bodies_together(streams: PersistentTextStreaming) -> None:
-    """One more than there is room for is refused; what leaves makes room, however it leaves."""
+    """A body above the total limit is refused. Each end of a request frees its place."""
     small = DurableSettings(body_bytes=1000, bodies_bytes=2500)
     app = streams.durable_streams(allow_anonymous=True, settings=small)
     for _ in range(3):
@@ -157,7 +157,7 @@ async def test_all_bodies_together(streams: PersistentTextStreaming) -> None:
 async def test_denied_body_is_not_kept(
     streams: PersistentTextStreaming, method: str, length: int | None
 ) -> None:
-    """Its client is refused on the head; what it still sends is read and thrown away."""
+    """The client is refused after its headers. The server discards the rest of the body."""
     asked = asyncio.Event()
 
     async def authorize(request: Request, stream: StreamState, action: str) -> bool:
@@ -176,7 +176,7 @@ async def test_denied_body_is_not_kept(
         feed.send(b"x" * 400_000)
         async with asyncio.timeout(DEADLINE_S):
             await asked.wait()
-    for feed in feeds:  # four such bodies are more than all bodies may be
+    for feed in feeds:  # four such bodies exceed the limit for all bodies
         feed.send(b"x" * 600_000, more=False)
         assert await feed.answered() == (403 if method == "PUT" else 404)
 
@@ -230,7 +230,7 @@ async def test_denied_reader_costs_no_text(
 
 
 async def test_forks_of_forks_have_a_depth(client: httpx.AsyncClient) -> None:
-    """Each read of one goes through all that it descends from."""
+    """Each read of a fork visits all streams that it descends from."""
     await client.put("/0", headers=TEXT, content=b"x")
     for i in range(1, MOST_FORKS + 1):
         answer = await client.put(f"/{i}", headers={"stream-forked-from": f"/{i - 1}"})
@@ -243,7 +243,7 @@ async def test_forks_of_forks_have_a_depth(client: httpx.AsyncClient) -> None:
     assert (await client.put("/beside", headers=above)).status_code == 201
 
 
-async def test_few_counts_near_the_most_streams(
+async def test_few_counts_near_the_stream_limit(
     streams: PersistentTextStreaming, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     readers: Any = streams.engine.readers

@@ -1,4 +1,4 @@
-"""What is sent comes back, byte for byte; what the component writes is seen as it is."""
+"""Content comes back byte for byte, over the protocol and from the application."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ async def test_json_comes_back_byte_for_byte(client: httpx.AsyncClient) -> None:
 
 
 @pytest.mark.parametrize("body", [b"NaN", b"[1,NaN]", b"[" * 5000, b"\xff", b'{"inkstream:end":1}'])
-async def test_what_is_refused_leaves_nothing(client: httpx.AsyncClient, body: bytes) -> None:
+async def test_a_refused_append_stores_nothing(client: httpx.AsyncClient, body: bytes) -> None:
     await client.put("/s", headers=JSON)
     answer = await client.post("/s", headers=JSON | producing(0), content=body)
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_message")
     assert (await client.get("/s")).content == b"[]"
-    # The producer may send the same number again, with something better.
+    # The producer may send the same number again, with a correct message.
     good = await client.post("/s", headers=JSON | producing(0), content=b"1")
     assert good.status_code == 200
 
@@ -76,17 +76,17 @@ async def test_ids_keep_slashes_and_everything_else(client: httpx.AsyncClient) -
 
 
 @pytest.mark.parametrize("path", ["/__ds", "/__ds/subscriptions/1", "/s/__ds/x", "/%5F_ds/x"])
-async def test_subscriptions_are_refused_in_so_many_words(
+async def test_subscriptions_are_refused_with_a_reason(
     client: httpx.AsyncClient, path: str
 ) -> None:
     answer = await client.put(path, headers=JSON, content=b"{}")
     assert (answer.status_code, answer.json()["code"]) == (501, "subscriptions_not_supported")
 
 
-async def test_a_text_is_seen_as_strings_objects_and_in_the_end_how_it_ended(
+async def test_a_text_is_strings_objects_and_its_end(
     streams: PersistentTextStreaming, client: httpx.AsyncClient
 ) -> None:
-    """G5: the last message, at the offset after the end, on a closed stream alone."""
+    """G5: the end is the last message, after the text, and only on a closed stream."""
     stream_id = await streams.create("chat/1")
     async with streams.write(stream_id) as writer:
         await writer.append("Hello\r\n")
@@ -125,7 +125,7 @@ async def test_a_text_is_seen_as_strings_objects_and_in_the_end_how_it_ended(
     assert (await client.post("/fork", headers=JSON, content=b"1")).status_code == 204
 
 
-async def test_no_writer_may_say_how_its_text_ended(streams: PersistentTextStreaming) -> None:
+async def test_no_writer_may_forge_an_end(streams: PersistentTextStreaming) -> None:
     stream_id = await streams.create()
     async with streams.write(stream_id) as writer:
         with pytest.raises(ValueError, match="reserved"):

@@ -1,4 +1,4 @@
-"""Offsets of what is no more, and streams that expire."""
+"""Offsets of deleted streams, and streams that expire."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tests.durable.mount import JSON, TEXT, client_of
 from tests.http.asgi import ShiftedClock
 
 
-async def test_an_offset_of_an_earlier_stream_is_told_at_once(client: httpx.AsyncClient) -> None:
-    """G10, in every way of reading."""
+async def test_an_offset_of_a_deleted_stream_is_refused(client: httpx.AsyncClient) -> None:
+    """G10, for every kind of read."""
     old = (await client.put("/s", headers=TEXT, content=b"old")).headers["stream-next-offset"]
     await client.delete("/s")
     now = (await client.put("/s", headers=TEXT, content=b"new one")).headers["stream-next-offset"]
@@ -38,23 +38,25 @@ async def test_reference_spelling_of_the_start(client: httpx.AsyncClient) -> Non
     assert (await client.get("/s", params={"offset": zero[:-1] + "1"})).status_code == 400
 
 
-async def test_what_expired_is_gone_at_once_and_makes_room(
+async def test_an_expired_stream_is_absent_and_can_be_replaced(
     client: httpx.AsyncClient, clock: ShiftedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = clock.wall()
     monkeypatch.setattr(clock, "wall", lambda: now)
     await client.put("/s", headers=TEXT | {"stream-ttl": "1"}, content=b"old")
     now += 0.9
-    assert (await client.get("/s")).status_code == 200  # which puts it off
+    assert (await client.get("/s")).status_code == 200  # this read renews the expiry
     now += 0.9
-    assert (await client.head("/s")).status_code == 200  # which does not
+    assert (await client.head("/s")).status_code == 200  # this one does not
     now += 0.2
     for method in ("GET", "HEAD", "DELETE", "POST"):
         body: dict[str, Any] = {"headers": TEXT, "content": b"x"} if method == "POST" else {}
         assert (await client.request(method, "/s", **body)).status_code == 404, method
     answer = await client.put("/s", headers=JSON)
     deadline = clock.monotonic() + 8.0
-    while answer.status_code == 409:  # PostgreSQL's own clock says when it may be deleted
+    while (
+        answer.status_code == 409
+    ):  # PostgreSQL's own clock decides when the stream may be deleted
         assert clock.monotonic() < deadline
         answer = await client.put("/s", headers=JSON)
     assert answer.status_code == 201

@@ -1,4 +1,4 @@
-"""What one client may cost the others, and requests that nobody should make."""
+"""What one client may cost the others, and unusual requests."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ from tests.durable.mount import JSON, TEXT, client_of, producing
 from tests.http.asgi import ShiftedClock, scope_of
 
 
-async def test_who_polls_a_closed_stream_in_a_hot_loop_is_slowed(
+async def test_hot_polling_of_a_closed_stream_is_limited(
     streams: PersistentTextStreaming, clock: ShiftedClock
 ) -> None:
-    """G9; stock clients do that."""
+    """G9; ordinary clients do that."""
     slow = DurableSettings(closed_polls_per_s=1, closed_poll_burst=5)
     app = streams.durable_streams(allow_anonymous=True, settings=slow)
     async with client_of(app) as client:
@@ -43,7 +43,7 @@ async def test_who_polls_a_closed_stream_in_a_hot_loop_is_slowed(
 
 
 async def test_a_stream_has_a_cap_on_producers(database: str) -> None:
-    """G9; it holds for those who come together, and takes no other append with it."""
+    """G9; the limit also holds for producers that come together, and refuses no other append."""
     limits = FinerLimits(marks_per_stream=5)
     async with (
         PersistentTextStreaming(database, limits=limits) as streams,
@@ -64,10 +64,10 @@ async def test_a_stream_has_a_cap_on_producers(database: str) -> None:
         assert (await client.post("/s", headers=again, content=b"8")).status_code == 200
 
 
-async def test_only_so_many_streams_are_made(
+async def test_the_number_of_streams_is_limited(
     streams: PersistentTextStreaming, database: str, clock: ShiftedClock
 ) -> None:
-    """G9; deleting makes room, here at once, elsewhere soon. The component's own do not count."""
+    """G9; a deletion frees a place, elsewhere a little later. The application's do not count."""
     few = DurableSettings(max_streams=3)
     async with (
         client_of(streams.durable_streams(allow_anonymous=True, settings=few)) as here,
@@ -89,7 +89,7 @@ async def test_only_so_many_streams_are_made(
         assert (await elsewhere.put("/6", headers=TEXT)).status_code == 201
 
 
-async def test_only_so_much_is_taken_in(streams: PersistentTextStreaming) -> None:
+async def test_the_size_of_bodies_is_limited(streams: PersistentTextStreaming) -> None:
     small = DurableSettings(body_bytes=1000)
     app = streams.durable_streams(allow_anonymous=True, settings=small)
     async with client_of(app) as client:
@@ -103,13 +103,13 @@ async def test_only_so_much_is_taken_in(streams: PersistentTextStreaming) -> Non
 async def raw(
     app: DurableStreams, method: str, headers: Mapping[str, str], body: bytes, query: str
 ) -> int:
-    """Make a request past any client that would refuse to; return the status."""
+    """Make a request that most clients would refuse to send; return the status."""
     statuses: list[int] = []
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
     async def receive() -> Message:
         if not messages:
-            await asyncio.Event().wait()  # a client that stays
+            await asyncio.Event().wait()  # the client stays connected
         return messages.pop(0)
 
     async def send(message: Message) -> None:
@@ -149,7 +149,7 @@ VALUES = st.text(alphabet=st.characters(max_codepoint=255), max_size=20) | st.sa
         ]
     ),
 )
-async def test_no_request_makes_it_fail(
+async def test_no_request_causes_a_500(
     streams: PersistentTextStreaming,
     method: str,
     headers: dict[str, str],
@@ -187,7 +187,7 @@ def ending_with(way: str, value: Any) -> Any:
 async def test_deepest_result_is_sent(
     streams: PersistentTextStreaming, client: httpx.AsyncClient, way: str
 ) -> None:
-    """G5: every route sends the result that a source may end with; a deeper one is an error."""
+    """G5: every route sends any result that a source may end with. A deeper result is an error."""
 
     async def end_of(depth: int) -> Any:
         name = await streams.create()

@@ -1,4 +1,4 @@
-"""Requests that meet: each happens once, or not at all."""
+"""Concurrent requests: each takes effect once, or not at all."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from tests.conftest import Rounds
 from tests.durable.mount import JSON, TEXT, client_of, producing
 
 
-async def test_appends_of_many_to_one_stream_ride_in_few_commits(
+async def test_many_appends_to_one_stream_share_commits(
     streams: PersistentTextStreaming, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G2: each once, conditional or not, at the offset of its answer."""
+    """G2: each is stored once, conditional or not, at the offset in its answer."""
     await client.put("/s", headers=JSON)
     store, commits = streams.engine.store, 0
     commit = store.commit
@@ -47,10 +47,10 @@ async def test_appends_of_many_to_one_stream_ride_in_few_commits(
     assert commits < 20
 
 
-async def test_a_lone_append_reads_its_stream_once(
+async def test_a_single_append_reads_its_stream_once(
     streams: PersistentTextStreaming, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is decided by what it was authorised with: a read costs as much as the rest."""
+    """The page that authorisation read is used again, because a read costs as much as the rest."""
     await client.put("/s", headers=JSON)
     store, reads = streams.engine.store, 0
     read = store.read
@@ -65,10 +65,10 @@ async def test_a_lone_append_reads_its_stream_once(
     assert (answer.status_code, reads) == (200, 1)
 
 
-async def test_an_append_is_not_refused_by_what_was_read_before_it_was_allowed(
+async def test_an_append_is_not_refused_by_an_old_page(
     streams: PersistentTextStreaming,
 ) -> None:
-    """G2: the one that it follows on committed while its rights were looked up."""
+    """G2: the append before it was committed during the permission check."""
     asked, go = asyncio.Event(), asyncio.Event()
 
     async def authorize(request: Request, stream: StreamState, action: str) -> bool:
@@ -88,7 +88,7 @@ async def test_an_append_is_not_refused_by_what_was_read_before_it_was_allowed(
         assert (await client.get("/s")).json() == [1, 2]
 
 
-async def test_the_same_append_many_times_at_once_is_stored_once(client: httpx.AsyncClient) -> None:
+async def test_concurrent_duplicates_are_stored_once(client: httpx.AsyncClient) -> None:
     await client.put("/s", headers=JSON)
     answers = await asyncio.gather(
         *[client.post("/s", headers=JSON | producing(0), content=b"1") for _ in range(20)]
@@ -97,10 +97,10 @@ async def test_the_same_append_many_times_at_once_is_stored_once(client: httpx.A
     assert (await client.get("/s")).json() == [1]
 
 
-async def test_a_duplicate_is_not_told_before_the_first_is_durable(
+async def test_a_duplicate_waits_until_the_first_is_durable(
     streams: PersistentTextStreaming, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G1: were it, and the commit then failed, the producer would go on without its text."""
+    """G1: otherwise, if the commit failed, the producer would continue without its text."""
     await client.put("/s", headers=JSON)
     store = streams.engine.store
     commit = store.commit
@@ -119,10 +119,10 @@ async def test_a_duplicate_is_not_told_before_the_first_is_durable(
 
 @pytest.mark.timeout(300)
 @pytest.mark.parametrize("database", ["sqlite", "postgres"], indirect=True)
-async def test_a_producer_that_reaches_two_workers_at_once_is_stored_once(
+async def test_a_producer_on_two_workers_is_stored_once(
     streams: PersistentTextStreaming, database: str, rounds: Rounds
 ) -> None:
-    """G2, G3: the store decides, whatever each worker foresaw."""
+    """G2, G3: the store decides, whatever each worker expected."""
     async with (
         PersistentTextStreaming(database) as others,
         client_of(streams.durable_streams(allow_anonymous=True)) as one,
@@ -161,10 +161,8 @@ async def test_one_of_many_that_close_appends(client: httpx.AsyncClient) -> None
 
 
 @pytest.mark.timeout(120)
-async def test_forks_and_the_end_of_their_source_at_once(
-    client: httpx.AsyncClient, rounds: Rounds
-) -> None:
-    """A fork exists with all it inherits, or not at all."""
+async def test_forks_while_their_source_ends(client: httpx.AsyncClient, rounds: Rounds) -> None:
+    """A fork exists with all its inherited messages, or not at all."""
     for i in rounds(15, 300):
         await client.put(f"/src{i}", headers=TEXT, content=b"inherited")
         forks = [
@@ -182,7 +180,7 @@ async def test_forks_and_the_end_of_their_source_at_once(
         assert (await client.get(f"/src{i}")).status_code == 404
 
 
-async def test_a_read_does_not_show_where_a_fork_left_its_source(client: httpx.AsyncClient) -> None:
+async def test_a_read_crosses_the_fork_point(client: httpx.AsyncClient) -> None:
     await client.put("/a", headers=JSON, content=b"[1,2]")
     await client.put("/b", headers={"stream-forked-from": "/a"}, content=b"3")
     await client.put("/c", headers={"stream-forked-from": "/b"}, content=b"[4]")
@@ -192,6 +190,6 @@ async def test_a_read_does_not_show_where_a_fork_left_its_source(client: httpx.A
     assert answer.headers["stream-up-to-date"] == "true"
 
 
-async def test_many_that_create_the_same(client: httpx.AsyncClient) -> None:
+async def test_concurrent_creates_of_one_stream(client: httpx.AsyncClient) -> None:
     answers = await asyncio.gather(*[client.put("/s", headers=TEXT) for _ in range(10)])
     assert Counter(answer.status_code for answer in answers) == {201: 1, 200: 9}

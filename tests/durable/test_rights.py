@@ -1,4 +1,4 @@
-"""Rights: the allowed succeed, and the others learn nothing."""
+"""Permissions: allowed requests succeed, and denied ones learn nothing."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from inkstream._types import StreamState
 from tests.durable.mount import TEXT, client_of
 
 
-def test_nobody_mounts_it_without_saying_who_may_come() -> None:
+def test_mounting_requires_authorize() -> None:
     with pytest.raises(TypeError, match="authorize"):
         PersistentTextStreaming("memory://").durable_streams()
 
 
-async def test_what_is_denied_looks_absent(streams: PersistentTextStreaming) -> None:
+async def test_a_denied_stream_looks_absent(streams: PersistentTextStreaming) -> None:
     allowed: set[str] = set()
     asked: list[str] = []
 
@@ -50,7 +50,7 @@ async def test_what_is_denied_looks_absent(streams: PersistentTextStreaming) -> 
         assert await ask("POST", "/s", "close s", **closing) == 204
         assert await ask("DELETE", "/s", "read s", "append s", "close s", "create s") == 404
         assert await ask("DELETE", "/s", "delete s") == 204
-        # Nothing of a stream shows, not even that it is closed, before the rights are known.
+        # Before the permission check nothing about a stream is revealed, not even its end.
         assert {entry.split()[0] for entry in asked} == {
             *("create", "read", "append", "close", "delete")
         }

@@ -27,7 +27,7 @@ DEADLINE_S = 10.0
 async def reading(
     client: httpx.AsyncClient, url: str, offset: str = "-1"
 ) -> AsyncIterator[AsyncIterator[tuple[str, str]]]:
-    """Follow a stream as server-sent events; yields them as name and data."""
+    """Follow a stream as server-sent events; yield them as name and data."""
     params = {"offset": offset, "live": "sse"}
     async with client.stream("GET", url, params=params, timeout=DEADLINE_S) as response:
         assert response.status_code == 200
@@ -57,7 +57,7 @@ async def data_of(events: AsyncIterator[tuple[str, str]]) -> str:
 
 
 async def until_up_to_date(events: AsyncIterator[tuple[str, str]]) -> dict[str, Any]:
-    """Return the next ``control`` that says so."""
+    """Return the next ``control`` with this field."""
     async with asyncio.timeout(DEADLINE_S):
         async for name, data in events:
             if name == "control" and json.loads(data).get("upToDate"):
@@ -82,7 +82,7 @@ def database(tmp_path: Path) -> str:
 async def test_a_producer_is_exactly_once_through_kills(
     database: str, client: httpx.AsyncClient, rounds: Rounds
 ) -> None:
-    """G1, G2: what the producer repeats after kill -9 is stored once, and nothing is missing."""
+    """G1, G2: a producer's repeated appends after kill -9 are stored once, and none is missing."""
     sent = 0
 
     async def append(url: str, seq: int) -> None:
@@ -94,7 +94,7 @@ async def test_a_producer_is_exactly_once_through_kills(
         async with serving(database) as server:
             await client.put(server.url + "s", headers=JSON)
             if sent:
-                await append(server.url, sent - 1)  # was it stored? the client cannot tell
+                await append(server.url, sent - 1)  # was it stored? the client cannot know
             kill_at = sent + 20 + 7 * round_
             dying: asyncio.Task[None] | None = None
             try:
@@ -114,10 +114,10 @@ async def test_a_producer_is_exactly_once_through_kills(
 
 
 @pytest.mark.timeout(60)
-async def test_a_reader_on_another_process_need_not_wait_for_a_poll(
+async def test_a_reader_in_another_process_gets_hints(
     database: str, client: httpx.AsyncClient
 ) -> None:
-    """The poll that makes lost hints harmless comes every 2 s; news come sooner."""
+    """The poll that replaces lost hints comes every 2 s; with hints, text arrives sooner."""
     async with serving(database) as one, serving(database) as two:
         await client.put(one.url + "s", headers=TEXT)
         async with reading(client, two.url + "s") as events:
@@ -128,7 +128,7 @@ async def test_a_reader_on_another_process_need_not_wait_for_a_poll(
                 await client.post(one.url + "s", headers=TEXT, content=f"message {i}".encode())
                 assert await data_of(events) == f"message {i}"
                 took.append(time.monotonic() - began)
-        # The median: other work on the machine may delay one.
+        # The median, because other work on the machine may delay one.
         assert sorted(took)[2] < 1.0
         end = (await client.head(one.url + "s")).headers["stream-next-offset"]
         assert (await client.get(two.url + "s", params={"offset": end})).content == b""
@@ -138,7 +138,7 @@ async def test_a_reader_on_another_process_need_not_wait_for_a_poll(
 async def test_characters_split_over_appends_arrive_whole(
     database: str, client: httpx.AsyncClient
 ) -> None:
-    """G2, and what lies between is neither lost nor sent twice on a reconnect."""
+    """G2: an incomplete character is neither lost nor sent twice on a reconnect."""
     raw = "ä\U0001f600".encode()
     async with serving(database) as server:
         url = server.url + "s"
@@ -160,8 +160,8 @@ async def test_characters_split_over_appends_arrive_whole(
 
 
 @pytest.mark.timeout(60)
-async def test_a_body_of_10_mb_is_refused_in_time(database: str, client: httpx.AsyncClient) -> None:
-    """G9: an answer, not a broken connection, and the server goes on."""
+async def test_a_body_of_10_mb_is_refused(database: str, client: httpx.AsyncClient) -> None:
+    """G9: the client gets an answer instead of a broken connection, and the server continues."""
     async with serving(database) as server:
         url = server.url + "s"
         await client.put(url, headers=TEXT)
@@ -258,10 +258,10 @@ async def test_tokens_have_rights(database: str, client: httpx.AsyncClient, tmp_
 
 
 @pytest.mark.timeout(60)
-async def test_readers_are_sent_away_when_it_is_stopped(
+async def test_readers_disconnect_when_the_server_stops(
     database: str, client: httpx.AsyncClient
 ) -> None:
-    """G5, G8: the stream did not end, so nothing says so, and the process is gone soon."""
+    """G5, G8: the stream did not end, so no answer says that it did. The process exits soon."""
     async with serving(database) as server:
         url = server.url + "s"
         await client.put(url, headers=TEXT, content=b"x")
@@ -272,7 +272,9 @@ async def test_readers_are_sent_away_when_it_is_stopped(
         await poll.drain()
         async with reading(client, url) as events:
             await until_up_to_date(events)
-            await client.head(url)  # asked for after the poll, and answered: that waits by now
+            await client.head(
+                url
+            )  # the server answered this after the poll arrived, so the poll is waiting now
             server.process.terminate()
             async with asyncio.timeout(DEADLINE_S):
                 rest = [json.loads(data) async for name, data in events if name == "control"]
@@ -284,8 +286,10 @@ async def test_readers_are_sent_away_when_it_is_stopped(
 
 
 @pytest.mark.timeout(60)
-async def test_it_shows_what_the_component_writes(database: str, client: httpx.AsyncClient) -> None:
-    """Two processes: an application writes with inkstream, anybody reads over the protocol."""
+async def test_it_shows_the_text_of_an_application(
+    database: str, client: httpx.AsyncClient
+) -> None:
+    """In two processes: an application writes with inkstream, and a client reads the protocol."""
     async with (
         serving(database) as server,
         PersistentTextStreaming(database) as streams,

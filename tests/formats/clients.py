@@ -1,4 +1,4 @@
-"""Strict models of what clients make of chunks: written from their sources, failing as they do."""
+"""Strict models of clients, written from their sources: they fail where the real clients fail."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _V6 = {
 
 
 class AISDK:
-    """The message that ``ai`` 6 makes of chunks."""
+    """The message that ``ai`` 6 builds from chunks."""
 
     def __init__(self) -> None:
         self.parts: list[dict[str, Any]] = []
@@ -145,7 +145,7 @@ class AISDK:
 
 
 class AGUI:
-    """What ``verifyEvents`` of ``@ag-ui/client`` lets through, and the text that comes of it."""
+    """The events that ``verifyEvents`` of ``@ag-ui/client`` accepts, and the resulting text."""
 
     def __init__(self) -> None:
         self.open: dict[str, set[str]] = {"text": set(), "reasoning": set(), "tool": set()}

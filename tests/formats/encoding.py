@@ -1,4 +1,4 @@
-"""Encode messages as the HTTP layer does, without it: every chunk with its cursor."""
+"""Encode messages as the HTTP layer does, but without it: every chunk with its cursor."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ DONE = End(Status.DONE, result={"finish_reason": "stop"})
 
 
 class Chunk(NamedTuple):
-    """What goes on the wire, with the place that a client goes on from that has it."""
+    """The bytes to send, with the cursor from which a client continues."""
 
     data: bytes
     position: int
@@ -50,7 +50,7 @@ class Chunk(NamedTuple):
 
 
 def stored(messages: Iterable[Message]) -> list[Segment]:
-    """Return each message as a segment of its own, as if each had been committed alone."""
+    """Return each message as a segment of its own, as if it had been committed alone."""
     segments: list[Segment] = []
     for message in messages:
         part = message if isinstance(message, str) else wire.dump_object(message)
@@ -68,7 +68,7 @@ def encode(
     at_once: int = 10**6,
     stream: StreamState = STREAM,
 ) -> list[Chunk]:
-    """Return the chunks after a cursor, when so many segments are read at once."""
+    """Return the chunks after a cursor, if this many segments are read together."""
     chunks: list[Chunk] = []
 
     def kept(data: bytes, cursor: str) -> bytes:

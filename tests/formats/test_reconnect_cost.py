@@ -1,4 +1,4 @@
-"""A reconnect reads what follows its cursor, however long the answer is before it."""
+"""A reconnect reads only what follows its cursor, even in a long answer."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def get(streams: PersistentTextStreaming, name: str, form: Format, cursor:
 async def reads_of_a_reconnect(
     directory: Path, form: Format, characters: int, monkeypatch: pytest.MonkeyPatch
 ) -> list[tuple[int, int]]:
-    """Return for each read of the store how many segments and bytes it brought."""
+    """Return how many segments and bytes each read of the store returned."""
     url = f"sqlite:///{directory}/{characters}.db"
     async with PersistentTextStreaming(url) as streams:
         name = await streams.create()
@@ -46,7 +46,7 @@ async def reads_of_a_reconnect(
         whole = await get(streams, name, form, "")
         last = next(i for i, chunk in enumerate(whole.chunks) if chunk.get("delta") == "last")
         cursor = whole.ids[last - 1]
-    async with PersistentTextStreaming(url) as streams:  # nothing is in memory
+    async with PersistentTextStreaming(url) as streams:  # a new instance, so nothing is in memory
         store = streams.engine.readers._store
         read, reads = store.read, []
 

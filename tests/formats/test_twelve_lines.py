@@ -1,4 +1,4 @@
-"""Counts what useChat costs an application beyond its own lines: examples/usechat/server.py."""
+"""Count the lines that useChat adds to an application: examples/usechat/server.py."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ PLUS = "# +"
 
 
 def lines_for_use_chat() -> list[str]:
-    """Return the lines that are marked: what an application that only asks does not have.
+    """Return the marked lines, which an application without useChat does not need.
 
-    Its own are the route that asks, its login, and the imports.
+    Not marked are the route, the login, and the imports.
     """
     return [line for line in SERVER.read_text().splitlines() if line.endswith(PLUS)]
 
@@ -26,7 +26,7 @@ def test_at_most_twelve() -> None:
 
 
 def test_nothing_is_left_unmarked() -> None:
-    """A line that uses inkstream is counted, but for imports and the lifespan of the app's own."""
+    """A line that uses inkstream is marked, except imports and the application's own lifespan."""
     source = SERVER.read_text()
     lines = source.splitlines()
     uses: set[int] = set()

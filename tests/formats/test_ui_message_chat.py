@@ -19,7 +19,7 @@ from tests.http.sse import Parser
 
 
 class Client:
-    """A page: it posts, resumes, and keeps the ids of the events that it saw."""
+    """A page that posts, resumes, and remembers the ids of its events."""
 
     def __init__(self, chat: UIMessageChat, owner: str | None = "ada") -> None:
         self.chat, self.owner = chat, owner
@@ -133,7 +133,7 @@ def page(streams: PersistentTextStreaming) -> Client:
 
 
 async def test_ask_and_history(page: Client) -> None:
-    """G2: what a page received and what it loads later are the same message."""
+    """G2: the message that a page received equals the one that it loads later."""
     answer = await page.post(ask(user("hi")), says("Hello ", "you"))
     assert answer.headers["x-vercel-ai-ui-message-stream"] == "v1"
     assert answer.headers["content-type"] == "text/event-stream"
@@ -151,7 +151,7 @@ async def test_ask_and_history(page: Client) -> None:
 
 
 async def test_resume_replays_what_is_live(page: Client, streams: PersistentTextStreaming) -> None:
-    """G2, G6: a reloaded page gets the running answer; history leaves it to that."""
+    """G2, G6: a reloaded page gets the running answer, which the history leaves out."""
     assert (await page.resume()).status == 204
     source = ScriptedSource()
     asked = asyncio.create_task(page.post(ask(user("hi")), source))
@@ -167,8 +167,8 @@ async def test_resume_replays_what_is_live(page: Client, streams: PersistentText
         assert answer.message.parts[0]["text"] == "one two three"
 
 
-async def test_resume_goes_on_in_mid_part(page: Client) -> None:
-    """G2: from each event the rest follows, also of an answer that is not the newest."""
+async def test_resume_continues_inside_a_part(page: Client) -> None:
+    """G2: the rest follows after each event, also for an answer that is not the newest."""
     first = await page.post(
         ask(user("hi")),
         says({"type": "reasoning-start", "id": "r"}, "text", CALL, "more"),
@@ -180,16 +180,16 @@ async def test_resume_goes_on_in_mid_part(page: Client) -> None:
     assert (await page.resume(last_event_id=first.ids[-1])).status == 204
 
 
-async def test_what_ended_recently_is_replayed(page: Client, clock: ShiftedClock) -> None:
-    """G5: an answer that ended between the history and the resume does not stay partial."""
+async def test_a_recent_answer_is_replayed(page: Client, clock: ShiftedClock) -> None:
+    """G5: an answer that ended between history and resume does not stay partial."""
     answer = await page.post(ask(user("hi")), says("short"))
     assert (await page.resume()).chunks == answer.chunks
     clock.ahead_s += 61
     assert (await page.resume()).status == 204
 
 
-async def test_an_unknown_place_is_told(page: Client) -> None:
-    """G10: a page that holds another text than the stored one hears of it (E5)."""
+async def test_an_unknown_offset_is_an_error(page: Client) -> None:
+    """G10: a page with a text that differs from the stored one gets an error (E5)."""
     await page.post(ask(user("hi")), says("short"))
     known = (await page.resume()).ids[0]
     other = "9" * 16 + known[16:] if known[16] == "_" else "9" * 10 + known[10:]
@@ -198,7 +198,7 @@ async def test_an_unknown_place_is_told(page: Client) -> None:
 
 
 async def test_stop_from_anywhere(page: Client, streams: PersistentTextStreaming) -> None:
-    """G6: Stop ends the answer for everybody, with what was seen; a late one stops no other."""
+    """G6: Stop ends the answer for all readers and keeps its text. A late Stop ends no other."""
     assert not await page.chat.stop("chat", owner="ada")
     source = ScriptedSource()
     asked = asyncio.create_task(page.post(ask(user("hi")), source))
@@ -224,10 +224,10 @@ async def _latest(streams: PersistentTextStreaming) -> Any:
     return latest
 
 
-async def test_client_side_tool_goes_on_with_the_message(
+async def test_client_side_tool_continues_the_message(
     page: Client, streams: PersistentTextStreaming
 ) -> None:
-    """G2: the second POST brings only what is new; a reload brings all of it, once."""
+    """G2: the second POST returns only new parts; a reload returns every part once."""
     first = await page.post(ask(user("where am I?")), says("Looking. ", CALL))
     done = with_output(first.message, {"city": "Bern"})
     second = await page.post(ask(user("where am I?"), done), says("You are in ", "Bern."))
@@ -249,8 +249,8 @@ async def test_client_side_tool_goes_on_with_the_message(
         assert (await page.resume(last_event_id=name)).chunks == second.chunks[i:]
 
 
-async def test_two_windows_go_on_with_one_message(page: Client) -> None:
-    """G4: a tool ran in two windows; one source answers, both windows follow it."""
+async def test_two_windows_continue_one_message(page: Client) -> None:
+    """G4: if a tool ran in two windows, one source answers, and both windows follow it."""
     first = await page.post(ask(user("where?")), says(CALL))
     body = ask(user("where?"), with_output(first.message, "here"))
     sources = ScriptedSource(), ScriptedSource()
@@ -269,8 +269,8 @@ async def test_two_windows_go_on_with_one_message(page: Client) -> None:
         task.cancel()
 
 
-async def test_outputs_only_for_calls_that_wait(page: Client) -> None:
-    """A page cannot rewrite what is stored: it may give outputs to open calls, nothing else."""
+async def test_outputs_only_for_open_calls(page: Client) -> None:
+    """A page cannot change stored parts: it may only send outputs for open calls."""
     output = {"type": "tool-output-available", "toolCallId": "c1", "output": "server"}
     first = await page.post(ask(user("q")), says("Said.", CALL, output))
     forged = with_output(first.message, "forged")
@@ -286,8 +286,8 @@ async def test_outputs_only_for_calls_that_wait(page: Client) -> None:
     ]
 
 
-async def test_a_failed_continuation_may_be_tried_again(page: Client) -> None:
-    """A page that asks again after a failure gets an answer, with its tool's output."""
+async def test_a_failed_continuation_can_be_retried(page: Client) -> None:
+    """A page that repeats its request after a failure gets an answer with its tool's output."""
     first = await page.post(ask(user("q")), says(CALL))
     body = ask(user("q"), with_output(first.message, "here"))
     assert (await page.post(body, says("Half", RuntimeError()))).message.last is not None
@@ -299,7 +299,7 @@ async def test_a_failed_continuation_may_be_tried_again(page: Client) -> None:
 
 
 async def test_regenerated_and_edited(page: Client) -> None:
-    """History shows the last version of what was generated again or edited."""
+    """The history shows only the last version of regenerated and edited messages."""
     await page.post(ask(user("q")), says("first"))
     await page.post(ask(user("q")), says("second"))
     history = await page.chat.messages("chat", owner="ada")
@@ -318,7 +318,7 @@ async def test_last_message_alone_is_enough(page: Client) -> None:
     assert [m["parts"][0]["text"] for m in history] == ["q", "first", "q2", "second"]
 
 
-async def test_a_failure_is_said(page: Client) -> None:
+async def test_a_failure_has_a_public_message(page: Client) -> None:
     """G5: the page gets the public message, live and from the history."""
     failed = StreamError("Too many questions at once.", code="overloaded")
     answer = await page.post(ask(user("q")), says("some ", failed))
@@ -368,7 +368,7 @@ async def test_an_unfinished_call_is_over_in_the_history(page: Client) -> None:
 
 
 async def test_owners_are_kept_apart(page: Client, streams: PersistentTextStreaming) -> None:
-    """A chat's id alone opens nothing: another user finds neither answer, Stop nor history."""
+    """A chat's id alone is not enough: another user gets neither answer, Stop nor history."""
     first = await page.post(ask(user("q")), says("mine", CALL))
     eve = Client(page.chat, "eve")
     assert (await eve.resume()).status == 204
@@ -380,8 +380,8 @@ async def test_owners_are_kept_apart(page: Client, streams: PersistentTextStream
     assert message["parts"][1]["state"] == "input-available"
 
 
-async def test_posting_again_with_a_last_event_goes_on(page: Client) -> None:
-    """Some clients reconnect by posting again: no second answer is made."""
+async def test_post_with_a_last_event_resumes(page: Client) -> None:
+    """Some clients reconnect by repeating the POST; that creates no second answer."""
     first = await page.post(ask(user("q")), says("one"))
     source = ScriptedSource()
     again = await page.post(ask(user("q")), source, last_event_id=first.ids[1])
@@ -404,7 +404,7 @@ async def test_posting_again_with_a_last_event_goes_on(page: Client) -> None:
     ],
 )
 async def test_a_wrong_body_is_refused(page: Client, body: Any) -> None:
-    """What comes from a client is checked before anything is made of it."""
+    """Values from a client are checked before they are used."""
     source = ScriptedSource()
     assert (await page.post(body, source)).status == 400
     assert source.calls == 0
@@ -412,7 +412,7 @@ async def test_a_wrong_body_is_refused(page: Client, body: Any) -> None:
 
 
 async def test_another_site_starts_nothing(page: Client, streams: PersistentTextStreaming) -> None:
-    """A page of another site cannot ask in a user's name."""
+    """A page of another site cannot start an answer in a user's name."""
     source = ScriptedSource()
     answer = await page.post(
         ask(user("q")), source, cookie="a=b", origin="https://evil.example", host="good.example"
@@ -435,8 +435,8 @@ async def test_latest_is_the_newest_text(streams: PersistentTextStreaming) -> No
     assert await streams.latest(owner="ada", group="other") is None
 
 
-async def test_begin_is_what_the_writer_goes_on_from(streams: PersistentTextStreaming) -> None:
-    """G2: a stream that is created with messages shows them first, however many they are."""
+async def test_begin_comes_before_the_writers_text(streams: PersistentTextStreaming) -> None:
+    """G2: a stream that was created with messages shows them first, however many there are."""
     begin: list[Any] = ["x" * 50_000, {"n": 1}, "y" * 50_000, {"n": 2}]
     name = await streams.create(begin=begin)
     assert list((await streams.read(name)).parts) == begin

@@ -1,4 +1,4 @@
-"""The Celery example with a worker in this process: what ``test_celery`` runs and reads."""
+"""The Celery example with a worker in this process. ``test_celery`` reads its output."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ celery_chat: Any = importlib.import_module("celery_chat")
 
 
 def main() -> None:
-    """Answer, stop in the middle, stop before the start, and go on with a dead attempt's text."""
+    """Answer, stop during an answer, stop before the start, and continue a dead attempt's text."""
     celery_chat.app.conf.result_backend = "cache+memory://"
     streams = celery_chat.streams
 

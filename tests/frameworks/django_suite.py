@@ -1,4 +1,4 @@
-"""Tests for Django's own runner and client, which ``test_django`` has it run."""
+"""Tests for Django's own runner and client; ``test_django`` runs them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def events(response: Any) -> bytes:
 
 
 class Views(TransactionTestCase):
-    """What a user, an operator and a transaction see."""
+    """Tests of users, the admin and transactions."""
 
     @classmethod
     def tearDownClass(cls) -> None:
@@ -50,7 +50,7 @@ class Views(TransactionTestCase):
         assert self.client.post(f"{url}/cancel").status_code == 404
 
     def test_gzip_leaves_events_alone(self) -> None:
-        """G1: a compressor would hold a token back until its buffer is full."""
+        """G1: a compressor would delay a token until its buffer is full."""
         self.client.get("/ask/one")
         response = self.client.get("/live/one", **GZIP)
         assert response["Content-Encoding"] == "identity"
@@ -69,7 +69,7 @@ class Views(TransactionTestCase):
         assert b"event: end" in asyncio.run(read())
 
     def test_a_stream_goes_with_its_transaction(self) -> None:
-        """G1: what rolls back was never there; what commits is."""
+        """G1: a stream of a transaction that rolls back never exists; a committed one does."""
         with pytest.raises(RuntimeError):
             self.create_and_fail()
         with pytest.raises(StreamNotFound):

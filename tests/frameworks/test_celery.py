@@ -15,8 +15,8 @@ from inkstream.sync import PersistentTextStreaming, _loop
 ROOT = Path(__file__).parents[2]
 
 
-def test_tasks_answer_stop_quietly_and_go_on(tmp_path: Path) -> None:
-    """G3, G6: a Stop, also before the task began, is no failed task; a retry repeats nothing."""
+def test_tasks_stop_quietly_and_continue(tmp_path: Path) -> None:
+    """G3, G6: a stopped task does not fail, even before its start. A retry repeats no text."""
     done = subprocess.run(
         [sys.executable, "-m", "tests.frameworks.celery_run"],
         cwd=ROOT,

@@ -53,7 +53,7 @@ def test_the_suite_passes_with_djangos_own_runner(database: str) -> None:
 
 @pytest.mark.parametrize("database", ["postgres"], indirect=True)
 def test_migrate_makes_the_schema_and_zero_drops_it(database: str) -> None:
-    """What Django applies is what ``inkstream migrate`` does, and either may come first."""
+    """Django applies the same SQL as ``inkstream migrate``, and either may run first."""
     manage(database, "migrate")
     assert asyncio.run(_migrate.verify(database)) == []
     assert asyncio.run(_migrate.migrate(database)) == []
@@ -62,7 +62,7 @@ def test_migrate_makes_the_schema_and_zero_drops_it(database: str) -> None:
     manage(database, "migrate")
 
 
-def test_each_migration_has_one_of_djangos() -> None:
+def test_each_migration_has_a_django_migration() -> None:
     ours = [step.version for step in _migrate.migrations()]
     theirs = (ROOT / "src/inkstream/django/migrations").glob("0*.py")
     assert sorted(int(path.name[:4]) for path in theirs) == ours
@@ -76,7 +76,7 @@ def test_a_wrong_setting_is_named_by_check(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("server", ["uvicorn", "runserver"])
 def test_both_kinds_of_server_follow(tmp_path: Path, server: str) -> None:
-    """G1: views of either kind follow under ASGI and WSGI; no middleware compresses them."""
+    """G1: sync and async views follow under ASGI and WSGI; no middleware compresses the events."""
     database = str(tmp_path / "db.sqlite3")
     manage(database, "migrate")
     port = free_port()

@@ -70,7 +70,7 @@ def run(folder: Path, example: str, database: str) -> None:
 
 
 def test_the_example_starts_after_the_commit_and_follows(database: str, tmp_path: Path) -> None:
-    """G1, G6: the pool of the application is free again while answers are followed."""
+    """G1, G6: following an answer occupies no connection of the application's pool."""
     engine = create_engine(through("psycopg", database))
     with engine.begin() as connection:
         connection.exec_driver_sql(

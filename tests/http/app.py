@@ -1,6 +1,6 @@
 """The application that the tests run under real servers: ``tests.http.app:app``.
 
-Its sources give what a test says over HTTP, when it says it. Environment: ``INKSTREAM_DATABASE``;
+A test sends items over HTTP, and the sources yield them. Environment: ``INKSTREAM_DATABASE``;
 ``TEST_MIDDLEWARE``, names of ``MIDDLEWARE``, outermost first; ``TEST_GRACE_S``;
 ``TEST_SEND_TIMEOUT_S``.
 """
@@ -39,7 +39,7 @@ gates: defaultdict[str, asyncio.Queue[Any]] = defaultdict(asyncio.Queue)
 
 
 class Passing(BaseHTTPMiddleware):
-    """Pass everything on, as applications' own middlewares of this kind do."""
+    """Pass everything on, as an application's own middleware would."""
 
     async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
         response = await call_next(request)
@@ -55,7 +55,7 @@ MIDDLEWARE = {
 
 
 async def create(request: Request) -> Response:
-    """Create a stream, which gets its text through ``say``; start it if asked to."""
+    """Create a stream that gets its text through ``say``; start it if requested."""
     stream_id = await streams.create(request.query_params.get("id"))
     if "start" in request.query_params:
         streams.start(stream_id, said_to(stream_id))
@@ -63,7 +63,7 @@ async def create(request: Request) -> Response:
 
 
 def said_to(stream_id: str) -> Any:
-    """Return a source of what is said; ``done`` ends it, ``error`` fails it, ``wait_s`` delays."""
+    """Return a source of sent items; ``done`` ends it, ``error`` fails it, ``wait_s`` waits."""
 
     async def source() -> AsyncIterator[Any]:
         gate = gates[stream_id]
@@ -79,7 +79,7 @@ def said_to(stream_id: str) -> Any:
 
 
 async def say(request: Request) -> Response:
-    """Have a stream's source give each item of a JSON list."""
+    """Send each item of a JSON list to a stream's source."""
     for item in await request.json():
         gates[request.path_params["id"]].put_nowait(item)
     return Response(status_code=204)
@@ -112,12 +112,12 @@ async def live(request: Request) -> Response:
 
 
 async def pid(request: Request) -> Response:
-    """Say which process answers."""
+    """Return the id of this process."""
     return PlainTextResponse(str(os.getpid()))
 
 
 async def readers(request: Request) -> Response:
-    """Say how many readers are connected to this process."""
+    """Return how many readers are connected to this process."""
     return PlainTextResponse(str(len(streams.engine.readers._readers)))
 
 

@@ -1,4 +1,4 @@
-"""Call an ASGI app by hand: what a test sends, blocks and takes away is in the test's power."""
+"""Call an ASGI app directly, so that the test controls what is sent, blocked and disconnected."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Call:
 
     Attributes:
         takes: While clear, ``send`` blocks, as with a client that reads nothing.
-        finished: Whether the body was ended by the app, which a client can tell.
+        finished: Whether the app ended the body properly, which a client can see.
     """
 
     def __init__(self, app: ASGIApp, scope: dict[str, Any], body: bytes = b"") -> None:
@@ -82,7 +82,7 @@ class Call:
             self.heard.take(event)
 
     def disconnect(self) -> None:
-        """Be gone, as a closed tab is."""
+        """Disconnect, as a closed tab does."""
         self._gone.set()
 
     @property
@@ -103,7 +103,7 @@ class Call:
 
     @property
     def code(self) -> str:
-        """The stable word of the problem document that this answer is."""
+        """The code of the problem document in the answer."""
         assert self.headers["content-type"] == "application/problem+json", self.headers
         document = self.json
         assert document["status"] == self.status
@@ -112,7 +112,7 @@ class Call:
         return code
 
     async def until(self, condition: Any) -> None:
-        """Wait until a condition over what was sent holds."""
+        """Wait until a condition over the sent messages holds."""
         async with asyncio.timeout(DEADLINE_S), self._news:
             while not condition():
                 assert not self.task.done(), f"answered without it: {self.messages}"
@@ -123,7 +123,7 @@ class Call:
         await self.until(lambda: self.messages)
 
     async def text(self, expected: str) -> None:
-        """Wait until exactly this text was heard."""
+        """Wait until exactly this text was received."""
         await self.until(lambda: len(self.heard.text) >= len(expected))
         assert self.heard.text == expected
 
@@ -141,7 +141,7 @@ def scope_of(
     root_path: str = "",
     query: str = "",
 ) -> dict[str, Any]:
-    """Return the scope that a server makes of a request line and headers."""
+    """Return the scope that a server builds from a request line and headers."""
     if not query:
         path, _, query = path.partition("?")
     pairs = {"host": "app.example", **(headers or {})}
@@ -171,7 +171,7 @@ async def calling(
     headers: Mapping[str, str] | None = None,
     root_path: str = "",
 ) -> AsyncIterator[Call]:
-    """Make a request and leave at the end of the block, whatever became of it."""
+    """Make a request, and disconnect at the end of the block."""
     call = Call(app, scope_of(method, path, headers, root_path))
     try:
         yield call
@@ -190,14 +190,14 @@ async def ask(
     headers: Mapping[str, str] | None = None,
     root_path: str = "",
 ) -> Call:
-    """Make a request and return it answered."""
+    """Make a request and return it with its complete answer."""
     async with calling(app, path, method=method, headers=headers, root_path=root_path) as call:
         await call.answered()
     return call
 
 
 class Gate:
-    """A source that gives what a test puts in, when it puts it in."""
+    """A source that yields what a test puts in."""
 
     def __init__(self) -> None:
         self.items: asyncio.Queue[Any] = asyncio.Queue()
@@ -215,6 +215,6 @@ class Gate:
             self.closed.set()
 
     def say(self, *items: Any) -> None:
-        """Give the next items; ``None`` ends, an exception is raised."""
+        """Yield the next items; ``None`` ends the source, an exception is raised."""
         for item in items:
             self.items.put_nowait(item)

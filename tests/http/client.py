@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 client that sees what others hide: each chunk, and how a body ended."""
+"""A small HTTP/1.1 client that shows each chunk, and how a body ended."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class Broken(Exception):
 
 
 class Answer:
-    """A response that is coming in.
+    """A response that is being received.
 
     Attributes:
-        heard: What the events said so far, if it is a stream of events.
+        heard: The content of the events so far, if it is a stream of events.
         body: The bytes of the body so far, decompressed.
     """
 
@@ -39,7 +39,7 @@ class Answer:
         self.ended = status in (204, 304) or self._left == 0
 
     async def read(self) -> bytes:
-        """Return what comes next; empty at the end.
+        """Return the next chunk; empty at the end.
 
         Raises:
             Broken: The connection ended first.
@@ -72,7 +72,7 @@ class Answer:
         return chunk[:-2]
 
     async def until(self, condition: Any, timeout_s: float = DEADLINE_S) -> None:
-        """Read until a condition over what was heard holds."""
+        """Read until a condition over the received events holds."""
         async with asyncio.timeout(timeout_s):
             while not condition():
                 await self.read()
