@@ -442,11 +442,6 @@ class Page:
     end: int
     marks: Mapping[str, bytes] = field(default_factory=dict)
 
-    @property
-    def closed(self) -> bool:
-        """True only if the stream has ended and nothing follows this page."""
-        return self.state.status.ended and self.end >= self.state.tail
-
 
 @dataclass(frozen=True, slots=True)
 class Read:

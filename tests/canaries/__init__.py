@@ -229,6 +229,22 @@ CANARIES: Final = (
         "tests/unit/test_sweeper.py::test_pauses_and_outages_kill_no_writer",
     ),
     Canary(
+        "observer's own beat",
+        "G7",
+        "engine/sweeper.py",
+        "                beat = True  # if this beat fails, a living worker cannot beat either\n",
+        "                pass\n",
+        "tests/unit/test_sweeper.py::test_read_only_database_kills_no_writer[13]",
+    ),
+    Canary(
+        "look at a leader that takes no writes",
+        "G10",
+        "stores/postgres/migrations/0001_initial.sql",
+        "        RAISE read_only_sql_transaction USING MESSAGE = 'the database takes no writes';\n",
+        "        NULL;\n",
+        "tests/crash/test_failover.py::test_idle_process_leaves_a_replaced_leader",
+    ),
+    Canary(
         "lock test",
         "G7",
         "stores/sqlite/_locks.py",

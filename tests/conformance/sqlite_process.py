@@ -62,7 +62,7 @@ async def follow(store: SQLiteStore, worker: str) -> None:
             after = page.end
             if after == page.state.tail:
                 break
-        ended = page.closed
+        ended = page.state.ended
         say(len(found) if found == list(range(len(found))) else f"wrong: {found}")
 
 

@@ -125,6 +125,19 @@ async def test_reader_leaves_a_replaced_leader(pair: Pair, spawn: Spawn, databas
     await writer.told(writing)
 
 
+async def test_idle_process_leaves_a_replaced_leader(pair: Pair, spawn: Spawn) -> None:
+    """G10: it neither writes nor beats, and the old leader would answer its reads forever."""
+    idle = await spawn()
+    await idle.do("create", "old")
+    await pair.hand_over()
+    fresh = await spawn()  # its connections are new and lead to the new leader
+    await fresh.do("create", "new")
+    began = time.monotonic()
+    while (told := await idle.told(idle.begin("read", "new")))[0] == "failed":
+        assert time.monotonic() - began < 5, told
+    assert told == ["done", ["pending", None, ""]]
+
+
 async def test_standby_without_the_last_commits(pair: Pair, spawn: Spawn, database: str) -> None:
     """G1, G5: no reader gets a terminal event for text that is not stored."""
     writer, reader = await spawn(), await spawn()

@@ -32,6 +32,7 @@ class FaultyStore:
         latency_s: The longest delay of a call on its way to the database, and again on the way
             back.
         away: Every call raises ``StoreUnavailable``.
+        read_only: Every call that writes raises it.
         lose: The probability that a writing call has its effect and raises ``OutcomeUnknown``.
         commits: The groups of each commit that reached the database.
     """
@@ -40,6 +41,7 @@ class FaultyStore:
         self.inner = MemoryStore(database)
         self.latency_s = 0.0
         self.away = False
+        self.read_only = False
         self.lose = 0.0
         self.commits: list[Sequence[Group]] = []
         self._rng = rng
@@ -62,7 +64,7 @@ class FaultyStore:
         self, method: Callable[[], Awaitable[_T]], *, writes: bool, arrives: Callable[[], None]
     ) -> _T:
         await self._travel()
-        if self.away:
+        if self.away or (self.read_only and writes):
             raise StoreUnavailable("away")
         arrives()
         result = await method()
@@ -128,7 +130,7 @@ class FaultyStore:
     ) -> list[WorkerState]:
         return await self._call(
             lambda: self.inner.heartbeat(beat=beat, forget=forget, said=said),
-            writes=True,
+            writes=beat or bool(forget),
             arrives=_nothing,
         )
 

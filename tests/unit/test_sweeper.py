@@ -231,7 +231,7 @@ def test_lease_counts_only_timely_reads() -> None:
                 if disturb == "gap":
                     now += 5.0
             began = now - (4.0 if disturb == "slow" and step == 10 else 0.0)
-            dead = leases.observe(states(other=5, me=1), began, now, beaten=True)
+            dead = leases.observe(states(other=5, me=1), began, now)
             if dead:
                 break
         assert dead == ["other"]
@@ -243,20 +243,30 @@ def test_growing_counter_lives_free_lock_is_dead() -> None:
     """G7."""
     leases = Leases("me", lease_s=12.0, timely_s=3.0)
     for step in range(100):
-        assert leases.observe(states(other=step // 5), step, step, beaten=True) == []
+        assert leases.observe(states(other=step // 5), step, step) == []
     gone = [WorkerState("other", 99, False)]
-    assert leases.observe(gone, 100, 100, beaten=False) == ["other"]
+    assert leases.observe(gone, 100, 100) == ["other"]
 
 
-def test_a_read_without_a_beat_proves_nothing() -> None:
-    """G7: while the database takes no writes, counters do not grow although reads succeed."""
-    leases = Leases("me", lease_s=12.0, timely_s=3.0)
-    for second in range(60):
-        assert leases.observe(states(other=5), second, second, beaten=False) == []
-    assert leases.doubted(59)["other"] == 59
-    for second in range(60, 66):  # a living worker can beat again now
-        assert leases.observe(states(other=5), second, second, beaten=True) == []
-    assert leases.observe(states(other=5), 66, 66, beaten=True) == ["other"]
+@pytest.mark.parametrize("phase_s", [3, 11, 13, 25, 40])
+@in_virtual_time
+async def test_read_only_database_kills_no_writer(phase_s: float) -> None:
+    """G7, G12: on a full disk no counter grows, although reads succeed."""
+    async with cluster() as made:
+        here, there = await made.add(), await made.add()
+        source = await stream(here)
+        await asyncio.sleep(20)
+        for worker in made.workers:
+            worker.store.read_only = True
+        await asyncio.sleep(phase_s)
+        for worker in (there, here):  # the worker that observes can write first
+            worker.store.read_only = False
+            await asyncio.sleep(3)
+        await asyncio.sleep(30)
+        await source.send(", and on")
+        await source.finish()
+        body = await there.streams.wait("s")
+        assert (body.text, body.status) == ("so far, and on", "done")
 
 
 # Due streams -------------------------------------------------------------------------------------

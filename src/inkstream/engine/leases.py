@@ -5,14 +5,12 @@ for the lease time, over reads that all succeeded in time. A failed or late read
 again, because this process may have been paused or the database may have been away. The wall clock
 is not used.
 
-The counters also stop growing when the database answers reads but takes no writes. So a read counts
-only if a beat of this worker was committed in the same statement, and the reads must span half the
-lease time.
+The counters also stop growing when the database answers reads but takes no writes. So the sweeper
+sends a beat of its own with each look at a worker in doubt. Where that fails, the read has failed.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
@@ -26,7 +24,6 @@ class _Still:
     beats: int
     since: float
     reads: int = 0
-    proven_since: float = math.inf
 
 
 class Leases:
@@ -44,7 +41,11 @@ class Leases:
         return worker == self._me or worker in self._seen
 
     def doubted(self, now: float) -> dict[str, float]:
-        """Return the workers whose counter is overdue, and for how long it has not grown."""
+        """Return the workers whose counter is overdue, and for how long it has not grown.
+
+        A third of the lease time is enough for doubt. In the rest, a worker can beat whose database
+        takes writes again.
+        """
         return {
             worker: now - still.since
             for worker, still in self._seen.items()
@@ -56,16 +57,13 @@ class Leases:
         self._seen.clear()
         self._last_read = None
 
-    def observe(
-        self, workers: Iterable[WorkerState], began: float, now: float, *, beaten: bool
-    ) -> list[str]:
+    def observe(self, workers: Iterable[WorkerState], began: float, now: float) -> list[str]:
         """Process the result of a read; return the workers that are dead.
 
         Args:
             workers: The workers that the read returned.
             began: When the read began, in monotonic seconds.
             now: When the read ended.
-            beaten: Whether this worker's own beat was committed in the same statement.
         """
         late = self._last_read is not None and now - self._last_read > self._timely_s
         if late or now - began > self._timely_s:
@@ -79,14 +77,10 @@ class Leases:
             still = self._seen.get(worker.worker)
             if still is None or still.beats != worker.beats:
                 still = _Still(worker.beats, now)
-            if beaten:
-                still.reads += 1
-                still.proven_since = min(still.proven_since, now)
+            still.reads += 1
             seen[worker.worker] = still
             if worker.locked is False or (
-                still.reads >= _MIN_READS
-                and now - still.since >= self._lease_s
-                and now - still.proven_since >= self._lease_s / 2
+                still.reads >= _MIN_READS and now - still.since >= self._lease_s
             ):
                 dead.append(worker.worker)
         self._seen = seen

@@ -94,6 +94,6 @@ class Presence:
         now = self._clock.monotonic()
         if beat:
             self._beat_at = began
-        dead = self._leases.observe(workers, began, now, beaten=beat)
+        dead = self._leases.observe(workers, began, now)
         self.dead = frozenset(dead)
         return dead

@@ -76,7 +76,7 @@ class Sweeper:
         beat = False
         for worker, still_s in self._presence.doubted().items():
             if await self._store.find(Query(worker=worker, limit=1)):
-                beat = True  # a committed beat proves that a living worker could have beaten too
+                beat = True  # if this beat fails, a living worker cannot beat either
             elif still_s >= self._timing.lease_s:
                 forget.append(worker)  # it owns nothing and does not beat
         dead = await self._presence.beat_if_due(now_too=beat)

@@ -213,7 +213,7 @@ def body_of(pages: Sequence[Page]) -> StreamBody:
     parts = [
         part if isinstance(part, str) else wire.load_json(part.raw) for _, part in wire.joined(cut)
     ]
-    here = wire.Offset.at(state, pages[-1].end, ended=pages[-1].closed)
+    here = wire.Offset.at(state, pages[-1].end, ended=state.ended)
     return StreamBody(
         stream_id=state.stream_id,
         status=state.status,

@@ -109,7 +109,7 @@ class BirthTests(StoreHarness):
         assert page.state == created
         assert page.marks == {"a": b"\x00", "b": b""}
         assert await messages_in(store) == ["one", "two"]
-        assert page.closed
+        assert page.end == 2
 
     async def test_first_messages_begin_at_zero(self, store: Store) -> None:
         await store.create(new(append=piece("one")))  # this piece has the wrong position 777

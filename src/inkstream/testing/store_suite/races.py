@@ -209,7 +209,7 @@ class RaceTests(StoreHarness):
                 assert page.state.tail % 2 == 0, "half of a commit is visible"
                 assert page.end == page.state.tail, "state and messages are of two snapshots"
                 seen += messages_of([page], after)
-                if page.closed:
+                if page.state.ended:
                     return seen
 
         _, first, second = await asyncio.gather(write(), follow(store), follow(other))
