@@ -119,7 +119,7 @@ def described(value: object) -> str:
 
 def _remedy(value: object) -> str:
     if value is None:
-        return 'a model\'s delta without text, perhaps: give `delta or ""`'
+        return 'perhaps a model\'s delta without text: use `delta or ""`'
     if isinstance(value, bytes | bytearray | memoryview):
         return (
             "decode it first: `data.decode()`, or codecs.iterdecode where chunks split characters"

@@ -86,8 +86,8 @@ ENDED = "(SELECT internal_id FROM inkstream.streams WHERE stream_id = 'ended')"
         (f"DELETE FROM segments WHERE internal_id = {ENDED}", "its messages end at 0"),
         (f"UPDATE heads SET tail = 7 WHERE internal_id = {LIVE}", "its tail is 7"),
         (f"UPDATE heads SET size = 7 WHERE internal_id = {LIVE}", "its size is 7"),
-        (f"UPDATE heads SET status = 'done' WHERE internal_id = {LIVE}", "end says otherwise"),
-        (f"UPDATE streams SET ending = NULL WHERE internal_id = {ENDED}", "end says otherwise"),
+        (f"UPDATE heads SET status = 'done' WHERE internal_id = {LIVE}", "end does not fit"),
+        (f"UPDATE streams SET ending = NULL WHERE internal_id = {ENDED}", "end does not fit"),
         (f"UPDATE streams SET live = false WHERE internal_id = {LIVE}", "live is False"),
         (f"DELETE FROM heads WHERE internal_id = {LIVE}", "its head"),
         (f"DELETE FROM streams WHERE internal_id = {LIVE}", "its stream"),
@@ -105,10 +105,10 @@ ENDED = "(SELECT internal_id FROM inkstream.streams WHERE stream_id = 'ended')"
         ("UPDATE streams SET runs = '{}'", "no list of numbers"),
         ("UPDATE streams SET runs = '[1,7]'", "begin at 1"),
         ("UPDATE streams SET runs = '[0,7,0,8]'", "out of order"),
-        ("UPDATE streams SET runs = '[0,7,1,7]'", "are one"),
+        ("UPDATE streams SET runs = '[0,7,1,7]'", "the same generation"),
         ("UPDATE streams SET runs = '[0,7,999,8]'", "past its tail"),
         ("UPDATE streams SET runs = '[0,0]'", "does not exist"),
-        ("UPDATE heads SET generation = 7", "appends see 7"),
+        ("UPDATE heads SET generation = 7", "head has 7"),
     ],
 )
 async def test_incomplete_database_has_faults(url: str, damage: str, said: str) -> None:

@@ -43,8 +43,8 @@ def test_complete_file_has_no_faults(path: Path) -> None:
         ("UPDATE inkstream_live SET message_ends = x'ff'", "breaks off"),
         ("UPDATE inkstream_heads SET tail = tail + 1", "its tail is"),
         ("UPDATE inkstream_heads SET size = size + 1", "its size is"),
-        ("UPDATE inkstream_streams SET ended_at = NULL", "its end says otherwise"),
-        ("UPDATE inkstream_streams SET status = 'done', ended_at = 1", "appends see another"),
+        ("UPDATE inkstream_streams SET ended_at = NULL", "its end does not fit"),
+        ("UPDATE inkstream_streams SET status = 'done', ended_at = 1", "head has another"),
         ("DELETE FROM inkstream_streams WHERE stream_id = 'log'", "of no stream"),
         ("DELETE FROM inkstream_heads", "state of no stream"),
         ("UPDATE inkstream_streams SET runs = '[0]'", "pairs"),
@@ -52,10 +52,10 @@ def test_complete_file_has_no_faults(path: Path) -> None:
         ("UPDATE inkstream_streams SET runs = '{}'", "no list of numbers"),
         ("UPDATE inkstream_streams SET runs = '[1,7]'", "begin at 1"),
         ("UPDATE inkstream_streams SET runs = '[0,7,0,8]'", "out of order"),
-        ("UPDATE inkstream_streams SET runs = '[0,7,1,7]'", "are one"),
+        ("UPDATE inkstream_streams SET runs = '[0,7,1,7]'", "the same generation"),
         ("UPDATE inkstream_streams SET runs = '[0,7,999,8]'", "past its tail"),
         ("UPDATE inkstream_streams SET runs = '[0,0]'", "does not exist"),
-        ("UPDATE inkstream_heads SET generation = 7", "appends see 7"),
+        ("UPDATE inkstream_heads SET generation = 7", "head has 7"),
     ],
 )
 def test_damage(path: Path, damage: str, said: str) -> None:

@@ -48,10 +48,10 @@ def run_faults(text: str, tail: int, generation: int) -> Iterator[str]:
     if any(later.first <= run.first for run, later in pairwise(runs)):
         yield "its runs are out of order"
     if any(later.generation == run.generation for run, later in pairwise(runs)):
-        yield "two of its runs are one"
+        yield "two of its runs have the same generation"
     if any(run.first > tail for run in runs):
         yield f"a run begins past its tail, {tail}"
     if not all(is_generation(run.generation) for run in runs):
         yield "a run has a generation that does not exist"
     if runs[-1].generation != generation:
-        yield f"its last run is of generation {runs[-1].generation}, and appends see {generation}"
+        yield f"its last run is of generation {runs[-1].generation}, but its head has {generation}"

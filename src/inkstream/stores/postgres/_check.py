@@ -137,7 +137,7 @@ def _faults(row: Any, sums: _Stored) -> list[str]:
         faults.append(f"its size is {row['size']}, and its messages have {sums.size} bytes")
     ended = row["status"] in _ENDED
     if (row["ending"] is not None, row["ended_at"] is not None) != (ended, ended):
-        faults.append(f"its status is {row['status']}, and its end says otherwise")
+        faults.append(f"its status is {row['status']}, but its end does not fit")
     if row["live"] != (row["status"] in ("pending", "streaming") and not row["gone"]):
         faults.append(f"its status is {row['status']}, and live is {row['live']}")
     if row["gone"] and not row["has_forks"]:

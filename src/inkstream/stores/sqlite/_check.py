@@ -79,7 +79,7 @@ def _faults_of(db: sqlite3.Connection, row: tuple[Any, ...]) -> Iterator[str]:
     if total != size:
         yield f"its size is {size}, and its messages have {total} bytes"
     if (ended_at is not None) != Status(status).ended:
-        yield f"its status is {status}, and its end says otherwise"
+        yield f"its status is {status}, but its end does not fit"
     if not gone and ordinal != _rows.ORDINALS[Status(status)]:
-        yield f"its status is {status}, and appends see another"
+        yield f"its status is {status}, but its head has another"
     yield from run_faults(row[11], tail, row[12])

@@ -128,8 +128,8 @@ class SQLiteStore:
             until = time.monotonic() + self._wait_s
             if not threads.close(until):
                 _log.warning(
-                    "%s was closed while another process or a slow disk held it up: a thread that "
-                    "waits for it is left behind",
+                    "%s was closed while a thread waited for another process or a slow disk: "
+                    "the thread goes on waiting",
                     self.path,
                 )
             self._locks.release()
