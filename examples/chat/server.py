@@ -1,8 +1,8 @@
-"""A chat whose answers are persistent streams: FastAPI, one table, and a page in React.
+"""A chat whose answers are persistent streams: FastAPI, two tables, and a page in React.
 
-The table, the streams and the list of messages that windows follow are in one SQLite file, and
-change in one transaction: no window hears of a message that is not stored, and none misses one.
-There is no login, so it listens on this machine alone.
+The tables, the streams and the feed that windows follow are in one SQLite file, and change in one
+transaction: no window hears of a question that is not stored, and none misses one. There is no
+login, so it listens on this machine alone.
 """
 
 from __future__ import annotations
@@ -10,32 +10,31 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import functools
 import json
 import os
 import re
 import socket
 import sqlite3
-import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+import uuid
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
 import uvicorn
-from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request
+from fastapi import APIRouter, Body, Depends, FastAPI, HTTPException, Request
 from fastapi.responses import FileResponse
-from pydantic import BaseModel, StringConstraints
+from pydantic import StringConstraints
 from starlette.staticfiles import StaticFiles
 
 from inkstream import (
     InkstreamError,
+    Limits,
     PersistentTextStreaming,
     Result,
     StreamBody,
     StreamExists,
-    StreamResponse,
     Timing,
     problem_handler,
 )
@@ -49,44 +48,102 @@ POLICY = (
     "form-action 'self'; frame-ancestors 'self'"
 )
 FEED = "chat-feed"
-GROUP = "chat"
 KEY = os.environ.get("OPENAI_API_KEY", "").strip()
 MODEL = os.environ.get("OPENAI_MODEL") or "gpt-4.1-mini"
 BASE_URL = os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
 NAME = f"{MODEL} at {urlsplit(BASE_URL).hostname or BASE_URL}" if KEY else "a few written texts"
-NOTE = "" if KEY else "Offline: written answers. Set OPENAI_API_KEY to have a model answer."
 PROMPT_CHARACTERS = 8000
+TITLE_CHARACTERS = 80
+PAGE_TURNS = 20
 TYPING_S = 0.04
 
-Turns = list[dict[str, str]]
+# A turn is a question and its answer. Turns are never changed: an edited question or another answer
+# is a new turn below the same parent (0 at the beginning of a chat). Of a parent's turns the one
+# that was chosen last is shown.
+SCHEMA = """
+CREATE TABLE IF NOT EXISTS chats (id TEXT PRIMARY KEY, title TEXT, changed_at REAL);
+CREATE TABLE IF NOT EXISTS turns (
+    id INTEGER PRIMARY KEY AUTOINCREMENT, chat_id TEXT, parent_id INTEGER, prompt TEXT,
+    stream_id TEXT, asked_at REAL, chosen INTEGER,
+    again INTEGER, question_id AS (coalesce(again, id))); -- again: the turn that asked this first
+CREATE INDEX IF NOT EXISTS turns_by_parent ON turns (chat_id, parent_id);
+"""
+SHOWN = """
+WITH RECURSIVE best AS (
+    SELECT *, max(chosen) FROM turns WHERE chat_id = :chat_id GROUP BY parent_id
+), shown AS (
+    SELECT * FROM best WHERE parent_id = 0
+    UNION ALL SELECT best.* FROM shown JOIN best ON best.parent_id = shown.id
+)
+SELECT id, parent_id, prompt, stream_id, asked_at,
+    (SELECT json_group_array(id) FROM (SELECT id, max(chosen) FROM turns
+        WHERE chat_id = shown.chat_id AND parent_id = shown.parent_id
+        GROUP BY question_id ORDER BY question_id)) AS questions,
+    (SELECT json_group_array(id) FROM (SELECT id FROM turns
+        WHERE chat_id = shown.chat_id AND parent_id = shown.parent_id
+        AND question_id = shown.question_id ORDER BY id)) AS answers
+FROM shown WHERE id > :after AND id < :before ORDER BY id DESC LIMIT iif(:after < 0, :page, -1)
+"""
+SAID = """
+WITH RECURSIVE said AS (
+    SELECT * FROM turns WHERE id = ?
+    UNION ALL SELECT turns.* FROM said JOIN turns
+    ON turns.id = said.parent_id AND turns.chat_id = said.chat_id
+)
+SELECT prompt, stream_id FROM said ORDER BY id
+"""
+ADD = """
+INSERT INTO turns (chat_id, parent_id, prompt, stream_id, asked_at, again, chosen)
+VALUES (?, ?, ?, ?, ?, ?, (SELECT coalesce(max(chosen), 0) + 1 FROM turns)) RETURNING id
+"""
+TOUCH = "UPDATE chats SET changed_at = ? WHERE id = ? RETURNING *"
+RENAME = "UPDATE chats SET title = :title WHERE id = :id RETURNING id"
+CHOOSE = """
+UPDATE turns SET chosen = (SELECT max(chosen) + 1 FROM turns)
+WHERE id = ? RETURNING chat_id, parent_id
+"""
+
+
+async def tell_end(body: StreamBody) -> None:
+    await streams.post(FEED, {"ended": body.stream_id})
+
 
 # An answer is started by the request that makes it: one that is pending for longer belongs to a
-# server that died between the two.
-streams = PersistentTextStreaming(f"sqlite:///{FILE}", timing=Timing(start_within_s=10.0))
+# server that died between the two. Its owner is its chat, which has one live answer at a time.
+streams = PersistentTextStreaming(
+    f"sqlite:///{FILE}",
+    on_end=tell_end,
+    limits=Limits(live_streams_per_owner=1),
+    timing=Timing(start_within_s=10.0),
+)
 model = ChatCompletions(MODEL, api_key=KEY, base_url=BASE_URL) if KEY else None
-asking = asyncio.Lock()
+writing = asyncio.Lock()
 
 
 @contextlib.asynccontextmanager
 async def lifespan(app: FastAPI) -> AsyncIterator[None]:
     async with streams:
-        with database() as connection:
-            connection.execute(
-                "CREATE TABLE IF NOT EXISTS messages (id INTEGER PRIMARY KEY AUTOINCREMENT,"
-                " prompt TEXT NOT NULL, stream_id TEXT NOT NULL, asked_at REAL NOT NULL)"
-            )
+        async with database() as connection:
+            connection.executescript(SCHEMA)
         with contextlib.suppress(StreamExists):
             await streams.create(FEED, kind="log")
         yield
 
 
-@contextlib.contextmanager
-def database() -> Iterator[sqlite3.Connection]:
-    """Open the file for one transaction."""
-    with contextlib.closing(sqlite3.connect(FILE, timeout=5)) as connection:
-        connection.row_factory = sqlite3.Row
-        with connection:
+@contextlib.asynccontextmanager
+async def database() -> AsyncIterator[sqlite3.Connection]:
+    """Open the file for one transaction, alone: a second one would block the event loop."""
+    async with writing:
+        with contextlib.closing(sqlite3.connect(FILE, timeout=5)) as connection, connection:
+            connection.row_factory = sqlite3.Row
             yield connection
+
+
+def found(rows: sqlite3.Cursor) -> Any:
+    """Return the one row that a change is about; another window may have deleted it."""
+    if row := rows.fetchone():
+        return row
+    raise HTTPException(404, "This conversation was deleted.")
 
 
 def from_here(request: Request) -> None:
@@ -95,16 +152,8 @@ def from_here(request: Request) -> None:
         raise HTTPException(403, "Another site sent this.")
 
 
-def answer(turns: Turns) -> AsyncIterator[Any]:
-    """Answer the last turn: by the model, or without a key by a written text."""
-    return model.answer(turns) if model else typed(turns[-1]["content"])
-
-
 async def typed(prompt: str) -> AsyncIterator[Any]:
-    """Type the written answer that the prompt names, at a typist's pace.
-
-    A line of JSON in it is a part: a thought, a tool call, a tool's output.
-    """
+    """Type the written answer that the prompt names. A line of JSON in it is a part, not text."""
     written = {path.stem: path for path in sorted((HERE / "answers").glob("*.md"))}
     words = re.findall(r"\w+", prompt.lower())
     path = next((written[word] for word in words if word in written), written["reload"])
@@ -116,138 +165,98 @@ async def typed(prompt: str) -> AsyncIterator[Any]:
     yield Result({"finish_reason": "stop"})
 
 
-class Ask(BaseModel):
-    prompt: Annotated[
-        str, StringConstraints(strip_whitespace=True, min_length=1, max_length=PROMPT_CHARACTERS)
-    ]
+Words = StringConstraints(strip_whitespace=True, min_length=1, max_length=PROMPT_CHARACTERS)
+Text = Annotated[str, Words, Body(embed=True)]
+api = APIRouter(prefix="/api", dependencies=[Depends(from_here)])
 
 
-api = APIRouter(prefix="/api")
-changes = [Depends(from_here)]
-
-
-@api.get("/about")
-async def about() -> dict[str, str | int]:
-    """Name what answers, and the limit of a prompt."""
-    return {"name": NAME, "note": NOTE, "prompt_characters": PROMPT_CHARACTERS}
-
-
-@api.get("/messages")
-async def history() -> dict[str, Any]:
-    """Return the messages with their answers so far, and where to follow the list from."""
+@api.get("/chats")
+async def chats() -> dict[str, Any]:
+    """Return the chats, the answer that each has live, and where to follow the feed from."""
     # In this order: what changes in between is in both, and taking it twice changes nothing.
     offset = (await streams.read(FEED)).offset
-    with database() as connection:
-        rows = connection.execute("SELECT * FROM messages ORDER BY id").fetchall()
-    answers = await streams.read_many([row["stream_id"] for row in rows])
-    messages = [dict(row) | {"initial": initial(answers.get(row["stream_id"]))} for row in rows]
-    return {"messages": messages, "offset": offset}
-
-
-def initial(answer: StreamBody | None) -> dict[str, Any] | None:
-    """Return what `useStream` need not fetch again."""
-    if answer is None:
-        return None
-    end = answer.end
-    failed = end is not None and end.status in ("error", "timeout")
-    return {
-        "offset": answer.offset,
-        "parts": answer.parts,
-        "status": answer.status,
-        "error": {"code": end.code, "message": end.message} if end and failed else None,
-        "result": end and end.result,
+    async with database() as connection:
+        rows = connection.execute("SELECT * FROM chats").fetchall()
+    live = {
+        state.owner: state.stream_id
+        for status in ("pending", "streaming")
+        for state in (await streams.list(status=status)).streams
     }
+    listed = [dict(row) | {"live": live.get(row["id"])} for row in rows]
+    about = {"name": NAME, "offline": not KEY, "prompt_characters": PROMPT_CHARACTERS}
+    return {"chats": listed, "offset": offset, "about": about}
 
 
-@api.get("/feed", response_class=StreamResponse)
-async def feed(request: Request) -> StreamResponse:
-    """Follow the list of messages."""
-    return streams.response(request, FEED)
+@api.get("/chats/{chat_id}/turns")
+async def turns(chat_id: str, before: int = 2**62, after: int = -1) -> list[dict[str, Any]]:
+    """Return the turns shown after one, or else a page of them: those before one, or the last."""
+    wanted = {"chat_id": chat_id, "before": before, "after": after, "page": PAGE_TURNS}
+    async with database() as connection:
+        shown = [dict(row) for row in reversed(connection.execute(SHOWN, wanted).fetchall())]
+    bodies = await streams.read_many([turn["stream_id"] for turn in shown])
+    for turn in shown:
+        turn |= {name: json.loads(turn[name]) for name in ("questions", "answers")}
+        if body := bodies.get(turn["stream_id"]):
+            turn |= {"offset": body.offset, "parts": body.parts, "end": body.end}
+    return shown
 
 
-@api.post("/messages", status_code=202, dependencies=changes)
-async def ask(body: Ask) -> dict[str, Any]:
-    """Store a prompt, and start its answer."""
-    async with asking:
-        turns = await conversation()
-        with database() as connection:
-            stream_id = await streams.create(group=GROUP, connection=connection)
-            now = time.time()
-            message_id = connection.execute(
-                "INSERT INTO messages (prompt, stream_id, asked_at) VALUES (?, ?, ?)",
-                (body.prompt, stream_id, now),
-            ).lastrowid
-            message = {
-                "id": message_id,
-                "prompt": body.prompt,
-                "stream_id": stream_id,
-                "asked_at": now,
-            }
-            await streams.post(FEED, {"message": message}, connection=connection)
-    start(stream_id, [*turns, turn("user", body.prompt)])
-    return message
+@api.post("/turns", status_code=202)
+async def ask(
+    prompt: Text,
+    chat_id: Annotated[str | None, Body()] = None,
+    parent_id: Annotated[int, Body()] = 0,
+    again: Annotated[int | None, Body()] = None,
+) -> dict[str, str]:
+    """Store a turn below another one (or begin a chat), tell all windows, and start its answer."""
+    now = time.time()
+    async with database() as connection:
+        if chat_id is None:
+            chat_id, title = uuid.uuid4().hex, " ".join(prompt.split())[:TITLE_CHARACTERS]
+            connection.execute("INSERT INTO chats VALUES (?, ?, ?)", (chat_id, title, now))
+        chat = dict(found(connection.execute(TOUCH, (now, chat_id))))
+        stream_id = await streams.create(owner=chat_id, connection=connection)
+        row = (chat_id, parent_id, prompt, stream_id, now, again)
+        (turn_id,) = connection.execute(ADD, row).fetchone()
+        told: dict[str, Any] = {"chat": chat | {"live": stream_id}, "after": parent_id}
+        await streams.post(FEED, told, connection=connection)
+        said = connection.execute(SAID, (turn_id,)).fetchall()
+    answers = await streams.read_many([turn["stream_id"] for turn in said])
+    messages = []
+    for turn in said:
+        messages.append({"role": "user", "content": turn["prompt"]})
+        if text := answers[turn["stream_id"]].text:
+            messages.append({"role": "assistant", "content": text})
+    streams.start(stream_id, model.answer(messages) if model else typed(prompt))
+    return {"chat_id": chat_id}
 
 
-@api.post("/messages/{message_id}/regenerate", status_code=202, dependencies=changes)
-async def regenerate(message_id: int) -> dict[str, Any]:
-    """Have a message answered again: a new stream, to which the message points from now on."""
-    async with asking:
-        turns = await conversation(before=message_id)
-        with database() as connection:
-            stream_id = await streams.create(group=GROUP, connection=connection)
-            row = connection.execute(
-                "UPDATE messages SET stream_id = ? WHERE id = ?"
-                " AND id = (SELECT max(id) FROM messages) RETURNING *",
-                (stream_id, message_id),
-            ).fetchone()
-            if row is None:  # what was said later would rest on an answer that is gone
-                raise HTTPException(409, "Only the last answer can be made again.")
-            message = dict(row)
-            await streams.post(FEED, {"message": message}, connection=connection)
-    start(stream_id, [*turns, turn("user", message["prompt"])])
-    return message
+@api.post("/turns/{turn_id}/choose")
+async def choose(turn_id: int) -> None:
+    """Show this turn in place of the others below its parent, in all windows."""
+    async with database() as connection:
+        chat_id, parent_id = found(connection.execute(CHOOSE, (turn_id,)))
+        told = {"chat": {"id": chat_id}, "after": parent_id}
+        await streams.post(FEED, told, connection=connection)
 
 
-@api.delete("/messages", status_code=204, dependencies=changes)
-async def clear() -> None:
-    """Delete all messages and their answers; one that is being written is stopped."""
-    async with asking:
-        with database() as connection:
-            row = connection.execute("SELECT max(id) AS through FROM messages").fetchone()
-            connection.execute("DELETE FROM messages")
-            cleared = {"cleared": row["through"] or 0}
-            await streams.post(FEED, cleared, connection=connection)
-        await streams.delete_all(group=GROUP)
+@api.patch("/chats/{chat_id}")
+async def rename(chat_id: str, title: Text) -> None:
+    """Give a chat another title."""
+    async with database() as connection:
+        chat = {"id": chat_id, "title": title[:TITLE_CHARACTERS]}
+        found(connection.execute(RENAME, chat))
+        await streams.post(FEED, {"chat": chat}, connection=connection)
 
 
-async def conversation(before: int | None = None) -> Turns:
-    """Return what was said so far.
-
-    Raises:
-        HTTPException: An answer is still being written.
-    """
-    with database() as connection:
-        rows = connection.execute("SELECT * FROM messages ORDER BY id").fetchall()
-    answers = await streams.read_many([row["stream_id"] for row in rows])
-    if any(not answer.status.ended for answer in answers.values()):
-        raise HTTPException(409, "The last answer is still being written.")
-    turns = []
-    for row in rows:
-        if before is not None and row["id"] >= before:
-            break
-        turns.append(turn("user", row["prompt"]))
-        answer = answers.get(row["stream_id"])
-        if answer is not None and answer.text:
-            turns.append(turn("assistant", answer.text))
-    return turns
-
-
-def turn(role: str, text: str) -> dict[str, str]:
-    return {"role": role, "content": text}
-
-
-def start(stream_id: str, turns: Turns) -> None:
-    streams.start(stream_id, functools.partial(answer, turns))
+@api.delete("/chats/{chat_id}")
+async def delete(chat_id: str) -> None:
+    """Delete a chat with its answers; one that is being written is stopped."""
+    async with database() as connection:
+        connection.execute("DELETE FROM turns WHERE chat_id = ?", (chat_id,))
+        connection.execute("DELETE FROM chats WHERE id = ?", (chat_id,))
+        await streams.delete_all(owner=chat_id, connection=connection)
+        await streams.post(FEED, {"deleted": chat_id}, connection=connection)
 
 
 app = FastAPI(title="inkstream chat", lifespan=lifespan)
@@ -257,6 +266,7 @@ app.include_router(streams.router(allow_anonymous=True), prefix="/api/streams")
 
 
 @app.get("/", include_in_schema=False)
+@app.get("/c/{chat_id}", include_in_schema=False)
 async def page() -> FileResponse:
     headers = {"content-security-policy": POLICY, "cache-control": "no-cache"}
     return FileResponse(PAGE / "index.html", headers=headers)
@@ -268,31 +278,21 @@ app.mount("/", StaticFiles(directory=PAGE, check_dir=False))
 def main() -> None:
     parser = argparse.ArgumentParser(description="Run the chat on this machine.")
     parser.add_argument("--port", type=int, default=8000, help="0 takes a free one")
-    parser.add_argument("--json", action="store_true", help="say where it is as JSON")
-    options = parser.parse_args()
-    with socket.socket() as listener:
-        # A server that was killed a moment ago leaves connections behind that hold the port.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            listener.bind(("127.0.0.1", options.port))
-        except OSError as exc:
-            sys.exit(f"port {options.port} cannot be used ({exc.strerror}): try another --port")
-        listener.listen(2048)
-        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
-        told = {"url": url, "database": FILE, "answers": NAME, "pid": os.getpid()}
-        if options.json:
-            print(json.dumps(told), flush=True)
-        else:
-            print(
-                f"inkstream chat: {url} (two windows side by side: {url}two.html)\n"
-                f"answers from {NAME}, kept in {FILE}\n"
-                f"try `kill -9 {os.getpid()}` in the middle of an answer, and start it again\n"
-                "Ctrl-C stops it",
-                flush=True,
-            )
-        config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=12)
-        with contextlib.suppress(KeyboardInterrupt):
-            uvicorn.Server(config).run(sockets=[listener])
+    port = parser.parse_args().port
+    try:
+        listener = socket.create_server(("127.0.0.1", port), backlog=2048)
+    except OSError as exc:
+        parser.error(f"port {port} cannot be used ({exc.strerror}): try another --port")
+    url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+    print(
+        f"inkstream chat: {url} (two windows side by side: {url}two.html)\n"
+        f"answers from {NAME}, kept in {FILE}\n"
+        f"try `kill -9 {os.getpid()}` in the middle of an answer, and start it again",
+        flush=True,
+    )
+    config = uvicorn.Config(app, log_level="warning", timeout_graceful_shutdown=12)
+    with listener, contextlib.suppress(KeyboardInterrupt):
+        uvicorn.Server(config).run(sockets=[listener])
 
 
 if __name__ == "__main__":

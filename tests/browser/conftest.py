@@ -19,6 +19,7 @@ from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 from inkstream import PersistentTextStreaming, StreamBody
 from tests import prerequisites
+from tests.browser.chat_page import Chat
 from tests.http import client
 from tests.http.servers import Server, free_port, serving
 
@@ -120,6 +121,19 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for options in (react, element):
         subprocess.run([*esbuild, *options], check=True, timeout=60, env=environment)
     return built
+
+
+@pytest.fixture(scope="session")
+def built_chat() -> None:
+    """Build the page of examples/chat, as scripts/demo does."""
+    command = [sys.executable, f"{ROOT}/scripts/_javascript.py", "chat"]
+    subprocess.run(command, check=True, timeout=300)
+
+
+@pytest.fixture
+def chat(tmp_path: Path, built_chat: None) -> Chat:
+    """Return a server of examples/chat that is not started yet."""
+    return Chat(tmp_path)
 
 
 class Site:

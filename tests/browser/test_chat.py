@@ -2,125 +2,30 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import io
-import json
 import os
-import subprocess
-import sys
 import time
-from asyncio.subprocess import DEVNULL, PIPE, Process
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 from PIL import Image
 from playwright.async_api import BrowserContext, Page
 
-from inkstream import PersistentTextStreaming, StreamBody
+from tests.browser.chat_page import (
+    Chat,
+    ask,
+    assert_told_truly,
+    chatting,
+    open_page,
+    remove,
+    shown,
+    wait_for,
+)
 from tests.browser.conftest import HIDE, ROOT, SHOW_AGAIN
-from tests.http.provider import FINISH, Provider, delta, playing_provider
+from tests.http.provider import FINISH, delta
 
 pytestmark = pytest.mark.timeout(60)
-SERVER = ROOT / "examples/chat/server.py"
 PICTURES = os.environ.get("INKSTREAM_PICTURES")
-
-
-@pytest.fixture(scope="session")
-def built() -> None:
-    """Build the page, as scripts/demo does."""
-    command = [sys.executable, f"{ROOT}/scripts/_javascript.py", "chat"]
-    subprocess.run(command, check=True, timeout=300)
-
-
-class Chat:
-    """The chat's server, which can be killed and started again on its port and file."""
-
-    def __init__(self, directory: Path) -> None:
-        self.url = ""
-        self.environment: dict[str, str] = {}
-        self._file = directory / "chat.db"
-        self._process: Process | None = None
-        self._database = PersistentTextStreaming(f"sqlite:///{self._file}")
-
-    async def start(self) -> None:
-        """Start the server; the address works when this returns."""
-        port = self.url.rstrip("/").rpartition(":")[2] or "0"
-        self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, SERVER, "--json", "--port", port),
-            stdin=DEVNULL,
-            stdout=PIPE,
-            env=os.environ | self.environment | {"CHAT_DATABASE": str(self._file)},
-        )
-        assert self._process.stdout is not None
-        self.url = json.loads(await self._process.stdout.readline())["url"]
-
-    async def kill(self) -> None:
-        """Kill the server, like ``kill -9``."""
-        assert self._process is not None
-        if self._process.returncode is None:
-            self._process.kill()
-        await self._process.communicate()
-
-    async def stored(self, stream_id: str) -> StreamBody:
-        """Return the stored text, without asking the server."""
-        async with self._database as streams:
-            return await streams.read(stream_id)
-
-
-@pytest.fixture
-def chat(tmp_path: Path, built: None) -> Chat:
-    """Return a chat that is not started yet."""
-    return Chat(tmp_path)
-
-
-@contextlib.asynccontextmanager
-async def chatting(chat: Chat, *chunks: bytes, model: str = "small") -> AsyncIterator[Provider]:
-    """Run the chat with a model that sends these chunks, and then waits for ``go_on``."""
-    async with playing_provider(*chunks) as provider:
-        chat.environment = provider.environment | {"OPENAI_MODEL": model}
-        await chat.start()
-        try:
-            yield provider
-        finally:
-            await chat.kill()
-
-
-async def open_page(context: BrowserContext, url: str) -> Page:
-    page = await context.new_page()
-    await page.goto(url)
-    await page.get_by_label("Message").wait_for()
-    return page
-
-
-async def ask(page: Page, prompt: str) -> None:
-    await page.get_by_label("Message").fill(prompt)
-    await page.get_by_role("button", name="Send").click()
-
-
-async def wait_for(page: Page, status: str, text: str = "") -> str:
-    """Wait until the last answer has a status and contains a text; return its stream."""
-    answer = page.locator(f'.answer[data-status="{status}"]', has_text=text).last
-    await answer.wait_for()
-    return await answer.get_attribute("data-stream") or ""
-
-
-async def shown(page: Page) -> str:
-    return await page.locator(".answer .text").last.text_content() or ""
-
-
-async def assert_told_truly(chat: Chat, *pages: Page) -> StreamBody:
-    """Compare the last answer of each page with the database."""
-    stored = None
-    for page in pages:
-        stream_id = await page.locator(".answer").last.get_attribute("data-stream") or ""
-        stored = await chat.stored(stream_id)
-        assert stored.status.ended
-        await wait_for(page, stored.status)
-        assert await shown(page) == stored.text
-    assert stored is not None
-    return stored
 
 
 async def test_g1_g2_windows_agree_through_reload_kill_and_stop(
@@ -129,13 +34,13 @@ async def test_g1_g2_windows_agree_through_reload_kill_and_stop(
     words = [f"word {number} " for number in range(30)]
     async with chatting(chat, *map(delta, [*words, "until here"])) as provider:
         one = await open_page(context, chat.url)
-        two = await open_page(context, chat.url)
         await ask(one, "Go on for ever.")
+        two = await open_page(context, one.url)
         for page in (one, two):
             await wait_for(page, "streaming", "until here")
         await two.reload()
         await wait_for(two, "streaming", "until here")
-        late = await open_page(context, chat.url)
+        late = await open_page(context, one.url)
         await wait_for(late, "streaming", "until here")
         await late.close()
         await chat.kill()
@@ -163,11 +68,12 @@ async def test_g1_g2_windows_agree_through_reload_kill_and_stop(
         _, body = provider.requests[-1]
         assert [turn["role"] for turn in body["messages"]] == ["user", "assistant", "user"]
 
-        await one.get_by_role("button", name="Clear chat").click()
+        await remove(one, "Go on for ever.")
         for page in (one, two):
-            await page.locator(".empty").wait_for()
+            await page.get_by_label("Conversations").get_by_text("Go on").wait_for(state="detached")
+        await two.get_by_text("does not exist, or was deleted").wait_for()
         await two.reload()
-        await two.locator(".empty").wait_for()
+        await two.get_by_text("does not exist, or was deleted").wait_for()
 
 
 HOSTILE = """
@@ -197,7 +103,7 @@ async def test_a_hostile_answer_does_nothing(context: BrowserContext, chat: Chat
         assert await page.locator(".answer :is(img, script, iframe, [onerror])").count() == 0
         assert "<img src=x onerror=" in await shown(page), "markup is shown, not left out"
         assert await page.locator(".question").text_content() == "<b onclick=alert(1)>bold</b>"
-        assert await page.title() == "inkstream chat"
+        assert await page.title() == "<b onclick=alert(1)>bold</b> – inkstream chat"
         assert not [url for url in asked if not url.startswith(chat.url)]
         stream_id = await page.locator(".answer").get_attribute("data-stream") or ""
         assert (await chat.stored(stream_id)).text == HOSTILE
@@ -225,8 +131,9 @@ async def test_a_hidden_window_disconnects_and_catches_up(
 ) -> None:
     """A hidden window closes its connections, and later continues at the same place."""
     async with chatting(chat, delta("While "), delta("nobody")) as provider:
-        one, two = await open_page(context, chat.url), await open_page(context, chat.url)
+        one = await open_page(context, chat.url)
         await ask(one, "What is missed?")
+        two = await open_page(context, one.url)
         await wait_for(two, "streaming", "nobody")
         async with two.expect_event("requestfailed", lambda request: "/streams/" in request.url):
             await two.evaluate(HIDE)
@@ -248,8 +155,9 @@ async def test_a_hidden_window_disconnects_and_catches_up(
 async def test_g6_stop_works_with_five_windows(context: BrowserContext, chat: Chat) -> None:
     """A browser opens six connections to a server. Each window that follows an answer uses one."""
     async with chatting(chat, delta("On and "), delta("on")):
-        windows = [await open_page(context, chat.url) for _ in range(5)]
-        await ask(windows[0], "How long?")
+        first = await open_page(context, chat.url)
+        await ask(first, "How long?")
+        windows = [first, *[await open_page(context, first.url) for _ in range(4)]]
         for window in windows:
             await wait_for(window, "streaming", "on")
         await windows[-1].get_by_role("button", name="Stop").click()
@@ -316,26 +224,13 @@ async def test_stop_by_keyboard_keeps_the_focus(context: BrowserContext, chat: C
         assert await page.get_by_text("An answer is being written.").count() == 0
         await page.reload()
         assert await page.get_by_label("Message").input_value() == "And then?", "the draft"
+        await wait_for(page, "cancelled")
         await page.get_by_label("Message").focus()
         await page.keyboard.press("Enter")
         await wait_for(page, "streaming", "on")
         await page.keyboard.press("Escape")
         await page.locator('.answer[data-status="cancelled"] >> nth=1').wait_for()
         await assert_told_truly(chat, page)
-
-
-async def test_clearing_can_be_undone(context: BrowserContext, chat: Chat) -> None:
-    """Nothing is deleted until the time to undo is over."""
-    async with chatting(chat, delta("Kept."), FINISH) as provider:
-        provider.go_on.set()
-        page = await open_page(context, chat.url)
-        await ask(page, "Keep this.")
-        await wait_for(page, "done", "Kept.")
-        await page.get_by_role("button", name="Clear chat").click()
-        await page.get_by_role("button", name="Undo").click()
-        await page.get_by_role("button", name="Clear chat").wait_for()
-        await page.reload()
-        await wait_for(page, "done", "Kept.")
 
 
 MARKDOWN = """A reload is **no special case**: everybody reads the same log at an offset,
@@ -371,6 +266,9 @@ async def draw_two_windows(context: BrowserContext, chat: Chat) -> None:
         await left.get_by_label("Message").fill("What happens when I reload the page?")
         await frames.take()
         await left.get_by_role("button", name="Send").click()
+        await left.locator(".question").wait_for()
+        address = page.frames[1].url
+        await page.frames[2].goto(address)
         reloaded = False
         while not await left.locator('.answer[data-status="done"]').count():
             await frames.take()
@@ -380,7 +278,7 @@ async def draw_two_windows(context: BrowserContext, chat: Chat) -> None:
                 await page.frames[2].goto("about:blank")
                 for _ in range(6):
                     await frames.take()
-                await page.frames[2].goto(chat.url)
+                await page.frames[2].goto(address)
                 reloaded = True
             if reloaded and "never" not in text and "saved" in text:
                 await page.screenshot(path=ROOT / "docs/images/chat.png")

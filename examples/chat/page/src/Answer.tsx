@@ -1,46 +1,41 @@
 import { isEnded, useStream } from "inkstream/react";
-import { useEffect, useEffectEvent, useLayoutEffect, useRef, useState } from "react";
+import { useState } from "react";
 import { CopyButton } from "./CopyButton";
-import { type Message, send } from "./messages";
+import { Icon } from "./Icon";
 import { Parts } from "./Parts";
+import { initialOf, send, STREAMS, type Turn } from "./server";
 import { useNotice } from "./useNotice";
+import { Versions } from "./Versions";
 
 /** One answer, live or finished: the same either way. */
 export function Answer({
-  message,
-  mayRegenerate,
-  onLive,
+  chatId,
+  turn,
+  busy,
 }: {
-  message: Message;
-  mayRegenerate: boolean;
-  onLive: (live: boolean, end?: string) => void;
+  chatId: string | undefined;
+  turn: Turn;
+  busy: boolean;
 }) {
-  const answer = useStream(message.stream_id, {
-    url: "/api/streams",
-    initial: message.initial ?? undefined,
+  const { message, text, status, error, connection, stopping } = useStream(turn.stream_id, {
+    url: STREAMS,
+    initial: initialOf(turn),
   });
-  const { text, status, error, connection, stop, stopping } = answer;
   const live = !isEnded(status);
-  const tell = useEffectEvent(onLive);
-  useEffect(() => {
-    tell(live, status);
-    return () => tell(false);
-  }, [live]);
-
   return (
     <article
       className="answer"
       aria-label="Answer"
-      data-stream={message.stream_id}
+      data-stream={turn.stream_id}
       data-status={status}
       aria-busy={live}
     >
-      <Parts parts={answer.message.parts} />
-      {!answer.message.parts.length && (
+      <Parts parts={message.parts} />
+      {!message.parts.length && (
         <div className="text">{live && <span className="thinking">Thinking…</span>}</div>
       )}
       {connection === "waiting" && (
-        <p className="note">
+        <p className="note late">
           {stopping
             ? "No connection. Stop is sent as soon as there is one."
             : "No connection. Trying again…"}
@@ -49,69 +44,47 @@ export function Answer({
       {error && <p role="alert">{reason(error)}</p>}
       {status === "cancelled" && <p className="note">Stopped.</p>}
       <div className="actions">
-        {live ? (
-          <StopButton stop={stop} stopping={stopping} />
-        ) : (
-          <>
-            {text && <CopyButton text={text} label="Copy answer" />}
-            {mayRegenerate && <AgainButton message={message} done={status === "done"} />}
-          </>
-        )}
+        <Versions of="answer" ids={turn.answers} shown={turn.id} />
+        {text && <CopyButton text={text} label="Copy answer" />}
+        {!live && <AgainButton chatId={chatId} turn={turn} busy={busy} done={status === "done"} />}
       </div>
     </article>
   );
 }
 
-/** Stop, by the button or by Escape; the package keeps the wish until the server has it. */
-function StopButton({ stop, stopping }: { stop: () => Promise<void>; stopping: boolean }) {
+/** Have the question answered again, beside the answers that there are. */
+function AgainButton({
+  chatId,
+  turn,
+  busy,
+  done,
+}: {
+  chatId: string | undefined;
+  turn: Turn;
+  busy: boolean;
+  done: boolean;
+}) {
   const [refusal, refuse] = useNotice();
-  const button = useRef<HTMLButtonElement>(null);
-  const press = useEffectEvent(() => {
-    if (!stopping) stop().catch(() => refuse("The server did not stop it. Try again."));
-  });
-  // A layout effect: its end runs while the button is still there, and may have the focus.
-  useLayoutEffect(() => {
-    const onKeyDown = (event: KeyboardEvent) => {
-      if (event.key === "Escape" && !event.isComposing) press();
-    };
-    document.addEventListener("keydown", onKeyDown);
-    const pressed = button.current;
-    return () => {
-      document.removeEventListener("keydown", onKeyDown);
-      // The button goes away: the keyboard goes on where the next question is written.
-      if (document.activeElement === pressed)
-        document.querySelector<HTMLElement>("textarea")?.focus();
-    };
-  }, []);
-  return (
-    <>
-      <button
-        ref={button}
-        className="quiet"
-        aria-disabled={stopping}
-        title="Escape stops, too"
-        onClick={() => press()}
-      >
-        {stopping ? "Stopping…" : "Stop"}
-      </button>
-      {refusal && <span role="alert">{refusal}</span>}
-    </>
-  );
-}
-
-function AgainButton({ message, done }: { message: Message; done: boolean }) {
-  const [refusal, refuse] = useNotice();
-  const [busy, setBusy] = useState(false);
+  const [asking, setAsking] = useState(false);
+  const idle = !busy && !asking;
   const press = async () => {
-    if (busy) return;
-    setBusy(true);
-    refuse(await send("POST", `/api/messages/${message.id}/regenerate`));
-    setBusy(false);
+    if (!idle) return;
+    setAsking(true);
+    const { prompt, parent_id, answers } = turn;
+    const again = { prompt, parent_id, chat_id: chatId, again: answers[0] };
+    refuse((await send("POST", "/api/turns", again)).refusal);
+    setAsking(false);
   };
   return (
     <>
-      <button className="quiet" aria-disabled={busy} onClick={() => void press()}>
-        {done ? "Regenerate" : "Try again"}
+      <button
+        className={done ? "icon" : "quiet"}
+        aria-label={done ? "Regenerate" : undefined}
+        title={done ? "Regenerate" : undefined}
+        aria-disabled={!idle}
+        onClick={() => void press()}
+      >
+        <Icon name="again" /> {done ? "" : "Try again"}
       </button>
       {refusal && <span role="alert">{refusal}</span>}
     </>

@@ -1,42 +1,54 @@
-import { type FormEvent, type KeyboardEvent, useState } from "react";
-import { send } from "./messages";
+import { type FormEvent, type KeyboardEvent, useRef, useState } from "react";
+import { Icon } from "./Icon";
+import { type Live, StopButton } from "./StopButton";
+import { send } from "./server";
 import { useNotice } from "./useNotice";
 
-const DRAFT = "inkstream-chat-draft";
+/** A phone would cover half the conversation with its keyboard. */
+const HAS_KEYBOARD = !matchMedia("(pointer: coarse)").matches;
 
 /** Where a question is written. Its draft survives a reload. */
 export function Composer({
-  busy,
+  chatId,
+  parentId,
+  live,
   limit,
   onAsked,
 }: {
-  busy: boolean;
+  chatId: string | undefined;
+  parentId: number | undefined;
+  live: Live;
   limit: number;
-  onAsked: () => void;
+  onAsked: (chatId: string) => void;
 }) {
-  const [prompt, setPrompt] = useState(() => sessionStorage.getItem(DRAFT) ?? "");
+  const draft = `inkstream-chat-draft-${chatId ?? "new"}`;
+  const [prompt, setPrompt] = useState(() => sessionStorage.getItem(draft) ?? "");
   const [notice, tell] = useNotice();
   const [early, setEarly] = useState(false);
   const [sending, setSending] = useState(false);
+  const field = useRef<HTMLTextAreaElement>(null);
   const over = [...prompt.trim()].length - limit;
   const write = (text: string) => {
     setPrompt(text);
     setEarly(false);
     tell("");
-    sessionStorage.setItem(DRAFT, text);
+    sessionStorage.setItem(draft, text);
   };
 
-  // Nothing is shown before it is stored: the question comes back with the list, in all windows.
+  // Nothing is shown before it is stored: the question comes back with the feed, in all windows.
   const ask = async () => {
     if (!prompt.trim() || sending) return;
-    if (busy) return setEarly(true);
+    if (live.busy) return setEarly(true);
+    if (parentId === undefined) return tell("The conversation is still being loaded.");
     if (over > 0) return tell("The question is too long. Shorten it, or send it in parts.");
+    field.current?.focus(); // Send gives its place to Stop
     setSending(true);
-    const refusal = await send("POST", "/api/messages", { prompt });
+    const question = { prompt, chat_id: chatId, parent_id: parentId };
+    const { refusal, answer } = await send<{ chat_id: string }>("POST", "/api/turns", question);
     setSending(false);
-    if (refusal) return tell(refusal);
+    if (refusal || !answer) return tell(refusal);
     write("");
-    onAsked();
+    onAsked(answer.chat_id);
   };
   const onSubmit = (event: FormEvent) => {
     event.preventDefault();
@@ -48,8 +60,8 @@ export function Composer({
     void ask();
   };
   return (
-    <form aria-label="Ask" onSubmit={onSubmit}>
-      {early && busy && (
+    <form className="composer" aria-label="Ask" onSubmit={onSubmit}>
+      {early && live.busy && (
         <p role="alert">An answer is being written. Stop it (Escape), or wait for its end.</p>
       )}
       {notice && <p role="alert">{notice}</p>}
@@ -60,19 +72,32 @@ export function Composer({
             : `${(-over).toLocaleString()} characters left`}
         </p>
       )}
-      <textarea
-        aria-label="Message"
-        aria-describedby="limit"
-        autoFocus
-        placeholder="Ask something…"
-        rows={1}
-        value={prompt}
-        onChange={(event) => write(event.target.value)}
-        onKeyDown={onKeyDown}
-      />
-      <button aria-disabled={busy || sending || over > 0} disabled={!prompt.trim()}>
-        Send
-      </button>
+      <div className="box">
+        <textarea
+          ref={field}
+          aria-label="Message"
+          aria-describedby="limit"
+          autoFocus={HAS_KEYBOARD}
+          placeholder="Ask something…"
+          rows={1}
+          value={prompt}
+          onChange={(event) => write(event.target.value)}
+          onKeyDown={onKeyDown}
+        />
+        {live.busy ? (
+          <StopButton live={live} field={field} />
+        ) : (
+          <button
+            className="round"
+            aria-label="Send"
+            title="Send"
+            aria-disabled={sending || over > 0}
+            disabled={!prompt.trim()}
+          >
+            <Icon name="send" />
+          </button>
+        )}
+      </div>
     </form>
   );
 }

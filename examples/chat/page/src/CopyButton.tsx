@@ -1,4 +1,5 @@
 import { useEffect, useState } from "react";
+import { Icon } from "./Icon";
 
 /** A button that copies a text and says so. */
 export function CopyButton({ text, label }: { text: string; label: string }) {
@@ -14,8 +15,14 @@ export function CopyButton({ text, label }: { text: string; label: string }) {
       () => setSaid("Not allowed"),
     );
   return (
-    <button type="button" className="quiet" aria-label={said || label} onClick={() => void copy()}>
-      {said || "Copy"}
+    <button
+      type="button"
+      className="icon"
+      aria-label={said || label}
+      title={said || label}
+      onClick={() => void copy()}
+    >
+      <Icon name={said === "Copied" ? "check" : said ? "close" : "copy"} />
     </button>
   );
 }

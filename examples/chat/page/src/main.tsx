@@ -1,10 +1,10 @@
 import { StrictMode } from "react";
 import { createRoot } from "react-dom/client";
-import { Chat } from "./Chat";
+import { App } from "./App";
 import "./style.css";
 
 createRoot(document.getElementById("root") as HTMLElement).render(
   <StrictMode>
-    <Chat />
+    <App />
   </StrictMode>,
 );

@@ -1,4 +1,5 @@
 import { type RefCallback, useCallback, useRef, useState } from "react";
+import { flushSync } from "react-dom";
 
 const NEAR_PX = 60;
 
@@ -12,11 +13,14 @@ export function useStickToEnd(): {
   const stick = useRef(() => {});
   const box = useCallback((element: HTMLElement) => {
     let stuck = true;
+    const isNear = () =>
+      element.scrollHeight - element.scrollTop - element.clientHeight < NEAR_PX;
     const follow = () => {
       if (stuck) element.scrollTop = element.scrollHeight;
+      setAway(!isNear()); // also when what was below is gone
     };
     const onScroll = () => {
-      stuck = element.scrollHeight - element.scrollTop - element.clientHeight < NEAR_PX;
+      stuck = isNear();
       setAway(!stuck);
     };
     stick.current = () => {
@@ -33,4 +37,11 @@ export function useStickToEnd(): {
     };
   }, []);
   return { box, away, jump: useCallback(() => stick.current(), []) };
+}
+
+/** Change what stands above an element without moving the element on the screen. */
+export function keepInPlace(element: Element, box: Element, change: () => void): void {
+  const before = element.getBoundingClientRect().top;
+  flushSync(change);
+  box.scrollTop += element.getBoundingClientRect().top - before;
 }

@@ -1,0 +1,104 @@
+import { Fragment, useEffect, useRef } from "react";
+import { Answer } from "./Answer";
+import { Link, navigate } from "./address";
+import { Composer } from "./Composer";
+import { Icon } from "./Icon";
+import { Question } from "./Question";
+import { Separator } from "./Separator";
+import type { Everything, News } from "./server";
+import { useLive } from "./useLive";
+import { keepInPlace, useStickToEnd } from "./useStickToEnd";
+import { useTurns } from "./useTurns";
+
+/** A conversation, or without an id one that begins with its first question. */
+export function Conversation({
+  id,
+  live,
+  news,
+  about,
+  say,
+}: {
+  id: string | undefined;
+  live: string | null;
+  news: readonly News[];
+  about: Everything["about"] | undefined;
+  say: (sentence: string) => void;
+}) {
+  const { turns, hasEarlier, loadEarlier } = useTurns(id, news);
+  const { busy, stop, stopping } = useLive(live, say);
+  const { box, away, jump } = useStickToEnd();
+  const isGone = turns?.length === 0 || news.some(({ deleted }) => deleted === id);
+  if (id && isGone)
+    return (
+      <main>
+        <p className="empty">
+          This conversation does not exist, or was deleted. <Link href="/">Begin a new one</Link>
+        </p>
+      </main>
+    );
+  return (
+    <>
+      <main ref={box} tabIndex={0} aria-label="Conversation">
+        <div className="list">
+          {!turns && <p className="empty late">Loading…</p>}
+          {!id && (
+            <p className="empty">
+              <strong>What would you like to know?</strong>
+              {about?.offline
+                ? "Offline, the server types a written text: ask about Markdown, Stop, kill or the weather."
+                : "The answer is saved as it is written: reload, or open this page in another window, too."}
+            </p>
+          )}
+          {hasEarlier && <Earlier key={turns?.[0]?.id} load={loadEarlier} />}
+          {turns?.map((turn, index) => (
+            // A parent's other versions take this one's place, and the focus stays where it is.
+            <Fragment key={turn.parent_id}>
+              <Separator at={turn.asked_at} before={turns[index - 1]?.asked_at} />
+              <section data-turn={turn.id} aria-label="Question and answer">
+                <Question chatId={id} turn={turn} busy={busy} />
+                <Answer chatId={id} turn={turn} busy={busy} />
+              </section>
+            </Fragment>
+          ))}
+        </div>
+      </main>
+      {away && (
+        <button className="jump" aria-label="Jump to the end" onClick={jump}>
+          <Icon name="down" />
+        </button>
+      )}
+      <Composer
+        chatId={id}
+        parentId={turns && (turns.at(-1)?.id ?? 0)}
+        live={{ busy, stop, stopping }}
+        limit={about?.prompt_characters ?? Infinity}
+        onAsked={(chatId) => (id ? jump() : navigate(`/c/${chatId}`))}
+      />
+    </>
+  );
+}
+
+/** Loads the page before when it is nearly seen, or pressed; what is seen stays in its place. */
+function Earlier({ load }: { load: (show: (put: () => void) => void) => Promise<void> }) {
+  const button = useRef<HTMLButtonElement>(null);
+  const asked = useRef(false);
+  const ask = () => {
+    const box = button.current?.closest("main");
+    const first = box?.querySelector("[data-turn]");
+    if (asked.current || !box || !first) return;
+    asked.current = true;
+    void load((put) => keepInPlace(first, box, put));
+  };
+  useEffect(() => {
+    const seen = ([entry]: IntersectionObserverEntry[]) => entry?.isIntersecting && ask();
+    const root = button.current?.closest("main") ?? null;
+    const observer = new IntersectionObserver(seen, { root, rootMargin: "400px 0px 0px" });
+    if (button.current) observer.observe(button.current);
+    return () => observer.disconnect();
+  }, []);
+  return (
+    <button ref={button} className="quiet earlier" onClick={ask}>
+      Earlier messages
+    </button>
+  );
+}

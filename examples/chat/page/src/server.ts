@@ -1,0 +1,92 @@
+// What the server holds, and the requests to it.
+import type { Initial, Part, Status } from "inkstream";
+
+export const STREAMS = "/api/streams";
+
+export interface Chat {
+  id: string;
+  title: string;
+  changed_at: number;
+  /** The answer that is being written. */
+  live: string | null;
+}
+
+/** A question and its answer, with all versions of both. */
+export interface Turn {
+  id: number;
+  parent_id: number;
+  prompt: string;
+  stream_id: string;
+  asked_at: number;
+  /** For each wording of the question, the turn to choose; one of them is this turn. */
+  questions: number[];
+  /** The turns that answer this wording; one of them is this turn. */
+  answers: number[];
+  offset?: string;
+  parts?: Part[];
+  end?: { status: Status; code: string | null; message: string | null; result: unknown } | null;
+}
+
+export interface Everything {
+  chats: Chat[];
+  offset: string;
+  about: { name: string; offline: boolean; prompt_characters: number };
+}
+
+/** What the feed says: a chat that is new or changed, also in its turns after one; or an end. */
+export interface News {
+  chat?: Partial<Chat> & { id: string };
+  after?: number;
+  ended?: string;
+  deleted?: string;
+}
+
+/** What `useStream` need not fetch again. */
+export function initialOf({ offset, parts, end }: Turn): Initial | undefined {
+  if (!offset || !parts) return undefined;
+  if (!end) return { offset, parts };
+  const { status, result, ...error } = end;
+  const failed = status === "error" || status === "timeout";
+  return { offset, parts, status, result, error: failed ? error : null };
+}
+
+/** Return what the server answers, trying again while it cannot be reached. */
+export async function load<T>(address: string, signal?: AbortSignal): Promise<T> {
+  for (;;) {
+    try {
+      const response = await fetch(address, { signal });
+      if (response.ok) return (await response.json()) as T;
+    } catch {
+      // Away, or restarting.
+    }
+    await new Promise((resolve) => setTimeout(resolve, 1000));
+    signal?.throwIfAborted();
+  }
+}
+
+const REFUSALS: Record<string, string> = {
+  too_many_streams: "An answer is still being written. Stop it, or wait for its end.",
+};
+
+/** Send something; a refusal is a sentence for the user. */
+export async function send<T>(
+  method: string,
+  address: string,
+  body?: unknown,
+): Promise<{ refusal: string; answer?: T }> {
+  try {
+    const response = await fetch(address, {
+      method,
+      headers: { "content-type": "application/json" },
+      body: body === undefined ? null : JSON.stringify(body),
+      keepalive: true, // arrives although the page is left
+    });
+    const answer = await response.json().catch(() => ({}));
+    if (response.ok) return { refusal: "", answer };
+    const { code, detail } = answer;
+    const told = REFUSALS[code] ?? detail;
+    return { refusal: typeof told === "string" ? told : `The server said ${response.status}.` };
+  } catch {
+    return { refusal: "The server cannot be reached. Try again." };
+  }
+}

@@ -1,0 +1,25 @@
+import { isEnded, useStream } from "inkstream/react";
+import { useEffect, useEffectEvent, useState } from "react";
+import { STREAMS } from "./server";
+
+/** What a screen reader says at the end of an answer; it does not read each token. */
+const ENDS: Record<string, string> = { done: "The answer is complete.", cancelled: "Stopped." };
+
+/** Whether a conversation's answer is being written, and how to stop it; tells begin and end. */
+export function useLive(streamId: string | null, say: (sentence: string) => void) {
+  // Followed to its own end: the list of conversations may hear of it sooner, or later.
+  const [followed, follow] = useState(streamId);
+  if (streamId && streamId !== followed) follow(streamId);
+  const { status, stop, stopping } = useStream(followed, { url: STREAMS });
+  const busy = followed !== null && !isEnded(status);
+
+  const tell = useEffectEvent(say);
+  useEffect(() => {
+    if (busy) tell("The answer began.");
+  }, [busy, followed]);
+  const end = followed !== null && isEnded(status) ? status : undefined;
+  useEffect(() => {
+    if (end) tell(ENDS[end] ?? "The answer failed.");
+  }, [end, followed]);
+  return { busy, stop, stopping };
+}

@@ -1,0 +1,192 @@
+"""The conversations of examples/chat: their addresses, and the list of them."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from playwright.async_api import BrowserContext, Locator, Page, ViewportSize, expect
+
+from tests.browser.chat_page import Chat, ask, chatting, open_page, remove, wait_for
+from tests.http.provider import FINISH, delta
+
+pytestmark = pytest.mark.timeout(60)
+PHONE: ViewportSize = {"width": 390, "height": 760}
+
+# What a window shows at any moment, as it is painted: a flash is in it, too.
+WATCH = """() => {
+    window.painted = new Set();
+    const look = () => { painted.add(document.body.innerText); requestAnimationFrame(look); };
+    look();
+}"""
+
+
+def titles(page: Page) -> Locator:
+    return page.get_by_role("navigation", name="Conversations").get_by_role("listitem")
+
+
+async def test_each_conversation_has_an_address(context: BrowserContext, chat: Chat) -> None:
+    """Back, forward, reload and a bookmark show what they showed; titles are the questions."""
+    async with chatting(chat, delta("Yes."), FINISH) as provider:
+        provider.go_on.set()
+        page = await open_page(context, chat.url)
+        await ask(page, "Is  the first\none good?")
+        await wait_for(page, "done", "Yes.")
+        first = page.url
+        await page.get_by_role("link", name="New chat").click()
+        await page.locator(".empty").wait_for()
+        assert page.url == chat.url
+        await ask(page, "And the second?")
+        await wait_for(page, "done", "Yes.")
+        second = page.url
+        await expect(titles(page)).to_have_text(["And the second?", "Is the first one good?"])
+        await expect(page).to_have_title("And the second? – inkstream chat")
+        await page.go_back()
+        await page.locator(".empty").wait_for()
+        await page.go_back()
+        await expect(page.locator(".question")).to_have_text("Is  the first\none good?")
+        assert page.url == first
+        await page.go_forward()
+        await page.go_forward()
+        await expect(page.locator(".question")).to_have_text("And the second?")
+        await page.reload()
+        await expect(page.locator(".question")).to_have_text("And the second?")
+        current = page.locator("nav [aria-current=page]")
+        await expect(current).to_have_text("And the second?")
+        await page.goto(first)
+        await expect(page.locator(".question")).to_have_text("Is  the first\none good?")
+        await page.get_by_role("link", name="And the second?").click()
+        await page.wait_for_url(second)
+        await page.goto(f"{chat.url}c/none")
+        await page.get_by_text("does not exist, or was deleted").wait_for()
+
+
+async def test_the_list_shows_what_is_being_written(context: BrowserContext, chat: Chat) -> None:
+    """Also in a window that shows another conversation, and from a writer that was killed."""
+    async with chatting(chat, delta("On and on")):
+        one = await open_page(context, chat.url)
+        two = await open_page(context, chat.url)
+        await ask(one, "How long?")
+        for page in (one, two):
+            await page.get_by_role("img", name="Is being answered").wait_for()
+        await two.reload()
+        await two.get_by_role("img", name="Is being answered").wait_for()
+        await chat.kill()
+        await chat.start()
+        for page in (one, two):
+            await page.get_by_role("img", name="Is being answered").wait_for(state="detached")
+
+
+async def test_two_conversations_are_written_at_once(context: BrowserContext, chat: Chat) -> None:
+    """Stop stops the one that is shown; the other goes on."""
+    async with chatting(chat, delta("On and on")) as provider:
+        page = await open_page(context, chat.url)
+        await ask(page, "First?")
+        await wait_for(page, "streaming", "On and on")
+        await page.get_by_role("link", name="New chat").click()
+        await page.locator(".empty").wait_for()
+        await ask(page, "Second?")
+        await wait_for(page, "streaming", "On and on")
+        await expect(page.get_by_role("img", name="Is being answered")).to_have_count(2)
+        await page.get_by_role("button", name="Stop").click()
+        await wait_for(page, "cancelled")
+        await expect(page.get_by_role("img", name="Is being answered")).to_have_count(1)
+        await page.get_by_role("link", name="First?").click()
+        await wait_for(page, "streaming", "On and on")
+        provider.go_on.set()
+        await wait_for(page, "error", "On and on")  # the model hangs up
+
+
+async def test_deleting_can_be_undone(context: BrowserContext, chat: Chat) -> None:
+    """Undo has the focus and brings it back; a window that is left deletes at once."""
+    async with chatting(chat, delta("Kept."), FINISH) as provider:
+        provider.go_on.set()
+        page = await open_page(context, chat.url)
+        await ask(page, "Keep this.")
+        await wait_for(page, "done", "Kept.")
+        await page.get_by_role("button", name="Delete Keep this.").click()
+        await page.locator(".empty").wait_for()
+        await expect(titles(page)).to_have_count(0)
+        await expect(page.get_by_role("button", name="Undo")).to_be_focused()
+        await page.keyboard.press("Enter")
+        await page.get_by_role("link", name="Keep this.").click()
+        await wait_for(page, "done", "Kept.")
+        await page.reload()
+        await wait_for(page, "done", "Kept.")
+        other = await open_page(context, chat.url)
+        await page.get_by_role("button", name="Delete Keep this.").click()
+        await page.goto("about:blank")
+        await expect(titles(other)).to_have_count(0)
+
+
+async def test_deleting_a_live_answer_flashes_nothing(context: BrowserContext, chat: Chat) -> None:
+    """A window that follows it says that it was deleted, and never an id or a lost connection."""
+    async with chatting(chat, delta("On and on")):
+        one = await open_page(context, chat.url)
+        await ask(one, "How long?")
+        two = await open_page(context, one.url)
+        stream_id = await wait_for(two, "streaming", "On and on")
+        await two.evaluate(WATCH)
+        await remove(one, "How long?")
+        await two.get_by_text("does not exist, or was deleted").wait_for()
+        await expect(titles(two)).to_have_count(0)
+        painted = "\n".join(await two.evaluate("[...painted]"))
+        assert "On and on" in painted
+        assert stream_id not in painted
+        assert "No connection" not in painted
+
+
+async def test_a_conversation_is_renamed(context: BrowserContext, chat: Chat) -> None:
+    """Enter renames it in all windows, Escape leaves it; the focus goes back to the button."""
+    async with chatting(chat, delta("Yes."), FINISH) as provider:
+        provider.go_on.set()
+        one = await open_page(context, chat.url)
+        await ask(one, "Draft")
+        await wait_for(one, "done", "Yes.")
+        two = await open_page(context, one.url)
+        for key, title in (("Escape", "Draft"), ("Enter", "Better")):
+            await one.get_by_role("button", name="Rename Draft").focus()
+            await one.keyboard.press("Enter")
+            await expect(one.get_by_label("Title")).to_be_focused()
+            await one.keyboard.type("Better")
+            await one.keyboard.press(key)
+            await expect(one.get_by_role("button", name=f"Rename {title}")).to_be_focused()
+        for page in (one, two):
+            await expect(titles(page)).to_have_text("Better")
+            await expect(page).to_have_title("Better – inkstream chat")
+
+
+async def test_a_phone_has_the_list_in_a_dialog(context: BrowserContext, chat: Chat) -> None:
+    """It holds the focus and gives it back, Escape closes only it, and the header has one line."""
+    async with chatting(chat, delta("On and on")):
+        page = await open_page(context, chat.url)
+        await page.set_viewport_size(PHONE)
+        await ask(page, "A question that has many words, more than a phone has room for. " * 3)
+        await wait_for(page, "streaming", "On and on")
+        header = await page.locator("header").bounding_box()
+        assert header is not None
+        assert header["height"] < 60
+        wide = "document.documentElement.scrollWidth > innerWidth"
+        assert not await page.evaluate(wide), "nothing is cut off, or scrolled to"
+
+        opener = page.get_by_role("button", name="Conversations")
+        await opener.focus()
+        await page.keyboard.press("Enter")
+        await page.get_by_role("dialog").wait_for()
+        for _ in range(8):
+            await page.keyboard.press("Tab")
+            inside = "['BODY', 'HTML'].includes(document.activeElement.tagName)"
+            inside += " || !!document.activeElement.closest('dialog')"
+            assert await page.evaluate(inside), "or the browser's own bar"
+        await page.keyboard.press("Escape")
+        await page.get_by_role("dialog").wait_for(state="detached")
+        await expect(opener).to_be_focused()
+        await wait_for(page, "streaming", "On and on")
+
+        await opener.click()
+        await page.get_by_role("dialog").get_by_role("link", name="New chat").click()
+        await page.locator(".empty").wait_for()
+        await expect(page.get_by_role("dialog")).to_have_count(0)
+        await page.go_back()
+        await page.wait_for_url(re.compile("/c/"))
+        await wait_for(page, "streaming", "On and on")

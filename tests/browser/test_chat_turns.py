@@ -1,0 +1,190 @@
+"""Versions and pages of a conversation of examples/chat."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from playwright.async_api import BrowserContext, Page, Route, expect
+
+from tests.browser.chat_page import Chat, ask, chatting, open_page, wait_for
+from tests.http.provider import FINISH, delta
+
+pytestmark = pytest.mark.timeout(60)
+
+
+async def texts(page: Page, *, questions: list[str], answers: list[str]) -> None:
+    """Wait until a page shows these, and nothing else."""
+    await expect(page.locator(".question")).to_have_text(questions)
+    await expect(page.locator(".answer .text")).to_have_text(answers)
+
+
+async def test_an_edited_question_is_a_branch(context: BrowserContext, chat: Chat) -> None:
+    """Escape gives the question back; sending keeps the old one, and what followed it."""
+    async with chatting(chat, delta("One."), FINISH) as provider:
+        provider.go_on.set()
+        page = await open_page(context, chat.url)
+        await ask(page, "First?")
+        await wait_for(page, "done", "One.")
+        provider.chunks = [delta("Two."), FINISH]
+        await ask(page, "Second?")
+        await wait_for(page, "done", "Two.")
+        other = await open_page(context, page.url)
+
+        edit = page.get_by_role("button", name="Edit question").first
+        await edit.focus()
+        await page.keyboard.press("Enter")
+        editor = page.get_by_label("Question", exact=True)
+        await expect(editor).to_be_focused()
+        await expect(editor).to_have_value("First?")
+        await editor.fill("Never sent")
+        await page.keyboard.press("Escape")
+        await expect(edit).to_be_focused()
+        await texts(page, questions=["First?", "Second?"], answers=["One.", "Two."])
+
+        await page.keyboard.press("Enter")
+        await editor.fill("First, in other words?")
+        provider.chunks = [delta("Three."), FINISH]
+        await page.keyboard.press("Enter")
+        for window in (page, other):
+            await texts(window, questions=["First, in other words?"], answers=["Three."])
+            await expect(window.get_by_role("group", name="Versions")).to_have_text("2 / 2")
+        _, body = provider.requests[-1]
+        assert [turn["content"] for turn in body["messages"]] == ["First, in other words?"]
+
+        back = page.get_by_role("button", name="Previous question")
+        await back.focus()
+        await page.keyboard.press("Enter")
+        for window in (page, other):
+            await texts(window, questions=["First?", "Second?"], answers=["One.", "Two."])
+        await expect(back).to_be_focused()
+        await page.reload()
+        await texts(page, questions=["First?", "Second?"], answers=["One.", "Two."])
+        await expect(page.get_by_role("group", name="Versions")).to_have_text("1 / 2")
+
+        provider.chunks = [delta("Four."), FINISH]
+        await ask(page, "Third?")
+        await wait_for(page, "done", "Four.")
+        _, body = provider.requests[-1]
+        said = [turn["content"] for turn in body["messages"]]
+        assert said == ["First?", "One.", "Second?", "Two.", "Third?"], "the branch that is shown"
+
+
+async def test_a_regenerated_answer_keeps_the_others(context: BrowserContext, chat: Chat) -> None:
+    """Also of an old question; each answer has the turns that followed it."""
+    async with chatting(chat, delta("One."), FINISH) as provider:
+        provider.go_on.set()
+        page = await open_page(context, chat.url)
+        await ask(page, "First?")
+        await wait_for(page, "done", "One.")
+        provider.chunks = [delta("Two."), FINISH]
+        await ask(page, "Second?")
+        await wait_for(page, "done", "Two.")
+        other = await open_page(context, page.url)
+        provider.chunks = [delta("Uno."), FINISH]
+        await page.get_by_role("button", name="Regenerate").first.click()
+        for window in (page, other):
+            await texts(window, questions=["First?"], answers=["Uno."])
+            versions = window.get_by_role("group", name="Versions of the answer")
+            await expect(versions).to_have_text("2 / 2")
+        _, body = provider.requests[-1]
+        assert [turn["content"] for turn in body["messages"]] == ["First?"]
+        await page.get_by_role("button", name="Previous answer").click()
+        for window in (page, other):
+            await texts(window, questions=["First?", "Second?"], answers=["One.", "Two."])
+        await page.reload()
+        await texts(page, questions=["First?", "Second?"], answers=["One.", "Two."])
+
+
+async def test_versions_can_be_read_while_one_is_written(
+    context: BrowserContext, chat: Chat
+) -> None:
+    """G6. Looking at an older answer stops nothing, and Stop is still there."""
+    async with chatting(chat, delta("One."), FINISH) as provider:
+        provider.go_on.set()
+        page = await open_page(context, chat.url)
+        await ask(page, "First?")
+        await wait_for(page, "done", "One.")
+        provider.go_on.clear()
+        provider.chunks = [delta("On and on")]
+        await page.get_by_role("button", name="Regenerate").click()
+        await wait_for(page, "streaming", "On and on")
+        await page.get_by_role("button", name="Previous answer").click()
+        await texts(page, questions=["First?"], answers=["One."])
+        assert await page.get_by_role("button", name="Send").count() == 0
+        again = page.get_by_role("button", name="Regenerate")
+        await expect(again).to_have_attribute("aria-disabled", "true")
+        await page.get_by_role("button", name="Stop").click()
+        await page.get_by_role("button", name="Send").wait_for()
+        await page.get_by_role("button", name="Next answer").click()
+        await wait_for(page, "cancelled", "On and on")
+
+
+async def test_a_double_click_on_send_stops_nothing(context: BrowserContext, chat: Chat) -> None:
+    """Stop comes where Send was; the second click is not for it."""
+    async with chatting(chat, delta("On and on")):
+        page = await open_page(context, chat.url)
+        await page.get_by_label("Message").fill("How long?")
+        await page.get_by_role("button", name="Send").dblclick(delay=80)
+        await wait_for(page, "streaming", "On and on")
+        await page.get_by_role("button", name="Stop", exact=True).wait_for()
+
+
+async def test_asking_waits_for_what_was_said(context: BrowserContext, chat: Chat) -> None:
+    """A question that is sent before the conversation is loaded would begin another branch."""
+    async with chatting(chat, delta("Yes."), FINISH) as provider:
+        provider.go_on.set()
+        page = await open_page(context, chat.url)
+        await ask(page, "First?")
+        await wait_for(page, "done", "Yes.")
+        loads = asyncio.Event()
+
+        async def hold(route: Route) -> None:
+            await loads.wait()
+            await route.continue_()
+
+        await page.route("**/api/chats/*/turns", hold)
+        await page.reload()
+        await page.get_by_label("Message").fill("Second?")
+        await page.keyboard.press("Enter")
+        await page.get_by_text("still being loaded").wait_for()
+        loads.set()
+        await wait_for(page, "done", "Yes.")
+        await page.keyboard.press("Enter")
+        await texts(page, questions=["First?", "Second?"], answers=["Yes.", "Yes."])
+
+
+TURNS = 500
+PLACE = """() => {
+    const box = document.querySelector("main").getBoundingClientRect();
+    for (const turn of document.querySelectorAll("[data-turn]")) {
+        const { top } = turn.getBoundingClientRect();
+        if (top > box.top) return [turn.dataset.turn, top];
+    }
+}"""
+
+
+async def test_a_long_conversation_comes_in_pages(context: BrowserContext, chat: Chat) -> None:
+    """Its last page is there at once; what is read stays in its place when earlier ones come."""
+    async with chatting(chat, delta("An answer."), FINISH) as provider:
+        provider.go_on.set()
+        page = await open_page(context, chat.url)
+        await ask(page, "Question 1")
+        stream_id = await wait_for(page, "done", "An answer.")
+        chat.add_turns(TURNS)
+        await page.reload()
+        await expect(page.locator("[data-turn]")).to_have_count(20)
+        assert await page.locator("[data-stream]").last.get_attribute("data-stream") == stream_id
+        await expect(page.locator(".question").last).to_be_in_viewport()
+
+        for shown in (40, 60):
+            await page.locator("main").evaluate("box => box.scrollTop = 300")
+            turn, top = await page.evaluate(PLACE)
+            await expect(page.locator("[data-turn]")).to_have_count(shown)
+            place = await page.locator(f"[data-turn='{turn}']").bounding_box()
+            assert place is not None
+            assert abs(place["y"] - top) < 2
+        numbers = [
+            int(text.split()[1]) for text in await page.locator(".question").all_text_contents()
+        ]
+        assert numbers == list(range(TURNS - 59, TURNS + 1))
