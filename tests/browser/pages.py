@@ -1,0 +1,58 @@
+"""Pages with packages of others, bundled for a browser: tests/interop/pages."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.browser.conftest import ROOT
+
+PAGES = ROOT / "tests" / "interop" / "pages"
+USECHAT = ROOT / "examples" / "usechat" / "page" / "src"
+WITH_PAGES = ROOT / "tests" / "browser" / "with_pages.py"
+
+_HTML = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<link rel="icon" href="data:,">
+<link rel="stylesheet" href="{name}.css">
+<div id="root"></div>
+<script type="module" src="{name}.js"></script>
+"""
+
+
+def pages_of(folder: Path, **entries: Path) -> Path:
+    """Bundle each entry as a page of its name, with what ``PAGES`` has installed.
+
+    An entry is copied first: beside it, another version of a package may be installed.
+    """
+    command = [sys.executable, f"{ROOT}/scripts/_javascript.py", "pages"]
+    subprocess.run(command, check=True, timeout=300)
+    sources = folder / "sources"
+    path = f"{os.environ['PATH']}{os.pathsep}{Path(sys.executable).parent}"  # Node.js may be there
+    for name, entry in entries.items():
+        copied = sources / name
+        copied.mkdir(parents=True)
+        for file in entry.parent.glob("*.*s*"):
+            if file.is_file():
+                (copied / file.name).write_bytes(file.read_bytes())
+        (copied / "node_modules").symlink_to(PAGES / "node_modules")
+        options = [
+            f"{copied / entry.name}",
+            "--bundle",
+            "--format=esm",
+            "--jsx=automatic",
+            "--log-level=error",
+            '--define:process.env.NODE_ENV="production"',
+            f"--alias:inkstream/fetch={ROOT}/js/dist/fetch.js",
+            *(f"--loader:.{font}=dataurl" for font in ("woff2", "woff", "ttf")),
+            f"--outfile={folder / name}.js",
+        ]
+        esbuild = PAGES / "node_modules" / ".bin" / "esbuild"
+        environment = os.environ | {"PATH": path}
+        subprocess.run([esbuild, *options], check=True, timeout=120, env=environment)
+        (folder / f"{name}.css").touch()
+        (folder / f"{name}.html").write_text(_HTML.format(name=name))
+    return folder
