@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests import postgres_server
+from tests.crash.asking import show, shown_until
 from tests.crash.conftest import Spawn
 from tests.crash.host import Host, reachable_server, url_over_there
 from tests.crash.worker import LEASE_S
@@ -81,3 +82,33 @@ async def test_cut_off_writer_is_fenced(spawn: Spawn, host: Host) -> None:
     for process in (here, there):
         assert await process.do("read", "job") == ["done", None, "before after"]
         assert await process.do("read", "text") == ["timeout", "writer_lost", "before "]
+
+
+@pytest.mark.timeout(90)
+async def test_show_says_that_the_writer_is_cut_off(
+    spawn: Spawn, host: Host, database: str
+) -> None:
+    """G7: asked on the database's side by a process that starts after the cut, and that only looks.
+
+    The server keeps the session of the lost host, so its lock is still held: that proves nothing.
+    """
+    there = await spawn(before=host.prefix)
+    await there.do("create", "s")
+    source = there.begin("start", "s")
+    following = there.begin("follow", "s")
+    await there.do("say", "s", "so far ")
+    await there.heard(following, "so far ")
+    assert (await show(database, "s"))["worker"]["alive"] is True
+    host.cut()
+    try:
+        shown = await shown_until(database, "s", "writer_unheard")
+        assert shown["worker"]["alive"] is False
+        assert shown["worker"]["locked"] is True
+        assert shown["status"] == "streaming"
+        assert "cut off from the database" in shown["causes"][0]["message"]
+    finally:
+        host.heal()
+    await there.do("say", "s", None)
+    async with asyncio.timeout(30):  # nobody ended it meanwhile, so it goes on
+        assert (await there._told[source].get())[1:] == ["closed"]
+        assert (await there._told[following].get())[1:] == ["end", "done", None]

@@ -72,6 +72,8 @@ class Condition:
         self._thread = threading.get_ident()
         self._seen_at = clock.monotonic()
         self._lag_s = 0.0
+        self._lag_at = -1e9
+        self._stuck_at: str | None = None
         self._away_s = 0.0
         self._away_at = -1e9
         self._composed_at = -1e9
@@ -91,14 +93,14 @@ class Condition:
     def tick(self, now: float, due: float) -> None:
         """Observe at a tick. The tick was due at ``due`` and came at ``now``."""
         self._seen_at = now
-        self._lag_s = max(self._lag_s, now - due)
+        if now - due >= self._lag_s or now - self._lag_at >= _MINUTE_S:
+            self._lag_s, self._lag_at = now - due, now
         away = self._committer.away_since
         if away is not None:
             self._away_s, self._away_at = now - away, now
         if now - self._composed_at >= self._compose_s:
             self._composed_at = now
             self._words = self._compose(now)
-            self._lag_s = 0.0
 
     def stalled_s(self) -> float:
         """Return the seconds since the last tick; from any thread."""
@@ -114,7 +116,9 @@ class Condition:
         words = self._words
         stalled = self.stalled_s()
         if stalled > BLOCKED_S:
-            words = {**words, "blocked_s": round(stalled, 1), "blocked_at": self._place()}
+            place = self._place()
+            self._stuck_at = place or self._stuck_at
+            words = {**words, "blocked_s": round(stalled, 1), "blocked_at": place}
         return json.dumps(words, separators=(",", ":"))
 
     def stack(self, frames: int) -> list[traceback.FrameSummary]:
@@ -134,12 +138,15 @@ class Condition:
         tails = list(self._tails)
         self._courses = {tail.internal_id: self._course(tail, now) for tail in tails if tail.local}
         behind = self._look_at_readers(tails, now)
-        # The outage is shown for one more minute, because most operators look after its end.
+        # A fault is shown for one more minute, because most operators look after its end.
         away_s = self._away_s if now - self._away_at < _MINUTE_S else 0.0
+        if self._lag_s <= BLOCKED_S:
+            self._stuck_at = None
         tails.sort(key=self._moved_at)
         return {
             **self._self,
             "lag_s": round(self._lag_s, 3),
+            "blocked_at": self._stuck_at,
             "store_away_s": round(away_s, 1),
             "writes": sum(tail.local for tail in tails),
             "readers": sum(len(tail.readers) for tail in tails),

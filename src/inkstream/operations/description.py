@@ -25,9 +25,10 @@ class WorkerDescription:
         lease_s: After how long without a beat it counts as dead.
         beat_at: When it beat last. The fields below were true at that time. ``None``: it is this
             process.
-        blocked_s: How long its event loop was blocked, if that was more than a second.
+        blocked_s: How long its event loop was blocked at a stretch within the last minute, if that
+            was more than a second.
         blocked_at: The line of code that blocked the loop.
-        store_away_s: How long its recent commits had failed.
+        store_away_s: How long its commits had failed within the last minute.
         buffered_bytes: How much text of this stream it had accepted and not yet committed.
     """
 

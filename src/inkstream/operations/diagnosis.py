@@ -99,12 +99,20 @@ def _streaming(
             f"write to the database. It counts as dead after {worker.lease_s:g} s.",
         )
         return
+    if silent_s > SILENT_S + worker.blocked_s + worker.store_away_s:
+        what = "nothing yet" if stream.last_piece_at is None else "nothing more"
+        yield Finding(
+            "source_silent",
+            f"Its source has produced {what} for {silent_s:.0f} s; its writer, {where}, works and "
+            "has stored everything. Look at the model or provider that the source waits for.",
+        )
     if worker.blocked_s:
         at = f", at {worker.blocked_at}" if worker.blocked_at else ""
         yield Finding(
             "loop_blocked",
-            f"The event loop of its writer, {where}, was blocked for {worker.blocked_s:.1f} s"
-            f"{at}: look for blocking code (time.sleep, a synchronous call, heavy computing).",
+            f"The event loop of its writer, {where}, was blocked for {worker.blocked_s:.1f} s "
+            f"within the last minute{at}: look for blocking code (time.sleep, a synchronous call, "
+            "heavy computing), or for too much work on that machine.",
         )
     if worker.store_away_s:
         yield Finding(
@@ -112,13 +120,6 @@ def _streaming(
             f"Commits of its writer, {where}, failed for {worker.store_away_s:.0f} s within the "
             f"last minute: for it the database was unavailable, full, locked or read-only. "
             f"{worker.buffered_bytes} bytes wait.",
-        )
-    if silent_s > SILENT_S and not worker.blocked_s and not worker.store_away_s:
-        what = "nothing yet" if stream.last_piece_at is None else "nothing more"
-        yield Finding(
-            "source_silent",
-            f"Its source has produced {what} for {silent_s:.0f} s; its writer, {where}, works and "
-            "has stored everything. Look at the model or provider that the source waits for.",
         )
     yield from _reading(stream)
 

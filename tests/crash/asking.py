@@ -1,0 +1,49 @@
+"""Ask `inkstream show` in a process of its own, which starts after the fault."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from typing import Any
+
+_MAIN = "from inkstream.cli import main; main()"
+
+
+async def run_show(database: str, name: str) -> tuple[int, dict[str, Any], str]:
+    """Run `inkstream show` in a process of its own; return its code, its object, its complaint."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", _MAIN, "show", name, "--json", "--database", database),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        out, err = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode is not None
+    return process.returncode, json.loads(out or b"{}"), err.decode()
+
+
+async def show(database: str, name: str) -> dict[str, Any]:
+    """Return what `inkstream show` says, and print its answer."""
+    code, shown, err = await run_show(database, name)
+    if code == 7:  # the database: that is the answer
+        shown = {"causes": [{"code": "unavailable", "message": err}]}
+    else:
+        assert code == 0, err
+    answer = shown["causes"][0]["message"]
+    print(f"{name}: {answer}")  # noqa: T201 - pytest -rP shows the answers
+    return shown
+
+
+async def shown_until(database: str, name: str, *codes: str, most: int = 1) -> dict[str, Any]:
+    """Ask again and again until the first cause, or one of the first ``most``, is among these."""
+    async with asyncio.timeout(40):
+        while True:
+            shown = await show(database, name)
+            seen = [cause["code"] for cause in shown["causes"]]
+            if any(code in seen[:most] for code in codes):
+                return shown

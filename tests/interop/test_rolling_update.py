@@ -1,0 +1,165 @@
+"""A rolling update: two copies of the code in real processes, one PostgreSQL, readers that stay."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import shutil
+import signal
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from inkstream import PersistentTextStreaming
+from tests import postgres_server
+from tests.http.client import Broken, fetch, post, requesting
+from tests.http.servers import Server, serving
+from tests.http.sse import Heard
+
+pytestmark = pytest.mark.interop
+
+ROOT = Path(__file__).parents[2]
+GRACE_S = 4
+READERS = 15
+
+
+class Balancer:
+    """The ports that take new requests, as a load balancer knows them from readiness probes."""
+
+    def __init__(self) -> None:
+        self.ready: list[int] = []
+
+    async def look(self, *ports: int) -> None:
+        """Ask each process whether it is ready."""
+        ready = []
+        for port in ports:
+            with contextlib.suppress(OSError, Broken):
+                if (await fetch(port, "/health/ready")).status == 200:
+                    ready.append(port)
+        self.ready = ready
+
+
+async def read(balancer: Balancer, name: str, heard: Heard) -> None:
+    """Follow a stream to its end, over as many connections as that takes, as a browser does."""
+    while heard.end is None:
+        headers = {"last-event-id": heard.last_id} if heard.last_id else {}
+        try:
+            async with requesting(balancer.ready[-1], f"/live/{name}", headers=headers) as answer:
+                assert answer.status == 200
+                answer.heard, answer.parser.last_id = heard, heard.last_id
+                while await answer.read():
+                    pass
+        except (OSError, Broken):
+            pass
+        await asyncio.sleep(0.05)  # a browser waits, too
+
+
+@pytest.fixture
+async def database() -> AsyncIterator[str]:
+    server = postgres_server.server(postgres_server.versions()[0])
+    url = await server.make_database()
+    yield url
+    await server.drop_database(url)
+
+
+@contextlib.asynccontextmanager
+async def version(folder: Path, database: str, code: Path) -> AsyncIterator[Server]:
+    """Run a process with the code in a folder, for the block."""
+    await asyncio.to_thread(folder.mkdir)
+    running = serving(
+        folder,
+        app="tests.interop.rolling_app:app",
+        environment={
+            "INKSTREAM_DATABASE": database,
+            "PYTHONPATH": f"{code}:{ROOT}",
+            "TEST_GRACE_S": str(GRACE_S),
+        },
+        options=f"--timeout-graceful-shutdown {2 * GRACE_S}",
+    )
+    server = await asyncio.to_thread(running.__enter__)
+    try:
+        assert (await fetch(server.port, "/copy")).body.decode() == str(code / "inkstream")
+        yield server
+    finally:
+        await asyncio.to_thread(running.__exit__, None, None, None)
+
+
+async def verified(database: str) -> tuple[int | None, str]:
+    """Return the exit code of `inkstream verify`, and what it printed."""
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", "from inkstream.cli import main; main()"),
+        *("verify", "--database", database),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.STDOUT,
+    )
+    printed, _ = await process.communicate()
+    return process.returncode, printed.decode()
+
+
+@pytest.mark.timeout(120)
+async def test_nothing_is_lost(tmp_path: Path, database: str) -> None:
+    """G2, G5, G8: answers end or go on, readers resume in the new process, texts are whole.
+
+    The old process has an answer that ends within its grace and one that does not; the new one has
+    an answer with readers in the old. All readers end with the stored text and the true end.
+    """
+    other = tmp_path / "other"
+    await asyncio.to_thread(shutil.copytree, ROOT / "src/inkstream", other / "inkstream")
+    balancer = Balancer()
+    heard: dict[str, list[Heard]] = {}
+    reading: list[asyncio.Task[None]] = []
+
+    def readers_of(name: str) -> None:
+        heard[name] = [Heard() for _ in range(READERS)]
+        reading.extend(asyncio.create_task(read(balancer, name, one)) for one in heard[name])
+
+    async def all_heard(name: str, text: str) -> None:
+        async with asyncio.timeout(20):
+            while any(one.text != text for one in heard[name]):  # noqa: ASYNC110 - of many tasks
+                await asyncio.sleep(0.02)
+
+    async with version(tmp_path / "a", database, other) as old:
+        await balancer.look(old.port)
+        for name in ("ends", "cut"):
+            await post(old.port, f"/create?id={name}&start=1")
+            readers_of(name)
+            await post(old.port, f"/say/{name}", ["before "])
+            await all_heard(name, "before ")
+        async with version(tmp_path / "b", database, ROOT / "src") as new:
+            await post(new.port, "/create?id=goes_on&start=1")
+            readers_of("goes_on")  # in the old process: the new one is not in the balancer yet
+            await post(new.port, "/say/goes_on", ["first "])
+            await all_heard("goes_on", "first ")
+            await balancer.look(old.port, new.port)
+            assert balancer.ready == [old.port, new.port]
+
+            old.signal(signal.SIGTERM)
+            await balancer.look(old.port, new.port)
+            await post(old.port, "/say/ends", ["and the rest", {"end": "done"}])
+            await post(new.port, "/say/goes_on", ["second "])
+            await asyncio.to_thread(old.wait)
+            await balancer.look(old.port, new.port)
+            assert balancer.ready == [new.port]
+            await post(new.port, "/say/goes_on", ["third", {"end": "done"}])
+            await post(new.port, "/create?id=later&start=1")
+            readers_of("later")
+            await post(new.port, "/say/later", ["text", {"end": "done"}])
+            async with asyncio.timeout(30):
+                await asyncio.gather(*reading)
+    async with PersistentTextStreaming(database) as streams:
+        stored = {name: await streams.read(name) for name in heard}
+    for name, expected in {
+        "ends": ("before and the rest", "done", None),
+        "goes_on": ("first second third", "done", None),
+        "later": ("text", "done", None),
+        "cut": ("before ", "error", "shutdown"),
+    }.items():
+        body = stored[name]
+        assert body.end is not None
+        assert (body.text, body.status, body.end.code) == expected
+        assert {one.text for one in heard[name]} == {body.text}
+        assert {(one.end or {}).get("status") for one in heard[name]} == {body.status}
+    code, printed = await verified(database)
+    assert code == 0, printed
