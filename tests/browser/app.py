@@ -1,7 +1,8 @@
 """The application of ``tests.http.app`` with pages that show its streams, under ``/page``.
 
 ``GET /event-streams`` returns how many answers in the events format are open, and the most that
-open at once since the last ``POST`` there: over HTTP/1.1 each keeps a socket.
+were open at once since the last ``POST`` there: over HTTP/1.1 each keeps a socket.
+``/inspector`` is the operator's page.
 
 Environment in addition to that application's: ``TEST_PAGES``, the folder of the built pages.
 """
@@ -54,10 +55,16 @@ async def event_streams(request: Request) -> Response:
     return JSONResponse(counted)
 
 
+async def everybody(request: Request, action: str) -> bool:
+    """Let the tests look at everything."""
+    return True
+
+
 app = Starlette(
     routes=[
         Route("/event-streams", event_streams, methods=["GET", "POST"]),
         *http.app.routes,
+        Mount("/inspector", http.streams.inspector(authorize=everybody)),
         Mount("/page", StaticFiles(directory=os.environ["TEST_PAGES"])),
     ],
     middleware=[Middleware(CountEvents)],

@@ -1,0 +1,38 @@
+"""The accessibility rules of axe-core, asked on a page as it is now."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from typing import Any, Final
+
+from playwright.async_api import Page
+
+from tests.browser.conftest import ROOT
+
+RULES: Final = ROOT / "js/node_modules/axe-core/axe.min.js"
+MATTERS: Final = {"critical", "serious", "moderate"}
+WIDTHS: Final = {"desktop": 1180, "phone": 390}
+
+
+def install() -> None:
+    """Install axe-core, with all else that js/package-lock.json names."""
+    command = [sys.executable, f"{ROOT}/scripts/_javascript.py", "package"]
+    subprocess.run(command, check=True, timeout=300)
+
+
+async def assert_accessible(page: Page, state: str) -> None:
+    """Ask in light and in dark; what axe finds serious or moderate fails the test."""
+    for frame in page.frames:
+        await frame.evaluate(RULES.read_text())  # not a <script>: the page's policy allows none
+    for scheme in ("light", "dark"):
+        # Without motion: a colour on its way to another has too little contrast.
+        await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
+        result: dict[str, Any] = await page.evaluate("axe.run({ resultTypes: ['violations'] })")
+        found = [
+            f"{rule['impact']}: {rule['id']} at {node['target']}: {node['failureSummary']}"
+            for rule in result["violations"]
+            if rule["impact"] in MATTERS
+            for node in rule["nodes"]
+        ]
+        assert not found, "\n".join([f"{state}, {scheme}:", *found])
