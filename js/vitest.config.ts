@@ -3,6 +3,8 @@ import { defineConfig } from "vitest/config";
 const react18 = (name: string) =>
   new URL(`./test/react-18/node_modules/${name}`, import.meta.url).pathname;
 
+const solid = new URL("./node_modules/solid-js/dist/solid.js", import.meta.url).pathname;
+
 const react = { environment: "happy-dom", include: ["test/react*.test.ts"] };
 
 export default defineConfig({
@@ -18,6 +20,8 @@ export default defineConfig({
           include: ["test/*.test.ts"],
           exclude: ["test/react*", "test/element*", "test/vue*"],
         },
+        // Outside of a bundler for browsers it is the Solid of servers, which follows nothing.
+        resolve: { alias: { "solid-js": solid } },
       },
       {
         extends: true,

@@ -43,7 +43,7 @@ export function createClient(options: ClientOptions = {}): Client {
       headers,
     });
   };
-  const lines = new Lines(send);
+  const lines = new Lines(send, !!options.fetch);
   const stops = new Stops(options.stops ?? pageStops());
   return { stream: (address, how = {}) => new Stream(String(address), how, readers, lines, stops) };
 }

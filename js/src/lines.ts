@@ -1,4 +1,5 @@
-import { withQuery } from "./address.js";
+import { below, withQuery } from "./address.js";
+import type { Batches } from "./events.js";
 import type { Link } from "./link.js";
 import { takeSlot } from "./slots.js";
 import type { HeadersSource } from "./types.js";
@@ -10,6 +11,9 @@ export type Send = (
   headers: HeadersSource | undefined,
 ) => Promise<Response>;
 
+/** The answer: a response, or the events of a connection that others share. */
+export type Answer = Response | Batches;
+
 /** A reader's request. */
 export interface Question {
   readonly address: string;
@@ -19,64 +23,109 @@ export interface Question {
   readonly headers: HeadersSource | undefined;
   /** Aborted when the reader no longer needs the answer. */
   readonly signal: AbortSignal;
+  /** Give this question up, and ask again. */
+  readonly again: () => void;
+}
+
+/** Readers that begin together wait this long for what the first one's answer offers. */
+const OFFER_MS = 400;
+
+/** Where streams are: the part that their addresses share. */
+class Mount {
+  /** How to hurry the readers that follow a stream here. */
+  readonly readers = new Set<() => void>();
+  /** How to call readers off a connection of their own. */
+  readonly alone = new Set<() => void>();
+  /** By headers. */
+  readonly links = new Map<string, Link[]>();
+  /** A request whose answer says where many are followed. */
+  scout: Promise<unknown> | undefined;
 }
 
 /**
  * Sends the requests of a client's readers. If several readers of a page follow live streams below
- * one address, they share one connection.
+ * one address, they share one connection, where the server offers that.
  */
 export class Lines {
-  /** By mount: functions that end the wait of each reader below that mount. */
-  readonly #readers = new Map<string, Set<() => void>>();
-  /** By mount and headers. */
-  readonly #links = new Map<string, Link[]>();
+  readonly #mounts = new Map<string, Mount>();
+  /** By mount: the address that follows many; empty: there is none. Kept when its readers left. */
+  readonly offers = new Map<string, string>();
 
-  constructor(readonly send: Send) {}
+  /** `streams`: the client was given a `fetch` of its own, which is trusted to stream. */
+  constructor(
+    readonly send: Send,
+    private readonly streams: boolean,
+  ) {}
+
+  #mount(name: string): Mount {
+    const known = this.#mounts.get(name);
+    if (known) return known;
+    const mount = new Mount();
+    this.#mounts.set(name, mount);
+    return mount;
+  }
 
   /** Add a reader until `signal` aborts; `hurry` ends its current wait. */
   enter(address: string, hurry: () => void, signal: AbortSignal): void {
-    const [mount] = split(address);
-    const readers = this.#readers.get(mount) ?? new Set();
-    this.#readers.set(mount, readers.add(hurry));
-    signal.addEventListener("abort", () => readers.delete(hurry) && this.#tidy(mount));
+    const [name] = split(address);
+    const { readers } = this.#mount(name);
+    readers.add(hurry);
+    signal.addEventListener("abort", () => {
+      if (readers.delete(hurry) && !readers.size) this.#mounts.delete(name);
+    });
   }
 
-  #tidy(mount: string): void {
-    if (this.#readers.get(mount)?.size) return;
-    this.#readers.delete(mount);
-    for (const key of this.#links.keys()) {
-      if (JSON.parse(key)[0] === mount) this.#links.delete(key);
-    }
-  }
-
-  /** End the waits of a mount's readers together, so that they share one request. */
-  gather(mount: string): void {
-    for (const hurry of this.#readers.get(mount) ?? []) hurry();
+  /** Have the readers of a mount share one request: those that wait, or have one of their own. */
+  gather(name: string): void {
+    const { readers, alone } = this.#mount(name);
+    for (const ask of [...readers, ...alone]) ask();
   }
 
   /** Request one stream, alone or together with others. */
-  async ask(question: Question): Promise<Response> {
+  async ask(question: Question): Promise<Answer> {
     const { headers, signal } = question;
-    const [mount, id] = split(question.address);
+    const [name, id] = split(question.address);
     if (!globalThis.document || id === undefined) return this.direct(question);
     await undefined; // components that mount together share one request
     signal.throwIfAborted();
-    if ((this.#readers.get(mount)?.size ?? 0) < 2) return this.direct(question);
+    const mount = this.#mount(name);
+    if (mount.readers.size > 1 && !this.offers.has(name) && mount.scout) {
+      await within(OFFER_MS, mount.scout);
+      signal.throwIfAborted();
+    }
+    if (mount.readers.size < 2 || !this.offers.get(name)) return this.direct(question);
     const given = new Headers(typeof headers === "function" ? await headers() : headers);
     const module = await import("./link.js").catch(() => undefined);
     signal.throwIfAborted();
     if (!module) return this.direct(question);
-    const key = JSON.stringify([mount, ...given]);
-    const links = this.#links.get(key) ?? [];
-    this.#links.set(key, links);
+    const key = JSON.stringify([...given]);
+    const links = mount.links.get(key) ?? [];
+    mount.links.set(key, links);
     let link = links.find((it) => it.hasRoom);
-    if (!link) links.push((link = new module.Link(mount, given, this)));
+    if (!link) links.push((link = new module.Link(name, given, this)));
     return link.ask(id, { ...question, headers: given });
   }
 
   /** Request one stream in a request of its own. */
-  direct(question: Question): Promise<Response> {
-    return this.#send(question, {});
+  async direct(question: Question): Promise<Response> {
+    const { address, again, json, signal } = question;
+    const [name] = split(address);
+    const mount = this.#mount(name);
+    const answer = this.#send(question, {});
+    mount.scout = answer.catch(() => {});
+    if (!json) {
+      mount.alone.add(again);
+      signal.addEventListener("abort", () => mount.alone.delete(again));
+    }
+    const response = await answer;
+    const offer = response.headers.get("stream-follow");
+    // Learned once: a server that offers what it refuses would be asked for ever. And a refusal
+    // without the header may be a proxy's.
+    if (!this.offers.has(name) && (offer || response.ok)) {
+      this.offers.set(name, offer ? below(name, offer) : "");
+      if (offer && mount.readers.size > 1) this.gather(name);
+    }
+    return response;
   }
 
   /** Start a stream with a POST to the question's address, and follow the stream. */
@@ -86,7 +135,9 @@ export class Lines {
   }
 
   async #send({ address, offset, json, headers, signal }: Question, init: RequestInit) {
-    const polls = json || !(await takeSlot(address, signal));
+    // React Native's own responses have no body to read, and come when they are whole.
+    const isMute = !this.streams && !("body" in Response.prototype);
+    const polls = json || isMute || !(await takeSlot(address, signal));
     signal.throwIfAborted();
     const query = { ...(polls && { format: "json" }), ...(offset !== null && { offset }) };
     const accept = polls ? "application/json" : "text/event-stream";
@@ -100,4 +151,11 @@ export class Lines {
 function split(address: string): [mount: string, id: string | undefined] {
   const [, mount = "", id, query = ""] = /^([^?#]*)\/([^/?#]+)(\?[^#]*)?/.exec(address) ?? [];
   return [mount + query, id && decodeURIComponent(id)];
+}
+
+function within(ms: number, promise: Promise<unknown>): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms);
+    void promise.finally(() => (clearTimeout(timer), resolve()));
+  });
 }

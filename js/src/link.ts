@@ -1,17 +1,16 @@
-/** Several streams in one request: `POST {mount}/follow`. */
-import { below } from "./address.js";
+/** Several streams in one request: a POST to the address that the mount's answers offer. */
 import { isPassing } from "./backoff.js";
-import { type Block, Blocks } from "./blocks.js";
-import type { Lines, Question } from "./lines.js";
+import type { EventSourceMessage } from "eventsource-parser";
+import { chunksOf, eventBatches } from "./events.js";
+import type { Answer, Lines, Question } from "./lines.js";
 import { takeSlot } from "./slots.js";
 
 /** The server's limit for one request. */
 const MOST = 64;
 /** Streams that begin within this time share a request. */
 const JOIN_MS = 50;
-
-/** Mounts that do not serve many streams at once. */
-const single = new Set<string>();
+/** A stream that says nothing hears this often, at most, that its connection lives. */
+const HEARD_MS = 5_000;
 
 /** Snapshots of several streams, by their ids. */
 interface Batch {
@@ -24,10 +23,11 @@ class Member {
   offset: string | null;
   carrier: Carrier | undefined;
   ended = false;
-  readonly answer: Promise<Response>;
+  readonly answer: Promise<Answer>;
   #answered = false;
-  #settle!: (response: Response | Promise<Response>) => void;
-  #body: ReadableStreamDefaultController<Uint8Array> | undefined;
+  #heardAt = 0;
+  #settle!: (answer: Answer | Promise<Answer>) => void;
+  #events: ReadableStreamDefaultController<EventSourceMessage[]> | undefined;
 
   constructor(
     readonly id: string,
@@ -38,34 +38,41 @@ class Member {
   }
 
   /** Answer with a refusal, a snapshot, or the answer to the stream's own request. */
-  readonly settle = (response: Response | Promise<Response>): void => {
+  readonly settle = (answer: Answer | Promise<Answer>): void => {
     if (this.#answered) return this.lose(new TypeError("the connection was given up"));
     this.#answered = true;
-    this.#settle(response);
+    this.#settle(answer);
   };
 
   /** Answer with events. They follow through `pass`. */
   open(): void {
     if (this.#answered) return;
-    const body = new ReadableStream<Uint8Array>({ start: (it) => void (this.#body = it) });
-    this.settle(new Response(body, { headers: { "content-type": "text/event-stream" } }));
+    const start = (it: ReadableStreamDefaultController<EventSourceMessage[]>) => {
+      this.#events = it;
+    };
+    this.settle(chunksOf(new ReadableStream({ start })));
   }
 
-  pass({ event, id, text }: Block): void {
-    if (id) this.offset = id;
-    this.ended ||= event === "end" || event === "refused";
-    this.#do((body) => body.enqueue(new TextEncoder().encode(text)));
+  /** Pass what came for this stream; nothing of it is a sign of life, which others' events are. */
+  pass(batch: EventSourceMessage[] = []): void {
+    if (!batch.length && Date.now() - this.#heardAt < HEARD_MS) return;
+    this.#heardAt = Date.now();
+    for (const { event, id } of batch) {
+      if (id) this.offset = id;
+      this.ended ||= event === "end" || event === "refused";
+    }
+    this.#do((events) => events.enqueue(batch));
   }
 
   lose(error: unknown): void {
     if (!this.#answered) this.#settle(Promise.reject(error as Error));
     this.#answered = true;
-    this.#do((body) => body.error(error));
+    this.#do((events) => events.error(error));
   }
 
-  #do(work: (body: ReadableStreamDefaultController<Uint8Array>) => void): void {
+  #do(work: (events: ReadableStreamDefaultController<EventSourceMessage[]>) => void): void {
     try {
-      if (this.#body) work(this.#body);
+      if (this.#events) work(this.#events);
     } catch {
       // the reader has stopped
     }
@@ -109,8 +116,7 @@ export class Link {
   }
 
   /** Request one stream together with the others. */
-  ask(id: string, question: Question): Promise<Response> {
-    if (single.has(this.mount)) return this.lines.direct(question);
+  ask(id: string, question: Question): Promise<Answer> {
     const member = new Member(id, question);
     if (question.json) this.#poll(member);
     else {
@@ -177,27 +183,23 @@ export class Link {
       cache: "no-store",
       signal,
     };
-    return this.lines.send(below(this.mount, "follow"), init, this.headers);
+    return this.lines.send(this.lines.offers.get(this.mount) ?? "", init, this.headers);
   }
 
   async #read(carrier: Carrier, before: Carrier | undefined, { body }: Response): Promise<void> {
-    const blocks = new Blocks();
-    const decoder = new TextDecoder();
-    const chunks = (body as ReadableStream<Uint8Array>).getReader();
     let lost: unknown = new TypeError("the connection ended");
     let member: Member | undefined;
     try {
-      for (;;) {
-        const { done, value } = await chunks.read();
-        if (done) break;
+      for await (const batch of eventBatches(body as ReadableStream<Uint8Array>)) {
         if (!carrier.isOpen) this.#opened(carrier, before);
-        for (const block of blocks.take(decoder.decode(value, { stream: true }))) {
-          const { event, data } = block;
-          const named = event === "stream" || event === "refused";
-          if (named) member = this.#named(carrier, data);
-          if (data === undefined && !block.id) carrier.members.forEach((it) => it.pass(block));
-          else if (event !== "stream") member?.pass(block);
+        const heard = new Map<Member | undefined, EventSourceMessage[]>();
+        for (const message of batch) {
+          const named = message.event === "stream" || message.event === "refused";
+          if (named) member = this.#named(carrier, message.data);
+          if (message.event === "stream") continue;
+          heard.get(member)?.push(message) ?? heard.set(member, [message]);
         }
+        for (const it of carrier.members) it.pass(heard.get(it));
       }
     } catch (error) {
       lost = error;
@@ -205,7 +207,7 @@ export class Link {
     this.#lost(carrier, lost);
   }
 
-  #named(carrier: Carrier, data = ""): Member | undefined {
+  #named(carrier: Carrier, data: string): Member | undefined {
     const { stream_id } = JSON.parse(data) as { stream_id: string };
     return carrier.members.find((it) => it.id === stream_id);
   }
@@ -251,11 +253,16 @@ export class Link {
       }
       return;
     }
-    single.add(this.mount);
+    this.#withdraw();
     for (const member of waiting) {
       this.#members.delete(member.id);
       member.settle(this.lines.direct(member.question));
     }
+  }
+
+  /** The server offered what it does not do: its streams are asked for one by one. */
+  #withdraw(): void {
+    this.lines.offers.set(this.mount, "");
   }
 
   #dropAll(): void {
@@ -293,11 +300,13 @@ export class Link {
     const asked = members.filter((it) => !it.question.signal.aborted);
     try {
       const one = (it: Member) => it.settle(this.lines.direct({ ...it.question, json: true }));
-      if (asked.length < 2 || single.has(this.mount)) return asked.forEach(one);
+      if (asked.length < 2) return asked.forEach(one);
       const response = await this.#send(asked, "application/json", AbortSignal.timeout(15_000));
       if (!response.ok) {
-        if (response.status === 404 || response.status === 405) single.add(this.mount);
-        if (single.has(this.mount)) return asked.forEach(one);
+        if (response.status === 404 || response.status === 405) {
+          this.#withdraw();
+          return asked.forEach(one);
+        }
         const text = await response.text();
         return asked.forEach((it) => it.settle(new Response(text, response)));
       }

@@ -2,7 +2,7 @@ import type { EventSourceMessage } from "eventsource-parser";
 import { Attempt, type Reason } from "./attempt.js";
 import { BASE_MS, backoffMs, isPassing, retryAfterMs } from "./backoff.js";
 import { Display } from "./display.js";
-import { eventBatches } from "./events.js";
+import { type Batches, eventBatches } from "./events.js";
 import type { Lines } from "./lines.js";
 import { isHidden, onPageChange, type PageChange } from "./page.js";
 import { readProblem, refusal } from "./problem.js";
@@ -248,10 +248,12 @@ export class Reader {
     // If the end was already seen, events would return 204 without telling how the stream ended.
     const json = this.#muted || !!offset?.endsWith(".end");
     attempt.give(json || driving ? PATIENT_ANSWER_MS : ANSWER_MS, "mute");
+    const question = { address, offset, json, headers, signal, again: () => attempt.end("again") };
     const response = await (driving
-      ? lines.drive({ address: drive, offset, json, headers, signal }, driveBody ?? {})
-      : lines.ask({ address, offset, json, headers, signal }));
+      ? lines.drive({ ...question, address: drive }, driveBody ?? {})
+      : lines.ask(question));
     signal.throwIfAborted();
+    if ("next" in response) return this.#follow(attempt, response, offset);
     if (!response.ok) return this.#refused(attempt, response, offset);
 
     if (driving) {
@@ -259,7 +261,12 @@ export class Reader {
       if (this.#rests) return 0;
     }
     const type = response.headers.get("content-type") ?? "";
-    if (type.startsWith("text/event-stream")) return this.#follow(attempt, response, offset);
+    if (type.startsWith("text/event-stream")) {
+      const { body } = response;
+      if (!body) return this.#poll(); // React Native cannot read an unfinished body
+      const batches = eventBatches(body, (ms) => (this.#baseMs = ms));
+      return this.#follow(attempt, batches, offset);
+    }
     if (type.startsWith("application/json")) {
       const body = await response.json();
       signal.throwIfAborted();
@@ -281,11 +288,10 @@ export class Reader {
     return this.#fail(problem);
   }
 
-  async #follow(attempt: Attempt, { body }: Response, offset: string | null): Promise<Next> {
-    if (!body) return this.#poll(); // React Native cannot read an unfinished body
+  async #follow(attempt: Attempt, batches: Batches, offset: string | null): Promise<Next> {
     attempt.give(FIRST_BYTE_MS, "mute");
     const { display } = this;
-    for await (const batch of eventBatches(body, (ms) => (this.#baseMs = ms))) {
+    for await (const batch of batches) {
       attempt.signal.throwIfAborted();
       attempt.give(SILENCE_MS, "silent");
       this.#heardAt = Date.now();

@@ -41,6 +41,17 @@ function watch(...ids: string[]): Stream[] {
     return stream;
   });
 }
+/** Watch, at a mount that is not known yet: the first answer says where many are followed. */
+async function watchMany(...ids: string[]): Promise<Stream[]> {
+  const all = watch(...ids);
+  await pass();
+  expect(wire.all.map((it) => it.method)).toEqual(["GET"]);
+  wire.last.open(OFFER);
+  await settle();
+  expect(wire.all.shift()?.givenUp).toBe(true);
+  return all;
+}
+const OFFER = { "stream-follow": "follow" };
 const settle = () => vi.dynamicImportSettled().then(() => pass(60));
 const asked = (it: Exchange) => (JSON.parse(String(it.init.body)) as { streams: unknown }).streams;
 const named = (id: string) => `event: stream\ndata: ${JSON.stringify({ stream_id: id })}\n\n`;
@@ -50,8 +61,7 @@ const live = () => wire.all.filter((it) => !it.isOver);
 
 describe("many streams over one request", () => {
   it("share a request, and each gets its own events (G2)", async () => {
-    const all = watch("a", "b", "c");
-    await settle();
+    const all = await watchMany("a", "b", "c");
     expect(wire.count).toBe(1);
     expect(wire.last).toMatchObject({ method: "POST", path: `${mount}/follow` });
     expect(asked(wire.last)).toEqual({ a: null, b: null, c: null });
@@ -73,9 +83,54 @@ describe("many streams over one request", () => {
     expect(wire.last).toMatchObject({ method: "GET", path: `${mount}/a` });
   });
 
-  it("join without a gap: the old connection closes when the new one works", async () => {
-    const all = watch("a", "b");
+  it("routes of an application's own that offer nothing see no further request", async () => {
+    const all = watch("a", "b", "c");
     await settle();
+    expect(wire.count, "the others wait for what the first answer offers").toBe(1);
+    wire.last.open().send(": ping\n\n" + frame(1, "A"));
+    await settle();
+    expect(wire.all.map((it) => `${it.method} ${it.path}`)).toEqual(
+      ["a", "b", "c"].map((id) => `GET ${mount}/${id}`),
+    );
+    wire.all[1]?.open().send(": ping\n\n" + frame(1, "B"));
+    await pass(16);
+    expect(texts(all)).toEqual(["A", "B", ""]);
+    expect(wire.all[0]?.givenUp).toBe(false);
+  });
+
+  it("a first answer that is slow, or a proxy's refusal, holds nobody up", async () => {
+    const all = watch("a", "b", "c");
+    await pass(450);
+    expect(wire.all.map((it) => it.path)).toEqual(["a", "b", "c"].map((id) => `${mount}/${id}`));
+    wire.all[1]?.refuse(502);
+    await settle();
+    expect(live().length, "a refusal without the header says nothing").toBe(2);
+    wire.all[0]?.open(OFFER);
+    await settle();
+    expect(live()).toEqual([wire.last]);
+    expect(asked(wire.last)).toEqual({ a: null, b: null, c: null });
+    wire.last.open().send(of("c", 1, "C"));
+    await pass(16);
+    expect(texts(all)).toEqual(["", "", "C"]);
+  });
+
+  it("one that was alone shares its connection when a second begins, and loses nothing", async () => {
+    const all = watch("a");
+    await pass();
+    wire.last.open({ "stream-follow": "many" }).send(": ping\n\n" + frame(1, "A"));
+    await pass(16);
+    all.push(...watch("b"));
+    await settle();
+    expect(live()).toEqual([wire.last]);
+    expect(wire.last.path).toBe(`${mount}/many`);
+    expect(asked(wire.last)).toEqual({ a: offset(1), b: null });
+    wire.last.open().send(of("a", 2, "a") + of("b", 1, "B"));
+    await pass(16);
+    expect(texts(all)).toEqual(["Aa", "B"]);
+  });
+
+  it("join without a gap: the old connection closes when the new one works", async () => {
+    const all = await watchMany("a", "b");
     const first = wire.last.open().send(": ping\n\n" + of("a", 1, "A"));
     await pass(16);
     all.push(...watch("c"));
@@ -93,8 +148,7 @@ describe("many streams over one request", () => {
   });
 
   it("leave together, and the last one closes the connection (G6)", async () => {
-    const [a, b, c] = watch("a", "b", "c") as [Stream, Stream, Stream];
-    await settle();
+    const [a, b, c] = (await watchMany("a", "b", "c")) as [Stream, Stream, Stream];
     wire.last.open().send(": ping\n\n" + of("a", 1, "A"));
     await pass(16);
     a.disconnect();
@@ -110,8 +164,7 @@ describe("many streams over one request", () => {
   });
 
   it("one refusal leaves the others, and an absent stream is tried again", async () => {
-    const all = watch("a", "b");
-    await settle();
+    const all = await watchMany("a", "b");
     const refused = { stream_id: "b", status: 404, code: "not_found" };
     wire.last.open().send(of("a", 1, "A") + `event: refused\ndata: ${JSON.stringify(refused)}\n\n`);
     await pass(300);
@@ -135,8 +188,7 @@ describe("many streams over one request", () => {
     const old = client.stream(`${mount}/b`, { initial: { offset: offset(9), text: "rewound" } });
     streams.push(old);
     old.subscribe(() => {});
-    const [a] = watch("a");
-    await settle();
+    const [a] = await watchMany("a");
     const gone = JSON.stringify({ stream_id: "b", status: 410, code: "offset_gone" });
     wire.last.open().send(of("a", 1, "A") + `event: refused\ndata: ${gone}\n\n`);
     await pass(16);
@@ -147,8 +199,7 @@ describe("many streams over one request", () => {
   });
 
   it("reconnect together after a cut, each from its own offset", async () => {
-    const all = watch("a", "b", "c");
-    await settle();
+    const all = await watchMany("a", "b", "c");
     wire.last.open().send(of("a", 1, "A") + of("b", 4, "B"));
     await pass(16);
     wire.last.fail();
@@ -166,20 +217,19 @@ describe("many streams over one request", () => {
   });
 
   it.each([404, 405])(
-    "after a %i, the mount's streams use single requests from then on",
+    "after a %i, the mount's streams use single requests from then on, whatever is offered",
     async (status) => {
-      const all = watch("a", "b");
-      await settle();
+      const all = await watchMany("a", "b");
       wire.last.refuse(status);
       await settle();
       const gets = wire.all.slice(1);
       expect(gets.map((it) => `${it.method} ${it.path}`)).toEqual([
-        `GET ${mount}/a`,
         `GET ${mount}/b`,
+        `GET ${mount}/a`,
       ]);
-      gets.forEach((it, n) => it.open().send(": ping\n\n" + frame(1, `${n}`)));
+      gets.forEach((it, n) => it.open(OFFER).send(": ping\n\n" + frame(1, `${n}`)));
       await pass(16);
-      expect(texts(all)).toEqual(["0", "1"]);
+      expect(texts(all)).toEqual(["1", "0"]);
       watch("c");
       await settle();
       expect(wire.all.filter((it) => it.method === "POST").length).toBe(1);
@@ -187,8 +237,7 @@ describe("many streams over one request", () => {
   );
 
   it("each reader handles a refusal of all, or a server that is away", async () => {
-    const all = watch("a", "b");
-    await settle();
+    const all = await watchMany("a", "b");
     wire.last.refuse(503, "store_unavailable", { "retry-after": "2" });
     await pass(2_000);
     expect(wire.count).toBe(1);
@@ -208,22 +257,33 @@ describe("many streams over one request", () => {
     };
     for (const id of ["a", "b"]) as("one", id);
     for (const id of ["c", "d"]) as("two", id);
+    await pass();
+    wire.last.open(OFFER);
     await settle();
-    expect(wire.all.map((it) => [it.headers.get("authorization"), asked(it)])).toEqual([
+    expect(wire.all.slice(1).map((it) => [it.headers.get("authorization"), asked(it)])).toEqual([
       ["one", { a: null, b: null }],
       ["two", { c: null, d: null }],
     ]);
   });
 
   it("65 streams need two requests", async () => {
-    watch(...Array.from({ length: 65 }, (_, n) => `s${n}`));
-    await settle();
+    await watchMany(...Array.from({ length: 65 }, (_, n) => `s${n}`));
     expect(wire.all.map((it) => Object.keys(asked(it) as object).length)).toEqual([64, 1]);
   });
 
+  it("one that says nothing is not taken for lost while the others speak", async () => {
+    const all = await watchMany("a", "b");
+    wire.last.open().send(": ping\n\n" + of("b", 1, "B"));
+    for (let n = 1; n <= 20; n++) {
+      wire.last.send(of("a", n, "A"));
+      await pass(3_000);
+    }
+    expect(wire.count).toBe(1);
+    expect(texts(all)).toEqual(["A".repeat(20), "B"]);
+  });
+
   it("silence is noticed for all streams", async () => {
-    watch("a", "b");
-    await settle();
+    await watchMany("a", "b");
     wire.last.open().send(": ping\n\n");
     await pass(38_000);
     await pass(1_100);
@@ -249,6 +309,16 @@ describe("without a free connection", () => {
       },
     });
   });
+
+  async function pollMany(...ids: string[]): Promise<Stream[]> {
+    const all = watch(...ids);
+    await pass();
+    wire.last.json({ offset: offset(0), parts: [], status: "streaming" }, 200, OFFER);
+    await settle();
+    await pass(60);
+    expect(wire.all.shift()?.path).toBe(`${mount}/${ids[0]}`);
+    return all;
+  }
 
   it("one stream reads a snapshot a second, and events when a slot is free", async () => {
     const [a] = watch("a");
@@ -277,9 +347,7 @@ describe("without a free connection", () => {
   });
 
   it("several share one snapshot a second, and one connection when a slot is free", async () => {
-    const all = watch("a", "b", "c");
-    await settle();
-    await pass(60);
+    const all = await pollMany("a", "b", "c");
     for (let n = 1; n <= 3; n++) {
       expect(wire.count).toBe(n);
       expect(wire.last.headers.get("accept")).toBe("application/json");
@@ -299,9 +367,7 @@ describe("without a free connection", () => {
   });
 
   it("a batch refuses one stream alone, and ends another", async () => {
-    const all = watch("a", "b");
-    await settle();
-    await pass(60);
+    const all = await pollMany("a", "b");
     wire.last.json({
       streams: { a: { offset: `${offset(1)}.end`, parts: ["A"], status: "done" } },
       refused: { b: { status: 403, code: "forbidden" } },
@@ -315,8 +381,7 @@ describe("without a free connection", () => {
 
   it("a joining stream uses the connection's slot if no other is free", async () => {
     locks.free = 1;
-    const all = watch("a", "b");
-    await settle();
+    const all = await watchMany("a", "b");
     const first = wire.last.open().send(of("a", 1, "A"));
     await pass(16);
     all.push(...watch("c"));

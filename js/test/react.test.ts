@@ -152,15 +152,18 @@ describe("useStream", () => {
       h(
         "div",
         null,
-        ["a", "b", "a"].map((id, key) => h(Message, { id, key })),
+        // What a mount offers is remembered: other tests' is not ours.
+        ["a", "b", "a"].map((id, key) => h(Message, { id, key, options: { url: "/many" } })),
       ),
     );
-    await vi.waitFor(() => expect(wire.last.path).toBe("/streams/follow"));
-    expect(wire.last.init.body).toBe('{"streams":{"a":null,"b":null}}');
+    await vi.waitFor(() => expect(wire.last.path).toBe("/many/a"));
+    wire.last.open({ "stream-follow": "follow" });
+    await vi.waitFor(() => expect(wire.last.path).toBe("/many/follow"));
+    expect(JSON.parse(String(wire.last.init.body))).toEqual({ streams: { a: null, b: null } });
     wire.last.refuse(405);
-    await vi.waitFor(() => expect(wire.count).toBe(3));
-    expect(wire.all.slice(1).map((it) => it.path)).toEqual(["/streams/a", "/streams/b"]);
-    wire.all[1]?.stream("A");
+    await vi.waitFor(() => expect(wire.count).toBe(4));
+    expect(wire.all.slice(2).map((it) => it.path)).toEqual(["/many/b", "/many/a"]);
+    wire.all[3]?.stream("A");
     wire.all[2]?.stream("B");
     await vi.waitFor(() => expect(host.textContent).toBe("ABA"));
   });

@@ -58,7 +58,13 @@ describe("useStream for Vue", () => {
     expect(host.innerHTML).toBe('<p id="pending"></p>');
     wire.last.stream("Hel", { type: "reasoning-start", id: "r" });
     await shows('<p id="streaming">Hel</p>');
-    expect(latest.message.value.parts[1]).toMatchObject({ type: "reasoning", state: "streaming" });
+    // It comes in a chunk of its own, which may be a frame later.
+    await vi.waitFor(() =>
+      expect(latest.message.value.parts[1]).toMatchObject({
+        type: "reasoning",
+        state: "streaming",
+      }),
+    );
     wire.last.send(frame(3, "lo") + endFrame(3));
     await shows('<p id="done">Hello</p>');
     await nextTick();

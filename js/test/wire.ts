@@ -65,9 +65,10 @@ export class Exchange {
   }
 
   /** Answer with headers only; bytes follow with `send`. */
-  open(): this {
+  open(headers: Record<string, string> = {}): this {
     const body = new ReadableStream<Uint8Array>({ start: (it) => void (this.#body = it) });
-    this.resolve(new Response(body, { headers: { "content-type": "text/event-stream" } }));
+    const all = { "content-type": "text/event-stream", ...headers };
+    this.resolve(new Response(body, { headers: all }));
     return this;
   }
 

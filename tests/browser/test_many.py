@@ -83,7 +83,9 @@ async def test_one_page_with_twelve_live_streams(context: BrowserContext, site: 
     for name in names:
         await wait_for_text(page, name, "live ")
         await wait_for(page, name, transport="events", connection="open")
-    assert (await sockets(site))["most"] == 1
+    counted = await sockets(site)
+    assert counted["now"] == 1
+    assert counted["most"] <= 2, "the first one asked alone, and learned that many are served"
     more = await site.create()
     await page.evaluate("names => show(names)", [*names, more])
     await site.say(more, "joined ")

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from typing import Any
+from types import SimpleNamespace
+from typing import Annotated, Any
+
+from fastapi import Depends, FastAPI, Request
+from pydantic import BaseModel
 
 import inkstream
-from inkstream import InkstreamError, PersistentTextStreaming
+from inkstream import InkstreamError, PersistentTextStreaming, StreamResponse
 from inkstream.http.problems import _STATUS
 from inkstream.testing import ScriptedSource
 from tests.docs.blocks import ROOT, blocks_of
 from tests.http.asgi import ask
+from tests.http.test_many import batch
 
 PAGE = ROOT / "docs/http.md"
 ELSEWHERE = {
@@ -31,7 +36,7 @@ def without_internal_id(text: str) -> str:
 
 
 async def test_the_blocks_match_a_server() -> None:
-    events, snapshot = [block.code for block in blocks_of(PAGE) if block.kind == "compared"]
+    events, snapshot, _ = [block.code for block in blocks_of(PAGE) if block.kind == "compared"]
     async with PersistentTextStreaming("memory://") as streams:
         routes = streams.asgi(allow_anonymous=True)
         stream_id = await streams.create()
@@ -53,6 +58,25 @@ async def test_the_blocks_match_a_server() -> None:
             without_internal_id(answer.body.decode()).rstrip()
             == without_internal_id(events).rstrip()
         )
+
+
+async def test_own_routes_offer_and_serve_many() -> None:
+    """A client that goes where the header says gets its own chat's streams, and no others (G10)."""
+    [code] = [block.code for block in blocks_of(PAGE) if block.language == "python"]
+    async with PersistentTextStreaming("memory://") as streams:
+        app = FastAPI()
+        mine = Annotated[SimpleNamespace, Depends(lambda chat_id: SimpleNamespace(id=chat_id))]
+        names: dict[str, Any] = {"app": app, "streams": streams, "MyChat": mine}
+        given = {"BaseModel": BaseModel, "Request": Request, "StreamResponse": StreamResponse}
+        exec(code, names | given)
+        for name, chat in (("a", "mine"), ("b", "other")):
+            await streams.create(name, group=chat)
+            await streams.cancel(name)
+        offered = await ask(app, "/chats/mine/streams/a?format=json")
+        beside = offered.headers["stream-follow"]
+        answer = await batch(app, {"a": None, "b": None}, f"/chats/mine/streams/{beside}")
+        assert list(answer["streams"]) == ["a"]
+        assert answer["refused"] == {"b": {"status": 404, "code": "not_found"}}
 
 
 def comparable(snapshot: dict[str, Any]) -> dict[str, Any]:

@@ -72,7 +72,8 @@ async def following(
     held: Many | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> AsyncIterator[ManyCall]:
-    scope = scope_of("POST", path, {"accept": accept, **(headers or {})})
+    sent = {"accept": accept, "content-type": "application/json", **(headers or {})}
+    scope = scope_of("POST", path, sent)
     given = json.dumps({"streams": wanted}).encode() if body is None else body
     call = ManyCall(app, scope, given)
     call.many = held or call.many
@@ -317,6 +318,25 @@ async def test_too_large_or_foreign_request_is_refused(routes: StreamRoutes) -> 
         assert (call.status, call.code) == (406, "not_acceptable")
     answer = await ask(routes, "/follow", method="PATCH")
     assert (answer.status, answer.headers["allow"]) == (405, "GET, HEAD, POST")
+
+
+@pytest.mark.parametrize("query", ["", "?format=json", "?format=text", "?offset=never"])
+async def test_offered_by_every_answer_of_the_routes(
+    streams: PersistentTextStreaming, routes: StreamRoutes, query: str
+) -> None:
+    """A client asks for many only where it was offered; absent still looks like denied (G10)."""
+    await streams.create("a")
+    await streams.cancel("a")
+    for name in ("a", "absent"):
+        answer = await ask(routes, f"/{name}{query}")
+        assert answer.headers["stream-follow"] == "follow", answer.status
+
+    async def own(scope: Scope, receive: Receive, send: Send) -> None:
+        headers = {"stream-follow": "many"} if scope["path"] == "/offered" else None
+        await streams.response(Request(scope, receive), "a", headers=headers)(scope, receive, send)
+
+    assert "stream-follow" not in (await ask(own, f"/a{query}")).headers
+    assert (await ask(own, f"/offered{query}")).headers["stream-follow"] == "many"
 
 
 async def test_stream_named_follow_is_still_a_stream(

@@ -745,7 +745,8 @@ class PersistentTextStreaming:
 
         A client ``POST``s the list of streams; docs/http.md describes the answer. Each stream is
         found, checked and resumed separately. An absent or denied stream is refused inside the
-        answer, and does not delay the others.
+        answer, and does not delay the others. The npm package uses a route of your own only if
+        the answers of single streams name it, in the header ``Stream-Follow``.
 
         Args:
             request: Its ``Accept`` decides between events and one JSON batch.

@@ -33,6 +33,9 @@ from inkstream.wire import Offset
 MAX_STREAMS: Final = 64
 """How many streams one request may follow."""
 
+FOLLOW_HEADER: Final = "stream-follow"
+"""Names the path beside a stream's own that follows many. Without it a client never asks there."""
+
 MAX_BODY: Final = 64 * 1024
 """Largest request body. 64 ids and offsets of the greatest length fit."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Collection, Mapping
-from typing import TypeAlias
+from typing import Final, TypeAlias
 from urllib.parse import unquote
 
 from starlette.requests import Request
@@ -15,7 +15,7 @@ from inkstream._types import StreamId, StreamState
 from inkstream.http.asgi import Authorize, place_of, refuse_other
 from inkstream.http.crosssite import cross_site_problem
 from inkstream.http.intake import BodyRefused, Intake
-from inkstream.http.many import MAX_BODY, parse_wanted
+from inkstream.http.many import FOLLOW_HEADER, MAX_BODY, parse_wanted
 from inkstream.http.problems import Problem, problem_for
 
 Respond: TypeAlias = Callable[
@@ -25,6 +25,8 @@ RespondMany: TypeAlias = Callable[
     [Request, Mapping[str, str | None], Callable[[StreamState], Awaitable[bool]]], Response
 ]
 Cancel: TypeAlias = Callable[[StreamId, Callable[[StreamState], Awaitable[bool]]], Awaitable[None]]
+
+_FOLLOW: Final = "follow"
 
 
 class StreamRoutes:
@@ -61,7 +63,7 @@ class StreamRoutes:
         if not slash:
             if request.method in ("GET", "HEAD"):
                 return self.read(request, stream_id)
-            if name != "follow":
+            if name != _FOLLOW:
                 return _method_not_allowed("GET, HEAD")
             if request.method == "POST":
                 return await self.read_many(request)
@@ -79,8 +81,10 @@ class StreamRoutes:
         return allow
 
     def read(self, request: Request, stream_id: StreamId) -> Response:
-        """Follow a stream."""
-        return self._follow(request, stream_id, self._allow(request, "read"))
+        """Follow a stream. The answer says where many are followed, also if this one is refused."""
+        response = self._follow(request, stream_id, self._allow(request, "read"))
+        response.headers[FOLLOW_HEADER] = _FOLLOW
+        return response
 
     async def read_many(self, request: Request) -> Response:
         """Follow the streams in the request's body."""
