@@ -170,9 +170,10 @@ async def calling(
     method: str = "GET",
     headers: Mapping[str, str] | None = None,
     root_path: str = "",
+    body: bytes = b"",
 ) -> AsyncIterator[Call]:
     """Make a request, and disconnect at the end of the block."""
-    call = Call(app, scope_of(method, path, headers, root_path))
+    call = Call(app, scope_of(method, path, headers, root_path), body)
     try:
         yield call
     finally:

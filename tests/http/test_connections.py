@@ -48,6 +48,23 @@ async def test_pings_and_retry_are_settings(clock: ShiftedClock) -> None:
             await call.until(lambda: len(call.parser.comments) == 2)
 
 
+@pytest.mark.parametrize("format_", ["events", "text", "json"])
+async def test_a_large_text_goes_in_pieces(
+    streams: PersistentTextStreaming, routes: StreamRoutes, format_: str
+) -> None:
+    """G9: a server keeps what a client does not take, so no message to it is large."""
+    text = "0123456789" * 20_000
+    name = await ended(streams, text)
+    async with calling(routes, f"/{name}?format={format_}") as call:
+        await call.until(lambda: call.finished)
+        sizes = [len(message.get("body", b"")) for message in call.messages]
+        assert max(sizes) <= 64 * 1024
+        if format_ == "json":
+            assert call.json["parts"] == [text]
+        else:
+            assert (call.heard.text if format_ == "events" else call.body.decode()) == text
+
+
 @pytest.mark.parametrize("format_", ["events", "text"])
 @pytest.mark.parametrize("when", ["live", "ended"])
 async def test_a_send_that_blocks_is_given_up_and_the_answer_goes_on(

@@ -33,6 +33,7 @@ from inkstream._errors import (
     NotRunning,
     ShuttingDown,
     StoreUnavailable,
+    StreamGone,
     StreamNotFound,
     TooManyStreams,
 )
@@ -771,7 +772,7 @@ class PersistentTextStreaming:
         self,
         request: Request,
         wanted: Mapping[str, str | None],
-        allow: Allow,
+        allow: Allow | None,
         *,
         ask_again: bool = False,
         headers: Mapping[str, str] | None = None,
@@ -821,17 +822,22 @@ class PersistentTextStreaming:
         return StreamResponse(follow, headers=named | dict(headers or {}))
 
     def _routes(self, authorize: Authorize | None, allow_anonymous: bool) -> StreamRoutes:
-        def follow(request: Request, stream_id: StreamId, allow: Allow) -> Response:
+        def follow(request: Request, stream_id: StreamId, allow: Allow | None) -> Response:
             return self._respond(request, stream_id, allow, ask_again=True)
 
         def follow_many(
-            request: Request, wanted: Mapping[str, str | None], allow: Allow
+            request: Request, wanted: Mapping[str, str | None], allow: Allow | None
         ) -> Response:
             return self._respond_many(request, wanted, allow, ask_again=True)
 
-        async def cancel(stream_id: StreamId, allow: Allow) -> None:
-            state = await self.engine.readers.state(stream_id)
-            if not await allow(state):
+        async def cancel(stream_id: StreamId, allow: Allow | None) -> None:
+            try:
+                state = await self.engine.readers.state(stream_id)
+            except StreamGone as exc:
+                if allow is None:
+                    raise
+                raise StreamNotFound(stream_id) from exc
+            if allow is not None and not await allow(state):
                 raise StreamNotFound(stream_id)
             await self.engine.changes.cancel(state)
 
@@ -958,7 +964,10 @@ def _belongs(state: StreamState, owner: str | None, group: str | None) -> bool:
     return owner in (None, state.owner) and group in (None, state.group)
 
 
-def _allow(owner: str | None, group: str | None) -> Allow:
+def _allow(owner: str | None, group: str | None) -> Allow | None:
+    if owner is None and group is None:
+        return None
+
     async def allow(state: StreamState) -> bool:
         return _belongs(state, owner, group)
 

@@ -9,7 +9,7 @@ from typing import Final, TypeVar
 
 from starlette.requests import Request
 
-from inkstream._errors import StreamNotFound
+from inkstream._errors import StreamGone, StreamNotFound
 from inkstream._types import Page, StreamId, StreamState
 from inkstream.engine.engine import Engine
 from inkstream.engine.reader import Reader
@@ -95,6 +95,10 @@ class Follow:
         while True:
             try:
                 return await read()
+            except StreamGone:
+                if self.allow is None:
+                    raise
+                # Nothing is left to ask ``allow`` about, so the stream must look absent.
             except StreamNotFound:
                 pass
             left = until - clock.monotonic()

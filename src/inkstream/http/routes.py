@@ -12,19 +12,16 @@ from starlette.types import Receive, Scope, Send
 
 from inkstream._errors import InkstreamError, StreamNotFound
 from inkstream._types import StreamId, StreamState
-from inkstream.http.asgi import Authorize, place_of, refuse_other
+from inkstream.http.asgi import Authorize, anyone, place_of, refuse_other
 from inkstream.http.crosssite import cross_site_problem
+from inkstream.http.follow import Allow
 from inkstream.http.intake import BodyRefused, Intake
 from inkstream.http.many import FOLLOW_HEADER, MAX_BODY, parse_wanted
 from inkstream.http.problems import Problem, problem_for
 
-Respond: TypeAlias = Callable[
-    [Request, StreamId, Callable[[StreamState], Awaitable[bool]]], Response
-]
-RespondMany: TypeAlias = Callable[
-    [Request, Mapping[str, str | None], Callable[[StreamState], Awaitable[bool]]], Response
-]
-Cancel: TypeAlias = Callable[[StreamId, Callable[[StreamState], Awaitable[bool]]], Awaitable[None]]
+Respond: TypeAlias = Callable[[Request, StreamId, Allow | None], Response]
+RespondMany: TypeAlias = Callable[[Request, Mapping[str, str | None], Allow | None], Response]
+Cancel: TypeAlias = Callable[[StreamId, Allow | None], Awaitable[None]]
 
 _FOLLOW: Final = "follow"
 
@@ -74,7 +71,10 @@ class StreamRoutes:
             return _method_not_allowed("POST")
         return problem_for(StreamNotFound(name))
 
-    def _allow(self, request: Request, action: str) -> Callable[[StreamState], Awaitable[bool]]:
+    def _allow(self, request: Request, action: str) -> Allow | None:
+        if self._authorize is anyone:
+            return None
+
         async def allow(stream: StreamState) -> bool:
             return await self._authorize(request, stream, action)
 

@@ -1,0 +1,71 @@
+"""Offsets after draws of a generation and losses of messages, in any order."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inkstream._runs import MAX_RUNS, Runs, extended, generation_of
+
+STEPS = st.lists(
+    st.one_of(
+        st.tuples(st.just("append"), st.integers(1, 3)),
+        st.tuples(st.just("draw"), st.just(0)),
+        st.tuples(st.just("lose"), st.integers(0, 50)),
+    ),
+    max_size=60,
+)
+
+
+@dataclass(frozen=True)
+class Stream:
+    """A stream as a store has it: message names that no other message has, and the runs."""
+
+    messages: tuple[int, ...] = ()
+    runs: Runs = ()
+
+
+@dataclass(frozen=True)
+class Given:
+    """An offset that a client has, and what it had read by then."""
+
+    position: int
+    tag: int
+    read: tuple[int, ...]
+
+
+@given(STEPS)
+def test_draws_and_losses(steps: list[tuple[str, int]]) -> None:
+    """G2, G10: a right offset stays right after any needless draw, and no wrong one becomes right.
+
+    A loss is followed by a draw before the next message, as every store does. Draws happen without
+    a loss too, after a restart for example.
+    """
+    generation, names = 1, 0
+    stream, backups, clients = Stream(), [Stream()], list[Given]()
+    for what, number in steps:
+        if what == "append":
+            runs = extended(stream.runs, len(stream.messages), generation)
+            new = tuple(range(names, names + number))
+            names += number
+            stream = Stream(stream.messages + new, runs)
+            clients += [
+                Given(at, generation_of(runs, at), stream.messages[:at])
+                for at in range(len(stream.messages) + 1)
+            ]
+            backups.append(stream)
+        else:
+            generation += 1
+            if what == "lose":
+                stream = backups[number % len(backups)]
+        for client in clients:
+            accepted = (
+                client.position <= len(stream.messages)
+                and generation_of(stream.runs, client.position) == client.tag
+            )
+            is_right = stream.messages[: client.position] == client.read
+            assert is_right or not accepted, "a reader would get a mixture"
+            if not any(len(each.runs) >= MAX_RUNS for each in backups):
+                assert accepted or not is_right, "a draw made a right offset useless"
