@@ -142,8 +142,7 @@ class Appends:
                     again.append(entry)
             elif batches or not is_fresh:
                 # Decide again: the answer may depend on an append that fails to commit ("a
-                # duplicate"), or
-                # on a page older than an append of this same client ("a gap").
+                # duplicate"), or on a page older than an append of this same client ("a gap").
                 again.append(entry)
             elif isinstance(decided, Reply):
                 entry.answer.set_result(decided)

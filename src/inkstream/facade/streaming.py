@@ -325,9 +325,8 @@ class PersistentTextStreaming:
         Returns:
             A task that ends with the stream. If the claim fails, the task raises the error, which
             is also logged: ``StreamNotFound``, ``StoreUnavailable``. Cancelling the task ends the
-            stream
-            ``error``. Before the claim, cancelling it leaves the stream ``pending``: another start
-            may claim it until ``start_within_s`` has passed.
+            stream ``error``. Before the claim, cancelling it leaves the stream ``pending``: another
+            start may claim it until ``start_within_s`` has passed.
 
         Raises:
             TypeError: The source has a wrong type.

@@ -140,8 +140,7 @@ class Follow:
             allowed = state
         else:
             # Check permission before reading text: a read costs, and its time would show that the
-            # stream
-            # exists.
+            # stream exists.
             allowed = await self._allowed(self.allow)
             state, page = await look()
         reader = await readers.open(self.stream_id, offset, page)

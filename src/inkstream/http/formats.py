@@ -55,8 +55,7 @@ class Encoder(Protocol):
         """Yield a message's chunks, each with the state after it.
 
         Pieces of text that were read together arrive as one message, and so do adjacent deltas of
-        one
-        part. ``position`` is where the message begins; the first message of a stream has 0.
+        one part. ``position`` is where the message begins; the first message of a stream has 0.
         """
 
     def end(self, end: End) -> Iterable[tuple[bytes, str]]:
@@ -163,8 +162,7 @@ def why_ends_are_hidden(scope: Scope, receive: Receive, send: Send) -> str | Non
     if scope.get("http_version") == "1.0":
         return _HIDDEN_BY_HTTP_1_0
     # BaseHTTPMiddleware wraps both callables. Other middlewares in between wrap send again, and
-    # pass
-    # receive unchanged, so receive is the one to look at.
+    # pass receive unchanged, so receive is the one to look at.
     if BaseHTTPMiddleware.__module__ in (
         getattr(receive, "__module__", ""),
         getattr(send, "__module__", ""),

@@ -69,8 +69,8 @@ class Intake:
         declared = request.headers.get("content-length", "")
         is_large = declared.isdecimal() and len(declared) < 20 and int(declared) > self._max_bytes
         # A client that sent "Expect: 100-continue" has not sent its body, so the refusal can go out
-        # now.
-        # Other clients are already sending, and many report an early answer as a broken connection.
+        # now. Other clients are already sending, and many report an early answer as a broken
+        # connection.
         if is_large and "100-continue" in request.headers.get("expect", "").lower():
             raise self._too_large()
         try:

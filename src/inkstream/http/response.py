@@ -147,8 +147,7 @@ class StreamResponse(Response):
                     await self._send_text(reader, connection, lifetime)
             except (ClientGone, ReaderCut, InkstreamError):
                 # Text ends without its last chunk, so that the client sees a broken answer: the
-                # stream
-                # has not ended. Events show this by the missing terminal event.
+                # stream has not ended. Events show this by the missing terminal event.
                 if form == "events" and not connection.gone:
                     last = RETRY if lifetime.is_over else b""
                     with contextlib.suppress(ClientGone):
