@@ -1,4 +1,4 @@
-"""A real PgBouncer before the tests' PostgreSQL: a transaction gets whichever session is free."""
+"""A real PgBouncer in front of the tests' PostgreSQL: each transaction gets any free session."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.prerequisites import program
 
 _START_S = 15.0
 
-# Sessions are few, so that each is used by everybody in turn.
+# Few sessions, so that clients must share them.
 _SETTINGS = """\
 [databases]
 * = host={host} port={port}
@@ -34,7 +34,7 @@ max_client_conn = 200
 
 
 class PgBouncer:
-    """A transaction pooler that answers on loopback.
+    """A transaction pooler on loopback.
 
     Attributes:
         version: For example ``(1, 18)``.
@@ -52,13 +52,13 @@ class PgBouncer:
 
 
 def with_listener(url: str) -> str:
-    """Return the parameters that say: a transaction pooler answers, and here none does."""
+    """Return the URL parameters that say whether a transaction pooler answers."""
     return f"&pooler=1&listener_url={quote(url, safe='')}"
 
 
 @contextmanager
 def pgbouncer(server: Server, directory: Path) -> Iterator[PgBouncer]:
-    """Run one before a server for the block, with its files in a directory."""
+    """Run a pooler for the block, with its files in a directory."""
     command = program("pgbouncer")
     said = subprocess.run([command, "--version"], capture_output=True, check=True).stdout.decode()
     version = tuple(int(number) for number in re.findall(r"\d+", said.split("\n")[0])[:2])

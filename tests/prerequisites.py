@@ -1,6 +1,6 @@
-"""What tests take of the machine that pip cannot install, and what happens where it is missing.
+"""Programs that tests need and pip cannot install; a missing one skips the test, or fails it in CI.
 
-``scripts/_programs`` installs what it can.
+``scripts/_programs`` installs them if possible.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
 
 def missing(what: str) -> NoReturn:
-    """Skip a test on a laptop, and fail it in CI, where everything must have run."""
+    """Skip a test on a laptop; fail it in CI, where all tests must run."""
     if os.environ.get("CI"):
         pytest.fail(what, pytrace=False)
     pytest.skip(what)
 
 
 def program(*names: str) -> str:
-    """Return where the first of these programs is that is installed."""
-    path = f"{os.environ['PATH']}{os.pathsep}/usr/sbin"  # where Debian keeps servers
+    """Return the path of the first of these programs that is installed."""
+    path = f"{os.environ['PATH']}{os.pathsep}/usr/sbin"  # Debian keeps servers there
     found = next((found for name in names if (found := shutil.which(name, path=path))), None)
     return found or missing(f"the program {names[0]} is not installed")

@@ -1,6 +1,6 @@
-"""A reverse proxy that behaves badly on command: delays, cuts, hangs, buffers, answers 502.
+"""A reverse proxy with faults on command: delays, cuts, hangs, buffers, 502.
 
-It takes one request a connection, so that the end of a response is the end of a connection.
+It accepts one request per connection, so that a response ends with its connection.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ _BAD_GATEWAY = (
 
 @dataclass
 class Proxy:
-    """What it does to the requests that reach it; each attribute may change at any time.
+    """The proxy's faults. Each attribute may change at any time.
 
     Attributes:
-        upstream: The port of loopback that it stands before; nobody there: 502.
-        port: Where it listens.
-        only: The rules below are for requests whose target contains this.
+        upstream: The server's port on loopback; if no server listens, the answer is 502.
+        port: The proxy's port.
+        only: The faults apply only to requests whose target contains this.
         refuse: Answer 502, as during a restart.
         delay_s: Wait before every piece of a response.
-        cut_after: Close the connection after so many bytes of a response.
-        hang_after: Send nothing more after so many bytes, and keep the connection open.
-        buffer: Send a response when it is complete, and not before.
-        targets: What was asked for, in order.
-        refused: How many requests were answered 502.
+        cut_after: Close the connection after this many bytes of a response.
+        hang_after: Send nothing more after this many bytes, and keep the connection open.
+        buffer: Send a response only when it is complete.
+        targets: The requested targets, in order.
+        refused: How many requests got 502.
         hung: How many responses hang.
     """
 
@@ -52,7 +52,7 @@ class Proxy:
     _open: set[asyncio.StreamWriter] = field(default_factory=set)
 
     def asked(self, path: str) -> int:
-        """Return how many requests were made whose target contains a text."""
+        """Return how many requests had a target that contains this text."""
         return sum(path in target for target in self.targets)
 
     async def until(self, condition: Callable[[], bool]) -> None:
@@ -99,7 +99,7 @@ class Proxy:
         try:
             sink.write(_CONNECTION.sub(b"", head)[:-2] + b"connection: close\r\n\r\n" + body)
             await sink.drain()
-            # A client that leaves is noticed, so that the server behind notices too.
+            # Watch for a disconnect of the client, so that the server behind notices it too.
             gone = asyncio.ensure_future(reader.read())
             relay = asyncio.ensure_future(self._relay(source, writer, ruled))
             try:
@@ -141,11 +141,11 @@ class Proxy:
 
 @dataclass
 class Switch:
-    """An address behind which servers change, as a leader's virtual address or a service's name.
+    """An address with changing servers behind it, such as the virtual address of a primary.
 
     Attributes:
-        upstream: The port of loopback that new connections reach.
-        port: Where it listens.
+        upstream: The port on loopback for new connections.
+        port: The switch's port.
     """
 
     upstream: int
@@ -154,7 +154,7 @@ class Switch:
     _relays: set[asyncio.Task[None]] = field(default_factory=set)
 
     def drop(self) -> None:
-        """Close all connections; without it they stay where they are."""
+        """Close all connections. Without this call, they stay with the old server."""
         for writer in list(self._open):
             writer.transport.abort()
 
@@ -194,7 +194,7 @@ async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> Non
 
 @contextlib.asynccontextmanager
 async def switch_before(upstream: int) -> AsyncIterator[Switch]:
-    """Run a switch before a port of loopback."""
+    """Run a switch in front of a port on loopback."""
     switch = Switch(upstream)
     server = await asyncio.start_server(switch.serve, "127.0.0.1", 0)
     switch.port = server.sockets[0].getsockname()[1]
@@ -215,7 +215,7 @@ async def _close(writer: asyncio.StreamWriter) -> None:
 
 @contextlib.asynccontextmanager
 async def proxy_before(upstream: int) -> AsyncIterator[Proxy]:
-    """Run a proxy before a port of loopback."""
+    """Run a proxy in front of a port on loopback."""
     proxy = Proxy(upstream)
     server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
     proxy.port = server.sockets[0].getsockname()[1]

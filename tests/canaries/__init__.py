@@ -274,7 +274,7 @@ CANARIES: Final = (
         "http/connection.py",
         "self._reader.alarm_at = now + self._send_timeout_s",
         'self._reader.alarm_at = float("inf")',
-        "tests/http/test_connections.py::test_a_send_that_blocks_is_given_up_and_the_answer_goes_on",
+        "tests/http/test_connections.py::test_a_blocked_send_is_given_up",
     ),
     Canary(
         "offset check",
@@ -283,8 +283,7 @@ CANARIES: Final = (
         "        if not (_covers(tail, offset) or"
         " (page is not None and offset.lies_in(page.state))):\n",
         "        if False:\n",
-        "tests/http/test_refusals.py"
-        "::test_an_offset_of_another_generation_or_past_the_tail_is_told_at_once",
+        "tests/http/test_refusals.py::test_a_foreign_offset_is_refused_immediately",
     ),
     Canary(
         "generation",
@@ -325,8 +324,7 @@ CANARIES: Final = (
         "http/follow.py",
         "            if denied or not await allow(state):\n",
         "            if False:\n",
-        "tests/http/test_refusals.py"
-        "::test_a_denied_stream_cannot_be_told_from_an_absent_one_not_even_by_time",
+        "tests/http/test_refusals.py::test_a_denied_stream_equals_an_absent_one_in_time_too",
     ),
     Canary(
         "cross-site requests",
@@ -334,8 +332,7 @@ CANARIES: Final = (
         "http/crosssite.py",
         '    if scheme not in _ADDED_BY_BROWSERS and ("cookie" not in headers or scheme):\n',
         "    if True:\n",
-        "tests/http/test_crosssite.py"
-        "::test_credentials_that_a_browser_adds_by_itself_count_only_from_this_site",
+        "tests/http/test_crosssite.py::test_browser_credentials_count_only_from_this_site",
     ),
     Canary(
         "digest of migrations",

@@ -1,4 +1,4 @@
-"""Streams in memory, the ready-made routes over them, and a clock that a test moves."""
+"""Streams in memory, the ready-made routes for them, and a clock that a test controls."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def clock() -> ShiftedClock:
 
 @pytest.fixture
 async def streams(clock: ShiftedClock) -> AsyncIterator[PersistentTextStreaming]:
-    """Return a running instance with the default settings, kept in memory."""
+    """Return a running instance with the default settings, in memory."""
     instance = PersistentTextStreaming(
         "memory://",
         clock=clock,

@@ -1,4 +1,4 @@
-"""The demo as a person runs it, in a process of its own, and a client that follows it."""
+"""The demo in a process of its own, as a user runs it, and a client for it."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Demo:
         self._process: Process | None = None
 
     async def start(self) -> None:
-        """Start it; the address works when this returns."""
+        """Start the server; the address works when this returns."""
         port = self.url.rstrip("/").rpartition(":")[2] or "0"
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", _MAIN, "demo", "--json", "--port", port),
@@ -46,14 +46,14 @@ class Demo:
         self.url = told["url"]
 
     async def kill(self) -> None:
-        """End it as ``kill -9`` does."""
+        """Kill the server, like ``kill -9``."""
         assert self._process is not None
         if self._process.returncode is None:
             self._process.kill()
         await self._process.communicate()
 
     async def terminate(self) -> int:
-        """End it as a service manager does; return its exit code."""
+        """Stop the server as a service manager does; return its exit code."""
         assert self._process is not None
         self._process.terminate()
         await self._process.communicate()
@@ -70,7 +70,7 @@ class Visitor:
 
     @classmethod
     async def arrive(cls, client: httpx.AsyncClient) -> Visitor:
-        """Go where the front page leads."""
+        """Follow the redirect of the front page."""
         response = await client.get("/")
         assert response.status_code == 303
         return cls(client, response.headers["location"].removeprefix("/c/"))
@@ -86,12 +86,12 @@ class Visitor:
         return str(response.json()["stream"])
 
     async def messages(self) -> list[Any]:
-        """Return the list of messages as it is."""
+        """Return the current list of messages."""
         response = await self._client.get(f"{self.base}/messages", params={"format": "json"})
         return list(response.json()["parts"])
 
     async def snapshot(self, stream: str) -> dict[str, Any]:
-        """Return an answer as it is."""
+        """Return an answer's current state."""
         response = await self._client.get(
             f"{self.base}/streams/{stream}", params={"format": "json"}
         )
@@ -108,7 +108,7 @@ class Visitor:
         heard: Heard,
         until: Callable[[Heard], bool] = lambda heard: False,
     ) -> None:
-        """Follow an answer (or the list of messages) from what was heard, to its end or `until`."""
+        """Follow an answer or the list of messages after the received events, until its end."""
         path = f"{self.base}/messages" if stream is None else f"{self.base}/streams/{stream}"
         headers = {"last-event-id": heard.last_id} if heard.last_id else {}
         parser = Parser(last_id=heard.last_id)

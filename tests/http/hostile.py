@@ -1,4 +1,4 @@
-"""Text that breaks what was not built for it, in pieces that cut it at its worst places."""
+"""Difficult text, in pieces that are cut in difficult places."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PIECES = (
 
 
 def text_of(pieces: Iterable[str]) -> str:
-    """Return what has come of pieces so far: half a character only comes with its other half."""
+    """Return the text so far: half a surrogate pair appears only with its other half."""
     return "".join(pieces).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "ignore")
 
 
@@ -33,6 +33,6 @@ TEXT = text_of(PIECES)
 
 LONE = "alone \ud800 and \udc00 "
 LONE_TEXT = "alone \ufffd and \ufffd "
-"""Halves without their other half cannot be kept; each becomes U+FFFD."""
+"""Single halves of surrogate pairs cannot be stored; each becomes U+FFFD."""
 
 OBJECT = {"a": "\0\r\n\u2028</script>", "n": 1.0, "deep": [[[{"x": None}]]]}

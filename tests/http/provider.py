@@ -1,4 +1,4 @@
-"""A server that plays an OpenAI-compatible endpoint, as well or as badly as a test wants."""
+"""A fake OpenAI-compatible endpoint, with the faults that a test needs."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KEY = "sk-test-key"
 class Provider:
     """Sends its ``chunks`` one TCP segment at a time, waits for ``go_on``, and hangs up.
 
-    ``pace_s`` is how long it thinks between two of them.
+    ``pace_s`` is the pause between two chunks.
     """
 
     chunks: list[bytes] = field(default_factory=list)
@@ -33,11 +33,11 @@ class Provider:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What makes a demo use it."""
+        """The environment that makes a demo use this provider."""
         return {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": self.url, "OPENAI_MODEL": "small"}
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one request; a client that goes away is none of its business."""
+        """Answer one request, and ignore a client that disconnects."""
         with contextlib.suppress(OSError):
             await self._answer(reader, writer)
         writer.close()
@@ -66,7 +66,7 @@ class Provider:
 
 @contextlib.asynccontextmanager
 async def playing_provider(*chunks: bytes) -> AsyncIterator[Provider]:
-    """Run one that does not hang up before ``go_on`` is set, or the block is left."""
+    """Run a provider that does not hang up until ``go_on`` is set or the block ends."""
     played = Provider(list(chunks))
     server = await asyncio.start_server(played.serve, "127.0.0.1", 0)
     played.port = server.sockets[0].getsockname()[1]
@@ -79,7 +79,7 @@ async def playing_provider(*chunks: bytes) -> AsyncIterator[Provider]:
 
 
 def delta(text: str | None, **choice: Any) -> bytes:
-    """Return the event of a piece of the answer."""
+    """Return the event for a piece of the answer."""
     body = {"choices": [{"index": 0, "delta": {"content": text}, **choice}]}
     return b"data: " + json.dumps(body, ensure_ascii=False).encode() + b"\n\n"
 

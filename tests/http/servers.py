@@ -25,7 +25,7 @@ COMMANDS = {
 
 
 def free_port() -> int:
-    """Return a port of loopback that nobody listens on."""
+    """Return an unused port on loopback."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
@@ -37,9 +37,9 @@ class Server:
     """A server under test.
 
     Attributes:
-        process: What was started; with some servers the parent of what serves.
-        port: Where it listens.
-        log: What it printed.
+        process: The started process; with some servers, the parent of the serving processes.
+        port: The port on which it listens.
+        log: Its output.
     """
 
     process: subprocess.Popen[bytes]
@@ -47,7 +47,7 @@ class Server:
     log: Path
 
     def wait_until_ready(self) -> None:
-        """Wait until it answers a request."""
+        """Wait until the server answers a request."""
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:
             assert self.process.poll() is None, f"the server did not start:\n{self.printed}"
@@ -64,15 +64,15 @@ class Server:
 
     @property
     def printed(self) -> str:
-        """What it printed so far."""
+        """Its output so far."""
         return self.log.read_text(errors="replace")
 
     def signal(self, number: int) -> None:
-        """Send a signal to the process that was started, as a supervisor does."""
+        """Send a signal to the started process, as a supervisor does."""
         self.process.send_signal(number)
 
     def kill(self) -> None:
-        """Kill it and its children with -9, now."""
+        """Kill the process and its children with SIGKILL."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(STOP_S)
 
@@ -91,7 +91,7 @@ def serving(
     options: str = "",
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
-    """Run a server for the block, with its database in a directory; kill what is left of it."""
+    """Run a server for the block, with its database in a directory; kill what remains of it."""
     port = port or free_port()
     command = f"{COMMANDS[server].format(app=app, port=port)} {options}".split()
     log = directory / f"{server}-{port}.log"
@@ -113,7 +113,7 @@ def serving(
         running.wait_until_ready()
         yield running
     finally:
-        # Children may outlive the parent: the whole session goes.
+        # Kill the whole session, because children may outlive the parent.
         try:
             os.killpg(process.pid, signal.SIGKILL)
         except ProcessLookupError:

@@ -13,7 +13,7 @@ _LINE_END = re.compile("\r\n|\n|\r")
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One dispatched event, with the last event id in force."""
+    """One dispatched event, with the last event id at that time."""
 
     event: str
     data: str
@@ -21,13 +21,13 @@ class Event:
 
     @property
     def value(self) -> Any:
-        """The JSON value that the data is."""
+        """The data, parsed as JSON."""
         return json.loads(self.data)
 
 
 @dataclass(slots=True)
 class Parser:
-    """Give bytes in, take events out; ``retry`` and ``comments`` collect what is no event."""
+    """Turn bytes into events; ``retry`` and ``comments`` collect other lines."""
 
     retry: int | None = None
     comments: list[str] = field(default_factory=list)
@@ -46,7 +46,7 @@ class Parser:
         start = 0
         for match in _LINE_END.finditer(text):
             if match[0] == "\r" and match.end() == len(text):
-                break  # perhaps the first half of CRLF
+                break  # may be the first half of CRLF
             event = self._line(text[start : match.start()])
             start = match.end()
             if event is not None:
@@ -77,10 +77,10 @@ class Parser:
 
 @dataclass(slots=True)
 class Heard:
-    """What a reader has heard of a stream so far, over any number of connections.
+    """The content that a reader has received so far, over any number of connections.
 
     Attributes:
-        ids: The id of every event, and in ``lengths`` how much text there was after it.
+        ids: The id of every event; ``lengths`` has the length of the text after it.
     """
 
     text: str = ""

@@ -1,4 +1,4 @@
-"""The npm package as one file, as the wheel carries it."""
+"""The npm package as one file, included in the wheel."""
 
 from __future__ import annotations
 

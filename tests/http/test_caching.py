@@ -1,4 +1,4 @@
-"""What a cache between the server and its clients may do with an answer: nothing."""
+"""A cache between the server and its clients must not reuse an answer."""
 
 from __future__ import annotations
 

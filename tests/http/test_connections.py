@@ -1,4 +1,4 @@
-"""What a connection costs and outlives: pings, deadlines, readers that vanish or do not read."""
+"""Connections: pings, deadlines, and clients that vanish or do not read."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ async def test_a_ping_comes_every_15_seconds_of_silence(
         await call.until(lambda: len(call.parser.comments) == 1)
         for number in (2, 3):
             clock.ahead_s += 14.0
-            await asyncio.sleep(0.6)  # two ticks, in which nothing may come
+            await asyncio.sleep(0.6)  # two ticks, in which nothing must arrive
             assert len(call.parser.comments) == number - 1
             clock.ahead_s += 1.1
             await call.until(lambda number=number: len(call.parser.comments) == number)
@@ -67,14 +67,14 @@ async def test_a_large_text_goes_in_pieces(
 
 @pytest.mark.parametrize("format_", ["events", "text"])
 @pytest.mark.parametrize("when", ["live", "ended"])
-async def test_a_send_that_blocks_is_given_up_and_the_answer_goes_on(
+async def test_a_blocked_send_is_given_up(
     streams: PersistentTextStreaming,
     routes: StreamRoutes,
     clock: ShiftedClock,
     format_: str,
     when: str,
 ) -> None:
-    """G9, G6: after the deadline nothing more is spent on a client that takes nothing."""
+    """G9, G6: after the deadline, the server stops working for a client that accepts no data."""
     name = await streams.create()
     gate = Gate()
     task = streams.start(name, gate)
@@ -88,7 +88,7 @@ async def test_a_send_that_blocks_is_given_up_and_the_answer_goes_on(
             stuck.takes.clear()
             stuck.messages.clear()
             gate.say("two")
-            await asyncio.sleep(0.6)  # two ticks: the deadline is not reached by them
+            await asyncio.sleep(0.6)  # two ticks, which do not reach the deadline
             assert not stuck.task.done()
             clock.ahead_s += 30.1
             await stuck.answered()
@@ -100,10 +100,10 @@ async def test_a_send_that_blocks_is_given_up_and_the_answer_goes_on(
 
 
 @pytest.mark.parametrize("format_", ["events", "text"])
-async def test_a_client_that_left_while_it_took_nothing_is_given_up_too(
+async def test_a_blocked_send_to_a_gone_client_is_given_up(
     streams: PersistentTextStreaming, routes: StreamRoutes, clock: ShiftedClock, format_: str
 ) -> None:
-    """G9: not every server and middleware ends a send whose client has gone."""
+    """G9: some servers and middlewares do not end a send whose client has left."""
     name = await streams.create()
     gate = Gate()
     streams.start(name, gate)
@@ -119,10 +119,10 @@ async def test_a_client_that_left_while_it_took_nothing_is_given_up_too(
     gate.say(None)
 
 
-async def test_a_slow_reader_holds_up_nobody_and_misses_nothing(
+async def test_a_slow_reader_delays_nobody_and_misses_nothing(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """G9: what a reader missed is not queued for it; it takes it in one step when it can."""
+    """G9: text that a reader missed is not queued. The reader gets it in one step when it can."""
     name = await streams.create()
     gate = Gate()
     streams.start(name, gate)
@@ -148,7 +148,7 @@ async def test_a_slow_reader_holds_up_nobody_and_misses_nothing(
 
 
 async def stored(streams: PersistentTextStreaming, name: str, text: str) -> None:
-    """Wait until a stream's text is this, without being one of its readers."""
+    """Wait until a stream has this text, without being one of its readers."""
     async with asyncio.timeout(5):
         while True:
             if (await streams.read(name)).text == text:
@@ -156,10 +156,10 @@ async def stored(streams: PersistentTextStreaming, name: str, text: str) -> None
             await asyncio.sleep(0.005)
 
 
-async def test_a_client_that_leaves_stops_neither_the_answer_nor_its_neighbours(
+async def test_a_disconnect_stops_nothing_else(
     streams: PersistentTextStreaming,
 ) -> None:
-    """G6: not even the one that started it, by whose request it runs."""
+    """G6: this also holds for the client whose request started the answer."""
     name = await streams.create()
     gate = Gate()
     request = Request(scope_of("POST", "/"))
@@ -179,7 +179,7 @@ async def test_a_client_that_leaves_stops_neither_the_answer_nor_its_neighbours(
 async def test_a_cancelled_request_does_not_stop_the_answer(
     streams: PersistentTextStreaming,
 ) -> None:
-    """G6: some servers cancel the task of a client that left instead of telling it."""
+    """G6: some servers cancel the task of a request whose client left, instead of reporting it."""
     name = await streams.create()
     gate = Gate()
     request = Request(scope_of("POST", "/"))
@@ -199,7 +199,7 @@ async def test_a_cancelled_request_does_not_stop_the_answer(
 async def test_no_page_is_read_for_a_client_that_has_left(
     streams: PersistentTextStreaming, routes: StreamRoutes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G9: catching up stops with the client, not at the end of a long text."""
+    """G9: catching up stops with the client, and not at the end of a long text."""
     page_bytes = streams.engine.limits.page_bytes
     name = await ended(streams, *["x" * page_bytes for _ in range(12)])
     store = streams.engine.store
@@ -221,10 +221,10 @@ async def test_no_page_is_read_for_a_client_that_has_left(
     assert pages <= 4
 
 
-async def test_a_send_that_fails_is_a_client_that_has_left(
+async def test_a_failed_send_is_a_disconnect(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """ASGI 2.4: send may raise OSError; that is no error of the application."""
+    """ASGI 2.4: send may raise OSError; that is not an error of the application."""
     name = await ended(streams, "x")
 
     async def receive() -> dict[str, object]:
@@ -238,10 +238,10 @@ async def test_a_send_that_fails_is_a_client_that_has_left(
     assert not streams.engine.readers._readers
 
 
-async def test_the_first_post_starts_and_every_other_follows_from_its_offset(
+async def test_the_first_post_starts_and_others_follow(
     streams: PersistentTextStreaming,
 ) -> None:
-    """G4, where a page drives its own answer and is reloaded."""
+    """G4, for a page that drives its own answer and is reloaded."""
     name = await streams.create()
     gate = Gate()
 
@@ -262,14 +262,14 @@ async def test_the_first_post_starts_and_every_other_follows_from_its_offset(
 
 
 class Passing(BaseHTTPMiddleware):
-    """A middleware of the kind that hides how a body ended."""
+    """A middleware that hides how a body ended."""
 
     async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
         return await call_next(request)
 
 
 @pytest.mark.parametrize("shape", ["direct", "behind gzip", "around a mounted app", "on a mount"])
-async def test_text_is_refused_where_its_broken_end_would_look_clean(
+async def test_text_is_refused_if_a_broken_end_looks_clean(
     streams: PersistentTextStreaming, routes: StreamRoutes, shape: str
 ) -> None:
     """G5."""
@@ -299,13 +299,13 @@ async def test_text_is_refused_where_its_broken_end_would_look_clean(
 
 
 @pytest.mark.parametrize("error", [ConnectionResetError(), RuntimeError("a middleware's fault")])
-async def test_a_receive_that_raises_is_a_client_that_left(
+async def test_a_failed_receive_is_a_disconnect(
     streams: PersistentTextStreaming,
     routes: StreamRoutes,
     caplog: pytest.LogCaptureFixture,
     error: Exception,
 ) -> None:
-    """G9: nothing more is spent on it, and no task is left with an error that nobody asks for."""
+    """G9: the server stops working for it, and no task is left with an unseen error."""
     name = await streams.create()
     sent, lost = asyncio.Event(), asyncio.Event()
 

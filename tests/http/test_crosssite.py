@@ -1,4 +1,4 @@
-"""A page elsewhere must not start or cancel streams with a visitor's cookie."""
+"""A page of another site must not start or cancel streams with a visitor's cookie."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ BEARER = {"authorization": "Bearer t"}
         (COOKIE | {"sec-fetch-site": "same-origin", "origin": "null"}, True),
         ({"sec-fetch-site": "cross-site", "origin": "https://evil.example"}, True),
         (BEARER | COOKIE | {"sec-fetch-site": "cross-site"}, True),
-        # A browser sends the Basic credentials that it remembers to wherever a form points.
+        # A browser adds remembered Basic credentials to any form that is sent to the site.
         (BASIC | {"sec-fetch-site": "cross-site", "origin": "https://evil.example"}, False),
         (BASIC | COOKIE | {"origin": "https://evil.example"}, False),
         (BASIC, True),
     ],
 )
-async def test_credentials_that_a_browser_adds_by_itself_count_only_from_this_site(
+async def test_browser_credentials_count_only_from_this_site(
     streams: PersistentTextStreaming,
     routes: StreamRoutes,
     headers: dict[str, str],
@@ -70,10 +70,10 @@ async def test_the_refusal_names_the_origin_to_allow(routes: StreamRoutes) -> No
     assert "allowed_origins=['https://evil.example']" in call.json["detail"]
 
 
-async def test_reading_is_not_looked_at(
+async def test_reading_is_not_checked(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """What a page elsewhere may read is the business of CORS."""
+    """CORS decides which pages of other sites may read."""
     name = await streams.create()
     headers = COOKIE | {"sec-fetch-site": "cross-site"}
     assert (await ask(routes, f"/{name}?format=json", headers=headers)).status == 200

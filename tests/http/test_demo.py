@@ -19,7 +19,7 @@ from tests.http.sse import Heard
 QUESTION = "What is an offset, and how does a reader go on from one?"
 
 
-async def test_g2_two_panes_hear_the_same_and_one_comes_back_halfway(tmp_path: Path) -> None:
+async def test_g2_two_panes_agree_after_a_reload(tmp_path: Path) -> None:
     async with demo_server(tmp_path / "demo.db") as (_, client):
         one = await Visitor.arrive(client)
         two = await Visitor.arrive(client)
@@ -44,7 +44,7 @@ async def test_g2_two_panes_hear_the_same_and_one_comes_back_halfway(tmp_path: P
         assert snapshot["parts"] == [left.text]
 
 
-async def test_g6_stop_ends_it_for_both_and_the_next_prompt_works(tmp_path: Path) -> None:
+async def test_g6_stop_ends_the_answer_in_both_panes(tmp_path: Path) -> None:
     async with (
         playing_provider(delta("half an ans")) as provider,
         demo_server(tmp_path / "demo.db", provider.environment) as (_, client),
@@ -63,7 +63,7 @@ async def test_g6_stop_ends_it_for_both_and_the_next_prompt_works(tmp_path: Path
         assert len(await visitor.messages()) == 4
 
 
-async def test_g1_g7_what_was_seen_survives_kill_9_and_the_panes_come_back(tmp_path: Path) -> None:
+async def test_g1_g7_seen_text_survives_kill_9(tmp_path: Path) -> None:
     async with (
         playing_provider(*[delta(f"word {n} ") for n in range(20)]) as provider,
         demo_server(tmp_path / "demo.db", provider.environment) as (demo, client),
@@ -97,7 +97,7 @@ async def test_g1_g7_what_was_seen_survives_kill_9_and_the_panes_come_back(tmp_p
         assert (await visitor.ask("And now?")).status_code == 202
 
 
-async def test_g8_server_with_open_readers_ends_when_told(tmp_path: Path) -> None:
+async def test_g8_server_with_open_readers_stops(tmp_path: Path) -> None:
     async with demo_server(tmp_path / "demo.db") as (demo, client):
         visitor = await Visitor.arrive(client)
         stream = await visitor.stream_of("xyzzy plugh")
@@ -173,7 +173,7 @@ async def answer_to(question: str) -> str:
         ("Why is the sky blue?", "Reload one pane"),
     ],
 )
-async def test_written_answers_say_that_no_model_answers(question: str, said: str) -> None:
+async def test_prepared_answers_say_that_no_model_answers(question: str, said: str) -> None:
     answer = await answer_to(question)
     assert answer.startswith("I am not a model")
     assert said in answer

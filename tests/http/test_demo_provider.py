@@ -68,7 +68,7 @@ async def test_g11_text_is_exact_wherever_the_network_cuts_it(provider: Provider
         (400, b"<html>", "provider_refused"),
     ],
 )
-async def test_refusals_become_words_for_the_reader(
+async def test_refusals_become_public_messages(
     provider: Provider, status: int, body: bytes, code: str
 ) -> None:
     provider.status, provider.chunks = status, [body]
@@ -89,7 +89,7 @@ async def test_refusals_become_words_for_the_reader(
         ([b"data: []\n\n"], True, "provider_error"),
     ],
 )
-async def test_g5_broken_answer_is_not_taken_for_a_whole_one(
+async def test_g5_broken_answer_is_an_error(
     provider: Provider, chunks: list[bytes], chunked: bool, code: str
 ) -> None:
     provider.chunks, provider.chunked = chunks, chunked
@@ -98,16 +98,14 @@ async def test_g5_broken_answer_is_not_taken_for_a_whole_one(
     assert broken.value.code == code
 
 
-async def test_provider_that_is_not_there(provider: Provider) -> None:
+async def test_unreachable_provider(provider: Provider) -> None:
     provider.port = 1
     with pytest.raises(StreamError) as refused:
         await answer_of(provider)
     assert refused.value.code == "provider_unreachable"
 
 
-async def test_demo_answers_from_the_provider_and_shows_its_trouble(
-    provider: Provider, tmp_path: Path
-) -> None:
+async def test_demo_answers_from_the_provider(provider: Provider, tmp_path: Path) -> None:
     provider.chunks = [delta("I am a "), delta("model."), FINISH, DONE]
     async with demo_server(tmp_path / "demo.db", provider.environment) as (_, client):
         about = (await client.get("/about")).json()
@@ -130,7 +128,7 @@ async def test_demo_answers_from_the_provider_and_shows_its_trouble(
         assert asked[1]["content"] == "I am a model."
 
 
-def test_key_alone_decides_who_answers() -> None:
+def test_the_key_selects_the_responder() -> None:
     assert choose_responder({}).note
     assert choose_responder({"OPENAI_API_KEY": " "}).note
     responder = choose_responder({"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": "http://[::1]:9/v1"})

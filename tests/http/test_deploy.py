@@ -1,4 +1,4 @@
-"""The steps of deploy/Dockerfile that can be tried without a builder of images."""
+"""The steps of deploy/Dockerfile that can be tested without building an image."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
 
 
 def test_extras() -> None:
-    """What the image installs exists, and what it copies is there."""
+    """Everything that the image installs or copies exists."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     (extras,) = re.findall(r'install --no-cache-dir "\.\[(.*?)\]"', DOCKERFILE)
     assert set(extras.split(",")) <= set(project["optional-dependencies"])
@@ -30,7 +30,7 @@ def test_extras() -> None:
 
 
 def test_command(tmp_path: Path) -> None:
-    """Its command serves the probes, needs no other folder, and ends on SIGTERM (G8)."""
+    """The image's command serves the probes, needs no other folder, and ends on SIGTERM (G8)."""
     (line,) = re.findall(r"^CMD (.*)$", DOCKERFILE, re.MULTILINE)
     port = str(free_port())
     command = [{"8000": port, "0.0.0.0": "127.0.0.1"}.get(word, word) for word in json.loads(line)]

@@ -1,4 +1,4 @@
-"""What a server's end looks like to those who are connected (G8), server by server."""
+"""The end of a server as its clients see it (G8), for each server."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from tests.http.servers import serving
 
 READERS = 1_000 if SOAK else 250
 WAITS_FOR_EVER = sys.version_info >= (3, 12)
-"""What asyncio's servers do with open connections since then, and so do hypercorn's workers."""
+"""Since this version, asyncio's servers and hypercorn's workers close open connections."""
 
 
 @pytest.mark.parametrize(
     ("server", "options"), [("uvicorn", ""), ("granian", ""), ("hypercorn", "--workers 0")]
 )
-async def test_readers_are_told_and_the_server_exits(
+async def test_readers_get_the_end_and_the_server_exits(
     tmp_path: Path, server: str, options: str
 ) -> None:
-    """G8: what can end in time does, the rest ends ``shutdown``; what nobody writes is cut."""
+    """G8: an answer may finish in time. Others end ``shutdown``; streams of others are cut."""
     grace = {"TEST_GRACE_S": "1.5"}
     with serving(tmp_path, server=server, options=options, environment=grace) as running:
         port = running.port
@@ -61,10 +61,10 @@ async def test_readers_are_told_and_the_server_exits(
         assert pending.json["status"] == "pending"
 
 
-async def test_a_server_that_keeps_the_signal_to_itself_still_tells_the_truth(
+async def test_a_server_that_hides_the_signal(
     tmp_path: Path,
 ) -> None:
-    """G5: hypercorn's workers are cut, by it or by -9; nobody takes that for the stream's end."""
+    """G5: hypercorn's workers are stopped or killed; no client treats that as the stream's end."""
     with serving(tmp_path, server="hypercorn", options="--graceful-timeout 1") as running:
         name = (await post(running.port, "/create?start=1"))["id"]
         async with requesting(running.port, f"/streams/{name}") as reader:
@@ -88,8 +88,8 @@ async def test_a_server_that_keeps_the_signal_to_itself_still_tells_the_truth(
 
 
 @pytest.mark.timeout(90)
-async def test_a_crowd_is_told_within_a_second(tmp_path: Path) -> None:
-    """G8: after the grace, which Ctrl-C skips."""
+async def test_a_thousand_readers_get_the_end_within_a_second(tmp_path: Path) -> None:
+    """G8: this counts after the grace period, which Ctrl-C skips."""
     with serving(tmp_path, environment={"TEST_GRACE_S": "60"}) as running:
         port = running.port
         names = [(await post(port, "/create?start=1"))["id"] for _ in range(10)]

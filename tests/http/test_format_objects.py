@@ -1,4 +1,4 @@
-"""Formats that an application passes: cursors in mid-message, ends, cuts."""
+"""Formats that an application passes: cursors inside a message, ends, cuts."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from tests.http.sse import Event, Parser
 
 ITEMS: list[Any] = ["one ", "two ", {"n": 2}, {"tool": "x"}, "three ", "four ", {"n": 6}, "end"]
 MADE: list[str] = []
-"""The states that encoders were made with."""
+"""The states that were passed to encoders."""
 
 
 class Bracketed:
-    """Text between ``open`` and ``close``, named by its first position; an object as it is."""
+    """Text between ``open`` and ``close``, named by its first position; objects unchanged."""
 
     def __init__(self, stream: StreamState, state: str) -> None:
         MADE.append(state)
@@ -105,7 +105,7 @@ async def name(streams: PersistentTextStreaming) -> str:
 
 
 async def test_cursor_resumes_at_each_chunk(streams: PersistentTextStreaming, name: str) -> None:
-    """G2: from each chunk, also in mid-message, exactly the rest follows."""
+    """G2: after each chunk, also inside a message, exactly the rest follows."""
     app = serving(streams, name)
     call = await ask(app, "/")
     assert call.headers["content-type"] == FORM.media_type
@@ -139,7 +139,7 @@ async def test_cursor_resumes_at_each_chunk(streams: PersistentTextStreaming, na
 async def test_unknown_state_is_rebuilt(
     streams: PersistentTextStreaming, name: str, state: str | None
 ) -> None:
-    """G2: a cursor of another version costs a pass over the text, not the text."""
+    """G2: a cursor of another version makes the server read earlier messages, and loses no text."""
     app = serving(streams, name)
     whole = await events(app)
     offset = whole[4].id.partition("~")[0]
@@ -153,13 +153,13 @@ async def test_unknown_state_is_rebuilt(
 async def test_malformed_cursor_is_refused(
     streams: PersistentTextStreaming, name: str, cursor: str
 ) -> None:
-    """G10: a cursor that no stream gave is refused at once."""
+    """G10: a cursor that does not come from a stream is refused immediately."""
     call = await ask(serving(streams, name), "/", headers={"last-event-id": cursor})
     assert (call.status, call.code) == (400, "invalid_offset")
 
 
 async def test_cut_leaves_the_answer_broken(streams: PersistentTextStreaming) -> None:
-    """G5: a client that stops at a clean end must not take a cut for one."""
+    """G5: a client that stops at a clean end must not treat a cut as an end."""
     name, gate = await streams.create(), Gate()
     streams.start(name, gate)
     gate.say("some")
@@ -175,7 +175,7 @@ async def test_cut_leaves_the_answer_broken(streams: PersistentTextStreaming) ->
 async def test_abort_never_stops_a_format_object(
     streams: PersistentTextStreaming, name: str
 ) -> None:
-    """G6: leaving is not stopping, so a format whose clients leave for no reason is refused."""
+    """G6: disconnecting is not a Stop, so on_disconnect="cancel" is refused for such a format."""
     scope: Scope = {
         "type": "http",
         "method": "POST",

@@ -1,4 +1,4 @@
-"""What docs/http.md says of the three formats, said to an app that is called by hand."""
+"""The three formats of docs/http.md, tested by calling the app directly."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.http.sse import Heard, Parser
 async def ended(
     streams: PersistentTextStreaming, *items: object, stream_id: str | None = None
 ) -> str:
-    """Return a stream that gave these items and has ended."""
+    """Return an ended stream with these items."""
     name = await streams.create(stream_id)
     gate = Gate()
     gate.say(*items, None)
@@ -27,7 +27,7 @@ async def ended(
     return name
 
 
-async def test_events_begin_with_retry_and_a_ping_before_the_first_token(
+async def test_events_begin_with_retry_and_a_ping(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
     name = await streams.create()
@@ -41,7 +41,7 @@ async def test_events_begin_with_retry_and_a_ping_before_the_first_token(
         assert "content-length" not in call.headers
 
 
-async def test_events_carry_text_objects_and_the_end_with_an_offset_each(
+async def test_events_have_an_offset_each(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
     name = await ended(
@@ -66,7 +66,7 @@ async def test_events_carry_text_objects_and_the_end_with_an_offset_each(
 async def test_any_offset_gives_the_rest_and_no_more(
     streams: PersistentTextStreaming, routes: StreamRoutes, carrier: str
 ) -> None:
-    """G2: from each place that was given out, the text goes on exactly there."""
+    """G2: after each offset, the text continues exactly there."""
     pieces = ["one ", {"n": 2}, "three ", {"n": 4}, "five"]
     name = await ended(streams, *pieces)
     everything = Heard()
@@ -88,7 +88,7 @@ async def test_any_offset_gives_the_rest_and_no_more(
         assert rest.end == everything.end
 
 
-async def test_the_header_wins_over_the_query_and_an_empty_one_counts_for_nothing(
+async def test_the_header_overrides_the_query(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
     name = await ended(streams, "one ", {"n": 2}, "three")
@@ -122,10 +122,10 @@ async def test_now_is_the_tail_of_a_log(
     assert snapshot["offset"] == call.heard.last_id
 
 
-async def test_only_who_has_seen_the_end_is_answered_204(
+async def test_204_only_after_the_end_was_seen(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """G5: 204 stops an EventSource for good, so nobody gets it who was not told how it ended."""
+    """G5: 204 stops an EventSource for good, so only a client that has seen the end gets it."""
     name = await ended(streams, "text")
     ids = (await ask(routes, f"/{name}")).heard.ids
     seen = await ask(routes, f"/{name}", headers={"last-event-id": ids[-1]})
@@ -142,10 +142,10 @@ async def test_only_who_has_seen_the_end_is_answered_204(
         assert call.status == 200
 
 
-async def test_each_end_is_told_as_it_was(
+async def test_each_end_has_its_terminal_event(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """G5: the terminal event says what the database says."""
+    """G5: the terminal event matches the database."""
     cancelled = await streams.create()
     await streams.cancel(cancelled)
     failed = await ended(streams, "half", StreamError("Try later.", code="overloaded", result=[1]))
@@ -164,7 +164,7 @@ async def test_each_end_is_told_as_it_was(
     assert "secret" not in json.dumps(found[2])
 
 
-async def test_a_snapshot_is_what_is_there_and_says_where_to_go_on(
+async def test_a_snapshot_has_the_text_and_its_offset(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
     name = await streams.create(owner="ann", metadata={"secret": True})
@@ -195,7 +195,7 @@ async def test_a_snapshot_is_what_is_there_and_says_where_to_go_on(
     assert rest["offset"].endswith(".end")
 
 
-async def test_a_snapshot_has_an_etag_that_changes_with_all_that_it_shows(
+async def test_the_etag_changes_with_the_snapshot(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
     name = await streams.create()
@@ -225,7 +225,7 @@ async def test_a_snapshot_has_an_etag_that_changes_with_all_that_it_shows(
 async def test_the_etag_changes_when_a_stopped_stream_gets_its_result(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """G5: a snapshot that was taken before the writer gave its result is not the newest."""
+    """G5: a snapshot from before the writer's result is outdated."""
     name = await streams.create()
     started, may_close = asyncio.Event(), asyncio.Event()
 
@@ -254,7 +254,7 @@ async def test_the_etag_changes_when_a_stopped_stream_gets_its_result(
     assert json.loads(second.body)["result"] == {"tokens": 12}
 
 
-async def test_text_is_the_text_alone_as_it_comes(
+async def test_text_is_only_the_text(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
     name = await streams.create()
@@ -276,7 +276,7 @@ async def test_text_is_the_text_alone_as_it_comes(
 async def test_text_ends_cleanly_only_when_done(
     streams: PersistentTextStreaming, routes: StreamRoutes, how: str
 ) -> None:
-    """G5: a truncated text cannot be taken for a whole one."""
+    """G5: a truncated text never looks complete."""
     name = await streams.create()
     gate = Gate()
     streams.start(name, gate)
@@ -297,7 +297,7 @@ async def test_text_ends_cleanly_only_when_done(
 
 
 @pytest.mark.parametrize("how", ["delete", "drain a log"])
-async def test_events_that_are_cut_have_no_terminal_event(
+async def test_cut_events_have_no_terminal_event(
     streams: PersistentTextStreaming, routes: StreamRoutes, how: str
 ) -> None:
     """G5: a connection that ends without the terminal event means: reconnect."""
@@ -331,7 +331,7 @@ async def test_events_that_are_cut_have_no_terminal_event(
         ("TEXT/PLAIN", "", "text/plain"),
     ],
 )
-async def test_the_query_then_accept_choose_the_format(
+async def test_query_then_accept_choose_the_format(
     streams: PersistentTextStreaming,
     routes: StreamRoutes,
     accept: str | None,
@@ -344,7 +344,7 @@ async def test_the_query_then_accept_choose_the_format(
 
 
 @pytest.mark.parametrize(("accept", "query"), [("image/png", ""), ("*/*", "format=xml")])
-async def test_no_such_format_is_406(
+async def test_unknown_format_is_406(
     streams: PersistentTextStreaming, routes: StreamRoutes, accept: str, query: str
 ) -> None:
     name = await ended(streams, "x")
@@ -373,7 +373,7 @@ async def test_the_application_may_fix_the_format_and_set_headers(
     [("", 200), ("format=text", 200), ("format=json", 200), ("offset={end}", 204),
      ("format=json", 304), ("format=xml", 406), ("offset=bad", 400)],
 )  # fmt: skip
-async def test_every_cookie_that_the_application_sets_arrives(
+async def test_every_cookie_arrives(
     streams: PersistentTextStreaming, query: str, status: int
 ) -> None:
     name = await ended(streams, "x")
@@ -395,7 +395,7 @@ async def test_every_cookie_that_the_application_sets_arrives(
 async def test_head_has_the_headers_and_no_body(
     streams: PersistentTextStreaming, routes: StreamRoutes, format_: str
 ) -> None:
-    name = await streams.create()  # live: it must not be followed
+    name = await streams.create()  # live, and HEAD must not follow it
     call = await ask(routes, f"/{name}?format={format_}", method="HEAD")
     assert call.status == 200
     assert call.finished
@@ -405,10 +405,10 @@ async def test_head_has_the_headers_and_no_body(
     assert (await ask(routes, "/absent", method="HEAD")).status == 404
 
 
-async def test_events_from_now_say_at_once_where_now_was(
+async def test_events_from_now_begin_with_their_offset(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """G2: who reconnects before the first event misses nothing that came meanwhile."""
+    """G2: a client that reconnects before the first event misses no message."""
     name = await streams.create(kind="log")
     offset = await streams.post(name, "before")
     async with calling(routes, f"/{name}?offset=now") as call:
@@ -422,7 +422,7 @@ async def test_events_from_now_say_at_once_where_now_was(
 async def test_polyfill_resumes_by_its_parameter(
     streams: PersistentTextStreaming, routes: StreamRoutes, name: str
 ) -> None:
-    """G2: polyfills that cannot set a header add a parameter, to a URL that may have ?offset=."""
+    """G2: polyfills that cannot set headers add a parameter, even to a URL with ?offset=."""
     stream_id = await ended(streams, "one ", {"n": 2}, "three")
     events = Parser().feed((await ask(routes, f"/{stream_id}")).body)
     answer = await ask(routes, f"/{stream_id}?offset=-1&{name}={events[1].id}&{name}2=x")
@@ -436,7 +436,7 @@ async def test_polyfill_resumes_by_its_parameter(
 async def test_text_over_http_1_0_is_refused(
     streams: PersistentTextStreaming, routes: StreamRoutes, method: str
 ) -> None:
-    """G5: over HTTP/1.0 a truncated text would look like a whole one."""
+    """G5: over HTTP/1.0 a truncated text would look complete."""
     stream_id = await ended(streams, "half", StreamError("It failed."))
     for form, status in (("text", 406), ("events", 200), ("json", 200)):
         scope = scope_of(method, f"/{stream_id}?format={form}") | {"http_version": "1.0"}

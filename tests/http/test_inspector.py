@@ -1,4 +1,4 @@
-"""The inspector and the probes: default deny, no text unasked, no request elsewhere."""
+"""The inspector and the probes: deny by default, no text unasked, no foreign requests."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ROUTES = [
 
 
 class Operator:
-    """What the person who asks may do, and what was asked."""
+    """The permissions of the caller, and the actions that were checked."""
 
     def __init__(self) -> None:
         self.may: Any = {"look", "text", "stop"}
@@ -79,7 +79,7 @@ async def client(
 
 
 @pytest.mark.parametrize(("method", "path", "action"), ROUTES)
-async def test_all_is_denied_that_is_not_allowed(
+async def test_everything_is_denied_by_default(
     client: httpx.AsyncClient, operator: Operator, method: str, path: str, action: str
 ) -> None:
     operator.may = {"look", "text", "stop"} - {action}
@@ -90,10 +90,10 @@ async def test_all_is_denied_that_is_not_allowed(
     assert (await client.request(method, f"/ops/inspector/{path}")).status_code == 200
 
 
-async def test_nothing_but_true_allows(
+async def test_only_true_allows(
     client: httpx.AsyncClient, streams: PersistentTextStreaming
 ) -> None:
-    """An authorize that returns a user, or forgets to await, allows nothing."""
+    """An authorize that returns a user, or lacks its ``await``, allows nothing."""
 
     async def wrong(request: Request, action: str) -> Any:
         return "ann"
@@ -142,8 +142,8 @@ async def test_stop(client: httpx.AsyncClient, streams: PersistentTextStreaming)
     assert (await client.post(path.replace("live", "none"))).status_code == 404
 
 
-async def test_the_page_asks_nobody_else(client: httpx.AsyncClient) -> None:
-    """One file: its policy lets in no other script, style or host."""
+async def test_the_page_makes_no_foreign_request(client: httpx.AsyncClient) -> None:
+    """The page is one file: its policy allows no other script, style or host."""
     answer = await client.get("/ops/inspector/")
     policy = answer.headers["content-security-policy"]
     (nonce,) = set(re.findall(r"'nonce-([^']+)'", policy))
@@ -175,10 +175,10 @@ async def test_a_process_that_is_not_started_is_not_ready() -> None:
         assert (await client.get("/live")).status_code == 503
 
 
-async def test_a_database_that_takes_no_writes_is_not_ready(
+async def test_a_read_only_database_is_not_ready(
     streams: PersistentTextStreaming, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G12: a load balancer sends new requests elsewhere; nobody restarts a healthy process."""
+    """G12: a load balancer sends requests elsewhere, and nobody restarts a healthy process."""
     from inkstream import StoreUnavailable
 
     async def away(**options: object) -> None:

@@ -1,4 +1,4 @@
-"""How long connections live: those whose clients reconnect by themselves, and all others."""
+"""The age limit of connections, which applies only to clients that reconnect by themselves."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NEVER_CUT: dict[str, str | Format] = {
 
 
 class Bytes(Call):
-    """A call whose events are not those of ``events``."""
+    """A call whose answer is not in the format ``events``."""
 
     def hear(self, data: bytes) -> None:
         pass
@@ -46,13 +46,13 @@ async def open_calls(app: ASGIApp, path: str, count: int) -> AsyncIterator[list[
 
 
 async def heard_or_cut(call: Bytes, word: bytes) -> bool:
-    """Return whether a call was cut before it heard a word."""
+    """Return whether a call was closed without any content."""
     await call.until(lambda: word in call.body or call.finished)
     return word not in call.body
 
 
-async def test_events_are_cut_by_age_and_go_on(clock: ShiftedClock) -> None:
-    """The client is sent to reconnect at once, without a terminal event; nothing is lost."""
+async def test_old_events_connections_end_and_continue(clock: ShiftedClock) -> None:
+    """The client reconnects immediately, without a terminal event, and loses nothing."""
     gate = Gate()
     async with PersistentTextStreaming("memory://", clock=clock) as streams:
         routes = streams.asgi(allow_anonymous=True)
@@ -77,8 +77,8 @@ async def test_events_are_cut_by_age_and_go_on(clock: ShiftedClock) -> None:
             assert call.parser.retry == 1000
 
 
-async def test_readers_that_came_at_once_are_cut_apart(clock: ShiftedClock) -> None:
-    """After a deploy all come at once: without jitter they would, every minute, for ever."""
+async def test_readers_that_came_together_are_cut_apart(clock: ShiftedClock) -> None:
+    """After a deploy all clients connect together. Without jitter they would do so every minute."""
     gate = Gate()
     async with PersistentTextStreaming("memory://", clock=clock) as streams:
         routes = streams.asgi(allow_anonymous=True)
@@ -87,7 +87,7 @@ async def test_readers_that_came_at_once_are_cut_apart(clock: ShiftedClock) -> N
         async with open_calls(routes, f"/{name}", 24) as calls:
             clock.ahead_s += LIFE_S
             gate.say("one")
-            for call in calls:  # an old one is cut after what it sends next
+            for call in calls:  # an old connection ends after its next send
                 assert not await heard_or_cut(call, b"one")
             gate.say("two")
             cut = [await heard_or_cut(call, b"two") for call in calls]
@@ -96,7 +96,7 @@ async def test_readers_that_came_at_once_are_cut_apart(clock: ShiftedClock) -> N
 
 @pytest.mark.parametrize("name", NEVER_CUT)
 async def test_no_other_format_is_cut_by_age(clock: ShiftedClock, name: str) -> None:
-    """Their stock clients take a cut for a failure."""
+    """Common clients of these formats treat a cut as a failure."""
     gate = Gate()
     async with PersistentTextStreaming("memory://", clock=clock) as streams:
 

@@ -1,4 +1,4 @@
-"""Many streams over one request: each found, allowed, resumed and ended by itself."""
+"""Many streams in one request: each is found, checked, resumed and ended separately."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tests.http.sse import Event, Heard
 
 
 class Many:
-    """What a client of many streams holds."""
+    """The state of a client of many streams."""
 
     def __init__(self) -> None:
         self.heard: dict[str, Heard] = {}
@@ -50,7 +50,7 @@ class Many:
 
 
 class ManyCall(Call):
-    """A request that follows many, as its client sees it."""
+    """A request that follows many streams, as its client sees it."""
 
     def __init__(self, app: ASGIApp, scope: dict[str, Any], body: bytes) -> None:
         self.many = Many()
@@ -138,7 +138,7 @@ async def test_bytes_are_those_of_the_single_route(
 async def test_streams_resume_at_any_cut(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """G2: a client joins, leaves and comes back anywhere, with any set of streams."""
+    """G2: a client joins, leaves and returns at any place, with any set of streams."""
     chooser = random.Random(7)
     names = [f"s{number}" for number in range(6)]
     gates = await started(streams, *names)
@@ -165,10 +165,10 @@ async def test_streams_resume_at_any_cut(
         assert call.many.texts() == expected
 
 
-async def test_denied_equals_absent_and_nothing_waits(
+async def test_denied_equals_absent_and_delays_nothing(
     streams: PersistentTextStreaming, clock: ShiftedClock
 ) -> None:
-    """One that is absent waits its second without holding the others."""
+    """The server waits a second for an absent stream, without delaying the others."""
 
     async def authorize(request: Request, stream: StreamState, action: str) -> bool:
         assert action == "read"
@@ -237,7 +237,7 @@ async def test_deleted_while_followed_is_refused(
 async def test_catching_up_does_not_starve_the_others(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """G9: round robin, a bounded turn each."""
+    """G9: the streams take turns of a limited size."""
     for name in ("big", "small"):
         await streams.create(name)
         async with streams.write(name) as writer:

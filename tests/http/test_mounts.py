@@ -1,4 +1,4 @@
-"""Mounts below any server, proxy and framework: the path, foreign origins, WebSockets."""
+"""Mounts below any server, proxy and framework: paths, other origins, WebSockets."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def nested_mounts(app: ASGIApp, root: str) -> ASGIApp:
 
 def mount_in_fastapi(app: ASGIApp, root: str) -> ASGIApp:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # newer ones want it from the server
+        warnings.simplefilter("ignore")  # newer versions prefer the server's own
         outer = FastAPI(root_path=root)
     outer.mount("/m", app)
     return outer
@@ -58,7 +58,7 @@ FRAMEWORKS: dict[str, tuple[Callable[[ASGIApp, str], ASGIApp], str]] = {
 
 
 def seen_by_server(path: str, root: str, *, stripped: bool, raw: bool) -> dict[str, Any]:
-    """Return the scope of a server behind a proxy that takes its prefix off, or leaves it."""
+    """Return the scope of a server behind a proxy that removes its prefix, or keeps it."""
     scope = scope_of("GET", path if stripped else root + path, root_path=root)
     if not raw:
         del scope["raw_path"]
@@ -84,7 +84,7 @@ ROUTED = [
     for framework, root, stripped in itertools.product(
         FRAMEWORKS, ["", "/api", "/deep/er"], [False, True]
     )
-    # Starlette's own nested mounts do not find their way there; Litestar routes on the whole path.
+    # Starlette's own nested mounts fail with such paths; Litestar routes on the whole path.
     if not root or (framework, stripped) not in (("nested", True), ("litestar", False))
 ]
 
@@ -93,13 +93,13 @@ ROUTED = [
 async def test_mount_finds_the_id(
     streams: PersistentTextStreaming, framework: str, root: str, stripped: bool
 ) -> None:
-    """As Starlette's own routes: the prefix of a proxy may be in the path or not."""
+    """Like Starlette's own routes: the path may contain the proxy's prefix or not."""
     wrap, below = FRAMEWORKS[framework]
     is_bare = framework in ("bare", "litestar")
     app = wrap(streams.asgi(allow_anonymous=True), root)
     for name in IDS:
         if (framework == "litestar" and name == "a/") or (is_bare and f"/{name}" == root):
-            continue  # its own path is the mount's
+            continue  # the framework's own path is the mount's
         await streams.create(name)
         await streams.cancel(name)
         scope = seen_by_server(f"{below}/{encoded(name)}", root, stripped=stripped, raw=True)
@@ -120,10 +120,10 @@ async def test_mount_without_raw_path(streams: PersistentTextStreaming, framewor
 
 @pytest.mark.parametrize("framework", ["starlette", "fastapi", "litestar"])
 @pytest.mark.parametrize("root", ["", "/api"])
-async def test_durable_mount_names_what_the_client_knows(
+async def test_durable_mount_uses_the_clients_paths(
     streams: PersistentTextStreaming, framework: str, root: str
 ) -> None:
-    """Location and fork sources are paths as they were before a proxy shortened them."""
+    """Location and fork sources are paths from before a proxy shortened them."""
     wrap, below = FRAMEWORKS[framework]
     app = wrap(streams.durable_streams(allow_anonymous=True), root)
     scope = seen_by_server(f"{below}/s%2F1", root, stripped=True, raw=True) | {"method": "PUT"}

@@ -1,4 +1,4 @@
-"""Every refusal of docs/http.md: its status, its stable code, and what it must not give away."""
+"""Every refusal of docs/http.md: its status, its code, and that it reveals no secrets."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ async def test_a_malformed_offset_is_400_whether_the_stream_is_there_or_not(
 
 
 @pytest.mark.parametrize("format_", ["events", "json", "text"])
-async def test_an_offset_of_another_generation_or_past_the_tail_is_told_at_once(
+async def test_a_foreign_offset_is_refused_immediately(
     streams: PersistentTextStreaming, routes: StreamRoutes, format_: str
 ) -> None:
     """G10: never a silent wait."""
@@ -64,7 +64,7 @@ async def test_an_offset_of_another_generation_or_past_the_tail_is_told_at_once(
         assert (call.status, call.code) == (410, "offset_gone"), offset
 
 
-async def test_an_absent_id_is_waited_for_and_found_when_its_transaction_commits(
+async def test_an_absent_id_is_found_after_its_commit(
     streams: PersistentTextStreaming, routes: StreamRoutes, clock: ShiftedClock
 ) -> None:
     for path in ("/soon", "/later?format=json"):
@@ -84,7 +84,7 @@ async def test_an_absent_id_is_waited_for_and_found_when_its_transaction_commits
 
 
 def _reads(streams: PersistentTextStreaming, name: str) -> Callable[[int], Awaitable[None]]:
-    """Return a wait for so many reads of a stream to have come to the store."""
+    """Return a function that waits until the store has had this many reads."""
     store = streams.engine.store
     read = store.read
     count = 0
@@ -107,7 +107,7 @@ def _reads(streams: PersistentTextStreaming, name: str) -> Callable[[int], Await
     return wait
 
 
-async def test_a_denied_stream_cannot_be_told_from_an_absent_one_not_even_by_time(
+async def test_a_denied_stream_equals_an_absent_one_in_time_too(
     streams: PersistentTextStreaming,
 ) -> None:
     asked: list[tuple[str, str]] = []
@@ -166,7 +166,7 @@ async def test_authorize_sees_the_request_and_decides_by_action(
     assert not (await streams.read(name)).status.ended
 
 
-def test_routes_that_nobody_guards_are_not_made() -> None:
+def test_routes_need_authorize() -> None:
     streams = PersistentTextStreaming("memory://")
     for make in (streams.asgi, streams.router):
         with pytest.raises(TypeError, match=r"authorize=.*allow_anonymous=True"):
@@ -196,7 +196,7 @@ async def test_a_stream_of_another_owner_or_group_is_absent(
 @pytest.mark.parametrize(
     "path", ["/", "/%00", "/%ff", "/a/b", "/a/cancel/b", "//", "/" + "x" * 513]
 )
-async def test_what_is_no_route_or_no_id_is_404(routes: StreamRoutes, path: str) -> None:
+async def test_unknown_routes_and_ids_are_404(routes: StreamRoutes, path: str) -> None:
     call = await ask(routes, path)
     assert (call.status, call.code) == (404, "not_found")
 
@@ -225,7 +225,7 @@ async def test_any_id_survives_a_mount(
     assert cancel.status == 204
 
 
-async def test_too_many_readers_is_429_and_says_when_to_come_back(
+async def test_too_many_readers_is_429_with_retry_after(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
     """G9."""
@@ -246,13 +246,13 @@ async def test_too_many_readers_is_429_and_says_when_to_come_back(
             assert again.status == 200
 
 
-async def test_a_database_that_is_away_is_503_and_not_named(
+async def test_an_unavailable_database_is_503_and_not_named(
     streams: PersistentTextStreaming,
     routes: StreamRoutes,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """G12; why it is away is for the log."""
+    """G12; the reason goes to the log."""
 
     async def away(*args: object, **kwargs: object) -> object:
         raise StoreUnavailable("could not connect to db.internal:5432")
@@ -265,10 +265,10 @@ async def test_a_database_that_is_away_is_503_and_not_named(
     assert caplog.text.count("could not connect to db.internal:5432") == 2
 
 
-async def test_a_fault_of_the_server_is_500_and_the_log_has_why(
+async def test_a_server_error_is_500_and_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """Above all an application that forgot the lifespan."""
+    """The most common case is an application without the lifespan."""
     request = Request(scope_of("GET", "/"))
     with pytest.raises(NotRunning) as caught:
         PersistentTextStreaming("memory://").response(request, "x")
@@ -277,10 +277,10 @@ async def test_a_fault_of_the_server_is_500_and_the_log_has_why(
     assert "lifespan=streams.lifespan" in caplog.text
 
 
-async def test_a_draining_server_starts_and_follows_nothing_new(
+async def test_a_draining_server_refuses_new_requests(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """G8: who comes after the drain would hold the server open for ever."""
+    """G8: a client that comes after the drain would keep the server open for ever."""
     name = await streams.create()
     await streams.engine.drain(0)
     refused = await ask(routes, f"/{name}")
@@ -295,7 +295,7 @@ async def test_a_draining_server_starts_and_follows_nothing_new(
     assert gate.calls == 0
 
 
-async def test_cancel_is_204_again_and_again(
+async def test_cancel_may_be_repeated(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
     name = await streams.create()

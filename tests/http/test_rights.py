@@ -1,4 +1,4 @@
-"""Rights while a stream is followed, and of a stream that is kept for its forks only."""
+"""Permissions while a stream is followed, and for a stream that is kept only for its forks."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ AGAIN_S = 5.0
 
 
 class Rights:
-    """Says yes until the test says no."""
+    """Allows until the test revokes it."""
 
     def __init__(self) -> None:
         self.answer: bool | Exception = True
@@ -45,7 +45,7 @@ def settings(authorize_again_s: float | None = AGAIN_S) -> HTTPSettings:
 async def test_a_revoked_reader_is_cut(
     clock: ShiftedClock, rights: Rights, format_: str, answer: bool | Exception
 ) -> None:
-    """It gets no terminal event, its next request is refused, and the answer goes on."""
+    """It gets no terminal event, its next request is refused, and the answer continues."""
     gate = Gate()
     async with PersistentTextStreaming("memory://", clock=clock, http=settings()) as streams:
         routes = streams.asgi(authorize=rights)
@@ -58,13 +58,13 @@ async def test_a_revoked_reader_is_cut(
             asked = rights.asked
             gate.say("two ")
             await call.until(lambda: b"two" in call.body)
-            assert rights.asked == asked + 1  # and the reader that may goes on
+            assert rights.asked == asked + 1  # the reader that still may read continues
             rights.answer = answer
             clock.ahead_s += AGAIN_S + 0.1
             gate.say("three ")
             await call.answered()
             assert call.heard.end is None
-            assert call.finished == (format_ == "events")  # a text breaks
+            assert call.finished == (format_ == "events")  # a text ends broken
         if answer is False:
             assert (await ask(routes, f"/{name}")).status == 404
         rights.answer = True
@@ -73,7 +73,7 @@ async def test_a_revoked_reader_is_cut(
         assert (await ask(routes, f"/{name}")).heard.text == "one two three four"
 
 
-async def test_a_silent_stream_asks_again_too(clock: ShiftedClock, rights: Rights) -> None:
+async def test_a_silent_stream_checks_again_too(clock: ShiftedClock, rights: Rights) -> None:
     async with PersistentTextStreaming("memory://", clock=clock, http=settings()) as streams:
         name = await streams.create()
         async with calling(streams.asgi(authorize=rights), f"/{name}") as call:
@@ -84,7 +84,7 @@ async def test_a_silent_stream_asks_again_too(clock: ShiftedClock, rights: Right
             assert call.heard.end is None
 
 
-async def test_rights_are_asked_once_if_so_set(clock: ShiftedClock, rights: Rights) -> None:
+async def test_rights_are_checked_once_if_configured(clock: ShiftedClock, rights: Rights) -> None:
     gate = Gate()
     once = settings(authorize_again_s=None)
     async with PersistentTextStreaming("memory://", clock=clock, http=once) as streams:
@@ -104,7 +104,7 @@ async def test_rights_are_asked_once_if_so_set(clock: ShiftedClock, rights: Righ
 async def test_a_stream_kept_for_forks_looks_absent(
     streams: PersistentTextStreaming, rights: Rights, method: str
 ) -> None:
-    """Nothing is left to ask ``authorize`` about; where everybody may read, it is 410."""
+    """No state is left for ``authorize``. If everybody may read, the answer is 410."""
     guarded = streams.durable_streams(authorize=rights)
     anonymous = streams.durable_streams(allow_anonymous=True)
     async with client_of(guarded) as some, client_of(anonymous) as everybody:
@@ -117,7 +117,7 @@ async def test_a_stream_kept_for_forks_looks_absent(
             some.request(method, "/absent", **body), some.request(method, "/s", **body)
         )
         assert kept.status_code == absent.status_code == 404
-        # The answers may differ in the id that the client itself named, and in nothing else.
+        # The answers may differ only in the id that the client sent.
         assert kept.text.replace("/s", "").replace("'s'", "") == absent.text.replace(
             "/absent", ""
         ).replace("'absent'", "")

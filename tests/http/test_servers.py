@@ -1,4 +1,4 @@
-"""The same promises on real servers, bare and under the middlewares that applications add."""
+"""Tests on real servers, alone and under middlewares that applications use."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GZIP = {"accept-encoding": "gzip"}
 def setting(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Server, str]]:
-    """Return a running server and the names of the middlewares that its application has."""
+    """Return a running server and the names of its application's middlewares."""
     server, stack = request.param
     directory: Path = tmp_path_factory.mktemp(server)
     with serving(directory, server=server, environment={"TEST_MIDDLEWARE": stack}) as running:
@@ -36,27 +36,25 @@ def setting(
 
 @pytest.fixture
 def port(setting: tuple[Server, str]) -> int:
-    """Return where the server listens."""
+    """Return the server's port."""
     return setting[0].port
 
 
 async def started(port: int, stream_id: str | None = None) -> str:
-    """Return a stream that gives what is said to it."""
+    """Return a stream that gets its text through ``say``."""
     query = f"&id={quote(stream_id, safe='')}" if stream_id else ""
     created: str = (await post(port, f"/create?start=1{query}"))["id"]
     return created
 
 
 async def say(port: int, stream_id: str, *items: Any) -> None:
-    """Have a stream's source give these."""
+    """Send these items to a stream's source."""
     await post(port, f"/say/{quote(stream_id, safe='')}", items)
 
 
 @pytest.mark.parametrize("place", ["/live/", "/streams/", "/api/streams/"])
-async def test_a_piece_is_seen_before_the_next_is_said_and_a_reconnect_misses_none(
-    port: int, place: str
-) -> None:
-    """G2, G5: an application's own route, a mount, and FastAPI's router under a prefix."""
+async def test_each_piece_is_live_and_a_reconnect_misses_none(port: int, place: str) -> None:
+    """G2, G5: for an application's own route, a mount, and FastAPI's router under a prefix."""
     name = await started(port)
     async with requesting(port, place + name, headers=GZIP) as first:
         assert first.status == 200
@@ -85,7 +83,7 @@ async def test_hostile_text_comes_back_from_every_format(
     async with requesting(port, f"/streams/{name}") as live:
         for number, piece in enumerate(hostile.PIECES, 1):
             await say(port, name, piece)
-            # Each is committed and shown by itself: nothing puts them together again.
+            # Each piece is committed and sent alone; nothing joins the pieces again.
             shown = hostile.text_of(hostile.PIECES[:number])
             await live.until(lambda shown=shown: live.heard.text == shown)
         await say(port, name, hostile.OBJECT, hostile.LONE, {"end": "done"})
@@ -109,7 +107,7 @@ async def test_hostile_text_comes_back_from_every_format(
 async def test_text_is_live_and_ends_cleanly_only_when_done(
     port: int, setting: tuple[Server, str], end: str
 ) -> None:
-    """G5: with and without compression; where it cannot be kept, text is refused."""
+    """G5: with and without compression. Where this is impossible, text is refused."""
     name = await started(port)
     await say(port, name, "half ")
     async with requesting(port, f"/streams/{name}?format=text", headers=GZIP) as answer:
@@ -125,8 +123,8 @@ async def test_text_is_live_and_ends_cleanly_only_when_done(
                 await answer.rest()
 
 
-async def test_a_client_that_leaves_is_noticed_and_the_answer_goes_on(port: int) -> None:
-    """G6, G9: the one that started it too."""
+async def test_a_disconnect_is_noticed_and_the_answer_continues(port: int) -> None:
+    """G6, G9: also for the client that started the answer."""
     name = (await post(port, "/create"))["id"]
     async with (
         requesting(port, f"/drive/{name}", method="POST", body=b"") as driver,
@@ -145,7 +143,7 @@ async def test_a_client_that_leaves_is_noticed_and_the_answer_goes_on(port: int)
     assert after.heard.end["status"] == "done"
 
 
-async def test_stop_is_told_to_everybody(port: int) -> None:
+async def test_stop_reaches_every_reader(port: int) -> None:
     name = await started(port)
     async with requesting(port, f"/api/streams/{name}") as reader:
         await say(port, name, "half")

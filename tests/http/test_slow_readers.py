@@ -1,4 +1,4 @@
-"""Clients of a real server that read nothing, and what they cost the others (G9)."""
+"""Clients of a real server that read nothing, and their cost for others (G9)."""
 
 from __future__ import annotations
 
@@ -17,22 +17,20 @@ STUCK = 20
 
 
 def resident_bytes(pid: int) -> int:
-    """Return how much memory a process holds."""
+    """Return the memory of a process."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * 4096
 
 
 @pytest.mark.timeout(40)
 @pytest.mark.parametrize("server", ["uvicorn", "hypercorn", "granian"])
-async def test_readers_that_do_not_read_slow_nobody_and_are_given_up(
-    tmp_path: Path, server: str
-) -> None:
-    """G9: neither the writer nor its readers wait, memory stays, and the deadline ends it."""
+async def test_stuck_readers_delay_nobody_and_are_given_up(tmp_path: Path, server: str) -> None:
+    """G9: the writer and its readers do not wait, memory stays small, and the deadline works."""
     deadline = {"TEST_SEND_TIMEOUT_S": "1.5"}
     with serving(tmp_path, server=server, environment=deadline) as running:
         port = running.port
         pid = int((await fetch(port, "/pid")).body)
-        # 100 kB every 5 ms: no socket buffer swallows what comes in a few seconds.
+        # 100 kB every 5 ms, so that socket buffers are full after a few seconds.
         counting = (await post(port, "/count?pause_s=0.005&width=100000"))["id"]
         name = (await post(port, "/create?start=1"))["id"]
         async with AsyncExitStack() as stack:
@@ -44,7 +42,7 @@ async def test_readers_that_do_not_read_slow_nobody_and_are_given_up(
             reader = await stack.enter_async_context(requesting(port, f"/streams/{name}"))
             slowest, number = 0.0, 0
             async with asyncio.timeout(15):
-                # Its own reader, and nobody else, is left when the stuck ones are given up.
+                # Only the test's own reader is left after the others are closed.
                 while (await fetch(port, "/readers")).body != b"1":
                     began = time.monotonic()
                     await post(port, f"/say/{name}", [f"{number} "])

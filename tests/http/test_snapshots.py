@@ -1,4 +1,4 @@
-"""JSON snapshots that take more than one page: made, sent and given up a piece at a time."""
+"""JSON snapshots of more than one page: created, sent and given up in pieces."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EXPECTED = [PIECES[0], PIECES[1], PIECES[2] + PIECES[3] + PIECES[4], PIECES[5]]
 
 @asynccontextmanager
 async def writing(streams: PersistentTextStreaming) -> AsyncIterator[StreamWriter]:
-    """Write a stream of more than a page, which ends with the block."""
+    """Write a stream of more than a page. It ends with the block."""
     name = await streams.create()
     async with streams.write(name) as writer:
         for piece in PIECES:
@@ -38,7 +38,7 @@ async def writing(streams: PersistentTextStreaming) -> AsyncIterator[StreamWrite
 
 
 class Held:
-    """An app whose body waits, from its first piece on, until ``go``."""
+    """An app whose body waits after its first piece until ``go``."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -59,7 +59,7 @@ class Held:
 async def test_a_large_snapshot_is_exact_and_sent_in_pieces(
     streams: PersistentTextStreaming, routes: StreamRoutes, ended: bool
 ) -> None:
-    """G9, G11: text over many pages is one part, and no piece is as large as the whole."""
+    """G9, G11: text over many pages is one part, and no piece is as large as the whole text."""
     async with writing(streams) as writer:
         if ended:
             await writer.finish()
@@ -69,10 +69,10 @@ async def test_a_large_snapshot_is_exact_and_sent_in_pieces(
     assert max(len(message["body"]) for message in call.messages[1:]) < len(call.body) / 4
 
 
-async def test_a_snapshot_stops_at_the_tail_that_it_says(
+async def test_a_snapshot_stops_at_its_tail(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """G2: what is written while it is sent is neither in it nor lost after it."""
+    """G2: text that is written during the answer is not in it, and not lost after it."""
     async with writing(streams) as writer:
         path = f"/{writer.stream_id}"
         held = Held(routes)
@@ -87,10 +87,10 @@ async def test_a_snapshot_stops_at_the_tail_that_it_says(
     assert (await ask(routes, f"{path}?offset={call.json['offset']}")).heard.text == "later"
 
 
-async def test_a_snapshot_that_is_broken_off_is_no_json(
+async def test_an_incomplete_snapshot_is_invalid_json(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """G2: a stream that is deleted half-way leaves nothing that looks whole."""
+    """G2: after a deletion during the answer, the document does not look complete."""
     async with writing(streams) as writer:
         await writer.finish()
     held = Held(routes)
@@ -104,10 +104,10 @@ async def test_a_snapshot_that_is_broken_off_is_no_json(
         json.loads(call.body)
 
 
-async def test_a_client_that_leaves_costs_nothing_more(
+async def test_a_disconnect_ends_the_snapshot(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """G9: the rest of the snapshot is not even read."""
+    """G9: the rest of the snapshot is not read from the store."""
     held = Held(routes)
     async with (
         writing(streams) as writer,

@@ -1,4 +1,4 @@
-"""Servers that run no lifespan: what the log says, and the way round that docs/servers.md gives."""
+"""Servers without a lifespan: the log's message, and the workaround of docs/servers.md."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tests.http.asgi import ask
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "servers.md").read_text()
 
 
-async def test_log_says_what_to_do(caplog: pytest.LogCaptureFixture) -> None:
-    """The mount of the component raises, which servers answer 500 and log."""
+async def test_the_log_names_the_solution(caplog: pytest.LogCaptureFixture) -> None:
+    """The first request raises an error, which servers log and answer with 500."""
     streams = PersistentTextStreaming("memory://")
     with pytest.raises(NotRunning, match=r"lifespan=streams\.lifespan.*--lifespan off"):
         await ask(streams.asgi(allow_anonymous=True), "/s")

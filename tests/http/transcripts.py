@@ -1,12 +1,12 @@
-"""Print what every route answers: status, headers and bytes of a broad list of requests.
+"""Print the answers of all routes: status, headers and bytes for a broad list of requests.
 
-Two versions of the package are compared by running it on each and looking at the difference::
+To compare two versions of the package, run it on each and compare the output::
 
     PYTHONPATH=old/src python tests/http/transcripts.py > before
     PYTHONPATH=new/src python tests/http/transcripts.py > after
     diff before after
 
-It uses nothing of the tests, and nothing of the package but its public surface.
+It imports nothing from the tests, and only the public interface of the package.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Headers = tuple[tuple[str, str], ...]
 
 
 class Clock:
-    """Stand still on the wall, so that two runs print the same."""
+    """A fixed wall clock, so that two runs print the same."""
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
@@ -54,7 +54,7 @@ class Clock:
 
 
 def scope_of(method: str, path: str, headers: Headers, root_path: str = "") -> dict[str, Any]:
-    """Return the scope that a server makes of a request."""
+    """Return the scope that a server builds from a request."""
     target, _, query = path.partition("?")
     return {
         "type": "http",
@@ -74,7 +74,7 @@ def scope_of(method: str, path: str, headers: Headers, root_path: str = "") -> d
 
 
 async def answer(app: Any, scope: dict[str, Any], body: bytes, leave_after_s: float) -> list[str]:
-    """Return the lines that say what an app sent; a client that hears nothing more leaves."""
+    """Return lines that describe what an app sent; the client leaves after a silence."""
     left = asyncio.Event()
     asked = False
     sent: list[Message] = []
@@ -116,12 +116,12 @@ _seen: dict[str, str] = {}
 
 
 def _offset(match: re.Match[str]) -> str:
-    """Name an offset by when it was first seen: its spelling is not what is compared."""
+    """Name an offset by the order of its first appearance, because offsets differ between runs."""
     return _seen.setdefault(match[0], f"<offset {len(_seen) + 1}>")
 
 
 async def pieces(*items: Any) -> AsyncIterator[Any]:
-    """Give pieces, then end or fail."""
+    """Yield pieces, then end or fail."""
     for item in items:
         if isinstance(item, Exception):
             raise item
@@ -129,7 +129,7 @@ async def pieces(*items: Any) -> AsyncIterator[Any]:
 
 
 async def fill(streams: PersistentTextStreaming) -> None:
-    """Make the streams that are asked for."""
+    """Create the streams for the requests."""
     said: dict[str, tuple[Any, ...]] = {
         "done": (
             "Hello, ",
@@ -192,7 +192,7 @@ def plain_requests() -> Iterator[tuple[str, str, Headers]]:
 
 
 def cross_site() -> Iterator[tuple[str, str, Headers]]:
-    """Yield requests that may come from another site."""
+    """Yield requests that could come from another site."""
     origins = ["https://app.example", "http://app.example", "https://friend.example", "null"]
     origins += ["https://evil.example", "https://app.example:8443"]
     sites = ["", "same-origin", "same-site", "cross-site", "none"]
@@ -212,7 +212,7 @@ def cross_site() -> Iterator[tuple[str, str, Headers]]:
 
 
 def durable_requests() -> Iterator[tuple[str, str, Headers, bytes]]:
-    """Yield the requests to the open protocol's mount, in an order that matters."""
+    """Yield requests to the open protocol's mount; their order matters."""
     closed = ("stream-closed", "true")
     yield "PUT", "/json", (JSON,), b'[{"a": 1.0}, "text", 3]'
     yield "PUT", "/json", (JSON,), b""
@@ -285,7 +285,7 @@ def durable_requests() -> Iterator[tuple[str, str, Headers, bytes]]:
 
 
 class Transcript:
-    """Number requests, and print what is answered."""
+    """Number the requests, and print their answers."""
 
     def __init__(self, leave_after_s: float) -> None:
         self._leave_after_s = leave_after_s
@@ -309,7 +309,7 @@ class Transcript:
 
 
 async def main() -> None:
-    """Ask everything."""
+    """Make all requests."""
     logging.disable()
     streams = PersistentTextStreaming(
         "memory://", clock=Clock(), allowed_origins=["https://friend.example"]

@@ -1,4 +1,4 @@
-"""A server on loopback that plays a provider: one scripted reply for each request."""
+"""A fake provider on loopback, with one scripted reply for each request."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from typing import Any
 
 @dataclass(slots=True)
 class Reply:
-    """What one request gets.
+    """The reply to one request.
 
     Attributes:
-        events: The data of each event; one that has a ``type`` is named by it.
-        status: The status; not 200: one JSON body.
-        done: What comes after the events (``[DONE]``), if the provider does that.
-        cut: Break the connection after the events, without the end of the body.
-        hang: Send the events, then nothing until the client goes away.
+        events: The data of each event; its ``type``, if any, becomes the event's name.
+        status: The status. If it is not 200, the answer is one JSON body.
+        done: The text after the events (``[DONE]``), if the provider sends one.
+        cut: Break the connection after the events, before the end of the body.
+        hang: Send the events, then nothing until the client disconnects.
     """
 
     events: Sequence[Any]
@@ -40,7 +40,7 @@ class Reply:
 
 @dataclass(slots=True)
 class Provider:
-    """The server; ``gone`` is set when a client left a reply that hangs."""
+    """The server; ``gone`` is set when a client leaves a reply that hangs."""
 
     replies: list[Reply]
     port: int = 0
@@ -79,7 +79,7 @@ class Provider:
 
 @contextlib.asynccontextmanager
 async def playing(*replies: Reply) -> AsyncIterator[Provider]:
-    """Serve these replies, one a request."""
+    """Serve these replies, one for each request."""
     provider = Provider(list(replies))
     server = await asyncio.start_server(provider.serve, "127.0.0.1", 0)
     provider.port = server.sockets[0].getsockname()[1]

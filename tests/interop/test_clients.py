@@ -28,7 +28,7 @@ START_S = 20.0
 
 @pytest.fixture(scope="session")
 def installed() -> str:
-    """Build the npm package and install the clients; return where ``resumingFetch`` is."""
+    """Build the npm package and install the clients; return the path of ``resumingFetch``."""
     for what in ("package", "interop"):
         command = [sys.executable, f"{ROOT}/scripts/_javascript.py", what]
         subprocess.run(command, check=True, timeout=300)
@@ -61,7 +61,7 @@ async def example(name: str, directory: Path) -> AsyncIterator[str]:
 
 
 async def run(kind: str, url: str, fetch: str) -> Any:
-    """Run a client through all cuts; return what it printed."""
+    """Run a client with all cuts; return its output."""
     node = prerequisites.program("node")
     process = await asyncio.create_subprocess_exec(
         *(node, str(CLIENTS / "cuts.js"), kind, url, fetch), cwd=CLIENTS, stdout=PIPE
@@ -78,7 +78,7 @@ async def run(kind: str, url: str, fetch: str) -> Any:
 
 @pytest.mark.parametrize("version", ["ai-6", "ai-7"])
 async def test_use_chat_cut_after_every_event(version: str, installed: str, tmp_path: Path) -> None:
-    """G2: the message of text, reasoning and two tools is the same wherever it was cut."""
+    """G2: the message of text, reasoning and two tools is the same after a cut at any event."""
     async with example("usechat", tmp_path) as url:
         told = await run(version, f"{url}/api/chat", installed)
         async with httpx.AsyncClient() as client:
@@ -93,7 +93,7 @@ async def test_use_chat_cut_after_every_event(version: str, installed: str, tmp_
 
 
 async def test_ag_ui_cut_after_every_event(installed: str, tmp_path: Path) -> None:
-    """G2: the messages of a run are the same wherever it was cut."""
+    """G2: the messages of a run are the same after a cut at any event."""
     async with example("agui", tmp_path) as url:
         told = await run("ag-ui", f"{url}/agui", installed)
     assert told["events"] > 25

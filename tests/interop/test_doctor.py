@@ -1,4 +1,4 @@
-"""`inkstream doctor URL` against real nginx, Caddy and HAProxy: right on wrong, silent on right."""
+"""`inkstream doctor URL` with real nginx, Caddy and HAProxy: it finds faults, and no others."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PUBLIC = "http-response set-header cache-control public,max-age=60"
 
 NGINX = {
     "right": (UPSTREAM_11, set()),
-    # uvicorn's quick parser marks the end of chunks even over HTTP/1.0.
+    # uvicorn's fast parser marks the end of chunks even over HTTP/1.0.
     "default": ("", {"app_http_version"}),
     "gzip": (UPSTREAM_11 + "gzip on; gzip_types *; gzip_min_length 0;", {"compression"}),
     "gzip_usual": (UPSTREAM_11 + "gzip on; gzip_types application/json;", set()),
@@ -72,7 +72,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def old_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Return a server that keeps to HTTP/1.0 where it is asked so: no chunks."""
+    """Return a server that answers HTTP/1.0 requests without chunks."""
     folder = tmp_path_factory.mktemp("doctor")
     with serving(folder, app="tests.interop.doctor_app:app", options="--http h11") as server:
         yield server
@@ -80,7 +80,7 @@ def old_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
-    """Return a file with a certificate that nobody trusts, and its key."""
+    """Return a file with a self-signed certificate and its key."""
     path = tmp_path / "certificate.pem"
     command = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -keyout {0} -out {1}"
     key = tmp_path / "key.pem"
@@ -101,7 +101,7 @@ def wrong(found: dict[str, Finding]) -> set[str]:
 
 @pytest.mark.parametrize("name", NGINX)
 async def test_nginx(tmp_path: Path, server: Server, name: str) -> None:
-    """Each wrong line is found, and nothing else (G5: a broken end must look broken)."""
+    """Each wrong line is found, and nothing else (G5: a broken answer must look broken)."""
     lines, expected = NGINX[name]
     with proxies.proxying(tmp_path, *proxies.nginx(tmp_path, server.port, lines)) as port:
         found = await found_at(port)
@@ -111,7 +111,7 @@ async def test_nginx(tmp_path: Path, server: Server, name: str) -> None:
 
 @pytest.mark.parametrize("name", NGINX_10)
 async def test_nginx_http_1_0(tmp_path: Path, old_server: Server, name: str) -> None:
-    """Without chunks a broken end looks complete, and nginx fills its buffers (G5)."""
+    """Without chunks a broken answer looks complete, and nginx fills its buffers (G5)."""
     lines, expected = NGINX_10[name]
     with proxies.proxying(tmp_path, *proxies.nginx(tmp_path, old_server.port, lines)) as port:
         found = await found_at(port)
@@ -120,7 +120,7 @@ async def test_nginx_http_1_0(tmp_path: Path, old_server: Server, name: str) -> 
 
 @pytest.mark.parametrize("http2", [True, False])
 async def test_nginx_https(tmp_path: Path, server: Server, certificate: Path, http2: bool) -> None:
-    """Over https:// the doctor asks for HTTP/2 as a browser does."""
+    """Over https:// the doctor offers HTTP/2 as a browser does."""
     lines = f"{UPSTREAM_11} }} ssl_certificate {certificate}; ssl_certificate_key {certificate};"
     command, text = proxies.nginx(
         tmp_path, server.port, f"{lines} location /x {{", "ssl http2" if http2 else "ssl"
@@ -146,7 +146,7 @@ async def test_haproxy(tmp_path: Path, server: Server, name: str) -> None:
 
 @pytest.mark.parametrize("name", CADDY)
 async def test_caddy(tmp_path: Path, server: Server, name: str) -> None:
-    """As with nginx; Caddy 2.6 hides a broken end whatever its configuration (G5)."""
+    """As with nginx. Caddy 2.6 hides a broken answer in every configuration (G5)."""
     site, lines, expected = CADDY[name]
     command, text = proxies.caddy(tmp_path, server.port, lines, site)
     with proxies.proxying(tmp_path, command, text) as port:

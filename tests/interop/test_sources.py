@@ -1,4 +1,4 @@
-"""Sources with the real SDKs, against servers on loopback that speak the providers' protocols."""
+"""Sources with the real SDKs, on loopback servers with the providers' protocols."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.sources.test_parsers import CHAT, CONTENT, MESSAGES, RESPONSES
 
 pytestmark = [
     pytest.mark.interop,
-    # What the SDKs themselves do: nothing that an application of inkstream could change.
+    # Warnings of the SDKs themselves, which an application cannot avoid.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
@@ -27,7 +27,7 @@ pytestmark = [
 
 @pytest.fixture(autouse=True)
 def nothing_blocks() -> None:
-    """Let SDKs block below our frames: LiteLLM reads certificates on the event loop."""
+    """Let SDKs block inside our frames, because LiteLLM reads certificates on the event loop."""
 
 
 SECRET = "sk-secret-detail"
@@ -65,7 +65,7 @@ def openai_responses(provider: Provider, stack: AsyncExitStack) -> Answer:
 
 
 def litellm(provider: Provider, stack: AsyncExitStack) -> Answer:
-    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # or it asks the network for prices
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # otherwise it downloads prices
     import litellm
 
     return lambda: sources.openai_chat(
@@ -146,7 +146,7 @@ def pydantic_ai(provider: Provider, stack: AsyncExitStack) -> Answer:
 
 
 def camel(event: Any) -> Any:
-    """Return Google's JSON, which has camel case."""
+    """Return Google's JSON with its camel-case names."""
 
     def name(key: str) -> str:
         first, *rest = key.split("_")
@@ -206,7 +206,7 @@ async def stream_of(name: str, reply: Reply) -> tuple[StreamBody, Provider]:
 
 
 @every_sdk
-async def test_an_answer_is_kept(name: str) -> None:
+async def test_an_answer_is_stored(name: str) -> None:
     _, events = SDKS[name]
     body, _ = await stream_of(name, Reply(events, done="choices" in events[0]))
     assert body.end is not None
@@ -224,17 +224,19 @@ async def test_an_answer_is_kept(name: str) -> None:
     assert (usage["input_tokens"], usage["output_tokens"]) == (3, 5)
     parts = [part for part in body.parts if not isinstance(part, str)]
     assert {"q": "sky"} in [p["input"] for p in parts if p["type"] == "tool-input-available"]
-    if name != "langchain":  # langchain-openai passes no reasoning of Chat Completions on
+    if name != "langchain":  # langchain-openai does not pass reasoning on
         assert "reasoning-delta" in [part["type"] for part in parts]
 
 
 @every_sdk
 async def test_a_clean_cut_is_an_error(name: str) -> None:
-    """G5: the provider's connection ends in order, in the middle of the answer."""
+    """G5: the provider closes its connection properly in the middle of the answer."""
     _, events = SDKS[name]
     body, _ = await stream_of(name, Reply(events[:2]))
     assert body.end is not None
-    code = "provider_error" if name == "litellm" else "provider_cut"  # LiteLLM raises its own
+    code = (
+        "provider_error" if name == "litellm" else "provider_cut"
+    )  # LiteLLM raises an error of its own
     assert (body.status, body.end.code) == ("error", code)
 
 
@@ -252,7 +254,7 @@ async def test_a_broken_connection_is_an_error(name: str) -> None:
     ("status", "code"),
     [(401, "provider_unauthorized"), (429, "provider_overloaded"), (500, "provider_error")],
 )
-async def test_a_providers_words_go_nowhere(
+async def test_a_providers_text_is_not_shown(
     name: str, status: int, code: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO, "inkstream")
@@ -266,7 +268,7 @@ async def test_a_providers_words_go_nowhere(
 
 @every_sdk
 async def test_a_stop_closes_the_connection(name: str) -> None:
-    """G6: within a second, or the provider goes on sending and charging."""
+    """G6: within a second, because otherwise the provider keeps sending and charging."""
     sdk, events = SDKS[name]
     async with (
         playing(Reply(events[:6], hang=True)) as provider,
@@ -368,7 +370,7 @@ async def test_a_graph_of_langgraph() -> None:
 
 
 async def test_a_synchronous_client_is_read_in_a_thread() -> None:
-    """G6: without a close a stopped answer kept its provider's connection open."""
+    """G6: without the close, a stopped answer kept its provider's connection open."""
     from openai import OpenAI
 
     async with (

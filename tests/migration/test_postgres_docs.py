@@ -1,4 +1,4 @@
-"""The blocks of docs/postgres.md that need a PostgreSQL."""
+"""The blocks of docs/postgres.md that need PostgreSQL."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ async def test_the_stream_and_the_message_exist_both_or_neither() -> None:
 
 
 async def test_a_role_made_by_the_documentation() -> None:
-    """It can do all that the application does."""
+    """The role can do everything that the application does."""
     server = postgres_server.server(postgres_server.versions()[0])
     await server.execute(f"DROP ROLE IF EXISTS {ROLE}")
     url = await server.make_database(migrated=False)

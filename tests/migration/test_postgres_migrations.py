@@ -1,4 +1,4 @@
-"""PostgreSQL's schema: changed on order only, and the same whichever way it came about."""
+"""PostgreSQL's schema changes only on request, and every way to create it gives the same schema."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests import postgres_server
 
 pytestmark = pytest.mark.timeout(60)
 
-STEPS, SCRIPT, SCHEMA = migrations(), sql(), schema_sql()  # reads files: not in an event loop
+STEPS, SCRIPT, SCHEMA = migrations(), sql(), schema_sql()  # reads files, so not on an event loop
 
 
 @pytest.fixture(params=postgres_server.versions())
@@ -28,7 +28,7 @@ def server(request: pytest.FixtureRequest) -> postgres_server.Server:
 
 @pytest.fixture
 async def url(server: postgres_server.Server) -> AsyncIterator[str]:
-    """Make a database without a schema."""
+    """Create a database without a schema."""
     url = await server.make_database(migrated=False)
     yield url
     await server.drop_database(url)
@@ -44,7 +44,7 @@ async def execute(url: str, *statements: str) -> None:
 
 
 async def test_no_silent_ddl(url: str) -> None:
-    """A database that was not migrated says how, without a password, and stays as it was."""
+    """An error says how to migrate the database, without its password, and changes nothing."""
     with pytest.raises(SchemaOutdated) as caught:
         await PostgresStore(url).open("one")
     assert "inkstream migrate --database postgresql://postgres@" in str(caught.value)
@@ -57,7 +57,7 @@ async def test_no_silent_ddl(url: str) -> None:
 
 
 async def test_migrating_twice_and_at_once(url: str) -> None:
-    """Deploys of several processes may all migrate."""
+    """All processes of a deploy may migrate at the same time."""
     applied = await asyncio.gather(*[migrate(url) for _ in range(4)])
     assert sorted(applied, key=len) == [
         [],
@@ -72,12 +72,10 @@ async def test_migrating_twice_and_at_once(url: str) -> None:
     await store.close()
 
 
-async def test_the_schema_is_what_the_migrations_make(
-    url: str, server: postgres_server.Server
-) -> None:
+async def test_the_schema_equals_the_migrations(url: str, server: postgres_server.Server) -> None:
     """Three ways: ``migrate``, the script that ``sql`` prints, and the schema's own files."""
     if not isinstance(server, postgres_server.OwnServer):
-        server = postgres_server.own_server()  # it takes pg_dump of the server's own version
+        server = postgres_server.own_server()  # pg_dump must have the server's version
         url = await server.make_database(migrated=False)
     await migrate(url)
     migrated = server.dump_schema(url, "inkstream")
@@ -116,7 +114,7 @@ async def test_verify_finds_what_is_wrong(url: str, damage: str, said: str) -> N
 
 
 async def test_other_versions_of_the_library(url: str) -> None:
-    """Expand, then contract: a newer database is fine until it says that it is not."""
+    """Expand, then contract: a newer database is accepted unless it says otherwise."""
     await migrate(url)
     newer = f"INSERT INTO inkstream.migrations VALUES ({VERSION + 1}, 'newer', {VERSION}, '')"
     await execute(url, newer)
@@ -180,8 +178,8 @@ async def test_a_role_with_no_more_than_it_needs(url: str, server: postgres_serv
         await server.execute(f"DROP ROLE {role}")
 
 
-async def test_text_for_people_with_sql(url: str) -> None:
-    """G11, as far as PostgreSQL's text can hold it: a view gives each stream's text."""
+async def test_a_view_shows_the_text(url: str) -> None:
+    """G11, as far as PostgreSQL's text type allows: a view shows each stream's text."""
     await migrate(url)
     store = PostgresStore(url)
     await store.open("one")
@@ -228,7 +226,7 @@ async def test_text_for_people_with_sql(url: str) -> None:
     assert (done["status"], done["owner"], done["ended_at"].timestamp()) == ("done", "me", 2.0)
 
 
-async def test_a_server_that_is_not_there() -> None:
+async def test_an_unreachable_server() -> None:
     with pytest.raises(StoreUnavailable):
         await migrate("postgresql://nobody:any@127.0.0.1:1/none?sslmode=disable")
     with pytest.raises(StoreUnavailable):

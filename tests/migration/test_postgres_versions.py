@@ -42,7 +42,7 @@ asyncio.run(main(*sys.argv[1:]))
 
 @pytest.fixture
 def library(tmp_path: Path) -> Library:
-    """Return a function that makes another version of the library, with one file changed."""
+    """Return a function that creates another version of the library with one changed file."""
 
     def make(
         name: str, changes: dict[Path, tuple[str, str]], more: dict[str, str] | None = None
@@ -91,7 +91,7 @@ def cli(verb: str, url: str) -> tuple[str, ...]:
 
 
 async def test_other_sql_under_the_same_name(url: str, library: Library) -> None:
-    """Each says so at its start, and a way out, instead of failing at the first read."""
+    """Each version reports this with a solution at its start, and not at the first read."""
     ours = library("ours", {})
     other = ("epoch bigint NOT NULL", "epoch integer NOT NULL")
     theirs = library("theirs", {FIRST: other, TABLES: other})
@@ -114,7 +114,7 @@ async def test_other_sql_under_the_same_name(url: str, library: Library) -> None
 
 
 async def test_a_database_from_before_digests(url: str, library: Library) -> None:
-    """G10: those of a development version are named in the same way."""
+    """G10: databases of a development version get the same error."""
     ours = library("ours", {})
     await run(ours, *cli("migrate", url))
     connection = await asyncpg.connect(url)

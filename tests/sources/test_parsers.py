@@ -1,4 +1,4 @@
-"""Sources on recorded events, without any SDK: what is stored, and that a cut is never an end."""
+"""Sources with recorded events, without an SDK: the stored parts; a cut is never an end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Source = Callable[[Any], AsyncIterator[Any]]
 
 
 class Events:
-    """Provider events that come one by one; notes that it was closed."""
+    """Provider events that arrive one by one; records whether it was closed."""
 
     def __init__(self, events: list[Any]) -> None:
         self.events = iter(events)
@@ -240,7 +240,7 @@ every_source = pytest.mark.parametrize("name", SOURCES)
 
 
 async def stored(source: Source, events: list[Any]) -> tuple[list[Any], dict[str, Any]]:
-    """Return the parts without deltas and ids, with text joined, and the last result."""
+    """Return the parts without deltas and ids, with joined text, and the last result."""
     parts: list[Any] = []
     result: dict[str, Any] = {}
     async for piece in source(Events(events)):
@@ -285,21 +285,21 @@ async def test_text_reasoning_and_tools(name: str) -> None:
 
 @every_source
 async def test_a_silent_cut_raises(name: str) -> None:
-    """G5: SDKs iterate to a normal end when a connection breaks off."""
+    """G5: SDKs iterate to a normal end when a connection breaks."""
     source, events = SOURCES[name]
     for length in range(len(events)):
         if name == "langchain" and length < 2:
-            continue  # nothing says yet which provider answers
+            continue  # the first event does not tell which provider answers
         cut = events[:length]
         if name == "openai_chat" and any("finish_reason" in c for e in cut for c in e["choices"]):
-            continue  # complete but for the usage
+            continue  # complete except for the usage
         with pytest.raises(StreamError) as caught:
             await stored(source, cut)
         assert caught.value.code == "provider_cut", length
 
 
 class APIStatusError(Exception):
-    """Stands for an SDK's: only the module's name and the fields count."""
+    """An imitation of an SDK's error: only the module's name and the fields matter."""
 
     __module__ = "openai"
     code: str | None = None
@@ -323,7 +323,7 @@ class APIStatusError(Exception):
         (529, None, "provider_overloaded"),
     ],
 )
-async def test_a_providers_words_go_nowhere(
+async def test_a_providers_text_is_not_shown(
     name: str, status: int, code: str | None, public: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -351,7 +351,7 @@ async def test_a_providers_words_go_nowhere(
         (ui_chunks, {"type": "error", "errorText": SECRET}),
     ],
 )
-async def test_an_error_in_mid_answer(
+async def test_an_error_during_an_answer(
     source: Source, event: dict[str, Any], caplog: pytest.LogCaptureFixture
 ) -> None:
     with pytest.raises(StreamError) as caught:
@@ -362,7 +362,7 @@ async def test_an_error_in_mid_answer(
 
 @every_source
 async def test_a_stop_closes_the_connection(name: str) -> None:
-    """G6: a provider that goes on sending goes on charging."""
+    """G6: a provider that keeps sending keeps charging."""
     source, events = SOURCES[name]
     opened = Events(events)
     reading = source(opened)
@@ -405,7 +405,7 @@ async def test_a_call_may_be_given_unawaited_or_entered() -> None:
     assert Result(CHAT_RESULT) in pieces
 
 
-async def test_arguments_that_are_no_json_are_shown_as_text() -> None:
+async def test_arguments_that_are_not_json_are_shown_as_text() -> None:
     events = [
         call(0, '{"q": "sk', id="call-a", name="search"),
         {"choices": [{"index": 0, "delta": {}, "finish_reason": "length"}]},
@@ -417,7 +417,7 @@ async def test_arguments_that_are_no_json_are_shown_as_text() -> None:
 
 
 async def test_calls_that_share_an_index() -> None:
-    """Gemini's and Ollama's compatible endpoints give each call whole, all with index 0."""
+    """Gemini's and Ollama's compatible endpoints send each call in one piece, all with index 0."""
     events = [
         call(0, "{}", id="one", name="a"),
         call(0, "{}", id="two", name="b"),
@@ -466,7 +466,7 @@ async def test_a_graph_with_several_modes_nodes_and_tools() -> None:
     assert result["finish_reason"] == "stop"
 
 
-async def test_a_stopped_answer_knows_what_it_cost_so_far() -> None:
+async def test_a_stopped_answer_has_its_usage_so_far() -> None:
     reading = anthropic(Events(MESSAGES))
     first = await anext(reading)
     await reading.aclose()

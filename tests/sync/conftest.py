@@ -1,4 +1,4 @@
-"""Databases for synchronous tests, and an end of the loop thread after each."""
+"""Databases for synchronous tests; each test ends its loop thread."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests import postgres_server
 
 @pytest.fixture(autouse=True)
 def loop_ends() -> Iterator[None]:
-    """Stop as the end of the process would."""
+    """Stop in the same way as at the end of the process."""
     yield
     _loop._stop()
 

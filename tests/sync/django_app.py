@@ -31,26 +31,26 @@ if "USED_BEFORE_THE_FORK" in os.environ:
 
 
 def count() -> Iterator[str]:
-    """Count until somebody stops it."""
+    """Count until the stream is stopped."""
     for number in itertools.count():
         yield f"{number} "
         time.sleep(0.005)
 
 
 def pieces(name: str) -> Iterator[str]:
-    """Give the text of a stream as it comes, and its status last."""
+    """Yield the text of a stream as it arrives, and its status last."""
     with streams.follow(name) as following:
         for item in following:
             yield f"[{item.status}]" if isinstance(item, End) else str(item)
 
 
 def pid(request: HttpRequest) -> HttpResponse:
-    """Say which process answers."""
+    """Return the id of this process."""
     return HttpResponse(str(os.getpid()))
 
 
 def ask(request: HttpRequest, name: str) -> HttpResponse:
-    """Save a question and create its stream, both or neither; then have this process write it."""
+    """Save a question and create its stream in one transaction; then write the stream here."""
     from django.db import connection, transaction
 
     with transaction.atomic():
@@ -68,7 +68,7 @@ def follow(request: HttpRequest, name: str) -> StreamingHttpResponse:
 
 
 def cancel(request: HttpRequest, name: str) -> HttpResponse:
-    """Stop a stream, whichever process writes it."""
+    """Stop a stream of any process."""
     return HttpResponse(str(streams.cancel(name)))
 
 

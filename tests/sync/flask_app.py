@@ -19,14 +19,14 @@ if "USED_BEFORE_THE_FORK" in os.environ:
 
 
 def count() -> Iterator[str]:
-    """Count until somebody stops it."""
+    """Count until the stream is stopped."""
     for number in itertools.count():
         yield f"{number} "
         time.sleep(0.005)
 
 
 def pieces(name: str) -> Iterator[str]:
-    """Give the text of a stream as it comes, and its status last."""
+    """Yield the text of a stream as it arrives, and its status last."""
     with streams.follow(name) as following:
         for item in following:
             yield f"[{item.status}]" if isinstance(item, End) else str(item)
@@ -34,13 +34,13 @@ def pieces(name: str) -> Iterator[str]:
 
 @app.get("/pid")
 def pid() -> str:
-    """Say which process answers."""
+    """Return the id of this process."""
     return str(os.getpid())
 
 
 @app.post("/ask/<name>")
 def ask(name: str) -> str:
-    """Have this process write a stream."""
+    """Write a stream in this process."""
     streams.create(name)
     streams.start(name, count)
     return str(os.getpid())
@@ -54,5 +54,5 @@ def follow(name: str) -> Response:
 
 @app.post("/cancel/<name>")
 def cancel(name: str) -> str:
-    """Stop a stream, whichever process writes it."""
+    """Stop a stream of any process."""
     return str(streams.cancel(name))

@@ -20,7 +20,7 @@ from inkstream.engine.settings import FinerTiming
 from inkstream.sync import PersistentTextStreaming
 
 Opened = AbstractContextManager[tuple[Any, Callable[[bool], None]]]
-"""A connection, and what commits (True) or rolls back."""
+"""A connection, and a function that commits (True) or rolls back."""
 
 
 @contextmanager
@@ -57,9 +57,9 @@ def through_session(url: str) -> Iterator[tuple[Any, Callable[[bool], None]]]:
 def opened(request: pytest.FixtureRequest) -> tuple[PersistentTextStreaming, Opened]:
     database = "sqlite_url" if request.param is through_sqlite3 else "postgres_url"
     url = request.getfixturevalue(database)
-    # Without the poll that makes up for lost hints: what comes, comes by a hint.
+    # Without the poll that replaces lost hints, so that hints must work.
     streams = PersistentTextStreaming(url, timing=FinerTiming(poll_s=60.0))
-    streams.list()  # SQLite's tables are there
+    streams.list()  # creates SQLite's tables
     return streams, request.param(url)
 
 
@@ -90,7 +90,7 @@ def test_calls_are_part_of_the_transaction(
             streams.cancel("log", connection=connection)
         with pytest.raises(StreamNotFound):
             streams.cancel("absent", connection=connection)
-        # All of it in this thread, on this connection: nobody else sees anything yet.
+        # All of it runs in this thread, on this connection; no other connection sees it yet.
         assert there(streams, "new", "deleted") == {"deleted"}
         assert streams.read("log").parts == ()
         assert streams.read("cancelled").status is Status.PENDING
@@ -104,20 +104,20 @@ def test_calls_are_part_of_the_transaction(
 def test_the_first_call_of_a_process_may_be_in_a_transaction(
     opened: tuple[PersistentTextStreaming, Opened],
 ) -> None:
-    """G1: it starts the streams, while the application holds SQLite's only lock for writing."""
+    """G1: it starts the streams while the application holds SQLite's write lock."""
     streams, opening = opened
     starting = PersistentTextStreaming(streams._database)
     with opening as (connection, finish):
-        streams.create("s", connection=connection)  # the transaction begins, and writes
+        streams.create("s", connection=connection)  # the transaction begins with this write
         starting.create("t", connection=connection)
         finish(True)
     assert there(streams, "s", "t") == {"s", "t"}
 
 
-def test_followers_hear_of_the_commit_at_once(
+def test_followers_notice_the_commit_immediately(
     opened: tuple[PersistentTextStreaming, Opened],
 ) -> None:
-    """G6: a reader of an outbox does not wait for the poll, nor does a writer that is cancelled."""
+    """G6: neither a reader of an outbox nor a cancelled writer waits for the poll."""
     streams, opening = opened
     streams.create("log", kind="log")
     streams.create("text")

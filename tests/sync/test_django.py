@@ -1,4 +1,4 @@
-"""Django views, whose database connection carries the stream's transaction."""
+"""Django views: the stream's transaction uses their database connection."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ streams: PersistentTextStreaming
 
 
 def ask(request: HttpRequest, prompt: str) -> HttpResponse:
-    """Save a message and create its stream, both or neither."""
+    """Save a message and create its stream in one transaction."""
     from django.db import connection, transaction
 
     with transaction.atomic():
@@ -48,7 +48,7 @@ urlpatterns += [path("ask/<prompt>", ask), path("read/<stream_id>", read)]
 
 
 def in_a_thread(call: Callable[[], T]) -> T:
-    """Call as a WSGI server does, without an event loop, and with connections of its own."""
+    """Call a view as a WSGI server does: without an event loop, with connections of its own."""
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(call).result()
 

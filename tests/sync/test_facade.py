@@ -1,4 +1,4 @@
-"""``inkstream.sync``: what synchronous code can do, from any thread, and how it ends."""
+"""``inkstream.sync``: what synchronous code can do, from any thread, and how a process ends."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from inkstream.sync import PersistentTextStreaming, _loop
 
 
 def test_a_stream_from_its_creation_to_its_deletion(streams: PersistentTextStreaming) -> None:
-    """G1, G11: written, read, listed and deleted without an event loop of one's own."""
+    """G1, G11: written, read, listed and deleted without an event loop."""
     stream_id = streams.create(owner="me", group="chat", metadata={"n": 1})
     with streams.write(stream_id) as writer:
         assert writer.stream_id == stream_id
@@ -96,7 +96,7 @@ def test_one_thread_follows_what_another_writes(streams: PersistentTextStreaming
 def test_an_exception_ends_the_stream_and_reaches_the_caller(
     streams: PersistentTextStreaming,
 ) -> None:
-    """G5: one that would have ended the loop's thread, too."""
+    """G5: also an exception that would have ended the loop's thread."""
     for error in (RuntimeError("secret"), KeyboardInterrupt(), SystemExit(1)):
         stream_id = streams.create()
 
@@ -116,7 +116,7 @@ def test_an_exception_ends_the_stream_and_reaches_the_caller(
 
 
 def test_a_cancelled_writer_is_refused(streams: PersistentTextStreaming) -> None:
-    """G3, G6: what was shown stays, and the writer hears of it at its next append or flush."""
+    """G3, G6: the shown text stays, and the writer's next append or flush raises."""
     stream_id = streams.create()
 
     def write() -> None:
@@ -135,7 +135,7 @@ def test_a_cancelled_writer_is_refused(streams: PersistentTextStreaming) -> None
     assert streams.cancel(stream_id) is False
 
 
-def test_a_job_goes_on_where_another_let_go(streams: PersistentTextStreaming) -> None:
+def test_a_job_continues_a_released_stream(streams: PersistentTextStreaming) -> None:
     stream_id = streams.create(takeover_within_s=60)
     with streams.write(stream_id) as first:
         first.append("first ")
@@ -149,7 +149,7 @@ def test_a_job_goes_on_where_another_let_go(streams: PersistentTextStreaming) ->
 
 
 def test_a_generator_writes_in_the_background(url: str) -> None:
-    """G6: and its end is reported to a plain function, which may use the streams itself."""
+    """G6: the end is reported to a plain function, which may use the streams itself."""
     reported: list[tuple[StreamBody, str]] = []
     done = threading.Event()
 
@@ -182,7 +182,7 @@ def test_instances_share_a_loop_and_stop_alone(url: str) -> None:
 
 
 def test_racing_first_calls_start_one(url: str) -> None:
-    """G4, in a way: eight threads of a server that has just started."""
+    """G4, for eight threads of a server that has just started."""
     streams = PersistentTextStreaming(url)
     with ThreadPoolExecutor(8) as threads:
         ids = list(threads.map(lambda n: streams.create(f"s{n}"), range(8)))
@@ -190,7 +190,7 @@ def test_racing_first_calls_start_one(url: str) -> None:
     assert sum(thread.name == "inkstream-sync" for thread in threading.enumerate()) == 1
 
 
-def test_its_own_loop_is_not_to_be_blocked(streams: PersistentTextStreaming) -> None:
+def test_calls_on_its_own_loop_are_refused(streams: PersistentTextStreaming) -> None:
     stream_id = streams.create()
 
     async def call() -> None:
@@ -200,7 +200,7 @@ def test_its_own_loop_is_not_to_be_blocked(streams: PersistentTextStreaming) -> 
         _loop.this_process().call(call())
 
 
-def test_a_wrong_url_is_told_where_it_was_written() -> None:
+def test_a_wrong_url_raises_at_the_constructor() -> None:
     with pytest.raises(ValueError, match="mysql"):
         PersistentTextStreaming("mysql://nowhere")
     assert not any(thread.name == "inkstream-sync" for thread in threading.enumerate())
@@ -236,7 +236,7 @@ print("written", flush=True)
 
 
 def ended(url: str, grace_s: float, *how: str) -> str:
-    """Return what a process prints that ends while it writes."""
+    """Return the output of a process that ends while it writes."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", AT_EXIT, url, str(grace_s), *how],
         capture_output=True,
@@ -252,13 +252,13 @@ def ended(url: str, grace_s: float, *how: str) -> str:
 def test_a_process_that_ends_lets_answers_finish(
     streams: PersistentTextStreaming, url: str
 ) -> None:
-    """G8: everything works until they have, what runs in threads of a pool included."""
+    """G8: everything works until all answers have finished, including threads of a pool."""
     assert ended(url, 10.0, "ends") == "written\ndone\n"
     assert streams.read("left").text == "half and half"
 
 
-def test_a_process_that_ends_says_so(streams: PersistentTextStreaming, url: str) -> None:
-    """G8: what it still writes ends ``shutdown`` at once; nobody waits for a lease."""
+def test_a_process_that_ends_reports_shutdown(streams: PersistentTextStreaming, url: str) -> None:
+    """G8: an unfinished answer ends ``shutdown`` immediately, without waiting for a lease."""
     assert ended(url, 0.0) == "written\nerror\n"
     body = streams.read("left")
     assert body.end is not None
@@ -267,7 +267,7 @@ def test_a_process_that_ends_says_so(streams: PersistentTextStreaming, url: str)
 
 
 def test_follow_raises_at_the_call(streams: PersistentTextStreaming) -> None:
-    """A view answers 404 for it: once it has begun to send, it could only break off."""
+    """A view can answer 404 for it. After the first byte it could only break the connection."""
     streams.create("theirs", owner="them")
     with pytest.raises(StreamNotFound):
         streams.follow("absent")
@@ -275,8 +275,8 @@ def test_follow_raises_at_the_call(streams: PersistentTextStreaming) -> None:
         streams.follow("theirs", owner="me")
 
 
-def test_what_is_dropped_is_given_back(sqlite_url: str) -> None:
-    """A notebook makes an instance in each run of a cell; files and threads must not pile up."""
+def test_collected_instances_release_their_resources(sqlite_url: str) -> None:
+    """A notebook creates an instance in each run of a cell; files and threads must not pile up."""
 
     def threads() -> int:
         return sum(thread.name.startswith("inkstream-") for thread in threading.enumerate())
@@ -291,13 +291,13 @@ def test_what_is_dropped_is_given_back(sqlite_url: str) -> None:
         use(number)
     gc.collect()
     deadline = time.monotonic() + 20
-    while threads() > 1:  # the event loop's own stays
+    while threads() > 1:  # the event loop's own thread stays
         assert time.monotonic() < deadline, threading.enumerate()
         threading.Event().wait(0.01)
 
 
-def test_what_is_in_use_is_not_given_back(sqlite_url: str) -> None:
-    """G6: a follower and a source go on although nobody holds the instance."""
+def test_instances_in_use_are_not_released(sqlite_url: str) -> None:
+    """G6: a follower and a source continue although no variable refers to the instance."""
 
     def begin() -> Iterable[object]:
         streams = PersistentTextStreaming(sqlite_url)

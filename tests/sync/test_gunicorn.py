@@ -41,7 +41,7 @@ async def test_views_of_several_processes_share_streams(
 ) -> None:
     """G1, G2, G6, G8: asked of one, followed on others, stopped by any; and ended with them all."""
     async with streams:
-        pass  # the tables are there, as after a deployment's first process
+        pass  # creates the tables, like a deployment's first process
     with serving(
         tmp_path,
         server="gunicorn",
@@ -54,7 +54,7 @@ async def test_views_of_several_processes_share_streams(
         async with requesting(server.port, path) as first, requesting(server.port, path) as second:
             for answer in (first, second):
                 await answer.until(lambda answer=answer: len(answer.body) > 200)
-            # Two workers are busy with the readers, one at least is not.
+            # Readers occupy two workers; at least one is free.
             cancelled = await fetch(server.port, "/cancel/one", method="POST")
             assert cancelled.body == b"True", server.printed
             heard = {await ended(answer) for answer in (first, second)}

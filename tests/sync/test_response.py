@@ -1,4 +1,4 @@
-"""The response of ``inkstream.sync`` under real WSGI servers, and the Flask example with it."""
+"""The response of ``inkstream.sync`` under real WSGI servers, and the Flask example."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def streams(sqlite_url: str) -> PersistentTextStreaming:
 
 
 def test_a_view_follows_and_resumes(streams: PersistentTextStreaming) -> None:
-    """G1, G2, G5: live events with ids and pings; the rest after ``Last-Event-ID``; 204 at last."""
+    """G1, G2, G5: live events with ids and pings; the rest after a reconnect; 204 at the end."""
     go_on = threading.Event()
     stream_id = streams.create(owner="ann")
 
@@ -66,7 +66,7 @@ def test_a_view_follows_and_resumes(streams: PersistentTextStreaming) -> None:
 
     async def reads(port: int) -> None:
         async with requesting(port, f"/streams/{stream_id}") as live:
-            await live.until(lambda: live.body.count(b":") > 6)  # pings come while nothing is said
+            await live.until(lambda: live.body.count(b":") > 6)  # pings arrive during silence
             assert b"Why? " in live.body
             seen = Parser().feed(live.body)
             go_on.set()
@@ -90,8 +90,8 @@ def test_a_view_follows_and_resumes(streams: PersistentTextStreaming) -> None:
         asyncio.run(reads(port))
 
 
-def test_what_goes_wrong_is_a_problem(streams: PersistentTextStreaming) -> None:
-    """G10: of another owner, absent, with a bad offset, or as text, which WSGI cannot break."""
+def test_errors_are_problem_documents(streams: PersistentTextStreaming) -> None:
+    """G10: another owner, an absent stream, a bad offset, or text, which WSGI cannot break."""
     other = streams.create(owner="bob")
     mine = streams.create(owner="ann")
     with serving(app_of(streams)) as port:
@@ -106,8 +106,8 @@ def test_what_goes_wrong_is_a_problem(streams: PersistentTextStreaming) -> None:
             assert answer.headers["content-type"] == "application/problem+json"
 
 
-def test_a_reader_that_is_closed_lets_go(streams: PersistentTextStreaming) -> None:
-    """G9: a server calls ``close()`` when its client has left, also in mid-answer."""
+def test_a_closed_reader_stops_following(streams: PersistentTextStreaming) -> None:
+    """G9: a server calls ``close()`` when its client has left, also during an answer."""
     stream_id = streams.create()
     environ = {"REQUEST_METHOD": "GET", "SERVER_PROTOCOL": "HTTP/1.1"}
     with streams.write(stream_id) as writer:
@@ -123,13 +123,13 @@ def test_a_reader_that_is_closed_lets_go(streams: PersistentTextStreaming) -> No
         assert streams.describe(stream_id).readers.here == 0
 
 
-def test_what_is_no_request_is_refused(streams: PersistentTextStreaming) -> None:
+def test_a_wrong_request_is_refused(streams: PersistentTextStreaming) -> None:
     with pytest.raises(TypeError, match="WSGI environ"):
-        streams.response("GET /", "one")  # what a beginner might pass
+        streams.response("GET /", "one")  # a possible mistake of a beginner
 
 
 def test_the_flask_example_runs(tmp_path: Path) -> None:
-    """The page docs/wsgi.md begins with it; see tests/docs."""
+    """docs/wsgi.md begins with this example; see tests/docs."""
     code = (ROOT / "examples/flask_chat.py").read_text()
     names: dict[str, Any] = {"__name__": "flask_chat"}
     exec(code.replace("sqlite:///", f"sqlite:///{tmp_path}/"), names)
