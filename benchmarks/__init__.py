@@ -1,1 +1,1 @@
-"""What inkstream costs, measured: ``python -m benchmarks NAME``; docs/benchmarks.md explains."""
+"""Measurements of inkstream's cost: ``python -m benchmarks NAME``; see docs/benchmarks.md."""

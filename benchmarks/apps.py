@@ -1,8 +1,8 @@
-"""The servers that are compared: each sends streams of timed tokens to whoever asks for them.
+"""The servers that are compared: each sends streams of timed tokens to its clients.
 
-A token is the moment of its making on the machine's monotonic clock, so that whoever receives it
-knows how long it was on its way. All generators begin when the last follower is there, each a bit
-later than the one before, so that nothing is in step.
+A token contains the time of its creation, on the machine's monotonic clock, so that a client can
+compute its delay. All generators begin after the last follower has connected, each slightly
+later than the one before, so that they are not in step.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _START = {
 
 @dataclass
 class Load:
-    """How much there is to send, and the moment at which it begins."""
+    """The load, and the time at which it begins."""
 
     streams: int = 1
     followers: int = 1
@@ -51,7 +51,7 @@ class Load:
             self.go.set()
 
     async def source(self, number: int) -> AsyncIterator[str]:
-        """Yield a stream's tokens; on time, or at once when it is late, and until time is up."""
+        """Yield a stream's tokens, each at its time or as soon as possible, until time is up."""
         await self.go.wait()
         at = self.began + number / self.streams / self.rate
         for i in range(self.tokens):
@@ -65,7 +65,7 @@ class Load:
 
 
 def raw(load: Load) -> ASGIApp:
-    """Keep nothing, coalesce nothing: one ``send`` a token, straight from the generator."""
+    """Store nothing and join nothing: one ``send`` per token, directly from the generator."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -119,7 +119,7 @@ def sse_starlette(load: Load) -> ASGIApp:
 
 
 def queues(load: Load) -> ASGIApp:
-    """Broadcast in the usual way, without keeping: a queue for each follower."""
+    """Broadcast in the usual way, without storing: one queue per follower."""
     followers: dict[int, list[asyncio.Queue[str | None]]] = {}
     tasks: set[asyncio.Task[None]] = set()
 
@@ -153,7 +153,7 @@ def queues(load: Load) -> ASGIApp:
 
 
 class TimedStore:
-    """Pass everything on to a store, and note when each commit began and returned."""
+    """Pass every call to a store, and record when each commit began and returned."""
 
     def __init__(self, store: Store) -> None:
         self._store = store
@@ -172,10 +172,10 @@ class TimedStore:
 def inkstream(
     load: Load, database: str, window_s: float | None = None, tail_bytes: int | None = None
 ) -> ASGIApp:
-    """Keep every token before it is shown, and follow what is kept.
+    """Store every token before it is shown, and follow the stored text.
 
-    ``GET /{n}`` follows a stream; ``/commits`` tells when commits began and returned. With a
-    ``window_s``, commits keep at least that distance: the throughput point by hand.
+    ``GET /{n}`` follows a stream; ``/commits`` returns when commits began and returned. With a
+    ``window_s``, commits keep at least this distance: the throughput point, set by hand.
     """
     timing = Timing() if window_s is None else Timing(latency_window_s=window_s)
     limits = Limits() if tail_bytes is None else FinerLimits(tail_bytes=tail_bytes)
@@ -212,7 +212,7 @@ def inkstream(
 
 
 def static(load: Load, size: int) -> ASGIApp:
-    """Send a finished text as one body that is in memory: what a catch-up is measured by."""
+    """Send a finished text as one body from memory, for comparison with a catch-up."""
     text = _prose(size)
     frames = b"".join(
         b'data: "%b"\n\n' % text[at : at + 65536].encode() for at in range(0, size, 65536)
@@ -228,9 +228,9 @@ def static(load: Load, size: int) -> ASGIApp:
 
 
 def archive(load: Load, database: str, size: int) -> ASGIApp:
-    """Serve a text of a size twice: ``/0`` has ended and is merged, ``/1`` is still live.
+    """Serve a text of one size twice: ``/0`` has ended and is merged, ``/1`` is still live.
 
-    ``/ready`` answers when both are there.
+    ``/ready`` answers when both exist.
     """
     streams = PersistentTextStreaming(database)
     text = _prose(size)

@@ -1,6 +1,6 @@
-"""A lean client: many followers on one epoll, which only notes what came when.
+"""A small client: many followers on one epoll, which only records the arrival of bytes.
 
-Everything that costs (chunks, events, tokens) is taken apart after the measurement.
+Chunks, events and tokens are parsed after the measurement, because parsing uses CPU.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _TOKEN = re.compile(rb"\d+\.\d{6}(?= )")
 
 
 class Received:
-    """What one follower got: pieces of the response, and when each came."""
+    """The data of one follower: pieces of the response, with their arrival times."""
 
     __slots__ = ("at", "pieces", "socket")
 
@@ -34,7 +34,7 @@ class Received:
         self.at.append(time.monotonic())
 
     def tokens(self) -> list[tuple[float, float]]:
-        """Return for each token when it was made and when it was here."""
+        """Return for each token when it was created and when it arrived."""
         ends = list(accumulate(map(len, self.pieces)))
         return [
             (float(match[0]), self.at[bisect_right(ends, match.end() - 1)])
@@ -47,12 +47,12 @@ class Received:
 
     @property
     def body(self) -> bytes:
-        """What came, as it came."""
+        """The received bytes."""
         return b"".join(self.pieces)
 
     @property
     def content(self) -> bytes:
-        """What the response carries; its end must be there (RFC 9112, 6.3 and 7.1)."""
+        """The response's body; it must be complete (RFC 9112, 6.3 and 7.1)."""
         head, _, rest = self.body.partition(b"\r\n\r\n")
         if b"content-length" in head.lower():
             return rest
@@ -68,7 +68,7 @@ class Received:
 
     @property
     def text(self) -> str:
-        """The text that the events carry."""
+        """The text in the events."""
         data = self.content.replace(b"\r\n", b"\n")
         events = [event for event in data.split(b"\n\n") if b"event: end" not in event]
         lines = [line for event in events for line in event.splitlines()]
@@ -81,12 +81,12 @@ def follow(
     deadline_s: float,
     marks: list[tuple[float, Callable[[], None]]] | None = None,
 ) -> list[Received]:
-    """Follow paths to their ends, each on a connection of its own, in their order.
+    """Follow paths to their ends in this order, each on a connection of its own.
 
-    Each asks when the one before has the head of its answer: who begins a stream and who joins it
-    is then certain.
+    Each request is sent after the headers of the answer before it. So it is known which client
+    begins a stream and which one joins it.
 
-    ``marks`` are calls to make so many seconds after the first token came to anybody.
+    ``marks`` are calls to make this many seconds after the first token has arrived.
     """
     epoll = select.epoll()
     followers: dict[int, Received] = {}
@@ -129,7 +129,7 @@ def follow(
 
 
 def _ask(server: Server, path: str) -> Received:
-    """Begin to follow; return with the head of the answer, at least."""
+    """Begin to follow; return when the answer's headers have arrived."""
     try:
         connection = socket.create_connection(server.address, timeout=30)
         request = f"GET {path} HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n"
@@ -144,6 +144,6 @@ def _ask(server: Server, path: str) -> Received:
 
 
 def get(server: Server, path: str) -> bytes:
-    """Return the body of a plain answer."""
+    """Return the body of an ordinary answer."""
     (answer,) = follow(server, [path], 30)
     return answer.content

@@ -1,4 +1,4 @@
-"""Servers measured in turn under one load: what a delivered token costs and how late it is."""
+"""Measure servers in turn under the same load: the cost and the delay of a delivered token."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ Found = dict[str, float | None]
 
 
 class Comparison:
-    """What was found of each server, round by round.
+    """The results of each server, round by round.
 
-    The servers take turns, so that whatever else the machine does meets all of them: figures of
-    one round may be compared, and the median of such ratios is what is told.
+    The servers take turns, so that other work of the machine affects all of them equally. Ratios
+    compare figures of one round, and the reported figure is the median of these ratios.
     """
 
     def __init__(self) -> None:
@@ -84,7 +84,7 @@ def _measure(spec: Mapping[str, Any], load: dict[str, Any], seconds: float) -> F
         return [pair for pair in pairs if times[0] <= pair[1] < times[1]]
 
     delivered = inside(received)
-    # Who asked first may be served from memory: where others follow, only they are timed.
+    # The first client may be served from memory, so if others follow, only those are timed.
     each = load["followers"]
     joined = [one for at, one in enumerate(received) if at % each] if each > 1 else received
     token = sorted(here - made for made, here in inside(joined))
@@ -104,7 +104,7 @@ def _measure(spec: Mapping[str, Any], load: dict[str, Any], seconds: float) -> F
 def check(
     server: Server, kind: str, load: dict[str, Any], received: list[Received]
 ) -> list[tuple[float, float]]:
-    """Compare every follower's text with what is kept; return when commits began and returned."""
+    """Compare every follower's text with the stored text; return the times of the commits."""
     followers = load["followers"]
     texts = [follower.text for follower in received]
     if kind == "inkstream":
@@ -130,7 +130,7 @@ def _commit_to_socket(
     began = [commit[0] for commit in commits]
     ages: list[float] = []
     for made, here in tokens:
-        at = bisect_right(began, made)  # the first commit that began when it was there
+        at = bisect_right(began, made)  # the first commit that began after the token existed
         if at < len(commits):
             ages.append(here - commits[at][1])
     return sorted(ages)

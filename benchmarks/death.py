@@ -1,7 +1,7 @@
-"""How soon readers in another process are told that the one that wrote has died, or was cut off.
+"""How soon readers in another process learn that a writer has died or was cut off.
 
-Each time a new process writes a stream that this one follows. When its text has come it is killed
-with ``-9``, or the link of its host goes down; the time until the terminal event is measured here.
+Each time, a new process writes a stream that this one follows. When its text has arrived, it is
+killed with ``-9``, or its host's network goes down. The time until the terminal event is measured.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from tests.pgbouncer import pgbouncer, with_listener
 
 WAYS = ("sqlite", "postgresql", "pooler and listener_url", "pooler", "cut host")
 SLOW = ("pooler", "cut host")
-"""What only the lease ends: a tenth of the rounds is enough."""
+"""Only the lease ends these cases, so a tenth of the rounds is enough."""
 
 
 def death(seconds: float, rounds: int) -> Report:
-    """Measure every way in which a writer is lost, one after the other."""
+    """Measure every way to lose a writer, one after the other."""
     os.sched_setaffinity(0, range(os.cpu_count() or 1))
     report = Report("from the loss of the writer to the terminal event in another process")
     for way in WAYS:
@@ -51,13 +51,13 @@ def death(seconds: float, rounds: int) -> Report:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a writer runs, and how it is lost.
+    """The place where a writer runs, and how to lose it.
 
     Attributes:
-        url: The database, as writer and reader know it.
-        prefix: What runs a command where the writer is.
-        lose: Loses the writer of this process id.
-        regain: Makes all as it was.
+        url: The URL of the database, for writer and reader.
+        prefix: The command prefix that runs a command in that place.
+        lose: Loses the writer with this process id.
+        regain: Restores the place.
     """
 
     url: str
@@ -70,7 +70,7 @@ class _Place:
 def _place(way: str) -> Iterator[_Place]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        folder.chmod(0o755)  # PgBouncer runs as somebody else
+        folder.chmod(0o755)  # PgBouncer runs as another user
         if way == "sqlite":
             yield _Place(f"sqlite:///{folder / 'bench.db'}")
         elif way == "cut host":
@@ -104,7 +104,7 @@ async def _lose_each(place: _Place, times: int) -> list[float]:
                     if item.code != "writer_lost":
                         raise AssertionError(item)
                 elif not lost:
-                    # Deaths come anywhere between two beats.
+                    # The writer dies at a random time between two beats.
                     await asyncio.sleep(Timing().beat_s * len(found) / times)
                     lost = time.monotonic()
                     place.lose(writer.pid)

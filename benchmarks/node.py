@@ -1,4 +1,4 @@
-"""The servers in JavaScript, with what their lockfile names."""
+"""The servers in JavaScript, with the packages of their lock file."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _INSTALL = str(_HERE.parent / "scripts" / "_javascript.py")
 
 @functools.cache
 def is_installed() -> bool:
-    """See to it that they can run; where there is no Node.js, one comes from PyPI."""
+    """Make sure that they can run; without Node.js, install one from PyPI."""
     return subprocess.run([sys.executable, _INSTALL, "servers"]).returncode == 0
 
 
 def command(script: str) -> list[str]:
-    """Return what runs a server."""
+    """Return the command that runs a server."""
     places = os.pathsep.join([os.environ["PATH"], str(Path(sys.executable).parent)])
     node = shutil.which("node", path=places) if is_installed() else None
     if node is None:

@@ -1,4 +1,4 @@
-"""Generators that are faster than the server: what it carries, how late, in how much memory."""
+"""Generators that are faster than the server: throughput, delay and memory."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from benchmarks.server import serving
 _NEVER_WAITING = 1e6
 _WARM_S = 2.0
 _REST_S = 2.0
-# So small that tails are full by half of the time, and memory has no reason left to grow.
+# So small that tails are full after half of the time, and memory then stays constant.
 _TAIL_BYTES = 16 * 1024
 
 
 def overload(seconds: float, rounds: int) -> Report:
-    """Measure generators that make twice what the server carries when they never wait."""
+    """Measure generators that produce twice the server's capacity if they never wait."""
     report = Report(
         "SQLite, one follower a stream, generators at twice what is carried when they never wait; "
         f"{seconds:g} s, tails of {_TAIL_BYTES // 1024} KiB; ms from a token's making, and MB"
@@ -37,7 +37,7 @@ def overload(seconds: float, rounds: int) -> Report:
 
 
 def _carry(streams: int, rate: float, seconds: float) -> dict[str, Any]:
-    """Let every follower come to its end, and compare its text with what is kept."""
+    """Let every follower reach its end, and compare its text with the stored text."""
     total = _WARM_S + seconds + _REST_S
     load: dict[str, Any] = {"streams": streams, "followers": 1, "rate": rate}
     load |= {"tokens": int(rate * total), "seconds": total}

@@ -1,6 +1,6 @@
-"""The same live streams by other means: what a delivered token costs, and how late it is.
+"""The same live streams with other libraries: the cost and the delay of a delivered token.
 
-Each stream has one client that asks and ``followers`` that join it. Everybody's text is compared.
+Each stream has one client that starts it and ``followers`` that join it. All texts are compared.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ _PEERS: dict[str, dict[str, Any]] = {
     _XREAD: {"kind": "xread", "database": "redis"},
     _QUEUES: {"kind": "queues"},
 }
-# Nobody can join these: what it costs only to send.
+# Nobody can join these streams, so they show the cost of sending alone.
 _ALONE: dict[str, dict[str, Any]] = {
     "sse-starlette": {"kind": "sse_starlette"},
     "StreamingResponse": {"kind": "starlette"},
@@ -39,12 +39,12 @@ _ALONE: dict[str, dict[str, Any]] = {
 
 _SHOWN = ("cpu", "load %", "others %", "token p50", "token p99")
 
-# At least so many times as dear as inkstream's latency and throughput points.
+# At least this many times the cost of inkstream's latency and throughput points.
 _AIMS = {_NODE: (1.5, 3.0), _PORT: (3.0, 5.0), _XREAD: (3.0, 5.0)}
 
 
 def peers(seconds: float, rounds: int) -> Report:
-    """Measure 40 streams of 50 tokens a second: who asks alone, with one follower, with five."""
+    """Measure 40 streams of 50 tokens a second, with no follower, with one, and with five."""
     report = Report(
         "40 streams x 50 tokens/s, one client that asks and so many followers; "
         f"{rounds} rounds of {seconds:g} s; CPU us of app and store per delivered token; ms from "

@@ -1,4 +1,4 @@
-"""What a reader costs: many of one stream, idle ones, late ones, and what goes over the wire."""
+"""The cost of readers: many of one stream, idle ones, late ones, and the bytes that they get."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def _fan_out(load: dict[str, Any], window_s: float | None, seconds: float) -> fl
 
 
 def memory(seconds: float, rounds: int) -> Report:
-    """Measure the memory of idle connections against those of a raw ASGI app."""
+    """Measure the memory of idle connections, compared with those of a raw ASGI app."""
     report = Report(f"memory of a connection, {_IDLE} idle followers; KB")
     cost: dict[str, float] = {}
     specs: dict[str, dict[str, Any]] = {
@@ -69,9 +69,9 @@ def memory(seconds: float, rounds: int) -> Report:
         "raw ASGI": {"kind": "raw"},
     }
     for name, spec in specs.items():
-        # More followers expected than come: nothing is ever sent.
+        # It expects more followers than there are, so it never sends anything.
         with serving(**spec, streams=1, followers=_IDLE + 100, tokens=1) as server:
-            first = _hold(server, 50)  # what the first connections bring in is shared
+            first = _hold(server, 50)  # the first connections allocate shared memory
             before = server.memory_bytes()
             others = _hold(server, _IDLE)
             cost[name] = (server.memory_bytes() - before) / _IDLE / 1e3
@@ -84,7 +84,7 @@ def memory(seconds: float, rounds: int) -> Report:
 
 
 def _hold(server: Server, count: int) -> list[socket.socket]:
-    """Open followers, each until the head of its response is there."""
+    """Open followers, and wait for the headers of each response."""
     held: list[socket.socket] = []
     for _ in range(count):
         connection = socket.create_connection(server.address, timeout=30)
@@ -95,7 +95,7 @@ def _hold(server: Server, count: int) -> list[socket.socket]:
 
 
 def catchup(seconds: float, rounds: int) -> Report:
-    """Measure how a megabyte that is already there is sent, against a body that is in memory."""
+    """Measure how a stored megabyte is sent, compared with a body in memory."""
     report = Report(f"{_GETS} catch-ups of 1 MB, SQLite; server CPU ms each, less idling")
     cost: dict[str, float] = {}
     with serving("static", size=_MEGABYTE) as server:
@@ -116,7 +116,7 @@ def catchup(seconds: float, rounds: int) -> Report:
 
 def _per_get(server: Server, call: Callable[[], object]) -> float:
     call()
-    # What it takes anyway is not the call's, and grows with how long others keep the core.
+    # Other CPU use does not belong to the call, and grows with the time that others use the core.
     before, began = server.cpu_s(), time.monotonic()
     time.sleep(_IDLE_S)
     idle = (server.cpu_s() - before) / (time.monotonic() - began)
@@ -154,7 +154,7 @@ def wire(seconds: float, rounds: int) -> Report:
 
 
 async def _wire(timing: Timing, seconds: float) -> float:
-    """Return bytes a token."""
+    """Return bytes per token."""
     tokens = int(50 * seconds)
 
     async def answer() -> Any:

@@ -1,4 +1,4 @@
-"""What others do with Redis: the apps that keep a live stream there for who comes late."""
+"""Apps that keep a live stream in Redis for clients that join late."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from benchmarks.apps import Load, lifespan, number_of
 
 
 def resumable(load: Load, database: str) -> ASGIApp:
-    """Follow over PUBLISH/SUBSCRIBE: the port of ``resumable-stream``, as its README shows it.
+    """Follow over PUBLISH/SUBSCRIBE: a port of ``resumable-stream``, as its README shows it.
 
-    Who asks first begins the stream and gets it from memory; the others get what the first
-    request's process publishes to each of them.
+    The first client begins the stream and gets it from memory. The process of the first request
+    publishes it to each of the other clients.
     """
     publisher, subscriber = RedisPublisher(database), RedisSubscriber(database)
     context = create_resumable_stream_context(publisher=publisher, subscriber=subscriber)
@@ -33,7 +33,7 @@ def resumable(load: Load, database: str) -> ASGIApp:
             await lifespan(receive, send, connect)
             return
         number = number_of(scope)
-        # Before the head is sent, not in the body as there: whoever follows finds a producer.
+        # Before the headers, and not in the body as there, so that each follower finds a producer.
         stream = await context.resumable_stream(str(number), lambda: _events(load, number))
         load.arrive()
         response = StreamingResponse(stream, media_type="text/event-stream")
@@ -48,8 +48,8 @@ async def _events(load: Load, number: int) -> AsyncIterator[str]:
 
 
 def xread(load: Load, database: str) -> ASGIApp:
-    """Keep in a Redis stream, as tutorials do: XADD a token, XREAD BLOCK a reader."""
-    # A reader that blocks holds a connection; by default there are at most 100.
+    """Keep tokens in a Redis stream, like tutorials: one XADD per token, one XREAD per reader."""
+    # A blocking reader occupies a connection; by default there are at most 100.
     redis = Redis.from_url(database, decode_responses=True, max_connections=10_000)
     producers: dict[int, asyncio.Task[None]] = {}
 

@@ -1,4 +1,4 @@
-"""A Redis of its own for each measurement: fresh, with its default settings, on loopback."""
+"""A new Redis for each measurement, with its default settings, on loopback."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def is_installed() -> bool:
 
 @contextlib.contextmanager
 def running() -> Iterator[tuple[subprocess.Popen[bytes], str]]:
-    """Run one; yield its process and its URL."""
+    """Run a Redis server; yield its process and its URL."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    # Beside the caller, not in the system's temporary files, which may be in memory.
+    # In the caller's folder, because the system's temporary files may be in memory.
     with tempfile.TemporaryDirectory(prefix=".bench-", dir=".") as place:
         command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir", place]
         process = start(command, stdout=subprocess.PIPE)

@@ -1,4 +1,4 @@
-"""What a benchmark found: a table for people, JSON for programs, and where it was measured."""
+"""The result of a benchmark: a table for people, JSON for programs, and facts about the machine."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Report:
 
     Attributes:
         title: What was measured.
-        rows: A line each, by column.
-        ratios: Name, what was found, what was aimed at (``"<= 1.3"`` or ``">= 1.5"``).
-        notes: What a reader must know to read the figures.
+        rows: One dictionary per line of the table.
+        ratios: Name, measured ratio, target (``"<= 1.3"`` or ``">= 1.5"``).
+        notes: Facts that are needed to understand the figures.
     """
 
     title: str
@@ -65,13 +65,13 @@ class Report:
 
 
 def meets(found: float, target: str) -> bool:
-    """Tell if a figure is on the right side of its target."""
+    """Return whether a figure meets its target."""
     sign, _, bound = target.partition(" ")
     return found <= float(bound) if sign == "<=" else found >= float(bound)
 
 
 def environment() -> dict[str, Any]:
-    """Return what the figures depend on."""
+    """Return facts on which the figures depend."""
     found: dict[str, Any] = {
         "date": datetime.now(UTC).date().isoformat(),
         "python": platform.python_version(),

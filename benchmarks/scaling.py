@@ -1,7 +1,7 @@
-"""How late another process hears of a token, and what a token costs PostgreSQL.
+"""How late a token reaches another process, and what it costs PostgreSQL.
 
-Writers, and a follower of each stream, in one process; as many followers in another. Every token is
-the time at which it was given to its writer, so that each follower can tell how late it is.
+One process has the writers and a follower of each stream; another has as many followers. A token
+is the time of its append, so that each follower can compute the delay.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ WHERE schemaname = 'inkstream' AND relname IN ('live', 'heads')
 
 
 def scaling(seconds: float, rounds: int) -> Report:
-    """Measure both stores, the same load on each, one after the other."""
+    """Measure both stores with the same load, one after the other."""
     os.sched_setaffinity(0, range(os.cpu_count() or 1))
     report = Report("tokens heard by a follower of each stream here, and one in another process")
     server = postgres_server.own_server(settings=("fsync=on", "track_counts=on"))
@@ -85,7 +85,7 @@ async def _measure(url: str, streams: int, rate: int, seconds: float) -> dict[st
 
         tokens = sum(await asyncio.gather(*[write(w, n) for n, w in enumerate(writers)]))
         statements = dict(counted)
-        await asyncio.sleep(1.5)  # until PostgreSQL's statistics have come in
+        await asyncio.sleep(1.5)  # until PostgreSQL's statistics have arrived
         after = await _rows(url)
         for writer in writers:
             await ink.engine.writers.finish(writer, End(Status.DONE))
@@ -106,7 +106,7 @@ async def _measure(url: str, streams: int, rate: int, seconds: float) -> dict[st
 
 
 def _count(ink: PersistentTextStreaming) -> Counter[str]:
-    """Count the statements of a store in PostgreSQL from now on."""
+    """Begin to count the statements of a store in PostgreSQL."""
     counted: Counter[str] = Counter()
     store = ink.engine.store
     if isinstance(store, PostgresStore):
@@ -133,7 +133,7 @@ async def _rows(url: str) -> tuple[int, int]:
 
 
 async def _follow(ink: PersistentTextStreaming, names: list[str]) -> tuple[int, float, float]:
-    """Return how many tokens were heard, and how late: the median and the 99th percentile."""
+    """Return how many tokens arrived, and how late: the median and the 99th percentile."""
     late = array("d")
 
     async def follow(name: str) -> None:

@@ -1,4 +1,4 @@
-"""What a delivered token costs the server, against servers that keep nothing."""
+"""The server's cost of a delivered token, compared with servers that store nothing."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""One server process, on a core of its own: ``python -m benchmarks.server FD JSON``.
+"""One server process on a core of its own: ``python -m benchmarks.server FD JSON``.
 
-It listens on an inherited socket, so that nobody has to look for a free port or wait for it.
+It listens on an inherited socket, so that nobody needs to find a free port or wait for it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from benchmarks.cores import start
 
 
 class Server:
-    """A running server process, with the one of its store if that has one."""
+    """A running server process, and its store's process if there is one."""
 
     def __init__(
         self,
@@ -36,11 +36,11 @@ class Server:
         self.address = address
 
     def cpu_s(self) -> float:
-        """Return the CPU seconds of all threads of both, the kernel's part included."""
+        """Return the CPU seconds of all threads of both processes, including the kernel's part."""
         ns = 0
         for process in self._processes:
             for task in Path(f"/proc/{process.pid}/task").iterdir():
-                with contextlib.suppress(OSError):  # a thread that has just ended
+                with contextlib.suppress(OSError):  # the thread may just have ended
                     ns += int((task / "schedstat").read_text().split()[0])
         return ns / 1e9
 
@@ -50,7 +50,7 @@ class Server:
         return pages * os.sysconf("SC_PAGE_SIZE")
 
     def check(self) -> None:
-        """Raise if one of them has ended."""
+        """Raise if one of the processes has ended."""
         for process in self._processes:
             if process.poll() is not None:
                 raise RuntimeError(f"a server ended with exit code {process.returncode}")
@@ -60,12 +60,12 @@ class Server:
 def serving(kind: str, **settings: Any) -> Iterator[Server]:
     """Run one of the servers of ``apps`` and ``redis_apps``, or a ``.js`` of ``node_server``.
 
-    A ``database`` named ``sqlite`` is a fresh file, one named ``redis`` a fresh server.
+    ``sqlite`` as the ``database`` means a new file, ``redis`` a new server.
     """
     with contextlib.ExitStack() as stack:
         store = None
         if settings.get("database") == "sqlite":
-            # Beside the caller, not in the system's temporary files, which may be in memory.
+            # In the caller's folder, because the system's temporary files may be in memory.
             place = stack.enter_context(tempfile.TemporaryDirectory(prefix=".bench-", dir="."))
             settings["database"] = f"sqlite:///{Path(place).resolve()}/bench.db"
         elif settings.get("database") == "redis":
@@ -75,7 +75,7 @@ def serving(kind: str, **settings: Any) -> Iterator[Server]:
         else:
             command = [sys.executable, "-m", "benchmarks.server"]
             settings["kind"] = kind
-        # Closed here once the server has it: with a server that ends, clients fail at once.
+        # Closed here after the server has it, so that clients fail quickly if the server ends.
         with socket.create_server(("127.0.0.1", 0), backlog=4096) as listener:
             command += [str(listener.fileno()), json.dumps(settings)]
             process = start(command, pass_fds=[listener.fileno()])
@@ -83,7 +83,7 @@ def serving(kind: str, **settings: Any) -> Iterator[Server]:
         try:
             yield Server(process, address, store)
         finally:
-            process.send_signal(signal.SIGKILL)  # what it would still write is not measured
+            process.send_signal(signal.SIGKILL)  # later writes are not measured
             process.wait(10)
 
 

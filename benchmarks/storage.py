@@ -1,4 +1,4 @@
-"""What keeping costs: CPU and log a token, whatever the length, and the file in the end."""
+"""The cost of storing: CPU and log per token for any length, and the final size of the file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TOKEN = "token "
 
 @contextlib.contextmanager
 def _database() -> Iterator[Path]:
-    # Beside the caller, not in the system's temporary files, which may be in memory.
+    # In the caller's folder, because the system's temporary files may be in memory.
     with tempfile.TemporaryDirectory(prefix=".bench-", dir=".") as place:
         yield Path(place).resolve() / "bench.db"
 
@@ -46,7 +46,7 @@ async def _paced(number: int, of: int, tokens: int) -> AsyncIterator[str]:
 
 
 def commit(seconds: float, rounds: int) -> Report:
-    """Measure what keeping alone costs at 50 tokens a second a stream: no readers, no HTTP."""
+    """Measure the cost of storing alone: 50 tokens a second per stream, no readers, no HTTP."""
     report = Report(
         f"keeping alone, SQLite, 50 tokens/s a stream, {seconds:g} s; us of CPU a token"
     )
@@ -102,9 +102,9 @@ async def _keep(
 
 
 class _Log:
-    """Counts what is written to a write-ahead log, which begins anew after each checkpoint.
+    """Count the bytes of a write-ahead log, which starts again after each checkpoint.
 
-    Where it has come stands in its index (SQLite, "WAL-mode file format", 2.1).
+    The log's index contains the current position (SQLite, "WAL-mode file format", 2.1).
     """
 
     def __init__(self, path: Path) -> None:
@@ -123,12 +123,12 @@ class _Log:
         self._last = now
 
     def close(self) -> None:
-        """Close the index; to be called when the store is closed, for it drops SQLite's locks."""
+        """Close the index. Call this after the store is closed: it releases SQLite's locks."""
         self._index.close()
 
 
 def flat(seconds: float, rounds: int) -> Report:
-    """Measure whether a token costs the same however many came before it."""
+    """Measure whether a token's cost depends on the number of earlier tokens."""
     report = Report(
         "one stream with a reader, SQLite, 20 tokens a commit, in turns with a new one; "
         "us of CPU a token"
@@ -160,7 +160,7 @@ async def _grow(path: Path, marks: tuple[int, ...]) -> list[dict[str, float]]:
 
 
 class _Grown:
-    """A stream with a reader, and how much was written to it."""
+    """A stream with a reader, and the amount of text written to it."""
 
     def __init__(self, ink: PersistentTextStreaming, writer: Writer, reader: Reader) -> None:
         self.tokens = 0
@@ -179,7 +179,7 @@ class _Grown:
             await reader.frames()
 
     async def write(self, tokens: int) -> float:
-        """Write so many tokens in one commit; return the CPU us of each."""
+        """Write this many tokens in one commit; return the CPU microseconds of each."""
         before = time.process_time()
         for _ in range(tokens):
             await self._writer.append(_TOKEN)
@@ -193,7 +193,7 @@ class _Grown:
 
 
 def file(seconds: float, rounds: int) -> Report:
-    """Measure the database file of 1,000 finished streams against their texts."""
+    """Measure the database file of 1,000 finished streams, compared with their texts."""
     report = Report(f"1,000 finished streams of {_TEXT:,} characters, SQLite, tidied")
     with _database() as path:
         _run(_fill(path))

@@ -1,4 +1,4 @@
-"""What a deployed application mounts for those who run it; your own routes go beside it."""
+"""Routes for operators in a deployed application; add your own routes."""
 
 import os
 import secrets
@@ -9,7 +9,7 @@ from starlette.routing import Mount
 
 from inkstream import PersistentTextStreaming
 
-streams = PersistentTextStreaming()  # INKSTREAM_DATABASE says where
+streams = PersistentTextStreaming()  # the URL is in INKSTREAM_DATABASE
 
 
 async def may_doctor(request: Request) -> bool:

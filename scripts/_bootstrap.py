@@ -1,4 +1,4 @@
-"""Make `.venv` at the repository root right for a script: create it, install what is missing.
+"""Prepare `.venv` at the repository root for a script: create it, and install missing packages.
 
 Usage: python scripts/_bootstrap.py demo|dev
 
@@ -67,7 +67,7 @@ def version() -> str:
 
 
 def stamp() -> str:
-    """Return what an environment depends on: the project file, the interpreter, the place."""
+    """Return what an environment depends on: the project file, the interpreter, the path."""
     files = [ROOT / "pyproject.toml", *sorted(LOCKS.glob("*.txt"))]
     facts = [*[file.read_bytes() for file in files], minor().encode(), str(ROOT).encode()]
     return hashlib.sha256(b"\0".join(facts)).hexdigest()
@@ -88,7 +88,7 @@ def is_fresh(purpose: str, want: str) -> bool:
 
 
 def is_usable() -> bool:
-    """Return whether the environment has this Python and pip, and was made at this very place."""
+    """Return whether the environment has this Python and pip, and was created at this path."""
     probe = f"import pip, sys; sys.exit(sys.version_info[:2] != {sys.version_info[:2]})"
     try:
         moved = str(VENV) not in (VENV / "pyvenv.cfg").read_text()
@@ -101,7 +101,7 @@ def is_usable() -> bool:
 
 @contextlib.contextmanager
 def only_one_at_a_time() -> Iterator[None]:
-    """Hold a lock that dies with the process, so that a killed set-up blocks nobody."""
+    """Hold a lock that ends with the process, so that a killed set-up blocks nobody."""
     with (ROOT / ".venv.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -112,7 +112,7 @@ def only_one_at_a_time() -> Iterator[None]:
 
 
 def run(command: list[str], doing: str, cwd: Path | None = None) -> None:
-    """Run a command; show its last line as it goes, all of its last ones if it fails."""
+    """Run a command; show its last line while it runs, and its last lines if it fails."""
     started = shown = time.monotonic()
     last_lines: deque[str] = deque(maxlen=30)
     with subprocess.Popen(

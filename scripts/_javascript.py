@@ -1,13 +1,13 @@
-"""Build, check or test what is JavaScript.
+"""Build, check or test the JavaScript code.
 
 Usage: python scripts/_javascript.py WHAT
 
-`package` builds the npm package in js/; `chat`, `usechat` and `agui` an example's page with it;
-`check` and `test` run its checks and tests; `clients` installs what tests/durable runs, `interop`
-what tests/interop runs, `pages` the packages whose pages tests/browser runs with it, `servers` what
-benchmarks runs. It takes the machine's Node.js, or installs one
-from PyPI into `.venv`. A stamp beside what was built names what it was built from; while it holds,
-this takes a few milliseconds.
+`package` builds the npm package in js/; `chat`, `usechat` and `agui` build an example's page with it.
+`check` and `test` run the package's checks and tests. `clients` installs the packages for
+tests/durable, `interop` those for tests/interop, `pages` those whose pages tests/browser runs,
+`servers` those for benchmarks. It uses the machine's Node.js, or installs one from PyPI into
+`.venv`. A stamp beside each build names its sources; if they have not changed, the script ends
+after a few milliseconds.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def main(what: str) -> None:
 
 
 def npm(folder: Path, *command: str) -> None:
-    """Run a command of a package; what it prints is shown."""
+    """Run a command of a package; its output is shown."""
     done = subprocess.run(["npm", "--silent", *command], cwd=folder, check=False)
     if done.returncode:
         sys.exit(done.returncode)
@@ -104,7 +104,7 @@ def built_from(folder: Path) -> Path:
 
 
 def install(folder: Path) -> None:
-    """Install what a package-lock.json says, unless that was done."""
+    """Install the packages of a package-lock.json, unless they are installed."""
     lock, installed = folder / "package-lock.json", folder / "node_modules/.package-lock.json"
     if installed.exists() and installed.stat().st_mtime >= lock.stat().st_mtime:
         return
@@ -115,7 +115,7 @@ def install(folder: Path) -> None:
 
 
 def stamp(*folders: Path) -> str:
-    """Return what a build depends on: the sources, whatever is not listed as something else."""
+    """Return what a build depends on: all sources that are not excluded."""
     digest = hashlib.sha256()
     for folder in folders:
         for path in sorted(sources(folder)):
@@ -134,7 +134,7 @@ def sources(folder: Path) -> Iterator[Path]:
 
 
 def find_node() -> None:
-    """Put a Node.js that is new enough first in PATH."""
+    """Put a sufficiently new Node.js first in PATH."""
     if is_enough("node") and shutil.which("npm"):
         return
     os.environ["PATH"] = f"{VENV / 'bin'}{os.pathsep}{os.environ['PATH']}"
