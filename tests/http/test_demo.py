@@ -148,7 +148,7 @@ async def test_page_is_complete_and_guarded(tmp_path: Path) -> None:
             for part in parts:
                 assert (await client.get(part)).status_code == 200, part
         about = (await client.get("/about")).json()
-        assert "written texts" in about["name"]
+        assert "prepared texts" in about["name"]
         assert "OPENAI_API_KEY" in about["note"]
         forged = {"sec-fetch-site": "cross-site"}
         assert (await client.post("/conversations", headers=forged)).status_code == 403
