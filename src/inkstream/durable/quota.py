@@ -91,6 +91,6 @@ class Quota:
         if room < 1:
             self._full_until = now + RECOUNT_S
         else:
-            # Near the limit an eighth would be one stream, and each creation would count all
-            # streams.
+            # Near the limit an eighth is less than one stream. Without the second value, each
+            # creation would then count all streams.
             self._left = max(1, room // _SHARE, min(room, self._max_streams // _FLOOR))

@@ -172,7 +172,7 @@ class StreamAnswer:
             self._thread.call(self._exchange.close())
 
     def __enter__(self) -> Self:
-        """Return itself, to be closed with the block."""
+        """Return itself. The end of the block closes it."""
         return self
 
     def __exit__(self, *exc: object) -> None:

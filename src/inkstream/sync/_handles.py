@@ -93,7 +93,7 @@ class Following:
         self._thread.call(self._following.aclose())
 
     def __enter__(self) -> Self:
-        """Return itself, to be closed with the block."""
+        """Return itself. The end of the block closes it."""
         return self
 
     def __exit__(self, *exc: object) -> None:

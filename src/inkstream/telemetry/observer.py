@@ -68,11 +68,11 @@ class OpenTelemetry(Observer):
         }
 
     def opened(self, gauges: Callable[[], Gauges]) -> None:
-        """Start to read an engine's gauges."""
+        """Start reading an engine's gauges."""
         self._gauges[gauges] = None
 
     def closed(self, gauges: Callable[[], Gauges]) -> None:
-        """Stop to read an engine's gauges."""
+        """Stop reading an engine's gauges."""
         self._gauges.pop(gauges, None)
 
     def running(self, stream: StreamState, context: Context) -> None:
