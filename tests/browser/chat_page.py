@@ -1,4 +1,4 @@
-"""The server of examples/chat, and what its tests do on its page."""
+"""The server of examples/chat, and actions on its page for tests."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Chat:
         await self._process.communicate()
 
     def add_turns(self, count: int) -> None:
-        """Write turns after the only one, all with its answer, until there are this many."""
+        """Append turns to the only one, each with its answer, until there are this many."""
         with contextlib.closing(sqlite3.connect(self._file)) as connection, connection:
             for _ in range(count - 1):
                 connection.execute(
@@ -85,7 +85,7 @@ async def open_page(context: BrowserContext, url: str) -> Page:
 
 
 async def ask(page: Page, prompt: str) -> None:
-    """Ask, and wait until the conversation has an address."""
+    """Ask a question, and wait until the conversation has an address."""
     await page.get_by_label("Message").fill(prompt)
     await page.get_by_role("button", name="Send").click()
     await page.wait_for_url("**/c/*")
@@ -99,7 +99,7 @@ async def wait_for(page: Page, status: str, text: str = "") -> str:
 
 
 async def remove(page: Page, title: str) -> None:
-    """Delete a conversation, and let the time to undo pass."""
+    """Delete a conversation, and wait until the time to undo is over."""
     await page.get_by_role("button", name=f"Delete {title}").click()
     await page.get_by_role("button", name="Undo").wait_for(state="detached", timeout=20_000)
 

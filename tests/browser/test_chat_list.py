@@ -13,7 +13,7 @@ from tests.http.provider import FINISH, delta
 pytestmark = pytest.mark.timeout(60)
 PHONE: ViewportSize = {"width": 390, "height": 760}
 
-# What a window shows at any moment, as it is painted: a flash is in it, too.
+# Records all text that a window paints, so that even a short flash is seen.
 WATCH = """() => {
     window.painted = new Set();
     const look = () => { painted.add(document.body.innerText); requestAnimationFrame(look); };
@@ -26,7 +26,7 @@ def titles(page: Page) -> Locator:
 
 
 async def test_each_conversation_has_an_address(context: BrowserContext, chat: Chat) -> None:
-    """Back, forward, reload and a bookmark show what they showed; titles are the questions."""
+    """Back, forward, reload and bookmarks return to the same conversation; questions are titles."""
     async with chatting(chat, delta("Yes."), FINISH) as provider:
         provider.go_on.set()
         page = await open_page(context, chat.url)
@@ -62,7 +62,7 @@ async def test_each_conversation_has_an_address(context: BrowserContext, chat: C
 
 
 async def test_the_list_shows_what_is_being_written(context: BrowserContext, chat: Chat) -> None:
-    """Also in a window that shows another conversation, and from a writer that was killed."""
+    """Also in a window that shows another conversation, and after the writer was killed."""
     async with chatting(chat, delta("On and on")):
         one = await open_page(context, chat.url)
         two = await open_page(context, chat.url)
@@ -78,7 +78,7 @@ async def test_the_list_shows_what_is_being_written(context: BrowserContext, cha
 
 
 async def test_two_conversations_are_written_at_once(context: BrowserContext, chat: Chat) -> None:
-    """Stop stops the one that is shown; the other goes on."""
+    """Stop ends only the answer that is shown; the other continues."""
     async with chatting(chat, delta("On and on")) as provider:
         page = await open_page(context, chat.url)
         await ask(page, "First?")
@@ -98,7 +98,7 @@ async def test_two_conversations_are_written_at_once(context: BrowserContext, ch
 
 
 async def test_deleting_can_be_undone(context: BrowserContext, chat: Chat) -> None:
-    """Undo has the focus and brings it back; a window that is left deletes at once."""
+    """Undo gets the focus and restores the conversation; leaving the page deletes immediately."""
     async with chatting(chat, delta("Kept."), FINISH) as provider:
         provider.go_on.set()
         page = await open_page(context, chat.url)
@@ -120,7 +120,7 @@ async def test_deleting_can_be_undone(context: BrowserContext, chat: Chat) -> No
 
 
 async def test_deleting_a_live_answer_flashes_nothing(context: BrowserContext, chat: Chat) -> None:
-    """A window that follows it says that it was deleted, and never an id or a lost connection."""
+    """A window that follows the answer says that it was deleted, without an id or an error."""
     async with chatting(chat, delta("On and on")):
         one = await open_page(context, chat.url)
         await ask(one, "How long?")
@@ -137,7 +137,7 @@ async def test_deleting_a_live_answer_flashes_nothing(context: BrowserContext, c
 
 
 async def test_a_conversation_is_renamed(context: BrowserContext, chat: Chat) -> None:
-    """Enter renames it in all windows, Escape leaves it; the focus goes back to the button."""
+    """Enter renames it in all windows, Escape cancels; the focus returns to the button."""
     async with chatting(chat, delta("Yes."), FINISH) as provider:
         provider.go_on.set()
         one = await open_page(context, chat.url)
@@ -157,7 +157,7 @@ async def test_a_conversation_is_renamed(context: BrowserContext, chat: Chat) ->
 
 
 async def test_a_phone_has_the_list_in_a_dialog(context: BrowserContext, chat: Chat) -> None:
-    """It holds the focus and gives it back, Escape closes only it, and the header has one line."""
+    """The dialog keeps the focus and returns it, Escape closes only it, the header has one line."""
     async with chatting(chat, delta("On and on")):
         page = await open_page(context, chat.url)
         await page.set_viewport_size(PHONE)

@@ -14,13 +14,13 @@ pytestmark = pytest.mark.timeout(60)
 
 
 async def texts(page: Page, *, questions: list[str], answers: list[str]) -> None:
-    """Wait until a page shows these, and nothing else."""
+    """Wait until a page shows exactly these texts."""
     await expect(page.locator(".question")).to_have_text(questions)
     await expect(page.locator(".answer .text")).to_have_text(answers)
 
 
 async def test_an_edited_question_is_a_branch(context: BrowserContext, chat: Chat) -> None:
-    """Escape gives the question back; sending keeps the old one, and what followed it."""
+    """Escape restores the question; sending keeps the old question and the turns after it."""
     async with chatting(chat, delta("One."), FINISH) as provider:
         provider.go_on.set()
         page = await open_page(context, chat.url)
@@ -71,7 +71,7 @@ async def test_an_edited_question_is_a_branch(context: BrowserContext, chat: Cha
 
 
 async def test_a_regenerated_answer_keeps_the_others(context: BrowserContext, chat: Chat) -> None:
-    """Also of an old question; each answer has the turns that followed it."""
+    """Also for an old question; each answer has the turns that followed it."""
     async with chatting(chat, delta("One."), FINISH) as provider:
         provider.go_on.set()
         page = await open_page(context, chat.url)
@@ -99,7 +99,7 @@ async def test_a_regenerated_answer_keeps_the_others(context: BrowserContext, ch
 async def test_versions_can_be_read_while_one_is_written(
     context: BrowserContext, chat: Chat
 ) -> None:
-    """G6. Looking at an older answer stops nothing, and Stop is still there."""
+    """G6. Reading an older answer does not stop the new one, and Stop is still shown."""
     async with chatting(chat, delta("One."), FINISH) as provider:
         provider.go_on.set()
         page = await open_page(context, chat.url)
@@ -121,7 +121,7 @@ async def test_versions_can_be_read_while_one_is_written(
 
 
 async def test_a_double_click_on_send_stops_nothing(context: BrowserContext, chat: Chat) -> None:
-    """Stop comes where Send was; the second click is not for it."""
+    """Stop replaces Send on the page; the second click must not press it."""
     async with chatting(chat, delta("On and on")):
         page = await open_page(context, chat.url)
         await page.get_by_label("Message").fill("How long?")
@@ -131,7 +131,7 @@ async def test_a_double_click_on_send_stops_nothing(context: BrowserContext, cha
 
 
 async def test_asking_waits_for_what_was_said(context: BrowserContext, chat: Chat) -> None:
-    """A question that is sent before the conversation is loaded would begin another branch."""
+    """If a question were sent before the conversation is loaded, it would begin another branch."""
     async with chatting(chat, delta("Yes."), FINISH) as provider:
         provider.go_on.set()
         page = await open_page(context, chat.url)
@@ -165,7 +165,7 @@ PLACE = """() => {
 
 
 async def test_a_long_conversation_comes_in_pages(context: BrowserContext, chat: Chat) -> None:
-    """Its last page is there at once; what is read stays in its place when earlier ones come."""
+    """The last page is shown first; the visible text stays in place when earlier pages arrive."""
     async with chatting(chat, delta("An answer."), FINISH) as provider:
         provider.go_on.set()
         page = await open_page(context, chat.url)

@@ -99,7 +99,9 @@ def taken_out(copy: Path, canary: Canary) -> Iterator[None]:
     file = copy / canary.path
     text = file.read_text()
     if text.count(canary.old) != 1:
-        raise SystemExit(f"canaries: {canary.name}: its text stands not once in {canary.path}")
+        raise SystemExit(
+            f"canaries: {canary.name}: its text does not occur exactly once in {canary.path}"
+        )
     _write(file, text.replace(canary.old, canary.new))
     try:
         yield

@@ -341,7 +341,7 @@ async def test_a_failure_is_not_sent_again(page: Client, said: tuple[str, ...]) 
         "status": "error",
         "message": "Too many questions.",
     }
-    # A page that lost its connection before the end still hears it.
+    # A page that lost its connection before the end still gets the end.
     again = await page.resume(last_event_id=answer.ids[0])
     assert again.chunks == answer.chunks[1:]
 

@@ -1,4 +1,4 @@
-"""An example that ``EXAMPLE`` names, with the ``/pid`` that ``serving`` waits for.
+"""The example in ``EXAMPLE``, with the ``/pid`` that ``serving`` waits for.
 
 ``PYTHONPATH`` has the folder of the examples.
 """

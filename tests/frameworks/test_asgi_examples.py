@@ -1,4 +1,4 @@
-"""The Starlette and Litestar examples under the servers that they may be run with."""
+"""The Starlette and Litestar examples under the servers that support them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def ask(port: int) -> str:
 
 
 async def use(port: int) -> None:
-    """Ask, leave in the middle, come back; ask again and stop."""
+    """Ask, disconnect during the answer, resume; ask again and stop."""
     path = await ask(port)
     async with requesting(port, path, headers=ANN) as answer:
         assert answer.headers["content-type"] == "text/event-stream"
@@ -64,7 +64,7 @@ def test_an_example_follows_resumes_and_stops(
 
 @pytest.mark.parametrize("excluded", [True, False])
 async def test_litestar_compresses_events_unless_they_are_excluded(excluded: bool) -> None:
-    """What docs/litestar.md says of ``CompressionConfig``."""
+    """Tests the advice of docs/litestar.md about ``CompressionConfig``."""
     streams = PersistentTextStreaming("memory://")
     mounted = asgi("/streams", is_mount=True, copy_scope=True)(streams.asgi(allow_anonymous=True))
     compression = CompressionConfig("gzip", exclude=["/streams"] if excluded else None)

@@ -1,4 +1,4 @@
-"""The project that docs/django.md has one make, in a browser under each kind of server."""
+"""The project that docs/django.md builds, in a browser, under each kind of server."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def run(folder: Path, *arguments: str) -> None:
 
 
 def make_project(folder: Path, more: str = "") -> None:
-    """Do what the page says, up to the server."""
+    """Follow the page's steps, up to the server."""
     of_settings, of_urls = (
         block.code for block in blocks_of(ROOT / "docs/django.md") if block.kind == "compared"
     )
@@ -61,7 +61,7 @@ def make_project(folder: Path, more: str = "") -> None:
 
 @contextmanager
 def serving(folder: Path, server: str) -> Iterator[str]:
-    """Run a server; give its URL, and fail if it logged an exception."""
+    """Run a server; yield its URL, and fail if it logged an exception."""
     port = free_port()
     log = folder / "log"
     with log.open("wb") as output:
@@ -89,7 +89,7 @@ def serving(folder: Path, server: str) -> Iterator[str]:
 
 
 def use(page: Page, url: str) -> None:
-    """Log in, ask, reload in the middle, read on, and look into the admin."""
+    """Log in, ask, reload during the answer, read the rest, and open the admin."""
     page.goto(url)
     page.fill("[name=username]", "ann")
     page.fill("[name=password]", "a password")
@@ -109,7 +109,7 @@ def use(page: Page, url: str) -> None:
     ["runserver", *(pytest.param(name, marks=pytest.mark.interop) for name in OTHERS)],
 )
 def test_the_page_makes_a_project_that_works(server: str, tmp_path: Path) -> None:
-    """G2, G6: a reload in the middle of an answer goes on, under WSGI and ASGI."""
+    """G2, G6: a reload during an answer continues it, under WSGI and ASGI."""
     make_project(tmp_path, DAPHNE if "daphne" in server else "")
     chromium = prerequisites.program(*prerequisites.CHROMIUM)
     with (
