@@ -2,7 +2,7 @@
 
 Usage: python scripts/_javascript.py WHAT
 
-`package` builds the npm package in js/; `chat`, `usechat` and `agui` build an example's page with it.
+`package` builds the npm package in js/. `chat`, `usechat` and `agui` build an example's page.
 `check` and `test` run the package's checks and tests. `clients` installs the packages for
 tests/durable, `interop` those for tests/interop, `pages` those whose pages tests/browser runs,
 `servers` those for benchmarks. It uses the machine's Node.js, or installs one from PyPI into
