@@ -21,7 +21,9 @@ from inkstream import (
     StreamEnded,
     StreamNotFound,
     WriterFenced,
+    quiet_stop,
 )
+from inkstream.engine.settings import FinerTiming
 from inkstream.sync import PersistentTextStreaming, _loop
 
 
@@ -53,6 +55,38 @@ def test_a_stream_from_its_creation_to_its_deletion(streams: PersistentTextStrea
     assert streams.delete(stream_id) is False
     streams.create(owner="me")
     assert streams.delete_all(owner="me") == 1
+
+
+def test_the_latest_and_what_stops_when_nobody_reads(sqlite_url: str) -> None:
+    """G6: only an answer that asked for it ends with its last reader."""
+    streams = PersistentTextStreaming(sqlite_url, timing=FinerTiming(disconnect_grace_s=0.05))
+    assert streams.latest(owner="me") is None
+    streams.create(owner="me")
+    stream_id = streams.create(owner="me")
+    latest = streams.latest(owner="me")
+    assert latest is not None
+    assert latest.stream_id == stream_id
+
+    def answer() -> Iterator[str]:
+        while True:
+            yield "on and on "
+            time.sleep(0.01)
+
+    streams.start(stream_id, answer, on_disconnect="cancel")
+    with streams.follow(stream_id) as following:
+        next(following)
+    deadline = time.monotonic() + 10
+    while streams.read(stream_id).status is Status.STREAMING:  # to wait would be to follow
+        assert time.monotonic() < deadline
+    assert streams.read(stream_id).status is Status.CANCELLED
+
+
+def test_a_thread_waits_for_a_stop(streams: PersistentTextStreaming) -> None:
+    stream_id = streams.create()
+    with quiet_stop(), streams.write(stream_id) as writer, ThreadPoolExecutor() as threads:
+        waiting = threads.submit(writer.stopped)
+        streams.cancel(stream_id)
+        waiting.result(10)
 
 
 def test_a_log(streams: PersistentTextStreaming) -> None:

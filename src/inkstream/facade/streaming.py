@@ -488,7 +488,7 @@ class PersistentTextStreaming:
         return body_of(pages)
 
     async def read_many(
-        self, stream_ids: Sequence[str], *, owner: str | None = None, group: str | None = None
+        self, stream_ids: Collection[str], *, owner: str | None = None, group: str | None = None
     ) -> dict[str, StreamBody]:
         """Return the streams that exist (for the owner and group given), by id."""
         check_names(owner=owner, group=group)

@@ -48,6 +48,13 @@ class StreamWriter:
         """Wait until everything accepted so far is durable."""
         self._thread.call(self._writer.flush())
 
+    def stopped(self) -> None:
+        """Wait, in a thread of its own, until the stream is no longer this writer's.
+
+        Cancelled, taken over, or ended. The writer's next ``append`` or ``flush`` raises anyway.
+        """
+        self._thread.call(self._writer.stopped())
+
     def finish(
         self,
         status: Status | str = Status.DONE,

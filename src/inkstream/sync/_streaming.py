@@ -7,7 +7,7 @@ import contextlib
 import inspect
 import weakref
 from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
-from typing import Any, Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeAlias, TypeVar
 
 from starlette.requests import Request
 from starlette.types import Message
@@ -28,6 +28,8 @@ from inkstream.sync._handles import Following, StreamWriter
 from inkstream.sync._loop import LoopThread, abandon, at_once, this_process
 
 T = TypeVar("T")
+
+OnDisconnect: TypeAlias = streaming.OnDisconnect
 
 _DEFAULT: Final[Any] = streaming._DEFAULT
 
@@ -155,16 +157,23 @@ class PersistentTextStreaming:
             connection,
         )
 
-    def start(self, stream_id: str, source: Source) -> None:
+    def start(
+        self, stream_id: str, source: Source, *, on_disconnect: OnDisconnect = "continue"
+    ) -> None:
         """Let a source write a stream in the background, and return immediately.
 
         A plain generator function runs on a thread of its own. If the process ends before the
         answer does, the answer ends ``error``, code ``shutdown``. For work that must survive, use a
         job queue and ``write``.
+
+        Args:
+            stream_id: A stream that was created, in a transaction that has committed.
+            source: See ``Source``.
+            on_disconnect: ``"cancel"`` ends the stream when it has had no reader for a while.
         """
 
         async def start(streams: streaming.PersistentTextStreaming) -> None:
-            task = streams.start(stream_id, source)
+            task = streams.start(stream_id, source, on_disconnect=on_disconnect)
             # Keep this instance alive as long as the task writes.
             task.add_done_callback(self._keep)
 
