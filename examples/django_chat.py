@@ -5,7 +5,8 @@ from collections.abc import Iterator
 
 from django.contrib.auth.decorators import login_required
 from django.http import HttpRequest, HttpResponse, JsonResponse
-from django.template import RequestContext, Template
+from django.template import engines
+from django.template.response import TemplateResponse
 from django.urls import include, path
 from django.views.decorators.http import require_POST
 
@@ -32,7 +33,7 @@ PAGE = """<!doctype html><title>Chat</title>
 
 @login_required
 def page(request: HttpRequest) -> HttpResponse:
-    return HttpResponse(Template(PAGE).render(RequestContext(request)))
+    return TemplateResponse(request, engines["django"].from_string(PAGE))
 
 
 @require_POST

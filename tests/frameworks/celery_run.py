@@ -22,7 +22,8 @@ def main() -> None:
     streams = celery_chat.streams
 
     def ordered(stream_id: str, prompt: str = "why?") -> AsyncResult[Any]:
-        return celery_chat.answer.delay(stream_id, prompt)
+        task: AsyncResult[Any] = celery_chat.answer.delay(stream_id, prompt)
+        return task
 
     early = streams.create(owner="ann")
     celery_chat.stop("ann", early)

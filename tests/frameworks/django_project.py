@@ -15,6 +15,7 @@ from django.core.asgi import get_asgi_application
 from django.core.management import execute_from_command_line
 from django.core.wsgi import get_wsgi_application
 from django.http import HttpRequest, HttpResponse
+from django.http.response import HttpResponseBase
 from django.urls import include, path
 
 
@@ -92,12 +93,12 @@ def ask(request: HttpRequest, name: str) -> HttpResponse:
     return HttpResponse(name)
 
 
-def live(request: HttpRequest, name: str) -> HttpResponse:
+def live(request: HttpRequest, name: str) -> HttpResponseBase:
     """Follow in a sync view."""
     return stream_response(request, name)
 
 
-async def alive(request: HttpRequest, name: str) -> HttpResponse:
+async def alive(request: HttpRequest, name: str) -> HttpResponseBase:
     """Follow in an async view."""
     return await astream_response(request, name)
 

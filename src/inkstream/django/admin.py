@@ -17,7 +17,7 @@ _PAGE = 100
 
 
 @admin.register(Stream)
-class StreamAdmin(admin.ModelAdmin):
+class StreamAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in stubs only
     """List streams of the configured database, newest first."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
