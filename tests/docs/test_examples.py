@@ -11,6 +11,7 @@ EXAMPLES = {
     "docs/django.md": "examples/django_chat.py",
     "docs/fastapi.md": "examples/fastapi_chat.py",
     "docs/litestar.md": "examples/litestar_chat.py",
+    "docs/mcp.md": "examples/mcp_events.py",
     "docs/starlette.md": "examples/starlette_chat.py",
     "docs/wsgi.md": "examples/flask_chat.py",
 }
