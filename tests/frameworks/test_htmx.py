@@ -1,0 +1,80 @@
+"""The htmx example in a browser, with htmx itself."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, sync_playwright
+
+from tests import prerequisites
+from tests.http.servers import Server, serving
+
+ROOT = Path(__file__).parents[2]
+ANSWER = "You asked: Why? Here is a thought about it."
+
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(60)]
+
+
+@pytest.fixture
+def server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Server]:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "node_modules").symlink_to(ROOT / "tests/interop/clients/node_modules")
+    environment = {
+        "EXAMPLE": "htmx_chat",
+        "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'examples'}",
+    }
+    app = "tests.frameworks.example_app:app"
+    with serving(tmp_path, app=app, environment=environment) as running:
+        yield running
+
+
+@pytest.fixture
+def page(server: Server) -> Iterator[Page]:
+    chromium = prerequisites.program(*prerequisites.CHROMIUM)
+    with (
+        sync_playwright() as playwright,
+        playwright.chromium.launch(executable_path=chromium, args=["--no-sandbox"]) as browser,
+    ):
+        page = browser.new_context().new_page()
+        page.set_default_timeout(15_000)
+        page.goto(f"http://127.0.0.1:{server.port}/")
+        yield page
+
+
+def ask(page: Page) -> None:
+    page.fill("[name=prompt]", "Why?")
+    page.click("form button")
+    page.wait_for_function(
+        "document.querySelector('ink-stream:last-of-type')?.textContent.startsWith('You ')"
+    )
+
+
+def test_the_view_answers_with_an_element_that_survives_a_reload(page: Page) -> None:
+    """G2, G6."""
+    ask(page)
+    page.reload()
+    element = page.locator("ink-stream")
+    page.wait_for_function("text => answers.textContent.includes(text)", arg=ANSWER)
+    element.and_(page.locator("[status=done]")).wait_for()
+    assert element.count() == 1
+    other = page.context.browser
+    assert other is not None
+    stranger = other.new_page()  # another browser, as far as cookies go
+    stranger.goto(page.url)
+    assert stranger.locator("ink-stream").count() == 0
+
+
+def test_its_button_stops_the_answer_in_every_tab(page: Page) -> None:
+    """G6."""
+    ask(page)
+    tab = page.context.new_page()
+    tab.goto(page.url)
+    tab.locator("ink-stream button").click()
+    for each in (page, tab):
+        each.locator("ink-stream[status=cancelled]").wait_for()
+        assert each.locator("ink-stream").inner_text().strip() != ANSWER
+    texts = {each.locator("ink-stream").text_content() for each in (page, tab)}
+    assert len(texts) == 1
