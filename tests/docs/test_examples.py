@@ -14,6 +14,7 @@ EXAMPLES = {
     "docs/litestar.md": "examples/litestar_chat.py",
     "docs/mcp.md": "examples/mcp_events.py",
     "docs/starlette.md": "examples/starlette_chat.py",
+    "docs/streamlit.md": "examples/streamlit_chat.py",
     "docs/wsgi.md": "examples/flask_chat.py",
 }
 

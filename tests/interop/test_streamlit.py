@@ -1,0 +1,87 @@
+"""The Streamlit example, run by Streamlit's own test runner."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import streamlit
+from streamlit.testing.v1 import AppTest
+
+from inkstream.sync import PersistentTextStreaming, _loop
+
+EXAMPLE = Path(__file__).parents[2] / "examples/streamlit_chat.py"
+ANSWER = "You asked: Why? Here is a thought about it."
+
+pytestmark = [
+    pytest.mark.interop,
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # Streamlit's own
+    pytest.mark.filterwarnings("ignore::ResourceWarning"),
+]
+
+
+@pytest.fixture(autouse=True)
+def process_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Have a folder for the database; forget what Streamlit caches for a process."""
+    monkeypatch.chdir(tmp_path)
+    yield
+    streamlit.cache_resource.clear()
+    _loop._stop()
+
+
+@pytest.fixture(autouse=True)
+def nothing_blocks() -> None:
+    """Let scripts block: Streamlit runs them on threads of their own, with an event loop there."""
+
+
+def shown(app: AppTest) -> list[str]:
+    assert not app.exception, app.exception
+    return [str(element.value) for element in app.markdown] + [c.value for c in app.caption]
+
+
+def opened(stream_id: str) -> AppTest:
+    app = AppTest.from_file(str(EXAMPLE), default_timeout=20)
+    app.query_params["stream"] = stream_id
+    return app
+
+
+def test_an_answer_is_shown_and_is_there_after_a_reload() -> None:
+    """G2, G6: a reload is another session, which has nothing but the address."""
+    app = AppTest.from_file(str(EXAMPLE), default_timeout=20).run()
+    app.chat_input[0].set_value("Why?").run()
+    assert shown(app) == ["Why?", ANSWER, "done"]
+    address = app.query_params["stream"]
+    stream_id = address if isinstance(address, str) else address[0]
+    assert shown(opened(stream_id).run()) == ["Why?", ANSWER, "done"]
+
+
+def test_stop_stops_it() -> None:
+    """G6: the button's callback, while another tab follows."""
+    streams = PersistentTextStreaming("sqlite:///inkstream.db")
+    stream_id = streams.create(metadata={"prompt": "Why?"})
+    going_on = threading.Event()
+
+    def answer() -> Iterator[str]:
+        yield "Once "
+        going_on.wait(20)
+        yield "more"
+
+    streams.start(stream_id, answer)
+    app = opened(stream_id)
+    run = threading.Thread(target=app.run)
+    run.start()
+    with streams.follow(stream_id) as following:
+        assert next(following) == "Once "
+    streams.cancel(stream_id)
+    run.join(20)
+    going_on.set()
+    assert shown(app) == ["Why?", "Once", "cancelled"]
+    app.button[0].click().run()  # one that has ended stays as it is
+    assert shown(app) == ["Why?", "Once", "cancelled"]
+
+
+def test_an_answer_that_was_deleted_says_so() -> None:
+    app = opened("absent").run()
+    assert [error.value for error in app.error] == ["This answer was deleted."]
