@@ -43,6 +43,9 @@ async def test_an_edited_question_is_a_branch(context: BrowserContext, chat: Cha
         await texts(page, questions=["First?", "Second?"], answers=["One.", "Two."])
 
         await page.keyboard.press("Enter")
+        await editor.fill("x" * 8001)
+        await page.keyboard.press("Enter")
+        await page.get_by_text("1 characters too many").wait_for()
         await editor.fill("First, in other words?")
         provider.chunks = [delta("Three."), FINISH]
         await page.keyboard.press("Enter")

@@ -76,12 +76,12 @@ export function App() {
         </p>
       )}
       {leaving && (
-        <div className="toast" role="group" aria-label="Deleted conversation">
+        <section className="toast" aria-label="Deleted conversation">
           <span>Deleted: {leaving.title}</span>
           <button className="quiet" autoFocus onClick={undo}>
             Undo
           </button>
-        </div>
+        </section>
       )}
     </>
   );

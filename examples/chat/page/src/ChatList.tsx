@@ -51,30 +51,26 @@ function Item({
   isCurrent: boolean;
   onDelete: () => void;
 }) {
-  const [renaming, rename] = useState(false);
+  const [renaming, setRenaming] = useState(false);
   const [refusal, refuse] = useNotice();
+  const rename = async (title: string) => {
+    setRenaming(false);
+    if (title && title !== chat.title)
+      refuse((await send("PATCH", `/api/chats/${chat.id}`, { title })).refusal);
+  };
   if (renaming)
     return (
       <li>
-        <TitleField
-          title={chat.title}
-          onEnd={(title) => {
-            rename(false);
-            if (title) void send("PATCH", `/api/chats/${chat.id}`, { title }).then(refuseIfAny);
-          }}
-        />
+        <TitleField title={chat.title} onEnd={(title) => void rename(title)} />
       </li>
     );
-  function refuseIfAny(told: { refusal: string }) {
-    refuse(told.refusal);
-  }
   return (
     <li className={isCurrent ? "current" : ""}>
       <Link href={`/c/${chat.id}`} aria-current={isCurrent ? "page" : undefined}>
         {chat.live && <span className="live" role="img" aria-label="Is being answered:" />}
         {chat.title}
       </Link>
-      <button className="icon" aria-label={`Rename ${chat.title}`} onClick={() => rename(true)}>
+      <button className="icon" aria-label={`Rename ${chat.title}`} onClick={() => setRenaming(true)}>
         <Icon name="edit" />
       </button>
       <button className="icon" aria-label={`Delete ${chat.title}`} onClick={onDelete}>

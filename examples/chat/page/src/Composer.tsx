@@ -1,5 +1,6 @@
 import { type FormEvent, type KeyboardEvent, useRef, useState } from "react";
 import { Icon } from "./Icon";
+import { excess, Limit } from "./Limit";
 import { type Live, StopButton } from "./StopButton";
 import { send } from "./server";
 import { useNotice } from "./useNotice";
@@ -27,7 +28,7 @@ export function Composer({
   const [early, setEarly] = useState(false);
   const [sending, setSending] = useState(false);
   const field = useRef<HTMLTextAreaElement>(null);
-  const over = [...prompt.trim()].length - limit;
+  const over = excess(prompt, limit);
   const write = (text: string) => {
     setPrompt(text);
     setEarly(false);
@@ -65,13 +66,7 @@ export function Composer({
         <p role="alert">An answer is being written. Stop it (Escape), or wait for its end.</p>
       )}
       {notice && <p role="alert">{notice}</p>}
-      {over > -limit / 10 && (
-        <p id="limit" className={over > 0 ? "bad" : "note"}>
-          {over > 0
-            ? `${over.toLocaleString()} characters too many (the limit is ${limit.toLocaleString()})`
-            : `${(-over).toLocaleString()} characters left`}
-        </p>
-      )}
+      <Limit id="limit" over={over} limit={limit} />
       <div className="box">
         <textarea
           ref={field}

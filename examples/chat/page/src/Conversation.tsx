@@ -27,6 +27,7 @@ export function Conversation({
   const { turns, hasEarlier, loadEarlier } = useTurns(id, news);
   const { busy, stop, stopping } = useLive(live, say);
   const { box, away, jump } = useStickToEnd();
+  const limit = about?.prompt_characters ?? Infinity;
   const isGone = turns?.length === 0 || news.some(({ deleted }) => deleted === id);
   if (id && isGone)
     return (
@@ -54,10 +55,10 @@ export function Conversation({
             // A parent's other versions take this one's place, and the focus stays where it is.
             <Fragment key={turn.parent_id}>
               <Separator at={turn.asked_at} before={turns[index - 1]?.asked_at} />
-              <section data-turn={turn.id} aria-label="Question and answer">
-                <Question chatId={id} turn={turn} busy={busy} />
+              <div className="turn" data-turn={turn.id}>
+                <Question chatId={id} turn={turn} busy={busy} limit={limit} />
                 <Answer chatId={id} turn={turn} busy={busy} />
-              </section>
+              </div>
             </Fragment>
           ))}
         </div>
@@ -71,7 +72,7 @@ export function Conversation({
         chatId={id}
         parentId={turns && (turns.at(-1)?.id ?? 0)}
         live={{ busy, stop, stopping }}
-        limit={about?.prompt_characters ?? Infinity}
+        limit={limit}
         onAsked={(chatId) => (id ? jump() : navigate(`/c/${chatId}`))}
       />
     </>

@@ -82,6 +82,9 @@ const COMPONENTS: Components = {
       </a>
     );
   },
+  input: ({ checked }) => (
+    <input type="checkbox" checked={checked} disabled aria-label={checked ? "Done" : "To do"} />
+  ),
   img: ({ alt }) => <em>[image{alt ? `: ${alt}` : ""}]</em>,
   table: ({ children }) => (
     <div className="wide" role="group" aria-label="Table" tabIndex={0}>
