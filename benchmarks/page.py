@@ -134,14 +134,14 @@ async def press_keys(page: Page) -> None:
 
 
 async def measure_history(browser: Browser, tree: Tree, model: Model) -> dict[str, Any]:
-    """Open a conversation of many messages, one of them long."""
-    short, long = prose(60), prose(LONG_TOKENS)
+    """Open a conversation of many messages, one of them long and in the middle."""
+    short, long = markdown(60), markdown(LONG_TOKENS)
     model.tokens_s = 1e9
     with tempfile.TemporaryDirectory() as directory:
         async with serving(tree, Path(directory), model.environment) as url:
             page, _ = await opened(browser, url)
             for number in range(HISTORY // 2):
-                model.tokens = long if number == HISTORY // 2 - 2 else short
+                model.tokens = long if number == HISTORY // 4 else short
                 await ask(page, f"Question {number}")
                 await ended(page, number + 1, 60)
             address = page.url
