@@ -1,5 +1,14 @@
-import { Lexer } from "marked";
-import { Children, isValidElement, lazy, memo, Suspense, useDeferredValue, useMemo } from "react";
+import { Lexer, type Token } from "marked";
+import {
+  Children,
+  isValidElement,
+  lazy,
+  memo,
+  Suspense,
+  useDeferredValue,
+  useMemo,
+  useRef,
+} from "react";
 import ReactMarkdown, { type Components } from "react-markdown";
 import remarkGfm from "remark-gfm";
 import remarkMath from "remark-math";
@@ -16,16 +25,31 @@ export function Markdown({ text }: { text: string }) {
   // Deferred, so that a long answer does not hold up typing. Only blocks that changed are parsed
   // again: parsing the whole text each time would cost its square.
   const shown = useDeferredValue(text);
-  const blocks = useMemo(() => split(shown), [shown]);
+  const known = useRef<Token[]>([]);
+  const blocks = useMemo(() => split(shown, known), [shown]);
   return blocks.map((block, index) => <Block key={index} text={block} />);
 }
 
+/**
+ * Cut a text that grows into blocks. What comes may change the last two (a `#` that turns out to be
+ * no heading belongs to the paragraph before it), and no others that an empty line ends.
+ */
+function tokenize(text: string, known: readonly Token[]): Token[] {
+  const [before] = known.filter(({ type }) => type !== "space").slice(-2);
+  let end = before ? known.indexOf(before) : 0;
+  while (end > 0 && !/\n\s*\n$/.test(known[end - 1]?.raw ?? "")) end--;
+  const kept = known.slice(0, end);
+  const start = kept.map(({ raw }) => raw).join("");
+  if (!text.startsWith(start)) return tokenize(text, []);
+  return [...kept, ...new Lexer({ gfm: true }).blockTokens(text.slice(start.length), [])];
+}
+
 /** Cut a text into blocks that can be read alone: each gets the addresses that links refer to. */
-function split(text: string): string[] {
+function split(text: string, known: { current: Token[] }): string[] {
   const unified = text.replace(/\r\n?/g, "\n");
   // Footnotes are numbered through the whole text.
   if (/^ {0,3}\[\^[^\]]+\]:/m.test(unified)) return [unified];
-  const tokens = new Lexer({ gfm: true }).blockTokens(unified, []);
+  const tokens = (known.current = tokenize(unified, known.current));
   const addresses = tokens.filter(({ type }) => type === "def").map(({ raw }) => raw.trim());
   const before = addresses.length ? `${addresses.join("\n")}\n\n` : "";
   return tokens
