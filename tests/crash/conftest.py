@@ -35,13 +35,13 @@ class Process:
             number, *what = json.loads(line)
             self._told[number].put_nowait([time.monotonic(), *what])
 
-    async def told(self, number: int = 0) -> list[Any]:
+    async def told(self, number: int = 0, within_s: float = DEADLINE_S) -> list[Any]:
         """Return the next result of a command, without its time."""
-        return (await self.told_at(number))[1:]
+        return (await self.told_at(number, within_s))[1:]
 
-    async def told_at(self, number: int) -> list[Any]:
+    async def told_at(self, number: int, within_s: float = DEADLINE_S) -> list[Any]:
         """Return the time and the values of the next result of a command."""
-        async with asyncio.timeout(DEADLINE_S):
+        async with asyncio.timeout(within_s):
             return await self._told[number].get()
 
     def begin(self, command: str, *arguments: Any) -> int:
@@ -104,6 +104,13 @@ class Lateness:
 Spawn = Callable[..., Awaitable[Process]]
 
 
+@pytest.fixture(params=["short", pytest.param("default", marks=pytest.mark.soak)])
+def timing(request: pytest.FixtureRequest) -> str:
+    """Return which of the worker's ``TIMINGS`` to use: those of an application take a minute."""
+    name: str = request.param
+    return name
+
+
 @pytest.fixture(params=["sqlite", "postgres"])
 async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
     """Return the URL of a database that several processes may share."""
@@ -128,10 +135,13 @@ async def spawn(database: str) -> AsyncIterator[Spawn]:
     """Return a function that starts one more process on the test's database."""
     processes: list[Process] = []
 
-    async def start(parameters: str = "", before: tuple[str, ...] = ()) -> Process:
+    async def start(
+        parameters: str = "", before: tuple[str, ...] = (), timing: str = "short"
+    ) -> Process:
+        worker = (sys.executable, "-m", "tests.crash.worker", f"{database}{parameters}", timing)
         process = Process(
             await asyncio.create_subprocess_exec(
-                *(*before, sys.executable, "-m", "tests.crash.worker", f"{database}{parameters}"),
+                *(*before, *worker),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
             )

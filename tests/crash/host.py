@@ -28,6 +28,8 @@ class Host:
         self.server = f"{net}.1"
         self.prefix = (self._ip, "netns", "exec", self._name)
         self._link = there
+        # The neighbour on each side: its address, its device, and the options that choose the side.
+        self._neighbours = ((f"{net}.2", here, ()), (self.server, there, ("-n", self._name)))
         for command in (
             f"netns add {self._name}",
             f"link add {here} type veth peer name {there} netns {self._name}",
@@ -44,12 +46,23 @@ class Host:
         return self
 
     def cut(self) -> None:
-        """Drop all packets, so that neither side gets an error."""
-        subprocess.run([self._ip, "-n", self._name, "link", "set", self._link, "down"], check=True)
+        """Take the link down: the host has no route, and the server gets no error."""
+        self._run("-n", self._name, "link", "set", self._link, "down")
+
+    def lose_packets(self) -> None:
+        """Send all packets to a wrong link address: neither side gets an error."""
+        for address, device, side in self._neighbours:
+            nobody = ("lladdr", "02:00:00:00:00:01", "nud", "permanent")
+            self._run(*side, "neigh", "replace", address, "dev", device, *nobody)
 
     def heal(self) -> None:
         """Let all packets pass again."""
-        subprocess.run([self._ip, "-n", self._name, "link", "set", self._link, "up"], check=True)
+        self._run("-n", self._name, "link", "set", self._link, "up")
+        for _, device, side in self._neighbours:
+            self._run(*side, "neigh", "flush", "dev", device, "nud", "permanent")
+
+    def _run(self, *arguments: str) -> None:
+        subprocess.run([self._ip, *arguments], check=True)
 
     def __exit__(self, *error: object) -> None:
         """Remove the namespace and its link."""

@@ -12,7 +12,7 @@ import pytest
 
 from tests.conftest import Rounds
 from tests.crash.conftest import Lateness, Process, Spawn
-from tests.crash.worker import LEASE_S, POLL_S
+from tests.crash.worker import LEASE_S, POLL_S, TIMINGS
 
 
 @pytest.mark.timeout(120)
@@ -161,17 +161,24 @@ async def test_short_pause_keeps_the_stream(
     assert await b.told(following) == ["end", "done", None]
 
 
-@pytest.mark.timeout(40)
-async def test_writer_after_its_lease_changes_nothing(spawn: Spawn) -> None:
-    """G3, G7: the writer counts as dead, and its later appends are refused."""
-    a, b = await asyncio.gather(spawn(), spawn())
+@pytest.mark.timeout(60)
+async def test_writer_after_its_lease_changes_nothing(spawn: Spawn, timing: str) -> None:
+    """G3, G7: the writer counts as dead, and its later appends are refused.
+
+    With the default times, its readers get the end within 15 seconds.
+    """
+    within_s = TIMINGS[timing].lease_s + 3
+    a, b = await asyncio.gather(spawn(timing=timing), spawn(timing=timing))
     source = await writing(a, "late")
     following = b.begin("follow", "late")
     await a.do("say", "late", "before")
     await b.heard(following, "before")
-    a.process.send_signal(signal.SIGSTOP)
-    async with asyncio.timeout(2 * LEASE_S):
-        assert await b.told(following) == ["end", "timeout", "writer_lost"]
+    async with Lateness() as machine:
+        a.process.send_signal(signal.SIGSTOP)
+        stopped = time.monotonic()
+        told_at, *end = await b.told_at(following, within_s=2 * within_s)
+    assert end == ["end", "timeout", "writer_lost"]
+    assert told_at - stopped < within_s + machine.late_s
     a.process.send_signal(signal.SIGCONT)
     a.begin("say", "late", "after")
     assert await a.told(source) == ["closed"]

@@ -1,4 +1,4 @@
-"""A process that writes and follows streams on command: ``python -m tests.crash.worker URL``.
+"""A process that writes and follows streams: ``python -m tests.crash.worker URL TIMING``.
 
 Each input line is ``[number, command, argument…]``; each output line is ``[number, name, value…]``.
 """
@@ -22,6 +22,17 @@ from inkstream.engine.settings import FinerTiming
 LEASE_S = 6.0
 STALL_S = 13.0
 POLL_S = 2.0
+TIMINGS = {
+    "short": FinerTiming(
+        beat_s=1.0,
+        lease_s=LEASE_S,
+        stall_s=STALL_S,
+        shutdown_grace_s=0.0,
+        disconnect_grace_s=0.0,
+        poll_s=POLL_S,
+    ),
+    "default": FinerTiming(),
+}
 
 
 class Worker:
@@ -154,20 +165,12 @@ def tell(number: int, what: str, *values: Any) -> None:
     sys.stdout.flush()
 
 
-async def main(database: str) -> None:
+async def main(database: str, timing: str) -> None:
     """Run commands until the input ends."""
     lines = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
-    timing = FinerTiming(
-        beat_s=1.0,
-        lease_s=LEASE_S,
-        stall_s=STALL_S,
-        shutdown_grace_s=0.0,
-        disconnect_grace_s=0.0,
-        poll_s=POLL_S,
-    )
-    async with PersistentTextStreaming(database, timing=timing) as streams:
+    async with PersistentTextStreaming(database, timing=TIMINGS[timing]) as streams:
         worker = Worker(streams)
         tell(0, "ready")
         tasks = set()
@@ -180,4 +183,4 @@ async def main(database: str) -> None:
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1]))
+    asyncio.run(main(*sys.argv[1:]))
