@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import multiprocessing
 import os
@@ -13,14 +14,13 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from billiard.util import set_pdeathsig  # type: ignore[import-untyped]
 from celery import Celery
 from celery.signals import worker_process_init, worker_ready
 
 from inkstream.sync import PersistentTextStreaming
 
 streams = PersistentTextStreaming()
-celery = Celery("forked", broker="filesystem://")
+celery: Any = Celery("forked", broker="filesystem://")
 celery.conf.broker_transport_options = {
     f"{name}_folder{way}": os.environ["FOLDER"]
     for name, way in (("data", "_in"), ("data", "_out"), ("control", ""))
@@ -72,7 +72,7 @@ def order(**_: object) -> None:
 
 def stay(**_: object) -> None:
     """Let a child outlive Celery's main process, as it does where Linux's prctl is missing."""
-    set_pdeathsig(0)
+    importlib.import_module("billiard.util").set_pdeathsig(0)
 
 
 task = celery.task(write)
