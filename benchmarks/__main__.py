@@ -9,6 +9,7 @@ from collections.abc import Callable
 from benchmarks import (
     death,
     durable,
+    idle,
     overload,
     peers,
     readers,
@@ -31,6 +32,7 @@ BENCHMARKS: dict[str, tuple[Callable[[float, int], Report], float, int]] = {
     "wire": (readers.wire, 5.0, 1),
     "commit": (storage.commit, 4.0, 1),
     "flat": (storage.flat, 0.0, 1),
+    "idle": (idle.idle, 20.0, 3),
     "file": (storage.file, 0.0, 1),
     "peers": (peers.peers, 2.0, 3),
     "overload": (overload.overload, 8.0, 1),

@@ -8,6 +8,7 @@ fail; they never skip.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import functools
 import importlib.util
 import os
@@ -218,6 +219,19 @@ class OwnServer(Server):
         while self.log().count("ready to accept connections") == before:
             if time.monotonic() > deadline:
                 raise RuntimeError(f"PostgreSQL does not come back:\n{self.log()}")
+
+    def cpu_s(self) -> float:
+        """Return how much CPU time the server has used, with all its processes."""
+        assert self._process is not None
+        main = self._process.pid
+        children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
+        ticks = 0
+        for pid in (str(main), *children):
+            with contextlib.suppress(FileNotFoundError):  # it has just ended
+                # proc_pid_stat(5): user and system time, then both of the children that ended.
+                fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+                ticks += sum(map(int, fields[11:15]))
+        return ticks / os.sysconf("SC_CLK_TCK")
 
     def destroy(self) -> None:
         """Stop the server, and remove its files."""
