@@ -47,6 +47,13 @@ WHERE datname = current_database() AND xact_start < clock_timestamp() - $1 * int
 ORDER BY xact_start LIMIT 1
 """
 
+_IDLE_SLOTS = """
+SELECT slot_name, coalesce(pg_wal_lsn_diff(
+    CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn() ELSE pg_current_wal_lsn() END,
+    restart_lsn), 0)::float8 AS kept
+FROM pg_replication_slots WHERE NOT active
+"""
+
 
 def _problem(check: str, message: str, mend: str) -> Finding:
     return Finding(check, Verdict.PROBLEM, message, {"PostgreSQL": mend})
@@ -194,11 +201,15 @@ async def _old_transactions(connection: asyncpg.Connection[Any]) -> Finding:
 
 
 async def _disk(connection: asyncpg.Connection[Any]) -> Finding:
-    idle = await connection.fetch("SELECT slot_name FROM pg_replication_slots WHERE NOT active")
+    idle = await connection.fetch(_IDLE_SLOTS)
     if idle:
         names = ", ".join(str(row["slot_name"]) for row in idle)
+        kept = max(row["kept"] for row in idle)
         mend = "SELECT pg_drop_replication_slot(…), or start its reader"
-        return _problem("disk", f"nothing reads the slots {names}: the log fills the disk", mend)
+        message = (
+            f"nothing reads the slots {names}: they keep {kept / 1e6:.1f} MB of the log so far"
+        )
+        return _problem("disk", message, mend)
     size = await connection.fetchval("SELECT pg_database_size(current_database())")
     message = f"the database holds {size / 1e6:.1f} MB; SQL cannot ask how much room is left"
     return unknown("disk", message)
