@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -13,6 +15,12 @@ import pytest
 from tests.conftest import Rounds
 from tests.crash.conftest import Lateness, Process, Spawn
 from tests.crash.worker import LEASE_S, POLL_S, TIMINGS
+
+CONTAINER = ("unshare", "-Urpf", "--mount-proc", "--kill-child")
+CONTAINERS = (
+    shutil.which("unshare") is not None
+    and subprocess.run([*CONTAINER, "true"], capture_output=True, check=False).returncode == 0
+)
 
 
 @pytest.mark.timeout(120)
@@ -106,6 +114,30 @@ async def test_killed_writer_ends_readers_in_two_seconds(spawn: Spawn) -> None:
     assert await b.told(own) == ["closed"]
     assert await b.told(own) == ["done", None]
     assert (await b.do("read", "living"))[2] == "all"
+
+
+@pytest.mark.skipif(not CONTAINERS, reason="no user namespaces on this system")
+@pytest.mark.parametrize("database", ["sqlite"], indirect=True)
+async def test_two_containers_share_a_file(spawn: Spawn) -> None:
+    """G4, G7: on one volume, with other process ids and another /proc each."""
+    a, b = await asyncio.gather(spawn(before=CONTAINER), spawn(before=CONTAINER))
+    names = [f"race-{number}" for number in range(20)]
+    await a.do("create", *names)
+    called = await asyncio.gather(a.do("race", *names), b.do("race", *names[::-1]))
+    assert sorted(called[0] + called[1]) == sorted(names)
+    await writing(a, "lost")
+    following = b.begin("follow", "lost")
+    await a.do("say", "lost", "half")
+    await b.heard(following, "half")
+    await asyncio.sleep(1.5)  # in which a lock that cannot be seen from there would look free
+    async with Lateness() as machine:
+        a.process.kill()
+        await a.process.wait()
+        dead_at = time.monotonic()
+        told_at, *end = await b.told_at(following)
+    assert end == ["end", "timeout", "writer_lost"]
+    assert told_at - dead_at < 2.0 + machine.late_s
+    assert await b.do("read", "lost") == ["timeout", "writer_lost", "half"]
 
 
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
