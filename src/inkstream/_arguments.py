@@ -45,6 +45,17 @@ def check_names(**names: object) -> None:
             raise ValueError(f"{name} is longer than {NAME_BYTES} bytes: {value[:80]!r}…")
 
 
+def check_storable(**names: str | None) -> None:
+    """Raise ``ValueError`` for text that one of the databases would refuse.
+
+    PostgreSQL takes neither NUL nor half a surrogate pair. An application must not find out only
+    when it moves there.
+    """
+    for name, value in names.items():
+        if value is not None and ("\0" in value or any("\ud800" <= c <= "\udfff" for c in value)):
+            raise ValueError(f"{name} contains NUL or half a surrogate pair: {value!r:.80}")
+
+
 def check_object(name: str, value: object) -> None:
     """Raise ``TypeError`` unless a value is a JSON object, or ``None``."""
     if value is not None:

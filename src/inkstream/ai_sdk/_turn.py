@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from inkstream._arguments import check_names
+from inkstream._arguments import check_names, check_storable
 from inkstream._types import JSON, StreamState
 from inkstream.formats._ai_sdk import UI_MESSAGE
 from inkstream.parts import fold
@@ -52,6 +52,7 @@ def parse(body: object) -> Turn:
     if not isinstance(body, Mapping) or not isinstance(body.get("id"), str) or not body["id"]:
         raise ValueError("the body must be a JSON object with the chat's id")
     check_names(id=body["id"])
+    check_storable(id=body["id"])
     whole = "messages" in body
     messages = body["messages"] if whole else [body.get("message")]
     if not isinstance(messages, list) or not messages:

@@ -25,6 +25,7 @@ from inkstream._arguments import (
     check_names,
     check_object,
     check_seconds,
+    check_storable,
     one_of,
 )
 from inkstream._errors import (
@@ -256,6 +257,7 @@ class PersistentTextStreaming:
         engine, timing = self.engine, self._timing
         kind = one_of("kind", Kind, kind)
         check_names(owner=owner, group=group)
+        check_storable(owner=owner, group=group)
         check_object("metadata", metadata)
         if start_within_s is not None:
             check_seconds("start_within_s", start_within_s)
