@@ -2,7 +2,7 @@
 
 A test sends items over HTTP, and the sources yield them. Environment: ``INKSTREAM_DATABASE``;
 ``TEST_MIDDLEWARE``, names of ``MIDDLEWARE``, outermost first; ``TEST_GRACE_S``;
-``TEST_SEND_TIMEOUT_S``.
+``TEST_SEND_TIMEOUT_S``; ``TEST_LIFE_S``.
 """
 
 from __future__ import annotations
@@ -33,7 +33,10 @@ streams = PersistentTextStreaming(
         beat_s=1.0,
         lease_s=6.0,
     ),
-    http=HTTPSettings(send_timeout_s=float(os.environ.get("TEST_SEND_TIMEOUT_S", "30"))),
+    http=HTTPSettings(
+        send_timeout_s=float(os.environ.get("TEST_SEND_TIMEOUT_S", "30")),
+        life_s=float(os.environ.get("TEST_LIFE_S", "60")),
+    ),
 )
 gates: defaultdict[str, asyncio.Queue[Any]] = defaultdict(asyncio.Queue)
 
