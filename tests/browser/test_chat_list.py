@@ -190,3 +190,23 @@ async def test_a_phone_has_the_list_in_a_dialog(context: BrowserContext, chat: C
         await page.go_back()
         await page.wait_for_url(re.compile("/c/"))
         await wait_for(page, "streaming", "On and on")
+
+
+async def test_a_phone_can_undo(context: BrowserContext, chat: Chat) -> None:
+    """Undo is outside the dialog, so that the dialog closes and Undo gets the focus."""
+    async with chatting(chat, delta("Kept."), FINISH) as provider:
+        provider.go_on.set()
+        page = await open_page(context, chat.url)
+        await page.set_viewport_size(PHONE)
+        await ask(page, "Keep this.")
+        await wait_for(page, "done", "Kept.")
+        await page.get_by_role("link", name="New chat").click()
+        await page.locator(".empty").wait_for()
+        opener = page.get_by_role("button", name="Conversations")
+        await opener.click()
+        await page.get_by_role("button", name="Delete Keep this.").click()
+        await expect(page.get_by_role("dialog")).to_have_count(0)
+        await expect(page.get_by_role("button", name="Undo")).to_be_focused()
+        await page.keyboard.press("Enter")
+        await opener.click()
+        await page.get_by_role("dialog").get_by_role("link", name="Keep this.").wait_for()

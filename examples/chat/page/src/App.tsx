@@ -32,7 +32,8 @@ export function App() {
       current={id}
       onDelete={(one) => {
         remove(one);
-        if (one.id === id) navigate("/");
+        // To the same address, too: that closes the drawer, under which Undo cannot be reached.
+        navigate(one.id === id ? "/" : location.pathname);
       }}
     />
   );
