@@ -133,6 +133,17 @@ async def test_restored_into_the_file(
     await store.heartbeat(beat=True)
 
 
+async def test_hard_link(store: SQLiteStore, path: Path) -> None:
+    """G1: SQLite keeps a log for each name of a file, so two names would damage it."""
+    other = path.with_name("other.db")
+    other.hardlink_to(path)
+    second = SQLiteStore(other)
+    with pytest.raises(StoreUnavailable, match="has another name"):
+        await second.open("two")
+    await append(store, "on")
+    assert await text_in(store, "s") == "kept on"
+
+
 async def test_a_copy_elsewhere_changes_nothing(store: SQLiteStore, path: Path) -> None:
     """Backups and other connections must not make the store refuse the file."""
     subprocess.run(["cp", path, path.with_suffix(".copy")], check=True)  # noqa: ASYNC221
