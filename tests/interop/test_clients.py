@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import json
 import os
-import subprocess
 import sys
 from asyncio.subprocess import DEVNULL, PIPE
 from collections.abc import AsyncIterator
@@ -24,15 +23,6 @@ pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
 ROOT = Path(__file__).parents[2]
 CLIENTS = Path(__file__).parent / "clients"
 START_S = 20.0
-
-
-@pytest.fixture(scope="session")
-def installed() -> str:
-    """Build the npm package and install the clients; return the path of ``resumingFetch``."""
-    for what in ("package", "interop"):
-        command = [sys.executable, f"{ROOT}/scripts/_javascript.py", what]
-        subprocess.run(command, check=True, timeout=300)
-    return str(ROOT / "js" / "dist" / "fetch.js")
 
 
 @contextlib.asynccontextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 from collections.abc import AsyncIterator, Callable
@@ -12,6 +13,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from inkstream import PersistentTextStreaming, StreamBody, sources
+from inkstream.parts import fold
 from tests.interop.providers import Provider, Reply, playing
 from tests.sources.test_parsers import CHAT, CONTENT, MESSAGES, RESPONSES
 
@@ -338,6 +340,66 @@ async def test_a_run_of_pydantic_ai_with_a_tool() -> None:
     assert (body.status, body.end.code, body.text) == ("done", None, "It is blue.")
     kinds = [part["type"] for part in body.parts if not isinstance(part, str)]
     assert kinds.count("tool-input-available") == kinds.count("tool-output-available") == 1
+
+
+def vercel_adapter(agent: Any) -> Any:
+    """Return what an application makes of a request of ``useChat``."""
+    from pydantic_ai.ui.vercel_ai import VercelAIAdapter
+
+    asked = {"id": "u1", "role": "user", "parts": [{"type": "text", "text": "Why?"}]}
+    body = {"trigger": "submit-message", "id": "chat", "messages": [asked]}
+    run_input = VercelAIAdapter.build_run_input(json.dumps(body).encode())
+    return VercelAIAdapter(agent=agent, run_input=run_input, sdk_version=6)
+
+
+async def test_ui_chunks_of_pydantic_ai() -> None:
+    """G2: the chunks of pydantic-ai's own adapter; what a tool returned is kept, ``None`` too."""
+    from pydantic_ai import Agent
+    from pydantic_ai.models.test import TestModel
+
+    agent = Agent(TestModel(custom_output_text="It is blue."))
+
+    @agent.tool_plain
+    def search(q: str) -> str:
+        return f"found {q}"
+
+    @agent.tool_plain
+    def note(q: str) -> None:
+        """Return nothing."""
+
+    async with PersistentTextStreaming("memory://") as streams:
+        stream_id = await streams.create()
+        streams.start(stream_id, lambda: sources.ui_chunks(vercel_adapter(agent).run_stream()))
+        body = await asyncio.wait_for(streams.wait(stream_id), 20)
+    assert body.end is not None
+    assert (body.status, body.end.code, body.text) == ("done", None, "It is blue.")
+    folded = fold(body.parts, ended=True)["parts"]
+    calls = [part for part in folded if part["type"].startswith("tool-")]
+    assert [(call["type"], call["state"]) for call in calls] == [
+        ("tool-search", "output-available"),
+        ("tool-note", "output-available"),
+    ]
+    assert "data-part" not in [part["type"] for part in folded]
+
+
+async def test_ui_chunks_of_a_failed_run(caplog: pytest.LogCaptureFixture) -> None:
+    """The adapter puts the exception's own words into a chunk: they go nowhere."""
+    from pydantic_ai import Agent
+    from pydantic_ai.models.function import FunctionModel
+
+    async def failing(messages: Any, info: Any) -> AsyncIterator[str]:
+        yield "some "
+        raise RuntimeError(SECRET)
+
+    agent = Agent(FunctionModel(stream_function=failing))
+    async with PersistentTextStreaming("memory://") as streams:
+        stream_id = await streams.create()
+        streams.start(stream_id, lambda: sources.ui_chunks(vercel_adapter(agent).run_stream()))
+        body = await asyncio.wait_for(streams.wait(stream_id), 20)
+    assert body.end is not None
+    assert (body.status, body.end.code, body.text) == ("error", "provider_error", "some ")
+    ours = [record.getMessage() for record in caplog.records if record.name == "inkstream"]
+    assert SECRET not in f"{body.end} {body.parts} {ours}"
 
 
 async def test_a_graph_of_langgraph() -> None:

@@ -8,11 +8,14 @@ from typing import Any, Final
 from inkstream._types import JSON
 from inkstream.engine.generation import Result
 from inkstream.sources._faults import fault, fault_of_event
-from inkstream.sources._reading import Asynchronous, AsyncPieces, Piece, pieces, value
+from inkstream.sources._reading import Asynchronous, AsyncPieces, Piece, pieces
 from inkstream.sources._turn import Turn
 
 _LIFECYCLE: Final = frozenset({"start", "text-start", "text-end", "done"})
 """Never stored, because formats produce these from the stream's own start and end."""
+
+_MAY_BE_NONE: Final = frozenset({"input", "output", "data"})
+"""Fields that mean something when they are ``None``. Elsewhere it is a field that was not set."""
 
 
 def ui_chunks(chunks: Asynchronous) -> AsyncPieces:
@@ -59,6 +62,8 @@ class _ChunkParser:
 def _mapping_of(event: Any) -> Mapping[str, Any]:
     if isinstance(event, Mapping):
         return event
-    dump = value(event, "model_dump")
-    made: Mapping[str, Any] = dump(by_alias=True, exclude_none=True, mode="json") if dump else {}
-    return made
+    dump = getattr(event, "model_dump", None)
+    made: Mapping[str, Any] = dump(by_alias=True, mode="json") if dump is not None else {}
+    return {
+        name: entry for name, entry in made.items() if entry is not None or name in _MAY_BE_NONE
+    }
