@@ -208,9 +208,10 @@ async def test_connection_cut(context: BrowserContext, site: Site) -> None:
     page = await opened(context, site, "h")
     await ask(page, "long")
     await begun(page)
-    await context.set_offline(True)
-    seen = await text_of(page)
-    await context.set_offline(False)
+    async with page.expect_request(lambda r: r.url.endswith("/api/chat/h/stream")):
+        await context.set_offline(True)
+        seen = await text_of(page)
+        await context.set_offline(False)
     await expect(page.locator("li.assistant .text").last).not_to_have_text(seen)
     await over(page)
     assert await text_of(page) == text_in(await site.messages("h"))
