@@ -7,7 +7,7 @@ import contextlib
 import inspect
 import weakref
 from collections.abc import Callable, Collection, Coroutine, Iterator, Mapping, Sequence
-from typing import Any, Final, Literal, TypeAlias, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from starlette.requests import Request
 from starlette.types import Message
@@ -18,6 +18,7 @@ from inkstream.engine.generation import Source
 from inkstream.engine.observer import Observer
 from inkstream.engine.settings import Limits, Timing
 from inkstream.facade import handles, streaming
+from inkstream.facade.calls import DEFAULT_RETENTION, OnDisconnect
 from inkstream.facade.handles import Listing
 from inkstream.http.connection import HTTPSettings
 from inkstream.http.formats import Format
@@ -29,9 +30,7 @@ from inkstream.sync._loop import LoopThread, abandon, at_once, this_process
 
 T = TypeVar("T")
 
-OnDisconnect: TypeAlias = streaming.OnDisconnect
-
-_DEFAULT: Final[Any] = streaming._DEFAULT
+_DEFAULT: Final[Any] = DEFAULT_RETENTION
 
 
 class PersistentTextStreaming:

@@ -1,0 +1,503 @@
+"""The calls on streams: create, write, read, list, end, delete."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import re
+from collections.abc import AsyncIterator, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+
+from inkstream import wire
+from inkstream._arguments import (
+    as_items,
+    check_count,
+    check_names,
+    check_object,
+    check_seconds,
+    check_storable,
+    one_of,
+)
+from inkstream._errors import (
+    NotRunning,
+    StreamNotFound,
+)
+from inkstream._types import (
+    JSON,
+    End,
+    Kind,
+    NewStream,
+    Query,
+    Segment,
+    Status,
+    StreamBody,
+    StreamId,
+    StreamState,
+)
+from inkstream.engine.generation import Source
+from inkstream.facade.handles import Following, Listing, StreamWriter, body_of
+from inkstream.operations.describe import describe
+from inkstream.operations.description import StreamDescription
+from inkstream.operations.health import NOT_STARTED, Health, check_health
+
+if TYPE_CHECKING:
+    pass
+
+from inkstream.facade.life import Life
+
+OnDisconnect: TypeAlias = Literal["continue", "cancel"]
+
+DEFAULT_RETENTION: Final[Any] = object()
+"""Stands for ``Timing.retain_s``, because ``None`` means that a stream is kept."""
+_CURSOR: Final = re.compile(r"[0-9]{1,18}")
+
+
+class Calls(Life):
+    """The part of ``PersistentTextStreaming`` that needs no HTTP."""
+
+    async def create(
+        self,
+        stream_id: str | None = None,
+        *,
+        owner: str | None = None,
+        group: str | None = None,
+        metadata: Mapping[str, JSON] | None = None,
+        kind: Kind | Literal["text", "log"] = Kind.TEXT,
+        start_within_s: float | None = None,
+        retain_s: float | None = DEFAULT_RETENTION,
+        takeover_within_s: float | None = None,
+        begin: Sequence[str | Mapping[str, JSON]] = (),
+        connection: object | None = None,
+    ) -> StreamId:
+        """Create a stream and return its id. Durable on return, or with the caller's transaction.
+
+        Args:
+            stream_id: An id of your own; by default 128 random bits.
+            owner: The stream's owner. ``Limits.live_streams_per_owner`` counts streams by owner,
+                and ``response(…, owner=…)`` compares it.
+            group: The chat or other object that it belongs to. ``response(…, group=…)`` compares
+                it.
+            metadata: The application's own JSON object; never sent to clients.
+            kind: ``"text"`` for one writer and an end, ``"log"`` for many writers.
+            start_within_s: Replaces ``Timing.start_within_s``.
+            retain_s: Replaces ``Timing.retain_s``; ``None`` keeps the stream for ever.
+            takeover_within_s: Replaces ``Timing.takeover_within_s``.
+            begin: The stream's first messages, after which its writer continues.
+            connection: The application's own open connection or session. The stream then exists
+                only if its transaction commits.
+
+        Raises:
+            StreamExists: The id is taken.
+            TooManyStreams: The owner has as many live streams as ``Limits`` allows.
+            InvalidStreamId, InvalidMessage, LimitExceeded, StoreUnavailable
+        """
+        engine, timing = self.engine, self._timing
+        kind = one_of("kind", Kind, kind)
+        check_names(owner=owner, group=group)
+        check_storable(owner=owner, group=group)
+        check_object("metadata", metadata)
+        if start_within_s is not None:
+            check_seconds("start_within_s", start_within_s)
+        if takeover_within_s is not None:
+            check_seconds("takeover_within_s", takeover_within_s)
+        if retain_s is not DEFAULT_RETENTION:
+            check_seconds("retain_s", retain_s, none=True)
+        now = engine.clock.wall()
+        wire.dump_json(dict(metadata or {}))
+        within = timing.start_within_s if start_within_s is None else start_within_s
+        name = StreamId.generate() if stream_id is None else StreamId(stream_id)
+        new = NewStream(
+            stream_id=name,
+            kind=kind,
+            owner=owner,
+            group=group,
+            metadata=dict(metadata or {}),
+            created_at=now,
+            due_at=now + within if kind is Kind.TEXT else None,
+            retain_s=timing.retain_s if retain_s is DEFAULT_RETENTION else retain_s,
+            takeover_within_s=(
+                timing.takeover_within_s if takeover_within_s is None else takeover_within_s
+            ),
+            report=self._on_end is not None,
+            append=self._first(name, begin),
+            max_live=(
+                self._limits.live_streams_per_owner
+                if owner is not None and kind is Kind.TEXT
+                else None
+            ),
+        )
+        return (await engine.changes.create(new, connection=connection)).stream_id
+
+    def _first(
+        self, stream_id: StreamId, messages: Sequence[str | Mapping[str, JSON]]
+    ) -> Segment | None:
+        encoded = [
+            message if isinstance(message, str) else wire.dump_object(message)
+            for message in as_items("begin", messages)
+        ]
+        for message in encoded:
+            self._limits.check_message(stream_id, wire.size_of(message))
+        segment = wire.encode_whole(encoded)
+        self._limits.check_stream(stream_id, 0 if segment is None else len(segment.payload))
+        return segment
+
+    def start(
+        self,
+        stream_id: str,
+        source: Source,
+        *,
+        on_disconnect: OnDisconnect = "continue",
+    ) -> asyncio.Task[None]:
+        """Let a source write a stream, in a task of its own that continues after the request (G6).
+
+        If the stream is already claimed, the source is not called (G4). If the store is
+        unavailable, the start waits for it, at most ``Timing.patience_s``. Then the stream ends
+        ``error``, code ``store_unavailable``, as soon as the store accepts that.
+
+        Args:
+            stream_id: The id of a stream whose creation has been committed.
+            source: See ``Source``.
+            on_disconnect: ``"cancel"`` ends the stream ``cancelled`` after it had no reader in any
+                process for ``Timing.disconnect_grace_s``. It may take twice as long if the last
+                reader was in another process, because readers there are found through the store.
+
+        Returns:
+            A task that ends with the stream. If the claim fails, the task raises the error, which
+            is also logged: ``StreamNotFound``, ``StoreUnavailable``. Cancelling the task ends the
+            stream ``error``. Before the claim, cancelling it leaves the stream ``pending``: another
+            start may claim it until ``start_within_s`` has passed.
+
+        Raises:
+            TypeError: The source has a wrong type.
+            TooManyStreams: This process has as many streams as ``Limits.live_streams`` allows.
+            ShuttingDown: This process is draining. After these two errors, the stream is still
+                ``pending``.
+        """
+        return self.engine.starts.start(
+            StreamId(stream_id), source, cancel_without_readers=cancels(on_disconnect)
+        )
+
+    @contextlib.asynccontextmanager
+    async def write(self, stream_id: str, *, takeover: bool = False) -> AsyncIterator[StreamWriter]:
+        """Write a stream from a job or another process: claim it, and end it with the block.
+
+        It ends ``done`` when the block ends, and ``error`` when the block raises. Call ``finish``
+        or ``release`` inside the block for another end.
+
+        Args:
+            stream_id: The stream.
+            takeover: Also take over a stream whose writer died or released it, with its text so
+                far.
+
+        Raises:
+            NotClaimed: The stream has a writer, or has ended.
+            StreamNotFound, ShuttingDown, TooManyStreams, StoreUnavailable
+        """
+        engine = self.engine
+        writer = await engine.claims.claim(StreamId(stream_id), takeover=takeover)
+        engine.observer.running(writer.state, contextvars.copy_context())
+        handle = StreamWriter(engine, writer)
+        try:
+            yield handle
+            if writer.active:
+                await engine.writers.finish(writer, End(Status.DONE))
+        except BaseException as exc:
+            if writer.active:
+                await asyncio.shield(engine.writers.finish_failed(writer, exc))
+            raise
+        finally:
+            engine.writers.part_from(writer)
+
+    async def post(
+        self,
+        stream_id: str,
+        *messages: str | Mapping[str, JSON],
+        owner: str | None = None,
+        group: str | None = None,
+        connection: object | None = None,
+    ) -> str:
+        """Append messages to a log. Durable on return, or with the caller's transaction.
+
+        Returns:
+            The offset after the last message, as this process knows it.
+
+        Raises:
+            StreamNotFound: No such stream, or it has another owner or group than given.
+            StreamEnded, StreamConflict, InvalidMessage, StoreUnavailable
+        """
+        await self._check_belongs(stream_id, owner, group, connection)
+        offset = await self.engine.changes.append(
+            StreamId(stream_id), messages, connection=connection
+        )
+        return str(offset)
+
+    async def close(
+        self,
+        stream_id: str,
+        *,
+        owner: str | None = None,
+        group: str | None = None,
+        connection: object | None = None,
+    ) -> bool:
+        """Close a log, so that nothing more can be posted. Return whether this call did it.
+
+        Raises:
+            StreamNotFound: No such stream, or it has another owner or group than given.
+            StreamConflict: It is a text stream.
+        """
+        await self._check_belongs(stream_id, owner, group, connection)
+        return await self.engine.changes.close(StreamId(stream_id), connection=connection)
+
+    async def cancel(
+        self,
+        stream_id: str,
+        *,
+        owner: str | None = None,
+        group: str | None = None,
+        connection: object | None = None,
+    ) -> bool:
+        """End a text stream ``cancelled``, in whatever process its writer runs.
+
+        The text that readers have seen stays. The end is durable on return. The writer's task is
+        cancelled within a second.
+
+        Returns:
+            Whether this call ended it. A stream that has ended does not change.
+
+        Raises:
+            StreamNotFound: No such stream, or it has another owner or group than given.
+            StreamConflict: It is a log.
+        """
+        state = await self._state(stream_id, owner, group, connection)
+        return await self.engine.changes.cancel(state, connection=connection)
+
+    async def delete(
+        self,
+        stream_id: str,
+        *,
+        owner: str | None = None,
+        group: str | None = None,
+        connection: object | None = None,
+    ) -> bool:
+        """Delete a stream with its text. Its writer is stopped, and its readers are disconnected.
+
+        Returns:
+            Whether it existed (for the owner and group given).
+        """
+        try:
+            state = await self._state(stream_id, owner, group, connection)
+        except StreamNotFound:
+            return False
+        return await self.engine.changes.delete([state], connection=connection) > 0
+
+    async def delete_all(
+        self,
+        *,
+        owner: str | None = None,
+        group: str | None = None,
+        connection: object | None = None,
+    ) -> int:
+        """Delete all streams of an owner, a group, or both, in batches; return how many.
+
+        With the application's own ``connection``, the streams are deleted only if its transaction
+        commits, together with the application's rows.
+        """
+        check_names(owner=owner, group=group)
+        if owner is None and group is None:
+            raise ValueError("pass owner=…, group=…, or both: whose streams to delete?")
+        deleted = 0
+        readers, changes = self.engine.readers, self.engine.changes
+        query = Query(owner=owner, group=group, limit=200)
+        while states := await readers.find(query, connection=connection):
+            deleted += await changes.delete(states, connection=connection)
+        return deleted
+
+    async def read(
+        self, stream_id: str, *, owner: str | None = None, group: str | None = None
+    ) -> StreamBody:
+        """Return a stream as it is stored now.
+
+        Raises:
+            StreamNotFound: No such stream, or it has another owner or group than given.
+        """
+        pages = await self.engine.readers.pages(StreamId(stream_id))
+        if not belongs(pages[-1].state, owner, group):
+            raise StreamNotFound(stream_id)
+        return body_of(pages)
+
+    async def read_many(
+        self, stream_ids: Collection[str], *, owner: str | None = None, group: str | None = None
+    ) -> dict[str, StreamBody]:
+        """Return the streams that exist (for the owner and group given), by id."""
+        check_names(owner=owner, group=group)
+        ids = [StreamId(stream_id) for stream_id in as_items("stream_ids", stream_ids)]
+        found = await self.engine.readers.pages_of(ids)
+        return {
+            stream_id: body_of(pages)
+            for stream_id, pages in found.items()
+            if belongs(pages[-1].state, owner, group)
+        }
+
+    async def list(
+        self,
+        *,
+        owner: str | None = None,
+        group: str | None = None,
+        status: Status | str | None = None,
+        cursor: str | None = None,
+        limit: int = 100,
+    ) -> Listing:
+        """Return streams without their text, newest first, a page at a time.
+
+        Args:
+            owner: Only streams of this owner.
+            group: Only streams of this group.
+            status: Only streams with this status.
+            cursor: ``Listing.cursor`` of the page before.
+            limit: The largest number of streams to return.
+        """
+        check_names(owner=owner, group=group)
+        check_count("limit", limit)
+        if cursor is not None and not (isinstance(cursor, str) and _CURSOR.fullmatch(cursor)):
+            raise ValueError(f"{cursor!r:.80} is not a cursor: pass Listing.cursor")
+        states = await self.engine.readers.find(
+            Query(
+                owner=owner,
+                group=group,
+                statuses=None if status is None else (one_of("status", Status, status),),
+                before=None if cursor is None else int(cursor),
+                limit=limit + 1,
+            )
+        )
+        more = len(states) > limit
+        states = states[:limit]
+        return Listing(states, str(states[-1].internal_id) if more else None)
+
+    async def describe(
+        self, stream_id: str, *, owner: str | None = None, group: str | None = None
+    ) -> StreamDescription:
+        """Return everything known about a stream except its text, and why it is in this condition.
+
+        For operators: its writer and whether that is alive, its readers, the time of the last
+        piece, and what is due. It also works in a process that started after a fault, because it
+        reads the database, to which every worker reports its condition with each beat.
+
+        Raises:
+            StreamNotFound: No such stream, or it has another owner or group than given.
+            StoreUnavailable
+        """
+        state = await self._state(stream_id, owner, group, None)
+        return await describe(self.engine.store, state, self.engine.condition)
+
+    async def latest(
+        self, *, owner: str | None = None, group: str | None = None
+    ) -> StreamState | None:
+        """Return the newest text stream of an owner, a group, or both, without its text.
+
+        For a chat whose answer is still being written, this is that answer. It is read from the
+        store, so that a stream just created in another process is found.
+        """
+        check_names(owner=owner, group=group)
+        if owner is None and group is None:
+            raise ValueError("pass owner=…, group=…, or both: whose latest stream?")
+        before: int | None = None
+        while states := await self.engine.readers.find(
+            Query(owner=owner, group=group, before=before, limit=10)
+        ):
+            for state in states:
+                if state.kind is Kind.TEXT:
+                    return state
+            before = states[-1].internal_id
+        return None
+
+    async def health(self, *, within_s: float = 2.0) -> Health:
+        """Return whether this process runs, and whether it can serve requests. Raises nothing.
+
+        Args:
+            within_s: How long a small write to the database may take.
+        """
+        check_seconds("within_s", within_s, zero=False)
+        try:
+            engine = self.engine
+        except NotRunning:
+            return NOT_STARTED
+        return await check_health(engine, within_s)
+
+    def follow(
+        self,
+        stream_id: str,
+        offset: str | None = None,
+        *,
+        owner: str | None = None,
+        group: str | None = None,
+    ) -> Following:
+        """Return an async iterator over a stream: text, JSON objects, and the ``End`` last.
+
+        It waits for new messages from any process, and continues after the store was unavailable.
+        ``Following.offset`` is where to continue another time.
+
+        Args:
+            stream_id: The stream.
+            offset: Where to begin: from ``Following.offset``, ``StreamBody.offset`` or an event;
+                ``"now"`` for messages after this call.
+            owner: A stream of another owner raises ``StreamNotFound``.
+            group: A stream of another group raises ``StreamNotFound``.
+
+        Raises:
+            InvalidOffset: The offset does not come from a stream.
+
+        Raises (while iterating):
+            StreamNotFound, OffsetGone, TooManyReaders
+        """
+        check_names(owner=owner, group=group)
+        if offset is not None and offset != "now":
+            wire.Offset.parse(offset)
+        return Following(
+            self.engine,
+            StreamId(stream_id),
+            offset,
+            allow=lambda state: belongs(state, owner, group),
+        )
+
+    async def wait(
+        self, stream_id: str, *, owner: str | None = None, group: str | None = None
+    ) -> StreamBody:
+        """Wait until a stream has ended, and return it.
+
+        Raises:
+            StreamNotFound: No such stream, or it has another owner or group than given.
+        """
+        following = self.follow(stream_id, "now", owner=owner, group=group)
+        async with contextlib.aclosing(following):
+            async for _ in following:
+                pass
+        return await self.read(stream_id, owner=owner, group=group)
+
+    async def _check_belongs(
+        self, stream_id: str, owner: str | None, group: str | None, connection: object | None
+    ) -> None:
+        """Raise ``StreamNotFound`` for a stream of another owner or group. Reads only if needed."""
+        if owner is not None or group is not None:
+            await self._state(stream_id, owner, group, connection)
+
+    async def _state(
+        self, stream_id: str, owner: str | None, group: str | None, connection: object | None
+    ) -> StreamState:
+        page = await self.engine.readers.page(StreamId(stream_id), 0, 0, connection=connection)
+        if not belongs(page.state, owner, group):
+            raise StreamNotFound(stream_id)
+        return page.state
+
+
+def belongs(state: StreamState, owner: str | None, group: str | None) -> bool:
+    """Tell whether a stream is one of this owner and this group; ``None`` means any."""
+    check_names(owner=owner, group=group)
+    return owner in (None, state.owner) and group in (None, state.group)
+
+
+def cancels(on_disconnect: OnDisconnect) -> bool:
+    """Tell whether a stream is to be cancelled once its last reader has left."""
+    if on_disconnect not in ("continue", "cancel"):
+        raise ValueError(f"on_disconnect is 'continue' or 'cancel', not {on_disconnect!r}")
+    return on_disconnect == "cancel"
