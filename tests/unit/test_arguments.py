@@ -68,7 +68,7 @@ def test_constructor(given: dict[str, Any], error: type[Exception], told: str) -
 
 @pytest.mark.parametrize(
     ("given", "told"),
-    [({"database": 5}, "a database is"), ({"on_end": async_function}, "on_end is a plain")],
+    [({"database": 5}, "a database is"), ({"on_end": async_function}, "on_end must be a plain")],
 )
 def test_constructor_without_an_event_loop(given: dict[str, Any], told: str) -> None:
     with pytest.raises(TypeError, match=told):
@@ -129,7 +129,7 @@ CALLS: list[tuple[Callable[[Any, str], Any], type[Exception], str]] = [
     (lambda s, _: s.start(5, async_function), InvalidStreamId, "5 cannot name"),
     (lambda s, n: s.cancel(n, group=7), TypeError, "group must be a string"),
     (lambda s, n: s.delete(n, owner=7), TypeError, "owner must be a string"),
-    (lambda s, _: s.delete_all(), ValueError, "say whose"),
+    (lambda s, _: s.delete_all(), ValueError, "whose streams to delete"),
     (lambda s, _: s.delete_all(owner=7), TypeError, "owner must be a string"),
     (lambda s, n: s.read(n, owner=7), TypeError, "owner must be a string"),
     (lambda s, n: s.read_many(n), TypeError, "stream_ids must be a list"),
@@ -150,7 +150,7 @@ CALLS: list[tuple[Callable[[Any, str], Any], type[Exception], str]] = [
     (lambda s, _: s.create(takeover_within_s=1e11), ValueError, "takeover_within_s must be at"),
     (lambda s, _: s.list(limit="5"), ValueError, "limit must be a whole number"),
     (lambda s, _: s.list(status="x"), ValueError, "status must be one of 'pending', .*, not 'x'"),
-    (lambda s, _: s.list(cursor=5), ValueError, r"5 is not a cursor: give back Listing\.cursor"),
+    (lambda s, _: s.list(cursor=5), ValueError, r"5 is not a cursor: pass Listing\.cursor"),
     (lambda s, _: s.list(cursor="9" * 30), ValueError, "is not a cursor"),
     (lambda s, n: s.follow(n, 5), InvalidOffset, "5 is not an offset"),
     (lambda s, n: s.follow(n, "x"), InvalidOffset, "'x' is not an offset"),
