@@ -111,7 +111,7 @@ async def test_show_says_that_the_writer_is_cut_off(
         assert shown["worker"]["alive"] is False
         assert shown["worker"]["locked"] is True
         assert shown["status"] == "streaming"
-        assert "cut off from the database" in shown["causes"][0]["message"]
+        assert "Its host has lost the database" in shown["causes"][0]["message"]
     finally:
         host.heal()
     await there.do("say", "s", None)
