@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +18,7 @@ from flask.typing import ResponseReturnValue
 from werkzeug.serving import make_server
 
 from inkstream.http.connection import HTTPSettings
-from inkstream.sync import PersistentTextStreaming
+from inkstream.sync import PersistentTextStreaming, _loop
 from tests.http.client import fetch, requesting
 from tests.http.sse import Parser
 
@@ -121,6 +123,35 @@ def test_a_closed_reader_stops_following(streams: PersistentTextStreaming) -> No
         answer.close()
         assert list(body) == []
         assert streams.describe(stream_id).readers.here == 0
+
+
+@pytest.mark.parametrize("exists", [True, False])
+def test_an_answer_that_is_dropped_unread_stops_following(
+    streams: PersistentTextStreaming, exists: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """G9: a test client that looks at the status alone drops its answer, and closes nothing."""
+    stream_id = streams.create()
+    environ = {"REQUEST_METHOD": "GET", "SERVER_PROTOCOL": "HTTP/1.1"}
+    with streams.write(stream_id) as writer:
+        writer.append("Hello")
+        writer.flush()
+        answer = streams.response(environ, stream_id if exists else "none")
+        assert answer.status_code == (200 if exists else 404)
+        del answer
+        gc.collect()
+        following = exchanges()
+        deadline = time.monotonic() + 5
+        while exchanges():
+            assert time.monotonic() < deadline, following
+        assert streams.describe(stream_id).readers.here == 0
+    gc.collect()
+    assert "destroyed" not in caplog.text
+
+
+def exchanges() -> int:
+    """Return how many answers run on the loop of ``inkstream.sync``."""
+    tasks = asyncio.all_tasks(_loop.this_process().loop)
+    return sum("Exchange" in str(task.get_coro()) for task in tasks)
 
 
 def test_a_wrong_request_is_refused(streams: PersistentTextStreaming) -> None:

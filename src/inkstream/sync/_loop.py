@@ -96,11 +96,16 @@ class LoopThread:
         """
         streams = self._running.pop(key, None)
         if streams is not None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended, and so has the instance
-                self.loop.call_soon_threadsafe(self._leave_soon, streams)
+            self.soon(lambda: streams.__aexit__(None, None, None))
 
-    def _leave_soon(self, streams: PersistentTextStreaming) -> None:
-        task = self.loop.create_task(streams.__aexit__(None, None, None))
+    def soon(self, begin: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run a coroutine on the loop without waiting for it; for a finalizer."""
+        if self.here:
+            with contextlib.suppress(RuntimeError):  # the loop has ended, and all that ran on it
+                self.loop.call_soon_threadsafe(self._begin, begin)
+
+    def _begin(self, begin: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        task = self.loop.create_task(begin())
         self._leaving.add(task)
         task.add_done_callback(self._leaving.discard)
 
