@@ -183,7 +183,7 @@ async def test_abort_never_stops_a_format_object(
         "headers": [],
         "query_string": b"",
     }
-    with pytest.raises(ValueError, match="abort never means Stop"):
+    with pytest.raises(ValueError, match="an abort is not a Stop"):
         streams.stream(Request(scope), name, Gate(), format=FORM, on_disconnect="cancel")
     with pytest.raises(TypeError, match="a Format"):
         streams.response(Request(scope), name, format=Bracketed)  # type: ignore[arg-type]

@@ -16,7 +16,7 @@ TOKEN = "0123456789abcdef"
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "who may come in"),
+        ([], "who may use this server"),
         (["--allow-anonymous", "--host", "0.0.0.0"], "--force"),
         (["--allow-anonymous", "--host", "example.org"], "--force"),
         (["--allow-anonymous", "--workers", "2"], "one process"),

@@ -44,7 +44,7 @@ PAIRS = [
 
 
 def public(cls: type[Any]) -> set[str]:
-    return {name for name in vars(cls) if not name.startswith("_")}
+    return {name for name in dir(cls) if not name.startswith("_")}
 
 
 def parameters(function: Any) -> dict[str, tuple[Any, Any, str]]:
@@ -64,7 +64,7 @@ METHODS = [
     (a, b, name)
     for a, b in PAIRS
     for name in sorted(public(a) & public(b))
-    if callable(vars(a)[name])
+    if callable(getattr(a, name))
 ] + [(*PAIRS[0], "__init__")]
 
 

@@ -209,8 +209,8 @@ async def verify(url: object, *, schema: str | None = None) -> list[str]:
         try:
             await connection.execute(f"CREATE SCHEMA {scratch}")
             await connection.execute(await asyncio.to_thread(schema_sql, scratch))
-            wanted = await _catalogue(connection, scratch)
-            present = await _catalogue(connection, schema)
+            wanted = await _catalogue(connection, scratch, schema)
+            present = await _catalogue(connection, schema, schema)
         finally:
             await transaction.rollback()
     foreign = [
@@ -246,11 +246,17 @@ FROM pg_constraint o WHERE o.connamespace = to_regnamespace($1)
 """
 
 
-async def _catalogue(connection: asyncpg.Connection[Any], schema: str) -> dict[str, str]:
-    """Return all objects of a schema by name, as if it were named ``inkstream``."""
+async def _catalogue(
+    connection: asyncpg.Connection[Any], schema: str, named: str
+) -> dict[str, str]:
+    """Return all objects of a schema by name, as if the schema had another name.
+
+    Only the name of a scratch schema may be replaced: an application may have chosen a word for
+    its schema that also occurs in a comment or as an alias.
+    """
     own = re.compile(rf"\b{schema}\b")
     rows: Sequence[Sequence[str]] = await connection.fetch(_CATALOGUE, schema)
-    return {own.sub("inkstream", name): own.sub("inkstream", text) for name, text in rows}
+    return {own.sub(named, name): own.sub(named, text) for name, text in rows}
 
 
 async def _digests(connection: asyncpg.Connection[Any], schema: str) -> dict[int, str | None]:

@@ -78,7 +78,7 @@ def check_place(path: Path) -> None:
         )
     if path.exists() and not os.access(path, os.R_OK | os.W_OK):
         raise StoreUnavailable(f"{path}: the file is read-only; make it writable")
-    if path.exists() and path.stat().st_nlink > 1:
+    if path.is_file() and path.stat().st_nlink > 1:
         raise StoreUnavailable(
             f"{path} has another name (a hard link), and SQLite keeps a log for each name: a "
             "program that opened the other one would damage the database. Remove that link"
