@@ -70,7 +70,7 @@ async def stored(server: Server, stream_id: str) -> str:
 async def test_nothing_is_lost_behind_a_cutting_proxy(
     server: Server, proxy: Proxy, kind: str, cut_after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G2, and G5: a cut is not an end."""
+    """G2, G5: connections that are cut lose no text, and a cut does not count as the end."""
     monkeypatch.setattr("inkstream.client._backoff._LONGEST_S", 0.02)
     proxy.cut_after = cut_after
     stream_id = (await post(server.port, "/count?pause_s=0.001&width=8"))["id"]
@@ -115,7 +115,7 @@ async def test_silence_and_bad_gateways_are_retried(
 async def test_refusals_of_a_real_server(
     server: Server, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G10."""
+    """G10: every refusal of a real server raises an error of its own."""
     monkeypatch.setattr(_reading, "_UNMET_S", 0.0)
     with pytest.raises(StreamNotFound):
         await read(kind, server.port, "/streams/absent")
@@ -135,7 +135,7 @@ async def test_refusals_of_a_real_server(
 
 
 async def test_a_second_loop_continues(server: Server) -> None:
-    """G2."""
+    """G2: a second loop over the same reader begins after the last item of the first loop."""
     stream_id = (await post(server.port, "/count?pause_s=0.001&width=8"))["id"]
     text = ""
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}") as http:
@@ -152,7 +152,7 @@ async def test_a_second_loop_continues(server: Server) -> None:
 
 
 async def read_posted(kind: str, port: int, path: str) -> tuple[Answer, str | None]:
-    """Post for a stream and read it to its end, with either reader."""
+    """Post to a route that answers with a stream, and read the stream to its end."""
     base_url = f"http://127.0.0.1:{port}"
     if kind == "async":
         async with httpx.AsyncClient(base_url=base_url) as http:
@@ -176,7 +176,7 @@ async def read_posted(kind: str, port: int, path: str) -> tuple[Answer, str | No
 async def test_one_post_is_followed_and_resumed_after_cuts(
     server: Server, proxy: Proxy, kind: str, cut_after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G2, G4: what was posted once is read once, over any number of connections."""
+    """G2, G4: after one POST, the reader follows the answer once, over any number of cuts."""
     monkeypatch.setattr("inkstream.client._backoff._LONGEST_S", 0.02)
     name = f"posted-{kind}-{cut_after}"
     await post(server.port, f"/create?id={name}")
@@ -201,7 +201,7 @@ async def test_one_post_is_followed_and_resumed_after_cuts(
 async def test_a_post_that_may_have_been_taken_is_not_repeated(
     server: Server, proxy: Proxy, kind: str
 ) -> None:
-    """G4: a second post could be a second answer, and a second bill."""
+    """G4: a POST is not repeated, because that could cause a second answer and a second bill."""
     await post(server.port, f"/create?id=uncertain-{kind}")
     proxy.cut_after = 0
     with pytest.raises(PostUncertain, match="look whether the stream is there"):

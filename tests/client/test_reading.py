@@ -1,4 +1,4 @@
-"""The state machine of the reader over HTTP, without a server: all answers and all cuts."""
+"""The state machine of the reader over HTTP, without a server: every answer and every cut."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def problem(code: str) -> bytes:
 
 @given(st.lists(st.integers(0, len(BODY)), max_size=8))
 def test_any_chunking_gives_the_same(cuts: list[int]) -> None:
-    """G2, G11."""
+    """G2, G11: the items do not depend on where the network cuts the bytes into chunks."""
     reading = Reading("/s", None, 300)
     reading.headers()
     edges = [0, *sorted(cuts), len(BODY)]
@@ -46,7 +46,7 @@ def test_any_chunking_gives_the_same(cuts: list[int]) -> None:
 
 @given(st.integers(0, len(BODY) - 1))
 def test_a_cut_anywhere_continues_after_the_last_item(cut: int) -> None:
-    """G2: if an incomplete event's id counted, a reconnect would skip that event."""
+    """G2: the id of an incomplete event must not count, or a reconnect would skip that event."""
     reading = Reading("/s", None, 300)
     reading.headers()
     given_items = list(reading.take(BODY[:cut]))
@@ -125,7 +125,7 @@ def test_temporary_errors_are_retried(status: int) -> None:
 def test_permanent_errors_raise(
     status: int, code: str, offset: str | None, error: type[Exception]
 ) -> None:
-    """G10."""
+    """G10: a refusal that a retry cannot change raises an error."""
     reading = Reading("/s", offset, 300)
     reading.headers()
     with pytest.raises(error):
@@ -164,7 +164,7 @@ def posting() -> Reading:
 
 
 def test_a_post_goes_on_as_the_stream_that_its_answer_names() -> None:
-    """G2."""
+    """G2: after a cut, the reader requests the stream that the answer to its POST named."""
     reading = posting()
     assert (reading.method, reading.url) == ("POST", "/ask")
     assert reading.accepts(200, EVENTS | {"stream-id": "a/b"})
@@ -186,7 +186,7 @@ def test_a_post_that_was_not_taken_is_made_again(status: int) -> None:
 
 @pytest.mark.parametrize("status", [202, 204, 400, 404, 410, 500, 502, 504])
 def test_a_post_that_may_have_been_taken_raises(status: int) -> None:
-    """G4."""
+    """G4: the reader raises ``PostUncertain``, because the server may have received the POST."""
     reading = posting()
     assert not reading.accepts(status, {"content-type": "application/json"})
     with pytest.raises(Refused, match=str(status)):

@@ -1,4 +1,4 @@
-"""The memory store: the suite, and simulated crashes, lost hosts and failures."""
+"""The memory store passes the store suite, and simulates crashes, lost hosts and failures."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def pair() -> tuple[MemoryStore, MemoryStore]:
 async def test_crashed_memory_store_has_no_effect(
     pair: tuple[MemoryStore, MemoryStore],
 ) -> None:
-    """G7."""
+    """G7: a call to a crashed store changes nothing, and the lock of its worker is free."""
     one, two = pair
     two.crash()
     assert await locks(one) == {"one": True, "two": False}
@@ -51,7 +51,7 @@ async def test_crashed_memory_store_has_no_effect(
 async def test_lost_host_has_unknown_lock(
     pair: tuple[MemoryStore, MemoryStore],
 ) -> None:
-    """G7."""
+    """G7: if the host of a worker is lost, the state of the worker's lock is unknown."""
     one, two = pair
     two.lose_host()
     assert await locks(one) == {"one": True, "two": None}
@@ -60,7 +60,7 @@ async def test_lost_host_has_unknown_lock(
 
 
 async def test_a_lost_lock_is_taken_again(pair: tuple[MemoryStore, MemoryStore]) -> None:
-    """G7."""
+    """G7: a worker that lives takes its lost lock again."""
     one, two = pair
     one.database.release_lock("two")
     assert await locks(one) == {"one": True, "two": False}
@@ -78,7 +78,7 @@ async def test_a_worker_that_restarts_has_its_own_lock(
 
 
 async def test_injected_faults(pair: tuple[MemoryStore, MemoryStore]) -> None:
-    """G12: an error before the call means no effect; an error after the call means an effect."""
+    """G12: an error injected before a call means no effect; one after the call, an effect."""
     one, _ = pair
 
     def away(method: str) -> None:

@@ -30,7 +30,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_complete_file_has_no_faults(path: Path) -> None:
-    """G2, G5."""
+    """G2, G5: the check reports no fault in a complete file."""
     assert check_streams(path) == []
 
 

@@ -1,4 +1,4 @@
-"""SQLite's errors: how they are translated, and the state after them."""
+"""SQLite's errors: how the store translates them, and what state they leave."""
 # ruff: noqa: ASYNC240  (these tests may block, because nothing else runs on their loop)
 
 from __future__ import annotations
@@ -67,9 +67,9 @@ TABLE: dict[str, tuple[type[Exception], type[Exception]]] = {
 
 @pytest.mark.parametrize("name", TABLE)
 def test_every_result_code_is_mapped(name: str) -> None:
-    """G12."""
+    """G12: each result code of SQLite becomes the error that the table names."""
     exc = sqlite3.OperationalError("what SQLite says")
-    exc.sqlite_errorcode = getattr(sqlite3, name) | 5 << 8  # an extended code of the same error
+    exc.sqlite_errorcode = getattr(sqlite3, name) | 5 << 8  # an extended code of this error
     statement, commit = TABLE[name]
     assert type(translate(exc, "the.db")) is statement
     mapped = translate(exc, "the.db", committing=True)
@@ -78,9 +78,9 @@ def test_every_result_code_is_mapped(name: str) -> None:
 
 
 def test_the_table_is_complete() -> None:
-    """The table above has every primary code that this driver knows."""
+    """The table above has every primary code that this version of Python's sqlite3 knows."""
     not_errors = {"SQLITE_OK", "SQLITE_NOTICE", "SQLITE_WARNING", "SQLITE_ROW", "SQLITE_DONE"}
-    other = {"SQLITE_DENY", "SQLITE_IGNORE"}  # results of an authoriser, not errors
+    other = {"SQLITE_DENY", "SQLITE_IGNORE"}  # these are results of an authoriser, not errors
     primary = {
         name
         for name, value in vars(sqlite3).items()
@@ -95,7 +95,7 @@ def test_the_table_is_complete() -> None:
 
 
 def translatable(name: str) -> bool:
-    """Tell result codes from the authoriser's actions, which have the same numbers."""
+    """Tell the result codes from the actions of an authoriser, which have the same numbers."""
     actions = "ALTER ANALYZE ATTACH DELETE DETACH FUNCTION INSERT PRAGMA READ RECURSIVE REINDEX"
     others = "SAVEPOINT SELECT TRANSACTION UPDATE"
     return not name.endswith((*actions.split(), *others.split()))
@@ -203,7 +203,7 @@ async def test_path_is_a_directory(path: Path) -> None:
 async def test_filesystem_without_safe_locks(
     path: Path, monkeypatch: pytest.MonkeyPatch, filesystem: str, why: str
 ) -> None:
-    """G1, G3: locks are useless if another machine or process cannot see them."""
+    """G1, G3: the store refuses files whose locks another machine or process cannot see."""
     monkeypatch.setattr(_connection, "_filesystem_of", lambda _: filesystem)
     await refuses_to_open(path, StoreUnavailable, f"{why}.*local disk")
     assert not path.exists()
@@ -302,7 +302,7 @@ async def impatient(path: Path) -> AsyncIterator[SQLiteStore]:
 
 
 async def test_timed_out_call_never_runs(path: Path, impatient: SQLiteStore) -> None:
-    """G12: another process holds the writers' lock, for example because it was stopped."""
+    """G12: a call whose time is over while another process holds the writers' lock never runs."""
     store = impatient
     await store.create(new())
     lock = WritersLock(path)
@@ -324,7 +324,10 @@ async def test_timed_out_call_never_runs(path: Path, impatient: SQLiteStore) -> 
 async def test_a_close_does_not_wait_for_ever(
     path: Path, impatient: SQLiteStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """G8: the process with the writers' lock was stopped, and may never continue."""
+    """G8: a close ends although another process holds the writers' lock.
+
+    That process was stopped, and may never continue.
+    """
     await impatient.create(new())
     lock = WritersLock(path)
     await asyncio.to_thread(lock.acquire)
@@ -348,7 +351,7 @@ async def test_a_close_does_not_wait_for_ever(
 async def test_reads_without_new_threads(
     store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While an interpreter ends, no thread can start, so the existing threads do the work."""
+    """While an interpreter ends, no thread can start, so the existing threads do the reads."""
     await store.create(NewStream(stream_id=StreamId("s"), created_at=0.0))
 
     def refused(thread: threading.Thread) -> None:
@@ -362,7 +365,7 @@ async def test_reads_without_new_threads(
 
 
 async def test_invalid_call_does_not_affect_others(store: SQLiteStore) -> None:
-    """Calls share a transaction, and one of them fails in the middle of its writes."""
+    """Calls share a transaction; if one fails in the middle of its writes, the others succeed."""
     calls = [store.create(new(str(n), owner="\ud800" if n == 3 else "o")) for n in range(6)]
     results = await asyncio.gather(*calls, return_exceptions=True)
     assert [type(result) for n, result in enumerate(results) if n == 3] == [InvalidInput]
@@ -384,7 +387,7 @@ def file_size_limit() -> Iterator[None]:
 
 
 async def fill(store: SQLiteStore, text: str) -> tuple[str, str | None]:
-    """Append until it fails; return the acknowledged numbers, and the uncertain ones."""
+    """Append until an append fails; return the acknowledged numbers and the uncertain numbers."""
     acknowledged = ""
     for number in range(200):
         piece = f"{number}{text}"
@@ -399,7 +402,7 @@ async def fill(store: SQLiteStore, text: str) -> tuple[str, str | None]:
 
 
 async def test_a_write_that_fails(store: SQLiteStore, path: Path, file_size_limit: None) -> None:
-    """G1, G12: no acknowledged text is lost, and the store works again when the disk does."""
+    """G1, G12: no acknowledged text is lost, and the store works again as soon as the disk does."""
     await store.create(new())
     first, maybe_first = await fill(store, "x" * 20_000)
     again, maybe_again = await fill(store, "y" * 60_000)
@@ -488,7 +491,7 @@ asyncio.run(main())
 
 
 def run_traced(path: Path, trace: Path, *options: str) -> list[list[str]]:
-    """Run the commits under strace; return the printed lines."""
+    """Run the commits under strace; return the lines that strace printed."""
     done = subprocess.run(
         [
             *(program("strace"), "-f", "-qq", "-y", "-s", "40", "-o", str(trace)),
@@ -504,7 +507,7 @@ def run_traced(path: Path, trace: Path, *options: str) -> list[list[str]]:
 
 
 def test_a_failed_fsync_is_not_trusted_again(tmp_path: Path) -> None:
-    """G1: after a failed fsync, the outcome is unknown, and a new log begins.
+    """G1: after a failed fsync, the outcome is unknown, and the store begins a new log.
 
     The next fsync of the same file reports success for pages that were never written. So the
     content of the log must be in the database before the next commit, and before any read.

@@ -1,4 +1,4 @@
-"""Several processes on one SQLite file, and the traces of those that die."""
+"""Several processes on one SQLite file, and what processes leave behind when they die."""
 # ruff: noqa: ASYNC240  (these tests may block, because nothing else runs on their loop)
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ Start = Callable[[str, str], Awaitable["Process"]]
 
 
 class Process:
-    """A process that runs the script."""
+    """A process that runs ``sqlite_process.py``."""
 
     def __init__(self, process: asyncio.subprocess.Process) -> None:
         self._process = process
@@ -108,13 +108,13 @@ async def until_free(store: SQLiteStore, worker: str, within_s: float) -> float:
 
 
 async def test_first_opens_at_once_make_one_schema(start: Start) -> None:
-    """Several processes start without a file, and each gets a working store."""
+    """If several processes open an absent file at once, each of them gets a working store."""
     processes = [await start("hold", f"w{number}") for number in range(4)]
     assert [await process.line() for process in processes] == ["ready"] * 4
 
 
 async def test_one_claim_of_many_processes_wins(store: SQLiteStore, start: Start) -> None:
-    """G3, G4."""
+    """G3, G4: if several processes claim the same stream, exactly one claim succeeds."""
     for number in range(20):
         await store.create(NewStream(stream_id=StreamId(f"s{number}"), created_at=0.0))
     processes = [await start("claim", f"w{number}") for number in range(3)]
@@ -129,7 +129,7 @@ async def test_one_claim_of_many_processes_wins(store: SQLiteStore, start: Start
 
 
 async def test_kill_9_loses_nothing_acknowledged(store: SQLiteStore, start: Start) -> None:
-    """G1, G2: two writers of one log are killed; the numbers of each are a prefix."""
+    """G1, G2: two writers of one log are killed; the stored numbers of each writer have no gap."""
     new = NewStream(stream_id=StreamId("log"), kind=Kind.LOG, created_at=0.0)
     await store.create(new)
     for round_ in range(2):
@@ -180,7 +180,7 @@ async def test_merge_while_another_process_reads(store: SQLiteStore, start: Star
 
 
 async def test_a_killed_process_is_seen_at_once(store: SQLiteStore, start: Start) -> None:
-    """G7."""
+    """G7: other processes see within a second that the lock of a killed process is free."""
     process = await start("hold", "victim")
     assert await process.line() == "ready"
     assert (await locks(store))["victim"] is True
@@ -198,14 +198,14 @@ async def test_a_stopped_process_is_not_taken_for_dead(store: SQLiteStore, start
 
 
 async def test_a_forked_child_does_not_keep_the_lock(store: SQLiteStore, start: Start) -> None:
-    """G7: a child must not keep the lock on which writers queue either."""
+    """G7: a forked child does not keep its parent's lock, nor the lock on which writers queue."""
     process = await start("fork", "parent")
     assert await process.line() == "ready"
     await process.go()
     child = int(await process.line())
     os.kill(process.pid, signal.SIGKILL)
     await until_free(store, "parent", 2.0)
-    os.kill(child, 0)  # raises if the child does not live
+    os.kill(child, 0)  # this raises if the child does not live
     await store.create(NewStream(stream_id=StreamId("after"), created_at=0.0))
     process.close_stdin()
 
@@ -227,7 +227,7 @@ async def test_the_file_of_a_forgotten_worker_is_removed(
 async def test_lock_of_another_host_is_unknown(
     store: SQLiteStore, start: Start, database: Path
 ) -> None:
-    """G7: if a worker runs on another machine, or ran before a reboot, only its beats count."""
+    """G7: if a worker runs on another host, or ran before a reboot, only its beats count."""
     process = await start("hold", "far")
     assert await process.line() == "ready"
     await process.kill()
@@ -238,7 +238,7 @@ async def test_lock_of_another_host_is_unknown(
 
 
 async def test_a_lost_lock_is_taken_again(database: Path, store: SQLiteStore) -> None:
-    """G7: the lock directory was deleted; the next beat creates the lock again.
+    """G7: if the lock directory was deleted, the worker's next beat creates its lock again.
 
     Until then the lock is unknown, because a missing file is not a free lock.
     """
@@ -256,7 +256,7 @@ async def test_a_lost_lock_is_taken_again(database: Path, store: SQLiteStore) ->
 
 
 def test_concurrent_schema_creation_without_locks(tmp_path: Path) -> None:
-    """Windows has no writers' lock."""
+    """Several stores create the schema at once on Windows, where writers have no lock."""
     path = tmp_path / "streams.db"
     create_file(path)
     first, second = (connect(Settings(path, "full", 1.0), read_only=False) for _ in range(2))

@@ -75,7 +75,7 @@ async def write(writer: StreamWriter, *messages: Any) -> None:
 async def test_typescript_follows_what_the_component_writes(
     streams: PersistentTextStreaming, server: Server, live: str
 ) -> None:
-    """G2, G5: live, in order, to an end that the client accepts."""
+    """G2, G5: the client gets live text in order, up to an end that it accepts."""
     async with writing(streams, "s") as writer, client(live, server.url + "s") as follower:
         await write(writer, "Hello\r\n\u0000")
         assert await follower.told() == "Hello\r\n\u0000"
@@ -90,7 +90,7 @@ async def test_typescript_follows_what_the_component_writes(
 async def test_typescript_produces_what_the_component_reads(
     streams: PersistentTextStreaming, server: Server
 ) -> None:
-    """G2, G11: the batches of an idempotent producer, five at the same time."""
+    """G2, G11: five concurrent batches of an idempotent producer are stored once, in order."""
     async with client("producer", server.url + "s") as producer:
         [closed] = await producer.rest()
     body = await streams.read("s")
@@ -102,7 +102,7 @@ async def test_typescript_produces_what_the_component_reads(
 async def test_ai_sdk_follows_and_comes_back(
     streams: PersistentTextStreaming, server: Server
 ) -> None:
-    """G2, G5: the message grows as it is written, and its end causes no error."""
+    """G2, G5: the message grows while the answer is written, and the end causes no error."""
     async with writing(streams, "s") as writer, client("ai-sdk", server.url + "s") as chat:
         await write(writer, *UI_MESSAGE[:3])
         await chat.until("Hello ")
@@ -118,7 +118,10 @@ async def test_ai_sdk_follows_and_comes_back(
 async def test_tanstack_follows_what_the_component_writes(
     streams: PersistentTextStreaming, server: Server
 ) -> None:
-    """G2. TanStack's adapter may lose text that arrives with the end, so the end is sent alone."""
+    """G2: TanStack's client gets all text.
+
+    Its adapter may lose text that arrives with the end, so the test sends the end alone.
+    """
     async with writing(streams, "s") as writer, client("tanstack", server.url + "s") as chat:
         await write(writer, *CHAT[:3])
         await chat.until("Hello ")
@@ -134,7 +137,10 @@ async def test_tanstack_follows_what_the_component_writes(
 async def test_python_follows_what_the_component_writes(
     streams: PersistentTextStreaming, server: Server, live: Literal["sse", "long-poll"]
 ) -> None:
-    """G2, G5. The Python client has no notion of an end: the last message contains the end."""
+    """G2, G5: the Python client gets all text.
+
+    It does not know an end of a stream, so the end is also the last message.
+    """
     async with (
         asyncio.timeout(DEADLINE_S),
         writing(streams, "s") as writer,
@@ -152,7 +158,7 @@ async def test_python_follows_what_the_component_writes(
 async def test_python_writes_what_the_component_reads(
     streams: PersistentTextStreaming, server: Server
 ) -> None:
-    """G2, G11."""
+    """G2, G11: the component reads the JSON messages that the Python client wrote."""
     async with await AsyncDurableStream.create(
         server.url + "s", content_type="application/json"
     ) as made:

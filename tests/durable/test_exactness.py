@@ -1,4 +1,4 @@
-"""Content comes back byte for byte, over the protocol and from the application."""
+"""Content comes back byte for byte, through the protocol and in the application."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ EXACT = [
 
 
 async def test_json_comes_back_byte_for_byte(client: httpx.AsyncClient) -> None:
-    """G11."""
+    """G11: JSON messages come back with the same bytes, from single appends and from a batch."""
     await client.put("/s", headers=JSON)
     for message in EXACT:
         body = b"[" + message + b"]"
@@ -43,7 +43,7 @@ async def test_a_refused_append_stores_nothing(client: httpx.AsyncClient, body: 
     answer = await client.post("/s", headers=JSON | producing(0), content=body)
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_message")
     assert (await client.get("/s")).content == b"[]"
-    # The producer may send the same number again, with a correct message.
+    # A refused message uses no number, so the producer may send that number with a correct message.
     good = await client.post("/s", headers=JSON | producing(0), content=b"1")
     assert good.status_code == 200
 

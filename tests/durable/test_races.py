@@ -21,7 +21,10 @@ from tests.durable.mount import JSON, TEXT, client_of, producing
 async def test_many_appends_to_one_stream_share_commits(
     streams: PersistentTextStreaming, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G2: each is stored once, conditional or not, at the offset in its answer."""
+    """G2: concurrent appends are each stored once, at the offset in the answer.
+
+    Some of them are conditional.
+    """
     await client.put("/s", headers=JSON)
     store, commits = streams.engine.store, 0
     commit = store.commit
@@ -50,7 +53,10 @@ async def test_many_appends_to_one_stream_share_commits(
 async def test_a_single_append_reads_its_stream_once(
     streams: PersistentTextStreaming, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The page that authorisation read is used again, because a read costs as much as the rest."""
+    """An append uses the page that authorisation has read.
+
+    A second read would cost as much as the rest of the append.
+    """
     await client.put("/s", headers=JSON)
     store, reads = streams.engine.store, 0
     read = store.read
@@ -68,7 +74,7 @@ async def test_a_single_append_reads_its_stream_once(
 async def test_an_append_is_not_refused_by_an_old_page(
     streams: PersistentTextStreaming,
 ) -> None:
-    """G2: the append before it was committed during the permission check."""
+    """G2: an append that was committed during the permission check does not refuse this append."""
     asked, go = asyncio.Event(), asyncio.Event()
 
     async def authorize(request: Request, stream: StreamState, action: str) -> bool:
@@ -100,7 +106,7 @@ async def test_concurrent_duplicates_are_stored_once(client: httpx.AsyncClient) 
 async def test_a_duplicate_waits_until_the_first_is_durable(
     streams: PersistentTextStreaming, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G1: otherwise, if the commit failed, the producer would continue without its text."""
+    """G1: a duplicate is acknowledged only after the first append is durable."""
     await client.put("/s", headers=JSON)
     store = streams.engine.store
     commit = store.commit
@@ -122,7 +128,7 @@ async def test_a_duplicate_waits_until_the_first_is_durable(
 async def test_a_producer_on_two_workers_is_stored_once(
     streams: PersistentTextStreaming, database: str, rounds: Rounds
 ) -> None:
-    """G2, G3: the store decides, whatever each worker expected."""
+    """G2, G3: the store decides which append counts, whatever each worker expected."""
     async with (
         PersistentTextStreaming(database) as others,
         client_of(streams.durable_streams(allow_anonymous=True)) as one,
@@ -149,7 +155,7 @@ async def test_a_producer_on_two_workers_is_stored_once(
 
 
 async def test_one_of_many_that_close_appends(client: httpx.AsyncClient) -> None:
-    """G5."""
+    """G5: of ten concurrent appends that also close the stream, exactly one succeeds."""
     await client.put("/s", headers=JSON)
     closing = JSON | {"stream-closed": "true"}
     answers = await asyncio.gather(

@@ -53,8 +53,8 @@ async def use(port: int) -> None:
 def test_an_example_follows_resumes_and_stops(
     example: str, server: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G2, G6."""
-    monkeypatch.chdir(tmp_path)  # the example's database is in the current folder
+    """G2, G6: a follower resumes after a disconnect, and Stop ends the answer."""
+    monkeypatch.chdir(tmp_path)  # the example keeps its database in the current folder
     environment = {"EXAMPLE": example, "PYTHONPATH": f"{ROOT}{os.pathsep}{ROOT / 'examples'}"}
     app = "tests.frameworks.example_app:app"
     with serving(tmp_path, server=server, app=app, environment=environment) as running:
@@ -64,7 +64,7 @@ def test_an_example_follows_resumes_and_stops(
 
 @pytest.mark.parametrize("excluded", [True, False])
 async def test_litestar_compresses_events_unless_they_are_excluded(excluded: bool) -> None:
-    """Tests the advice of docs/litestar.md about ``CompressionConfig``."""
+    """A test of the advice about ``CompressionConfig`` in docs/litestar.md."""
     streams = PersistentTextStreaming("memory://")
     mounted = asgi("/streams", is_mount=True, copy_scope=True)(streams.asgi(allow_anonymous=True))
     compression = CompressionConfig("gzip", exclude=["/streams"] if excluded else None)

@@ -53,7 +53,7 @@ def ask(page: Page) -> None:
 
 
 def test_the_view_answers_with_an_element_that_survives_a_reload(page: Page) -> None:
-    """G2, G6."""
+    """G2, G6: a page that is reloaded during an answer shows the whole answer in one element."""
     ask(page)
     page.reload()
     element = page.locator("ink-stream")
@@ -62,13 +62,13 @@ def test_the_view_answers_with_an_element_that_survives_a_reload(page: Page) -> 
     assert element.count() == 1
     other = page.context.browser
     assert other is not None
-    stranger = other.new_page()  # another browser, as far as cookies go
+    stranger = other.new_page()  # this browser has no cookie of the first
     stranger.goto(page.url)
     assert stranger.locator("ink-stream").count() == 0
 
 
 def test_its_button_stops_the_answer_in_every_tab(page: Page) -> None:
-    """G6."""
+    """G6: the Stop button of one tab stops the answer in both tabs, at the same text."""
     ask(page)
     tab = page.context.new_page()
     tab.goto(page.url)

@@ -29,7 +29,7 @@ async def test_a_ping_comes_every_15_seconds_of_silence(
         await call.until(lambda: len(call.parser.comments) == 1)
         for number in (2, 3):
             clock.ahead_s += 14.0
-            await asyncio.sleep(0.6)  # two ticks, in which nothing must arrive
+            await asyncio.sleep(0.6)  # wait for two ticks, in which nothing must arrive
             assert len(call.parser.comments) == number - 1
             clock.ahead_s += 1.1
             await call.until(lambda number=number: len(call.parser.comments) == number)
@@ -52,7 +52,7 @@ async def test_pings_and_retry_are_settings(clock: ShiftedClock) -> None:
 async def test_a_large_text_goes_in_pieces(
     streams: PersistentTextStreaming, routes: StreamRoutes, format_: str
 ) -> None:
-    """G9: a server keeps what a client does not take, so no message to it is large."""
+    """G9: a server keeps what its client does not read, so each message to the server is small."""
     text = "0123456789" * 20_000
     name = await ended(streams, text)
     async with calling(routes, f"/{name}?format={format_}") as call:
@@ -88,7 +88,7 @@ async def test_a_blocked_send_is_given_up(
             stuck.takes.clear()
             stuck.messages.clear()
             gate.say("two")
-            await asyncio.sleep(0.6)  # two ticks, which do not reach the deadline
+            await asyncio.sleep(0.6)  # wait for two ticks, which do not reach the deadline
             assert not stuck.task.done()
             clock.ahead_s += 30.1
             await stuck.answered()
@@ -122,7 +122,10 @@ async def test_a_blocked_send_to_a_gone_client_is_given_up(
 async def test_a_slow_reader_delays_nobody_and_misses_nothing(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """G9: text that a reader missed is not queued. The reader gets it in one step when it can."""
+    """G9: text that a reader missed is not queued.
+
+    The reader gets it in one step when it reads again.
+    """
     name = await streams.create()
     gate = Gate()
     streams.start(name, gate)
@@ -159,7 +162,7 @@ async def stored(streams: PersistentTextStreaming, name: str, text: str) -> None
 async def test_a_disconnect_stops_nothing_else(
     streams: PersistentTextStreaming,
 ) -> None:
-    """G6: this also holds for the client whose request started the answer."""
+    """G6: a disconnect ends no answer, even if the client's own request started the answer."""
     name = await streams.create()
     gate = Gate()
     request = Request(scope_of("POST", "/"))
@@ -199,7 +202,7 @@ async def test_a_cancelled_request_does_not_stop_the_answer(
 async def test_no_page_is_read_for_a_client_that_has_left(
     streams: PersistentTextStreaming, routes: StreamRoutes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G9: catching up stops with the client, and not at the end of a long text."""
+    """G9: the server reads no more pages of a long text for a client that has left."""
     page_bytes = streams.engine.limits.page_bytes
     name = await ended(streams, *["x" * page_bytes for _ in range(12)])
     store = streams.engine.store
@@ -224,7 +227,10 @@ async def test_no_page_is_read_for_a_client_that_has_left(
 async def test_a_failed_send_is_a_disconnect(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """ASGI 2.4: send may raise OSError; that is not an error of the application."""
+    """In ASGI 2.4, send may raise OSError if the client has left.
+
+    The application has made no error.
+    """
     name = await ended(streams, "x")
 
     async def receive() -> dict[str, object]:
@@ -241,7 +247,7 @@ async def test_a_failed_send_is_a_disconnect(
 async def test_the_first_post_starts_and_others_follow(
     streams: PersistentTextStreaming,
 ) -> None:
-    """G4, for a page that drives its own answer and is reloaded."""
+    """G4: a page drives its own answer, and a reload of that page starts no second answer."""
     name = await streams.create()
     gate = Gate()
 
@@ -272,7 +278,7 @@ class Passing(BaseHTTPMiddleware):
 async def test_text_is_refused_if_a_broken_end_looks_clean(
     streams: PersistentTextStreaming, routes: StreamRoutes, shape: str
 ) -> None:
-    """G5."""
+    """G5: the format ``text`` is refused where a middleware makes a broken answer look complete."""
     name = await ended(streams, "x")
 
     async def live(request: Request) -> Response:
@@ -305,7 +311,7 @@ async def test_a_failed_receive_is_a_disconnect(
     caplog: pytest.LogCaptureFixture,
     error: Exception,
 ) -> None:
-    """G9: the server stops working for it, and no task is left with an unseen error."""
+    """G9: after a failed receive, the server stops its work and leaves no failed task."""
     name = await streams.create()
     sent, lost = asyncio.Event(), asyncio.Event()
 

@@ -1,4 +1,4 @@
-"""Many streams in one request: each is found, checked, resumed and ended separately."""
+"""One request for many streams: each stream is found, checked, resumed and ended separately."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ async def started(streams: PersistentTextStreaming, *names: str) -> list[Gate]:
 async def test_each_stream_is_heard_live_and_ends_by_itself(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """G2, G5."""
+    """G2, G5: each stream of the request is live, and its end does not end the other streams."""
     a, b = await started(streams, "a", "b")
     async with following(routes, {"a": None, "b": None}) as call:
         a.say("one ")
@@ -199,7 +199,7 @@ async def test_denied_equals_absent_and_delays_nothing(
 async def test_gone_and_malformed_offsets_are_refused_alone(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """G10."""
+    """G10: the server refuses only the streams whose offsets are gone or malformed."""
     for name in ("a", "b", "c", "d"):
         await streams.create(name)
         await streams.cancel(name)
@@ -324,7 +324,7 @@ async def test_too_large_or_foreign_request_is_refused(routes: StreamRoutes) -> 
 async def test_offered_by_every_answer_of_the_routes(
     streams: PersistentTextStreaming, routes: StreamRoutes, query: str
 ) -> None:
-    """A client asks for many only where it was offered; absent still looks like denied (G10)."""
+    """Only the routes for many streams offer them. Denied still looks like absent (G10)."""
     await streams.create("a")
     await streams.cancel("a")
     for name in ("a", "absent"):
@@ -383,7 +383,7 @@ async def test_fastapi_router_serves_it(streams: PersistentTextStreaming) -> Non
 async def test_client_that_leaves_frees_its_readers(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """G9."""
+    """G9: when the client of such a request leaves, the server forgets all its readers."""
     await started(streams, "a", "b")
     readers = streams.engine.readers
     async with following(routes, {"a": None, "b": None, "absent": None}) as call:

@@ -1,4 +1,4 @@
-"""Every refusal of docs/http.md: its status, its code, and that it reveals no secrets."""
+"""Every refusal of docs/http.md has the right status and code, and reveals no secret."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from tests.http.test_formats import ended
 async def test_a_malformed_offset_is_400_whether_the_stream_is_there_or_not(
     streams: PersistentTextStreaming, routes: StreamRoutes, offset: str, format_: str
 ) -> None:
-    """G10."""
+    """G10: a malformed offset gets 400 ``invalid_offset``, whether or not the stream exists."""
     name = await streams.create()
     for path in (name, "absent"):
         call = await ask(routes, f"/{path}?format={format_}&offset={quote(offset)}")
@@ -52,7 +52,7 @@ async def test_a_malformed_offset_is_400_whether_the_stream_is_there_or_not(
 async def test_a_foreign_offset_is_refused_immediately(
     streams: PersistentTextStreaming, routes: StreamRoutes, format_: str
 ) -> None:
-    """G10: never a silent wait."""
+    """G10: an offset of another stream is refused immediately, instead of a silent wait."""
     await ended(streams, "first life", stream_id="twice")
     old = (await ask(routes, "/twice")).heard.ids
     await streams.delete("twice")
@@ -84,7 +84,7 @@ async def test_an_absent_id_is_found_after_its_commit(
 
 
 def _reads(streams: PersistentTextStreaming, name: str) -> Callable[[int], Awaitable[None]]:
-    """Return a function that waits until the store has had this many reads."""
+    """Return a function that waits until the store has been read this many times."""
     store = streams.engine.store
     read = store.read
     count = 0
@@ -228,7 +228,7 @@ async def test_any_id_survives_a_mount(
 async def test_too_many_readers_is_429_with_retry_after(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """G9."""
+    """G9: a reader above the limit gets 429 and a ``Retry-After``."""
     name = await streams.create()
     async with calling(routes, f"/{name}") as first:
         await first.started()
@@ -252,7 +252,7 @@ async def test_an_unavailable_database_is_503_and_not_named(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """G12; the reason goes to the log."""
+    """G12: the client gets 503 without the reason, which only the log has."""
 
     async def away(*args: object, **kwargs: object) -> object:
         raise StoreUnavailable("could not connect to db.internal:5432")
@@ -268,7 +268,10 @@ async def test_an_unavailable_database_is_503_and_not_named(
 async def test_a_server_error_is_500_and_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """The most common case is an application without the lifespan."""
+    """A server error gets 500, and the log has its reason.
+
+    A missing lifespan is the most common reason.
+    """
     request = Request(scope_of("GET", "/"))
     with pytest.raises(NotRunning) as caught:
         PersistentTextStreaming("memory://").response(request, "x")

@@ -54,7 +54,7 @@ async def say(port: int, stream_id: str, *items: Any) -> None:
 
 @pytest.mark.parametrize("place", ["/live/", "/streams/", "/api/streams/"])
 async def test_each_piece_is_live_and_a_reconnect_misses_none(port: int, place: str) -> None:
-    """G2, G5: for an application's own route, a mount, and FastAPI's router under a prefix."""
+    """G2, G5: pieces arrive live in a route of the application, a mount, and FastAPI's router."""
     name = await started(port)
     async with requesting(port, place + name, headers=GZIP) as first:
         assert first.status == 200
@@ -78,7 +78,7 @@ async def test_each_piece_is_live_and_a_reconnect_misses_none(port: int, place: 
 async def test_hostile_text_comes_back_from_every_format(
     port: int, setting: tuple[Server, str]
 ) -> None:
-    """G11."""
+    """G11: difficult text comes back unchanged in every format."""
     name = await started(port)
     async with requesting(port, f"/streams/{name}") as live:
         for number, piece in enumerate(hostile.PIECES, 1):
@@ -107,7 +107,10 @@ async def test_hostile_text_comes_back_from_every_format(
 async def test_text_is_live_and_ends_cleanly_only_when_done(
     port: int, setting: tuple[Server, str], end: str
 ) -> None:
-    """G5: with and without compression. Where this is impossible, text is refused."""
+    """G5: this holds with and without compression.
+
+    Where it is impossible, the server refuses ``text``.
+    """
     name = await started(port)
     await say(port, name, "half ")
     async with requesting(port, f"/streams/{name}?format=text", headers=GZIP) as answer:
@@ -124,7 +127,7 @@ async def test_text_is_live_and_ends_cleanly_only_when_done(
 
 
 async def test_a_disconnect_is_noticed_and_the_answer_continues(port: int) -> None:
-    """G6, G9: also for the client that started the answer."""
+    """G6, G9: the server notices a disconnect, also of the client that started the answer."""
     name = (await post(port, "/create"))["id"]
     async with (
         requesting(port, f"/drive/{name}", method="POST", body=b"") as driver,

@@ -1,4 +1,4 @@
-"""G1 to G5, G7, G9, G10, G12 under random schedules. The id of a failed test has its seed."""
+"""G1 to G5, G7, G9, G10, G12 hold under random schedules. The id of a failed test has its seed."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ async def simulate(seed: int, steps: int) -> None:
 
 @pytest.mark.seeds(60, 5_000)
 def test_random_schedules(seed: int, caplog: pytest.LogCaptureFixture) -> None:
-    """G1–G5, G7, G9, G10, G12."""
-    caplog.set_level(logging.CRITICAL + 1, "inkstream")  # the simulation causes logged failures
+    """G1–G5, G7, G9, G10, G12: a random schedule of events and faults breaks none of them."""
+    caplog.set_level(logging.CRITICAL + 1, "inkstream")  # the library logs simulated failures
     run_virtual(simulate(seed, steps=60))

@@ -1,4 +1,4 @@
-"""Text is durable before it is visible; one commit for all writers; the commit window (G1, G12)."""
+"""Text is durable before readers see it; all writers share commits (G1, G12)."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def seen(worker: Worker, name: str, offset: str | None = None) -> str:
 
 @in_virtual_time
 async def test_nothing_is_shown_before_the_store_has_returned() -> None:
-    """G1."""
+    """G1: readers get no text before the store has returned from the commit."""
     async with one_worker() as worker:
         writer = await claim(worker, "s")
         worker.store.pause()
@@ -109,7 +109,7 @@ async def test_a_quiet_system_commits_at_once() -> None:
 
 
 async def pace(worker: Worker, streams: int) -> float:
-    """Return the time between commits when this many streams write all the time."""
+    """Return the time between two commits while this many streams are written all the time."""
     writers = [await claim(worker, f"s{i}") for i in range(streams)]
     before = len(worker.store.commits)
     for _ in range(300):
@@ -128,7 +128,7 @@ async def test_window_grows_under_load(streams: int, least_s: float, most_s: flo
 
 @in_virtual_time
 async def test_lost_commit_is_not_repeated() -> None:
-    """G2, G5: the text is stored once, whether the lost commit had succeeded or not."""
+    """G2, G5: text of a lost commit is stored once, whether or not the commit succeeded."""
     async with cluster() as made:
         worker = await made.add()
         source = ScriptedSource()
@@ -170,7 +170,7 @@ async def test_memory_stays_bounded_while_the_store_is_away() -> None:
 
 @in_virtual_time
 async def test_long_outage_ends_source_and_readers() -> None:
-    """G12: readers get no terminal event before the end is stored, and the end is stored later."""
+    """G12: readers get no terminal event before the end is stored, after the outage."""
     async with one_worker(timing=Timing(patience_s=10)) as worker:
         source = ScriptedSource()
         await worker.streams.create("s")
@@ -227,7 +227,7 @@ async def test_quiet_writer_gets_its_end_after_an_outage() -> None:
 
 @in_virtual_time
 async def test_stop_ends_all_waits_for_a_commit() -> None:
-    """G8: a request that cancels, and a job that writes, return although the store hangs."""
+    """G8: a request that cancels and a job that writes both return although the store hangs."""
     async with cluster() as made:
         worker = await made.add()
         writer = await claim(worker, "s")
@@ -260,7 +260,7 @@ async def test_stop_ends_all_waits_for_a_commit() -> None:
 
 @in_virtual_time
 async def test_refused_group_does_not_affect_others() -> None:
-    """G3."""
+    """G3: if the store refuses the changes of one writer, the others in the commit are stored."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         loser, winner = await claim(here, "a"), await claim(here, "b")
@@ -307,7 +307,7 @@ async def test_submitted_groups_fail_during_an_outage() -> None:
 
 @in_virtual_time
 async def test_end_is_written_after_giving_up_during_a_commit() -> None:
-    """G12, G5: its text may arrive after the writer gave up."""
+    """G12, G5: the end is stored even if the text is committed after the writer gave up."""
     for seed in range(8):
         async with cluster(seed) as made:
             worker = await made.add(timing=Timing(patience_s=3))

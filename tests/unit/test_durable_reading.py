@@ -37,7 +37,7 @@ from tests.unit.durable_streams import log, text
     ],
 )
 def test_malformed_reads(query: list[tuple[str, str]]) -> None:
-    """G10."""
+    """G10: a malformed read request is refused with status 400."""
     with pytest.raises(Refusal) as caught:
         read_request(query)
     assert caught.value.status == 400
@@ -128,13 +128,13 @@ class Stopped:
 
 
 def test_hot_polls_are_slowed_per_client() -> None:
-    """G9."""
+    """G9: a client that polls a closed stream too often is slowed, and no other client is."""
     clock = Stopped()
     polls = ClosedPolls(clock, rate=2, burst=3, remembered=2)
     assert [polls.allow(1, "a") for _ in range(4)] == [True, True, True, False]
     assert polls.allow(1, "b")
     clock.now = 0.5
     assert [polls.allow(1, "a") for _ in range(2)] == [True, False]
-    assert polls.allow(2, "c")  # forgets the client that has not polled for the longest time
+    assert polls.allow(2, "c")  # this forgets the client that has not polled for the longest time
     assert polls.allow(2, "d")
     assert polls.allow(1, "a")

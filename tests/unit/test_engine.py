@@ -1,4 +1,4 @@
-"""The life of an engine: drain, event loops and processes, limits, logs (G8)."""
+"""The life of an engine: its drain, event loops, processes, limits and logs (G8)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ N = 1_000
 
 @in_virtual_time
 async def test_drain_ends_a_thousand_readers() -> None:
-    """G8: no new starts; some answers finish within the grace time, and the rest get an end."""
+    """G8: a drain starts nothing new, lets answers finish in the grace time, and ends the rest."""
     loop = asyncio.get_running_loop()
     async with one_worker(timing=Timing(shutdown_grace_s=10)) as worker:
         sources = [ScriptedSource() for _ in range(N)]
@@ -74,7 +74,7 @@ async def test_drain_ends_a_thousand_readers() -> None:
 
 @in_virtual_time
 async def test_drain_disconnects_readers_of_other_workers() -> None:
-    """G8, G5: no terminal event is sent, because the streams go on elsewhere."""
+    """G8, G5: readers get no terminal event, because their streams go on in other workers."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         await here.streams.create("s")
@@ -137,7 +137,7 @@ async def test_drain_disconnects_readers_on_a_read_only_store(
 
 @in_virtual_time
 async def test_drain_gives_up_while_the_store_is_away() -> None:
-    """G8, G12: a sweeper in another process writes the end."""
+    """G8, G12: the drain ends without the store; a sweeper in another process writes the ends."""
     async with cluster() as made:
         here, there = await made.add(timing=Timing(shutdown_grace_s=1)), await made.add()
         await here.streams.create("s")
@@ -147,7 +147,7 @@ async def test_drain_gives_up_while_the_store_is_away() -> None:
         began = asyncio.get_running_loop().time()
         await here.streams.__aexit__(None, None, None)
         assert asyncio.get_running_loop().time() - began < 10
-        here.streams._running._users = 1  # the test cluster stops the instance once more
+        here.streams._running._users = 1  # the cluster stops this instance once more
         body = await asyncio.wait_for(there.streams.wait("s"), 5)
         assert (body.status, body.end and body.end.code) == ("timeout", "writer_lost")
 
@@ -156,7 +156,7 @@ async def test_drain_gives_up_while_the_store_is_away() -> None:
 
 
 def test_without_asyncio() -> None:
-    """Trio also runs coroutines without an asyncio loop."""
+    """The library's calls also work in Trio, which runs coroutines without an asyncio loop."""
     streams = PersistentTextStreaming("memory://")
     with pytest.raises(NotRunning, match=r"asyncio.*inkstream\.sync"):
         streams.__aenter__().send(None)
@@ -177,7 +177,10 @@ async def test_not_started() -> None:
 
 
 def test_one_instance_on_successive_loops() -> None:
-    """Tests do this: each TestClient block has its own loop."""
+    """One instance works on several event loops in turn.
+
+    In tests, each TestClient block has its own loop.
+    """
     streams = PersistentTextStreaming("memory://", timing=Timing(shutdown_grace_s=0))
 
     async def use() -> str:
@@ -188,7 +191,7 @@ def test_one_instance_on_successive_loops() -> None:
 
 
 def test_each_start_is_a_new_worker() -> None:
-    """G7: a new counter is never compared with the old worker's, and a new lock is another lock."""
+    """G7: each start has a new counter and a new lock, so no worker mistakes it for the old one."""
     streams = PersistentTextStreaming("memory://", timing=Timing(shutdown_grace_s=0))
 
     async def use() -> str:
@@ -238,7 +241,7 @@ async def test_forked_process_gets_not_running(monkeypatch: pytest.MonkeyPatch) 
 
 @in_virtual_time
 async def test_the_limit_of_an_owners_live_streams() -> None:
-    """The store counts the streams of all workers together."""
+    """The store counts an owner's streams of all workers together."""
     async with cluster() as made:
         limits = Limits(live_streams_per_owner=2)
         here, there = await made.add(limits=limits), await made.add(limits=limits)
@@ -267,7 +270,7 @@ def test_limits_are_whole_numbers(limits: dict[str, int]) -> None:
     ],
 )
 def test_dangerous_times_are_refused(timing: dict[str, float]) -> None:
-    """G7."""
+    """G7: ``Timing`` refuses times with which a healthy worker could be taken for dead."""
     with pytest.raises(ValueError, match="Timing"):
         FinerTiming(**timing)
 
@@ -277,7 +280,7 @@ def test_dangerous_times_are_refused(timing: dict[str, float]) -> None:
 
 @in_virtual_time
 async def test_many_write_a_log_and_all_see_it() -> None:
-    """G2: every worker sees the messages in the same order."""
+    """G2: every worker sees the messages of a log in the same order, whoever wrote them."""
     async with cluster() as made:
         workers = [await made.add() for _ in range(3)]
         for worker in workers:
@@ -329,7 +332,7 @@ async def test_text_only_and_log_only_calls() -> None:
 
 
 def test_concurrent_starts_share_one_engine(tmp_path: Path) -> None:
-    """G3: two jobs of a script each use their own ``async with``."""
+    """G3: two jobs of a script may each enter ``async with`` on the same instance."""
     streams = PersistentTextStreaming(f"sqlite:///{tmp_path}/streams.db")
     used = set()
 
@@ -350,7 +353,7 @@ def test_concurrent_starts_share_one_engine(tmp_path: Path) -> None:
 
 @in_virtual_time
 async def test_long_log_message_stays_together() -> None:
-    """G11: a message of several segments is appended at the same moment as another message."""
+    """G11: a log message of several segments stays together when another is appended meanwhile."""
     async with one_worker() as worker:
         await worker.streams.create("log", kind=Kind.LOG)
         texts = ["a" * 200_000, "b" * 200_000]
@@ -361,7 +364,7 @@ async def test_long_log_message_stays_together() -> None:
 @pytest.mark.parametrize("cancelled", [False, True])
 @in_virtual_time
 async def test_writer_is_fenced_by_foreign_ends_only(cancelled: bool) -> None:
-    """G3, G5: a poll may read the stream between the commit and the commit's return."""
+    """G3, G5: a poll between a commit and its return does not fence the stream's writer."""
     async with cluster() as made:
         here = await made.add()
         await here.streams.create("s")

@@ -1,4 +1,4 @@
-"""Sources: their four forms and how they end. A stream never waits for its source (G4, G6)."""
+"""Sources: their four forms, and how they end; a stream never waits for its source (G4, G6)."""
 
 from __future__ import annotations
 
@@ -128,7 +128,10 @@ async def test_a_plain_iterator_that_raises(streams: PersistentTextStreaming) ->
 
 
 async def test_blocked_thread_does_not_delay_the_end(streams: PersistentTextStreaming) -> None:
-    """G6: a thread cannot be cancelled. Its stream ends, and it stops at its next item."""
+    """G6: a thread cannot be cancelled, so its stream ends first, and the thread soon after.
+
+    The thread stops at its next item.
+    """
     release, stopped = threading.Event(), threading.Event()
 
     def source() -> Iterator[str]:
@@ -255,7 +258,7 @@ async def test_a_source_that_writes_too_much() -> None:
 
 @in_virtual_time
 async def test_a_source_that_cancels_itself_ends_its_stream() -> None:
-    """G5."""
+    """G5: a source that raises ``CancelledError`` itself ends its stream with status ``error``."""
 
     async def source() -> AsyncIterator[str]:
         yield "so far"
@@ -267,7 +270,7 @@ async def test_a_source_that_cancels_itself_ends_its_stream() -> None:
 
 @in_virtual_time
 async def test_cancel_closes_the_call_to_the_provider() -> None:
-    """G6: another worker cancels within a second; readers keep the text that they have."""
+    """G6: a cancel in another worker closes the call within a second; readers keep their text."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         source = ScriptedSource()
@@ -285,7 +288,7 @@ async def test_cancel_closes_the_call_to_the_provider() -> None:
 
 @in_virtual_time
 async def test_cancel_works_without_hints() -> None:
-    """G6: the slow poll finds the cancel."""
+    """G6: if all hints are lost, the slow poll finds the cancel."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         there.notifier.lose = 1.0
@@ -299,7 +302,7 @@ async def test_cancel_works_without_hints() -> None:
 
 @in_virtual_time
 async def test_source_that_ignores_cancellation_is_abandoned() -> None:
-    """G6: the stream, a drain and the task of start() do not wait for the source."""
+    """G6: the stream, a drain and the task of start() do not wait for such a source."""
     let_go = asyncio.Event()
 
     async def source() -> AsyncIterator[str]:
@@ -326,7 +329,7 @@ async def test_source_that_ignores_cancellation_is_abandoned() -> None:
 
 @in_virtual_time
 async def test_cancelling_the_task_ends_the_stream() -> None:
-    """G5: this works at every moment of the task's life."""
+    """G5: the stream ends, at whatever moment of its life the task is cancelled."""
     for delay_s in (0.0, 0.05, 0.2, 0.3, 0.5, 1.0):
         async with one_worker() as worker:
             await worker.streams.create("s", start_within_s=5)
@@ -476,7 +479,7 @@ async def test_overlong_source_is_ended() -> None:
 
 @in_virtual_time
 async def test_generation_outlives_its_readers() -> None:
-    """G6."""
+    """G6: an answer continues after its last reader has left."""
     async with one_worker() as worker:
         source = ScriptedSource()
         await worker.streams.create("s")
@@ -529,7 +532,7 @@ UNFIT: list[tuple[Callable[[], Any], str]] = [
 async def test_error_says_what_to_yield(
     make: Callable[[], Any], remedy: str, form: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The log also names the source, because the type of a message alone does not show the line."""
+    """The log also names the source, because the item's type does not show who yielded it."""
     unfit = make()
 
     async def answer() -> AsyncIterator[Any]:

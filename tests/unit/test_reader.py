@@ -54,7 +54,10 @@ async def offset_at(worker: Worker, position: int) -> Offset:
 
 @in_virtual_time
 async def test_any_reconnect_point_gives_the_same_text() -> None:
-    """G2: readers reconnect at every offset, live and after the end, in either process."""
+    """G2: readers that reconnect at any offset get the same text, live and after the end.
+
+    This holds in either process.
+    """
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         source = ScriptedSource()
@@ -121,7 +124,7 @@ async def test_frames_and_segments_say_the_same() -> None:
 @pytest.mark.parametrize("text", ["", "x", "1_2", "0" * 25, f"{1:010d}_{0:09d}_AAAAx", "9" * 33])
 @in_virtual_time
 async def test_a_malformed_offset(text: str) -> None:
-    """G10."""
+    """G10: a malformed offset raises ``InvalidOffset``."""
     async with one_worker() as worker:
         await claim(worker)
         with pytest.raises(InvalidOffset):
@@ -130,7 +133,7 @@ async def test_a_malformed_offset(text: str) -> None:
 
 @in_virtual_time
 async def test_wrong_offset_raises_immediately() -> None:
-    """G10: a fresh read of the store decides, even if this process knows the stream."""
+    """G10: the process reads the store anew before it refuses an offset, even of a known stream."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         writer = await claim(here)
@@ -149,7 +152,7 @@ async def test_wrong_offset_raises_immediately() -> None:
 
 @in_virtual_time
 async def test_offset_ahead_of_this_process_is_accepted() -> None:
-    """G10: a reader comes from another worker, and its offset is ahead of this worker's state."""
+    """G10: an offset from another worker may be ahead of what this worker has read."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         writer = await claim(here)
@@ -166,7 +169,10 @@ async def test_offset_ahead_of_this_process_is_accepted() -> None:
 
 @in_virtual_time
 async def test_recreated_stream_has_other_offsets() -> None:
-    """G10, G5: readers of the old stream get an error; their offsets are invalid in the new one."""
+    """G10, G5: readers of the deleted stream get an error.
+
+    Their offsets are invalid in the new stream.
+    """
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         source = ScriptedSource()
@@ -216,7 +222,7 @@ async def test_closing_and_interrupting() -> None:
 @pytest.mark.parametrize("waits", [False, True])
 @in_virtual_time
 async def test_an_interruption_is_not_lost(waits: bool) -> None:
-    """G9: a ping or a deadline fires once, perhaps just after a wake that brought nothing."""
+    """G9: a ping or a deadline fires once, even just after a wake that brought no message."""
     async with one_worker() as worker:
         await claim(worker)
         reader = await worker.engine.readers.open(S, None)
@@ -237,7 +243,10 @@ async def test_an_interruption_is_not_lost(waits: bool) -> None:
 @pytest.mark.parametrize("ends", [False, True])
 @in_virtual_time
 async def test_takeover_publishes_unread_text(ends: bool) -> None:
-    """G2, G5: the reader gets that text first, even if the new writer adds nothing."""
+    """G2, G5: the reader first gets the text that the old writer left.
+
+    This is so even if the new writer adds nothing.
+    """
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         here.notifier.lose = there.notifier.lose = 1.0
@@ -259,7 +268,7 @@ async def test_takeover_publishes_unread_text(ends: bool) -> None:
 
 @in_virtual_time
 async def test_a_cancelled_wait_leaves_nothing_behind() -> None:
-    """G9."""
+    """G9: a cancelled wait of a reader stays in no list of waiting readers."""
     async with one_worker() as worker:
         await claim(worker)
         reader = await worker.engine.readers.open(S, None)
@@ -275,7 +284,7 @@ async def test_a_cancelled_wait_leaves_nothing_behind() -> None:
 )
 @in_virtual_time
 async def test_limits_of_readers(limits: Limits, limit: int) -> None:
-    """G9: the limits also hold for readers that come at the same moment."""
+    """G9: readers that arrive at the same moment cannot exceed the limits."""
     async with one_worker(limits=limits) as worker:
         for name in ("a", "b"):
             await worker.streams.create(name)
@@ -294,7 +303,7 @@ async def test_limits_of_readers(limits: Limits, limit: int) -> None:
 
 @in_virtual_time
 async def test_readers_survive_a_short_outage() -> None:
-    """G12, G2."""
+    """G12, G2: a reader gets all text and the end after a short outage of the store."""
     async with cluster(1) as made:
         here, there = await made.add(), await made.add()
         writer = await claim(here)
@@ -312,7 +321,7 @@ async def test_readers_survive_a_short_outage() -> None:
 
 @in_virtual_time
 async def test_stream_is_readable_after_an_outage() -> None:
-    """G12: readers were cut during the outage; after it, new readers can follow the stream."""
+    """G12: an outage cuts readers, but new readers can follow the stream afterwards."""
     async with one_worker() as worker:
         writer = await claim(worker)  # the writer appends nothing during the outage
         reader = await worker.engine.readers.open(S, None)
@@ -333,7 +342,7 @@ async def test_stream_is_readable_after_an_outage() -> None:
 
 @in_virtual_time
 async def test_followers_of_random_pace_see_the_same_text() -> None:
-    """G2, G5."""
+    """G2, G5: followers of any speed, on both workers, see the same text and the same end."""
     async with cluster() as made:
         rng = random.Random(0)
         workers = [await made.add(limits=FinerLimits(tail_bytes=64)) for _ in range(2)]
@@ -389,7 +398,7 @@ async def test_follow_from_now_misses_nothing() -> None:
 @pytest.mark.parametrize("method", ["read", "read_many"])
 @in_virtual_time
 async def test_read_of_an_ending_stream_is_complete(method: str) -> None:
-    """G5: a stream that is reported as done is complete, even over several pages."""
+    """G5: a read of several pages that reports ``done`` has the complete text."""
     async with one_worker() as worker:
         writer = await claim(worker)
         read = getattr(worker.store, method)
@@ -434,7 +443,7 @@ class CountingStore:
 
 @in_virtual_time
 async def test_page_is_read_once_and_sent_in_pieces() -> None:
-    """G9, G2: a megabyte takes one read, and it is sent in small pieces."""
+    """G9, G2: the process reads a megabyte from the store once, and sends it in small pieces."""
     async with one_worker() as worker:
         writer = await claim(worker)
         whole = "".join(f"<{n:07}>" for n in range(100_000))

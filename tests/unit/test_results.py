@@ -29,7 +29,7 @@ S = StreamId("s")
 
 
 class Answer:
-    """A source that yields its result in the middle, then waits, then does ``then``."""
+    """A source that yields a result, waits for ``go_on``, and then performs the action ``then``."""
 
     def __init__(self, then: Any = None) -> None:
         self.given = asyncio.Event()
@@ -96,7 +96,7 @@ async def test_a_timeout_keeps_the_result(timing: Timing) -> None:
 
 @in_virtual_time
 async def test_a_drain_keeps_the_result() -> None:
-    """G8."""
+    """G8: an answer that a drain ends keeps its result."""
     async with one_worker() as worker:
         await writing(worker, Answer())
         await worker.engine.drain(0)
@@ -105,7 +105,7 @@ async def test_a_drain_keeps_the_result() -> None:
 
 @in_virtual_time
 async def test_result_is_kept_through_an_outage() -> None:
-    """G12."""
+    """G12: a result that the source yielded before an outage is stored after it."""
 
     async def source() -> AsyncIterator[str | Result]:
         yield Result(USAGE)
@@ -225,7 +225,7 @@ async def test_on_end_waits_two_seconds_at_most() -> None:
 
 @in_virtual_time
 async def test_living_writer_adds_its_result_after_a_timeout() -> None:
-    """G7: the writer is still alive after another process's sweeper ended its stream."""
+    """G7: the writer adds its result although another process ended the stream ``timeout``."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         await writing(here, Answer())
@@ -255,7 +255,7 @@ async def test_stopped_job_keeps_its_result() -> None:
 
 @in_virtual_time
 async def test_takeover_drops_the_old_result() -> None:
-    """G3."""
+    """G3: after a take-over, the result of the earlier writer is not stored."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         await writing(here, Answer(), takeover_within_s=30)

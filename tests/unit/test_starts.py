@@ -1,4 +1,4 @@
-"""A start: its claim, its reserved room, and a store that is away (G4, G8, G12)."""
+"""A start, with its claim, its reserved place, and a store that is away (G4, G8, G12)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TIMING = Timing(patience_s=PATIENCE_S)
 
 @in_virtual_time
 async def test_short_outage_does_not_fail_a_start() -> None:
-    """G12: the source is called once, when the store is back."""
+    """G12: a start that meets a short outage calls its source once, when the store is back."""
     async with one_worker(timing=TIMING) as worker:
         source = ScriptedSource()
         await worker.streams.create("s")
@@ -72,7 +72,10 @@ async def test_one_racing_start_wins_despite_lost_outcomes() -> None:
 
 @in_virtual_time
 async def test_failed_start_ends_its_readers(caplog: pytest.LogCaptureFixture) -> None:
-    """G12: the stream ends when the store is back, not after ``start_within_s``."""
+    """G12: after a failed start, readers get the end when the store is back.
+
+    They do not wait for ``start_within_s``.
+    """
     async with cluster() as made:
         here, there = await made.add(timing=TIMING), await made.add(timing=TIMING)
         source = ScriptedSource()
@@ -92,7 +95,7 @@ async def test_failed_start_ends_its_readers(caplog: pytest.LogCaptureFixture) -
 
 @in_virtual_time
 async def test_failed_start_does_not_end_another_start() -> None:
-    """G4."""
+    """G4: a start that failed in an outage does not end another worker's start."""
     async with cluster() as made:
         here, there = await made.add(timing=TIMING), await made.add(timing=TIMING)
         mine, other = ScriptedSource(), ScriptedSource()
@@ -113,7 +116,7 @@ async def test_failed_start_does_not_end_another_start() -> None:
 @pytest.mark.parametrize("after_s", [0.05, 3.0, 9.0])
 @in_virtual_time
 async def test_a_start_waits_for_its_transaction(after_s: float) -> None:
-    """G4: a dependency commits after the endpoint that called ``start``."""
+    """G4: a start waits for the transaction that creates its stream, which may commit later."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         source = ScriptedSource()
@@ -174,7 +177,7 @@ async def test_a_drain_ends_the_wait_of_a_start() -> None:
 
 @in_virtual_time
 async def test_outage_does_not_use_up_the_wait_for_the_stream() -> None:
-    """G12: the wait for the transaction begins again when the store is back."""
+    """G12: after an outage, the start waits for the transaction for its full time again."""
     async with cluster() as made:
         here, there = await made.add(timing=TIMING), await made.add(timing=TIMING)
         source = ScriptedSource()
@@ -219,7 +222,7 @@ async def test_request_waits_up_to_a_second_for_its_stream(denied: bool) -> None
 
 @in_virtual_time
 async def test_live_stream_limit_is_immediate() -> None:
-    """G9: several starts of one moment respect the limit; ended and failed streams free room."""
+    """G9: starts of the same moment respect the limit, and ended or failed streams free a place."""
     async with one_worker(limits=Limits(live_streams=2)) as worker:
         streams = worker.streams
         for name in "abc":
@@ -249,7 +252,10 @@ async def test_live_stream_limit_is_immediate() -> None:
 
 @in_virtual_time
 async def test_accepted_start_runs_during_a_drain() -> None:
-    """G8: no other process would start it, and its readers would wait for ``start_within_s``."""
+    """G8: a drain keeps an accepted start, because no other process would start the stream.
+
+    The stream's readers would wait for ``start_within_s``.
+    """
     async with one_worker(timing=Timing(shutdown_grace_s=5)) as worker:
         source = ScriptedSource()
         await worker.streams.create("s")

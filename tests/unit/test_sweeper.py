@@ -1,4 +1,4 @@
-"""Dead workers, due streams, and reports of every end (G5, G7, G12)."""
+"""The sweep: dead workers, due streams, and a report of every end (G5, G7, G12)."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def stream(
 @pytest.mark.parametrize(("how", "within_s"), [("kill", 2.0), ("lose_host", 15.0)])
 @in_virtual_time
 async def test_readers_see_a_dead_writer_in_time(how: str, within_s: float) -> None:
-    """G7: the writer may die at any moment between two beats."""
+    """G7: readers get the end in time, whenever the writer dies between two beats."""
     for moment in range(4):
         async with cluster(moment) as made:
             here, there = await made.add(), await made.add()
@@ -53,7 +53,7 @@ async def test_readers_see_a_dead_writer_in_time(how: str, within_s: float) -> N
 
 @in_virtual_time
 async def test_all_streams_of_a_dead_worker_end_in_time() -> None:
-    """G7: a killed process may have a thousand streams."""
+    """G7: all streams end in time, even if the killed process had a thousand."""
     loop = asyncio.get_running_loop()
     async with cluster() as made:
         here, there = await made.add(), await made.add()
@@ -71,7 +71,7 @@ async def test_all_streams_of_a_dead_worker_end_in_time() -> None:
 
 @in_virtual_time
 async def test_pauses_and_outages_kill_no_writer() -> None:
-    """G7: an outage or a slow database, a paused machine, and clocks that jump."""
+    """G7: outages, a slow database, a paused machine and clocks that jump kill no writer."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         source = await stream(here)
@@ -103,7 +103,7 @@ async def test_pauses_and_outages_kill_no_writer() -> None:
 
 @in_virtual_time
 async def test_idle_worker_beats_before_it_claims() -> None:
-    """G7: its counter has not grown for a long time, so the claim begins with a beat."""
+    """G7: an idle worker's counter has long stayed the same, so a claim begins with a beat."""
     async with cluster() as made:
         workers = [await made.add() for _ in range(3)]
         await (await stream(workers[0], "first")).finish()
@@ -119,7 +119,7 @@ async def test_idle_worker_beats_before_it_claims() -> None:
 
 @in_virtual_time
 async def test_takeover_from_a_dead_writer() -> None:
-    """G7, G3."""
+    """G7, G3: a dead writer's stream is taken over, or ends when the time is over."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         await stream(here, "taken", takeover_within_s=10)
@@ -137,7 +137,10 @@ async def test_takeover_from_a_dead_writer() -> None:
 
 @in_virtual_time
 async def test_living_writer_takes_its_stream_back() -> None:
-    """G7, G5: no other writer has taken over, so the writer goes on, even past that time limit."""
+    """G7, G5: if nobody took over, a writer that was taken for dead goes on.
+
+    It goes on even after the time for a take-over.
+    """
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         source = await stream(here, takeover_within_s=10)
@@ -156,7 +159,7 @@ async def test_living_writer_takes_its_stream_back() -> None:
 
 @in_virtual_time
 async def test_old_writer_is_refused_after_a_takeover() -> None:
-    """G3: the refusal comes at its next append, and nothing of that append is stored."""
+    """G3: after a take-over, the old writer's next append is refused and not stored."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         await here.streams.create("s", takeover_within_s=10)
@@ -177,7 +180,10 @@ async def test_old_writer_is_refused_after_a_takeover() -> None:
 
 @in_virtual_time
 async def test_retried_takeover_reads_the_workers_again() -> None:
-    """G7: another writer took over first and died, but the old read says that it lives."""
+    """G7: a second take-over reads the workers anew.
+
+    The first new writer died, but the old read says that it lives.
+    """
     async with cluster() as made:
         here, there, third = await made.add(), await made.add(), await made.add()
         await here.streams.create("s", takeover_within_s=30)
@@ -200,7 +206,7 @@ async def test_retried_takeover_reads_the_workers_again() -> None:
 
 @in_virtual_time
 async def test_stream_of_a_forgotten_worker_ends() -> None:
-    """G7: the store does not list the worker any more, but its stream still ends."""
+    """G7: a stream ends even if the store no longer lists its worker."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         await here.streams.create("s")
@@ -240,7 +246,7 @@ def test_lease_counts_only_timely_reads() -> None:
 
 
 def test_growing_counter_lives_free_lock_is_dead() -> None:
-    """G7."""
+    """G7: a worker lives while its counter grows, and is dead when its lock is free."""
     leases = Leases("me", lease_s=12.0, timely_s=3.0)
     for step in range(100):
         assert leases.observe(states(other=step // 5), step, step) == []
@@ -259,7 +265,7 @@ async def test_read_only_database_kills_no_writer(phase_s: float) -> None:
         for worker in made.workers:
             worker.store.read_only = True
         await asyncio.sleep(phase_s)
-        for worker in (there, here):  # the worker that observes can write first
+        for worker in (there, here):  # the observing worker can write before the others
             worker.store.read_only = False
             await asyncio.sleep(3)
         await asyncio.sleep(30)

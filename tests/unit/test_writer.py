@@ -1,4 +1,4 @@
-"""The rights and duties of one writer, and when it loses its stream (G3, G5, G9, G11)."""
+"""The rights and duties of one writer, and when the writer loses its stream (G3, G5, G9, G11)."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ async def claim(worker: Worker, name: str = "s") -> Writer:
 
 
 async def stored(worker: Worker, *pieces: str | dict[str, str]) -> tuple[object, ...]:
-    """Append pieces to a new stream and finish it; return the stored parts."""
+    """Append pieces to a new stream and finish the stream; return the stored parts."""
     writer = await claim(worker)
     for piece in pieces:
         await writer.append(piece)
@@ -69,7 +69,7 @@ async def test_text_comes_back_exactly(
 
 @in_virtual_time
 async def test_half_a_character_survives_a_cancelled_append() -> None:
-    """G11: the cancelled append must not discard the half that an earlier append accepted."""
+    """G11: a cancelled append must not discard half a character that an earlier append accepted."""
     async with one_worker(limits=Limits(buffer_bytes=10)) as worker:
         writer = await claim(worker)
         worker.store.pause()
@@ -104,7 +104,7 @@ async def test_the_buffer_is_bounded() -> None:
 
 @in_virtual_time
 async def test_waiting_append_raises_when_its_stream_is_deleted() -> None:
-    """G3: it raises, whether or not a commit runs at that moment."""
+    """G3: a waiting append raises, whether or not a commit runs when the stream is deleted."""
     async with one_worker(limits=Limits(buffer_bytes=10)) as worker:
         for n in range(20):
             writer = await claim(worker, f"s{n}")
@@ -128,7 +128,7 @@ async def test_message_larger_than_the_buffer() -> None:
 
 @in_virtual_time
 async def test_limits_of_message_and_stream() -> None:
-    """G9: each error names its limit; nothing was accepted, and the writer goes on."""
+    """G9: each error names its limit; a refused message is not stored, and the writer goes on."""
     limits = Limits(message_bytes=10, stream_bytes=25)
     async with one_worker(limits=limits) as worker:
         writer = await claim(worker)
@@ -148,7 +148,7 @@ async def test_limits_of_message_and_stream() -> None:
 @pytest.mark.parametrize("wrong", [1, None, ["a"], {"a": float("nan")}, {"a": object()}])
 @in_virtual_time
 async def test_invalid_message_is_refused(wrong: object) -> None:
-    """G11."""
+    """G11: a message that is neither text nor JSON is refused, and the writer goes on."""
     async with one_worker() as worker:
         writer = await claim(worker)
         with pytest.raises(InvalidMessage):
@@ -160,7 +160,7 @@ async def test_invalid_message_is_refused(wrong: object) -> None:
 @pytest.mark.parametrize("stop", [False, True])
 @in_virtual_time
 async def test_running_commit_does_not_change(stop: bool) -> None:
-    """G1, G2: the store may still write a commit when the writer gets more text or is fenced."""
+    """G1, G2: a running commit stays as it is when the writer gets more text or is fenced."""
     async with one_worker() as worker:
         writer = await claim(worker)
         await writer.append("one")
@@ -177,7 +177,7 @@ async def test_running_commit_does_not_change(stop: bool) -> None:
 
 @in_virtual_time
 async def test_the_end_commits_with_the_last_text() -> None:
-    """G5."""
+    """G5: one change of one commit has the last text and the end."""
     async with one_worker() as worker:
         writer = await claim(worker)
         before = len(worker.store.commits)
@@ -207,7 +207,7 @@ async def test_end_is_written_after_a_cancelled_finish() -> None:
 
 @in_virtual_time
 async def test_after_the_end_nothing_is_accepted() -> None:
-    """G5."""
+    """G5: after the end, every append and every flush raises ``WriterFenced``."""
     async with one_worker() as worker:
         writer = await claim(worker)
         await writer.append("all")
@@ -229,7 +229,10 @@ async def test_after_the_end_nothing_is_accepted() -> None:
 @pytest.mark.parametrize("text", ["new", ""])
 @in_virtual_time
 async def test_a_superseded_writer_is_refused(text: str) -> None:
-    """G3: its next append or flush raises, even if the new writer has written nothing yet."""
+    """G3: a superseded writer's next append or flush raises.
+
+    It raises even if the new writer has written nothing.
+    """
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         here.notifier.lose = there.notifier.lose = 1.0
@@ -255,7 +258,7 @@ async def test_a_superseded_writer_is_refused(text: str) -> None:
 
 @in_virtual_time
 async def test_a_living_writer_cannot_be_taken_over() -> None:
-    """G3."""
+    """G3: ``claim`` with ``takeover`` raises ``NotClaimed`` while the stream's writer lives."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         await claim(here)
@@ -266,7 +269,10 @@ async def test_a_living_writer_cannot_be_taken_over() -> None:
 
 @in_virtual_time
 async def test_cancelled_claim_ends_its_stream() -> None:
-    """G5, G7: the claim is cancelled before, while or after the store answers."""
+    """G5, G7: a claim that is cancelled at any moment ends its stream.
+
+    The moments are before, while and after the store answers.
+    """
     for delay_s in (0.0, 0.05, 0.15, 0.25, 0.3, 0.35):
         async with one_worker() as worker:
             await worker.streams.create("s")
@@ -284,11 +290,11 @@ async def test_cancelled_claim_ends_its_stream() -> None:
 
 @in_virtual_time
 async def test_lost_claim_ends_its_stream() -> None:
-    """G7: the store names this living worker, so this worker ends the stream it does not know."""
+    """G7: after a lost claim, the worker ends a stream of its own that it does not know."""
     async with cluster() as made:
         worker = await made.add(reports=True)
         await worker.streams.create("s")
-        busy = await claim(worker, "busy")  # with a stream, the worker beats and stays alive
+        busy = await claim(worker, "busy")  # a worker with a stream beats, and so stays alive
         worker.store.lose = 1.0
         with pytest.raises(Exception, match="lost on the way back"):
             await worker.engine.claims.claim(StreamId("s"))
@@ -301,7 +307,7 @@ async def test_lost_claim_ends_its_stream() -> None:
 
 @in_virtual_time
 async def test_lost_takeover_can_be_retried() -> None:
-    """G4, G7: only a call with takeover may try again, because a new start would write twice."""
+    """G4, G7: a lost take-over may be tried again; a second start would call the source twice."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         await here.streams.create("s", takeover_within_s=60)
@@ -322,7 +328,7 @@ async def test_lost_takeover_can_be_retried() -> None:
 
 @in_virtual_time
 async def test_late_read_does_not_stop_a_new_writer() -> None:
-    """G3: a read from before the claim returns late, and must not stop the new writer."""
+    """G3: a read from before the claim that returns late must not stop the new writer."""
     for seed in range(20):
         async with cluster(seed) as made:
             worker = await made.add()
@@ -375,7 +381,7 @@ async def test_source_without_waits_lets_other_tasks_run() -> None:
 
 @in_virtual_time
 async def test_release_commits_all_accepted_text() -> None:
-    """G3: the next writer gets the text so far; without a next writer, the stream ends in time."""
+    """G3: the next writer gets the text so far; if there is none, the stream ends in time."""
     timing = Timing(start_within_s=5)
     async with one_worker(timing=timing) as worker:
         for name in ("taken", "abandoned"):
@@ -411,7 +417,7 @@ async def test_exception_in_write_block_ends_stream() -> None:
 
 @in_virtual_time
 async def test_cancelled_append_accepts_nothing() -> None:
-    """G11: otherwise a retry would add the text twice, even after a short pause only."""
+    """G11: a cancelled append stores nothing, because a retry would then store the text twice."""
     async with one_worker() as worker:
         writer = await claim(worker)
         cancelled = 0
@@ -429,7 +435,7 @@ async def test_cancelled_append_accepts_nothing() -> None:
 
 @in_virtual_time
 async def test_stream_ends_despite_an_invalid_result() -> None:
-    """G5."""
+    """G5: a writer with an invalid result ends its stream with ``error``, and keeps the text."""
     async with one_worker() as worker:
         await worker.streams.create("s")
 
@@ -446,7 +452,7 @@ async def test_stream_ends_despite_an_invalid_result() -> None:
 
 @in_virtual_time
 async def test_end_status_must_be_terminal() -> None:
-    """G5."""
+    """G5: ``finish`` refuses the status ``streaming``, and the writer goes on."""
     async with one_worker() as worker:
         await worker.streams.create("s")
         async with worker.streams.write("s") as writing:
@@ -460,7 +466,7 @@ async def test_end_status_must_be_terminal() -> None:
 
 @in_virtual_time
 async def test_half_a_character_uses_no_room() -> None:
-    """G9, G11: half a character alone is never committed, so nothing may wait for that."""
+    """G9, G11: half a character is never committed alone, so no writer may wait for its commit."""
     async with one_worker(limits=Limits(buffer_bytes=1000)) as worker:
         writer = await claim(worker)
         await writer.append("a" + HALVES[0])
