@@ -1,4 +1,4 @@
-"""Settings for every test: profiles, BlockBuster, and a check for leaks."""
+"""Settings for every test: profiles, BlockBuster, and a check for tasks and files left open."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def rounds() -> Rounds:
 
 
 def pytest_configure() -> None:
-    """Let Ctrl-C reach the processes of tests, even if a shell runs all in the background."""
+    """Let Ctrl-C reach the processes of tests, even if a shell runs them in the background."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
@@ -67,13 +67,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect tests of other tiers, without skipping, because a skip means a missing program."""
+    """Deselect the tests of other tiers.
+
+    They are not skipped, because a skip means a missing program.
+    """
     kept: list[pytest.Item] = []
     left_out: list[pytest.Item] = []
     for item in items:
         (kept if _is_of_this_tier(item) else left_out).append(item)
         if "seed" not in getattr(item, "fixturenames", ()):
-            # A file's tests run in one process, because they share fixtures; seeds share nothing.
+            # The tests of a file run in one process, because they share fixtures. Seeds share no
+            # fixture.
             item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
     if left_out:
         config.hook.pytest_deselected(items=left_out)
@@ -87,20 +91,20 @@ def _is_of_this_tier(item: pytest.Item) -> bool:
 
 
 def pytest_report_header() -> str:
-    """Print which tier runs."""
+    """Print which tier of tests runs."""
     return f"inkstream: {TIER} (INKSTREAM_TIER is {' or '.join(TIERS)})"
 
 
 @pytest.fixture(autouse=True)
 def nothing_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Fail a test in which inkstream, called from an event loop, blocks it.
+    """Fail a test if inkstream blocks the event loop that called it.
 
     Only stacks with a frame of inkstream count, because a test itself may read files.
     """
     seen: list[str] = []
 
     class Noted(BlockingError):
-        """Recorded when it is raised, because the code under test may catch it."""
+        """A blocking call. It is recorded when raised, because the code under test may catch it."""
 
         def __init__(self, func: str) -> None:
             super().__init__(func)
@@ -144,7 +148,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
     """Check only after the last fixture, including the event loop with its sockets, was closed."""
     yield
     before = item.stash.get(_BEFORE, None)
-    if before is None:  # the set-up failed
+    if before is None:  # the test's set-up failed
         return
     deadline = time.monotonic() + GRACE_S
     for thread in set(threading.enumerate()) - before.threads:
@@ -177,9 +181,9 @@ def _open_files() -> frozenset[str]:
     for entry in Path("/proc/self/fd").glob("*"):
         try:
             target = str(entry.readlink())
-        except OSError:  # closed meanwhile, such as the listing's own file
+        except OSError:  # this file was closed meanwhile, such as the file of the listing itself
             continue
-        if entry.name in ("0", "1", "2"):  # pytest's capture replaces these
+        if entry.name in ("0", "1", "2"):  # pytest's capture replaces these files
             continue
         if target.startswith(("socket:", "/")) and not target.startswith(("/dev/", "/proc/")):
             found.add(f"{entry.name} -> {target}")

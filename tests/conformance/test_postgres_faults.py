@@ -1,4 +1,4 @@
-"""PostgreSQL goes away, and workers die: no text is lost or doubled, no living worker is dead."""
+"""PostgreSQL goes away and workers die; no text is lost or doubled, no living worker is ended."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ async def locks(store: PostgresStore) -> dict[str, bool | None]:
 
 
 async def until(store: PostgresStore, worker: str, locked: bool | None, within_s: float) -> float:
-    """Read until a worker's lock has this state; return how long that took."""
+    """Read until a worker's lock has this state; return how long the change took."""
     began = time.monotonic()
     while (await locks(store))[worker] is not locked:
         assert time.monotonic() - began < within_s, await locks(store)
@@ -78,7 +78,7 @@ async def until(store: PostgresStore, worker: str, locked: bool | None, within_s
 async def test_backends_killed_during_commits(
     stores: tuple[PostgresStore, PostgresStore], url: str
 ) -> None:
-    """G1, G2: if each unknown outcome is looked up, every piece is stored once, in order."""
+    """G1, G2: if each unknown outcome is looked up, every piece is stored once, and in order."""
     one, _ = stores
     state = await create(one, "s")
     killer = await asyncpg.connect(url)
@@ -122,7 +122,7 @@ async def test_a_refused_statement_is_not_an_unknown_outcome(url: str) -> None:
     await admin.close()
     again = PostgresStore(url)
     with pytest.raises(StoreUnavailable):
-        await again.open("two")  # open() takes the lock, which is a write
+        await again.open("two")  # ``open()`` takes the worker's lock, and that is a write
     await store._connections.close()
     await store._connections.open()
     with pytest.raises(StoreUnavailable) as caught:
@@ -178,7 +178,7 @@ async def test_the_schema_that_a_url_names(own: postgres_server.OwnServer) -> No
 async def test_overlapping_batches_do_not_deadlock(
     stores: tuple[PostgresStore, PostgresStore],
 ) -> None:
-    """G3: batches over the same streams, in any order and grouping, are applied once each."""
+    """G3: batches over the same streams do not deadlock, and each batch is applied once."""
     states = [await create(stores[0], f"s{n}") for n in range(6)]
     expected = dict.fromkeys(range(6), 0)
 
@@ -239,7 +239,7 @@ async def restart_immediately(own: postgres_server.OwnServer) -> None:
 
 
 async def crash_a_backend(own: postgres_server.OwnServer) -> None:
-    """Make the server reset its memory and all locks, without a new start time."""
+    """Make the server reset its memory and all its locks, without a new start time."""
     await asyncio.to_thread(own.kill_a_backend)
 
 
@@ -249,7 +249,7 @@ async def test_short_cut_loses_nothing(
     own: postgres_server.OwnServer,
     stores: tuple[PostgresStore, PostgresStore],
 ) -> None:
-    """G1, G7: a living worker that reconnects slowly does not count as dead."""
+    """G1, G7: after a short cut, a living worker that reconnects slowly does not count as dead."""
     one, two = stores
     state = await create(one, "s")
     await one.commit([appending(state, "kept")])
@@ -257,7 +257,7 @@ async def test_short_cut_loses_nothing(
     session = two._session
     assert session is not None
     connect, session._connect = session._connect, no_connection
-    session._on_lost = nothing  # the worker cannot even report that it lost the lock
+    session._on_lost = nothing  # the worker cannot even write that it lost its lock
     await interrupt(own)
     looks = 0
     until_s = time.monotonic() + 3 * CONFIRM_S
@@ -285,7 +285,7 @@ async def nothing() -> None:
 async def test_a_killed_process_is_seen_dead(
     url: str, stores: tuple[PostgresStore, PostgresStore]
 ) -> None:
-    """G7: within 2 s."""
+    """G7: other workers see within 2 s that a process was killed."""
     program = (
         "import asyncio, sys\n"
         "from inkstream.stores.postgres import PostgresStore\n"
@@ -316,7 +316,7 @@ async def test_a_killed_process_is_seen_dead(
 async def test_worker_without_its_lock_lives(
     url: str, stores: tuple[PostgresStore, PostgresStore]
 ) -> None:
-    """G7: the worker takes its lock again immediately, or reports that it cannot."""
+    """G7: a worker that lost its lock takes the lock again, or reports that it cannot."""
     one, two = stores
     session = two._session
     assert session is not None
@@ -341,13 +341,16 @@ async def test_worker_without_its_lock_lives(
 async def test_a_silent_connection_is_replaced(
     url: str, stores: tuple[PostgresStore, PostgresStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A connection breaks silently. The worker takes its lock beside the old session."""
+    """If a connection breaks silently, the worker takes its lock in a new session.
+
+    The old session still exists then.
+    """
     holders = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT pid = ANY ($1)"
     admin = await asyncpg.connect(url)
     before = [pid for (pid,) in await admin.fetch(holders, [])]
     monkeypatch.setattr(_session, "_PING_S", 0.1)
     monkeypatch.setattr(_session, "_PONG_S", 0.3)
-    for store in stores:  # so that they ping at the new interval
+    for store in stores:  # new connections send pings at the new interval
         assert store._session is not None
         store._session.renew()
     while len(after := await admin.fetch(holders, before)) < 2:
@@ -367,7 +370,10 @@ async def test_a_silent_connection_is_replaced(
 async def test_server_drops_the_session_of_a_lost_host(
     stores: tuple[PostgresStore, PostgresStore],
 ) -> None:
-    """G7: otherwise the server would keep the session and its lock for two hours."""
+    """G7: the server drops the session of a lost host.
+
+    Otherwise the server would keep the session and its lock for two hours.
+    """
     session = stores[0]._session
     assert session is not None
     assert session._connection is not None

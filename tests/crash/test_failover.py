@@ -41,7 +41,7 @@ class Pair:
         self.switch.upstream = self.standby.port
 
     async def lose_the_leader(self) -> None:
-        """Make the standby the leader with the data that it has. The old leader is gone."""
+        """Make the standby the leader with the data that it has; the old leader has died."""
         self.switch.drop()
         await self.standby.promote()
         self.switch.upstream = self.standby.port
@@ -80,7 +80,7 @@ def on(server: postgres_server.OwnServer, database: str) -> str:
 
 
 async def hear_all(reader: Process, number: int) -> tuple[str, list[str | None]]:
-    """Return the text of a ``follow``, and how it ended."""
+    """Return the text that a ``follow`` reported, and how the stream ended."""
     text = ""
     while (told := await reader.told(number))[0] == "text":
         text += told[1]
@@ -88,7 +88,7 @@ async def hear_all(reader: Process, number: int) -> tuple[str, list[str | None]]
 
 
 async def test_leader_becomes_read_only(pair: Pair, spawn: Spawn) -> None:
-    """G1, G2, G12: all connections move to the new leader, including readers' and listeners'."""
+    """G1, G2, G12: all connections move to the new leader, also those of readers and listeners."""
     writer, reader, other = [await spawn() for _ in range(3)]
     await writer.do("create", "s")
     counting = writer.begin("count", "s")
@@ -96,7 +96,7 @@ async def test_leader_becomes_read_only(pair: Pair, spawn: Spawn) -> None:
     text = (await reader.told(follower))[1]
     await pair.hand_over()
     began = time.monotonic()
-    while True:  # this process was idle until now
+    while True:  # this process did nothing until now
         what, _ = await other.told(other.begin("create", f"new{time.monotonic_ns()}"))
         if what == "done":
             break
@@ -113,12 +113,12 @@ async def test_leader_becomes_read_only(pair: Pair, spawn: Spawn) -> None:
 
 
 async def test_reader_leaves_a_replaced_leader(pair: Pair, spawn: Spawn, database: str) -> None:
-    """G10: the reader's connections show no error, because the old leader still answers reads."""
+    """G10: a reader leaves the old leader, which still answers reads without an error."""
     reader = await spawn()
     await reader.do("create", "s")
     follower = reader.begin("follow", "s")
     await pair.hand_over()
-    writer = await spawn()  # its new connections lead to the new leader
+    writer = await spawn()  # the reader's new connections lead to the new leader
     writing = writer.begin("start", "s")
     await writer.do("say", "s", "on the new one", None)
     assert await hear_all(reader, follower) == ("on the new one", ["end", "done", None])
@@ -126,11 +126,11 @@ async def test_reader_leaves_a_replaced_leader(pair: Pair, spawn: Spawn, databas
 
 
 async def test_idle_process_leaves_a_replaced_leader(pair: Pair, spawn: Spawn) -> None:
-    """G10: it neither writes nor beats, and the old leader would answer its reads forever."""
+    """G10: a process that neither writes nor beats also leaves the old leader's reads."""
     idle = await spawn()
     await idle.do("create", "old")
     await pair.hand_over()
-    fresh = await spawn()  # its connections are new and lead to the new leader
+    fresh = await spawn()  # the process's connections are new and lead to the new leader
     await fresh.do("create", "new")
     began = time.monotonic()
     while (told := await idle.told(idle.begin("read", "new")))[0] == "failed":
@@ -139,7 +139,7 @@ async def test_idle_process_leaves_a_replaced_leader(pair: Pair, spawn: Spawn) -
 
 
 async def test_standby_without_the_last_commits(pair: Pair, spawn: Spawn, database: str) -> None:
-    """G1, G5: no reader gets a terminal event for text that is not stored."""
+    """G1, G5: readers get no terminal event for text that the standby never received."""
     writer, reader = await spawn(), await spawn()
     await writer.do("create", "s")
     writer.begin("start", "s")
@@ -175,7 +175,7 @@ async def terminate_all(url: str) -> None:
 async def test_a_read_only_phase_kills_no_healthy_writer(
     pair: Pair, spawn: Spawn, database: str
 ) -> None:
-    """G7, G12: meanwhile no worker can beat or take a lock, and that proves nothing."""
+    """G7, G12: while the database is read-only, no worker can beat, and none counts as dead."""
     writer, observer = await spawn(), await spawn()
     names = [f"s{n}" for n in range(5)]
     await writer.do("create", *names)
@@ -189,7 +189,7 @@ async def test_a_read_only_phase_kills_no_healthy_writer(
     await terminate_all(on(pair.leader, database))
     for name in names:
         await writer.do("say", name, "after")
-    await asyncio.sleep(6.0)  # how long the database is read-only
+    await asyncio.sleep(6.0)  # this is how long the database is read-only
     await pair.leader.take_no_writes(False)
     await terminate_all(on(pair.leader, database))
     for name, follower in zip(names, followers, strict=True):

@@ -1,4 +1,4 @@
-"""Several processes on one SQLite file: starts, following, cancels and deaths."""
+"""Several processes on one SQLite file start, follow and cancel streams, and die."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ CONTAINERS = (
 
 @pytest.mark.timeout(120)
 async def test_one_racing_start_calls_its_source(spawn: Spawn, rounds: Rounds) -> None:
-    """G4: in every round, one of the processes wins."""
+    """G4: if processes start the same stream at once, only one of them calls its source."""
     processes = await asyncio.gather(*[spawn() for _ in range(4)])
     winners: dict[str, list[int]] = {}
     names = [f"race-{number}" for number in rounds(200, 2_000)]
     for start in range(0, len(names), 10):
         some = names[start : start + 10]
         await processes[0].do("create", *some)
-        # The processes go in opposite orders, so that they meet in the middle.
+        # The processes start the streams in opposite orders, so that they meet in the middle.
         called = await asyncio.gather(
             *[p.do("race", *(some, some[::-1])[n % 2]) for n, p in enumerate(processes)]
         )
@@ -47,13 +47,13 @@ async def test_one_racing_start_calls_its_source(spawn: Spawn, rounds: Rounds) -
 
 
 async def writing(writer: Process, name: str) -> int:
-    """Let a process write a stream."""
+    """Let a process write a stream while the block runs."""
     await writer.do("create", name)
     return writer.begin("start", name)
 
 
 async def test_follow_from_another_process(spawn: Spawn) -> None:
-    """G1, G2: each piece arrives before the next one is written."""
+    """G1, G2: each piece reaches a reader in another process before the next piece is written."""
     a, b = await asyncio.gather(spawn(), spawn())
     await writing(a, "live")
     following = b.begin("follow", "live")
@@ -71,7 +71,7 @@ async def test_follow_from_another_process(spawn: Spawn) -> None:
 async def test_cancel_from_a_third_process(
     spawn: Spawn,
 ) -> None:
-    """G6: the shown text stays, and the source is closed within a second."""
+    """G6: a third process cancels; the shown text stays, and the source closes within a second."""
     a, b, c = await asyncio.gather(spawn(), spawn(), spawn())
     source = await writing(a, "stopped")
     following = b.begin("follow", "stopped")
@@ -91,7 +91,7 @@ async def test_cancel_from_a_third_process(
 
 
 async def test_killed_writer_ends_readers_in_two_seconds(spawn: Spawn) -> None:
-    """G7, G1: the stored text has every character that a reader has seen."""
+    """G7, G1: readers get the end within two seconds, and every character they saw is stored."""
     a, b = await asyncio.gather(spawn(), spawn())
     names = [f"lost-{number}" for number in range(5)]
     followings = []
@@ -119,7 +119,7 @@ async def test_killed_writer_ends_readers_in_two_seconds(spawn: Spawn) -> None:
 @pytest.mark.skipif(not CONTAINERS, reason="no user namespaces on this system")
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 async def test_two_containers_share_a_file(spawn: Spawn) -> None:
-    """G4, G7: on one volume, with other process ids and another /proc each."""
+    """G4, G7: containers with other process ids and another /proc share the file of one volume."""
     a, b = await asyncio.gather(spawn(before=CONTAINER), spawn(before=CONTAINER))
     names = [f"race-{number}" for number in range(20)]
     await a.do("create", *names)
@@ -129,7 +129,7 @@ async def test_two_containers_share_a_file(spawn: Spawn) -> None:
     following = b.begin("follow", "lost")
     await a.do("say", "lost", "half")
     await b.heard(following, "half")
-    await asyncio.sleep(1.5)  # in which a lock that cannot be seen from there would look free
+    await asyncio.sleep(1.5)  # there, a lock that this process cannot see would look free
     async with Lateness() as machine:
         a.process.kill()
         await a.process.wait()
@@ -178,14 +178,14 @@ async def test_a_writer_that_copies_its_own_files(
 async def test_short_pause_keeps_the_stream(
     spawn: Spawn,
 ) -> None:
-    """G7: the process and its counter stop, but its lock is held."""
+    """G7: a process that is stopped for a short time keeps its lock, and so its stream."""
     a, b = await asyncio.gather(spawn(), spawn())
     await writing(a, "paused")
     following = b.begin("follow", "paused")
     await a.do("say", "paused", "before ")
     await b.heard(following, "before ")
     a.process.send_signal(signal.SIGSTOP)
-    await asyncio.sleep(0.7 * LEASE_S)  # how long the process is paused
+    await asyncio.sleep(0.7 * LEASE_S)  # this is how long the process is paused
     a.process.send_signal(signal.SIGCONT)
     await a.do("say", "paused", "after")
     await b.heard(following, "after")
@@ -195,7 +195,7 @@ async def test_short_pause_keeps_the_stream(
 
 @pytest.mark.timeout(60)
 async def test_writer_after_its_lease_changes_nothing(spawn: Spawn, timing: str) -> None:
-    """G3, G7: the writer counts as dead, and its later appends are refused.
+    """G3, G7: a writer that paused longer than its lease is dead, and its appends are refused.
 
     With the default times, its readers get the end within 15 seconds.
     """
@@ -221,7 +221,7 @@ async def test_writer_after_its_lease_changes_nothing(spawn: Spawn, timing: str)
 async def test_reader_in_another_process_keeps_the_answer(
     spawn: Spawn,
 ) -> None:
-    """G6: the reader's process is killed, and other processes notice that."""
+    """G6: a reader in another process keeps the answer alive, until that process is killed."""
     a, b = await asyncio.gather(spawn(), spawn())
     await a.do("create", "watched")
     source = a.begin("start", "watched", "cancel")
@@ -229,7 +229,7 @@ async def test_reader_in_another_process_keeps_the_answer(
     await a.do("say", "watched", "0 ")
     await b.heard(following, "0 ")
     for second in range(1, 6 * int(POLL_S)):
-        await asyncio.sleep(1)  # during this time the stream has a reader
+        await asyncio.sleep(1)  # during this time the stream has a reader in the other process
         await a.do("say", "watched", f"{second} ")
         await b.heard(following, f"{second} ")
     await b.end()

@@ -36,7 +36,7 @@ TIMINGS = {
 
 
 class Worker:
-    """Run the test's commands, with one instance of the streams."""
+    """The commands that a test may send, on one instance of the streams."""
 
     def __init__(self, streams: PersistentTextStreaming) -> None:
         self._streams = streams
@@ -59,7 +59,7 @@ class Worker:
     async def do_start(
         self, number: int, name: str, on_disconnect: Literal["continue", "cancel"] = "continue"
     ) -> None:
-        """Start a stream that writes the text of ``say`` commands, until it has ended."""
+        """Start a stream that writes the texts of ``say`` commands, and wait until it has ended."""
 
         async def source() -> AsyncIterator[str]:
             try:
@@ -71,7 +71,7 @@ class Worker:
         await self._streams.start(name, source, on_disconnect=on_disconnect)
 
     async def do_count(self, number: int, name: str) -> None:
-        """Start a stream that counts, in bursts, until its gate returns ``None``."""
+        """Start a stream that counts in bursts, until its gate returns ``None``."""
         gate = self._gates[name]
 
         async def source() -> AsyncIterator[str]:
@@ -85,11 +85,11 @@ class Worker:
         await self._streams.start(name, source)
 
     async def do_create_job(self, number: int, name: str) -> None:
-        """Create a stream that a job writes, and that another job may take over."""
+        """Create a stream for a job to write, and for another job to take over."""
         await self._streams.create(name, takeover_within_s=60)
 
     async def do_job(self, number: int, name: str) -> None:
-        """Take a stream over as soon as possible; report its text so far, then write."""
+        """Take a stream over as soon as possible; report the text so far, then write."""
         while True:
             try:
                 async with self._streams.write(name, takeover=True) as writer:
@@ -99,10 +99,10 @@ class Worker:
                         await writer.flush()
                 return
             except NotClaimed:
-                await asyncio.sleep(0.1)  # like a queue that retries a job
+                await asyncio.sleep(0.1)  # a queue that retries a job waits like this
 
     async def do_block(self, number: int, seconds: float) -> None:
-        """Block the event loop, like a handler with a synchronous call."""
+        """Block the event loop, as a handler with a synchronous call does."""
         tell(number, "blocks")
         time.sleep(seconds)  # noqa: ASYNC251 - that is the fault
 
@@ -117,18 +117,21 @@ class Worker:
         await self._streams.start(name, source)
 
     async def do_copy(self, number: int, folder: str) -> None:
-        """Read every file of a folder, like a backup program that ignores SQLite's locks."""
+        """Read every file of a folder, as a backup program that ignores SQLite's locks does."""
         for file in Path(folder).rglob("*"):  # noqa: ASYNC240 - microseconds, and the fault
             if file.is_file():
                 file.read_bytes()
 
     async def do_say(self, number: int, name: str, *items: str | None) -> None:
-        """Let a stream's source write these texts; ``None`` ends it."""
+        """Let a stream's source write these texts; ``None`` ends the stream."""
         for item in items:
             self._gates[name].put_nowait(item)
 
     async def do_race(self, number: int, *names: str) -> list[str]:
-        """Start streams that others start too; return those whose source was called here."""
+        """Start streams that other processes start too.
+
+        Return the streams whose source this process called.
+        """
         called: list[str] = []
 
         def source_of(name: str) -> Any:
@@ -142,7 +145,7 @@ class Worker:
         return called
 
     async def do_follow(self, number: int, name: str) -> None:
-        """Report a stream's text while it comes, and its end."""
+        """Report a stream's text as it arrives, and the stream's end."""
         async for item in self._streams.follow(name):
             if isinstance(item, End):
                 tell(number, "end", item.status, item.code)

@@ -1,4 +1,4 @@
-"""`inkstream serve` over real sockets: crashes, two processes, many readers, rights, shutdown."""
+"""`inkstream serve` over real sockets: crashes, two processes, many readers, rights, its stop."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ async def _events(response: httpx.Response) -> AsyncIterator[tuple[str, str]]:
 
 
 async def data_of(events: AsyncIterator[tuple[str, str]]) -> str:
-    """Return the next ``data``."""
+    """Return the data of the next event ``data``."""
     async with asyncio.timeout(DEADLINE_S):
         async for name, data in events:
             if name == "data":
@@ -57,7 +57,7 @@ async def data_of(events: AsyncIterator[tuple[str, str]]) -> str:
 
 
 async def until_up_to_date(events: AsyncIterator[tuple[str, str]]) -> dict[str, Any]:
-    """Return the next ``control`` with this field."""
+    """Return the next event ``control`` that has this field."""
     async with asyncio.timeout(DEADLINE_S):
         async for name, data in events:
             if name == "control" and json.loads(data).get("upToDate"):
@@ -94,7 +94,8 @@ async def test_a_producer_is_exactly_once_through_kills(
         async with serving(database) as server:
             await client.put(server.url + "s", headers=JSON)
             if sent:
-                await append(server.url, sent - 1)  # was it stored? the client cannot know
+                # The client cannot know whether this append was stored.
+                await append(server.url, sent - 1)
             kill_at = sent + 20 + 7 * round_
             dying: asyncio.Task[None] | None = None
             try:
@@ -117,7 +118,7 @@ async def test_a_producer_is_exactly_once_through_kills(
 async def test_a_reader_in_another_process_gets_hints(
     database: str, client: httpx.AsyncClient
 ) -> None:
-    """The poll that replaces lost hints comes every 2 s; with hints, text arrives sooner."""
+    """A reader in another process gets text by hints, sooner than by the poll every 2 s."""
     async with serving(database) as one, serving(database) as two:
         await client.put(one.url + "s", headers=TEXT)
         async with reading(client, two.url + "s") as events:
@@ -128,7 +129,7 @@ async def test_a_reader_in_another_process_gets_hints(
                 await client.post(one.url + "s", headers=TEXT, content=f"message {i}".encode())
                 assert await data_of(events) == f"message {i}"
                 took.append(time.monotonic() - began)
-        # The median, because other work on the machine may delay one.
+        # The test takes the median, because other work on the machine may delay one text.
         assert sorted(took)[2] < 1.0
         end = (await client.head(one.url + "s")).headers["stream-next-offset"]
         assert (await client.get(two.url + "s", params={"offset": end})).content == b""
@@ -138,7 +139,7 @@ async def test_a_reader_in_another_process_gets_hints(
 async def test_characters_split_over_appends_arrive_whole(
     database: str, client: httpx.AsyncClient
 ) -> None:
-    """G2: an incomplete character is neither lost nor sent twice on a reconnect."""
+    """G2: a character that is split over two appends arrives once, also after a reconnect."""
     raw = "ä\U0001f600".encode()
     async with serving(database) as server:
         url = server.url + "s"
@@ -161,7 +162,7 @@ async def test_characters_split_over_appends_arrive_whole(
 
 @pytest.mark.timeout(60)
 async def test_a_body_of_10_mb_is_refused(database: str, client: httpx.AsyncClient) -> None:
-    """G9: the client gets an answer instead of a broken connection, and the server continues."""
+    """G9: a client whose body is too large gets an answer, and the server goes on."""
     async with serving(database) as server:
         url = server.url + "s"
         await client.put(url, headers=TEXT)
@@ -176,7 +177,7 @@ async def test_a_body_of_10_mb_is_refused(database: str, client: httpx.AsyncClie
 async def test_a_thousand_readers_cost_little_memory(
     database: str, client: httpx.AsyncClient, rounds: Rounds
 ) -> None:
-    """G9: a reader is an offset and a connection."""
+    """G9: a thousand readers cost little memory, because a reader is an offset and a connection."""
     readers = len(rounds(300, 1000))
 
     def resident_kb(pid: int) -> int:
@@ -261,7 +262,7 @@ async def test_tokens_have_rights(database: str, client: httpx.AsyncClient, tmp_
 async def test_readers_disconnect_when_the_server_stops(
     database: str, client: httpx.AsyncClient
 ) -> None:
-    """G5, G8: the stream did not end, so no answer says that it did. The process exits soon."""
+    """G5, G8: at the server's stop, readers lose their connection and hear of no end."""
     async with serving(database) as server:
         url = server.url + "s"
         await client.put(url, headers=TEXT, content=b"x")
@@ -274,7 +275,7 @@ async def test_readers_disconnect_when_the_server_stops(
             await until_up_to_date(events)
             await client.head(
                 url
-            )  # the server answered this after the poll arrived, so the poll is waiting now
+            )  # the server answered this request after the poll arrived, so the poll is waiting now
             server.process.terminate()
             async with asyncio.timeout(DEADLINE_S):
                 rest = [json.loads(data) async for name, data in events if name == "control"]
@@ -289,7 +290,7 @@ async def test_readers_disconnect_when_the_server_stops(
 async def test_it_shows_the_text_of_an_application(
     database: str, client: httpx.AsyncClient
 ) -> None:
-    """In two processes: an application writes with inkstream, and a client reads the protocol."""
+    """A client of the protocol reads the text that an application in another process writes."""
     async with (
         serving(database) as server,
         PersistentTextStreaming(database) as streams,

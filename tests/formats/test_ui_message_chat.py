@@ -168,7 +168,7 @@ async def test_resume_replays_what_is_live(page: Client, streams: PersistentText
 
 
 async def test_resume_continues_inside_a_part(page: Client) -> None:
-    """G2: the rest follows after each event, also for an answer that is not the newest."""
+    """G2: a page that resumes after any event gets the rest. The answer need not be the newest."""
     first = await page.post(
         ask(user("hi")),
         says({"type": "reasoning-start", "id": "r"}, "text", CALL, "more"),
@@ -181,7 +181,7 @@ async def test_resume_continues_inside_a_part(page: Client) -> None:
 
 
 async def test_a_recent_answer_is_replayed(page: Client, clock: ShiftedClock) -> None:
-    """G5: an answer that ended between history and resume does not stay partial."""
+    """G5: an answer that ends between history and resume does not stay partial on the page."""
     answer = await page.post(ask(user("hi")), says("short"))
     assert (await page.resume()).chunks == answer.chunks
     clock.ahead_s += 61
@@ -189,7 +189,7 @@ async def test_a_recent_answer_is_replayed(page: Client, clock: ShiftedClock) ->
 
 
 async def test_an_unknown_offset_is_an_error(page: Client) -> None:
-    """G10: a page with a text that differs from the stored one gets an error (E5)."""
+    """G10: a page whose text differs from the stored text gets an error (E5)."""
     await page.post(ask(user("hi")), says("short"))
     known = (await page.resume()).ids[0]
     other = "9" * 16 + known[16:] if known[16] == "_" else "9" * 10 + known[10:]
@@ -198,7 +198,10 @@ async def test_an_unknown_offset_is_an_error(page: Client) -> None:
 
 
 async def test_stop_from_anywhere(page: Client, streams: PersistentTextStreaming) -> None:
-    """G6: Stop ends the answer for all readers and keeps its text. A late Stop ends no other."""
+    """G6: Stop ends the answer for all readers and keeps its text.
+
+    A late Stop ends no later answer.
+    """
     assert not await page.chat.stop("chat", owner="ada")
     source = ScriptedSource()
     asked = asyncio.create_task(page.post(ask(user("hi")), source))
@@ -227,7 +230,7 @@ async def _latest(streams: PersistentTextStreaming) -> Any:
 async def test_client_side_tool_continues_the_message(
     page: Client, streams: PersistentTextStreaming
 ) -> None:
-    """G2: the second POST returns only new parts; a reload returns every part once."""
+    """G2: the second POST returns only the new parts; a reload returns every part once."""
     first = await page.post(ask(user("where am I?")), says("Looking. ", CALL))
     done = with_output(first.message, {"city": "Bern"})
     second = await page.post(ask(user("where am I?"), done), says("You are in ", "Bern."))
@@ -270,7 +273,7 @@ async def test_two_windows_continue_one_message(page: Client) -> None:
 
 
 async def test_outputs_only_for_open_calls(page: Client) -> None:
-    """A page cannot change stored parts: it may only send outputs for open calls."""
+    """A page cannot change stored parts: the server accepts only outputs for open tool calls."""
     output = {"type": "tool-output-available", "toolCallId": "c1", "output": "server"}
     first = await page.post(ask(user("q")), says("Said.", CALL, output))
     forged = with_output(first.message, "forged")
@@ -319,7 +322,7 @@ async def test_last_message_alone_is_enough(page: Client) -> None:
 
 
 async def test_a_failure_has_a_public_message(page: Client) -> None:
-    """G5: the page gets the public message, live and from the history."""
+    """G5: the page gets the public message of a failure, both live and from the history."""
     failed = StreamError("Too many questions at once.", code="overloaded")
     answer = await page.post(ask(user("q")), says("some ", failed))
     assert answer.message.last == {"type": "error", "errorText": "Too many questions at once."}
@@ -331,7 +334,7 @@ async def test_a_failure_has_a_public_message(page: Client) -> None:
 
 @pytest.mark.parametrize("said", [(), ("some ",)])
 async def test_a_failure_is_not_sent_again(page: Client, said: tuple[str, ...]) -> None:
-    """A reload shows a failure from the history, and raises it no second time (onError)."""
+    """A reload shows a failure from the history, and does not call ``onError`` a second time."""
     answer = await page.post(ask(user("q")), says(*said, StreamError("Too many questions.")))
     assert (await page.resume()).status == 204
     (_, message) = await page.chat.messages("chat", owner="ada")
@@ -347,7 +350,7 @@ async def test_a_failure_is_not_sent_again(page: Client, said: tuple[str, ...]) 
 
 
 async def test_a_stop_is_not_sent_again(page: Client) -> None:
-    """G6: a reload after a Stop shows the stopped answer from the history, and follows nothing."""
+    """G6: a page that is reloaded after a Stop shows the stored answer and follows no stream."""
     source = ScriptedSource()
     asked = asyncio.create_task(page.post(ask(user("hi")), source))
     await asyncio.wait_for(source.started.wait(), 8)
@@ -381,7 +384,7 @@ async def test_owners_are_kept_apart(page: Client, streams: PersistentTextStream
 
 
 async def test_post_with_a_last_event_resumes(page: Client) -> None:
-    """Some clients reconnect by repeating the POST; that creates no second answer."""
+    """A client that repeats its POST with the id of its last event gets the same answer."""
     first = await page.post(ask(user("q")), says("one"))
     source = ScriptedSource()
     again = await page.post(ask(user("q")), source, last_event_id=first.ids[1])
@@ -422,7 +425,7 @@ async def test_another_site_starts_nothing(page: Client, streams: PersistentText
 
 
 async def test_latest_is_the_newest_text(streams: PersistentTextStreaming) -> None:
-    """``latest`` finds a text stream among logs, of one owner and group only."""
+    """``latest`` finds the newest text stream of one owner and group, and never a log."""
     with pytest.raises(ValueError, match="whose latest"):
         await streams.latest()
     name = await streams.create(owner="ada", group="chat")
@@ -436,7 +439,7 @@ async def test_latest_is_the_newest_text(streams: PersistentTextStreaming) -> No
 
 
 async def test_begin_comes_before_the_writers_text(streams: PersistentTextStreaming) -> None:
-    """G2: a stream that was created with messages shows them first, however many there are."""
+    """G2: messages that were given to ``create`` come first, however many they are."""
     begin: list[Any] = ["x" * 50_000, {"n": 1}, "y" * 50_000, {"n": 2}]
     name = await streams.create(begin=begin)
     assert list((await streams.read(name)).parts) == begin

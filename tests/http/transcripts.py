@@ -1,4 +1,4 @@
-"""Print the answers of all routes: status, headers and bytes for a broad list of requests.
+"""Print every route's answers: the status, headers and bytes for a long list of requests.
 
 To compare two versions of the package, run it on each and compare the output::
 
@@ -39,7 +39,7 @@ Headers = tuple[tuple[str, str], ...]
 
 
 class Clock:
-    """A fixed wall clock, so that two runs print the same."""
+    """A fixed wall clock, so that two runs print the same lines."""
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
@@ -49,7 +49,7 @@ class Clock:
         return self.loop.time()
 
     def wall(self) -> float:
-        """Return a moment in 2026."""
+        """Return a fixed moment in 2026."""
         return 1_790_000_000.0
 
 
@@ -116,12 +116,12 @@ _seen: dict[str, str] = {}
 
 
 def _offset(match: re.Match[str]) -> str:
-    """Name an offset by the order of its first appearance, because offsets differ between runs."""
+    """Name an offset by its order of appearance, because offsets differ between runs."""
     return _seen.setdefault(match[0], f"<offset {len(_seen) + 1}>")
 
 
 async def pieces(*items: Any) -> AsyncIterator[Any]:
-    """Yield pieces, then end or fail."""
+    """Yield these pieces, then end or fail."""
     for item in items:
         if isinstance(item, Exception):
             raise item
@@ -129,7 +129,7 @@ async def pieces(*items: Any) -> AsyncIterator[Any]:
 
 
 async def fill(streams: PersistentTextStreaming) -> None:
-    """Create the streams for the requests."""
+    """Create the streams that the requests name."""
     said: dict[str, tuple[Any, ...]] = {
         "done": (
             "Hello, ",
@@ -212,7 +212,7 @@ def cross_site() -> Iterator[tuple[str, str, Headers]]:
 
 
 def durable_requests() -> Iterator[tuple[str, str, Headers, bytes]]:
-    """Yield requests to the open protocol's mount; their order matters."""
+    """Yield requests to the mount of the open protocol; the order of these requests matters."""
     closed = ("stream-closed", "true")
     yield "PUT", "/json", (JSON,), b'[{"a": 1.0}, "text", 3]'
     yield "PUT", "/json", (JSON,), b""
@@ -285,7 +285,7 @@ def durable_requests() -> Iterator[tuple[str, str, Headers, bytes]]:
 
 
 class Transcript:
-    """Number the requests, and print their answers."""
+    """Numbers the requests, and prints their answers."""
 
     def __init__(self, leave_after_s: float) -> None:
         self._leave_after_s = leave_after_s
@@ -300,7 +300,7 @@ class Transcript:
         body: bytes = b"",
         root_path: str = "",
     ) -> None:
-        """Make one request and print it with its answer."""
+        """Make one request, and print the request and its answer."""
         scope = scope_of(method, path, headers, root_path)
         given = f"{json.dumps(headers)} {body[:60]!r} {root_path}"
         lines = [f"\n## {name}: {method} {path[:80]} {given}"]
@@ -309,7 +309,7 @@ class Transcript:
 
 
 async def main() -> None:
-    """Make all requests."""
+    """Make all requests of this file."""
     logging.disable()
     streams = PersistentTextStreaming(
         "memory://", clock=Clock(), allowed_origins=["https://friend.example"]

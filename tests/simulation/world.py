@@ -1,4 +1,4 @@
-"""A random schedule of all possible events, drawn from a seed."""
+"""A random schedule of faults and calls, drawn from a seed."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class World:
         self._work: list[asyncio.Task[None]] = []
 
     async def run(self, steps: int) -> None:
-        """Do this many random steps, then wait until everything is at rest."""
+        """Do this many random steps, then wait until no stream is live and no task runs."""
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Writer, "fence", self._watch(Writer.fence))
             await self._run(steps)
@@ -97,7 +97,8 @@ class World:
             worker.store.away, worker.store.lose = False, 0.0
             worker.notifier.lose = 0.0
         self.cluster.on_end_fails = 0.0
-        self.cluster.clock.jump_wall(100 * 3600.0)  # at least as far as earlier jumps went back
+        # A jump forward is at least as far as earlier jumps went back.
+        self.cluster.clock.jump_wall(100 * 3600.0)
         await self.add_worker()
         _, left = await asyncio.wait(self._work, timeout=SETTLES_WITHIN_S)
         assert not left, f"these never ended: {left}"
@@ -168,11 +169,11 @@ class World:
         self._task(resume())
 
     async def outage(self) -> None:
-        """Cut one worker, or all, off from the database; some outages last longer than patience."""
+        """Cut one worker or all from the database, sometimes for longer than patience."""
         workers = self._rng.choice([self.alive(), [self._some_worker()]])
         for worker in workers:
             worker.store.away = True
-            if len(workers) == 1:  # other workers still read that its counter does not grow
+            if len(workers) == 1:  # the other workers still see that its counter does not grow
                 self.suspects.add(worker.name)
         longest_s = self._rng.choice([0.3, 3.0, 20.0])
 
@@ -186,7 +187,7 @@ class World:
     async def lose_outcomes(self) -> None:
         worker = self._some_worker()
         worker.store.lose = self._rng.choice([0.0, 0.2, 0.5])
-        # If the outcome of a claim stays unknown, its own worker also ends the stream like this.
+        # If the outcome of a claim stays unknown, the worker that claimed also ends the stream so.
         self.suspects.add(worker.name)
 
     async def lose_hints(self) -> None:
@@ -280,7 +281,7 @@ class World:
     # Writers -------------------------------------------------------------------------------
 
     def _source(self, name: str) -> Callable[[], AsyncIterator[Message | Result]]:
-        """Return a source whose text shows its writer and any missing piece."""
+        """Return a source whose text shows the writer's name and reveals a missing piece."""
         self._labels += 1
         label = self._labels
         total = self._rng.choice([0, 1, 5, 40, 200])
@@ -301,7 +302,7 @@ class World:
         return source
 
     async def _write(self, name: str, worker: Worker, takeover: bool) -> None:
-        """Write as a job does; take over a stream that was let go."""
+        """Write as a job does, and take over a stream that its writer let go."""
         self._labels += 1
         label = self._labels
         total = self._rng.choice([3, 30])
@@ -385,7 +386,7 @@ class World:
             [body.status for body in bodies if body.offset.startswith(of_this)]
             for bodies in (self.cluster.ended, self.cluster.unheard)
         )
-        # After several failures, on_end is not called again.
+        # If ``on_end`` fails several times, it is not called again.
         assert state.status in heard or len(unheard) >= REPORT_TRIES, "on_end never ran"
 
 

@@ -1,4 +1,4 @@
-"""``inkstream.sync``: what synchronous code can do, from any thread, and how a process ends."""
+"""What synchronous code can do with ``inkstream.sync``, from any thread, and how a process ends."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from inkstream.sync import PersistentTextStreaming, _loop
 
 
 def test_a_stream_from_its_creation_to_its_deletion(streams: PersistentTextStreaming) -> None:
-    """G1, G11: written, read, listed and deleted without an event loop."""
+    """G1, G11: a stream is written, read, listed and deleted without an event loop."""
     stream_id = streams.create(owner="me", group="chat", metadata={"n": 1})
     with streams.write(stream_id) as writer:
         assert writer.stream_id == stream_id
@@ -58,7 +58,7 @@ def test_a_stream_from_its_creation_to_its_deletion(streams: PersistentTextStrea
 
 
 def test_the_latest_and_what_stops_when_nobody_reads(sqlite_url: str) -> None:
-    """G6: only an answer that asked for it ends with its last reader."""
+    """G6: an answer ends with its last reader only if the answer asked for that."""
     streams = PersistentTextStreaming(sqlite_url, timing=FinerTiming(disconnect_grace_s=0.05))
     assert streams.latest(owner="me") is None
     streams.create(owner="me")
@@ -76,7 +76,8 @@ def test_the_latest_and_what_stops_when_nobody_reads(sqlite_url: str) -> None:
     with streams.follow(stream_id) as following:
         next(following)
     deadline = time.monotonic() + 10
-    while streams.read(stream_id).status is Status.STREAMING:  # to wait would be to follow
+    # ``wait`` would follow the stream, and so be a reader.
+    while streams.read(stream_id).status is Status.STREAMING:
         assert time.monotonic() < deadline
     assert streams.read(stream_id).status is Status.CANCELLED
 
@@ -130,7 +131,10 @@ def test_one_thread_follows_what_another_writes(streams: PersistentTextStreaming
 def test_an_exception_ends_the_stream_and_reaches_the_caller(
     streams: PersistentTextStreaming,
 ) -> None:
-    """G5: also an exception that would have ended the loop's thread."""
+    """G5: any exception ends the stream and reaches the caller.
+
+    This includes an exception that would have ended the loop's thread.
+    """
     for error in (RuntimeError("secret"), KeyboardInterrupt(), SystemExit(1)):
         stream_id = streams.create()
 
@@ -183,7 +187,10 @@ def test_a_job_continues_a_released_stream(streams: PersistentTextStreaming) -> 
 
 
 def test_a_generator_writes_in_the_background(url: str) -> None:
-    """G6: the end is reported to a plain function, which may use the streams itself."""
+    """G6: a generator writes in the background, and a plain ``on_end`` hears of its end.
+
+    ``on_end`` may use the streams itself.
+    """
     reported: list[tuple[StreamBody, str]] = []
     done = threading.Event()
 
@@ -216,7 +223,7 @@ def test_instances_share_a_loop_and_stop_alone(url: str) -> None:
 
 
 def test_racing_first_calls_start_one(url: str) -> None:
-    """G4, for eight threads of a server that has just started."""
+    """G4: eight threads of a new server make their first call at once, and one source is called."""
     streams = PersistentTextStreaming(url)
     with ThreadPoolExecutor(8) as threads:
         ids = list(threads.map(lambda n: streams.create(f"s{n}"), range(8)))
@@ -270,7 +277,7 @@ print("written", flush=True)
 
 
 def ended(url: str, grace_s: float, *how: str) -> str:
-    """Return the output of a process that ends while it writes."""
+    """Return the output of a process that ends while it writes a stream."""
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", AT_EXIT, url, str(grace_s), *how],
         capture_output=True,
@@ -286,13 +293,16 @@ def ended(url: str, grace_s: float, *how: str) -> str:
 def test_a_process_that_ends_lets_answers_finish(
     streams: PersistentTextStreaming, url: str
 ) -> None:
-    """G8: everything works until all answers have finished, including threads of a pool."""
+    """G8: a process that ends lets its answers finish, and all calls work until then.
+
+    This includes the threads of a pool.
+    """
     assert ended(url, 10.0, "ends") == "written\ndone\n"
     assert streams.read("left").text == "half and half"
 
 
 def test_a_process_that_ends_reports_shutdown(streams: PersistentTextStreaming, url: str) -> None:
-    """G8: an unfinished answer ends ``shutdown`` immediately, without waiting for a lease."""
+    """G8: an answer that is unfinished at the exit ends ``shutdown`` at once, without a lease."""
     assert ended(url, 0.0) == "written\nerror\n"
     body = streams.read("left")
     assert body.end is not None
@@ -301,7 +311,10 @@ def test_a_process_that_ends_reports_shutdown(streams: PersistentTextStreaming, 
 
 
 def test_follow_raises_at_the_call(streams: PersistentTextStreaming) -> None:
-    """A view can answer 404 for it. After the first byte it could only break the connection."""
+    """``follow`` raises at the call, so that a view can answer 404.
+
+    After the first byte, a view could only break the connection.
+    """
     streams.create("theirs", owner="them")
     with pytest.raises(StreamNotFound):
         streams.follow("absent")
@@ -310,7 +323,10 @@ def test_follow_raises_at_the_call(streams: PersistentTextStreaming) -> None:
 
 
 def test_collected_instances_release_their_resources(sqlite_url: str) -> None:
-    """A notebook creates an instance in each run of a cell; files and threads must not pile up."""
+    """An instance that nobody refers to releases its files and threads.
+
+    A notebook creates an instance in each run of a cell.
+    """
 
     def threads() -> int:
         return sum(thread.name.startswith("inkstream-") for thread in threading.enumerate())
@@ -325,13 +341,13 @@ def test_collected_instances_release_their_resources(sqlite_url: str) -> None:
         use(number)
     gc.collect()
     deadline = time.monotonic() + 20
-    while threads() > 1:  # the event loop's own thread stays
+    while threads() > 1:  # the thread of the event loop stays
         assert time.monotonic() < deadline, threading.enumerate()
         threading.Event().wait(0.01)
 
 
 def test_instances_in_use_are_not_released(sqlite_url: str) -> None:
-    """G6: a follower and a source continue although no variable refers to the instance."""
+    """G6: a follower and a source go on although no variable refers to their instance."""
 
     def begin() -> Iterable[object]:
         streams = PersistentTextStreaming(sqlite_url)

@@ -1,4 +1,4 @@
-"""The parts of the PostgreSQL store that need no server: URLs, errors, waves, locks."""
+"""The parts of the PostgreSQL store that need no server: URLs, errors, waves and locks."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_shown_address_has_no_password() -> None:
 
 @pytest.mark.parametrize("schema", ["", "Ink", "a b", 'x"; DROP', "a.b", "1a", "é", "x" * 64])
 def test_a_schema_has_a_plain_name(schema: str) -> None:
-    """The name becomes part of statements without quotes."""
+    """A schema's name must be plain, because statements contain it without quotes."""
     with pytest.raises(ValueError, match="schema"):
         PostgresStore("postgresql://h/d", schema=schema)
     with pytest.raises(ValueError, match="schema"):
@@ -99,7 +99,7 @@ def raisable() -> list[type[Exception]]:
 
 @pytest.mark.parametrize("cls", [*raisable(), ConnectionResetError, TimeoutError, OSError])
 def test_every_error_of_the_driver(cls: type[Exception]) -> None:
-    """G12: an error in a commit may mean that its outcome is unknown; a refusal changed nothing."""
+    """G12: each error of the driver means a refusal, or a commit whose outcome is unknown."""
     exc = cls("said")
     if not isinstance(exc, DRIVER_ERRORS):
         assert issubclass(cls, ValueError) or cls.__name__ == "PostgresMessage", cls
@@ -140,7 +140,7 @@ def test_every_error_of_the_driver(cls: type[Exception]) -> None:
     ],
 )
 def test_errors_that_condemn_a_connection(code: str, said: str, condemned: bool) -> None:
-    """G12: a server that takes no writes still answers reads, so its connections look healthy."""
+    """G12: an error of a server that takes no writes closes the connection, which looks healthy."""
     assert condemns(asyncpg.PostgresError.new({"C": code, "M": said})) is condemned
     assert not condemns(ConnectionResetError())
 
@@ -150,7 +150,7 @@ def test_errors_that_condemn_a_connection(code: str, said: str, condemned: bool)
 
 @given(st.lists(st.sets(st.integers(1, 6), max_size=3), max_size=12))
 def test_waves(streams: list[set[int]]) -> None:
-    """Groups of a wave have no stream in common, and groups of one stream keep their order."""
+    """The groups of a wave touch different streams, and groups of one stream keep their order."""
     groups = [Group(tuple(Change(internal_id=n) for n in sorted(ids))) for ids in streams]
     order, ends = in_waves(groups)
     assert sorted(order) == list(range(len(groups)))
@@ -164,7 +164,7 @@ def test_waves(streams: list[set[int]]) -> None:
 
 
 def test_outcomes_of_groups_of_any_size() -> None:
-    """A refused group has only one row: its first refused change."""
+    """A refused group returns only one row, for its first refused change."""
     groups = [
         Group(tuple(Change(internal_id=n) for n in ids)) for ids in ((1, 2), (3, 4), (), (5,))
     ]
@@ -192,7 +192,7 @@ def test_names_postgresql_cannot_store(name: str) -> None:
 
 
 class Reads:
-    """The results of successive reads of the database; the last one repeats."""
+    """Successive results of reads of the database; the last result is returned again and again."""
 
     def __init__(self, *shown: Sequence[Row]) -> None:
         self._shown = list(shown)
@@ -209,7 +209,10 @@ async def judge(locks: Locks, reads: Reads) -> dict[str, bool | None]:
 
 
 async def test_free_lock_is_checked_twice() -> None:
-    """G7: a worker lives if half a second later it has beaten, locked, or reported a lost lock."""
+    """G7: a free lock is checked again half a second later.
+
+    The worker lives if by then it has beaten, has locked again, or has reported a lost lock.
+    """
     first = [("back", 1, "free"), ("beats", 1, "free"), ("says", 1, "free"), ("dead", 1, "free")]
     second = [
         ("back", 1, "held"),
@@ -225,7 +228,10 @@ async def test_free_lock_is_checked_twice() -> None:
 
 
 async def test_only_reads_with_a_beat_prove_death() -> None:
-    """G7: a lock that was free while the database took no writes may be taken again."""
+    """G7: a free lock proves death only if writes worked when it was read.
+
+    A worker cannot take its lock again while the database takes no writes.
+    """
     read_only, later = [("w", 1, "free")], [("w", 1, "held")]
     seen = await Locks().judge(read_only, Reads(later), beaten=False)
     assert [state.locked for state in seen] == [True]
@@ -254,7 +260,7 @@ async def test_dead_workers_stay_dead_until_they_beat() -> None:
 
 
 async def test_concurrent_lock_checks_do_not_add_up() -> None:
-    """A second caller does not wait for a lock that the first caller is checking."""
+    """A second caller does not wait to check a lock that a first caller is checking."""
     locks, reads = Locks(), Reads([("w", 1, "free")])
     first = asyncio.ensure_future(judge(locks, reads))
     await asyncio.sleep(0)

@@ -80,7 +80,7 @@ def test_overlapping_publishes_give_the_same_messages(
 def test_tail_keeps_the_newest_segments(
     batches: list[list[str | dict[str, int]]], max_bytes: int
 ) -> None:
-    """G9: a tail has at most its limit and one segment; it returns ``None`` for older text."""
+    """G9: a tail keeps at most its limit plus one segment, and returns ``None`` for older text."""
     segments = encode(*batches)
     tail = Tail(state(), max_bytes, 0.0)
     for segment in segments:
@@ -130,7 +130,7 @@ def test_frames_are_encoded_once_for_all_readers() -> None:
 
 
 def test_trimming_drops_the_list_too() -> None:
-    """G9: memory does not grow with the length of the stream."""
+    """G9: the list of segments is trimmed too, so memory does not grow with the stream's length."""
     tail = Tail(state(), 10, 0.0)
     for position in range(10_000):
         tail.publish(encode(["0123456789"], start=position))
@@ -139,7 +139,10 @@ def test_trimming_drops_the_list_too() -> None:
 
 
 def test_old_state_does_not_change_the_end_offset() -> None:
-    """G10: a late read of the store must not change an end's offset, which names its own run."""
+    """G10: a late read of the store must not change the offset of the end.
+
+    That offset names its own run.
+    """
     before = replace(state(tail=2), runs=(Run(0, 5),))
     ended = replace(before, status=Status.TIMEOUT, runs=(Run(0, 5), Run(2, 9)))
     tail = Tail(before, 10**6, 0.0)
