@@ -1,4 +1,4 @@
-"""examples/chat in a real Chromium."""
+"""The page of examples/chat in a real Chromium."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ HOSTILE = """
 
 
 async def test_a_hostile_answer_does_nothing(context: BrowserContext, chat: Chat) -> None:
-    """Markup stays text, links may only use safe schemes, and no image is loaded."""
+    """Markup in an answer is shown as text, links use only safe schemes, no image is loaded."""
     pieces = [HOSTILE[at : at + 7] for at in range(0, len(HOSTILE), 7)]
     async with chatting(chat, *map(delta, pieces), FINISH) as provider:
         provider.go_on.set()
@@ -153,7 +153,10 @@ async def test_a_hidden_window_disconnects_and_catches_up(
 
 
 async def test_g6_stop_works_with_five_windows(context: BrowserContext, chat: Chat) -> None:
-    """A browser opens six connections to a server. Each window that follows an answer uses one."""
+    """G6: Stop works although five windows follow.
+
+    A browser opens six connections to a server, and each window that follows an answer uses one.
+    """
     async with chatting(chat, delta("On and "), delta("on")):
         first = await open_page(context, chat.url)
         await ask(first, "How long?")
@@ -206,7 +209,10 @@ async def test_markdown_is_shown_block_by_block(context: BrowserContext, chat: C
 
 
 async def test_stop_by_keyboard_keeps_the_focus(context: BrowserContext, chat: Chat) -> None:
-    """G6. Escape stops, and so does the button. A screen reader announces the start and the end."""
+    """G6: Escape and the button both stop the answer.
+
+    A screen reader announces the start and the end.
+    """
     async with chatting(chat, delta("On and on")):
         page = await open_page(context, chat.url)
         await ask(page, "How long?")
@@ -274,7 +280,8 @@ async def draw_two_windows(context: BrowserContext, chat: Chat) -> None:
             await frames.take()
             text = await left.locator(".answer .text").text_content() or ""
             if not reloaded and "tomorrow" in text:
-                # Leave the page and come back, because a reload ends before a picture can be taken.
+                # The test leaves the page and returns, because a reload ends before a picture can
+                # be taken.
                 await page.frames[2].goto("about:blank")
                 for _ in range(6):
                     await frames.take()
@@ -302,11 +309,11 @@ class Frames:
         self._taken: list[tuple[float, bytes]] = []
 
     async def take(self) -> None:
-        """Take a screenshot."""
+        """Take one screenshot."""
         self._taken.append((time.monotonic(), await self._page.screenshot()))
 
     def write(self, path: Path) -> None:
-        """Write the animation at real speed, with a pause at its end."""
+        """Write the animation at real speed, with a pause after the last screenshot."""
         times = [at for at, _ in self._taken]
         lengths = [int((b - a) * 1000) for a, b in zip(times, times[1:], strict=False)] + [4000]
         first, *others = [

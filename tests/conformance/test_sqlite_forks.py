@@ -1,4 +1,4 @@
-"""Forks with an open SQLite file: the child writes durably, or its first call is refused."""
+"""A process with an open SQLite file forks; the child's text is stored, or its call is refused."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this
 
 
 class Forking:
-    """The forking script, and the lines that it has printed so far."""
+    """A run of ``sqlite_forking.py``, and the lines that it has printed so far."""
 
     def __init__(self, path: Path, state: str, which: str) -> None:
         read, self.child_input = os.pipe()
@@ -41,7 +41,7 @@ class Forking:
         self.lines: list[str] = []
 
     def until(self, begin: str) -> str:
-        """Return the next line with this prefix."""
+        """Return the next line that has this prefix."""
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.lines.append(line.rstrip("\n"))
@@ -73,14 +73,14 @@ def forking(path: Path, state: str, which: str) -> Iterator[Forking]:
 
 
 def come_and_go(path: Path) -> None:
-    """Open the file and close it, as any other program may do."""
+    """Open the file and close the file, as any other program may do."""
     done = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); "
     done += "c.execute('SELECT * FROM inkstream_meta').fetchall(); c.close()"
     subprocess.run([sys.executable, "-c", done, str(path)], check=True, timeout=20)
 
 
 def wait_for_the_lock(pid: int) -> None:
-    """Wait until a process waits for a flock."""
+    """Wait until some process waits for a flock."""
     deadline = time.monotonic() + 10
     while not any(
         "-> FLOCK" in line and f" {pid} " in line
@@ -90,7 +90,7 @@ def wait_for_the_lock(pid: int) -> None:
 
 
 def fork(forked: Forking, path: Path) -> None:
-    """Start the script; it forks while another process holds the writers' lock."""
+    """Start the script, and let it fork while another process holds the writers' lock."""
     forked.until("lock")
     lock = WritersLock(path)
     with lock:
@@ -169,7 +169,7 @@ def test_fork(path: Path, state: str, which: str, how: str) -> None:
 
 
 def test_fork_without_proc(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """G1: on macOS, locks cannot be looked up, so the parent's open files are remembered."""
+    """G1: macOS has no list of locks, so a fork remembers which files the parent had open."""
     monkeypatch.setenv("WITHOUT_PROC", "1")
     with forking(path, "waiting", "own") as forked:
         fork(forked, path)
@@ -177,7 +177,7 @@ def test_fork_without_proc(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_parent_goes_on(path: Path) -> None:
-    """G1, G12: the parent opens its connection again after the fork, and nothing fails."""
+    """G1, G12: the parent opens its connection anew after the fork, and none of its calls fails."""
     streams = PersistentTextStreaming(f"sqlite:///{path}")
     try:
         streams.create("one")
@@ -195,7 +195,7 @@ def test_the_parent_goes_on(path: Path) -> None:
 
 
 def test_a_connection_closed_before_the_fork(path: Path) -> None:
-    """The error message's remedy works: after closing the own connections, the child may open."""
+    """The error's advice works: the child may open if the parent closes its connections."""
     connection = sqlite3.connect(path)
     connection.execute("SELECT * FROM inkstream_meta").fetchall()
     connection.close()

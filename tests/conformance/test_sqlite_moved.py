@@ -52,7 +52,7 @@ def back_up(path: Path, target: Path) -> None:
 async def test_deleted(
     store: SQLiteStore, path: Path, suffix: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """G1, G12: a commit into a deleted file is not acknowledged."""
+    """G1, G12: the store does not acknowledge a commit into a deleted file."""
     Path(f"{path}{suffix}").unlink()
     with pytest.raises(StoreUnavailable, match="was deleted while it was in use"):
         await append(store, "lost")
@@ -60,7 +60,10 @@ async def test_deleted(
 
 
 async def test_deleted_file_is_not_created_again(store: SQLiteStore, path: Path) -> None:
-    """G12: the store must not create an empty database, in which all streams would be missing."""
+    """G12: the store creates no empty database in place of a deleted one.
+
+    In an empty database, all streams would be missing.
+    """
     aside = path.with_suffix(".aside")
     path.rename(aside)
     with pytest.raises(StoreUnavailable):
@@ -76,7 +79,10 @@ async def test_deleted_file_is_not_created_again(store: SQLiteStore, path: Path)
 
 @pytest.mark.parametrize("log", ["removed", "left"])
 async def test_replaced(store: SQLiteStore, path: Path, log: str) -> None:
-    """G1: text committed after the backup is not acknowledged and not mixed into the new file."""
+    """G1: after a backup replaced the file, text is not acknowledged.
+
+    The text is not mixed into the new file either.
+    """
     backup = path.with_suffix(".backup")
     back_up(path, backup)
     await append(store, "newer ")
@@ -98,7 +104,7 @@ async def test_replaced(store: SQLiteStore, path: Path, log: str) -> None:
 
 
 async def test_reader_opens_the_new_file(store: SQLiteStore, path: Path) -> None:
-    """G1, G2: a process that only reads sees the new database."""
+    """G1, G2: a process that only reads finds the database that replaced its file."""
     reader = SQLiteStore(path)
     await reader.open("reader")
     try:
@@ -119,7 +125,7 @@ async def test_reader_opens_the_new_file(store: SQLiteStore, path: Path) -> None
 async def test_restored_into_the_file(
     store: SQLiteStore, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """G1: SQLite's own restore keeps the file, and the worker's beat shows that it went back."""
+    """G1: SQLite's own restore keeps the file; the worker's beat notices the older content."""
     for _ in range(3):
         await store.heartbeat(beat=True)
     backup = path.with_suffix(".backup")
@@ -134,7 +140,7 @@ async def test_restored_into_the_file(
 
 
 async def test_hard_link(store: SQLiteStore, path: Path) -> None:
-    """G1: SQLite keeps a log for each name of a file, so two names would damage it."""
+    """G1: SQLite keeps one log per name, so the store refuses a file that has two names."""
     other = path.with_name("other.db")
     other.hardlink_to(path)
     second = SQLiteStore(other)
@@ -145,7 +151,7 @@ async def test_hard_link(store: SQLiteStore, path: Path) -> None:
 
 
 async def test_a_copy_elsewhere_changes_nothing(store: SQLiteStore, path: Path) -> None:
-    """Backups and other connections must not make the store refuse the file."""
+    """A backup or another connection must not make the store refuse its file."""
     subprocess.run(["cp", path, path.with_suffix(".copy")], check=True)  # noqa: ASYNC221
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -154,7 +160,7 @@ async def test_a_copy_elsewhere_changes_nothing(store: SQLiteStore, path: Path) 
 
 
 async def test_only_its_owner_may_read(tmp_path: Path) -> None:
-    """Other users of the machine cannot read answers or prompts."""
+    """Only the owner of the file may read it, because it has answers and prompts."""
     path = tmp_path / "private.db"
     store = SQLiteStore(path)
     await store.open("one")
@@ -172,7 +178,10 @@ async def test_only_its_owner_may_read(tmp_path: Path) -> None:
 
 
 async def test_files_of_a_group_stay_the_groups(tmp_path: Path) -> None:
-    """A database for several users keeps its rights, and the files beside it get the same."""
+    """A database file that a group may use keeps these rights.
+
+    The files beside it get the same rights.
+    """
     path = tmp_path / "shared.db"
     path.touch()
     path.chmod(0o660)

@@ -1,4 +1,4 @@
-"""A server with connected readers is killed with -9, at random moments (G1, G2, G7)."""
+"""A server with connected readers is killed with -9 at random moments (G1, G2, G7)."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ TOLD_S = 4.0
 
 
 def counted(text: str) -> bool:
-    """Return whether a text is a prefix of the source's text."""
+    """Return whether a text is the beginning of the source's text."""
     expected, size = [], 0
     for number in itertools.count():
         if size >= len(text):
@@ -40,7 +40,7 @@ def counted(text: str) -> bool:
 
 
 class Follower:
-    """A reader that reconnects, like a browser, from its last id until it gets the end."""
+    """A reader that, like a browser, reconnects with its last event id until it gets the end."""
 
     def __init__(self, port: int, name: str) -> None:
         self.heard = Heard()
@@ -66,11 +66,11 @@ class Follower:
                     self.hears.set()
                     await answer.rest(60)
             except (OSError, Broken):
-                await asyncio.sleep(0.02)  # the client's pause before it reconnects
+                await asyncio.sleep(0.02)  # this is the client's pause before it reconnects
 
 
 async def check(port: int, name: str, followers: list[Follower], dice: random.Random) -> str:
-    """Compare the received text with the restarted server's; return the text."""
+    """Compare the text that the reader received with the server's; return the text."""
     stored = (await fetch(port, f"/streams/{name}?format=json")).json
     assert (stored["status"], stored["code"]) == ("timeout", "writer_lost")
     text: str = "".join(stored["parts"])
@@ -81,7 +81,7 @@ async def check(port: int, name: str, followers: list[Follower], dice: random.Ra
         assert follower.heard.last_id == stored["offset"]
         assert follower.heard.end is not None
         assert follower.heard.end["code"] == "writer_lost"
-    # Every offset that was ever sent is still valid, from any server process.
+    # Every offset that any server process sent is still valid after the restart.
     heard = dice.choice(followers).heard
     for number in dice.sample(range(len(heard.ids)), min(3, len(heard.ids))):
         last = {"last-event-id": heard.ids[number]}
@@ -91,7 +91,7 @@ async def check(port: int, name: str, followers: list[Follower], dice: random.Ra
 
 
 class Phoenix:
-    """A server that is killed and started again on the same port and file."""
+    """A server that is killed, and started again on the same port and file."""
 
     def __init__(self, directory: Path) -> None:
         self.port = free_port()
@@ -109,7 +109,7 @@ class Phoenix:
             )
 
     def rise(self) -> None:
-        """Start a server; it may not be ready yet."""
+        """Start a server; it may still be unable to answer when this returns."""
         assert self._forking.stdin is not None
         assert self._forking.stdout is not None
         self._forking.stdin.write(b"\n")
@@ -123,7 +123,7 @@ class Phoenix:
         assert self._forking.stdout.readline() == b"dead\n"
 
     def end(self) -> None:
-        """Kill all remaining processes."""
+        """Kill every server that still runs."""
         assert self._forking.stdin is not None
         assert self._forking.stdout is not None
         with suppress(ProcessLookupError):
@@ -142,18 +142,18 @@ def phoenix(tmp_path: Path) -> Iterator[Phoenix]:
 
 
 async def ready(port: int) -> None:
-    """Wait until a server answers."""
+    """Wait until a server answers a request."""
     async with asyncio.timeout(10):
         while True:
             with suppress(OSError, Broken):
                 await fetch(port, "/pid")
                 return
-            await asyncio.sleep(0.005)  # the client's pause before it tries again
+            await asyncio.sleep(0.005)  # this is the client's pause before it tries again
 
 
 @pytest.mark.timeout(1200 if SOAK else 120)
 async def test_seen_text_is_never_missing(phoenix: Phoenix, rounds: Rounds) -> None:
-    """G1, G2, G7: many cycles on the same file, with readers that stay through the kills."""
+    """G1, G2, G7: readers miss no text through many kills, and see only text that is stored."""
     seed = int(os.environ.get("INKSTREAM_SEED", "0")) or random.randrange(1, 10**9)
     dice = random.Random(seed)
     port = phoenix.port
@@ -172,7 +172,7 @@ async def test_seen_text_is_never_missing(phoenix: Phoenix, rounds: Rounds) -> N
         await asyncio.sleep(dice.uniform(0, 0.3))
         phoenix.fall()
         seen = [follower.heard.text for follower in followers]
-        while dice.random() < 0.2:  # kill it again, at some moment of its start
+        while dice.random() < 0.2:  # this kills the server again, at some moment of its start
             phoenix.rise()
             await asyncio.sleep(dice.uniform(0, 0.2))
             phoenix.fall()
@@ -181,7 +181,8 @@ async def test_seen_text_is_never_missing(phoenix: Phoenix, rounds: Rounds) -> N
         async with asyncio.timeout(TOLD_S):
             await asyncio.gather(*[follower.task for follower in followers])
         slowest = max(slowest, time.monotonic() - risen)
-        await ready(port)  # the readers may have got the end from a server that was killed again
+        # The readers may have received the end from a server that was then killed.
+        await ready(port)
         text = texts[name] = await check(port, name, followers, dice)
         assert all(text.startswith(heard) for heard in seen), "a reader saw text that is not saved"
         assert await faults_of(phoenix.database) == [], "the file has faults"

@@ -1,4 +1,4 @@
-"""PostgreSQL fails under processes that write and follow: killed, gone, full, or silent."""
+"""PostgreSQL is killed, absent, full or silent while other processes write and follow."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ async def database(own: postgres_server.OwnServer) -> str:
 
 
 async def following(writer: Process, reader: Process, name: str) -> int:
-    """Let one process write a stream and another follow it."""
+    """Let one process write a stream and another process follow the stream."""
     await writer.do("create", name)
     writer.begin("start", name)
     number = reader.begin("follow", name)
@@ -49,7 +49,7 @@ async def following(writer: Process, reader: Process, name: str) -> int:
 
 
 async def nothing_heard(reader: Process, number: int, for_s: float) -> None:
-    """Wait; fail if a stream reports anything meanwhile."""
+    """Wait, and fail if a process reports anything about a stream meanwhile."""
     try:
         async with asyncio.timeout(for_s):
             what = await reader._told[number].get()
@@ -62,7 +62,10 @@ async def nothing_heard(reader: Process, number: int, for_s: float) -> None:
 async def test_a_server_that_stops_and_returns(
     own: postgres_server.OwnServer, spawn: Spawn, gone_s: float
 ) -> None:
-    """G1, G7, G12: readers see nothing meanwhile; then all text is there once, or a true end."""
+    """G1, G7, G12: readers see nothing while the server is away.
+
+    Then they see all text once, or the stored end.
+    """
     a, b = await asyncio.gather(spawn(), spawn())
     number = await following(a, b, "s")
     own.stop(signal.SIGQUIT)
@@ -87,7 +90,7 @@ async def test_a_server_that_stops_and_returns(
 async def test_server_crash_before_its_commit_answers(
     own: postgres_server.OwnServer, spawn: Spawn
 ) -> None:
-    """G1, G2, G3: each unknown outcome is looked up, so no text is doubled or lost."""
+    """G1, G2, G3: after a crash, unknown outcomes are looked up; no text is doubled or lost."""
     a, b = await asyncio.gather(spawn(), spawn())
     await a.do("create", "s")
     writing = a.begin("count", "s")
@@ -99,7 +102,7 @@ async def test_server_crash_before_its_commit_answers(
         while time.monotonic() < deadline:
             heard += (await b.told(number))[1]
         own.kill_a_backend()
-        heard += (await b.told(number))[1]  # the database is back
+        heard += (await b.told(number))[1]  # the database is available again
     await a.do("say", "s", None)
     await a.told(writing)
     while (told := await b.told(number))[0] == "text":
@@ -113,7 +116,7 @@ async def test_server_crash_before_its_commit_answers(
 
 @pytest.mark.parametrize("killed", [True, False])
 async def test_job_retried_in_another_process(spawn: Spawn, killed: bool) -> None:
-    """G2, G3: the job goes on from the text so far; the first writer resumes and is refused."""
+    """G2, G3: a retried job goes on after the text so far, and the first writer is refused."""
     a, b, reader = await asyncio.gather(spawn(), spawn(), spawn())
     await a.do("create_job", "s")
     first = a.begin("job", "s")
@@ -160,7 +163,7 @@ def small_disk() -> Iterator[tuple[Path, postgres_server.OwnServer]]:
 async def test_disk_is_full_for_a_while(
     small_disk: tuple[Path, postgres_server.OwnServer], tmp_path: Path
 ) -> None:
-    """G12: no unsaved token is shown, and the writer goes on when there is room."""
+    """G12: readers see no token that is not stored, and the writer goes on when there is room."""
     from inkstream import PersistentTextStreaming
 
     place, server = small_disk
@@ -185,7 +188,7 @@ async def test_disk_is_full_for_a_while(
                         file.write(bytes(1 << 16))
                 except OSError:
                     pass
-            # The table's own free pages give room for a while.
+            # The free pages of the table leave room for a while.
             piece, said = "x" * 200_000, "before "
             flushing: asyncio.Task[None] | None = None
             for _ in range(200):

@@ -36,7 +36,7 @@ _FENCE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A fenced block.
+    """A fenced code block of a page.
 
     Attributes:
         page: Its file, relative to the root of the repository.

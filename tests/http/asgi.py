@@ -1,4 +1,4 @@
-"""Call an ASGI app directly, so that the test controls what is sent, blocked and disconnected."""
+"""Calls of an ASGI app in which the test decides what is sent, blocked or disconnected."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class ShiftedClock(SystemClock):
 
 
 class Call:
-    """One request that is being answered.
+    """A request, and the answer that has arrived so far.
 
     Attributes:
         takes: While clear, ``send`` blocks, as with a client that reads nothing.
@@ -77,28 +77,28 @@ class Call:
             self._news.notify_all()
 
     def hear(self, data: bytes) -> None:
-        """Take a piece of an event stream."""
+        """Take the next piece of an event stream."""
         for event in self.parser.feed(data):
             self.heard.take(event)
 
     def disconnect(self) -> None:
-        """Disconnect, as a closed tab does."""
+        """Disconnect, as a browser does when its tab is closed."""
         self._gone.set()
 
     @property
     def status(self) -> int:
-        """The status sent."""
+        """The status that the app has sent."""
         status: int = self.messages[0]["status"]
         return status
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The headers sent."""
+        """The headers that the app has sent."""
         return {k.decode("latin-1"): v.decode("latin-1") for k, v in self.messages[0]["headers"]}
 
     @property
     def json(self) -> Any:
-        """The body, as JSON."""
+        """The body that the app has sent, parsed as JSON."""
         return json.loads(self.body)
 
     @property
@@ -112,23 +112,23 @@ class Call:
         return code
 
     async def until(self, condition: Any) -> None:
-        """Wait until a condition over the sent messages holds."""
+        """Wait until a condition on the sent messages is true."""
         async with asyncio.timeout(DEADLINE_S), self._news:
             while not condition():
                 assert not self.task.done(), f"answered without it: {self.messages}"
                 await self._news.wait()
 
     async def started(self) -> None:
-        """Wait for the status and headers."""
+        """Wait until the app has sent the status and headers."""
         await self.until(lambda: self.messages)
 
     async def text(self, expected: str) -> None:
-        """Wait until exactly this text was received."""
+        """Wait until the body is exactly this text."""
         await self.until(lambda: len(self.heard.text) >= len(expected))
         assert self.heard.text == expected
 
     async def answered(self) -> Call:
-        """Wait until the app has returned."""
+        """Wait until the app has returned from the call."""
         async with asyncio.timeout(DEADLINE_S):
             await self.task
         return self
@@ -172,7 +172,7 @@ async def calling(
     root_path: str = "",
     body: bytes = b"",
 ) -> AsyncIterator[Call]:
-    """Make a request, and disconnect at the end of the block."""
+    """Make a request for the block; the client disconnects at the end of the block."""
     call = Call(app, scope_of(method, path, headers, root_path), body)
     try:
         yield call
@@ -198,7 +198,7 @@ async def ask(
 
 
 class Gate:
-    """A source that yields what a test puts in."""
+    """A source that yields the items that a test gives it."""
 
     def __init__(self) -> None:
         self.items: asyncio.Queue[Any] = asyncio.Queue()
@@ -216,6 +216,9 @@ class Gate:
             self.closed.set()
 
     def say(self, *items: Any) -> None:
-        """Yield the next items; ``None`` ends the source, an exception is raised."""
+        """Yield these items next.
+
+        ``None`` ends the source; the source raises an item that is an exception.
+        """
         for item in items:
             self.items.put_nowait(item)

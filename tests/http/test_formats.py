@@ -1,4 +1,4 @@
-"""The three formats of docs/http.md, tested by calling the app directly."""
+"""The three formats of docs/http.md, tested with requests to the app itself."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.http.sse import Heard, Parser
 async def ended(
     streams: PersistentTextStreaming, *items: object, stream_id: str | None = None
 ) -> str:
-    """Return an ended stream with these items."""
+    """Return the id of an ended stream with these items."""
     name = await streams.create(stream_id)
     gate = Gate()
     gate.say(*items, None)
@@ -66,7 +66,7 @@ async def test_events_have_an_offset_each(
 async def test_any_offset_gives_the_rest_and_no_more(
     streams: PersistentTextStreaming, routes: StreamRoutes, carrier: str
 ) -> None:
-    """G2: after each offset, the text continues exactly there."""
+    """G2: after each offset, the text continues exactly at that offset."""
     pieces = ["one ", {"n": 2}, "three ", {"n": 4}, "five"]
     name = await ended(streams, *pieces)
     everything = Heard()
@@ -125,7 +125,7 @@ async def test_now_is_the_tail_of_a_log(
 async def test_204_only_after_the_end_was_seen(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """G5: 204 stops an EventSource for good, so only a client that has seen the end gets it."""
+    """G5: 204 stops an EventSource for good, so only a client that has seen the end gets 204."""
     name = await ended(streams, "text")
     ids = (await ask(routes, f"/{name}")).heard.ids
     seen = await ask(routes, f"/{name}", headers={"last-event-id": ids[-1]})
@@ -145,7 +145,7 @@ async def test_204_only_after_the_end_was_seen(
 async def test_each_end_has_its_terminal_event(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """G5: the terminal event matches the database."""
+    """G5: for each way to end, the terminal event says what the database says."""
     cancelled = await streams.create()
     await streams.cancel(cancelled)
     failed = await ended(streams, "half", StreamError("Try later.", code="overloaded", result=[1]))
@@ -225,7 +225,7 @@ async def test_the_etag_changes_with_the_snapshot(
 async def test_the_etag_changes_when_a_stopped_stream_gets_its_result(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """G5: a snapshot from before the writer's result is outdated."""
+    """G5: the ETag changes, because a snapshot from before the writer's result is outdated."""
     name = await streams.create()
     started, may_close = asyncio.Event(), asyncio.Event()
 
@@ -276,7 +276,7 @@ async def test_text_is_only_the_text(
 async def test_text_ends_cleanly_only_when_done(
     streams: PersistentTextStreaming, routes: StreamRoutes, how: str
 ) -> None:
-    """G5: a truncated text never looks complete."""
+    """G5: a text that is cut off never looks complete."""
     name = await streams.create()
     gate = Gate()
     streams.start(name, gate)
@@ -300,7 +300,7 @@ async def test_text_ends_cleanly_only_when_done(
 async def test_cut_events_have_no_terminal_event(
     streams: PersistentTextStreaming, routes: StreamRoutes, how: str
 ) -> None:
-    """G5: a connection that ends without the terminal event means: reconnect."""
+    """G5: a connection that the server cuts has no terminal event, so the client reconnects."""
     name = await streams.create(kind="log")
     await streams.post(name, "half")
     async with calling(routes, f"/{name}") as call:
@@ -395,7 +395,7 @@ async def test_every_cookie_arrives(
 async def test_head_has_the_headers_and_no_body(
     streams: PersistentTextStreaming, routes: StreamRoutes, format_: str
 ) -> None:
-    name = await streams.create()  # live, and HEAD must not follow it
+    name = await streams.create()  # this stream is live, and HEAD must not follow it
     call = await ask(routes, f"/{name}?format={format_}", method="HEAD")
     assert call.status == 200
     assert call.finished
@@ -408,7 +408,7 @@ async def test_head_has_the_headers_and_no_body(
 async def test_events_from_now_begin_with_their_offset(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """G2: a client that reconnects before the first event misses no message."""
+    """G2: a client that reconnects before its first event misses no message."""
     name = await streams.create(kind="log")
     offset = await streams.post(name, "before")
     async with calling(routes, f"/{name}?offset=now") as call:
@@ -422,7 +422,10 @@ async def test_events_from_now_begin_with_their_offset(
 async def test_polyfill_resumes_by_its_parameter(
     streams: PersistentTextStreaming, routes: StreamRoutes, name: str
 ) -> None:
-    """G2: polyfills that cannot set headers add a parameter, even to a URL with ?offset=."""
+    """G2: a polyfill that cannot set headers resumes with a parameter.
+
+    It adds this parameter even to a URL with ?offset=.
+    """
     stream_id = await ended(streams, "one ", {"n": 2}, "three")
     events = Parser().feed((await ask(routes, f"/{stream_id}")).body)
     answer = await ask(routes, f"/{stream_id}?offset=-1&{name}={events[1].id}&{name}2=x")
@@ -436,7 +439,7 @@ async def test_polyfill_resumes_by_its_parameter(
 async def test_text_over_http_1_0_is_refused(
     streams: PersistentTextStreaming, routes: StreamRoutes, method: str
 ) -> None:
-    """G5: over HTTP/1.0 a truncated text would look complete."""
+    """G5: the server refuses ``text`` over HTTP/1.0, where a broken text looks complete."""
     stream_id = await ended(streams, "half", StreamError("It failed."))
     for form, status in (("text", 406), ("events", 200), ("json", 200)):
         scope = scope_of(method, f"/{stream_id}?format={form}") | {"http_version": "1.0"}

@@ -1,4 +1,4 @@
-"""Sources with the real SDKs, on loopback servers with the providers' protocols."""
+"""Sources with the real SDKs, against local servers that speak the providers' protocols."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.sources.test_parsers import CHAT, CONTENT, MESSAGES, RESPONSES
 
 pytestmark = [
     pytest.mark.interop,
-    # Warnings of the SDKs themselves, which an application cannot avoid.
+    # These warnings come from the SDKs themselves, so an application cannot avoid them.
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
     pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
@@ -29,7 +29,7 @@ pytestmark = [
 
 @pytest.fixture(autouse=True)
 def nothing_blocks() -> None:
-    """Let SDKs block inside our frames, because LiteLLM reads certificates on the event loop."""
+    """Let SDKs block inside inkstream's frames, because LiteLLM reads files on the event loop."""
 
 
 SECRET = "sk-secret-detail"
@@ -67,7 +67,7 @@ def openai_responses(provider: Provider, stack: AsyncExitStack) -> Answer:
 
 
 def litellm(provider: Provider, stack: AsyncExitStack) -> Answer:
-    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # otherwise it downloads prices
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # otherwise LiteLLM downloads prices
     import litellm
 
     return lambda: sources.openai_chat(
@@ -148,7 +148,7 @@ def pydantic_ai(provider: Provider, stack: AsyncExitStack) -> Answer:
 
 
 def camel(event: Any) -> Any:
-    """Return Google's JSON with its camel-case names."""
+    """Return Google's JSON with names in camel case."""
 
     def name(key: str) -> str:
         first, *rest = key.split("_")
@@ -226,19 +226,19 @@ async def test_an_answer_is_stored(name: str) -> None:
     assert (usage["input_tokens"], usage["output_tokens"]) == (3, 5)
     parts = [part for part in body.parts if not isinstance(part, str)]
     assert {"q": "sky"} in [p["input"] for p in parts if p["type"] == "tool-input-available"]
-    if name != "langchain":  # langchain-openai does not pass reasoning on
+    if name != "langchain":  # langchain-openai does not pass on the reasoning
         assert "reasoning-delta" in [part["type"] for part in parts]
 
 
 @every_sdk
 async def test_a_clean_cut_is_an_error(name: str) -> None:
-    """G5: the provider closes its connection properly in the middle of the answer."""
+    """G5: a provider that closes its connection in the middle of an answer causes an error."""
     _, events = SDKS[name]
     body, _ = await stream_of(name, Reply(events[:2]))
     assert body.end is not None
     code = (
         "provider_error" if name == "litellm" else "provider_cut"
-    )  # LiteLLM raises an error of its own
+    )  # LiteLLM raises an error class of its own
     assert (body.status, body.end.code) == ("error", code)
 
 
@@ -270,7 +270,10 @@ async def test_a_providers_text_is_not_shown(
 
 @every_sdk
 async def test_a_stop_closes_the_connection(name: str) -> None:
-    """G6: within a second, because otherwise the provider keeps sending and charging."""
+    """G6: a Stop closes the provider's connection within a second.
+
+    Otherwise the provider keeps sending and charging.
+    """
     sdk, events = SDKS[name]
     async with (
         playing(Reply(events[:6], hang=True)) as provider,
@@ -343,7 +346,7 @@ async def test_a_run_of_pydantic_ai_with_a_tool() -> None:
 
 
 def vercel_adapter(agent: Any) -> Any:
-    """Return what an application makes of a request of ``useChat``."""
+    """Return the adapter that an application makes from a request of ``useChat``."""
     from pydantic_ai.ui.vercel_ai import VercelAIAdapter
 
     asked = {"id": "u1", "role": "user", "parts": [{"type": "text", "text": "Why?"}]}
@@ -353,7 +356,10 @@ def vercel_adapter(agent: Any) -> Any:
 
 
 async def test_ui_chunks_of_pydantic_ai() -> None:
-    """G2: the chunks of pydantic-ai's own adapter; what a tool returned is kept, ``None`` too."""
+    """G2: the chunks of pydantic-ai's own adapter are stored with each tool's output.
+
+    The output may be ``None``.
+    """
     from pydantic_ai import Agent
     from pydantic_ai.models.test import TestModel
 
@@ -365,7 +371,7 @@ async def test_ui_chunks_of_pydantic_ai() -> None:
 
     @agent.tool_plain
     def note(q: str) -> None:
-        """Return nothing."""
+        """Return nothing; this is a tool of the model."""
 
     async with PersistentTextStreaming("memory://") as streams:
         stream_id = await streams.create()
@@ -383,7 +389,7 @@ async def test_ui_chunks_of_pydantic_ai() -> None:
 
 
 async def test_ui_chunks_of_a_failed_run(caplog: pytest.LogCaptureFixture) -> None:
-    """The adapter puts the exception's own words into a chunk: they go nowhere."""
+    """The adapter puts an exception's own words into a chunk, but no reader receives them."""
     from pydantic_ai import Agent
     from pydantic_ai.models.function import FunctionModel
 
@@ -432,7 +438,10 @@ async def test_a_graph_of_langgraph() -> None:
 
 
 async def test_a_synchronous_client_is_read_in_a_thread() -> None:
-    """G6: without the close, a stopped answer kept its provider's connection open."""
+    """G6: a Stop closes the connection of a synchronous client, which a thread reads.
+
+    Without the close, the connection would stay open.
+    """
     from openai import OpenAI
 
     async with (

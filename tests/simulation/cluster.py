@@ -1,4 +1,4 @@
-"""Several workers on one in-memory database, in one virtual-time loop."""
+"""Several workers on one in-memory database, in one event loop with virtual time."""
 
 from __future__ import annotations
 
@@ -35,12 +35,12 @@ class Worker:
         return self.engine.worker
 
     def kill(self) -> None:
-        """End the process like ``kill -9``: its lock is free, and none of its code runs on."""
+        """End the process like ``kill -9``: its lock becomes free, and its code stops."""
         self._die()
         self.store.inner.crash()
 
     def lose_host(self) -> None:
-        """Cut the process's machine off: its code stops, and nobody can see its lock."""
+        """Cut off the process's machine: the process's code stops, and nobody can see its lock."""
         self._die()
         self.store.inner.lose_host()
 
@@ -53,7 +53,8 @@ class Worker:
             reader.close()
         for job in self.jobs:
             job.cancel()
-            # Stop it again, because code that handles the cancellation must not run either.
+            # The process stops again, because code that handles its cancellation must not run
+            # either.
             asyncio.get_running_loop().call_later(0.001, job.cancel)
 
     def assert_nothing_kept(self) -> None:
@@ -68,7 +69,7 @@ class Worker:
 
 
 class Cluster:
-    """Workers that share a database, a clock, and a witness.
+    """Several workers that share a database, a clock and a witness.
 
     Attributes:
         ended: The bodies with which ``on_end`` was called in living workers.
@@ -122,7 +123,7 @@ class Cluster:
 
 @contextlib.asynccontextmanager
 async def cluster(seed: int = 0) -> AsyncIterator[Cluster]:
-    """Provide a cluster without workers; stop it afterwards."""
+    """Run a cluster without workers until the block ends, and then stop it."""
     made = Cluster(seed)
     try:
         yield made
@@ -132,6 +133,6 @@ async def cluster(seed: int = 0) -> AsyncIterator[Cluster]:
 
 @contextlib.asynccontextmanager
 async def one_worker(**settings: Any) -> AsyncIterator[Worker]:
-    """Provide a single worker; stop it afterwards."""
+    """Run a single worker until the block ends, and then stop it."""
     async with cluster() as made:
         yield await made.add(**settings)

@@ -49,12 +49,12 @@ class FaultyStore:
         self._running.set()
 
     def pause(self) -> None:
-        """Stop all calls in both directions until ``resume``, like a stopped process."""
+        """Stop all calls in both directions until ``resume``, as if the process were stopped."""
         self._running.clear()
 
     @property
     def running(self) -> bool:
-        """Return whether the store is not paused."""
+        """Return whether the store runs, and is not paused."""
         return self._running.is_set()
 
     def resume(self) -> None:
@@ -147,13 +147,13 @@ class FaultyStore:
 
 
 def _nothing() -> None:
-    """Record nothing, because only commits are counted."""
+    """Record nothing for calls that are not commits."""
 
 
 class Hints:
-    """The callbacks for changes, in order of arrival.
+    """The notifiers that receive hints, in the order in which they were opened.
 
-    A set has no order, so replays would differ.
+    A set has no order, so two runs of the same seed would differ.
     """
 
     def __init__(self) -> None:
@@ -161,7 +161,7 @@ class Hints:
 
 
 class LossyNotifier:
-    """Send hints to the other workers; some hints get lost.
+    """Sends hints to the other workers, and loses some of them.
 
     Attributes:
         lose: The probability that a hint is lost.
@@ -188,7 +188,7 @@ class LossyNotifier:
             self._on_hint(stream_ids)
 
     def watch(self, watching: bool) -> None:
-        """Do nothing, because waiting for a hint costs nothing."""
+        """Do nothing, because this notifier waits for hints without any cost."""
 
     async def close(self) -> None:
         self._on_hint = None

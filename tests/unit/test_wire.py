@@ -1,4 +1,4 @@
-"""Offsets, messages, segments and events as bytes."""
+"""The bytes of offsets, messages, segments and events."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ generations = st.integers(0, 2**24 - 1)
 
 @dataclass
 class Stream:
-    """The stream of an event's offset: its id and its runs."""
+    """A stream to which an event's offset belongs: its id and its runs."""
 
     internal_id: int
     runs: Runs = (Run(0, 5),)
@@ -63,7 +63,7 @@ def segment_of(*messages: str | RawJSON, position: int = 0) -> Segment:
 
 
 class TestOffset:
-    """G10: an offset that the library wrote can be read; any other is refused."""
+    """G10: every offset that the library wrote can be read; any other text is refused."""
 
     @given(st.integers(1, 2**50 - 1), positions, st.booleans(), generations)
     def test_round_trip(
@@ -90,7 +90,7 @@ class TestOffset:
         assert str(wire.START) == "-1"
 
     def test_the_shape(self) -> None:
-        """docs/decisions/0014: another implementation must write the same."""
+        """docs/decisions/0014: an offset has this form, also in any other implementation."""
         offset = wire.Offset(7, 33, generation=0xFFFFFE)
         assert str(offset) == "0000000007_000000011____-"
         assert str(wire.Offset(1023, 0)) == "00000000VV_000000000_AAAA"
@@ -127,7 +127,7 @@ class TestOffset:
 
 
 class TestText:
-    """G11: any Unicode scalar values come back; other code points are replaced, not lost."""
+    """G11: Unicode scalar values come back unchanged; other code points are replaced."""
 
     @given(texts)
     def test_scalars_are_left_alone(self, text: str) -> None:
@@ -186,7 +186,7 @@ class TestJSON:
 
 
 class TestSegments:
-    """G2, G11: cutting messages into segments in any way keeps the messages."""
+    """G2, G11: the messages stay the same, in whatever way they are cut into segments."""
 
     @given(message_lists, positions)
     def test_round_trip(self, messages: list[str | RawJSON], position: int) -> None:
@@ -289,7 +289,7 @@ class TestSegments:
 
 
 def parse_events(raw: bytes) -> list[dict[str, str]]:
-    """Parse as the WHATWG says (HTML 9.2.6), in its own order of steps."""
+    """Parse events in the steps of the WHATWG's algorithm (HTML 9.2.6), in their order."""
     events: list[dict[str, str]] = []
     data: list[str] = []
     kind, last_id = "", ""
@@ -314,7 +314,7 @@ def parse_events(raw: bytes) -> list[dict[str, str]]:
 
 
 class TestEvents:
-    """G2, G11: a browser parses the frames into the stored messages, with the right offsets."""
+    """G2, G11: a browser parses the frames into the stored messages, each with the right offset."""
 
     @given(st.lists(texts.filter(bool) | objects, min_size=1, max_size=10), st.integers(1, 10**9))
     def test_parsed_back(self, messages: list[str | RawJSON], internal_id: int) -> None:
@@ -344,7 +344,7 @@ class TestEvents:
 
     @given(st.lists(texts.filter(bool), min_size=1, max_size=10), st.data())
     def test_resumed_anywhere(self, messages: list[str], data: st.DataObject) -> None:
-        """After a resume at any event id, the client gets exactly the missing text."""
+        """A client that resumes at any event's id gets exactly the text that it misses."""
         segment = segment_of(*messages)
         place = data.draw(st.integers(0, len(messages)))
         received = b""
@@ -359,7 +359,7 @@ class TestEvents:
 
     @given(texts, texts)
     def test_the_end(self, code: str, message: str) -> None:
-        """G5: the terminal event says how the stream ended; its id means that the end was seen."""
+        """G5: the terminal event says how the stream ended; its id says that the end was seen."""
         assume(code)
         end = End(Status.ERROR, code, message, {"a": [1, None]})
         (event,) = parse_events(wire.end_frame(wire.Offset(7, 3, ended=True), end))
@@ -376,7 +376,7 @@ class TestEvents:
 @pytest.mark.parametrize("padding", [0, 5000])
 @pytest.mark.parametrize("code", [*range(0x80), 0x85, 0x2028, 0xFFFF, 0x1F469])
 def test_escaped_json_round_trip(code: int, padding: int) -> None:
-    """G11: short and long texts are escaped in different ways."""
+    """G11: short and long texts both come back, although they are escaped in different ways."""
     text = "ä" * padding + chr(code) + "."
     escaped = wire.escape_text(text.encode())
     assert json.loads(b'"%b"' % escaped) == text
@@ -384,7 +384,7 @@ def test_escaped_json_round_trip(code: int, padding: int) -> None:
 
 
 def nested(depth: int) -> Any:
-    value: Any = "[" * 500  # brackets in text do not count
+    value: Any = "[" * 500  # brackets inside text do not count
     for _ in range(depth):
         value = [value]
     return value
