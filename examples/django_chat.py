@@ -13,17 +13,20 @@ from django.views.decorators.http import require_POST
 from inkstream.django import owner_of, streams
 
 PAGE = """<!doctype html><title>Chat</title>
-<form id="form">{% csrf_token %}<input name="prompt"> <button>Ask</button></form>
-<p id="answer"></p>
+<form id="form">{% csrf_token %}<input name="prompt"> <button>Ask</button>
+  <button type="button" id="cancel">Stop</button></form> <p id="answer"></p>
 <script>
+  let source, post = (url) => fetch(url, { method: "POST", body: new FormData(form) });
+  cancel.onclick = () => post(`/streams/${location.hash.slice(1)}/cancel`);
   form.onsubmit = async (event) => {
     event.preventDefault();
-    const asked = await fetch("/ask", { method: "POST", body: new FormData(form) });
-    location.hash = (await asked.json()).stream_id;
+    const asked = await post("/ask");
+    if (asked.ok) location.hash = (await asked.json()).stream_id;
   };
   onhashchange = () => {
+    source?.close();
     answer.textContent = "";
-    const source = new EventSource("/streams/" + location.hash.slice(1));
+    source = new EventSource("/streams/" + location.hash.slice(1));
     source.onmessage = (event) => answer.append(JSON.parse(event.data));
     source.addEventListener("end", () => source.close());
   };
@@ -38,13 +41,13 @@ def page(request: HttpRequest) -> HttpResponse:
 
 @require_POST
 def ask(request: HttpRequest) -> HttpResponse:
-    prompt = request.POST["prompt"]
+    prompt = request.POST.get("prompt", "")
     stream_id = streams.create(owner=owner_of(request))
 
     def answer() -> Iterator[str]:  # on a thread of its own, which outlives the request
         for word in f"You asked: {prompt} Here is a thought about it.".split():
             yield word + " "
-            time.sleep(0.1)
+            time.sleep(0.5)
 
     streams.start(stream_id, answer)
     return JsonResponse({"stream_id": stream_id}, status=202)

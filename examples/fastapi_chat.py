@@ -31,7 +31,7 @@ User = Annotated[str, Header(alias="X-User")]  # stands for your login
 async def answer(prompt: str) -> AsyncIterator[str]:  # for rows it opens a session of its own
     for word in f"You asked: {prompt} Here is a thought about it.".split():
         yield word + " "
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(0.5)
 
 
 @app.post("/ask", status_code=202)

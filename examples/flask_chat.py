@@ -21,18 +21,19 @@ def login() -> str:  # stands for your login
 
 @app.errorhandler(StreamNotFound)
 def not_found(error: StreamNotFound) -> ResponseReturnValue:
-    return {"detail": str(error)}, 404
+    problem = {"status": 404, "code": error.code, "detail": str(error)}
+    return problem, 404, {"Content-Type": "application/problem+json"}
 
 
 @app.post("/ask")
 def ask() -> ResponseReturnValue:
-    prompt = request.get_json()["prompt"]
-    stream_id = streams.create(owner=login())
+    owner, prompt = login(), request.get_json().get("prompt") or abort(400)
+    stream_id = streams.create(owner=owner)
 
     def answer() -> Iterator[str]:  # on a thread of its own, which outlives the request
         for word in f"You asked: {prompt} Here is a thought about it.".split():
             yield word + " "
-            time.sleep(0.05)
+            time.sleep(0.5)
 
     streams.start(stream_id, answer)
     return {"stream_id": stream_id}, 202
@@ -45,4 +46,5 @@ def live(stream_id: str) -> ResponseReturnValue:
 
 @app.post("/streams/<stream_id>/cancel")
 def cancel(stream_id: str) -> ResponseReturnValue:
-    return {"cancelled": streams.cancel(stream_id, owner=login())}
+    streams.cancel(stream_id, owner=login())
+    return "", 204

@@ -2,8 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict
 
 from litestar import Litestar, Request, Response, get, post
 from litestar.exceptions import NotAuthorizedException
@@ -14,8 +13,7 @@ from inkstream import PersistentTextStreaming, StreamNotFound, StreamResponse
 streams = PersistentTextStreaming("sqlite:///inkstream.db")
 
 
-@dataclass
-class Ask:
+class Ask(TypedDict):
     prompt: str
 
 
@@ -30,9 +28,9 @@ async def ask(data: Ask, user: str) -> dict[str, str]:
     stream_id = await streams.create(owner=user)
 
     async def answer() -> AsyncIterator[str]:  # goes on when the browser goes away
-        for word in f"You asked: {data.prompt} Here is a thought about it.".split():
+        for word in f"You asked: {data['prompt']} Here is a thought about it.".split():
             yield word + " "
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.5)
 
     streams.start(stream_id, answer)
     return {"stream_id": stream_id}
@@ -48,8 +46,9 @@ async def cancel(stream_id: str, user: str) -> None:
     await streams.cancel(stream_id, owner=user)
 
 
-def not_found(request: Request[Any, Any, Any], error: StreamNotFound) -> Response[dict[str, str]]:
-    return Response({"detail": str(error)}, status_code=404)
+def not_found(request: Request[Any, Any, Any], error: StreamNotFound) -> Response[dict[str, Any]]:
+    problem = {"status": 404, "code": error.code, "detail": str(error)}
+    return Response(problem, status_code=404, media_type="application/problem+json")
 
 
 app = Litestar(

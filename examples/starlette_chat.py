@@ -21,13 +21,15 @@ def login(request: Request) -> str:  # stands for your login
 
 
 async def ask(request: Request) -> Response:
-    prompt = (await request.json())["prompt"]
-    stream_id = await streams.create(owner=login(request))
+    owner = login(request)
+    if not (prompt := (await request.json()).get("prompt")):
+        raise HTTPException(400, "the body is {'prompt': …}")
+    stream_id = await streams.create(owner=owner)
 
     async def answer() -> AsyncIterator[str]:  # goes on when the browser goes away
         for word in f"You asked: {prompt} Here is a thought about it.".split():
             yield word + " "
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.5)
 
     streams.start(stream_id, answer)
     return JSONResponse({"stream_id": stream_id}, 202)

@@ -41,9 +41,14 @@ async def use(port: int) -> None:
     assert (await fetch(port, path, headers=BOB)).status == 404
     assert (await fetch(port, path)).status == 401
 
+    empty = await fetch(port, "/ask", method="POST", headers=ANN, body=b"{}")
+    assert empty.status == 400, empty.body
+    assert (await fetch(port, "/ask", method="POST", body=b"{}")).status in (400, 401)
+
     path = await ask(port)
     cancel = f"{path}/cancel"
-    assert (await fetch(port, cancel, method="POST", headers=BOB)).status == 404
+    refused = await fetch(port, cancel, method="POST", headers=BOB)
+    assert (refused.status, refused.json["code"]) == (404, "not_found")
     assert (await fetch(port, cancel, method="POST", headers=ANN)).status == 204
     assert b'"cancelled"' in (await fetch(port, path, headers=ANN)).body
 

@@ -22,7 +22,8 @@ SERVERS = {
     "runserver": "manage.py runserver {port}",
     "runserver of daphne": "manage.py runserver {port}",  # one process, on ASGI
     "uvicorn": "-m uvicorn mysite.asgi:application --port {port} --lifespan off",
-    "gunicorn": "-m gunicorn mysite.wsgi --bind 127.0.0.1:{port} --threads 8 --no-control-socket",
+    "gunicorn": "-m gunicorn --worker-class gthread --threads 64 mysite.wsgi "
+    "--bind 127.0.0.1:{port} --no-control-socket",
 }
 OTHERS = ("runserver of daphne", "uvicorn", "gunicorn")
 DAPHNE = 'INSTALLED_APPS.insert(0, "daphne")\nASGI_APPLICATION = "mysite.asgi.application"\n'
@@ -99,9 +100,25 @@ def use(page: Page, url: str) -> None:
     page.wait_for_function("answer.textContent.startsWith('You ')")
     page.reload()
     page.wait_for_function("text => answer.textContent.trim() === text", arg=ANSWER)
+    ask_twice_and_stop(page)
     stream_id = page.evaluate("location.hash.slice(1)")
     page.goto(f"{url}/admin/inkstream/stream/")
     assert stream_id in page.inner_text("body")
+
+
+def ask_twice_and_stop(page: Page) -> None:
+    """Ask during an answer: the page shows the second one alone, until Stop."""
+    page.fill("[name=prompt]", "First?")
+    page.click("text=Ask")
+    page.wait_for_function("answer.textContent.startsWith('You asked: First?')")
+    page.fill("[name=prompt]", "Second?")
+    page.click("text=Ask")
+    page.wait_for_function("answer.textContent.startsWith('You asked: Second?')")
+    page.click("text=Stop")
+    page.wait_for_function("source.readyState === EventSource.CLOSED")
+    text = page.inner_text("#answer")
+    assert "First?" not in text
+    assert "thought" not in text
 
 
 @pytest.mark.parametrize(

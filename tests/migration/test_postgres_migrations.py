@@ -12,7 +12,7 @@ import pytest
 from inkstream import wire
 from inkstream._errors import SchemaOutdated, StoreError, StoreUnavailable
 from inkstream._types import Change, End, Fork, Group, NewStream, Segment, Status, StreamId
-from inkstream.stores.postgres import PostgresStore, migrate, sql, verify
+from inkstream.stores.postgres import PostgresStore, _migrate, migrate, sql, verify
 from inkstream.stores.postgres._migrate import VERSION, migrations, schema_sql
 from tests import postgres_server
 
@@ -54,6 +54,15 @@ async def test_no_silent_ddl(url: str) -> None:
     connection = await asyncpg.connect(url)
     assert await connection.fetchval("SELECT to_regnamespace('inkstream')") is None
     await connection.close()
+
+
+async def test_an_old_server_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/postgres.md promises nothing below version 16, so nothing is applied there."""
+    monkeypatch.setattr(_migrate, "_OLDEST", 99)
+    with pytest.raises(StoreError, match="inkstream needs 99 or later"):
+        await migrate(url)
+    with pytest.raises(SchemaOutdated):
+        await verify(url)
 
 
 async def test_migrating_twice_and_at_once(url: str) -> None:

@@ -181,5 +181,11 @@ def test_the_flask_example_runs(tmp_path: Path) -> None:
         assert b"event: end" in answer.body
         assert asyncio.run(fetch(port, path, headers=bob)).status == 404
         refused = asyncio.run(fetch(port, f"{path}/cancel", method="POST", headers=bob))
-        assert refused.status == 404
+        assert (refused.status, refused.json["code"]) == (404, "not_found")
+        assert refused.headers["content-type"] == "application/problem+json"
+        stopped = asyncio.run(fetch(port, f"{path}/cancel", method="POST", headers=ann))
+        assert stopped.status == 204
+        json_of_ann = {**ann, "Content-Type": "application/json"}
+        empty = asyncio.run(fetch(port, "/ask", method="POST", headers=json_of_ann, body=b"{}"))
+        assert empty.status == 400
     names["streams"].stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
+import sys
 import traceback
 from collections.abc import Callable
 from types import FrameType, TracebackType
@@ -12,6 +13,7 @@ from urllib.parse import quote, urlsplit
 
 import pytest
 from asyncpg import connect_utils
+from sqlalchemy import create_engine
 
 from inkstream import PersistentTextStreaming, StoreUnavailable
 from inkstream import sync as inkstream_sync
@@ -292,3 +294,11 @@ async def test_no_failed_connection_shows_a_password() -> None:
             await call(url)
         text = shown(caught.value)
         assert text.count(SECRET) <= 1, "only the caller's own argument may show it"
+
+
+def test_an_engine_of_sqlite_is_refused_before_asyncpg(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An application on SQLite would otherwise read that it must install asyncpg."""
+    for room in ("notifiers", "stores"):
+        monkeypatch.setitem(sys.modules, f"inkstream.{room}.postgres", None)
+    with pytest.raises(ValueError, match="give a SQLite file as a string"):
+        open_database(create_engine("sqlite://"))

@@ -102,6 +102,12 @@ def _is_engine(database: object) -> bool:
 
 
 def _open_postgres(database: Any) -> tuple[Store, Notifier]:
+    # Before the import, which would ask an application on SQLite to install asyncpg.
+    if _is_engine(database) and not is_postgres(str(database.url)):
+        raise ValueError(
+            f"an SQLAlchemy engine must be PostgreSQL's, not {_scheme(str(database.url))}; give a "
+            "SQLite file as a string: sqlite:///inkstream.db"
+        )
     try:
         from inkstream.notifiers.postgres import PostgresNotifier
         from inkstream.stores.postgres import PostgresStore

@@ -222,7 +222,11 @@ class MemoryStore:
 
     def _begin(self, method: str, connection: object | None) -> str:
         if connection is not None:
-            raise TypeError("the memory store cannot take part in a database transaction")
+            raise TypeError(
+                "the memory store cannot take part in a database transaction; pass the URL of a "
+                "database on disk (in Django's tests on SQLite: DATABASES['default']['TEST'] = "
+                "{'NAME': 'test.sqlite3'})"
+            )
         if self._dead:
             raise StoreUnavailable("this store's process is gone")
         if self._worker is None:

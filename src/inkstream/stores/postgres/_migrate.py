@@ -32,6 +32,8 @@ _PACKAGE: Final = "inkstream.stores.postgres"
 _FILE = re.compile(r"([0-9]{4})_([a-z0-9_]+)\.sql")
 _NEEDS = re.compile(r"-- needs: ([0-9]+)$", re.MULTILINE)
 _CLOSE_S: Final = 10.0
+_OLDEST: Final = 16
+"""The oldest major version of PostgreSQL that the tests run on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,12 +147,18 @@ async def migrate(url: object, *, schema: str | None = None) -> list[str]:
     Raises:
         SchemaOutdated: A migration was applied with other SQL than this library's.
         StoreUnavailable: The database cannot be reached.
-        StoreError: The role lacks a privilege, or the database's encoding is not UTF8.
+        StoreError: The role lacks a privilege, the database's encoding is not UTF8, or the server
+            is older than PostgreSQL 16.
     """
     address = Address.parse(url)
     schema = schema_name(schema or address.schema)
     applied: list[str] = []
     async with connected(address) as connection:
+        server = connection.get_server_version()
+        if server.major < _OLDEST:
+            raise StoreError(
+                f"the server is PostgreSQL {server.major}; inkstream needs {_OLDEST} or later"
+            )
         encoding = await connection.fetchval("SELECT current_setting('server_encoding')")
         if encoding != "UTF8":
             raise StoreError(f"the database's encoding is {encoding}; inkstream needs UTF8")
