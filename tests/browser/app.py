@@ -25,7 +25,7 @@ counted = {"now": 0, "most": 0}
 
 
 class CountEvents:
-    """Count the open answers in the events format."""
+    """Counts the open answers in the events format."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -49,14 +49,14 @@ class CountEvents:
 
 
 async def event_streams(request: Request) -> Response:
-    """Return the counts; a POST resets them."""
+    """Return the counts; a POST begins the counts anew."""
     if request.method == "POST":
         counted["most"] = counted["now"]
     return JSONResponse(counted)
 
 
 async def everybody(request: Request, action: str) -> bool:
-    """Let the tests look at everything."""
+    """Allow the tests every action."""
     return True
 
 

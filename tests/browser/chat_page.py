@@ -39,7 +39,8 @@ class Chat:
             env=os.environ | self.environment | {"CHAT_DATABASE": str(self._file)},
         )
         assert self._process.stdout is not None
-        told = (await self._process.stdout.readline()).decode()  # inkstream chat: http://… (…
+        # The line is: inkstream chat: http://… (….
+        told = (await self._process.stdout.readline()).decode()
         self.url = told.split()[2]
 
     async def kill(self) -> None:
@@ -50,7 +51,10 @@ class Chat:
         await self._process.communicate()
 
     def add_turns(self, count: int) -> None:
-        """Append turns to the only one, each with its answer, until there are this many."""
+        """Append turns to the conversation's only turn, until it has this many turns.
+
+        Each turn has an answer.
+        """
         with contextlib.closing(sqlite3.connect(self._file)) as connection, connection:
             for _ in range(count - 1):
                 connection.execute(
@@ -92,14 +96,14 @@ async def ask(page: Page, prompt: str) -> None:
 
 
 async def wait_for(page: Page, status: str, text: str = "") -> str:
-    """Wait until the last answer has a status and contains a text; return its stream."""
+    """Wait until the last answer has this status and contains this text; return its stream."""
     answer = page.locator(f'.answer[data-status="{status}"]', has_text=text).last
     await answer.wait_for()
     return await answer.get_attribute("data-stream") or ""
 
 
 async def remove(page: Page, title: str) -> None:
-    """Delete a conversation, and wait until the time to undo is over."""
+    """Delete a conversation, and wait until it can no longer be restored."""
     await page.get_by_role("button", name=f"Delete {title}").click()
     await page.get_by_role("button", name="Undo").wait_for(state="detached", timeout=20_000)
 
@@ -109,7 +113,7 @@ async def shown(page: Page) -> str:
 
 
 async def assert_told_truly(chat: Chat, *pages: Page) -> StreamBody:
-    """Compare the last answer of each page with the database."""
+    """Compare the last answer on each page with the database."""
     stored = None
     for page in pages:
         stream_id = await page.locator(".answer").last.get_attribute("data-stream") or ""

@@ -36,7 +36,7 @@ def built() -> None:
 
 @pytest.fixture(scope="session")
 def pages(built: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Bundle the pages of others."""
+    """Bundle the pages that use other packages."""
     return pages_of(
         tmp_path_factory.mktemp("pages"),
         assistant_ui=PAGES / "assistant-ui.tsx",
@@ -102,14 +102,14 @@ async def stored(url: str, thread: str) -> Any:
 
 
 async def picture(page: Page, name: str) -> None:
-    """Save a picture in the folder ``INKSTREAM_PICTURES``."""
+    """Save a picture of the page in the folder ``INKSTREAM_PICTURES``."""
     if PICTURES:
         await page.bring_to_front()
         await page.screenshot(path=f"{PICTURES}/agui-{name}.png", full_page=True)
 
 
 async def test_reloaded_in_the_middle(context: BrowserContext, agui: str) -> None:
-    """G2: reasoning, tools and text stand on the page once, reloaded and in a second window."""
+    """G2: a reload and a second window show reasoning, tools and text once."""
     page = await opened(context, agui, "a")
     await ask(page, "tools")
     await page.locator(".reasoning").wait_for()
@@ -145,7 +145,7 @@ async def test_stopped(context: BrowserContext, agui: str) -> None:
 
 
 async def test_failed(context: BrowserContext, agui: str) -> None:
-    """G5: the failure's public words are on the page."""
+    """G5: the page shows the public message of the failure."""
     page = await opened(context, agui, "c")
     await ask(page, "error")
     await over(page, "error")
@@ -160,7 +160,7 @@ async def asked(page: Page, placeholder: str, text: str) -> None:
 
 
 async def test_copilotkit(context: BrowserContext, pages: Path, tmp_path: Path) -> None:
-    """CopilotKit's own chat with our route as its agent: no CopilotRuntime between."""
+    """CopilotKit's own chat works with inkstream's route as its agent, without a CopilotRuntime."""
     async with serving("agui", tmp_path, pages) as url:
         page = await context.new_page()
         await page.goto(f"{url}/pages/copilotkit.html")
@@ -171,7 +171,7 @@ async def test_copilotkit(context: BrowserContext, pages: Path, tmp_path: Path) 
 
 
 async def test_tanstack(context: BrowserContext, pages: Path, tmp_path: Path) -> None:
-    """TanStack AI's page: an answer with tools, and one that goes on after a reload."""
+    """TanStack AI's page shows an answer with tools, and one that continues after a reload."""
     async with serving("agui", tmp_path, pages) as url:
         page = await context.new_page()
         await page.goto(f"{url}/pages/tanstack.html?thread=t1")
@@ -191,7 +191,7 @@ async def test_tanstack(context: BrowserContext, pages: Path, tmp_path: Path) ->
 
 
 async def test_assistant_ui(context: BrowserContext, pages: Path, tmp_path: Path) -> None:
-    """assistant-ui's page, whose runtime is the AI SDK's version 7."""
+    """assistant-ui's page, which runs version 7 of the AI SDK, shows an answer."""
     async with serving("usechat", tmp_path, pages) as url:
         page = await context.new_page()
         await page.goto(f"{url}/pages/assistant_ui.html")

@@ -1,4 +1,4 @@
-"""Versions and pages of a conversation of examples/chat."""
+"""Versions of a turn, and pages of a long conversation, in examples/chat."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ async def texts(page: Page, *, questions: list[str], answers: list[str]) -> None
 
 
 async def test_an_edited_question_is_a_branch(context: BrowserContext, chat: Chat) -> None:
-    """Escape restores the question; sending keeps the old question and the turns after it."""
+    """Escape restores an edited question.
+
+    Sending the question keeps the old one and the turns after it.
+    """
     async with chatting(chat, delta("One."), FINISH) as provider:
         provider.go_on.set()
         page = await open_page(context, chat.url)
@@ -74,7 +77,10 @@ async def test_an_edited_question_is_a_branch(context: BrowserContext, chat: Cha
 
 
 async def test_a_regenerated_answer_keeps_the_others(context: BrowserContext, chat: Chat) -> None:
-    """Also for an old question; each answer has the turns that followed it."""
+    """Regenerating keeps the other answers, each with the turns that followed it.
+
+    This also holds for an old question.
+    """
     async with chatting(chat, delta("One."), FINISH) as provider:
         provider.go_on.set()
         page = await open_page(context, chat.url)
@@ -102,7 +108,7 @@ async def test_a_regenerated_answer_keeps_the_others(context: BrowserContext, ch
 async def test_versions_can_be_read_while_one_is_written(
     context: BrowserContext, chat: Chat
 ) -> None:
-    """G6. Reading an older answer does not stop the new one, and Stop is still shown."""
+    """G6: reading an older answer does not stop the answer that is written, and Stop stays."""
     async with chatting(chat, delta("One."), FINISH) as provider:
         provider.go_on.set()
         page = await open_page(context, chat.url)
@@ -124,7 +130,10 @@ async def test_versions_can_be_read_while_one_is_written(
 
 
 async def test_a_double_click_on_send_stops_nothing(context: BrowserContext, chat: Chat) -> None:
-    """Stop replaces Send on the page; the second click must not press it."""
+    """A double click on Send stops nothing.
+
+    Stop takes the place of Send, and the second click must not press it.
+    """
     async with chatting(chat, delta("On and on")) as provider:
         page = await open_page(context, chat.url)
         asked: list[str] = []
@@ -137,12 +146,15 @@ async def test_a_double_click_on_send_stops_nothing(context: BrowserContext, cha
         await page.mouse.down(click_count=2)
         await page.mouse.up(click_count=2)
         provider.go_on.set()
-        await wait_for(page, "error", "On and on")  # the model hangs up
+        await wait_for(page, "error", "On and on")  # the model closes the connection
         assert not [url for url in asked if url.endswith("/cancel")]
 
 
 async def test_asking_waits_for_what_was_said(context: BrowserContext, chat: Chat) -> None:
-    """If a question were sent before the conversation is loaded, it would begin another branch."""
+    """A question is sent only after the conversation has loaded.
+
+    Otherwise the question would begin another branch.
+    """
     async with chatting(chat, delta("Yes."), FINISH) as provider:
         provider.go_on.set()
         page = await open_page(context, chat.url)
@@ -188,7 +200,7 @@ async def test_a_long_conversation_comes_in_pages(context: BrowserContext, chat:
         assert await page.locator("[data-stream]").last.get_attribute("data-stream") == stream_id
         await expect(page.locator(".question").last).to_be_in_viewport()
 
-        # The browser's own anchoring off: Safari has none.
+        # This turns off the browser's own scroll anchoring, which Safari does not have.
         await page.locator("main").evaluate("box => box.style.overflowAnchor = 'none'")
         for shown in (40, 60):
             await page.locator("main").evaluate("box => box.scrollTop = 300")

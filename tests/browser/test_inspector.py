@@ -1,4 +1,4 @@
-"""The inspector in a real Chromium: list, one stream live, Stop, and what a role may not see."""
+"""The inspector in a real Chromium: its list, a live stream, Stop, and what a role may not see."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def url(server: Server) -> str:
 
 
 async def opened(context: BrowserContext, url: str, may: str) -> Page:
-    """Open the inspector as somebody who may do these things."""
+    """Open the inspector as somebody who has these rights."""
     await context.add_cookies([{"name": "may", "value": may, "url": url}])
     page = await context.new_page()
     await page.goto(url)
@@ -43,7 +43,7 @@ async def started(server: Server, name: str, *items: object) -> None:
 
 @pytest.mark.parametrize("may", ["", "text.stop"])
 async def test_default_deny(context: BrowserContext, url: str, may: str) -> None:
-    """Without the right to look there is no page, whatever else somebody may do."""
+    """Without the right to look there is no page, whatever other rights somebody has."""
     await context.add_cookies([{"name": "may", "value": may or "none", "url": url}])
     page = await context.new_page()
     answer = await page.goto(url)
@@ -53,7 +53,10 @@ async def test_default_deny(context: BrowserContext, url: str, may: str) -> None
 
 
 async def test_list_and_filters(context: BrowserContext, server: Server, url: str) -> None:
-    """New streams come by themselves; status and id narrow the list, and nothing is an answer."""
+    """New streams appear in the list without a reload.
+
+    Status and id narrow the list, and an empty list says so.
+    """
     await started(server, "first", "text", {"end": "done"})
     page = await opened(context, url, "look")
     await expect(page.locator(ROW, has_text="first")).to_contain_text("done")
@@ -73,7 +76,10 @@ async def test_list_and_filters(context: BrowserContext, server: Server, url: st
 async def test_one_is_followed_and_stopped(
     context: BrowserContext, server: Server, url: str
 ) -> None:
-    """G6: text and parts as they come; Stop asks again, and acts from here on any process."""
+    """G6: the page shows text and parts as they arrive.
+
+    Stop asks for confirmation, and stops a stream of any process.
+    """
     await started(server, "live", "so far ")
     page = await opened(context, url, "look.text.stop")
     await page.get_by_role("button", name="live", exact=True).click()
@@ -95,7 +101,7 @@ async def test_one_is_followed_and_stopped(
 
 
 async def test_text_is_hidden(context: BrowserContext, server: Server, url: str) -> None:
-    """A role that may only look gets neither the text, nor a button for it, nor Stop."""
+    """A role with the right to look only sees neither the text, nor its button, nor Stop."""
     await started(server, "private", "the secret")
     page = await opened(context, url, "look")
     await page.get_by_role("button", name="private").click()
@@ -110,7 +116,7 @@ async def test_text_is_hidden(context: BrowserContext, server: Server, url: str)
 
 @pytest.mark.parametrize("width", [320, 390])
 async def test_phone(context: BrowserContext, server: Server, url: str, width: int) -> None:
-    """On a narrow screen nothing is cut off sideways, and the chosen stream stands first."""
+    """On a narrow screen nothing is cut off at the side, and the chosen stream comes first."""
     name = "a-long-name-" * 9
     await started(server, f"{name}{width}", "text" * 300)
     page = await opened(context, url, "look.text.stop")

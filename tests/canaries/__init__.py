@@ -16,7 +16,7 @@ _SOURCE: Final = "src/inkstream"
 
 @dataclass(frozen=True, slots=True)
 class Canary:
-    """One guard.
+    """A guard, and how to remove it.
 
     Attributes:
         name: The guard's name in docs/guarantees.md.
@@ -36,7 +36,7 @@ class Canary:
 
     @property
     def path(self) -> Path:
-        """The guard's file, relative to the root of the repository."""
+        """The path of the guard's file, relative to the root of the repository."""
         return Path(_SOURCE, self.file)
 
     @property

@@ -1,4 +1,4 @@
-"""Remove guards from a copy, one at a time, and expect a test to fail: scripts/canaries."""
+"""Removes guards from a copy of the code, one at a time; each time a test must fail."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FAILURES: Final = 1
 
 
 def main(names: Sequence[str]) -> int:
-    """Run the canaries with these names, or all; return the exit code."""
+    """Run the canaries with these names, or all canaries; return the exit code."""
     unknown = set(names) - {canary.name for canary in CANARIES}
     if unknown:
         sys.stderr.write(f"canaries: there is no {', '.join(sorted(unknown))}\n")
@@ -47,7 +47,7 @@ def main(names: Sequence[str]) -> int:
             _show("")
             row = f"{canary.guarantee:8} {canary.name:{width}} {seconds:5.1f} s  {verdict}\n"
             sys.stdout.write(row)
-            sys.stdout.flush()  # show each row now, because rows are minutes apart
+            sys.stdout.flush()  # this shows each row at once, because rows are minutes apart
     sys.stdout.write(f"{len(chosen) - bad} red, {bad} not\n")
     return int(bad > 0)
 
@@ -61,7 +61,7 @@ def make_copy(copy: Path) -> None:
 
 
 def run_tests(copy: Path, tests: Sequence[str]) -> subprocess.CompletedProcess[str]:
-    """Run tests of the copy, against the package of the copy."""
+    """Run tests in the copy, against the package in the copy."""
     environment = {**os.environ, "PYTHONPATH": str(copy / "src"), "INKSTREAM_TIER": "test"}
     command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", *tests]
     try:
@@ -80,7 +80,7 @@ def run_tests(copy: Path, tests: Sequence[str]) -> subprocess.CompletedProcess[s
 
 
 def try_without(copy: Path, canary: Canary) -> tuple[float, str]:
-    """Run a guard's test without the guard; return how long it took, and the result."""
+    """Run the test of a guard without the guard; return how long the test took, and the result."""
     began = time.monotonic()
     with taken_out(copy, canary):
         done = run_tests(copy, [canary.test])
@@ -95,7 +95,7 @@ def try_without(copy: Path, canary: Canary) -> tuple[float, str]:
 
 @contextmanager
 def taken_out(copy: Path, canary: Canary) -> Iterator[None]:
-    """Remove a guard from the copy inside this block."""
+    """Remove a guard from the copy until the block ends."""
     file = copy / canary.path
     text = file.read_text()
     if text.count(canary.old) != 1:

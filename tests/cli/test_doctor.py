@@ -38,7 +38,7 @@ async def test_silent(shell: Shell, server: Server) -> None:
         *("last_event_id", "authorization", "caching", "broken_end", "cpu"),
     }
     unknown = {check for check, finding in found.items() if finding["verdict"] == "unknown"}
-    assert unknown == {"http_version"}  # HTTP/2 cannot be requested over http://
+    assert unknown == {"http_version"}  # the doctor cannot request HTTP/2 over http://
     assert "stayed open for 2 s" in found["idle"]["message"]
 
 
@@ -59,7 +59,7 @@ async def test_short_wait(server: Server) -> None:
 async def test_not_the_probe(
     shell: Shell, server: Server, path: str, headers: tuple[str, ...], words: str
 ) -> None:
-    """The doctor reports "unknown" instead of guessing."""
+    """If the URL is not the probe's, the doctor reports "unknown" instead of a guess."""
     done = await shell.run("doctor", f"http://127.0.0.1:{server.port}{path}", *headers)
     assert (done.code, done.out.split()[0]) == (0, "unknown"), done
     assert words in done.out
@@ -90,7 +90,7 @@ async def test_bad_input(shell: Shell, arguments: tuple[str, ...], code: int) ->
 
 
 async def test_database(shell: Shell) -> None:
-    """A file that the command line has just created has no problems."""
+    """The doctor finds no problem in a file that the command line has just created."""
     await shell.run("write", text=b"text")
     done = await shell.run("doctor", "--database", shell.environment["INKSTREAM_DATABASE"])
     assert done.code == 0, done
@@ -98,7 +98,7 @@ async def test_database(shell: Shell) -> None:
 
 
 async def test_denied(server: Server) -> None:
-    """The probe refuses a request that authorize does not allow."""
+    """The probe refuses a request that its ``authorize`` does not allow."""
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}/doctor") as client:
         for path in ("echo", "events", "idle", "broken", "ticks", ""):
             assert (await client.get(path, params={"denied": 1})).status_code == 403
@@ -107,7 +107,7 @@ async def test_denied(server: Server) -> None:
 
 @contextlib.asynccontextmanager
 async def stopped_between_requests(server: Server) -> AsyncIterator[int]:
-    """Forward connections to a server whose process is frozen while there are none."""
+    """Forward connections to a server, and freeze its process while there are no connections."""
     count = 0
     tasks = set()
 
@@ -142,7 +142,10 @@ async def stopped_between_requests(server: Server) -> AsyncIterator[int]:
 
 
 async def test_frozen(tmp_path: Path) -> None:
-    """A platform that freezes the process between requests breaks G6: no text is generated."""
+    """The doctor finds a platform that freezes the process between requests.
+
+    There, no text is generated without a request (G6).
+    """
     with serving(tmp_path, app="tests.interop.doctor_app:app") as server:
         async with stopped_between_requests(server) as port:
             endpoint = Endpoint.parse(f"http://127.0.0.1:{port}/doctor", {})

@@ -54,14 +54,14 @@ async def execute(url: str, *statements: str) -> None:
 
 
 async def test_sqlite(file: Path) -> None:
-    """A normal file has no problem, while the application runs and after it has stopped."""
+    """The doctor finds no problem in a normal file, while the application runs and afterwards."""
     assert wrong(await asyncio.to_thread(examined, file)) == set()
     async with PersistentTextStreaming(f"sqlite:///{file}"):
         assert wrong(await asyncio.to_thread(examined, file)) == set()
 
 
 def test_sqlite_problems(file: Path) -> None:
-    """The file is readable for other users; then the file is missing."""
+    """The doctor reports a file that other users can read, and a file that is missing."""
     file.chmod(0o644)
     assert wrong(examined(file)) == {"permissions"}
     with pytest.raises(StoreUnavailable, match="there is no database"):
@@ -69,7 +69,7 @@ def test_sqlite_problems(file: Path) -> None:
 
 
 def test_sqlite_free_pages(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A large file with mostly free pages is reported."""
+    """The doctor reports a large file that consists mostly of free pages."""
     db = sqlite3.connect(file)
     db.execute("CREATE TABLE waste AS SELECT randomblob(1000000) AS data")
     db.execute("DROP TABLE waste")
@@ -81,7 +81,7 @@ def test_sqlite_free_pages(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_postgres(url: str) -> None:
-    """The tests' server runs without fsync, and that is the only report."""
+    """The doctor reports only one problem of the tests' server, which runs without fsync."""
     found = await postgres.examine(url)
     messages = [finding.message for finding in found if finding.verdict is Verdict.PROBLEM]
     assert all(" is off: a power failure" in message for message in messages), messages
@@ -89,7 +89,7 @@ async def test_postgres(url: str) -> None:
 
 
 async def test_postgres_not_migrated(server: postgres_server.Server) -> None:
-    """For a database without tables, one line says which command to run."""
+    """For a database without tables, one line names the command that creates them."""
     url = await server.make_database(migrated=False)
     found = {finding.check: finding for finding in await postgres.examine(url)}
     await server.drop_database(url)
@@ -111,7 +111,10 @@ async def test_postgres_not_migrated(server: postgres_server.Server) -> None:
 async def test_postgres_role(
     server: postgres_server.Server, url: str, statement: str, check: str
 ) -> None:
-    """Each missing right of a role is named; a role with the documented rights lacks nothing."""
+    """The doctor names each right that a role lacks.
+
+    A role with the documented rights lacks none.
+    """
     role = f"r_{url.rpartition('_')[2].partition('?')[0]}"
     all_tables = "ON ALL TABLES IN SCHEMA inkstream"
     await execute(
@@ -133,7 +136,7 @@ async def test_postgres_role(
 
 
 async def test_pooler(server: postgres_server.Server, url: str, tmp_path: Path) -> None:
-    """The doctor detects a pooler, and whether the URL says that there is one."""
+    """The doctor detects a pooler, and whether the URL says that a pooler answers."""
     with pgbouncer(server, tmp_path) as pooler:
         for parameters, expected in (("", True), ("&pooler=1", False)):
             found = await postgres.examine(pooler.url_of(url, parameters))

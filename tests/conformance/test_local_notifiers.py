@@ -1,4 +1,4 @@
-"""Hints within a process, and between the users of one SQLite file."""
+"""Hints within a process, and between the programs that use one SQLite file."""
 
 from __future__ import annotations
 
@@ -49,7 +49,10 @@ async def other(path: Path, store: SQLiteStore) -> AsyncIterator[SQLiteStore]:
 
 @pytest.fixture
 async def hints(store: SQLiteStore) -> AsyncIterator[Hints]:
-    """Return the next hint of a notifier for ``store``, after the hint at its start."""
+    """Return a function that waits for the next hint of a notifier for ``store``.
+
+    The hint at the notifier's start has already arrived.
+    """
     queue: Hints = asyncio.Queue()
     notifier = SQLiteNotifier(store)
     await notifier.open(queue.put_nowait)
@@ -88,7 +91,10 @@ async def test_foreign_changes_are_reported(other: SQLiteStore, hints: Hints) ->
 async def test_own_changes_cause_no_hint(
     store: SQLiteStore, other: SQLiteStore, hints: Hints
 ) -> None:
-    """Otherwise each commit of a busy process would make it read everything again."""
+    """A process gets no hint of its own changes.
+
+    Otherwise each commit of a busy process would make it read everything again.
+    """
     mine, theirs = await create(store, "mine"), await create(other, "theirs")
     named: set[str] = set()
     while "theirs" not in named:
@@ -97,7 +103,7 @@ async def test_own_changes_cause_no_hint(
         await store.commit(appending(mine))
     looked = asyncio.Event()
     loop = asyncio.get_running_loop()
-    # Wait for two more looks, because the first may have begun before the last commit.
+    # Wait until the notifier has looked twice, because its first look may precede the last commit.
     for _ in range(2):
         looked.clear()
         store._open_threads().write.watch(
@@ -123,7 +129,10 @@ def wrap(look: Watch | None, then: Callable[[], object]) -> Watch:
 async def test_changes_through_the_applications_connection(
     store: SQLiteStore, path: Path, hints: Hints
 ) -> None:
-    """The application's own connection commits them, so they are foreign, even in this process."""
+    """A commit through the application's own connection causes a hint.
+
+    Such a change is foreign, even in this process.
+    """
 
     def create_through() -> None:
         connection = sqlite3.connect(path)
@@ -160,7 +169,7 @@ async def test_watch_reports_earlier_changes(store: SQLiteStore, other: SQLiteSt
 
 
 async def test_appends_after_a_cleanup_are_reported(store: SQLiteStore, other: SQLiteStore) -> None:
-    """Appends are noticed by their rows' ids, so new ids must be larger than deleted ones."""
+    """The ids of new rows must be larger than those of deleted rows, or appends go unnoticed."""
     first, second = await create(other, "first"), await create(other, "second")
     for _ in range(5):
         await other.commit(appending(first))
@@ -179,7 +188,7 @@ async def test_appends_after_a_cleanup_are_reported(store: SQLiteStore, other: S
 
 
 async def test_merged_appends_are_still_reported(store: SQLiteStore, other: SQLiteStore) -> None:
-    """A merge of a live stream deletes the rows by which appends are noticed."""
+    """Appends are reported even if a merge deletes the rows by which they are noticed."""
     state = await create(other, "s")
     queue: Hints = asyncio.Queue()
     notifier = SQLiteNotifier(store)
@@ -242,7 +251,7 @@ async def test_local_hints_reach_all_others_of_the_database() -> None:
 
 
 async def test_local_hints_cross_event_loops() -> None:
-    """Two engines, each on its own thread."""
+    """Hints reach another engine that runs on a thread and an event loop of its own."""
     queue: Hints = asyncio.Queue()
     here = LocalNotifier("db")
     await here.open(queue.put_nowait)

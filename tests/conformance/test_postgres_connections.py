@@ -213,7 +213,7 @@ async def test_rollback_leaves_no_trace(connect: Connect, url: str, store: Postg
 async def test_every_call_through_every_driver(
     connect: Connect, url: str, store: PostgresStore
 ) -> None:
-    """G11: values of all types pass through each driver unchanged."""
+    """G11: values of all types pass unchanged through each driver."""
     (segment,) = wire.encode_messages([NASTY, wire.RawJSON(b'{"a": 1.0}')], 0)
     async with connect(url) as (connection, finish):
         a = await store.create(
@@ -286,17 +286,20 @@ async def test_every_call_through_every_driver(
 
 @each_driver
 async def test_an_error_of_the_database_is_ours(connect: Connect, url: str) -> None:
-    """G12: a closed store needs no pool for such a call; a missing schema is reported."""
+    """G12: a call with ``connection=`` needs no pool, so it works on a closed store.
+
+    It reports a missing schema.
+    """
     async with connect(url) as (connection, finish):
         with pytest.raises(SchemaOutdated, match="inkstream migrate"):
             await PostgresStore(url, schema="elsewhere").create(new("s"), connection=connection)
-        with pytest.raises(StoreUnavailable):  # the transaction has failed
+        with pytest.raises(StoreUnavailable):  # the error has ended this transaction
             await PostgresStore(url).create(new("s"), connection=connection)
         await finish(False)
 
 
 async def test_foreign_connections_are_refused(url: str, store: PostgresStore) -> None:
-    """The store raises, and changes nothing."""
+    """The store raises an error for a connection of another kind, and changes nothing."""
     pool = asyncpg.create_pool(url)
     lite = sqlite3.connect(":memory:")
     engine = sqlalchemy.create_engine("sqlite://")
@@ -313,7 +316,10 @@ async def test_foreign_connections_are_refused(url: str, store: PostgresStore) -
 async def test_a_connection_of_another_database_is_refused(
     connect: Connect, store: PostgresStore
 ) -> None:
-    """G1: a stream in the wrong database would never be found, even if that has the schema."""
+    """G1: a connection of another database is refused, even if that database has the schema.
+
+    A stream in the wrong database would never be found.
+    """
     server = postgres_server.server(postgres_server.versions()[0])
     other = await server.make_database()
     async with connect(other) as (connection, finish):
@@ -330,7 +336,10 @@ async def test_a_connection_of_another_database_is_refused(
 
 
 async def test_the_ways_to_name_a_database(url: str) -> None:
-    """The store never closes a given pool, and it uses the URL of a given engine."""
+    """A database may be named by a URL, a pool or an engine.
+
+    The store never closes a given pool, and uses only the URL of an engine.
+    """
     engine = create_async_engine(_async_url(url, "asyncpg") + "?ssl=disable", poolclass=NullPool)
     async with asyncpg.create_pool(url, min_size=1, max_size=2) as pool:
         for number, database in enumerate(

@@ -1,4 +1,4 @@
-"""Hints over PostgreSQL arrive, and lost hints are noticed."""
+"""Hints over PostgreSQL arrive, and a process notices if it may have lost some."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ async def stores(url: str) -> AsyncIterator[list[PostgresStore]]:
 
 
 async def test_hints_reach_the_others(stores: list[PostgresStore]) -> None:
-    """A batch sends one notification for any number of streams."""
+    """Hints reach the other processes; one notification names any number of streams."""
     one, two = [PostgresNotifier(store) for store in stores]
     heard_one, heard_two = Heard(), Heard()
     await one.open(heard_one)
@@ -73,7 +73,7 @@ async def test_hints_reach_the_others(stores: list[PostgresStore]) -> None:
 
 
 async def test_lost_connection_is_replaced(stores: list[PostgresStore], url: str) -> None:
-    """Hints sent during the outage are lost, so any stream may have changed."""
+    """A notifier replaces a lost connection and reports any stream, because hints were lost."""
     one, two = [PostgresNotifier(store) for store in stores]
     heard = Heard()
     await two.open(heard)
@@ -86,7 +86,7 @@ async def test_lost_connection_is_replaced(stores: list[PostgresStore], url: str
         )
         assert await heard.next() == ANY
         while heard.hints.empty():
-            await one.notify(ids("after"))  # its first connections may be broken too
+            await one.notify(ids("after"))  # the first of its new connections may be broken too
         assert await heard.next() == {"after"}
         while not heard.hints.empty():
             heard.hints.get_nowait()
@@ -95,7 +95,10 @@ async def test_lost_connection_is_replaced(stores: list[PostgresStore], url: str
 
 
 async def test_nothing_to_listen_on(url: str) -> None:
-    """Behind a pooler, and without a database, hints are lost without an error."""
+    """If there is nothing to listen on, hints are lost without an error.
+
+    This is so behind a pooler, and without a database.
+    """
     store = PostgresStore(url + "&pooler=true")
     await store.open("one")
     notifier = PostgresNotifier(store)
@@ -132,7 +135,7 @@ async def test_separate_listener_url(url: str) -> None:
 
 
 def test_payloads_fit() -> None:
-    """PostgreSQL refuses 8,000 bytes, so long names must not fill a payload."""
+    """Long names must not fill a payload, because PostgreSQL refuses 8,000 bytes."""
     assert decode_hint(encode_hint("t", ids("a", "b"))) == ("t", ("a", "b"))
     assert decode_hint(encode_hint("t", ids(*map(str, range(300)))))[1] is not None
     assert decode_hint(encode_hint("t", ids(*map(str, range(301))))) == ("t", None)
@@ -145,5 +148,9 @@ def test_payloads_fit() -> None:
     "payload", ["", "2t 5 abc\na\t1,2", "\na", "t\na", "\U0001f4a9", "1t\n", "1"]
 )
 def test_unknown_payload_means_any_stream(payload: str) -> None:
-    """Another version sends such a payload during a deploy, or any role: NOTIFY has no rights."""
+    """An unknown payload means that any stream may have changed.
+
+    Another version may send such a payload during a deploy, and so may any role, because NOTIFY
+    needs no right.
+    """
     assert decode_hint(payload)[1] is None

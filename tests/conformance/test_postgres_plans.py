@@ -29,7 +29,7 @@ STREAMS = 100_000 if SOAK else 3_000
 SEGMENTS = 50 if SOAK else 4
 pytestmark = pytest.mark.timeout(1800 if SOAK else 60)
 
-# Every 100th stream is live, and all others have ended.
+# Every hundredth stream is live; all others have ended.
 _GENERATE = (
     """
     INSERT INTO inkstream.streams (stream_id, kind, content_type, owner, "group", metadata,
@@ -73,7 +73,7 @@ async def url(request: pytest.FixtureRequest) -> AsyncIterator[str]:
 
 
 async def scans(connection: asyncpg.Connection[asyncpg.Record]) -> dict[str, tuple[int, int]]:
-    """Return each table's sequential scans, and the rows read through its indexes."""
+    """Return how many sequential scans each table had, and how many rows its indexes returned."""
     await connection.execute("SELECT pg_stat_clear_snapshot()")
     rows = await connection.fetch(
         "SELECT relname, seq_scan, coalesce(idx_tup_fetch, 0) FROM pg_stat_user_tables"
@@ -91,10 +91,11 @@ async def test_every_call_reads_what_it_returns(url: str, analyzed: bool) -> Non
         await connection.execute("ANALYZE", timeout=1200)
     store = PostgresStore(url, max_connections=1)
     await store.open("one")
-    await connection.execute("SELECT pg_stat_force_next_flush()")  # publish the statistics so far
+    # This publishes the statistics so far.
+    await connection.execute("SELECT pg_stat_force_next_flush()")
     before = await scans(connection)
     of_an_owner = STREAMS // 500
-    allowed = 0  # how many rows of a table may be read
+    allowed = 0  # this is how many rows of a table may be read
 
     (segment,) = wire.encode_messages(["text"], 0)
     for round_ in range(8):  # after the fifth call, PostgreSQL may change to a cached plan
@@ -122,7 +123,7 @@ async def test_every_call_reads_what_it_returns(url: str, analyzed: bool) -> Non
             (Query(owner="owner 7", limit=5), 0),
             (Query(owner="owner 100", statuses=(Status.PENDING, Status.STREAMING), limit=20), 0),
             (Query(owner="owner 101", statuses=(Status.DONE,), limit=5), 0),
-            # A condition without an index is checked on the owner's streams only.
+            # A condition that has no index is checked only on the streams of the owner.
             (Query(owner="owner 101", statuses=(Status.CANCELLED,)), of_an_owner),
             (Query(owner="owner 101", group="group 101", limit=5), of_an_owner),
             (Query(group="group 7", limit=5), 0),
@@ -135,12 +136,12 @@ async def test_every_call_reads_what_it_returns(url: str, analyzed: bool) -> Non
             (Query(limit=5, worker=KEEP), 0),
         ):
             found = await store.find(query)
-            allowed += 2 * len(found) + passed_over  # one read to find each row, one for its state
-        allowed += 120  # for the other calls: together they change 25 streams
+            allowed += 2 * len(found) + passed_over  # one read finds each row, and one its state
+        allowed += 120  # this is for the other calls, which together change 25 streams
         await store.delete([state.internal_id])
         await store.tidy(1e9 + round_ + 1, 1 << 20)
         await store.heartbeat(beat=True, forget=["nobody"])
-    await store.close()  # a backend reports its statistics when it ends, at the latest
+    await store.close()  # a backend reports its statistics at the latest when it ends
 
     deadline = asyncio.get_running_loop().time() + 10
     while await connection.fetchval(_BACKENDS):

@@ -1,4 +1,4 @@
-"""A PostgreSQL behind TLS only, with a certificate of an authority of its own."""
+"""A PostgreSQL that answers only over TLS, with a certificate of the tests' own authority."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests import postgres_server
 _WANTS_TLS = bytes.fromhex("0000000804d2162f")
 _PLAIN = b"SFATAL\0VFATAL\0C28000\0Mno pg_hba.conf entry, no encryption\0\0"
 
-# In a process of its own: asyncpg reads certificates on the event loop.
+# This runs in a process of its own, because asyncpg reads certificates on the event loop.
 SCRIPT = """
 import asyncio, sys
 from inkstream import PersistentTextStreaming, StoreUnavailable
@@ -41,14 +41,14 @@ except StoreUnavailable as exc:
 
 @dataclass(frozen=True, slots=True)
 class Secured:
-    """Where the database answers over TLS, and the certificates of authorities."""
+    """The addresses at which the database answers over TLS, and the authorities' certificates."""
 
     port: int
     database: str
     folder: Path
 
     async def use(self, parameters: str, host: str) -> str:
-        """Write a stream there and read it; return what came of it."""
+        """Write a stream to the database and read it; return what the process printed."""
         files = {name: quote(f"{self.folder / name}.pem") for name in ("authority", "stranger")}
         query = parameters.format(**files)
         url = f"postgresql://postgres:secret@{host}:{self.port}{self.database}?{query}"
@@ -79,7 +79,7 @@ def make_certificates(folder: Path) -> None:
 
 @asynccontextmanager
 async def tls_before(upstream: int, context: ssl.SSLContext) -> AsyncIterator[int]:
-    """Speak PostgreSQL's TLS before a server that was built without; return the port."""
+    """Serve PostgreSQL's TLS in front of a server that was built without TLS; return the port."""
 
     async def pass_on(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         try:
@@ -102,7 +102,7 @@ async def tls_before(upstream: int, context: ssl.SSLContext) -> AsyncIterator[in
             server_reader, server_writer = await asyncio.open_connection("127.0.0.1", upstream)
             await asyncio.gather(pass_on(reader, server_writer), pass_on(server_reader, writer))
         except (OSError, asyncio.IncompleteReadError):
-            pass  # the client does not trust this
+            pass  # the client does not trust this authority
         finally:
             writer.close()
 
@@ -131,7 +131,8 @@ async def secured(tmp_path: Path) -> AsyncIterator[Secured]:
     "parameters",
     [
         "sslmode=require",
-        "sslmode=require&channel_binding=require&connect_timeout=10",  # as Neon hands it out
+        # Neon gives its users a URL like this.
+        "sslmode=require&channel_binding=require&connect_timeout=10",
         "sslmode=no-verify",
         "ssl=true",
         "sslmode=verify-ca&sslrootcert={authority}",
@@ -140,7 +141,7 @@ async def secured(tmp_path: Path) -> AsyncIterator[Secured]:
     ],
 )
 async def test_let_in(secured: Secured, parameters: str) -> None:
-    """Each connection is encrypted: of the pool, the listener, and the session of the lock."""
+    """The connections of the pool, of the listener and of the lock are all encrypted."""
     assert await secured.use(parameters, "localhost") == "over TLS []\n"
 
 
@@ -150,7 +151,8 @@ async def test_let_in(secured: Secured, parameters: str) -> None:
         ("sslmode=disable", "localhost"),
         ("sslmode=verify-ca&sslrootcert={stranger}", "localhost"),
         ("sslmode=verify-full&sslrootcert={stranger}", "localhost"),
-        ("sslmode=verify-full&sslrootcert={authority}", "127.0.0.1"),  # not the certificate's name
+        # This name is not in the certificate.
+        ("sslmode=verify-full&sslrootcert={authority}", "127.0.0.1"),
         ("sslmode=verify-full&sslrootcert=system", "localhost"),
         ("sslaccept=strict", "localhost"),
     ],

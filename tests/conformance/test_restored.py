@@ -22,7 +22,7 @@ from tests import postgres_server
 
 
 class Database:
-    """A database that can be copied and restored while no process uses it."""
+    """A database that can be copied and restored."""
 
     def __init__(
         self,
@@ -36,7 +36,7 @@ class Database:
 
 
 def copy_of(source: Path, target: Path) -> None:
-    """Copy a database into another one, which may be in use."""
+    """Copy a database into another database, which may be in use."""
     with (
         contextlib.closing(sqlite3.connect(source)) as one,
         contextlib.closing(sqlite3.connect(target)) as two,
@@ -91,7 +91,7 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
 async def read_on(
     streams: PersistentTextStreaming, stream_id: str, offset: str | None = None
 ) -> tuple[list[str], str]:
-    """Return the pieces of text after an offset, and the offset after them."""
+    """Return the pieces of text after an offset, and the offset after these pieces."""
     follow = streams.follow(stream_id, offset)
     texts = [item async for item in follow if isinstance(item, str)]
     assert follow.offset is not None
@@ -99,7 +99,7 @@ async def read_on(
 
 
 async def write(streams: PersistentTextStreaming, stream_id: str, *pieces: str) -> None:
-    """Take a text over, write to it, and let go."""
+    """Take a stream over, write text to it, and let it go."""
     writer = streams.write(stream_id, takeover=True)
     handle = await writer.__aenter__()
     for text in pieces:
@@ -178,7 +178,10 @@ async def test_reused_internal_id_is_a_fault(database: Database) -> None:
 
 
 async def test_lost_end_is_not_seen(database: Database) -> None:
-    """G5: a client with this offset must not hear that the stream has ended."""
+    """G5: after a restore lost the end, a client that has seen it must not hear of an end.
+
+    The client gets an error for its offset.
+    """
     async with PersistentTextStreaming(database.url) as streams:
         await streams.create("s", takeover_within_s=600)
         await write(streams, "s", "text")
@@ -235,7 +238,7 @@ def _store(database: Database) -> SQLiteStore | PostgresStore:
 
 
 async def test_sqlite_restored_in_place(tmp_path: Path) -> None:
-    """The next commit notices a restore during use, because a growing id became smaller."""
+    """The next commit notices a restore during use, because an id that always grows is smaller."""
     database = sqlite_database(tmp_path / "streams.db")
     async with PersistentTextStreaming(database.url) as streams:
         await streams.create("log", kind="log")
@@ -257,7 +260,7 @@ async def test_sqlite_restored_in_place(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("version", postgres_server.versions())
 async def test_postgres_restored_in_place(version: str) -> None:
-    """The worker that lost text notices the restore at its next beat."""
+    """A worker whose text is lost notices the restore at its next beat."""
     server = postgres_server.server(version)
     url = await server.make_database()
     store = PostgresStore(url)
@@ -282,7 +285,10 @@ async def test_postgres_restored_in_place(version: str) -> None:
 
 
 async def test_postgres_draws_only_after_a_server_restart() -> None:
-    """A killed backend loses no commits, but a crash or a restart may."""
+    """The generation stays if a backend is killed, and changes after a crash or a restart.
+
+    Only a crash or a restart may lose commits.
+    """
     server = postgres_server.own_server()
     try:
         url = await server.make_database()

@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 
 def at_once(call: Coroutine[Any, Any, T]) -> T:
-    """Run a call that never waits, such as a call with ``connection``."""
+    """Run a coroutine that never waits, such as a call with ``connection``."""
     try:
         call.send(None)
     except StopIteration as stop:
@@ -32,7 +32,7 @@ def at_once(call: Coroutine[Any, Any, T]) -> T:
 
 
 async def inside(call: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine on a thread that may block, like a synchronous handler."""
+    """Run a coroutine on a thread that may block, as a synchronous handler may."""
     return await asyncio.to_thread(at_once, call)
 
 
@@ -70,7 +70,7 @@ def hello(internal_id: int) -> list[Group]:
 async def test_visible_when_the_transaction_commits(
     store: SQLiteStore, app: sqlite3.Connection
 ) -> None:
-    """An outbox: a row of the application and a message of a log are committed together."""
+    """A row of the application and a message of a log (an outbox) are committed together."""
     app.execute("INSERT INTO messages VALUES ('s')")
     state = await inside(store.create(new(), connection=app))
     (outcome,) = await inside(store.commit(hello(state.internal_id), connection=app))
@@ -127,7 +127,7 @@ async def test_a_refused_call_leaves_the_transaction_as_it_was(
 
 
 async def test_call_without_a_transaction_begins_one(store: SQLiteStore, path: Path) -> None:
-    """A connection in autocommit mode commits each call, like each statement."""
+    """A call on a connection in autocommit mode begins and commits a transaction of its own."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     await inside(store.create(new(), connection=connection))
     assert not connection.in_transaction

@@ -39,7 +39,7 @@ FILES = {
 
 
 def copy(path: Path, which: str) -> None:
-    """Open the files and close them."""
+    """Open the files and close the files, as a copy does."""
     for suffix in FILES[which]:
         Path(f"{path}{suffix}").read_bytes()
 
@@ -58,7 +58,7 @@ async def opened(path: Path, worker: str) -> SQLiteStore:
 
 @pytest.mark.parametrize("which", FILES)
 async def test_outsiders_come_and_go(tmp_path: Path, which: str) -> None:
-    """G1, G2: another program closes the file, but is not the last user, so it keeps the log."""
+    """G1, G2: another program that closes the file is not its last user, so the log stays."""
     path = tmp_path / "streams.db"
     store = await opened(path, "one")
     await store.create(NewStream(stream_id=StreamId("s"), kind=Kind.LOG, created_at=0.0))
@@ -79,7 +79,10 @@ async def test_outsiders_come_and_go(tmp_path: Path, which: str) -> None:
 
 
 async def test_outsiders_come_and_go_all_the_time(tmp_path: Path) -> None:
-    """G1: other programs close the file at any moment of a commit; acknowledged text is stored."""
+    """G1: acknowledged text stays stored, whenever other programs open and close the file.
+
+    They may do so at any moment of a commit.
+    """
     path = tmp_path / "streams.db"
     store = await opened(path, "one")
     await store.create(NewStream(stream_id=StreamId("s"), kind=Kind.LOG, created_at=0.0))
@@ -99,7 +102,7 @@ async def test_outsiders_come_and_go_all_the_time(tmp_path: Path) -> None:
 
 
 async def test_new_connections(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Another store of the process opens after a copy; the log names the copy."""
+    """After a copy, another store of the process can open the file; the log names the copy."""
     path = tmp_path / "streams.db"
     store = await opened(path, "one")
     await store.create(NewStream(stream_id=StreamId("s"), kind=Kind.LOG, created_at=0.0))
@@ -118,7 +121,7 @@ async def test_new_connections(tmp_path: Path, caplog: pytest.LogCaptureFixture)
 
 
 async def test_a_hold_that_a_fork_inherited(tmp_path: Path) -> None:
-    """G1: a child forked without Python's hooks has the file descriptors, but no locks."""
+    """G1: a child that was forked without Python's hooks has the files open, but holds no locks."""
     path = tmp_path / "streams.db"
     store = await opened(path, "one")
     await store.create(NewStream(stream_id=StreamId("s"), kind=Kind.LOG, created_at=0.0))

@@ -1,4 +1,4 @@
-"""The size of a SQLite file: the pages written per append, and the space per text."""
+"""How large a SQLite file is: the pages that an append writes, and the space that a text needs."""
 # ruff: noqa: ASYNC240  (these tests may block, because nothing else runs on their loop)
 
 from __future__ import annotations
@@ -52,7 +52,10 @@ def file_bytes(path: Path) -> int:
 
 
 async def test_the_log_grows_little_with_many_live_streams(store: SQLiteStore, path: Path) -> None:
-    """At most 150 B a token with 1,000 live streams that get 2.5 tokens a commit, as at 50 ms."""
+    """Each token adds at most 150 B to the log.
+
+    This is for 1,000 live streams that each get 2.5 tokens in a commit every 50 ms.
+    """
     states = await streams(store, 1000)
     rounds = 12
     before = Path(f"{path}-wal").stat().st_size
@@ -63,7 +66,10 @@ async def test_the_log_grows_little_with_many_live_streams(store: SQLiteStore, p
 
 
 async def test_finished_streams_are_small(store: SQLiteStore, path: Path) -> None:
-    """At most 1.5 times the text, including free pages, even after very small appends."""
+    """A finished stream needs at most 1.5 times its text, even after very small appends.
+
+    This includes free pages.
+    """
     states = await streams(store, 150)
     for _ in range(100):
         await store.commit(tokens(states, 40))
@@ -86,7 +92,10 @@ async def test_finished_streams_are_small(store: SQLiteStore, path: Path) -> Non
 async def test_long_live_stream_is_merged(
     store: SQLiteStore, path: Path, rows: int, in_each: int
 ) -> None:
-    """Otherwise each reader far behind would walk back through all rows."""
+    """The store merges the rows of a long live stream.
+
+    Otherwise each reader far behind would walk back through all rows.
+    """
     (state,) = await streams(store, 1)
     for _ in range(rows // 50):
         await store.commit(tokens([state] * 50, in_each))
@@ -99,7 +108,10 @@ async def test_long_live_stream_is_merged(
 
 
 async def test_a_step_is_bounded_however_small_the_rows(store: SQLiteStore) -> None:
-    """G9: tiny rows cost as much as large ones to merge, and commits wait meanwhile."""
+    """G9: a step of a merge is bounded in rows, too.
+
+    Tiny rows take as long to merge as large rows, and commits wait meanwhile.
+    """
     states = await streams(store, 40)
     for _ in range(500):
         await store.commit(tokens(states, 1))
@@ -116,7 +128,7 @@ def live_rows(path: Path) -> int:
 
 
 async def test_the_log_is_bounded(store: SQLiteStore, path: Path) -> None:
-    """Checkpoints keep up with a writer that never pauses, with and without readers."""
+    """Checkpoints keep up with a writer that never pauses, whether or not there are readers."""
     states = await streams(store, 10)
     for number in range(60):
         await store.commit(tokens(states, 8000))

@@ -1,4 +1,4 @@
-"""The facade with ``connection=``: a commit makes all changes visible, a rollback none."""
+"""A commit makes the facade's calls with ``connection=`` visible; a rollback drops them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ async def through_sqlite3(url: str) -> AsyncIterator[tuple[Any, Finish]]:
     connection = sqlite3.connect(url.removeprefix("sqlite:///"))
 
     async def finish(commit: bool) -> None:
-        # Run on a thread, like a synchronous handler, because SQLite may block.
+        # These calls run on a thread, like those of a synchronous handler, because SQLite may
+        # block.
         (connection.commit if commit else connection.rollback)()
 
     yield connection, finish
@@ -55,14 +56,14 @@ Opened = tuple[PersistentTextStreaming, Connect, str]
 
 @pytest.fixture(params=CONNECTS, ids=lambda connect: connect.__name__)
 async def opened(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Opened]:
-    """Start streams on a database; return them, a function that connects to it, and its URL."""
+    """Run streams on a database; return them, a function that connects to it, and its URL."""
     connect: Connect = request.param
     server = postgres_server.server(postgres_server.versions()[0])
     if connect is through_sqlite3:
         url = f"sqlite:///{SQLiteStore(tmp_path / 'app.db').path}"
     else:
         url = await server.make_database()
-    # Without the poll, a change can arrive only by a hint.
+    # Without the poll, other processes learn of a change only from a hint.
     async with PersistentTextStreaming(url, timing=FinerTiming(poll_s=60.0)) as streams:
         yield streams, connect, url
     if connect is not through_sqlite3:
@@ -107,7 +108,7 @@ async def test_calls_are_part_of_the_transaction(opened: Opened, commit: bool) -
 
 @pytest.mark.parametrize("commit", [True, False])
 async def test_delete_all_is_part_of_the_transaction(opened: Opened, commit: bool) -> None:
-    """G1: a user's rows and streams are deleted together, or not at all."""
+    """G1: a user's rows and streams are deleted together, or none of them."""
     streams, connect, url = opened
     names = [f"{n}" for n in range(3)]
     for name in names:
@@ -124,7 +125,10 @@ async def test_delete_all_is_part_of_the_transaction(opened: Opened, commit: boo
 
 
 async def test_reader_waits_for_the_creating_commit(opened: Opened) -> None:
-    """A browser may ask for the stream before the request that created it has committed."""
+    """A reader may ask for a stream before its creating request commits.
+
+    The reader then waits for the commit.
+    """
     streams, connect, url = opened
     app = streams.asgi(allow_anonymous=True)
     asking = asyncio.Event()
@@ -148,7 +152,7 @@ async def test_reader_waits_for_the_creating_commit(opened: Opened) -> None:
 
 
 async def test_commit_wakes_followers_and_writers(opened: Opened) -> None:
-    """G6: both get a hint, so they do not wait for the poll."""
+    """G6: the commit sends followers and writers a hint, so they do not wait for the poll."""
     streams, connect, url = opened
     await streams.create("log", kind="log")
     await streams.create("text")

@@ -1,4 +1,4 @@
-"""Worker processes on one database, controlled by the test."""
+"""Worker processes on one database, which a test controls."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Process:
             self._told[number].put_nowait([time.monotonic(), *what])
 
     async def told(self, number: int = 0, within_s: float = DEADLINE_S) -> list[Any]:
-        """Return the next result of a command, without its time."""
+        """Return the next result of a command, without the time of the result."""
         return (await self.told_at(number, within_s))[1:]
 
     async def told_at(self, number: int, within_s: float = DEADLINE_S) -> list[Any]:
@@ -45,20 +45,20 @@ class Process:
             return await self._told[number].get()
 
     def begin(self, command: str, *arguments: Any) -> int:
-        """Send a command; return its number."""
+        """Send a command; return the command's number."""
         assert self.process.stdin is not None
         number = next(self._numbers)
         self.process.stdin.write(json.dumps([number, command, *arguments]).encode() + b"\n")
         return number
 
     async def do(self, command: str, *arguments: Any) -> Any:
-        """Send a command and return its result."""
+        """Send a command and return the command's result."""
         what, value = await self.told(self.begin(command, *arguments))
         assert what == "done", (command, arguments, value)
         return value
 
     async def heard(self, number: int, expected: str) -> None:
-        """Wait until a ``follow`` has reported this text, in one or more pieces."""
+        """Wait until a ``follow`` has reported exactly this text, in one or more pieces."""
         text = ""
         while len(text) < len(expected):
             what, *values = await self.told(number)
@@ -124,7 +124,7 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
 
 
 async def faults_of(database: str) -> list[str]:
-    """Return the faults that `inkstream verify` finds after processes were killed."""
+    """Return the faults that `inkstream verify` finds after the test has killed processes."""
     if database.startswith("sqlite"):
         return await asyncio.to_thread(sqlite.check_streams, database)
     return await postgres.check_streams(database)

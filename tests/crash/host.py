@@ -1,4 +1,4 @@
-"""A network namespace that acts as another host, and a PostgreSQL that both can reach."""
+"""A network namespace that acts as another host, and a PostgreSQL that both hosts can reach."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.prerequisites import program
 
 
 class Host:
-    """A network namespace with a link to this one.
+    """A network namespace with a link to the namespace of the tests.
 
     Attributes:
         server: The address of this side, on which PostgreSQL listens.
@@ -28,7 +28,8 @@ class Host:
         self.server = f"{net}.1"
         self.prefix = (self._ip, "netns", "exec", self._name)
         self._link = there
-        # The neighbour on each side: its address, its device, and the options that choose the side.
+        # These are each side's neighbour: its address, its device, and the options that choose the
+        # side.
         self._neighbours = ((f"{net}.2", here, ()), (self.server, there, ("-n", self._name)))
         for command in (
             f"netns add {self._name}",
@@ -42,7 +43,7 @@ class Host:
             subprocess.run([self._ip, *command.split()], check=True, capture_output=True)
 
     def __enter__(self) -> Self:
-        """Return itself; the end of the block removes the namespace."""
+        """Return the host; the end of the block removes its namespace."""
         return self
 
     def cut(self) -> None:
@@ -50,7 +51,7 @@ class Host:
         self._run("-n", self._name, "link", "set", self._link, "down")
 
     def lose_packets(self) -> None:
-        """Send all packets to a wrong link address: neither side gets an error."""
+        """Send all packets to a wrong link address, so that neither side gets an error."""
         for address, device, side in self._neighbours:
             nobody = ("lladdr", "02:00:00:00:00:01", "nud", "permanent")
             self._run(*side, "neigh", "replace", address, "dev", device, *nobody)
@@ -65,13 +66,13 @@ class Host:
         subprocess.run([self._ip, *arguments], check=True)
 
     def __exit__(self, *error: object) -> None:
-        """Remove the namespace and its link."""
+        """Remove the namespace and the link."""
         subprocess.run([self._ip, "netns", "del", self._name], check=True)
 
 
 @contextmanager
 def reachable_server(host: Host) -> Iterator[postgres_server.OwnServer]:
-    """Run a PostgreSQL for the block that both hosts can reach."""
+    """Run a PostgreSQL that both hosts can reach, until the block ends."""
     server = postgres_server.own_server(
         settings=(f"listen_addresses=127.0.0.1,{host.server}", "tcp_keepalives_idle=600")
     )
@@ -83,5 +84,5 @@ def reachable_server(host: Host) -> Iterator[postgres_server.OwnServer]:
 
 
 def url_over_there(server: postgres_server.OwnServer, host: Host, url: str) -> str:
-    """Return a database URL that works on both hosts."""
+    """Return a database's URL that works on both hosts."""
     return url.replace(f"@127.0.0.1:{server.port}", f"@{host.server}:{server.port}")

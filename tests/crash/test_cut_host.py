@@ -1,4 +1,4 @@
-"""Two hosts on one PostgreSQL; the network of one is cut and later works again."""
+"""Two hosts use one PostgreSQL; the network of one host is cut, and later works again."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.prerequisites import missing
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[Host]:
-    """Create another host."""
+    """Run another host."""
     try:
         host = Host()
     except subprocess.CalledProcessError as exc:
@@ -42,7 +42,9 @@ async def database(server: postgres_server.OwnServer, host: Host) -> str:
 @pytest.mark.timeout(90)
 @pytest.mark.parametrize("how", ["cut", pytest.param("lose_packets", marks=pytest.mark.soak)])
 async def test_cut_off_writer_is_fenced(spawn: Spawn, host: Host, how: str, timing: str) -> None:
-    """G2, G3, G7: nobody sees the host's lock, so its beats decide. No stream has two writers.
+    """G2, G3, G7: a cut-off writer is fenced, so that no stream has two writers.
+
+    Nobody sees the lock of the cut-off host, so its missing beats decide.
 
     With the default times, readers get the end within 15 seconds.
     """
@@ -66,7 +68,8 @@ async def test_cut_off_writer_is_fenced(spawn: Spawn, host: Host, how: str, timi
     cut = time.monotonic()
     second = here.begin("job", "job")
     for name in ("job", "text"):
-        await there.do("say", name, "never ")  # the source accepts it, but readers never get it
+        # The writer accepts this text, but readers never get it.
+        await there.do("say", name, "never ")
     async with Lateness() as machine:
         told_at, *end = await here.told_at(heard_here["text"], within_s=3 * lease_s)
     assert end == ["end", "timeout", "writer_lost"]
@@ -115,6 +118,6 @@ async def test_show_says_that_the_writer_is_cut_off(
     finally:
         host.heal()
     await there.do("say", "s", None)
-    # Nobody ended it meanwhile, so it goes on.
+    # Nobody ended the stream meanwhile, so the stream goes on.
     assert await there.told(source, within_s=30) == ["closed"]
     assert await there.told(following, within_s=30) == ["end", "done", None]

@@ -1,4 +1,4 @@
-"""One application in four server processes, ``uvicorn --workers 4``, on either database."""
+"""An application in four server processes, ``uvicorn --workers 4``, on either database."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.timeout(60)
 
 @pytest.fixture
 async def port(tmp_path: Path, database: str) -> AsyncIterator[int]:
-    """Serve, and wait until all four processes answer."""
+    """Run the server; return its port when all four processes answer."""
     with serving(
         tmp_path,
         app="tests.crash.counting:app",
@@ -35,11 +35,11 @@ async def port(tmp_path: Path, database: str) -> AsyncIterator[int]:
 
 
 async def everybody(port: int) -> None:
-    """Wait until every process answers."""
+    """Wait until each of the four processes has answered."""
     pids: set[bytes] = set()
     async with asyncio.timeout(20):
         while len(pids) < WORKERS:
-            # Send the requests together, so that one process cannot take them all.
+            # The requests are sent together, so that one process cannot take them all.
             with suppress(OSError, Broken):
                 answers = await asyncio.gather(*[fetch(port, "/pid") for _ in range(12)])
                 pids |= {answer.body for answer in answers}
@@ -55,11 +55,14 @@ async def start(port: int, name: str) -> tuple[int, list[Follower]]:
 
 
 async def test_all_implementations_send_the_same_text(port: int) -> None:
-    """G2, G6: start on one process, follow on others, cancel from any, reload to any."""
+    """G2, G6: streams of one process are followed on others, and cancelled from any.
+
+    A reader may reload on any process.
+    """
     _, followers = await start(port, "shared")
     async with requesting(port, "/streams/shared") as reader:
         await reader.until(lambda: len(reader.heard.text) > 2_000)
-    # Reload in the middle, from some offset, on any process.
+    # The reader reloads in the middle, from some offset, on any process.
     half = followers[0].heard
     last = {"last-event-id": half.ids[len(half.ids) // 2]}
     async with requesting(port, "/streams/shared", headers=last) as reload:
@@ -75,7 +78,10 @@ async def test_all_implementations_send_the_same_text(port: int) -> None:
 
 
 async def test_killed_worker_is_seen_by_other_readers(port: int) -> None:
-    """G1, G7: the stored text has every character that a reader has seen."""
+    """G1, G7: readers on other processes get the end of a killed worker's stream.
+
+    The stored text has every character that a reader has seen.
+    """
     writer, followers = await start(port, "lost")
     os.kill(writer, signal.SIGKILL)
     killed = time.monotonic()

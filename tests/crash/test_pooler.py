@@ -1,4 +1,4 @@
-"""Processes behind a real PgBouncer, which gives every transaction another session."""
+"""Processes behind a real PgBouncer, which may give every transaction another session."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def database(direct: str, pooler: PgBouncer) -> str:
 
 
 async def end_of(reader: Process, number: int, within_s: float) -> list[object]:
-    """Return the last report of a ``follow``."""
+    """Return how a stream ended, as the last report of a ``follow`` says."""
     async with asyncio.timeout(within_s):
         while (told := (await reader._told[number].get())[1:])[0] != "end":
             pass
@@ -64,7 +64,7 @@ async def test_many_streams_share_few_sessions(spawn: Spawn, direct: str, listen
     assert sorted(itertools.chain(*called)) == sorted(names), "each stream must start once"
     for process, name in itertools.product(processes, names[:2]):
         assert await end_of(process, process.begin("follow", name), 10) == ["end", "done", None]
-    # One process counts, the others follow, and one that only reads stops the stream.
+    # One process counts, the others follow, and a process that only reads stops the stream.
     writer, *readers = processes
     for name in ("one", "two", "three"):
         await writer.do("create", name)
@@ -83,7 +83,10 @@ async def test_many_streams_share_few_sessions(spawn: Spawn, direct: str, listen
 
 
 async def test_listener_beside_a_pooler_is_immediate(spawn: Spawn, direct: str) -> None:
-    """G6, G7: text, a cancel and a death arrive as fast as without a pooler."""
+    """G6, G7: with a direct listener, text, cancels and deaths arrive without delay.
+
+    They arrive as fast as without a pooler.
+    """
     writer, reader = await asyncio.gather(*[spawn(with_listener(direct)) for _ in range(2)])
     numbers = {}
     for name in ("cancelled", "lost"):
@@ -107,7 +110,7 @@ async def test_listener_beside_a_pooler_is_immediate(spawn: Spawn, direct: str) 
 
 
 async def test_without_a_listener_polling_works(spawn: Spawn) -> None:
-    """G2, G7: the poll brings text and cancels, and missing beats show a death."""
+    """G2, G7: without a listener, polls bring text and cancels, and missing beats show a death."""
     writer, reader = await asyncio.gather(*[spawn("&pooler=1") for _ in range(2)])
     numbers = {}
     for name in ("cancelled", "lost"):
@@ -119,7 +122,7 @@ async def test_without_a_listener_polling_works(spawn: Spawn) -> None:
         if name == "cancelled":
             assert await reader.do("cancel", name) is True
             assert await reader.told(numbers[name]) == ["end", "cancelled", None]
-            assert await writer.told(source) == ["closed"]  # by the poll, without a hint
+            assert await writer.told(source) == ["closed"]  # the poll brings this, without a hint
     writer.process.send_signal(signal.SIGKILL)
     killed = time.monotonic()
     assert await end_of(reader, numbers["lost"], 3 * LEASE_S) == ["end", "timeout", "writer_lost"]
@@ -127,12 +130,16 @@ async def test_without_a_listener_polling_works(spawn: Spawn) -> None:
 
 
 async def test_pooler_without_the_pooler_parameter(database: str, pooler: PgBouncer) -> None:
-    """G12: a pooler without prepared statements is named; one with them (1.21) works."""
+    """G12: the error names a pooler that has no prepared statements.
+
+    A pooler that has them (version 1.21) works.
+    """
 
     async def use() -> None:
         ones, others = PersistentTextStreaming(database), PersistentTextStreaming(database)
         async with ones, others:
-            for _ in range(20):  # each call takes any free session, so sessions are mixed
+            # Each call uses any free session, so calls of one client use several sessions.
+            for _ in range(20):
                 ids = await asyncio.gather(*[one.create() for one in (ones, others) * 4])
                 await asyncio.gather(*[others.read(stream_id) for stream_id in ids])
 

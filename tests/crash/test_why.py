@@ -1,4 +1,4 @@
-"""Why is this answer stuck? Real faults, explained by a process that starts after them."""
+"""`inkstream show` explains why an answer is stuck, in a process that starts after a real fault."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ async def started(client: httpx.AsyncClient, name: str) -> int:
     await client.post(f"/say/{name}", json=["so far "])
     async with client.stream("GET", f"/live/{name}") as response:
         async for line in response.aiter_lines():
-            if line.startswith("data:"):  # the piece, and therefore the claim, is stored
+            if line.startswith("data:"):  # the piece is stored, and therefore the claim too
                 break
     pid: int = answer.json()["pid"]
     return pid
@@ -63,7 +63,8 @@ async def test_the_model_is_silent(client: httpx.AsyncClient, database: str) -> 
 @pytest.mark.timeout(90)
 async def test_the_loop_is_blocked(client: httpx.AsyncClient, database: str) -> None:
     pid = await started(client, "blocked")
-    await asyncio.sleep(1.5)  # wait for a beat, so that later its absence shows the fault
+    # The worker beats before the fault, so that the fault shows as missing beats.
+    await asyncio.sleep(1.5)
     blocking = asyncio.create_task(client.post("/block?s=8"))
     during = await shown_until(database, "blocked", "beat_late", "loop_blocked")
     assert during["worker"]["pid"] == pid
@@ -81,7 +82,10 @@ async def test_the_loop_is_blocked(client: httpx.AsyncClient, database: str) -> 
 async def test_the_process_is_dead(
     client: httpx.AsyncClient, server: Server, database: str
 ) -> None:
-    """G7: asking changes nothing; the next process that runs ends the stream, as was said."""
+    """G7: `show` names the dead process and changes nothing.
+
+    The next process that runs ends the stream, as `show` says.
+    """
     pid = await started(client, "dead")
     await asyncio.to_thread(server.kill)
     dead = await shown_until(database, "dead", "writer_dead")
@@ -106,7 +110,7 @@ def own() -> Iterator[postgres_server.OwnServer]:
 
 @contextlib.asynccontextmanager
 async def away(database: str, own: postgres_server.OwnServer | None) -> AsyncIterator[None]:
-    """Take the database away for the block: PostgreSQL stops, or another process locks the file."""
+    """Take the database away for the block. PostgreSQL stops, or another process locks the file."""
     if own is not None:
         await asyncio.to_thread(own.stop, signal.SIGQUIT)
         try:
@@ -127,7 +131,7 @@ async def away(database: str, own: postgres_server.OwnServer | None) -> AsyncIte
 async def test_the_database_is_away(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    """G12: while it is, the command says that; afterwards, the writer does."""
+    """G12: while the database is away, `show` says so; later, the writer says so."""
     own: postgres_server.OwnServer | None = None
     database = f"sqlite:///{tmp_path}/inkstream.db"
     if kind == "postgres":
@@ -142,7 +146,7 @@ async def test_the_database_is_away(
             async with away(database, own):
                 await client.post("/say/away", json=["waits "])
                 await shown_until(database, "away", "beat_late", "store_away", "unavailable")
-                # A locked file is an outage only when a commit has waited in vain.
+                # A locked file counts as an outage only after a commit has waited in vain.
                 await asyncio.sleep(1 if own else 12)
             shown = await shown_until(database, "away", "store_away")
             assert shown["status"] == "streaming"
@@ -173,7 +177,10 @@ async def test_a_proxy_buffers(client: httpx.AsyncClient, server: Server, databa
 
 @pytest.mark.timeout(90)
 async def test_a_reader_is_behind(client: httpx.AsyncClient, server: Server, database: str) -> None:
-    """G9: a client reads nothing, while the answer goes on."""
+    """G9: `show` names a reader that is behind because its client reads nothing.
+
+    The answer goes on.
+    """
     await client.post("/count?id=behind&pause_s=0.002&width=20000")
     with socket.socket() as slow:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

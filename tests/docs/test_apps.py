@@ -1,4 +1,4 @@
-"""The applications of the documentation, served and used as the blocks below them show."""
+"""The documentation's applications, served and used as the blocks below each of them show."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from tests.http.servers import free_port
 
 START_S = 20.0
 
-pytestmark = pytest.mark.timeout(60)  # each starts a server, and one a browser
+pytestmark = pytest.mark.timeout(60)  # each test starts a server, and one test a browser
 
 
 @dataclass(slots=True)
 class Scene:
-    """An application and the blocks that use it."""
+    """An application of a page, and the blocks that use this application."""
 
     app: Block
     uses: list[Block] = field(default_factory=list)
@@ -52,7 +52,7 @@ def scenes() -> list[Scene]:
 
 @contextmanager
 def served(code: str, directory: Path) -> Iterator[int]:
-    """Serve a block as ``app.py`` and yield the port."""
+    """Serve a block as ``app.py``, and yield the server's port."""
     (directory / "app.py").write_text(code)
     port = free_port()
     environment = {k: v for k, v in os.environ.items() if not k.startswith("INKSTREAM_")}
@@ -95,7 +95,7 @@ def test_an_application_passes_the_blocks_below_it(scene: Scene, tmp_path: Path)
 
 
 def use_shell(block: Block, port: int, directory: Path) -> str:
-    """Run a block line by line; return the stream that its first line created.
+    """Run a block line by line; return the stream that the block's first line created.
 
     ``kq3…`` means that stream. A comment after a command gives its expected output: JSON with
     these keys, or a stream that reaches its end.
@@ -127,7 +127,7 @@ def use_shell(block: Block, port: int, directory: Path) -> str:
 
 
 def use_browser(block: Block, port: int, stream_id: str) -> None:
-    """Run a block in a page of the application that has the elements in it."""
+    """Run a block in a page of the application that contains the elements of the block."""
     assert stream_id, f"{block}: no stream to follow"
     chromium = prerequisites.program(*prerequisites.CHROMIUM)
     script = f"((streamId) => {{ {block.code} }})({json.dumps(stream_id)})"
@@ -143,7 +143,10 @@ def use_browser(block: Block, port: int, stream_id: str) -> None:
 
 
 def test_the_first_block_is_the_example() -> None:
-    """Users copy one or the other, so they must not differ."""
+    """The first block of a page is the example file.
+
+    Users copy one or the other, so they must not differ.
+    """
     first = next(block for block in all_blocks() if block.kind == "app")
     assert first.page == "README.md"
     assert first.code == (ROOT / "examples/quickstart.py").read_text()

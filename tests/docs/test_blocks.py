@@ -1,4 +1,4 @@
-"""Test every code block of README.md and docs/; ``blocks`` explains the comments."""
+"""Tests every code block of README.md and docs/; ``blocks`` explains the comments."""
 
 from __future__ import annotations
 
@@ -26,17 +26,17 @@ from tests.docs.blocks import KINDS, ROOT, Block, all_blocks
 BLOCKS = all_blocks()
 TIMEOUT_S = 45.0
 
-pytestmark = pytest.mark.timeout(60)  # most start an interpreter, and a few a server
+pytestmark = pytest.mark.timeout(60)  # most tests start an interpreter, and a few a server
 
 
 def of(kind: str, *languages: str) -> pytest.MarkDecorator:
-    """Run a test for each block of a kind and language."""
+    """Return a decorator that runs a test for each block of a kind and language."""
     found = [b for b in BLOCKS if b.kind == kind and b.language in languages]
     return pytest.mark.parametrize("block", found, ids=str)
 
 
 def run(arguments: Sequence[str], directory: Path) -> subprocess.CompletedProcess[str]:
-    """Run a program in a directory of its own, without the settings of this checkout."""
+    """Run a program in a directory of its own, without this checkout's settings."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("INKSTREAM_")}
     done = subprocess.run(
         arguments,
@@ -158,7 +158,7 @@ def check_command(words: list[str]) -> None:
 
 
 def check_arguments(command: click.Command, arguments: list[str]) -> None:
-    """Fail unless the command takes the arguments."""
+    """Fail unless the command accepts the arguments."""
     if isinstance(command, click.Group):
         name, *arguments = arguments
         chosen = command.commands.get(name)

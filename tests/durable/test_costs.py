@@ -1,4 +1,4 @@
-"""G9: what one request may cost the process, and when a request is refused."""
+"""G9: how much one request may cost the process, and when the server refuses a request."""
 
 from __future__ import annotations
 
@@ -55,7 +55,10 @@ async def test_body_of_too_many_messages(client: httpx.AsyncClient, method: str)
     ids=["ones", "one array", "number", "string", "four large", "nested"],
 )
 async def test_large_body_lets_others_run(client: httpx.AsyncClient, body: bytes) -> None:
-    """The test measures CPU time, so that a busy machine has no effect."""
+    """Other requests run while a large body is handled.
+
+    The test measures CPU time, so that a busy machine has no effect.
+    """
     await client.put("/s", headers=JSON)
     longest = 0.0
     done = asyncio.Event()
@@ -76,7 +79,10 @@ async def test_large_body_lets_others_run(client: httpx.AsyncClient, body: bytes
 
 
 async def test_many_small_messages_come_in_parts(client: httpx.AsyncClient) -> None:
-    """A page can contain half a million messages. Sending all in one step would block the loop."""
+    """The server sends many small messages in parts.
+
+    A page can contain half a million messages, and sending all in one step would block the loop.
+    """
     await client.put("/s", headers=JSON)
     part = b"[" + b"1," * (MOST_MESSAGES - 1) + b"1]"
     for _ in range(3):
@@ -96,7 +102,7 @@ async def test_many_small_messages_come_in_parts(client: httpx.AsyncClient) -> N
 
 
 class Feed:
-    """A body that a test sends piece by piece."""
+    """A request's body that the test sends piece by piece."""
 
     def __init__(self, app: DurableStreams, method: str = "POST", **headers: str) -> None:
         self.waiting = asyncio.Event()
@@ -133,7 +139,10 @@ async def test_body_that_never_arrives(streams: PersistentTextStreaming) -> None
 
 
 async def test_all_bodies_together(streams: PersistentTextStreaming) -> None:
-    """A body above the total limit is refused. Each end of a request frees its place."""
+    """The server refuses a body that exceeds the total limit of all bodies.
+
+    A request frees its place, however it ends.
+    """
     small = DurableSettings(body_bytes=1000, bodies_bytes=2500)
     app = streams.durable_streams(allow_anonymous=True, settings=small)
     for _ in range(3):
@@ -157,7 +166,7 @@ async def test_all_bodies_together(streams: PersistentTextStreaming) -> None:
 async def test_denied_body_is_not_kept(
     streams: PersistentTextStreaming, method: str, length: int | None
 ) -> None:
-    """The client is refused after its headers. The server discards the rest of the body."""
+    """A denied client is refused after its headers. The server discards the rest of the body."""
     asked = asyncio.Event()
 
     async def authorize(request: Request, stream: StreamState, action: str) -> bool:
@@ -176,7 +185,7 @@ async def test_denied_body_is_not_kept(
         feed.send(b"x" * 400_000)
         async with asyncio.timeout(DEADLINE_S):
             await asked.wait()
-    for feed in feeds:  # four such bodies exceed the limit for all bodies
+    for feed in feeds:  # four of these bodies exceed the limit for all bodies together
         feed.send(b"x" * 600_000, more=False)
         assert await feed.answered() == (403 if method == "PUT" else 404)
 
@@ -230,7 +239,7 @@ async def test_denied_reader_costs_no_text(
 
 
 async def test_forks_of_forks_have_a_depth(client: httpx.AsyncClient) -> None:
-    """Each read of a fork visits all streams that it descends from."""
+    """Forks of forks have a maximal depth, because a read of a fork visits all its ancestors."""
     await client.put("/0", headers=TEXT, content=b"x")
     for i in range(1, MOST_FORKS + 1):
         answer = await client.put(f"/{i}", headers={"stream-forked-from": f"/{i - 1}"})

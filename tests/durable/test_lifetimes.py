@@ -1,4 +1,4 @@
-"""Offsets of deleted streams, and streams that expire."""
+"""Offsets of deleted streams, and the expiry of streams."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.http.asgi import ShiftedClock
 
 
 async def test_an_offset_of_a_deleted_stream_is_refused(client: httpx.AsyncClient) -> None:
-    """G10, for every kind of read."""
+    """G10: every kind of read refuses an offset of a deleted stream."""
     old = (await client.put("/s", headers=TEXT, content=b"old")).headers["stream-next-offset"]
     await client.delete("/s")
     now = (await client.put("/s", headers=TEXT, content=b"new one")).headers["stream-next-offset"]
@@ -27,7 +27,10 @@ async def test_an_offset_of_a_deleted_stream_is_refused(client: httpx.AsyncClien
 
 
 async def test_reference_spelling_of_the_start(client: httpx.AsyncClient) -> None:
-    """The protocol's conformance suite sends it to every server."""
+    """The server accepts the start as the reference server spells it.
+
+    The protocol's conformance suite sends this spelling to every server.
+    """
     zero = "0000000000000000_0000000000000000"
     await client.put("/s", headers=TEXT, content=b"text")
     assert (await client.get("/s", params={"offset": zero})).content == b"text"
@@ -47,7 +50,7 @@ async def test_an_expired_stream_is_absent_and_can_be_replaced(
     now += 0.9
     assert (await client.get("/s")).status_code == 200  # this read renews the expiry
     now += 0.9
-    assert (await client.head("/s")).status_code == 200  # this one does not
+    assert (await client.head("/s")).status_code == 200  # this request does not renew the expiry
     now += 0.2
     for method in ("GET", "HEAD", "DELETE", "POST"):
         body: dict[str, Any] = {"headers": TEXT, "content": b"x"} if method == "POST" else {}

@@ -1,4 +1,4 @@
-"""What one client may cost the others, and unusual requests."""
+"""How much one client may cost the others, and how unusual requests are answered."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.http.asgi import ShiftedClock, scope_of
 async def test_hot_polling_of_a_closed_stream_is_limited(
     streams: PersistentTextStreaming, clock: ShiftedClock
 ) -> None:
-    """G9; ordinary clients do that."""
+    """G9: a client that polls a closed stream too fast is slowed. Ordinary clients do poll so."""
     slow = DurableSettings(closed_polls_per_s=1, closed_poll_burst=5)
     app = streams.durable_streams(allow_anonymous=True, settings=slow)
     async with client_of(app) as client:
@@ -43,7 +43,7 @@ async def test_hot_polling_of_a_closed_stream_is_limited(
 
 
 async def test_a_stream_has_a_cap_on_producers(database: str) -> None:
-    """G9; the limit also holds for producers that come together, and refuses no other append."""
+    """G9: a stream has a limit of producers, even if they come together; other appends go on."""
     limits = FinerLimits(marks_per_stream=5)
     async with (
         PersistentTextStreaming(database, limits=limits) as streams,
@@ -67,7 +67,11 @@ async def test_a_stream_has_a_cap_on_producers(database: str) -> None:
 async def test_the_number_of_streams_is_limited(
     streams: PersistentTextStreaming, database: str, clock: ShiftedClock
 ) -> None:
-    """G9; a deletion frees a place, elsewhere a little later. The application's do not count."""
+    """G9: the number of streams is limited.
+
+    A deletion frees a place, in other processes a little later. The application's own streams do
+    not count.
+    """
     few = DurableSettings(max_streams=3)
     async with (
         client_of(streams.durable_streams(allow_anonymous=True, settings=few)) as here,
@@ -187,7 +191,10 @@ def ending_with(way: str, value: Any) -> Any:
 async def test_deepest_result_is_sent(
     streams: PersistentTextStreaming, client: httpx.AsyncClient, way: str
 ) -> None:
-    """G5: every route sends any result that a source may end with. A deeper result is an error."""
+    """G5: every route sends any result that a source may end with.
+
+    A source whose result is deeper than the limit gets an error.
+    """
 
     async def end_of(depth: int) -> Any:
         name = await streams.create()

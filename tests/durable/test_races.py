@@ -1,4 +1,4 @@
-"""Concurrent requests: each takes effect once, or not at all."""
+"""Each of several concurrent requests takes effect once, or not at all."""
 
 from __future__ import annotations
 

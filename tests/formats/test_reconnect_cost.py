@@ -1,4 +1,4 @@
-"""A reconnect reads what follows its cursor, however long the answer is before it."""
+"""A reconnect reads what follows its cursor, however long the answer before the cursor is."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ async def url(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[s
 
 @pytest.fixture
 def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Return a list that gets each statement by which a store reads messages for readers."""
+    """Return a list that gets each statement by which a store reads messages."""
     sent: list[str] = []
     open_sqlite, open_pool = sqlite3.connect, asyncpg.create_pool
 
@@ -80,7 +80,7 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a reconnect read.
+    """How much a reconnect read.
 
     Attributes:
         reads: For each read of the store, how many segments it brought.
@@ -110,7 +110,7 @@ async def cost_of_a_reconnect(
         whole = await get(streams, name, form, "")
         last = next(i for i, chunk in enumerate(whole.chunks) if chunk.get("delta") == "last")
         cursor = whole.ids[last - 1]
-    async with PersistentTextStreaming(url) as streams:  # nothing is in memory
+    async with PersistentTextStreaming(url) as streams:  # nothing of the stream is in memory
         store = streams.engine.readers._store
         read, reads = store.read, []
 
@@ -120,7 +120,7 @@ async def cost_of_a_reconnect(
             return page
 
         monkeypatch.setattr(store, "read", counted)
-        await streams.read(await streams.create())  # connections are open
+        await streams.read(await streams.create())  # the connections are open
         reads.clear()
         statements.clear()
         answer = await get(streams, name, form, cursor)
@@ -132,7 +132,7 @@ async def cost_of_a_reconnect(
 async def test_reads_are_the_same_at_any_length(
     url: str, form: Format, statements: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G9: a reconnect costs the same at 10,000 and at 1,000,000 characters (counted)."""
+    """G9: a reconnect to a text of 1,000,000 characters reads as much as one of 10,000."""
     short = await cost_of_a_reconnect(url, form, 10_000, statements, monkeypatch)
     long = await cost_of_a_reconnect(url, form, 1_000_000, statements, monkeypatch)
     assert short == long

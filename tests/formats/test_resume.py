@@ -1,4 +1,4 @@
-"""Every format continues after each of its chunks, and clients build the stored message."""
+"""Each format can resume after each of its chunks, and clients build the stored message."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ forms = pytest.mark.parametrize("form", FORMATS.values(), ids=FORMATS)
 @settings(max_examples=60)
 @given(answers, ends)
 def test_suffix_at_every_chunk(form: Format, messages: list[Message], end: End) -> None:
-    """G2: a reconnect after any chunk returns exactly the rest, and reads only that."""
+    """G2: a reconnect after any chunk returns exactly the rest, and reads nothing else."""
     segments = stored(messages)
     whole = encode(form, segments, end)
     places = [(chunk.position, chunk.state, chunk.ended) for chunk in whole]
@@ -50,7 +50,7 @@ def test_cut_anywhere(
     then: int,
     data: st.DataObject,
 ) -> None:
-    """G2: a live answer that was cut and continued is the same message for its client."""
+    """G2: a client builds the same message from a live answer that was cut and continued."""
     segments = stored(messages)
     live = encode(form, segments, end, at_once=at_once)
     cut = data.draw(st.integers(0, len(live) - 1))
@@ -73,7 +73,7 @@ def test_cut_anywhere(
 
 
 def many_calls(calls: int) -> list[Message]:
-    """Return an answer with this many calls open at the same time."""
+    """Return an answer in which this many tool calls are open at the same time."""
     messages: list[Message] = []
     late = range(0, calls, 8)
     for n in range(calls):
@@ -101,7 +101,7 @@ def many_calls(calls: int) -> list[Message]:
     [*((19, name) for name in FORMATS), (60, "openai_chat"), (200, "ai_sdk"), (200, "ag_ui")],
 )
 def test_any_number_of_calls_cut_everywhere(calls: int, name: str) -> None:
-    """G2, G9: with 200 open calls a cursor is short, and exactly the rest follows it."""
+    """G2, G9: a cursor with 200 open calls is short, and exactly the rest follows."""
     form = FORMATS[name]
     segments = stored(many_calls(calls))
     whole = encode(form, segments)
@@ -122,7 +122,7 @@ def test_any_number_of_calls_cut_everywhere(calls: int, name: str) -> None:
 
 
 def test_long_state_of_a_continuation() -> None:
-    """G2: the route with the whole answer can resume an answer that a page continues."""
+    """G2: an answer that a page continues can be resumed at the route with the whole answer."""
     segments = stored(many_calls(60))
     since = segments[-1].end - 40
     whole = encode(ai_sdk_from(since), segments)
@@ -137,7 +137,7 @@ def test_long_state_of_a_continuation() -> None:
     | st.from_regex(r"x[0-9]{0,7}|[sf]x?(\.[ternbac][0-9]{1,3}){0,4}", fullmatch=True)
 )
 def test_forged_state_is_refused_or_harmless(form: Format, state: str) -> None:
-    """G10: a state comes from a client. A wrong one affects only that client's view."""
+    """G10: a client may forge a cursor's state, but the state changes only that client's view."""
     segments = stored(["a", {"type": "reasoning-start", "id": "r"}, "b"])
     rest = encode(form, segments, position=2, state=state)
     assert rest[-1].ended
@@ -145,7 +145,7 @@ def test_forged_state_is_refused_or_harmless(form: Format, state: str) -> None:
 
 @given(answers, ids)
 def test_every_part_of_the_vocabulary_reaches_v7(messages: list[Message], name: str) -> None:
-    """Version 7 gets the same as version 6, except two types that only version 7 knows."""
+    """Version 7 gets the same chunks as version 6, except two types that only version 7 knows."""
     segments = stored(messages)
     six = [c.value for c in encode(ai_sdk, segments)]
     seven = [c.value for c in encode(ai_sdk_7, segments)]

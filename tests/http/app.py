@@ -66,7 +66,10 @@ async def create(request: Request) -> Response:
 
 
 def said_to(stream_id: str) -> Any:
-    """Return a source of sent items; ``done`` ends it, ``error`` fails it, ``wait_s`` waits."""
+    """Return a source that yields the sent items.
+
+    ``done`` ends the source, ``error`` makes it fail, and ``wait_s`` makes it wait.
+    """
 
     async def source() -> AsyncIterator[Any]:
         gate = gates[stream_id]
@@ -89,7 +92,7 @@ async def say(request: Request) -> Response:
 
 
 async def count(request: Request) -> Response:
-    """Start a stream that counts, a number at a time, until it is stopped."""
+    """Start a stream that counts, one number at a time, until somebody stops it."""
     stream_id = await streams.create(request.query_params.get("id"))
     pause_s = float(request.query_params.get("pause_s", "0.002"))
     width = int(request.query_params.get("width", "0"))
@@ -104,13 +107,13 @@ async def count(request: Request) -> Response:
 
 
 async def drive(request: Request) -> Response:
-    """Start a stream and follow it in one response."""
+    """Start a stream, and follow the stream in the same response."""
     stream_id = request.path_params["id"]
     return streams.stream(request, stream_id, said_to(stream_id))
 
 
 async def live(request: Request) -> Response:
-    """Follow a stream, as an application's own route does."""
+    """Follow a stream in an application's own route."""
     return streams.response(request, request.path_params["id"])
 
 

@@ -1,4 +1,4 @@
-"""A small HTTP/1.1 client that shows each chunk, and how a body ended."""
+"""A small HTTP/1.1 client that shows each chunk, and whether a body ended properly."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class Answer:
         return chunk[:-2]
 
     async def until(self, condition: Any, timeout_s: float = DEADLINE_S) -> None:
-        """Read until a condition over the received events holds."""
+        """Read until a condition on the received events is true."""
         async with asyncio.timeout(timeout_s):
             while not condition():
                 await self.read()
@@ -89,7 +89,7 @@ class Answer:
 
     @property
     def json(self) -> Any:
-        """The body, as JSON."""
+        """The body, parsed as JSON."""
         return json.loads(self.body)
 
 
@@ -103,7 +103,7 @@ async def requesting(
     body: bytes | None = None,
     receive_buffer: int | None = None,
 ) -> AsyncIterator[Answer]:
-    """Make a request on a connection of its own, which ends with the block.
+    """Make a request on a connection of its own, which closes when the block ends.
 
     Raises:
         OSError, Broken: There was no answer.
@@ -165,7 +165,7 @@ async def fetch(
 
 
 async def post(port: int, path: str, value: Any = None) -> Any:
-    """Post JSON and return the JSON that comes back, if any."""
+    """Post JSON and return the JSON of the answer, if there is any."""
     answer = await fetch(port, path, method="POST", body=json.dumps(value).encode())
     assert answer.status < 300, (answer.status, answer.body)
     return answer.json if answer.body else None

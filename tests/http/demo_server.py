@@ -1,4 +1,4 @@
-"""The demo in a process of its own, as a user runs it, and a client for it."""
+"""The demo in a process of its own, as a user runs it, and a client for the demo."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class Demo:
 
 
 class Visitor:
-    """A browser's requests to one conversation of the demo."""
+    """Sends a browser's requests to one conversation of the demo."""
 
     def __init__(self, client: httpx.AsyncClient, conversation: str) -> None:
         self._client = client
@@ -70,7 +70,7 @@ class Visitor:
 
     @classmethod
     async def arrive(cls, client: httpx.AsyncClient) -> Visitor:
-        """Follow the redirect of the front page."""
+        """Follow the redirect of the front page to a new conversation."""
         response = await client.get("/")
         assert response.status_code == 303
         return cls(client, response.headers["location"].removeprefix("/c/"))
@@ -108,7 +108,7 @@ class Visitor:
         heard: Heard,
         until: Callable[[Heard], bool] = lambda heard: False,
     ) -> None:
-        """Follow an answer or the list of messages after the received events, until its end."""
+        """Follow an answer or the list of messages from the last event until its end."""
         path = f"{self.base}/messages" if stream is None else f"{self.base}/streams/{stream}"
         headers = {"last-event-id": heard.last_id} if heard.last_id else {}
         parser = Parser(last_id=heard.last_id)

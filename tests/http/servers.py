@@ -1,4 +1,4 @@
-"""Run an application under a real server, in a process of its own, on loopback."""
+"""Runs an application under a real server, in a process of its own, on loopback."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Server:
 
     @property
     def printed(self) -> str:
-        """Its output so far."""
+        """The output of the server so far."""
         return self.log.read_text(errors="replace")
 
     def signal(self, number: int) -> None:
@@ -72,12 +72,12 @@ class Server:
         self.process.send_signal(number)
 
     def kill(self) -> None:
-        """Kill the process and its children with SIGKILL."""
+        """Kill the server and its children with SIGKILL."""
         os.killpg(self.process.pid, signal.SIGKILL)
         self.process.wait(STOP_S)
 
     def wait(self, timeout_s: float = STOP_S) -> int:
-        """Wait until it has exited; return its exit code."""
+        """Wait until the server has exited; return its exit code."""
         return self.process.wait(timeout_s)
 
 
@@ -91,7 +91,10 @@ def serving(
     options: str = "",
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
-    """Run a server for the block, with its database in a directory; kill what remains of it."""
+    """Run a server until the block ends, with its database in a directory.
+
+    Then kill what remains of the server.
+    """
     port = port or free_port()
     command = f"{COMMANDS[server].format(app=app, port=port)} {options}".split()
     log = directory / f"{server}-{port}.log"

@@ -1,4 +1,4 @@
-"""Parse an event stream as a browser does (WHATWG HTML, 9.2.6), a chunk at a time."""
+"""Parses an event stream chunk by chunk, as a browser does (WHATWG HTML, 9.2.6)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _LINE_END = re.compile("\r\n|\n|\r")
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One dispatched event, with the last event id at that time."""
+    """An event that a browser dispatches, and the last event id at that time."""
 
     event: str
     data: str
@@ -21,13 +21,13 @@ class Event:
 
     @property
     def value(self) -> Any:
-        """The data, parsed as JSON."""
+        """The data of the event, parsed as JSON."""
         return json.loads(self.data)
 
 
 @dataclass(slots=True)
 class Parser:
-    """Turn bytes into events; ``retry`` and ``comments`` collect other lines."""
+    """Turns bytes into events; ``retry`` and ``comments`` collect the other lines."""
 
     retry: int | None = None
     comments: list[str] = field(default_factory=list)
@@ -46,7 +46,7 @@ class Parser:
         start = 0
         for match in _LINE_END.finditer(text):
             if match[0] == "\r" and match.end() == len(text):
-                break  # may be the first half of CRLF
+                break  # this may be the first half of CRLF
             event = self._line(text[start : match.start()])
             start = match.end()
             if event is not None:
@@ -91,7 +91,7 @@ class Heard:
     lengths: list[int] = field(default_factory=list)
 
     def take(self, event: Event) -> None:
-        """Add one event, as a client does."""
+        """Add an event, as a client does."""
         assert self.end is None, f"an event after the end: {event}"
         assert place_of(event.id) > place_of(self.last_id), f"{event.id} came after {self.last_id}"
         self.last_id = event.id
@@ -106,5 +106,5 @@ class Heard:
 
 
 def place_of(offset: str) -> tuple[str, bool]:
-    """Return an offset without its tag, and whether it is the end, which has the last position."""
+    """Return an offset's position, and whether the offset is the end; a tag does not matter."""
     return "_".join(offset.split("_")[:2]).removesuffix(".end"), offset.endswith(".end")

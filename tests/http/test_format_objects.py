@@ -1,4 +1,4 @@
-"""Formats that an application passes: cursors inside a message, ends, cuts."""
+"""Format objects of an application: cursors inside a message, ends and cuts."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ MADE: list[str] = []
 
 
 class Bracketed:
-    """Text between ``open`` and ``close``, named by its first position; objects unchanged."""
+    """A format that writes text between ``open`` and ``close``.
+
+    The text has the name of its first position, and objects are unchanged.
+    """
 
     def __init__(self, stream: StreamState, state: str) -> None:
         MADE.append(state)
@@ -105,7 +108,7 @@ async def name(streams: PersistentTextStreaming) -> str:
 
 
 async def test_cursor_resumes_at_each_chunk(streams: PersistentTextStreaming, name: str) -> None:
-    """G2: after each chunk, also inside a message, exactly the rest follows."""
+    """G2: after each chunk, even inside a message, the format continues with exactly the rest."""
     app = serving(streams, name)
     call = await ask(app, "/")
     assert call.headers["content-type"] == FORM.media_type
@@ -139,7 +142,7 @@ async def test_cursor_resumes_at_each_chunk(streams: PersistentTextStreaming, na
 async def test_unknown_state_is_rebuilt(
     streams: PersistentTextStreaming, name: str, state: str | None
 ) -> None:
-    """G2: a cursor of another version makes the server read earlier messages, and loses no text."""
+    """G2: for a cursor of another version, the server reads earlier messages and loses no text."""
     app = serving(streams, name)
     whole = await events(app)
     offset = whole[4].id.partition("~")[0]
@@ -153,13 +156,16 @@ async def test_unknown_state_is_rebuilt(
 async def test_malformed_cursor_is_refused(
     streams: PersistentTextStreaming, name: str, cursor: str
 ) -> None:
-    """G10: a cursor that does not come from a stream is refused immediately."""
+    """G10: a cursor that no stream gave is refused immediately."""
     call = await ask(serving(streams, name), "/", headers={"last-event-id": cursor})
     assert (call.status, call.code) == (400, "invalid_offset")
 
 
 async def test_cut_leaves_the_answer_broken(streams: PersistentTextStreaming) -> None:
-    """G5: a client that stops at a clean end must not treat a cut as an end."""
+    """G5: a cut leaves the answer broken.
+
+    A client that stops at a clean end must not treat a cut as an end.
+    """
     name, gate = await streams.create(), Gate()
     streams.start(name, gate)
     gate.say("some")
@@ -175,7 +181,7 @@ async def test_cut_leaves_the_answer_broken(streams: PersistentTextStreaming) ->
 async def test_abort_never_stops_a_format_object(
     streams: PersistentTextStreaming, name: str
 ) -> None:
-    """G6: disconnecting is not a Stop, so on_disconnect="cancel" is refused for such a format."""
+    """G6: a disconnect is not a Stop, so on_disconnect="cancel" is refused for such a format."""
     scope: Scope = {
         "type": "http",
         "method": "POST",

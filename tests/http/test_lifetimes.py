@@ -1,4 +1,4 @@
-"""The age limit of connections, which applies only to clients that reconnect by themselves."""
+"""The age limit of connections, which applies only where clients reconnect by themselves."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NEVER_CUT: dict[str, str | Format] = {
 
 
 class Bytes(Call):
-    """A call whose answer is not in the format ``events``."""
+    """A request whose answer is not in the format ``events``."""
 
     def hear(self, data: bytes) -> None:
         pass
@@ -46,13 +46,13 @@ async def open_calls(app: ASGIApp, path: str, count: int) -> AsyncIterator[list[
 
 
 async def heard_or_cut(call: Bytes, word: bytes) -> bool:
-    """Return whether a call was closed without any content."""
+    """Return whether the server closed a response without any content."""
     await call.until(lambda: word in call.body or call.finished)
     return word not in call.body
 
 
 async def test_old_events_connections_end_and_continue(clock: ShiftedClock) -> None:
-    """The client reconnects immediately, without a terminal event, and loses nothing."""
+    """An old connection ends without a terminal event; its client reconnects and loses nothing."""
     gate = Gate()
     async with PersistentTextStreaming("memory://", clock=clock) as streams:
         routes = streams.asgi(allow_anonymous=True)
@@ -78,7 +78,11 @@ async def test_old_events_connections_end_and_continue(clock: ShiftedClock) -> N
 
 
 async def test_readers_that_came_together_are_cut_apart(clock: ShiftedClock) -> None:
-    """After a deploy all clients connect together. Without jitter they would do so every minute."""
+    """Connections that began together end at different times.
+
+    After a deploy all clients connect together, and without jitter they would do so again every
+    minute.
+    """
     gate = Gate()
     async with PersistentTextStreaming("memory://", clock=clock) as streams:
         routes = streams.asgi(allow_anonymous=True)
@@ -96,7 +100,7 @@ async def test_readers_that_came_together_are_cut_apart(clock: ShiftedClock) -> 
 
 @pytest.mark.parametrize("name", NEVER_CUT)
 async def test_no_other_format_is_cut_by_age(clock: ShiftedClock, name: str) -> None:
-    """Common clients of these formats treat a cut as a failure."""
+    """Age cuts no connection of another format, because its clients treat a cut as a failure."""
     gate = Gate()
     async with PersistentTextStreaming("memory://", clock=clock) as streams:
 

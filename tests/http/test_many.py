@@ -324,7 +324,10 @@ async def test_too_large_or_foreign_request_is_refused(routes: StreamRoutes) -> 
 async def test_offered_by_every_answer_of_the_routes(
     streams: PersistentTextStreaming, routes: StreamRoutes, query: str
 ) -> None:
-    """Only the routes for many streams offer them. Denied still looks like absent (G10)."""
+    """Every answer of the routes offers requests for many streams.
+
+    A client makes such a request only where a route offered it. Absent looks like denied (G10).
+    """
     await streams.create("a")
     await streams.cancel("a")
     for name in ("a", "absent"):

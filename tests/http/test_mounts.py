@@ -36,7 +36,8 @@ def nested_mounts(app: ASGIApp, root: str) -> ASGIApp:
 
 def mount_in_fastapi(app: ASGIApp, root: str) -> ASGIApp:
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # newer versions prefer the server's own
+        # Newer versions of the client prefer the server's own paths.
+        warnings.simplefilter("ignore")
         outer = FastAPI(root_path=root)
     outer.mount("/m", app)
     return outer
@@ -58,7 +59,10 @@ FRAMEWORKS: dict[str, tuple[Callable[[ASGIApp, str], ASGIApp], str]] = {
 
 
 def seen_by_server(path: str, root: str, *, stripped: bool, raw: bool) -> dict[str, Any]:
-    """Return the scope of a server behind a proxy that removes its prefix, or keeps it."""
+    """Return the scope of a server behind a proxy.
+
+    The proxy removes its prefix from the path, or keeps it.
+    """
     scope = scope_of("GET", path if stripped else root + path, root_path=root)
     if not raw:
         del scope["raw_path"]
@@ -93,13 +97,16 @@ ROUTED = [
 async def test_mount_finds_the_id(
     streams: PersistentTextStreaming, framework: str, root: str, stripped: bool
 ) -> None:
-    """Like Starlette's own routes: the path may contain the proxy's prefix or not."""
+    """A mount finds the stream's id whether or not the path contains the proxy's prefix.
+
+    Starlette's own routes do the same.
+    """
     wrap, below = FRAMEWORKS[framework]
     is_bare = framework in ("bare", "litestar")
     app = wrap(streams.asgi(allow_anonymous=True), root)
     for name in IDS:
         if (framework == "litestar" and name == "a/") or (is_bare and f"/{name}" == root):
-            continue  # the framework's own path is the mount's
+            continue  # the framework's own path is the mount's path
         await streams.create(name)
         await streams.cancel(name)
         scope = seen_by_server(f"{below}/{encoded(name)}", root, stripped=stripped, raw=True)
@@ -123,7 +130,7 @@ async def test_mount_without_raw_path(streams: PersistentTextStreaming, framewor
 async def test_durable_mount_uses_the_clients_paths(
     streams: PersistentTextStreaming, framework: str, root: str
 ) -> None:
-    """Location and fork sources are paths from before a proxy shortened them."""
+    """Location and fork sources are the client's paths, from before a proxy shortened them."""
     wrap, below = FRAMEWORKS[framework]
     app = wrap(streams.durable_streams(allow_anonymous=True), root)
     scope = seen_by_server(f"{below}/s%2F1", root, stripped=True, raw=True) | {"method": "PUT"}

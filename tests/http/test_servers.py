@@ -1,4 +1,4 @@
-"""Tests on real servers, alone and under middlewares that applications use."""
+"""inkstream on real servers, alone and under middlewares that applications use."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ GZIP = {"accept-encoding": "gzip"}
 def setting(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Server, str]]:
-    """Return a running server and the names of its application's middlewares."""
+    """Return a running server, and the names of the middlewares of its application."""
     server, stack = request.param
     directory: Path = tmp_path_factory.mktemp(server)
     with serving(directory, server=server, environment={"TEST_MIDDLEWARE": stack}) as running:
@@ -41,7 +41,7 @@ def port(setting: tuple[Server, str]) -> int:
 
 
 async def started(port: int, stream_id: str | None = None) -> str:
-    """Return a stream that gets its text through ``say``."""
+    """Return the id of a stream that gets its text through ``say``."""
     query = f"&id={quote(stream_id, safe='')}" if stream_id else ""
     created: str = (await post(port, f"/create?start=1{query}"))["id"]
     return created

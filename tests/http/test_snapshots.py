@@ -1,4 +1,4 @@
-"""JSON snapshots of more than one page: created, sent and given up in pieces."""
+"""JSON snapshots of several pages are made, sent and abandoned in pieces."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EXPECTED = [PIECES[0], PIECES[1], PIECES[2] + PIECES[3] + PIECES[4], PIECES[5]]
 
 @asynccontextmanager
 async def writing(streams: PersistentTextStreaming) -> AsyncIterator[StreamWriter]:
-    """Write a stream of more than a page. It ends with the block."""
+    """Write a stream of more than a page; the stream ends with the block."""
     name = await streams.create()
     async with streams.write(name) as writer:
         for piece in PIECES:
@@ -59,7 +59,7 @@ class Held:
 async def test_a_large_snapshot_is_exact_and_sent_in_pieces(
     streams: PersistentTextStreaming, routes: StreamRoutes, ended: bool
 ) -> None:
-    """G9, G11: text over many pages is one part, and no piece is as large as the whole text."""
+    """G9, G11: a text of many pages is one part, and no sent piece is as large as the text."""
     async with writing(streams) as writer:
         if ended:
             await writer.finish()
@@ -72,7 +72,7 @@ async def test_a_large_snapshot_is_exact_and_sent_in_pieces(
 async def test_a_snapshot_stops_at_its_tail(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """G2: text that is written during the answer is not in it, and not lost after it."""
+    """G2: text that is written during the answer is not in it, and is not lost after it."""
     async with writing(streams) as writer:
         path = f"/{writer.stream_id}"
         held = Held(routes)
@@ -90,7 +90,7 @@ async def test_a_snapshot_stops_at_its_tail(
 async def test_an_incomplete_snapshot_is_invalid_json(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """G2: after a deletion during the answer, the document does not look complete."""
+    """G2: if the stream is deleted during the answer, the document is invalid JSON."""
     async with writing(streams) as writer:
         await writer.finish()
     held = Held(routes)
@@ -107,7 +107,7 @@ async def test_an_incomplete_snapshot_is_invalid_json(
 async def test_a_disconnect_ends_the_snapshot(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """G9: the rest of the snapshot is not read from the store."""
+    """G9: after a disconnect, the server does not read the rest of the snapshot from the store."""
     held = Held(routes)
     async with (
         writing(streams) as writer,

@@ -1,4 +1,4 @@
-"""A fake provider on loopback, with one scripted reply for each request."""
+"""A fake provider on loopback that gives one scripted reply to each request."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Reply:
 
 @dataclass(slots=True)
 class Provider:
-    """The server; ``gone`` is set when a client leaves a reply that hangs."""
+    """The fake provider's server; ``gone`` is set when a client leaves a reply that hangs."""
 
     replies: list[Reply]
     port: int = 0
@@ -79,7 +79,7 @@ class Provider:
 
 @contextlib.asynccontextmanager
 async def playing(*replies: Reply) -> AsyncIterator[Provider]:
-    """Serve these replies, one for each request."""
+    """Serve these replies in order, one for each request."""
     provider = Provider(list(replies))
     server = await asyncio.start_server(provider.serve, "127.0.0.1", 0)
     provider.port = server.sockets[0].getsockname()[1]

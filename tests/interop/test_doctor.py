@@ -1,4 +1,4 @@
-"""`inkstream doctor URL` with real nginx, Caddy and HAProxy: it finds faults, and no others."""
+"""`inkstream doctor URL` finds the faults of real nginx, Caddy and HAProxy, and finds no others."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PUBLIC = "http-response set-header cache-control public,max-age=60"
 
 NGINX = {
     "right": (UPSTREAM_11, set()),
-    # uvicorn's fast parser marks the end of chunks even over HTTP/1.0.
+    # uvicorn's fast parser marks the end of chunks even in answers over HTTP/1.0.
     "default": ("", {"app_http_version"}),
     "gzip": (UPSTREAM_11 + "gzip on; gzip_types *; gzip_min_length 0;", {"compression"}),
     "gzip_usual": (UPSTREAM_11 + "gzip on; gzip_types application/json;", set()),
@@ -72,7 +72,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def old_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Return a server that answers HTTP/1.0 requests without chunks."""
+    """Run a server that answers HTTP/1.0 requests without chunks."""
     folder = tmp_path_factory.mktemp("doctor")
     with serving(folder, app="tests.interop.doctor_app:app", options="--http h11") as server:
         yield server
@@ -80,7 +80,7 @@ def old_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture
 def certificate(tmp_path: Path) -> Path:
-    """Return a file with a self-signed certificate and its key."""
+    """Return the path of a file with a self-signed certificate and its key."""
     path = tmp_path / "certificate.pem"
     command = "req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=localhost -keyout {0} -out {1}"
     key = tmp_path / "key.pem"
@@ -101,7 +101,10 @@ def wrong(found: dict[str, Finding]) -> set[str]:
 
 @pytest.mark.parametrize("name", NGINX)
 async def test_nginx(tmp_path: Path, server: Server, name: str) -> None:
-    """Each wrong line is found, and nothing else (G5: a broken answer must look broken)."""
+    """G5: the doctor finds each wrong line of a configuration, and reports nothing else.
+
+    A broken answer must look broken.
+    """
     lines, expected = NGINX[name]
     with proxies.proxying(tmp_path, *proxies.nginx(tmp_path, server.port, lines)) as port:
         found = await found_at(port)
@@ -111,7 +114,7 @@ async def test_nginx(tmp_path: Path, server: Server, name: str) -> None:
 
 @pytest.mark.parametrize("name", NGINX_10)
 async def test_nginx_http_1_0(tmp_path: Path, old_server: Server, name: str) -> None:
-    """Without chunks a broken answer looks complete, and nginx fills its buffers (G5)."""
+    """G5: over HTTP/1.0, a broken answer looks complete, and nginx fills its buffers."""
     lines, expected = NGINX_10[name]
     with proxies.proxying(tmp_path, *proxies.nginx(tmp_path, old_server.port, lines)) as port:
         found = await found_at(port)
@@ -136,7 +139,7 @@ async def test_nginx_https(tmp_path: Path, server: Server, certificate: Path, ht
 
 @pytest.mark.parametrize("name", HAPROXY)
 async def test_haproxy(tmp_path: Path, server: Server, name: str) -> None:
-    """As with nginx."""
+    """The doctor finds each wrong line of a configuration of HAProxy."""
     lines, expected = HAPROXY[name]
     with proxies.proxying(tmp_path, *proxies.haproxy(tmp_path, server.port, lines)) as port:
         found = await found_at(port)
@@ -146,7 +149,10 @@ async def test_haproxy(tmp_path: Path, server: Server, name: str) -> None:
 
 @pytest.mark.parametrize("name", CADDY)
 async def test_caddy(tmp_path: Path, server: Server, name: str) -> None:
-    """As with nginx. Caddy 2.6 hides a broken answer in every configuration (G5)."""
+    """G5: the doctor finds each wrong line for Caddy.
+
+    Caddy 2.6 hides a broken answer in every configuration.
+    """
     site, lines, expected = CADDY[name]
     command, text = proxies.caddy(tmp_path, server.port, lines, site)
     with proxies.proxying(tmp_path, command, text) as port:

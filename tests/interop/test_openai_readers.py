@@ -45,13 +45,13 @@ async def chunks(port: int, prompt: str) -> AsyncIterator[Any]:
 
 
 async def listen(port: int, prompt: str, said: io.StringIO) -> None:
-    """Write an answer's text as it comes."""
+    """Send the text of an answer as the text arrives."""
     async for chunk in chunks(port, prompt):
         said.write(chunk.choices[0].delta.content or "")
 
 
 async def test_python(server: Server) -> None:
-    """G2, G5: text, reasoning, tool calls, usage, model and finish reason, as stored."""
+    """G2, G5: the client gets text, reasoning, tool calls, usage, model and finish reason."""
     got = [chunk async for chunk in chunks(server.port, "tools")]
     deltas = [choice.delta for chunk in got for choice in chunk.choices]
     assert "".join(delta.content or "" for delta in deltas) == TEXT
@@ -74,7 +74,7 @@ async def test_python(server: Server) -> None:
 
 
 async def test_python_stream_helper(server: Server) -> None:
-    """The SDK's own accumulator ends with one whole completion."""
+    """The SDK's own accumulator ends with a complete chat completion."""
     async with (
         openai.AsyncOpenAI(api_key="k", base_url=f"http://127.0.0.1:{server.port}/v1") as client,
         client.chat.completions.stream(
@@ -89,7 +89,7 @@ async def test_python_stream_helper(server: Server) -> None:
 
 
 async def test_python_a_failure_raises(server: Server) -> None:
-    """G5: a stream that failed raises in the client, with the public words and code alone."""
+    """G5: a stream that failed raises in the client, with only the public message and code."""
     said = io.StringIO()
     with pytest.raises(openai.APIError) as caught:
         await listen(server.port, "error", said)
@@ -98,7 +98,7 @@ async def test_python_a_failure_raises(server: Server) -> None:
 
 
 async def test_python_a_cut_raises(server: Server) -> None:
-    """G5: an answer whose connection breaks is no complete answer."""
+    """G5: an answer whose connection breaks raises in the client."""
     async with proxy_before(server.port) as proxy:
         proxy.cut_after = 1200
         said = io.StringIO()
@@ -109,7 +109,7 @@ async def test_python_a_cut_raises(server: Server) -> None:
 
 @pytest.mark.parametrize("prompt", ["tools", "error"])
 async def test_node(server: Server, prompt: str, installed: str) -> None:
-    """G2, G5: the client for Node.js gets the same, and raises the same."""
+    """G2, G5: the client for Node.js gets the same values, and raises the same errors."""
     node = prerequisites.program("node")
     process = await asyncio.create_subprocess_exec(
         *(node, "openai.js", f"http://127.0.0.1:{server.port}/v1", prompt),

@@ -1,4 +1,4 @@
-"""A rolling update: two copies of the code in real processes, one PostgreSQL, readers that stay."""
+"""A rolling update: two copies of the code in real processes, one PostgreSQL, and readers."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ READERS = 15
 
 
 class Balancer:
-    """The ports that take new requests, as a load balancer knows them from readiness probes."""
+    """The ports that get new requests, as a load balancer learns them from readiness probes."""
 
     def __init__(self) -> None:
         self.ready: list[int] = []
@@ -42,7 +42,7 @@ class Balancer:
 
 
 async def read(balancer: Balancer, name: str, heard: Heard) -> None:
-    """Follow a stream to its end, over as many connections as that takes, as a browser does."""
+    """Follow a stream to its end over any number of connections, as a browser does."""
     while heard.end is None:
         headers = {"last-event-id": heard.last_id} if heard.last_id else {}
         try:
@@ -53,7 +53,7 @@ async def read(balancer: Balancer, name: str, heard: Heard) -> None:
                     pass
         except (OSError, Broken):
             pass
-        await asyncio.sleep(0.05)  # a browser waits, too
+        await asyncio.sleep(0.05)  # a browser waits before it reconnects, too
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ async def database() -> AsyncIterator[str]:
 
 @contextlib.asynccontextmanager
 async def version(folder: Path, database: str, code: Path) -> AsyncIterator[Server]:
-    """Run a process with the code in a folder, for the block."""
+    """Run a process with the code in a folder until the block ends."""
     await asyncio.to_thread(folder.mkdir)
     running = serving(
         folder,
@@ -87,7 +87,7 @@ async def version(folder: Path, database: str, code: Path) -> AsyncIterator[Serv
 
 
 async def verified(database: str) -> tuple[int | None, str]:
-    """Return the exit code of `inkstream verify`, and what it printed."""
+    """Return the exit code and the output of `inkstream verify`."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", "from inkstream.cli import main; main()"),
         *("verify", "--database", database),
@@ -129,7 +129,8 @@ async def test_nothing_is_lost(tmp_path: Path, database: str) -> None:
             await all_heard(name, "before ")
         async with version(tmp_path / "b", database, ROOT / "src") as new:
             await post(new.port, "/create?id=goes_on&start=1")
-            readers_of("goes_on")  # in the old process: the new one is not in the balancer yet
+            # This goes to the old process, because the new process is not in the balancer yet.
+            readers_of("goes_on")
             await post(new.port, "/say/goes_on", ["first "])
             await all_heard("goes_on", "first ")
             await balancer.look(old.port, new.port)

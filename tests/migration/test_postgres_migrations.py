@@ -1,4 +1,4 @@
-"""PostgreSQL's schema changes only on request, and every way to create it gives the same schema."""
+"""PostgreSQL's schema changes only on request, and is the same however it is created."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from tests import postgres_server
 
 pytestmark = pytest.mark.timeout(60)
 
-STEPS, SCRIPT, SCHEMA = migrations(), sql(), schema_sql()  # reads files, so not on an event loop
+# Importing it reads files, so not on an event loop.
+STEPS, SCRIPT, SCHEMA = migrations(), sql(), schema_sql()
 
 
 @pytest.fixture(params=postgres_server.versions())
@@ -44,7 +45,10 @@ async def execute(url: str, *statements: str) -> None:
 
 
 async def test_no_silent_ddl(url: str) -> None:
-    """An error says how to migrate the database, without its password, and changes nothing."""
+    """A call on an old database changes nothing.
+
+    The error says how to migrate the database, and does not show its password.
+    """
     with pytest.raises(SchemaOutdated) as caught:
         await PostgresStore(url).open("one")
     assert "inkstream migrate --database postgresql://postgres@" in str(caught.value)
@@ -66,7 +70,7 @@ async def test_an_old_server_is_refused(url: str, monkeypatch: pytest.MonkeyPatc
 
 
 async def test_migrating_twice_and_at_once(url: str) -> None:
-    """All processes of a deploy may migrate at the same time."""
+    """All processes of a deploy may migrate at the same time, and may migrate again."""
     applied = await asyncio.gather(*[migrate(url) for _ in range(4)])
     assert sorted(applied, key=len) == [
         [],
@@ -82,9 +86,12 @@ async def test_migrating_twice_and_at_once(url: str) -> None:
 
 
 async def test_the_schema_equals_the_migrations(url: str, server: postgres_server.Server) -> None:
-    """Three ways: ``migrate``, the script that ``sql`` prints, and the schema's own files."""
+    """Three ways make the same schema.
+
+    They are ``migrate``, the script that ``sql`` prints, and the schema's own files.
+    """
     if not isinstance(server, postgres_server.OwnServer):
-        server = postgres_server.own_server()  # pg_dump must have the server's version
+        server = postgres_server.own_server()  # pg_dump must have the version of the server
         url = await server.make_database(migrated=False)
     await migrate(url)
     migrated = server.dump_schema(url, "inkstream")
@@ -123,7 +130,7 @@ async def test_verify_finds_what_is_wrong(url: str, damage: str, said: str) -> N
 
 
 async def test_other_versions_of_the_library(url: str) -> None:
-    """Expand, then contract: a newer database is accepted unless it says otherwise."""
+    """A newer database is accepted unless the database itself says that it does not fit."""
     await migrate(url)
     newer = f"INSERT INTO inkstream.migrations VALUES ({VERSION + 1}, 'newer', {VERSION}, '')"
     await execute(url, newer)
@@ -151,7 +158,7 @@ async def test_only_utf8(server: postgres_server.Server) -> None:
 
 
 async def test_a_role_with_no_more_than_it_needs(url: str, server: postgres_server.Server) -> None:
-    """The application's role can use the schema, and neither change nor escape it."""
+    """A role with the documented rights can use the schema, and not change or escape it."""
     await migrate(url)
     role = "inkstream_test_role"
     await server.execute(f"DROP ROLE IF EXISTS {role}", f"CREATE ROLE {role} LOGIN PASSWORD 'any'")
@@ -188,7 +195,7 @@ async def test_a_role_with_no_more_than_it_needs(url: str, server: postgres_serv
 
 
 async def test_a_view_shows_the_text(url: str) -> None:
-    """G11, as far as PostgreSQL's text type allows: a view shows each stream's text."""
+    """G11: a view shows each stream's text, except what PostgreSQL's text type cannot hold."""
     await migrate(url)
     store = PostgresStore(url)
     await store.open("one")

@@ -1,4 +1,4 @@
-"""Sources with recorded events, without an SDK: the stored parts; a cut is never an end."""
+"""Sources store the right parts of recorded events, without an SDK; a cut is never an end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Source = Callable[[Any], AsyncIterator[Any]]
 
 
 class Events:
-    """Provider events that arrive one by one; records whether it was closed."""
+    """Events of a provider that arrive one by one. The object records whether it was closed."""
 
     def __init__(self, events: list[Any]) -> None:
         self.events = iter(events)
@@ -240,7 +240,7 @@ every_source = pytest.mark.parametrize("name", SOURCES)
 
 
 async def stored(source: Source, events: list[Any]) -> tuple[list[Any], dict[str, Any]]:
-    """Return the parts without deltas and ids, with joined text, and the last result."""
+    """Return the parts without deltas and ids and with joined text, and the last result."""
     parts: list[Any] = []
     result: dict[str, Any] = {}
     async for piece in source(Events(events)):
@@ -285,21 +285,24 @@ async def test_text_reasoning_and_tools(name: str) -> None:
 
 @every_source
 async def test_a_silent_cut_raises(name: str) -> None:
-    """G5: SDKs iterate to a normal end when a connection breaks."""
+    """G5: a source raises if the events just stop.
+
+    SDKs iterate to a normal end when a connection breaks.
+    """
     source, events = SOURCES[name]
     for length in range(len(events)):
         if name == "langchain" and length < 2:
-            continue  # the first event does not tell which provider answers
+            continue  # the first event does not show which provider answers
         cut = events[:length]
         if name == "openai_chat" and any("finish_reason" in c for e in cut for c in e["choices"]):
-            continue  # complete except for the usage
+            continue  # the events are complete except for the usage
         with pytest.raises(StreamError) as caught:
             await stored(source, cut)
         assert caught.value.code == "provider_cut", length
 
 
 class APIStatusError(Exception):
-    """An imitation of an SDK's error: only the module's name and the fields matter."""
+    """An imitation of an SDK's error: a source looks only at its module's name and its fields."""
 
     __module__ = "openai"
     code: str | None = None
@@ -362,7 +365,7 @@ async def test_an_error_during_an_answer(
 
 @every_source
 async def test_a_stop_closes_the_connection(name: str) -> None:
-    """G6: a provider that keeps sending keeps charging."""
+    """G6: a Stop closes the provider's connection, because a provider that sends also charges."""
     source, events = SOURCES[name]
     opened = Events(events)
     reading = source(opened)
@@ -417,7 +420,11 @@ async def test_arguments_that_are_not_json_are_shown_as_text() -> None:
 
 
 async def test_calls_that_share_an_index() -> None:
-    """Gemini's and Ollama's compatible endpoints send each call in one piece, all with index 0."""
+    """Tool calls that share an index are kept apart.
+
+    Gemini's and Ollama's compatible endpoints send each call in one piece, and each call has index
+    0.
+    """
     events = [
         call(0, "{}", id="one", name="a"),
         call(0, "{}", id="two", name="b"),

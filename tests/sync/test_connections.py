@@ -57,9 +57,9 @@ def through_session(url: str) -> Iterator[tuple[Any, Callable[[bool], None]]]:
 def opened(request: pytest.FixtureRequest) -> tuple[PersistentTextStreaming, Opened]:
     database = "sqlite_url" if request.param is through_sqlite3 else "postgres_url"
     url = request.getfixturevalue(database)
-    # Without the poll that replaces lost hints, so that hints must work.
+    # The poll that replaces lost hints is off, so that only hints can bring changes.
     streams = PersistentTextStreaming(url, timing=FinerTiming(poll_s=60.0))
-    streams.list()  # creates SQLite's tables
+    streams.list()  # this creates SQLite's tables
     return streams, request.param(url)
 
 
@@ -90,7 +90,8 @@ def test_calls_are_part_of_the_transaction(
             streams.cancel("log", connection=connection)
         with pytest.raises(StreamNotFound):
             streams.cancel("absent", connection=connection)
-        # All of it runs in this thread, on this connection; no other connection sees it yet.
+        # These calls run in this thread, on this connection; no other connection sees their effect
+        # yet.
         assert there(streams, "new", "deleted") == {"deleted"}
         assert streams.read("log").parts == ()
         assert streams.read("cancelled").status is Status.PENDING
@@ -104,7 +105,10 @@ def test_calls_are_part_of_the_transaction(
 def test_the_first_call_of_a_process_may_be_in_a_transaction(
     opened: tuple[PersistentTextStreaming, Opened],
 ) -> None:
-    """G1: it starts the streams while the application holds SQLite's write lock."""
+    """G1: the first call may come while the application holds SQLite's write lock.
+
+    This call starts the streams.
+    """
     streams, opening = opened
     starting = PersistentTextStreaming(streams._database)
     with opening as (connection, finish):
@@ -117,7 +121,7 @@ def test_the_first_call_of_a_process_may_be_in_a_transaction(
 def test_followers_notice_the_commit_immediately(
     opened: tuple[PersistentTextStreaming, Opened],
 ) -> None:
-    """G6: neither a reader of an outbox nor a cancelled writer waits for the poll."""
+    """G6: a reader of an outbox and a cancelled writer notice the commit without the poll."""
     streams, opening = opened
     streams.create("log", kind="log")
     streams.create("text")

@@ -55,7 +55,10 @@ def streams(sqlite_url: str) -> PersistentTextStreaming:
 
 
 def test_a_view_follows_and_resumes(streams: PersistentTextStreaming) -> None:
-    """G1, G2, G5: live events with ids and pings; the rest after a reconnect; 204 at the end."""
+    """G1, G2, G5: a view sends live events with ids and pings.
+
+    It sends the rest after a reconnect, and answers 204 after the end.
+    """
     go_on = threading.Event()
     stream_id = streams.create(owner="ann")
 
@@ -68,7 +71,8 @@ def test_a_view_follows_and_resumes(streams: PersistentTextStreaming) -> None:
 
     async def reads(port: int) -> None:
         async with requesting(port, f"/streams/{stream_id}") as live:
-            await live.until(lambda: live.body.count(b":") > 6)  # pings arrive during silence
+            # The server sends pings while there is no text.
+            await live.until(lambda: live.body.count(b":") > 6)
             assert b"Why? " in live.body
             seen = Parser().feed(live.body)
             go_on.set()
@@ -93,7 +97,11 @@ def test_a_view_follows_and_resumes(streams: PersistentTextStreaming) -> None:
 
 
 def test_errors_are_problem_documents(streams: PersistentTextStreaming) -> None:
-    """G10: another owner, an absent stream, a bad offset, or text, which WSGI cannot break."""
+    """G10: each refusal is a problem document.
+
+    The requests are those of another owner, for an absent stream, with a bad offset, or for
+    ``text``, which WSGI cannot break.
+    """
     other = streams.create(owner="bob")
     mine = streams.create(owner="ann")
     with serving(app_of(streams)) as port:
@@ -109,7 +117,7 @@ def test_errors_are_problem_documents(streams: PersistentTextStreaming) -> None:
 
 
 def test_a_closed_reader_stops_following(streams: PersistentTextStreaming) -> None:
-    """G9: a server calls ``close()`` when its client has left, also during an answer."""
+    """G9: a server calls ``close()`` when its client has left, and the view stops following."""
     stream_id = streams.create()
     environ = {"REQUEST_METHOD": "GET", "SERVER_PROTOCOL": "HTTP/1.1"}
     with streams.write(stream_id) as writer:
@@ -156,11 +164,11 @@ def exchanges() -> int:
 
 def test_a_wrong_request_is_refused(streams: PersistentTextStreaming) -> None:
     with pytest.raises(TypeError, match="WSGI environ"):
-        streams.response("GET /", "one")  # a possible mistake of a beginner
+        streams.response("GET /", "one")  # a beginner may make this mistake
 
 
 def test_the_flask_example_runs(tmp_path: Path) -> None:
-    """docs/wsgi.md begins with this example; see tests/docs."""
+    """The Flask example at the beginning of docs/wsgi.md runs; see tests/docs."""
     code = (ROOT / "examples/flask_chat.py").read_text()
     names: dict[str, Any] = {"__name__": "flask_chat"}
     exec(code.replace("sqlite:///", f"sqlite:///{tmp_path}/"), names)

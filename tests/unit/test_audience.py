@@ -18,7 +18,7 @@ TIMING = Timing(disconnect_grace_s=GRACE_S)
 
 
 async def started(worker: Worker) -> ScriptedSource:
-    """Start a stream with some text that stops when it has no reader."""
+    """Start a stream that stops when it has no reader; it has some text."""
     source = ScriptedSource()
     await worker.streams.create("s")
     worker.streams.start("s", source, on_disconnect="cancel")
@@ -27,7 +27,7 @@ async def started(worker: Worker) -> ScriptedSource:
 
 
 async def follow(worker: Worker) -> Following:
-    """Return a follower that has read that text, and waits for more."""
+    """Return a follower that has read the text, and that waits for more."""
     following = worker.streams.follow("s")
     assert await anext(following) == "a"
     return following
@@ -37,7 +37,7 @@ async def follow(worker: Worker) -> Following:
 async def two(
     hints_lost: float = 0.0, timing: Timing = TIMING
 ) -> AsyncIterator[tuple[Worker, Worker]]:
-    """Provide two workers between which hints get lost with a probability."""
+    """Run two workers, whose hints to each other get lost with this probability."""
     async with cluster() as made:
         here, there = await made.add(timing=timing), await made.add(timing=timing)
         here.notifier.lose = there.notifier.lose = hints_lost
@@ -53,7 +53,7 @@ def is_asked(worker: Worker) -> bool:
 @pytest.mark.parametrize("away", [False, True])
 @in_virtual_time
 async def test_last_reader_gone_cancels_the_stream(away: bool) -> None:
-    """G6: the stream is cancelled after the grace time, even if the store was away then."""
+    """G6: a stream is cancelled after the grace time, even if the store is away at that time."""
     async with one_worker(timing=TIMING) as worker:
         source = await started(worker)
         following = await follow(worker)
@@ -79,7 +79,7 @@ async def test_last_reader_gone_cancels_the_stream(away: bool) -> None:
 async def test_reader_in_another_process_keeps_the_stream(
     hints_lost: float, grace_s: float
 ) -> None:
-    """G6: the reader keeps the stream alive for any time, and the stream stops after it leaves."""
+    """G6: a reader in another process keeps the stream alive until that reader leaves."""
     timing = Timing(disconnect_grace_s=grace_s)
     async with two(hints_lost, timing) as (here, there):
         source = await started(here)
@@ -99,7 +99,7 @@ async def test_reader_in_another_process_keeps_the_stream(
 
 @in_virtual_time
 async def test_reloading_reader_keeps_the_stream() -> None:
-    """G6: a page behind a load balancer reloads again and again."""
+    """G6: a page that reloads again and again, on either process, keeps the stream alive."""
     async with cluster() as made:
         workers = [await made.add(timing=TIMING) for _ in range(4)]
         source = await started(workers[0])
@@ -114,7 +114,7 @@ async def test_reloading_reader_keeps_the_stream() -> None:
 
 @in_virtual_time
 async def test_source_ends_while_due_at_is_set() -> None:
-    """G5: the source ends while ``due_at`` is set."""
+    """G5: a source that ends while ``due_at`` is set ends its stream ``done``."""
     async with two() as (here, there):
         source = await started(here)
         await asyncio.sleep(GRACE_S / 2)

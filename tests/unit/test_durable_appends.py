@@ -42,7 +42,10 @@ def refused(state: StreamState, body: bytes = b"x", marks: Any = None, **headers
 
 
 def test_plain_append_checks_only_the_status() -> None:
-    """So any number of appends fit into one batch, in any order."""
+    """An append without conditions depends only on the status.
+
+    So any number of appends fit into one batch, in any order.
+    """
     attempt = post(log())
     assert isinstance(attempt, Attempt)
     change = attempt.change
@@ -166,7 +169,7 @@ def test_only_the_closing_append_is_recognised() -> None:
 def test_producer_appends_are_stored_once_in_order(
     sent: list[tuple[str, int, int]],
 ) -> None:
-    """If requests are repeated, reordered or lost, each epoch still stores 0, 1, 2, ..."""
+    """If requests are repeated, reordered or lost, each epoch still stores 0, 1, 2, … in order."""
     state, marks = log(tail=0, size=0), dict[str, bytes]()
     stored: dict[str, list[tuple[int, int]]] = {"p": [], "q": []}
     for name, epoch, seq in sent:
@@ -190,7 +193,7 @@ def test_producer_appends_are_stored_once_in_order(
 
 @given(st.lists(st.tuples(st.binary(min_size=1, max_size=3), st.booleans()), min_size=1))
 def test_joined_appends_equal_single_appends(sent: list[tuple[bytes, bool]]) -> None:
-    """G2: of the appends in one commit, each returns the offset after its own text."""
+    """G2: each of several appends in one commit returns the offset after its own text."""
     state, marks, attempts, expected = log(), dict[str, bytes](), list[Attempt](), list[Any]()
     for seq, (body, closes) in enumerate(sent):
         closing = {"stream_closed": "true"} if closes and seq == len(sent) - 1 else {}

@@ -1,4 +1,4 @@
-"""Adjacent deltas of one reasoning or tool input are one part wherever a stream is read."""
+"""Adjacent deltas of a reasoning or a tool input are one part in every read of the stream."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def clean(value: Any) -> Any:
 
 
 def expected(messages: list[Message]) -> list[Message]:
-    """Join by looking only at the last part."""
+    """Join the parts by looking only at the last part."""
     parts: list[Message] = []
     for message in messages:
         last = parts[-1] if parts else None
@@ -69,7 +69,7 @@ def expected(messages: list[Message]) -> list[Message]:
 
 
 def stored(messages: list[Message], size: int) -> list[Segment]:
-    """Return segments of a few messages each, as commits produce them."""
+    """Return segments of a few messages each, as commits store them."""
     segments: list[Segment] = []
     for start in range(0, len(messages), size):
         position = segments[-1].end if segments else 0
@@ -84,7 +84,7 @@ def value_of(message: str | RawJSON) -> Any:
 
 @given(messages_lists, st.integers(1, 12))
 def test_joined_parts_do_not_depend_on_commits(messages: list[Message], size: int) -> None:
-    """G2: the parts of a read do not depend on the provider's chunks or on commits."""
+    """G2: the joined parts do not depend on how a provider cuts chunks, nor on the commits."""
     cleaned = [clean(message) for message in messages]
     segments = stored(messages, size)
     runs = list(wire.joined(segments))
@@ -96,7 +96,7 @@ def test_joined_parts_do_not_depend_on_commits(messages: list[Message], size: in
 
 @given(messages_lists, st.integers(1, 12))
 def test_snapshot_has_the_same_parts(messages: list[Message], size: int) -> None:
-    """G2: the JSON snapshot, written piece by piece, has the same parts as a read."""
+    """G2: a JSON snapshot, which is written piece by piece, has the same parts as a read."""
     segments = stored(messages, size)
     snapshot = Snapshot.__new__(Snapshot)
     snapshot.__init__(None, Offset(1, 0))  # type: ignore[misc]
@@ -106,7 +106,7 @@ def test_snapshot_has_the_same_parts(messages: list[Message], size: int) -> None
 
 
 async def test_one_part_in_every_route() -> None:
-    """``read`` and ``follow`` return one part for a thousand deltas of one reasoning."""
+    """``read`` and ``follow`` return one part for a thousand deltas of the same reasoning."""
     async with PersistentTextStreaming("memory://") as streams:
         stream_id = await streams.create()
         async with streams.write(stream_id) as writer:

@@ -1,4 +1,4 @@
-"""deploy/: the manifests and the compose file agree with the image and the application."""
+"""The manifests and the compose file in deploy/ agree with the image and the application."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def app(monkeypatch: pytest.MonkeyPatch) -> Starlette:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document["kind"])
 def test_kubernetes_takes_it(document: dict[str, Any]) -> None:
-    """A field that Kubernetes does not know is ignored there without a word."""
+    """Kubernetes knows every field, because it silently ignores a field that it does not know."""
     kubernetes_validate.validate(document, "1.34", strict=True)
     document["spec"]["template"]["spec"]["containers"][0]["readynessProbe"] = {}
     with pytest.raises(kubernetes_validate.ValidationError):
@@ -85,7 +85,10 @@ async def test_probes_ask_routes_that_exist(
 
 
 def test_each_stop_fits_into_the_one_around_it(deployment: dict[str, Any]) -> None:
-    """G8: an orchestrator that kills before the drain has ended would cut answers and readers."""
+    """G8: a drain ends before the orchestrator kills the process.
+
+    A kill before that time would cut answers and readers.
+    """
     pod = deployment["spec"]["template"]["spec"]
     _, pause = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
     graceful = option("--timeout-graceful-shutdown")
@@ -95,7 +98,7 @@ def test_each_stop_fits_into_the_one_around_it(deployment: dict[str, Any]) -> No
 
 
 def test_an_update_has_no_gap(deployment: dict[str, Any]) -> None:
-    """G8: readers of a process that drains need another one that is ready."""
+    """G8: readers of a process that drains find another process that is ready."""
     strategy = deployment["spec"]["strategy"]["rollingUpdate"]
     assert (strategy["maxUnavailable"], strategy["maxSurge"]) == (0, 1)
     pod = deployment["spec"]["template"]
@@ -120,7 +123,7 @@ def test_nothing_runs_as_root() -> None:
 
 
 def test_compose_waits_and_keeps_its_password_out(deployment: dict[str, Any]) -> None:
-    """The tables are there before the application, and no file holds a password."""
+    """The application starts after the tables exist, and no file holds a password."""
     services = COMPOSE["services"]
     assert services["app"]["depends_on"] == {
         "migrate": {"condition": "service_completed_successfully"}

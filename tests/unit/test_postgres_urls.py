@@ -1,4 +1,4 @@
-"""PostgreSQL URLs of providers and other tools work, and no error shows a password."""
+"""PostgreSQL URLs of providers and other tools work, and no error shows the password."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ LIBPQ = [
 
 @pytest.mark.parametrize("name", LIBPQ)
 def test_libpq_parameters(name: str) -> None:
-    """Each parameter is used, translated, ignored for a reason, or refused by name.
+    """Each parameter is used, translated, ignored for a reason, or refused by its name.
 
     The driver never sends one to the server as a setting.
     """
@@ -106,7 +106,7 @@ def settings_of(address: Address) -> dict[str, str]:
     parse: Callable[..., Any] = vars(connect_utils)["_parse_connect_dsn_and_args"]
     empty = dict.fromkeys(parse.__code__.co_varnames[: parse.__code__.co_kwonlyargcount])
     empty |= {"dsn": dsn, "server_settings": address.driver_arguments()["server_settings"]}
-    empty["ssl"] = False  # the certificate files do not exist here
+    empty["ssl"] = False  # the certificate files of this URL do not exist here
     _, params = parse(**empty)
     return dict(params.server_settings or {})
 
@@ -170,7 +170,7 @@ def test_common_urls(url: str, parts: dict[str, object]) -> None:
 
 
 def test_several_hosts_of_sqlalchemy() -> None:
-    """G12: the driver looks for the host that takes writes."""
+    """G12: of the hosts that SQLAlchemy's URL names, the driver looks for one that takes writes."""
     address = Address.parse("postgresql+psycopg2://u:p@/d?host=a:1&host=b:2")
     assert urlsplit(address.url).query == (
         f"host={quote('a:1,b:2', safe='')}&target_session_attrs=read-write"
@@ -197,7 +197,7 @@ def test_several_hosts_of_sqlalchemy() -> None:
     ],
 )
 def test_invalid_parameters(parameter: str, said: str) -> None:
-    """The error comes when the URL is parsed, not when the server is asked."""
+    """A wrong parameter raises an error when the URL is parsed, not when the server is asked."""
     with pytest.raises(ValueError, match=re.escape(said)):
         PersistentTextStreaming(f"postgresql://u:p@h/d?{parameter}")
     with pytest.raises(ValueError, match=re.escape(said)):
@@ -238,7 +238,7 @@ TYPOS = [
 
 
 def shown(exc: BaseException) -> str:
-    """Return what a traceback with variables shows of the library's and the driver's frames."""
+    """Return the library's and the driver's frames of a traceback that shows variables."""
     text = "".join(traceback.format_exception_only(exc))
     links: list[BaseException | None] = [exc]
     while links:
@@ -282,7 +282,7 @@ def test_no_repr_shows_a_password() -> None:
 
 
 async def test_no_failed_connection_shows_a_password() -> None:
-    """The driver's frames have the password in their variables."""
+    """No traceback of a failed connection shows the password, which the driver's frames contain."""
     url = f"postgresql://u:{SECRET}@127.0.0.1:1/d?sslmode=disable&connect_timeout=1"
     streams = PersistentTextStreaming(url)
     with pytest.raises(StoreUnavailable) as caught:

@@ -1,4 +1,4 @@
-"""``on_end`` gets every end, whichever process saw it, and even after an outage."""
+"""``on_end`` gets every end, whichever process saw it, and after an outage too."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.unit.test_sweeper import stream
 @pytest.mark.parametrize("end", ["finish", "fail", "cancel", "kill", "never started"])
 @in_virtual_time
 async def test_every_end_is_reported(end: str) -> None:
-    """``on_end`` is called for every kind of end, in whichever process saw it."""
+    """``on_end`` is called for every kind of end, whichever process saw the end."""
     async with cluster() as made:
         here = await made.add(reports=True, timing=Timing(start_within_s=5))
         there = await made.add(reports=True)
@@ -41,7 +41,10 @@ async def test_every_end_is_reported(end: str) -> None:
 
 @in_virtual_time
 async def test_process_with_on_end_makes_the_report() -> None:
-    """The writer's process died before its report; the process that saw that has no ``on_end``."""
+    """A process that has an ``on_end`` makes a report that was left.
+
+    The writer's process died before its report, and the process that saw this has no ``on_end``.
+    """
     async with cluster() as made:
         killed = await made.add(reports=True)
         await made.add()
@@ -112,7 +115,7 @@ async def test_an_on_end_that_deletes_its_stream(caplog: pytest.LogCaptureFixtur
 
 @in_virtual_time
 async def test_lost_end_is_reported_by_its_worker() -> None:
-    """G5: no other worker would report it, because the store says that this worker will."""
+    """G5: a worker reports an end whose outcome it lost, because the store names that worker."""
     async with cluster() as made:
         worker = await made.add(reports=True)
         await worker.streams.create("s")
@@ -126,7 +129,10 @@ async def test_lost_end_is_reported_by_its_worker() -> None:
 
 @in_virtual_time
 async def test_stop_waits_for_running_reports() -> None:
-    """A report that was not finished is made by another process, so each is made at least once."""
+    """A report that a stop interrupts is made by another process.
+
+    So each report is made at least once.
+    """
     done = asyncio.Event()
 
     async def on_end(body: StreamBody) -> None:
@@ -141,7 +147,7 @@ async def test_stop_waits_for_running_reports() -> None:
 
 @in_virtual_time
 async def test_one_worker_reports_many_ends() -> None:
-    """There are more ends than one query returns, and all are reported."""
+    """One worker reports all ends, even if there are more than one query returns."""
 
     async def source() -> AsyncIterator[str]:
         yield "x"

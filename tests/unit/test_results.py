@@ -55,7 +55,7 @@ async def writing(worker: Worker, source: Any, **settings: Any) -> None:
 
 
 async def ended(worker: Worker) -> StreamBody:
-    """Return the stream after it has ended and its writer has had time to add its result."""
+    """Return the stream after it has ended and its writer has had time to add a result."""
     await asyncio.sleep(20)
     return await worker.streams.read("s")
 
@@ -125,7 +125,10 @@ async def test_result_is_kept_through_an_outage() -> None:
 @pytest.mark.parametrize("hints", [False, True])
 @in_virtual_time
 async def test_a_stop_keeps_the_result(elsewhere: bool, hints: bool) -> None:
-    """G5: the stored end and ``on_end`` have the result, but no terminal event has it."""
+    """G5: the stored end and ``on_end`` have the result of a stopped stream.
+
+    No terminal event has this result.
+    """
     async with cluster() as made:
         here, there = await made.add(reports=True), await made.add(reports=True)
         here.notifier.lose = there.notifier.lose = 0.0 if hints else 1.0
@@ -149,7 +152,7 @@ async def gives_late() -> AsyncIterator[str | Result]:
     try:
         await asyncio.sleep(1000)
     finally:
-        await asyncio.sleep(0.3)  # asks the provider for the cost of the half answer
+        await asyncio.sleep(0.3)  # this asks the provider for the cost of the unfinished answer
         yield Result(USAGE)
 
 
@@ -210,7 +213,10 @@ async def test_on_end_waits_for_a_living_writer() -> None:
 
 @in_virtual_time
 async def test_on_end_waits_two_seconds_at_most() -> None:
-    """The writer's process is paused, and adds its result when it resumes."""
+    """``on_end`` waits at most two seconds for a paused writer.
+
+    The writer adds its result when it resumes.
+    """
     async with cluster() as made:
         here, there, heard = await two_workers(made)
         await writing(here, Answer())

@@ -1,4 +1,4 @@
-"""A database lost text that readers have: the readers are disconnected (G1, G10)."""
+"""If a database has lost text that readers have, the readers are disconnected (G1, G10)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ S = StreamId("s")
 
 def rewind(made: Cluster, tail: int, **state: object) -> None:
     """Make the database forget everything after a position, as a lagging standby does."""
-    made.database.after = None  # the witness would report the lost text
+    made.database.after = None  # the witness would report that this text was lost
     stream = made.database._streams._by_name[S]
     del stream.segments[tail:]
     stream.tail = tail
@@ -48,7 +48,7 @@ async def fill(made: Cluster, worker: Worker) -> None:
 @pytest.mark.parametrize("how", ["streaming", "ended", "ended and told"])
 @in_virtual_time
 async def test_readers_of_lost_text_are_disconnected(how: str) -> None:
-    """Readers get no terminal event for text that is not stored; their offset is refused later."""
+    """Readers get no terminal event for text that is not stored; later their offset is refused."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         await fill(made, here)
@@ -90,7 +90,10 @@ async def test_slow_reader_gets_no_lost_text() -> None:
 
 @in_virtual_time
 async def test_writer_with_lost_text_stops() -> None:
-    """G3: the writer's next commit is refused, and its readers must not wait for ever."""
+    """G3: if a writer's text is lost, its next commit is refused.
+
+    Its readers must not wait for ever.
+    """
     async with cluster() as made:
         here = await made.add()
         await here.streams.create("s")
@@ -110,7 +113,7 @@ async def test_writer_with_lost_text_stops() -> None:
 
 @in_virtual_time
 async def test_late_state_is_not_a_loss() -> None:
-    """G6: a state may arrive after a newer commit; a healthy stream goes on."""
+    """G6: a state that arrives after a newer commit does not count as a loss of text."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         here.store.latency_s = there.store.latency_s = 0.5

@@ -22,7 +22,7 @@ ERRORS = InkstreamError.__module__
 
 
 def rows() -> dict[str, dict[str, str]]:
-    """Return the table of the documentation: state, operation, cell."""
+    """Return each cell of the documentation's table, with its state and its operation."""
     section = CONCEPTS.read_text().split("## The status table")[1].partition("\n## ")[0]
     lines = [line for line in section.splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
@@ -32,7 +32,7 @@ def rows() -> dict[str, dict[str, str]]:
 
 @dataclass
 class Stage:
-    """A stream in some state, its writer's worker, and another worker."""
+    """A stream in some state, the worker of its writer, and another worker."""
 
     cluster: Cluster
     here: Worker
@@ -41,7 +41,7 @@ class Stage:
 
     @property
     def stored(self) -> StreamState | None:
-        """Return the database's record of the stream, even if the stream is gone."""
+        """Return the database's record of the stream; a stream that is gone has one too."""
         stream = self.cluster.database._streams._by_name.get(NAME)
         return None if stream is None else stream.snapshot()
 
@@ -90,7 +90,7 @@ async def let_go(stage: Stage) -> None:
 
 
 async def writer_dead(stage: Stage) -> None:
-    """Keep the writer alive but let others take it for dead: its lock is lost."""
+    """Make other workers take a living writer for dead: its lock is lost."""
     await streaming(stage)
     assert stage.writer is not None
     await stage.writer.flush()
@@ -142,7 +142,7 @@ STATES: dict[str, Callable[[Stage], Awaitable[None]]] = {
 }
 
 
-# The operations. Each returns False if it tells its caller that it had no effect.
+# These are the operations. Each returns False if it tells its caller that it had no effect.
 
 
 async def claim(stage: Stage) -> bool:
@@ -219,7 +219,7 @@ OPERATIONS: dict[str, Callable[[Stage], Awaitable[bool]]] = {
 
 
 async def outcome(state: str, operation: str) -> str:
-    """Return the effect of an operation on a stream in a state, in the words of the table."""
+    """Return the effect of an operation on a stream in a state, in the table's words."""
     timing = Timing(total_s=5.0)
     async with cluster() as made:
         here, there = await made.add(timing=timing), await made.add(timing=timing)
@@ -263,5 +263,5 @@ def test_every_state_and_operation_is_in_the_table() -> None:
 @pytest.mark.parametrize("state", STATES)
 @in_virtual_time
 async def test_cell(state: str, operation: str) -> None:
-    """G3, G4, G5: the cell says what happens."""
+    """G3, G4, G5: an operation on a stream in a state does what the table's cell says."""
     assert await outcome(state, operation) == TABLE[state][operation]

@@ -1,4 +1,4 @@
-"""The tail of a live stream in memory: bounded, shared, and never ahead of the store (G2, G9)."""
+"""The tail of a live stream is bounded, shared, and never ahead of the store (G2, G9)."""
 
 from __future__ import annotations
 
