@@ -1,4 +1,4 @@
-"""A real PgBouncer in front of the tests' PostgreSQL: each transaction gets any free session."""
+"""A real PgBouncer in front of the tests' PostgreSQL; each transaction gets any free session."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.prerequisites import program
 
 _START_S = 15.0
 
-# Few sessions, so that clients must share them.
+# There are few sessions, so that clients must share them.
 _SETTINGS = """\
 [databases]
 * = host={host} port={port}
@@ -34,7 +34,7 @@ max_client_conn = 200
 
 
 class PgBouncer:
-    """A transaction pooler on loopback.
+    """A transaction pooler that listens on loopback.
 
     Attributes:
         version: For example ``(1, 18)``.
@@ -45,7 +45,7 @@ class PgBouncer:
         self.version = version
 
     def url_of(self, url: str, parameters: str) -> str:
-        """Return the URL of a database, through the pooler; parameters replace its own."""
+        """Return a database's URL through the pooler; these parameters replace the URL's own."""
         parts = urlsplit(url)
         netloc = f"{parts.netloc.rpartition('@')[0]}@127.0.0.1:{self._port}"
         return urlunsplit(parts._replace(netloc=netloc, query=f"sslmode=disable{parameters}"))

@@ -23,6 +23,6 @@ def missing(what: str) -> NoReturn:
 
 def program(*names: str) -> str:
     """Return the path of the first of these programs that is installed."""
-    path = f"{os.environ['PATH']}{os.pathsep}/usr/sbin"  # Debian keeps servers there
+    path = f"{os.environ['PATH']}{os.pathsep}/usr/sbin"  # Debian keeps servers in this folder
     found = next((found for name in names if (found := shutil.which(name, path=path))), None)
     return found or missing(f"the program {names[0]} is not installed")

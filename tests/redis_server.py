@@ -1,4 +1,4 @@
-"""A Redis of a test's own, on loopback, which keeps nothing."""
+"""A Redis for one test, on loopback, which keeps nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.prerequisites import program
 
 @contextmanager
 def redis_server(folder: Path) -> Iterator[str]:
-    """Run one for the block; give its URL."""
+    """Run a Redis until the block ends; yield its URL."""
     port = free_port()
     command = [program("redis-server", "valkey-server"), "--port", str(port), "--save", ""]
     command += ["--bind", "127.0.0.1", "--dir", str(folder)]

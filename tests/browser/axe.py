@@ -1,4 +1,4 @@
-"""The accessibility rules of axe-core, asked on a page as it is now."""
+"""The accessibility rules of axe-core, applied to a page as it is now."""
 
 from __future__ import annotations
 
@@ -16,17 +16,18 @@ WIDTHS: Final = {"desktop": 1180, "phone": 390}
 
 
 def install() -> None:
-    """Install axe-core, with all else that js/package-lock.json names."""
+    """Install axe-core with the other packages that js/package-lock.json names."""
     command = [sys.executable, f"{ROOT}/scripts/_javascript.py", "package"]
     subprocess.run(command, check=True, timeout=300)
 
 
 async def assert_accessible(page: Page, state: str) -> None:
-    """Ask in light and in dark; what axe finds serious or moderate fails the test."""
+    """Check the page in light and in dark; fail if axe finds anything serious or moderate."""
     for frame in page.frames:
-        await frame.evaluate(RULES.read_text())  # not a <script>: the page's policy allows none
+        # This is no <script>, because the page's policy allows none.
+        await frame.evaluate(RULES.read_text())
     for scheme in ("light", "dark"):
-        # Without motion: a colour on its way to another has too little contrast.
+        # Animations are off, because a colour that is changing has too little contrast.
         await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         result: dict[str, Any] = await page.evaluate("axe.run({ resultTypes: ['violations'] })")
         found = [

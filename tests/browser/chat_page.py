@@ -39,7 +39,7 @@ class Chat:
             env=os.environ | self.environment | {"CHAT_DATABASE": str(self._file)},
         )
         assert self._process.stdout is not None
-        # The line is: inkstream chat: http://… (….
+        # The first line is like "inkstream chat: http://… (…".
         told = (await self._process.stdout.readline()).decode()
         self.url = told.split()[2]
 

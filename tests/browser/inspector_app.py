@@ -1,4 +1,4 @@
-"""The application of the HTTP tests with its inspector; the cookie ``may`` says what one may do."""
+"""The application of the HTTP tests with its inspector; the cookie ``may`` names the rights."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pages with packages of others, bundled for a browser: tests/interop/pages."""
+"""Pages with packages of other projects, bundled for a browser; see tests/interop/pages."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ def pages_of(folder: Path, **entries: Path) -> Path:
     command = [sys.executable, f"{ROOT}/scripts/_javascript.py", "pages"]
     subprocess.run(command, check=True, timeout=300)
     sources = folder / "sources"
-    path = f"{os.environ['PATH']}{os.pathsep}{Path(sys.executable).parent}"  # Node.js may be there
+    # Node.js may be in this folder.
+    path = f"{os.environ['PATH']}{os.pathsep}{Path(sys.executable).parent}"
     for name, entry in entries.items():
         copied = sources / name
         copied.mkdir(parents=True)

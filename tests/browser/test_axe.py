@@ -1,4 +1,4 @@
-"""axe finds nothing serious or moderate on the demo's page and the inspector's."""
+"""axe finds nothing serious or moderate on the demo's page and on the inspector's page."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def rules() -> None:
 
 @pytest.mark.parametrize("look", axe.WIDTHS)
 async def test_demo(context: BrowserContext, tmp_path: Path, look: str) -> None:
-    """Empty, while an answer is written, after Stop, and when one failed."""
+    """The demo is accessible when empty, during an answer, after Stop, and after a failure."""
     async with (
         playing_provider(delta("# A title\n\nSome **text** and `code`.")) as provider,
         demo_server(tmp_path / "demo.db", provider.environment) as (demo, _),
@@ -50,7 +50,7 @@ async def test_demo(context: BrowserContext, tmp_path: Path, look: str) -> None:
 
 @pytest.mark.parametrize("look", axe.WIDTHS)
 async def test_inspector(context: BrowserContext, site: Site, look: str) -> None:
-    """The list, a stream that is written, and one that has ended, with its text."""
+    """The inspector is accessible with its list, a live stream, and an ended stream."""
     live, ended = await site.create(), await site.create()
     await site.say(ended, "All of it.")
     await site.finish(ended)

@@ -43,7 +43,10 @@ async def opened(context: BrowserContext, chat: Chat, look: str) -> Page:
 
 @pytest.mark.parametrize("look", axe.WIDTHS)
 async def test_a_life(context: BrowserContext, chat: Chat, look: str) -> None:
-    """Empty, while an answer is written, after Stop, a failure, and two versions."""
+    """The page is accessible at each time of its life.
+
+    It is empty, then shows an answer, a Stop, a failure, and two versions.
+    """
     async with chatting(chat, delta(EVERYTHING)) as provider:
         page = await opened(context, chat, look)
         await axe.assert_accessible(page, "empty")
@@ -68,8 +71,12 @@ async def test_a_life(context: BrowserContext, chat: Chat, look: str) -> None:
 
 @pytest.mark.parametrize("look", axe.WIDTHS)
 async def test_what_opens(context: BrowserContext, chat: Chat, look: str) -> None:
-    """The drawer of a phone, a question and a title being edited, Undo, and what is unfolded."""
-    await chat.start()  # without a model: written answers, with thoughts and a tool's call
+    """The page is accessible with everything that opens.
+
+    This is the drawer of a phone, a question or title that is edited, Undo, and what is unfolded.
+    """
+    # The answers are written without a model; they have thoughts and a tool's call.
+    await chat.start()
     try:
         page = await opened(context, chat, look)
         await ask(page, "How is the weather?")

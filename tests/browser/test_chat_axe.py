@@ -15,7 +15,10 @@ MARKDOWN = "# A title\n\n- [x] done\n\n```python\nprint(1)\n```\n\n| a |\n|---|\
 
 @pytest.mark.parametrize("look", axe.WIDTHS)
 async def test_chat(context: BrowserContext, chat: Chat, look: str) -> None:
-    """Empty, during an answer, after Stop, with versions, the editor, the list and Undo."""
+    """The page is accessible when empty, during an answer, and after Stop.
+
+    It also is with versions, the editor, the list and Undo.
+    """
     axe.install()
     async with chatting(chat, delta(MARKDOWN)):
         page = await open_page(context, chat.url)

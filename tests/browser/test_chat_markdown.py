@@ -1,4 +1,4 @@
-"""What an answer looks like while it grows is what it looks like after a reload."""
+"""A growing answer looks the same as that answer does after a reload."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.http.provider import FINISH, delta
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("built_chat")]
 
-# Each beginning of these looks like something else: a list, a heading, a table, a setext title.
+# The beginning of each of these looks like a list, a heading, a table or a setext title.
 TRICKY = """A title
 ---
 
@@ -53,14 +53,17 @@ lazily
 
 
 async def rendered(page: Page) -> str:
-    """Return an answer's markup when its end is there, and its code has its colours."""
+    """Return an answer's markup when the answer has ended and its code is coloured."""
     await page.get_by_role("link", name="known").wait_for()
     await page.locator(".answer .hljs-keyword").first.wait_for()
     return await page.locator(".answer .text").inner_html()
 
 
 async def test_grown_equals_reloaded(context: BrowserContext, chat: Chat) -> None:
-    """Only the end of a text is cut into blocks again; the result is that of the whole (G2)."""
+    """Only the end of a text is cut into blocks again (G2).
+
+    The result equals that of the whole text.
+    """
     pieces = [TRICKY[at : at + 2] for at in range(0, len(TRICKY), 2)]
     async with chatting(chat, *map(delta, pieces), FINISH) as provider:
         provider.pace_s = 0.02

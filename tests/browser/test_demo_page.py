@@ -1,4 +1,4 @@
-"""The demo's page in a real Chromium: both panes, two windows, a server that is killed."""
+"""The demo's page in a real Chromium, with both panes, two windows, and a server that is killed."""
 
 from __future__ import annotations
 
@@ -49,7 +49,10 @@ async def wait_for_status(pane: Frame, status: str) -> None:
 
 @pytest.mark.timeout(60)
 async def test_g1_g2_panes_agree_after_kill_9(browser: Browser, tmp_path: Path) -> None:
-    """Two windows have four panes, and all share the browser's six connections."""
+    """All panes agree after the kill.
+
+    Two windows have four panes, and all of them share the browser's six connections.
+    """
     async with (
         playing_provider(delta(ANSWER), *[delta(f"word {n} ") for n in range(20)]) as provider,
         demo_server(tmp_path / "demo.db", provider.environment) as (demo, _),

@@ -1,4 +1,4 @@
-"""Many live streams in many windows over HTTP/1.1: all receive their text."""
+"""Many windows over HTTP/1.1 follow many live streams, and all receive their text."""
 
 from __future__ import annotations
 
@@ -24,14 +24,17 @@ async def open_page(context: BrowserContext, url: str) -> Page:
 
 
 async def sockets(site: Site) -> dict[str, int]:
-    """Return how many event streams the server sends now, and the highest number so far."""
+    """Return how many event streams the server sends now, and the most since the reset."""
     counted = (await client.fetch(site.port, "/event-streams")).json
     return {str(key): int(value) for key, value in counted.items()}
 
 
 async def test_eight_windows_share_four_connections(context: BrowserContext, site: Site) -> None:
-    """Every text is up to date, Stop and another window work, and four sockets suffice (G2, G6)."""
-    await client.post(site.port, "/event-streams")  # reset the counts
+    """Eight windows need only four sockets.
+
+    Every text is up to date, and Stop and another window work (G2, G6).
+    """
+    await client.post(site.port, "/event-streams")  # this resets the counts
     shows = [[await site.create() for _ in range(STREAMS)] for _ in range(WINDOWS)]
     pages = [await open_page(context, site.url(*names)) for names in shows]
     every = [(page, name) for page, names in zip(pages, shows, strict=True) for name in names]
@@ -56,7 +59,7 @@ async def test_eight_windows_share_four_connections(context: BrowserContext, sit
 
     polling = transports.index("polling")
     pressed = time.monotonic()
-    # Playwright clicks only after a frame, and a background page draws few.
+    # Playwright clicks only after a frame, and a page in the background draws few frames.
     await pages[polling].evaluate("document.querySelector('button').click()")
     await wait_for(pages[polling], shows[polling][0], status="cancelled")
     assert time.monotonic() - pressed < STOP_S
@@ -74,7 +77,7 @@ async def test_eight_windows_share_four_connections(context: BrowserContext, sit
 
 
 async def test_one_page_with_twelve_live_streams(context: BrowserContext, site: Site) -> None:
-    """They share a connection, and none of them reports a buffering proxy."""
+    """Twelve live streams of one page share a connection, and none reports a buffering proxy."""
     await client.post(site.port, "/event-streams")
     names = [await site.create() for _ in range(12)]
     page = await open_page(context, site.url(*names))

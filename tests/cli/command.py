@@ -1,4 +1,4 @@
-"""Run `inkstream` as a shell would: in a separate process, with real pipes."""
+"""Runs `inkstream` as a shell would, in a separate process with real pipes."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Done:
 
 
 class Shell:
-    """Commands on one database."""
+    """A shell whose commands use one database."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -50,7 +50,7 @@ class Shell:
         finally:
             if process.returncode is None:
                 process.kill()
-            # Read to the end, so that no transport outlives the test.
+            # The rest is read, so that no transport outlives the test.
             await process.communicate()
 
     async def run(self, *arguments: str, text: bytes | None = None) -> Done:
@@ -62,13 +62,13 @@ class Shell:
 
 
 async def line_of(stream: asyncio.StreamReader | None) -> str:
-    """Return the next line."""
+    """Return the next line of the process's output."""
     assert stream is not None
     return (await stream.readline()).decode().rstrip("\n")
 
 
 async def text_of(stream: asyncio.StreamReader | None, length: int) -> str:
-    """Return this many bytes as text, as soon as they arrive."""
+    """Return this many bytes of the output as text, as soon as they arrive."""
     assert stream is not None
     return (await stream.readexactly(length)).decode()
 

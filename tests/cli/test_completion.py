@@ -41,7 +41,7 @@ def in_bash(*words: str) -> list[str]:
 
 
 def test_bash() -> None:
-    """Commands, options, and the words that an option takes."""
+    """Bash completes commands, options, and the words that an option takes."""
     assert in_bash("inkstream", "sh") == ["show"]
     assert {"ls", "doctor", "verify"} <= set(in_bash("inkstream", ""))
     assert in_bash("inkstream", "ls", "--own") == ["--owner"]
@@ -55,7 +55,10 @@ def test_fish() -> None:
 
 
 def test_zsh() -> None:
-    """Its completion needs a terminal; the words come as click's script for it asks for them."""
+    """Zsh gets the right words.
+
+    Its completion needs a terminal, so the test asks for the words as click's script asks.
+    """
     assert "`zsh_source` in `~/.zshrc`" in PAGE
     source = 'eval "$(_INKSTREAM_COMPLETE=zsh_source inkstream)"'
     loaded = f"autoload -U compinit; compinit -D; {source}; whence -w _inkstream_completion"

@@ -1,4 +1,4 @@
-"""`migrate`, `verify` and `sql`: tables change only on request."""
+"""`migrate`, `verify` and `sql` change tables only on request."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ async def execute(url: str, statement: str) -> None:
 
 
 async def test_an_unmigrated_database_names_the_command(shell: Shell, url: str) -> None:
-    """No silent DDL: the error names the command, and the command works."""
+    """The error of an unmigrated database names the command, and the command works."""
     for refused in (await shell.run("ls"), await shell.run("verify")):
         assert refused.code == Exit.UNAVAILABLE
         assert "inkstream migrate --database postgresql://postgres@" in refused.err
@@ -53,7 +53,7 @@ async def test_verify_reports_damage(shell: Shell, url: str) -> None:
 
 
 async def test_sql_equals_migrate(shell: Shell, url: str) -> None:
-    """An administrator runs the script; the application then finds correct tables."""
+    """After an administrator has run the script, the application finds correct tables."""
     script = await shell.run("sql", "--schema", "mine")
     assert script.code == Exit.DONE
     await execute(url, script.out)

@@ -1,4 +1,4 @@
-"""`write` in one process, `follow` in another: real pipes, real signals."""
+"""`write` in one process and `follow` in another, with real pipes and real signals."""
 
 from __future__ import annotations
 
@@ -160,7 +160,10 @@ async def test_write_json_prints_first_and_last_line(shell: Shell) -> None:
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 async def test_g2_large_input_is_complete(shell: Shell, unbuffered: str) -> None:
-    """More text than the writer's buffer and a pipe can hold, with and without Python's buffers."""
+    """The reader gets a text that is larger than all buffers.
+
+    The text is larger than the writer's buffer and a pipe, with and without Python's buffers.
+    """
     shell.environment["PYTHONUNBUFFERED"] = unbuffered
     text = "".join(f"{n:07d}\n" for n in range(60_000))
     assert (await shell.run("write", "--id", "big", text=text.encode())).code == 0

@@ -31,7 +31,10 @@ def say(line: str) -> None:
 
 
 class Parent:
-    """The parent's open connections and transactions at the fork, by ``state``."""
+    """The connections and transactions that the parent has open when it forks.
+
+    ``state`` names them.
+    """
 
     def __init__(self) -> None:
         self.streams = inkstream.sync.PersistentTextStreaming(URL)
@@ -128,7 +131,7 @@ def main() -> None:
             say(f"child refused: {exc}")
         except BaseException as exc:
             say(f"child failed: {exc!r}")
-        return  # the interpreter ends normally
+        return  # the interpreter ends normally here
     say(f"forked {child}")
     sys.stdin.readline()
 

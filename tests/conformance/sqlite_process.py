@@ -67,17 +67,17 @@ async def follow(store: SQLiteStore, worker: str) -> None:
 
 
 async def fork(store: SQLiteStore, worker: str) -> None:
-    """Fork a child that lives longer than this process."""
+    """Fork a child that outlives this process."""
     child = os.fork()
     if child == 0:
-        os.read(0, 1)  # returns when the test closes the pipe
+        os.read(0, 1)  # this returns when the test closes the pipe
         os._exit(0)
     say(child)
     await asyncio.Event().wait()
 
 
 async def hold(store: SQLiteStore, worker: str) -> None:
-    """Do nothing but hold the worker's lock."""
+    """Hold the worker's lock and do nothing else."""
     await asyncio.Event().wait()
 
 

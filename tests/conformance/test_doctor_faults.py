@@ -1,4 +1,4 @@
-"""`inkstream doctor --database`: each fault is made, named, mended, and named no more."""
+"""`inkstream doctor --database` reports each fault that a test makes, until it is mended."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ async def wrong(url: str) -> dict[str, Finding]:
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[postgres_server.OwnServer]:
-    """Run a server as it should be, whose autovacuum does not come in between."""
+    """Run a server without any fault, on which autovacuum does not disturb the test."""
     running = postgres_server.own_server(settings=("fsync=on", "autovacuum_naptime=3600"))
     yield running
     running.destroy()
@@ -143,7 +143,7 @@ async def file(tmp_path: Path) -> Path:
 
 
 def test_sqlite_large_log(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A transaction that has read for long keeps the log from being emptied."""
+    """The doctor reports a log that cannot be emptied, because a transaction has read for long."""
     monkeypatch.setattr(sqlite, "_LARGE_WAL", 500_000)
     reader, writer = sqlite3.connect(file, isolation_level=None), sqlite3.connect(file)
     reader.execute("BEGIN")

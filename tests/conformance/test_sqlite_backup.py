@@ -17,7 +17,10 @@ def back_up(path: Path, copy: Path) -> None:
 
 
 async def test_backed_up_while_written(tmp_path: Path) -> None:
-    """G1, G2: `inkstream verify` finds no fault; it has a prefix of what is live, and all else."""
+    """G1, G2: `inkstream verify` finds no fault in the backup.
+
+    The backup has a prefix of each live stream, and all of the other streams.
+    """
     path, copy = tmp_path / "s.db", tmp_path / "copy.db"
     async with PersistentTextStreaming(f"sqlite:///{path}") as streams:
         await streams.create("done")

@@ -1,4 +1,4 @@
-"""Heads that SQLite's store keeps in memory never hide what else happened to a stream (G2)."""
+"""Heads that SQLite's store keeps in memory hide no change of a stream by others (G2)."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def begin(store: SQLiteStore) -> StreamState:
 
 
 async def test_other_store_takes_over(store: SQLiteStore, path: Path) -> None:
-    """Between two commits, another store moves the epoch."""
+    """The store notices that another store moved the epoch between two of its commits."""
     state = await begin(store)
     other = SQLiteStore(path)
     await other.open("two")
@@ -70,7 +70,10 @@ async def test_other_store_takes_over(store: SQLiteStore, path: Path) -> None:
 
 
 async def test_application_appends(store: SQLiteStore, path: Path) -> None:
-    """Between two commits, a transaction of the application's own appends."""
+    """The store notices that the application has appended between two of its commits.
+
+    The application used a transaction of its own.
+    """
     state = await begin(store)
     connection = sqlite3.connect(path)
     try:
@@ -113,7 +116,7 @@ def db(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 class Transactions:
-    """Transactions of one connection, each of which appends to one stream."""
+    """Transactions of one connection; each of them appends to one stream."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self.heads = Heads()
@@ -133,7 +136,7 @@ class Transactions:
 
 
 def test_rolled_back(db: sqlite3.Connection) -> None:
-    """A transaction that failed leaves nothing that the next one could build on."""
+    """A transaction that fails leaves no head in memory for the next transaction."""
     transactions = Transactions(db)
     outcomes = [transactions.append(0), transactions.append(1, "ROLLBACK")]
     outcomes += [transactions.append(1), transactions.append(2)]
@@ -141,7 +144,7 @@ def test_rolled_back(db: sqlite3.Connection) -> None:
 
 
 def test_heads_are_kept(db: sqlite3.Connection) -> None:
-    """A commit after a commit reads no head again."""
+    """The second of two commits does not read the head again."""
     transactions = Transactions(db)
     transactions.append(0)
     statements: list[str] = []

@@ -88,7 +88,7 @@ def scans(db: sqlite3.Connection, call: Callable[[], object]) -> list[str]:
     ids=str,
 )
 def test_hot_queries_use_their_indexes(db: sqlite3.Connection, query: Query) -> None:
-    """An idle process runs these queries all the time, so a scan would cost CPU for ever."""
+    """The queries of an idle process use indexes, because a scan would cost CPU again and again."""
     assert scans(db, lambda: _read.find(db, query)) == []
 
 
@@ -104,7 +104,10 @@ def test_hot_queries_use_their_indexes(db: sqlite3.Connection, query: Query) -> 
     ids=str,
 )
 def test_lists(db: sqlite3.Connection, query: Query) -> None:
-    """After ANALYZE, SQLite may choose to scan the newest streams, because of average numbers."""
+    """Lists scan at most the newest streams.
+
+    After ANALYZE, SQLite may choose this scan, because its statistics are averages.
+    """
     assert scans(db, lambda: _read.find(db, query)) == []
 
 

@@ -1,4 +1,4 @@
-"""Ask `inkstream show` in a process of its own, which starts after the fault."""
+"""Asks `inkstream show` in a process that starts after the fault."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _MAIN = "from inkstream.cli import main; main()"
 
 
 async def run_show(database: str, name: str) -> tuple[int, dict[str, Any], str]:
-    """Run `inkstream show` in a process of its own; return its code, its object, its complaint."""
+    """Run `inkstream show` in a new process; return its exit code, its JSON, and its errors."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", _MAIN, "show", name, "--json", "--database", database),
         stdout=asyncio.subprocess.PIPE,
@@ -30,7 +30,7 @@ async def run_show(database: str, name: str) -> tuple[int, dict[str, Any], str]:
 async def show(database: str, name: str) -> dict[str, Any]:
     """Return what `inkstream show` says, and print its answer."""
     code, shown, err = await run_show(database, name)
-    if code == 7:  # the database: that is the answer
+    if code == 7:  # if the database is away, that is the answer
         shown = {"causes": [{"code": "unavailable", "message": err}]}
     else:
         assert code == 0, err
@@ -40,7 +40,7 @@ async def show(database: str, name: str) -> dict[str, Any]:
 
 
 async def shown_until(database: str, name: str, *codes: str, most: int = 1) -> dict[str, Any]:
-    """Ask again and again until the first cause, or one of the first ``most``, is among these."""
+    """Ask again and again until one of these causes is first, or among the first ``most``."""
     async with asyncio.timeout(40):
         while True:
             shown = await show(database, name)

@@ -18,7 +18,7 @@ streams = PersistentTextStreaming()
 
 
 async def count() -> AsyncIterator[str]:
-    """Yield numbers of different lengths, in bursts of different sizes."""
+    """Yield numbers of different lengths in bursts of different sizes."""
     for number in itertools.count():
         yield f"{number} "
         if number % 7 == 0:

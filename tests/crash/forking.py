@@ -1,4 +1,4 @@
-"""Forks a server for each input line: ``python -m tests.crash.forking PORT``.
+"""Forks a server for each line of its input: ``python -m tests.crash.forking PORT``.
 
 Everything is imported before the fork, so that a server starts in milliseconds and a test can kill
 many. The script prints the process id of each new server, and ``dead`` when that server has died.
@@ -15,7 +15,7 @@ from tests.crash import counting
 
 
 def main(port: int) -> None:
-    """Serve until the input ends."""
+    """Fork servers until the input ends."""
     while sys.stdin.readline():
         child = os.fork()
         if child == 0:

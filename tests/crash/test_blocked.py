@@ -23,7 +23,7 @@ async def writing(process: Process, name: str) -> int:
 async def test_a_blocked_loop_ends_nothing(
     spawn: Spawn, timing: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """G7: the loop is blocked longer than a lease, but a thread of the process beats."""
+    """G7: a loop that is blocked for longer than a lease ends nothing, because a thread beats."""
     blocked_s = {"short": LEASE_S + 3, "default": 50.0}[timing]
     a, b = await asyncio.gather(spawn(timing=timing), spawn(timing=timing))
     source = await writing(a, "blocked")
@@ -47,7 +47,10 @@ async def test_a_blocked_loop_ends_nothing(
 
 
 async def test_long_blocked_loop_lets_its_streams_go(spawn: Spawn) -> None:
-    """G7, G3: other workers end its streams when it lets them go; later its writers are refused."""
+    """G7, G3: a worker that is blocked for long lets its streams go, and other workers end them.
+
+    Later its writers are refused.
+    """
     a, b = await asyncio.gather(spawn(), spawn())
     source = await writing(a, "stuck")
     following = b.begin("follow", "stuck")

@@ -1,4 +1,4 @@
-"""A model for the examples that call one: OpenAI's chat completions on loopback."""
+"""A fake OpenAI model on loopback, for the examples that call one."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class _ChatCompletions(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Serve the model, and point the environment at it."""
+    """Serve the model, and point the environment to it."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _ChatCompletions) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()

@@ -43,7 +43,7 @@ async def test_the_blocks_match_a_server() -> None:
         source = ScriptedSource()
         task = streams.start(stream_id, source)
         await source.send("Hello, ")
-        await anext(streams.follow(stream_id))  # otherwise both would be committed together
+        await anext(streams.follow(stream_id))  # otherwise both items would be committed together
         await source.send({"type": "tool_call", "name": "search"})
         async for item in streams.follow(stream_id):
             if not isinstance(item, str):
@@ -61,7 +61,7 @@ async def test_the_blocks_match_a_server() -> None:
 
 
 async def test_own_routes_offer_and_serve_many() -> None:
-    """A client that goes where the header says gets its own chat's streams, and no others (G10)."""
+    """A client that goes where the header says gets its own chat's streams, but no others (G10)."""
     [code] = [block.code for block in blocks_of(PAGE) if block.language == "python"]
     async with PersistentTextStreaming("memory://") as streams:
         app = FastAPI()

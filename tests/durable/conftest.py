@@ -1,4 +1,4 @@
-"""The protocol's mount, on every store; a clock that a test moves."""
+"""The protocol's mount on every store, and a clock that a test moves."""
 
 from __future__ import annotations
 

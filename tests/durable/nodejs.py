@@ -1,4 +1,4 @@
-"""Node.js of this machine or of `.venv`, with the packages that set-up installed."""
+"""Node.js, of this machine or of `.venv`, with the packages that set-up installed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def command(script: str, *arguments: str) -> list[str]:
 
 
 async def output(script: str, *arguments: str, environment: dict[str, str]) -> str:
-    """Run a script to its end; return its output, errors included."""
+    """Run a script to its end; return its output, with its error output."""
     process = await asyncio.create_subprocess_exec(
         *command(script, *arguments),
         cwd=HERE,
@@ -53,7 +53,7 @@ class Client:
         self._process = process
 
     async def told(self) -> Any:
-        """Return the next item, or ``None`` at a correct end."""
+        """Return the next item, or ``None`` at the stream's end."""
         assert self._process.stdout is not None
         async with asyncio.timeout(DEADLINE_S):
             line = await self._process.stdout.readline()
@@ -63,12 +63,12 @@ class Client:
         return None
 
     async def until(self, wanted: Any) -> None:
-        """Wait for one item; skip all items before it."""
+        """Wait for an item, and skip all items before it."""
         while (told := await self.told()) != wanted:
             assert told is not None, f"the client ended without {wanted}"
 
     async def rest(self) -> list[Any]:
-        """Return all remaining items."""
+        """Return all items that are left."""
         rest = []
         while (told := await self.told()) is not None:
             rest.append(told)

@@ -40,7 +40,7 @@ async def serving(
     environment: dict[str, str] | None = None,
     anonymous: bool = True,
 ) -> AsyncIterator[Server]:
-    """Start a server on a free port of this machine, and stop it at the end of the block."""
+    """Run a server on a free port of this machine until the block ends."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", _MAIN, "serve", "--port", "0", "--database", database),
         *(["--allow-anonymous"] if anonymous else []),

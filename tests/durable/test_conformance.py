@@ -47,7 +47,7 @@ async def _database(kind: str, folder: Path) -> AsyncIterator[str]:
     ],
 )
 async def test_official_suite_passes(kind: str, workers: int, tmp_path: Path) -> None:
-    """All tests except those six pass: G1, G2, G10 and G11 over the protocol."""
+    """G1, G2, G10, G11: all tests of the suite pass, except those six."""
     results = tmp_path / "results.json"
     async with (
         _database(kind, tmp_path) as database,

@@ -1,4 +1,4 @@
-"""Strict models of clients, written from their sources: they fail where the real clients fail."""
+"""Strict models of clients, written after their sources; they fail where the real clients fail."""
 
 from __future__ import annotations
 

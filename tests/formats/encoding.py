@@ -1,4 +1,4 @@
-"""Encode messages as the HTTP layer does, but without it: every chunk with its cursor."""
+"""Encodes messages as the HTTP layer does, but without that layer: each chunk with its cursor."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ DONE = End(Status.DONE, result={"finish_reason": "stop"})
 
 
 class Chunk(NamedTuple):
-    """The bytes to send, with the cursor from which a client continues."""
+    """The bytes to send, and the cursor from which a client continues after them."""
 
     data: bytes
     position: int
@@ -68,7 +68,7 @@ def encode(
     at_once: int = 10**6,
     stream: StreamState = STREAM,
 ) -> list[Chunk]:
-    """Return the chunks after a cursor, if this many segments are read together."""
+    """Return the chunks after a cursor, if the store returns this many segments per read."""
     chunks: list[Chunk] = []
 
     def kept(data: bytes, cursor: str) -> bytes:
@@ -81,7 +81,7 @@ def encode(
     tail = SimpleNamespace(state=state_now, internal_id=stream.internal_id, runs=())
     form = replace(form, frame=kept)
     answer = _run(encoded(form, Stored(segments, state_now), tail, position, state))  # type: ignore[arg-type]
-    chunks.clear()  # of a rebuild
+    chunks.clear()  # these chunks come from a rebuild of the state
     rest = [segment for s in segments if (segment := wire.cut(s, position, s.end)) is not None]
     for start in range(0, len(rest), at_once):
         answer.chunks(rest[start : start + at_once])
@@ -91,7 +91,7 @@ def encode(
 
 
 class Stored:
-    """What ``encoded`` reads of a stream, without a store."""
+    """The part of a stored stream that ``encoded`` reads, without a store."""
 
     def __init__(self, segments: Sequence[Segment], state: StreamState) -> None:
         self._segments = segments
@@ -103,7 +103,7 @@ class Stored:
 
 
 def _run(coroutine: Coroutine[Any, Any, Encoded]) -> Encoded:
-    """Run what waits for nothing: an event loop for each of thousands of examples is slow."""
+    """Run a coroutine that never waits; an event loop for each of thousands of examples is slow."""
     while True:
         try:
             coroutine.send(None)

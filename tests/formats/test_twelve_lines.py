@@ -1,4 +1,4 @@
-"""Count the lines that useChat adds to an application: examples/usechat/server.py."""
+"""Counts the lines that useChat adds to an application, in examples/usechat/server.py."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def lines_for_use_chat() -> list[str]:
 
 
 def test_at_most_twelve() -> None:
-    """Ask, resume, stop and history take twelve lines, each of them no longer than others."""
+    """Ask, resume, stop and history take at most twelve lines, none longer than other lines."""
     marked = lines_for_use_chat()
     assert 0 < len(marked) <= 12, marked
     assert all(len(line.removesuffix(PLUS).rstrip()) <= 100 for line in marked)
@@ -26,7 +26,10 @@ def test_at_most_twelve() -> None:
 
 
 def test_nothing_is_left_unmarked() -> None:
-    """A line that uses inkstream is marked, except imports and the application's own lifespan."""
+    """Every line that uses inkstream is marked, except imports and the lifespan.
+
+    The lifespan is the application's own.
+    """
     source = SERVER.read_text()
     lines = source.splitlines()
     uses: set[int] = set()

@@ -82,7 +82,7 @@ from inkstream.django import astream_response, stream_response, streams  # noqa:
 
 
 def ask(request: HttpRequest, name: str) -> HttpResponse:
-    """Have an async generator write, on inkstream's event loop."""
+    """Start a stream whose async generator writes on inkstream's event loop."""
 
     async def answer() -> AsyncIterator[str]:
         yield "Why? "
@@ -94,12 +94,12 @@ def ask(request: HttpRequest, name: str) -> HttpResponse:
 
 
 def live(request: HttpRequest, name: str) -> HttpResponseBase:
-    """Follow in a sync view."""
+    """Follow a stream in a sync view."""
     return stream_response(request, name)
 
 
 async def alive(request: HttpRequest, name: str) -> HttpResponseBase:
-    """Follow in an async view."""
+    """Follow a stream in an async view."""
     return await astream_response(request, name)
 
 

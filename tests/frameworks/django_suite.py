@@ -1,4 +1,4 @@
-"""Tests for Django's own runner and client; ``test_django`` runs them."""
+"""Tests for Django's own test runner and client; ``test_django`` runs these tests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Views(TransactionTestCase):
     @classmethod
     def tearDownClass(cls) -> None:
         super().tearDownClass()
-        streams.stop()  # a database that is in use cannot be dropped
+        streams.stop()  # Django cannot drop a database that is in use
 
     def setUp(self) -> None:
         streams.delete_all(group="tests")
@@ -48,7 +48,10 @@ class Views(TransactionTestCase):
         assert self.client.post(f"{url}/cancel").status_code == 404
 
     def test_gzip_leaves_events_alone(self) -> None:
-        """G1: a compressor would delay a token until its buffer is full."""
+        """G1: gzip leaves events alone.
+
+        A compressor would keep a token until its buffer is full.
+        """
         self.client.get("/ask/one")
         response = self.client.get("/live/one", headers={"Accept-Encoding": "gzip"})
         assert response["Content-Encoding"] == "identity"
@@ -67,7 +70,7 @@ class Views(TransactionTestCase):
         assert b"event: end" in asyncio.run(read())
 
     def test_a_stream_goes_with_its_transaction(self) -> None:
-        """G1: a stream of a transaction that rolls back never exists; a committed one does."""
+        """G1: a stream never exists if its transaction rolls back, and exists if it commits."""
         with pytest.raises(RuntimeError):
             self.create_and_fail()
         with pytest.raises(StreamNotFound):

@@ -55,7 +55,7 @@ def test_a_failure_is_raised(error: Exception) -> None:
 
 
 def test_a_stopped_stream_skips_the_block(tmp_path: Path) -> None:
-    """G6: the user pressed Stop while the task was in the queue."""
+    """G6: a task whose stream was stopped while the task was in the queue skips its block."""
     streams = PersistentTextStreaming(f"sqlite:///{tmp_path}/ink.db")
     stream_id = streams.create()
     streams.cancel(stream_id)

@@ -1,4 +1,4 @@
-"""The Django app: its own runner's tests on both databases, and servers of both kinds."""
+"""The Django app: the tests of Django's own runner on both databases, and both kinds of server."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_the_suite_passes_with_djangos_own_runner(database: str) -> None:
 
 @pytest.mark.parametrize("database", ["postgres"], indirect=True)
 def test_migrate_makes_the_schema_and_zero_drops_it(database: str) -> None:
-    """Django applies the same SQL as ``inkstream migrate``, and either may run first."""
+    """Django applies the same SQL as ``inkstream migrate``, and either of them may run first."""
     manage(database, "migrate")
     assert asyncio.run(_migrate.verify(database)) == []
     assert asyncio.run(_migrate.migrate(database)) == []
@@ -76,7 +76,7 @@ def test_a_wrong_setting_is_named_by_check(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("server", ["uvicorn", "runserver"])
 def test_both_kinds_of_server_follow(tmp_path: Path, server: str) -> None:
-    """G1: sync and async views follow under ASGI and WSGI; no middleware compresses the events."""
+    """G1: sync and async views follow under ASGI and WSGI, and no middleware compresses events."""
     database = str(tmp_path / "db.sqlite3")
     manage(database, "migrate")
     port = free_port()

@@ -1,4 +1,4 @@
-"""The project that docs/django.md builds, in a browser, under each kind of server."""
+"""The project that docs/django.md builds runs in a browser, under each kind of server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.http.servers import free_port
 
 SERVERS = {
     "runserver": "manage.py runserver {port}",
-    "runserver of daphne": "manage.py runserver {port}",  # one process, on ASGI
+    "runserver of daphne": "manage.py runserver {port}",  # this server is one process, on ASGI
     "uvicorn": "-m uvicorn mysite.asgi:application --port {port} --lifespan off",
     "gunicorn": "-m gunicorn --worker-class gthread --threads 64 mysite.wsgi "
     "--bind 127.0.0.1:{port} --no-control-socket",
@@ -30,7 +30,7 @@ DAPHNE = 'INSTALLED_APPS.insert(0, "daphne")\nASGI_APPLICATION = "mysite.asgi.ap
 ANSWER = "You asked: Why? Here is a thought about it."
 START_S = 25.0
 
-pytestmark = pytest.mark.timeout(90)  # a project, a server and a browser
+pytestmark = pytest.mark.timeout(90)  # the test has a project, a server and a browser
 
 
 def run(folder: Path, *arguments: str) -> None:
@@ -47,7 +47,7 @@ def run(folder: Path, *arguments: str) -> None:
 
 
 def make_project(folder: Path, more: str = "") -> None:
-    """Follow the page's steps, up to the server."""
+    """Follow the steps of the page up to the one that runs the server."""
     of_settings, of_urls = (
         block.code for block in blocks_of(ROOT / "docs/django.md") if block.kind == "compared"
     )
@@ -90,7 +90,7 @@ def serving(folder: Path, server: str) -> Iterator[str]:
 
 
 def use(page: Page, url: str) -> None:
-    """Log in, ask, reload during the answer, read the rest, and open the admin."""
+    """Log in, ask, reload during the answer, read the rest, and open Django's admin."""
     page.goto(url)
     page.fill("[name=username]", "ann")
     page.fill("[name=password]", "a password")
@@ -126,7 +126,7 @@ def ask_twice_and_stop(page: Page) -> None:
     ["runserver", *(pytest.param(name, marks=pytest.mark.interop) for name in OTHERS)],
 )
 def test_the_page_makes_a_project_that_works(server: str, tmp_path: Path) -> None:
-    """G2, G6: a reload during an answer continues it, under WSGI and ASGI."""
+    """G2, G6: an answer continues after a reload, under WSGI and under ASGI."""
     make_project(tmp_path, DAPHNE if "daphne" in server else "")
     chromium = prerequisites.program(*prerequisites.CHROMIUM)
     with (

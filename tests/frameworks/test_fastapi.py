@@ -1,4 +1,4 @@
-"""The FastAPI and SQLAlchemy example, and the same with a synchronous session, on PostgreSQL."""
+"""The FastAPI and SQLAlchemy example, and a variant with a synchronous session, on PostgreSQL."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ ANN = {"X-User": "ann", "Content-Type": "application/json"}
 async def use(port: int) -> None:
     asked = [
         await fetch(port, "/ask", method="POST", headers=ANN, body=b'{"prompt": "why?"}')
-        for _ in range(12)  # more than the pool has connections
+        for _ in range(12)  # these are more readers than the pool has connections
     ]
     paths = [f"/streams/{answer.json['stream_id']}" for answer in asked]
     stopped = await fetch(port, f"{paths[-1]}/cancel", method="POST", headers=ANN)
@@ -70,7 +70,7 @@ def run(folder: Path, example: str, database: str) -> None:
 
 
 def test_the_example_starts_after_the_commit_and_follows(database: str, tmp_path: Path) -> None:
-    """G1, G6: following an answer occupies no connection of the application's pool."""
+    """G1, G6: a reader of an answer occupies no connection of the application's pool."""
     engine = create_engine(through("psycopg", database))
     with engine.begin() as connection:
         connection.exec_driver_sql(
@@ -85,7 +85,7 @@ def test_the_example_starts_after_the_commit_and_follows(database: str, tmp_path
 def test_two_lines_bring_the_example_to_sqlite(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What docs/fastapi.md says of SQLite."""
+    """Two changed lines bring the example to SQLite, as docs/fastapi.md says."""
     monkeypatch.chdir(tmp_path)
     block = next(b for b in blocks_of(ROOT / "docs/fastapi.md") if b.kind == "compared")
     code = (ROOT / "examples/fastapi_chat.py").read_text()
@@ -103,7 +103,7 @@ def test_two_lines_bring_the_example_to_sqlite(
 
 @pytest.mark.parametrize("rolls_back", [False, True])
 def test_a_synchronous_session_starts_after_its_commit(database: str, rolls_back: bool) -> None:
-    """G1, G4: nothing is started for a transaction that rolls back."""
+    """G1, G4: no source is called for a transaction that rolls back."""
     streams = PersistentTextStreaming(database)
     engine = create_engine(through("psycopg", database))
     started = []

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 Running: TypeAlias = tuple[Any, subprocess.Popen[bytes]]
 ANSWER = "You asked: why? Here is a thought about it. "
 WORKERS = {
-    # -m rq.cli has no __main__.
+    # ``rq.cli`` has no ``__main__``, so ``-m`` cannot run it.
     "rq_chat": ["-c", "from rq.cli.cli import main; main()", "worker", "--with-scheduler"],
     "dramatiq_chat": ["-m", "dramatiq", "dramatiq_chat", "--processes=1", "--threads=2"],
 }
@@ -42,7 +42,7 @@ def running(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Running]:
-    """Give the example as the site has it, and the worker that runs beside."""
+    """Return the example as the application has it, and the worker that runs beside it."""
     monkeypatch.setenv("REDIS_URL", redis_url)
     monkeypatch.setenv("INKSTREAM_DATABASE", f"sqlite:///{tmp_path}/inkstream.db")
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "examples"))
@@ -74,7 +74,7 @@ def running(
 
 
 def order(chat: Any, stream_id: str) -> None:
-    """Order an answer for a stream that is there already."""
+    """Order an answer for a stream that exists already."""
     if hasattr(chat, "queue"):
         chat.queue.enqueue(chat.answer, stream_id, "why?")
     else:
@@ -82,7 +82,10 @@ def order(chat: Any, stream_id: str) -> None:
 
 
 def test_jobs_answer_stop_quietly_and_go_on(running: Running) -> None:
-    """G3, G6: a Stop, also before the job began, is no failed job; a retry repeats nothing."""
+    """G3, G6: a stopped job does not fail, even if it was stopped before its start.
+
+    A retry repeats no text.
+    """
     chat, _ = running
     streams = chat.streams
     early = streams.create(owner="ann")
@@ -108,14 +111,15 @@ def test_jobs_answer_stop_quietly_and_go_on(running: Running) -> None:
 
 @pytest.mark.parametrize("running", ["rq_chat"], indirect=True)
 def test_a_killed_job_is_taken_over(running: Running) -> None:
-    """G7: RQ retries the job whose process was killed; it goes on with the text so far."""
+    """G7: RQ retries a job whose process was killed, and the job goes on after the text so far."""
     chat, worker = running
     stream_id = chat.ask("ann", "why?")
     for item in chat.streams.follow(stream_id):
         if isinstance(item, str):
             break
     children = Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text().split()
-    os.kill(int(children[-1]), signal.SIGKILL)  # the job's; the first is the scheduler's
+    # This child runs the job; the first child is the scheduler.
+    os.kill(int(children[-1]), signal.SIGKILL)
     assert chat.streams.wait(stream_id).text == ANSWER
     described = chat.streams.read(stream_id)
     assert described.status is Status.DONE

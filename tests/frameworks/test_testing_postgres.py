@@ -1,4 +1,4 @@
-"""The fixtures of ``inkstream.testing`` on an application's own PostgreSQL, and the ten lines."""
+"""The fixtures of ``inkstream.testing`` on an application's PostgreSQL, and the ten-line test."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from inkstream.testing.fixtures import streams
 from tests import postgres_server
 from tests.docs.blocks import ROOT, blocks_of
 
-__all__ = ["streams"]  # pytest finds the fixture in this module
+__all__ = ["streams"]  # pytest finds the fixture in this module by its name
 
 
 @pytest_asyncio.fixture
 async def inkstream_database() -> AsyncIterator[str]:
-    """Give an application's database, which has no schema of inkstream's yet."""
+    """Return an application's database, which does not have inkstream's schema yet."""
     server = postgres_server.server(postgres_server.versions()[0])
     url = await server.make_database(migrated=False)
     yield url
@@ -31,7 +31,7 @@ async def inkstream_database() -> AsyncIterator[str]:
 async def test_question_and_answer_share_a_transaction(
     streams: PersistentTextStreaming, inkstream_database: str, commits: bool
 ) -> None:
-    """G1: on the application's own connection."""
+    """G1: question and answer share a transaction on the application's own connection."""
     connection = await asyncpg.connect(inkstream_database)
     await connection.execute("CREATE TABLE questions (prompt text, stream_id text)")
     transaction = connection.transaction()
@@ -63,7 +63,7 @@ async def test_a_failing_model_ends_the_stream_error(streams: PersistentTextStre
 
 
 def test_a_chat_is_tested_in_ten_lines() -> None:
-    """Count what docs/testing.md promises, the decorator included."""
+    """The test of docs/testing.md has ten lines, and its decorator counts too."""
     block = next(block for block in blocks_of(ROOT / "docs/testing.md") if block.kind == "pytest")
     (test,) = [
         node for node in ast.parse(block.code).body if isinstance(node, ast.AsyncFunctionDef)

@@ -1,4 +1,4 @@
-"""Streams in memory, the ready-made routes for them, and a clock that a test controls."""
+"""Streams in memory, the ready-made routes for these streams, and a clock that a test controls."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.http.asgi import ShiftedClock
 
 @pytest.fixture
 def clock() -> ShiftedClock:
-    """Return the clock that ``streams`` runs on."""
+    """Return the clock that ``streams`` uses."""
     return ShiftedClock()
 
 

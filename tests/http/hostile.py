@@ -1,4 +1,4 @@
-"""Difficult text, in pieces that are cut in difficult places."""
+"""Difficult text, in pieces whose borders are at difficult places."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A fake OpenAI-compatible endpoint, with the faults that a test needs."""
+"""A fake OpenAI-compatible endpoint that makes the faults that a test needs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ KEY = "sk-test-key"
 
 @dataclass
 class Provider:
-    """Sends its ``chunks`` one TCP segment at a time, waits for ``go_on``, and hangs up.
+    """Sends its ``chunks`` in one TCP segment each, waits for ``go_on``, and hangs up.
 
     ``pace_s`` is the pause between two chunks.
     """
@@ -33,11 +33,11 @@ class Provider:
 
     @property
     def environment(self) -> dict[str, str]:
-        """The environment that makes a demo use this provider."""
+        """The environment variables that make a demo use this provider."""
         return {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": self.url, "OPENAI_MODEL": "small"}
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one request, and ignore a client that disconnects."""
+        """Answer one request; a client that disconnects causes no error."""
         with contextlib.suppress(OSError):
             await self._answer(reader, writer)
         writer.close()
@@ -66,7 +66,7 @@ class Provider:
 
 @contextlib.asynccontextmanager
 async def playing_provider(*chunks: bytes) -> AsyncIterator[Provider]:
-    """Run a provider that does not hang up until ``go_on`` is set or the block ends."""
+    """Run a provider that keeps its connection open until ``go_on`` is set or the block ends."""
     played = Provider(list(chunks))
     server = await asyncio.start_server(played.serve, "127.0.0.1", 0)
     played.port = server.sockets[0].getsockname()[1]

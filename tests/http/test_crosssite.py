@@ -34,7 +34,7 @@ BEARER = {"authorization": "Bearer t"}
         (COOKIE | {"sec-fetch-site": "same-origin", "origin": "null"}, True),
         ({"sec-fetch-site": "cross-site", "origin": "https://evil.example"}, True),
         (BEARER | COOKIE | {"sec-fetch-site": "cross-site"}, True),
-        # A browser adds remembered Basic credentials to any form that is sent to the site.
+        # A browser adds remembered Basic credentials to any form that is sent to that site.
         (BASIC | {"sec-fetch-site": "cross-site", "origin": "https://evil.example"}, False),
         (BASIC | COOKIE | {"origin": "https://evil.example"}, False),
         (BASIC, True),
@@ -73,7 +73,7 @@ async def test_the_refusal_names_the_origin_to_allow(routes: StreamRoutes) -> No
 async def test_reading_is_not_checked(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """CORS decides which pages of other sites may read."""
+    """Requests that only read are not checked, because CORS decides which sites may read."""
     name = await streams.create()
     headers = COOKIE | {"sec-fetch-site": "cross-site"}
     assert (await ask(routes, f"/{name}?format=json", headers=headers)).status == 200

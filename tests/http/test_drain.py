@@ -1,4 +1,4 @@
-"""The end of a server as its clients see it (G8), for each server."""
+"""The end of a server, as its clients see it (G8), for each kind of server."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ WAITS_FOR_EVER = sys.version_info >= (3, 12)
 async def test_readers_get_the_end_and_the_server_exits(
     tmp_path: Path, server: str, options: str
 ) -> None:
-    """G8: an answer may finish in time. Others end ``shutdown``; streams of others are cut."""
+    """G8: answers that finish in time end ``done``, and others ``shutdown``.
+
+    Readers of other processes' streams are cut.
+    """
     grace = {"TEST_GRACE_S": "1.5"}
     with serving(tmp_path, server=server, options=options, environment=grace) as running:
         port = running.port
@@ -64,7 +67,7 @@ async def test_readers_get_the_end_and_the_server_exits(
 async def test_a_server_that_hides_the_signal(
     tmp_path: Path,
 ) -> None:
-    """G5: hypercorn's workers are stopped or killed; no client treats that as the stream's end."""
+    """G5: hypercorn's workers are stopped or killed, and no client takes that for an end."""
     with serving(tmp_path, server="hypercorn", options="--graceful-timeout 1") as running:
         name = (await post(running.port, "/create?start=1"))["id"]
         async with requesting(running.port, f"/streams/{name}") as reader:
@@ -89,7 +92,7 @@ async def test_a_server_that_hides_the_signal(
 
 @pytest.mark.timeout(90)
 async def test_a_thousand_readers_get_the_end_within_a_second(tmp_path: Path) -> None:
-    """G8: this counts after the grace period, which Ctrl-C skips."""
+    """G8: the second counts from the end of the grace time, which Ctrl-C skips."""
     with serving(tmp_path, environment={"TEST_GRACE_S": "60"}) as running:
         port = running.port
         names = [(await post(port, "/create?start=1"))["id"] for _ in range(10)]

@@ -1,4 +1,4 @@
-"""Any request to either mount gets an answer: no 500, no hang, and no text for the denied."""
+"""Every request to either mount gets an answer: no 500, no hang, and no text if it is denied."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ async def denied(request: Request, stream: StreamState, action: str) -> bool:
 
 @contextmanager
 def mounts() -> Iterator[tuple[asyncio.Runner, dict[str, ASGIApp]]]:
-    """Run streams with a secret one, and mounts for everybody and for nobody."""
+    """Run streams, one of them secret, with a mount for everybody and a mount for nobody."""
     with asyncio.Runner() as runner:
         running = _running()
         yield runner, runner.run(running.__aenter__())
@@ -138,7 +138,7 @@ async def _running() -> Any:
 
 
 async def ask(app: ASGIApp, scope: dict[str, Any], body: bytes) -> Call:
-    """Make a request, and leave an answer that goes on."""
+    """Make a request, and disconnect if the answer goes on."""
     call = Call(app, scope, body)
     async with asyncio.timeout(8):
         await call.started()
@@ -153,7 +153,7 @@ async def ask(app: ASGIApp, scope: dict[str, Any], body: bytes) -> Call:
     "mount", ["main, everybody", "main, nobody", "durable, everybody", "durable, nobody"]
 )
 def test_any_request(mount: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """G9, G10: whatever the headers, the offset and the id are."""
+    """G9, G10: every request gets an answer, whatever its headers, offset and id are."""
     monkeypatch.setattr("inkstream.http.follow.ABSENT_WAIT_S", 0.0)
     with mounts() as (runner, apps):
 

@@ -1,4 +1,4 @@
-"""A stream that was deleted but is kept for its forks, at the ready-made routes."""
+"""The ready-made routes, for a stream that was deleted but is kept for its forks."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ async def follow_many(app: object, name: str) -> Call:
 async def test_gone_for_everybody(
     streams: PersistentTextStreaming, gone: str, format_: str
 ) -> None:
-    """G10: a client that may read everything learns at once that nothing will come."""
+    """G10: a client that may read everything learns at once that the stream is gone."""
     app = streams.asgi(allow_anonymous=True)
     call = await ask(app, f"/{gone}?format={format_}")
     assert (call.status, call.code) == (410, "gone")
@@ -50,7 +50,7 @@ async def test_gone_for_everybody(
 async def test_absent_with_authorize(
     streams: PersistentTextStreaming, gone: str, format_: str
 ) -> None:
-    """Nothing is left to ask `authorize` about, so it must look like a stream that never was."""
+    """There is nothing to ask `authorize` about, so the stream must look absent."""
 
     async def authorize(request: Request, stream: StreamState, action: str) -> bool:
         return True

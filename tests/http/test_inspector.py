@@ -1,4 +1,4 @@
-"""The inspector and the probes: deny by default, no text unasked, no foreign requests."""
+"""The inspector and the probes: denied by default, no text unasked, no foreign requests."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ROUTES = [
 
 
 class Operator:
-    """The permissions of the caller, and the actions that were checked."""
+    """The permissions of the caller, and the actions that the application was asked about."""
 
     def __init__(self) -> None:
         self.may: Any = {"look", "text", "stop"}
@@ -93,7 +93,7 @@ async def test_everything_is_denied_by_default(
 async def test_only_true_allows(
     client: httpx.AsyncClient, streams: PersistentTextStreaming
 ) -> None:
-    """An authorize that returns a user, or lacks its ``await``, allows nothing."""
+    """An ``authorize`` that returns a user, or that lacks its ``await``, allows nothing."""
 
     async def wrong(request: Request, action: str) -> Any:
         return "ann"
@@ -143,7 +143,7 @@ async def test_stop(client: httpx.AsyncClient, streams: PersistentTextStreaming)
 
 
 async def test_the_page_makes_no_foreign_request(client: httpx.AsyncClient) -> None:
-    """The page is one file: its policy allows no other script, style or host."""
+    """The inspector's page is one file; its policy allows no other script, style or host."""
     answer = await client.get("/ops/inspector/")
     policy = answer.headers["content-security-policy"]
     (nonce,) = set(re.findall(r"'nonce-([^']+)'", policy))
@@ -178,7 +178,10 @@ async def test_a_process_that_is_not_started_is_not_ready() -> None:
 async def test_a_read_only_database_is_not_ready(
     streams: PersistentTextStreaming, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G12: a load balancer sends requests elsewhere, and nobody restarts a healthy process."""
+    """G12: a process with a read-only database is healthy but not ready.
+
+    So a load balancer sends requests elsewhere, and nobody restarts the process.
+    """
     from inkstream import StoreUnavailable
 
     async def away(**options: object) -> None:

@@ -36,7 +36,7 @@ def nested_mounts(app: ASGIApp, root: str) -> ASGIApp:
 
 def mount_in_fastapi(app: ASGIApp, root: str) -> ASGIApp:
     with warnings.catch_warnings():
-        # Newer versions of the client prefer the server's own paths.
+        # Newer versions prefer the server's own root path.
         warnings.simplefilter("ignore")
         outer = FastAPI(root_path=root)
     outer.mount("/m", app)

@@ -18,7 +18,7 @@ AGAIN_S = 5.0
 
 
 class Rights:
-    """Allows until the test revokes it."""
+    """An ``authorize`` that allows everything until the test revokes the right."""
 
     def __init__(self) -> None:
         self.answer: bool | Exception = True
@@ -45,7 +45,10 @@ def settings(authorize_again_s: float | None = AGAIN_S) -> HTTPSettings:
 async def test_a_revoked_reader_is_cut(
     clock: ShiftedClock, rights: Rights, format_: str, answer: bool | Exception
 ) -> None:
-    """It gets no terminal event, its next request is refused, and the answer continues."""
+    """A reader whose right is revoked gets no terminal event.
+
+    Its next request is refused, and the answer continues.
+    """
     gate = Gate()
     async with PersistentTextStreaming("memory://", clock=clock, http=settings()) as streams:
         routes = streams.asgi(authorize=rights)
@@ -58,13 +61,13 @@ async def test_a_revoked_reader_is_cut(
             asked = rights.asked
             gate.say("two ")
             await call.until(lambda: b"two" in call.body)
-            assert rights.asked == asked + 1  # the reader that still may read continues
+            assert rights.asked == asked + 1  # the reader that still has the right continues
             rights.answer = answer
             clock.ahead_s += AGAIN_S + 0.1
             gate.say("three ")
             await call.answered()
             assert call.heard.end is None
-            assert call.finished == (format_ == "events")  # a text ends broken
+            assert call.finished == (format_ == "events")  # a response with ``text`` ends broken
         if answer is False:
             assert (await ask(routes, f"/{name}")).status == 404
         rights.answer = True
@@ -104,7 +107,10 @@ async def test_rights_are_checked_once_if_configured(clock: ShiftedClock, rights
 async def test_a_stream_kept_for_forks_looks_absent(
     streams: PersistentTextStreaming, rights: Rights, method: str
 ) -> None:
-    """No state is left for ``authorize``. If everybody may read, the answer is 410."""
+    """A stream that is kept only for its forks looks absent.
+
+    It has no state for ``authorize``; if everybody may read, the answer is 410.
+    """
     guarded = streams.durable_streams(authorize=rights)
     anonymous = streams.durable_streams(allow_anonymous=True)
     async with client_of(guarded) as some, client_of(anonymous) as everybody:

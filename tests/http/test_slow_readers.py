@@ -1,4 +1,4 @@
-"""Clients of a real server that read nothing, and their cost for others (G9)."""
+"""Clients of a real server that read nothing must cost other clients nothing (G9)."""
 
 from __future__ import annotations
 
@@ -25,12 +25,15 @@ def resident_bytes(pid: int) -> int:
 @pytest.mark.timeout(40)
 @pytest.mark.parametrize("server", ["uvicorn", "hypercorn", "granian"])
 async def test_stuck_readers_delay_nobody_and_are_given_up(tmp_path: Path, server: str) -> None:
-    """G9: the writer and its readers do not wait, memory stays small, and the deadline works."""
+    """G9: the writer and its readers do not wait, and memory stays small.
+
+    The deadline ends the stuck connections.
+    """
     deadline = {"TEST_SEND_TIMEOUT_S": "1.5"}
     with serving(tmp_path, server=server, environment=deadline) as running:
         port = running.port
         pid = int((await fetch(port, "/pid")).body)
-        # 100 kB every 5 ms, so that socket buffers are full after a few seconds.
+        # The text grows by 100 kB every 5 ms, so that socket buffers are full after a few seconds.
         counting = (await post(port, "/count?pause_s=0.005&width=100000"))["id"]
         name = (await post(port, "/create?start=1"))["id"]
         async with AsyncExitStack() as stack:
@@ -42,7 +45,7 @@ async def test_stuck_readers_delay_nobody_and_are_given_up(tmp_path: Path, serve
             reader = await stack.enter_async_context(requesting(port, f"/streams/{name}"))
             slowest, number = 0.0, 0
             async with asyncio.timeout(15):
-                # Only the test's own reader is left after the others are closed.
+                # After the others are closed, only the test's own reader is left.
                 while (await fetch(port, "/readers")).body != b"1":
                     began = time.monotonic()
                     await post(port, f"/say/{name}", [f"{number} "])

@@ -1,4 +1,4 @@
-"""Servers without a lifespan: the log's message, and the workaround of docs/servers.md."""
+"""Servers without a lifespan: the message in the log, and the workaround of docs/servers.md."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ DOCUMENT = (Path(__file__).parents[2] / "docs" / "servers.md").read_text()
 
 
 async def test_the_log_names_the_solution(caplog: pytest.LogCaptureFixture) -> None:
-    """The first request raises an error, which servers log and answer with 500."""
+    """The first request raises an error that names the solution.
+
+    Servers log the error and answer with 500.
+    """
     streams = PersistentTextStreaming("memory://")
     with pytest.raises(NotRunning, match=r"lifespan=streams\.lifespan.*--lifespan off"):
         await ask(streams.asgi(allow_anonymous=True), "/s")

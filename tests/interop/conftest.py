@@ -1,4 +1,4 @@
-"""What the tests with packages from npm share."""
+"""Fixtures for the tests that use packages from npm."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ RESULT = Result(
 
 
 async def complete(request: Request) -> Response:
-    """Answer a chat completion."""
+    """Answer a request for a chat completion."""
     body = await request.json()
     prompt = body["messages"][-1]["content"]
 
@@ -66,7 +66,7 @@ async def complete(request: Request) -> Response:
 
 
 async def ready(request: Request) -> Response:
-    """Say that the server is up."""
+    """Say that the server is ready."""
     return Response()
 
 

@@ -1,4 +1,4 @@
-"""Real proxies on loopback, each with a configuration from the test."""
+"""Real proxies on loopback, each with a configuration that the test gives."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ listen doctor
 
 
 def nginx(folder: Path, upstream: int, lines: str, listen: str = "") -> tuple[list[str], str]:
-    """Return nginx's command without the file's name, and the configuration."""
-    # A master that root started runs its workers as a user who cannot write to the folder.
+    """Return nginx's command without the name of the configuration file, and the configuration."""
+    # If root starts nginx, its workers run as a user who cannot write to the folder.
     user = "user root;" if os.geteuid() == 0 else ""
     text = NGINX.format(
         user=user, folder=folder, port="{port}", upstream=upstream, lines=lines, listen=listen

@@ -1,4 +1,4 @@
-"""The application of the HTTP tests, which says which copy of inkstream it runs."""
+"""The application of the HTTP tests, with a route that says which copy of inkstream it runs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.http.app import streams
 
 
 async def copy(request: Request) -> Response:
-    """Say where the code lies."""
+    """Return the folder of the code."""
     return PlainTextResponse(str(Path(inkstream.__file__).parent))
 
 

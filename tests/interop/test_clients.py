@@ -1,4 +1,4 @@
-"""Unmodified clients from npm over examples/usechat and examples/agui, cut after every event."""
+"""Unchanged npm clients read examples/usechat and examples/agui, with a cut after every event."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def example(name: str, directory: Path) -> AsyncIterator[str]:
 
 
 async def run(kind: str, url: str, fetch: str) -> Any:
-    """Run a client with all cuts; return its output."""
+    """Run a client that cuts its connection after every event; return its output."""
     node = prerequisites.program("node")
     process = await asyncio.create_subprocess_exec(
         *(node, str(CLIENTS / "cuts.js"), kind, url, fetch), cwd=CLIENTS, stdout=PIPE
@@ -68,7 +68,7 @@ async def run(kind: str, url: str, fetch: str) -> Any:
 
 @pytest.mark.parametrize("version", ["ai-6", "ai-7"])
 async def test_use_chat_cut_after_every_event(version: str, installed: str, tmp_path: Path) -> None:
-    """G2: the message of text, reasoning and two tools is the same after a cut at any event."""
+    """G2: a message with text, reasoning and two tools is the same after a cut at any event."""
     async with example("usechat", tmp_path) as url:
         told = await run(version, f"{url}/api/chat", installed)
         async with httpx.AsyncClient() as client:

@@ -1,4 +1,4 @@
-"""The steps of deploy/Dockerfile without a builder: its pip commands, its user, its command."""
+"""The steps of deploy/Dockerfile without a builder: pip's commands, the user, the start command."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
 
 
 def as_user(folder: Path) -> list[str]:
-    """Return what makes a command run as the image's user; nothing, where this is no root already.
+    """Return the command prefix that runs a command as the image's user.
 
     The number stands for root's own in a namespace: it owns the files and has no capability, so
     that only their modes protect them.
@@ -72,7 +72,7 @@ def image() -> Iterator[Path]:
 
 @pytest.mark.timeout(300)
 def test_it_serves(image: Path, tmp_path: Path) -> None:
-    """G8: as a user that owns nothing it may write, it answers the probes and ends on SIGTERM."""
+    """G8: as a user that may write no file, the server answers the probes and ends on SIGTERM."""
     (line,) = re.findall(r"^CMD (.*)$", DOCKERFILE, re.MULTILINE)
     port = str(free_port())
     name, *words = [{"8000": port, "0.0.0.0": "127.0.0.1"}.get(w, w) for w in json.loads(line)]
@@ -103,7 +103,8 @@ def test_it_serves(image: Path, tmp_path: Path) -> None:
             [*user, *listed, environment["INKSTREAM_DATABASE"]], check=True, env=environment
         )
         process.send_signal(signal.SIGTERM)
-        assert process.wait(30) in (0, -signal.SIGTERM)  # uvicorn raises it again at its end
+        # Uvicorn raises the signal again when it ends.
+        assert process.wait(30) in (0, -signal.SIGTERM)
         assert "Application shutdown complete" in (tmp_path / "log").read_text()
     finally:
         process.kill()

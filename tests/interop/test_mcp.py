@@ -20,7 +20,7 @@ pytestmark = pytest.mark.interop
 
 BLOCK = next(
     block for block in blocks_of(ROOT / "docs/mcp.md") if block.kind == "compared"
-)  # by tests/interop/test_mcp.py
+)  # the lines come from tests/interop/test_mcp.py
 
 
 @pytest.fixture(scope="module")
@@ -44,7 +44,7 @@ async def session(port: int) -> AsyncIterator[Client]:
 
 
 async def count(client: Client, to: int, at_step_3: Callable[[], None]) -> tuple[list[str], str]:
-    """Call the tool; return the progress that came, and the result."""
+    """Call the tool; return the progress that the client received, and the tool's result."""
     heard: list[str] = []
 
     async def progress(progress: float, total: float | None, message: str | None) -> None:
@@ -63,7 +63,7 @@ def steps(to: int) -> list[str]:
 
 
 async def test_a_call_goes_on_after_a_cut(server: Server) -> None:
-    """G2: every notification once and in order, and the result."""
+    """G2: after a cut, the client gets every notification once and in order, and the result."""
     async with proxy_before(server.port) as proxy, session(proxy.port) as client:
         asked: list[int] = []
 
@@ -77,7 +77,10 @@ async def test_a_call_goes_on_after_a_cut(server: Server) -> None:
 
 
 async def test_two_sessions_with_the_same_request_ids_share_nothing(server: Server) -> None:
-    """The trap: in one store for all sessions, both calls are stream "2"."""
+    """Two sessions share nothing, although their request ids are the same.
+
+    In one store for all sessions, both calls would be stream "2".
+    """
     async with (
         proxy_before(server.port) as proxy,
         session(proxy.port) as ann,
@@ -89,7 +92,7 @@ async def test_two_sessions_with_the_same_request_ids_share_nothing(server: Serv
             dropping.append(asyncio.create_task(drop()))
 
         async def drop() -> None:
-            if await waiting.wait() == 0:  # when both are in the middle
+            if await waiting.wait() == 0:  # this happens when both calls are in the middle
                 proxy.drop()
 
         dropping: list[asyncio.Task[None]] = []

@@ -21,7 +21,7 @@ CELLS = [block for block in blocks_of(ROOT / "docs/streamlit.md") if block.kind 
 
 pytestmark = [
     pytest.mark.interop,
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # Jupyter's own
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # these warnings come from Jupyter
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
 
@@ -34,7 +34,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def cells(server: Server, stream_id: str) -> list[Any]:
-    """Return the page's cells, for a stream of this server."""
+    """Return the page's cells, changed so that they follow a stream of this server."""
     codes = [
         block.code.replace("127.0.0.1:8000", f"127.0.0.1:{server.port}").replace("kq3", stream_id)
         for block in CELLS
@@ -62,7 +62,10 @@ async def test_a_cell_awaits_the_answer(server: Server, kernel: NotebookClient) 
 
 
 async def test_interrupt_stops_the_answer(server: Server, kernel: NotebookClient) -> None:
-    """G6: leaving the loop would stop nothing."""
+    """G6: an interrupt stops the answer, because the cell asks for that.
+
+    Leaving the loop alone would stop nothing.
+    """
     stream_id = (await post(server.port, "/count?pause_s=0.01&width=8"))["id"]
     _, cell = cells(server, stream_id)
     cell.source = f"import httpx\n{cell.source}"

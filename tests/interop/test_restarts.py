@@ -1,4 +1,4 @@
-"""Servers that end a worker after a number of requests, while answers are live."""
+"""Servers end a worker after a number of requests, while answers are live."""
 
 from __future__ import annotations
 
@@ -48,11 +48,11 @@ async def follow(port: int, name: str, heard: Heard) -> None:
                     pass
         except (Broken, OSError):
             pass
-        await asyncio.sleep(0.1)  # as `retry` says
+        await asyncio.sleep(0.1)  # the client waits as long as `retry` says
 
 
 async def processes(port: int, number: int) -> tuple[set[bytes], float]:
-    """Ask until so many different processes have answered; return them and the longest wait."""
+    """Ask until this many processes have answered; return them and the longest wait."""
     pids: set[bytes] = set()
     longest = 0.0
     last = time.monotonic()
@@ -70,7 +70,10 @@ async def processes(port: int, number: int) -> tuple[set[bytes], float]:
 
 
 async def test_workers_that_end_by_number_of_requests(server: Server) -> None:
-    """G1, G2, G5: what readers saw is stored, each hears one end, and somebody always serves."""
+    """G1, G2, G5: all text that readers saw is stored, each reader hears of one end.
+
+    Some worker always serves.
+    """
     port = server.port
     names = [(await post(port, "/count?pause_s=0.02"))["id"] for _ in range(ANSWERS)]
     heard = {name: Heard() for name in names}

@@ -17,14 +17,14 @@ ANSWER = "You asked: Why? Here is a thought about it."
 
 pytestmark = [
     pytest.mark.interop,
-    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # Streamlit's own
+    pytest.mark.filterwarnings("ignore::DeprecationWarning"),  # these warnings come from Streamlit
     pytest.mark.filterwarnings("ignore::ResourceWarning"),
 ]
 
 
 @pytest.fixture(autouse=True)
 def process_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Have a folder for the database; forget what Streamlit caches for a process."""
+    """Give the database a folder, and remove afterwards what Streamlit caches for a process."""
     monkeypatch.chdir(tmp_path)
     yield
     streamlit.cache_resource.clear()
@@ -33,7 +33,7 @@ def process_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
 
 @pytest.fixture(autouse=True)
 def nothing_blocks() -> None:
-    """Let scripts block: Streamlit runs them on threads of their own, with an event loop there."""
+    """Let scripts block, because Streamlit runs each on a thread with an event loop."""
 
 
 def shown(app: AppTest) -> list[str]:
@@ -48,7 +48,10 @@ def opened(stream_id: str) -> AppTest:
 
 
 def test_an_answer_is_shown_and_is_there_after_a_reload() -> None:
-    """G2, G6: a reload is another session, which has nothing but the address."""
+    """G2, G6: an answer is shown, and a reload shows it again.
+
+    A reload is another session, which knows nothing but the address.
+    """
     app = AppTest.from_file(str(EXAMPLE), default_timeout=20).run()
     app.chat_input[0].set_value("Why?").run()
     assert shown(app) == ["Why?", ANSWER, "done"]
@@ -58,7 +61,7 @@ def test_an_answer_is_shown_and_is_there_after_a_reload() -> None:
 
 
 def test_stop_stops_it() -> None:
-    """G6: the button's callback, while another tab follows."""
+    """G6: the Stop button stops the answer while another tab follows."""
     streams = PersistentTextStreaming("sqlite:///inkstream.db")
     stream_id = streams.create(metadata={"prompt": "Why?"})
     going_on = threading.Event()
@@ -78,7 +81,7 @@ def test_stop_stops_it() -> None:
     run.join(20)
     going_on.set()
     assert shown(app) == ["Why?", "Once", "cancelled"]
-    app.button[0].click().run()  # one that has ended stays as it is
+    app.button[0].click().run()  # a stream that has ended stays as it is
     assert shown(app) == ["Why?", "Once", "cancelled"]
 
 

@@ -18,7 +18,7 @@ from tests import postgres_server
 
 pytestmark = pytest.mark.timeout(60)
 
-# Importing it reads files, so not on an event loop.
+# These functions read files, so they must not run on an event loop.
 STEPS, SCRIPT, SCHEMA = migrations(), sql(), schema_sql()
 
 

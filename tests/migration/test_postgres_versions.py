@@ -91,7 +91,7 @@ def cli(verb: str, url: str) -> tuple[str, ...]:
 
 
 async def test_other_sql_under_the_same_name(url: str, library: Library) -> None:
-    """Each version reports this with a solution at its start, and not at the first read."""
+    """Each version reports at its start that its SQL differs, and says what to do."""
     ours = library("ours", {})
     other = ("epoch bigint NOT NULL", "epoch integer NOT NULL")
     theirs = library("theirs", {FIRST: other, TABLES: other})
@@ -114,7 +114,7 @@ async def test_other_sql_under_the_same_name(url: str, library: Library) -> None
 
 
 async def test_a_database_from_before_digests(url: str, library: Library) -> None:
-    """G10: databases of a development version get the same error."""
+    """G10: a database of a development version, from before digests, gets the same error."""
     ours = library("ours", {})
     await run(ours, *cli("migrate", url))
     connection = await asyncpg.connect(url)
@@ -136,7 +136,7 @@ async def test_comments_do_not_count(url: str, library: Library) -> None:
 
 
 async def test_an_old_and_a_new_version_during_a_deploy(url: str, library: Library) -> None:
-    """A migration that only adds: processes of both versions write, and follow each other."""
+    """During a deploy, processes of both versions write streams and follow each other's."""
     added = "CREATE TABLE inkstream.added (a integer);\n"
     old = library("old", {})
     new = library(

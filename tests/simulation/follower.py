@@ -15,7 +15,7 @@ from tests.simulation.witness import Witness, flat
 
 
 def flat_frames(frames: bytes) -> str:
-    """Return the messages in event frames, in the same format as ``flat`` does for segments."""
+    """Return the messages in event frames, in the format that ``flat`` has for segments."""
     text = ""
     for line in frames.decode().split("\n"):
         if line.startswith("data: "):
@@ -26,7 +26,7 @@ def flat_frames(frames: bytes) -> str:
 
 
 class Follower:
-    """Read from one worker after another, each time from the last offset.
+    """Reads from one worker after another, each time from its last offset.
 
     Attributes:
         text: All received text.
@@ -49,7 +49,7 @@ class Follower:
         self._choose = choose
 
     async def run(self) -> None:
-        """Follow until the end was received, or the stream is gone."""
+        """Follow until the end is received, or until the stream is gone."""
         while not self.saw_end:
             worker = self._choose()
             try:
@@ -63,7 +63,7 @@ class Follower:
             except StoreUnavailable:
                 await asyncio.sleep(0.5)
                 continue
-            if not worker.alive:  # the worker died during the call
+            if not worker.alive:  # the worker died during this call
                 reader.close()
                 continue
             worker.readers[reader] = None
@@ -78,7 +78,7 @@ class Follower:
                 reader.close()
 
     async def _read(self, reader: Reader) -> None:
-        """Read until the end, or until it is time to try another worker."""
+        """Read until the end of the stream, or until it is time to try another worker."""
         history = self._witness.histories[reader.tail.internal_id]
         slow_s = self._rng.choice([0.0, 0.0, 1.0])
         with_frames = self._rng.random() < 0.5

@@ -11,7 +11,7 @@ from inkstream.stores.memory import MemoryDatabase
 
 
 def flat(segments: Iterable[Segment]) -> str:
-    """Return messages as one string, with each object between NULs."""
+    """Return messages as one string, in which each object stands between NULs."""
     return "".join(
         message if isinstance(message, str) else f"\0{message.raw.decode()}\0"
         for message in wire.decode_messages(segments)
@@ -20,7 +20,7 @@ def flat(segments: Iterable[Segment]) -> str:
 
 @dataclass
 class History:
-    """The successive states of one stream in the database."""
+    """All states in which the database has had one stream."""
 
     state: StreamState
     text: str = ""
@@ -29,7 +29,7 @@ class History:
 
 
 class Witness:
-    """Look at a database after each write; raise if a guarantee is broken there."""
+    """Looks at a database after each write, and raises if the write broke a guarantee."""
 
     def __init__(self, database: MemoryDatabase) -> None:
         self.histories: dict[int, History] = {}

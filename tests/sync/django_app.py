@@ -18,7 +18,7 @@ from inkstream.sync import PersistentTextStreaming
 
 DATABASE = os.environ["INKSTREAM_DATABASE"].removeprefix("sqlite:///")
 settings.configure(
-    DEBUG=True,  # errors are printed
+    DEBUG=True,  # Django prints errors
     SECRET_KEY="any",
     ROOT_URLCONF=__name__,
     ALLOWED_HOSTS=["*"],
@@ -38,7 +38,7 @@ def count() -> Iterator[str]:
 
 
 def pieces(name: str) -> Iterator[str]:
-    """Yield the text of a stream as it arrives, and its status last."""
+    """Yield the text of a stream as it arrives, and finally its status."""
     with streams.follow(name) as following:
         for item in following:
             yield f"[{item.status}]" if isinstance(item, End) else str(item)

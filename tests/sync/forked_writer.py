@@ -1,4 +1,4 @@
-"""A parent that has streams and forks a child that writes, under gunicorn, Celery or alone.
+"""A parent with streams forks a child that writes, under gunicorn, under Celery or alone.
 
 ``PARENT`` says what the parent does with its streams before it forks: it is ``unused``, ``used`` or
 ``writing``.
@@ -55,23 +55,23 @@ def write() -> None:
 
 
 def say(line: str) -> None:
-    """Print a line; Celery turns print() into log lines."""
+    """Print a line with its own system call, because Celery turns print() into log lines."""
     os.write(1, f"{line}\n".encode())
 
 
 def app(environ: dict[str, Any], start_response: Callable[..., object]) -> list[bytes]:
-    """Write in a request of gunicorn."""
+    """Write a stream in a request of gunicorn."""
     write()
     return []
 
 
 def order(**_: object) -> None:
-    """Order the task when Celery is ready."""
+    """Order the task as soon as Celery is ready."""
     task.delay()
 
 
 def stay(**_: object) -> None:
-    """Let a child outlive Celery's main process, as it does where Linux's prctl is missing."""
+    """Let a child outlive Celery's main process, as a child does where Linux's prctl is missing."""
     importlib.import_module("billiard.util").set_pdeathsig(0)
 
 

@@ -1,4 +1,4 @@
-"""Django views: the stream's transaction uses their database connection."""
+"""Django views in which a stream's transaction uses the view's database connection."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ urlpatterns += [path("ask/<prompt>", ask), path("read/<stream_id>", read)]
 
 
 def in_a_thread(call: Callable[[], T]) -> T:
-    """Call a view as a WSGI server does: without an event loop, with connections of its own."""
+    """Call a view as a WSGI server does: without an event loop, and with its own connections."""
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(call).result()
 
@@ -70,7 +70,7 @@ def databases(kind: str, url: str) -> dict[str, Any]:
 
 @pytest.fixture(params=["sqlite", "postgres"])
 def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """Point Django and the streams to one database."""
+    """Point Django and inkstream to the same database."""
     global streams
     if not settings.configured:
         settings.configure(
@@ -97,7 +97,10 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 
 def test_a_view_that_fails_leaves_neither_message_nor_stream(database: str) -> None:
-    """G1: through the connection that Django has open for the request."""
+    """G1: a view that fails leaves neither its message nor its stream.
+
+    Both use the connection that Django has open for the request.
+    """
     from django.db import connection
     from django.test import Client
 

@@ -1,4 +1,4 @@
-"""Django and Flask under gunicorn: several processes, forked before or after the first call."""
+"""Django and Flask under gunicorn, whose processes fork before or after the first call."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ async def test_views_of_several_processes_share_streams(
     options: str,
     environment: dict[str, str],
 ) -> None:
-    """G1, G2, G6, G8: asked of one, followed on others, stopped by any; and ended with them all."""
+    """G1, G2, G6, G8: one process writes, others follow, any stops; and all end together."""
     async with streams:
-        pass  # creates the tables, like a deployment's first process
+        pass  # this creates the tables, as a deployment's first process does
     with serving(
         tmp_path,
         server="gunicorn",
@@ -54,7 +54,7 @@ async def test_views_of_several_processes_share_streams(
         async with requesting(server.port, path) as first, requesting(server.port, path) as second:
             for answer in (first, second):
                 await answer.until(lambda answer=answer: len(answer.body) > 200)
-            # Readers occupy two workers; at least one is free.
+            # The readers occupy two workers, so at least one worker is free.
             cancelled = await fetch(server.port, "/cancel/one", method="POST")
             assert cancelled.body == b"True", server.printed
             heard = {await ended(answer) for answer in (first, second)}

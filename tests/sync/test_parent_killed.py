@@ -1,4 +1,4 @@
-"""A child that writes on after its parent, which had the same streams, was killed."""
+"""A forked child that uses its parent's streams writes on after the parent is killed."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ COMMANDS = {
 
 
 class Parent:
-    """The parent's process, and what its child has printed so far."""
+    """The process of the parent, and what its child has printed so far."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
         self.flushed = ""
 
     def child(self) -> int:
-        """Return the child's process id."""
+        """Return the process id of the child."""
         return int(self._line("child "))
 
     def flush(self, count: int) -> None:
@@ -45,7 +45,7 @@ class Parent:
             self.flushed += self._line("flushed ")
 
     def kill_child(self, pid: int) -> None:
-        """Kill the child and read the rest that it printed."""
+        """Kill the child, and read the rest of what it printed."""
         os.kill(pid, signal.SIGKILL)
         with contextlib.suppress(StopIteration):
             while True:
@@ -87,7 +87,7 @@ def parent(server: str, state: str, url: str, folder: Path) -> Iterator[Parent]:
 
 
 def come_and_go(url: str) -> None:
-    """Open a SQLite file and close it, as any other program may do."""
+    """Open a SQLite file and close the file, as any other program may do."""
     if url.startswith("sqlite"):
         code = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); "
         code += "c.execute('SELECT * FROM inkstream_meta').fetchall(); c.close()"
@@ -100,7 +100,10 @@ def come_and_go(url: str) -> None:
 def test_child_writes_on(
     streams: PersistentTextStreaming, url: str, tmp_path: Path, server: str, state: str
 ) -> None:
-    """G1, G7: all that the child flushed is stored, and the parent's stream ends in 15 seconds."""
+    """G1, G7: all text that the child flushed is stored.
+
+    The parent's stream ends within 15 seconds.
+    """
     with parent(server, state, url, tmp_path) as forked:
         child = forked.child()
         forked.flush(20)

@@ -14,7 +14,7 @@ from inkstream.telemetry import OpenTelemetry
 
 
 class Recorded:
-    """An observer, and everything that it has recorded."""
+    """An observer, and all metrics and spans that it has recorded."""
 
     def __init__(self) -> None:
         self._reader = InMemoryMetricReader()

@@ -39,7 +39,7 @@ async def async_function(*args: Any) -> Any:
 
 
 def plain_function(*args: Any) -> Any:
-    """Serve as an invalid one, because it is not async."""
+    """Serve as an invalid ``on_end`` or ``authorize``, because this function is not async."""
 
 
 CONSTRUCTOR: list[Wrong] = [

@@ -51,7 +51,7 @@ def test_time_is_counted_from_the_later_clock(jump_s: float) -> None:
     right = clock.wall()
     clock.ahead += jump_s
     assert calendar.wall() == max(right, clock.wall())
-    clock.ahead += 3600.0  # the clock is corrected in two steps
+    clock.ahead += 3600.0  # the clock is corrected in two steps here
     assert calendar.wall() == max(right, clock.wall())
 
 
@@ -66,7 +66,10 @@ def test_slow_clock_correction_is_trusted() -> None:
 
 @in_virtual_time
 async def test_a_stream_made_while_the_clock_is_behind() -> None:
-    """The stream is not due after the clock is corrected, because its writer may still come."""
+    """A stream created while the clock is behind is not due after the correction.
+
+    Its writer may still come.
+    """
     async with cluster() as made:
         worker = await made.add()
         made.clock.jump_wall(-3 * 3600)
@@ -81,7 +84,7 @@ async def test_a_stream_made_while_the_clock_is_behind() -> None:
 
 @in_virtual_time
 async def test_a_jump_ends_and_deletes_nothing() -> None:
-    """The clock jumps three hours forward for some minutes."""
+    """A clock that jumps three hours forward for some minutes ends and deletes no stream."""
     async with cluster() as made:
         worker = await made.add()
         await worker.streams.create("pending", start_within_s=1200)

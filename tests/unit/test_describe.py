@@ -1,4 +1,4 @@
-"""``describe`` says why a stream is as it is, in a process that started after the fault."""
+"""``describe`` says why a stream is as it is, even in a process that starts after the fault."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ async def test_the_rates_of_the_last_minute() -> None:
 
 @in_virtual_time
 async def test_killed_writer_is_named_after_the_end() -> None:
-    """G7: an operator can still ask ten minutes later."""
+    """G7: ten minutes after the end, ``describe`` still names the killed writer."""
     async with cluster() as made:
         here = await made.add()
         await writing(here)
@@ -137,7 +137,7 @@ async def test_describe_a_cut_off_host() -> None:
 
 @in_virtual_time
 async def test_describe_a_stuck_reader() -> None:
-    """G9: the reader slows nobody, and ``describe`` shows it."""
+    """G9: ``describe`` shows a stuck reader, which slows no other reader."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         source = await writing(here)

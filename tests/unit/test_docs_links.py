@@ -1,4 +1,4 @@
-"""Links in the documentation have targets, and the tests that it names exist."""
+"""Links in the documentation have targets, and the tests that the documentation names exist."""
 
 from __future__ import annotations
 

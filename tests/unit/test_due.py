@@ -1,4 +1,4 @@
-"""Ending many due streams does not delay anything else (G7)."""
+"""The end of many due streams does not delay anything else (G7)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LIMITS = Limits(live_streams_per_owner=N)
 
 @in_virtual_time
 async def test_many_due_streams_end_in_batches() -> None:
-    """G7: the reader of a killed writer gets the end as soon as without due streams."""
+    """G7: many due streams do not delay the end that a killed writer's reader gets."""
     loop = asyncio.get_running_loop()
     async with cluster() as made:
         timing = Timing(start_within_s=20)

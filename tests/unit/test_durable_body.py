@@ -19,7 +19,7 @@ NUMBERS = st.from_regex(
 STRINGS = st.one_of(
     st.text(max_size=8).map(json.dumps),
     st.text(max_size=8).map(lambda text: json.dumps(text, ensure_ascii=False)),
-    st.just(r'"\ud83d"'),  # half a surrogate pair, escaped: stored unchanged
+    st.just(r'"\ud83d"'),  # this half of a surrogate pair is escaped, and is stored unchanged
     st.just(r'"]},[{\"\\"'),
 ).filter(lambda text: not any("\ud800" <= char <= "\udfff" for char in text))
 
@@ -99,7 +99,7 @@ def _no_constant(name: str) -> None:
         b"\xef\xbb\xbf1",
         '"ä"'.encode("latin-1"),
         '"a"'.encode("utf-16"),
-        b'"\xed\xa0\x80"',  # a surrogate, encoded
+        b'"\xed\xa0\x80"',  # this surrogate is encoded as UTF-8
         b"[" * 200 + b"]" * 200,
         b'{"a":' * 200 + b"1" + b"}" * 200,
         b"[" * 200_000,

@@ -44,9 +44,10 @@ def test_access_moves_a_sliding_expiry() -> None:
     due_at = protocol.renewed(state, NOW + 1)
     assert due_at == pytest.approx(NOW + 1 + 105)
     state = log(ttl_s=100.0, due_at=due_at)
-    assert protocol.renewed(state, NOW + 5) is KEEP  # at most one write per 5 % of the time
+    # The expiry is written at most once per 5 % of its time.
+    assert protocol.renewed(state, NOW + 5) is KEEP
     assert protocol.renewed(state, NOW + 7) is not KEEP
-    assert protocol.renewed(log(due_at=NOW + 5), NOW) is KEEP  # an absolute expiry
+    assert protocol.renewed(log(due_at=NOW + 5), NOW) is KEEP  # this is an absolute expiry
 
 
 @pytest.mark.parametrize("ttl", ["-1", "+1", "01", "1.0", "1e3", "", " 1", "x", "\u0663"])

@@ -1,4 +1,4 @@
-"""The rules of reading: offsets, tags, events, cursors, and polls in a hot loop."""
+"""The rules of reading: offsets, tags, events, cursors, and clients that poll too fast."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_tags_change_with_data_and_with_the_end() -> None:
     st.data(),
 )
 def test_events_have_whole_characters(message: str, data: st.DataObject) -> None:
-    """G2: the text sent up to each event is exactly the text before that event's offset."""
+    """G2: the text of all events up to any event is exactly the text before that event's offset."""
     raw = message.encode()
     cuts = sorted(data.draw(st.sets(st.integers(0, len(raw)), max_size=6)) | {0, len(raw)})
     events, sent = Events(log()), ""

@@ -52,7 +52,7 @@ def tree(kind: type[errors.InkstreamError]) -> Iterator[type[errors.InkstreamErr
 @pytest.mark.parametrize("protocol", range(pickle.HIGHEST_PROTOCOL + 1))
 def test_an_error_survives_pickle(error: errors.InkstreamError, protocol: int) -> None:
     error.add_note("in a task")
-    for _ in range(2):  # an error may pass through two queues
+    for _ in range(2):  # an error may pass through two queues in turn
         remade = pickle.loads(pickle.dumps(error, protocol))
         assert type(remade) is type(error)
         assert (str(remade), remade.args, vars(remade)) == (str(error), error.args, vars(error))

@@ -1,4 +1,4 @@
-"""The log lines that operators filter on: stable names, facts, never text."""
+"""The log lines that operators filter on have stable names and facts, and never text."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A stream is deleted and created anew, and a late read returns the old stream (G3, G10)."""
+"""A stream is deleted and created anew, and then a late read returns the old stream (G3, G10)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def claim(worker: Worker) -> Writer:
 
 @in_virtual_time
 async def test_page_of_a_deleted_stream_is_not_used() -> None:
-    """G10: the stream is deleted and created again between ``look`` and ``open``."""
+    """G10: no page of a stream is used that was deleted and created anew since ``look``."""
     async with one_worker() as worker:
         writer = await claim(worker)
         await writer.append("old")
@@ -43,7 +43,10 @@ async def test_page_of_a_deleted_stream_is_not_used() -> None:
 
 @in_virtual_time
 async def test_late_read_does_not_change_a_new_stream() -> None:
-    """G3, G10: the read begins before the deletion and returns when the new stream has a writer."""
+    """G3, G10: a read from before the deletion does not change the new stream.
+
+    The new stream has a writer when the read returns.
+    """
     async with one_worker() as worker:
         writer = await claim(worker)
         await writer.append("old")
@@ -74,7 +77,7 @@ async def test_late_read_does_not_change_a_new_stream() -> None:
 
 @in_virtual_time
 async def test_late_claim_of_a_deleted_stream_is_refused() -> None:
-    """G3: the claim's own stream was deleted meanwhile, so the claim is refused immediately."""
+    """G3: a claim that returns after its stream was deleted is refused immediately."""
     async with one_worker() as worker:
         await worker.streams.create(S)
         commit, arrives = worker.store.commit, asyncio.Event()

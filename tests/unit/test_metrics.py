@@ -1,4 +1,4 @@
-"""Each metric changes by its own cause, by the right amount, and never otherwise."""
+"""Each metric changes by the right amount, and only for its own cause."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ async def a_client_takes_slowly(made: Cluster, here: Worker) -> None:
     for _ in range(10):
         await source.send("text")
         await asyncio.sleep(1)
-    await asyncio.sleep(40)  # pings are no news of a commit
+    await asyncio.sleep(40)  # pings do not count, because they bring no commit
     gone.set()
     await reading
 
@@ -135,7 +135,7 @@ CAUSES: Final[dict[str, tuple[Cause, float, float]]] = {
     "inkstream.messages": (two_pieces_in_two_streams, 2, 2),
     "inkstream.bytes": (two_pieces_in_two_streams, 8, 8),
     "inkstream.commit.duration": (an_answer_ends, 0, 0.1),
-    "inkstream.commit.streams": (two_pieces_in_two_streams, 4, 4),  # claims, and texts
+    "inkstream.commit.streams": (two_pieces_in_two_streams, 4, 4),  # these are claims and texts
     "inkstream.send.delay": (a_client_takes_slowly, 1.7, 2.1),
     "inkstream.store.errors": (the_store_is_away, 2, 10),
     "inkstream.store.away": (the_store_comes_back, 2.9, 4),
@@ -173,7 +173,10 @@ def test_moves(name: str) -> None:
 
 
 def test_an_idle_process_moves_only_the_clocks() -> None:
-    """A metric that changes without its cause is useless."""
+    """Only the clocks of an idle process move.
+
+    A metric that changes without its cause is useless.
+    """
     recorded = Recorded()
 
     @in_virtual_time
@@ -187,7 +190,7 @@ def test_an_idle_process_moves_only_the_clocks() -> None:
 
 
 def test_gauges_fall_again() -> None:
-    """The gauges of a stopped engine are not counted any more."""
+    """When an engine stops, its values no longer count in the gauges."""
     recorded = Recorded()
 
     @in_virtual_time
@@ -206,7 +209,10 @@ def test_gauges_fall_again() -> None:
 
 
 def test_few_of_many_are_measured() -> None:
-    """All of a few events a second; about eight of ten thousand, and then all of a few again."""
+    """All of a few events a second are measured, but only about eight of ten thousand.
+
+    Then all of a few are measured again.
+    """
     measured: list[float] = []
     sampling = Sampling(measured.append)
     for events, least, most in (

@@ -18,7 +18,7 @@ EVENTS = [name for name in vars(Observer) if not name.startswith("_") and name !
 
 
 class Noting(Observer):
-    """Record each event, and raise if the test asks for it."""
+    """Records each event, and raises if the test asks for that."""
 
     def __init__(self, *, fails: bool = False) -> None:
         self.noted: list[str] = []
@@ -36,7 +36,10 @@ class Noting(Observer):
 
 @pytest.mark.parametrize("event", EVENTS)
 def test_every_event_is_passed_on(event: str, caplog: pytest.LogCaptureFixture) -> None:
-    """An event in ``Observer`` that is missing in ``Observers`` would reach no observer."""
+    """``Observers`` has every event of ``Observer``.
+
+    An event that is missing in ``Observers`` would reach no observer.
+    """
     first, second = Noting(fails=True), Noting()
     method = getattr(Observers(first, second), event)
     method(*[None] * len(inspect.signature(method).parameters))
@@ -52,7 +55,7 @@ def test_sends_are_sampled_if_one_wants_them() -> None:
 
 
 def test_an_observer_that_fails_stops_no_stream(caplog: pytest.LogCaptureFixture) -> None:
-    """G1: an exception from an application's observer must not end the task that commits."""
+    """G1: an exception of an application's observer must not end the task that commits."""
     failing = Noting(fails=True)
 
     @in_virtual_time

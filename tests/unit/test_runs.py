@@ -1,4 +1,4 @@
-"""Offsets after draws of a generation and losses of messages, in any order."""
+"""Offsets stay right or wrong after draws of a generation and losses of messages, in any order."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STEPS = st.lists(
 
 @dataclass(frozen=True)
 class Stream:
-    """A stream as a store has it: message names that no other message has, and the runs."""
+    """A stream as a store has it: its runs, and messages whose names no other message has."""
 
     messages: tuple[int, ...] = ()
     runs: Runs = ()
@@ -29,7 +29,7 @@ class Stream:
 
 @dataclass(frozen=True)
 class Given:
-    """An offset that a client has, and what it had read by then."""
+    """An offset that a client has, and the messages that the client had read before that offset."""
 
     position: int
     tag: int

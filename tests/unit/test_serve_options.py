@@ -1,4 +1,4 @@
-"""Access control of `inkstream serve`: refused options, and the rights of tokens."""
+"""The access control of `inkstream serve`: refused options, and the rights of tokens."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ends that wait for a store that is away, even while the process stops (G8, G12)."""
+"""Ends wait for a store that is away, even while the process stops (G8, G12)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ async def claim(worker: Worker, name: str) -> Writer:
 
 @in_virtual_time
 async def test_finish_during_an_outage_is_stored_later() -> None:
-    """G12, G5: readers are disconnected during the outage; after it, all text and the end exist."""
+    """G12, G5: an outage disconnects the readers; after it, all text and the end are stored."""
     async with one_worker(timing=Timing(patience_s=3)) as worker:
         writer = await claim(worker, "s")
         await writer.append("seen")
@@ -52,7 +52,7 @@ async def test_finish_during_an_outage_is_stored_later() -> None:
 
 @in_virtual_time
 async def test_end_after_giving_up_is_reported() -> None:
-    """G12: ``on_end`` is called when the store is back."""
+    """G12: ``on_end`` is called for such an end when the store is back."""
     async with cluster() as made:
         worker = await made.add(reports=True, timing=Timing(patience_s=3))
         source = ScriptedSource()
@@ -70,7 +70,7 @@ async def test_end_after_giving_up_is_reported() -> None:
 
 @in_virtual_time
 async def test_stop_is_bounded_while_the_store_is_away() -> None:
-    """G8, G12: the stop takes bounded time, and bounded memory while it waits."""
+    """G8, G12: a stop while the store is away takes limited time and limited memory."""
     async with cluster() as made:
         limits = FinerLimits(buffer_bytes=1000, buffers_bytes=3000)
         here = await made.add(limits=limits, timing=Timing(patience_s=20, shutdown_grace_s=1))

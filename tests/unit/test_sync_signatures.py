@@ -1,4 +1,4 @@
-"""``inkstream.sync`` has the methods of the asynchronous facade, and they take the same."""
+"""``inkstream.sync`` has the asynchronous facade's methods, and they have the same parameters."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from inkstream.facade import handles
 from inkstream.sync import _handles
 
 ASYNC_ONLY = {
-    # What belongs to an ASGI application.
+    # These methods belong to an ASGI application.
     "asgi",
     "doctor_probe",
     "durable_streams",
@@ -24,17 +24,19 @@ ASYNC_ONLY = {
     "response_many",
     "router",
     "stream",
-    # What an application's event loop holds.
+    # These methods need the event loop of the application.
     "aclose",
     "check",
     "engine",
 }
-SYNC_ONLY = {"close", "stop"}  # of a Following; for there is no lifespan
+# A Following has ``stop``. ``close`` is needed because there is no lifespan.
+SYNC_ONLY = {"close", "stop"}
 CHANGED = {
-    "on_end": "Callable[[StreamBody], None] | None",  # a plain function
-    "request": "object",  # Flask's, Django's, or a WSGI environ
+    "on_end": "Callable[[StreamBody], None] | None",  # this is a plain function here
+    "request": "object",  # this takes a request of Flask or Django, or a WSGI environ
 }
-LEFT_OUT = {"allowed_origins", "clock"}  # for stream(); for virtual time, which threads are not in
+# The first is for stream(); the second is for virtual time, which threads do not use.
+LEFT_OUT = {"allowed_origins", "clock"}
 
 PAIRS = [
     (inkstream.PersistentTextStreaming, sync.PersistentTextStreaming),
@@ -48,7 +50,7 @@ def public(cls: type[Any]) -> set[str]:
 
 
 def parameters(function: Any) -> dict[str, tuple[Any, Any, str]]:
-    """Return the parameters by name, in order: kind, default, and annotation."""
+    """Return each parameter by name, in order: its kind, default and annotation."""
     found = inspect.signature(function).parameters.values()
     return {p.name: (p.kind, p.default, p.annotation) for p in found if p.name not in LEFT_OUT}
 

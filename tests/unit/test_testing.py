@@ -1,4 +1,4 @@
-"""``inkstream.testing`` for applications: virtual time, a scripted source, a fixture."""
+"""``inkstream.testing`` gives applications virtual time, a scripted source, and a fixture."""
 
 from __future__ import annotations
 

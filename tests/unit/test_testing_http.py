@@ -20,7 +20,7 @@ __all__ = ["inkstream_database", "streams"]  # pytest finds the fixtures in this
 
 
 async def test_events_come_one_by_one(streams: PersistentTextStreaming) -> None:
-    """``httpx.ASGITransport`` returns nothing before the end."""
+    """Events come one by one, which ``httpx.ASGITransport`` cannot do before the end."""
     app = Starlette(routes=[Mount("/streams", streams.asgi(allow_anonymous=True))])
     model = ScriptedSource()
     stream_id = await streams.create()
@@ -41,7 +41,7 @@ async def test_events_come_one_by_one(streams: PersistentTextStreaming) -> None:
 
 
 async def test_a_closed_response_is_a_disconnect(streams: PersistentTextStreaming) -> None:
-    """G6: the stream goes on when a reader disconnects, and the application is informed."""
+    """G6: a client that closes its response counts as a disconnect, and the stream goes on."""
     model = ScriptedSource()
     stream_id = await streams.create()
     streams.start(stream_id, model)

@@ -1,4 +1,4 @@
-"""G2, G3, G5: only readers and writers of a stream that lost messages are disconnected."""
+"""G2, G3, G5: if streams lost messages, only their own readers and writers are disconnected."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ OTHER = StreamId("other")
 
 
 def back_up(database: MemoryDatabase) -> Callable[[], None]:
-    """Return a function that restores the streams as they are now, in the same generation."""
+    """Return a function that restores the streams as they are now, with the same generation."""
     streams = database._streams
     kept = ("_last_id", "_by_id", "_by_name", "_live_of", "_unmerged", "generation")
     saved = copy.deepcopy({name: getattr(streams, name) for name in kept})
@@ -37,7 +37,7 @@ def back_up(database: MemoryDatabase) -> Callable[[], None]:
 @pytest.mark.parametrize("grown", [False, True])
 @in_virtual_time
 async def test_only_rewound_streams_disconnect(grown: bool) -> None:
-    """The loss is noticed while the stream is still shorter, or after it has grown again."""
+    """The loss is noticed both while the stream is still shorter and after it has grown again."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         for name in (S, OTHER):
@@ -61,7 +61,7 @@ async def test_only_rewound_streams_disconnect(grown: bool) -> None:
         waiting = asyncio.ensure_future(bystander.segments())
         await asyncio.sleep(0)
 
-        here.store.inner.database.after = None  # the witness would fail a tail that goes back
+        here.store.inner.database.after = None  # the witness would fail for a tail that goes back
         restore()
         here.store.inner.database.draw()
         if grown:
