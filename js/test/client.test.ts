@@ -1,4 +1,4 @@
-/** The client as an application uses it, over real HTTP. */
+/** The tests use the client as an application does, over real HTTP. */
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { type Client, createClient, InkstreamError, type Part, type Stream } from "../src/index.js";
 import { FakeServer } from "./fake-server.js";
@@ -15,7 +15,7 @@ beforeEach(async () => {
 });
 afterEach(() => server.close());
 
-/** Resolve when the stream's snapshot meets the condition. */
+/** Resolve when the stream's snapshot fulfils the condition. */
 const until = (stream: Stream, is: (snapshot: ReturnType<Stream["getSnapshot"]>) => boolean) =>
   new Promise<void>((resolve) => {
     const leave = stream.subscribe(() => check());

@@ -1,4 +1,4 @@
-/** SPEC.md's invariants of the observable store (I7, I8, I12). */
+/** The observable store keeps the invariants I7, I8 and I12 of SPEC.md. */
 import { describe, expect, it } from "vitest";
 import { calls, opened, setScene, shown, stream, wire } from "./scene.js";
 import { endFrame, frame, pass } from "./wire.js";

@@ -1,4 +1,4 @@
-/** The single file, as a page loads it with one script tag. */
+/** The element as one file, which a page loads with one script tag. */
 import { execFileSync } from "node:child_process";
 import { expect, it, vi } from "vitest";
 import { endFrame, Wire } from "./wire.js";

@@ -19,7 +19,7 @@ afterEach(async () => {
   await vi.waitFor(() => expect(wire.all.every((it) => it.isOver)).toBe(true));
 });
 
-/** Let requests be sent: elements added together share a request. */
+/** Wait until requests are sent, because elements that are added together share a request. */
 const asked = () => new Promise((resolve) => setTimeout(resolve));
 
 /** Put markup into the page, as htmx does. */

@@ -1,4 +1,4 @@
-/** G2 as a property: every shown text is a prefix, for any chunks, cuts and repetitions. */
+/** G2: for any chunks, cuts and repetitions, every shown text is a prefix of the whole text. */
 import fc from "fast-check";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { createClient, type Part } from "../src/index.js";
@@ -7,11 +7,11 @@ import { endFrame, frame, offset, pass, virtualTime } from "./wire.js";
 /** The faults of one connection. */
 interface Fate {
   status: number;
-  /** Messages before the offset that are sent again. */
+  /** How many messages before the offset the server sends again. */
   again: number;
   /** How many messages share an event. */
   joined: number;
-  /** Bytes until the connection ends; chunks of this size. */
+  /** After how many bytes the connection ends, and how large its chunks are. */
   cut: number;
   chunk: number;
   broken: boolean;

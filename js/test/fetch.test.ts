@@ -1,4 +1,4 @@
-/** `resumingFetch`: any client of server-sent events, through cuts, restarts and restores. */
+/** `resumingFetch` brings any client of server-sent events through cuts, restarts and restores. */
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { InkstreamError, resumingFetch, type ResumingFetch } from "../src/fetch.js";
 import { fakePage, pass, virtualTime, Wire } from "./wire.js";

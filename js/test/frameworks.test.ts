@@ -1,4 +1,4 @@
-/** The snippets of the README for Svelte and Solid, with the real packages. */
+/** The snippets of the README for Svelte and Solid work with the real packages. */
 import { from, createRoot, createEffect } from "solid-js";
 import { readable } from "svelte/store";
 import { afterEach, beforeEach, expect, it, vi } from "vitest";

@@ -22,7 +22,7 @@ beforeEach(() => {
   virtualTime();
   fakePage();
   wire = new Wire();
-  mount = `/m${count++}`; // what a mount cannot do is remembered
+  mount = `/m${count++}`; // the client remembers what a mount cannot do
   client = createClient({ fetch: wire.fetch });
 });
 afterEach(async () => {
@@ -41,7 +41,7 @@ function watch(...ids: string[]): Stream[] {
     return stream;
   });
 }
-/** Watch, at a mount that is not known yet: the first answer says where many are followed. */
+/** Watch a stream of an unknown mount; its first answer says where to follow many streams. */
 async function watchMany(...ids: string[]): Promise<Stream[]> {
   const all = watch(...ids);
   await pass();

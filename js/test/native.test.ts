@@ -1,4 +1,4 @@
-/** React Native: a `fetch` that answers when all is there, and one that streams (`expo/fetch`). */
+/** React Native has a `fetch` that waits for the whole body; `expo/fetch` is one that streams. */
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { createClient, isEnded, type Stream } from "../src/index.js";
 import { FakeServer } from "./fake-server.js";
@@ -17,7 +17,7 @@ afterEach(async () => {
   await server.close();
 });
 
-/** A response as whatwg-fetch makes it, which React Native uses: without `body`. */
+/** A response of whatwg-fetch, which React Native uses; the response has no `body`. */
 class WholeResponse {
   readonly ok: boolean;
   readonly status: number;
@@ -73,7 +73,7 @@ it("starts an answer with its own fetch, too", async () => {
 });
 
 it("a fetch that streams, given to the client, has events", async () => {
-  vi.stubGlobal("Response", WholeResponse); // the global one stays as it is
+  vi.stubGlobal("Response", WholeResponse); // the global `fetch` stays as it is
   const source = server.create("expo");
   source.append("Hel");
   const client = createClient({ fetch: (input, init) => streaming(input, init) });

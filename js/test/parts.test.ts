@@ -14,12 +14,12 @@ const { cases, many } = JSON.parse(
   readFileSync(new URL("../../tests/parts/cases.json", import.meta.url), "utf8"),
 ) as Cases;
 
-/** Join parts as the page does. */
+/** Join parts as a page joins them. */
 const read = (parts: readonly Part[]): readonly Part[] => new Transcript(null, parts).parts;
 
 describe("fold", () => {
   it.each(cases)("$name", ({ parts, ended, message }) => {
-    // As text: `__proto__` as a key of its own is lost in a comparison of objects.
+    // The test compares text, because a comparison of objects ignores a key `__proto__`.
     const same = (value: unknown) => JSON.stringify(value, sorted);
     expect(same(fold(parts, { ended }))).toBe(same(message));
     expect(same(fold(read(parts), { ended })), "deltas joined").toBe(same(message));
@@ -39,7 +39,7 @@ describe("fold", () => {
       return performance.now() - started;
     };
     const tenth = made(times / 10);
-    spent(tenth); // warm
+    spent(tenth); // this warms the code up
     expect(fold(all).parts.length).toBe(count);
     expect(spent(all)).toBeLessThan(40 * spent(tenth) + 50);
   });
@@ -108,7 +108,7 @@ it("isKnown accepts known parts, and no objects of the application", () => {
   expect(isKnown("text")).toBe(false);
 });
 
-/** Objects with their keys in one order. */
+/** Sort the keys of an object. */
 function sorted(_: string, value: unknown): unknown {
   if (typeof value !== "object" || value === null || Array.isArray(value)) return value;
   const entries = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1));

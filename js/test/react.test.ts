@@ -16,7 +16,7 @@ let latest: ReturnType<typeof useStream>;
 beforeEach(() => {
   vi.spyOn(Math, "random").mockReturnValue(0.01);
   wire = new Wire();
-  vi.stubGlobal("fetch", wire.fetch); // the default client
+  vi.stubGlobal("fetch", wire.fetch); // the default client uses this
   host = document.createElement("div");
   root = createRoot(host);
   renders = 0;
@@ -28,7 +28,7 @@ afterEach(async () => {
 
 type Options = Partial<UseStreamOptions>;
 
-/** Shows a stream, with all options written inline, so each render has new objects. */
+/** Shows a stream; its options are written inline, so that each render has new objects. */
 function Message(props: { id?: string | null | undefined; options?: Options }): ReactNode {
   renders++;
   latest = useStream(props.id, {
@@ -119,7 +119,7 @@ describe("useStream", () => {
     expect(wire.last.headers.get("x-inline")).toBe("1");
     wire.last.stream("Hi");
     await shows("Hi");
-    await render(message("a")); // no longer the driver: the same connection
+    await render(message("a")); // this component drives no longer, but the connection stays
     expect(wire.count).toBe(1);
   });
 
@@ -152,7 +152,7 @@ describe("useStream", () => {
       h(
         "div",
         null,
-        // What a mount offers is remembered: other tests' is not ours.
+        // The client remembers what a mount offers, so this test uses a mount of its own.
         ["a", "b", "a"].map((id, key) => h(Message, { id, key, options: { url: "/many" } })),
       ),
     );

@@ -1,4 +1,4 @@
-/** SPEC.md's table: answers to requests (T5–T12). */
+/** The reader handles answers to its requests as SPEC.md's table says (T5–T12). */
 import { describe, expect, it, vi } from "vitest";
 import { client, opened, setScene, shown, use, watch, wire } from "./scene.js";
 import { endFrame, fakePage, frame, offset, pass } from "./wire.js";

@@ -1,4 +1,4 @@
-/** SPEC.md's table: messages, and the end (T14–T21). */
+/** The reader handles messages and the end as SPEC.md's table says (T14–T21). */
 import { describe, expect, it } from "vitest";
 import { client, opened, setScene, shown, snapshot, use, watch, wire } from "./scene.js";
 import { endFrame, frame, offset, pass } from "./wire.js";

@@ -1,4 +1,4 @@
-/** SPEC.md's table: events of the page (T22, T23, T27, T28). */
+/** The reader handles events of the page as SPEC.md's table says (T22, T23, T27, T28). */
 import { describe, expect, it } from "vitest";
 import {
   client,

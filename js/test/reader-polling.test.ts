@@ -1,4 +1,4 @@
-/** SPEC.md's table: a proxy delays events, so snapshots are fetched (T6, T13, T24). */
+/** If a proxy delays events, the reader fetches snapshots, as SPEC.md says (T6, T13, T24). */
 import { describe, expect, it } from "vitest";
 import { createClient } from "../src/index.js";
 import { client, setScene, shown, snapshot, use, watch, wire } from "./scene.js";
@@ -29,7 +29,7 @@ describe("a proxy that buffers", () => {
     await pass(6_000);
     expect(wire.last.url.searchParams.get("format")).toBe("json");
     expect(shown().transport, "nothing is known yet").toBe("events");
-    await pass(4_000); // the browser's connections are all taken, say
+    await pass(4_000); // for example, all connections of the browser are in use
     wire.last.json(snapshot(1, ["Hi"]));
     await pass(5_000);
     expect(wire.last.url.searchParams.get("format"), "events again").toBe(null);

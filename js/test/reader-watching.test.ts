@@ -1,4 +1,4 @@
-/** SPEC.md's table: watching, stopping, retrying (T1–T4, T25, T26, T29). */
+/** The reader watches, stops and retries as SPEC.md's table says (T1–T4, T25, T26, T29). */
 import { describe, expect, it } from "vitest";
 import { createClient, InkstreamError } from "../src/index.js";
 import {

@@ -1,4 +1,4 @@
-/** One stream and its watcher, with the test as its server, in virtual time. */
+/** A stream and its watcher in virtual time; the test plays the server. */
 import { afterEach, beforeEach, expect, vi } from "vitest";
 import { type Client, createClient, type Snapshot, type Stream } from "../src/index.js";
 import { offset, pass, virtualTime, Wire } from "./wire.js";
@@ -8,7 +8,7 @@ export let client: Client;
 export let stream: Stream;
 /** How often the watcher of `watch` was called. */
 export let calls: number;
-/** End the last `watch`. */
+/** End the most recent `watch`. */
 export let leave: () => void;
 const watched: Stream[] = [];
 

@@ -68,7 +68,7 @@ describe("Transcript", () => {
       for (let n = 1; n <= tokens; n++) transcript.take(offset(n), ["token "]);
       return (performance.now() - started) / tokens;
     };
-    perToken(10_000); // warm
+    perToken(10_000); // this warms the code up
     expect(perToken(200_000)).toBeLessThan(8 * perToken(10_000) + 0.001);
   });
 });

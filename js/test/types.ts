@@ -41,7 +41,7 @@ expectTypeOf(snapshot.result).toBeUnknown();
 expectTypeOf(snapshot.transport).toEqualTypeOf<"events" | "polling">();
 // @ts-expect-error snapshots are not changed
 snapshot.text = "";
-// @ts-expect-error their parts are not changed either
+// @ts-expect-error a snapshot's parts are not changed either
 snapshot.parts.push("x");
 
 const shown = useStream(undefined, { url: "/streams" });

@@ -58,7 +58,7 @@ describe("useStream for Vue", () => {
     expect(host.innerHTML).toBe('<p id="pending"></p>');
     wire.last.stream("Hel", { type: "reasoning-start", id: "r" });
     await shows('<p id="streaming">Hel</p>');
-    // It comes in a chunk of its own, which may be a frame later.
+    // This text comes in a chunk of its own, and so perhaps a frame later.
     await vi.waitFor(() =>
       expect(latest.message.value.parts[1]).toMatchObject({
         type: "reasoning",

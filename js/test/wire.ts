@@ -26,7 +26,7 @@ export function endFrame(position: number, ending: Ending = { status: "done" }, 
   return `event: end\nid: ${offset(position, id)}.end\ndata: ${JSON.stringify(end)}\n\n`;
 }
 
-/** A request that arrived, waiting for the test's answer. */
+/** A request that has arrived and that waits for the test's answer. */
 export class Exchange {
   readonly url: URL;
   readonly method: string;
@@ -59,12 +59,12 @@ export class Exchange {
     return this.init.signal?.aborted ?? false;
   }
 
-  /** Its connection is closed. */
+  /** Whether the connection of the request is closed. */
   get isOver(): boolean {
     return this.givenUp || this.#answered;
   }
 
-  /** Answer with headers only; bytes follow with `send`. */
+  /** Answer with headers only; `send` sends the bytes of the body. */
   open(headers: Record<string, string> = {}): this {
     const body = new ReadableStream<Uint8Array>({ start: (it) => void (this.#body = it) });
     const all = { "content-type": "text/event-stream", ...headers };
@@ -77,7 +77,7 @@ export class Exchange {
     return this;
   }
 
-  /** Answer with an open event stream, ping included, and these messages. */
+  /** Answer with an event stream that stays open; it begins with a ping and these messages. */
   stream(...parts: unknown[]): this {
     this.open().send(": ping\n\n");
     parts.forEach((part, index) => this.send(frame(index + 1, part)));
@@ -94,7 +94,7 @@ export class Exchange {
     try {
       this.#body?.error(error);
     } catch {
-      // closed already
+      // the connection is closed already
     }
   }
 
@@ -112,7 +112,7 @@ export class Exchange {
   }
 }
 
-/** The `fetch` itself, with every request that was made through it. */
+/** A `fetch`, and every request that was made through it. */
 export class Wire {
   readonly all: Exchange[] = [];
 
@@ -121,7 +121,7 @@ export class Wire {
       this.all.push(new Exchange(address, init, resolve, reject));
     });
 
-  /** The latest request. */
+  /** The most recent request. */
   get last(): Exchange {
     const last = this.all.at(-1);
     if (!last) throw new Error("nothing was asked");
@@ -133,18 +133,18 @@ export class Wire {
   }
 }
 
-/** Stop the clock; jitter becomes its upper bound, so that waits are exact. */
+/** Use virtual time; jitter always has its upper bound, so that waits are exact. */
 export function virtualTime(): void {
   vi.useFakeTimers({ toFake: ["setTimeout", "clearTimeout", "Date", "performance"] });
   vi.spyOn(Math, "random").mockReturnValue(1);
 }
 
-/** Let everything happen that needs no time, or that many milliseconds. */
+/** Let everything happen that needs at most this many milliseconds (by default, no time). */
 export async function pass(ms = 0): Promise<void> {
   await vi.advanceTimersByTimeAsync(ms);
 }
 
-/** A page that can go away and come back, where there is none. */
+/** A page that can be hidden and shown, for tests without a browser. */
 export function fakePage(): {
   online(): void;
   pageshow(persisted: boolean): void;

@@ -1,5 +1,5 @@
-// The official JavaScript clients, one a call: node clients.js CLIENT URL
-// A line of JSON comes out for each thing that the client was given.
+// Runs one of the official JavaScript clients: node clients.js CLIENT URL
+// The script prints a line of JSON for each item that the client receives.
 
 import { createDurableChatTransport } from "@durable-streams/aisdk-transport";
 import { DurableStream, IdempotentProducer, stream } from "@durable-streams/client";
@@ -25,7 +25,7 @@ const textOf = (message) =>
     .map((part) => part.text ?? part.content)
     .join("");
 
-// What a route of the application answers: where the stream is.
+// A route of the application answers like this, and says where the stream is.
 const pointer = async () => new Response(null, { status: 202, headers: { Location: url } });
 const transport = createDurableChatTransport({ api: url, fetchClient: pointer });
 

@@ -1,4 +1,4 @@
-// Streams under React's StrictMode, as `?streams=a,b` or a later `show(["a", "b"])` names them.
+// Shows the streams of `?streams=a,b`, or of a later `show(["a", "b"])`, under React's StrictMode.
 import { StrictMode, useState } from "react";
 import { createRoot } from "react-dom/client";
 import { useStream } from "inkstream/react";
@@ -14,7 +14,7 @@ window.ends = [];
 
 function Answer({ id }: { id: string }) {
   const { text, status, error, connection, transport, stop } = useStream(id, {
-    url: new URL("/streams", location.href), // another one in every render
+    url: new URL("/streams", location.href), // every render makes another object
     drive: query.has("drive") ? `/drive/${id}` : undefined,
     background: query.has("background"),
     onEnd: () => window.ends.push(id),

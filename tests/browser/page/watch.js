@@ -1,5 +1,5 @@
-// Notes every text that this page ever showed and that was not the one before it, or more of it:
-// what was shown twice, out of order, or taken back (G2).
+// Notes every text of this page that did not begin with the text shown before it. Such a text
+// was shown twice, out of order, or taken back (G2).
 "use strict";
 
 window.faults = [];

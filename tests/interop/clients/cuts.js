@@ -1,5 +1,6 @@
-// Record one answer, then take it again with a cut after each of its events, through resumingFetch
-// and the unmodified client; print {chat, events, whole, cuts: [message, …]} as JSON.
+// Records one answer. Then, for each of its events, the unmodified client reads the answer with a
+// cut after that event, through resumingFetch. The script prints JSON:
+// {chat, events, whole, cuts: [message, …]}.
 //
 //     node cuts.js ai-6|ai-7|ag-ui URL RESUMING_FETCH
 import { pathToFileURL } from "node:url";
@@ -8,7 +9,7 @@ const [kind, url, fetchFile] = process.argv.slice(2);
 const { resumingFetch } = await import(pathToFileURL(fetchFile).href);
 const resume = kind === "ag-ui" ? `${url}?threadId=t-${process.pid}` : `${url}/c-${process.pid}/stream`;
 
-/** The class that `useChat` is a thin layer above, over a plain list. */
+/** `useChat` is a thin layer above this class, which here uses a plain list. */
 async function aiSDK(fetch) {
   const { AbstractChat, DefaultChatTransport } = await import(kind);
   const state = {

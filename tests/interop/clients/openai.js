@@ -1,4 +1,4 @@
-// Read one chat completion with OpenAI's client; print what came as JSON.
+// Reads one chat completion with OpenAI's client, and prints the received values as JSON.
 //
 //     node openai.js BASE_URL PROMPT
 import OpenAI from "openai";

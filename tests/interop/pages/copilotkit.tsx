@@ -1,4 +1,4 @@
-// CopilotKit's chat with an AG-UI agent at an address of its own: no CopilotRuntime between.
+// CopilotKit's chat with an AG-UI agent at its own address, without a CopilotRuntime between them.
 import { HttpAgent } from "@ag-ui/client";
 import { CopilotChat, CopilotKitProvider } from "@copilotkit/react-core/v2";
 import { createRoot } from "react-dom/client";
