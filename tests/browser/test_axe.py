@@ -12,7 +12,7 @@ from tests.browser.conftest import Site
 from tests.http.demo_server import demo_server
 from tests.http.provider import delta, playing_provider
 
-pytestmark = pytest.mark.timeout(60)
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(90)]
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -9,7 +9,11 @@ from tests.browser import axe
 from tests.browser.chat_page import Chat, ask, chatting, open_page, wait_for
 from tests.http.provider import delta
 
-pytestmark = [pytest.mark.timeout(120), pytest.mark.usefixtures("built_chat")]
+pytestmark = [
+    pytest.mark.interop,
+    pytest.mark.timeout(120),
+    pytest.mark.usefixtures("built_chat"),
+]
 
 EVERYTHING = """# A title
 

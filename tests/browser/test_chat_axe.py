@@ -9,7 +9,7 @@ from tests.browser import axe
 from tests.browser.chat_page import Chat, ask, chatting, open_page, wait_for
 from tests.http.provider import delta
 
-pytestmark = pytest.mark.timeout(120)
+pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
 MARKDOWN = "# A title\n\n- [x] done\n\n```python\nprint(1)\n```\n\n| a |\n|---|\n| b |\n"
 
 

@@ -87,7 +87,8 @@ def test_two_lines_bring_the_example_to_sqlite(
 ) -> None:
     """Two changed lines bring the example to SQLite, as docs/fastapi.md says."""
     monkeypatch.chdir(tmp_path)
-    block = next(b for b in blocks_of(ROOT / "docs/fastapi.md") if b.kind == "compared")
+    here = f"by {Path(__file__).relative_to(ROOT)}"
+    block = next(b for b in blocks_of(ROOT / "docs/fastapi.md") if b.before == here)
     code = (ROOT / "examples/fastapi_chat.py").read_text()
     for line in block.code.splitlines():
         begins = line.partition("(")[0]
