@@ -20,7 +20,7 @@ pytestmark = pytest.mark.interop
 
 BLOCK = next(
     block for block in blocks_of(ROOT / "docs/mcp.md") if block.kind == "compared"
-)  # the lines come from tests/interop/test_mcp.py
+)  # this file is the test that the block names
 
 
 @pytest.fixture(scope="module")
