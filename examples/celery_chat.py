@@ -15,6 +15,7 @@ from inkstream.sync import PersistentTextStreaming
 app = Celery("chat", broker=os.environ.get("CELERY_BROKER", "redis://localhost"))
 app.conf.task_acks_late = True  # a task whose worker dies is delivered again
 app.conf.task_reject_on_worker_lost = True
+app.conf.broker_transport_options = {"visibility_timeout": 300}  # Redis: after so many seconds
 streams = PersistentTextStreaming(os.environ.get("INKSTREAM_DATABASE", "sqlite:///inkstream.db"))
 
 
