@@ -17,7 +17,7 @@ async def ask(prompt: Annotated[str, Body(embed=True)]):
     async def answer():  # goes on when the browser goes away
         for word in f"You asked: {prompt} Here is a thought about it.".split():
             yield word + " "
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(0.5)
 
     streams.start(stream_id, answer)
     return {"stream_id": stream_id}
