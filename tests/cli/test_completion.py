@@ -59,7 +59,7 @@ def test_zsh() -> None:
 
     Its completion needs a terminal, so the test asks for the words as click's script asks.
     """
-    assert "`zsh_source` in `~/.zshrc`" in PAGE
+    assert "`zsh_source` to `~/.zshrc`" in PAGE
     source = 'eval "$(_INKSTREAM_COMPLETE=zsh_source inkstream)"'
     loaded = f"autoload -U compinit; compinit -D; {source}; whence -w _inkstream_completion"
     assert run(program("zsh"), "-f", "-c", loaded)[-1] == "function"
