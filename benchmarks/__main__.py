@@ -21,7 +21,7 @@ from benchmarks import (
 from benchmarks.cores import CLIENT_CORE, pin
 from benchmarks.report import Report, environment
 
-# Name: the function, seconds per measurement, rounds.
+# For each benchmark, by name: its function, the seconds per measurement, the number of rounds.
 BENCHMARKS: dict[str, tuple[Callable[[float, int], Report], float, int]] = {
     "serve-40": (serve.serve_40, 2.0, 2),
     "serve-40x5": (serve.serve_40x5, 2.0, 2),

@@ -1,8 +1,8 @@
 """The servers that are compared: each sends streams of timed tokens to its clients.
 
 A token contains the time of its creation, on the machine's monotonic clock, so that a client can
-compute its delay. All generators begin after the last follower has connected, each slightly
-later than the one before, so that they are not in step.
+compute its delay. All generators begin after the last follower has connected. Each begins
+slightly later than the previous one, so that they do not all yield at the same time.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _START = {
 
 @dataclass
 class Load:
-    """The load, and the time at which it begins."""
+    """The load of a server, and the time at which the load begins."""
 
     streams: int = 1
     followers: int = 1
@@ -82,7 +82,7 @@ def raw(load: Load) -> ASGIApp:
 
 
 def starlette(load: Load) -> ASGIApp:
-    """Do what most applications do: a ``StreamingResponse`` over the generator."""
+    """Do what most applications do: return a ``StreamingResponse`` over the generator."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -101,7 +101,7 @@ def starlette(load: Load) -> ASGIApp:
 
 
 def sse_starlette(load: Load) -> ASGIApp:
-    """Do the same with an ``EventSourceResponse``."""
+    """Return an ``EventSourceResponse`` over the generator."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -119,7 +119,7 @@ def sse_starlette(load: Load) -> ASGIApp:
 
 
 def queues(load: Load) -> ASGIApp:
-    """Broadcast in the usual way, without storing: one queue per follower."""
+    """Broadcast in the usual way: one queue per follower, and nothing is stored."""
     followers: dict[int, list[asyncio.Queue[str | None]]] = {}
     tasks: set[asyncio.Task[None]] = set()
 
@@ -174,8 +174,9 @@ def inkstream(
 ) -> ASGIApp:
     """Store every token before it is shown, and follow the stored text.
 
-    ``GET /{n}`` follows a stream; ``/commits`` returns when commits began and returned. With a
-    ``window_s``, commits keep at least this distance: the throughput point, set by hand.
+    ``GET /{n}`` follows a stream; ``/commits`` returns when commits began and returned. If
+    ``window_s`` is given, at least that time passes between two commits. This is the throughput
+    point, set by hand.
     """
     timing = Timing() if window_s is None else Timing(latency_window_s=window_s)
     limits = Limits() if tail_bytes is None else FinerLimits(tail_bytes=tail_bytes)
@@ -228,9 +229,9 @@ def static(load: Load, size: int) -> ASGIApp:
 
 
 def archive(load: Load, database: str, size: int) -> ASGIApp:
-    """Serve a text of one size twice: ``/0`` has ended and is merged, ``/1`` is still live.
+    """Serve a text of one size twice: as an ended stream, ``/0``, and as a live stream, ``/1``.
 
-    ``/ready`` answers when both exist.
+    The segments of ``/0`` are merged. ``/ready`` answers when both streams exist.
     """
     streams = PersistentTextStreaming(database)
     text = _prose(size)

@@ -1,4 +1,4 @@
-"""A small client: many followers on one epoll, which only records the arrival of bytes.
+"""A small client with many followers on one epoll. It only records when bytes arrive.
 
 Chunks, events and tokens are parsed after the measurement, because parsing uses CPU.
 """
@@ -34,7 +34,7 @@ class Received:
         self.at.append(time.monotonic())
 
     def tokens(self) -> list[tuple[float, float]]:
-        """Return for each token when it was created and when it arrived."""
+        """Return, for each token, when it was created and when it arrived."""
         ends = list(accumulate(map(len, self.pieces)))
         return [
             (float(match[0]), self.at[bisect_right(ends, match.end() - 1)])
@@ -83,10 +83,11 @@ def follow(
 ) -> list[Received]:
     """Follow paths to their ends in this order, each on a connection of its own.
 
-    Each request is sent after the headers of the answer before it. So it is known which client
-    begins a stream and which one joins it.
+    Each request is sent after the headers of the previous answer have arrived. So it is known which
+    client begins a stream, and which clients join it.
 
-    ``marks`` are calls to make this many seconds after the first token has arrived.
+    Each of ``marks`` is a number of seconds and a function. The function is called that long after
+    the first token has arrived.
     """
     epoll = select.epoll()
     followers: dict[int, Received] = {}
@@ -129,7 +130,7 @@ def follow(
 
 
 def _ask(server: Server, path: str) -> Received:
-    """Begin to follow; return when the answer's headers have arrived."""
+    """Begin to follow a path; return when the answer's headers have arrived."""
     try:
         connection = socket.create_connection(server.address, timeout=30)
         request = f"GET {path} HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n"
@@ -144,6 +145,6 @@ def _ask(server: Server, path: str) -> Received:
 
 
 def get(server: Server, path: str) -> bytes:
-    """Return the body of an ordinary answer."""
+    """Return the body of an answer that is not a stream."""
     (answer,) = follow(server, [path], 30)
     return answer.content

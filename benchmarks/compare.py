@@ -1,4 +1,4 @@
-"""Measure servers in turn under the same load: the cost and the delay of a delivered token."""
+"""Measure, under the same load, what a delivered token costs on each server, and its delay."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ Found = dict[str, float | None]
 class Comparison:
     """The results of each server, round by round.
 
-    The servers take turns, so that other work of the machine affects all of them equally. Ratios
-    compare figures of one round, and the reported figure is the median of these ratios.
+    The servers take turns, so that other work of the machine affects all of them equally. A ratio
+    compares two figures of the same round. The reported ratio is the median over all rounds.
     """
 
     def __init__(self) -> None:
@@ -33,7 +33,7 @@ class Comparison:
         self._rounds.setdefault(server, []).append(found)
 
     def rows(self) -> dict[str, Found]:
-        """Return for each server the medians of its rounds."""
+        """Return, for each server, the medians over its rounds."""
         return {
             server: {key: _median([found[key] for found in rounds]) for key in rounds[0]}
             for server, rounds in self._rounds.items()
@@ -48,7 +48,7 @@ class Comparison:
 def compare(
     servers: Mapping[str, Mapping[str, Any]], load: dict[str, Any], seconds: float, rounds: int
 ) -> Comparison:
-    """Measure servers in turn, several times over."""
+    """Measure the servers in turn, for several rounds."""
     tokens = int(load["rate"] * (_WARM_S + seconds + _REST_S))
     comparison = Comparison()
     for _ in range(rounds):
@@ -84,7 +84,8 @@ def _measure(spec: Mapping[str, Any], load: dict[str, Any], seconds: float) -> F
         return [pair for pair in pairs if times[0] <= pair[1] < times[1]]
 
     delivered = inside(received)
-    # The first client may be served from memory, so if others follow, only those are timed.
+    # Some servers serve the first client from memory. So if a stream has more clients, only the
+    # others are timed.
     each = load["followers"]
     joined = [one for at, one in enumerate(received) if at % each] if each > 1 else received
     token = sorted(here - made for made, here in inside(joined))
@@ -126,7 +127,7 @@ def check(
 def _commit_to_socket(
     tokens: list[tuple[float, float]], commits: list[tuple[float, float]]
 ) -> list[float]:
-    """Return how long each token took from the return of its commit to its receiver."""
+    """Return, for each token, the time between the return of its commit and its arrival."""
     began = [commit[0] for commit in commits]
     ages: list[float] = []
     for made, here in tokens:

@@ -1,4 +1,4 @@
-"""Assign cores: servers and their stores run on one, the client on another."""
+"""Assign cores: servers and their stores run on one core, and the client on another."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ CLIENT_CORE = 1
 def pin(core: int) -> None:
     """Keep this process on one core, if the system allows it and has two."""
     if hasattr(os, "sched_setaffinity"):
-        # Without `sched_getaffinity`, because a child of a pinned process sees only that core.
+        # Do not ask `sched_getaffinity`: in a child of a pinned process, it returns only that core.
         with contextlib.suppress(OSError):
             os.sched_setaffinity(0, {core})
 
 
 def start(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
     """Start a process on the servers' core, with all its later threads."""
-    pin(SERVER_CORE)  # the child inherits it
+    pin(SERVER_CORE)  # the child inherits the core
     try:
         return subprocess.Popen(command, **options)
     finally:

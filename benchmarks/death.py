@@ -1,7 +1,8 @@
 """How soon readers in another process learn that a writer has died or was cut off.
 
-Each time, a new process writes a stream that this one follows. When its text has arrived, it is
-killed with ``-9``, or its host's network goes down. The time until the terminal event is measured.
+In each round, a new process writes a stream that this process follows. When the first text has
+arrived, the new process is killed with ``-9``, or the network of its host goes down. The benchmark
+measures the time until the terminal event arrives.
 """
 
 from __future__ import annotations
@@ -26,11 +27,11 @@ from tests.pgbouncer import pgbouncer, with_listener
 
 WAYS = ("sqlite", "postgresql", "pooler and listener_url", "pooler", "cut host")
 SLOW = ("pooler", "cut host")
-"""Only the lease ends these cases, so a tenth of the rounds is enough."""
+"""Cases that end only when the lease has passed, so that a tenth of the rounds is enough."""
 
 
 def death(seconds: float, rounds: int) -> Report:
-    """Measure every way to lose a writer, one after the other."""
+    """Measure each way of losing a writer, one after the other."""
     os.sched_setaffinity(0, range(os.cpu_count() or 1))
     report = Report("from the loss of the writer to the terminal event in another process")
     for way in WAYS:
@@ -54,10 +55,10 @@ class _Place:
     """The place where a writer runs, and how to lose it.
 
     Attributes:
-        url: The URL of the database, for writer and reader.
-        prefix: The command prefix that runs a command in that place.
-        lose: Loses the writer with this process id.
-        regain: Restores the place.
+        url: The URL of the database, for the writer and for the reader.
+        prefix: The words before a command that make it run in this place.
+        lose: A function that kills or disconnects the writer with a process id.
+        regain: A function that restores the place for the next writer.
     """
 
     url: str

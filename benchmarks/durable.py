@@ -1,4 +1,4 @@
-"""The open protocol: the cost and the delay of an append, compared with the official server."""
+"""Durable Streams: the cost and the delay of an append, compared with the official server."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _AT = re.compile(rb'"at":(\d+\.\d+)')
 
 
 def durable(seconds: float, rounds: int) -> Report:
-    """Measure appends of busy writers, then latency and cost of paced ones with a follower each."""
+    """Measure appends of busy writers, and then of paced writers with a follower each."""
     found: dict[str, list[dict[str, float]]] = {name: [] for name in _SERVERS}
     for _ in range(rounds):
         for name in _SERVERS:
@@ -69,9 +69,9 @@ def _run(measure: Coroutine[Any, Any, dict[str, float]]) -> dict[str, float]:
 
 @contextlib.contextmanager
 def _serving(name: str) -> Iterator[tuple[Server, str]]:
-    """Run a server on its core; yield it and the path of its streams."""
+    """Run a server on the servers' core; yield the server and the path of its streams."""
     kind, _, store = name.partition(", ")
-    # In the caller's folder, because the system's temporary files may be in memory.
+    # Use the current folder, because the system's temporary folder may be in memory.
     with tempfile.TemporaryDirectory(prefix=".bench-", dir=".") as folder:
         place = Path(folder).resolve()
         if kind == "inkstream":
@@ -122,7 +122,7 @@ async def _measure(server: Server, path: str, seconds: float) -> dict[str, float
 
 
 class _Writer:
-    """One stream and its writing connection, one append at a time."""
+    """A stream and a connection that appends to it, one append at a time."""
 
     def __init__(
         self, path: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
@@ -139,7 +139,7 @@ class _Writer:
         return made
 
     async def append_until(self, end: float) -> int:
-        """Append without a pause; return how many times."""
+        """Append without a pause; return the number of appends."""
         count = 0
         while time.monotonic() < end:
             await self._append()
@@ -176,7 +176,7 @@ class _Writer:
 
 
 async def _follow(server: Server, path: str, messages: int, seen: list[float]) -> None:
-    """Read a stream's events until all messages have arrived; record the age of each."""
+    """Read a stream's events until all messages have arrived; record each message's age."""
     reader, writer = await asyncio.open_connection(*server.address)
     writer.write(f"GET {path}?offset=-1&live=sse HTTP/1.1\r\nhost: bench\r\n\r\n".encode())
     left, rest = messages, b""
@@ -189,7 +189,7 @@ async def _follow(server: Server, path: str, messages: int, seen: list[float]) -
         end = 0
         for match in _AT.finditer(rest):
             if match.end() == len(rest):
-                break  # its last digits may still be missing
+                break  # the last digits of this message may still be missing
             seen.append(now - float(match[1]))
             left -= 1
             end = match.end()

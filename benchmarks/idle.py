@@ -53,7 +53,7 @@ _POSTGRES = (
 
 
 def idle(seconds: float, rounds: int) -> Report:
-    """Measure an idle process, with no stream at all and with many finished ones."""
+    """Measure an idle process, first without any stream, and then with many finished streams."""
     report = Report(f"an idle process, {seconds:g} s, median of {rounds}; % of a CPU")
     for kind in ("sqlite", "postgresql"):
         with _database(kind) as (url, server):
@@ -66,7 +66,7 @@ def idle(seconds: float, rounds: int) -> Report:
 @contextlib.contextmanager
 def _database(kind: str) -> Iterator[tuple[str, postgres_server.OwnServer | None]]:
     if kind == "sqlite":
-        # Beside the caller, not in the system's temporary files, which may be in memory.
+        # Use the current folder, because the system's temporary folder may be in memory.
         with tempfile.TemporaryDirectory(prefix=".bench-", dir=".") as place:
             yield f"sqlite:///{Path(place).resolve() / 'bench.db'}", None
     else:
@@ -86,7 +86,7 @@ async def _measure(
     rounds: int,
 ) -> None:
     async with PersistentTextStreaming(url):
-        pass  # makes the tables
+        pass  # opening the database creates the tables
     before = 0
     for streams in STREAMS:
         if streams:
@@ -94,7 +94,7 @@ async def _measure(
         before = streams
         found = []
         async with PersistentTextStreaming(url):
-            await asyncio.sleep(5)  # the first rounds of the sweeper
+            await asyncio.sleep(5)  # let the first sweeps pass
             for _ in range(rounds):
                 was = _cpu_s(server)
                 await asyncio.sleep(seconds)

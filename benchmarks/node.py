@@ -1,4 +1,4 @@
-"""The servers in JavaScript, with the packages of their lock file."""
+"""The servers that are written in JavaScript, with the packages of their lock file."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _INSTALL = str(_HERE.parent / "scripts" / "_javascript.py")
 
 @functools.cache
 def is_installed() -> bool:
-    """Make sure that they can run; without Node.js, install one from PyPI."""
+    """Install what these servers need, and Node.js from PyPI if it is missing."""
     return subprocess.run([sys.executable, _INSTALL, "servers"]).returncode == 0
 
 

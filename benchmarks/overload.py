@@ -15,12 +15,12 @@ from benchmarks.server import serving
 _NEVER_WAITING = 1e6
 _WARM_S = 2.0
 _REST_S = 2.0
-# So small that tails are full after half of the time, and memory then stays constant.
+# This limit is small, so that tails are full after half of the time. Then memory stays constant.
 _TAIL_BYTES = 16 * 1024
 
 
 def overload(seconds: float, rounds: int) -> Report:
-    """Measure generators that produce twice the server's capacity if they never wait."""
+    """Measure generators that, if they never wait, produce twice as much as the server can send."""
     report = Report(
         "SQLite, one follower a stream, generators at twice what is carried when they never wait; "
         f"{seconds:g} s, tails of {_TAIL_BYTES // 1024} KiB; ms from a token's making, and MB"
@@ -37,7 +37,7 @@ def overload(seconds: float, rounds: int) -> Report:
 
 
 def _carry(streams: int, rate: float, seconds: float) -> dict[str, Any]:
-    """Let every follower reach its end, and compare its text with the stored text."""
+    """Let every follower reach its stream's end, and compare its text with the stored text."""
     total = _WARM_S + seconds + _REST_S
     load: dict[str, Any] = {"streams": streams, "followers": 1, "rate": rate}
     load |= {"tokens": int(rate * total), "seconds": total}

@@ -35,7 +35,7 @@ HISTORY: Final = 100
 LONG_TOKENS: Final = 50_000
 FLAGS: Final = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"]
 
-# What a person would feel, noted as it happens.
+# This script records what a person would notice: long tasks, slow frames, delayed keys.
 RECORD: Final = """
 window.felt = { long: 0, slow: 0, keys: [] };
 new PerformanceObserver((list) => {
@@ -57,7 +57,7 @@ requestAnimationFrame(function frame(now) {
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What is shown by which tree."""
+    """A text, and the checkout whose page shows it."""
 
     name: str
     tree: Tree
@@ -65,7 +65,7 @@ class Case:
 
 
 async def opened(browser: Browser, url: str) -> tuple[Page, CDPSession]:
-    """Open a page in a profile of its own; return it with what counts its CPU."""
+    """Open a page in a new profile; return it with the session that measures its CPU."""
     context = await browser.new_context(viewport={"width": 1180, "height": 800})
     page = await context.new_page()
     await page.add_init_script(RECORD)
@@ -87,7 +87,7 @@ async def ask(page: Page, prompt: str) -> None:
 
 
 async def ended(page: Page, number: int, timeout_s: float) -> None:
-    """Wait until that many answers have ended."""
+    """Wait until the page shows ``number`` answers that have ended."""
     await page.wait_for_function(
         "n => document.querySelectorAll('.answer[data-status=done]').length >= n",
         arg=number,
@@ -97,7 +97,7 @@ async def ended(page: Page, number: int, timeout_s: float) -> None:
 
 
 async def measure_answer(browser: Browser, case: Case, model: Model) -> dict[str, Any]:
-    """Watch an answer being written, and press a key every second."""
+    """Measure the page while an answer is being written, and press a key every second."""
     model.tokens, model.tokens_s = case.tokens, TOKENS_S
     with tempfile.TemporaryDirectory() as directory:
         async with serving(case.tree, Path(directory), model.environment) as url:
@@ -134,7 +134,7 @@ async def press_keys(page: Page) -> None:
 
 
 async def measure_history(browser: Browser, tree: Tree, model: Model) -> dict[str, Any]:
-    """Open a conversation of many messages, one of them long and in the middle."""
+    """Measure opening a conversation of many messages, with one long message in the middle."""
     short, long = markdown(60), markdown(LONG_TOKENS)
     model.tokens_s = 1e9
     with tempfile.TemporaryDirectory() as directory:
@@ -154,7 +154,7 @@ async def measure_history(browser: Browser, tree: Tree, model: Model) -> dict[st
             received = await count_data(counter)
             await page.goto(address)
             await ended(page, 1, 30)
-            await asyncio.sleep(3)  # what comes after the first answer counts, too
+            await asyncio.sleep(3)  # what the page does after the first answer counts too
             metrics = await counted(counter)
             await context.close()
     return {
@@ -166,7 +166,7 @@ async def measure_history(browser: Browser, tree: Tree, model: Model) -> dict[st
 
 
 async def count_data(counter: CDPSession) -> dict[str, int]:
-    """Count the bytes of data that a page fetches, its own files left out."""
+    """Count the bytes of data that a page fetches, without the page's own files."""
     received: dict[str, int] = {}
 
     def sent(event: dict[str, Any]) -> None:
@@ -184,7 +184,7 @@ async def count_data(counter: CDPSession) -> dict[str, int]:
 
 
 def sizes(tree: Tree) -> dict[str, Any]:
-    """Return what a browser loads, in kB, minified and gzipped."""
+    """Return the sizes of the files that a browser loads, in kB, minified and gzipped."""
     package, page = tree.root / "js", tree.root / "examples/chat/page/dist"
     html = (page / "index.html").read_text()
     scripts = [path for path in page.rglob("*.js") if path.name in html]
@@ -209,7 +209,7 @@ def zipped(data: bytes) -> float:
 
 
 async def measure(before: Tree, after: Tree, rounds: int, tokens: int) -> list[Report]:
-    """Measure everything, the cases in turns."""
+    """Measure everything; the cases take turns."""
     answer = Report(
         f"An answer of {tokens:,} tokens at {TOKENS_S:.0f}/s in the chat's page",
         notes=[f"median of {rounds} rounds; a key every {KEY_EVERY_S:.0f} s, ≤ 16 ms counts as 16"],
@@ -241,7 +241,7 @@ async def measure(before: Tree, after: Tree, rounds: int, tokens: int) -> list[R
 
 
 def main() -> None:
-    """Build both, measure, and print."""
+    """Build both pages, measure them, and print the reports."""
     parser = argparse.ArgumentParser(prog="benchmarks.page", description=__doc__)
     parser.add_argument("--before", type=Path, required=True, help="a checkout to compare with")
     parser.add_argument("--rounds", type=int, default=3)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 TICK_S: Final = 0.02
-"""Tokens that are due go out together, as they do over a network."""
+"""How often the model sends. Tokens that are due are sent together, as over a network."""
 
 _TEXT: Final = """
 the of and to in is that it was for on are as with they at be this from have or by one had
@@ -26,7 +26,7 @@ WORDS: Final = _TEXT.split()
 
 @dataclass
 class Model:
-    """Serves an OpenAI-compatible endpoint that gives ``tokens`` at ``tokens_s``."""
+    """An OpenAI-compatible endpoint that sends ``tokens``, with ``tokens_s`` tokens a second."""
 
     tokens: list[str] = field(default_factory=list)
     tokens_s: float = 250.0
@@ -35,12 +35,12 @@ class Model:
 
     @property
     def environment(self) -> dict[str, str]:
-        """What makes the chat use it."""
+        """The environment variables that make the chat use this model."""
         url = f"http://127.0.0.1:{self.port}/v1/"
         return {"OPENAI_API_KEY": "none", "OPENAI_BASE_URL": url, "OPENAI_MODEL": "typist"}
 
     def seconds_played(self) -> int:
-        """Return how long the last answer took to type."""
+        """Return how many seconds the last answer took."""
         return int(self.played_s)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -75,7 +75,7 @@ def _chunk(delta: dict[str, str], finish: str | None = None) -> bytes:
 
 @contextlib.asynccontextmanager
 async def playing_model() -> AsyncIterator[Model]:
-    """Serve one on loopback for the block."""
+    """Serve a model on loopback while the ``async with`` block runs."""
     model = Model()
     server = await asyncio.start_server(model.serve, "127.0.0.1", 0)
     model.port = server.sockets[0].getsockname()[1]
@@ -86,12 +86,12 @@ async def playing_model() -> AsyncIterator[Model]:
 
 
 def prose(count: int) -> list[str]:
-    """Return that many tokens of paragraphs without any markup."""
+    """Return ``count`` tokens of paragraphs without any markup."""
     return _cut("\n\n".join(_paragraph(random.Random(n)) for n in range(count // 60 + 2)), count)
 
 
 def markdown(count: int) -> list[str]:
-    """Return that many tokens of what a model's long answer is made of."""
+    """Return ``count`` tokens of Markdown as in a model's long answer: lists, tables, code."""
     blocks: list[str] = []
     for number in range(count // 200 + 2):
         chance = random.Random(number)
@@ -109,7 +109,7 @@ def markdown(count: int) -> list[str]:
 
 
 def _cut(text: str, count: int) -> list[str]:
-    """Cut a text into tokens of 4.2 characters, as of English."""
+    """Cut a text into tokens of 4.2 characters, the average of English text."""
     ends = [int(n * 4.2) for n in range(count + 1)]
     return [text[start:end] for start, end in zip(ends, ends[1:], strict=False)]
 

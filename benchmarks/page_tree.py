@@ -1,4 +1,4 @@
-"""A checkout whose chat is built and served from where it is."""
+"""A checkout of this project, whose chat is built and served in its own folder."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Tree:
     root: Path
 
     def build(self) -> None:
-        """Build its npm package and its chat's page, if they are not."""
+        """Build the checkout's npm package and its chat's page, if they are not built."""
         script = [sys.executable, f"{self.root}/scripts/_javascript.py", "chat"]
         subprocess.run(script, check=True, cwd=self.root)
 
@@ -34,7 +34,7 @@ class Tree:
 async def serving(
     tree: Tree, directory: Path, environment: Mapping[str, str]
 ) -> AsyncIterator[str]:
-    """Serve a tree's chat, with its own inkstream, for the block; the address is given."""
+    """Serve a checkout's chat, with its own inkstream, during the block; yield the address."""
     port = free_port()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, f"{tree.root}/examples/chat/server.py", "--port", str(port)),

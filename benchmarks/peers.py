@@ -1,6 +1,7 @@
 """The same live streams with other libraries: the cost and the delay of a delivered token.
 
-Each stream has one client that starts it and ``followers`` that join it. All texts are compared.
+In each stream, one client starts the stream, and ``followers`` join it. All texts are
+compared.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ _PEERS: dict[str, dict[str, Any]] = {
     _XREAD: {"kind": "xread", "database": "redis"},
     _QUEUES: {"kind": "queues"},
 }
-# Nobody can join these streams, so they show the cost of sending alone.
+# Nobody can join the streams of these servers, so they show what sending alone costs.
 _ALONE: dict[str, dict[str, Any]] = {
     "sse-starlette": {"kind": "sse_starlette"},
     "StreamingResponse": {"kind": "starlette"},
@@ -39,7 +40,7 @@ _ALONE: dict[str, dict[str, Any]] = {
 
 _SHOWN = ("cpu", "load %", "others %", "token p50", "token p99")
 
-# At least this many times the cost of inkstream's latency and throughput points.
+# The least ratio of a peer's cost to inkstream's, at the latency and the throughput point.
 _AIMS = {_NODE: (1.5, 3.0), _PORT: (3.0, 5.0), _XREAD: (3.0, 5.0)}
 
 

@@ -1,4 +1,4 @@
-"""The cost of readers: many of one stream, idle ones, late ones, and the bytes that they get."""
+"""The cost of readers: many readers of one stream, idle readers, late readers, and their bytes."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SEED_BYTES_A_TOKEN = 2_020_000 / 4_000
 
 
 def fanout(seconds: float, rounds: int) -> Report:
-    """Measure deliveries of one stream to 10, 100 and 1,000 followers, a send for each token."""
+    """Measure one stream with 10, 100 and 1,000 followers, with one send for each token."""
     report = Report(f"one stream to many followers; {seconds:g} s; memory://")
     report.notes.append("per CPU second of the server; 50 ms: tokens that share a send")
     for followers, rate, window_s in (
@@ -69,7 +69,7 @@ def memory(seconds: float, rounds: int) -> Report:
         "raw ASGI": {"kind": "raw"},
     }
     for name, spec in specs.items():
-        # It expects more followers than there are, so it never sends anything.
+        # The server expects more followers than there are, so it never sends anything.
         with serving(**spec, streams=1, followers=_IDLE + 100, tokens=1) as server:
             first = _hold(server, 50)  # the first connections allocate shared memory
             before = server.memory_bytes()
@@ -84,7 +84,7 @@ def memory(seconds: float, rounds: int) -> Report:
 
 
 def _hold(server: Server, count: int) -> list[socket.socket]:
-    """Open followers, and wait for the headers of each response."""
+    """Open follower connections, and wait for the headers of each response."""
     held: list[socket.socket] = []
     for _ in range(count):
         connection = socket.create_connection(server.address, timeout=30)
@@ -95,7 +95,7 @@ def _hold(server: Server, count: int) -> list[socket.socket]:
 
 
 def catchup(seconds: float, rounds: int) -> Report:
-    """Measure how a stored megabyte is sent, compared with a body in memory."""
+    """Measure sending a stored megabyte, compared with sending a body from memory."""
     report = Report(f"{_GETS} catch-ups of 1 MB, SQLite; server CPU ms each, less idling")
     cost: dict[str, float] = {}
     with serving("static", size=_MEGABYTE) as server:
@@ -116,7 +116,8 @@ def catchup(seconds: float, rounds: int) -> Report:
 
 def _per_get(server: Server, call: Callable[[], object]) -> float:
     call()
-    # Other CPU use does not belong to the call, and grows with the time that others use the core.
+    # Other CPU use of the process does not belong to the call. It grows with the time for which
+    # other processes use the core.
     before, began = server.cpu_s(), time.monotonic()
     time.sleep(_IDLE_S)
     idle = (server.cpu_s() - before) / (time.monotonic() - began)

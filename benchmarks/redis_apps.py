@@ -18,8 +18,8 @@ from benchmarks.apps import Load, lifespan, number_of
 def resumable(load: Load, database: str) -> ASGIApp:
     """Follow over PUBLISH/SUBSCRIBE: a port of ``resumable-stream``, as its README shows it.
 
-    The first client begins the stream and gets it from memory. The process of the first request
-    publishes it to each of the other clients.
+    The first client begins the stream, and receives it from memory. The process that serves the
+    first client publishes the stream to each of the other clients.
     """
     publisher, subscriber = RedisPublisher(database), RedisSubscriber(database)
     context = create_resumable_stream_context(publisher=publisher, subscriber=subscriber)
@@ -33,7 +33,8 @@ def resumable(load: Load, database: str) -> ASGIApp:
             await lifespan(receive, send, connect)
             return
         number = number_of(scope)
-        # Before the headers, and not in the body as there, so that each follower finds a producer.
+        # Subscribe before sending headers, so that each follower finds a producer. The README
+        # subscribes later, in the body.
         stream = await context.resumable_stream(str(number), lambda: _events(load, number))
         load.arrive()
         response = StreamingResponse(stream, media_type="text/event-stream")
@@ -48,8 +49,8 @@ async def _events(load: Load, number: int) -> AsyncIterator[str]:
 
 
 def xread(load: Load, database: str) -> ASGIApp:
-    """Keep tokens in a Redis stream, like tutorials: one XADD per token, one XREAD per reader."""
-    # A blocking reader occupies a connection; by default there are at most 100.
+    """Store tokens in a Redis stream, as tutorials do: XADD for a token, XREAD for a reader."""
+    # A reader that blocks occupies a connection; the default limit is 100 connections.
     redis = Redis.from_url(database, decode_responses=True, max_connections=10_000)
     producers: dict[int, asyncio.Task[None]] = {}
 

@@ -23,7 +23,7 @@ def running() -> Iterator[tuple[subprocess.Popen[bytes], str]]:
     """Run a Redis server; yield its process and its URL."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    # In the caller's folder, because the system's temporary files may be in memory.
+    # Use the current folder, because the system's temporary folder may be in memory.
     with tempfile.TemporaryDirectory(prefix=".bench-", dir=".") as place:
         command = ["redis-server", "--port", str(port), "--bind", "127.0.0.1", "--dir", place]
         process = start(command, stdout=subprocess.PIPE)

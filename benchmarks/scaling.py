@@ -1,7 +1,7 @@
 """How late a token reaches another process, and what it costs PostgreSQL.
 
-One process has the writers and a follower of each stream; another has as many followers. A token
-is the time of its append, so that each follower can compute the delay.
+One process has the writers, and one follower of each stream. A second process has another follower
+of each stream. A token contains the time of its append, so that followers can compute the delay.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from inkstream.stores.postgres import PostgresStore
 from tests import postgres_server
 
 LOADS = ((40, 20), (400, 5))
-"""Streams, and tokens a second of each."""
+"""The number of streams, and the tokens per second of each stream."""
 
 _ROWS = """
 SELECT sum(n_tup_ins), sum(n_tup_upd) FROM pg_stat_user_tables
@@ -85,7 +85,7 @@ async def _measure(url: str, streams: int, rate: int, seconds: float) -> dict[st
 
         tokens = sum(await asyncio.gather(*[write(w, n) for n, w in enumerate(writers)]))
         statements = dict(counted)
-        await asyncio.sleep(1.5)  # until PostgreSQL's statistics have arrived
+        await asyncio.sleep(1.5)  # PostgreSQL updates its statistics with a delay
         after = await _rows(url)
         for writer in writers:
             await ink.engine.writers.finish(writer, End(Status.DONE))
@@ -133,7 +133,7 @@ async def _rows(url: str) -> tuple[int, int]:
 
 
 async def _follow(ink: PersistentTextStreaming, names: list[str]) -> tuple[int, float, float]:
-    """Return how many tokens arrived, and how late: the median and the 99th percentile."""
+    """Return how many tokens arrived, and the median and the 99th percentile of their delay."""
     late = array("d")
 
     async def follow(name: str) -> None:

@@ -19,7 +19,7 @@ _POINTS: dict[str, dict[str, Any]] = {
 
 
 def serve_40(seconds: float, rounds: int) -> Report:
-    """Measure 40 streams of 50 tokens a second with a follower each: the quiet server."""
+    """Measure a quiet server: 40 streams of 50 tokens a second, with one follower each."""
     servers = {**_POINTS, "raw ASGI": {"kind": "raw"}, "StreamingResponse": {"kind": "starlette"}}
     report, found = _compare(servers, {"streams": 40, "followers": 1}, seconds, rounds)
     _both_points(report, found)
@@ -27,7 +27,7 @@ def serve_40(seconds: float, rounds: int) -> Report:
 
 
 def serve_40x5(seconds: float, rounds: int) -> Report:
-    """Measure the same with five followers each."""
+    """Measure 40 streams of 50 tokens a second, with five followers each."""
     servers = {**_POINTS, "StreamingResponse + queues": {"kind": "queues"}}
     report, found = _compare(servers, {"streams": 40, "followers": 5}, seconds, rounds)
     _both_points(report, found)
@@ -35,7 +35,7 @@ def serve_40x5(seconds: float, rounds: int) -> Report:
 
 
 def serve_1000(seconds: float, rounds: int) -> Report:
-    """Measure 1,000 streams of 50 tokens a second with a follower each: the busy server."""
+    """Measure a busy server: 1,000 streams of 50 tokens a second, with one follower each."""
     servers = {
         "inkstream, SQLite": SQLITE,
         "inkstream, memory": MEMORY,

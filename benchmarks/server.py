@@ -1,6 +1,7 @@
 """One server process on a core of its own: ``python -m benchmarks.server FD JSON``.
 
-It listens on an inherited socket, so that nobody needs to find a free port or wait for it.
+The process listens on an inherited socket, so that the benchmark has to find no free port, and need
+not wait until the server listens.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from benchmarks.cores import start
 
 
 class Server:
-    """A running server process, and its store's process if there is one."""
+    """A running server process, and the process of its store if the store has one."""
 
     def __init__(
         self,
@@ -60,12 +61,12 @@ class Server:
 def serving(kind: str, **settings: Any) -> Iterator[Server]:
     """Run one of the servers of ``apps`` and ``redis_apps``, or a ``.js`` of ``node_server``.
 
-    ``sqlite`` as the ``database`` means a new file, ``redis`` a new server.
+    If ``database`` is ``sqlite``, the server gets a new file; for ``redis``, a new Redis server.
     """
     with contextlib.ExitStack() as stack:
         store = None
         if settings.get("database") == "sqlite":
-            # In the caller's folder, because the system's temporary files may be in memory.
+            # Use the current folder, because the system's temporary folder may be in memory.
             place = stack.enter_context(tempfile.TemporaryDirectory(prefix=".bench-", dir="."))
             settings["database"] = f"sqlite:///{Path(place).resolve()}/bench.db"
         elif settings.get("database") == "redis":
@@ -75,7 +76,8 @@ def serving(kind: str, **settings: Any) -> Iterator[Server]:
         else:
             command = [sys.executable, "-m", "benchmarks.server"]
             settings["kind"] = kind
-        # Closed here after the server has it, so that clients fail quickly if the server ends.
+        # This process closes the socket once the server has it. Clients then fail quickly if the
+        # server ends.
         with socket.create_server(("127.0.0.1", 0), backlog=4096) as listener:
             command += [str(listener.fileno()), json.dumps(settings)]
             process = start(command, pass_fds=[listener.fileno()])
@@ -83,7 +85,7 @@ def serving(kind: str, **settings: Any) -> Iterator[Server]:
         try:
             yield Server(process, address, store)
         finally:
-            process.send_signal(signal.SIGKILL)  # later writes are not measured
+            process.send_signal(signal.SIGKILL)  # nothing that the server does later is measured
             process.wait(10)
 
 

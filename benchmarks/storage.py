@@ -1,4 +1,4 @@
-"""The cost of storing: CPU and log per token for any length, and the final size of the file."""
+"""The cost of storing: CPU and log per token at any length, and the final size of the file."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _TOKEN = "token "
 
 @contextlib.contextmanager
 def _database() -> Iterator[Path]:
-    # In the caller's folder, because the system's temporary files may be in memory.
+    # Use the current folder, because the system's temporary folder may be in memory.
     with tempfile.TemporaryDirectory(prefix=".bench-", dir=".") as place:
         yield Path(place).resolve() / "bench.db"
 
@@ -46,7 +46,7 @@ async def _paced(number: int, of: int, tokens: int) -> AsyncIterator[str]:
 
 
 def commit(seconds: float, rounds: int) -> Report:
-    """Measure the cost of storing alone: 50 tokens a second per stream, no readers, no HTTP."""
+    """Measure only storing: 50 tokens a second per stream, without readers and without HTTP."""
     report = Report(
         f"keeping alone, SQLite, 50 tokens/s a stream, {seconds:g} s; us of CPU a token"
     )
@@ -179,7 +179,7 @@ class _Grown:
             await reader.frames()
 
     async def write(self, tokens: int) -> float:
-        """Write this many tokens in one commit; return the CPU microseconds of each."""
+        """Write ``tokens`` tokens in one commit; return the CPU microseconds per token."""
         before = time.process_time()
         for _ in range(tokens):
             await self._writer.append(_TOKEN)

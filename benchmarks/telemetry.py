@@ -1,8 +1,8 @@
-"""What metrics and traces cost: CPU of the process per token, with and without them.
+"""The cost of metrics and traces: the CPU of a process per token, with and without an observer.
 
-One process, SQLite, one raw ASGI reader for each stream. While the streams flow, the observer is
-there and away in turns, a fraction of a second each, so that what else the machine does falls on
-both. The ratio is that of the medians.
+The benchmark runs one process with SQLite and one raw ASGI reader for each stream. While the
+streams flow, the observer is switched on and off in turns, each for a fraction of a second, so that
+other work of the machine affects both equally. The ratio compares the medians.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from inkstream.engine.observers import Observers
 from inkstream.telemetry import OpenTelemetry
 
 POINTS: Final = ((40, 50.0), (1000, 10.0))
-"""Streams, and tokens a second of each."""
+"""The number of streams, and the tokens per second of each stream."""
 
 _WARM_S: Final = 3.0
 _ANSWERS: Final = 300
@@ -34,7 +34,7 @@ _RESAMPLES: Final = 1000
 
 
 def telemetry(seconds: float, rounds: int) -> Report:
-    """Measure both operating points while streams flow, and what an answer costs beside that."""
+    """Measure both operating points while streams flow, and also the cost of a short answer."""
     report = Report(f"metrics and traces; {rounds} turns of {seconds:g} s; CPU us per token")
     for streams, rate in POINTS:
         found, inside = asyncio.run(_flow(streams, rate, seconds, rounds))
@@ -67,9 +67,10 @@ def _enter(report: Report, point: str, found: dict[bool, list[float]], inside: f
 
 
 def _pairs(found: dict[bool, list[float]]) -> tuple[float, float, float]:
-    """Return the median share between neighbours in time, and where 90 % of such medians lie.
+    """Return the median difference of the pairs, and the range of 90 % of resampled medians.
 
-    What the machine does in a second falls on both of a pair.
+    A pair is a turn with the observer and a turn without it, one directly after the other, so that
+    other work of the machine affects both. The differences are percentages.
     """
     shares = [100 * (b / a - 1) for a, b in zip(found[False], found[True], strict=True)]
     rng = random.Random(1)
@@ -78,7 +79,7 @@ def _pairs(found: dict[bool, list[float]]) -> tuple[float, float, float]:
 
 
 def _observer() -> OpenTelemetry:
-    """Return one with the SDK behind it: without, everything would be done by nothing."""
+    """Return an observer with the OpenTelemetry SDK; without an SDK, it would do no work."""
     meters = MeterProvider([InMemoryMetricReader()], shutdown_on_exit=False)
     return OpenTelemetry(
         meter_provider=meters, tracer_provider=TracerProvider(shutdown_on_exit=False)
@@ -93,10 +94,11 @@ def _instance(folder: str, observed: bool) -> PersistentTextStreaming:
 async def _flow(
     streams: int, rate: float, seconds: float, rounds: int
 ) -> tuple[dict[bool, list[float]], float]:
-    """Return the CPU seconds of a token in each turn, by whether it was observed.
+    """Return the CPU seconds per token of each turn, and the CPU share of the observer's calls.
 
-    And the share of the CPU that was used inside the observer's calls, for machines that others
-    use too: it knows no noise, and nothing of what those calls push out of the processor's caches.
+    The turns are grouped by whether the observer was on. The share is for machines that others use
+    too: noise does not affect it, but it does not include the effect of those calls on the
+    processor's caches.
     """
     given = 0
     stop = False
@@ -127,7 +129,7 @@ async def _flow(
             gc.collect()
             gc.freeze()
             for turn in range(2 * rounds):
-                observed = turn % 4 in (1, 2)  # neither is always the first of a pair
+                observed = turn % 4 in (1, 2)  # each of the two comes first in half of the pairs
                 observers._takers = both if observed else logs
                 before, cpu = given, time.process_time()
                 await asyncio.sleep(seconds)
@@ -145,7 +147,7 @@ async def _flow(
 
 
 def _timed(takers: dict[str, tuple[Any, ...]], spent: list[float]) -> dict[str, tuple[Any, ...]]:
-    """Return observers' methods that add up the CPU of their thread."""
+    """Return the observers' methods, wrapped so that they add their CPU time to ``spent``."""
 
     def timed(taker: Any) -> Any:
         def call(*arguments: object) -> None:
@@ -159,7 +161,7 @@ def _timed(takers: dict[str, tuple[Any, ...]], spent: list[float]) -> dict[str, 
 
 
 async def _answers(observed: bool) -> float:
-    """Return the CPU seconds of an answer of one piece."""
+    """Return the CPU seconds of an answer that consists of one piece."""
 
     async def answer() -> Any:
         yield "text"
@@ -176,7 +178,7 @@ async def _answers(observed: bool) -> float:
 
 
 async def _read(app: Any, name: str) -> int:
-    """Be the client of one event stream; return how many bytes came."""
+    """Read one event stream to its end; return the number of bytes received."""
     size = 0
 
     async def receive() -> Any:

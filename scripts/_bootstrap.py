@@ -2,10 +2,11 @@
 
 Usage: python scripts/_bootstrap.py demo|dev
 
-`demo` is inkstream with what the demo and the examples take; `dev` adds the tools of tests and
-checks. The versions are those of requirements/ (`scripts/lock` writes it). uv installs them where
-it is there, pip elsewhere. Standard library only, for it runs before anything is installed. A
-stamp for each of the two names what was installed; while it holds, this takes milliseconds.
+`demo` installs inkstream with the packages that the demo and the examples need; `dev` adds the
+tools of tests and checks. The versions are those in requirements/, which `scripts/lock` writes. uv
+installs the packages if it is available, otherwise pip. This script uses only the standard library,
+because it runs before anything is installed. For each of the two purposes, a stamp names what was
+installed. If the stamp is still correct, this script takes only milliseconds.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ def main(purpose: str) -> None:
     if is_fresh(purpose, want):
         return
     with only_one_at_a_time():
-        if is_fresh(purpose, want):  # the script that held the lock did the work
+        if is_fresh(purpose, want):  # the script that held the lock has installed everything
             return
         if not is_usable():
             if VENV.is_symlink():
@@ -49,14 +50,14 @@ def main(purpose: str) -> None:
 
 
 def make_environment() -> list[str]:
-    """Return the command that makes an environment with pip in it."""
+    """Return the command that creates an environment with pip."""
     if uv := shutil.which("uv"):
         return [uv, "venv", "--quiet", "--seed", "--clear", "--python", sys.executable]
     return [sys.executable, "-m", "venv", "--clear"]
 
 
 def install() -> list[str]:
-    """Return the command that installs into the environment."""
+    """Return the command that installs packages into the environment."""
     if uv := shutil.which("uv"):
         return [uv, "pip", "install", "--python", str(PYTHON)]
     return [str(PYTHON), "-m", "pip", "--disable-pip-version-check", "--no-input", "install"]
@@ -82,7 +83,7 @@ def stamp_file(purpose: str) -> Path:
 
 
 def is_fresh(purpose: str, want: str) -> bool:
-    stamps = [stamp_file(purpose), stamp_file("dev")]  # what `dev` installed is enough for all
+    stamps = [stamp_file(purpose), stamp_file("dev")]  # `dev` installs everything that `demo` needs
     found = [file.read_text() for file in stamps if file.exists()]
     return PYTHON.exists() and want in found
 
@@ -101,7 +102,7 @@ def is_usable() -> bool:
 
 @contextlib.contextmanager
 def only_one_at_a_time() -> Iterator[None]:
-    """Hold a lock that ends with the process, so that a killed set-up blocks nobody."""
+    """Hold a lock that ends with the process, so that a killed script blocks no later script."""
     with (ROOT / ".venv.lock").open("w") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -4,10 +4,10 @@ Usage: python scripts/_javascript.py WHAT
 
 `package` builds the npm package in js/. `chat`, `usechat` and `agui` build an example's page.
 `check` and `test` run the package's checks and tests. `clients` installs the packages for
-tests/durable, `interop` those for tests/interop, `pages` those whose pages tests/browser runs,
-`servers` those for benchmarks. It uses the machine's Node.js, or installs one from PyPI into
-`.venv`. A stamp beside each build names its sources; if they have not changed, the script ends
-after a few milliseconds.
+tests/durable, `interop` the packages for tests/interop, `pages` the packages for the pages in
+tests/browser, `servers` the packages for benchmarks. The script uses the machine's Node.js, or
+installs Node.js from PyPI into `.venv`. A stamp beside each build names its sources; if they have
+not changed, the script ends after a few milliseconds.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def main(what: str) -> None:
             install(SERVERS)
         if what == "check":
             npm(PACKAGE, "run", "check")
-            built_from(PACKAGE).write_text(stamp(PACKAGE))  # it builds the package
+            built_from(PACKAGE).write_text(stamp(PACKAGE))  # the check has built the package
             built = PACKAGE / "dist" / BUNDLE
             if built.read_bytes() != CARRIED.read_bytes():
                 sys.exit(f"{CARRIED.relative_to(ROOT)} is not {built.relative_to(ROOT)}: copy it")
@@ -81,7 +81,7 @@ def main(what: str) -> None:
 
 
 def npm(folder: Path, *command: str) -> None:
-    """Run a command of a package; its output is shown."""
+    """Run an npm command in a package's folder, and show its output."""
     done = subprocess.run(["npm", "--silent", *command], cwd=folder, check=False)
     if done.returncode:
         sys.exit(done.returncode)
@@ -115,7 +115,7 @@ def install(folder: Path) -> None:
 
 
 def stamp(*folders: Path) -> str:
-    """Return what a build depends on: all sources that are not excluded."""
+    """Return a hash of what a build depends on: all sources that are not excluded."""
     digest = hashlib.sha256()
     for folder in folders:
         for path in sorted(sources(folder)):
@@ -134,7 +134,7 @@ def sources(folder: Path) -> Iterator[Path]:
 
 
 def find_node() -> None:
-    """Put a sufficiently new Node.js first in PATH."""
+    """Put a Node.js that is new enough first in PATH."""
     if is_enough("node") and shutil.which("npm"):
         return
     os.environ["PATH"] = f"{VENV / 'bin'}{os.pathsep}{os.environ['PATH']}"

@@ -1,4 +1,4 @@
-// The protocol's official server: node server.js [FOLDER]; in memory without a folder.
+// The official server of Durable Streams: node server.js [FOLDER]. Without FOLDER: in memory.
 
 import { DurableStreamTestServer } from "@durable-streams/server";
 

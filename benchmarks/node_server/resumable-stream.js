@@ -1,5 +1,5 @@
-// vercel's resumable-stream as its README shows it, on Node's own HTTP server:
-// node resumable-stream.js FD JSON. Who asks first begins the stream, the others resume it.
+// Vercel's resumable-stream as its README shows it, on Node's own HTTP server:
+// node resumable-stream.js FD JSON. The first client begins a stream, and the others resume it.
 
 import { createServer } from "node:http";
 import { setTimeout as sleep } from "node:timers/promises";

@@ -2,9 +2,9 @@
 
     python examples/agui/server.py
 
-``POST /agui`` runs, or goes on with the run of that id. ``GET /agui?threadId=…`` goes on with the
-thread's running answer, and lists the thread for a page that accepts JSON. Answers are scripted, so
-it runs offline and without a key. There is no login: it listens on this machine alone.
+``POST /agui`` starts a run, or follows the run if its id exists. ``GET /agui?threadId=…`` follows
+the thread's running answer, or lists the thread if the page accepts JSON. The answers are scripted,
+so the server needs no network and no key. It has no login, so it listens only on this machine.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ PAUSE_S = float(os.environ.get("AGUI_PAUSE_S", "0.04"))
 
 
 class Run(BaseModel):
-    """The part of AG-UI's ``RunAgentInput`` that this agent looks at."""
+    """The fields of AG-UI's ``RunAgentInput`` that this agent reads."""
 
     threadId: str = Field(min_length=1, max_length=200)
     runId: str = Field(min_length=1, max_length=200)
@@ -39,7 +39,7 @@ class Run(BaseModel):
 
 
 def current_user() -> str:
-    """Return the user, as your own login knows it."""
+    """Return the user. Replace this by your own login."""
     return "ada"
 
 
@@ -57,7 +57,7 @@ async def run(run: Run, request: Request, user: User) -> Response:
             run.runId, owner=user, group=run.threadId, metadata={"question": question}
         )
     except StreamExists:
-        pass  # the client posts again to go on: the run is followed from its last event
+        pass  # the client repeats the POST to reconnect, and gets what follows its last event
     return streams.stream(
         request,
         run.runId,
@@ -72,7 +72,7 @@ async def run(run: Run, request: Request, user: User) -> Response:
 async def resume(
     request: Request, user: User, threadId: str | None = None, runId: str | None = None
 ) -> Response:
-    if runId is not None:  # TanStack AI asks for the run that it knows by its id
+    if runId is not None:  # TanStack AI asks for a run by the run's id
         return streams.response(request, runId, owner=user, format=ag_ui)
     if threadId is None:
         return JSONResponse({"detail": "threadId or runId is missing"}, 422)
@@ -85,7 +85,7 @@ async def resume(
 
 
 async def thread(thread_id: str, user: str) -> dict[str, Any]:
-    """Return a thread for a page that was reloaded: its runs, and as TanStack AI has messages."""
+    """Return a thread for a reloaded page: its runs, and its messages in TanStack AI's shape."""
     states = (await streams.list(owner=user, group=thread_id)).streams[::-1]
     bodies = await streams.read_many([s.stream_id for s in states if s.ended], owner=user)
     messages = []
@@ -114,7 +114,7 @@ async def stop(threadId: str, user: User) -> bool:
 async def answer(
     messages: Sequence[Mapping[str, Any]],
 ) -> AsyncIterator[str | Mapping[str, JSON] | Result]:
-    """Stand in for an agent: ``tools``, ``error`` and ``long`` in the question say what to show."""
+    """Yield a scripted answer; ``tools``, ``error`` or ``long`` in the question choose another."""
     prompt = str(messages[-1].get("content", "")).lower() if messages else ""
     if "tools" in prompt:
         yield {"type": "start-step"}

@@ -1,8 +1,8 @@
 """A chat whose answers are persistent streams: FastAPI, two tables, and a page in React.
 
-The tables, the streams and the feed that windows follow are in one SQLite file, and change in one
-transaction: no window hears of a question that is not stored, and none misses one. There is no
-login, so it listens on this machine alone.
+The tables, the streams and the feed that all windows follow are in one SQLite file. One transaction
+changes them together, so no window shows a question that is not stored, and no window misses one.
+The server has no login, so it listens only on this machine.
 """
 
 from __future__ import annotations
@@ -57,9 +57,9 @@ TITLE_CHARACTERS = 80
 PAGE_TURNS = 20
 TYPING_S = 0.04
 
-# A turn is a question and its answer. Turns are never changed: an edited question or another answer
-# is a new turn below the same parent (0 at the beginning of a chat). Of a parent's turns the one
-# that was chosen last is shown.
+# A turn is a question and its answer, and never changes. An edited question, or another answer to a
+# question, is a new turn below the same parent (0 at the beginning of a chat). The page shows that
+# turn of a parent which the user chose last.
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS chats (id TEXT PRIMARY KEY, title TEXT, changed_at REAL);
 CREATE TABLE IF NOT EXISTS turns (
@@ -108,8 +108,8 @@ async def tell_end(body: StreamBody) -> None:
     await streams.post(FEED, {"ended": body.stream_id})
 
 
-# An answer is started by the request that makes it: one that is pending for longer belongs to a
-# server that died between the two. Its owner is its chat, which has one live answer at a time.
+# The request that creates an answer also starts it. If an answer stays pending for longer, the
+# server died in between. The owner of an answer is its chat, which has one live answer at a time.
 streams = PersistentTextStreaming(
     f"sqlite:///{FILE}",
     on_end=tell_end,
@@ -132,7 +132,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def database() -> AsyncIterator[sqlite3.Connection]:
-    """Open the file for one transaction, alone: a second one would block the event loop."""
+    """Open the file for one transaction at a time, because a second would block the event loop."""
     async with writing:
         with contextlib.closing(sqlite3.connect(FILE, timeout=5)) as connection, connection:
             connection.row_factory = sqlite3.Row
@@ -140,20 +140,20 @@ async def database() -> AsyncIterator[sqlite3.Connection]:
 
 
 def found(rows: sqlite3.Cursor) -> Any:
-    """Return the one row that a change is about; another window may have deleted it."""
+    """Return the row that was changed. Answer 404 if another window has deleted it."""
     if row := rows.fetchone():
         return row
     raise HTTPException(404, "This conversation was deleted.")
 
 
 def from_here(request: Request) -> None:
-    """Refuse what another site's page sends: it would spend the API key."""
+    """Refuse requests from other sites' pages, because they would use the API key."""
     if request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
         raise HTTPException(403, "Another site sent this.")
 
 
 async def typed(prompt: str) -> AsyncIterator[Any]:
-    """Type the written answer that the prompt names. A line of JSON in it is a part, not text."""
+    """Type the prepared answer that the prompt names. A line of JSON in the answer is a part."""
     written = {path.stem: path for path in sorted((HERE / "answers").glob("*.md"))}
     words = re.findall(r"\w+", prompt.lower())
     path = next((written[word] for word in words if word in written), written["reload"])
@@ -172,8 +172,9 @@ api = APIRouter(prefix="/api", dependencies=[Depends(from_here)])
 
 @api.get("/chats")
 async def chats() -> dict[str, Any]:
-    """Return the chats, the answer that each has live, and where to follow the feed from."""
-    # In this order: what changes in between is in both, and taking it twice changes nothing.
+    """Return the chats, each with its live answer, and the offset from which to follow the feed."""
+    # The offset is read first. A change in between is then both in the list and in the feed, and
+    # the page may apply it twice.
     offset = (await streams.read(FEED)).offset
     async with database() as connection:
         rows = connection.execute("SELECT * FROM chats").fetchall()
@@ -189,7 +190,7 @@ async def chats() -> dict[str, Any]:
 
 @api.get("/chats/{chat_id}/turns")
 async def turns(chat_id: str, before: int = 2**62, after: int = -1) -> list[dict[str, Any]]:
-    """Return the turns shown after one, or else a page of them: those before one, or the last."""
+    """Return the shown turns after a turn, or one page of the shown turns before a turn."""
     wanted = {"chat_id": chat_id, "before": before, "after": after, "page": PAGE_TURNS}
     async with database() as connection:
         shown = [dict(row) for row in reversed(connection.execute(SHOWN, wanted).fetchall())]
@@ -208,7 +209,7 @@ async def ask(
     parent_id: Annotated[int, Body()] = 0,
     again: Annotated[int | None, Body()] = None,
 ) -> dict[str, str]:
-    """Store a turn below another one (or begin a chat), tell all windows, and start its answer."""
+    """Store a turn below another turn (or begin a chat), tell all windows, and start the answer."""
     now = time.time()
     async with database() as connection:
         if chat_id is None:
@@ -251,7 +252,7 @@ async def rename(chat_id: str, title: Text) -> None:
 
 @api.delete("/chats/{chat_id}")
 async def delete(chat_id: str) -> None:
-    """Delete a chat with its answers; one that is being written is stopped."""
+    """Delete a chat with its answers. An answer that is still being written is stopped."""
     async with database() as connection:
         connection.execute("DELETE FROM turns WHERE chat_id = ?", (chat_id,))
         connection.execute("DELETE FROM chats WHERE id = ?", (chat_id,))

@@ -1,7 +1,8 @@
-"""A model's stand-in: answers written out beforehand, typed at a model's pace, without a key.
+"""A replacement for a model: prepared answers, sent at the pace of a model, without a key.
 
-A question says what it wants to see: ``tools`` (reasoning, two tool calls, a source), ``where`` (a
-tool that runs in the page), ``error`` (a failure after some words), ``long`` (ten seconds).
+A word in the question chooses the answer: ``tools`` (reasoning, two tool calls, a source),
+``where`` (a tool that runs in the page), ``error`` (a failure after some words), ``long`` (ten
+seconds).
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ LONG = (
 
 
 async def answer(messages: Sequence[Mapping[str, Any]]) -> AsyncIterator[Item]:
-    """Write the answer to the last message, or go on with it."""
+    """Yield the answer to the last message, or continue it if it is an answer."""
     last = messages[-1]
     if last["role"] == "assistant":
         outputs = [p["output"] for p in last["parts"] if p.get("state") == "output-available"]
@@ -64,7 +65,7 @@ async def answer(messages: Sequence[Mapping[str, Any]]) -> AsyncIterator[Item]:
 
 
 async def typed(text: str, seconds: float | None = None) -> AsyncIterator[str]:
-    """Give a text word by word."""
+    """Yield a text word by word."""
     words = text.split(" ")
     pause = PAUSE_S if seconds is None else seconds / len(words)
     for i, word in enumerate(words):
@@ -102,7 +103,7 @@ async def with_tools() -> AsyncIterator[Item]:
 
 
 def calls(*cities: str) -> Iterator[Mapping[str, JSON]]:
-    """Call a tool for each city, its input in pieces."""
+    """Call a tool for each city, and send the tool's input in pieces."""
     for city in cities:
         yield {"type": "tool-input-start", "toolCallId": f"call-{city}", "toolName": "weather"}
     for city in cities:
@@ -121,6 +122,6 @@ def calls(*cities: str) -> Iterator[Mapping[str, JSON]]:
 
 
 def usage(reason: str = "stop") -> Result:
-    """Say what a model says at its end."""
+    """Return what a model reports at the end of its answer: finish reason and usage."""
     tokens = {"input_tokens": 12, "output_tokens": 34}
     return Result({"finish_reason": reason, "usage": tokens, "model": "scripted"})

@@ -2,8 +2,8 @@
 
     python examples/usechat/server.py
 
-Answers are scripted (answers.py), so it runs offline and without a key. There is no login, so it
-listens on this machine alone.
+The answers are scripted (answers.py), so the server needs no network and no key. It has no login,
+so it listens only on this machine.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ DATABASE = os.environ.get("USECHAT_DATABASE", "sqlite:///usechat.db")
 
 
 def current_user() -> str:
-    """Return the user, as your own login knows it."""
+    """Return the user. Replace this by your own login."""
     return "ada"
 
 
 User = Annotated[str, Depends(current_user)]
 
-# Twelve lines for useChat: tests/formats/test_twelve_lines.py counts those marked with +.
+# useChat needs twelve lines; tests/formats/test_twelve_lines.py counts the lines marked with +.
 streams = PersistentTextStreaming(DATABASE)  # +
 chat = UIMessageChat(streams)  # +
 app = FastAPI(lifespan=streams.lifespan)

@@ -1,7 +1,7 @@
 /** Why this page gave up an attempt. */
 export type Reason = "left" | "again" | "mute" | "silent";
 
-/** One request, and the timer that gives it up. */
+/** One request, with the timer that abandons it. */
 export class Attempt {
   readonly at = Date.now();
   readonly #controller = new AbortController();

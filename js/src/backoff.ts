@@ -1,9 +1,9 @@
 /** How long to wait before the next request. */
 
-/** Short, because after an outage the screen stays without text for up to this long. */
+/** The longest wait. It is short, because new text is missing on the screen during a wait. */
 const CAP_MS = 5_000;
 
-/** The first wait. It doubles with every failure, unless the server's `retry:` sets another. */
+/** The longest first wait, unless the server's `retry:` sets it. Each failure doubles it. */
 export const BASE_MS = 1_000;
 
 /** Return a random wait, so that a thousand readers do not all reconnect at the same moment. */
@@ -16,7 +16,7 @@ export function isPassing(status: number): boolean {
   return status === 408 || status === 425 || status === 429 || status >= 502;
 }
 
-/** Return the wait in a `Retry-After` header, given in seconds or as a date; 0 without one. */
+/** Return the wait of a `Retry-After` header (seconds or a date); 0 without such a header. */
 export function retryAfterMs({ headers }: Response): number {
   const value = headers.get("retry-after") ?? "";
   const ms = /^\d+$/.test(value) ? +value * 1_000 : Date.parse(value) - Date.now();

@@ -11,8 +11,8 @@ export interface Block {
 }
 
 /**
- * Split text into whole events. An incomplete event waits here for the rest. If the connection
- * breaks, its first half is never forwarded, and the server sends the event again.
+ * Split text into whole events. An incomplete event waits here for its rest. If the connection
+ * breaks first, the incomplete event is never forwarded, and the server sends it again.
  */
 export class Blocks {
   readonly #end = /\r\n\r\n|\n\n|\r\r/g;
@@ -20,8 +20,8 @@ export class Blocks {
 
   take(chunk: string): Block[] {
     const blocks: Block[] = [];
-    // An end may be split between two chunks. Earlier text contains no end and is not searched
-    // again.
+    // The empty line that ends an event may be split between two chunks. Earlier text was searched
+    // already, and is not searched again.
     this.#end.lastIndex = Math.max(0, this.#rest.length - 3);
     const text = this.#rest + chunk;
     let start = 0;

@@ -1,4 +1,4 @@
-/** A single file for pages without a build step: defines `<ink-stream>`, exports everything. */
+/** A single file for pages without a build step. It defines `<ink-stream>`, and exports everything. */
 import { defineInkStream } from "./element.js";
 
 export * from "./index.js";

@@ -7,11 +7,11 @@ import type { HeadersSource } from "./types.js";
 
 /** Options for all streams of a client. */
 export interface ClientOptions {
-  /** Sent with every request. A function is called before each, so that a token may be renewed. */
+  /** Headers for every request. A function is called before each, so that it may renew a token. */
   headers?: HeadersSource;
-  /** As in `fetch`: `same-origin` by default; `include` for cookies of another origin. */
+  /** As in `fetch`: `same-origin` by default; `include` also sends cookies to another origin. */
   credentials?: RequestCredentials;
-  /** Used instead of the global `fetch`. */
+  /** A function that is used instead of the global `fetch`. */
   fetch?: (address: string, init: RequestInit) => Promise<Response>;
   /** Where stops are stored until they are delivered; `localStorage` by default. */
   stops?: StopStorage;
@@ -22,12 +22,12 @@ export interface Client {
   /**
    * Return a stream by its address, which the server answers as `GET /{id}` (see docs/http.md).
    *
-   * This makes no request. The first `subscribe` or `for await` does.
+   * This makes no request. The first `subscribe` or `for await` makes the first request.
    */
   stream(address: string | URL, options?: StreamOptions): Stream;
 }
 
-/** Create a client. Most pages need one. */
+/** Create a client. Most pages need only one. */
 export function createClient(options: ClientOptions = {}): Client {
   const readers = new Map<string, Reader>();
   const send: Send = async (address, init, more) => {

@@ -8,7 +8,7 @@ const FIELDS: Readonly<Record<string, readonly [id: string, text: string]>> = {
   "tool-input-delta": ["toolCallId", "inputTextDelta"],
 };
 
-/** Return the name of a delta's text field; undefined for other parts and those with more keys. */
+/** Return the name of a delta's text field; undefined for any other part. */
 export function deltaText(part: Part): string | undefined {
   if (typeof part === "string") return undefined;
   const { type } = part as Delta;

@@ -28,8 +28,8 @@ export function firstSnapshot(initial: Initial = {}): Snapshot {
 }
 
 /**
- * The snapshot for watchers. It is built again when the transcript or the facts have changed, but
- * at most once a frame. So a token costs a piece of a string, and not a render.
+ * Keeps the snapshot for watchers. It is built again when the transcript or the facts have changed,
+ * but at most once a frame. So a token costs a piece of a string, and not a render.
  */
 export class Display {
   readonly watchers = new Set<() => void>();
@@ -75,7 +75,7 @@ export class Display {
     this.#shownAt = performance.now();
     this.snapshot = next;
     for (const watcher of this.watchers) {
-      // Each in a task of its own, so that a watcher that throws does not stop the others.
+      // Call each watcher in a task of its own, so that one that throws does not stop the others.
       queueMicrotask(() => this.watchers.has(watcher) && watcher());
     }
   }

@@ -13,11 +13,12 @@ button { margin-inline-start: .5em; font: inherit; font-size: .85em }
  *
  * The text is the element's own content, shown as text and never as markup. The part `stop` is a
  * button that exists while the answer arrives, and the part `error` says why the answer failed. The
- * attributes are `src`; `offset`, where the text in the page ends (without it the text is fetched
- * from its beginning); `stop-url`, `stop-label`, `stopping-label`; and `background`, to follow the
- * stream also while the page is hidden.
- * It reflects `status`, sets `aria-busy`, and dispatches `ink-change`, `ink-end` and `ink-reset`
- * events that bubble, with the snapshot as `detail`.
+ * attributes are `src`; `offset`, the offset after the text in the page (without it the text is
+ * fetched from its beginning); `stop-url`, `stop-label`, `stopping-label`; and `background`, to
+ * follow the stream also while the page is hidden.
+ * The element reflects the stream's status in the attribute `status`, sets `aria-busy`, and
+ * dispatches the events `ink-change`, `ink-end` and `ink-reset`. The events bubble, and their
+ * `detail` is the snapshot.
  *
  * If the name is already defined, return the existing class.
  */
@@ -34,9 +35,9 @@ export function defineInkStream(
 
     #stream: Stream | undefined;
     #shown: Snapshot | undefined;
-    /** Set by connectedCallback; isConnected is true earlier, while an element is upgraded. */
+    /** Set by connectedCallback. isConnected is true even before, while an element is upgraded. */
     #connected = false;
-    /** The text that was in the page; undefined after the stream's own text replaced it. */
+    /** The text that the page had; undefined after the stream's own text replaced that text. */
     #before: string | undefined;
     readonly #button = document.createElement("button");
     readonly #error = document.createElement("span");
@@ -143,7 +144,7 @@ export function defineInkStream(
       if (ended) this.#tell("ink-end", snapshot);
     }
 
-    /** Show a text. The existing text node grows, so that a selection survives. */
+    /** Show a text. The existing text node grows, so that the user's selection survives. */
     #write(text: string): void {
       const node = this.firstChild;
       if (node instanceof Text && node === this.lastChild && text.startsWith(node.data)) {

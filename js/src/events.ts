@@ -1,6 +1,6 @@
 import { createParser, type EventSourceMessage } from "eventsource-parser";
 
-/** Events as they come, in batches; an empty one shows that the connection works. */
+/** Events in batches, as they arrive. An empty batch shows that the connection works. */
 export type Batches = AsyncGenerator<EventSourceMessage[], void, undefined>;
 
 /** Read a stream to its end. Ending the loop early closes the connection. */
@@ -13,7 +13,7 @@ export async function* chunksOf<T>(body: ReadableStream<T>): AsyncGenerator<T, v
       yield value;
     }
   } finally {
-    // This fails if the connection is already lost; that is fine.
+    // `cancel` fails if the connection is already lost. Nothing needs to be done then.
     chunks.cancel().catch(() => {});
   }
 }

@@ -11,28 +11,29 @@ import { type HeadersSource, InkstreamError } from "./types.js";
 export { type HeadersSource, InkstreamError, type StopStorage };
 
 const SILENCE_MS = 37_500; // 2.5 pings
-/** Types of the last event of an answer, in the formats AI SDK and AG-UI. */
+/** The types that the last event of an answer may have, in the formats AI SDK and AG-UI. */
 const LAST = new Set(["finish", "abort", "error", "RUN_FINISHED", "RUN_ERROR"]);
 
 /** Where an answer continues, and how it is stopped. */
 export interface ResumingFetchOptions {
-  /** A GET here, with the last event's id in `Last-Event-ID`, continues an answer. */
+  /** The address that continues an answer: a GET with the last event's id in `Last-Event-ID`. */
   resume: string | URL;
   /** `stop()` sends a POST here. */
   stop?: string | URL | undefined;
   /**
-   * Sent with `stop()`. When an answer continues, these replace headers of the first request. A
-   * function is called before each request, so that a token may be renewed.
+   * Headers that are sent with `stop()` and with requests that continue an answer, where they
+   * replace headers of the first request with the same names. A function is called before each
+   * request, so that it may renew a token.
    */
   headers?: HeadersSource | undefined;
-  /** As in `fetch`, for `stop()`: `same-origin` by default. */
+  /** The `credentials` of `fetch` in the request of `stop()`; `same-origin` by default. */
   credentials?: RequestCredentials | undefined;
-  /** Used instead of the global `fetch`. */
+  /** A function that is used instead of the global `fetch`. */
   fetch?: typeof globalThis.fetch | undefined;
   /**
    * Called when the stored answer differs from the one on the page, because a database was restored
-   * from a backup or the answer was deleted. The answer then ends with an error. Load the history
-   * again.
+   * from a backup or the answer was deleted. The answer on the page then ends with an error. Load
+   * the history again.
    */
   onReset?: (() => void) | undefined;
   /** Where stops are stored until they are delivered; `localStorage` by default. */
@@ -44,9 +45,9 @@ export type ResumingFetch = typeof globalThis.fetch & {
   /**
    * Ask the server to end the answer for all readers. Resolves when the server has confirmed.
    *
-   * The stop is stored until it is delivered, also while the page is offline and after a reload.
-   * The next request through this `fetch` then delivers it. Aborting a request does not stop the
-   * answer.
+   * The stop is stored until the server confirms it, also while the page is offline. After a
+   * reload, the next request through this `fetch` delivers the stop. Aborting a request does not
+   * stop the answer.
    *
    * @throws InkstreamError if the server refuses.
    */
@@ -66,7 +67,7 @@ export function resumingFetch(options: ResumingFetchOptions): ResumingFetch {
   const stops = options.stops ?? pageStops();
   const mine = `${absolute(options.stop ?? options.resume)} `;
 
-  /** Deliver a stored stop, or throw the error of `fetch`. */
+  /** Deliver a stored stop. Throw the error of `fetch` if the request fails. */
   const deliver = (name: string, once: boolean): Promise<void> => {
     const body = name.slice(mine.length);
     const post = async (): Promise<Response> => {
@@ -74,7 +75,7 @@ export function resumingFetch(options: ResumingFetchOptions): ResumingFetch {
       headers.set("content-type", "application/json");
       return send(String(options.stop), {
         method: "POST",
-        keepalive: true, // so that it arrives even if the user leaves the page
+        keepalive: true, // so that the request arrives even if the user leaves the page
         credentials: options.credentials ?? "same-origin",
         headers,
         body,
@@ -89,7 +90,7 @@ export function resumingFetch(options: ResumingFetchOptions): ResumingFetch {
   const resuming = async (input: RequestInfo | URL, init: RequestInit = {}): Promise<Response> => {
     const request = input instanceof Request ? input : undefined;
     const asks = (init.method ?? request?.method ?? "GET") !== "GET";
-    // Deliver stops before a new question, because the old Stop would end the new answer.
+    // Deliver stored stops before a new question. Later, an old stop would end the new answer.
     if (asks) await Promise.all(kept().map((name) => deliver(name, true)));
     else for (const name of kept()) deliver(name, false).catch(() => {});
 
@@ -122,7 +123,7 @@ class Answer {
   readonly #over = new AbortController();
   #connection = new AbortController();
   #wake = () => {};
-  /** The server asked for the pause, so events of the page must not shorten it. */
+  /** True if the server asked for the pause, so that events of the page must not shorten it. */
   #firm = false;
   #lastId: string | undefined;
   #baseMs = BASE_MS;
@@ -192,7 +193,7 @@ class Answer {
       }
       this.#over.signal.throwIfAborted();
       if (ended) return;
-      // Without ids the answer cannot continue: a new request would repeat its text.
+      // Without event ids the answer cannot continue, because a new request would repeat its text.
       if (this.#lastId === undefined && passed) {
         if (lost === undefined) return;
         throw lost;
@@ -226,7 +227,7 @@ class Answer {
     }
   }
 
-  /** Request the rest until there is an answer; undefined if nothing follows. */
+  /** Request the rest until the server answers. Return undefined if nothing follows. */
   async #again(): Promise<Response | undefined> {
     for (let askedMs = 0; ;) {
       this.#firm = askedMs > 0;
@@ -274,8 +275,7 @@ class Answer {
     });
   }
 
-  /** The text on the page differs from the stored text: fail, because mixing them would be wrong.
-   */
+  /** End with an error, because the text on the page differs from the stored text. */
   #reset(http: number): never {
     this.options.onReset?.();
     throw new InkstreamError({
@@ -290,12 +290,12 @@ function isEvents(response: Response): boolean {
   return response.ok && !!response.headers.get("content-type")?.startsWith("text/event-stream");
 }
 
-/** Return whether an event is the last, in any format. Data is parsed only if it may be. */
+/** Return whether an event ends an answer, in any format. Parse its data only if necessary. */
 function isLast({ event, data = "" }: Block): boolean {
   if (event === "end" || data === "[DONE]") return true;
   if (!/"type"\s*:\s*"(?:finish|abort|error|RUN_)/.test(data)) return false;
   try {
-    return LAST.has(JSON.parse(data).type); // nested objects have types too
+    return LAST.has(JSON.parse(data).type); // objects inside the data may have such a type too
   } catch {
     return false;
   }

@@ -1,6 +1,6 @@
 /** Stops that have not reached the server yet. */
 
-/** Stores stops until they are delivered. To a storage, a stop is a line of text. */
+/** Stores stops until they are delivered. A stop is stored as one line of text. */
 export interface StopStorage {
   keep(stop: string): void;
   drop(stop: string): void;
@@ -9,13 +9,13 @@ export interface StopStorage {
 }
 
 const PREFIX = "inkstream:stop:";
-/** Stops older than this are dropped: nobody still means an answer of yesterday. */
+/** The age at which a stop is dropped, because its user no longer waits for that answer. */
 const DAY_MS = 86_400_000;
 
-/** Store stops in the page's `localStorage`, so that they survive a reload; else in memory. */
+/** Store stops in `localStorage`, so that they survive a reload, or in memory if there is none. */
 export function pageStops(): StopStorage {
-  // One key for each stop, because windows that share one list would overwrite each other's
-  // entries.
+  // Each stop has a key of its own, because windows that share one list would overwrite each
+  // other's entries.
   const memory = new Map<string, string>();
   const stored = <T>(use: (storage: Storage) => T): T | undefined => {
     try {

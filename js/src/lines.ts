@@ -11,47 +11,47 @@ export type Send = (
   headers: HeadersSource | undefined,
 ) => Promise<Response>;
 
-/** The answer: a response, or the events of a connection that others share. */
+/** The answer to a reader: a response, or its stream's events from a shared connection. */
 export type Answer = Response | Batches;
 
 /** A reader's request. */
 export interface Question {
   readonly address: string;
   readonly offset: string | null;
-  /** True for a snapshot. Otherwise events, or a snapshot if no connection for events is free. */
+  /** True requests a snapshot. False requests events, or a snapshot if no connection is free. */
   readonly json: boolean;
   readonly headers: HeadersSource | undefined;
   /** Aborted when the reader no longer needs the answer. */
   readonly signal: AbortSignal;
-  /** Give this question up, and ask again. */
+  /** Abandon this question, and make the request again. */
   readonly again: () => void;
 }
 
-/** Readers that begin together wait this long for what the first one's answer offers. */
+/** How long readers that begin together wait for the offer in the answer to the first reader. */
 const OFFER_MS = 400;
 
-/** Where streams are: the part that their addresses share. */
+/** The readers of all streams whose addresses differ only in the last segment. */
 class Mount {
-  /** How to hurry the readers that follow a stream here. */
+  /** For each reader, a function that ends its current wait. */
   readonly readers = new Set<() => void>();
-  /** How to call readers off a connection of their own. */
+  /** For each reader with a connection of its own, a function that makes it ask again. */
   readonly alone = new Set<() => void>();
-  /** By headers. */
+  /** The links, by the headers of their readers. */
   readonly links = new Map<string, Link[]>();
-  /** A request whose answer says where many are followed. */
+  /** The latest request: the headers of its answer say whether streams can share a connection. */
   scout: Promise<unknown> | undefined;
 }
 
 /**
- * Sends the requests of a client's readers. If several readers of a page follow live streams below
- * one address, they share one connection, where the server offers that.
+ * Sends the requests of a client's readers. Several readers of a page that follow live streams
+ * below one address share one connection, if the server offers this.
  */
 export class Lines {
   readonly #mounts = new Map<string, Mount>();
-  /** By mount: the address that follows many; empty: there is none. Kept when its readers left. */
+  /** For each mount, the address for many streams, or empty. Kept after its readers have left. */
   readonly offers = new Map<string, string>();
 
-  /** `streams`: the client was given a `fetch` of its own, which is trusted to stream. */
+  /** `streams` is true if the application gave a `fetch`, which is assumed to stream. */
   constructor(
     readonly send: Send,
     private readonly streams: boolean,
@@ -75,7 +75,7 @@ export class Lines {
     });
   }
 
-  /** Have the readers of a mount share one request: those that wait, or have one of their own. */
+  /** Make all readers of a mount ask again, so that they share one request. */
   gather(name: string): void {
     const { readers, alone } = this.#mount(name);
     for (const ask of [...readers, ...alone]) ask();
@@ -106,7 +106,7 @@ export class Lines {
     return link.ask(id, { ...question, headers: given });
   }
 
-  /** Request one stream in a request of its own. */
+  /** Request one stream with a request for this stream alone. */
   async direct(question: Question): Promise<Response> {
     const { address, again, json, signal } = question;
     const [name] = split(address);
@@ -119,8 +119,8 @@ export class Lines {
     }
     const response = await answer;
     const offer = response.headers.get("stream-follow");
-    // Learned once: a server that offers what it refuses would be asked for ever. And a refusal
-    // without the header may be a proxy's.
+    // Record the offer only once. Otherwise, if a server refuses what it offers, the client would
+    // try again for ever. Ignore a refusal without the header, because a proxy may have sent it.
     if (!this.offers.has(name) && (offer || response.ok)) {
       this.offers.set(name, offer ? below(name, offer) : "");
       if (offer && mount.readers.size > 1) this.gather(name);
@@ -135,7 +135,7 @@ export class Lines {
   }
 
   async #send({ address, offset, json, headers, signal }: Question, init: RequestInit) {
-    // React Native's own responses have no body to read, and come when they are whole.
+    // React Native's own `fetch` returns only complete responses, and they have no body to read.
     const isMute = !this.streams && !("body" in Response.prototype);
     const polls = json || isMute || !(await takeSlot(address, signal));
     signal.throwIfAborted();
@@ -147,7 +147,7 @@ export class Lines {
   }
 }
 
-/** Return the address above a stream's address, with the query, and the stream's id. */
+/** Split a stream's address into the mount's address, with the query, and the stream's id. */
 function split(address: string): [mount: string, id: string | undefined] {
   const [, mount = "", id, query = ""] = /^([^?#]*)\/([^/?#]+)(\?[^#]*)?/.exec(address) ?? [];
   return [mount + query, id && decodeURIComponent(id)];

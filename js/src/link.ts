@@ -1,18 +1,18 @@
-/** Several streams in one request: a POST to the address that the mount's answers offer. */
+/** Follow several streams with one request: a POST to the address that the mount offers. */
 import { isPassing } from "./backoff.js";
 import type { EventSourceMessage } from "eventsource-parser";
 import { chunksOf, eventBatches } from "./events.js";
 import type { Answer, Lines, Question } from "./lines.js";
 import { takeSlot } from "./slots.js";
 
-/** The server's limit for one request. */
+/** How many streams the server accepts in one request. */
 const MOST = 64;
 /** Streams that begin within this time share a request. */
 const JOIN_MS = 50;
-/** A stream that says nothing hears this often, at most, that its connection lives. */
+/** How often, at most, the reader of a silent stream is notified that its connection works. */
 const HEARD_MS = 5_000;
 
-/** Snapshots of several streams, by their ids. */
+/** Snapshots of several streams, by stream id. */
 interface Batch {
   readonly streams: Readonly<Record<string, unknown>>;
   readonly refused: Readonly<Record<string, { status: number; code: string }>>;
@@ -37,14 +37,14 @@ class Member {
     this.answer = new Promise((resolve) => (this.#settle = resolve));
   }
 
-  /** Answer with a refusal, a snapshot, or the answer to the stream's own request. */
+  /** Give the reader a refusal, a snapshot, or the answer to a request for this stream alone. */
   readonly settle = (answer: Answer | Promise<Answer>): void => {
     if (this.#answered) return this.lose(new TypeError("the connection was given up"));
     this.#answered = true;
     this.#settle(answer);
   };
 
-  /** Answer with events. They follow through `pass`. */
+  /** Give the reader a sequence of events, which `pass` fills. */
   open(): void {
     if (this.#answered) return;
     const start = (it: ReadableStreamDefaultController<EventSourceMessage[]>) => {
@@ -53,7 +53,7 @@ class Member {
     this.settle(chunksOf(new ReadableStream({ start })));
   }
 
-  /** Pass what came for this stream; nothing of it is a sign of life, which others' events are. */
+  /** Pass this stream's events on. An empty batch shows the reader that the connection works. */
   pass(batch: EventSourceMessage[] = []): void {
     if (!batch.length && Date.now() - this.#heardAt < HEARD_MS) return;
     this.#heardAt = Date.now();
@@ -84,7 +84,7 @@ class Carrier {
   readonly #controller = new AbortController();
   readonly signal = this.#controller.signal;
   isOpen = false;
-  /** True if it contains a stream without a reader on this page. */
+  /** True if the request contains a stream that no longer has a reader on this page. */
   isStale = false;
 
   constructor(readonly members: readonly Member[]) {}
@@ -96,11 +96,11 @@ class Carrier {
 
 /** The readers of one mount with the same headers, on one connection. */
 export class Link {
-  /** By stream. A reader that repeats its request replaces its earlier one. */
+  /** The members by stream id. If a reader repeats its request, the new member replaces the old. */
   readonly #members = new Map<string, Member>();
   readonly #polls = new Map<string, Member>();
   #carrier: Carrier | undefined;
-  /** All carriers, including those about to be replaced. */
+  /** All carriers, including those that a new carrier is about to replace. */
   readonly #carriers = new Set<Carrier>();
   #joining: ReturnType<typeof setTimeout> | undefined;
   #polling: ReturnType<typeof setTimeout> | undefined;
@@ -115,7 +115,7 @@ export class Link {
     return this.#members.size < MOST && this.#polls.size < MOST;
   }
 
-  /** Request one stream together with the others. */
+  /** Request one stream together with the other streams of this link. */
   ask(id: string, question: Question): Promise<Answer> {
     const member = new Member(id, question);
     if (question.json) this.#poll(member);
@@ -161,7 +161,7 @@ export class Link {
     carrier.signal.addEventListener("abort", () => this.#carriers.delete(carrier));
     if (!(await takeSlot(this.mount, carrier.signal))) {
       if (!before) return this.#pollInstead(carrier);
-      before.drop(); // the new carrier uses its slot; thanks to offsets, no text is lost in between
+      before.drop(); // frees its slot; the offsets make sure that no text is lost
       if (!(await takeSlot(this.mount, carrier.signal))) return this.#pollInstead(carrier);
     }
     if (carrier.signal.aborted) return;
@@ -212,7 +212,7 @@ export class Link {
     return carrier.members.find((it) => it.id === stream_id);
   }
 
-  /** The new connection works, so close the one before. */
+  /** Close the connection before this one, because the new connection works. */
   #opened(carrier: Carrier, before: Carrier | undefined): void {
     carrier.isOpen = true;
     for (const member of carrier.members) {
@@ -223,18 +223,18 @@ export class Link {
   }
 
   #lost(carrier: Carrier, error: unknown): void {
-    if (carrier.signal.aborted) return; // this page dropped it
+    if (carrier.signal.aborted) return; // this page closed the connection itself
     if (this.#carrier === carrier) this.#carrier = undefined;
     carrier.drop();
     for (const member of carrier.members) {
-      // The next connection includes this stream, or will.
+      // Skip a stream that another connection already carries, or that the next one will carry.
       if (member.carrier !== carrier || this.#carrier?.members.includes(member)) continue;
       if (this.#members.get(member.id) === member) this.#members.delete(member.id);
       member.lose(error);
     }
   }
 
-  /** The request for events was refused: each reader without a connection gets that answer. */
+  /** Handle a refused request for events: each reader without a connection gets the answer. */
   async #refused(
     carrier: Carrier,
     before: Carrier | undefined,
@@ -260,7 +260,7 @@ export class Link {
     }
   }
 
-  /** The server offered what it does not do: its streams are asked for one by one. */
+  /** Forget the offer, because the server refuses it. Its streams are then requested one by one. */
   #withdraw(): void {
     this.lines.offers.set(this.mount, "");
   }
@@ -274,7 +274,7 @@ export class Link {
 
   // Snapshots ---------------------------------------------------------------------------------
 
-  /** Other windows use all connections, so read snapshots instead. */
+  /** Read snapshots, because other windows use all connections for events. */
   #pollInstead(carrier: Carrier): void {
     this.#carrier = undefined;
     carrier.drop();

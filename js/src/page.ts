@@ -10,10 +10,10 @@ export function isHidden(): boolean {
   return globalThis.document?.visibilityState === "hidden";
 }
 
-/** Call `listener` when the page changes, until `signal` aborts. Without a page, do nothing. */
+/** Call `listener` for changes of the page, until `signal` aborts. Without a page, do nothing. */
 export function onPageChange(listener: (change: PageChange) => void, signal: AbortSignal): void {
   const { window: page, document: doc } = globalThis as Partial<typeof globalThis>;
-  // React Native has a window without events.
+  // React Native has a `window` that has no events.
   if (!page?.addEventListener || !doc) return;
   const until = { signal };
   page.addEventListener("online", () => listener("moved"), until);

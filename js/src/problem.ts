@@ -14,7 +14,7 @@ export async function readProblem(response: Response): Promise<StreamError> {
   };
 }
 
-/** Turn the refusal of one of several streams into the answer that its own address would give. */
+/** Turn one stream's refusal on a shared connection into the answer of the stream's own address. */
 export function refusal(data: string): Response {
   const { status } = JSON.parse(data) as { status: number };
   return new Response(data, {

@@ -23,17 +23,18 @@ export { isEnded };
 export interface UseStreamOptions<Data extends DataTypes = DataTypes> {
   /** The streams' address: `{url}/{streamId}` is read, and `{url}/{streamId}/cancel` stops. */
   url: string | URL;
-  /** Set if this session starts the answer: `{"stream_id": …}` is POSTed here, then followed. */
+  /** Set this if the page starts the answer, by a POST of `{"stream_id": …}` to this address. */
   drive?: string | URL | undefined;
   /** Where `stop` sends its POST, if not to `{url}/{streamId}/cancel`. */
   stopUrl?: string | URL | undefined;
-  /** Sent as `Authorization: Bearer …`. A new token is used from the next request on. */
+  /** Sent as `Authorization: Bearer …`. The next request after a change sends the new token. */
   authToken?: string | null | undefined;
-  /** Sent with every request. A function is called before each. */
+  /** Headers for every request. A function is called before each request. */
   headers?: HeadersSource | undefined;
   /**
-   * Follow the stream also while the page is hidden, for example for a sound at the end. Otherwise
-   * the connection is closed, and the missing text is fetched when the page is visible again.
+   * If true, follow the stream also while the page is hidden, for example for a sound at the end.
+   * Otherwise the client closes the connection then, and fetches the missing text when the page is
+   * visible again.
    */
   background?: boolean | undefined;
   /** The text or status that the page already has. Read once for each stream. */
@@ -58,7 +59,7 @@ export interface UseStreamResult<Data extends DataTypes = DataTypes> extends Sna
   readonly retry: () => void;
 }
 
-// It holds only the streams of mounted components, and on a server nothing.
+// This client holds only the streams of mounted components, and on a server it stays empty.
 const ClientContext = createContext<Client>(createClient());
 
 /** Give the components below one client with its own options. */
@@ -68,7 +69,7 @@ export function InkstreamProvider(props: { client: Client; children?: ReactNode 
 
 const NOTHING: Snapshot = { ...firstSnapshot(), connection: "closed" };
 
-/** The result for a missing id. */
+/** The result of `useStream` without a stream id. */
 const NONE = {
   subscribe: () => () => {},
   getSnapshot: () => NOTHING,
@@ -80,9 +81,9 @@ const NONE = {
 /**
  * Show a stream: its text so far, and then every token as it is committed.
  *
- * Without an id the result is `pending`, and no request is made. Unmounting stops watching, but not
- * the answer. Components that show the same stream share one connection. `Data` gives the types of
- * the application's `data-…` parts; they are not checked.
+ * Without an id the status is `pending`, and no request is made. Unmounting stops watching, but
+ * does not stop the answer. Components that show the same stream share one connection. `Data` gives
+ * the types of the application's `data-…` parts; nothing checks these types at run time.
  */
 export function useStream<Data extends DataTypes = DataTypes>(
   streamId: string | null | undefined,

@@ -15,33 +15,33 @@ import {
 } from "./types.js";
 
 const ANSWER_MS = 6_000;
-/** Long, because a snapshot may be large and an application may be slow to start an answer. */
+/** Long, because a snapshot may be large, and an application may be slow to start an answer. */
 const PATIENT_ANSWER_MS = 15_000;
 const FIRST_BYTE_MS = 3_000;
 const SILENCE_MS = 37_500; // 2.5 pings
 /** After this long without data, a connection is replaced when the page becomes visible. */
 const STALE_MS = 20_000;
-/** A connection that lasted this long counts as good; silent ones end earlier. */
+/** A connection that lasted this long counts as good. One without any byte ends earlier. */
 const STEADY_MS = 10_000;
 const YOUNG_MS = 5_000;
 const YOUNG_BASE_MS = 250;
 const POLL_MS = 1_000;
 const POLL_MAX_MS = 5_000;
 
-/** How to request one stream. Values of a later watcher replace those of an earlier one. */
+/** How to request one stream. The values of a later watcher replace those of an earlier watcher. */
 export interface Access {
   headers?: HeadersSource | undefined;
-  /** POST here until there is an answer; it starts the stream if it has not started. */
+  /** The reader sends a POST to this address until it is answered; the POST starts the stream. */
   drive?: string | undefined;
   driveBody?: unknown;
   /** Follow the stream also while the page is hidden. */
   background?: boolean | undefined;
 }
 
-/** What follows an attempt: milliseconds until the next one, or null if there is none. */
+/** What follows an attempt: the milliseconds until the next attempt, or null for no attempt. */
 type Next = number | null;
 
-/** How a stream ended, in both formats. */
+/** How a stream ended: the same fields in a terminal event and in a snapshot. */
 interface End {
   status: Snapshot["status"];
   code?: string | null;
@@ -62,18 +62,18 @@ export class Reader {
   #life: AbortController | undefined;
   #attempt: Attempt | undefined;
   #endPause: (() => void) | undefined;
-  /** The server asked for the pause, so events of the page must not shorten it. */
+  /** True if the server asked for the pause, so that events of the page must not shorten it. */
   #firm = false;
 
   #driven = false;
-  /** Events do not arrive through this network: request snapshots. */
+  /** True if events do not arrive through this network, so that the reader requests snapshots. */
   #muted = false;
-  /** The current request may return less than what has changed. */
+  /** True if the stream changed during a request, so that the next request must follow directly. */
   #soon = false;
   #idlePolls = 0;
   #failures = 0;
   #baseMs = BASE_MS;
-  /** Until then, a 404 may mean that the application has not committed yet. 0: it was found. */
+  /** Until this time, a 404 may mean that the stream is not committed yet. 0: it was found. */
   #youngUntil = 0;
   #heardAt = 0;
 
@@ -100,8 +100,8 @@ export class Reader {
     else if (access.background && !known.background) this.hurry();
     return () => {
       if (!watchers.delete(watcher) || watchers.size) return;
-      // React unsubscribes and subscribes again in one task (StrictMode, changed options), and so
-      // do elements that move. So decide in a microtask whether the watcher has left.
+      // React unsubscribes and subscribes again in one task (StrictMode, changed options). An
+      // element that moves does the same. So decide in a microtask whether the watcher has left.
       queueMicrotask(() => {
         if (watchers.size) return;
         this.#life?.abort();
@@ -119,8 +119,7 @@ export class Reader {
     if (!this.#firm) this.#endPause?.();
   }
 
-  /** The page knows that the stream has changed: fetch now, or directly after the current request.
-   */
+  /** Fetch now, or directly after the current request, because the page has changed the stream. */
   refresh(): void {
     if (this.#endPause) this.hurry();
     else this.#soon = this.display.facts.transport === "polling";
@@ -144,7 +143,7 @@ export class Reader {
     const { facts, transcript } = this.display;
     if (isEnded(facts.status)) {
       if (!facts.error?.http) return;
-      // The request failed, and not the stream, so try again.
+      // Only the request failed, and the stream may continue, so try again.
       facts.status = transcript.parts.length ? "streaming" : "pending";
       facts.error = null;
     }
@@ -173,9 +172,9 @@ export class Reader {
   }
 
   /**
-   * Whether to hold no connection because the page is hidden: a browser has six HTTP/1.1
-   * connections to a server, for all its windows together. A stream that this page must start is
-   * started first.
+   * True if the reader must hold no connection because the page is hidden: a browser has only six
+   * HTTP/1.1 connections to a server, for all its windows together. If this page must start the
+   * stream (`drive`), the reader starts it first.
    */
   get #rests(): boolean {
     const { background, drive } = this.#access;
@@ -242,10 +241,10 @@ export class Reader {
     const { headers, drive, driveBody } = this.#access;
     const { address, lines } = this;
     const { signal } = attempt;
-    // Snapshots are read from the address, which tells whether an unanswered POST started the
-    // stream.
+    // A snapshot is read from the stream's address, because it also shows whether a POST without an
+    // answer has started the stream.
     const driving = drive !== undefined && !this.#driven && !this.#muted;
-    // If the end was already seen, events would return 204 without telling how the stream ended.
+    // After the end was seen, a request for events would return 204, without the stream's status.
     const json = this.#muted || !!offset?.endsWith(".end");
     attempt.give(json || driving ? PATIENT_ANSWER_MS : ANSWER_MS, "mute");
     const question = { address, offset, json, headers, signal, again: () => attempt.end("again") };
@@ -299,7 +298,7 @@ export class Reader {
       display.facts.transport = "events";
       for (const event of batch) {
         const next =
-          event.event === "refused" // one of several streams that share this connection
+          event.event === "refused" // the refusal concerns one of the streams on this connection
             ? await this.#refused(attempt, refusal(event.data), offset)
             : this.#takeEvent(attempt, event);
         if (next !== undefined) return next;
@@ -307,12 +306,12 @@ export class Reader {
       display.show();
     }
     attempt.signal.throwIfAborted();
-    return this.#again(attempt); // the connection ended, and not the stream (G5)
+    return this.#again(attempt); // the connection ended without the stream's end (G5)
   }
 
   // Messages --------------------------------------------------------------------------------
 
-  /** Process one event. Undefined means: continue reading. */
+  /** Process one event. Return undefined to continue reading. */
   #takeEvent(
     attempt: Attempt,
     { event = "message", id, data }: EventSourceMessage,
@@ -327,7 +326,7 @@ export class Reader {
       id = undefined;
     }
     if (!id) return this.#fail({ code: "invalid_event", message: null, http: 200 });
-    // Not the end of this text: messages are missing, or they belong to another stream.
+    // This is not the end of this text: messages are missing, or they belong to another stream.
     if (isEnd && !this.display.transcript.completes(id)) return this.#again(attempt);
     if (isEnd) return this.#take(id, []) ?? this.#finish(value as End);
     return this.#take(id, [value as Part]);
@@ -337,7 +336,8 @@ export class Reader {
     const { facts, transcript } = this.display;
     const { version } = transcript;
     if (!transcript.offset?.endsWith(".end")) facts.transport = "polling";
-    // If snapshots are slow too, the network is slow, or all connections are in use.
+    // If a snapshot is slow too, the network is slow or all connections are in use. So no proxy is
+    // to blame, and the next request is for events.
     const slow = Date.now() - attempt.at > FIRST_BYTE_MS;
     const wasMuted = this.#muted;
     if (slow) this.#muted = false;
@@ -350,7 +350,7 @@ export class Reader {
     if (body.status !== "pending") this.#driven = true;
     else if (this.#access.drive !== undefined && !this.#driven) this.#muted = false;
     this.display.show({ status: body.status, connection: "open" });
-    // Without a connection of its own: every second, together with the other readers.
+    // This reader polls only because no connection is free: every second, with the other readers.
     if (!wasMuted) return POLL_MS;
     return Math.min(POLL_MAX_MS, POLL_MS * 1.5 ** this.#idlePolls);
   }
@@ -386,14 +386,14 @@ export class Reader {
     return 0;
   }
 
-  /** Something on the way delays events: fetch snapshots instead. */
+  /** Fetch snapshots from now on, because something between server and page delays events. */
   #poll(): number {
     this.#idlePolls = 0;
     this.#muted = true;
     return 0;
   }
 
-  /** Wait for the next try with events, because only the network may have failed. */
+  /** Return the wait before the next try with events, because only the network may have failed. */
   #again(attempt: Attempt, askedMs = 0, baseMs = this.#baseMs): number {
     if (Date.now() - attempt.at > STEADY_MS) this.#failures = 0;
     this.#muted = false;

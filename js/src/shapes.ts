@@ -1,4 +1,4 @@
-/** Checks for well-formed parts. All other objects are the application's own. */
+/** Checks whether parts are well-formed. All other objects count as the application's own. */
 import type { OwnPart, Part } from "./vocabulary.js";
 
 const REQUIRED = new Map<string, readonly string[]>([
@@ -27,7 +27,7 @@ const isText: Check = (value) => typeof value === "string";
 const isFlag: Check = (value) => typeof value === "boolean";
 const isAnything: Check = () => true;
 
-/** Checks of the fields that are not text. Fields that no known part has are ignored. */
+/** Checks of the fields that are not text. Fields without a check here are ignored. */
 const CHECKS = new Map<string, Check>([
   ["input", isAnything],
   ["output", isAnything],
@@ -58,8 +58,8 @@ export function isSafeLink(kind: keyof typeof SCHEMES, url: string): boolean {
 }
 
 /**
- * Return whether a part is well-formed and of a known type. Other parts are text or the
- * application's own objects. A link that could run a script counts as an own object.
+ * Return whether a part is well-formed and of a known type. Other parts are text or objects of the
+ * application's own. A part with a link that could run a script counts as such an object.
  */
 export function isKnown<P extends Part>(part: P): part is Extract<P, { readonly type: string }> {
   if (!isObject(part) || !Object.hasOwn(part, "type")) return false;

@@ -10,7 +10,7 @@ const SLOTS_OF_A_PAGE = 2;
 
 let taken = 0;
 
-/** Take a free slot until `signal` aborts. Over HTTP/2 there is always a free one. */
+/** Take a free slot until `signal` aborts. Over HTTP/2 there is always a free slot. */
 export async function takeSlot(address: string, signal: AbortSignal): Promise<boolean> {
   if (!globalThis.document) return true;
   const server = origin(address);

@@ -1,6 +1,6 @@
-/** Show text that arrives in large pieces at a steady pace. */
+/** Show text at a steady pace, although it arrives in large pieces. */
 
-/** The text on the screen is at most this late. */
+/** How late the text on the screen may be, at most. */
 const BEHIND_MS = 1_000;
 const FRAME_MS = 16;
 
@@ -14,7 +14,7 @@ export interface SmoothOptions {
 
 /** A text that is being shown. */
 export interface Smooth {
-  /** Set the current text. If it does not begin with the shown text, it is shown immediately. */
+  /** Set the current text. If it does not continue the shown text, show it immediately. */
   write(text: string): void;
   /** Show the whole text now, because the answer has ended. */
   finish(): void;
@@ -31,7 +31,7 @@ export interface Smooth {
  */
 export function smooth({ show, behindMs = BEHIND_MS }: SmoothOptions): Smooth {
   const limit = Math.min(behindMs, BEHIND_MS);
-  /** For each length of the text: when it must be shown. Both values grow. */
+  /** For each length of the text, the time at which that length must be shown. Both values grow. */
   const marks: { length: number; due: number }[] = [];
   let text = "";
   let shown = 0;

@@ -4,23 +4,24 @@ import { onPageChange } from "./page.js";
 import { readProblem } from "./problem.js";
 import { InkstreamError } from "./types.js";
 
-/** One stop to deliver. It is stored until the server has confirmed. */
+/** One stop to deliver. It is stored until the server has confirmed it. */
 export interface Stopping {
-  /** The name under which it is stored. */
+  /** The name under which the stop is stored. */
   readonly name: string;
   readonly storage: StopStorage;
-  /** Send it once. */
+  /** Send the stop once. */
   readonly post: () => Promise<Response>;
-  /** Return whether the stream has ended without it. */
+  /** Return whether the stop is no longer needed, for example because the stream has ended. */
   readonly isOver: () => boolean;
 }
 
 /**
- * Ask the server to end a stream until it confirms, or until `isOver` says that the stream has
- * ended.
+ * Ask the server to end a stream, again and again until the server confirms, or until `isOver` says
+ * that the stream has ended.
  *
- * It retries as long as the page is open: a user presses Stop once, and an outage must not let the
- * answer run to its end. If the page is closed earlier, the stop stays in the storage.
+ * It retries as long as the page is open, because a user presses Stop only once, and the answer
+ * must stop even if there is an outage. If the page is closed earlier, the stop stays in the
+ * storage.
  *
  * @throws InkstreamError if the server refuses.
  */
@@ -51,7 +52,7 @@ export async function deliverStop({ name, storage, post, isOver }: Stopping): Pr
 
 /** The stops of one client. */
 export class Stops {
-  /** By name. A second press, or a second watcher, joins the first. */
+  /** The stops on their way, by name. A second press of Stop joins the first. */
   readonly #onTheirWay = new Map<string, Promise<void>>();
 
   constructor(private readonly storage: StopStorage) {}

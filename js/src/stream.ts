@@ -12,28 +12,29 @@ import {
   type Snapshot,
 } from "./types.js";
 
-/** keepalive, so that a stop arrives even if the user leaves the page directly after it. */
+/** With `keepalive`, a stop arrives even if the user leaves the page directly after the press. */
 const STOP: RequestInit = { method: "POST", keepalive: true };
 
 /** Options of one stream. If several watchers set an option, the latest value is used. */
 export interface StreamOptions {
-  /** Sent with every request of this stream; they replace the client's headers of the same name. */
+  /** Headers for every request of this stream. They replace client headers of the same name. */
   headers?: HeadersSource | undefined;
   /**
-   * The first request is a POST to this address. It starts the stream if it has not started, and
-   * returns it. Repeating the POST is safe, because a started stream is only followed.
+   * The first request is a POST to this address. The POST starts the stream, and its answer follows
+   * the stream. Repeating the POST is safe, because a stream that has started is only followed.
    */
   drive?: string | URL | undefined;
-  /** Sent as JSON with that POST. */
+  /** The body of the POST to `drive`, which is sent as JSON. */
   driveBody?: unknown;
   /** Where `stop` sends its POST; `{address}/cancel` by default. */
   stopUrl?: string | URL | undefined;
   /**
-   * Follow the stream also while the page is hidden. This uses one of the six HTTP/1.1 connections
-   * of a browser. Otherwise the missing text is fetched when the page is visible again.
+   * If true, follow the stream also while the page is hidden, which uses one of the six HTTP/1.1
+   * connections of a browser. Otherwise the client fetches the missing text when the page is
+   * visible again.
    */
   background?: boolean | undefined;
-  /** What the page already has. Ignored if another watcher on the page follows this stream. */
+  /** What the page already has. Ignored if the page already watches this stream elsewhere. */
   initial?: Initial | undefined;
 }
 
@@ -58,8 +59,8 @@ export class Stream implements AsyncIterable<Part> {
   }
 
   /**
-   * Watch: `listener` is called after every change of the snapshot, at most once a frame.
-   * Returns a function that stops watching, without stopping the answer.
+   * Watch the stream. `listener` is called after every change of the snapshot, at most once a
+   * frame. Returns a function that stops watching, and does not stop the answer.
    */
   readonly subscribe = (listener: () => void): (() => void) => {
     const { background, drive, driveBody, headers } = this.options;
@@ -95,7 +96,7 @@ export class Stream implements AsyncIterable<Part> {
    * status becomes `cancelled` when the stream's own end arrives.
    *
    * Without a network, the stop is stored, also over a reload, and sent when the network is back.
-   * The snapshot has `stopping` until the end arrives.
+   * The snapshot's `stopping` is true until the stream's end arrives.
    *
    * @throws InkstreamError if the server refuses.
    */
@@ -140,22 +141,24 @@ export class Stream implements AsyncIterable<Part> {
   }
 
   /**
-   * Make a request now: after one that failed (`error.http`), or instead of waiting for the next
-   * try. If the server asked for the wait, it continues. A stream that has ended does not change.
+   * Make a request now: after a request that failed (`error.http`), or instead of waiting for the
+   * next try. If the server asked for the wait, the wait continues. If the stream has ended, this
+   * does nothing.
    */
   readonly retry = (): void => this.#reader?.retry();
 
-  /** Stop watching: remove all watchers of this object, and end its loops. */
+  /** Stop watching: remove all watchers of this object, and end its `for await` loops. */
   readonly disconnect = (): void => {
     for (const leave of [...this.#leaves]) leave();
   };
 
   /**
-   * Yield text and structured parts as they arrive, from the first one. A slow loop gets larger
-   * pieces of text instead of a queue. Ends with the stream, or with `disconnect`.
+   * Yield text and structured parts as they arrive, from the stream's first part. If the loop is
+   * slow, it gets larger pieces of text; no queue grows. The loop ends with the stream, or after
+   * `disconnect`.
    *
-   * @throws InkstreamError if the stream ended other than `done`, or if its text belonged to a
-   * stream   that no longer exists (`offset_gone`).
+   * @throws InkstreamError if the stream ended with another status than `done`, or if the text
+   * belonged to a stream that no longer exists (`offset_gone`).
    */
   async *[Symbol.asyncIterator](): AsyncGenerator<Part, void, undefined> {
     let wake = () => {};

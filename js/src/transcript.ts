@@ -6,13 +6,13 @@ import type { Part } from "./types.js";
  *
  * Offsets begin with `{internal id}_{position}`, both of fixed width. So the offsets of one stream
  * sort as text. An offset with another internal id belongs to a stream that was deleted and created
- * again. A tag may follow, which only the server reads.
+ * again. A tag may follow the position; only the server reads the tag.
  */
 export class Transcript {
   text = "";
   /** Adjacent text is joined, and so are adjacent deltas of one part. The last part may grow. */
   readonly parts: Part[] = [];
-  /** Raised by every change, so that copies can be kept until then. */
+  /** A number that grows with every change. A copy is valid while the number stays the same. */
   version = 0;
 
   constructor(
@@ -25,8 +25,8 @@ export class Transcript {
   /**
    * Add the messages before an offset.
    *
-   * Returns `seen` if they were added before, and `other` if they belong to another stream, which
-   * makes this transcript invalid. Nothing changes in either case.
+   * Returns `seen` if the messages were added before, and `other` if they belong to another stream,
+   * so that this transcript is invalid. Nothing changes in either case.
    */
   take(offset: string, parts: readonly Part[]): "new" | "seen" | "other" {
     const known = this.offset;
@@ -34,7 +34,7 @@ export class Transcript {
       const [id, position] = place(offset);
       const [knownId, knownPosition] = place(known);
       if (id !== knownId) return "other";
-      // The end has the last message's position: only there may a message repeat a position.
+      // The terminal event repeats the position of the last message. No other event may do that.
       const isEnd = offset.endsWith(".end") && !known.endsWith(".end");
       if (isEnd ? position < knownPosition : position <= knownPosition) return "seen";
     }
@@ -53,7 +53,7 @@ export class Transcript {
     return isStart(known) || (id === knownId && position === knownPosition);
   }
 
-  /** Yield the parts after a place, and move the place along. */
+  /** Yield the parts after a place, and move the place behind each of them. */
   *after(place: { index: number; taken: number }): Generator<Part, void, undefined> {
     while (place.index < this.parts.length) {
       const part = this.parts[place.index] as Part;
@@ -89,7 +89,7 @@ export class Transcript {
   }
 }
 
-/** True for every form of "the start", and for `now`: any message may follow these. */
+/** True for every form of "the start", and for `now`: any message may follow such an offset. */
 function isStart(offset: string): boolean {
   return !offset.includes("_") || place(offset).every((it) => /^0+$/.test(it));
 }

@@ -1,4 +1,4 @@
-/** The values that all parts of the client use. */
+/** The types of values that all modules of the client use. */
 import type { DataTypes, Part } from "./vocabulary.js";
 
 export type { Part };
@@ -6,9 +6,9 @@ export type { Part };
 /** The status of a stream. The last four are final. */
 export type Status = "pending" | "streaming" | "open" | "done" | "error" | "cancelled" | "timeout";
 
-/** Why there is no (more) text. */
+/** Why there is no text, or no more text. */
 export interface StreamError {
-  /** A stable word for programs: the stream's own, or the server's for an HTTP failure. */
+  /** A stable word for programs: the code of the stream, or of the server for an HTTP failure. */
   readonly code: string | null;
   /** A sentence that may be shown to the reader. */
   readonly message: string | null;
@@ -16,28 +16,28 @@ export interface StreamError {
   readonly http?: number;
 }
 
-/** The state of a stream at one moment. The same object until something changes. */
+/** The state of a stream at one moment. It stays the same object until something changes. */
 export interface Snapshot<Data extends DataTypes = DataTypes> {
   readonly status: Status;
   /** The pieces of text joined: a prefix of the stored text, or all of it. */
   readonly text: string;
   /** Text and structured parts in order. Adjacent text is joined, and so are deltas of one part. */
   readonly parts: readonly Part<Data>[];
-  /** Set if the status is `error` or `timeout`. */
+  /** Set if the status is `error` or `timeout`; otherwise null. */
   readonly error: StreamError | null;
   /** The application's own value that came with the end (usage, finish reason). */
   readonly result: unknown;
-  /** The offset after this text, at which any device can continue. Opaque. */
+  /** The offset after this text, an opaque string. Any device can continue from this offset. */
   readonly offset: string | null;
-  /** `polling`: something on the way delays events, so snapshots are fetched. */
+  /** `polling`: the client fetches snapshots, because something delays events on their way. */
   readonly transport: "events" | "polling";
   /**
-   * `waiting`: the connection was lost and will be tried again. `closed`: there is no connection,
-   * and none will be tried, because the stream ended, the request failed, or the page is hidden.
+   * `waiting`: the connection was lost, and the client will try again. `closed`: there is no
+   * connection, and the client tries none, because the stream ended, the request failed, or the
+   * page is hidden.
    */
   readonly connection: "connecting" | "open" | "waiting" | "closed";
-  /** The user pressed Stop, and the end has not arrived. The stop is sent when there is a network.
-   */
+  /** True after a Stop until the stream's end arrives. The stop is sent when there is a network. */
   readonly stopping: boolean;
   /**
    * How often the text was discarded and read again from its beginning, because the stored text
@@ -48,7 +48,7 @@ export interface Snapshot<Data extends DataTypes = DataTypes> {
 
 /** The part of a stream that the page already has, from a server-rendered page or a list. */
 export interface Initial {
-  /** The offset after the text. Only later messages are fetched. */
+  /** The offset after the text. The client fetches only later messages. */
   readonly offset?: string | null;
   readonly parts?: readonly Part[];
   /** The same as `parts: [text]`. */
@@ -62,7 +62,7 @@ export interface Initial {
 /** Headers for every request, or a function that is called before every request. */
 export type HeadersSource = HeadersInit | (() => HeadersInit | Promise<HeadersInit>);
 
-/** The exception for a failed request, or for a stream that did not end `done`. */
+/** The exception for a failed request, or for a stream whose final status is not `done`. */
 export class InkstreamError extends Error {
   readonly code: string | null;
   readonly http: number | undefined;
@@ -78,8 +78,8 @@ export class InkstreamError extends Error {
 /**
  * Return whether a status is final: `done`, `error`, `cancelled` or `timeout`.
  *
- * If a snapshot's `error` has `http`, its status is final too, although only the request failed:
- * there is no further request without `retry`.
+ * If a snapshot's `error` has `http`, the snapshot's status is final too, although only the request
+ * failed, because the client makes no further request until `retry` is called.
  */
 export function isEnded(status: Status): boolean {
   return status !== "pending" && status !== "streaming" && status !== "open";

@@ -1,4 +1,4 @@
-/** The structured parts of an answer, as types: the names of the AI SDK's UI-message chunks, v1. */
+/** The types of an answer's structured parts, named like the AI SDK's UI-message chunks, v1. */
 
 /** The values of `data-…` parts, by the name after `data-`. */
 export type DataTypes = Record<string, unknown>;
@@ -71,8 +71,8 @@ export type FilePart = WithProvider & {
 };
 
 /**
- * The application's own data. A part with the `id` of an earlier one of its type replaces that
- * one's data. A `transient` part is sent, but does not become part of the message.
+ * The application's own data. If an earlier part has the same type and `id`, this part replaces the
+ * earlier part's data. A `transient` part is sent, but does not become part of the message.
  */
 export type DataPart<Data extends DataTypes = DataTypes> = {
   [Name in keyof Data & string]: {
@@ -97,10 +97,10 @@ export type KnownPart<Data extends DataTypes = DataTypes> =
       readonly messageMetadata: Readonly<Record<string, unknown>>;
     };
 
-/** An object of the application's own, whose shape is unknown to others. */
+/** An object of the application's own, whose shape this package does not know. */
 export type OwnPart = { readonly [key: string]: unknown };
 
-/** A piece of text, or a structured part between the pieces. `isKnown` recognises known parts. */
+/** A piece of text, or a structured part. `isKnown` recognises structured parts of known types. */
 export type Part<Data extends DataTypes = DataTypes> = string | KnownPart<Data> | OwnPart;
 
 /** A tool call as a page shows it. */
@@ -114,13 +114,13 @@ export type ToolCall = {
     | "output-error"
     | "output-denied";
   readonly title?: string;
-  /** The text of an input that is not complete yet. */
+  /** The text received so far of an input that is not complete yet. */
   readonly rawInput?: string;
   readonly inputEncoding?: "json" | "text";
   readonly input?: unknown;
   readonly output?: unknown;
   readonly errorText?: string;
-  /** True if another output follows. */
+  /** True if this output is preliminary, and another output follows. */
   readonly preliminary?: true;
   readonly approval?: {
     readonly id: string;

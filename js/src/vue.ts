@@ -24,11 +24,11 @@ export { isEnded };
 export interface UseStreamOptions<Data extends DataTypes = DataTypes> {
   /** The streams' address: `{url}/{streamId}` is read, and `{url}/{streamId}/cancel` stops. */
   url: MaybeRefOrGetter<string | URL>;
-  /** Set if this session starts the answer: `{"stream_id": …}` is POSTed here, then followed. */
+  /** Set this if the page starts the answer, by a POST of `{"stream_id": …}` to this address. */
   drive?: MaybeRefOrGetter<string | URL | undefined>;
   /** Where `stop` sends its POST, if not to `{url}/{streamId}/cancel`. */
   stopUrl?: MaybeRefOrGetter<string | URL | undefined>;
-  /** Sent with every request. A function is called before each. */
+  /** Headers for every request. A function is called before each request. */
   headers?: HeadersSource;
   /** Follow the stream also while the page is hidden. */
   background?: boolean;
@@ -46,7 +46,7 @@ export interface UseStreamResult<Data extends DataTypes = DataTypes> {
   readonly snapshot: Readonly<ShallowRef<Snapshot<Data>>>;
   readonly text: ComputedRef<string>;
   readonly status: ComputedRef<Snapshot["status"]>;
-  /** The parts, folded into a message to show. They are folded only if this is used. */
+  /** The parts, folded into a message to show. The parts are folded only if `message` is used. */
   readonly message: ComputedRef<Message<Data>>;
   /** Ask the server to end the answer for all readers. Rejects with an `InkstreamError` if refused.
    */
@@ -63,8 +63,9 @@ const shared = createClient();
 /**
  * Show a stream: its text so far, and then every token as it is committed.
  *
- * Without an id the result is `pending`, and no request is made. Leaving the component stops
- * watching, but not the answer. On a server it renders `initial` and makes no request.
+ * Without an id the status is `pending`, and no request is made. Unmounting the component stops
+ * watching, but does not stop the answer. On a server, `useStream` returns `initial` and makes no
+ * request.
  */
 export function useStream<Data extends DataTypes = DataTypes>(
   streamId: MaybeRefOrGetter<string | null | undefined>,

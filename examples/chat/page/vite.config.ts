@@ -1,7 +1,7 @@
 import { defineConfig } from "vite";
 
 export default defineConfig({
-  // The package is a link to ../../../js, which has a React of its own for its tests.
+  // The npm package is a link to ../../../js, which has a React of its own for its tests.
   resolve: { dedupe: ["react", "react-dom"] },
   build: { modulePreload: { polyfill: false } }, // an inline script, which the page's policy forbids
   server: { proxy: { "/api": "http://127.0.0.1:8000" } },

@@ -3,7 +3,7 @@ import { resumingFetch } from "inkstream/fetch";
 import { draw } from "./messages";
 import "./style.css";
 
-// The thread is in the address, so that a reload and a second window show the same one.
+// The address contains the thread, so that a reload and a second window show the same thread.
 const address = new URL(location.href);
 const threadId = address.searchParams.get("thread") ?? Math.random().toString(36).slice(2, 12);
 address.searchParams.set("thread", threadId);
@@ -18,7 +18,7 @@ const stop = document.querySelector<HTMLButtonElement>("#stop")!;
 const failed = document.querySelector<HTMLElement>("#failed")!;
 const status = document.querySelector<HTMLElement>("#status")!;
 
-/** Run, or go on with a run that has begun: the server knows it by its id. */
+/** Start a run, or follow a run that has begun; the server recognises the run by its id. */
 async function run(question: Message, runId: string = crypto.randomUUID()): Promise<void> {
   say("running");
   agent.addMessage(question);
@@ -40,7 +40,7 @@ function say(now: "ready" | "running" | "error", message = ""): void {
 
 agent.subscribe({
   onMessagesChanged: ({ messages }) => draw(messages),
-  onRunErrorEvent: ({ event }) => say("error", event.message), // runAgent() does not reject
+  onRunErrorEvent: ({ event }) => say("error", event.message), // runAgent() does not reject then
 });
 
 form.addEventListener("submit", (event) => {
@@ -53,10 +53,10 @@ form.addEventListener("submit", (event) => {
 
 stop.addEventListener("click", () => {
   stop.disabled = true;
-  void fetching.stop().finally(() => (stop.disabled = false)); // kept while the page is offline
+  void fetching.stop().finally(() => (stop.disabled = false)); // a stop is stored while offline
 });
 
-/** What is stored of each run is sent again; the last may still be running. */
+/** Follow each run again, so that its stored events are shown; the last run may still continue. */
 async function show(): Promise<void> {
   const { runs } = await (await fetch(thread, { headers: { accept: "application/json" } })).json();
   for (const { runId, question } of runs) await run(question, runId);

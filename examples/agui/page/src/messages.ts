@@ -2,7 +2,7 @@ import type { Message } from "@ag-ui/client";
 
 const list = document.querySelector<HTMLElement>("#messages")!;
 
-/** Show messages. What a model or a tool says is text, never HTML. */
+/** Show messages. The output of a model or a tool is shown as text, never as HTML. */
 export function draw(messages: readonly Message[]): void {
   const results = new Map<string, string>();
   for (const message of messages)

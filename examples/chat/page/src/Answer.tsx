@@ -7,7 +7,7 @@ import { initialOf, send, STREAMS, type Turn } from "./server";
 import { useNotice } from "./useNotice";
 import { Versions } from "./Versions";
 
-/** One answer, live or finished: the same either way. */
+/** One answer. A live answer and a finished answer are shown in the same way. */
 export function Answer({
   chatId,
   turn,
@@ -52,7 +52,7 @@ export function Answer({
   );
 }
 
-/** Have the question answered again, beside the answers that there are. */
+/** A button that requests another answer to the question. The existing answers stay. */
 function AgainButton({
   chatId,
   turn,

@@ -11,7 +11,7 @@ import { useNotice } from "./useNotice";
 
 const TITLE = "inkstream chat";
 
-/** The list of conversations beside the one that the address names. */
+/** The list of conversations, beside the conversation that the address names. */
 export function App() {
   const id = useChatId();
   const { chats, news, about, away } = useChats();
@@ -32,7 +32,7 @@ export function App() {
       current={id}
       onDelete={(one) => {
         remove(one);
-        // To the same address, too: that closes the drawer, under which Undo cannot be reached.
+        // Go there also if the address stays the same: this closes the drawer, which covers Undo.
         navigate(one.id === id ? "/" : location.pathname);
       }}
     />

@@ -4,7 +4,7 @@ import { Icon } from "./Icon";
 import { type Chat, type Everything, send } from "./server";
 import { useNotice } from "./useNotice";
 
-/** The conversations, the latest first. */
+/** The list of conversations, the latest first. */
 export function ChatList({
   chats,
   about,
@@ -81,13 +81,13 @@ function Item({
   );
 }
 
-/** A title being written: Enter or leaving it keeps it, Escape does not. */
+/** A field for a title. Enter, or leaving the field, saves the title; Escape does not. */
 function TitleField({ title, onEnd }: { title: string; onEnd: (title: string) => void }) {
   const field = useRef<HTMLInputElement>(null);
   useLayoutEffect(() => {
     field.current?.select();
     const item = field.current?.closest("li");
-    // The button that opened this is back when this is gone.
+    // The button that opened this field is back after the field has gone.
     return () => void setTimeout(() => item?.querySelector<HTMLElement>("a + button")?.focus());
   }, []);
   return (

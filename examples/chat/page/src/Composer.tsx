@@ -5,10 +5,10 @@ import { type Live, StopButton } from "./StopButton";
 import { send } from "./server";
 import { useNotice } from "./useNotice";
 
-/** A phone would cover half the conversation with its keyboard. */
+/** False on a phone, where focus on the field would cover half the page with a keyboard. */
 const HAS_KEYBOARD = !matchMedia("(pointer: coarse)").matches;
 
-/** Where a question is written. Its draft survives a reload. */
+/** The field for a question. Its draft survives a reload. */
 export function Composer({
   chatId,
   parentId,
@@ -36,13 +36,13 @@ export function Composer({
     sessionStorage.setItem(draft, text);
   };
 
-  // Nothing is shown before it is stored: the question comes back with the feed, in all windows.
+  // The page shows a question only after it is stored, when the feed sends it to all windows.
   const ask = async () => {
     if (!prompt.trim() || sending) return;
     if (live.busy) return setEarly(true);
     if (parentId === undefined) return tell("The conversation is still being loaded.");
     if (over > 0) return tell("The question is too long. Shorten it, or send it in parts.");
-    field.current?.focus(); // Send gives its place to Stop
+    field.current?.focus(); // Stop is about to replace Send, which may have the focus
     setSending(true);
     const question = { prompt, chat_id: chatId, parent_id: parentId };
     const { refusal, answer } = await send<{ chat_id: string }>("POST", "/api/turns", question);

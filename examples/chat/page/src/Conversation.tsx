@@ -10,7 +10,7 @@ import { useLive } from "./useLive";
 import { keepInPlace, useStickToEnd } from "./useStickToEnd";
 import { useTurns } from "./useTurns";
 
-/** A conversation, or without an id one that begins with its first question. */
+/** A conversation. Without an id, the first question creates a new conversation. */
 export function Conversation({
   id,
   live,
@@ -52,7 +52,7 @@ export function Conversation({
           )}
           {hasEarlier && <Earlier key={turns?.[0]?.id} load={loadEarlier} />}
           {turns?.map((turn, index) => (
-            // A parent's other versions take this one's place, and the focus stays where it is.
+            // Another version below the same parent replaces this one, and the focus stays.
             <Fragment key={turn.parent_id}>
               <Separator at={turn.asked_at} before={turns[index - 1]?.asked_at} />
               <div className="turn" data-turn={turn.id}>
@@ -79,7 +79,7 @@ export function Conversation({
   );
 }
 
-/** Loads the page before when it is nearly seen, or pressed; what is seen stays in its place. */
+/** Loads earlier turns when it is almost visible, or pressed. The visible turns do not move. */
 function Earlier({ load }: { load: (show: (put: () => void) => void) => Promise<void> }) {
   const button = useRef<HTMLButtonElement>(null);
   const asked = useRef(false);

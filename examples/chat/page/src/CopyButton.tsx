@@ -1,7 +1,7 @@
 import { useEffect, useState } from "react";
 import { Icon } from "./Icon";
 
-/** A button that copies a text and says so. */
+/** A button that copies a text, and then confirms that it did. */
 export function CopyButton({ text, label }: { text: string; label: string }) {
   const [said, setSaid] = useState("");
   useEffect(() => {

@@ -1,7 +1,7 @@
 import { type ReactNode, useEffect, useRef, useState } from "react";
 import { Icon } from "./Icon";
 
-/** What a narrow window has no room for: a dialog from the side, closed by Escape or a tap beside it. */
+/** A dialog at the side, for narrow windows. Escape or a tap beside the dialog closes it. */
 export function Drawer({ children }: { children: ReactNode }) {
   const [open, setOpen] = useState(false);
   const dialog = useRef<HTMLDialogElement>(null);

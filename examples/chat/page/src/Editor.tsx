@@ -2,7 +2,7 @@ import { type FormEvent, type KeyboardEvent, useState } from "react";
 import { excess, Limit } from "./Limit";
 import { useNotice } from "./useNotice";
 
-/** A question being written anew, in its place: Enter sends it, Escape gives the old one back. */
+/** A field that replaces a question to edit it. Enter sends the new text; Escape cancels. */
 export function Editor({
   first,
   busy,

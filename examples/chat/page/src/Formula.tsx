@@ -1,6 +1,6 @@
 import katex from "katex";
 
-/** A formula as MathML, which browsers draw themselves: no fonts, no style sheet. Loaded when needed. */
+/** A formula as MathML, which browsers draw without fonts or a style sheet. Loaded when needed. */
 export default function Formula({ tex, display }: { tex: string; display: boolean }) {
   try {
     const html = katex.renderToString(tex, { displayMode: display, output: "mathml" });
@@ -8,6 +8,6 @@ export default function Formula({ tex, display }: { tex: string; display: boolea
       <span className={display ? "wide formula" : ""} dangerouslySetInnerHTML={{ __html: html }} />
     );
   } catch {
-    return <code>{tex}</code>; // half a formula, while it is written
+    return <code>{tex}</code>; // the formula is incomplete while it is being written
   }
 }

@@ -13,7 +13,7 @@ const PATHS = {
   down: "M12 5v14M5 12l7 7 7-7",
 };
 
-/** A small drawing in the colour of the text; the button around it has the words. */
+/** A small drawing in the colour of the text. The button around it has a label in words. */
 export function Icon({ name }: { name: keyof typeof PATHS }) {
   return (
     <svg viewBox="0 0 24 24" width="1.15em" height="1.15em" aria-hidden="true">

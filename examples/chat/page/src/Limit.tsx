@@ -1,9 +1,9 @@
-/** How many characters a text has too many; negative while there is room. */
+/** By how many characters a text exceeds the limit; negative if it is shorter than the limit. */
 export function excess(text: string, limit: number): number {
   return [...text.trim()].length - limit;
 }
 
-/** Says the limit of a question when it comes near. */
+/** Shows the limit of a question's length when the question comes near it. */
 export function Limit({ id, over, limit }: { id: string; over: number; limit: number }) {
   if (!(over > -limit / 10)) return null;
   return (

@@ -17,13 +17,13 @@ import { Code } from "./Code";
 const Formula = lazy(() => import("./Formula"));
 
 /**
- * A model's Markdown, which is a stranger's text: HTML in it is shown as text, links go where the
- * list below says and nowhere else, and images are named, not loaded (loading one would send a
- * message to its owner).
+ * A model's Markdown, which is text from an untrusted source. So HTML in it is shown as text, only
+ * the kinds of links in the list below work, and images are named and not loaded (loading an image
+ * would send a request to its owner).
  */
 export function Markdown({ text }: { text: string }) {
-  // Deferred, so that a long answer does not hold up typing. Only blocks that changed are parsed
-  // again: parsing the whole text each time would cost its square.
+  // Rendering is deferred, so that a long answer does not delay typing. Only changed blocks are
+  // parsed again; parsing the whole text for each token would take quadratic time.
   const shown = useDeferredValue(text);
   const known = useRef<Token[]>([]);
   const blocks = useMemo(() => split(shown, known), [shown]);
@@ -31,8 +31,9 @@ export function Markdown({ text }: { text: string }) {
 }
 
 /**
- * Cut a text that grows into blocks. What comes may change the last two (a `#` that turns out to be
- * no heading belongs to the paragraph before it), and no others that an empty line ends.
+ * Cut a growing text into blocks. New text may change the last two blocks (if a `#` turns out to be
+ * no heading, it belongs to the paragraph before it). It changes no earlier block that ends with an
+ * empty line.
  */
 function tokenize(text: string, known: readonly Token[]): Token[] {
   const [before] = known.filter(({ type }) => type !== "space").slice(-2);
@@ -44,10 +45,10 @@ function tokenize(text: string, known: readonly Token[]): Token[] {
   return [...kept, ...new Lexer({ gfm: true }).blockTokens(text.slice(start.length), [])];
 }
 
-/** Cut a text into blocks that can be read alone: each gets the addresses that links refer to. */
+/** Cut a text into blocks that can be parsed alone: each gets the link addresses that it uses. */
 function split(text: string, known: { current: Token[] }): string[] {
   const unified = text.replace(/\r\n?/g, "\n");
-  // Footnotes are numbered through the whole text.
+  // A text with footnotes stays one block, because footnotes are numbered through the whole text.
   if (/^ {0,3}\[\^[^\]]+\]:/m.test(unified)) return [unified];
   const tokens = (known.current = tokenize(unified, known.current));
   const addresses = tokens.filter(({ type }) => type === "def").map(({ raw }) => raw.trim());
@@ -62,17 +63,17 @@ function split(text: string, known: { current: Token[] }): string[] {
 
 const MATHEMATICS = new RegExp(
   [
-    /(`+)[^]*?\1(?!`)/, // code, in which nothing is mathematics
+    /(`+)[^]*?\1(?!`)/, // code, where a dollar sign never begins a formula
     /\\\[([^]+?)\\\]/,
     /\\\(([^]+?)\\\)/,
-    /(?<![\\$\w])\$(?![\s$])([^$\n]*[^\s$\\])\$(?![\w$])/, // as Pandoc reads it: "$5 or $6" is money
+    /(?<![\\$\w])\$(?![\s$])([^$\n]*[^\s$\\])\$(?![\w$])/, // Pandoc's rule: "$5 or $6" is money
   ]
     .map(({ source }) => source)
     .join("|"),
   "g",
 );
 
-/** Write mathematics with `$$`, the one way that remark-math is set to read. */
+/** Mark formulas with `$$`, because remark-math is configured to read only that. */
 function withDollars(raw: string): string {
   return raw.replace(MATHEMATICS, (all, _, display, inline, dollars) => {
     if (display !== undefined && raw.trim() === all) return `$$\n${display.trim()}\n$$`;

@@ -1,7 +1,7 @@
 import type { MessagePart } from "inkstream/parts";
 import { Markdown } from "./Markdown";
 
-/** What an answer holds, in order: text, thoughts and tool calls (folded away), sources. */
+/** The parts of an answer in order: text, sources, and thoughts and tool calls (collapsed). */
 export function Parts({ parts }: { parts: readonly MessagePart[] }) {
   return parts.map((part, index) => <One key={index} part={part} />);
 }

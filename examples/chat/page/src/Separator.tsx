@@ -1,6 +1,6 @@
 const GAP_S = 15 * 60;
 
-/** The time, where a question comes long after the one before. */
+/** The time, shown before a question that was asked long after the previous question. */
 export function Separator({ at, before }: { at: number; before: number | undefined }) {
   if (before !== undefined && at - before < GAP_S) return null;
   const date = new Date(at * 1000);

@@ -7,7 +7,7 @@ export interface Live {
   stopping: boolean;
 }
 
-/** Stop, by the button or by Escape; the package keeps the wish until the server has it. */
+/** Stop, by the button or by Escape. The npm package stores the stop until the server confirms. */
 export function StopButton({
   live: { stop, stopping },
   field,
@@ -20,17 +20,17 @@ export function StopButton({
   const press = useEffectEvent(() => {
     if (!stopping) stop().catch(() => refuse("The server did not stop it. Try again."));
   });
-  // A layout effect: its end runs while the button is still there, and may have the focus.
+  // This is a layout effect, because its clean-up must run before the button leaves the page.
   useLayoutEffect(() => {
     const onKeyDown = (event: KeyboardEvent) => {
       if (event.key !== "Escape" || event.isComposing || event.defaultPrevented) return;
-      if (!document.querySelector("dialog[open]")) press(); // or else Escape closes that
+      if (!document.querySelector("dialog[open]")) press(); // Escape closes an open dialog instead
     };
     document.addEventListener("keydown", onKeyDown);
     const pressed = button.current;
     return () => {
       document.removeEventListener("keydown", onKeyDown);
-      // The button goes away: the keyboard goes on where the next question is written.
+      // The button is about to go, so the field for the next question gets the focus.
       if (document.activeElement === pressed) field.current?.focus();
     };
   }, [field]);
@@ -44,7 +44,7 @@ export function StopButton({
         aria-disabled={stopping}
         aria-label={stopping ? "Stopping…" : "Stop"}
         title={stopping ? "Stopping…" : "Stop (Escape)"}
-        // Not the second click of a double click on Send, whose place this took.
+        // Ignore the second click of a double click on Send, because Stop has replaced Send.
         onClick={(event) => event.detail < 2 && press()}
       >
         <span className="square" />

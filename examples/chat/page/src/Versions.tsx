@@ -2,7 +2,7 @@ import { Icon } from "./Icon";
 import { send } from "./server";
 import { useNotice } from "./useNotice";
 
-/** `‹ 1 / 2 ›`: which version is shown, and the way to the others; chosen for all windows. */
+/** `‹ 1 / 2 ›`: shows the number of the version, and chooses another version in all windows. */
 export function Versions({ of, ids, shown }: { of: string; ids: readonly number[]; shown: number }) {
   const [refusal, refuse] = useNotice();
   const index = ids.indexOf(shown);

@@ -1,4 +1,4 @@
-// What the server holds, and the requests to it.
+// The types of the server's data, and the requests to the server.
 import type { Initial, Part, Status } from "inkstream";
 
 export const STREAMS = "/api/streams";
@@ -7,20 +7,20 @@ export interface Chat {
   id: string;
   title: string;
   changed_at: number;
-  /** The answer that is being written. */
+  /** The stream id of the answer that is being written. */
   live: string | null;
 }
 
-/** A question and its answer, with all versions of both. */
+/** A question and its answer, with the turns of all other versions of both. */
 export interface Turn {
   id: number;
   parent_id: number;
   prompt: string;
   stream_id: string;
   asked_at: number;
-  /** For each wording of the question, the turn to choose; one of them is this turn. */
+  /** For each version of the question, the turn to choose; one of these is this turn. */
   questions: number[];
-  /** The turns that answer this wording; one of them is this turn. */
+  /** The turns that answer this version of the question; one of these is this turn. */
   answers: number[];
   offset?: string;
   parts?: Part[];
@@ -33,7 +33,7 @@ export interface Everything {
   about: { name: string; offline: boolean; prompt_characters: number };
 }
 
-/** What the feed says: a chat that is new or changed, also in its turns after one; or an end. */
+/** A message of the feed: a new or changed chat (`after`: its turns after that one), or an end. */
 export interface News {
   chat?: Partial<Chat> & { id: string };
   after?: number;
@@ -41,7 +41,7 @@ export interface News {
   deleted?: string;
 }
 
-/** What `useStream` need not fetch again. */
+/** What the page already has of an answer, so that `useStream` does not fetch it again. */
 export function initialOf({ offset, parts, end }: Turn): Initial | undefined {
   if (!offset || !parts) return undefined;
   if (!end) return { offset, parts };
@@ -50,14 +50,14 @@ export function initialOf({ offset, parts, end }: Turn): Initial | undefined {
   return { offset, parts, status, result, error: failed ? error : null };
 }
 
-/** Return what the server answers, trying again while it cannot be reached. */
+/** Return the server's answer. Repeat the request as long as the server is unreachable. */
 export async function load<T>(address: string, signal?: AbortSignal): Promise<T> {
   for (;;) {
     try {
       const response = await fetch(address, { signal });
       if (response.ok) return (await response.json()) as T;
     } catch {
-      // Away, or restarting.
+      // The server is unreachable, or restarting.
     }
     await new Promise((resolve) => setTimeout(resolve, 1000));
     signal?.throwIfAborted();
@@ -68,7 +68,7 @@ const REFUSALS: Record<string, string> = {
   too_many_streams: "An answer is still being written. Stop it, or wait for its end.",
 };
 
-/** Send something; a refusal is a sentence for the user. */
+/** Send a request. If the server refuses it, `refusal` is a sentence for the user. */
 export async function send<T>(
   method: string,
   address: string,
@@ -79,7 +79,7 @@ export async function send<T>(
       method,
       headers: { "content-type": "application/json" },
       body: body === undefined ? null : JSON.stringify(body),
-      keepalive: true, // arrives although the page is left
+      keepalive: true, // so that the request arrives even if the user leaves the page
     });
     const answer = await response.json().catch(() => ({}));
     if (response.ok) return { refusal: "", answer };

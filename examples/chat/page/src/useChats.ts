@@ -2,7 +2,7 @@ import { useStream } from "inkstream/react";
 import { useEffect, useMemo, useState } from "react";
 import { type Chat, type Everything, load, type News, STREAMS } from "./server";
 
-/** All conversations, loaded once, and what the feed says from there on. */
+/** All conversations. The page loads them once, and then applies the messages of the feed. */
 export function useChats() {
   const [first, setFirst] = useState<Everything>();
   useEffect(() => {
@@ -13,14 +13,14 @@ export function useChats() {
   const feed = useStream(first && "chat-feed", {
     url: STREAMS,
     initial: { offset: first?.offset ?? null },
-    onReset: () => location.reload(), // another database
+    onReset: () => location.reload(), // the server has another database
   });
   const news = feed.parts as readonly News[];
   const chats = useMemo(() => first && applied(first.chats, news), [first, news]);
   return { chats, news, about: first?.about, away: feed.connection === "waiting" };
 }
 
-/** Apply what the feed says; applying a part of it again changes nothing. */
+/** Apply messages of the feed. Applying a message a second time changes nothing. */
 function applied(first: readonly Chat[], news: readonly News[]): Chat[] {
   const chats = new Map(first.map((chat) => [chat.id, chat]));
   for (const { chat, ended, deleted } of news) {

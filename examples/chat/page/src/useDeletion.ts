@@ -3,7 +3,7 @@ import { type Chat, send } from "./server";
 
 const UNDO_MS = 8000;
 
-/** Delete a conversation, after some seconds in which it is only hidden and comes back by Undo. */
+/** Hide a conversation, and delete it after some seconds, unless Undo shows it again. */
 export function useDeletion(refuse: (refusal: string) => void) {
   const [leaving, setLeaving] = useState<Chat>();
   const [hidden, setHidden] = useState<readonly string[]>([]);
@@ -11,7 +11,7 @@ export function useDeletion(refuse: (refusal: string) => void) {
 
   const finish = useEffectEvent(async ({ id }: Chat) => {
     const { refusal } = await send("DELETE", `/api/chats/${id}`);
-    if (!refusal) return; // the feed says that it is gone
+    if (!refusal) return; // the feed then reports the deletion
     show(id);
     refuse(refusal);
   });

@@ -2,12 +2,13 @@ import { isEnded, useStream } from "inkstream/react";
 import { useEffect, useEffectEvent, useState } from "react";
 import { STREAMS } from "./server";
 
-/** What a screen reader says at the end of an answer; it does not read each token. */
+/** What a screen reader says at the end of an answer, because it does not read each token. */
 const ENDS: Record<string, string> = { done: "The answer is complete.", cancelled: "Stopped." };
 
-/** Whether a conversation's answer is being written, and how to stop it; tells begin and end. */
+/** Return whether an answer is being written, and how to stop it. Announce its start and end. */
 export function useLive(streamId: string | null, say: (sentence: string) => void) {
-  // Followed to its own end: the list of conversations may hear of it sooner, or later.
+  // The answer is followed to its own end, because the list of conversations may learn of that end
+  // earlier or later.
   const [followed, follow] = useState(streamId);
   if (streamId && streamId !== followed) follow(streamId);
   const { status, stop, stopping } = useStream(followed, { url: STREAMS });

@@ -2,7 +2,7 @@ import { useEffect, useState } from "react";
 
 const SHOWN_MS = 8000;
 
-/** A sentence that goes away by itself. */
+/** A sentence for the user that disappears by itself. */
 export function useNotice(): [notice: string, tell: (notice: string) => void] {
   const [notice, tell] = useState("");
   useEffect(() => {

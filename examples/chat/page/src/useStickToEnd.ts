@@ -17,7 +17,7 @@ export function useStickToEnd(): {
       element.scrollHeight - element.scrollTop - element.clientHeight < NEAR_PX;
     const follow = () => {
       if (stuck) element.scrollTop = element.scrollHeight;
-      setAway(!isNear()); // also when what was below is gone
+      setAway(!isNear()); // also if the content below was removed
     };
     const onScroll = () => {
       stuck = isNear();
@@ -39,7 +39,7 @@ export function useStickToEnd(): {
   return { box, away, jump: useCallback(() => stick.current(), []) };
 }
 
-/** Change what stands above an element without moving the element on the screen. */
+/** Change the content above an element without moving the element on the screen. */
 export function keepInPlace(element: Element, box: Element, change: () => void): void {
   const before = element.getBoundingClientRect().top;
   flushSync(change);

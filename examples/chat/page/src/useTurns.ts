@@ -4,14 +4,14 @@ import { load, type News, type Turn } from "./server";
 const LAST_PAGE = -1;
 
 /**
- * The turns of a conversation that are shown: its last page, earlier pages as they are asked for,
- * and what the feed says from there on.
+ * The shown turns of a conversation: its last page of turns, earlier pages after the user requests
+ * them, and new turns that the feed reports.
  */
 export function useTurns(chatId: string | undefined, news: readonly News[]) {
   const address = `/api/chats/${chatId}/turns`;
   const [turns, setTurns] = useState<Turn[] | undefined>(chatId ? undefined : []);
   const heard = useRef(news.length);
-  /** The turns after this one are to be loaded. */
+  /** The turns after the turn with this id must be loaded. */
   const stale = useRef<number | undefined>(LAST_PAGE);
 
   useEffect(() => {
@@ -36,7 +36,7 @@ export function useTurns(chatId: string | undefined, news: readonly News[]) {
     return () => leaving.abort();
   }, [chatId, news]);
 
-  /** Load the page before; `show` is called with what puts it in. */
+  /** Load the previous page of turns; `show` gets a function that adds them to the conversation. */
   const loadEarlier = async (show: (put: () => void) => void) => {
     const before = await load<Turn[]>(`${address}?before=${turns?.[0]?.id}`);
     show(() =>

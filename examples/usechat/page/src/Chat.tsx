@@ -11,11 +11,11 @@ import { Part } from "./Part";
 interface Props {
   id: string;
   history: UIMessage[];
-  /** The database holds another text than the page: load it anew. */
+  /** Load the history again, because the stored text differs from the text on the page. */
   onReset: () => void;
 }
 
-/** A chat whose answers go on without it: nothing here is about connections. */
+/** A chat whose answers continue without the page, although no code here handles connections. */
 export function Chat({ id, history, onReset }: Props) {
   const fetch = useMemo(
     () =>
@@ -79,7 +79,7 @@ export function Chat({ id, history, onReset }: Props) {
   );
 }
 
-/** How an answer of the history ended, unless it ended well. */
+/** How an answer in the history ended, if it did not end `done`. */
 function Ending({ message }: { message: UIMessage }) {
   const { inkstream } = (message.metadata ?? {}) as {
     inkstream?: { status: string; message: string | null };

@@ -1,6 +1,6 @@
 import { getToolName, isToolUIPart, type UIMessage } from "ai";
 
-/** One part of a message. Whatever a model or a tool says is shown as text, never as HTML. */
+/** One part of a message. The output of a model or a tool is shown as text, never as HTML. */
 export function Part({ part }: { part: UIMessage["parts"][number] }) {
   if (part.type === "text") return <p className="text">{part.text}</p>;
   if (part.type === "reasoning") {

@@ -4,7 +4,7 @@ import { createRoot } from "react-dom/client";
 import { Chat } from "./Chat";
 import "./style.css";
 
-// The chat is in the address, so that a reload and a second window show the same one.
+// The address contains the chat, so that a reload and a second window show the same chat.
 const address = new URL(location.href);
 const id = address.searchParams.get("chat") ?? Math.random().toString(36).slice(2, 12);
 address.searchParams.set("chat", id);
