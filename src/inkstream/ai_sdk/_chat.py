@@ -30,7 +30,7 @@ from inkstream.parts import fold
 from inkstream.wire import Offset
 
 _RECENT: Final = 20
-"""How many of a chat's newest streams are searched for the one that a page means."""
+"""How many of a chat's newest streams are searched for the stream that a page asks for."""
 
 _NOTHING_NEW: Final = (
     "The answer is complete, and no tool of the page has a new output. A page that sends by itself "
@@ -42,12 +42,12 @@ _UNFINISHED: Final = "The answer ended before this call was complete."
 class UIMessageChat:
     """Serve the AI SDK's ``useChat``: a chat is a group of streams, an answer is a stream.
 
-    If an owner is given, only that owner finds the answer. Pass an owner to every method, or
-    protect the routes in another way.
+    If you pass an owner, only requests with the same owner find the answer. Pass an owner to every
+    method, or protect the routes in another way.
 
     Args:
         streams: The application's ``PersistentTextStreaming``.
-        replay_s: When a page asks for the running answer, it also gets an answer that ended well at
+        replay_s: A page that asks for the running answer also gets an answer that ended ``done`` at
             most this long ago, because the page may have loaded its history before that end.
     """
 
@@ -67,17 +67,19 @@ class UIMessageChat:
     ) -> Response:
         """Answer a POST of ``useChat``: start a new answer, or continue the last one.
 
-        If a tool that runs in the page has its output, the last message is an answer. A new stream
-        then begins with that answer and the output, and replaces it. A complete answer is refused
-        with 409, because otherwise a page that sends by itself would ask without end. The user's
-        question is stored in the stream's metadata, for ``messages``.
+        The last message is an answer if the page sends the output of a tool that runs in the page.
+        A new stream then begins with that answer and the output, and replaces the old stream. If
+        the last message is a complete answer, the request is refused with 409, because otherwise a
+        page that sends by itself would ask without end. The stream's metadata stores the user's
+        question, for ``messages``.
 
         Args:
             request: The request. If a cookie authenticates it, it must come from this site.
-            body: Its JSON, as ``DefaultChatTransport`` sends it.
-            source: Writes the answer; see ``Source``. Not called if the answer has already begun.
+            body: The request's JSON, as ``DefaultChatTransport`` sends it.
+            source: It writes the answer; see ``Source``. It is not called if the answer has already
+                begun.
             owner: The user.
-            metadata: Stored with the stream.
+            metadata: Further metadata to store with the stream.
         """
         try:
             turn = parse(body)
@@ -104,9 +106,10 @@ class UIMessageChat:
     async def resume(self, request: Request, chat_id: str, *, owner: str | None = None) -> Response:
         """Follow the running answer, from its start or the request's last event.
 
-        The answer is 204 if none is running. An answer that ended well less than ``replay_s`` ago
-        is sent once more. A failed or stopped one is not, because each reload would show its error
-        again; the history shows it. A page that aborts the request does not stop the answer.
+        The status is 204 if no answer is running. An answer that ended ``done`` less than
+        ``replay_s`` ago is sent once more. A failed or stopped answer is not sent, because each
+        reload would show its error again; the history shows it. A page that aborts the request does
+        not stop the answer.
         """
         try:
             state = await self._followed(request, chat_id, owner)
@@ -121,11 +124,11 @@ class UIMessageChat:
         )
 
     async def stop(self, chat_id: str, body: object = None, *, owner: str | None = None) -> bool:
-        """Stop the running answer for all readers. Return whether there was one.
+        """Stop the running answer for all readers. Return whether an answer was running.
 
         Args:
             chat_id: The chat.
-            body: The request's JSON, if any. ``resumingFetch`` puts the stream that it means in
+            body: The request's JSON, if any. ``resumingFetch`` names the stream to stop in
                 ``stream_id``, because a Stop that arrives late must not end the next answer.
             owner: The user.
         """
@@ -179,7 +182,7 @@ class UIMessageChat:
     def message(self, body: StreamBody) -> dict[str, Any]:
         """Return an answer as a ``UIMessage``, for an application that stores the history itself.
 
-        If it did not end ``done``, ``metadata.inkstream`` says how it ended.
+        If the answer did not end ``done``, ``metadata.inkstream`` says how it ended.
         """
         note = body.metadata.get(UI_MESSAGE)
         named = note.get("id") if isinstance(note, Mapping) else None
@@ -236,8 +239,8 @@ class UIMessageChat:
                 raise StreamConflict(state.stream_id, state.status, _NOTHING_NEW)
             begin = [*parts, *given]
         since = _count(begin)
-        # A page may send by itself when all tools of its last step have outputs. Without a new step
-        # it would see those outputs again after each answer, and ask without end.
+        # A page may send by itself when all tools of the last step have outputs. Without a new
+        # step, the page would see those outputs again after each answer, and ask without end.
         begin.append({"type": "start-step"})
         note = {"id": message_id, "since": since, **_inherited(versions)}
         # Two windows choose the same name: one of them creates the stream, and both follow it.
@@ -266,7 +269,7 @@ class UIMessageChat:
                     return state
             return (
                 listing.streams[0] if listing.streams else None
-            )  # following it refuses the offset
+            )  # this stream then refuses the offset
         latest = await self._streams.latest(owner=owner, group=chat_id)
         if latest is None or latest.ended_at is None:
             return latest
@@ -277,13 +280,13 @@ class UIMessageChat:
 
 
 def _inherited(versions: list[StreamState]) -> dict[str, JSON]:
-    """Return the note about the question in the first of an answer's streams."""
+    """Return the note about the question, from the first stream of a continued answer."""
     note = note_of(versions[-1]) if versions else {}
     return {name: note[name] for name in ("question", "after") if name in note}
 
 
 def _count(messages: list[str | Mapping[str, JSON]]) -> int:
-    """Return how many messages these become when they are stored."""
+    """Return how many messages these parts become when they are stored."""
     encoded = [m if isinstance(m, str) else wire.dump_object(m) for m in messages]
     segment = wire.encode_whole(encoded)
     return 0 if segment is None else segment.count

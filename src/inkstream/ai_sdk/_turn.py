@@ -18,8 +18,8 @@ class Turn:
 
     Attributes:
         chat_id: The chat.
-        messages: Its messages.
-        whole: Whether these are all messages, or only the last one.
+        messages: The chat's messages, or only the last of them.
+        whole: Whether ``messages`` are all messages of the chat.
     """
 
     chat_id: str
@@ -44,10 +44,10 @@ class Turn:
 
 
 def parse(body: object) -> Turn:
-    """Parse a body.
+    """Parse the body of a request.
 
     Raises:
-        ValueError: It is not a body of ``useChat``.
+        ValueError: The body is not a body of ``useChat``.
     """
     if not isinstance(body, Mapping) or not isinstance(body.get("id"), str) or not body["id"]:
         raise ValueError("the body must be a JSON object with the chat's id")
@@ -69,7 +69,7 @@ def parse(body: object) -> Turn:
 
 
 def question_of(message: Mapping[str, Any]) -> dict[str, JSON]:
-    """Return a user's message as it is stored: without files whose data is in the message."""
+    """Return a user's message as it is stored: without files whose data the message contains."""
     kept: dict[str, JSON] = {
         name: message[name] for name in ("id", "role", "metadata") if name in message
     }
@@ -95,7 +95,7 @@ def message_id_of(state: StreamState) -> str:
 def outputs(
     parts: Sequence[str | Mapping[str, JSON]], message: Mapping[str, Any]
 ) -> list[Mapping[str, JSON]]:
-    """Return the page's outputs for tool calls that still need one."""
+    """Return the outputs that the page sent for tool calls that still need an output."""
     waiting = {
         part["toolCallId"]
         for part in fold(parts)["parts"]

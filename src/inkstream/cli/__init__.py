@@ -8,7 +8,7 @@ from typing import Final
 __all__ = ["main"]
 
 _EXTRAS: Final = {"asyncpg": "postgres", "click": "cli", "httpx": "demo", "uvicorn": "server"}
-"""For each module that a command needs: the extra that installs it."""
+"""For each module that a command needs, the name of the extra that installs the module."""
 
 
 def main() -> None:

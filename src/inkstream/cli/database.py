@@ -34,7 +34,7 @@ def check_database(value: str) -> None:
 
 
 def database_option(command: F) -> F:
-    """Add `--database`, which every command has that uses streams."""
+    """Add the option `--database` of commands that use streams."""
     from inkstream.facade.databases import DEFAULT_DATABASE
 
     return click.option(
@@ -50,7 +50,7 @@ def database_option(command: F) -> F:
 
 
 def json_option(command: F) -> F:
-    """Add `--json`: output for programs, one JSON object per line."""
+    """Add the option `--json`, for output of one JSON object per line."""
     return click.option(
         "--json", "as_json", is_flag=True, help="Print JSON for programs, one object per line."
     )(command)
@@ -70,11 +70,12 @@ async def open_streams(
     """Open the database of a command.
 
     Args:
-        database: Its URL.
-        create: Whether to create an absent SQLite file. Otherwise a mistyped name is an error.
+        database: The URL of the database.
+        create: Whether to create an absent SQLite file. Without it, a mistyped name is an error.
 
     Raises:
-        StoreUnavailable, SchemaOutdated: As the database says.
+        StoreUnavailable: The database cannot be opened.
+        SchemaOutdated: The tables of the database are of another version.
     """
     from inkstream.facade.streaming import PersistentTextStreaming
 
@@ -88,7 +89,8 @@ async def open_store(database: str) -> AsyncIterator[Store]:
     """Open a database to look at it, without an engine: nothing is swept, ended or tidied.
 
     Raises:
-        StoreUnavailable, SchemaOutdated: As the database says.
+        StoreUnavailable: The database cannot be opened.
+        SchemaOutdated: The tables of the database are of another version.
     """
     from inkstream.engine.identity import new_worker
     from inkstream.facade.databases import open_database

@@ -44,7 +44,7 @@ def command(port: int, database: str, as_json: bool) -> None:
         host=HOST,
         port=port,
         log_level="warning",
-        # Longer than running answers may take to finish, so that readers see the end of each.
+        # This is longer than running answers may take to finish, so that readers see each end.
         timeout_graceful_shutdown=12,
     )
     with errors_become_exits():
@@ -74,7 +74,7 @@ def command(port: int, database: str, as_json: bool) -> None:
 
 
 async def _try(database: str) -> None:
-    """Open the database once, so that an error is printed before the address is."""
+    """Open the database once, so that an error is printed before the address is printed."""
     from inkstream.facade.streaming import PersistentTextStreaming
 
     async with PersistentTextStreaming(database):
@@ -85,7 +85,7 @@ def _listen(port: int) -> socket.socket:
     """Listen before the address is printed, so that the address works immediately."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
-        # A server that was killed recently leaves connections that still use the port.
+        # A server that was killed recently leaves connections that still occupy the port.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((HOST, port))
         listener.listen(2048)

@@ -78,7 +78,7 @@ def say(line: str) -> None:
 
 @contextlib.contextmanager
 def errors_become_exits() -> Iterator[None]:
-    """Exit with the code of an error, after a line on standard error."""
+    """If an error is raised, print a line to standard error, and exit with the error's code."""
     try:
         yield
     except BrokenPipeError:

@@ -18,7 +18,7 @@ from inkstream.cli.output import age_text, size_text, state_object, write_json, 
 
 _PAGE = 200
 _COLOURS = {"streaming": "blue", "open": "blue", "error": "red", "timeout": "red"}
-"""Colours of the lines on a terminal, by status."""
+"""The colour of a line on a terminal, by the stream's status."""
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd])", re.ASCII)
 
@@ -145,7 +145,7 @@ async def _find(
     wanted: Callable[[StreamState], bool],
     oldest: float | None,
 ) -> tuple[list[StreamState], str | None]:
-    """Return the streams, and the cursor to continue with if the limit left some out."""
+    """Return the streams, and a cursor to continue with if the limit left out streams."""
     found: list[StreamState] = []
     async with open_streams(database) as streams:
         while True:

@@ -19,7 +19,7 @@ def write_bytes(data: bytes) -> None:
     """
     out = sys.stdout.buffer
     left = memoryview(data)
-    # With PYTHONUNBUFFERED this is the raw file, whose write may accept only some of the bytes.
+    # With PYTHONUNBUFFERED, standard output is a raw file, and a write may accept only some bytes.
     while left:
         left = left[out.write(left) :]
     out.flush()
@@ -31,7 +31,7 @@ def write_text(text: str) -> None:
     Raises:
         BrokenPipeError: No program reads standard output any more.
     """
-    # Not with click.echo, which changes line ends on some systems and removes escape codes.
+    # click.echo is not used, because it changes line ends on some systems and removes escape codes.
     write_bytes(text.encode())
 
 

@@ -140,10 +140,10 @@ def _serve(config: ServeConfig, host: str, port: int, workers: int) -> None:
         workers=workers,
         log_level="warning",
         access_log=False,  # the log would contain query strings
-        # Longer than clients and proxies keep an idle connection: the client must close it first.
-        # Otherwise it may send a request into a connection that the server has just closed.
+        # This is longer than clients and proxies keep an idle connection, so that the client closes
+        # it first. Otherwise a client may send a request when the server has just closed it.
         timeout_keep_alive=75,
-        # Readers leave when the streams drain; this limit is for requests that hang.
+        # Readers leave when the server drains its streams; this limit is for requests that hang.
         timeout_graceful_shutdown=10,
     )
     with listener:

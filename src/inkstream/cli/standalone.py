@@ -53,7 +53,7 @@ _EXPOSED: Final = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeConfig:
-    """The configuration of every worker. ``tokens`` of ``None`` allows anonymous clients."""
+    """The configuration of every worker process. ``tokens=None`` allows anonymous clients."""
 
     database: str
     tokens: str | None
@@ -80,7 +80,7 @@ class BearerOnly:
         self._tokens = tokens
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 401, or pass the request on."""
+        """Answer 401 without a known token; otherwise pass the request on."""
         if scope["type"] == "http":
             request = Request(scope)
             rights = self._tokens.rights(request.headers.get("authorization"))
@@ -146,8 +146,8 @@ def listen(host: str, port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if hasattr(socket, "TCP_USER_TIMEOUT"):
-            # Accepted connections inherit this. Without it, a vanished client would be kept for
-            # minutes.
+            # Accepted connections inherit this option. Without it, the connection of a client that
+            # has vanished would stay open for minutes.
             listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, _USER_TIMEOUT_MS)
         listener.bind((host, port))
         listener.listen(

@@ -16,7 +16,7 @@ _ACTIONS: Final[Mapping[str, frozenset[str]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Rights:
-    """The rights of a token: actions, on streams whose id begins with a prefix."""
+    """The rights of a token: which actions it allows, on streams whose id begins with a prefix."""
 
     actions: frozenset[str]
     prefix: str

@@ -122,7 +122,7 @@ async def _copy(writer: StreamWriter, teller: _Teller) -> Status:
 
 
 async def _append(writer: StreamWriter, text: str, told: asyncio.Future[signal.Signals]) -> None:
-    """Append; if the buffer is full and a signal comes while this waits, cancel the append."""
+    """Append. If the buffer is full, and a signal arrives during the wait, cancel the append."""
     appending = asyncio.ensure_future(writer.append(text))
     await asyncio.wait((appending, told), return_when=asyncio.FIRST_COMPLETED)
     if not appending.done():
@@ -153,7 +153,7 @@ def _signals(
     before = {number: signal.getsignal(number) for number in numbers}
     try:
         for number in numbers:
-            # Not loop.add_signal_handler, because Windows does not have it.
+            # loop.add_signal_handler is not used, because Windows does not have it.
             signal.signal(number, lambda n, _: loop.call_soon_threadsafe(tell, signal.Signals(n)))
         yield
     finally:
@@ -180,7 +180,7 @@ class _Input:
         self._asked.put(None)
 
     async def read(self) -> bytes:
-        """Return the available input, at least one byte; nothing at the end."""
+        """Return the available input, at least one byte; empty at the end of the input."""
         answer: asyncio.Future[bytes] = self._loop.create_future()
         self._asked.put(answer)
         return await answer

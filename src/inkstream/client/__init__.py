@@ -13,7 +13,7 @@ returned, so that no character is lost or doubled (G2). They need the extra ``cl
 """
 
 try:
-    import httpx  # noqa: F401  (only to say which extra is missing)
+    import httpx  # noqa: F401  (imported only to say which extra is missing)
 except ModuleNotFoundError as missing:
     raise ModuleNotFoundError(
         "inkstream.client needs httpx: pip install 'inkstream[client]'", name=missing.name

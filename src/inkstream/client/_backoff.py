@@ -1,4 +1,4 @@
-"""How long to wait before the next request, and when to give up."""
+"""How long a reader waits before the next request, and when it gives up."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ _LONGEST_S: Final = 5.0
 """Waits are short, because the text is safe and random delays spread many clients enough."""
 
 _LASTED_S: Final = 10.0
-"""A connection that lasted this long is not a failure, even without a message."""
+"""A connection that lasted this long does not count as a failure, even without a message."""
 
 
 def passes(status: int) -> bool:
-    """Return whether a retry may help after this status: a restart, an overload, a busy proxy."""
+    """Return whether a retry may help: the server restarts, or it or a proxy is overloaded."""
     return status in (408, 425, 429) or status >= 502
 
 
 def retry_after(headers: Mapping[str, str]) -> float:
-    """Return the seconds that the server asks a client to wait, or 0."""
+    """Return how many seconds the server asks a client to wait, or 0."""
     value = headers.get("retry-after", "")
     return float(value) if value.isascii() and value.isdigit() else 0.0
 
@@ -45,7 +45,7 @@ class Backoff:
         self._heard_at = self._asked_at = time.monotonic()
 
     def began(self) -> None:
-        """Record a new start: the time before it does not count."""
+        """Record that the reader starts anew, so that the time before does not count."""
         self._heard_at = time.monotonic()
 
     def asked(self) -> None:

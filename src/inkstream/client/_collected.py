@@ -25,12 +25,12 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """The pieces of text, joined."""
+        """The text of the answer: its pieces of text, joined."""
         return "".join(part for part in self.parts if isinstance(part, str))
 
 
 class Collected:
-    """Collect items one by one. Text is joined only when an object or the end follows."""
+    """Collect items one by one. Pieces of text are joined when an object or the end follows."""
 
     def __init__(self) -> None:
         self._parts: list[str | Mapping[str, JSON]] = []

@@ -37,9 +37,10 @@ class Unreachable(InkstreamError, TimeoutError):
 
 
 class PostUncertain(InkstreamError):
-    """A post broke off before its answer began: the server has taken it, or it has not.
+    """The connection broke after a POST was sent and before its answer began.
 
-    Iterating again posts again, which may make a second stream.
+    The server may or may not have accepted the POST. Iterating again repeats the POST, which may
+    create a second stream.
     """
 
     code = "post_uncertain"

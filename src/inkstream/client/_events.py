@@ -22,8 +22,8 @@ class Event(NamedTuple):
 class Parser:
     """Turn bytes into events.
 
-    An id counts only when its event is complete. Otherwise a connection that is cut inside an event
-    would skip that event on reconnect.
+    An id counts only when its event is complete. Otherwise, after a connection that broke inside an
+    event, the reader would skip that event.
 
     Attributes:
         retry_s: How long the server asks a client to wait before it reconnects, or ``None``.
@@ -45,7 +45,7 @@ class Parser:
         start = 0
         for match in _LINE_END.finditer(self._buffer, self._scanned):
             if match[0] == b"\r" and match.end() == len(self._buffer):
-                break  # may be the first half of CRLF
+                break  # this may be the first half of CRLF
             self._take(self._buffer[start : match.start()].decode("utf-8", "replace"), events)
             start = match.end()
         del self._buffer[:start]

@@ -2,7 +2,8 @@
 
 ``AsyncReader`` and ``Reader`` use it in this order for each request: ``pause``, ``headers``,
 ``accepts``. Then they call ``take`` for each piece of an accepted body, or ``refuse`` with the
-whole body of another answer. At the end they call ``broke``, unless the stream has ended. ::
+whole body of an answer that was not accepted. When the request is over, they call ``broke``, unless
+the stream has ended. ::
 
     posting ──200, Stream-Id──▶ following ──204──▶ ended, end unknown ──snapshot──▶ ended
        │                           └─event: end──▶ ended
@@ -34,7 +35,7 @@ Item: TypeAlias = "str | Mapping[str, JSON] | End"
 CONNECT_S: Final = 6.0
 
 SILENCE_S: Final = 37.5
-"""2.5 times the server's ping, because a shorter timeout would cut healthy answers."""
+"""After how long without a byte a connection counts as lost: 2.5 times the server's ping."""
 
 UNSENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 """Errors before a request was sent. Any request can be repeated after them."""
@@ -82,7 +83,7 @@ class Reading:
         self._snapshot = bytearray()
 
     def over(self) -> bool:
-        """Return whether the end was returned."""
+        """Return whether the stream's end was returned."""
         return self.end is not None
 
     def begin(self) -> None:
@@ -96,7 +97,7 @@ class Reading:
         self._parser = Parser()
         self._snapshot.clear()
         asked = {"accept": _JSON if self._saw_end else _EVENTS, "cache-control": "no-store"}
-        # A compressing proxy would delay short pieces.
+        # A proxy that compresses the answer would delay short pieces.
         asked["accept-encoding"] = "identity"
         if self.offset is not None:
             asked["last-event-id"] = self.offset
@@ -166,7 +167,7 @@ class Reading:
         code = str(problem.get("code", "unexpected_content"))
         detail = str(problem.get("detail") or body[:80].decode("utf-8", "replace"))
         if self.method == "POST" and status not in (429, 503):
-            # A 502 or 504 does not tell whether the server has accepted the POST.
+            # A 502 or 504 does not show whether the server has accepted the POST.
             raise Refused(self.url, status, code, detail)
         if status == 204 and not self._saw_end:
             self._saw_end = True  # the snapshot says how it ended

@@ -10,7 +10,7 @@ from inkstream.client._errors import Refused
 
 
 def stopped(url: str, response: httpx.Response, backoff: Backoff) -> bool:
-    """Return whether the server confirmed. ``False`` means: repeat after a pause.
+    """Return whether the server confirmed. If not, the caller must repeat after a pause.
 
     Raises:
         StreamNotFound, Refused

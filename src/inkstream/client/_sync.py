@@ -26,8 +26,8 @@ class Reader:
     does not stop the answer; ``stop`` does.
 
     Args:
-        http: The client. Its base URL, headers and ``auth`` are used for each request. Its
-            timeouts are not, because a stream may be silent between two pings of its server.
+        http: The client. Its base URL, headers and ``auth`` are used for each request. Its timeouts
+            are not used, because a stream may be silent between two pings of its server.
         url: The stream's URL, such as ``/streams/{id}``: any route that returns ``response(…)``.
         offset: Where to continue; by default at the start.
         stop_url: Where ``stop`` sends its POST; by default ``{url}/cancel``.
@@ -62,8 +62,8 @@ class Reader:
         """Return a reader that sends a POST and reads the stream in its answer from the start.
 
         The route returns ``streams.stream(…)``. The first iteration sends the POST and reads its
-        answer. After a cut, it continues with ``GET {streams_url}/{id}``. The POST is repeated only
-        if it did not reach the server, or if the answer was 429 or 503.
+        answer. After a lost connection, the reader continues with ``GET {streams_url}/{id}``. The
+        POST is repeated only if it did not reach the server, or if the answer was 429 or 503.
 
         Args:
             http: See the class.
@@ -78,7 +78,7 @@ class Reader:
 
     @property
     def stream_id(self) -> str | None:
-        """The stream's id, as the server sent it; ``None`` before its first answer."""
+        """The stream's id, as the server sent it; ``None`` before the server's first answer."""
         return self._reading.stream_id
 
     @property
@@ -121,11 +121,11 @@ class Reader:
                         for item in reading.take(data):
                             yield item
                         if reading.over():
-                            return  # a proxy may keep the connection open
+                            return  # do not read on, because a proxy may keep the connection open
                     for item in reading.finish():
                         yield item
             except (httpx.UnsupportedProtocol, httpx.LocalProtocolError):
-                raise  # the caller's mistake, which a retry cannot correct
+                raise  # a mistake of the caller, which a retry cannot correct
             except httpx.RequestError as exc:
                 reading.broke(f"{type(exc).__name__}: {exc}", unsent=isinstance(exc, UNSENT))
             else:
@@ -134,7 +134,7 @@ class Reader:
     def read(self) -> Answer:
         """Wait for the end and return everything after the offset.
 
-        If the stream was replaced meanwhile, it is read again from its start.
+        If the stream is replaced meanwhile, the new stream is read from its start.
 
         Raises:
             StreamNotFound, Refused, Unreachable: See ``__iter__``.
@@ -152,7 +152,7 @@ class Reader:
     def stop(self) -> None:
         """Stop the answer for all readers. The iteration then ends ``cancelled``.
 
-        The request is repeated until the server confirms. A stream that has ended does not change.
+        The request is repeated until the server confirms. If the stream has ended, nothing changes.
 
         Raises:
             StreamNotFound, Refused, Unreachable

@@ -1,4 +1,4 @@
-"""The demo's application. Conversations are logs and answers are texts; it has no tables."""
+"""The demo's application. Conversations are logs, and answers are texts; it has no tables."""
 
 from __future__ import annotations
 
@@ -42,8 +42,8 @@ _POLICY = (
 
 def demo_app(database: str, responder: Responder) -> Starlette:
     """Return the demo as an ASGI app."""
-    # The request that creates an answer also starts it. An answer that stays pending belongs to a
-    # server that died in between.
+    # The request that creates an answer also starts the answer. If an answer stays pending, the
+    # server died in between.
     streams = PersistentTextStreaming(database, timing=Timing(start_within_s=10.0))
     chat = Chat(streams, responder)
     routes = [
@@ -95,7 +95,7 @@ class Chat:
         return await self._streams.create(kind="log", owner=OWNER, group=CONVERSATIONS)
 
     async def about(self, request: Request) -> Response:
-        """Return the name of the responder."""
+        """Return the name and the note of the responder."""
         return JSONResponse({"name": self._responder.name, "note": self._responder.note})
 
     async def messages(self, request: Request) -> Response:
@@ -105,7 +105,7 @@ class Chat:
         )
 
     async def ask(self, request: Request) -> Response:
-        """Add a prompt and start its answer, unless one is still being written."""
+        """Add a prompt and start its answer, unless another answer is still being written."""
         prompt = await _prompt_of(request)
         if isinstance(prompt, Problem):
             return prompt
@@ -183,8 +183,8 @@ def _html(name: str) -> Callable[[Request], Awaitable[Response]]:
 class _Guard:
     """Refuse requests from other sites' pages, and forbid the browser to load from other sites.
 
-    The demo has no login, so every user of this computer may use it, and its API key. But another
-    page in the same browser must not.
+    The demo has no login, so every user of this computer may use the demo and its API key. But a
+    page of another site in the same browser must not use them.
     """
 
     def __init__(self, app: ASGIApp) -> None:

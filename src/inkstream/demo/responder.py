@@ -19,8 +19,8 @@ class Responder(Protocol):
     """A source of answers.
 
     Attributes:
-        name: Its name in the page.
-        note: A sentence for the page, or an empty string.
+        name: The responder's name in the page.
+        note: A sentence about the responder for the page, or an empty string.
     """
 
     name: str
@@ -30,5 +30,5 @@ class Responder(Protocol):
         """Return the answer to the last turn, in pieces.
 
         Raises:
-            StreamError: It failed. The message is for the reader.
+            StreamError: No answer is possible. The error's message is for the reader.
         """

@@ -19,7 +19,7 @@ def owner_of(request: HttpRequest) -> str:
 
 
 async def aowner_of(request: HttpRequest) -> str:
-    """Return the same in an async view, where reading the session must not block the event loop."""
+    """Return the owner in an async view, without blocking the event loop for the session."""
     user = await request.auser()
     if not user.is_authenticated:
         raise PermissionDenied("log in to see this stream")

@@ -14,7 +14,7 @@ from inkstream.sync import StreamAnswer
 
 
 class _Body:
-    """An answer for Django on an event loop. Not an iterable, because Django would use a thread."""
+    """An answer for Django on an event loop. A plain iterable would make Django use a thread."""
 
     def __init__(self, answer: StreamAnswer) -> None:
         self._answer = answer
@@ -42,9 +42,9 @@ def stream_response(
 
     Args:
         request: The view's request.
-        stream_id: The stream. An absent one is a 404, after a short wait.
-        owner: A stream of another owner gets the answer of an absent one.
-        group: A stream of another group gets the answer of an absent one.
+        stream_id: The stream to follow. If it is absent, the answer is 404, after a short wait.
+        owner: If given, a stream of another owner is answered like an absent stream.
+        group: If given, a stream of another group is answered like an absent stream.
         format: See ``inkstream.sync.PersistentTextStreaming.response``.
         headers: Further headers of the response.
     """
@@ -53,7 +53,7 @@ def stream_response(
     )
     body = _Body(answer) if isinstance(request, ASGIRequest) else answer
     response = StreamingHttpResponse(body, status=answer.status_code, headers=answer.headers)
-    # GZipMiddleware would delay events until its buffer is full.
+    # Without this, GZipMiddleware would delay events until its buffer is full.
     response.headers.setdefault("Content-Encoding", "identity")
     return response
 
@@ -67,7 +67,7 @@ async def astream_response(
     format: str | Format | None = None,  # noqa: A002 - the word on the wire
     headers: Mapping[str, str] | None = None,
 ) -> StreamingHttpResponse:
-    """Return the same in an async view, without blocking its event loop."""
+    """Return the response of ``stream_response`` in an async view, without blocking its loop."""
     response: StreamingHttpResponse = await sync_to_async(stream_response, thread_sensitive=False)(
         request, stream_id, owner=owner, group=group, format=format, headers=headers
     )

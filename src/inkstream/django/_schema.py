@@ -12,7 +12,7 @@ def apply(editor: Any, version: int) -> None:
     """Apply a migration, unless the streams are in another database or it has been applied.
 
     Raises:
-        SchemaOutdated: The applied migration has other SQL than this library's.
+        SchemaOutdated: The migration that was applied has other SQL than this library's.
     """
     if not _is_ours(editor):
         return

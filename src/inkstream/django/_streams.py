@@ -21,7 +21,7 @@ def given() -> dict[str, Any]:
     """Return the setting ``INKSTREAM``.
 
     Raises:
-        ImproperlyConfigured: It has an unknown key.
+        ImproperlyConfigured: The setting has an unknown key.
     """
     found: dict[str, Any] = dict(getattr(settings, "INKSTREAM", {}))
     unknown = sorted(found.keys() - set(_KNOWN))
@@ -42,7 +42,7 @@ def url() -> str:
     """Return the URL of the streams' database.
 
     Raises:
-        ImproperlyConfigured: Inkstream does not support that kind of database.
+        ImproperlyConfigured: inkstream does not support this kind of database.
     """
     name = alias()
     if name is None:
@@ -53,7 +53,8 @@ def url() -> str:
             f"inkstream keeps streams in PostgreSQL or SQLite, not in {connection.vendor} "
             f"(DATABASES[{name!r}]): set INKSTREAM['DATABASE'] to another one, or to a URL"
         )
-    # Read from the connection, not the settings, because a test's database has another name.
+    # Read the name from the connection, because in tests the database has another name than in
+    # the settings.
     values = connection.settings_dict
     return _sqlite(str(values["NAME"])) if connection.vendor == "sqlite" else _postgres(values)
 
@@ -70,7 +71,7 @@ def _postgres(values: dict[str, Any]) -> str:
         raise ImproperlyConfigured(
             "inkstream needs NAME in DATABASES, not a service in OPTIONS; or set a URL"
         )
-    # The host goes into the query, because it may be a directory with the server's socket.
+    # The host is part of the query, because it may be a directory with the server's socket.
     asked = {"host": values["HOST"], "port": values["PORT"], "user": values["USER"]}
     asked["password"] = values["PASSWORD"]
     asked |= {key: options[key] for key in options if key.startswith("ssl")}
@@ -81,8 +82,8 @@ def _postgres(values: dict[str, Any]) -> str:
 class ProjectStreams(PersistentTextStreaming):
     """A project's streams. Each process reads the settings at its first use of them."""
 
-    # Not a SimpleLazyObject: test runners call isinstance() on everything they find, which would
-    # create the instance before the test database exists.
+    # This is not a SimpleLazyObject, because test runners call isinstance() on everything that they
+    # find. That would create the instance before the test database exists.
     def __init__(self) -> None:
         self._is_made = False
         super().__init__("memory://")

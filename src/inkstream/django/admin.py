@@ -17,11 +17,11 @@ _PAGE = 100
 
 
 @admin.register(Stream)
-class StreamAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # generic in stubs only
+class StreamAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # the class is generic only in stubs
     """List streams of the configured database, newest first."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Refuse: a view creates streams."""
+        """Refuse, because only a view creates streams."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:

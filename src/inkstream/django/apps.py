@@ -21,7 +21,7 @@ def _check(**kwargs: Any) -> list[CheckMessage]:
 
 
 def _make_tables(using: str, **kwargs: Any) -> None:
-    """Create SQLite's tables, because a first call inside a transaction could not."""
+    """Create SQLite's tables now, because a first call inside a transaction cannot create them."""
     if using == alias() and url().startswith("sqlite:"):
         streams.list(limit=1)
 

@@ -25,14 +25,15 @@ _AS_THEMSELVES: Final[Mapping[str, tuple[str, Mapping[str, type]]]] = {
         {"messageId": str, "activityType": str, "patch": list},
     ),
 }
-"""Events about state and activities that may be stored as data, with their required fields."""
+"""AG-UI's events about state and activities that a stream may store, with required fields."""
 
 
 class AGUIEncoder(PartEncoder):
     """Encode a stream as the events of one run.
 
-    The stream's id is the run id; its group (else its id) is the thread id. Each piece of text is a
-    message of its own. A part for which AG-UI has no event is sent as ``CUSTOM`` with its type.
+    The stream's id is the run id. The thread id is the stream's group, or its id without a group.
+    All text between two other parts is one message. A part for which AG-UI has no event is sent as
+    ``CUSTOM`` with its type.
     """
 
     def __init__(self, stream: StreamState, state: str) -> None:

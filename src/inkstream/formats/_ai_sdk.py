@@ -14,7 +14,7 @@ from inkstream.parts import is_safe_link
 from inkstream.wire import RawJSON
 
 UI_MESSAGE: Final = "inkstream.ui_message"
-"""Key of a stream's metadata. Its field ``id`` names the message that the answer continues."""
+"""A key of a stream's metadata. The value's ``id`` names the message that is continued."""
 
 _FAILED: Final = "The answer could not be completed."
 _REASONS: Final = {
@@ -35,11 +35,11 @@ _REASONS: Final = {
 class AISDKEncoder(PartEncoder):
     """Encode a stream as UI message chunks.
 
-    If a client receives a chunk of an unknown type, its whole answer fails. So only types that its
-    version knows are sent, and every other object becomes a ``data-part``.
+    If a client receives a chunk of an unknown type, the whole answer fails. So only types that the
+    client's version knows are sent, and every other object becomes a ``data-part``.
 
     Args:
-        stream: The stream. Its id is the message's id, unless it continues another message.
+        stream: The stream. Its id is the message's id, unless the stream continues another message.
         state: See ``Encoder``.
         version: The oldest major version of ``ai`` that must understand the answer.
         since: Send only messages after this position, to a client that has the earlier ones.
@@ -119,7 +119,7 @@ class AISDKEncoder(PartEncoder):
         yield from self.chunk(raw.raw)
 
     def put(self, part: Any, raw: RawJSON, position: int) -> Iterator[Chunk]:
-        """Send the part unchanged, but the application's own objects as a ``data-part``."""
+        """Send a known part unchanged, and an object of the application's own as ``data-part``."""
         if part is None:
             value = load(raw)
             if self._version < 7 or not _is_of_version_7(value):

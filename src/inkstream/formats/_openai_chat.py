@@ -28,8 +28,8 @@ class OpenAIChatEncoder(PartEncoder):
     """Encode a stream as chunks of one chat completion.
 
     Text becomes ``content``, reasoning becomes ``reasoning_content``, and tool calls that the
-    client must run become ``tool_calls``. The format has no place for other parts, so they are left
-    out. An answer that was not completed sends ``error``, which the SDKs raise.
+    client must run become ``tool_calls``. Other parts are left out, because the format has no place
+    for them. If the stream did not end ``done``, ``error`` is sent, which the SDKs raise.
     """
 
     counts = True

@@ -1,8 +1,8 @@
 """The state of an encoder at a place in a stream, as a few characters of a cursor.
 
-The state says what is open: the text part, pieces of reasoning, tool calls. It names each by the
-position of the message that began it. After a reconnect the encoder reads those messages again,
-because they contain the ids that the client knows.
+The state says which parts are open: the text part, pieces of reasoning, tool calls. It names each
+part by the position of the message that began the part. After a reconnect, the encoder reads those
+messages again, because they contain the ids that the client knows.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Chunk = tuple[bytes, str]
 
 _TOKEN: Final = re.compile(r"([a-z])(0|[1-9][0-9]{0,15})(?:-(0|[1-9][0-9]{0,7}))?", re.ASCII)
 _MOST_NAMED: Final = MAX_STATE // 3
-"""Names of more parts would make a state too long, at three characters each; none are written."""
+"""At three characters each, more names would make a state too long; then none are written."""
 
 _TOO_LONG: Final = "x" * (MAX_STATE + 1)
 
@@ -30,7 +30,8 @@ class Call:
 
     Attributes:
         position: The position of the message that began the call.
-        phase: ``b`` begun, ``a`` begun with some of its input sent, ``c`` input complete.
+        phase: ``b``: the call has begun; ``a``: some of its input was sent; ``c``: its input is
+            complete.
         index: The number of the call in the answer; -1 in formats that do not number calls.
     """
 
@@ -52,12 +53,13 @@ class Progress:
     """The parts that an encoder has open, and how far the answer is.
 
     Attributes:
-        phase: ``""`` nothing was sent, ``s`` begun, ``f`` finished except for the last chunk.
+        phase: ``""``: nothing was sent; ``s``: the first chunk was sent; ``f``: everything but the
+            last chunk was sent.
         text: Where the open text part began.
         step: Where the open step began.
         calls: Tool calls without an output, by id.
         reasoning: Where open pieces of reasoning began, by id.
-        counted: How many tool calls there were, in formats that number calls.
+        counted: How many tool calls there were so far, in formats that number calls.
     """
 
     def __init__(self, state: str) -> None:
@@ -94,7 +96,7 @@ class Progress:
                 raise ValueError(f"{state!r:.60} is not a state")
 
     def recalls(self) -> Collection[int]:
-        """Return where those parts began whose ids are not known yet."""
+        """Return the positions at which the parts began whose ids are not known yet."""
         return tuple(self._unnamed)
 
     def recall(self, message: str | RawJSON, position: int) -> None:
@@ -118,7 +120,7 @@ class Progress:
 
     @property
     def state(self) -> str:
-        """The state as text; longer than ``MAX_STATE`` where it is too long to be read again."""
+        """The state as text. A text longer than ``MAX_STATE`` cannot be read again."""
         if self._written is None:
             self._written = self._write()
         return self._written
@@ -193,7 +195,7 @@ class PartEncoder:
         raise NotImplementedError
 
     def put(self, part: Any, raw: RawJSON, position: int) -> Iterator[Chunk]:
-        """Yield the chunks of a part that is neither text, reasoning nor a tool's."""
+        """Yield the chunks of a part that belongs to neither text, reasoning nor a tool call."""
         raise NotImplementedError
 
     def reasoning(self, part: Any, raw: RawJSON, began: int) -> Any:
@@ -201,7 +203,7 @@ class PartEncoder:
         raise NotImplementedError
 
     def tool(self, part: Any, raw: RawJSON, call: Call | None) -> Iterator[Chunk]:
-        """Yield the chunks of a tool's part, and update ``call.phase`` and the calls."""
+        """Yield the chunks of a part of a tool call, and update ``call.phase`` and the calls."""
         raise NotImplementedError
 
     # Shared code.
@@ -217,7 +219,7 @@ class PartEncoder:
         if isinstance(message, str) and progress.text is not None and progress.phase:
             return ((self.text_delta(progress.text, message), progress.state),)  # nearly always
         chunks = list(self._feed(message, position))
-        if chunks:  # the last chunk's cursor is after the message, so a reconnect skips the message
+        if chunks:  # the last chunk has the cursor after the message, so that a reconnect skips it
             chunks[-1] = (chunks[-1][0], progress.state)
         return chunks
 
@@ -311,14 +313,14 @@ class PartEncoder:
         yield from self.tool(part, raw, call)
 
     counts = False
-    """Whether calls are numbered."""
+    """Whether this format numbers tool calls."""
 
     def opened(self, part: Any, call: Call) -> Iterator[Chunk]:
         """Yield the chunks that a format sends when a call begins."""
         yield from ()
 
     def abandoned(self, name: str, call: Call) -> Iterator[Chunk]:
-        """Yield the chunks that end a call which begins again before it was complete."""
+        """Yield the chunks that end a call, if the call begins again before it was complete."""
         yield from ()
 
     def move(self, call: Call | None, phase: str) -> None:

@@ -1,1 +1,1 @@
-"""A page for operators: it lists streams, describes each, and can stop them."""
+"""A page for operators that lists streams, describes each stream, and can stop streams."""

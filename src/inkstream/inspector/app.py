@@ -1,4 +1,4 @@
-"""The inspector's routes. Each needs an explicit permission from ``authorize``."""
+"""The inspector's routes. Each route needs an explicit permission from ``authorize``."""
 
 from __future__ import annotations
 
@@ -89,8 +89,8 @@ class Inspector:
     async def _allowed(
         self, request: Request, action: str, answer: Callable[..., Awaitable[Response]], *name: str
     ) -> Response:
-        # ``is True``, so that an authorize without its ``await``, or one that returns a user,
-        # denies.
+        # ``is True`` denies access if ``authorize`` returns a user, or a coroutine that nobody
+        # awaits.
         if await self._authorize(request, action) is not True:
             return Problem(403, "forbidden", "You may not do this.")
         return await answer(request, *[StreamId(unquote(part, errors="strict")) for part in name])
@@ -149,7 +149,7 @@ class Inspector:
         description = (await describe(engine.store, state, engine.condition)).as_json()
         end = description["end"]
         if end is not None and await self._authorize(request, "text") is not True:
-            del end["result"]  # the application's own value, which may contain text
+            del end["result"]  # the result is the application's own value, and may contain text
         return JSONResponse(description)
 
     async def _text(self, request: Request, stream_id: StreamId) -> Response:

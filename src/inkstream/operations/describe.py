@@ -26,7 +26,7 @@ _DEFAULT_LEASE_S = 12.0
 async def describe(
     store: Store, state: StreamState, here: Condition | None = None
 ) -> StreamDescription:
-    """Describe a stream whose state was just read. This changes nothing.
+    """Describe a stream whose state was just read. The call changes nothing.
 
     Args:
         store: The stream's store.
@@ -67,7 +67,7 @@ async def describe(
 
 
 async def workers(store: Store, here: Condition) -> list[dict[str, Any]]:
-    """Return all workers as JSON objects, this one first."""
+    """Return all workers as JSON objects, this process's worker first."""
     roster = await store.roster()
     rows = []
     for report in roster.workers:

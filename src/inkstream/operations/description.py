@@ -13,23 +13,23 @@ class WorkerDescription:
     """The worker that writes a stream, or was the last to write it.
 
     Attributes:
-        name: Its identity; each start of a process has a new one.
-        host: The host on which it runs.
-        pid: Its process id on that host.
-        alive: Whether it is alive; ``None`` if that is unknown.
+        name: The worker's identity; each start of a process gives a worker a new name.
+        host: The host on which the worker runs.
+        pid: The worker's process id on that host.
+        alive: Whether the worker is alive; ``None`` if that is unknown.
         evidence: The reason for ``alive``, in words.
-        started_at: When it started.
-        locked: Whether its process holds its lock, which is released when the process dies;
-            ``None`` if that is unknown.
-        beat_s: How often it beats.
-        lease_s: After how long without a beat it counts as dead.
-        beat_at: When it beat last. The fields below were true at that time. ``None``: it is this
-            process.
-        blocked_s: How long its event loop was blocked at a stretch within the last minute, if that
-            was more than a second.
+        started_at: When the worker started.
+        locked: Whether the worker's process holds its lock, which is released when the process
+            dies; ``None`` if that is unknown.
+        beat_s: How many seconds are between two beats of the worker.
+        lease_s: After how long without a beat other workers take the worker for dead.
+        beat_at: When the worker beat last. The fields below were true at that time. ``None`` if the
+            worker is this process.
+        blocked_s: For how long the worker's event loop was blocked without a pause within the last
+            minute, if that was more than a second.
         blocked_at: The line of code that blocked the loop.
-        store_away_s: How long its commits had failed within the last minute.
-        buffered_bytes: How much text of this stream it had accepted and not yet committed.
+        store_away_s: For how long the worker's commits failed within the last minute.
+        buffered_bytes: How much text of this stream the worker had accepted and not yet committed.
     """
 
     name: str
@@ -53,11 +53,12 @@ class ReaderCounts:
     """The readers of a stream.
 
     Attributes:
-        here: How many in this process.
-        elsewhere: How many in other processes, at their last beats.
-        behind: How many are behind the tail and receive nothing.
-        behind_s: For how long the slowest has received nothing.
-        complete: False if a process has more streams than it reports, so there may be more readers.
+        here: How many readers this process has.
+        elsewhere: How many readers other processes had at their last beats.
+        behind: How many readers are behind the tail and receive nothing.
+        behind_s: For how long the slowest reader has received nothing.
+        complete: False if a process has more streams than it reports, so that there may be more
+            readers.
     """
 
     here: int = 0
@@ -77,7 +78,7 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What happens to a stream when a time limit passes, and when that is."""
+    """What happens to a stream when a time limit passes, and the time at which it passes."""
 
     at: float
     action: str
@@ -101,17 +102,18 @@ class StreamDescription:
     """Everything known about a stream except its text. ``streams.describe`` returns it.
 
     Attributes:
-        at: When this was read, by the store's clock, which ``last_piece_at`` and
-            ``worker.beat_at`` use too.
+        at: When the description was read, by the store's clock. ``last_piece_at`` and
+            ``worker.beat_at`` use the same clock.
         epoch: How many writers the stream has had.
-        last_piece_at: When its last message was committed; ``None`` before the first.
-        worker: The worker that writes it, or was the last to write it.
-        messages: How many messages it contains (bytes, in a byte stream).
-        size: Its stored payload in bytes.
-        rates: How fast it grew in the last minute; ``None`` if that is unknown.
-        due: What happens to it when its time limit passes.
-        end: How it ended.
-        causes: The reasons for its condition, the most likely first; at least one.
+        last_piece_at: When the stream's last message was committed; ``None`` before the first
+            message.
+        worker: The worker that writes the stream, or was the last to write it.
+        messages: How many messages the stream contains (in a byte stream, how many bytes).
+        size: The stored payload of the stream in bytes.
+        rates: How fast the stream grew in the last minute; ``None`` if that is unknown.
+        due: What happens to the stream when its time limit passes.
+        end: How the stream ended.
+        causes: The reasons for the stream's condition, the most likely first; at least one.
     """
 
     at: float
@@ -136,7 +138,7 @@ class StreamDescription:
 
     @property
     def silent_s(self) -> float | None:
-        """Seconds since the last message or, if none, since the claim; ``None`` after the end."""
+        """Seconds since the last message (or the claim, if none); ``None`` after the end."""
         since = self.started_at if self.last_piece_at is None else self.last_piece_at
         return None if self.status.ended or since is None else max(0.0, self.at - since)
 

@@ -9,7 +9,7 @@ from inkstream._types import Kind, Status
 from inkstream.operations.description import Finding, StreamDescription, WorkerDescription
 
 SILENT_S: Final = 10.0
-"""A writer that has committed nothing for this long counts as silent."""
+"""After how long without a commit a writer counts as silent."""
 
 _CODES: Final = {
     "writer_lost": "Its writer's process died or lost its connection to the database; another "
@@ -30,9 +30,9 @@ def causes(stream: StreamDescription, *, owned: bool, taken_over: bool) -> tuple
     """Return the reasons for a stream's condition.
 
     Args:
-        stream: The description; its ``causes`` are ignored.
+        stream: The stream's description; its ``causes`` are ignored.
         owned: Whether a worker must act next.
-        taken_over: Whether another writer may take over if its writer has died.
+        taken_over: Whether another writer may take over the stream if the stream's writer has died.
     """
     if stream.status.ended:
         return (_ended(stream),)

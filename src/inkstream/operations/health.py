@@ -17,12 +17,13 @@ class Health:
     """The condition of this process.
 
     Attributes:
-        live: Its event loop is not blocked, and its engine runs. If false, restart the process.
-        ready: It can serve requests: it is live and not draining, and a write succeeds in time. If
-            false, send requests to other processes.
-        reasons: Why it is not live or ready: ``"not_started"``, ``"stalled"``, ``"draining"``,
-            ``"store_away"``, ``"store_slow"``.
-        write_s: How long the write took; ``None`` if it failed.
+        live: Whether the process's event loop is not blocked, and its engine runs. If false,
+            restart the process.
+        ready: Whether the process can serve requests: it is live and not draining, and a write
+            succeeds in time. If false, send requests to other processes.
+        reasons: Why the process is not live or not ready: ``"not_started"``, ``"stalled"``,
+            ``"draining"``, ``"store_away"``, ``"store_slow"``.
+        write_s: How many seconds the write took; ``None`` if it failed.
     """
 
     live: bool
@@ -31,7 +32,7 @@ class Health:
     write_s: float | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Return a JSON object. It contains nothing secret."""
+        """Return the condition as a JSON object that contains nothing secret."""
         return asdict(self)
 
 

@@ -1,10 +1,10 @@
-"""Sources: they read the answer of a model's SDK, and none of them imports that SDK.
+"""Sources that read the answer of a model's SDK. None of them imports the SDK.
 
-Each takes the object that the SDK's streaming call returns. It yields what a stream stores: text,
+Each source takes the object that the SDK's streaming call returns. It yields what a stream stores:
 parts for reasoning, tool calls and citations, and a ``Result`` with ``finish_reason``, ``model``
-and ``usage``. A provider's errors become codes that readers may see. An answer that broke off
-raises, so that it never looks complete. If a stream is stopped, the provider's connection is
-closed.
+and ``usage``. A provider's errors become codes that readers may see. If an answer broke
+off, the source raises, so that the answer never looks complete. If a stream is stopped, the source
+closes the provider's connection.
 """
 
 from inkstream.sources._faults import provider_faults

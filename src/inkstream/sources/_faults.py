@@ -1,4 +1,4 @@
-"""Turn a provider's error into one that readers may see: a code, without the provider's text.
+"""Turn a provider's error into an error that readers may see: a code, without the provider's text.
 
 SDKs put requests, keys and internal addresses into their messages. So the log contains only the
 type of the error, its status and the provider's request id.
@@ -92,7 +92,7 @@ def fault_of_event(provider_code: object) -> StreamError:
 
 
 def fault_of_status(status: int, provider_code: object = None) -> StreamError:
-    """Return the error for an HTTP status, and the code in the answer's body, if any."""
+    """Return the error for an HTTP status, and for the code in the answer's body, if any."""
     _log.warning("the provider answered %d, code %s", status, _word(provider_code))
     return fault(_by_status(status, provider_code))
 
@@ -101,7 +101,7 @@ def fault_of_status(status: int, provider_code: object = None) -> StreamError:
 def provider_faults() -> Iterator[None]:
     """Raise ``StreamError`` with a public code in place of a provider's exception.
 
-    Other exceptions pass unchanged. Use it for requests to a provider outside of a source::
+    Other exceptions pass unchanged. Use this for requests to a provider outside of a source::
 
         with provider_faults():
             chunks = await client.chat.completions.create(…)
@@ -158,6 +158,6 @@ def _status_of(exc: BaseException) -> int | None:
 
 
 def _word(value: object) -> str:
-    """Return a provider's code if it is short, for the log. Longer text could contain a secret."""
+    """Return a provider's code for the log if it is short. A long text could contain a secret."""
     text = str(value)
     return text if len(text) <= 64 and text.replace("_", "").replace("-", "").isalnum() else "?"

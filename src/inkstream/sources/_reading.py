@@ -1,4 +1,4 @@
-"""Read a provider's events in every source: open, parse, close. A cut is never an end."""
+"""Read a provider's events, for every source. A lost connection is never an end."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def pieces(events: Asynchronous, parser: Parser) -> AsyncPieces: ...
 @overload
 def pieces(events: Synchronous, parser: Parser) -> Pieces: ...
 def pieces(events: Asynchronous | Synchronous, parser: Parser) -> AsyncPieces | Pieces:
-    """Read events to their end. When closed or cancelled, close the provider's connection.
+    """Read events to their end. If this is closed or cancelled, close the provider's connection.
 
     Events of a synchronous client become a plain generator, which inkstream runs in a thread.
     """
@@ -97,7 +97,7 @@ async def _opened(events: Any) -> AsyncIterator[Any]:
     try:
         yield events
     finally:
-        # Otherwise the provider would keep sending, and charging, after a Stop.
+        # Otherwise, after a Stop, the provider would continue to send text and to charge for it.
         close = getattr(events, "aclose", None) or getattr(events, "close", None)
         closing = close() if close is not None else None
         if inspect.isawaitable(closing):
@@ -119,7 +119,7 @@ def _opened_in_thread(events: Any) -> Iterator[Any]:
 
 
 def value(thing: Any, name: str, default: Any = None) -> Any:
-    """Return a field of an SDK's object or of a mapping, because providers return either."""
+    """Return a field of an object or of a mapping, because SDKs return either."""
     if isinstance(thing, dict):
         found = thing.get(name)
     elif hasattr(type(thing), "__pydantic_extra__"):

@@ -48,7 +48,7 @@ class _Tool:
 
 
 class Turn:
-    """Produce the parts of a model's message, so that each begins and ends once, in order."""
+    """Produce the parts of a model's message, so that each part begins once and ends once."""
 
     def __init__(self) -> None:
         self.model: str | None = None
@@ -93,7 +93,7 @@ class Turn:
         return [*closed, start]
 
     def has_tool(self, key: object, call_id: str | None = None) -> bool:
-        """Return whether this call is open. Some providers give two calls one number, two ids."""
+        """Return whether a call is open. Some providers give two calls one number and two ids."""
         tool = self._tools.get(key)
         return tool is not None and call_id in (None, "", tool.call_id)
 
@@ -123,7 +123,7 @@ class Turn:
         return [{"type": "tool-input-available", **part, "input": plain(arguments)}]
 
     def output(self, call_id: str, output: Any, *, failed: bool = False) -> list[Piece]:
-        """Add a tool's output. A failure's text is the application's own, so readers may see it."""
+        """Add a tool's output. Readers may see a failure's text: the application wrote it."""
         if failed:
             text = output if isinstance(output, str) else json.dumps(plain(output))
             return [{"type": "tool-output-error", "toolCallId": call_id, "errorText": text}]

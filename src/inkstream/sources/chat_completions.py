@@ -25,10 +25,10 @@ class ChatCompletions:
 
     Args:
         model: The model's name.
-        api_key: The bearer token, if one is needed.
+        api_key: The bearer token, if the endpoint needs one.
         base_url: The URL of the API.
         session: An ``aiohttp.ClientSession`` to share. By default each answer opens its own.
-        first_byte_s: How long the provider may take to begin.
+        first_byte_s: How long the provider may take until the first byte of an answer.
         silence_s: How long the provider may send nothing during an answer.
     """
 

@@ -18,7 +18,7 @@ from inkstream.sources._reading import (
 from inkstream.sources._turn import Turn, plain
 
 _SAY_WHY: Final = frozenset({"openai", "anthropic", "google_genai", "google_vertexai", "deepseek"})
-"""Providers that always report why an answer stopped. Without a report, it was cut off."""
+"""Providers that always report why an answer stopped. Without a report, it broke off."""
 _MODES: Final = frozenset({"messages", "custom", "updates", "values", "debug", "tasks"})
 
 
@@ -33,7 +33,8 @@ def langchain(events: Asynchronous | Synchronous) -> AsyncPieces | Pieces:
 
     Args:
         events: ``model.astream(…)``, or ``graph.astream(state, stream_mode="messages")`` (also
-            with several modes, and with ``subgraphs=True``), or the same without ``a``.
+            with several modes, and with ``subgraphs=True``), or the synchronous ``model.stream(…)``
+            and ``graph.stream(…)``.
 
     Raises (while iterating):
         StreamError: The provider failed, or broke the answer off (``provider_cut``).
@@ -121,7 +122,7 @@ class _MessageParser:
     def _count(self, usage: Any) -> None:
         if usage is None:
             return
-        # Add them up, because each chunk of a message contains only its own share of the usage.
+        # Add up the usage, because each chunk of a message contains only its own share.
         own = self._usage.setdefault(self._message, {})
         for name in ("input_tokens", "output_tokens", "total_tokens"):
             own[name] = own.get(name, 0) + value(usage, name, 0)

@@ -119,7 +119,7 @@ class _RunParser:
             return []  # pydantic-ai treats an answer that was cut off as complete
         turn.finish(value(response, "finish_reason", "stop"))
         usage = value(result, "usage")
-        usage = usage() if callable(usage) else usage  # a method before pydantic-ai 2
+        usage = usage() if callable(usage) else usage  # before pydantic-ai 2, it is a method
         turn.count(
             input_tokens=value(usage, "input_tokens"),
             output_tokens=value(usage, "output_tokens"),

@@ -12,10 +12,10 @@ from inkstream.sources._reading import Asynchronous, AsyncPieces, Piece, pieces
 from inkstream.sources._turn import Turn
 
 _LIFECYCLE: Final = frozenset({"start", "text-start", "text-end", "done"})
-"""Never stored, because formats produce these from the stream's own start and end."""
+"""Types that are never stored, because formats produce them from a stream's start and end."""
 
 _MAY_BE_NONE: Final = frozenset({"input", "output", "data"})
-"""Fields that mean something when they are ``None``. Elsewhere it is a field that was not set."""
+"""Fields where ``None`` is a value. In all other fields, ``None`` means that it was not set."""
 
 
 def ui_chunks(chunks: Asynchronous) -> AsyncPieces:

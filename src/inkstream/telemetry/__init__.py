@@ -1,6 +1,6 @@
 """Metrics and traces over the API of OpenTelemetry: ``observer=OpenTelemetry()``.
 
-It needs the extra ``otel``; ``prometheus_app`` needs the extra ``prometheus``.
+``OpenTelemetry`` needs the extra ``otel``; ``prometheus_app`` needs the extra ``prometheus``.
 """
 
 from inkstream.telemetry.observer import OpenTelemetry

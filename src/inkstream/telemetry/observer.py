@@ -30,12 +30,12 @@ class OpenTelemetry(Observer):
 
     One observer may serve several instances. Metrics and spans go where the application's
     OpenTelemetry SDK sends them; without an SDK they are discarded. An answer has a span from its
-    claim to its end. The parent is the span that was current at the start, usually the request's;
-    the source's own spans are its children.
+    claim to its end. The span's parent is the span that was current at the start of the answer,
+    usually the span of the request. The spans that the source creates are its children.
 
     Args:
-        meter_provider: Used instead of the global one.
-        tracer_provider: Used instead of the global one.
+        meter_provider: A meter provider to use instead of the global one.
+        tracer_provider: A tracer provider to use instead of the global one.
     """
 
     samples_sends = True
@@ -94,14 +94,14 @@ class OpenTelemetry(Observer):
         return span
 
     def first_piece(self, stream: StreamState, seconds: float) -> None:
-        """Record the time to the first piece, and add it to the span."""
+        """Record the time from the claim to the first piece, also as an event of the span."""
         self._on.first_piece.record(seconds)
         span = self._spans.get((stream.internal_id, stream.epoch))
         if span is not None:
             span.add_event("first piece")
 
     def ended(self, ended: Ended) -> None:
-        """Count the end, and end the span."""
+        """Count the stream's end, and end the answer's span."""
         end = ended.end
         self._on.ends.add(1, {"status": end.status.value, "code": self._label(end.code)})
         if ended.characters is not None:
@@ -134,12 +134,15 @@ class OpenTelemetry(Observer):
         span.end(time.time_ns())
 
     def fenced(self, stream: StreamState, status: str | None) -> None:
-        """Count the lost writer and end its span, because another worker records the end."""
+        """Count a writer that lost its stream, and end the writer's span.
+
+        Another worker records the stream's end.
+        """
         self._on.fenced.add(1)
         self._end_span(stream, status or "deleted")
 
     def committed(self, seconds: float, groups: Sequence[Group]) -> None:
-        """Count a commit, and measure some."""
+        """Count a commit, and measure the duration of some commits."""
         messages = size = 0
         for group in groups:
             for change in group.changes:
@@ -155,19 +158,19 @@ class OpenTelemetry(Observer):
             self._on.batch.record(len(groups))
 
     def sent(self, seconds: float) -> None:
-        """Record the delay of a send."""
+        """Record the time from a commit to the end of its send."""
         self._on.send.record(seconds)
 
     def store_failed(self, error: Exception) -> None:
-        """Count the failed call."""
+        """Count a failed call of the store."""
         self._on.errors.add(1)
 
     def store_back(self, seconds: float) -> None:
-        """Record how long the store was away."""
+        """Record how long the store was unavailable."""
         self._on.away.record(seconds)
 
     def worker_dead(self, worker: str, streams: int) -> None:
-        """Count the dead worker."""
+        """Count a worker that was taken for dead."""
         self._on.dead.add(1)
 
     def swept(self, seconds: float) -> None:

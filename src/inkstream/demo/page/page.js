@@ -1,9 +1,9 @@
-// The page around the panes. Each pane is a document of its own, so that one can be reloaded
-// halfway through an answer while the other goes on.
+// The page around the panes. Each pane is a document of its own, so that a user can reload one
+// pane in the middle of an answer while the other pane continues.
 "use strict";
 
 const conversation = location.pathname.replace(/\/$/, "");
-const onePane = matchMedia("(max-width: 760px)"); // as in style.css: a phone has room for one
+const onePane = matchMedia("(max-width: 760px)"); // as in style.css: a phone has room for one pane
 
 function load() {
   for (const name of onePane.matches ? ["left"] : ["left", "right"]) {

@@ -1,8 +1,9 @@
 // One pane: the list of messages (a log) and each answer (a text), read from their stored streams.
 //
-// A browser opens six connections to a host, all its windows together. So a pane has one at a time:
-// it follows the list, and while an answer is written, that answer; only one is written at a time.
-// Nothing is missed in between, because everything is read from an offset.
+// All windows of a browser together open six connections to a host. So a pane has one connection
+// at a time: it follows the list, and while an answer is being written, it follows that answer
+// instead. Only one answer is written at a time. The pane misses nothing, because it reads from
+// offsets.
 "use strict";
 
 const base = location.pathname.replace(/\/pane$/, "");
@@ -11,7 +12,7 @@ const element = (id) => document.getElementById(id);
 
 // Following -----------------------------------------------------------------------------------
 
-/** Watch a stream until `take` says true to a snapshot, or it is over; return that snapshot. */
+/** Watch a stream until `take` returns true or the stream ends; return the last snapshot. */
 function watch(stream, take) {
   return new Promise((resolve) => {
     const look = () => {
@@ -32,7 +33,7 @@ async function readList() {
     const unread = [];
     let shown = 0;
     const { error } = await watch(list, (snapshot) => {
-      // Restored from a backup, say: what this pane has shown is of another stream.
+      // The database was restored, for example: this pane shows text of another stream.
       if (snapshot.parts.length < shown) location.reload();
       for (const entry of snapshot.parts.slice(shown)) unread.push(...show(entry));
       shown = snapshot.parts.length;
@@ -86,7 +87,7 @@ function keepingEnd(change) {
   if (atEnd) list.scrollTop = list.scrollHeight;
 }
 
-/** Show an entry of the list; return the answers to be read. */
+/** Show an entry of the list; return the answers that must be read. */
 function show(entry) {
   if (entry.role === "user") {
     keepingEnd(() => element("messages").append(make("div", "message question", entry.text)));
@@ -113,7 +114,7 @@ class Answer {
     this.show(this.stream.getSnapshot());
   }
 
-  /** Follow it to its end. */
+  /** Follow the answer to its end. */
   async read() {
     await watch(this.stream, (snapshot) => {
       keepingEnd(() => this.show(snapshot));
@@ -135,7 +136,7 @@ class Answer {
 
 let stopping = null;
 
-/** Offer to stop a stream; null: to send a prompt. */
+/** Show the button that stops a stream, or for null the button that sends a prompt. */
 function setStopping(stream) {
   if (stream === stopping) return;
   stopping = stream;
@@ -144,7 +145,7 @@ function setStopping(stream) {
   element("stop").disabled = false;
 }
 
-/** Send a prompt; return whether it was taken. */
+/** Send a prompt; return whether the server accepted it. */
 async function send(prompt) {
   try {
     const response = await fetch(`${base}/messages`, {
@@ -165,7 +166,7 @@ async function ask(prompt) {
   if (!prompt.trim() || stopping !== null || element("send").disabled) return;
   tellProblem("");
   element("send").disabled = true;
-  // Nothing is shown before it is stored: the question comes back with the list, in both panes.
+  // A pane shows a question only after it is stored, when the list sends it to both panes.
   if (await send(prompt)) {
     element("prompt").value = "";
     fit();

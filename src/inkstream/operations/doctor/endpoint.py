@@ -25,7 +25,7 @@ _OLD: Final = ("0.9", "1.0")
 
 @dataclass(frozen=True, slots=True)
 class _Echo:
-    """What the application saw of a request, with the local times of request and answer."""
+    """What the application saw of a request, with the local times of the request and the answer."""
 
     answer: Answer
     seen: dict[str, Any]
@@ -42,7 +42,7 @@ async def examine(endpoint: Endpoint, *, idle_s: float = 20.0) -> list[Finding]:
 
     Args:
         endpoint: The endpoint.
-        idle_s: How long to wait on a silent connection. The whole test takes about this long.
+        idle_s: How many seconds to wait on a silent connection. The whole test takes about as long.
 
     Raises:
         EndpointError: No connection is possible, or the server does not speak HTTP.
@@ -69,7 +69,7 @@ async def examine(endpoint: Endpoint, *, idle_s: float = 20.0) -> list[Finding]:
 
 
 async def _guarded(check: str, finding: Awaitable[Finding]) -> Finding:
-    """Return a finding. A failed request makes only its own check unknown."""
+    """Return the finding of a check. If the check's request fails, the finding is unknown."""
     try:
         return await finding
     except EndpointError as exc:
@@ -126,7 +126,7 @@ def _app_http_version(echo: _Echo) -> Finding:
 
 
 def _events(answer: Answer) -> list[tuple[float, float]]:
-    """Return when each timed event arrived, and when it was sent."""
+    """Return, for each timed event, when it arrived and when it was sent."""
     found = []
     for at, line in answer.lines():
         if line.startswith(b"data: "):
@@ -174,7 +174,7 @@ async def _compression(endpoint: Endpoint) -> Finding:
 
 async def _idle(endpoint: Endpoint, idle_s: float, seen: dict[str, Any]) -> Finding:
     ping_s = float(seen.get("ping_s") or 15.0)
-    # The second event is sent late enough that it cannot look like the end of the wait.
+    # The second event is sent so late that its arrival cannot look like the end of the wait.
     answer = await endpoint.get(f"/idle?s={idle_s + 60:.1f}", within_s=idle_s)
     if answer.status != 200:
         return unknown("idle", f"status {answer.status}")
@@ -256,7 +256,7 @@ async def _cpu(endpoint: Endpoint) -> Finding:
             "cpu", "another process answered: run the doctor again, or against one instance"
         )
     expected = _CPU_S / begin["every_s"]
-    # The counter may have caught up after the request, if the answer was slow.
+    # If the answer was slow, the counter may have caught up after the request.
     ticks = end["ticks"] - (time.monotonic() - asked) / begin["every_s"]
     if ticks < expected / 2:
         share = max(0.0, ticks / expected)

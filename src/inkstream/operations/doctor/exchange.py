@@ -1,7 +1,7 @@
-"""One HTTP/1.1 request on a socket of its own, recorded exactly: version, arrival times, end.
+"""Make one HTTP/1.1 request on a socket of its own, and record its version, arrival times and end.
 
-HTTP clients hide what the doctor needs to see. They undo compression, join chunks, and some accept
-a closed connection as the end of an answer.
+HTTP clients hide what the doctor needs to see: they undo compression and join chunks, and some
+clients accept a closed connection as the end of an answer.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class Ended(StrEnum):
     COMPLETE = "complete"
     BROKEN = "broken"
     UNMARKED = "unmarked"
-    """The connection closed, and the answer has no other mark of its end."""
+    """The connection was closed, and the answer has no other mark of its end."""
     WAITING = "waiting"
     """The answer had not ended when the doctor stopped waiting."""
 
@@ -45,8 +45,8 @@ class Answer:
 
     Attributes:
         version: The HTTP version of the status line, such as ``"1.1"``.
-        status: Its status.
-        headers: Its headers, names in lower case.
+        status: The HTTP status.
+        headers: The answer's headers; their names are in lower case.
         pieces: The received parts of the body, each with the seconds since the request.
         ended: How the answer ended.
         ended_s: When it ended, in seconds since the request.
@@ -86,7 +86,7 @@ class Endpoint:
     """The address of a probe.
 
     Attributes:
-        host, port, path: The parts of its URL.
+        host, port, path: The parts of the probe's URL.
         tls: The TLS context of requests; ``None`` for ``http://``.
         browser: A TLS context that offers HTTP/2, as browsers do.
         headers: Headers of every request.
@@ -104,7 +104,7 @@ class Endpoint:
         """Return the endpoint of a URL.
 
         Raises:
-            InvalidInput: It is not an http:// or https:// URL.
+            InvalidInput: The URL does not begin with http:// or https://.
         """
         try:
             parts = urlsplit(url)
@@ -119,8 +119,8 @@ class Endpoint:
                 raise InvalidInput("the path and the headers must be ASCII")
         tls = browser = None
         if parts.scheme == "https":
-            # Two contexts: one context's protocols apply to all its connections, and requests run
-            # together.
+            # There are two contexts: a context's protocols apply to all its connections, and the
+            # requests run at the same time.
             tls = _context(["http/1.1"], insecure=insecure)
             browser = _context(["h2", "http/1.1"], insecure=insecure)
         port = port or (443 if tls else 80)
@@ -147,7 +147,7 @@ class Endpoint:
     async def get(
         self, path: str, headers: Mapping[str, str] | None = None, *, within_s: float
     ) -> Answer:
-        """Return the answer to a request, as far as it arrived in time.
+        """Return the answer to a request, as far as the answer arrived in time.
 
         Raises:
             EndpointError: No answer arrived, or it was not HTTP.

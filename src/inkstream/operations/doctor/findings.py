@@ -21,10 +21,10 @@ class Finding:
     """The result of one check.
 
     Attributes:
-        check: Its stable name.
-        verdict: Whether it succeeded.
-        message: The observation, in one line.
-        mend: What to change, for each program that can change it; empty if nothing.
+        check: The stable name of the check.
+        verdict: Whether the check succeeded.
+        message: What the check observed, in one line.
+        mend: What to change in the configuration of each program; empty if nothing must change.
     """
 
     check: str
@@ -33,7 +33,7 @@ class Finding:
     mend: Mapping[str, str] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """Return it as a JSON object."""
+        """Return the finding as a JSON object."""
         return asdict(self)
 
 
@@ -43,5 +43,5 @@ def fine(check: str, message: str) -> Finding:
 
 
 def unknown(check: str, message: str) -> Finding:
-    """Return the finding of a check that could not decide."""
+    """Return the finding of a check that could not decide whether it succeeded."""
     return Finding(check, Verdict.UNKNOWN, message)

@@ -110,7 +110,7 @@ async def _writable(connection: asyncpg.Connection[Any]) -> Finding:
 
 
 async def _pooler(connection: asyncpg.Connection[Any], address: Address) -> Finding:
-    # A pooler gives its clients other process ids than the server's, for cancel requests.
+    # For cancel requests, a pooler gives its clients process ids that differ from the server's.
     between = connection.get_server_pid() != await connection.fetchval("SELECT pg_backend_pid()")
     if between and not address.pooler:
         mend = (

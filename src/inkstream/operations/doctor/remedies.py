@@ -79,4 +79,4 @@ REMEDIES: Final[Mapping[str, Mapping[str, str]]] = {
         "application": 'app.mount("/doctor", streams.doctor_probe(authorize=…)), and ask that URL'
     },
 }
-"""By check, then by program: what to write in its configuration, or to remove from it."""
+"""By check and program, what to add to the program's configuration, or to remove from it."""
