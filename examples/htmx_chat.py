@@ -30,7 +30,7 @@ def login(request: Request, response: Response) -> str:  # stands for your login
 
 
 async def mine(request: Request, stream: StreamState, action: str) -> bool:
-    return stream.owner == request.cookies.get("user")
+    return stream.owner == request.cookies.get("user", "")  # a stream without owner is nobody's
 
 
 User = Annotated[str, Depends(login)]

@@ -1,7 +1,7 @@
 """The application of ``tests.http.app`` with pages that show its streams, under ``/page``.
 
-``GET /event-streams`` returns how many answers in the events format are open, and the most that
-were open at once since the last ``POST`` there: over HTTP/1.1 each keeps a socket.
+``GET /event-streams`` returns how many connections send events now, and the most at once since the
+last ``POST`` there. Over HTTP/1.1 each of them is a socket.
 ``/inspector`` is the operator's page.
 
 Environment in addition to that application's: ``TEST_PAGES``, the folder of the built pages.
@@ -9,6 +9,7 @@ Environment in addition to that application's: ``TEST_PAGES``, the folder of the
 
 from __future__ import annotations
 
+import asyncio
 import os
 
 from starlette.applications import Starlette
@@ -21,38 +22,56 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tests.http import app as http
 
-counted = {"now": 0, "most": 0}
+LASTING_S = 0.25
+
+connections: set[object] = set()
+most = 0
 
 
 class CountEvents:
-    """Counts the open answers in the events format."""
+    """Counts the connections that send events.
+
+    The server may learn of a closed connection a moment after it has accepted the next one. So a
+    connection counts beside another only if both are open for LASTING_S.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        counting = False
+        connection = object()
 
-        async def watched(message: Message) -> None:
-            nonlocal counting
+        async def watched_receive() -> Message:
+            message = await receive()
+            if message["type"] == "http.disconnect":
+                connections.discard(connection)
+            return message
+
+        async def watched_send(message: Message) -> None:
             headers = dict(message.get("headers", ()))
             if headers.get(b"content-type", b"").startswith(b"text/event-stream"):
-                counting = True
-                counted["now"] += 1
-                counted["most"] = max(counted.values())
+                connections.add(connection)
+                asyncio.get_running_loop().call_later(LASTING_S, count, frozenset(connections))
             await send(message)
 
         try:
-            await self.app(scope, receive, watched)
+            await self.app(scope, watched_receive, watched_send)
         finally:
-            counted["now"] -= counting
+            connections.discard(connection)
+
+
+def count(together: frozenset[object]) -> None:
+    """Count those of the connections that are still open."""
+    global most
+    most = max(most, len(together & connections))
 
 
 async def event_streams(request: Request) -> Response:
     """Return the counts; a POST begins the counts anew."""
+    global most
     if request.method == "POST":
-        counted["most"] = counted["now"]
-    return JSONResponse(counted)
+        most = len(connections)
+    return JSONResponse({"now": len(connections), "most": most})
 
 
 async def everybody(request: Request, action: str) -> bool:

@@ -1,4 +1,7 @@
-"""Pages with packages of other projects, bundled for a browser; see tests/interop/pages."""
+"""Pages with packages of other projects, bundled for a browser; see tests/interop/pages.
+
+Also what tests do on the pages of examples/usechat and examples/agui.
+"""
 
 from __future__ import annotations
 
@@ -7,11 +10,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+from playwright.async_api import Page
+
 from tests.browser.conftest import ROOT
 
 PAGES = ROOT / "tests" / "interop" / "pages"
 USECHAT = ROOT / "examples" / "usechat" / "page" / "src"
-WITH_PAGES = ROOT / "tests" / "browser" / "with_pages.py"
 
 _HTML = """<!doctype html>
 <html lang="en">
@@ -57,3 +61,13 @@ def pages_of(folder: Path, **entries: Path) -> Path:
         (folder / f"{name}.css").touch()
         (folder / f"{name}.html").write_text(_HTML.format(name=name))
     return folder
+
+
+async def ask(page: Page, text: str) -> None:
+    await page.get_by_label("Your question").fill(text)
+    await page.get_by_role("button", name="Ask").click()
+
+
+async def text_of(page: Page) -> str:
+    """Return the text of all answers that the page shows."""
+    return "".join(await page.locator("li.assistant .text").all_text_contents())

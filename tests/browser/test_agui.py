@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
 import re
 import subprocess
 import sys
-from asyncio.subprocess import DEVNULL
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -18,8 +15,8 @@ import pytest
 from playwright.async_api import BrowserContext, Page, expect
 
 from tests.browser.conftest import ROOT
-from tests.browser.pages import PAGES, WITH_PAGES, pages_of
-from tests.http.servers import free_port
+from tests.browser.pages import PAGES, ask, pages_of, text_of
+from tests.processes import example
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(180)]
 PICTURES = os.environ.get("INKSTREAM_PICTURES")
@@ -45,33 +42,9 @@ def pages(built: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
-@contextlib.asynccontextmanager
-async def serving(example: str, directory: Path, pages: Path | None = None) -> AsyncIterator[str]:
-    port = free_port()
-    server = f"{ROOT}/examples/{example}/server.py"
-    command = [server, "--port", str(port)]
-    if pages is not None:
-        command = [str(WITH_PAGES), server, str(port), str(pages)]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, *command, cwd=directory, stdin=DEVNULL, stdout=DEVNULL
-    )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        async with httpx.AsyncClient() as client, asyncio.timeout(START_S):
-            while True:
-                with contextlib.suppress(httpx.TransportError):
-                    await client.get(url)
-                    break
-                await asyncio.sleep(0.1)
-        yield url
-    finally:
-        process.terminate()
-        await process.wait()
-
-
 @pytest.fixture
 async def agui(built: None, tmp_path: Path) -> AsyncIterator[str]:
-    async with serving("agui", tmp_path) as url:
+    async with example("agui", tmp_path) as url:
         yield url
 
 
@@ -82,17 +55,8 @@ async def opened(context: BrowserContext, url: str, thread: str) -> Page:
     return page
 
 
-async def ask(page: Page, text: str) -> None:
-    await page.get_by_label("Your question").fill(text)
-    await page.get_by_role("button", name="Ask").click()
-
-
 async def over(page: Page, status: str = "ready") -> None:
     await page.locator(f"[data-status={status}][data-loaded]").wait_for(timeout=20_000)
-
-
-async def text_of(page: Page) -> str:
-    return "".join(await page.locator("li.assistant .text").all_text_contents())
 
 
 async def stored(url: str, thread: str) -> Any:
@@ -161,7 +125,7 @@ async def asked(page: Page, placeholder: str, text: str) -> None:
 
 async def test_copilotkit(context: BrowserContext, pages: Path, tmp_path: Path) -> None:
     """CopilotKit's own chat works with inkstream's route as its agent, without a CopilotRuntime."""
-    async with serving("agui", tmp_path, pages) as url:
+    async with example("agui", tmp_path, pages=pages) as url:
         page = await context.new_page()
         await page.goto(f"{url}/pages/copilotkit.html")
         await asked(page, "Type a message...", "tools")
@@ -172,7 +136,7 @@ async def test_copilotkit(context: BrowserContext, pages: Path, tmp_path: Path) 
 
 async def test_tanstack(context: BrowserContext, pages: Path, tmp_path: Path) -> None:
     """TanStack AI's page shows an answer with tools, and one that continues after a reload."""
-    async with serving("agui", tmp_path, pages) as url:
+    async with example("agui", tmp_path, pages=pages) as url:
         page = await context.new_page()
         await page.goto(f"{url}/pages/tanstack.html?thread=t1")
         await asked(page, "Type a message...", "tools")
@@ -192,7 +156,7 @@ async def test_tanstack(context: BrowserContext, pages: Path, tmp_path: Path) ->
 
 async def test_assistant_ui(context: BrowserContext, pages: Path, tmp_path: Path) -> None:
     """assistant-ui's page, which runs version 7 of the AI SDK, shows an answer."""
-    async with serving("usechat", tmp_path, pages) as url:
+    async with example("usechat", tmp_path, pages=pages) as url:
         page = await context.new_page()
         await page.goto(f"{url}/pages/assistant_ui.html")
         await asked(page, "Write a message...", "tools")

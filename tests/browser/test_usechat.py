@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import os
 import re
 import subprocess
 import sys
-from asyncio.subprocess import DEVNULL, Process
+from asyncio.subprocess import Process
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -18,8 +16,9 @@ import pytest
 from playwright.async_api import BrowserContext, Page, expect
 
 from tests.browser.conftest import ROOT
-from tests.browser.pages import USECHAT, WITH_PAGES, pages_of
+from tests.browser.pages import USECHAT, ask, pages_of, text_of
 from tests.http.servers import free_port
+from tests.processes import start_example
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(90)]
 PICTURES = os.environ.get("INKSTREAM_PICTURES")
@@ -53,22 +52,9 @@ class Site:
 
     async def start(self) -> None:
         """Start the server; it answers when this returns."""
-        server = f"{ROOT}/examples/usechat/server.py"
-        command = [server, "--port", str(self.port)]
-        if self._pages is not None:
-            command = [str(WITH_PAGES), server, str(self.port), str(self._pages)]
-        self._process = await asyncio.create_subprocess_exec(
-            *(sys.executable, *command),
-            cwd=self._directory,
-            stdin=DEVNULL,
-            stdout=DEVNULL,
+        self._process = await start_example(
+            "usechat", self._directory, self.port, pages=self._pages
         )
-        async with httpx.AsyncClient() as client, asyncio.timeout(START_S):
-            while True:
-                with contextlib.suppress(httpx.TransportError):
-                    await client.get(self.url)
-                    return
-                await asyncio.sleep(0.1)
 
     async def kill(self) -> None:
         """Kill the server, like ``kill -9``."""
@@ -98,18 +84,9 @@ async def opened(context: BrowserContext, site: Site, chat: str) -> Page:
     return page
 
 
-async def ask(page: Page, text: str) -> None:
-    await page.get_by_label("Your question").fill(text)
-    await page.get_by_role("button", name="Ask").click()
-
-
 async def over(page: Page, status: str = "ready") -> None:
     await page.locator(f"[data-status={status}]").wait_for(timeout=20_000)
     await expect(page.get_by_role("button", name="Ask")).to_be_enabled()
-
-
-async def text_of(page: Page) -> str:
-    return "".join(await page.locator("li.assistant .text").all_text_contents())
 
 
 def text_in(messages: Any) -> str:

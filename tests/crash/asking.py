@@ -7,24 +7,16 @@ import json
 import sys
 from typing import Any
 
+from tests.processes import run
+
 _MAIN = "from inkstream.cli import main; main()"
 
 
 async def run_show(database: str, name: str) -> tuple[int, dict[str, Any], str]:
     """Run `inkstream show` in a new process; return its exit code, its JSON, and its errors."""
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-c", _MAIN, "show", name, "--json", "--database", database),
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
-    try:
-        out, err = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    assert process.returncode is not None
-    return process.returncode, json.loads(out or b"{}"), err.decode()
+    command = [sys.executable, "-c", _MAIN, "show", name, "--json", "--database", database]
+    code, out, err = await run(*command, stderr=asyncio.subprocess.PIPE)
+    return code, json.loads(out or b"{}"), (err or b"").decode()
 
 
 async def show(database: str, name: str) -> dict[str, Any]:

@@ -13,6 +13,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+from tests.processes import run
+
 HERE = Path(__file__).parent
 DEADLINE_S = 20.0
 
@@ -30,19 +32,9 @@ def command(script: str, *arguments: str) -> list[str]:
 
 async def output(script: str, *arguments: str, environment: dict[str, str]) -> str:
     """Run a script to its end; return its output, with its error output."""
-    process = await asyncio.create_subprocess_exec(
-        *command(script, *arguments),
-        cwd=HERE,
-        env={**os.environ, **environment},
-        stdout=PIPE,
-        stderr=STDOUT,
+    _, out, _ = await run(
+        *command(script, *arguments), cwd=HERE, env={**os.environ, **environment}, stderr=STDOUT
     )
-    try:
-        out, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.communicate()
     return out.decode(errors="replace")
 
 

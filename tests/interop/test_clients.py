@@ -2,74 +2,34 @@
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import json
-import os
-import sys
-from asyncio.subprocess import DEVNULL, PIPE
-from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from tests import prerequisites
-from tests.http.servers import free_port
+from tests import prerequisites, processes
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(120)]
 
 ROOT = Path(__file__).parents[2]
 CLIENTS = Path(__file__).parent / "clients"
-START_S = 20.0
-
-
-@contextlib.asynccontextmanager
-async def example(name: str, directory: Path) -> AsyncIterator[str]:
-    """Run an example's server in a directory of its own; yield its address."""
-    port = free_port()
-    process = await asyncio.create_subprocess_exec(
-        *(sys.executable, f"{ROOT}/examples/{name}/server.py", "--port", str(port)),
-        cwd=directory,
-        env=os.environ | {f"{name.upper()}_PAUSE_S": "0.005"},
-        stdin=DEVNULL,
-        stdout=DEVNULL,
-    )
-    url = f"http://127.0.0.1:{port}"
-    try:
-        async with httpx.AsyncClient() as client, asyncio.timeout(START_S):
-            while True:
-                with contextlib.suppress(httpx.TransportError):
-                    await client.get(url)
-                    break
-                await asyncio.sleep(0.1)
-        yield url
-    finally:
-        process.terminate()
-        await process.wait()
+PAUSES = {"USECHAT_PAUSE_S": "0.005", "AGUI_PAUSE_S": "0.005"}
 
 
 async def run(kind: str, url: str, fetch: str) -> Any:
     """Run a client that cuts its connection after every event; return its output."""
     node = prerequisites.program("node")
-    process = await asyncio.create_subprocess_exec(
-        *(node, str(CLIENTS / "cuts.js"), kind, url, fetch), cwd=CLIENTS, stdout=PIPE
-    )
-    try:
-        out, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.communicate()
-    assert process.returncode == 0
+    code, out, _ = await processes.run(node, CLIENTS / "cuts.js", kind, url, fetch, cwd=CLIENTS)
+    assert code == 0
     return json.loads(out)
 
 
 @pytest.mark.parametrize("version", ["ai-6", "ai-7"])
 async def test_use_chat_cut_after_every_event(version: str, installed: str, tmp_path: Path) -> None:
     """G2: a message with text, reasoning and two tools is the same after a cut at any event."""
-    async with example("usechat", tmp_path) as url:
+    async with processes.example("usechat", tmp_path, environment=PAUSES) as url:
         told = await run(version, f"{url}/api/chat", installed)
         async with httpx.AsyncClient() as client:
             chats = await client.get(f"{url}/api/chat/{told['chat']}/messages")
@@ -84,7 +44,7 @@ async def test_use_chat_cut_after_every_event(version: str, installed: str, tmp_
 
 async def test_ag_ui_cut_after_every_event(installed: str, tmp_path: Path) -> None:
     """G2: the messages of a run are the same after a cut at any event."""
-    async with example("agui", tmp_path) as url:
+    async with processes.example("agui", tmp_path, environment=PAUSES) as url:
         told = await run("ag-ui", f"{url}/agui", installed)
     assert told["events"] > 25
     assert len(told["cuts"]) == told["events"] - 1

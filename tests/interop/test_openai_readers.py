@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import io
 import json
-from asyncio.subprocess import PIPE
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +12,7 @@ import httpx
 import openai
 import pytest
 
-from tests import prerequisites
+from tests import prerequisites, processes
 from tests.http.servers import Server, serving
 from tests.interop.openai_app import PARTS
 from tests.proxy import proxy_before
@@ -111,17 +109,8 @@ async def test_python_a_cut_raises(server: Server) -> None:
 async def test_node(server: Server, prompt: str, installed: str) -> None:
     """G2, G5: the client for Node.js gets the same values, and raises the same errors."""
     node = prerequisites.program("node")
-    process = await asyncio.create_subprocess_exec(
-        *(node, "openai.js", f"http://127.0.0.1:{server.port}/v1", prompt),
-        cwd=CLIENTS,
-        stdout=PIPE,
-    )
-    try:
-        out, _ = await process.communicate()
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.communicate()
+    address = f"http://127.0.0.1:{server.port}/v1"
+    _, out, _ = await processes.run(node, "openai.js", address, prompt, cwd=CLIENTS)
     got = json.loads(out)
     if prompt == "error":
         assert got == {

@@ -280,7 +280,7 @@ def test_dangerous_times_are_refused(timing: dict[str, float]) -> None:
 
 @in_virtual_time
 async def test_many_write_a_log_and_all_see_it() -> None:
-    """G2: every worker sees the messages of a log in the same order, whoever wrote them."""
+    """G2: every worker sees the messages of a log in the same order."""
     async with cluster() as made:
         workers = [await made.add() for _ in range(3)]
         for worker in workers:

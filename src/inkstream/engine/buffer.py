@@ -117,9 +117,12 @@ class Buffer:
     def put(self, piece: str | wire.RawJSON, size: int) -> None:
         """Accept a piece that fits and has passed ``check``."""
         self._pieces.append(piece)
-        text = piece if isinstance(piece, str) else piece.raw.decode()
-        # The second half of a surrogate pair is no character: the first one was counted.
-        self.characters += len(text) - ("\udc00" <= text[:1] <= "\udfff")
+        if isinstance(piece, str):
+            # The second half of a surrogate pair is no character: the first one was counted.
+            self.characters += len(piece) - ("\udc00" <= piece[:1] <= "\udfff")
+        else:
+            raw = piece.raw
+            self.characters += len(raw) if raw.isascii() else len(raw.decode())
         self._grow(size)
         limits = self._limits
         self._room = min(

@@ -1,0 +1,98 @@
+"""Runs programs beside a test: one to its end, or the server of an example."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from tests.http.servers import free_port
+
+ROOT = Path(__file__).parents[1]
+START_S = 20.0
+
+
+async def run(*command: str | Path, **options: Any) -> tuple[int, bytes, bytes | None]:
+    """Run a program to its end; return its exit code, its output, and its error output if piped.
+
+    A program that a failed or cancelled test leaves behind is killed.
+
+    Args:
+        command: The program and its arguments.
+        options: Further arguments of ``create_subprocess_exec``.
+    """
+    process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, **options)
+    try:
+        out, err = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.communicate()
+    assert process.returncode is not None
+    return process.returncode, out, err
+
+
+async def start_example(
+    name: str,
+    directory: Path,
+    port: int,
+    *,
+    pages: Path | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Process:
+    """Start the server of an example in a directory; it answers when this returns.
+
+    Args:
+        name: The example's folder.
+        directory: The working directory, which gets its database.
+        port: The port on which it listens.
+        pages: A folder of further pages, served at ``/pages``.
+        environment: Variables to add to the environment.
+    """
+    server = f"{ROOT}/examples/{name}/server.py"
+    command = [server, "--port", str(port)]
+    if pages is not None:
+        command = [f"{ROOT}/tests/browser/with_pages.py", server, str(port), str(pages)]
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, *command),
+        cwd=directory,
+        env=os.environ | (environment or {}),
+        stdin=DEVNULL,
+        stdout=DEVNULL,
+    )
+    try:
+        async with httpx.AsyncClient() as client, asyncio.timeout(START_S):
+            while True:
+                with contextlib.suppress(httpx.TransportError):
+                    await client.get(f"http://127.0.0.1:{port}")
+                    return process
+                await asyncio.sleep(0.1)
+    except BaseException:
+        process.kill()
+        await process.wait()
+        raise
+
+
+@contextlib.asynccontextmanager
+async def example(name: str, directory: Path, **options: Any) -> AsyncIterator[str]:
+    """Run the server of an example on a free port; yield its address.
+
+    Args:
+        name: The example's folder.
+        directory: The working directory, which gets its database.
+        options: Further arguments of ``start_example``.
+    """
+    port = free_port()
+    process = await start_example(name, directory, port, **options)
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        await process.wait()
