@@ -12,14 +12,14 @@ from typing import Any, Final, TypeVar
 E = TypeVar("E", bound=StrEnum)
 
 MOST: Final = 2**31 - 2
-"""The largest count that every database can store, even after one is added."""
+"""The largest count that every database can store, even after the store adds 1 to it."""
 
 MOST_BYTES: Final = 2**53
 MOST_S: Final = 100 * 366 * 86_400.0
-"""A hundred years. A larger number added to the current time may overflow."""
+"""A hundred years. With a larger number, the sum with the current time may overflow."""
 
 NAME_BYTES: Final = 1024
-"""PostgreSQL cannot index a longer name."""
+"""The maximum size of a name in UTF-8, because PostgreSQL cannot index long names."""
 
 
 def check_kind(name: str, value: object, kind: type, wanted: str) -> None:
@@ -48,8 +48,8 @@ def check_names(**names: object) -> None:
 def check_storable(**names: str | None) -> None:
     """Raise ``ValueError`` for text that one of the databases would refuse.
 
-    PostgreSQL takes neither NUL nor half a surrogate pair. An application must not find out only
-    when it moves there.
+    PostgreSQL takes neither NUL nor half a surrogate pair. An application on another database must
+    get this error at once, not only after it has moved to PostgreSQL.
     """
     for name, value in names.items():
         if value is not None and ("\0" in value or any("\ud800" <= c <= "\udfff" for c in value)):
@@ -96,7 +96,7 @@ def check_seconds(name: str, value: object, *, none: bool = False, zero: bool = 
 
 def check_async(name: str, value: object, arguments: str) -> None:
     """Raise ``TypeError`` unless a value is an async function."""
-    call = getattr(value, "__call__", None)  # noqa: B004 - of an object that has it, the method
+    call = getattr(value, "__call__", None)  # noqa: B004 - an object may have an async __call__
     if not (inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(call)):
         raise TypeError(f"{name} must be an async function of ({arguments}), not {value!r:.80}")
 
@@ -122,7 +122,7 @@ def as_items(name: str, value: Any) -> list[Any]:
 
 
 def described(value: object) -> str:
-    """Return the type of a value that is neither text nor JSON, and what to pass instead."""
+    """Return words for an error: the type of a value that is no text or JSON, and what to pass."""
     remedy = _remedy(value)
     name = "None" if value is None else type(value).__name__
     return f"{name} ({remedy})" if remedy else name

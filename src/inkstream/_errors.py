@@ -11,18 +11,18 @@ InkstreamError
 ├── StreamNotFound             never existed, was deleted, has expired, or is another owner's
 │   └── StreamGone             deleted, kept only for its forks
 ├── StreamExists
-├── OffsetGone                 of another generation of the stream, or past its tail
+├── OffsetGone                 the offset is of another generation, or past the stream's tail
 ├── StreamConflict             the stream's status does not allow this
 │   ├── NotClaimed             another writer has it, or it has ended
 │   └── StreamEnded
-├── WriterFenced               this writer was superseded, cancelled, or its stream deleted
+├── WriterFenced               another writer, a cancel or a delete has replaced this writer
 ├── TooManyStreams
 ├── TooManyReaders
 ├── ShuttingDown               the process is draining; ask another process
-├── NotRunning                 the instance was not started, or on another event loop
+├── NotRunning                 the instance was not started, or runs on another event loop
 ├── StoreError
-│   ├── StoreUnavailable       away, full or read-only; nothing is lost, try again
-│   │   └── OutcomeUnknown     it went away in the middle of a commit
+│   ├── StoreUnavailable       the database is away, full or read-only; nothing is lost, try again
+│   │   └── OutcomeUnknown     the database went away in the middle of a commit
 │   └── SchemaOutdated         the database must be migrated; the message says how
 └── StreamError                raised by a *source*, with words for its reader
 """
@@ -125,7 +125,10 @@ class _OfStream(InkstreamError):
 
 
 class StreamNotFound(_OfStream, LookupError):
-    """The caller has no such stream: never created, deleted, expired, or another owner's."""
+    """The caller has no such stream.
+
+    The stream was never created, was deleted, has expired, or belongs to another owner.
+    """
 
     code = "not_found"
 
@@ -188,7 +191,9 @@ class StreamEnded(StreamConflict):
 
 
 class WriterFenced(_OfStream):
-    """This writer may not write any more: superseded, cancelled, timed out, or its stream deleted.
+    """This writer may not write any more.
+
+    Another writer took over, or the stream was cancelled, timed out or was deleted.
 
     ``status`` is the stream's status now, or ``None`` if the stream does not exist any more.
     """
@@ -265,13 +270,13 @@ class SchemaOutdated(StoreError):
 
 
 class StreamError(InkstreamError):
-    """Raise this in a source to end its stream ``error`` with a message for the reader.
+    """Raise this in a source to end its stream with status ``error`` and a message for the reader.
 
-    Any other exception also ends the stream ``error``, but with code ``internal`` and no detail:
-    only the log has the traceback.
+    Any other exception in a source also gives the stream the status ``error``, but with code
+    ``internal`` and without details for the reader: only the log has the traceback.
 
     Args:
-        message: Shown to readers.
+        message: The sentence that readers see.
         code: A stable word for programs.
         result: The application's own JSON value, kept with the end.
     """

@@ -7,7 +7,7 @@ from typing import Any
 
 
 class Event(StrEnum):
-    """The value of ``event`` on a log record, for filters and alerts."""
+    """The name of an event. A log record has it as ``event``, for filters and alerts."""
 
     STREAM_ENDED = "stream_ended"
     SOURCE_FAILED = "source_failed"

@@ -23,7 +23,8 @@ class Run(NamedTuple):
     """Consecutive messages of one generation, up to the first message of the next run.
 
     Attributes:
-        first: The number of the first message, from 0. An end counts as one more message.
+        first: The number of the first message; the stream's first message has number 0. The end of
+            a stream counts as one more message.
         generation: The store's generation when these messages were committed; never 0.
     """
 
@@ -43,7 +44,7 @@ def generation_of(runs: Runs, count: int) -> int:
 
 
 def extended(runs: Runs, first: int, generation: int) -> Runs:
-    """Return the runs of a stream after new messages, from ``first`` on, in a generation."""
+    """Return a stream's runs after messages of a generation were added, from ``first`` on."""
     if runs and runs[-1].generation == generation:
         return runs
     if runs and runs[-1].first == first:  # the last run is still empty
@@ -58,7 +59,7 @@ def extended(runs: Runs, first: int, generation: int) -> Runs:
 
 
 def inherited(runs: Runs, position: int) -> Runs:
-    """Return the runs of a fork's messages before ``position``."""
+    """Return a fork's runs: those of the source's messages before ``position``."""
     return tuple(run for run in runs if run.first < position)
 
 

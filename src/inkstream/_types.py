@@ -83,7 +83,7 @@ JSON_CONTENT: Final = "application/json"
 
 
 class Keep(Enum):
-    """The type of ``KEEP``: leave the field as it is."""
+    """The type of ``KEEP``, which means: leave the field as it is."""
 
     KEEP = "keep"
 
@@ -96,7 +96,7 @@ KEEP: Final = Keep.KEEP
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How a stream ended: the terminal status, with words for the application and its users.
+    """How a stream ended: its final status, with facts for the application and its users.
 
     Attributes:
         status: One of the four ended statuses.
@@ -156,8 +156,8 @@ class StreamState:
     count of bytes in a byte stream), and ``size`` is the stored payload in bytes. ``worker`` is
     the worker that must act next. While the stream is ``streaming``, that is the writer's worker.
     After the end, it is the worker that reports the end (``report``). ``due_at`` is the time at
-    which the sweep acts on the stream; docs/concepts.md says how, in "Who owes a stream its next
-    step".
+    which the sweep acts on the stream; docs/concepts.md says how, in "Which worker acts on a
+    stream".
     """
 
     internal_id: int
@@ -184,11 +184,11 @@ class StreamState:
     result: JSON = None
     report: bool = False
     gone: bool = False
-    """Deleted, but kept because forks still read its messages."""
+    """True if the stream was deleted, but is kept because forks still read its messages."""
     appended_at: float | None = field(default=None, compare=False)
-    """When the last message was committed, by the store's own clock; for display only."""
+    """The time of the last commit of messages, by the store's own clock; for display only."""
     writer: str | None = field(default=None, compare=False)
-    """The worker of the last claim. Unlike ``worker``, it is kept after the end."""
+    """The worker that made the last claim. Unlike ``worker``, this field stays after the end."""
     runs: Runs = ()
     """The generations of the stream's messages."""
 
@@ -201,7 +201,8 @@ class StreamState:
     def end(self) -> End | None:
         """How the stream ended; ``None`` until it ends.
 
-        Unlike the terminal event, it has the ``result`` of a cancelled or timed out stream too.
+        Unlike the terminal event, this value has the ``result`` of a cancelled or timed out stream
+        too.
         """
         if not self.status.ended:
             return None
@@ -275,7 +276,7 @@ class NewStream:
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """Where a fork begins: the source stream, and the position up to which it has its messages."""
+    """The stream that a fork copies, and the position up to which the fork has its messages."""
 
     source: int
     position: int
@@ -290,11 +291,11 @@ class Change:
 
     Attributes:
         internal_id: The stream, by the number that is never reused.
-        if_status: The status must be one of these.
-        if_epoch: The epoch must be this one.
-        if_tail: The tail must be this position.
-        if_worker: The worker must be this one (``None``: no worker).
-        append: Messages to add at the tail. Their own ``position`` is ignored.
+        if_status: The stream's status must be one of these.
+        if_epoch: The stream's epoch must be this number.
+        if_tail: The stream's tail must be this position.
+        if_worker: The stream's worker must be this worker (``None``: no worker).
+        append: Messages to add at the tail. The segment's own ``position`` is ignored.
         next_epoch: Add one to the epoch. That fences every earlier writer.
         status: The status to set. To end the stream, use ``end`` instead.
         end: End the stream: set status, code, message, result and ``ended_at``.
@@ -344,14 +345,14 @@ class Group:
 
 @dataclass(slots=True)
 class Committed:
-    """The group was applied and is durable. ``heads`` has one item per change, in order."""
+    """The outcome of a group that is durable. ``heads`` has one item per change, in order."""
 
     heads: tuple[Head, ...]
 
 
 @dataclass(slots=True)
 class Head:
-    """The few fields that every commit changes, as they are after a change.
+    """The few fields of a stream that every commit changes, with their values after a change.
 
     ``generation`` is the generation of the stream's last run.
     """
@@ -368,8 +369,8 @@ def applied(state: StreamState, change: Change, head: Head | None = None) -> Str
     Args:
         state: The stream before the change.
         change: The change. Its conditions must hold.
-        head: The fields as the commit returned them. Without ``head``, the fields that the commit
-            would return if no other commit came in between.
+        head: The fields as the commit returned them. Without ``head``, the function computes them
+            as if no other commit had come between ``state`` and the change.
     """
     if head is None:
         append = change.append
@@ -417,9 +418,10 @@ def applied(state: StreamState, change: Change, head: Head | None = None) -> Str
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The group changed nothing, because a condition of ``changes[index]`` did not hold.
+    """The outcome of a group that changed nothing: a condition of ``changes[index]`` did not hold.
 
-    ``state`` is the state of that stream in the same transaction, or ``None`` if it does not exist.
+    ``state`` is the state of that change's stream in the same transaction, or ``None`` if the
+    stream does not exist.
     """
 
     index: int
@@ -433,8 +435,8 @@ Outcome: TypeAlias = Committed | Refused
 class Page:
     """Messages after a position, and the state of the stream in the same snapshot.
 
-    The first segment may begin before the requested position; ``wire.cut`` removes that part.
-    ``marks`` has the requested marks that exist.
+    The first segment may begin before the requested position; ``wire.cut`` removes the messages
+    before it. ``marks`` has the requested marks that exist.
     """
 
     state: StreamState
@@ -455,8 +457,8 @@ class Read:
 class Query:
     """A filter for ``Store.find``: a stream must meet every condition that is set.
 
-    The result is sorted with the newest stream first. ``before`` is the last internal id of the
-    page before. ``Store.find`` never returns a stream that is gone.
+    The result is sorted with the newest stream first. To get the next page, set ``before`` to the
+    last internal id of the previous page. ``Store.find`` never returns a stream that is gone.
     """
 
     stream_ids: tuple[StreamId, ...] | None = None
@@ -466,7 +468,7 @@ class Query:
     worker: str | None | Keep = KEEP
     due_before: float | None = None
     unreported: bool = False
-    """The stream has ended, and its end must still be reported."""
+    """If true: only streams that have ended and whose end must still be reported."""
     before: int | None = None
     limit: int = 100
 
@@ -477,9 +479,10 @@ class WorkerState:
 
     Attributes:
         worker: Its identity.
-        beats: The number of its beats. If the number grows, the worker lives.
+        beats: The number of its beats. While the number grows, the worker lives.
         locked: Whether the worker's process holds its lock. ``None`` if this host cannot see the
-            lock because the worker runs on another host: then only the beats count.
+            lock because the worker runs on another host: then only ``beats`` shows whether it
+            lives.
     """
 
     worker: str
@@ -493,10 +496,10 @@ class WorkerReport:
 
     Attributes:
         worker: Its identity.
-        locked: As in ``WorkerState``.
+        locked: Whether the worker's process holds its lock, as in ``WorkerState``.
         beat_at: The time of its last beat, by the store's clock.
-        said: The description of itself that it sent with that beat: JSON text. The store does not
-            read it.
+        said: The description of itself that the worker sent with its last beat: JSON text. The
+            store does not interpret it.
     """
 
     worker: str
@@ -529,8 +532,8 @@ class StreamBody:
         created_at: Seconds since the Unix epoch, like all times here.
         started_at: When a writer first claimed the stream.
         ended_at: When the stream ended.
-        offset: The offset after everything in this body. A reader that has the body follows from
-            here.
+        offset: The offset after everything in this body. A reader that has this body follows the
+            stream from this offset.
     """
 
     stream_id: StreamId

@@ -1,8 +1,8 @@
 """The protocols that a database, a notifier between processes, and a clock must implement.
 
 To add a database, write one class with the methods of ``Store``, and run
-``inkstream.testing.StoreSuite`` against it. The docstrings state what must be true for callers, not
-how to do it.
+``inkstream.testing.StoreSuite`` against it. The docstrings state what callers may rely on, not how
+a store must do its work.
 """
 
 from __future__ import annotations
@@ -42,14 +42,15 @@ class Store(Protocol):
         """Open the store, and take a lock in this worker's name that ends with the process.
 
         The operating system or the database releases the lock when the process ends in any way, and
-        ``close`` releases it. A store may have no such lock (see ``WorkerState.locked``).
+        ``close`` releases it too. A store may have no such lock (see ``WorkerState.locked``).
 
         The store has a *generation*, a random number from 1 to 2**24 - 1. Each message and each end
         belongs to the generation in which it was committed (``StreamState.runs``). The store must
         change its generation whenever committed messages may have been lost: after a restore from a
-        backup, or after a failover. So it must change the generation in ``open``, unless a worker
-        lives that could commit before. It must also change the generation when this worker finds
-        that its own committed messages are missing. An unneeded change does no harm.
+        backup, or after a failover. So ``open`` must change the generation, unless another worker
+        lives that could commit before this call. The store must also change its generation when
+        this worker finds that its own committed messages are missing. An unneeded change does no
+        harm.
 
         Raises:
             SchemaOutdated: The database must be migrated first.
@@ -60,7 +61,7 @@ class Store(Protocol):
         """Release the lock and all resources. Calls that are running finish first."""
 
     async def create(self, new: NewStream, *, connection: object | None = None) -> StreamState:
-        """Create a stream, with its first messages, marks and end if given, in one step.
+        """Create a stream in one step, with its first messages, its marks and its end if given.
 
         The new internal id must be larger than that of every earlier stream, including deleted
         ones. A text stream begins ``pending``, a log begins ``open``; both begin in epoch 0 with no
@@ -72,7 +73,8 @@ class Store(Protocol):
 
         Raises:
             StreamExists: A stream has this id already, or a stream with this id is gone.
-            StreamNotFound: The fork's source does not exist; ``StreamGone``: it was deleted.
+            StreamNotFound: The fork's source does not exist.
+            StreamGone: The fork's source was deleted.
             OffsetGone: The fork's position lies past the source's tail.
             TooManyStreams: The owner has ``max_live`` live streams.
         """
@@ -80,13 +82,13 @@ class Store(Protocol):
     async def commit(
         self, groups: Sequence[Group], *, connection: object | None = None
     ) -> list[Outcome]:
-        """Apply groups of changes, each all or nothing, and return one outcome per group.
+        """Apply each group of changes completely or not at all; return one outcome per group.
 
         Groups are independent: a refused group does not affect other groups, and a later group sees
         the changes of earlier groups. Each group is checked and applied at one point in the order
         of all commits to its streams, including commits of other processes. If a change adds
-        messages or an end, the store reads its generation at that point. If the stream's last run
-        belongs to another generation, the store adds a run.
+        messages or an end, the store reads its generation at the same point. If the stream's last
+        run belongs to another generation, the store adds a run.
         """
 
     async def read(
@@ -142,12 +144,12 @@ class Store(Protocol):
     async def heartbeat(
         self, *, beat: bool, forget: Sequence[str] = (), said: str | None = None
     ) -> list[WorkerState]:
-        """Return every worker that has ever beaten and was not forgotten, in one read.
+        """Return, in one read, every worker that has ever beaten and was not forgotten.
 
-        With ``beat``, this worker's own counter grows first (or is created), and ``said`` replaces
-        the worker's description of itself; ``None`` keeps the old one. Workers in ``forget`` are
-        removed, unless they own a stream. If this worker lost its lock, the method takes the lock
-        again.
+        With ``beat``, this worker's own counter first grows (or is created), and ``said`` replaces
+        the worker's description of itself; ``None`` keeps the old description. Workers in
+        ``forget`` are removed, unless they own a stream. If this worker lost its lock, the method
+        takes the lock again.
 
         A state may have ``locked`` false only if the worker is certainly dead. In some stores a
         living worker also loses its lock when the database accepts no writes. Such a store must
@@ -158,16 +160,16 @@ class Store(Protocol):
     def beat_from_thread(self, said: str | None) -> None:
         """Beat once while the event loop is blocked; with ``None``, release this worker's lock.
 
-        Called from a thread other than the event loop's, while the store is open. It blocks for a
-        bounded time, and it does not need the event loop. The next heartbeat takes a released lock
-        again.
+        A thread other than the event loop's calls this method while the store is open. The method
+        blocks for a bounded time, and does not need the event loop. The next heartbeat takes a
+        released lock again.
 
         Raises:
             StoreUnavailable: The beat did not happen, or its outcome is unknown.
         """
 
     async def roster(self) -> Roster:
-        """Return the same workers for an operator: the time and the description of each last beat.
+        """Return all workers for an operator, with the time and description of each last beat.
 
         These times are for display. No decision about a stream may depend on them.
         """
@@ -175,11 +177,11 @@ class Store(Protocol):
     async def tidy(self, now: float, max_bytes: int) -> bool:
         """Do one bounded step of housekeeping; return True if there is more work now.
 
-        The store merges the segments of ended streams into large ones, and keeps offsets and text
-        the same. It may merge those of live streams too. It deletes streams that are due at ``now``
-        (a wall time) in batches, except ``pending`` and ``streaming`` ones, and it returns free
-        space. One step rewrites about ``max_bytes``, so that no writer waits long. Several
-        processes may call ``tidy`` at the same time.
+        The store merges the segments of ended streams into large segments, and keeps offsets and
+        text the same. It may merge the segments of live streams too. It deletes streams that are
+        due at ``now`` (a wall time) in batches, except ``pending`` and ``streaming`` streams, and
+        it returns free space to the disk. One step rewrites about ``max_bytes``, so that no writer
+        waits long. Several processes may call ``tidy`` at the same time.
         """
 
 
@@ -197,23 +199,26 @@ class Notifier(Protocol):
         """
 
     async def notify(self, stream_ids: Collection[StreamId]) -> None:
-        """Send a hint about these streams to all other processes; call it after the commit.
+        """Send a hint about these streams to all other processes, after the streams' commit.
 
-        Never raises when the connection is lost: then the hint is lost too.
+        ``notify`` does not raise if its connection is lost; the hint is then lost too.
         """
 
     def watch(self, watching: bool) -> None:
-        """Say whether this process waits for hints now. If not, a notifier that polls can pause."""
+        """Set whether this process waits for hints. If not, a notifier that polls may pause."""
 
     async def close(self) -> None:
         """Stop calling ``on_hint`` and release all resources."""
 
 
 class Clock(Protocol):
-    """Time, of two kinds that must not be mixed up."""
+    """Two kinds of time, which must not be mixed up."""
 
     def monotonic(self) -> float:
         """Return seconds that never jump, for waits and leases."""
 
     def wall(self) -> float:
-        """Return seconds since the Unix epoch, for expiry and display, never for safety."""
+        """Return seconds since the Unix epoch. They serve expiry and display.
+
+        No decision that protects data may depend on this time.
+        """

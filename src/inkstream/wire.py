@@ -27,7 +27,7 @@ SEGMENT_BYTES: Final = 64 * 1024
 MAX_JSON_DEPTH: Final = 128
 
 END_KEY: Final = "inkstream:end"
-"""A reserved key: the object with this key says, over the open protocol, how a text ended."""
+"""A reserved key. Over the open protocol, an object with this key says how a text ended."""
 
 
 # Offsets -------------------------------------------------------------------------------------
@@ -38,7 +38,7 @@ _PAIRS: Final = [(high + low).encode() for high in _DIGITS for low in _DIGITS]
 
 
 class Place(Protocol):
-    """What an offset needs besides its position: a stream's state, or its tail."""
+    """A stream's state or tail: it has what an offset needs besides its position."""
 
     @property
     def internal_id(self) -> int:
@@ -53,11 +53,11 @@ class Place(Protocol):
 class Offset:
     """A place in a stream, which clients store without interpreting it (docs/decisions/0014).
 
-    On the wire an offset is ``{internal id}_{position}_{tag}``. The first two are numbers in
+    On the wire an offset is ``{internal id}_{position}_{tag}``. The first two fields are numbers in
     base32hex of fixed width, so that a stream's offsets sort as text. The tag is the generation of
     the message before the offset, in base64url. If ``ended`` is true (written ``.end``), the offset
-    is after the terminal event: the client has seen the end. ``-1`` means the start of whatever
-    stream has the id now.
+    is after the terminal event: the client has seen the end. ``-1`` means the start of the stream
+    that has the id now.
     """
 
     internal_id: int
@@ -67,7 +67,7 @@ class Offset:
 
     @classmethod
     def at(cls, stream: Place, position: int, *, ended: bool = False) -> Offset:
-        """Return the offset of a position in a stream, or the one after its end."""
+        """Return the offset of a position in a stream; with ``ended``, the offset after its end."""
         generation = generation_of(stream.runs, position + ended)
         return cls(stream.internal_id, position, ended, generation)
 
@@ -97,7 +97,7 @@ class Offset:
 
     @property
     def is_start(self) -> bool:
-        """True for the start of whatever stream has the id now."""
+        """True for the start of the stream that has the id now."""
         return self.internal_id == 0
 
     def lies_in(self, state: StreamState) -> bool:
@@ -119,7 +119,7 @@ def _offset(internal_id: int, position: int, generation: int) -> str:
 
 @lru_cache(maxsize=4096)
 def _offset_head(internal_id: int, high: int) -> str:
-    """Return all but the last two digits: they are the same for a thousand messages."""
+    """Return an offset up to its last two digits; this text is the same for a thousand messages."""
     return f"{_base32hex(internal_id, 10)}_{_base32hex(high, 7)}"
 
 
@@ -144,7 +144,7 @@ START: Final = Offset(0, 0)
 
 @dataclass(frozen=True, slots=True)
 class RawJSON:
-    """A JSON value as its exact bytes (``1.0`` stays ``1.0``)."""
+    """A JSON value, kept as its exact bytes (``1.0`` stays ``1.0``)."""
 
     raw: bytes
 
@@ -167,7 +167,8 @@ def dump_json(value: JSON) -> bytes:
     """Return a JSON value as compact UTF-8.
 
     Raises:
-        InvalidMessage: The value is not JSON: an unknown type, NaN or infinity, or nested too deep.
+        InvalidMessage: The value is not JSON (an unknown type, NaN or infinity), or it is nested
+            too deep.
     """
     try:
         text = json.dumps(
@@ -220,8 +221,8 @@ def dump_object(value: Mapping[str, JSON]) -> RawJSON:
 def encode_messages(messages: Iterable[str | RawJSON], position: int) -> list[Segment]:
     """Return segments with the messages; adjacent pieces of text become one message.
 
-    Empty pieces are dropped. A text is split if it does not fit into a segment. JSON is never
-    split.
+    Empty pieces are dropped. A text that does not fit into a segment is split. A JSON message is
+    never split.
     """
     messages = list(messages)
     short = _short_text(messages)
@@ -328,7 +329,8 @@ def index_entries(index: bytes) -> Iterator[tuple[int, bool]]:
             number = shift = 0
 
 
-# Matches numbers whose lowest bit is 0 (text). This costs a tenth of decoding the numbers.
+# Matches an index in which every number has the lowest bit 0 (text). A match costs a tenth of the
+# time to decode the numbers.
 _TEXT_INDEX: Final = re.compile(
     b"(?:[%b]|[%b][\x80-\xff]*+[\x00-\x7f])++"
     % tuple(b"".join(b"\\x%02x" % n for n in range(i, i + 0x80, 2)) for i in (0, 0x80)),
@@ -367,8 +369,8 @@ def joined(segments: Iterable[Segment]) -> Iterator[tuple[int, str | RawJSON]]:
     """Yield the messages of a JSON stream's segments, joined; each with the position after it.
 
     Adjacent pieces of text are joined. Adjacent deltas of one reasoning or tool input are joined
-    too, because otherwise a provider's thousand deltas become a thousand parts on the page. Every
-    other message is returned as it was stored.
+    too, because otherwise a provider's thousand deltas would become a thousand parts on the page.
+    Every other message is yielded as it was stored.
     """
     run: _Run | None = None
     for segment in segments:
@@ -397,7 +399,7 @@ def joined(segments: Iterable[Segment]) -> Iterator[tuple[int, str | RawJSON]]:
 
 
 class _Run:
-    """Adjacent messages that become one."""
+    """Adjacent messages that become one message."""
 
     __slots__ = ("_delta", "_first", "end", "texts")
 
@@ -422,7 +424,7 @@ class _Run:
 
 
 def cut(segment: Segment, after: int, until: int | None = None) -> Segment | None:
-    """Return the part of a segment after one position and up to another, ``None`` if empty."""
+    """Return the part of a segment between two positions, or ``None`` if that part is empty."""
     stop = segment.end if until is None else min(until, segment.end)
     if stop <= after or stop <= segment.position:
         return None
@@ -478,11 +480,11 @@ PING: Final = b": ping\n\n"
 
 
 def event_frames(stream: Place, segment: Segment) -> bytes:
-    """Return a segment as events. Their content is what ``joined`` yields, text as a JSON string.
+    """Return a segment as events: one per message that ``joined`` yields, text as a JSON string.
 
-    Every event's ``id`` is the offset after it. ``data:`` cannot carry CR or LF, so a JSON string
-    escapes them. A JSON message with line breaks between its tokens becomes several ``data:``
-    lines. A client joins those with LF, which does not change the value.
+    Every event's ``id`` is the offset after its message. ``data:`` cannot carry CR or LF, so a JSON
+    string escapes them. A JSON message with line breaks between its tokens becomes several
+    ``data:`` lines. A client joins these lines with LF, which does not change the value.
     """
     if is_all_text(segment):  # true for nearly every segment
         return _text_event(stream, segment.end, segment.payload)
@@ -520,7 +522,7 @@ _encode_json: Final = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def escape_text(text: bytes) -> bytes:
-    """Return UTF-8 text escaped for the inside of a JSON string."""
+    """Return UTF-8 text escaped, so that it can stand inside a JSON string."""
     # For a long text, several passes that each replace one byte are faster than one loop over its
     # characters, because each pass runs at memory speed.
     if len(text) < _LONG:
@@ -551,7 +553,7 @@ def _event(stream: Place, position: int, data: bytes) -> bytes:
 
 
 def _event_head(stream: Place, position: int) -> bytes:
-    """Return an event up to its data. Every token has one, so most of it is kept."""
+    """Return an event up to its data. Most of this text is cached, because every token needs it."""
     generation = generation_of(stream.runs, position)
     before, after = _around_pair(stream.internal_id, position >> 10, generation)
     return before + _PAIRS[position & 1023] + after
@@ -564,7 +566,7 @@ def _around_pair(internal_id: int, high: int, generation: int) -> tuple[bytes, b
 
 
 def end_frame(offset: Offset, end: End) -> bytes:
-    """Return the terminal event. Its id is an offset after the end: its holder has seen the end."""
+    """Return the terminal event. Its id is the offset that says that a client has seen the end."""
     return b"event: end\nid: %b\ndata: %b\n\n" % (
         str(offset).encode(),
         one_line(dump_json(end_object(end))),

@@ -17,11 +17,14 @@ from inkstream.engine.core import Core
 from inkstream.engine.writer import Writer
 
 _LOOK_S = 1.0
-"""Each check wakes the loop once per stream. By the first check the page usually reads."""
+"""The time between two checks: not shorter, because each check wakes the loop once per stream.
+
+Before the first check, the page usually reads the stream already.
+"""
 
 
 class Audience:
-    """The readers of one stream, here and in other processes."""
+    """Watch for readers of one stream, in this process and in others."""
 
     def __init__(self, core: Core, changes: Changes, writer: Writer) -> None:
         self._writer = writer
@@ -32,9 +35,12 @@ class Audience:
         self._grace_s = max(core.timing.disconnect_grace_s, 2 * core.timing.poll_s)
 
     async def cancel_when_gone(self) -> None:
-        """Cancel the stream after it had no reader for the grace time. Ends with the source.
+        """Cancel the stream after it had no reader for the grace time.
 
-        After the last reader in another process leaves, this takes at most twice the grace time.
+        The caller cancels this coroutine when the source ends.
+
+        After the last reader in another process leaves, the cancel comes within twice the grace
+        time.
         """
         tail = self._writer.tail
         tail.without_readers_since = self._clock.monotonic()
@@ -55,7 +61,7 @@ class Audience:
                     await self._changes.end_stream(self._writer.state, CANCELLED)
                     return
             except StoreUnavailable:
-                asked_at = None  # other processes could not answer either, so ask again later
+                asked_at = None  # other processes could not clear due_at either, so ask again later
             except StreamNotFound:
                 return
 

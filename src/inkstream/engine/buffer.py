@@ -12,7 +12,7 @@ _YIELD_EVERY: Final = 64
 """After this many messages, a source that never waits must let other tasks run."""
 
 _HALF_BYTES: Final = 3
-"""The stored size of half a surrogate pair: U+FFFD replaces it if the other half never comes."""
+"""The stored size of half a surrogate pair. U+FFFD replaces a half whose other half never comes."""
 
 
 class SharedRoom:
@@ -31,11 +31,11 @@ class SharedRoom:
 
 
 class Buffer:
-    """The pieces of one writer. It never waits: the writer calls ``fits`` and waits itself.
+    """The pieces of one writer. The buffer never waits: the writer calls ``fits`` and waits itself.
 
     Attributes:
         characters: Characters accepted so far, those of JSON messages included.
-        pending_bytes: Bytes accepted and not committed yet, those under way included.
+        pending_bytes: Bytes accepted and not committed yet, including those in a running commit.
     """
 
     __slots__ = (
@@ -118,7 +118,7 @@ class Buffer:
         """Accept a piece that fits and has passed ``check``."""
         self._pieces.append(piece)
         if isinstance(piece, str):
-            # The second half of a surrogate pair is no character: the first one was counted.
+            # The second half of a surrogate pair is not counted, because the first half was counted.
             self.characters += len(piece) - ("\udc00" <= piece[:1] <= "\udfff")
         else:
             raw = piece.raw
@@ -135,7 +135,7 @@ class Buffer:
         """Return all pieces as segments to commit, from a position on.
 
         Half a surrogate pair at the end is kept, because the next piece may bring its other half.
-        With ``last``, it is returned too.
+        With ``last``, that half is returned too.
         """
         pieces, half = self._pieces, ""
         if pieces and not last:
@@ -148,7 +148,7 @@ class Buffer:
         kept = _HALF_BYTES if half else 0
         if half:
             pieces.append(half)
-        # Two halves that are joined take fewer bytes than two separate halves.
+        # Two joined halves take fewer bytes than two separate halves.
         size = sum([len(segment.payload) for segment in segments])
         if size + kept != self.pending_bytes:
             self._grow(size + kept - self.pending_bytes)
@@ -156,13 +156,13 @@ class Buffer:
         return segments
 
     def release(self) -> None:
-        """Give back the room of what was taken: it is committed."""
+        """Free the room of the pieces that ``take`` returned, because they are committed now."""
         self.pending_bytes -= self._taken_bytes
         self._shared.used -= self._taken_bytes
         self._taken_bytes = 0
 
     def close(self) -> None:
-        """Make ``push`` refuse every further message, so that each one is checked."""
+        """Make ``push`` refuse every further message, so that the writer checks each message."""
         self._room = 0
 
     def drop(self) -> None:

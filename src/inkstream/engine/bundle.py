@@ -11,11 +11,11 @@ from inkstream._errors import StreamNotFound
 from inkstream.engine.reader import Reader
 
 TURN_BYTES: Final = 64 * 1024
-"""The most that one reader returns in its turn, so that a slow reader does not starve others."""
+"""How many bytes a reader returns in its turn at most, so that no reader starves the others."""
 
 
 class _Ring:
-    """Ends the bundle's wait when one reader has news."""
+    """A wait that all readers of a bundle share. News for one reader ends the bundle's wait."""
 
     __slots__ = ("_bundle", "_reader")
 
@@ -31,7 +31,7 @@ class _Ring:
 
 
 class Bundle:
-    """A set of readers that take turns. Each returns a little per turn.
+    """A set of readers that take turns. In each turn, a reader returns a limited number of bytes.
 
     Attributes:
         readers: The readers in the bundle.
@@ -49,7 +49,7 @@ class Bundle:
         self._closed = False
 
     def add(self, reader: Reader) -> None:
-        """Add a reader. The bundle closes it."""
+        """Add a reader. The bundle will close the reader."""
         if self._closed:
             reader.close()
             return
@@ -101,7 +101,7 @@ class Bundle:
             yield reader, frames
 
     def interrupt(self) -> None:
-        """End the current wait. If there is none, end the next one."""
+        """End the current wait. If nothing waits now, end the next wait."""
         self._news.set()
 
     def close(self) -> None:

@@ -17,8 +17,8 @@ class Calendar:
     """A clock that compares the wall clock with the monotonic clock at every call.
 
     After a jump of more than ``JUMP_S``, the wall clock is not trusted for ``TRUSTED_AFTER_S``. In
-    that time an operator or NTP can correct a wrong clock. Later the clock is trusted again,
-    because the old time may have been the wrong one, or the machine may have been suspended.
+    that time an operator or NTP can correct a wrong clock. After that time the clock is trusted
+    again, because perhaps the time before the jump was wrong, or the machine was suspended.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -28,10 +28,11 @@ class Calendar:
         self._jumped_at: float | None = None
 
     def wall(self) -> float:
-        """Return the wall time to count from; after a jump, the later of the two candidates.
+        """Return the wall time from which a stream's times are counted.
 
-        If a stream's time were counted from the earlier one, a new stream could be due immediately
-        when the clock is corrected.
+        After a jump, this is the later of two times: the clock's time, and the time that the clock
+        would show without the jump. If a stream's time were counted from the earlier of the two, a
+        new stream could be due immediately when the clock is corrected.
         """
         wall, reckoned = self._clock.wall(), self.monotonic() + self._offset
         return wall if abs(wall - reckoned) <= JUMP_S else max(wall, reckoned)
@@ -53,6 +54,6 @@ class Calendar:
         if self._jumped_at is not None:
             self._jumped_at = None
             _log.warning("streams expire and come due again: the wall clock is trusted again")
-        # The two clocks drift apart by small corrections over weeks. Those are not a jump.
+        # Over weeks, small corrections of the wall clock add up. Such a drift is not a jump.
         self._offset = wall - monotonic
         return wall

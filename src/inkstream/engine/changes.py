@@ -40,7 +40,7 @@ CANCELLED = End(Status.CANCELLED)
 
 
 class Changes:
-    """Change streams, whichever worker writes them."""
+    """Change streams that any worker may be writing."""
 
     def __init__(self, core: Core, committer: Committer, tails: Tails, reports: Reports) -> None:
         self._core = core
@@ -66,7 +66,7 @@ class Changes:
     ) -> Offset:
         """Append to a log.
 
-        When this returns, the messages are durable and on the way to readers.
+        When this method returns, the messages are durable and on the way to readers.
         """
         self._life.check()
         encoded = [m if isinstance(m, str) else wire.dump_object(m) for m in messages]
@@ -87,7 +87,7 @@ class Changes:
             Change(internal_id=state.internal_id, if_status=(Status.OPEN,), append=segment)
             for segment in segments
         ]
-        # One batch keeps them together: appends of other callers must not come in between.
+        # One batch keeps the messages together: no other caller's append may come between them.
         if connection is None:
             done = await asyncio.gather(*[self.apply(state, change) for change in changes])
         else:
@@ -127,14 +127,14 @@ class Changes:
     async def end_stream(
         self, state: StreamState, end: End, *, connection: object | None = None
     ) -> bool:
-        """End a stream, whichever worker writes it; return whether this call ended it."""
+        """End a stream that any worker may be writing; return whether this call ended it."""
         if state.ended:
             return False
         now = self._clock.wall()
         if end.result is None:
             end = replace(end, result=self._tails.result_of(state))
         # The application's own transaction may commit late or never, and this process cannot see
-        # it. So the next regular search for unreported ends reports this end.
+        # the commit. So the next regular search for unreported ends finds and reports this end.
         reporter = self._core.reporter(state) if connection is None else None
         change = Change(
             internal_id=state.internal_id,
@@ -171,7 +171,8 @@ class Changes:
     async def delete_due(self, state: StreamState, now: float) -> bool:
         """Delete a stream if it is due by the store's clock too; return whether it is deleted.
 
-        This host's clock may be wrong, and a deleted stream is lost for all processes.
+        The clock of this host alone does not suffice: it may be wrong, and a deleted stream is lost
+        for all processes.
         """
         query = Query(due_before=now, before=state.internal_id + 1, limit=1)
         found = await self._store.find(query)
@@ -187,7 +188,7 @@ class Changes:
     async def delete(
         self, states: Sequence[StreamState], *, connection: object | None = None
     ) -> int:
-        """Delete streams of any status: readers get ``StreamNotFound``, and writers stop."""
+        """Delete streams of any status; their readers get ``StreamNotFound``, and writers stop."""
         self._life.check()
         deleted = await self._store.delete([s.internal_id for s in states], connection=connection)
         if connection is None:

@@ -81,7 +81,7 @@ class Claims:
         takeover: bool = False,
         allow: Callable[[StreamState], bool] | None = None,
     ) -> Writer:
-        """Claim a stream after ``reserve``, as ``claim`` does. Works while draining, too."""
+        """Claim a stream as ``claim`` does, after ``reserve``. This works while draining, too."""
         await self._presence.show_life()
         state = (await self._core.store.read(stream_id, 0, 0)).state
         if allow is not None and not allow(state):
@@ -116,8 +116,8 @@ class Claims:
     def _check_claimable(self, state: StreamState, takeover: bool) -> None:
         if state.status is Status.PENDING:
             return
-        # This worker claimed the stream earlier, but the outcome of that commit was lost. In the
-        # first epoch nothing can have been written yet.
+        # ``lost``: this worker claimed the stream earlier, but the outcome of that commit was lost.
+        # If the stream is still in its first epoch, nothing can have been written yet.
         lost = state.worker == self._core.worker and not self._writers.holds(state)
         if state.status is Status.STREAMING and lost and state.epoch == 1:
             return
@@ -135,7 +135,7 @@ class Claims:
 
 
 class _Claim:
-    """A running claim. Its caller may leave before the outcome is known."""
+    """A claim that is being committed. Its caller may leave before the outcome is known."""
 
     def __init__(self, writers: Writers, state: StreamState, change: Change) -> None:
         self.writer: Writer | None = None
@@ -154,7 +154,7 @@ class _Claim:
         return 0
 
     def give_up(self) -> None:
-        """End the stream now or after the claim, because no caller is left to write it."""
+        """End the stream now, or when the claim is committed: no caller is left to write it."""
         self._given_up = True
         if self.writer is not None:
             self._writers.finish_soon(self.writer, INTERRUPTED)

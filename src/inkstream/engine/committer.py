@@ -20,9 +20,9 @@ from inkstream.engine.core import Core
 
 _log = logging.getLogger("inkstream")
 
-# How much time a commit costs this process; the distance to the next commit depends on it. The
-# numbers were measured (see docs/decisions). The time is computed, not measured at run time, so
-# that a simulation always gets the same distances.
+# How much time a commit costs this process: for each commit, stream and reader. The distance to the
+# next commit depends on this time. The numbers were measured once (see docs/decisions). The engine
+# does not measure at run time, so that a simulation always gets the same distances.
 _COMMIT_S = 300e-6
 _STREAM_S = 20e-6
 _READER_S = 20e-6
@@ -44,11 +44,11 @@ class Party(Protocol):
         """Publish the outcomes of the groups from ``take``; return how many readers were woken."""
 
     def failed(self, exc: StoreUnavailable) -> bool:
-        """Handle a failed commit; return whether to try again with the next one."""
+        """Handle a failed commit; return whether to try again with the next commit."""
 
 
 class Committer:
-    """Collect what is pending, commit it at the right moment, and have it published.
+    """Collect what is pending, commit it at the right moment, and let each party publish it.
 
     Attributes:
         room: The buffer space that all writers share.
@@ -87,19 +87,20 @@ class Committer:
     async def submit(
         self, stream_id: StreamId, group: Group, published: Callable[[Outcome], int]
     ) -> Outcome:
-        """Commit a group with the next batch; ``published`` runs first, in commit order.
+        """Commit a group with the next batch, call ``published`` in commit order, then return.
 
         If the caller is cancelled, the whole group is committed or nothing is.
 
         Raises:
-            StoreUnavailable: The group was not committed; ``OutcomeUnknown``: it may have been.
+            StoreUnavailable: The group was not committed.
+            OutcomeUnknown: The group may have been committed.
         """
         submission = _Submission(stream_id, group, published)
         self.join(submission)
         return await submission.outcome
 
     async def run(self) -> None:
-        """Commit until cancelled. Parties still queued then fail with ``StoreUnavailable``."""
+        """Commit until cancelled. Then fail all queued parties with ``StoreUnavailable``."""
         try:
             while True:
                 await self._wanted.wait()
@@ -123,7 +124,7 @@ class Committer:
                 groups += taken
                 parties.append((party, len(taken)))
         if not groups:
-            self.away_since = None  # the writers with waiting text were stopped
+            self.away_since = None  # every writer that had text to commit was stopped
             self._end_waits()
             return
         started = self._clock.monotonic()
@@ -191,7 +192,8 @@ class Committer:
             self._wanted.set()
         else:
             # No text waits, so no further commit will show that the store is back. If the store
-            # counted as away for longer than the patience, quiet writers would be given up.
+            # counted as away for longer than the patience, the engine would give up writers that
+            # have no text to commit.
             self.away_since = None
 
     def _end_waits(self) -> None:
@@ -200,12 +202,12 @@ class Committer:
             committed.set_result(None)
 
     def give_up_waiting(self) -> None:
-        """Wake writers that wait for room: they may have been stopped."""
+        """Wake writers that wait for room, because they may have been stopped."""
         self._end_waits()
 
 
 class _Submission:
-    """A group that is committed once. When the store is away, it fails and is not tried again."""
+    """A submitted group. If the store is away, the group fails and is not tried again."""
 
     def __init__(
         self, stream_id: StreamId, group: Group, published: Callable[[Outcome], int]

@@ -2,11 +2,11 @@
 
 Each beat stores the description in the worker's row. A process that starts after a fault can then
 say how the writer of a stuck answer was doing. The description never holds text, and its size is
-limited: with more than ``STREAMS`` streams, it keeps those that have been silent longest, because
-operators ask about those.
+limited: with more than ``STREAMS`` streams, it keeps the streams that have been silent longest,
+because operators ask about them.
 
-The event loop composes the description at its ticks. ``said`` may be called from any thread, and
-adds how long the loop has been blocked.
+The event loop composes the description at its ticks. Any thread may call ``said``, which adds how
+long the loop has been blocked.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ BLOCKED_S: Final = 1.0
 
 @dataclass(slots=True)
 class _Course:
-    """The progress of one stream in the last minute, if this worker writes it."""
+    """The progress, in the last minute, of one stream that this worker writes."""
 
     samples: deque[tuple[float, int, int]] = field(default_factory=lambda: deque(maxlen=7))
     position: int = -1
@@ -47,8 +47,8 @@ class Condition:
 
     Args:
         core: The worker.
-        tails: The streams that it writes and serves.
-        committer: Says whether its commits fail.
+        tails: The streams that the worker writes and serves.
+        committer: The committer, which knows whether the worker's commits fail.
 
     Attributes:
         worker: The worker's identity.
@@ -87,11 +87,11 @@ class Condition:
         self.seen_turning()
 
     def seen_turning(self) -> None:
-        """Measure ``stalled_s`` from now on; from any thread."""
+        """Measure ``stalled_s`` from now on. Any thread may call this."""
         self._seen_at = self._clock.monotonic()
 
     def tick(self, now: float, due: float) -> None:
-        """Observe at a tick. The tick was due at ``due`` and came at ``now``."""
+        """Observe the worker at a tick, which was due at ``due`` and came at ``now``."""
         self._seen_at = now
         if now - due >= self._lag_s or now - self._lag_at >= _MINUTE_S:
             self._lag_s, self._lag_at = now - due, now
@@ -103,7 +103,7 @@ class Condition:
             self._words = self._compose(now)
 
     def stalled_s(self) -> float:
-        """Return the seconds since the last tick; from any thread."""
+        """Return the seconds since the last tick. Any thread may call this."""
         return self._clock.monotonic() - self._seen_at
 
     def now(self) -> dict[str, Any]:
@@ -112,7 +112,7 @@ class Condition:
         return words
 
     def said(self) -> str:
-        """Return this worker's latest description, as JSON; from any thread."""
+        """Return this worker's latest description, as JSON. Any thread may call this."""
         words = self._words
         stalled = self.stalled_s()
         if stalled > BLOCKED_S:
@@ -138,7 +138,7 @@ class Condition:
         tails = list(self._tails)
         self._courses = {tail.internal_id: self._course(tail, now) for tail in tails if tail.local}
         behind = self._look_at_readers(tails, now)
-        # A fault is shown for one more minute, because most operators look after its end.
+        # A fault is shown for one more minute, because most operators look only after it has ended.
         away_s = self._away_s if now - self._away_at < _MINUTE_S else 0.0
         if self._lag_s <= BLOCKED_S:
             self._stuck_at = None
@@ -172,7 +172,7 @@ class Condition:
     def _look_at_readers(
         self, tails: Iterable[Tail], now: float
     ) -> dict[Tail, list[tuple[int, float]]]:
-        """Return, for each stream, how far and for how long its readers have been stuck behind it.
+        """Return, for each tail, how many messages and how long each stuck reader is behind.
 
         A reader that is behind for the first time is left out, because it usually catches up at
         once.

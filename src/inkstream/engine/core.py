@@ -20,9 +20,9 @@ class Core:
         worker: The worker's identity, new with every start.
         store: The store of the streams.
         clock: Time for waits, and for expiry while the wall clock is trusted.
-        limits: How much streams may cost.
-        timing: How long things may take.
-        life: The event loop and the tasks.
+        limits: What streams may cost; see ``Limits``.
+        timing: How long each step may take; see ``Timing``.
+        life: The engine's event loop and tasks.
         observer: Records events in logs, metrics and traces.
         reports: Whether this worker has an ``on_end`` and so reports ends.
     """
@@ -37,5 +37,8 @@ class Core:
     reports: bool
 
     def reporter(self, state: StreamState) -> str | None:
-        """Return the worker that reports an end of this process; ``None``: a sweep assigns one."""
+        """Return this worker if it reports the stream's end; otherwise ``None``.
+
+        With ``None``, a worker that has an ``on_end`` later claims the report, if one is owed.
+        """
         return self.worker if self.reports and state.report else None

@@ -44,7 +44,7 @@ class Due:
             await asyncio.sleep(0 if more else _LOOK_S)
 
     async def _end_some(self) -> bool:
-        """End one batch; return whether to continue without a pause."""
+        """End one batch of due streams; return whether to continue without a pause."""
         now = self._clock.now()
         if now is None:
             return False
@@ -72,7 +72,7 @@ class Due:
             began = self._clock.monotonic()
             try:
                 now = self._clock.now()
-                # Merging does not depend on time. With time 0, tidy merges but nothing has expired.
+                # While the clock is not trusted, the time 0 lets tidy merge but delete nothing.
                 if await self._store.tidy(0.0 if now is None else now, _TIDY_BYTES):
                     pause = min(pause, 0.02)
                 self._observer.tidied(self._clock.monotonic() - began)

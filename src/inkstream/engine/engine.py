@@ -38,18 +38,18 @@ SHUTDOWN = End(Status.ERROR, "shutdown", "The server is restarting.")
 
 
 class Engine:
-    """One worker. Start it on the event loop that uses it; it serves that loop only.
+    """One worker. Start it on the event loop that will use it; it works on that loop only.
 
     Attributes:
         readers: Follow streams and read them.
         claims: Claim streams to write them.
         writers: End streams that are written here.
-        starts: Run sources that write them.
-        condition: This worker's word about itself, sent with each beat.
-        observer: Takes note of events.
-        sends: Chooses the sends whose delay is measured; ``None``: nobody asks for that.
+        starts: Run sources that write streams.
+        condition: This worker's description of itself, which it sends with each beat.
+        observer: Records events in logs, metrics and traces.
+        sends: Chooses the sends whose delay is measured; ``None`` if no observer asks for delays.
         changes: Create, cancel and delete streams, and append to logs.
-        life: The event loop and the tasks.
+        life: The engine's event loop and tasks.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Engine:
     ) -> None:
         self.worker = worker
         self.store = store
-        # Whatever counts time here counts it by this one: no part may believe a clock that jumped.
+        # All parts of the engine use this clock, because no part may trust a clock that has jumped.
         self.clock = Calendar(clock)
         self.limits = limits
         self.timing = timing
@@ -144,7 +144,7 @@ class Engine:
         return Gauges(len(self.writers), len(self.readers), self._committer.room.used)
 
     async def drain(self, grace_s: float | None = None) -> None:
-        """Start nothing new, give running answers a grace time, then end them ``error`` (G8).
+        """Start nothing new, let answers run for a grace time, then end the rest ``error`` (G8).
 
         Readers of the ended streams get the terminal event. Other readers are disconnected, and
         they reconnect to another process. A second call does not extend the grace time.
@@ -158,7 +158,8 @@ class Engine:
             await self.writers.settle(self._drain_by - now, SHUTDOWN, self.starts.tasks)
             settled = True
         finally:
-            # Also if the ends could not be written, because the server waits for its connections.
+            # This is needed even if the ends could not be written: the server waits until all its
+            # connections are closed.
             self.life.drained = True
             self._tails.send_away(but_local=settled)
 

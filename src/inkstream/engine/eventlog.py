@@ -1,4 +1,4 @@
-"""Logs one line per end, and one per event that an operator must act on."""
+"""Logs one line for each end of a stream, and one for each event that needs an operator."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class EventLog(Observer):
     """Log the events of an engine."""
 
     def ended(self, ended: Ended) -> None:
-        """Log an end with its figures."""
+        """Log a stream's end, with the figures of ``Ended``."""
         stream, end = ended.stream, ended.end
         level = logging.INFO if end.status in (Status.DONE, Status.CANCELLED) else logging.WARNING
         _log.log(

@@ -33,8 +33,8 @@ SOURCE_TASK: Final = "inkstream-source-"
 class Result:
     """Yield this from a source to store a JSON value with the end (usage, finish reason).
 
-    The last one counts. It is stored with any end, even if the stream is stopped later or the
-    source raises later.
+    If a source yields several results, the last one counts. It is stored with any end, even if the
+    stream is stopped later or the source raises later.
     """
 
     value: JSON
@@ -63,8 +63,8 @@ may return the result.
 async def run_source(source: Any, writer: Writer) -> None:
     """Write all that a source yields, and keep its results with the writer.
 
-    Cancelling this closes an async source (its ``finally`` blocks run). A thread cannot be
-    cancelled: it goes on until its next item.
+    If this coroutine is cancelled, an async source is closed (its ``finally`` blocks run). A thread
+    cannot be cancelled: it goes on until its next item.
     """
     if callable(source) and not _is_iterator(source):
         if _required(source):
@@ -181,7 +181,7 @@ async def _drain_in_thread(source: Iterable[Any], writer: Writer) -> None:
 
 
 def end_for(stream_id: str, error: BaseException | None, source: object = None) -> End:
-    """Return the end of a stream after its source's outcome; only the log has the exception."""
+    """Return the end of a stream whose source has ended; only the log has the exception."""
     if error is None:
         return End(Status.DONE)
     if isinstance(error, StreamError):
@@ -226,7 +226,7 @@ async def write_to_end(
     """Run a source in its caller's context until the source or its stream ends.
 
     The stream never waits for a cancelled source, because the source may ignore its cancellation or
-    block in a thread. Returns the task of the source, which may still be running.
+    block in a thread. So this returns the task of the source, which may still be running.
     """
     task: asyncio.Task[None] = asyncio.get_running_loop().create_task(
         run_source(source, writer), name=f"{SOURCE_TASK}{writer.stream_id}", context=context
@@ -251,7 +251,7 @@ async def write_to_end(
     except InvalidInput as exc:
         await finish(end_for(writer.stream_id, exc, source))
     except (WriterFenced, StoreUnavailable):
-        pass  # the stream has another end, or gets this one when the store returns
+        pass  # the stream has another end, or gets this end when the store is back
     except InkstreamError:
         _log.exception("the end of stream %r could not be written", writer.stream_id)
     return task

@@ -1,4 +1,4 @@
-"""The name of a worker. It says where the worker ran: often the only trace of a dead worker."""
+"""The name of a worker says where the worker ran. Often it is the only trace of a dead worker."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ _NAME = re.compile(r"(.*)\.([0-9]+)\.[0-9a-f]{16}", re.DOTALL)
 
 def new_worker() -> str:
     """Return a new unique name, made of this host's name and this process's id."""
-    # These characters are allowed in PostgreSQL's text and in the name of a lock file.
+    # The kept characters are allowed in PostgreSQL's text and in the name of a lock file.
     host = re.sub(r"[^A-Za-z0-9.-]", "-", socket.gethostname())[:64] or "localhost"
     return f"{host}.{os.getpid()}.{secrets.token_hex(8)}"
 
 
 def host_and_pid(worker: str) -> tuple[str | None, int | None]:
-    """Return the host and the process id that a worker's name has, or ``None`` for each."""
+    """Return the host and the process id in a worker's name; ``None`` if the name has none."""
     match = _NAME.fullmatch(worker)
     return (None, None) if match is None else (match[1], int(match[2]))

@@ -2,8 +2,8 @@
 
 User code may block the loop of a healthy process, for example with ``time.sleep`` in a handler or
 with a synchronous driver. The loop then stops beating, and other processes would end all its
-streams. So a thread watches the loop and beats in its place, but only up to ``stall_s``. Then the
-thread lets the streams go.
+streams. So a thread watches the loop and beats in its place, but only until the loop has been
+blocked for ``stall_s``. Then the thread releases the worker's lock, and lets its streams go.
 
 ===========================================  ===================  ================================
 the writer's process                         its counter, lock    other processes
@@ -43,7 +43,8 @@ _FRAMES: Final = 6
 class Keeper:
     """Watch one event loop from a thread, and beat in its place.
 
-    Works only with the machine's own clock, because a loop in virtual time is never blocked.
+    The keeper works only with the machine's own clock, because a loop in virtual time is never
+    blocked.
     """
 
     def __init__(self, core: Core, condition: Condition, presence: Presence) -> None:
@@ -79,7 +80,7 @@ class Keeper:
             before, looked = looked, time.monotonic()
             if looked - before > 2 * _LOOK_S:
                 # This thread did not run either: the process was stopped, or the machine slept.
-                # The loop gets time to run before it counts as blocked.
+                # So the loop first gets time to run before it counts as blocked.
                 self._condition.seen_turning()
             stalled = self._condition.stalled_s()
             if stalled <= BLOCKED_S:
@@ -126,7 +127,7 @@ class Keeper:
         )
 
     def _task_name(self) -> str | None:
-        """Return what the loop runs: the source of a stream, or another task's name."""
+        """Return words for what the event loop runs: a stream's source, or another task's name."""
         loop = self._life.loop
         try:
             task = None if loop is None else asyncio.current_task(loop)

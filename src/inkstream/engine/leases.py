@@ -1,12 +1,13 @@
 """Leases: how a worker finds out that another worker has died (G7).
 
 A worker is dead when the lock of its process is free. It is also dead when its counter did not grow
-for the lease time, over reads that all succeeded in time. A failed or late read starts the count
-again, because this process may have been paused or the database may have been away. The wall clock
-is not used.
+for the lease time, while all reads of the counter succeeded in time. A failed or late read starts
+the lease time anew, because this process may have been paused or the database may have been away.
+The wall clock is not used.
 
-The counters also stop growing when the database answers reads but takes no writes. So the sweeper
-sends a beat of its own with each look at a worker in doubt. Where that fails, the read has failed.
+The counters also stop growing when the database answers reads but takes no writes. So while a
+worker is in doubt, the sweeper sends a beat of its own with each read. If that beat fails, the read
+counts as failed.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ class Leases:
     def doubted(self, now: float) -> dict[str, float]:
         """Return the workers whose counter is overdue, and for how long it has not grown.
 
-        A third of the lease time is enough for doubt. In the rest, a worker can beat whose database
-        takes writes again.
+        A worker is in doubt after a third of the lease time. If the database then accepts writes
+        again, the rest of the lease time is enough for the worker to beat.
         """
         return {
             worker: now - still.since
@@ -53,7 +54,7 @@ class Leases:
         }
 
     def missed(self) -> None:
-        """Record that a read failed, and start all counts again."""
+        """Record that a read failed, and start the lease time of all workers anew."""
         self._seen.clear()
         self._last_read = None
 

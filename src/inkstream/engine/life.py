@@ -15,7 +15,7 @@ from inkstream._errors import NotRunning
 _log = logging.getLogger("inkstream")
 
 inline: ContextVar[bool] = ContextVar("inkstream-inline", default=False)
-"""Set while a call runs in the thread, and on the database connection, of a synchronous caller.
+"""True while a call runs in a synchronous caller's thread, on the caller's database connection.
 
 Such a call must not wait, and must not use any object of the event loop.
 """
@@ -25,7 +25,7 @@ def running_loop() -> asyncio.AbstractEventLoop:
     """Return the running asyncio event loop.
 
     Raises:
-        NotRunning: No asyncio event loop runs in this thread (or trio does).
+        NotRunning: No asyncio event loop runs in this thread, or trio's loop runs in it.
     """
     try:
         return asyncio.get_running_loop()
@@ -40,9 +40,9 @@ class Life:
     """One event loop in one process, from start to stop.
 
     Attributes:
-        loop: The event loop of the engine, or ``None`` if it is not started.
-        draining: No new streams are started.
-        drained: No new readers are accepted either.
+        loop: The event loop of the engine, or ``None`` if the engine is not started.
+        draining: True when the engine starts no new streams.
+        drained: True when the engine accepts no new readers either.
     """
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class Life:
         self.loop = None
 
     def check(self) -> None:
-        """Raise ``NotRunning`` unless started, on this event loop, in this process."""
+        """Raise ``NotRunning`` unless the engine runs on this event loop, in this process."""
         if self.loop is None:
             raise NotRunning(
                 "streams are not running: give the app lifespan=streams.lifespan, or use "

@@ -1,7 +1,7 @@
 """The events of an engine, for logs, metrics and traces.
 
-``Observer`` does nothing: a subclass takes what it wants. The engine calls it on its event loop, at
-most once a commit and never for a token.
+``Observer`` does nothing: a subclass overrides the methods for the events that it wants. The engine
+calls an observer on the engine's event loop, at most once per commit and never for a single token.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ class Ended:
     """How a stream ended.
 
     Attributes:
-        stream: The state at the claim. If another process wrote the stream: the state before the
-            end.
-        end: The end.
-        duration_s: Seconds since the claim. If another process wrote the stream: since creation.
+        stream: The stream's state at the claim. If another process wrote the stream: the state
+            before the end.
+        end: The stream's status, code, message and result.
+        duration_s: Seconds from the claim to the end. If another process wrote the stream: seconds
+            from its creation to the end.
         first_piece_s: Seconds from the claim to the first committed piece; ``None`` if there was no
             piece, or if another process wrote the stream.
         characters: The characters committed since the claim, including JSON parts; ``None`` if
@@ -43,8 +44,8 @@ class Gauges:
 
     Attributes:
         live: How many streams the engine writes.
-        readers: How many readers are connected to it.
-        buffered_bytes: Text that its writers accepted but have not committed.
+        readers: How many readers are connected to the engine.
+        buffered_bytes: How many bytes the engine's writers have accepted but not committed.
     """
 
     live: int
@@ -68,7 +69,7 @@ class Observer:
         """Record an engine's stop."""
 
     def sent(self, seconds: float) -> None:
-        """Note how long after its commit a reader's send was over, of about 8 sends a second."""
+        """Record how long after its commit text was sent to a reader: about 8 sends a second."""
 
     def claimed(self, stream: StreamState) -> None:
         """Record that this worker has claimed a stream."""
@@ -98,7 +99,7 @@ class Observer:
         """Record the first failure of an outage."""
 
     def store_back(self, seconds: float) -> None:
-        """Note that commits work again, after this many seconds."""
+        """Record that commits work again, and for how many seconds they have failed."""
 
     def worker_dead(self, worker: str, streams: int) -> None:
         """Record that another worker is dead, and how many streams it had."""
@@ -110,4 +111,4 @@ class Observer:
         """Record one step of housekeeping."""
 
     def lagged(self, seconds: float) -> None:
-        """Note by how much a tick of the event loop came late, four times a second."""
+        """Record how late a tick of the event loop came. There are four ticks a second."""

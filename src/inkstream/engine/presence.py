@@ -31,13 +31,13 @@ class Presence:
     def has_streams(self, now: float) -> None:
         """Record that this worker writes or follows streams now, so that it keeps beating.
 
-        A worker with only readers beats too, because its beats carry the list of its streams.
+        A worker that has only readers beats too, because each beat carries a list of its streams.
         """
         self._busy_at = now
 
     @property
     def is_busy(self) -> bool:
-        """True while this worker keeps beating; may be read from any thread."""
+        """True while this worker keeps beating. Any thread may read this."""
         return self._clock.monotonic() - self._busy_at < 2 * self._timing.lease_s + self._stall_s
 
     async def show_life(self) -> None:
@@ -62,7 +62,8 @@ class Presence:
         """Read the other workers, and beat if a beat is due; return the workers that are dead.
 
         Args:
-            now_too: Beat in any case, because a read without an own beat proves no death.
+            now_too: Beat even if no beat is due. A read proves that another worker is dead only if
+                this worker could beat at the same time.
         """
         now = self._clock.monotonic()
         active = now - self._busy_at < 2 * self._timing.lease_s
@@ -70,7 +71,7 @@ class Presence:
         return await self._heartbeat(beat=now_too or (active and due))
 
     async def forget(self, workers: tuple[str, ...]) -> None:
-        """Remove dead workers that own nothing from the store."""
+        """Remove from the store dead workers that own no stream."""
         await self._heartbeat(beat=False, forget=workers)
 
     async def is_unlocked(self, worker: str) -> bool:
@@ -83,7 +84,7 @@ class Presence:
         return self._leases.knows(worker)
 
     def missed(self) -> None:
-        """Record that a read failed, so that counters seen before prove nothing."""
+        """Record that a read failed. Then counters from earlier reads prove nothing."""
         self._leases.missed()
 
     async def _heartbeat(self, *, beat: bool, forget: tuple[str, ...] = ()) -> list[str]:

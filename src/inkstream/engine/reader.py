@@ -15,10 +15,10 @@ from inkstream.engine.tail import Tail
 from inkstream.wire import Offset
 
 _PIECE_BYTES: Final = 64 * 1024
-"""How many bytes of a page are sent at a time. With a slow client, the server buffers this many.
+"""How many bytes of a page are sent at a time. For a slow client, the server buffers this many.
 
-The server copies each send. For larger copies it allocates new memory every time: one send of a
-megabyte cost twice the CPU of sixteen smaller sends.
+The server copies the bytes of each send. For a large copy it allocates new memory every time: one
+send of a megabyte cost twice the CPU of sixteen smaller sends.
 """
 
 
@@ -37,11 +37,11 @@ class ReaderCut(Exception):
 
 
 class Reader:
-    """Read one stream from a position to its end. Each step returns everything new.
+    """Read one stream from a position to the stream's end. Each call returns all new messages.
 
     Attributes:
         position: The position after the last returned message.
-        end: How the stream ended, once everything before the end was returned.
+        end: How the stream ended; ``None`` until everything before the end was returned.
         alarm_at: The engine's monotonic time at which ``alarm`` is called.
     """
 
@@ -95,7 +95,7 @@ class Reader:
         return Offset.at(self.tail, self.position, ended=self.end is not None)
 
     async def frames(self) -> bytes:
-        """Wait for news, and return it as event frames; empty at the end or on interrupt.
+        """Wait for news, and return it as event frames; ``b""`` at the end or after ``interrupt``.
 
         Raises:
             StreamNotFound: The stream was deleted.
@@ -121,10 +121,10 @@ class Reader:
     async def frames_now(self, max_bytes: int) -> bytes | None:
         """Return about this many new bytes, without waiting.
 
-        Empty means that the stream has ended. ``None`` means that nothing is new.
+        ``b""`` means that the stream has ended. ``None`` means that nothing is new.
 
         Raises:
-            StreamNotFound, ReaderCut: As ``frames`` does.
+            StreamNotFound, ReaderCut: In the same cases as ``frames``.
         """
         self._interrupted = False
         if self._waits():
@@ -155,15 +155,15 @@ class Reader:
         return await self._page()
 
     def _waits(self) -> bool:
-        """Return whether there is nothing new yet; set ``end``; raise if the reader must leave.
+        """Return whether nothing is new. At the end, set ``end``. Raise if the reader must leave.
 
         A tail wakes its readers after every look at the store, even if the look found nothing new.
         """
         tail = self.tail
         interrupted, self._interrupted = self._interrupted, False
         if tail.gone:
-            # A stream that lost messages in a restore still exists: its client reconnects and gets
-            # 410.
+            # A stream that lost messages in a restore still exists: the client reconnects and gets
+            # status 410.
             raise ReaderCut if tail.cut else StreamNotFound(tail.stream_id)
         if self.position < tail.position:
             return False
@@ -188,7 +188,7 @@ class Reader:
         return True
 
     async def _page(self) -> list[Segment]:
-        """Return the next piece of the text that only the store still has, read in large pages."""
+        """Return the next messages that only the store still has. They are read in large pages."""
         if not self._ahead:
             page = await self._store.read(self.tail.stream_id, self.position, self._page_bytes)
             if page.state.internal_id != self.tail.internal_id:
@@ -209,8 +209,8 @@ class Reader:
     def interrupt(self) -> None:
         """Make the current wait, or the next one, return empty.
 
-        This includes a wait that has just been woken: the alarm fires only once, so it must not be
-        lost.
+        A wait that was woken but has not returned yet also returns empty: the alarm calls this only
+        once, so that call must not be lost.
         """
         self._interrupted = True
         self.wake()
@@ -220,6 +220,6 @@ class Reader:
         if not self._closed:
             self._closed = True
             self.alarm_at = math.inf
-            del self.alarm  # it will not be called again, and it would be a reference cycle
+            del self.alarm  # the alarm will not be called again, and it would be a reference cycle
             self.interrupt()
             self._detach(self)

@@ -40,8 +40,8 @@ class Readers:
 
     def tick(self, now: float) -> None:
         """Call the alarms that are due."""
-        # Readers of a stream that had ended before have no tail in ``Tails``, so loop over the
-        # readers.
+        # A reader of a stream that had already ended has no tail in ``Tails``. So this loop goes
+        # over the readers, not over the tails.
         waits: list[Reader | Bundle] = [*self._readers, *self._bundles]
         for wait in waits:
             if wait.alarm_at <= now:
@@ -49,7 +49,7 @@ class Readers:
                 wait.alarm()
 
     def bundle(self) -> Bundle:
-        """Return an empty bundle for readers; close it when done."""
+        """Return an empty bundle for readers. The caller must close the bundle when it is done."""
         bundle = Bundle(lambda made: self._bundles.pop(made, None))
         self._bundles[bundle] = None
         return bundle
@@ -77,7 +77,7 @@ class Readers:
     async def state(self, stream_id: StreamId) -> StreamState:
         """Return a stream's state. The state of a live stream may be slightly old.
 
-        The fields that never change (owner, group, metadata) are always right.
+        The fields of a stream that never change (owner, group, metadata) are always right.
         """
         self._life.check()
         tail = self._tails.get(stream_id)
@@ -100,7 +100,7 @@ class Readers:
         return pages
 
     async def pages_of(self, stream_ids: Sequence[StreamId]) -> dict[StreamId, list[Page]]:
-        """Return the whole of many streams. Streams that do not exist are left out."""
+        """Return many whole streams. Streams that do not exist are left out."""
         self._life.check()
         found: dict[StreamId, list[Page]] = {}
         reads = [Read(stream_id) for stream_id in dict.fromkeys(stream_ids)]
@@ -119,10 +119,10 @@ class Readers:
     async def look(
         self, stream_id: StreamId, offset: str | Offset | None, *, fresh: bool = False
     ) -> tuple[StreamState, Page | None]:
-        """Return a stream's state, and the page that ``open`` needs if no tail has it.
+        """Return a stream's state, and a page for ``open`` if no tail in memory has those messages.
 
-        A caller that needs the state before ``open`` saves a second read this way. With ``fresh``,
-        both come from the store even if a tail in memory has them.
+        A caller that needs the state before it calls ``open`` saves a second read this way. With
+        ``fresh``, the state and the page come from the store even if a tail in memory has them.
         """
         self._life.check()
         offset, at_tail = _place(offset)
@@ -140,12 +140,12 @@ class Readers:
     async def open(
         self, stream_id: StreamId, offset: str | Offset | None, page: Page | None = None
     ) -> Reader:
-        """Return a reader of a stream from an offset; close it when done.
+        """Return a reader of a stream from an offset. The caller must close it when it is done.
 
         Args:
             stream_id: The stream.
-            offset: Where to begin: an offset of the stream, ``"now"`` for the tail, or ``None`` for
-                the start.
+            offset: Where the reader begins: at an offset of the stream, at the tail (``"now"``), or
+                at the start (``None``).
             page: The page that ``look`` has just returned for this offset.
 
         Raises:
@@ -215,13 +215,13 @@ class Readers:
 
 
 def _is_whole(pages: Sequence[Page]) -> bool:
-    """Return whether pages reach the tail of the first page; if the stream has ended, its end."""
+    """Return whether pages reach the tail that the first page saw, or an ended stream's end."""
     first, last = pages[0].state, pages[-1].state
     return pages[-1].end >= (last if last.ended else first).tail
 
 
 def _place(offset: str | Offset | None) -> tuple[Offset, bool]:
-    """Return the offset to begin at, and whether to begin at the tail instead."""
+    """Return the offset at which a reader begins, and whether it begins at the tail instead."""
     if offset is None or offset == _NOW:
         return wire.START, offset is not None
     return (Offset.parse(offset) if isinstance(offset, str) else offset), False
@@ -245,7 +245,7 @@ def _covers(tail: Tail, offset: Offset) -> bool:
 
 
 def _is_rewound(tail: Tail, state: StreamState) -> bool:
-    """Return whether the messages in a state, which may be older, contradict those of a tail."""
+    """Return whether a state shows that messages of a tail are lost. The state may be older."""
     return (
         tail.internal_id == state.internal_id
         and state.tail >= tail.position

@@ -2,7 +2,7 @@
 
 An ended stream whose report is still owed has ``report`` set, and ``worker`` names the worker that
 makes the report. If that worker died, or if the end was part of an application's own transaction,
-no worker is named. Then the next worker that looks claims the report.
+``worker`` is empty. Then the next worker that looks for unreported ends claims the report.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from inkstream.engine.core import Core
 _log = logging.getLogger("inkstream")
 
 REPORT_TRIES: Final = 5
-"""How often ``on_end`` is called, at most, if it raises."""
+"""How often ``on_end`` is called for one end, at most, if ``on_end`` raises."""
 
 _RESULT_WITHIN_S: Final = 2.0
 """How long the report of a stopped stream waits for the writer's result."""
 
 _LOOK_S: Final = 1.0
 _AT_ONCE: Final = 200
-"""This worker claims no more reports while it makes this many."""
+"""The number of running reports at which this worker claims no more reports."""
 
 OnEnd = Callable[[StreamState], Awaitable[None]]
 
@@ -61,8 +61,8 @@ class Reports:
 
         Args:
             state: The stream after its end.
-            stopped: The end did not come from the stream's writer, so the writer may still add its
-                result.
+            stopped: Whether the end did not come from the stream's writer. Then the writer may
+                still add its result.
         """
         if self._on_end is None or state.internal_id in self._reporting:
             return
@@ -110,7 +110,10 @@ class Reports:
             self._reporting.discard(state.internal_id)
 
     async def _wait_for_writer(self, state: StreamState) -> None:
-        """Wait a short time for the writer of a stopped stream to raise the epoch."""
+        """Wait a short time until the writer of a stopped stream has added its result.
+
+        The writer raises the stream's epoch when it does so.
+        """
         clock, store = self._core.clock, self._core.store
         until = clock.monotonic() + _RESULT_WITHIN_S
         pause = 0.05
@@ -163,8 +166,8 @@ class Reports:
         """Report the ends that the store assigns to this worker but this worker does not know.
 
         Such an end was committed here, but the outcome was lost or the caller left. No other worker
-        reports it, because this worker is alive. The first look proves nothing, because the outcome
-        may still arrive.
+        reports the end, because this worker is alive. The first look at such an end proves nothing,
+        because the outcome may still arrive.
         """
         strays: dict[int, StreamState] = {}
         query = Query(unreported=True, worker=self._core.worker, limit=_AT_ONCE)
@@ -184,7 +187,7 @@ class Reports:
         return None
 
     async def finish(self, timeout_s: float) -> None:
-        """Wait for running reports. After the timeout, another process makes the rest."""
+        """Wait for running reports. After the timeout, another process makes the other reports."""
         self._leaving.set()
         if self.tasks:
             await asyncio.wait(list(self.tasks), timeout=timeout_s)

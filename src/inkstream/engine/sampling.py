@@ -1,4 +1,4 @@
-"""Measure a few of many events, so that a busy process spends little on being watched."""
+"""Measures a few of many events, so that measuring costs a busy process little time."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ _A_TICK: Final = 2
 
 
 class Sampling:
-    """Choose about two events between two ticks, evenly spread, and all where there are fewer.
+    """Choose about two events between two ticks, evenly spread. If there are fewer, choose all.
 
-    Chance sets the distances: with a fixed one, the reader that is always the third of forty could
-    be the only one that is ever measured.
+    The number of events between two chosen events is random. If the number were fixed, the reader
+    that is always the third of forty could be the only reader that is ever measured.
 
     Args:
-        record: Takes a measurement.
+        record: Records a measurement.
 
     Attributes:
-        record: The same.
-        left: Events up to the next one to measure, itself included. A caller that is too busy for
-            ``due`` counts it down itself, and calls ``chosen`` at zero.
+        record: Records a measurement.
+        left: The number of events up to and including the next chosen event. A caller for which a
+            call of ``due`` costs too much subtracts 1 itself, and calls ``chosen`` at zero.
     """
 
     __slots__ = ("_counted", "_drawn", "_each", "_random", "left", "record")
@@ -43,15 +43,15 @@ class Sampling:
         return True
 
     def chosen(self) -> None:
-        """Choose the next event to measure, after one that was."""
+        """Choose the next event to measure; call this at a chosen event."""
         self.left = self._random.randrange(1, 2 * self._each)
         self._drawn += self.left
 
     def tick(self) -> None:
-        """Choose more or fewer, by how many events came since the last tick."""
+        """Adapt the distance between chosen events to the number of events since the last tick."""
         counted = self._drawn - self.left
         self._each = max(1, (counted - self._counted) // _A_TICK)
         self._counted = counted
-        if self.left >= 2 * self._each:  # it was busy: the next one might be far away
+        if self.left >= 2 * self._each:  # events became rarer: the chosen one may be far away
             self._drawn -= self.left - self._each
             self.left = self._each

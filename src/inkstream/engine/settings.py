@@ -11,7 +11,7 @@ from inkstream._errors import MessageTooLarge, StreamTooLarge
 _MIB: Final = 1024 * 1024
 
 _PACES: Final = ("beat_s", "sweep_s", "poll_s", "tidy_s")
-"""The pauses between rounds. With 0, a round would follow the other without a pause."""
+"""The pauses between rounds of work. They cannot be 0: rounds would follow without a pause."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,12 +41,12 @@ class Limits:
 
     @property
     def buffers_bytes(self) -> int:
-        """Text of all writers that is accepted and not yet committed."""
+        """The maximum size of the text of all writers that is accepted and not yet committed."""
         return 64 * _MIB
 
     @property
     def tail_bytes(self) -> int:
-        """The newest committed text of one live stream, kept in memory for its readers."""
+        """How much of a live stream's newest committed text is kept in memory for its readers."""
         return _MIB // 4
 
     @property
@@ -56,7 +56,7 @@ class Limits:
 
     @property
     def marks_per_stream(self) -> int:
-        """The most marks of one stream (producers of the open protocol)."""
+        """How many marks (producers of the open protocol) a stream may have."""
         return 10_000
 
     def check_message(self, stream_id: str, size: int) -> None:
@@ -136,9 +136,9 @@ class Timing:
 
     @property
     def lease_s(self) -> float:
-        """A worker is dead when its counter has not grown for this long.
+        """How long a worker's counter may stay the same before the worker is dead.
 
-        Late reads do not count. Usually the worker's lock is released much sooner.
+        A late read starts this time anew. Usually the lock of a dead worker is free much sooner.
         """
         return 12.0
 

@@ -18,10 +18,10 @@ from inkstream.engine.writer import Writer
 from inkstream.engine.writers import STORE_AWAY, Writers
 
 _AGAIN_S = 0.5
-"""The pause before a start tries again when the store was away."""
+"""The pause before a start is tried again, after the store was away."""
 _LOOK_S = 0.02
 _REQUEST_WAITS_S = 1.0
-"""How long a request that starts a stream waits until the stream exists; readers wait as long."""
+"""How long a request that starts a stream waits for the stream to exist; readers wait as long."""
 
 
 class Starts:
@@ -46,11 +46,11 @@ class Starts:
     ) -> asyncio.Task[None]:
         """Claim a stream and run a source that writes it.
 
-        The task ends with the stream. If another writer has the stream, the task ends immediately.
-        It raises what ``Claims.claim`` raises, except ``NotClaimed``. If the store is away, the
-        start is tried again until ``Timing.patience_s`` is over. Then the stream ends ``error`` as
-        soon as the store can write the end. If the stream does not exist yet, the task waits for it
-        for ``Timing.appears_within_s``.
+        The task ends when the stream ends. If another writer has the stream, the task ends
+        immediately. The task raises what ``Claims.claim`` raises, except ``NotClaimed``. If the
+        store is away, the start is tried again until ``Timing.patience_s`` is over. Then the stream
+        ends ``error`` as soon as the store can write the end. If the stream does not exist yet, the
+        task waits for it for ``Timing.appears_within_s``.
 
         Raises:
             TypeError: ``source`` is not a source.
@@ -80,9 +80,9 @@ class Starts:
     ) -> asyncio.Future[bool]:
         """Do the same as ``start`` for a request that waits for the outcome of the claim.
 
-        The future's result says whether this call became the writer. The future raises what the
-        task of ``start`` raises. If the stream does not exist, or the caller may not have it, the
-        call waits up to a second for it.
+        The returned future's result says whether this call became the writer. The future raises
+        what the task of ``start`` raises. If the stream does not exist, or the caller
+        may not have it, the claim is tried for up to a second.
         """
         check_source(source)
         release = self._claims.reserve()
@@ -91,7 +91,7 @@ class Starts:
         def refuse(exc: Exception) -> None:
             if not claimed.done():
                 claimed.set_exception(exc)
-                claimed.exception()  # or asyncio warns when no caller waits for it
+                claimed.exception()  # otherwise asyncio warns if no caller waits for it
 
         async def run(context: contextvars.Context) -> None:
             writer: Writer | None = None
@@ -174,7 +174,7 @@ class Starts:
             await asyncio.sleep(_AGAIN_S)
 
     async def _end_unstarted(self, stream_id: StreamId) -> None:
-        """End a stream whose start was given up, because its readers would wait for long."""
+        """End a stream whose start was given up. Otherwise its readers would wait for long."""
         while True:
             try:
                 state = (await self._store.read(stream_id, 0, 0)).state

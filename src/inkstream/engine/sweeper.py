@@ -1,4 +1,4 @@
-"""The sweeper: takes streams from dead workers (G7)."""
+"""The sweeper takes streams from dead workers (G7)."""
 
 from __future__ import annotations
 
@@ -70,7 +70,7 @@ class Sweeper:
 
     async def _bury_the_dead(self) -> None:
         # Read a worker's streams before its counter. A counter that did not grow says nothing about
-        # streams claimed after it was read, because the worker may have resumed since.
+        # streams that the worker claimed after the counter was read: it may have resumed since.
         owned = {worker: await self._owned_by(worker) for worker in self._suspects}
         forget: list[str] = []
         beat = False
@@ -78,14 +78,14 @@ class Sweeper:
             if await self._store.find(Query(worker=worker, limit=1)):
                 beat = True  # if this beat fails, a living worker cannot beat either
             elif still_s >= self._timing.lease_s:
-                forget.append(worker)  # it owns nothing and does not beat
+                forget.append(worker)  # the worker owns nothing and does not beat
         dead = await self._presence.beat_if_due(now_too=beat)
         for worker in dead:
             found = owned.get(worker)
             if found is None:
                 found = await self._owned_by(worker)
                 if found and not await self._presence.is_unlocked(worker):
-                    continue  # the next sweep reads streams and counter in the right order
+                    continue  # the next sweep reads first the streams, then the counter
             if not found and worker not in forget:
                 forget.append(worker)
             for start in range(0, len(found), _BATCH):
@@ -104,8 +104,8 @@ class Sweeper:
         """End the streams that the store assigns to this worker but this worker does not know.
 
         A commit whose outcome was lost, or whose caller left, leaves such a stream. No other worker
-        acts on it, because this worker is alive. The first look proves nothing, because the outcome
-        may still arrive.
+        acts on the stream, because this worker is alive. The first look at such a stream proves
+        nothing, because the outcome may still arrive.
         """
         strays: dict[_Seen, StreamState] = {}
         query = Query(worker=self._worker, statuses=(Status.STREAMING,))
@@ -121,7 +121,7 @@ class Sweeper:
         """Treat the streams of a worker that the store does not list like those of a dead worker.
 
         The store forgets an idle worker. If that worker then claims a stream and dies before its
-        next beat, no read ever returns it. A living worker beats before the second look.
+        next beat, no read ever returns the worker. A living worker beats before the second look.
         """
         orphans: dict[_Seen, StreamState] = {}
         for query in (Query(statuses=(Status.STREAMING,)), Query(unreported=True)):
@@ -134,7 +134,7 @@ class Sweeper:
         self._orphans = frozenset(orphans)
 
     async def _all(self, query: Query) -> AsyncIterator[StreamState]:
-        """Yield every match, read in pages."""
+        """Yield every stream that matches, read in pages."""
         while True:
             found = await self._store.find(replace(query, limit=_BATCH))
             for state in found:

@@ -1,9 +1,9 @@
 """The tail of a live stream, kept once in memory and shared by all its readers.
 
-A tail has only committed text, never text that a writer has only accepted. Each reader has a
-position in the tail and waits for news; the tail keeps no queue per reader. ``publish`` ignores
-messages that the tail already has, because the committer and a read of the store may both bring the
-same messages.
+A tail has only committed text, never text that a writer has accepted but not committed. Each
+reader has a position in the tail and waits for news; the tail keeps no queue per reader.
+``publish`` ignores messages that the tail already has, because the committer and a read of the
+store may bring the same messages.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class Follower(Protocol):
         """The position after the last message that the reader returned."""
 
     def wake(self) -> bool:
-        """End the current wait; return whether there was one."""
+        """End the current wait; return whether the reader was waiting."""
 
 
 class Owner(Protocol):
@@ -89,16 +89,16 @@ class Tail:
 
     def __init__(self, state: StreamState, max_bytes: int, now: float) -> None:
         self.state = state
-        """The last state that was read. Only position, end and gone may be newer."""
+        """The last state that was read. ``position``, ``end`` and ``gone`` may be newer than it."""
         self.internal_id = state.internal_id
         self.stream_id: StreamId = state.stream_id
         self.position = state.tail
         self.published_at = 0.0
-        """When its last text was committed by this process, on the monotonic clock."""
+        """The monotonic time at which this process last committed text of the stream."""
         self.end: End | None = state.end
         self.gone = False
         self.cut = False
-        """Readers must leave without a terminal event, and reconnect."""
+        """True if readers must leave without a terminal event, and reconnect."""
         self.max_bytes = max_bytes
         self.writer: Owner | None = None
         self.readers: dict[Follower, None] = {}
@@ -123,18 +123,18 @@ class Tail:
 
     @property
     def runs(self) -> Runs:
-        """The generations of the stream's messages, at least of all that are published."""
+        """The generations of the stream's messages, at least of all published messages."""
         return self.state.runs
 
     @property
     def here(self) -> wire.Offset:
-        """The offset after everything published, including the end."""
+        """The offset after all published messages, and after the end if it is published."""
         return wire.Offset.at(self, self.position, ended=self.end is not None)
 
     def learn(self, state: StreamState) -> None:
         """Store a newer state. A state with an older tail does not have the newest run."""
         if self.end is not None and not state.ended:
-            return  # the old state lacks the end's run, and the end's offset needs that run
+            return  # the given state lacks the end's run, and the end's offset needs that run
         behind = state.tail < self.position
         self.state = replace(state, runs=self.runs) if behind else state
 
@@ -144,13 +144,13 @@ class Tail:
             self.state = replace(self.state, runs=state.runs)
 
     def begin_run(self, generation: int) -> None:
-        """Store the generation of the messages that were committed at this position."""
+        """Store the generation of the messages that were committed after the tail's position."""
         if self.runs[-1:] and self.runs[-1].generation != generation:
             runs = extended(self.runs, self.position, generation)
             self.state = replace(self.state, runs=runs)
 
     def publish(self, segments: Sequence[Segment]) -> None:
-        """Add committed segments. If there is a gap before them, readers read it from the store."""
+        """Add committed segments. Messages missing before them are read from the store."""
         for segment in segments:
             end = segment.end
             if end <= self.position:
@@ -186,11 +186,11 @@ class Tail:
             size = len(self._segments[self._trimmed].payload)
             self._bytes -= size
             self._forgotten_bytes += size
-            # A dead segment keeps its place until the lists are cut, but not its memory.
+            # A forgotten segment keeps its place until the lists are cut, but its memory is freed.
             self._segments[self._trimmed] = _DEAD
             self._frames[self._trimmed] = None
             self._trimmed += 1
-        # Cutting the front of a list moves the rest, so it waits until half of the list is free.
+        # To cut the front of a list moves the rest of it, so wait until half of the list is free.
         if self._trimmed > 32 and self._trimmed * 2 > len(self._segments):
             del self._segments[: self._trimmed]
             del self._starts[: self._trimmed]
@@ -218,7 +218,7 @@ class Tail:
         return rest if first is None else [first, *rest]
 
     def frames_after(self, after: int) -> bytes | None:
-        """Return the same as event frames, encoded once for all readers."""
+        """Return the messages after a position as event frames, encoded once for all readers."""
         start, stop, frames = self._joined
         if start == after and stop == self.position:
             return frames
@@ -239,7 +239,7 @@ class Tail:
         return frames
 
     def some_frames_after(self, after: int, max_bytes: int) -> tuple[bytes, int] | None:
-        """Return about this many bytes of the same frames, and the position after them."""
+        """Return about ``max_bytes`` of frames after a position, and the position after them."""
         found = self._find(after)
         if found is None:
             return None

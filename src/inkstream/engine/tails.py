@@ -35,7 +35,7 @@ from inkstream.wire import Offset
 _log = logging.getLogger("inkstream")
 
 _LOCAL_SURVEY_S = 0.25
-"""The shortest time between two looks for a foreign cancel of streams that are written here."""
+"""The shortest time between two looks for streams that are written here and stopped elsewhere."""
 _AT_ONCE = 250
 _SURVEY = 500
 
@@ -101,7 +101,7 @@ class Tails:
         )
 
     def result_of(self, state: StreamState) -> JSON:
-        """Return the result so far, if a source of this process writes the stream."""
+        """Return the result that a source of this process has given so far, or ``None``."""
         tail = self._tails.get(state.stream_id)
         if tail is None or tail.writer is None or tail.internal_id != state.internal_id:
             return None
@@ -162,13 +162,13 @@ class Tails:
     def absorb(self, tail: Tail, state: StreamState | None) -> int:
         """Process a stream's newest state; return how many readers were woken.
 
-        If text is missing here, it is read from the store.
+        If the tail lacks text that the state counts, that text is read from the store.
         """
         if state is None or state.gone or state.internal_id != tail.internal_id:
             return self._lost(tail)
         writer = tail.writer
         if writer is not None and state.epoch < writer.epoch:
-            return 0  # the state was read before the claim, so it is older than ours
+            return 0  # the state was read before this process's claim, so it is old
         if (
             writer is not None
             and not writer.ending  # the end in the state may be the writer's own
@@ -178,7 +178,7 @@ class Tails:
         tail.learn(state)
         if state.tail != tail.position:
             if tail.writer is None:
-                self.stale(tail)  # text is missing here, or the state is old, or text was lost
+                self.stale(tail)  # the tail lacks text, or the state is old, or text was lost
         elif state.ended:
             tail.end = state.end
         if state.due_at is not None and _is_kept_here(tail):
@@ -198,8 +198,8 @@ class Tails:
     def _keep(self, state: StreamState) -> None:
         """Clear ``due_at`` of a stream that would end although this process still needs it.
 
-        A living writer that another worker took for dead takes its stream back. A reader answers
-        the question of ``Audience`` whether the stream has readers.
+        With this change, a living writer that another worker took for dead takes its stream back,
+        and a process with a reader tells the writer's ``Audience`` that the stream has a reader.
         """
         if state.internal_id not in self._keeping:
             self._keeping.add(state.internal_id)
@@ -217,7 +217,7 @@ class Tails:
     def rewound(self, tail: Tail, state: StreamState) -> int:
         """Disconnect readers and fence the writer, because the store has lost their messages.
 
-        Return how many readers were woken.
+        Returns how many readers were woken.
         """
         _log.warning(
             "stream %r went back from %d to %d: the database was restored, or failed over",
@@ -245,7 +245,7 @@ class Tails:
                 tail.wake()
 
     def stale(self, tail: Tail) -> None:
-        """Have a tail read again from the store soon."""
+        """Ask ``run`` to read a tail's stream from the store soon."""
         self._stale[tail] = None
         self._wanted.set()
 
@@ -262,7 +262,7 @@ class Tails:
                 self.stale(tail)
 
     def tick(self, now: float) -> None:
-        """Do what is due: above all the slow poll that makes lost hints harmless."""
+        """Do the tasks that are due, above all the slow poll, which makes lost hints harmless."""
         if now - self._polled_at >= self._timing.poll_s:
             self._polled_at = now
             self.hint(None)
@@ -325,7 +325,7 @@ class Tails:
                     self.absorb(tail, state)
 
     def _is_rewound(self, tail: Tail, here: Offset, state: StreamState | None) -> bool:
-        """Return whether the store lost messages that the tail has, and handle the loss.
+        """Return whether the store lost messages that the tail has. If so, handle the loss.
 
         ``here`` is the tail's offset before ``state`` was read.
         """
@@ -365,6 +365,6 @@ def _is_kept_here(tail: Tail) -> bool:
     """Return whether a stream that is due has a writer, or readers, in this process."""
     if tail.state.status is not Status.STREAMING:
         return False
-    if tail.state.worker is None:  # another worker took this one for dead
+    if tail.state.worker is None:  # another worker took this worker for dead
         return tail.writer is not None and tail.writer.active
     return tail.writer is None and bool(tail.readers)

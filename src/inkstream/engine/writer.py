@@ -1,7 +1,8 @@
 """A writer: the only object that may append to a text stream, from claim to end.
 
-The ``Buffer`` keeps the accepted text. This module commits it, with at most one commit at a time.
-In the table, "in flight" means that a commit is running; the columns are the attributes below.
+The ``Buffer`` keeps the accepted text. The writer commits that text, with at most one commit at a
+time. In this table of a writer's states, "in flight" means that a commit is running, and each
+column in the middle is an attribute of the writer.
 
 | state      | in flight | ending | error | what happens next                                 |
 |------------|-----------|--------|-------|---------------------------------------------------|
@@ -58,9 +59,10 @@ class Writer:
     Attributes:
         state: The stream as it was claimed.
         tail: The tail to which committed text is published.
-        result: The last result of the source, stored with the end; see ``keep``.
+        result: The last result that the source gave, stored with the end; see ``keep``.
         last_append: Monotonic time of the last commit, or of the claim.
-        stopped: Done when the stream does not belong to this writer any more, for any reason.
+        stopped: A future that is done when the stream does not belong to this writer any more, for
+            any reason.
     """
 
     def __init__(self, core: Core, committer: Committer, tails: Tails, tail: Tail) -> None:
@@ -74,7 +76,10 @@ class Writer:
         self._clock = core.clock
         self._observer = core.observer
         self._generation = 0
-        """That of its last commit, or 0: then the tail is asked to note it."""
+        """The generation of the writer's last commit; 0 before the first commit.
+
+        When it changes, the writer tells it to the tail.
+        """
         self._first_piece_s: float | None = None
         self.last_append = self._clock.monotonic()
         self.claimed_at = self.last_append
@@ -115,7 +120,7 @@ class Writer:
 
     @property
     def ending(self) -> bool:
-        """True while the last commit runs. Until it is done, nobody knows whether it succeeds."""
+        """True while the writer ends its stream, until the outcome of its last commit is known."""
         return self._ending is not None
 
     async def append(self, message: str | Mapping[str, JSON]) -> None:
@@ -126,8 +131,8 @@ class Writer:
 
         Raises:
             WriterFenced: The stream was cancelled, taken over, timed out or deleted.
-            MessageTooLarge, StreamTooLarge: A limit; nothing was accepted.
-            InvalidMessage: Neither text nor a JSON object.
+            MessageTooLarge, StreamTooLarge: The message exceeds a limit; nothing was accepted.
+            InvalidMessage: The message is neither text nor a JSON object.
             StoreUnavailable: The store stayed away for longer than ``Timing.patience_s``.
         """
         if self.append_at_once(message):
@@ -155,8 +160,8 @@ class Writer:
         Raises:
             InvalidMessage: The value is not JSON.
         """
-        # Check the value as deep as inside an end. A value that fits only here could never be
-        # stored.
+        # Check the value inside an end, because its depth there counts. A value that is valid only
+        # by itself could never be stored.
         wire.dump_json({wire.END_KEY: {"result": result}})
         self.result = result
 
@@ -179,7 +184,7 @@ class Writer:
             raise WriterFenced(self.stream_id, None if self._ending.end is None else "ending")
 
     async def flush(self) -> None:
-        """Wait until everything accepted so far is durable; raises as ``append`` does."""
+        """Wait until everything accepted so far is durable. Raises the same as ``append``."""
         while self._error is None and self.waits:
             self._settled.clear()
             await self._settled.wait()
@@ -189,7 +194,7 @@ class Writer:
     async def finish(
         self, end: End, *, at: float, worker: str | None, due_at: float | None
     ) -> None:
-        """End the stream after all accepted text, in one commit; durable on return.
+        """Commit all accepted text and the end in one commit. On return, both are durable.
 
         The end is written even if the caller is cancelled while it waits.
         """
@@ -219,7 +224,7 @@ class Writer:
     # The committer and the engine call the methods below. A source never does.
 
     def take(self) -> Sequence[Group]:
-        """Return what to commit now, in order; the same groups until their outcome is known."""
+        """Return the groups to commit now, in order: the same ones until their outcome is known."""
         self._queued = False
         if not self._in_flight:
             last = self._ending is not None
@@ -268,7 +273,7 @@ class Writer:
 
     def settle(self, outcomes: Sequence[Outcome]) -> int:
         """Publish the outcomes of ``take``'s groups; return how many readers were woken."""
-        if not self._in_flight:  # fenced during the commit; the store has the committed text
+        if not self._in_flight:  # fenced during the commit; readers read its text from the store
             return self._tails.publish(self.tail, [])
         groups, self._in_flight = self._in_flight, ()
         uncertain, self._uncertain = self._uncertain, False
@@ -313,8 +318,8 @@ class Writer:
     def _landed(self, change: Change, outcome: Refused) -> bool:
         """Return whether an earlier attempt with an unknown outcome had committed a refused change.
 
-        No other writer moves the tail in this epoch. So if the tail is past the start of the
-        change, the stream has its text.
+        No other writer moves the tail in this epoch. So if the stream's tail is past the start of
+        the change, the stream has the change's text.
         """
         state = outcome.state
         if state is None or state.epoch != self.epoch:
@@ -329,7 +334,7 @@ class Writer:
         return change.append is not None
 
     def fence(self, state: StreamState | None) -> None:
-        """Stop, because the stream is not this writer's any more. Text not committed is dropped."""
+        """Stop, because the stream is not this writer's any more. Uncommitted text is dropped."""
         if self._error is None:
             self._observer.fenced(self.state, None if state is None else state.status.value)
         self._drop()
@@ -343,13 +348,13 @@ class Writer:
         if self._ending is None:
             in_flight = self._in_flight
             self._drop()
-            # The running commit may be stored already, or may be stored later. So it stays first in
-            # the queue, and the end follows it at the right position.
+            # The running commit may be stored already, or may be stored later. So its groups stay
+            # first in the queue, and the end follows them at the right position.
             self._in_flight = in_flight
             self._ending = Change(
                 internal_id=self.internal_id, end=end, at=at, worker=None, due_at=due_at
             )
-            self._join()  # a quiet writer was not queued
+            self._join()  # a writer without text to commit was not queued
         self._stop(
             StoreUnavailable(
                 f"the store stayed away too long; writing stream {self.stream_id!r} was given up"

@@ -45,15 +45,15 @@ class Writers:
     async def settle(
         self, timeout_s: float, end: End, starts: Iterable[asyncio.Task[None]]
     ) -> None:
-        """Wait until writers have ended their streams, and end the others with the given end.
+        """Wait until writers have ended their streams; after ``timeout_s``, end the other streams.
 
         Args:
             timeout_s: How long to wait.
-            end: The end for streams that are still running.
+            end: The end for streams that still run after ``timeout_s``.
             starts: Tasks that have a writer or may still create one.
 
         Raises:
-            TimeoutError: The store was too slow to write all ends. A sweeper will write the rest.
+            TimeoutError: The store was too slow to write all ends. A sweeper will write the others.
         """
         running = [*starts, *[writer.stopped for writer in self._writers]]
         if running and timeout_s > 0:
@@ -69,13 +69,13 @@ class Writers:
             )
 
     def leave(self) -> None:
-        """Stop all writers that still wait for a commit, because no more commits come."""
+        """Stop all writers that still wait for a commit, because there will be no more commits."""
         for writer in list(self._writers):
             writer.leave()
         self._committer.give_up_waiting()
 
     def tick(self, now: float) -> None:
-        """Do what is due: give up when the store is away, end idle and overlong streams."""
+        """Stop the writers if the store stays away, and end idle and overlong streams."""
         timing = self._core.timing
         away = self._committer.away_since
         if away is not None and now - away > timing.patience_s:
@@ -113,8 +113,8 @@ class Writers:
             tail.writer.fence(state)
         tail.state = state
         if state.tail > tail.position:
-            # The last writer wrote more than this process has read, and this process never reads
-            # it.
+            # The previous writer wrote more than this process has read. The tail skips that text,
+            # and readers read it from the store.
             tail.reach(state.tail)
             tail.wake()
         writer = Writer(self._core, self._committer, self._tails, tail)
@@ -135,7 +135,7 @@ class Writers:
         now = self._clock.wall()
         if end.result is None:
             end = replace(end, result=writer.result)
-        # Check the result first: no route could send an invalid one.
+        # Check the result before the commit, because no route could send an invalid result.
         wire.dump_json({wire.END_KEY: wire.end_object(end)})
         reporter = self._core.reporter(writer.state)
         await writer.finish(end, at=now, worker=reporter, due_at=writer.state.deletion_due(now))
@@ -161,7 +161,7 @@ class Writers:
         self._life.spawn(self.finish_quietly(writer, end))
 
     async def finish_quietly(self, writer: Writer, end: End) -> None:
-        """End a writer's stream; do not raise if it has another end, or gets this one later."""
+        """End a writer's stream; do not raise if it has another end, or gets this end later."""
         try:
             await self.finish(writer, end)
         except (WriterFenced, StoreUnavailable):
@@ -170,9 +170,9 @@ class Writers:
     def part_from(self, writer: Writer, source: asyncio.Task[None] | None = None) -> None:
         """Release a writer after its last append. Call this once for each writer.
 
-        If the stream was stopped elsewhere, the writer's result is added to that end, and the
-        process that reports the end need not wait longer. A cancelled source has a short time to
-        give its result.
+        If another operation has stopped the stream, the writer's result is added to that end. Then
+        the process that reports the end need not wait longer. A cancelled source has a short time
+        to give its result.
         """
         if writer.fenced:
             self._life.spawn(self._add_result(writer, source))
@@ -203,7 +203,7 @@ class Writers:
 def _late_result(state: StreamState, writer: Writer) -> Change | None:
     """Return the change that adds a stopped writer's result to its stream's end.
 
-    The change raises the epoch. That shows that this writer writes nothing more.
+    The change raises the epoch, which shows other processes that this writer writes nothing more.
     """
     if not state.ended or state.internal_id != writer.internal_id or state.epoch != writer.epoch:
         return None

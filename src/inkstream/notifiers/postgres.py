@@ -2,11 +2,12 @@
 
 A payload is the version ``1``, the sender's token (may be empty), and the streams' ids, one per
 line. A payload without ids means that any stream may have changed. A payload in an unknown format
-means the same: during a deploy another version may send one, and any role of the database can.
+means the same: during a deploy another version of inkstream may send such a payload, and any role
+of the database can send one.
 
-A hint is sent after the commit, in its own transaction. PostgreSQL locks the whole server while a
-transaction with a notification commits, and a batch must not hold that lock while it is written to
-disk.
+A hint is sent after the commit of its streams, in a transaction of its own. PostgreSQL locks
+the whole server while a transaction with a notification commits, and a commit of text must not hold
+that lock while it is written to disk.
 """
 # ruff: noqa: D102  (abc.Notifier documents the methods)
 
@@ -25,7 +26,7 @@ _log = logging.getLogger("inkstream")
 _VERSION: Final = "1"
 
 _MAX_BYTES: Final = 7900
-"""PostgreSQL refuses a payload of 8,000 bytes."""
+"""The maximum size of a payload. PostgreSQL refuses a payload of 8,000 bytes or more."""
 
 _MAX_NAMES: Final = 300
 
@@ -42,7 +43,7 @@ class Channel(Protocol):
         """Stop calling ``on_payload``."""
 
     async def send(self, payload: str) -> None:
-        """Send to all listeners; raises ``StoreError`` if that failed."""
+        """Send a payload to all listeners. Raises ``StoreError`` if that failed."""
 
 
 class HasChannel(Protocol):

@@ -15,15 +15,15 @@ class Watchable(Protocol):
     """The method of ``SQLiteStore`` that a notifier needs. A notifier may not import the store."""
 
     def watch(self, on_change: Callable[[list[StreamId] | None], None] | None) -> None:
-        """Call back, from any thread, with the streams that others changed; ``None`` stops it."""
+        """Call ``on_change`` on any thread with streams that others changed; ``None`` stops it."""
 
 
 class SQLiteNotifier:
     """Find out which streams other processes changed, by polling the file every few milliseconds.
 
-    It polls only while a reader waits: every 5 ms while other processes write, and every 20 ms
-    otherwise. It polls on the store's writing thread, because there SQLite reports only commits of
-    other connections.
+    The notifier polls only while a reader waits: every 5 ms while other processes write, and every
+    20 ms otherwise. It polls on the store's writing thread, because on the connection of that
+    thread, SQLite reports only the commits of other connections.
 
     Args:
         store: The open store whose file is polled.

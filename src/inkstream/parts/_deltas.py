@@ -1,4 +1,4 @@
-"""Deltas of one reasoning or of one tool input. Readers join adjacent deltas."""
+"""Deltas: pieces of one reasoning or of one tool input. Adjacent deltas are joined."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FIELDS: Final = {
 
 
 class Delta(NamedTuple):
-    """A piece of text of one part, with the part's type and id."""
+    """A piece of the text of one part, with the type and id of that part."""
 
     type: str
     id: str
@@ -20,8 +20,8 @@ class Delta(NamedTuple):
 
 
 def delta_of(raw: bytes) -> Delta | None:
-    """Return a JSON message as a delta, or ``None`` if it is none or has more keys than a delta."""
-    if b'-delta"' not in raw:  # saves parsing other messages
+    """Return a JSON message as a delta; ``None`` if it is no delta or has additional keys."""
+    if b'-delta"' not in raw:  # so that other messages need not be parsed
         return None
     value = json.loads(raw)
     if not isinstance(value, dict) or len(value) != 3 or not isinstance(value.get("type"), str):

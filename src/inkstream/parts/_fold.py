@@ -29,16 +29,16 @@ class Message(TypedDict):
 
 
 def fold(parts: Iterable[str | Mapping[str, JSON]], *, ended: bool = False) -> Message:
-    """Return the message that stored parts make, the same as ``fold`` in the npm package.
+    """Combine stored parts into a message, in the same way as ``fold`` in the npm package.
 
     The message has these parts: ``text`` and ``reasoning`` (with a ``state``, ``streaming`` or
     ``done``), one part per tool call, and the sources, files, steps and ``data-…`` parts unchanged.
-    An event for a part that has not begun, or has ended, is ignored. Objects of the application
-    become ``data-part``. The cost is linear in the number of parts.
+    A stored part that adds to a part that has not begun, or has ended, is ignored. Objects of the
+    application become ``data-part``. The cost is linear in the number of parts.
 
     Args:
         parts: ``StreamBody.parts``, or what a follower received.
-        ended: Whether the stream has ended, so that no part is ``streaming`` any more.
+        ended: Whether the stream has ended. If so, no part of the message is ``streaming``.
     """
     folding = _Folding()
     for part in parts:
@@ -103,7 +103,7 @@ class _Folding:
         return shown
 
     def _write(self, shown: Shown, name: str, text: str) -> None:
-        # The pieces are collected, because adding each one to a string costs quadratic time.
+        # The pieces are collected, because adding each piece to a string costs quadratic time.
         self._pieces.setdefault(id(shown), (shown, name, []))[2].append(text)
 
     def _end_text(self) -> None:
@@ -221,7 +221,7 @@ def _renamed(part: Mapping[str, Any], names: Mapping[str, str]) -> Shown:
 
 
 def _merged(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """Return objects merged, inner ones too, without keys that are dangerous in JavaScript."""
+    """Merge two objects and their inner objects. Leave out keys that JavaScript makes dangerous."""
     merged = dict(base)
     for key, value in more.items():
         if key in _UNSAFE_KEYS:

@@ -1,4 +1,4 @@
-"""Defines which JSON objects are well-formed parts. All others belong to the application."""
+"""Defines which JSON objects are well-formed parts. All other objects are the application's."""
 
 from __future__ import annotations
 

@@ -78,7 +78,7 @@ class ToolInputError(_Tool):
 
 
 class ToolOutputAvailable(_Tool):
-    """Give the output of a tool call; after a ``preliminary`` output comes another one."""
+    """Give the output of a tool call. After a ``preliminary`` output, another output comes."""
 
     type: Literal["tool-output-available"]
     output: Any
@@ -114,7 +114,7 @@ class ToolApprovalRequest(TypedDict):
 
 
 class SourceUrl(TypedDict):
-    """Name a web page that the answer uses: ``http``, ``https``, ``mailto`` or relative."""
+    """Name a web page that the answer uses. Its address is ``http(s)``, ``mailto`` or relative."""
 
     type: Literal["source-url"]
     sourceId: str

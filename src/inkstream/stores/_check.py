@@ -11,7 +11,7 @@ from inkstream._runs import MAX_RUNS, is_generation, load_runs
 
 
 def index_fault(count: int, size: int, index: bytes) -> str | None:
-    """Return what is wrong with a segment's index, or ``None``. Byte streams have no index."""
+    """Return what is wrong with a segment's index, or ``None``. A byte stream has no index."""
     if not index:
         return None if count == size else f"says {count} bytes and has {size}"
     if index[-1] >= 128:
@@ -30,7 +30,7 @@ def run_faults(text: str, tail: int, generation: int) -> Iterator[str]:
     Args:
         text: The runs as they are stored.
         tail: The stream's tail.
-        generation: The generation that the head has for the last run.
+        generation: The generation of the last run, as the stream's head has it.
     """
     try:
         numbers = json.loads(text)

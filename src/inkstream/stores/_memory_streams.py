@@ -39,20 +39,20 @@ from inkstream._types import (
 )
 
 DELETED_IN_A_STEP: Final = 100
-"""How many due streams one step of ``tidy`` deletes at most."""
+"""The maximum number of due streams that one step of ``tidy`` deletes."""
 
 _LIVE: Final = (Status.PENDING, Status.STREAMING)
 _position = attrgetter("position")
 
 
 class Streams:
-    """All streams. Every method is one transaction, and is done when it returns."""
+    """All streams. Each method is one transaction, which is complete when the method returns."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
         self.generation = draw_generation(0)
         self._last_id = 0
-        self._by_id: dict[int, _Stream] = {}  # in the order of their ids
+        self._by_id: dict[int, _Stream] = {}  # in the order of the streams' internal ids
         self._by_name: dict[str, _Stream] = {}
         self._live_of: Counter[str] = Counter()
         self._unmerged: dict[int, None] = {}  # ended streams, merged in this order
@@ -267,7 +267,7 @@ class Streams:
 
 
 class _Stream:
-    """A stream's record. Its ``state`` has an old tail and size, so that an append is cheap."""
+    """A stream. An append does not update the tail and size in ``state``, so that it is cheap."""
 
     __slots__ = (
         "appended_at",
@@ -359,7 +359,7 @@ class _Stream:
 
 
 def _copy(value: JSON) -> Any:
-    """Return a deep copy, as a database would return it."""
+    """Return a deep copy, because a database would not return the caller's own object."""
     return wire.load_json(wire.dump_json(value))
 
 

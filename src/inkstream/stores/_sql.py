@@ -20,7 +20,7 @@ def load(package: str, file: str) -> SimpleNamespace:
     """Return the queries of a file in a package; the attributes are the queries' names.
 
     Comments and the last semicolon are removed, so that a driver gets only the statement. A query
-    with several statements (a schema) keeps the semicolons between them.
+    with several statements (a schema) keeps the semicolons between the statements.
 
     Raises:
         ValueError: A name occurs twice, or a query has no line of description.

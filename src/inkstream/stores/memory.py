@@ -1,8 +1,8 @@
 """Streams in memory, for tests, simulation and trials. They are lost when the process ends.
 
-Except for that, ``MemoryStore`` meets the whole contract of ``abc.Store``. Several stores may share
-one ``MemoryDatabase``, each as its own worker, so that a test of two processes can run in one. All
-of them belong to one thread.
+In every other way, ``MemoryStore`` meets the whole contract of ``abc.Store``. Several stores may
+share one ``MemoryDatabase``, each as its own worker, so that a test of two processes can run in one
+process. All these stores belong to one thread.
 """
 # ruff: noqa: D102  (abc.Store documents the methods)
 
@@ -35,11 +35,12 @@ class MemoryDatabase:
     """The data that several stores share.
 
     Attributes:
-        before: Called with the name of a store's method before the method does anything. If it
-            raises (``StoreUnavailable``, for example), the method raises the same and does nothing.
-        after: Called with the name of a writing method after its effect. If it raises
-            ``OutcomeUnknown``, that simulates a connection lost during a commit.
-        now: The clock of the database, for display.
+        before: Called with the name of a store's method before the method does anything. If
+            ``before`` raises (``StoreUnavailable``, for example), the method raises the same and
+            does nothing.
+        after: Called with the name of a writing method after the method's effect. If ``after``
+            raises ``OutcomeUnknown``, it simulates a connection that is lost during a commit.
+        now: Returns the time of the database's clock, for display.
     """
 
     def __init__(self) -> None:
@@ -124,13 +125,13 @@ class MemoryStore:
         await asyncio.sleep(0)
 
     def crash(self) -> None:
-        """Act like a killed process: the lock is free, and later calls have no effect."""
+        """Act like a killed process: release the lock, and let later calls have no effect."""
         self._dead = True
         if self._worker is not None:
             self._workers.unlock(self._worker, self)
 
     def lose_host(self) -> None:
-        """Act like a machine cut off from the network: nobody can see whether the lock is held."""
+        """Act like a host without a network: no other worker can see whether the lock is held."""
         self._dead = True
         if self._worker is not None:
             self._workers.out_of_sight.add(self._worker)

@@ -10,11 +10,14 @@ from inkstream.stores.sqlite._connection import SQL
 from inkstream.stores.sqlite._open_files import FileId
 
 _MANY: Final = 4096
-"""With more new rows than this, the answer is that any stream may have changed."""
+"""If more rows than this are new, ``look`` returns ``None``: any stream may have changed."""
 
 
 class Changes:
-    """Looks through the writing connection, where ``data_version`` shows only foreign commits."""
+    """Looks for changes on the writing connection.
+
+    On that connection, ``data_version`` changes only with the commits of other connections.
+    """
 
     def __init__(self) -> None:
         self._connection: sqlite3.Connection | None = None
@@ -24,7 +27,7 @@ class Changes:
         self._seen: tuple[int, int] | None = None
 
     def look(self, connection: sqlite3.Connection, file: FileId | None) -> list[StreamId] | None:
-        """Return the streams that changed since the last look; ``None``: any may have.
+        """Return the streams that changed since the last look; ``None``: any may have changed.
 
         The list may include streams that the connection itself changed.
         """
@@ -34,8 +37,8 @@ class Changes:
         is_same = connection is self._connection
         if is_same and (version, connection.total_changes) == (self._version, self._own_changes):
             return []
-        # Read the version and the tables in one snapshot. Otherwise a commit in between would be
-        # missed, because it would look like this connection's own commit.
+        # Read the version and the tables in one snapshot. Otherwise a commit between the two reads
+        # would be missed, because it would look like this connection's own commit.
         connection.execute("BEGIN")
         try:
             (version,) = connection.execute("PRAGMA data_version").fetchone()

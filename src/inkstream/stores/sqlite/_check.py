@@ -21,8 +21,8 @@ def check_streams(path_or_url: str | os.PathLike[str]) -> list[str]:
     """Compare each stream's segments with its state; return a list of faults.
 
     The check covers SQLite's own integrity check, gaps and overlaps of positions, sizes, message
-    ends, the order of generations, and the end of each ended stream. It reads one snapshot, and
-    writers may run meanwhile. It blocks.
+    ends, the order of generations, and the end of each ended stream. The check reads one snapshot,
+    and writers may run meanwhile. The call blocks.
 
     Raises:
         StoreUnavailable: The file cannot be read.

@@ -25,9 +25,9 @@ _NETWORK_FILESYSTEMS: Final = frozenset(
     | {"ocfs2", "gfs2", "beegfs", "pvfs2", "orangefs", "coda"}
 )
 _HOST_FILESYSTEMS: Final = frozenset({"9p", "drvfs", "virtiofs", "grpcfuse", "fakeowner", "vboxsf"})
-"""Folders of the host that a virtual machine sees: WSL's /mnt/c, Docker Desktop's mounts."""
+"""Filesystems that show a host's folders to a virtual machine: WSL's /mnt/c, Docker Desktop."""
 _LOCAL_FUSE: Final = frozenset({"fuseblk", "fuse.fuse-overlayfs", "fuse.ntfs-3g", "fuse.lxcfs"})
-"""Drivers of a local disk in user space. Their locks work, because the kernel keeps them."""
+"""FUSE drivers of local disks. Locks work on them, because the kernel keeps the locks."""
 _URL_PREFIX: Final = "sqlite:///"
 
 
@@ -64,7 +64,7 @@ def create_file(path: Path) -> None:
 
 
 def check_place(path: Path) -> None:
-    """Raise if the database cannot work in a directory, because SQLite's own errors are unclear.
+    """Raise if a database cannot work at this path. SQLite's own errors would be unclear.
 
     Raises:
         StoreUnavailable: The directory is missing, read-only, or on a network filesystem.
@@ -115,14 +115,14 @@ def _filesystem_of(directory: Path) -> str | None:
         fields, _, rest = line.partition(" - ")
         point = fields.split()[4].replace("\\040", " ")
         inside = point == "/" or real == point or real.startswith(point + "/")
-        # >= because of several mounts on one point, the last one is visible.
+        # >= because if several filesystems are mounted on one point, the last of them is visible.
         if inside and (found is None or len(point) >= found[0]):
             found = len(point), rest.split()[0]
     return None if found is None else found[1]
 
 
 def lock_file(path: Path) -> Path:
-    """Return the lock file beside a database. Its writers queue on that lock."""
+    """Return the path of the lock file on which a database's writers queue."""
     return Path(f"{path}-inkstream-lock")
 
 
@@ -140,12 +140,12 @@ def connect(settings: Settings, *, read_only: bool) -> sqlite3.Connection:
     """Return a connection for the calling thread only.
 
     Raises:
-        StoreUnavailable: The file was open when this process was forked, or was replaced while its
-            log stayed.
+        StoreUnavailable: The file was open when this process was forked, or the file was replaced
+            but its log was not removed.
     """
     check_inherited(settings.path)
     settings.place.check()
-    # Do not create the file here: a file that was deleted while in use must cause an error.
+    # Do not create the file here: if the file was deleted while in use, an error must follow.
     connection = sqlite3.connect(
         f"file:{quote(str(settings.path))}?mode=rw",
         uri=True,
@@ -160,15 +160,15 @@ def connect(settings: Settings, *, read_only: bool) -> sqlite3.Connection:
         if sys.platform == "darwin":
             connection.execute("PRAGMA fullfsync=1")
             connection.execute("PRAGMA checkpoint_fullfsync=1")
-        # Automatic checkpoints are off, because the writer checkpoints. Another checkpoint could
-        # run into a write.
+        # Automatic checkpoints are off, because the writing thread makes the checkpoints. An
+        # automatic checkpoint could run at the same time as a write.
         connection.execute("PRAGMA wal_autocheckpoint=0")
         connection.execute("PRAGMA cache_size=-16000")
         connection.execute("PRAGMA temp_store=MEMORY")
         connection.execute("PRAGMA foreign_keys=0")
         if read_only:
             connection.execute("PRAGMA query_only=1")
-        connection.execute("PRAGMA schema_version").fetchone()  # takes the lock that is checked
+        connection.execute("PRAGMA schema_version").fetchone()  # takes the lock to check
         check_locked(settings.path, lock_file(settings.path))
         _holds.hold(settings.path)
     except BaseException:
@@ -180,8 +180,8 @@ def connect(settings: Settings, *, read_only: bool) -> sqlite3.Connection:
 def _set_up_file(connection: sqlite3.Connection) -> None:
     (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
     if mode != "wal":
-        # auto_vacuum has an effect only on a new file, so it must come first. The journal mode
-        # takes the write lock on any file.
+        # auto_vacuum has an effect only on a new file, so it must be set first. Setting the journal
+        # mode takes the write lock on any file.
         connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
         (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
     if mode != "wal":
@@ -200,7 +200,8 @@ def ensure_schema(connection: sqlite3.Connection, path: Path) -> None:
     """
     connection.execute("BEGIN" if _has_schema(connection) else "BEGIN IMMEDIATE")
     try:
-        # Check again: where file locks do not work, another process may just have created them.
+        # Check again: where file locks do not work, another process may have just created the
+        # tables.
         if not _has_schema(connection):
             for statement in _SCHEMA.split(";\n"):
                 connection.execute(statement)

@@ -1,4 +1,4 @@
-"""Facts about a database file for operators. Reading them takes no write lock."""
+"""Facts about a database file, for operators. To read them, no write lock is taken."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ class FileFacts:
         version: The schema version of the file; ``None`` if it has no tables of inkstream.
         wanted: The schema version that this library needs.
         wal_bytes: The size of the file's write-ahead log.
-        page_bytes, pages, free_pages: The file's page size, and its number of pages.
+        page_bytes, pages, free_pages: The file's page size, its number of pages, and how many of
+            them are free.
     """
 
     journal_mode: str
@@ -57,7 +58,7 @@ def why_unsuitable(path: Path) -> str | None:
 
 
 def facts_of(path: Path) -> FileFacts:
-    """Return the facts about a file. It blocks.
+    """Return the facts about a file. The call blocks.
 
     Raises:
         StoreUnavailable: The file cannot be read.

@@ -35,16 +35,16 @@ _UNAVAILABLE: Final = {
 
 
 def primary_code(exc: sqlite3.Error) -> int:
-    """Return SQLite's primary result code of an error, 0 if it has none."""
+    """Return the primary result code of one of SQLite's errors; 0 if the error has none."""
     return (getattr(exc, "sqlite_errorcode", None) or 0) & 0xFF
 
 
 def translate(exc: Exception, database: str, *, committing: bool = False) -> InkstreamError:
-    """Return inkstream's error for an error of the driver; raise it ``from exc``.
+    """Return inkstream's error for an error of the driver. The caller raises it ``from exc``.
 
     Args:
         exc: The error that ``sqlite3`` raised.
-        database: The file, for the message.
+        database: The database file that the message names.
         committing: Whether COMMIT itself raised the error.
     """
     if isinstance(exc, UnicodeEncodeError | OverflowError | sqlite3.DataError):

@@ -2,8 +2,8 @@
 
 SQLite keeps a record of its locks in process memory. If a process forks while a connection is open,
 the child inherits the record but not the locks. The child's own connections then take no locks. The
-next process that closes the file removes the log while the child still uses it, and the child's
-commits are lost. (https://www.sqlite.org/howtocorrupt.html, 2.6)
+next process that closes the file removes the write-ahead log while the child still uses the log,
+and the child's commits are lost. (https://www.sqlite.org/howtocorrupt.html, 2.6)
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _PARK_S: Final = 1.0
 
 
 class Gate:
-    """Threads with a connection pass this gate between two jobs. While it is shut, they wait."""
+    """Threads with a connection pass this gate between two jobs, or wait while it is shut."""
 
     def __init__(self) -> None:
         self.is_shut = False
-        """A thread that sees this closes its connection and calls ``wait``."""
+        """A thread that finds this true closes its connection and calls ``wait``."""
         self._changed = threading.Condition()
         self._threads = 0
         self._waiting = 0
@@ -59,7 +59,7 @@ class Gate:
             self._waiting -= 1
 
     def shut(self) -> None:
-        """Stop every thread before its next job."""
+        """Shut the gate, so that every thread stops before its next job."""
         self.is_shut = True
 
     def all_wait(self, until: float) -> bool:
@@ -70,7 +70,7 @@ class Gate:
             )
 
     def open(self) -> None:
-        """Let the threads continue."""
+        """Open the gate, so that the threads continue."""
         with self._changed:
             self.is_shut = False
             self._changed.notify_all()
@@ -95,7 +95,8 @@ _one_fork = threading.Lock()
 _unparked: dict[FileId | None, Parkable] = {}
 """Files for which the parent process had an open connection when it forked this process.
 
-The value keeps that connection alive, because closing it here could remove the parent's log.
+The value keeps that connection alive, because closing the connection in this process could remove
+the parent's log.
 """
 
 
@@ -121,13 +122,14 @@ def _in_parent() -> None:
     for each in list(_parkable):
         each.resume()
     for file in [file for file, each in _unparked.items() if each in _parkable]:
-        del _unparked[file]  # only the child has no locks; the parent still has its own
+        del _unparked[file]  # only the child lacks locks; the parent still has its own locks
     _one_fork.release()
 
 
 def _in_child() -> None:
     global _one_fork
-    # The gates stay shut. gevent copies the threads into the child, and they wait for ever.
+    # In the child, the gates stay shut. gevent copies the threads into the child, where they wait
+    # for ever.
     _parkable.clear()
     _one_fork = threading.Lock()
 
@@ -149,13 +151,13 @@ def check_inherited(path: Path) -> None:
 def check_locked(path: Path, beside: Path) -> None:
     """Raise for a connection whose locks exist in SQLite's memory but not in the system.
 
-    This finds cases that no fork hook can prevent: a connection of the application that was open
-    during the fork, and servers that fork outside Python. Call this after the connection's first
-    read, because from then on SQLite holds a lock on a file with a write-ahead log.
+    This check finds cases that no fork hook can prevent: a connection of the application that was
+    open during the fork, and servers that fork outside Python. Call this after the connection's
+    first read, because after that read SQLite holds a lock on a file with a write-ahead log.
 
     Args:
         path: The database.
-        beside: Another file in the same folder. It shows whether this system reports locks.
+        beside: Another file in the same folder, to find out whether this system reports locks.
 
     Raises:
         StoreUnavailable: SQLite would write to the file without locks.
@@ -184,7 +186,7 @@ def _refusal(path: Path) -> StoreUnavailable:
 def _shows_locks(beside: Path) -> bool:
     """Return whether the system reports a lock that is certainly held.
 
-    gVisor and some FUSE do not.
+    gVisor and some FUSE filesystems do not report locks.
     """
     try:
         descriptor = os.open(beside, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)

@@ -10,17 +10,17 @@ from inkstream.stores.sqlite._read import Database
 
 
 class Basis(NamedTuple):
-    """What a write builds on: the largest id of any live row so far, and the generation."""
+    """The facts that a write needs: the largest id of any live row so far, and the generation."""
 
     last_live: int
     generation: int
 
 
 class Generations:
-    """What this process knows about the file. It detects that the file went back to an old state.
+    """Detects that the file went back to an old state, from what this process knows about it.
 
-    A new generation is drawn in the transaction of the next messages, so that opening a store never
-    waits. It is drawn again until such a transaction was committed.
+    A new generation is drawn in the transaction that writes the next messages, so that opening a
+    store never waits. If that transaction is not committed, the next transaction draws again.
     """
 
     def __init__(self) -> None:
@@ -43,4 +43,4 @@ class Generations:
         """Record that a transaction that began with ``basis`` was committed."""
         self._last_live = last_live if self.due else max(self._last_live, last_live)
         self.due = False
-        self._drawn = 0  # a restore may bring this very generation back
+        self._drawn = 0  # a restore may bring this same generation back

@@ -1,4 +1,4 @@
-"""Heads in memory: rows of ``inkstream_heads``, kept from one commit to the next."""
+"""Keeps rows of ``inkstream_heads`` in memory, from one commit to the next."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _KEPT: Final = 4096
 
 
 class HeadRow:
-    """A row of ``inkstream_heads`` as a commit reads it and moves it."""
+    """A row of ``inkstream_heads``, which a commit reads and changes in place."""
 
     __slots__ = (
         "appended_at",
@@ -50,14 +50,15 @@ class HeadRow:
 
 
 class Commit:
-    """A token for one transaction: whether its rows are in the database is not known before."""
+    """A token for one transaction, to record later whether the transaction was committed."""
 
 
 class Heads:
-    """Keep the heads that the last commit wrote, so that the next one need not read them.
+    """Keep the heads that the last commit wrote, so that the next commit need not read them.
 
-    They are valid only if that transaction was committed and nothing was written since: not by
-    another connection (``data_version`` shows that) and not by this one (``total_changes``).
+    The kept heads are valid only if the last transaction was committed and nothing was written
+    after it: neither by another connection (``data_version`` shows that) nor by this connection
+    (``total_changes`` shows that).
     """
 
     def __init__(self) -> None:
@@ -72,9 +73,9 @@ class Heads:
     def read(
         self, db: sqlite3.Connection, ids: Collection[int], *, anew: bool
     ) -> dict[int, HeadRow]:
-        """Return the heads of these streams, and maybe others, inside a transaction.
+        """Return the heads of these streams, and maybe of others; call this in a transaction.
 
-        The caller moves the rows in place, writes them, and then calls ``written``.
+        The caller changes the rows in place, writes them, and then calls ``written``.
         """
         (version,) = db.execute("PRAGMA data_version").fetchone()
         valid = (
@@ -84,7 +85,7 @@ class Heads:
             and self._mark == (version, db.total_changes)
             and len(self._rows) < _KEPT
         )
-        # Whatever stops this transaction, the rows are not valid for the next one.
+        # If this transaction stops for any reason, the rows are not valid for the next one.
         self._connection = None
         self._version = version
         if not valid:
@@ -95,9 +96,10 @@ class Heads:
         return self._rows
 
     def written(self, db: sqlite3.Connection) -> Commit:
-        """Note that the rows were written. They are valid once ``committed`` is what this returns.
+        """Record that the rows were written, and return a token for this transaction.
 
-        The caller sets ``committed`` after ``COMMIT`` has succeeded.
+        After ``COMMIT`` has succeeded, the caller sets ``committed`` to the token. Only then are
+        the rows valid for the next commit.
         """
         self._commit = Commit()
         self._connection = db

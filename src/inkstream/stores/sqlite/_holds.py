@@ -2,8 +2,8 @@
 
 SQLite's own locks are POSIX locks. When a process closes any descriptor of a file, it loses all its
 POSIX locks on the file. So ``shutil.copy`` of a database drops SQLite's locks, and SQLite does not
-notice. The next process that closes the file then thinks that it is the last user. It removes the
-log, with everything that this process commits later.
+notice. The next process that closes the file then thinks that it is the last user. So it removes
+the write-ahead log, and everything that this process commits later is lost.
 (https://www.sqlite.org/howtocorrupt.html, 2.2)
 
 An open-file-description lock is released only when its own descriptor is closed, and it stops other
@@ -28,7 +28,7 @@ except ImportError:  # Windows, where a lock belongs to its handle
     fcntl = None  # type: ignore[assignment]
 
 HAS_HOLDS: Final = sys.platform == "linux" and sys.maxsize > 2**32
-"""Whether the system has such locks, in the memory layout that this module knows."""
+"""True if the system has such locks, and their C structure has the layout that is known here."""
 
 _IN_USE: Final = (0x40000002, 510)
 """The bytes that a connection locks while the file is in use (SHARED_FIRST, SHARED_SIZE)."""
@@ -36,11 +36,11 @@ _MAPPED: Final = (128, 1)
 """The byte of the ``-shm`` file that a connection locks while the file is mapped (UNIX_SHM_DMS)."""
 
 _holders: dict[FileId, int] = {}
-"""The process id that holds each file. A forked child finds its parent's id here."""
+"""The id of the process that holds each file. A forked child finds its parent's id here."""
 
 
 def hold(path: Path) -> None:
-    """Stop other processes from removing the log; call this after a connection's first read."""
+    """Stop other processes from removing the log. Call this after a connection's first read."""
     file = file_at(path)
     if not HAS_HOLDS or file is None:
         return
@@ -50,7 +50,7 @@ def hold(path: Path) -> None:
 
 
 def let_go(path: Path) -> None:
-    """Release the lock, because it would also stop the last connection from removing the log."""
+    """Release the lock, which would also stop the file's last connection from removing the log."""
     file = file_at(path)
     if HAS_HOLDS and file is not None:
         _lock(path, fcntl.F_UNLCK, _IN_USE)
@@ -58,7 +58,7 @@ def let_go(path: Path) -> None:
 
 
 def is_held(path: Path) -> bool:
-    """Return whether this process, and not the parent that forked it, holds the file."""
+    """Return whether this process holds the file; the lock of a parent process does not count."""
     file = file_at(path)
     return file is not None and _holders.get(file) == os.getpid()
 
@@ -67,7 +67,7 @@ def _lock(path: Path, kind: int, where: tuple[int, int]) -> bool:
     wanted = struct.pack("@hhqqi4x", kind, os.SEEK_SET, *where, 0)
     done = False
     for descriptor in descriptors_of(path) or ():
-        with contextlib.suppress(OSError):  # the file was closed, or has no such locks
+        with contextlib.suppress(OSError):  # the file was closed, or cannot be locked so
             fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, wanted)
             done = True
     return done

@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 
 class Job(Generic[T]):
-    """A call that waits for its thread. ``claim`` decides whether it runs or is given up."""
+    """A call that waits for a thread. ``claim`` decides whether the call runs or is given up."""
 
     __slots__ = ("_claim", "_loop", "alone", "future", "run", "writes")
 
@@ -34,7 +34,7 @@ class Job(Generic[T]):
     ) -> None:
         self.run = run
         self.alone = alone
-        """Whether the job needs its own transaction, so that no other job waits for its end."""
+        """Whether the job needs its own transaction, so that no other job waits for this one."""
         self.writes = writes
         """Whether the job must wait while another program is inside a writing transaction."""
         self._loop = asyncio.get_running_loop()
@@ -55,7 +55,7 @@ class Job(Generic[T]):
             )
 
     def resolve(self, result: T | None, error: BaseException | None) -> None:
-        """Return the outcome of the job to its event loop; called on the thread."""
+        """Return the outcome of the job to its event loop. The thread calls this."""
         with contextlib.suppress(RuntimeError):  # the loop is closed, so nothing waits any more
             self._loop.call_soon_threadsafe(self._settle, result, error)
 
@@ -105,10 +105,10 @@ def run_from_thread(
 
 
 async def run(jobs: queue.SimpleQueue[Job[Any] | None], job: Job[T], wait_s: float) -> T:
-    """Queue a job and wait for it. If the caller is cancelled before it begins, it never runs.
+    """Queue a job and wait for it. If the caller is cancelled first, the job never begins.
 
     Raises:
-        StoreUnavailable: The job had not begun after ``wait_s``.
+        StoreUnavailable: The job had not begun after ``wait_s`` seconds.
     """
     timer = asyncio.get_running_loop().call_later(wait_s, job.expire)
     jobs.put(job)

@@ -1,7 +1,7 @@
 """Locks that the operating system releases when a process ends in any way.
 
-All of them are ``flock`` locks on files beside the database, never on the database itself. If a
-process opens and closes the database file without SQLite, it drops SQLite's own locks on the file.
+All of these locks are ``flock`` locks on files beside the database, never on the database itself: a
+process that opens and closes the database file without SQLite drops SQLite's own locks on the file.
 """
 
 from __future__ import annotations
@@ -32,7 +32,8 @@ _held: set[int] = set()
 
 def _drop_in_child() -> None:
     for descriptor in _held:
-        # Never use LOCK_UN: it would release the parent's lock, which shares the open file.
+        # Never use LOCK_UN: it would also release the parent's lock, because parent and child share
+        # the open file.
         with contextlib.suppress(OSError):
             os.close(descriptor)
     _held.clear()
@@ -48,7 +49,7 @@ def _open(path: Path, like: Path) -> int:
     mode = _rights(like)
     try:
         descriptor = os.open(path, flags | os.O_EXCL, mode)
-        os.fchmod(descriptor, mode)  # independent of the umask
+        os.fchmod(descriptor, mode)  # so that the umask does not change the mode
     except FileExistsError:
         descriptor = os.open(path, flags, mode)
     _held.add(descriptor)
@@ -71,9 +72,9 @@ def _close(descriptor: int) -> None:
 class WritersLock:
     """The lock on which the writers of several processes queue, in the order of arrival.
 
-    With this lock, no two connections write or checkpoint at the same time. SQLite before 3.51.3
-    must not do that with a write-ahead log. The lock also wakes the next writer immediately, while
-    SQLite's own busy handler sleeps.
+    With this lock, no two connections write or checkpoint at the same time. In SQLite before
+    3.51.3, connections must not write and checkpoint a write-ahead log at the same time. The lock
+    also wakes the next writer immediately, while SQLite's own busy handler sleeps.
     """
 
     def __init__(self, database: Path) -> None:
@@ -85,7 +86,7 @@ class WritersLock:
         """Wait for the lock without a time limit, because the caller has its own deadline."""
         if not HAS_LOCKS:
             return
-        if self._descriptor not in _held:  # not open yet, or closed in a forked child
+        if self._descriptor not in _held:  # not yet opened, or closed in a forked child
             self._descriptor = _open(self._path, self._database)
         assert self._descriptor is not None
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)
@@ -102,14 +103,14 @@ class WritersLock:
         self.release()
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the lock file."""
         if self._descriptor is not None:
             _close(self._descriptor)
             self._descriptor = None
 
 
 class WorkerLocks:
-    """One lock file per worker of a database. It is locked while the worker's process lives."""
+    """The lock files of a database's workers. Each is locked while its worker's process lives."""
 
     def __init__(self, database: Path) -> None:
         self._database = database
@@ -134,8 +135,8 @@ class WorkerLocks:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                # Most likely another process is only testing the lock. This call runs on its own
-                # thread.
+                # Most likely another process is only testing the lock. It is safe to block here,
+                # because this call runs on its own thread.
                 if time.monotonic() > deadline:
                     _close(descriptor)
                     raise StoreUnavailable(
@@ -151,7 +152,8 @@ class WorkerLocks:
         except FileExistsError:
             return
         rights = _rights(self._database)
-        self._directory.chmod(rights | (rights & 0o444) >> 2)  # readers may also list the directory
+        # A user who may read the database may also list the directory.
+        self._directory.chmod(rights | (rights & 0o444) >> 2)
 
     def _holds(self, worker: str) -> bool:
         if self._descriptor is None or self._descriptor not in _held:
@@ -165,8 +167,8 @@ class WorkerLocks:
     def is_held(self, worker: str) -> bool | None:
         """Return whether a worker of this host holds its lock; ``None`` if no lock can be tested.
 
-        A missing file proves nothing: it may have been cleaned up. A living worker creates it again
-        with its next heartbeat.
+        A missing lock file proves nothing: a cleanup may have removed it. A living worker creates
+        its file again with its next heartbeat.
         """
         return self._is_held(self._file(worker))
 
@@ -178,8 +180,8 @@ class WorkerLocks:
         except OSError:
             return None
         try:
-            # The lock is shared, so that two testing processes do not take each other for the
-            # worker.
+            # The test takes a shared lock, so that two processes that test at the same time do not
+            # take each other for the worker.
             fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
         except BlockingIOError:
             return True
@@ -197,7 +199,7 @@ class WorkerLocks:
             self._ready = True
 
     def others_are_ready(self) -> bool:
-        """Return whether a living worker has called ``show_ready``: then there was no restore."""
+        """Return whether a living worker has called ``show_ready``. If so, there was no restore."""
         if not HAS_LOCKS or not self._directory.is_dir():
             return False
         return any(
@@ -206,7 +208,7 @@ class WorkerLocks:
         )
 
     def remove(self, worker: str) -> None:
-        """Remove the file of a dead worker; keep the file of a living one."""
+        """Remove the lock file of a dead worker; keep the file of a living worker."""
         if self.is_held(worker) is False:
             self._file(worker).unlink(missing_ok=True)
 
@@ -224,7 +226,7 @@ class WorkerLocks:
 
 
 def host_identity() -> str:
-    """Return the same value to all processes that share this machine's locks until a reboot."""
+    """Return a value that is the same, until a reboot, in all processes that share these locks."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:

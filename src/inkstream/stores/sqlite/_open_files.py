@@ -12,7 +12,7 @@ from inkstream._errors import StoreUnavailable
 
 
 class FileId(NamedTuple):
-    """The identity of a file. Two files have different identities, even with one path."""
+    """The identity of a file. A file that replaces another one at its path has a new identity."""
 
     device: int
     inode: int
@@ -28,7 +28,7 @@ def file_at(path: str | Path) -> FileId | None:
 
 
 def descriptors_of(path: Path) -> list[int] | None:
-    """Return this process's descriptors of a file; ``None`` where the system does not show them."""
+    """Return this process's descriptors of a file; ``None`` if the system does not show them."""
     file = file_at(path)
     try:
         descriptors = [int(entry.name) for entry in Path("/proc/self/fd").iterdir()]
@@ -47,8 +47,8 @@ def locks_here(path: Path) -> list[str] | None:
     """Return this process's POSIX locks on a file; ``None`` if the file is not open here.
 
     ``/proc/self/fdinfo`` shows the locks of this process only. ``/proc/locks`` would have to be
-    searched by device and process id. Those differ from ``stat`` and ``getpid`` on btrfs, on
-    overlay filesystems, and if ``/proc`` belongs to another container.
+    searched by device and process id. The devices and ids there differ from those of ``stat`` and
+    ``getpid`` on btrfs, on overlay filesystems, and if ``/proc`` belongs to another container.
     """
     found: list[str] | None = None
     for descriptor in descriptors_of(path) or ():
@@ -76,10 +76,10 @@ _SUFFIXES = ("", "-wal", "-shm")
 
 
 class OpenFiles:
-    """The files of an open connection. It keeps using them even if their paths are replaced.
+    """The files of an open connection. The connection keeps using them even if they are replaced.
 
     If a database is deleted or replaced while in use, every later commit is lost: the old file
-    exists until the connection is closed, and no other process will ever see it.
+    exists only until the connection is closed, and no other process will ever see that file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -127,7 +127,7 @@ class OpenFiles:
         )
 
     def check_log(self) -> None:
-        """Raise if a new database lies beside the log of the old one: SQLite would mix the two.
+        """Raise if a new database has the log of an old one beside it: SQLite would mix the two.
 
         Raises:
             StoreUnavailable: The database was replaced and its log was not removed.
@@ -150,7 +150,7 @@ class Place:
     def __init__(self) -> None:
         self._last: OpenFiles | None = None
         self.on_another: Callable[[], None] = lambda: None
-        """Called, on any thread, when a connection opens another file than the last one did."""
+        """Called, on any thread, when a connection opens another file than the last connection."""
 
     def check(self) -> None:
         """Raise ``StoreUnavailable`` if a connection would mix two databases."""

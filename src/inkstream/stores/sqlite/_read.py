@@ -1,4 +1,4 @@
-"""Reads: every function runs inside one snapshot."""
+"""The reads of the store. Every function runs inside one snapshot."""
 
 from __future__ import annotations
 
@@ -73,7 +73,8 @@ def _stretches(
 ) -> list[_Stretch]:
     """Return the ranges that hold the messages after a position; a fork's own range is last.
 
-    ``stream`` is its internal id, newest live row, source, and number of inherited messages.
+    ``stream`` has the stream's internal id, its newest live row, its source, and its number of
+    inherited messages.
     """
     stretches: list[_Stretch] = []
     until = tail
@@ -88,7 +89,7 @@ def _stretches(
 
 
 def _messages(db: Database, stretches: Iterable[_Stretch], max_bytes: int) -> list[Segment]:
-    """Return the messages that fit, at least one segment; join neighbours in a range."""
+    """Return messages up to the limit, at least one segment; join neighbours in a range."""
     segments: list[Segment] = []
     size = 0
     for stretch in stretches:
@@ -131,7 +132,7 @@ def _rows_of(db: Database, stretch: _Stretch, max_bytes: int) -> Iterator[tuple[
 
 
 def find(db: Database, query: Query) -> list[StreamState]:
-    """Return the states that match."""
+    """Return the states that match a query."""
     terms = ["NOT s.gone"]
     values: list[Any] = []
 
@@ -149,7 +150,8 @@ def find(db: Database, query: Query) -> list[StreamState]:
         marks = ", ".join("?" * len(query.statuses))
         add(f"s.status IN ({marks})", *[status.value for status in query.statuses])
         if _LIVE.issuperset(query.statuses):
-            add("s.status IN ('pending', 'streaming', 'open')")  # what makes the index usable
+            # With this condition, SQLite can use the index.
+            add("s.status IN ('pending', 'streaming', 'open')")
     if query.worker is None:
         add("s.worker IS NULL")
     elif query.worker is not KEEP:
@@ -160,8 +162,8 @@ def find(db: Database, query: Query) -> list[StreamState]:
         add("s.report = 1 AND s.status NOT IN ('pending', 'streaming', 'open')")
     if query.before is not None:
         add("s.internal_id < ?", query.before)
-    # Without statistics, SQLite thinks that a scan of all streams in this order is cheaper than a
-    # narrow index and a sort of a few matches. The + sign prevents the scan.
+    # Without statistics, SQLite thinks that a scan of all streams in this order is cheaper than to
+    # find a few matches with an index and sort them. The + sign prevents the scan.
     sign = "+" if _matches_few(query) else ""
     sql = f"{SQL.states}\nWHERE {' AND '.join(terms)} ORDER BY {sign}s.internal_id DESC LIMIT ?"
     return [_rows.state(row) for row in db.execute(sql, (*values, query.limit))]

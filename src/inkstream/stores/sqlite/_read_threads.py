@@ -1,4 +1,4 @@
-"""The threads that read. Each has its own connection."""
+"""The threads that read. Each thread has its own connection."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class ReadThreads:
-    """A few threads that read. A new one starts only when all others are busy."""
+    """A few threads that read. A new thread starts only when all others are busy."""
 
     def __init__(self, settings: Settings, limit: int) -> None:
         self.jobs: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()
@@ -46,7 +46,7 @@ class ReadThreads:
         return await run(self.jobs, Job(call), wait_s)
 
     def close(self, until: float) -> bool:
-        """End the threads after their current jobs; return whether all ended before a deadline."""
+        """End the threads after their current jobs; return whether all ended before ``until``."""
         self._closing = True
         self._wake_all()
         return all(has_ended(thread, until) for thread in self._threads)
@@ -62,7 +62,7 @@ class ReadThreads:
         self._gate.open()
 
     def _wake_all(self) -> None:
-        for _ in range(self._limit):  # an extra item is harmless, a missing one is not
+        for _ in range(self._limit):  # an extra item is harmless, a missing item is not
             self.jobs.put(None)
 
     def _work(self) -> None:

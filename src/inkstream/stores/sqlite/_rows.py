@@ -18,10 +18,10 @@ STATE_COLUMNS: Final = 27
 
 
 def state(row: tuple[Any, ...]) -> StreamState:
-    """Return the state in a row of the query ``states``."""
+    """Return the stream state that a row of the query ``states`` holds."""
     return StreamState(
         internal_id=row[0],
-        stream_id=str.__new__(StreamId, row[1]),  # was checked when the stream was created
+        stream_id=str.__new__(StreamId, row[1]),  # the id was checked when the stream was created
         kind=Kind(row[2]),
         content_type=row[3],
         status=Status(row[4]),
@@ -51,12 +51,12 @@ def state(row: tuple[Any, ...]) -> StreamState:
 
 
 def runs(text: str) -> Runs:
-    """Return the runs in a column."""
+    """Return the runs that a column holds."""
     return load_runs(json.loads(text))
 
 
 def segments(rows: Iterable[tuple[Any, ...]]) -> list[Segment]:
-    """Return the segments in rows of position, count, payload and index."""
+    """Return the segments that rows of position, count, payload and index hold."""
     return [Segment(*row) for row in rows]
 
 

@@ -52,13 +52,13 @@ class SQLiteStore:
     (``-inkstream-lock``), and a directory with one lock file per worker (``-workers``).
 
     Every method that takes ``connection`` accepts a ``sqlite3.Connection`` on the same file. The
-    method then runs in the caller's thread, inside the caller's open transaction. If none is open,
-    it begins one, as ``sqlite3`` itself does before an INSERT. All other writers wait until that
-    transaction ends.
+    method then runs in the caller's thread, inside the caller's open transaction. If no transaction
+    is open, the method begins one, as ``sqlite3`` itself does before an INSERT. All other writers
+    wait until that transaction ends.
 
     Args:
         path_or_url: A path, ``sqlite:///relative.db`` or ``sqlite:////absolute.db``.
-        synchronous: With ``"full"``, commits survive a power failure. With ``"normal"``, they
+        synchronous: With ``"full"``, commits survive a power failure. With ``"normal"``, commits
             survive only the death of the process, but a commit does not wait for the disk.
         readers: The maximum number of reading threads.
         wait_s: How long a call may wait for its turn before it raises ``StoreUnavailable``. Also
@@ -97,8 +97,8 @@ class SQLiteStore:
         self._worker = worker
         try:
             await asyncio.to_thread(self._prepare, worker)
-            # The caller may have an open transaction on this file, because inkstream.sync starts
-            # with its first call. So if the tables exist, open must not wait for a lock.
+            # The caller may have an open transaction on this file, because inkstream.sync opens the
+            # store in its first call. So if the tables exist, ``open`` must not wait for a lock.
             await run(threads.write.jobs, Job(lambda _: None, writes=False), self._wait_s)
         except BaseException:
             await self.close()
@@ -109,8 +109,8 @@ class SQLiteStore:
             check_place(self.path)
             create_file(self.path)
             self._host = host_identity()
-            # Check before this worker takes its own lock. If several workers start together after a
-            # restore, at least one of them must see no other worker.
+            # Check for other workers before this worker takes its own lock. If several workers
+            # start together after a restore, at least one of them must see no other worker.
             self._generations.due = not self._locks.others_are_ready()
             self._locks.hold(worker)
         except OSError as exc:
@@ -124,7 +124,7 @@ class SQLiteStore:
             return  # the parent's threads and locks belong to the parent
 
         def finish() -> None:
-            # All waiting jobs have been given up by then (see ``run``).
+            # After ``until`` no job waits, because ``run`` gives up each job after ``wait_s``.
             until = time.monotonic() + self._wait_s
             if not threads.close(until):
                 _log.warning(
@@ -156,7 +156,7 @@ class SQLiteStore:
         return applied.outcomes
 
     def _committed(self, last_live: int, connection: object | None) -> None:
-        if connection is None:  # otherwise the application may still roll back
+        if connection is None:  # with the application's connection, a rollback is still possible
             self._generations.committed(last_live)
 
     async def read(
@@ -209,10 +209,11 @@ class SQLiteStore:
     def _check_beat(self, beats: int) -> None:
         """Detect that a backup was restored into the file while it was in use."""
         last, self._beats = self._beats, beats
-        if not 1 < beats <= last:  # 1 means that another worker had forgotten this idle worker
+        # The counter 1 means that another worker had removed this idle worker from the store.
+        if not 1 < beats <= last:
             return
         self._generations.due = True
-        self._changes = Changes()  # every stream is then read again
+        self._changes = Changes()  # so that every stream is read again
         error = StoreUnavailable(
             f"{self.path} went back to an older state while it was in use: what was committed "
             "since is lost. Stop every process before you restore a backup"
@@ -270,8 +271,9 @@ class SQLiteStore:
         """Call ``on_change``, within milliseconds, with the streams that others changed.
 
         Others are other processes, other stores of this process, and transactions of a
-        ``connection``. ``on_change`` is called on a thread of the store, with all changes since its
-        last call. It gets ``None`` if any stream may have changed. ``watch(None)`` stops the calls.
+        ``connection``. A thread of the store calls ``on_change`` with all streams that changed
+        since its last call, or with ``None`` if any stream may have changed. ``watch(None)`` stops
+        the calls.
 
         Raises:
             NotRunning: The store is not open.
@@ -304,7 +306,8 @@ class SQLiteStore:
             return self._run_inside(connection, call)
         threads = self._open_threads()
         if threads.write.suspect:
-            # A failed commit may have left data, which must be durable before any reader sees it.
+            # A failed commit may have left data in the log. That data must be durable before any
+            # reader sees it.
             await run(threads.write.jobs, Job(lambda _: None), self._wait_s)
         return await threads.read.run(call, self._wait_s)
 
@@ -334,9 +337,9 @@ class SQLiteStore:
         row_factory, connection.row_factory = connection.row_factory, None
         try:
             if not connection.in_transaction and connection.isolation_level is not None:
-                # sqlite3 itself begins a transaction before the first INSERT. Our reads need one
-                # before that. It must be a writing one: otherwise another commit after our read
-                # would make the write fail.
+                # sqlite3 itself begins a transaction before the first INSERT. The reads before the
+                # INSERT need the transaction too. It must be a writing transaction: otherwise
+                # another commit after such a read would make the INSERT fail.
                 level = connection.isolation_level.upper()
                 connection.execute(f"BEGIN {'IMMEDIATE' if level in ('', 'DEFERRED') else level}")
             connection.execute("SAVEPOINT inkstream")

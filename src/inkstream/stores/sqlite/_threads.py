@@ -27,7 +27,10 @@ class Threads(_forks.Parkable):
         return self._pid == os.getpid()
 
     def park(self, until: float) -> bool:
-        """Close every connection, the writing one last, as when the store is closed."""
+        """Close every connection, the writing connection last, as when the store is closed.
+
+        Returns whether that was done before the deadline ``until``.
+        """
         return self.read.park(until) & self.write.park(until)
 
     def resume(self) -> None:
@@ -36,7 +39,7 @@ class Threads(_forks.Parkable):
         self.read.resume()
 
     def close(self, until: float) -> bool:
-        """End the threads after their current jobs; return whether all ended before a deadline."""
+        """End the threads after their current jobs; return whether all ended before ``until``."""
         have_ended = self.read.close(until) & self.write.close(until)
         if have_ended:
             _forks.forget(self)

@@ -13,16 +13,16 @@ from inkstream.stores.sqlite._connection import SQL
 _MANY_FREE_PAGES: Final = 64
 _STREAM_BYTES: Final = 1024
 _ROW_BYTES: Final = 256
-"""The cost of rewriting a stream or a live row, in addition to its payload."""
+"""The cost, in bytes, of rewriting a stream or a live row, in addition to its payload."""
 
 
 def tidy(db: sqlite3.Connection, now: float, max_bytes: int, long: set[int]) -> bool:
-    """Do a step; return True if there is more to do.
+    """Do one step of housekeeping; return True if there is more to do.
 
     Args:
         db: A connection inside a transaction.
         now: The wall time.
-        max_bytes: About how much to rewrite.
+        max_bytes: About how many bytes to rewrite.
         long: Live streams with long chains. Merged streams are removed from the set.
     """
     db.execute(SQL.trim_journal)
@@ -33,8 +33,8 @@ def tidy(db: sqlite3.Connection, now: float, max_bytes: int, long: set[int]) -> 
         if left <= 0:
             return True
         if internal_id in long:
-            # Other processes notice appends by the live rows, and the merge may remove those rows
-            # first.
+            # Other processes notice appends by their live rows. The merge may remove those rows
+            # before another process has seen them, so the journal must list the stream.
             db.execute(SQL.note_change, (internal_id,))
         used, is_merged = _merge(db, internal_id, left)
         left -= used
@@ -51,7 +51,7 @@ def _expire(db: sqlite3.Connection, now: float, max_bytes: int) -> bool:
     size = 0
     more = False
     for internal_id, stream_size in db.execute(SQL.expired, (now,)).fetchall():
-        # Freeing a page costs a fraction of writing one.
+        # To free a page costs a fraction of what it costs to write a page.
         if ids and size + stream_size > 8 * max_bytes:
             more = True
             break
@@ -62,7 +62,7 @@ def _expire(db: sqlite3.Connection, now: float, max_bytes: int) -> bool:
 
 
 def _merge(db: sqlite3.Connection, internal_id: int, max_bytes: int) -> tuple[int, bool]:
-    """Merge the oldest live rows; return about how much was rewritten, and whether none is left."""
+    """Merge the oldest live rows; return about how many bytes it cost, and whether none is left."""
     head = db.execute(SQL.head, (internal_id,)).fetchone()
     if head is None or head[5] is None:
         return 0, True
@@ -94,7 +94,7 @@ def _merge(db: sqlite3.Connection, internal_id: int, max_bytes: int) -> tuple[in
 
 
 def _give_back(db: sqlite3.Connection, max_bytes: int) -> bool:
-    """Shrink the file, but keep some free pages, because a busy file needs them again."""
+    """Shrink the file, but keep some free pages, which a busy file needs again soon."""
     (free,) = db.execute("PRAGMA freelist_count").fetchone()
     (pages,) = db.execute("PRAGMA page_count").fetchone()
     spare = max(_MANY_FREE_PAGES, pages // 20)

@@ -1,8 +1,8 @@
-"""Writes: every function runs inside one transaction, while no other connection writes.
+"""The store's writes. Every function runs in one transaction; no other connection writes meanwhile.
 
-So conditions are checked in Python, against heads that are read once, and the changes are written
-in bulk at the end: three statements for a thousand appends. A function that refuses does so before
-it writes anything.
+So this module checks conditions in Python, against heads that are read once, and writes the changes
+in bulk at the end: three statements for a thousand appends. A function that refuses a change does
+so before it writes anything.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from inkstream.stores.sqlite._read import Database
 
 
 def create(db: Database, new: NewStream, generations: Generations) -> tuple[StreamState, int]:
-    """Insert a stream with its first messages; return it, and the largest id of a live row."""
+    """Insert a stream with its first messages; return its state and the largest live row's id."""
     begin, above = _check_new(db, new)
     last_live, generation = generations.basis(db)
     end = new.end
@@ -135,9 +135,9 @@ class Applied(NamedTuple):
 
     Attributes:
         outcomes: The outcome of each group.
-        long: The streams whose live chain became long.
+        long: The streams whose chain of live rows became long.
         last_live: The largest id of a live row.
-        commit: For ``Heads.committed``.
+        commit: The token for ``Heads.committed``.
     """
 
     outcomes: list[Outcome]
@@ -149,7 +149,7 @@ class Applied(NamedTuple):
 def commit(
     db: sqlite3.Connection, groups: Sequence[Group], generations: Generations, heads: Heads
 ) -> Applied:
-    """Apply groups."""
+    """Apply groups of changes."""
     basis = generations.basis(db)
     ids = {change.internal_id for group in groups for change in group.changes}
     rows = heads.read(db, ids, anew=generations.due)
@@ -163,13 +163,14 @@ LONG_CHAIN: Final = 1024
 LARGE_CHAIN_BYTES: Final = 256 * 1024
 """After this many live rows, or this many bytes, a live stream is merged.
 
-A reader far behind has to find live rows one by one. But rows of many streams share pages, so
-removing small rows costs more than writing them.
+A merge helps a reader that is far behind, because that reader must find live rows one by one. But
+earlier merges would be slow: rows of many streams share pages, so removing small rows costs more
+than writing them.
 """
 
 
 class _Batch:
-    """The changes of one commit: heads in memory, and the new live rows."""
+    """The changes of one commit: the changed heads, and the new live rows."""
 
     def __init__(self, db: Database, heads: dict[int, HeadRow], basis: Basis) -> None:
         self._db = db
@@ -268,7 +269,10 @@ class _Batch:
         self._moved[head.internal_id] = head
 
     def _move(self, head: HeadRow, change: Change) -> None:
-        """Write what an append does not touch. Cold and rare, so at once and in one shape."""
+        """Write the columns that an append does not change.
+
+        Such changes are rare, so they are written immediately, all with the same statement.
+        """
         status, end = change.status, change.end
         if end is not None:
             status = end.status
@@ -346,7 +350,7 @@ def _insert(db: Database, statement: str, width: int, fields: list[Any]) -> None
 
 
 def delete(db: Database, internal_ids: Sequence[int]) -> int:
-    """Delete streams; return how many existed."""
+    """Delete streams; return how many of them existed."""
     deleted = 0
     removed_live = False
     for internal_id in internal_ids:

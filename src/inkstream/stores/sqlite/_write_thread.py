@@ -1,4 +1,4 @@
-"""The thread that writes. Jobs that wait together share a transaction, and so an fsync."""
+"""The thread that writes. Jobs that wait at the same time share a transaction and an fsync."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ _log = logging.getLogger("inkstream")
 
 
 class WriteThread:
-    """The thread that writes. Jobs that wait together share a transaction, and so an fsync."""
+    """The thread that writes. Jobs that wait at the same time share a transaction and an fsync."""
 
     def __init__(self, settings: Settings) -> None:
         self.jobs: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()
         self.suspect = False
-        """True if a commit's outcome is unknown. Reads must then wait until another job has run."""
+        """True if a commit's outcome is unknown. Then reads must wait until another job has run."""
         self._settings = settings
         self._path = settings.path
         self._wal = f"{settings.path}-wal"
@@ -61,12 +61,12 @@ class WriteThread:
         self._thread.start()
 
     def watch(self, call: Watch | None) -> None:
-        """Call ``call`` on this thread every few milliseconds; ``None`` stops that.
+        """Call ``call`` on this thread every few milliseconds; ``None`` stops these calls.
 
         ``call`` gets the writing connection, outside a transaction, and the file. In that
-        connection, ``data_version`` changes only by commits of others. ``call`` returns whether
-        there were any. If not, it is called less often, because waking the thread is most of its
-        cost.
+        connection, ``data_version`` changes only by commits of other connections. ``call`` returns
+        whether there were such commits. If there were none, ``call`` is called less often, because
+        most of its cost is to wake the thread.
         """
         self._watch = call
         self.jobs.put(None)
@@ -106,7 +106,7 @@ class WriteThread:
                 self._gate.wait()
             if job is not None:
                 self._transact(job)
-                del job  # an idle thread must not keep a result in memory
+                del job  # an idle thread must not keep a job's result in memory
                 if self._is_large():
                     self._checkpoint()
             elif self._closing and self.jobs.empty():
@@ -120,15 +120,15 @@ class WriteThread:
         if self._connection is None:
             return
         with contextlib.suppress(OSError):
-            self._lock.acquire()  # the last connection of all checkpoints as it closes
+            self._lock.acquire()  # the file's last connection makes a checkpoint when it closes
         _holds.let_go(self._path)
         self._drop_connection()
-        _holds.hold(self._path)  # for other stores of this process
+        _holds.hold(self._path)  # other stores of this process may still use the file
         with contextlib.suppress(OSError):
             self._lock.release()
 
     def _take(self) -> Job[Any] | None:
-        """Return the next job, or ``None`` if the thread was woken or a look is due."""
+        """Return the next job; ``None`` if the thread was woken without one or a look is due."""
         if self._next_job is not None:
             job, self._next_job = self._next_job, None
             return job
@@ -176,7 +176,7 @@ class WriteThread:
             self._lock.release()
 
     def _gather(self, first: Job[Any]) -> list[Job[Any]]:
-        """Return this transaction's jobs, including those that came while waiting for the lock."""
+        """Return the jobs of one transaction, with those that came during the wait for the lock."""
         jobs = [first] if first.claim() else []
         while not first.alone and len(jobs) < _JOBS_IN_A_TRANSACTION:
             try:
@@ -212,7 +212,8 @@ class WriteThread:
             self._abandon(exc, committing)
             error = wrapped(exc, self._path, committing=committing)
             if running and len(jobs) > 1 and not isinstance(error, StoreUnavailable):
-                # One job failed and would fail the others, so each gets its own transaction.
+                # One job failed, and its error would fail all jobs of the transaction. So each job
+                # gets its own transaction.
                 return [result for job in jobs for result in self._run([job])]
             return [(job, None, error) for job in jobs]
 
@@ -255,8 +256,8 @@ class WriteThread:
         """Make sure that everything readable in the log is really on the disk.
 
         After a failed fsync, the system marks the log's pages as clean, so the next fsync would
-        succeed without writing them. Therefore the readable part of the log is copied into another
-        file, the database, and a new log is begun.
+        succeed without writing these pages. Therefore this method copies the readable part of the
+        log into another file, the database, and begins a new log.
         """
         (busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if busy:
@@ -266,10 +267,11 @@ class WriteThread:
             )
 
     def _is_large(self) -> bool:
-        """Return whether to checkpoint now, by the written bytes or by the growth of the log.
+        """Return whether a checkpoint is needed, by the written bytes or by the growth of the log.
 
-        The written bytes are an estimate without other processes and large payloads. The growth is
-        not visible while the log is overwritten from its beginning.
+        Neither number is enough: the written bytes are an estimate that leaves out other processes
+        and large payloads, and the growth is not visible while the log is overwritten from its
+        beginning.
         """
         try:
             size = os.stat(self._wal).st_size  # noqa: PTH116 - a Path costs more than the call
@@ -281,7 +283,7 @@ class WriteThread:
     def _checkpoint(self) -> None:
         """Copy the log into the database.
 
-        No commit waits for this, because every job was answered.
+        No caller of a commit waits for this, because every job already has its outcome.
         """
         if self._connection is None:
             return
@@ -295,8 +297,8 @@ class WriteThread:
             _, frames, _ = execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             (page_bytes,) = execute("PRAGMA page_size").fetchone()
             if frames * page_bytes > _TRUNCATE_BYTES:
-                # Readers used the log all the time, so it could not begin anew. Wait for them
-                # briefly.
+                # Readers used the log all the time, so SQLite could not begin it anew. Wait briefly
+                # for these readers.
                 execute("PRAGMA busy_timeout=200")
                 execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
                 execute(f"PRAGMA busy_timeout={int(self._settings.busy_s * 1000)}")

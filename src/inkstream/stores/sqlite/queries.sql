@@ -7,7 +7,7 @@ SELECT count(*) FROM sqlite_schema WHERE name = 'inkstream_meta';
 SELECT value FROM inkstream_meta WHERE key = 'schema_version';
 
 -- name: states
--- Whole states; the caller adds a WHERE. _rows.state relies on the order of the columns.
+-- Whole states. The caller adds a WHERE clause. _rows.state relies on the order of the columns.
 SELECT s.internal_id, s.stream_id, s.kind, s.content_type, s.status, h.epoch, s.worker, h.tail,
        h.size, s.owner, s.group_name, s.metadata, s.created_at, s.started_at, s.ended_at, s.due_at,
        s.ttl_s, s.retain_s, s.takeover_within_s, s.code, s.message, s.result, s.report, s.gone,
@@ -15,7 +15,7 @@ SELECT s.internal_id, s.stream_id, s.kind, s.content_type, s.status, h.epoch, s.
 FROM inkstream_streams s JOIN inkstream_heads h ON h.internal_id = s.internal_id;
 
 -- name: state_by_name
--- The start of a read: a stream's state, the place of its segments, and its inherited messages.
+-- The first query of a read: a stream's state, where its segments are, and its inherited messages.
 SELECT s.internal_id, s.stream_id, s.kind, s.content_type, s.status, h.epoch, s.worker, h.tail,
        h.size, s.owner, s.group_name, s.metadata, s.created_at, s.started_at, s.ended_at, s.due_at,
        s.ttl_s, s.retain_s, s.takeover_within_s, s.code, s.message, s.result, s.report, s.gone,
@@ -24,13 +24,13 @@ FROM inkstream_streams s JOIN inkstream_heads h ON h.internal_id = s.internal_id
 WHERE s.stream_id = ?;
 
 -- name: lineage
--- The place of a fork source's segments, and the messages that it inherits itself.
+-- For a fork's source: where its segments are, and how many messages it inherits itself.
 SELECT h.last_live, s.fork_source, s.fork_position
 FROM inkstream_streams s JOIN inkstream_heads h ON h.internal_id = s.internal_id
 WHERE s.internal_id = ?;
 
 -- name: merged_segments
--- A stream's merged segments, from the one that contains a position.
+-- A stream's merged segments, from the segment that contains a position.
 SELECT position, count, payload, message_ends FROM inkstream_segments
 WHERE internal_id = :internal_id
   AND position >= coalesce((SELECT max(position) FROM inkstream_segments
@@ -64,13 +64,14 @@ WHERE internal_id = ? AND name IN (SELECT value FROM json_each(?));
 SELECT 1 FROM inkstream_streams WHERE stream_id = ?;
 
 -- name: fork_source
--- The columns of its source that a fork needs.
+-- The columns that a new fork needs of its source.
 SELECT s.stream_id, s.gone, h.tail, s.runs
 FROM inkstream_streams s JOIN inkstream_heads h ON h.internal_id = s.internal_id
 WHERE s.internal_id = ?;
 
 -- name: count_live
--- How many streams of an owner are pending or streaming. The first term makes SQLite use the index.
+-- How many streams of an owner are pending or streaming. The first condition lets SQLite use the
+-- index.
 SELECT count(*) FROM inkstream_streams
 WHERE status IN ('pending', 'streaming', 'open') AND owner = ?
   AND status <> 'open' AND NOT gone;
@@ -96,20 +97,20 @@ FROM inkstream_heads
 WHERE internal_id IN (SELECT value FROM json_each(?));
 
 -- name: head
--- The head of one stream. Most commits have only one, and this is cheaper than the list.
+-- The head of one stream. Most commits change one stream, and this query is cheaper than "heads".
 SELECT internal_id, status, epoch, tail, size, last_live, chain, appended_at, generation
 FROM inkstream_heads
 WHERE internal_id = ?;
 
 -- name: replace_head
--- Replace all columns of heads. The caller adds rows to the statement.
+-- Replace all columns of some heads. The caller adds the new rows to the statement.
 REPLACE INTO inkstream_heads
     (internal_id, status, epoch, tail, size, last_live, chain, appended_at, generation)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
 
 -- name: basis
--- What a write builds on: the largest id that any live row ever had, even a deleted one, so that no
--- id is used twice; and the generation.
+-- The facts that a write needs: the generation, and the largest id that any live row ever had. The
+-- ids of deleted rows count too, so that no id is used twice.
 SELECT max((SELECT value FROM inkstream_meta WHERE key = 'last_live'),
            coalesce((SELECT max(id) FROM inkstream_live), 0)),
        (SELECT value FROM inkstream_meta WHERE key = 'generation');
@@ -132,7 +133,7 @@ UPDATE inkstream_meta SET value = max(value, coalesce((SELECT max(id) FROM inkst
 WHERE key = 'last_live';
 
 -- name: insert_live
--- Append a segment. The caller adds rows to the statement.
+-- Append segments as live rows. The caller adds the rows to the statement.
 INSERT INTO inkstream_live (id, internal_id, prev, position, count, payload, message_ends)
 VALUES (?, ?, ?, ?, ?, ?, ?);
 
@@ -141,7 +142,8 @@ VALUES (?, ?, ?, ?, ?, ?, ?);
 SELECT worker FROM inkstream_streams WHERE internal_id = ?;
 
 -- name: update_stream
--- Change a stream's rarely changed columns. A NULL, or a flag that is off, keeps the old value.
+-- Change a stream's rarely changed columns. A parameter that is NULL, or a flag that is off, keeps
+-- the old value.
 UPDATE inkstream_streams SET
     status = coalesce(:status, status),
     started_at = CASE WHEN :starts THEN coalesce(started_at, :at) ELSE started_at END,
@@ -157,7 +159,7 @@ UPDATE inkstream_streams SET
 WHERE internal_id = :internal_id;
 
 -- name: count_marks
--- How many marks a stream has, and how many of them have certain names.
+-- How many marks a stream has, and how many of these marks have one of the given names.
 SELECT count(*), count(*) FILTER (WHERE name IN (SELECT value FROM json_each(?2)))
 FROM inkstream_marks WHERE internal_id = ?1;
 
@@ -176,7 +178,7 @@ SELECT EXISTS (SELECT 1 FROM inkstream_streams f WHERE f.fork_source = s.interna
 FROM inkstream_streams s WHERE s.internal_id = ? AND NOT s.gone;
 
 -- name: set_gone
--- Keep a stream only for its forks.
+-- Mark a stream as gone: it is kept only for its forks.
 UPDATE inkstream_streams SET gone = 1, worker = NULL, due_at = NULL, report = 0 WHERE internal_id = ?;
 
 -- name: seal_head
@@ -258,7 +260,7 @@ DELETE FROM inkstream_segments WHERE id = ?;
 DELETE FROM inkstream_live WHERE id IN (SELECT value FROM json_each(?));
 
 -- name: shorten_chain
--- Set how many live rows are left; with none, the chain ends.
+-- Set how many live rows a stream has left. If none is left, clear the pointer to the newest row.
 UPDATE inkstream_heads
 SET chain = :left, last_live = CASE WHEN :left THEN last_live END WHERE internal_id = :internal_id;
 
@@ -297,7 +299,7 @@ SELECT DISTINCT stream_id FROM inkstream_journal WHERE id > ? AND id <= ?;
 SELECT coalesce(min(id), 0) FROM inkstream_journal;
 
 -- name: checked_streams
--- All columns of each stream that its segments must agree with.
+-- For each stream, the columns with which the stream's segments must agree.
 SELECT s.internal_id, s.stream_id, s.status, h.status, h.tail, h.size, h.last_live, h.chain,
        s.fork_position, s.gone, s.ended_at, s.runs, h.generation
 FROM inkstream_streams s JOIN inkstream_heads h ON h.internal_id = s.internal_id
@@ -320,7 +322,7 @@ WITH RECURSIVE chain (id, prev, position, count, size, message_ends) AS (
 SELECT position, count, size, message_ends FROM chain;
 
 -- name: lost_states
--- Streams that have only one of their two rows.
+-- Streams that have only one of their two rows: a stream row, and a head.
 SELECT internal_id FROM inkstream_streams
 WHERE internal_id NOT IN (SELECT internal_id FROM inkstream_heads)
 UNION SELECT internal_id FROM inkstream_heads

@@ -1,9 +1,9 @@
 -- name: schema
 -- All tables of inkstream in a SQLite file. Their names begin with inkstream_, because an
--- application may share its own file. For the same reason the version is in inkstream_meta: PRAGMA
--- user_version belongs to the application.
+-- application may keep its own tables in the same file. For the same reason the version is in
+-- inkstream_meta: PRAGMA user_version belongs to the application.
 
--- A stream's rarely changed columns: written at create, claim and end, and never by an append.
+-- A stream's rarely changed columns. Create, claim and end write them; an append never does.
 CREATE TABLE inkstream_streams (
     internal_id       INTEGER PRIMARY KEY AUTOINCREMENT,  -- never reused, even after a delete
     stream_id         TEXT NOT NULL UNIQUE,
@@ -26,7 +26,7 @@ CREATE TABLE inkstream_streams (
     result            TEXT,
     report            INTEGER NOT NULL,
     gone              INTEGER NOT NULL DEFAULT 0,
-    unmerged          INTEGER NOT NULL DEFAULT 0,          -- ended, with segments still to be merged
+    unmerged          INTEGER NOT NULL DEFAULT 0,          -- ended, with live rows left to merge
     fork_source       INTEGER,
     fork_position     INTEGER NOT NULL DEFAULT 0,
     writer            TEXT,                               -- kept after the end
@@ -51,14 +51,14 @@ CREATE TABLE inkstream_heads (
     tail        INTEGER NOT NULL,
     size        INTEGER NOT NULL,
     last_live   INTEGER,           -- the newest row of the stream in inkstream_live
-    chain       INTEGER NOT NULL,  -- how many rows it has there
-    appended_at REAL,              -- of the last commit of messages, by this machine's clock
+    chain       INTEGER NOT NULL,  -- how many rows the stream has in inkstream_live
+    appended_at REAL,              -- time of the last commit of messages, by this machine's clock
     generation  INTEGER NOT NULL   -- the generation of the stream's last run
 );
 
--- Segments as they were committed, of all streams one after another, so that an append writes only
--- the last page. There is no index: a stream's segments are found backwards, from heads.last_live
--- along prev.
+-- Segments as they were committed. The segments of all streams follow one another, so that an
+-- append writes only the last page. There is no index: a read finds a stream's segments backwards,
+-- from heads.last_live along prev.
 CREATE TABLE inkstream_live (
     id          INTEGER PRIMARY KEY,
     internal_id INTEGER NOT NULL,
@@ -69,7 +69,7 @@ CREATE TABLE inkstream_live (
     message_ends BLOB NOT NULL
 );
 
--- Merged segments. Every position here is below those in inkstream_live.
+-- Merged segments. A stream's positions here are below its positions in inkstream_live.
 CREATE TABLE inkstream_segments (
     id          INTEGER PRIMARY KEY,
     internal_id INTEGER NOT NULL,
@@ -95,7 +95,8 @@ CREATE TABLE inkstream_workers (
     said   TEXT NOT NULL           -- the worker's description of itself, as JSON
 ) WITHOUT ROWID;
 
--- Streams changed by anything but an append, in commit order, for hints to other processes.
+-- The journal: streams that changed in any way other than an append, in commit order. Other
+-- processes read it to learn what has changed.
 CREATE TABLE inkstream_journal (
     id        INTEGER PRIMARY KEY,
     stream_id TEXT NOT NULL
