@@ -1,4 +1,4 @@
-"""An ASGI app of the protocol: routes, permissions, limits. ``protocol`` contains the rules."""
+"""An ASGI app of the protocol: routes, permissions, limits. The rules are in ``protocol``."""
 
 from __future__ import annotations
 
@@ -60,7 +60,8 @@ from inkstream.http.problems import Problem, problem_for
 HEADERS: Final = {
     "x-content-type-options": "nosniff",
     "cross-origin-resource-policy": "same-origin",
-    # Any client can write a stream of any type: opened as a page, it must not run as this site.
+    # Any client can write a stream of any type, such as HTML. If a browser opens that stream as a
+    # page, the page must not run with this site's rights.
     "content-security-policy": "sandbox; default-src 'none'",
 }
 _SMALL: Final = 64 * 1024
@@ -256,7 +257,7 @@ class DurableStreams:
             return creation.created(state, f"{scheme}://{host}{target.path}")
 
     async def _find(self, stream_id: StreamId) -> Page | None:
-        """Return the existing stream, or ``None``. An expired stream is deleted first."""
+        """Return the existing stream, or ``None``. If the stream has expired, delete it first."""
         engine, *_ = self._parts()
         try:
             page = await engine.readers.page(stream_id, 0, 0, marks=(protocol.FORK,))
@@ -295,7 +296,7 @@ class DurableStreams:
     async def _append(self, request: Request, stream_id: StreamId) -> Reply:
         length = _length(request)
         if self._authorize is not anyone and (length is None or length > _SMALL):
-            # A request without Content-Length may have no body, and then appends nothing.
+            # A request without Content-Length may have no body. Such a request appends nothing.
             is_certain = length is not None or not is_closing(request.headers)
             action = "append" if is_certain else "close"
             await self._before_body(request, self._allowed(request, stream_id, (action,)))
@@ -370,8 +371,8 @@ class DurableStreams:
     ) -> Page:
         """Return a page that the caller may read.
 
-        Its text is read after ``authorize`` allowed it. Otherwise a denied stream would take longer
-        than an absent one, and a caller could tell them apart.
+        The page's text is read only after ``authorize`` has allowed the request. Otherwise a denied
+        stream would take longer than an absent one, and a caller could tell them apart.
         """
         first = 0 if self._authorize is not anyone else max_bytes
         page = await self._allowed(
@@ -478,7 +479,7 @@ def _chunk_response(chunk: Chunk, request: Request, wanted: ReadRequest, now: fl
         headers["cache-control"] = "no-store"
         return Response(chunk.body(), headers=headers)
     else:
-        # The bytes between two offsets of one stream never change. Anything else may.
+        # The bytes between two offsets of one stream never change. Any other answer may change.
         fixed = not chunk.at_tail and wanted.offset is not None and not wanted.offset.is_start
         headers["cache-control"] = "private, max-age=60" if fixed else "private, no-cache"
         headers["etag"] = chunk.etag()

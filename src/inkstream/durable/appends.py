@@ -2,14 +2,15 @@
 
 Requests for one stream wait while a round runs. A round reads the stream once, decides about each
 request in the order of arrival, and joins the requests into few changes. Each decision already
-includes the effect of the requests before it. If another process changed the stream meanwhile, the
-store refuses the change, and the next round decides about those requests first. A single request is
-decided with the page that its authorisation read; if that page does not allow it, the page is read
-again, because it may be too old.
+includes the effect of the requests before it. If another process has changed the stream during the
+round, the store refuses the change, and the next round decides about the refused requests first. A
+single request is decided with the page that its authorisation read; if that page does not allow the
+request, the page is read again, because it may be too old.
 
-All appends of a round that use marks become *one* change. Separate changes would be unsafe: each is
-conditional on the epoch that the change before it sets. If that change is refused, a change of
-another process may set the same epoch, and the next append would pass although its marks are wrong.
+All appends of a round that use marks become *one* change. Separate changes would be unsafe: each
+change would be conditional on the epoch that the change before it sets. If one change were refused,
+a change of another process might set the same epoch, and the next append would pass although its
+marks are wrong.
 """
 
 from __future__ import annotations
@@ -60,11 +61,10 @@ class Appends:
         self._waiting: dict[StreamId, list[_Waiting]] = {}
 
     async def append(self, page: Page, request: AppendRequest) -> Reply:
-        """Append to a stream, or close it. It is durable when this returns.
+        """Append to a stream, or close it. The change is durable when this method returns.
 
         Args:
             page: The stream's current state, with the marks that the request needs.
-            request: What to append.
             request: What to append.
 
         Raises:
@@ -107,7 +107,7 @@ class Appends:
     async def _round(
         self, stream_id: StreamId, entries: list[_Waiting], page: Page | None
     ) -> list[_Waiting]:
-        """Answer the entries, and return those that the next round must decide."""
+        """Answer the waiting requests, and return those that the next round must decide."""
         is_fresh = page is None
         if page is None:
             names = {name for entry in entries for name in append_marks(entry.request)}
@@ -141,8 +141,9 @@ class Appends:
                 else:
                     again.append(entry)
             elif batches or not is_fresh:
-                # Decide again: the answer may depend on an append that fails to commit ("a
-                # duplicate"), or on a page older than an append of this same client ("a gap").
+                # Decide again in the next round. The answer "a duplicate" may depend on an append
+                # that fails to commit. The answer "a gap" may come from a page that is older than
+                # an append of the same client.
                 again.append(entry)
             elif isinstance(decided, Reply):
                 entry.answer.set_result(decided)
@@ -154,7 +155,7 @@ class Appends:
         return [entry for refused in outcomes for entry in refused] + again
 
     async def _commit(self, state: StreamState, batch: _Batch) -> list[_Waiting]:
-        """Commit and answer. Return the entries if another process changed the stream first."""
+        """Commit and answer. Return the requests if another process changed the stream first."""
         change = join([attempt for _, attempt in batch])
         try:
             done = await self._engine.changes.commit(state, change)
@@ -202,7 +203,7 @@ _Batch: TypeAlias = list[tuple[_Waiting, Attempt]]
 
 
 class _Batches:
-    """The changes of a round: one with all marks, and others, each at most one segment."""
+    """The changes of a round: one for all appends with marks, and others of at most one segment."""
 
     def __init__(self) -> None:
         self._marked: _Batch = []
@@ -213,7 +214,7 @@ class _Batches:
         return bool(self._marked or self._plain)
 
     def take(self, entry: _Waiting, attempt: Attempt) -> bool:
-        """Add an attempt. Return False if it must wait for the next round."""
+        """Add an attempt. Return False if the attempt must wait for the next round."""
         if not attempt.change.marks:
             if not self._plain or not _fits(self._plain[-1], attempt):
                 self._plain.append([])

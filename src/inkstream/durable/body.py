@@ -1,7 +1,7 @@
 """Turn request bodies into segments: bytes unchanged, JSON as the original text of its messages.
 
-JSON is checked strictly and stored byte for byte. Parsing and writing it again would change numbers
-(``1.0``, large integers) and lose duplicate keys.
+JSON is checked strictly and stored byte for byte. Parsing JSON and writing it again would change
+numbers (``1.0``, large integers) and lose duplicate keys.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ def _refuse_constant(name: str) -> NoReturn:
     raise InvalidMessage(f"{name} is not JSON")
 
 
-# Numbers stay strings, because converting a long one into an int takes quadratic time.
+# Numbers stay strings, because converting a long number into an int takes quadratic time.
 _DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=str, parse_float=str)
 
 
 MOST_MESSAGES: Final = 10_000
-"""How many JSON messages one body or one answer may contain: each costs some microseconds."""
+"""How many JSON messages a body or an answer may contain: each message costs microseconds."""
 
 _TURN_S: Final = 0.02
 """A body is split in steps of about this long, so that other tasks run in between."""
@@ -38,7 +38,7 @@ _SLACK: Final = 64 * 1024
 
 
 def split_json(body: bytes, message_bytes: int) -> Iterator[bytes]:
-    """Yield the messages of a JSON body: the elements of an array, else the one value.
+    """Yield the messages of a JSON body: the elements if it is an array, else the one value.
 
     Raises:
         InvalidMessage: The body is not JSON (RFC 8259, UTF-8), is nested too deep, or contains the
@@ -92,8 +92,9 @@ def _skip(text: str, at: int) -> int:
 class _Values:
     """The values of a text. Each is decoded within a window slightly larger than a message may be.
 
-    The decoder cannot be interrupted. Without a window, one value as large as the body would block
-    the event loop until it was decoded, only to be refused.
+    The decoder cannot be interrupted. Without a window, a value as large as the body would block
+    the event loop until the whole value was decoded, although the value is then refused as too
+    large.
     """
 
     def __init__(self, text: str, message_bytes: int) -> None:

@@ -1,4 +1,4 @@
-"""Create and fork, as pure functions: the stream that a PUT creates, or whether it exists."""
+"""Pure functions about a PUT: the stream that it creates or forks, or the answer if one exists."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class ForkNote:
     """The parameters of a fork, stored as its mark: for a repeated PUT, and for offsets.
 
     ``ancestors`` are the streams whose offsets the fork accepts as its own, each with the last
-    position accepted. Clients come to a fork with offsets of its source (4.2, 8).
+    position accepted. Clients may continue in a fork with offsets of the fork's source (4.2, 8).
     """
 
     source: StreamId
@@ -233,7 +233,8 @@ def _same_type(state: StreamState, request: CreateRequest) -> bool:
 def _same_fork(note: ForkNote | None, asked: ForkRequest | None) -> bool:
     if note is None or asked is None:
         return note is None and asked is None
-    # A PUT without an offset meant the source's tail at that time; the tail may have moved since.
+    # The PUT without an offset meant the source's tail at that time, and the tail may have moved
+    # since.
     return (
         note.source == asked.source
         and note.sub_offset == asked.sub_offset

@@ -1,4 +1,4 @@
-"""Live reads: long-poll and server-sent events. Each is a reader of the engine, for some time."""
+"""Live reads: long-poll and server-sent events. Each uses a reader of the engine for some time."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class LiveRead:
         position: Where to start reading.
         end_seen: Whether the client sent the offset after the end.
         cursor: The cursor that the client sent.
-        renewal: Renews a sliding expiry, because somebody is reading.
+        renewal: Renews the stream's sliding expiry, because this client reads the stream.
         headers: Headers of every answer.
     """
 
@@ -43,7 +43,7 @@ class LiveRead:
 
 
 async def open_reader(engine: Engine, read: LiveRead) -> Reader:
-    """Return a reader, and raise if the stream is no longer the one that the check allowed.
+    """Return a reader. Raise if the id now belongs to another stream than the allowed one.
 
     Raises:
         StreamNotFound, TooManyReaders, StoreUnavailable
@@ -73,7 +73,7 @@ def _chunk(
 
 
 def _wake_s(state: StreamState, wait_s: float) -> float:
-    """Return the longest wait after which a stream with readers is renewed before it expires."""
+    """Return how long a reader may wait, so that it renews the stream before the stream expires."""
     return wait_s if state.ttl_s is None else min(wait_s, max(state.ttl_s / 2, 0.25))
 
 

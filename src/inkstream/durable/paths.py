@@ -45,7 +45,8 @@ class Target:
             path = urlsplit(url).path
         except ValueError as exc:
             raise Refusal(400, "invalid_fork", "Stream-Forked-From is not a path.") from exc
-        # A client uses the path before a proxy shortened it; a backend may use the shortened one.
+        # A client sends the path as it is before a proxy shortens it. A backend may send the
+        # shortened path.
         for mount in (self.place.prefix + self.place.mount, self.place.mount):
             if path.startswith(mount):
                 return _stream_id(path[len(mount) :])

@@ -15,7 +15,7 @@ class _Bucket:
 
 
 class ClosedPolls:
-    """Allow ``burst`` polls after the end of a stream together, and ``rate`` a second on average.
+    """Allow ``burst`` polls at once after the end of a stream, and on average ``rate`` a second.
 
     Args:
         clock: Measures the time between polls.

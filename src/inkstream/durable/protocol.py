@@ -3,11 +3,11 @@
 These functions neither wait nor store. If the store refuses a ``Change`` because the stream changed
 meanwhile, the caller calls the same function again with the newer state.
 
-The protocol remembers some things of a stream besides its state, as marks: ``seq`` (the last
+Besides a stream's state, the protocol stores these things as marks of the stream: ``seq`` (the last
 ``Stream-Seq``), ``p:{id}`` (a producer's epoch and last sequence number), ``closed`` (the append of
 a producer that closed the stream) and ``fork`` (the parameters of a fork). A log has no writer, so
 its epoch can count the changes of its marks. An append that read marks is conditional on the epoch
-and raises it. Appends without marks are not conditional, so any number can commit together.
+and raises it. Appends without marks are not conditional, so any number of them can commit together.
 """
 
 from __future__ import annotations
@@ -51,20 +51,20 @@ def is_absent(state: StreamState, now: float | None) -> bool:
 
 
 def renewed(state: StreamState, now: float) -> float | Keep:
-    """Return when a stream expires after an access now, or ``KEEP`` if that need not be stored."""
+    """Return the new expiry of a stream accessed now, or ``KEEP`` if it need not be stored."""
     if state.ttl_s is None or (state.due_at is not None and state.due_at >= now + state.ttl_s):
         return KEEP
     return now + state.ttl_s * _SLACK
 
 
 def tail_offset(state: StreamState) -> str:
-    """Return the offset after the last message; for an ended text it includes the end."""
+    """Return the offset after the last message, or after the end of an ended text stream."""
     ended = state.kind is Kind.TEXT and state.ended
     return str(Offset.at(state, state.tail, ended=ended))
 
 
 def end_headers(state: StreamState) -> dict[str, str]:
-    """Return the headers with a text's status, in addition to the protocol's headers."""
+    """Return the headers with a text stream's status, in addition to the protocol's headers."""
     if state.kind is not Kind.TEXT:
         return {}
     headers = {"inkstream-status": state.status.value}
@@ -116,12 +116,12 @@ class Attempt:
 
     @property
     def size(self) -> int:
-        """How many bytes it appends."""
+        """How many bytes the change appends."""
         return 0 if self.change.append is None else len(self.change.append.payload)
 
     @property
     def count(self) -> int:
-        """How far it moves the tail."""
+        """How far the change moves the tail."""
         return 0 if self.change.append is None else self.change.append.count
 
 
@@ -330,7 +330,7 @@ def too_many_marks(change: Change, state: StreamState) -> bool:
 
 
 def check_deletable(state: StreamState) -> None:
-    """Raise if a writer still owns the stream, because it must not be deleted then.
+    """Raise if a writer still owns the stream, because such a stream must not be deleted.
 
     Raises:
         Refusal

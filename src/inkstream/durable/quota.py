@@ -21,10 +21,10 @@ _PAGE: Final = 1000
 class Quota:
     """Limit the number of an owner's streams, without counting them for every new one.
 
-    After a count, this process may create an eighth of the free number before it counts again, or a
-    hundredth of the limit if that is more and still free. So up to eight processes that create
-    streams at the same time exceed the limit by a twelfth at most; more processes may exceed it
-    further. Deletions in other processes are noticed within ``RECOUNT_S``.
+    After a count, this process may create an eighth of the streams that are still free before it
+    counts again, or a hundredth of the limit if that is more and still free. So up to eight
+    processes that create streams at the same time exceed the limit by a twelfth at most; more
+    processes may exceed it further. Deletions in other processes are noticed within ``RECOUNT_S``.
     """
 
     def __init__(self, engine: Engine, owner: str, max_streams: int) -> None:
@@ -40,7 +40,7 @@ class Quota:
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
-        """Reserve a place for a stream, and free it if the stream is not created.
+        """Reserve a place for a stream, and free the place if the stream is not created.
 
         Raises:
             TooManyStreams: No place is free.
@@ -91,6 +91,6 @@ class Quota:
         if room < 1:
             self._full_until = now + RECOUNT_S
         else:
-            # Near the limit an eighth is less than one stream. Without the second value, each
-            # creation would then count all streams.
+            # Near the limit, an eighth is less than one stream. Without the second value, each
+            # creation near the limit would count all streams.
             self._left = max(1, room // _SHARE, min(room, self._max_streams // _FLOOR))

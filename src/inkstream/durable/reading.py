@@ -18,11 +18,11 @@ from inkstream.durable.requests import media_type
 from inkstream.wire import Offset
 
 CURSOR_EPOCH: Final = 1_728_432_000.0
-"""9 October 2024, 00:00 UTC: where the protocol's cursor intervals begin (10.1)."""
+"""9 October 2024, 00:00 UTC: when the protocol's cursor intervals begin (10.1)."""
 CURSOR_INTERVAL_S: Final = 20
 
-# The AI SDK fails on an object without a type. This type makes it pass the object to the
-# application (`onData`) and add it to no message.
+# The AI SDK fails on an object without a type. With this type, the AI SDK passes the object to the
+# application (`onData`) and adds it to no message.
 _FOR_AI_SDK: Final[dict[str, JSON]] = {"type": "data-inkstream-end", "transient": True}
 
 
@@ -59,12 +59,12 @@ class Chunk:
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing to send, not even how a text ended."""
+        """Whether there is nothing to send, not even how a text stream ended."""
         return not self.segments and (self._last is None)
 
     @property
     def _last(self) -> wire.RawJSON | None:
-        """The extra message that says how a text ended; it follows the stored messages."""
+        """The extra message after the stored messages, which says how a text stream ended."""
         if self.end is None or self.end_seen or self.state.kind is not Kind.TEXT:
             return None
         message = {**_FOR_AI_SDK, wire.END_KEY: wire.end_object(self.end)}
@@ -108,9 +108,9 @@ class Chunk:
 def in_turns(
     state: StreamState, start: int, position: int, segments: Iterable[Segment]
 ) -> Iterator[tuple[int, int, list[Segment]]]:
-    """Yield the messages in parts of a limited number: start, end, segments.
+    """Yield the messages in limited parts, each with its start, its end and its segments.
 
-    Each message costs some microseconds, and a megabyte can contain half a million.
+    Each message costs some microseconds, and a megabyte can contain half a million messages.
     """
     if state.counts_bytes or position - start <= MOST_MESSAGES:
         yield start, position, list(segments)
@@ -131,7 +131,7 @@ class Events:
     """Chunks of one stream as server-sent events.
 
     Text is sent as text. An event cannot contain part of a character, so an incomplete character
-    waits for its other bytes. Content that is neither text nor JSON is sent as base64.
+    waits until its other bytes arrive. Content that is neither text nor JSON is sent as base64.
     """
 
     def __init__(self, state: StreamState) -> None:
@@ -177,8 +177,8 @@ class Events:
 
 def _event(name: str, data: str) -> bytes:
     # Each line break that SSE knows begins a new data line. Otherwise a text could contain forged
-    # events. A client strips one space after the colon, so one is added if the line begins with a
-    # space.
+    # events. A client strips one space after the colon, so an extra space is added if the line
+    # begins with a space.
     lines = data.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     fields = [f"data: {line}" if line.startswith(" ") else f"data:{line}" for line in lines]
     return "\n".join([f"event: {name}", *fields, "\n"]).encode()

@@ -1,4 +1,4 @@
-"""A sliding expiry: each read renews it."""
+"""The sliding expiry of a stream, which each read renews."""
 
 from __future__ import annotations
 

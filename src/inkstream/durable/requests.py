@@ -17,7 +17,7 @@ from inkstream.wire import START, Offset
 DEFAULT_CONTENT_TYPE: Final = "application/octet-stream"
 
 _ZERO: Final = "0000000000000000_0000000000000000"
-"""The start in the reference server's spelling. The conformance suite sends it to every server."""
+"""The start in the reference server's spelling, which the conformance suite sends everywhere."""
 
 _COUNT: Final = re.compile(r"0|[1-9][0-9]{0,14}", re.ASCII)
 _SAFE_INTEGER: Final = re.compile(r"[0-9]{1,16}", re.ASCII)
@@ -124,7 +124,7 @@ def lifetime_of(headers: Mapping[str, str]) -> tuple[float | None, float | None]
     """Return ``Stream-TTL`` in seconds, and ``Stream-Expires-At`` as a wall time.
 
     Raises:
-        Refusal: One is malformed, or both were given.
+        Refusal: One of the headers is malformed, or both were given.
     """
     ttl, expires = headers.get("stream-ttl"), headers.get("stream-expires-at")
     if ttl is not None and expires is not None:
@@ -181,7 +181,7 @@ def append_request(headers: Mapping[str, str], body: bytes) -> AppendRequest:
         raise bad("invalid_seq", f"Stream-Seq has 1 to {_MAX_SEQ} characters.")
     if not body and not closed:
         raise bad("empty_body", "There is nothing to append: send a body, or Stream-Closed: true.")
-    # Without a body the type has no meaning, but client libraries send one (5.2).
+    # Without a body, a content type has no meaning, but client libraries send one (5.2).
     content_type = content_type_of(headers) if body else None
     if body and content_type is None:
         raise bad("missing_content_type", "Send the body's Content-Type.")

@@ -49,7 +49,7 @@ from inkstream.facade.life import Life
 OnDisconnect: TypeAlias = Literal["continue", "cancel"]
 
 DEFAULT_RETENTION: Final[Any] = object()
-"""Stands for ``Timing.retain_s``, because ``None`` means that a stream is kept."""
+"""Stands for ``Timing.retain_s``, because ``None`` means that a stream is kept for ever."""
 _CURSOR: Final = re.compile(r"[0-9]{1,18}")
 
 
@@ -70,15 +70,17 @@ class Calls(Life):
         begin: Sequence[str | Mapping[str, JSON]] = (),
         connection: object | None = None,
     ) -> StreamId:
-        """Create a stream and return its id. Durable on return, or with the caller's transaction.
+        """Create a stream and return its id.
+
+        The stream is durable on return, or when the caller's transaction commits.
 
         Args:
             stream_id: An id of your own; by default 128 random bits.
             owner: The stream's owner. ``Limits.live_streams_per_owner`` counts streams by owner,
                 and ``response(…, owner=…)`` compares it.
-            group: The chat or other object that it belongs to. ``response(…, group=…)`` compares
-                it.
-            metadata: The application's own JSON object; never sent to clients.
+            group: The chat or other object that the stream belongs to. ``response(…, group=…)``
+                compares it.
+            metadata: The application's own JSON object, which is never sent to clients.
             kind: ``"text"`` for one writer and an end, ``"log"`` for many writers.
             start_within_s: Replaces ``Timing.start_within_s``.
             retain_s: Replaces ``Timing.retain_s``; ``None`` keeps the stream for ever.
@@ -152,8 +154,8 @@ class Calls(Life):
         """Let a source write a stream, in a task of its own that continues after the request (G6).
 
         If the stream is already claimed, the source is not called (G4). If the store is
-        unavailable, the start waits for it, at most ``Timing.patience_s``. Then the stream ends
-        ``error``, code ``store_unavailable``, as soon as the store accepts that.
+        unavailable, the start waits for the store, at most ``Timing.patience_s``. After that, the
+        stream ends ``error``, code ``store_unavailable``, as soon as the store can record the end.
 
         Args:
             stream_id: The id of a stream whose creation has been committed.
@@ -165,14 +167,14 @@ class Calls(Life):
         Returns:
             A task that ends with the stream. If the claim fails, the task raises the error, which
             is also logged: ``StreamNotFound``, ``StoreUnavailable``. Cancelling the task ends the
-            stream ``error``. Before the claim, cancelling it leaves the stream ``pending``: another
-            start may claim it until ``start_within_s`` has passed.
+            stream ``error``. Cancelling the task before the claim leaves the stream ``pending``:
+            another start may claim the stream until ``start_within_s`` has passed.
 
         Raises:
             TypeError: The source has a wrong type.
             TooManyStreams: This process has as many streams as ``Limits.live_streams`` allows.
-            ShuttingDown: This process is draining. After these two errors, the stream is still
-                ``pending``.
+            ShuttingDown: This process is draining. After ``TooManyStreams`` or ``ShuttingDown``,
+                the stream is still ``pending``.
         """
         return self.engine.starts.start(
             StreamId(stream_id), source, cancel_without_readers=cancels(on_disconnect)
@@ -182,8 +184,8 @@ class Calls(Life):
     async def write(self, stream_id: str, *, takeover: bool = False) -> AsyncIterator[StreamWriter]:
         """Write a stream from a job or another process: claim it, and end it with the block.
 
-        It ends ``done`` when the block ends, and ``error`` when the block raises. Call ``finish``
-        or ``release`` inside the block for another end.
+        The stream ends ``done`` when the block ends, and ``error`` when the block raises. Call
+        ``finish`` or ``release`` inside the block for another end.
 
         Args:
             stream_id: The stream.
@@ -217,7 +219,9 @@ class Calls(Life):
         group: str | None = None,
         connection: object | None = None,
     ) -> str:
-        """Append messages to a log. Durable on return, or with the caller's transaction.
+        """Append messages to a log.
+
+        The messages are durable on return, or when the caller's transaction commits.
 
         Returns:
             The offset after the last message, as this process knows it.
@@ -240,11 +244,11 @@ class Calls(Life):
         group: str | None = None,
         connection: object | None = None,
     ) -> bool:
-        """Close a log, so that nothing more can be posted. Return whether this call did it.
+        """Close a log, so that nothing more can be posted. Return whether this call closed it.
 
         Raises:
             StreamNotFound: No such stream, or it has another owner or group than given.
-            StreamConflict: It is a text stream.
+            StreamConflict: The stream is a text stream.
         """
         await self._check_belongs(stream_id, owner, group, connection)
         return await self.engine.changes.close(StreamId(stream_id), connection=connection)
@@ -263,11 +267,11 @@ class Calls(Life):
         cancelled within a second.
 
         Returns:
-            Whether this call ended it. A stream that has ended does not change.
+            Whether this call ended the stream. A stream that had already ended does not change.
 
         Raises:
             StreamNotFound: No such stream, or it has another owner or group than given.
-            StreamConflict: It is a log.
+            StreamConflict: The stream is a log.
         """
         state = await self._state(stream_id, owner, group, connection)
         return await self.engine.changes.cancel(state, connection=connection)
@@ -283,7 +287,7 @@ class Calls(Life):
         """Delete a stream with its text. Its writer is stopped, and its readers are disconnected.
 
         Returns:
-            Whether it existed (for the owner and group given).
+            Whether the stream existed with the owner and group given.
         """
         try:
             state = await self._state(stream_id, owner, group, connection)
@@ -298,7 +302,7 @@ class Calls(Life):
         group: str | None = None,
         connection: object | None = None,
     ) -> int:
-        """Delete all streams of an owner, a group, or both, in batches; return how many.
+        """Delete all streams of an owner, a group, or both, in batches. Return how many existed.
 
         With the application's own ``connection``, the streams are deleted only if its transaction
         commits, together with the application's rows.
@@ -329,7 +333,7 @@ class Calls(Life):
     async def read_many(
         self, stream_ids: Collection[str], *, owner: str | None = None, group: str | None = None
     ) -> dict[str, StreamBody]:
-        """Return the streams that exist (for the owner and group given), by id."""
+        """Return the streams that exist (with the owner and group given), by id."""
         check_names(owner=owner, group=group)
         ids = [StreamId(stream_id) for stream_id in as_items("stream_ids", stream_ids)]
         found = await self.engine.readers.pages_of(ids)
@@ -379,9 +383,10 @@ class Calls(Life):
     ) -> StreamDescription:
         """Return everything known about a stream except its text, and why it is in this condition.
 
-        For operators: its writer and whether that is alive, its readers, the time of the last
-        piece, and what is due. It also works in a process that started after a fault, because it
-        reads the database, to which every worker reports its condition with each beat.
+        It shows operators the stream's writer and whether the writer is alive, the readers, the
+        time of the last piece, and what is due. It also works in a process that started after a
+        fault, because it reads the database: every worker reports its condition there with each
+        beat.
 
         Raises:
             StreamNotFound: No such stream, or it has another owner or group than given.
@@ -395,8 +400,8 @@ class Calls(Life):
     ) -> StreamState | None:
         """Return the newest text stream of an owner, a group, or both, without its text.
 
-        For a chat whose answer is still being written, this is that answer. It is read from the
-        store, so that a stream just created in another process is found.
+        If a chat's answer is still being written, this method returns that answer's stream. The
+        method reads the store, so that it finds a stream that another process has just created.
         """
         check_names(owner=owner, group=group)
         if owner is None and group is None:
@@ -412,7 +417,7 @@ class Calls(Life):
         return None
 
     async def health(self, *, within_s: float = 2.0) -> Health:
-        """Return whether this process runs, and whether it can serve requests. Raises nothing.
+        """Return whether this process runs and can serve requests. This method raises no error.
 
         Args:
             within_s: How long a small write to the database may take.
@@ -434,8 +439,8 @@ class Calls(Life):
     ) -> Following:
         """Return an async iterator over a stream: text, JSON objects, and the ``End`` last.
 
-        It waits for new messages from any process, and continues after the store was unavailable.
-        ``Following.offset`` is where to continue another time.
+        The iterator waits for new messages from any process, and continues after the store was
+        unavailable. To continue another time, pass ``Following.offset`` as the offset.
 
         Args:
             stream_id: The stream.
@@ -477,7 +482,7 @@ class Calls(Life):
     async def _check_belongs(
         self, stream_id: str, owner: str | None, group: str | None, connection: object | None
     ) -> None:
-        """Raise ``StreamNotFound`` for a stream of another owner or group. Reads only if needed."""
+        """Raise ``StreamNotFound`` for another owner or group. If neither is given, do nothing."""
         if owner is not None or group is not None:
             await self._state(stream_id, owner, group, connection)
 
@@ -491,13 +496,13 @@ class Calls(Life):
 
 
 def belongs(state: StreamState, owner: str | None, group: str | None) -> bool:
-    """Tell whether a stream is one of this owner and this group; ``None`` means any."""
+    """Return whether a stream has this owner and this group; ``None`` means any."""
     check_names(owner=owner, group=group)
     return owner in (None, state.owner) and group in (None, state.group)
 
 
 def cancels(on_disconnect: OnDisconnect) -> bool:
-    """Tell whether a stream is to be cancelled once its last reader has left."""
+    """Return whether a stream must be cancelled after its last reader has left."""
     if on_disconnect not in ("continue", "cancel"):
         raise ValueError(f"on_disconnect is 'continue' or 'cancel', not {on_disconnect!r}")
     return on_disconnect == "cancel"

@@ -72,7 +72,7 @@ def is_postgres(database: Any) -> bool:
 
 
 def _scheme(database: str) -> str:
-    """Return the scheme of a URL, or an empty string: a colon may also follow a user's name."""
+    """Return a URL's scheme, or an empty string if the first colon only follows a user's name."""
     scheme, colon, rest = database.partition(":")
     plain = colon and (rest.startswith("//") or scheme in ("sqlite", "memory"))
     return scheme if plain and re.fullmatch("[a-z0-9+.-]+", scheme, re.ASCII) else ""
@@ -83,7 +83,7 @@ def name_of(database: Any) -> str:
     if not isinstance(database, str):
         return type(database).__name__
     scheme, _, rest = database.partition("://")
-    # The last @, because a password may contain one that is not encoded.
+    # Split at the last @, because a password may contain an @ that is not encoded.
     return f"{scheme}://{rest.partition('?')[0].rpartition('@')[2]}"
 
 
@@ -102,7 +102,8 @@ def _is_engine(database: object) -> bool:
 
 
 def _open_postgres(database: Any) -> tuple[Store, Notifier]:
-    # Before the import, which would ask an application on SQLite to install asyncpg.
+    # Check this before the import. Otherwise an application on SQLite would be asked to install
+    # asyncpg.
     if _is_engine(database) and not is_postgres(str(database.url)):
         raise ValueError(
             f"an SQLAlchemy engine must be PostgreSQL's, not {_scheme(str(database.url))}; give a "

@@ -24,15 +24,15 @@ from inkstream.engine.reader import Reader, ReaderCut
 from inkstream.engine.writer import Writer
 
 _RETRY_S = 0.5
-"""How long a follower waits before it tries a store again that was unavailable."""
+"""How long a follower waits before it tries an unavailable store again."""
 
 
 class StreamWriter:
     """Append to a claimed stream. ``PersistentTextStreaming.write`` yields this object.
 
     Attributes:
-        result: A JSON value that is stored with the end, whatever the status. Setting it again
-            replaces it.
+        result: A JSON value that is stored with the stream's end, whatever the final status. A
+            later value replaces an earlier one.
     """
 
     def __init__(self, engine: Engine, writer: Writer) -> None:
@@ -73,8 +73,8 @@ class StreamWriter:
     async def stopped(self) -> None:
         """Wait until this writer no longer owns the stream: it was cancelled, taken over, or ended.
 
-        Use it in a writer that waits for something else, because only its next ``append`` or
-        ``flush`` would raise ``WriterFenced``.
+        Use this method in a writer that waits for something else: otherwise the writer learns this
+        only from its next ``append`` or ``flush``, which raises ``WriterFenced``.
         """
         await asyncio.shield(self._writer.stopped)
 
@@ -86,7 +86,7 @@ class StreamWriter:
         message: str | None = None,
         result: JSON = None,
     ) -> None:
-        """End the stream now, after everything accepted before. The end is durable on return.
+        """End the stream now, after all accepted messages. The end is durable on return.
 
         Raises:
             ValueError: The status is not a final one.
@@ -100,7 +100,7 @@ class StreamWriter:
         await self._engine.writers.finish(self._writer, End(status, code, message, result))
 
     async def release(self) -> None:
-        """Release the stream, so that another writer may take over. It stays ``streaming``."""
+        """Release the stream. It stays ``streaming``, so that another writer may take it over."""
         await self._engine.writers.release(self._writer)
 
 
@@ -108,8 +108,8 @@ class Listing:
     """A page of streams without their text.
 
     Attributes:
-        streams: Their states, newest first.
-        cursor: Where the next page begins; ``None`` if this is the last.
+        streams: The states of the streams, newest first.
+        cursor: Where the next page begins; ``None`` if this page is the last.
     """
 
     def __init__(self, streams: Sequence[StreamState], cursor: str | None) -> None:
@@ -142,7 +142,7 @@ class Following:
 
     @property
     def offset(self) -> str | None:
-        """The offset after the last item returned, or where it began; ``None`` means the start."""
+        """The offset after the last item, or the offset given at first; ``None`` is the start."""
         return self._offset
 
     def __aiter__(self) -> Self:
@@ -150,7 +150,7 @@ class Following:
         return self
 
     async def __anext__(self) -> str | Mapping[str, JSON] | End:
-        """Return the next piece of text, JSON object, or the end."""
+        """Return the next item: a piece of text, a JSON object, or the ``End``."""
         return await anext(self._iterator)
 
     async def aclose(self) -> None:
@@ -158,7 +158,7 @@ class Following:
         await self._iterator.aclose()
 
     async def check(self) -> None:
-        """Raise an error now that the first item would raise: absent, denied, or a wrong offset."""
+        """Raise now what the first item would raise: an absent or denied stream, a wrong offset."""
         with contextlib.suppress(ReaderCut, StoreUnavailable):  # the iteration waits for the store
             reader = await self._engine.readers.open(self._stream_id, self._offset)
             reader.close()
@@ -182,7 +182,7 @@ class Following:
             reader.close()
             raise StreamNotFound(self._stream_id)
         if self._offset == "now":
-            self._move(reader, reader.position)  # if this reader is closed, the next continues here
+            self._move(reader, reader.position)  # if this reader closes, the next continues here
         try:
             while True:
                 for position, message in wire.joined(await reader.segments()):

@@ -1,4 +1,4 @@
-"""The start and the end of a facade, and the engine between them."""
+"""The start and the stop of a ``PersistentTextStreaming``, and its engine in between."""
 
 from __future__ import annotations
 
@@ -44,13 +44,14 @@ _RETRY_S: Final = 1.0
 class SystemClock:
     """The clocks of the operating system."""
 
-    # These are not methods, because monotonic() is called for every token.
+    # These are the functions themselves, because monotonic() is called for every token and a method
+    # would be slower.
     monotonic = staticmethod(time.monotonic)
     wall = staticmethod(time.time)
 
 
 class Life:
-    """The part of ``PersistentTextStreaming`` that starts and stops."""
+    """The part of ``PersistentTextStreaming`` that starts and stops the engine."""
 
     def __init__(
         self,
@@ -101,11 +102,12 @@ class Life:
             yield
 
     async def __aenter__(self) -> Self:
-        """Start, or join the running engine of this event loop. Under a server, SIGTERM drains it.
+        """Start the engine, or join this event loop's. Under a server, SIGTERM drains the engine.
 
         Raises:
-            NotRunning: It runs on another event loop of this process.
-            StoreUnavailable, SchemaOutdated: The database is unavailable, or has other tables.
+            NotRunning: The instance runs on another event loop of this process.
+            StoreUnavailable, SchemaOutdated: The database is unavailable, or its tables are of
+                another version.
         """
         await self._running.enter()
         return self
@@ -116,7 +118,7 @@ class Life:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Drain and stop, if this was the last user."""
+        """Drain and stop the engine, if this was its last user."""
         await self._running.leave(hurry=error is not None)
 
     @property
@@ -124,7 +126,8 @@ class Life:
         """The running engine, for code that builds on it.
 
         Raises:
-            NotRunning: It is not started, or runs on another event loop or in another process.
+            NotRunning: The instance is not started, or runs on another event loop or in another
+                process.
         """
         return self._running.engine
 

@@ -37,13 +37,13 @@ if TYPE_CHECKING:
 from inkstream.facade.calls import Calls, OnDisconnect, belongs, cancels
 
 STREAM_ID_HEADER: Final = "stream-id"
-"""Header with the stream's id, in each answer that follows a stream, so that clients can return."""
+"""The header with the stream's id, with which a client can return to the stream later."""
 
 _UNRESERVED: Final = "!$&'()*+,;=:@/"
 
 
 class Responses(Calls):
-    """The part of ``PersistentTextStreaming`` that answers requests of own routes."""
+    """The part of ``PersistentTextStreaming`` that answers the application's own routes."""
 
     def response(
         self,
@@ -60,7 +60,8 @@ class Responses(Calls):
         Args:
             request: The request. Its ``Accept``, ``Last-Event-ID``, ``?format=`` and ``?offset=``
                 are used.
-            stream_id: The stream. An absent one is answered 404, after a short wait.
+            stream_id: The stream. If the stream is absent, the response is a 404, after a short
+                wait.
             owner: A stream of another owner gets the answer of an absent one.
             group: A stream of another group gets the answer of an absent one.
             format: ``"events"``, ``"text"`` or ``"json"``, overriding the request; or a format of
@@ -89,9 +90,9 @@ class Responses(Calls):
     ) -> StreamResponse:
         """Start a stream unless it has started, and return the response that follows it.
 
-        It joins ``start`` and ``response`` in one request, for a page that starts its own answer. A
-        request with a cookie must come from this site or ``allowed_origins``. If the stream cannot
-        be started, the response is an error.
+        This method combines ``start`` and ``response`` in one request, for a page that starts its
+        own answer. A request with a cookie must come from this site or ``allowed_origins``. If the
+        stream cannot be started, the response is an error.
         """
         _check_request(request, format, owner, group)
         without_readers = cancels(on_disconnect)
@@ -120,7 +121,7 @@ class Responses(Calls):
     def refusal(self, request: Request) -> Problem | None:
         """Return the 403 for a request that another site made with a user's cookie, else ``None``.
 
-        For routes of your own that change something and know their user by a cookie. See
+        Use it in your own routes that change something and know their user by a cookie. See
         ``allowed_origins``.
         """
         return cross_site_problem(request, self._allowed_origins)
@@ -209,7 +210,7 @@ class Responses(Calls):
             started=started,
             ask_again=ask_again,
         )
-        # Percent-encoded, because a header can contain only Latin-1.
+        # The id is percent-encoded, because a header can contain only Latin-1.
         named = {STREAM_ID_HEADER: quote(stream_id, safe=_UNRESERVED)}
         return StreamResponse(follow, headers=named | dict(headers or {}))
 

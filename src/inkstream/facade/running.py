@@ -44,7 +44,7 @@ class Running:
         return self._engine is not None
 
     async def enter(self) -> None:
-        """Start the engine, or join the running one. Under a server, SIGTERM starts a drain."""
+        """Start the engine, or join the running engine. Under a server, SIGTERM starts a drain."""
         loop = running_loop()
         if self._starting is None or self._starting[0] is not loop:
             self._starting = loop, asyncio.Lock()
@@ -52,9 +52,9 @@ class Running:
             await self._start_or_join(loop)
 
     async def leave(self, *, hurry: bool) -> None:
-        """Drain and stop, if this was the last user.
+        """Drain and stop the engine, if this was its last user.
 
-        Until then, sources and ``on_end`` that still run may use the engine.
+        Until the engine has stopped, sources and ``on_end`` that still run may use it.
         """
         self._users -= 1
         if self._users:
@@ -79,7 +79,7 @@ class Running:
             raise NotRunning(
                 "these streams run on another event loop already: create an instance for each loop"
             )
-        # Tests close an event loop while an engine runs on it. Then start a new engine.
+        # A test may have closed an event loop while an engine ran on it. Start a new engine then.
         engine = self._make()
         await engine.start()
         self._engine = engine

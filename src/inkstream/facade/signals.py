@@ -17,8 +17,8 @@ from typing import Any
 class DrainSignals:
     """Call ``drain(hurry)`` on SIGTERM, and on SIGINT with ``hurry``, before the usual handler.
 
-    A signal without a handler is left alone, because then no server waits for it. Outside the main
-    thread nothing is installed, because Python allows no signal handlers there.
+    A signal that has no handler is left alone, because no server waits for such a signal. Outside
+    the main thread nothing is installed, because Python allows no signal handlers there.
     """
 
     def __init__(self, drain: Callable[[bool], None]) -> None:

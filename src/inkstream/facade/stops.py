@@ -19,18 +19,19 @@ _log = logging.getLogger("inkstream")
 def quiet_stop() -> Iterator[None]:
     """End the block without an error if its stream was stopped; for tasks of a job queue.
 
-    Put it around ``write``: if the stream was cancelled before the task began, the block is
+    Put it around ``write``. If the stream was cancelled before the task began, the block is
     skipped::
 
         with quiet_stop(), streams.write(stream_id, takeover=True) as writer: ...
 
-    It suppresses the error if the stream was cancelled, deleted or finished, or if another attempt
-    took over. It raises every error that a queue must see or retry: the writer is still alive, the
-    stream ended ``error`` or ``timeout``, and every other exception.
+    ``quiet_stop`` suppresses the error if the stream was cancelled, deleted or finished, or if
+    another attempt of the task took the stream over. It raises every error that a queue must see or
+    retry: the writer is still alive, the stream ended ``error`` or ``timeout``, and every other
+    exception.
 
     Raises:
-        NotClaimed: The stream has a living writer, or failed.
-        WriterFenced: The stream failed.
+        NotClaimed: The stream has a living writer, or has ended ``error`` or ``timeout``.
+        WriterFenced: The stream has ended ``error`` or ``timeout``.
     """
     try:
         yield

@@ -45,9 +45,9 @@ class PersistentTextStreaming(Responses):
             ``INKSTREAM_DATABASE``, or else ``sqlite:///inkstream.db``. Pass a pair of ``Store`` and
             ``Notifier`` for a database of your own.
         on_end: Called with the ``StreamBody`` of each stream that has ended, for whatever reason,
-            and whichever process noticed. It is called at least once for each stream that was
-            created while ``on_end`` was set, in one process that has an ``on_end``. If it raises,
-            it is called again a few times.
+            and whichever process noticed the end. ``on_end`` is called at least once for each
+            stream that was created while ``on_end`` was set, in one process that has an ``on_end``.
+            If it raises, it is called again a few times.
         allowed_origins: Other sites whose pages may start and cancel streams with this site's
             cookie, such as ``"https://app.example"``.
         limits: See ``Limits``.
@@ -102,7 +102,7 @@ class PersistentTextStreaming(Responses):
     def health_app(self, *, within_s: float = 2.0) -> HealthRoutes:
         """Return an ASGI app of ``GET /live`` and ``GET /ready`` for probes, to mount.
 
-        They answer 200 or 503, with ``Health`` as JSON, and need no permission.
+        Both routes answer 200 or 503, with ``Health`` as JSON, and need no permission.
 
         Args:
             within_s: See ``health``.
@@ -113,16 +113,18 @@ class PersistentTextStreaming(Responses):
     def doctor_probe(self, *, authorize: AuthorizeProbe) -> DoctorProbe:
         """Return an ASGI app for ``inkstream doctor URL``, to mount on a path of its own.
 
-        With it, the doctor finds out what proxies do on the way to this application. It touches no
-        stream.
+        With this app, the doctor finds out what the proxies in front of the application do to
+        answers. The app touches no stream.
 
         Args:
-            authorize: ``async authorize(request) -> bool``: whether this request may use it.
+            authorize: ``async authorize(request) -> bool``: whether this request may use the probe.
         """
         return DoctorProbe(authorize, self._http.ping_s)
 
     def inspector(self, *, authorize: AuthorizeOperator) -> Inspector:
-        """Return an ASGI app for operators, to mount on a path of its own: a page with Stop.
+        """Return an ASGI app for operators, with a page that shows streams and can stop them.
+
+        Mount it on a path of its own.
 
         Args:
             authorize: ``async authorize(request, action) -> bool``, with ``"look"``, ``"text"`` or
@@ -133,9 +135,9 @@ class PersistentTextStreaming(Responses):
     def router(
         self, *, authorize: Authorize | None = None, allow_anonymous: bool = False
     ) -> APIRouter:
-        """Return the same as a FastAPI router: ``app.include_router(streams.router(…))``.
+        """Return the routes of ``asgi`` as a FastAPI router for ``app.include_router``.
 
-        Elsewhere, mount ``asgi()``.
+        In other frameworks, mount ``asgi()``.
         """
         from inkstream.http.fastapi_router import fastapi_router
 

@@ -33,7 +33,7 @@ async def anyone(request: Request, stream: StreamState, action: str) -> bool:
 
 
 def require_authorize(authorize: Authorize | None, allow_anonymous: bool) -> Authorize:
-    """Return the function that decides, and raise if the application gave none.
+    """Return the function that decides about requests, and raise if the application chose none.
 
     Raises:
         TypeError: Neither ``authorize`` nor ``allow_anonymous=True`` was given.
@@ -144,7 +144,7 @@ def response_body(data: bytes, *, more: bool = True) -> Message:
 async def refuse_other(scope: Scope, receive: Receive, send: Send) -> bool:
     """Refuse a scope that is not an HTTP request. Return whether the scope was refused.
 
-    A WebSocket handshake without an answer would be logged by the server as an error.
+    If a WebSocket handshake got no answer, the server would log an error.
     """
     if scope["type"] == "http":
         return False

@@ -35,8 +35,8 @@ class HTTPSettings:
             connections, and readers move to new processes. Other formats have no such limit,
             because their clients do not reconnect by themselves. ``None``: no limit.
         authorize_again_s: The mounts call ``authorize`` again after this long, at the next ping or
-            text. If it denies, the connection ends without a terminal event. ``None``:
-            ``authorize`` is called only at the start of a request.
+            text. If ``authorize`` denies access then, the connection ends without a terminal event.
+            ``None``: ``authorize`` is called only at the start of a request.
     """
 
     ping_s: float = 15.0
@@ -75,8 +75,9 @@ class Waits(Protocol):
 class Connection:
     """Send to a client that may leave at any time, or stop reading.
 
-    Use it around the whole response. After ``ping_s`` without a send, it interrupts the reader's
-    wait. A send that takes longer than ``send_timeout_s`` raises ``ClientGone``.
+    Use this context manager around the whole response. After ``ping_s`` without a send, the
+    connection interrupts the reader's wait. A send that takes longer than ``send_timeout_s`` raises
+    ``ClientGone``.
 
     Attributes:
         gone: The client left, or was too slow. Every further send raises ``ClientGone``.
@@ -160,8 +161,8 @@ class Connection:
         if len(message.get("body", b"")) > _PIECE_BYTES:
             message = await self._send_all_but_last(message)
         if self.gone:
-            # Without this, a long text would be read and sent to its end, because servers silently
-            # discard data after the client has left.
+            # Servers silently discard data after the client has left. Without this error, a long
+            # text would be read and sent to its end for nobody.
             raise ClientGone
         before = self.sent_at
         self.sent_at = now = self._clock.monotonic()
@@ -191,8 +192,9 @@ class Connection:
     async def _send_all_but_last(self, message: Message) -> Message:
         """Send the pieces of a large body, and return the last one.
 
-        What a client does not take stays in the server's memory until its socket is closed, long
-        after the deadline: a server takes one piece more than it has room for.
+        A server accepts one piece more than it has room for. If the client does not read that
+        piece, the piece stays in the server's memory until the socket is closed, long after the
+        deadline.
         """
         body: bytes = message["body"]
         last = (len(body) - 1) // _PIECE_BYTES * _PIECE_BYTES
@@ -202,7 +204,7 @@ class Connection:
         return {**message, "body": body[last:]}
 
     def _measure(self, sends: Sampling, before: float) -> None:
-        """Record how late a send is. A ping does not count: no commit came since the last send."""
+        """Record the time from a commit to its send. A ping does not count: it sends no commit."""
         sends.chosen()
         reader = self._reader
         if isinstance(reader, Reader) and reader.tail.local and reader.tail.published_at > before:

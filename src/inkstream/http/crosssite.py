@@ -21,7 +21,7 @@ _ADDED_BY_BROWSERS: Final = ("basic", "digest", "negotiate", "ntlm")
 
 
 def origins(given: Collection[str]) -> frozenset[str]:
-    """Check and return origins. An origin that no browser sends would never match.
+    """Check and return origins, because an origin that no browser sends would never match.
 
     Raises:
         ValueError: An origin is not written as browsers write it.
@@ -37,13 +37,14 @@ def origins(given: Collection[str]) -> frozenset[str]:
 
 
 def _is_same(origin: str, host: str) -> bool:
-    # Compared as text, because urlsplit raises for some input of clients ("http://[::1").
+    # The origins are compared as text, because urlsplit raises an error for some input of clients
+    # ("http://[::1").
     _, _, netloc = origin.partition("://")
     return netloc != "" and netloc.lower() == host.lower()
 
 
 def cross_site_problem(request: HTTPConnection, allowed_origins: Collection[str]) -> Problem | None:
-    """Return the 403 to answer with, or ``None`` if the request is allowed.
+    """Return a 403 if the request is refused, or ``None`` if the request is allowed.
 
     If the browser sends ``Sec-Fetch-Site`` (Fetch Metadata, W3C), that header decides. Otherwise
     ``Origin`` is compared with ``Host``.

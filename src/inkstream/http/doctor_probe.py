@@ -18,7 +18,7 @@ from inkstream.http.asgi import place_of, refuse_other, response_body, response_
 from inkstream.http.problems import Problem
 
 AuthorizeProbe: TypeAlias = Callable[[Request], Awaitable[bool]]
-"""``async authorize(request) -> bool``: may this request use the doctor's probe?"""
+"""``async authorize(request) -> bool``: whether this request may use the doctor's probe."""
 
 _AT_ONCE: Final = 16
 _MOST_EVENTS: Final = 50
@@ -39,7 +39,7 @@ class BrokenOnPurpose(Exception):
 
 
 class _Ticker:
-    """Count ticks. A process that is frozen between requests has too few of them."""
+    """Count ticks. A process that was frozen between requests has counted too few ticks."""
 
     def __init__(self) -> None:
         self.name = ""
@@ -47,7 +47,8 @@ class _Ticker:
         self._until = 0.0
 
     def start(self, seconds: float) -> None:
-        # A chain of timers instead of a task, so that the server need not wait for it at its end.
+        # Use a chain of timers, not a task, because a server that stops would have to wait for the
+        # task.
         self.name, self.count = secrets.token_hex(8), 0
         self._until = time.monotonic() + seconds
         self._tick(self.name)
@@ -158,7 +159,7 @@ async def _events(count: int, every_s: float, pad: int) -> AsyncIterator[bytes]:
 async def _send_events(
     receive: Receive, send: Send, count: int, every_s: float, pad: int = 0
 ) -> None:
-    """Send events at this interval, each with its time of sending, until the client leaves."""
+    """Send events at this interval until the client leaves. Each event has its time of sending."""
 
     async def send_all() -> None:
         await send(response_start(200, _EVENTS))

@@ -1,9 +1,10 @@
-"""Follow a stream in a format object, from the cursor of the client's last chunk.
+"""Follow a stream in the format of a ``Format``, from the cursor of the client's last chunk.
 
-A cursor is ``{offset}~{state}``, and may point into the middle of a message. If the state is
-missing, or the encoder does not know it, all messages before the offset are encoded again. Their
-chunks are discarded, and the encoder then has its state. This also happens if a state is too long
-for a cursor: the cursor then contains ``x`` and the number of remaining chunks of the message.
+A cursor is ``{offset}~{state}``. It may point into the middle of a message. If the state is
+missing, or the encoder does not know it, all messages before the offset are encoded again. The
+chunks of these messages are discarded, and the encoder then has its state. This also happens if a
+state is too long for a cursor: the cursor then contains ``x`` and the number of remaining chunks of
+the message.
 """
 
 from __future__ import annotations
@@ -59,11 +60,11 @@ class Encoded:
         self._left = 0
 
     def skip_to_last(self, chunks: int) -> None:
-        """Return only this many chunks of the next message, its last ones; 0 returns all."""
+        """Return only this many chunks from the end of the next message; 0 returns all chunks."""
         self._left = chunks
 
     def chunks(self, segments: Iterable[Segment]) -> bytes:
-        """Return the next messages in the bytes to send."""
+        """Encode the next messages, and return the bytes to send."""
         out: list[bytes] = []
         for end, message in wire.joined(segments):
             self._put(out, self._encoder.feed(message, self._position), end, ended=False)

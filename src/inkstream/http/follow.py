@@ -20,10 +20,10 @@ from inkstream.http.lifetime import Lifetime
 from inkstream.wire import Offset
 
 ABSENT_WAIT_S: Final = 1.0
-"""How long to wait for an unknown id. The application may not have committed it yet."""
+"""How long to wait for an unknown id. The application may not have committed the stream yet."""
 
 _LAST_ID_PARAMETERS: Final = ("lasteventid", "evslasteventid")
-"""Names of the offset that polyfills of ``EventSource`` put in a URL; case, ``-``, ``_`` ignored.
+"""Parameters in which polyfills of ``EventSource`` send the offset, without case, ``-``, ``_``.
 """
 
 Allow = Callable[[StreamState], Awaitable[bool]]
@@ -35,7 +35,8 @@ def requested_offset(request: Request) -> str | None:
     last = request.headers.get("last-event-id")
     if last:
         return last
-    # A polyfill adds its parameter to a URL that may already contain an older offset.
+    # A polyfill adds its parameter to a URL that may already contain an older offset, so look for
+    # the parameter first.
     for name, value in request.query_params.multi_items():
         if value and name.lower().replace("-", "").replace("_", "") in _LAST_ID_PARAMETERS:
             return value
@@ -98,7 +99,7 @@ class Follow:
             except StreamGone:
                 if self.allow is None:
                     raise
-                # Nothing is left to ask ``allow`` about, so the stream must look absent.
+                # A stream that is gone has no state to pass to ``allow``, so it must look absent.
             except StreamNotFound:
                 pass
             left = until - clock.monotonic()
@@ -123,7 +124,7 @@ class Follow:
     async def open(self, *, fresh: bool = False) -> tuple[StreamState, Reader]:
         """Return the stream's state, and a reader that starts at the offset.
 
-        The state may be slightly old; with ``fresh`` it was just read from the store.
+        The state may be slightly old. With ``fresh``, this method reads the state from the store.
 
         Raises:
             InvalidOffset, OffsetGone, StreamNotFound, TooManyReaders, StoreUnavailable

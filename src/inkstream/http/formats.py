@@ -30,16 +30,16 @@ class Encoder(Protocol):
 
     A chunk is sent with a cursor, ``{offset}~{state}``. All chunks of a message except its last
     carry the offset *before* the message, so ``state`` must say how many of the message's chunks
-    were sent. ``feed`` of the same message must then yield only the remaining chunks. The state is
-    the only thing that survives a reconnect: it must contain everything that a later chunk needs
-    and that the position does not tell. Use a few bytes of ``A-Z a-z 0-9 . _ -``, because each
-    chunk carries it. A state longer than ``MAX_STATE`` is not sent, and a reconnect at this chunk
-    encodes the messages before its offset again.
+    were sent. After a reconnect, ``feed`` gets the same message and must yield only the remaining
+    chunks. The state is the only thing that survives a reconnect: it must contain everything that a
+    later chunk needs and that the position does not tell. Use a few bytes of ``A-Z a-z 0-9 . _ -``,
+    because each chunk carries it. A state longer than ``MAX_STATE`` is not sent, and a reconnect at
+    this chunk encodes the messages before its offset again.
 
     Raises:
-        ValueError: From the constructor, if no encoder of this version wrote this state. Check it
-            strictly, because it comes from a client. The messages before the offset are then
-            encoded again, without being sent, to find the state.
+        ValueError: The constructor raises it if no encoder of this version wrote this state. Check
+            the state strictly, because it comes from a client. After the error, the messages before
+            the offset are encoded again, without being sent, to find the state.
     """
 
     def __init__(self, stream: StreamState, state: str) -> None:
@@ -49,7 +49,7 @@ class Encoder(Protocol):
         """Return the positions of messages that the encoder needs again, according to the state."""
 
     def recall(self, message: str | RawJSON, position: int) -> None:
-        """Receive one of those messages. All are passed before the first ``feed``."""
+        """Receive a message that ``recalls`` named. All of them arrive before any ``feed``."""
 
     def feed(self, message: str | RawJSON, position: int) -> Iterable[tuple[bytes, str]]:
         """Yield a message's chunks, each with the state after it.
@@ -78,8 +78,8 @@ class Format:
         media_type: The answer's ``Content-Type``.
         encoder: The class (or function) that makes an encoder; see ``Encoder``.
         frame: Returns the bytes to send for a chunk and its cursor; by default a server-sent event.
-        ping: Sent at the start, and after ``HTTPSettings.ping_s`` without other data. Leave it
-            empty if clients of the format would take any such bytes for content.
+        ping: The bytes to send at the start, and after ``HTTPSettings.ping_s`` without other data.
+            Leave it empty if clients of the format would treat any extra bytes as content.
         headers: Further headers of the answer.
         cut_by_age: Whether the server may end a connection after ``HTTPSettings.life_s``. Set it
             only if every client of the format reconnects by itself.
@@ -161,8 +161,8 @@ def why_ends_are_hidden(scope: Scope, receive: Receive, send: Send) -> str | Non
         return _HIDDEN_BY_WSGI
     if scope.get("http_version") == "1.0":
         return _HIDDEN_BY_HTTP_1_0
-    # BaseHTTPMiddleware wraps both callables. Other middlewares in between wrap send again, and
-    # pass receive unchanged, so receive is the one to look at.
+    # BaseHTTPMiddleware wraps both send and receive. A middleware between it and this app may wrap
+    # send again, but passes receive unchanged. So receive still shows the BaseHTTPMiddleware.
     if BaseHTTPMiddleware.__module__ in (
         getattr(receive, "__module__", ""),
         getattr(send, "__module__", ""),

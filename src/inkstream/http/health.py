@@ -16,13 +16,13 @@ from inkstream.http.problems import Problem
 from inkstream.operations.health import Health
 
 _FRESH_S: Final = 0.5
-"""A result this old is still used, so that nobody can make the database write on every request."""
+"""How old a result may be, so that not every request makes the database write."""
 
 
 class HealthRoutes:
     """An ASGI app of ``/live`` and ``/ready``: 200 or 503, with the reasons as JSON.
 
-    They need no permission, because they show only the texts of ``Health``.
+    The routes need no permission, because they show only the texts of ``Health``.
     """
 
     def __init__(self, check: Callable[[], Awaitable[Health]]) -> None:

@@ -39,10 +39,10 @@ class Intake:
 
     @asynccontextmanager
     async def body(self, request: Request) -> AsyncIterator[bytes]:
-        """Read the whole body. Its bytes count until the block ends.
+        """Read the whole body. Until the block ends, the body counts towards ``all_bytes``.
 
         Raises:
-            BodyRefused: The body was refused, before the block began.
+            BodyRefused: The body was refused, and the block does not begin.
         """
         pieces: list[bytes] = []
         try:
@@ -68,8 +68,8 @@ class Intake:
     async def _read(self, request: Request, pieces: list[bytes]) -> None:
         declared = request.headers.get("content-length", "")
         is_large = declared.isdecimal() and len(declared) < 20 and int(declared) > self._max_bytes
-        # A client that sent "Expect: 100-continue" has not sent its body, so the refusal can go out
-        # now. Other clients are already sending, and many report an early answer as a broken
+        # A client that sent "Expect: 100-continue" has not sent its body, so the refusal can be
+        # sent now. Other clients are already sending, and many report an early answer as a broken
         # connection.
         if is_large and "100-continue" in request.headers.get("expect", "").lower():
             raise self._too_large()

@@ -15,7 +15,7 @@ from inkstream.http.connection import HTTPSettings
 _log = logging.getLogger("inkstream")
 
 _JITTER: Final = 0.25
-"""Spread in time, so that readers that connected together do not all reconnect together."""
+"""The share by which times vary, so that readers do not all reconnect at the same moment."""
 
 RETRY: Final = b"retry: 200\n\n"
 """Sent before a connection ends for its age: ``EventSource`` then reconnects immediately.
@@ -30,13 +30,13 @@ def jittered(seconds: float) -> float:
 
 
 class Lifetime:
-    """The time limits of one connection. They are checked after a send, so a ping may come first.
+    """The time limits of one connection, which are checked after a send of text or of a ping.
 
     Args:
         clock: The engine's clock.
-        settings: Contains both times.
+        settings: The settings with both times: ``life_s`` and ``authorize_again_s``.
         cut_by_age: Whether clients of this format reconnect when the connection ends.
-        allowed: Checks again whether this caller may read; ``None``: no check.
+        allowed: Returns whether this caller may still read; ``None``: no check.
     """
 
     __slots__ = ("_again_s", "_allowed", "_ask_at", "_clock", "_until", "due_at")

@@ -34,10 +34,10 @@ MAX_STREAMS: Final = 64
 """How many streams one request may follow."""
 
 FOLLOW_HEADER: Final = "stream-follow"
-"""Names the path beside a stream's own that follows many. Without it a client never asks there."""
+"""The header with the path for following many streams. Clients use only a path named there."""
 
 MAX_BODY: Final = 64 * 1024
-"""Largest request body. 64 ids and offsets of the greatest length fit."""
+"""The largest request body: 64 ids and offsets of the greatest length fit into it."""
 
 _log = logging.getLogger("inkstream")
 
@@ -204,8 +204,8 @@ class ManyResponse(Response):
             except ClientGone:
                 pass
             except (ReaderCut, InkstreamError):
-                # A JSON batch that ends here is invalid, so clients see the error. Events without a
-                # terminal event mean: reconnect.
+                # A JSON batch that ends here is invalid, so clients see the error. If events end
+                # without a terminal event, clients reconnect.
                 if form == "events" and not connection.gone:
                     with contextlib.suppress(ClientGone):
                         await connection.send(response_body(b"", more=False))
@@ -244,7 +244,7 @@ class ManyResponse(Response):
                 await connection.send(response_body(out or wire.PING))
             if connection.sent_at >= lifetime.due_at:
                 await lifetime.check()
-                bundle.interrupt()  # report streams that were refused meanwhile
+                bundle.interrupt()  # so that refused streams are reported
                 continue
             await bundle.wait()
 
@@ -275,7 +275,7 @@ class ManyResponse(Response):
 
 
 class _Named:
-    """Bytes to send next. An event names its stream only when the event before had another stream.
+    """The bytes to send next. Before events of another stream, an event with that stream's name.
 
     Args:
         news: Events about streams that were opened or refused. They are sent before any text.

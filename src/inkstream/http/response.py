@@ -30,14 +30,14 @@ _NO_FORMAT: Final = (
     "them, or name it: ?format=events, json or text."
 )
 _VARY: Final = "Accept, Last-Event-ID"
-"""Request headers that change the answer. ``private`` covers that it depends on the user."""
+"""Request headers that change the answer. For the user's own answer, ``private`` suffices."""
 
 
 class StreamResponse(Response):
     """Follow a stream from the request's offset to its end. ``streams.response`` returns it.
 
-    A Starlette response: set headers and cookies before returning it. As ``response_class`` of
-    a FastAPI route it documents the media type.
+    This is a Starlette response: set headers and cookies before you return it. As the
+    ``response_class`` of a FastAPI route, it documents the route's media type.
     """
 
     media_type = "text/event-stream"
@@ -56,14 +56,15 @@ class StreamResponse(Response):
                 "streams.stream(request, id, source): return what they return"
             )
         super().__init__(None, status_code, headers, media_type, background)
-        # Set later, because the answer may be a problem document or have another format.
+        # These headers are set later, because the answer may be a problem document or have another
+        # format.
         for name in ("content-type", "content-length"):
             if name in self.headers:
                 del self.headers[name]
         self._content: Follow | Problem | None = content
 
     def _take(self) -> Follow | Problem:
-        """Return what to answer, and drop the reference, so that the request is freed early."""
+        """Return the content, and drop the reference to it, so that the request is freed early."""
         content, self._content = self._content, None
         if content is None:
             raise RuntimeError("a StreamResponse can be sent only once: create one per request")
@@ -84,7 +85,7 @@ class StreamResponse(Response):
         await problem(scope, receive, send)
 
     def _dressed(self, answer: Response) -> Response:
-        """Copy this response's headers to another response, as pairs, because cookies repeat."""
+        """Copy this response's headers to another response, as pairs: cookie headers may repeat."""
         names = {name for name, _ in self.raw_headers}
         answer.raw_headers = [pair for pair in answer.raw_headers if pair[0] not in names]
         answer.raw_headers += self.raw_headers
@@ -114,7 +115,7 @@ class StreamResponse(Response):
             return
         _, reader = await follow.open()
         if follow.has_seen_end(reader):
-            # The client has seen the end. Only this status stops an EventSource for good.
+            # The client has seen the end. Only status 204 stops an EventSource for good.
             reader.close()
             seen = Response(status_code=204, headers={"cache-control": "no-store"})
             await self._dressed(seen)(scope, receive, send)
@@ -132,8 +133,8 @@ class StreamResponse(Response):
         )
         first = b"retry: %d\n" % round(follow.settings.retry_s * 1000)
         if follow.offset == "now":
-            # A client that reconnects before its first event would otherwise start at a later
-            # "now".
+            # Without this id, a client that reconnects before its first event would start at a
+            # later "now".
             first += b"id: %b\n" % str(reader.offset).encode()
         del follow
         async with Connection(receive, send, reader, clock, settings, sends) as connection:
@@ -146,8 +147,9 @@ class StreamResponse(Response):
                 else:
                     await self._send_text(reader, connection, lifetime)
             except (ClientGone, ReaderCut, InkstreamError):
-                # Text ends without its last chunk, so that the client sees a broken answer: the
-                # stream has not ended. Events show this by the missing terminal event.
+                # The answer ends, but the stream has not ended. Plain text ends without HTTP's last
+                # chunk, so that the client sees a broken answer. Events show the same by the
+                # missing terminal event.
                 if form == "events" and not connection.gone:
                     last = RETRY if lifetime.is_over else b""
                     with contextlib.suppress(ClientGone):
@@ -248,7 +250,7 @@ class StreamResponse(Response):
     ) -> None:
         state, reader = await follow.open(fresh=True)
         here = Offset.at(state, state.tail, ended=state.ended)
-        # The epoch changes when a stopped stream gets its result, and the tag must change too.
+        # The epoch changes when a stopped stream gets its result, and then the tag must change too.
         etag = f'"{reader.position}-{here}-{state.status}-{state.epoch}"'
         self.headers["etag"] = etag
         self.headers.setdefault("cache-control", "private, no-cache")

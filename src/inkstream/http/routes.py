@@ -81,7 +81,7 @@ class StreamRoutes:
         return allow
 
     def read(self, request: Request, stream_id: StreamId) -> Response:
-        """Follow a stream. The answer says where many are followed, also if this one is refused."""
+        """Follow a stream. Every answer, even a refusal, names the path that follows many."""
         response = self._follow(request, stream_id, self._allow(request, "read"))
         response.headers[FOLLOW_HEADER] = _FOLLOW
         return response
@@ -101,7 +101,7 @@ class StreamRoutes:
         return self._follow_many(request, wanted, self._allow(request, "read"))
 
     async def cancel(self, request: Request, stream_id: StreamId) -> Response:
-        """Cancel a stream; a stream that has ended does not change."""
+        """Cancel a stream. If the stream has ended, nothing changes."""
         problem = cross_site_problem(request, self._allowed_origins)
         if problem is not None:
             return problem

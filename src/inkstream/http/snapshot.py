@@ -44,7 +44,7 @@ class Snapshot:
         return json.dumps(fields)[:-1].encode() + b', "parts": ['
 
     def parts(self, segments: Iterable[Segment]) -> bytes:
-        """Return the next messages. Text and deltas continue the last string of the last piece."""
+        """Return the next messages. Text and deltas continue the string that is still open."""
         out: list[bytes] = []
         for segment in segments:
             if wire.is_all_text(segment):

@@ -1,7 +1,7 @@
 """Streams for code without an event loop: Django and Flask views, Celery tasks, scripts.
 
-This ``PersistentTextStreaming`` is the class of ``inkstream`` with blocking methods. Each returns
-when it is done::
+This ``PersistentTextStreaming`` is the class of ``inkstream`` with blocking methods. Each method
+returns when its work is done::
 
     from inkstream.sync import PersistentTextStreaming
 
@@ -11,9 +11,10 @@ when it is done::
         for piece in answer:
             writer.append(piece)
 
-It needs no start. The first call in a process begins an event loop on a thread of its own. All
-instances share that loop, and it ends with the process. A forked child begins its own loop. On an
-event loop, use ``inkstream.PersistentTextStreaming``, because these methods would block the loop.
+An instance needs no start. The first call in a process begins an event loop on a thread of its own.
+All instances share that loop, and it ends with the process. A forked child begins its own loop. In
+code that runs on an event loop, use ``inkstream.PersistentTextStreaming``, because these methods
+would block the loop.
 """
 
 from inkstream.sync._answer import StreamAnswer

@@ -25,9 +25,9 @@ def environ_of(request: object) -> Mapping[str, Any]:
     """Return the WSGI environment of a request.
 
     Raises:
-        TypeError: The value is neither an environment nor a request with one.
+        TypeError: The value is neither a WSGI environment nor a request that has one.
     """
-    # A Django request on ASGI has no environ. Its META has the same names.
+    # A Django request on ASGI has no environ, but its META has the same names.
     for given in (request, getattr(request, "environ", None), getattr(request, "META", None)):
         if isinstance(given, Mapping) and "REQUEST_METHOD" in given:
             return given
@@ -86,7 +86,8 @@ class Exchange:
         message = await self._handed.get()
         if message is None:
             await self._task  # raises the response's exception
-            # Like a disconnect: servers then close the connection without printing a traceback.
+            # The error is the same as for a disconnect, because servers then close the connection
+            # without printing a traceback.
             raise ConnectionResetError(errno.ECONNRESET, "the stream's response broke off")
         return message
 
@@ -96,7 +97,7 @@ class Exchange:
         self._task.cancel()
         await asyncio.wait((self._task,))
         if not self._task.cancelled():
-            self._task.exception()  # marked as seen, because nobody waits for it now
+            self._task.exception()  # marks the error as seen, because nobody awaits the task
 
 
 class StreamAnswer:
@@ -104,23 +105,23 @@ class StreamAnswer:
 
     It is a WSGI application, which a view of Flask and others can return. It is also an iterable of
     bytes with a status and headers, for other frameworks: ``StreamingHttpResponse(answer,
-    status=answer.status_code, headers=answer.headers)``. While it follows the stream, it occupies
-    a thread (or greenlet) of the server. It can be sent once, and the server closes it.
+    status=answer.status_code, headers=answer.headers)``. While it follows the stream, it occupies a
+    thread (or greenlet) of the server. An answer can be sent only once, and the server closes it.
 
     Attributes:
         status_code: 200, or the status of a problem document; 204 if the client has seen the end.
-        header_list: Pairs of names and values.
+        header_list: The headers as pairs of a name and a value.
     """
 
     def __init__(
         self, streams: object, thread: LoopThread, exchange: Exchange, start: Message
     ) -> None:
-        self._streams = streams  # keep a reference, because a collected instance ends its answers
+        self._streams = streams  # an instance that is garbage-collected ends its answers
         self._thread = thread
         self._exchange = exchange
-        # Some callers never close an answer, as test clients do that look at the status alone.
+        # Some callers never close an answer, such as test clients that look only at the status.
         self._dropped = weakref.finalize(self, thread.soon, exchange.close)
-        self._dropped.atexit = False  # the loop's own end comes first
+        self._dropped.atexit = False  # at exit, the loop ends before this call
         self._is_over = False
         self.status_code: int = start["status"]
         self.header_list: list[tuple[str, str]] = [
@@ -141,7 +142,8 @@ class StreamAnswer:
         start_response(f"{status.value} {status.phrase}", self.header_list)
         return self
 
-    # No __next__, because Flask treats an iterator as a body alone, with status 200.
+    # There is no __next__, because Flask takes an iterator for a body without a status, and sends
+    # status 200.
     def __iter__(self) -> Iterator[bytes]:
         """Yield the body as it arrives.
 
@@ -177,7 +179,7 @@ class StreamAnswer:
             self._thread.call(self._exchange.close())
 
     def __enter__(self) -> Self:
-        """Return itself. The end of the block closes it."""
+        """Return this answer. The end of the ``with`` block closes the answer."""
         return self
 
     def __exit__(self, *exc: object) -> None:

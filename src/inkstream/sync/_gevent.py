@@ -27,8 +27,8 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
         asyncio._set_running_loop(others)
         ready = wait(timeout)
         if os.getpid() != pid:
-            # A fork copies greenlets. The child must not run the same loop, with the parent's
-            # worker name and connections, so its copy sleeps for ever.
+            # A fork copies greenlets. The child must not run the parent's loop, with the parent's
+            # worker name and connections, so the greenlet of the loop sleeps for ever in the child.
             threading.Event().wait()
         others = asyncio._get_running_loop()
         asyncio._set_running_loop(own)

@@ -24,7 +24,7 @@ class StreamWriter:
 
     @property
     def result(self) -> JSON:
-        """A JSON value to store with the end, if it is set before the block ends."""
+        """A JSON value to store with the stream's end. Set it before the ``with`` block ends."""
         return self._writer.result
 
     @result.setter
@@ -49,9 +49,10 @@ class StreamWriter:
         self._thread.call(self._writer.flush())
 
     def stopped(self) -> None:
-        """Wait, in a thread of its own, until the stream is no longer this writer's.
+        """Wait until this writer no longer owns the stream: it was cancelled, taken over, or ended.
 
-        Cancelled, taken over, or ended. The writer's next ``append`` or ``flush`` raises anyway.
+        Call this method in a thread of its own. Calling it is optional, because the writer's next
+        ``append`` or ``flush`` raises an error anyway.
         """
         self._thread.call(self._writer.stopped())
 
@@ -63,11 +64,11 @@ class StreamWriter:
         message: str | None = None,
         result: JSON = None,
     ) -> None:
-        """End the stream now, after everything accepted before. The end is durable on return."""
+        """End the stream now, after all accepted messages. The end is durable on return."""
         self._thread.call(self._writer.finish(status, code=code, message=message, result=result))
 
     def release(self) -> None:
-        """Release the stream, so that another writer may take over. It stays ``streaming``."""
+        """Release the stream. It stays ``streaming``, so that another writer may take it over."""
         self._thread.call(self._writer.release())
 
 
@@ -75,7 +76,7 @@ class Following:
     """Iterate over a stream as it grows. ``PersistentTextStreaming.follow`` returns this."""
 
     def __init__(self, streams: object, thread: LoopThread, following: handles.Following) -> None:
-        self._streams = streams  # keep a reference, because a collected instance stops following
+        self._streams = streams  # an instance that is collected stops following
         self._thread = thread
         self._following = following
 
@@ -89,7 +90,7 @@ class Following:
         return self
 
     def __next__(self) -> str | Mapping[str, JSON] | End:
-        """Wait for the next piece of text, JSON object, or the end."""
+        """Wait for the next item and return it: a piece of text, a JSON object, or the ``End``."""
         try:
             return self._thread.call(self._following.__anext__())
         except StopAsyncIteration:
@@ -100,7 +101,7 @@ class Following:
         self._thread.call(self._following.aclose())
 
     def __enter__(self) -> Self:
-        """Return itself. The end of the block closes it."""
+        """Return this iterator. The end of the ``with`` block closes the iterator."""
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -43,11 +43,11 @@ class LoopThread:
 
     @property
     def here(self) -> bool:
-        """False in a child that was forked since, because threads do not survive a fork."""
+        """Whether this process runs the loop; false in a forked child, which has no copy of it."""
         return self._pid == os.getpid()
 
     def call(self, coro: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the loop and return its result. If interrupted, cancel it."""
+        """Run a coroutine on the loop and return its result. Cancel it if the wait breaks off."""
         if not self.here:
             coro.close()
             raise NotRunning("this object belongs to the parent process, before the fork")
@@ -63,7 +63,7 @@ class LoopThread:
             future.cancel()
 
     async def acall(self, coro: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the loop, and return its result on another loop."""
+        """Run a coroutine on this loop for a caller on another loop, and return its result."""
         if not self.here:
             coro.close()
             raise NotRunning("this object belongs to the parent process, before the fork")
@@ -91,8 +91,8 @@ class LoopThread:
     def abandon(self, key: object) -> None:
         """Stop the running instance for a key, without waiting; for a finalizer.
 
-        It takes no lock and waits for nothing, because the garbage collector may run on any thread:
-        on the loop's own, or on one that waits for the loop.
+        This method takes no lock and waits for nothing, because the garbage collector may run on
+        any thread: on the loop's own, or on one that waits for the loop.
         """
         streams = self._running.pop(key, None)
         if streams is not None:
@@ -101,7 +101,7 @@ class LoopThread:
     def soon(self, begin: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run a coroutine on the loop without waiting for it; for a finalizer."""
         if self.here:
-            with contextlib.suppress(RuntimeError):  # the loop has ended, and all that ran on it
+            with contextlib.suppress(RuntimeError):  # the loop has ended, with all its tasks
                 self.loop.call_soon_threadsafe(self._begin, begin)
 
     def _begin(self, begin: Callable[[], Coroutine[Any, Any, None]]) -> None:
@@ -118,8 +118,8 @@ class LoopThread:
             # The last calls may leave generators behind that were not read to their end.
             await self.loop.shutdown_asyncgens()
 
-        # Not shutdown_default_executor(), because it starts a thread, and Python 3.12 refuses that
-        # now.
+        # This method does not call shutdown_default_executor(), which starts a thread: during
+        # shutdown, Python 3.12 refuses to start threads.
         self.call(leave())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(_STOP_S)
@@ -148,11 +148,12 @@ _parents: list[LoopThread | None] = []
 
 
 def _forget() -> None:
-    """Forget the parent's loop in a forked child, which has neither its thread nor its locks."""
+    """Forget the parent's loop in a forked child, which has neither the loop's thread nor locks."""
     global _starting, _thread
     _starting = threading.RLock()
-    # Keep a reference, so that its connections are not closed here. Closing would end the parent's
-    # PostgreSQL sessions. It could also remove the log of a SQLite file under the parent.
+    # Keep a reference to the parent's loop, so that the child does not close the loop's
+    # connections. Closing them would end the parent's PostgreSQL sessions. It could also remove the
+    # write-ahead log of a SQLite file that the parent still uses.
     _parents.append(_thread)
     _thread = None
 
@@ -167,11 +168,12 @@ def _stop() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
-# Stop while threads still work. The interpreter calls these functions first when it ends, the last
-# registered one first; this interface is not public. One of them closes the thread pool of
-# asyncio.to_thread, so that pool was imported above, to be closed later. Threads that wait for
-# threading.main_thread(), and atexit, are too late: the stores' threads no longer work then, and
-# writers would count as dead instead of ended.
+# Stop the loop while threads still work. When the interpreter ends, it first calls the functions
+# that were registered with threading._register_atexit (which is not public), the last registered
+# one first. The module of asyncio.to_thread's thread pool registers a function that closes the
+# pool. So that module is imported above, and the pool is closed after the loop. Functions of
+# atexit, and threads that wait for threading.main_thread(), run too late: the stores' threads no
+# longer work then, and writers would count as dead instead of ended.
 getattr(threading, "_register_atexit", atexit.register)(_stop)
 
 

@@ -68,8 +68,8 @@ class PersistentTextStreaming:
         self._http = http
         if on_end is not None and (not callable(on_end) or inspect.iscoroutinefunction(on_end)):
             raise TypeError(f"on_end must be a plain function here, not {on_end!r:.80}")
-        # An instance that is collected without stop(), as in a notebook, releases its files and
-        # threads.
+        # An instance that is garbage-collected before stop() was called, as in a notebook, releases
+        # its files and threads.
         self._key = object()
         weakref.finalize(self, abandon, self._key).atexit = False
         try:
@@ -115,7 +115,7 @@ class PersistentTextStreaming:
     def stop(self) -> None:
         """Stop in this process: end the running streams, and close the database.
 
-        This happens by itself when the process ends. The next call starts again.
+        The end of the process does the same. The next call of a method starts the instance again.
         """
         this_process().leave(self._key)
 
@@ -135,7 +135,9 @@ class PersistentTextStreaming:
         begin: Sequence[str | Mapping[str, JSON]] = (),
         connection: object | None = None,
     ) -> StreamId:
-        """Create a stream and return its id; durable on return, or with the caller's transaction.
+        """Create a stream and return its id.
+
+        The stream is durable on return, or when the caller's transaction commits.
 
         Raises:
             StreamExists, TooManyStreams, InvalidStreamId, StoreUnavailable
@@ -180,7 +182,10 @@ class PersistentTextStreaming:
 
     @contextlib.contextmanager
     def write(self, stream_id: str, *, takeover: bool = False) -> Iterator[StreamWriter]:
-        """Claim a stream and write it. The end of the block ends it: ``done``, or ``error``.
+        """Claim a stream and write it.
+
+        When the block ends, the stream ends ``done``. If the block raises, the stream ends
+        ``error``.
 
         Args:
             stream_id: The stream.
@@ -198,7 +203,8 @@ class PersistentTextStreaming:
             try:
                 await writing.__aexit__(None if error is None else type(error), error, None)
             except BaseException as exc:
-                # Return exceptions like KeyboardInterrupt, because raising them would end the loop.
+                # Return exceptions like KeyboardInterrupt, because raising them here would end the
+                # loop.
                 return exc
             return None
 
@@ -224,7 +230,9 @@ class PersistentTextStreaming:
         group: str | None = None,
         connection: object | None = None,
     ) -> str:
-        """Append to a log; durable on return, or with the caller's transaction.
+        """Append to a log.
+
+        The messages are durable on return, or when the caller's transaction commits.
 
         Returns:
             The offset after the last message.
@@ -247,11 +255,11 @@ class PersistentTextStreaming:
         group: str | None = None,
         connection: object | None = None,
     ) -> bool:
-        """Close a log, so that nothing more can be posted. Return whether this call did it.
+        """Close a log, so that nothing more can be posted. Return whether this call closed it.
 
         Raises:
             StreamNotFound: No such stream, or it has another owner or group than given.
-            StreamConflict: It is a text stream.
+            StreamConflict: The stream is a text stream.
         """
         return self._call(
             lambda streams: streams.close(
@@ -268,11 +276,11 @@ class PersistentTextStreaming:
         group: str | None = None,
         connection: object | None = None,
     ) -> bool:
-        """End a text stream of any process as ``cancelled``. Return whether this call did it.
+        """End a text stream of any process as ``cancelled``. Return whether this call ended it.
 
         Raises:
             StreamNotFound: No such stream, or it has another owner or group than given.
-            StreamConflict: It is a log.
+            StreamConflict: The stream is a log.
         """
         return self._call(
             lambda streams: streams.cancel(
@@ -289,7 +297,7 @@ class PersistentTextStreaming:
         group: str | None = None,
         connection: object | None = None,
     ) -> bool:
-        """Delete a stream with its text; return whether it existed (for the owner and group)."""
+        """Delete a stream with its text. Return whether it existed with this owner and group."""
         return self._call(
             lambda streams: streams.delete(
                 stream_id, owner=owner, group=group, connection=connection
@@ -304,7 +312,7 @@ class PersistentTextStreaming:
         group: str | None = None,
         connection: object | None = None,
     ) -> int:
-        """Delete all streams of an owner, a group, or both, in batches; return how many.
+        """Delete all streams of an owner, a group, or both, in batches. Return how many existed.
 
         With the application's own ``connection``, the streams are deleted if its transaction
         commits.
@@ -329,7 +337,7 @@ class PersistentTextStreaming:
     def read_many(
         self, stream_ids: Collection[str], *, owner: str | None = None, group: str | None = None
     ) -> dict[str, StreamBody]:
-        """Return the streams that exist (for the owner and group given), by id."""
+        """Return the streams that exist (with the owner and group given), by id."""
         ids: Sequence[str] = as_items("stream_ids", stream_ids)
         return self._call(lambda streams: streams.read_many(ids, owner=owner, group=group))
 
@@ -352,7 +360,7 @@ class PersistentTextStreaming:
     def latest(self, *, owner: str | None = None, group: str | None = None) -> StreamState | None:
         """Return the newest text stream of an owner, a group, or both, without its text.
 
-        With it a route answers a page that was reloaded: the newest answer of a chat.
+        A route for a page that was reloaded finds the newest answer of a chat with this method.
         """
         return self._call(lambda streams: streams.latest(owner=owner, group=group))
 
@@ -366,8 +374,9 @@ class PersistentTextStreaming:
     ) -> Following:
         """Return an iterator over a stream as it grows: text, JSON objects, and the ``End`` last.
 
-        It blocks until something arrives. ``Following.offset`` is where to continue another time.
-        Close it, or use it in a ``with`` block, unless it is iterated to its end.
+        The iterator blocks until something arrives. To continue another time, pass
+        ``Following.offset`` as the offset. Close the iterator, or use it in a ``with`` block,
+        unless you iterate to its end.
 
         Raises (here, before a view has sent its headers):
             StreamNotFound, InvalidOffset, OffsetGone, TooManyReaders
@@ -392,7 +401,7 @@ class PersistentTextStreaming:
         return self._call(lambda streams: streams.describe(stream_id, owner=owner, group=group))
 
     def health(self, *, within_s: float = 2.0) -> Health:
-        """Return whether this process can serve requests. Raises nothing."""
+        """Return whether this process can serve requests. This method raises no error."""
         return self._call(lambda streams: streams.health(within_s=within_s))
 
     def wait(
@@ -415,11 +424,12 @@ class PersistentTextStreaming:
     ) -> StreamAnswer:
         """Return the response that follows a stream from the request's offset; see docs/wsgi.md.
 
-        Its status is known when this returns. An absent stream is a 404, after a short wait. Plain
-        text is refused, because a WSGI server may hide that an answer broke off.
+        The response's status is known when this method returns. If the stream is absent, the
+        response is a 404, after a short wait. Plain text is refused, because a WSGI server may hide
+        that an answer broke off.
 
         Args:
-            request: A WSGI environ, or a request of Flask or Django.
+            request: A WSGI environment, or a request of Flask or Django.
             stream_id: The stream.
             owner: A stream of another owner gets the answer of an absent one.
             group: A stream of another group gets the answer of an absent one.

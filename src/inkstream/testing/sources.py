@@ -50,7 +50,7 @@ class ScriptedSource:
             self.closed.set()
 
     async def send(self, *messages: Message) -> None:
-        """Yield messages, and wait until the stream has accepted them (not: stored them)."""
+        """Yield messages, and wait until the stream accepts them. It may store them later."""
         for message in messages:
             self._steps.put_nowait(message)
         await self._taken()

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import httpx
 from starlette.types import Message, Receive, Scope, Send
 
-# Frameworks describe their messages with types of their own: one more exact fits none of them.
+# Each framework has its own types for ASGI messages, so a more exact type would fit none of them.
 _Application: TypeAlias = Callable[..., Awaitable[None]]
 
 _LEAVE_S = 5.0

@@ -25,7 +25,7 @@ _ODD_PASSWORD: Final = (
 
 
 def is_postgres(url: str) -> bool:
-    """Return whether a URL is one of PostgreSQL, by its scheme."""
+    """Return whether a URL's scheme is one of PostgreSQL's."""
     return _SCHEME.fullmatch(url.partition(":")[0]) is not None
 
 
@@ -36,15 +36,15 @@ class Address:
     Its ``repr`` has no password, because tracebacks show variables.
 
     Attributes:
-        url: For the driver, with the password.
-        pooler: Whether a transaction pooler answers at this address. Then no session state survives
-            a transaction.
+        url: The URL for the driver, with the password.
+        pooler: Whether a transaction pooler answers at this address. Behind such a pooler, no
+            session state survives a transaction.
         schema: The schema of inkstream's tables.
-        listener_url: Where to keep a connection open for long, if not at ``url``.
+        listener_url: Where to open the one connection that stays open, if not at ``url``.
         arguments: Further arguments for the driver.
         settings: Server settings for each session.
         ignored: Parameters of the URL that have no effect here.
-        system_roots: Trust only the certificate authorities that the system trusts.
+        system_roots: Whether to trust only the certificate authorities that the system trusts.
     """
 
     url: str
@@ -62,11 +62,12 @@ class Address:
 
         Allowed are ``postgresql://`` and ``postgres://``, each with or without ``+driver``, with
         the parameters of libpq and of other tools, and ``pooler``, ``schema`` and ``listener_url``.
-        An engine's ``connect_args`` are not known here.
+        This method cannot see an engine's ``connect_args``.
 
         Raises:
-            ValueError: The URL is another database's, or has a parameter that cannot be used.
-                Neither the message nor a variable of the frames that raised it has the password.
+            ValueError: The URL is for another kind of database, or has a parameter that cannot be
+                used. Neither the error's message nor a variable in its traceback contains the
+                password.
             TypeError: The value is neither a URL nor an engine.
         """
         render = getattr(getattr(database, "url", None), "render_as_string", None)
@@ -144,7 +145,7 @@ def _parse(text: str) -> Address:
 
 
 def _hosts(parts: SplitResult) -> list[str]:
-    """Return the hosts before the path, with their ports.
+    """Return the hosts in a URL, with their ports.
 
     Raises:
         ValueError: There is no valid host, for example because the password contains a slash.
@@ -158,7 +159,7 @@ def _hosts(parts: SplitResult) -> list[str]:
 
 
 def schema_name(schema: str) -> str:
-    """Return the name of a schema, checked, because it becomes part of statements without quotes.
+    """Check and return a schema's name, because statements contain the name without quotes.
 
     Raises:
         ValueError: The name is not a plain lower-case name.

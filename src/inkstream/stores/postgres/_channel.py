@@ -31,7 +31,8 @@ class Channel:
     ) -> bool:
         """Begin to call ``on_payload``; return False if there is no connection to listen on.
 
-        ``on_listening`` is called after each (re)connection: earlier notifications are lost.
+        ``on_listening`` is called after each connection and reconnection, because notifications
+        that were sent before it are lost.
         """
         if self._session is None:
             return False
@@ -46,7 +47,7 @@ class Channel:
             await self._session.detach(self._begin, self._end)
 
     async def send(self, payload: str) -> None:
-        """Notify all listeners; raises ``StoreError`` when that failed."""
+        """Notify all listeners. Raise ``StoreError`` if the notification cannot be sent."""
         await self._send(self.name, payload)
 
     async def _begin(self, connection: asyncpg.Connection[Any]) -> None:

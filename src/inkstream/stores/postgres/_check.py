@@ -40,14 +40,14 @@ WHERE NOT EXISTS (SELECT FROM inkstream.heads h WHERE h.internal_id = m.internal
 
 _ENDED: Final = frozenset(status.value for status in Status if status.ended)
 _MOST: Final = 1_000
-"""The most faults that are listed, because a broken database may have one per stream."""
+"""The largest number of faults to list, because a broken database may have a fault per stream."""
 
 _BATCH: Final = 500
 
 
 @dataclass(slots=True)
 class _Stored:
-    """The sum of a stream's segments."""
+    """What a stream's segments add up to, and the faults found in them."""
 
     start: int | None = None
     end: int = 0
@@ -59,11 +59,11 @@ async def check_streams(url: object, *, schema: str | None = None) -> list[str]:
     """Compare each stream's segments with its state; return a list of faults.
 
     The check covers gaps and overlaps of positions, sizes, indexes, the order of generations, and
-    the end of each ended stream. It reads one snapshot, with the indexes but without the text.
-    Writers may run meanwhile.
+    the end of each ended stream. The check reads one snapshot of the database: the index of each
+    segment, but not its text. Writers may run during the check.
 
     Raises:
-        SchemaOutdated: There is no schema.
+        SchemaOutdated: The database does not have inkstream's schema.
         StoreUnavailable: The database cannot be reached.
     """
     address = Address.parse(url)
@@ -101,7 +101,7 @@ async def _rows(connection: asyncpg.Connection[Any], sql: str) -> AsyncIterator[
 
 
 async def _sums(rows: AsyncIterator[Any]) -> AsyncIterator[tuple[int, _Stored]]:
-    """Yield the sums of each stream's segments. The segments must be sorted by stream."""
+    """Yield the sums of each stream's segments. The rows must be sorted by stream."""
     internal_id: int | None = None
     sums = _Stored()
     async for row in rows:

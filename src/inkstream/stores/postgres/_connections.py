@@ -1,4 +1,4 @@
-"""The store's own connections: a pool, retries, and inkstream's errors."""
+"""The store's own connections: a pool, retries of statements, and the conversion of errors."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class _Connection(_Base):
     __slots__ = ()
 
     def get_reset_query(self) -> str:
-        """Return nothing, because the usual reset costs every statement a second round trip."""
+        """Return no query: the usual reset query costs each statement a second round trip."""
         return ""
 
 
@@ -57,10 +57,11 @@ class Connections:
     """Run single statements on the connections of a pool, each in its own transaction.
 
     Args:
-        source: Where to connect, or an application's own pool, which is never closed here.
+        source: The address to connect to, or an application's own pool, which this class never
+            closes.
         max_connections: The maximum size of the store's own pool.
         migrate: The command that updates the schema, for error messages.
-        on_condemned: Called when a server takes no writes any more.
+        on_condemned: Called when a server no longer accepts writes.
     """
 
     def __init__(
@@ -90,13 +91,13 @@ class Connections:
                 connection_class=_Connection,
                 **self._address.driver_arguments(),
             )
-        # One connection is always kept for writes.
+        # Readers never get the last connection, so a write can always use one.
         size = self._max_connections if self._pool is None else self._pool.get_max_size()
         self._readers = asyncio.Semaphore(max(size - 1, 1))
         self._open = True
 
     async def close(self) -> None:
-        """Let running statements finish, then close what was opened here."""
+        """Let running statements finish, then close the pool if ``open`` created it."""
         self._open = False
         while self._under_way:
             self._idle.clear()
@@ -110,7 +111,9 @@ class Connections:
 
     @contextlib.contextmanager
     def under_way(self) -> Any:
-        """Make ``close`` wait until this context ends; for a call with several statements.
+        """Make ``close`` wait until this context ends.
+
+        A call that executes several statements uses this method.
 
         Raises:
             NotRunning: The connections are not open.
@@ -127,10 +130,10 @@ class Connections:
 
     @contextlib.asynccontextmanager
     async def reading(self) -> AsyncIterator[None]:
-        """Wait for one of the reading slots, so that readers never use every connection.
+        """Wait for permission to read, so that readers never use every connection.
 
         Raises:
-            StoreUnavailable: No slot was free in time.
+            StoreUnavailable: Other readers used all connections for too long.
         """
         with self.under_way():
             try:
@@ -176,9 +179,9 @@ class Connections:
     async def _condemn(self, connection: Any) -> None:
         """Close a connection and the rest of its pool, because the server takes no writes.
 
-        Connections in use are closed when their statement has finished. An application's own pool
-        is closed in the same way, because otherwise it would give these connections to the
-        application.
+        Connections in use are closed when their statement has finished. The connections of an
+        application's own pool are closed too, because otherwise the pool would give these
+        connections to the application.
         """
         assert self._pool is not None
         await self._pool.expire_connections()

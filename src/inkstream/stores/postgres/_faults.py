@@ -20,7 +20,7 @@ DRIVER_ERRORS: Final = (
     asyncpg.PostgresError,
     asyncpg.InterfaceError,
     asyncpg.InternalClientError,
-    OSError,  # TimeoutError is one
+    OSError,  # TimeoutError is a subclass
 )
 """Everything that asyncpg raises because of a database."""
 
@@ -43,8 +43,9 @@ def is_retryable(exc: BaseException) -> bool:
 def condemns(exc: BaseException) -> bool:
     """Return whether an error shows that the server of a connection takes no writes.
 
-    Such a server answers reads, so its connections look healthy. After a leader switch a pool would
-    keep them for ever, although a new connection to the same address reaches the new leader.
+    Such a server answers reads, so its connections look healthy. After a switch to another leader,
+    a pool would keep these connections for ever, although a new connection to the same address
+    reaches the new leader.
     """
     code = sqlstate(exc)
     if code is None or not code.startswith(_CONDEMNING):
@@ -68,7 +69,7 @@ def without_frames(exc: BaseException) -> BaseException:
 
 
 def translate(exc: Exception, *, writing: bool, migrate: str) -> Exception:
-    """Return what to raise for a driver's error; the error itself if it is a mistake in the code.
+    """Return the error to raise for a driver's error. A mistake in the code stays the same error.
 
     Args:
         exc: The error.
@@ -79,7 +80,7 @@ def translate(exc: Exception, *, writing: bool, migrate: str) -> Exception:
     if code is None:
         if isinstance(exc, ValueError):  # asyncpg.DataError: an argument of the wrong type
             return exc
-        if isinstance(exc, asyncpg.InterfaceError):  # closed before anything was sent
+        if isinstance(exc, asyncpg.InterfaceError):  # closed before the statement was sent
             return StoreUnavailable(f"PostgreSQL cannot be reached: {exc}")
         return _lost(exc, writing)
     if code in _SCHEMA:

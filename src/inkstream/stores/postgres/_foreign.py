@@ -1,8 +1,9 @@
 """Statements on an application's own connection, so that they are part of its transaction.
 
 For SQLAlchemy, statements go *through* SQLAlchemy. A session that has executed nothing yet has no
-transaction on the driver's connection, so a statement sent there directly would not be rolled back.
-A synchronous connection blocks the event loop for the round trip, as its owner's own calls do.
+transaction on the driver's connection, so a statement sent directly on that connection would not be
+rolled back. A statement on a synchronous connection blocks the event loop until the database
+answers, as the application's own statements do.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ async def fetch(
     """Execute a statement with ``$1`` parameters; return its rows.
 
     Raises:
-        TypeError: The connection is not one of asyncpg, psycopg 3, SQLAlchemy 2 or Django, or it
-            is one to another kind of database.
+        TypeError: The connection is not one of asyncpg, psycopg 3, SQLAlchemy 2 or Django, or it is
+            connected to another kind of database.
     """
     try:
         if _is_of(connection, "asyncpg"):
@@ -53,7 +54,7 @@ async def fetch(
 
 
 def _is_of(connection: object, package: str) -> bool:
-    """Return by name whether an object belongs to a package, without importing the package."""
+    """Return whether an object's class is from a package, without importing the package."""
     return any(cls.__module__.partition(".")[0] == package for cls in type(connection).__mro__)
 
 
@@ -101,7 +102,7 @@ async def _through_sqlalchemy(
 
 
 def _through_django(connection: Any, sql: str, args: Sequence[object]) -> Sequence[Sequence[Any]]:
-    """Execute through Django, whose first own statement begins its transaction."""
+    """Execute a statement through Django, because Django's first statement begins a transaction."""
     if getattr(connection, "vendor", None) != "postgresql" or not hasattr(connection, "cursor"):
         raise TypeError("give a Django connection of a PostgreSQL database")
     order = [int(number) for number in _PARAMETER.findall(sql)]

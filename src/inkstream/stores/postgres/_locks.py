@@ -2,18 +2,21 @@
 
 A worker holds an advisory lock on its session. PostgreSQL releases the lock when the worker's
 process ends. But a lock can be free although the worker lives: for a moment after the worker lost
-that connection, and for all workers after a restart of the server. So a free lock means *death*
-only if
+its connection, and for all workers after a restart of the server. So a free lock means that the
+worker is dead only if all of these conditions are met:
 
-- the lock was taken since the last start of the server. The row that says so is in an unlogged
-  table, which a crash empties, and has the server's start time, which a restart changes.
-- half a second later, in a timely read, the lock is still free and the worker has not beaten. A
-  living worker that lost its connection has a new one within milliseconds. If it cannot connect, it
-  says so (``unlock_worker``) through any other connection.
-- in both reads, the same statement committed a beat of the observer. While the database takes no
-  writes, no worker can take its lock again or say that it lost its lock, so all locks look free.
+- The worker took the lock after the last start of the server. A row in an unlogged table shows
+  this: a crash empties the table, and the row contains the server's start time, which a restart
+  changes.
+- A second read, half a second later and not delayed, shows that the lock is still free and that the
+  worker has not beaten. A living worker that lost its connection has a new one within milliseconds.
+  If the worker cannot connect, it reports this (``unlock_worker``) through any other connection.
+- In both reads, the statement that read the lock also committed a beat of the worker that reads.
+  While the database takes no writes, no worker can take its lock again or say that it lost its
+  lock, so all locks look free.
 
-Until then the state of the lock is *unknown*, and only the beats count.
+Until these conditions are met, the lock's state is *unknown*, and only a missing heartbeat shows
+that a worker is dead.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ CONFIRM_S: Final = 0.5
 _TIMELY_S: Final = 3.0
 
 Row = tuple[str, int, str]
-"""A worker, its beats, and its lock: held, free, released or unknown."""
+"""A worker, its counter, and the state of its lock: held, free, released or unknown."""
 
 
 class Locks:
@@ -46,11 +49,11 @@ class Locks:
         *,
         beaten: bool,
     ) -> list[WorkerState]:
-        """Return the workers' states; takes half a second once for each lock that became free.
+        """Return the workers' states. If a lock has become free, wait half a second and read again.
 
         Args:
             rows: The rows of the last read.
-            look_again: Beats and reads once more, in one statement.
+            look_again: Beats again and returns new rows, in one statement.
             beaten: Whether the statement that returned ``rows`` committed a beat.
         """
         suspects = self._suspects(rows)

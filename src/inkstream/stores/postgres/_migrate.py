@@ -1,10 +1,10 @@
 """Migrations change a database's schema, and only when an operator asks for it.
 
-``schema/`` is the current schema. ``migrations/`` has the steps to it, one file per version, each
-run in its own transaction. A file's first line may say ``-- needs: N``: a library must know at
-least version N to work with the database after this migration. A migration that only adds (new
-tables, columns with defaults, new functions) does not change N. A later migration, one release on,
-removes what only old libraries use, and raises N.
+``schema/`` is the current schema. ``migrations/`` has the steps that lead to it: one file per
+version, each run in its own transaction. A file's first line may say ``-- needs: N``: after this
+migration, only releases of inkstream that know version N or a later one can use the database. A
+migration that only adds (new tables, columns with defaults, new functions) does not change N. A
+migration in the next release removes what only older releases use, and raises N.
 """
 
 from __future__ import annotations
@@ -41,10 +41,11 @@ class Migration:
     """One step of the schema.
 
     Attributes:
-        version: Its number; the numbers are consecutive from 1.
-        name: Its subject.
-        needs: The oldest version that a library may know and still work with the database.
-        sql: Its statements, for the schema ``inkstream``.
+        version: The number of the step. The numbers are consecutive and begin with 1.
+        name: The subject of the step.
+        needs: The schema version that a release must at least know to use the database after the
+            step.
+        sql: The statements of the step, for the schema ``inkstream``.
     """
 
     version: int
@@ -64,7 +65,7 @@ class Migration:
         return hashlib.sha256(" ".join(" ".join(lines).split()).encode()).hexdigest()[:32]
 
     def in_schema(self, schema: str) -> str:
-        """Return the SQL, with an INSERT that records the migration; run it in one transaction."""
+        """Return the SQL and an INSERT that records the migration. Run both in one transaction."""
         note = (
             f"INSERT INTO {schema}.migrations (version, name, needs, digest)\n"
             f"VALUES ({self.version}, '{self.name}', {self.needs}, '{self.digest}');"
@@ -87,7 +88,7 @@ def migrations() -> tuple[Migration, ...]:
 
 
 def foreign_steps(digests: Mapping[int, str | None]) -> list[str]:
-    """Return the migrations that were applied with other SQL than this library's.
+    """Return the migrations that were applied with SQL that differs from this library's.
 
     Args:
         digests: The digest of each version that the database has recorded.
@@ -100,7 +101,7 @@ def foreign_steps(digests: Mapping[int, str | None]) -> list[str]:
 
 
 def way_out(steps: Sequence[str], schema: str, migrate: str) -> str:
-    """Return what to do about migrations that were applied with other SQL."""
+    """Return advice about migrations that were applied with SQL unlike this library's."""
     return (
         f"{', '.join(steps)} of the schema {schema} was applied by another version of inkstream, "
         "with other SQL under the same name, as development versions do. Use that version, or "
@@ -123,7 +124,8 @@ def schema_sql(schema: str = SCHEMA) -> str:
 def sql(*, schema: str = SCHEMA, after: int = 0) -> str:
     """Return the migrations after a version as one script, for Alembic, Flyway or a person.
 
-    Each migration is its own transaction and records itself, as ``migrate`` does.
+    In the script, each migration has its own transaction, which also records the migration, as
+    ``migrate`` does.
     """
     schema = schema_name(schema)
     steps = [step for step in migrations() if step.version > after]
@@ -134,7 +136,7 @@ def sql(*, schema: str = SCHEMA, after: int = 0) -> str:
 
 
 def migrate_hint(address: Address | None) -> str:
-    """Return what to do about a schema that is too old."""
+    """Return advice about a schema that is too old."""
     return f"run: inkstream migrate --database {address or 'postgresql://…'}"
 
 
@@ -145,7 +147,7 @@ async def migrate(url: object, *, schema: str | None = None) -> list[str]:
     either complete or absent.
 
     Raises:
-        SchemaOutdated: A migration was applied with other SQL than this library's.
+        SchemaOutdated: A migration was applied with SQL that differs from this library's.
         StoreUnavailable: The database cannot be reached.
         StoreError: The role lacks a privilege, the database's encoding is not UTF8, or the server
             is older than PostgreSQL 16.
@@ -194,8 +196,8 @@ async def migrations_missing(connection: asyncpg.Connection[Any], schema: str) -
 async def verify(url: object, *, schema: str | None = None) -> list[str]:
     """Compare a database's schema with this library's; return the differences.
 
-    Builds the schema a second time beside the first, in a transaction that is rolled back. So the
-    role needs the right to create schemas.
+    The function builds the library's schema beside the database's, in a transaction that is rolled
+    back. So the database role needs the right to create schemas.
 
     Raises:
         SchemaOutdated: A migration is missing.
@@ -257,7 +259,7 @@ FROM pg_constraint o WHERE o.connamespace = to_regnamespace($1)
 async def _catalogue(
     connection: asyncpg.Connection[Any], schema: str, named: str
 ) -> dict[str, str]:
-    """Return all objects of a schema by name, as if the schema had another name.
+    """Return all objects of a schema by name, with the schema's own name replaced by ``named``.
 
     Only the name of a scratch schema may be replaced: an application may have chosen a word for
     its schema that also occurs in a comment or as an alias.
@@ -268,7 +270,7 @@ async def _catalogue(
 
 
 async def _digests(connection: asyncpg.Connection[Any], schema: str) -> dict[int, str | None]:
-    """Return the digest of each applied migration; development versions recorded none."""
+    """Return each applied migration's digest, or ``None`` if a development version applied it."""
     if await connection.fetchval("SELECT to_regclass($1)", f"{schema}.migrations") is None:
         return {}
     rows = await connection.fetch(
@@ -279,7 +281,7 @@ async def _digests(connection: asyncpg.Connection[Any], schema: str) -> dict[int
 
 @asynccontextmanager
 async def connected(address: Address) -> AsyncIterator[asyncpg.Connection[Any]]:
-    """Connect for a command, and raise inkstream's errors."""
+    """Connect for a command, and convert the driver's errors to inkstream's."""
     try:
         connection = await connect(address)
         try:

@@ -114,10 +114,10 @@ class Parameters:
     """A URL's parameters, sorted by their use.
 
     Attributes:
-        query: Stays in the URL, for the driver.
-        arguments: Goes to the driver as arguments.
-        settings: Goes to the server, for the session.
-        own: inkstream's own: ``pooler``, ``schema``, ``listener_url``.
+        query: The parameters that stay in the URL, for the driver.
+        arguments: The parameters that the driver gets as arguments.
+        settings: The parameters that the server gets as settings of the session.
+        own: inkstream's own parameters: ``pooler``, ``schema``, ``listener_url``.
         ignored: Names of parameters without an effect.
         system_roots: Whether an authority that the system trusts must have signed the server's
             certificate.
@@ -190,7 +190,7 @@ def sort_parameters(pairs: Iterable[tuple[str, str]], *, has_host: bool) -> Para
 
 
 def _merged(pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """Yield each parameter once. SQLAlchemy repeats ``host`` to write a list of hosts."""
+    """Yield each parameter once. A list of hosts is written by SQLAlchemy as repeated ``host``."""
     hosts: list[str] = []
     for name, value in pairs:
         if name == "host":
@@ -235,7 +235,7 @@ def _one_of(name: str, value: str, words: tuple[str, ...]) -> None:
 
 
 def _seconds(name: str, value: str) -> float | None:
-    """Return a connect timeout. In libpq, 0 and less mean the default, so return ``None``."""
+    """Return a connect timeout. In libpq, 0 or less means the default, so return ``None``."""
     try:
         seconds = float(value)
     except ValueError:
@@ -246,5 +246,5 @@ def _seconds(name: str, value: str) -> float | None:
 
 
 def _shown(name: str) -> str:
-    """Return a name if it looks like one. Anything else might be a piece of a password."""
+    """Return a parameter's name if it looks like a name. Other text may be part of a password."""
     return repr(name) if name.isidentifier() and len(name) <= 40 else "one with odd characters"

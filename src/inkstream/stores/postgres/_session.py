@@ -25,7 +25,7 @@ class Session:
     """Keep one connection open. When it is lost, open a new one immediately.
 
     Args:
-        connect: Opens a connection; it must give up in bounded time.
+        connect: Opens a connection; it must succeed or fail in bounded time.
         on_connect: Awaited with every new connection, before anything else uses it.
         on_lost: Awaited when a lost connection cannot be replaced immediately. It must take bounded
             time and never raise.
@@ -88,7 +88,7 @@ class Session:
                 self.renew()
 
     def renew(self) -> None:
-        """Replace the connection, because the server has lost its state."""
+        """Replace the connection, because the server no longer has the connection's state."""
         if self._connection is not None:
             self._lost.set()
 
@@ -106,8 +106,9 @@ class Session:
                 await self._begin(connecting)
                 delay_s = 0.0
             except DRIVER_ERRORS as exc:
-                # When the server takes writes again, this worker must take its lock soon. Other
-                # workers see a free lock, and after half a second they take this worker for dead.
+                # Once the server accepts writes again, other workers see that this worker's lock is
+                # free, and after half a second they take this worker for dead. So this worker must
+                # connect and take its lock soon.
                 longest_s = _READ_ONLY_RETRY_S if condemns(exc) else _RETRY_S[1]
                 delay_s = min(max(2 * delay_s, _RETRY_S[0]), longest_s)
                 _log.debug("no direct connection to PostgreSQL, trying again: %r", exc)

@@ -63,7 +63,7 @@ _ANOTHER: Final = (
     "written; give a connection of the database that the streams were created with"
 )
 _STATEMENT_BYTES: Final = 4 * 1024
-"""The smallest size of a statement of ``tidy``. It limits the number of statements per step."""
+"""``tidy`` counts each statement as at least this many bytes, to limit a step's statements."""
 
 _QUERIES: Final[dict[str, str]] = vars(_sql.load("inkstream.stores.postgres", "queries.sql"))
 
@@ -77,7 +77,7 @@ class PostgresStore:
     SQLAlchemy 2 ``Connection``, ``Session``, ``AsyncConnection`` or ``AsyncSession``, or Django's
     ``connection``. With a synchronous connection the call blocks the event loop. Calls with
     ``connection=`` work even if the store is not open. They are not retried, because a deadlock
-    ends the application's own transaction. An open store refuses a connection of another database.
+    ends the application's own transaction. An open store refuses a connection to another database.
 
     Args:
         database: A URL (``postgresql://``, ``postgres://``, ``postgresql+driver://``), an asyncpg
@@ -85,9 +85,10 @@ class PostgresStore:
             used. ``?pooler=true`` in a URL means that a transaction pooler answers there.
             ``?schema=`` and ``?listener_url=`` (percent-encoded) are the same as the arguments.
         schema: The schema that was migrated; ``inkstream`` by default.
-        listener_url: Where to open the one connection that listens for hints and holds the
-            worker's lock. The default is ``database``, unless that is a pool or a pooler. Then the
-            store polls for changes, and only missing beats show that a worker is dead.
+        listener_url: Where to open the one connection that listens for hints and holds the worker's
+            lock. The default is ``database``, unless that is a pool or a pooler: the store then
+            opens no such connection, polls for changes, and knows only from missing beats that a
+            worker is dead.
         max_connections: The maximum number of connections, besides the one that listens.
     """
 
@@ -180,7 +181,7 @@ class PostgresStore:
         await self._connections.close()
 
     def _condemned(self) -> None:
-        """Replace the session too, because its server gets no notifications any more."""
+        """Replace the session's connection too, because its server gets no more notifications."""
         if self._session is not None:
             self._session.renew()
 
@@ -307,7 +308,7 @@ class PostgresStore:
     async def _announce(self, internal_ids: Sequence[int], connection: object) -> None:
         """Let the server send a hint when the application's transaction commits.
 
-        This process cannot see when that happens.
+        This process cannot see when the application commits.
         """
         await self._fetch("announce", (self.channel.name, list(internal_ids)), connection)
 
@@ -320,7 +321,7 @@ class PostgresStore:
         writing: bool = False,
     ) -> Sequence[Sequence[Any]]:
         if connection is None:
-            # Readers that catch up may wait for each other. A commit must never wait for them.
+            # Readers that catch up may wait for each other. A commit must never wait for readers.
             turn = contextlib.nullcontext() if writing else self._connections.reading()
             async with turn:
                 return await self._connections.fetch(self._sql[name], *args, writing=writing)
@@ -361,7 +362,8 @@ class PostgresStore:
             )
 
         async def beat() -> None:
-            # A connection belongs to one event loop, so this thread opens its own for this beat.
+            # A connection belongs to one event loop, so this thread opens its own connection for
+            # this beat.
             connection = await connect(address)
             try:
                 if said is None:
@@ -381,7 +383,7 @@ class PostgresStore:
     async def roster(self) -> Roster:
         locked: dict[str, bool | None] = {}
         # While the database takes no writes, the locks prove nothing, but an operator can still
-        # read.
+        # read the roster.
         with contextlib.suppress(StoreError):
             locked = {state.worker: state.locked for state in await self.heartbeat(beat=False)}
         rows = await self._connections.fetch(self._sql["roster"], writing=False)
@@ -397,7 +399,7 @@ class PostgresStore:
     def _note_clock(self, ahead_s: float) -> None:
         """Log once if this host's clock is ahead of PostgreSQL's.
 
-        Streams expire by PostgreSQL's.
+        The expiry of streams follows PostgreSQL's clock.
         """
         ahead = ahead_s > _CLOCK_S
         if ahead and not self._clock_ahead:

@@ -1,6 +1,7 @@
 """The conformance suite of ``abc.Store``: any store that passes it can replace any other.
 
-There is one module for each part of the contract. A store's author subclasses ``harness``.
+Each part of the contract has its own module. ``harness`` has the methods that the author of a store
+defines.
 """
 
 from inkstream.testing.store_suite.commits import CommitTests

@@ -171,7 +171,7 @@ class BirthTests(StoreHarness):
                 await store.close()
 
     async def test_change_of_the_deleted_stream_is_refused(self, store: Store) -> None:
-        """G10: a new stream of the same name is another stream."""
+        """G10: a new stream with a deleted stream's id is another stream."""
         former = await store.create(new())
         await store.delete([former.internal_id])
         await store.create(new())

@@ -1,4 +1,4 @@
-"""Tests of generations: messages after a loss of data never count as those before it."""
+"""Tests of generations: new messages are never mistaken for messages that were lost."""
 # ruff: noqa: D102  (each test's name says what it shows)
 
 from __future__ import annotations
@@ -172,7 +172,7 @@ class GenerationTests(StoreHarness):
             await store.close()
 
     async def test_generation_runs_are_bounded(self, database: Any) -> None:
-        """The oldest offsets are then refused, and never mistaken; new offsets are valid."""
+        """If a stream has too many runs, its oldest offsets are refused; new offsets are valid."""
         store = self.make_store(database)
         await store.open("one")
         state = await store.create(new(kind=Kind.LOG))

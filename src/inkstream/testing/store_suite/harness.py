@@ -31,10 +31,10 @@ from inkstream._types import (
 from inkstream.abc import Store
 
 NOW = 1_790_000_000.0
-"""A wall time. Tests give the store every time, except times for display only."""
+"""The wall time of the tests. Tests pass every time to the store, except times for display."""
 
 EVERYTHING = 1 << 40
-"""For ``max_bytes``: no limit."""
+"""A value of ``max_bytes`` that is never reached."""
 
 DONE = End(Status.DONE)
 
@@ -60,7 +60,7 @@ class StoreHarness(ABC):
     async def make_database(self, tmp_path: Path) -> Any:
         """Return the address of a new, empty database: a path, a URL, any value for ``make_store``.
 
-        Called once per test. If a database needs a schema, create it here.
+        Called once per test. If a database needs a schema, create the schema here.
         """
 
     @abstractmethod
@@ -101,7 +101,7 @@ def new(stream_id: str = "s", **fields: Any) -> NewStream:
 
 
 def piece(*messages: str | wire.RawJSON) -> Segment:
-    """Return one segment with these messages. It has a wrong position, and adjacent text unjoined.
+    """Return a segment with these messages, a wrong position, and adjacent texts left unjoined.
 
     A store must ignore the position of appended segments; a wrong position shows that it does.
     """

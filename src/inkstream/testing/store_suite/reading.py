@@ -154,7 +154,7 @@ class ReadingTests(StoreHarness):
             assert page.state.tail == 2
 
     async def test_where_a_page_ends(self, store: Store) -> None:
-        """G5: a reader that compares it with the tail does not stop too early."""
+        """G5: a page's end is exact, so a reader that compares it with the tail stops in time."""
         await store.create(new(append=piece("a", "b"), end=End(Status.DONE)))
         for after, max_bytes, end in (0, 0, 0), (1, 0, 1), (2, 0, 2), (1, 1000, 2):
             page = await store.read(StreamId("s"), after, max_bytes)

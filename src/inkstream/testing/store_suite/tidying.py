@@ -54,7 +54,7 @@ class MergeTests(StoreHarness):
         assert await store.tidy(NOW, 1 << 20) is False
 
     async def test_text_offsets_and_state_stay(self, store: Store) -> None:
-        """G2: a reader may reconnect at any offset: before, between and after the steps."""
+        """G2: a reader may reconnect at any offset: before, between and after steps of ``tidy``."""
         state, messages = await many_pieces(store, "s", 60)
         await append(store, state, wire.RawJSON(b'{"a":1.0}'), "\x00", "\r\n")
         await finish(store, state)
@@ -151,7 +151,7 @@ class MergeTests(StoreHarness):
         assert await messages_in(store) == messages
 
     async def test_several_may_tidy_beside_readers(self, store: Store, other: Store) -> None:
-        """G2: a reader sees no effect of other processes' steps, on any page."""
+        """G2: on any page, a reader sees no effect of the ``tidy`` steps of other processes."""
         expected = {}
         for name in "abc":
             state, expected[name] = await many_pieces(store, name, 50)

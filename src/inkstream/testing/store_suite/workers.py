@@ -88,7 +88,7 @@ class WorkerTests(StoreHarness):
         assert await locked(store, "two") is not False
 
     async def test_an_owner_is_not_forgotten(self, store: Store, other: Store) -> None:
-        """Otherwise no worker would ever find out that its streams have no writer."""
+        """If it were, no worker would ever find out that the owner's streams have no writer."""
         await beats(other, beat=True)
         states = [await store.create(new(name)) for name in "ab"]
         for state in states:
