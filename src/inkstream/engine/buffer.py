@@ -118,7 +118,7 @@ class Buffer:
         """Accept a piece that fits and has passed ``check``."""
         self._pieces.append(piece)
         if isinstance(piece, str):
-            # The second half of a surrogate pair is not counted, because the first half was counted.
+            # The second half of a surrogate pair is not counted: the first half was counted.
             self.characters += len(piece) - ("\udc00" <= piece[:1] <= "\udfff")
         else:
             raw = piece.raw
@@ -149,7 +149,10 @@ class Buffer:
         if half:
             pieces.append(half)
         # Two joined halves take fewer bytes than two separate halves.
-        size = sum([len(segment.payload) for segment in segments])
+        if len(segments) == 1:  # true for nearly every commit
+            size = len(segments[0].payload)
+        else:
+            size = sum(len(segment.payload) for segment in segments)
         if size + kept != self.pending_bytes:
             self._grow(size + kept - self.pending_bytes)
         self._taken_bytes = size
