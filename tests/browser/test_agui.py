@@ -105,7 +105,10 @@ async def test_stopped(context: BrowserContext, agui: str) -> None:
     for window in (page, second):
         await over(window)
         assert [await text_of(window)] == await stored(agui, "b")
+        await expect(window.get_by_text("Stopped.")).to_be_visible()
     await picture(page, "stopped")
+    await page.reload()
+    await expect(page.get_by_text("Stopped.")).to_be_visible()
 
 
 async def test_failed(context: BrowserContext, agui: str) -> None:

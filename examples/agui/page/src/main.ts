@@ -38,8 +38,14 @@ function say(now: "ready" | "running" | "error", message = ""): void {
   failed.textContent = message;
 }
 
+const stopped = new Set<string>();
+
 agent.subscribe({
-  onMessagesChanged: ({ messages }) => draw(messages),
+  onMessagesChanged: ({ messages }) => draw(messages, stopped),
+  onRunFinishedEvent: ({ event, messages }) => {
+    if (event.outcome?.type === "cancelled") stopped.add(messages.at(-1)?.id ?? "");
+    draw(messages, stopped);
+  },
   onRunErrorEvent: ({ event }) => say("error", event.message), // runAgent() does not reject then
 });
 

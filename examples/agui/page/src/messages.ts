@@ -2,8 +2,12 @@ import type { Message } from "@ag-ui/client";
 
 const list = document.querySelector<HTMLElement>("#messages")!;
 
-/** Show messages. The output of a model or a tool is shown as text, never as HTML. */
-export function draw(messages: readonly Message[]): void {
+/**
+ * Show messages. The output of a model or a tool is shown as text, never as HTML.
+ *
+ * `stopped` has the ids of the last messages of stopped runs.
+ */
+export function draw(messages: readonly Message[], stopped: ReadonlySet<string>): void {
   const results = new Map<string, string>();
   for (const message of messages)
     if (message.role === "tool") results.set(message.toolCallId, String(message.content));
@@ -26,6 +30,7 @@ export function draw(messages: readonly Message[]): void {
             tool.dataset["state"] = result === undefined ? "running" : "done";
             item.append(tool);
           }
+        if (stopped.has(message.id)) item.append(element("p", "stopped", "Stopped."));
         return item;
       }),
   );
