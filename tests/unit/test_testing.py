@@ -39,6 +39,15 @@ async def test_cancelled_scripted_source_ignores_sends(
     await asyncio.wait_for(source.send("nobody listens"), 1)
 
 
+@pytest.mark.parametrize("step", ["send", "finish", "fail"])
+@in_virtual_time
+async def test_scripted_source_that_no_stream_calls(step: str) -> None:
+    """A test that never starts the source gets an error that says so, and does not hang."""
+    source = ScriptedSource()
+    with pytest.raises(TimeoutError, match="was not called within 10 s: start a stream"):
+        await getattr(source, step)(*([RuntimeError()] if step == "fail" else []))
+
+
 def test_hours_pass_in_milliseconds() -> None:
     async def main() -> list[float]:
         loop = asyncio.get_running_loop()

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Final
 
 from inkstream._types import JSON
 from inkstream.engine.generation import Message, Result
 
+_CALLED_WITHIN_S: Final = 10.0
+"""How long ``ScriptedSource`` waits for its first call before its methods raise."""
+
 
 class ScriptedSource:
     """Replace a model: yield what the test sends, when the test sends it.
+
+    If no stream calls the source within ten seconds, its methods raise ``TimeoutError``.
 
     Pass it as a source::
 
@@ -53,6 +59,7 @@ class ScriptedSource:
         """Yield messages, and wait until the stream accepts them. It may store them later."""
         for message in messages:
             self._steps.put_nowait(message)
+        await self._called()
         await self._taken()
 
     async def reason(self, text: str, *, reasoning_id: str = "reasoning") -> None:
@@ -78,12 +85,25 @@ class ScriptedSource:
         if result is not None:
             self._steps.put_nowait(Result(result))
         self._steps.put_nowait(None)
+        await self._called()
         await self.closed.wait()
 
     async def fail(self, error: BaseException) -> None:
         """Raise an error in the source."""
         self._steps.put_nowait(error)
+        await self._called()
         await self.closed.wait()
+
+    async def _called(self) -> None:
+        """Wait until the source is called. Raise ``TimeoutError`` if that does not happen."""
+        try:
+            async with asyncio.timeout(_CALLED_WITHIN_S):
+                await self.started.wait()
+        except TimeoutError:
+            raise TimeoutError(
+                f"this source was not called within {_CALLED_WITHIN_S:g} s: start a stream with it "
+                "(streams.start, streams.stream), and check that the stream was not claimed before"
+            ) from None
 
     async def _taken(self) -> None:
         """Wait until the queue is empty or the source has ended."""
