@@ -105,7 +105,7 @@ class LimitExceeded(InvalidInput):
 
 
 class MessageTooLarge(LimitExceeded):
-    """One message is larger than ``Limits.message_bytes``."""
+    """A message, the metadata of a stream, or a result is larger than ``Limits.message_bytes``."""
 
     code = "message_too_large"
 

@@ -18,6 +18,7 @@ from inkstream import (
     InvalidOffset,
     InvalidStreamId,
     Limits,
+    MessageTooLarge,
     PersistentTextStreaming,
     StreamError,
     Timing,
@@ -109,6 +110,8 @@ def test_invalid_setting_is_named_with_its_range(
         make(**{name: wrong})
 
 
+TOO_LARGE = "x" * (1024 * 1024 + 1)
+
 CALLS: list[tuple[Callable[[Any, str], Any], type[Exception], str]] = [
     (lambda s, _: s.create(5), InvalidStreamId, "5 cannot name a stream"),
     (lambda s, _: s.create(owner=7), TypeError, r"owner must be a string, not int: use str\(7\)"),
@@ -120,6 +123,8 @@ CALLS: list[tuple[Callable[[Any, str], Any], type[Exception], str]] = [
     ),
     (lambda s, _: s.create(metadata=[1]), TypeError, "metadata must be a JSON object"),
     (lambda s, _: s.create(metadata={"a": math.nan}), InvalidMessage, "JSON"),
+    (lambda s, _: s.create(metadata={"a": TOO_LARGE}), MessageTooLarge, "metadata of .* bytes"),
+    (lambda s, n: s.post(n, TOO_LARGE), MessageTooLarge, "a message of .* bytes"),
     (lambda s, _: s.create(kind="x"), ValueError, "kind must be one of 'text', 'log', not 'x'"),
     (lambda s, _: s.create(start_within_s=-1), ValueError, "start_within_s must be 0 or more"),
     (lambda s, _: s.create(start_within_s=math.inf), ValueError, "start_within_s must be"),

@@ -194,6 +194,18 @@ async def test_invalid_source_raises_at_start(wrong: Any, told: str) -> None:
         assert (await worker.streams.wait("s")).status == "done"
 
 
+@in_virtual_time
+async def test_an_error_with_a_result_that_is_too_large() -> None:
+    """G5, G9: the stream ends with the limit's code, and its text stays."""
+
+    async def source() -> AsyncIterator[str]:
+        yield "so far"
+        raise StreamError("Try later.", result="x" * 100)
+
+    body = await run(source, limits=Limits(message_bytes=100))
+    assert (body.text, body.end and body.end.code) == ("so far", "message_too_large")
+
+
 # How they end ----------------------------------------------------------------------------------
 
 
@@ -231,6 +243,7 @@ async def test_any_other_error_stays_in_the_log(caplog: pytest.LogCaptureFixture
     [
         ("x" * 101, "message_too_large"),
         (Result({"a": float("nan")}), "invalid_message"),
+        (Result({"a": "x" * 100}), "message_too_large"),
         (7, "invalid_message"),
     ],
 )

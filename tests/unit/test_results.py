@@ -12,6 +12,7 @@ from inkstream import (
     JSON,
     End,
     InvalidMessage,
+    MessageTooLarge,
     Result,
     Status,
     StreamBody,
@@ -281,5 +282,7 @@ async def test_invalid_result_raises_in_the_source() -> None:
         async with worker.streams.write("s") as writer:
             with pytest.raises(InvalidMessage, match="object"):
                 writer.result = {"when": object()}  # type: ignore[dict-item]
+            with pytest.raises(MessageTooLarge, match=r"a result of .* bytes"):
+                writer.result = {"log": "x" * (1024 * 1024)}
             writer.result = USAGE
         assert told(await ended(worker)) == ("done", None, USAGE)

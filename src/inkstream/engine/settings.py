@@ -19,7 +19,8 @@ class Limits:
     """Limit what streams may cost. Each limit is per process unless it says *everywhere*.
 
     Attributes:
-        message_bytes: One message, in bytes of UTF-8; *everywhere*.
+        message_bytes: One message, the metadata of a stream, or one result, in bytes of UTF-8;
+            *everywhere*.
         stream_bytes: All messages of one stream; *everywhere*. A source that writes more ends
             its stream ``error``, code ``stream_too_large``.
         buffer_bytes: Text of one writer that is accepted and not yet committed; ``append`` waits
@@ -59,11 +60,11 @@ class Limits:
         """How many marks (producers of the open protocol) a stream may have."""
         return 10_000
 
-    def check_message(self, stream_id: str, size: int) -> None:
-        """Raise ``MessageTooLarge`` if a message of this many bytes is too large."""
+    def check_message(self, stream_id: str, size: int, what: str = "a message") -> None:
+        """Raise ``MessageTooLarge`` if a message, metadata or a result has too many bytes."""
         if size > self.message_bytes:
             raise MessageTooLarge(
-                f"a message of {size} bytes for stream {stream_id!r} is larger than "
+                f"{what} of {size} bytes for stream {stream_id!r} is larger than "
                 f"Limits.message_bytes ({self.message_bytes})",
                 limit=self.message_bytes,
                 actual=size,

@@ -74,6 +74,7 @@ class Writer:
         self.tail = tail
         self.result: JSON = None
         self._clock = core.clock
+        self._limits = core.limits
         self._observer = core.observer
         self._generation = 0
         """The generation of the writer's last commit; 0 before the first commit.
@@ -159,23 +160,31 @@ class Writer:
 
         Raises:
             InvalidMessage: The value is not JSON.
+            MessageTooLarge: The value is larger than ``Limits.message_bytes``.
         """
-        # Check the value inside an end, because its depth there counts. A value that is valid only
-        # by itself could never be stored.
-        wire.dump_json({wire.END_KEY: {"result": result}})
+        self.check_end(End(Status.DONE, result=result))
         self.result = result
+
+    def check_end(self, end: End) -> None:
+        """Raise ``InvalidMessage`` or ``MessageTooLarge`` for an end that no route could send."""
+        wire.dump_json({wire.END_KEY: wire.end_object(end)})
+        if end.result is not None:
+            size = len(wire.dump_json(end.result))
+            self._limits.check_message(self.stream_id, size, "a result")
 
     def append_at_once(self, message: object) -> bool:
         """Accept a text that needs no check; return False for any other message."""
         if not self._buffer.push(message):
             return False
         if not self._queued:
-            self._join()
+            self._queued = True
+            self._committer.join(self)
         return True
 
     def _join(self) -> None:
-        self._queued = True
-        self._committer.join(self)
+        if not self._queued:
+            self._queued = True
+            self._committer.join(self)
 
     def _check(self) -> None:
         if self._error is not None:

@@ -8,7 +8,6 @@ import logging
 from collections.abc import Iterable
 from dataclasses import replace
 
-from inkstream import wire
 from inkstream._errors import StoreUnavailable, StreamNotFound, WriterFenced
 from inkstream._types import Change, End, Status, StreamState
 from inkstream.engine.committer import Committer
@@ -135,8 +134,7 @@ class Writers:
         now = self._clock.wall()
         if end.result is None:
             end = replace(end, result=writer.result)
-        # Check the result before the commit, because no route could send an invalid result.
-        wire.dump_json({wire.END_KEY: wire.end_object(end)})
+        writer.check_end(end)
         reporter = self._core.reporter(writer.state)
         await writer.finish(end, at=now, worker=reporter, due_at=writer.state.deletion_due(now))
         if reporter is not None:

@@ -106,9 +106,10 @@ class Calls(Life):
         if retain_s is not DEFAULT_RETENTION:
             check_seconds("retain_s", retain_s, none=True)
         now = engine.clock.wall()
-        wire.dump_json(dict(metadata or {}))
+        given = wire.dump_json(dict(metadata or {}))
         within = timing.start_within_s if start_within_s is None else start_within_s
         name = StreamId.generate() if stream_id is None else StreamId(stream_id)
+        self._limits.check_message(name, len(given), "metadata")
         new = NewStream(
             stream_id=name,
             kind=kind,

@@ -64,7 +64,8 @@ class StreamWriter:
 
     async def append(self, message: str | Mapping[str, JSON]) -> None:
         """Accept a piece of text or a JSON object; see ``Writer.append``."""
-        await self._writer.append(message)
+        if not self._writer.append_at_once(message):
+            await self._writer.append(message)
 
     async def flush(self) -> None:
         """Wait until everything accepted so far is durable."""
@@ -91,6 +92,7 @@ class StreamWriter:
         Raises:
             ValueError: The status is not a final one.
             InvalidMessage: The result is not JSON.
+            MessageTooLarge: The result is larger than ``Limits.message_bytes``.
             WriterFenced, StoreUnavailable
         """
         status = one_of("status", Status, status)
