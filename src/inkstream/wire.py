@@ -554,7 +554,11 @@ def _event(stream: Place, position: int, data: bytes) -> bytes:
 
 def _event_head(stream: Place, position: int) -> bytes:
     """Return an event up to its data. Most of this text is cached, because every token needs it."""
-    generation = generation_of(stream.runs, position)
+    runs = stream.runs
+    if runs and runs[-1].first < position:  # true for nearly every event
+        generation = runs[-1].generation
+    else:
+        generation = generation_of(runs, position)
     before, after = _around_pair(stream.internal_id, position >> 10, generation)
     return before + _PAIRS[position & 1023] + after
 

@@ -289,11 +289,15 @@ class Writer:
         segments: list[Segment] = []
         for group, outcome in zip(groups, outcomes, strict=True):
             (change,) = group.changes
-            if isinstance(outcome, Refused) and not (uncertain and self._landed(change, outcome)):
+            if not isinstance(outcome, Refused):
+                generation = outcome.heads[0].generation
+            elif uncertain and self._landed(change, outcome):
+                assert outcome.state is not None
+                generation = outcome.state.runs[-1].generation
+            else:
                 self.fence(outcome.state)
                 self.tail.publish(segments)
                 return self._tails.absorb(self.tail, outcome.state)
-            generation = _generation_after(outcome)
             if generation != self._generation:
                 self._generation = generation
                 self.tail.begin_run(generation)
@@ -314,7 +318,7 @@ class Writer:
             self._stop(_Finished(self.stream_id, status))
             return self._tails.publish(self.tail, segments, last.end)
         self.last_append = self._clock.monotonic()
-        if self._buffer.ready or self._ending is not None:
+        if not self._queued and (self._buffer.ready or self._ending is not None):
             self._join()
         return self._tails.publish(self.tail, segments)
 
@@ -391,14 +395,6 @@ class Writer:
             self.tail.writer = None
         if not self.stopped.done():
             self.stopped.set_result(None)
-
-
-def _generation_after(outcome: Outcome) -> int:
-    """Return the generation of the messages in a commit, or in an earlier attempt of it."""
-    if not isinstance(outcome, Refused):
-        return outcome.heads[0].generation
-    assert outcome.state is not None
-    return outcome.state.runs[-1].generation
 
 
 class _Finished(WriterFenced):
