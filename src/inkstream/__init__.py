@@ -1,4 +1,4 @@
-"""Persistent text streaming: text flows to the browser while it is saved, token by token."""
+"""Persistent text streaming: inkstream saves a text while it sends the text to browsers."""
 
 from dataclasses import is_dataclass
 from importlib.metadata import version
@@ -110,6 +110,7 @@ __version__ = version("inkstream")
 
 for _name in __all__:
     _value = globals()[_name]
-    # Tools look up a dataclass's annotations, which are strings, in the module that it names.
+    # A dataclass keeps its ``__module__``, because the annotations of a dataclass are strings, and
+    # tools look up these strings in that module.
     if isinstance(_value, type) and not is_dataclass(_value):
         _value.__module__ = __name__

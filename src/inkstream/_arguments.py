@@ -1,4 +1,4 @@
-"""Argument checks for public functions. They raise at the call, and say what to pass."""
+"""Checks of the arguments of public functions. The errors say what the caller must pass."""
 
 from __future__ import annotations
 
@@ -12,24 +12,30 @@ from typing import Any, Final, TypeVar
 E = TypeVar("E", bound=StrEnum)
 
 MOST: Final = 2**31 - 2
-"""The largest count that every database can store, even after the store adds 1 to it."""
+"""The largest count. Every database can store this number plus 1."""
 
 MOST_BYTES: Final = 2**53
 MOST_S: Final = 100 * 366 * 86_400.0
-"""A hundred years. With a larger number, the sum with the current time may overflow."""
+"""The largest number of seconds: a hundred years.
+
+The sum of the current time and a larger number may overflow.
+"""
 
 NAME_BYTES: Final = 1024
-"""The maximum size of a name in UTF-8, because PostgreSQL cannot index long names."""
+"""The maximum size of a name, in bytes of UTF-8. PostgreSQL cannot index long names."""
 
 
 def check_kind(name: str, value: object, kind: type, wanted: str) -> None:
-    """Raise ``TypeError`` unless a value is of a type; ``wanted`` describes the type."""
+    """Raise ``TypeError`` unless ``value`` is a ``kind``; ``wanted`` says in words what that is."""
     if not isinstance(value, kind):
         raise TypeError(f"{name} must be {wanted}, not {value!r:.80} ({type(value).__name__})")
 
 
 def check_text(**texts: object) -> None:
-    """Raise if a value is a number, such as a user id: it would never equal the stored text."""
+    """Raise ``TypeError`` unless each value is text or ``None``.
+
+    A number, such as a user id, would never equal the text that a store keeps.
+    """
     for name, value in texts.items():
         if value is not None and not isinstance(value, str):
             raise TypeError(
@@ -38,7 +44,12 @@ def check_text(**texts: object) -> None:
 
 
 def check_names(**names: object) -> None:
-    """Raise unless the values are text that a database can index, or ``None``."""
+    """Raise unless each value is ``None``, or text that every database can index.
+
+    Raises:
+        TypeError: A value is neither text nor ``None``.
+        ValueError: A value is longer than ``NAME_BYTES``.
+    """
     check_text(**names)
     for name, value in names.items():
         if isinstance(value, str) and len(value.encode("utf-8", "replace")) > NAME_BYTES:
@@ -46,10 +57,10 @@ def check_names(**names: object) -> None:
 
 
 def check_storable(**names: str | None) -> None:
-    """Raise ``ValueError`` for text that one of the databases would refuse.
+    """Raise ``ValueError`` for text that a database would refuse.
 
-    PostgreSQL takes neither NUL nor half a surrogate pair. An application on another database must
-    get this error at once, not only after it has moved to PostgreSQL.
+    PostgreSQL accepts neither NUL nor half a surrogate pair. Other databases accept both. Without
+    this check, an application would get the error only after it has moved to PostgreSQL.
     """
     for name, value in names.items():
         if value is not None and ("\0" in value or any("\ud800" <= c <= "\udfff" for c in value)):
@@ -57,13 +68,13 @@ def check_storable(**names: str | None) -> None:
 
 
 def check_object(name: str, value: object) -> None:
-    """Raise ``TypeError`` unless a value is a JSON object, or ``None``."""
+    """Raise ``TypeError`` unless ``value`` is a JSON object or ``None``."""
     if value is not None:
         check_kind(name, value, Mapping, "a JSON object (dict)")
 
 
 def check_count(name: str, value: object, *, most: int = MOST) -> None:
-    """Raise ``ValueError`` unless a value is a whole number above 0, and not above ``most``."""
+    """Raise ``ValueError`` unless ``value`` is a whole number from 1 to ``most``."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
         raise ValueError(f"{name} must be a whole number above 0, not {value!r:.80}")
     if value > most:
@@ -71,10 +82,10 @@ def check_count(name: str, value: object, *, most: int = MOST) -> None:
 
 
 def check_seconds(name: str, value: object, *, none: bool = False, zero: bool = True) -> None:
-    """Raise ``ValueError`` unless a value is a number of seconds, a hundred years at most.
+    """Raise ``ValueError`` unless ``value`` is a number of seconds, at most a hundred years.
 
     Args:
-        name: The argument's name.
+        name: The name of the argument that has this value.
         value: The value to check.
         none: Allow ``None`` too.
         zero: Allow 0 too.
@@ -95,17 +106,17 @@ def check_seconds(name: str, value: object, *, none: bool = False, zero: bool = 
 
 
 def check_async(name: str, value: object, arguments: str) -> None:
-    """Raise ``TypeError`` unless a value is an async function."""
+    """Raise ``TypeError`` unless ``value`` is an async function or has an async ``__call__``."""
     call = getattr(value, "__call__", None)  # noqa: B004 - an object may have an async __call__
     if not (inspect.iscoroutinefunction(value) or inspect.iscoroutinefunction(call)):
         raise TypeError(f"{name} must be an async function of ({arguments}), not {value!r:.80}")
 
 
 def one_of(name: str, kind: type[E], value: object) -> E:
-    """Return the member of an enumeration with this value.
+    """Return the member of the enumeration ``kind`` that has this value.
 
     Raises:
-        ValueError: No member has this value.
+        ValueError: No member of ``kind`` has this value.
     """
     try:
         return kind(value)  # type: ignore[arg-type]
@@ -115,14 +126,21 @@ def one_of(name: str, kind: type[E], value: object) -> E:
 
 
 def as_items(name: str, value: Any) -> list[Any]:
-    """Return a list of the items. A single string raises, because its items are characters."""
+    """Return a list of the items of ``value``.
+
+    Raises:
+        TypeError: ``value`` is a single string, so its items would be characters.
+    """
     if isinstance(value, str | bytes):
         raise TypeError(f"{name} must be a list, not one string: [{value!r:.80}]")
     return list(value)
 
 
 def described(value: object) -> str:
-    """Return words for an error: the type of a value that is no text or JSON, and what to pass."""
+    """Return words about a value that is neither text nor JSON, for an error's message.
+
+    The words name the type of ``value``. If inkstream knows a remedy, the words name it too.
+    """
     remedy = _remedy(value)
     name = "None" if value is None else type(value).__name__
     return f"{name} ({remedy})" if remedy else name

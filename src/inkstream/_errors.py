@@ -8,10 +8,10 @@ InkstreamError
 │   └── LimitExceeded
 │       ├── MessageTooLarge
 │       └── StreamTooLarge
-├── StreamNotFound             never existed, was deleted, has expired, or is another owner's
+├── StreamNotFound             was never created, was deleted, expired, or has another owner
 │   └── StreamGone             deleted, kept only for its forks
 ├── StreamExists
-├── OffsetGone                 the offset is of another generation, or past the stream's tail
+├── OffsetGone                 the messages before the offset are not (or no longer) in the stream
 ├── StreamConflict             the stream's status does not allow this
 │   ├── NotClaimed             another writer has it, or it has ended
 │   └── StreamEnded
@@ -21,10 +21,10 @@ InkstreamError
 ├── ShuttingDown               the process is draining; ask another process
 ├── NotRunning                 the instance was not started, or runs on another event loop
 ├── StoreError
-│   ├── StoreUnavailable       the database is away, full or read-only; nothing is lost, try again
-│   │   └── OutcomeUnknown     the database went away in the middle of a commit
-│   └── SchemaOutdated         the database must be migrated; the message says how
-└── StreamError                raised by a *source*, with words for its reader
+│   ├── StoreUnavailable       the database is away, full or read-only; nothing changed, try again
+│   │   └── OutcomeUnknown     the commit may have succeeded; read the stream to find out
+│   └── SchemaOutdated         the database's schema is too old or too new; the message says which
+└── StreamError                an application's source raises this, with a message for readers
 """
 
 from __future__ import annotations
@@ -41,8 +41,8 @@ class InkstreamError(Exception):
     """The stable word that a remote client sees."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Task queues and process pools pickle exceptions. Without this method, pickle would call
-        # __init__ with the finished message as its only argument.
+        # Task queues and process pools pickle exceptions. Without this method, a copy of an error
+        # would come from a call of ``__init__`` with only one argument, the error's message.
         return _remade, (type(self), self.args, self.__dict__)
 
 
@@ -56,7 +56,7 @@ def _remade(
 
 
 class InvalidInput(InkstreamError, ValueError):
-    """The caller passed an invalid value; nothing was changed."""
+    """The caller passed an invalid value. The call changed nothing."""
 
     code = "invalid"
 
@@ -81,20 +81,25 @@ class InvalidOffset(InvalidInput):
 
     def __init__(self, value: Any) -> None:
         super().__init__(
-            f"{value!r:.80} is not an offset: send back one that a stream gave, or '-1' "
+            f"{value!r:.80} is not an offset: use an offset that inkstream gave, or '-1' "
             "for the start"
         )
         self.value = value
 
 
 class InvalidMessage(InvalidInput):
-    """A message is neither text nor a JSON value that can be kept exactly."""
+    """A message or a result is neither text nor a JSON value that a stream can store."""
 
     code = "invalid_message"
 
 
 class LimitExceeded(InvalidInput):
-    """The input is larger than a configured limit. Facts: ``limit`` and ``actual``, in bytes."""
+    """The input is larger than a limit that is set in ``Limits``.
+
+    Attributes:
+        limit: The limit, in bytes.
+        actual: The size of the input or of the stream with the input, in bytes.
+    """
 
     code = "limit_exceeded"
 
@@ -117,7 +122,7 @@ class StreamTooLarge(LimitExceeded):
 
 
 class _OfStream(InkstreamError):
-    """An error about one stream; ``stream_id`` names the stream."""
+    """An error about the stream ``stream_id``."""
 
     def __init__(self, stream_id: str, message: str) -> None:
         super().__init__(message)
@@ -125,7 +130,7 @@ class _OfStream(InkstreamError):
 
 
 class StreamNotFound(_OfStream, LookupError):
-    """The caller has no such stream.
+    """No stream with this id exists for the caller.
 
     The stream was never created, was deleted, has expired, or belongs to another owner.
     """
@@ -137,7 +142,7 @@ class StreamNotFound(_OfStream, LookupError):
 
 
 class StreamGone(StreamNotFound):
-    """The stream was deleted and is kept only because forks read its messages."""
+    """The stream was deleted, but the store keeps its messages, because forks read them."""
 
     code = "gone"
 
@@ -155,21 +160,25 @@ class StreamExists(_OfStream):
 
 
 class OffsetGone(_OfStream):
-    """The offset belongs to an earlier stream of the same id, or lies past the tail."""
+    """The offset is well-formed, but the messages before it are not in the stream now.
+
+    Either the offset belongs to an earlier stream with this id, or the store has lost the messages,
+    or the offset lies past the stream's tail.
+    """
 
     code = "offset_gone"
 
     def __init__(self, stream_id: str, offset: str) -> None:
         super().__init__(
             stream_id,
-            f"offset {offset} is not of this stream {stream_id!r} (it was created anew, or "
-            "restored from a backup): start again from the beginning",
+            f"offset {offset} is not in stream {stream_id!r} now (the stream was created anew, or "
+            "the database was restored from a backup): read the stream again from its start",
         )
         self.offset = offset
 
 
 class StreamConflict(_OfStream):
-    """The stream's status does not allow the operation; ``status`` is the stream's status."""
+    """The stream's status does not allow the operation. The attribute ``status`` is this status."""
 
     code = "conflict"
 
@@ -179,7 +188,7 @@ class StreamConflict(_OfStream):
 
 
 class NotClaimed(StreamConflict):
-    """The stream could not be claimed: another writer has it, or it has ended."""
+    """The stream could not be claimed, because it has another writer or has ended."""
 
     code = "not_claimed"
 
@@ -191,11 +200,12 @@ class StreamEnded(StreamConflict):
 
 
 class WriterFenced(_OfStream):
-    """This writer may not write any more.
+    """This writer may not write its stream any more.
 
-    Another writer took over, or the stream was cancelled, timed out or was deleted.
+    Another writer took the stream over, or the stream has ended or was deleted.
 
-    ``status`` is the stream's status now, or ``None`` if the stream does not exist any more.
+    The attribute ``status`` is the stream's status when the writer was fenced, or ``None`` if the
+    stream did not exist any more.
     """
 
     code = "fenced"
@@ -211,7 +221,7 @@ class WriterFenced(_OfStream):
 
 
 class TooManyStreams(InkstreamError):
-    """The owner, or this process, already has as many live streams as ``Limits`` allows."""
+    """The owner has, or this process writes, as many live streams as ``Limits`` allows."""
 
     code = "too_many_streams"
 
@@ -221,7 +231,7 @@ class TooManyStreams(InkstreamError):
 
 
 class TooManyReaders(InkstreamError):
-    """The stream, or this process, already has as many readers as ``Limits`` allows."""
+    """The stream has, or this process has, as many readers as ``Limits`` allows."""
 
     code = "too_many_readers"
 
@@ -240,7 +250,7 @@ class ShuttingDown(InkstreamError):
 
 
 class NotRunning(InkstreamError, RuntimeError):
-    """The instance is not started, or was started on another event loop or in another process."""
+    """The instance was not started, or runs on another event loop or in another process."""
 
     code = "not_running"
 
@@ -252,13 +262,19 @@ class StoreError(InkstreamError):
 
 
 class StoreUnavailable(StoreError):
-    """The database cannot be reached, is full or is read-only. Nothing was changed; try again."""
+    """The database cannot be reached, is full or is read-only.
+
+    The call changed nothing, unless the error is an ``OutcomeUnknown``. Try again later.
+    """
 
     code = "store_unavailable"
 
 
 class OutcomeUnknown(StoreUnavailable):
-    """The connection was lost during a commit. Read the stream to see whether it was committed."""
+    """The commit may have succeeded or failed. Read the stream to find out.
+
+    For instance, the connection to the database was lost during the commit.
+    """
 
     code = "store_unavailable"
 
@@ -270,15 +286,15 @@ class SchemaOutdated(StoreError):
 
 
 class StreamError(InkstreamError):
-    """Raise this in a source to end its stream with status ``error`` and a message for the reader.
+    """Raise this in a source to end the stream ``error`` with your own message for readers.
 
-    Any other exception in a source also gives the stream the status ``error``, but with code
-    ``internal`` and without details for the reader: only the log has the traceback.
+    Any other exception in a source also ends the stream ``error``, but with the code ``internal``
+    and a general message. Only the log has the exception and its traceback.
 
     Args:
         message: The sentence that readers see.
         code: A stable word for programs.
-        result: The application's own JSON value, kept with the end.
+        result: A JSON value of the application, which is stored with the end.
     """
 
     def __init__(self, message: str, *, code: str = "error", result: Any = None) -> None:

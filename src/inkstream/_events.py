@@ -7,7 +7,10 @@ from typing import Any
 
 
 class Event(StrEnum):
-    """The name of an event. A log record has it as ``event``, for filters and alerts."""
+    """The name of an event, for filters and alerts.
+
+    The attribute ``event`` of a log record is this name.
+    """
 
     STREAM_ENDED = "stream_ended"
     SOURCE_FAILED = "source_failed"
@@ -21,5 +24,5 @@ class Event(StrEnum):
 
 
 def facts(event: Event, **values: Any) -> dict[str, Any]:
-    """Return the ``extra`` of a log call: the name of the event and its facts, never text."""
+    """Return the ``extra`` of a log call. ``values`` must not hold the text of an answer."""
     return {"event": event.value, **values}

@@ -1,4 +1,4 @@
-"""The values that every part of inkstream passes around: identities, states, messages, pages."""
+"""The data types that all parts of inkstream use: ids, states, messages, changes, pages."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from inkstream._errors import InvalidStreamId
 from inkstream._runs import Runs, extended
 
 JSON: TypeAlias = "None | bool | int | float | str | list[JSON] | Mapping[str, JSON]"
-"""Any value that JSON can hold."""
+"""Any value that can be written as JSON."""
 
 _STREAM_ID = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,512}", re.ASCII)
 
 
 class StreamId(str):
-    """Name a stream: 1 to 512 characters, no control characters.
+    """The name of a stream: a ``str`` of 1 to 512 characters without control characters.
 
-    A ``StreamId`` is a checked ``str``. It works as a type in pydantic models and in FastAPI path
-    parameters: an invalid id becomes a validation error.
+    A pydantic model, or the path parameter of a FastAPI route, may have this type. An invalid id
+    then becomes a validation error.
 
     Raises:
         InvalidStreamId: The text is not a valid stream id.
@@ -37,9 +37,9 @@ class StreamId(str):
 
     @classmethod
     def generate(cls) -> Self:
-        """Return a new id with 128 random bits, safe in a URL path without escaping."""
+        """Return a new id with 128 random bits. The id needs no escaping in the path of a URL."""
         made = secrets.token_urlsafe(16)
-        # A command line would read an id with a leading "-" as an option.
+        # On a command line, an id that begins with "-" would look like an option.
         return cls.generate() if made.startswith("-") else cls(made)
 
     @classmethod
@@ -52,14 +52,14 @@ class StreamId(str):
 
 
 class Kind(StrEnum):
-    """Say how many writers a stream has: one until its end (text), or many at a time (log)."""
+    """The kind of a stream: *text* (one writer at a time) or *log* (anybody may append)."""
 
     TEXT = "text"
     LOG = "log"
 
 
 class Status(StrEnum):
-    """Name the state of a stream. docs/concepts.md has the table of all transitions."""
+    """The status of a stream. The status table in docs/concepts.md shows how a status changes."""
 
     PENDING = "pending"
     STREAMING = "streaming"
@@ -71,7 +71,7 @@ class Status(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """True when nothing can ever be appended again."""
+        """True if a stream with this status has ended, so that nothing can be appended any more."""
         return self in _ENDED
 
 
@@ -79,11 +79,14 @@ _STOPPED: Final = frozenset({Status.CANCELLED, Status.TIMEOUT})
 _ENDED: Final = _STOPPED | {Status.DONE, Status.ERROR}
 
 JSON_CONTENT: Final = "application/json"
-"""Streams of this content type count messages. All others count bytes."""
+"""The positions of a stream with this content type count messages.
+
+The positions of a stream with any other content type count bytes.
+"""
 
 
 class Keep(Enum):
-    """The type of ``KEEP``, which means: leave the field as it is."""
+    """The type of ``KEEP``. If a change has ``KEEP`` for a field, the field keeps its value."""
 
     KEEP = "keep"
 
@@ -96,13 +99,13 @@ KEEP: Final = Keep.KEEP
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """How a stream ended: its final status, with facts for the application and its users.
+    """How a stream ended.
 
     Attributes:
-        status: One of the four ended statuses.
+        status: The stream's final status: ``done``, ``error``, ``cancelled`` or ``timeout``.
         code: A stable word for programs (``"shutdown"``, ``"provider_overloaded"``), or ``None``.
-        message: A sentence that may be shown to the reader, or ``None``.
-        result: The application's own JSON value (usage, finish reason), or ``None``.
+        message: A sentence that an application may show to its users, or ``None``.
+        result: A JSON value of the application (usage, finish reason), or ``None``.
     """
 
     status: Status
@@ -112,29 +115,31 @@ class End:
 
     @property
     def terminal(self) -> End:
-        """The end as the terminal event sends it: the same for every reader (G5).
+        """The end in the form of the terminal event, which is the same for every reader (G5).
 
-        When another process stops a stream, its writer may store a result later. So the terminal
-        event of a cancelled or timed out stream never has a result, but the stored stream may.
+        If another process stops a stream, the stream's writer may still store a result later. So
+        the terminal event of a ``cancelled`` or ``timeout`` stream never has a result, although the
+        stored stream may have one.
         """
         if self.result is None or self.status not in _STOPPED:
             return self
         return replace(self, result=None)
 
 
-# The classes that every commit creates are not frozen, although nobody changes their values: a
-# frozen dataclass costs one extra call per field. That was a tenth of the engine's time per token.
+# The classes that every commit creates are not frozen, because a frozen dataclass costs one more
+# call per field. These calls took a tenth of the engine's time per token. Treat the objects as
+# frozen all the same. Only ``Writer.take`` changes an object: a change that belongs to the writer.
 
 
 @dataclass(slots=True)
 class Segment:
-    """Consecutive messages of one stream, as they are stored and published.
+    """Consecutive messages of one stream, in the form in which a store keeps them.
 
     Attributes:
-        position: How many messages come before the segment (bytes, in a byte stream).
-        count: How many messages the segment holds (bytes, in a byte stream); never zero.
-        payload: The bytes of the messages, joined.
-        index: The end and the type of each message (see ``wire``); empty in a byte stream.
+        position: The number of messages before the segment. In a byte stream: of bytes.
+        count: The number of messages in the segment. In a byte stream: of bytes. Never zero.
+        payload: The bytes of all messages, joined.
+        index: The length and the type of each message (see ``wire``). In a byte stream: empty.
     """
 
     position: int
@@ -144,20 +149,19 @@ class Segment:
 
     @property
     def end(self) -> int:
-        """The position after the segment."""
+        """The position after the last message of the segment."""
         return self.position + self.count
 
 
 @dataclass(frozen=True, slots=True)
 class StreamState:
-    """Everything that one snapshot of the store says about a stream, except its text.
+    """The fields of a stream at one moment, without its messages.
 
-    Times are seconds since the Unix epoch. ``tail`` is the position after the last message (a
-    count of bytes in a byte stream), and ``size`` is the stored payload in bytes. ``worker`` is
-    the worker that must act next. While the stream is ``streaming``, that is the writer's worker.
-    After the end, it is the worker that reports the end (``report``). ``due_at`` is the time at
-    which the sweep acts on the stream; docs/concepts.md says how, in "Which worker acts on a
-    stream".
+    All times are seconds since the Unix epoch. ``tail`` is the position after the last message, and
+    ``size`` is the number of stored bytes. ``worker`` is the worker that must act next: the worker
+    of the writer while the status is ``streaming``, and the worker that reports the end after the
+    end. At the time ``due_at``, a sweep or ``Store.tidy`` acts on the stream. The section "Which
+    worker acts on a stream" in docs/concepts.md says what ``worker`` and ``due_at`` mean.
     """
 
     internal_id: int
@@ -184,9 +188,9 @@ class StreamState:
     result: JSON = None
     report: bool = False
     gone: bool = False
-    """True if the stream was deleted, but is kept because forks still read its messages."""
+    """True if the stream was deleted, but the store keeps it because forks read its messages."""
     appended_at: float | None = field(default=None, compare=False)
-    """The time of the last commit of messages, by the store's own clock; for display only."""
+    """The time of the last commit of messages, by the store's clock. Use this only for display."""
     writer: str | None = field(default=None, compare=False)
     """The worker that made the last claim. Unlike ``worker``, this field stays after the end."""
     runs: Runs = ()
@@ -194,15 +198,15 @@ class StreamState:
 
     @property
     def ended(self) -> bool:
-        """True when the status is a terminal one."""
+        """True if the stream has ended."""
         return self.status.ended
 
     @property
     def end(self) -> End | None:
-        """How the stream ended; ``None`` until it ends.
+        """The stream's end in the form of the terminal event; ``None`` until the stream ends.
 
-        Unlike the terminal event, this value has the ``result`` of a cancelled or timed out stream
-        too.
+        This value never has the result of a ``cancelled`` or ``timeout`` stream (see
+        ``End.terminal``). The field ``result`` of the state has every result.
         """
         if not self.status.ended:
             return None
@@ -210,11 +214,14 @@ class StreamState:
 
     @property
     def counts_bytes(self) -> bool:
-        """True for a byte stream: its positions count bytes, and its segments have no index."""
+        """True for a byte stream. Its positions count bytes, and its segments have no index."""
         return self.content_type.partition(";")[0].strip().lower() != JSON_CONTENT
 
     def deletion_due(self, ended_at: float) -> float | None:
-        """Return when a stream that ends at ``ended_at`` is deleted (``None``: never)."""
+        """Return the time of the stream's deletion if the stream ends at ``ended_at``.
+
+        ``None`` means that the stream is never deleted.
+        """
         return None if self.retain_s is None else ended_at + self.retain_s
 
     def still(
@@ -229,8 +236,8 @@ class StreamState:
     ) -> Change:
         """Return a change that the store refuses if the stream has changed since this state.
 
-        Status, epoch and worker must be the same; new text is allowed. The arguments are the
-        effects of the change: see ``Change``.
+        The stream's status, epoch and worker must still be the same. New messages are allowed. The
+        arguments are the effects of the change; see ``Change``.
         """
         return Change(
             internal_id=self.internal_id,
@@ -250,9 +257,9 @@ class StreamState:
 class NewStream:
     """The arguments of ``Store.create``.
 
-    With ``fork``, the stream begins with the messages of another stream up to a position.
-    ``max_live`` limits how many ``pending`` and ``streaming`` streams the owner may have. The store
-    checks that in the same transaction.
+    With ``fork``, the new stream begins with the messages of another stream up to a position.
+    ``max_live`` is the maximum number of ``pending`` and ``streaming`` streams of the owner. The
+    store checks ``max_live`` in the transaction that creates the stream.
     """
 
     stream_id: StreamId
@@ -276,7 +283,12 @@ class NewStream:
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """The stream that a fork copies, and the position up to which the fork has its messages."""
+    """The stream that a fork copies, and where the copy stops.
+
+    Attributes:
+        source: The internal id of the stream that the fork copies.
+        position: The fork begins with the source's messages before this position.
+    """
 
     source: int
     position: int
@@ -284,27 +296,29 @@ class Fork:
 
 @dataclass(slots=True, kw_only=True)
 class Change:
-    """What a ``Group`` does to one stream: first the conditions, then the effects, atomically.
+    """A change of one stream: conditions and effects. The effects happen if all conditions hold.
 
-    A condition that is ``None`` (``KEEP`` for ``if_worker``) is not checked. If the stream does not
-    exist, was deleted, or is kept only for its forks, every change is refused.
+    A condition that is ``None`` (``KEEP`` for ``if_worker``) is not checked. The store refuses
+    every change of a stream that does not exist, was deleted, or is kept only for its forks.
 
     Attributes:
-        internal_id: The stream, by the number that is never reused.
+        internal_id: The internal id of the stream.
         if_status: The stream's status must be one of these.
         if_epoch: The stream's epoch must be this number.
         if_tail: The stream's tail must be this position.
         if_worker: The stream's worker must be this worker (``None``: no worker).
-        append: Messages to add at the tail. The segment's own ``position`` is ignored.
-        next_epoch: Add one to the epoch. That fences every earlier writer.
-        status: The status to set. To end the stream, use ``end`` instead.
-        end: End the stream: set status, code, message, result and ``ended_at``.
-        at: The wall time to store as ``started_at`` (first ``streaming``) or ``ended_at``.
-        worker: The worker that must act next.
-        due_at: The time at which the sweep acts on the stream.
-        report: Whether the end must still be reported.
-        marks: Marks to set. They are deleted with the stream.
-        max_marks: Refuse the change if a new mark would make the stream have more marks than this.
+        append: Messages to add at the stream's tail. The store ignores the segment's ``position``.
+        next_epoch: Add 1 to the stream's epoch, which fences every earlier writer.
+        status: The stream's new status. To end the stream, use ``end`` instead.
+        end: End the stream: set its status, ``code``, ``message``, ``result`` and ``ended_at``.
+        at: The wall time for ``ended_at``. With the status ``streaming``: the wall time for
+            ``started_at``, if the stream has no ``started_at`` yet.
+        worker: The stream's new ``worker``.
+        due_at: The stream's new ``due_at``.
+        report: The stream's new ``report``: whether its end must still be reported.
+        marks: Marks to set. The store deletes a stream's marks together with the stream.
+        max_marks: The store refuses the change if a new mark would give the stream more marks than
+            this.
     """
 
     internal_id: int
@@ -325,7 +339,7 @@ class Change:
 
     @property
     def only_appends(self) -> bool:
-        """True if the change only adds messages and marks."""
+        """True if the only effects of the change are new messages and marks."""
         return (
             not self.next_epoch
             and self.status is None
@@ -338,21 +352,24 @@ class Change:
 
 @dataclass(slots=True)
 class Group:
-    """Changes that are applied together or not at all; at most one change per stream."""
+    """Changes that the store applies all together or not at all; at most one for each stream."""
 
     changes: tuple[Change, ...]
 
 
 @dataclass(slots=True)
 class Committed:
-    """The outcome of a group that is durable. ``heads`` has one item per change, in order."""
+    """The outcome of a group whose changes were applied and are durable.
+
+    ``heads`` has one item for each change, in the order of the changes.
+    """
 
     heads: tuple[Head, ...]
 
 
 @dataclass(slots=True)
 class Head:
-    """The few fields of a stream that every commit changes, with their values after a change.
+    """The fields of a stream that nearly every commit changes, with their values after a change.
 
     ``generation`` is the generation of the stream's last run.
     """
@@ -367,10 +384,10 @@ def applied(state: StreamState, change: Change, head: Head | None = None) -> Str
     """Return the state of a stream after a change.
 
     Args:
-        state: The stream before the change.
-        change: The change. Its conditions must hold.
-        head: The fields as the commit returned them. Without ``head``, the function computes them
-            as if no other commit had come between ``state`` and the change.
+        state: The stream's state before the change.
+        change: The change, whose conditions must hold.
+        head: The head that the commit returned. Without ``head``, the function computes the head
+            as if no other change had come after ``state``.
     """
     if head is None:
         append = change.append
@@ -418,10 +435,10 @@ def applied(state: StreamState, change: Change, head: Head | None = None) -> Str
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The outcome of a group that changed nothing: a condition of ``changes[index]`` did not hold.
+    """The outcome of a group that changed nothing, because ``changes[index]`` was refused.
 
-    ``state`` is the state of that change's stream in the same transaction, or ``None`` if the
-    stream does not exist.
+    ``state`` is the state of the stream of ``changes[index]`` in the same transaction, or ``None``
+    if the stream does not exist.
     """
 
     index: int
@@ -433,10 +450,11 @@ Outcome: TypeAlias = Committed | Refused
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Messages after a position, and the state of the stream in the same snapshot.
+    """Messages of a stream after a position, and the stream's state in the same snapshot.
 
-    The first segment may begin before the requested position; ``wire.cut`` removes the messages
-    before it. ``marks`` has the requested marks that exist.
+    The first segment may begin before the requested position. ``wire.cut`` removes the messages
+    before the requested position. ``end`` is the position after the last segment, or the requested
+    position if there is no segment. ``marks`` has the requested marks that exist.
     """
 
     state: StreamState
@@ -447,7 +465,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """One stream of a ``Store.read_many``, and the position after which to read it."""
+    """One stream for ``Store.read_many``, which is read after the position ``after``."""
 
     stream_id: StreamId
     after: int = 0
@@ -455,10 +473,11 @@ class Read:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """A filter for ``Store.find``: a stream must meet every condition that is set.
+    """A filter for ``Store.find``. A stream must meet every condition that is set.
 
-    The result is sorted with the newest stream first. To get the next page, set ``before`` to the
-    last internal id of the previous page. ``Store.find`` never returns a stream that is gone.
+    ``Store.find`` returns the newest stream first, and at most ``limit`` streams. For the next
+    streams, set ``before`` to the internal id of the last stream in the result. ``Store.find``
+    never returns a stream that is gone.
     """
 
     stream_ids: tuple[StreamId, ...] | None = None
@@ -468,21 +487,21 @@ class Query:
     worker: str | None | Keep = KEEP
     due_before: float | None = None
     unreported: bool = False
-    """If true: only streams that have ended and whose end must still be reported."""
+    """If true, find only streams that have ended and whose end must still be reported."""
     before: int | None = None
     limit: int = 100
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerState:
-    """A worker as the store sees it.
+    """The facts of the store that show whether a worker lives.
 
     Attributes:
-        worker: Its identity.
-        beats: The number of its beats. While the number grows, the worker lives.
-        locked: Whether the worker's process holds its lock. ``None`` if this host cannot see the
-            lock because the worker runs on another host: then only ``beats`` shows whether it
-            lives.
+        worker: The worker's identity.
+        beats: The worker's counter. While the counter grows, the worker lives.
+        locked: True if the lock of the worker's process is held; false if the lock is free.
+            ``None`` if this host cannot see the lock, for instance because the worker runs on
+            another host. Then only ``beats`` shows whether the worker lives.
     """
 
     worker: str
@@ -492,14 +511,14 @@ class WorkerState:
 
 @dataclass(frozen=True, slots=True)
 class WorkerReport:
-    """A worker, for operators.
+    """The facts about a worker that operators see.
 
     Attributes:
-        worker: Its identity.
-        locked: Whether the worker's process holds its lock, as in ``WorkerState``.
-        beat_at: The time of its last beat, by the store's clock.
-        said: The description of itself that the worker sent with its last beat: JSON text. The
-            store does not interpret it.
+        worker: The worker's identity.
+        locked: The same as ``WorkerState.locked``.
+        beat_at: The time of the worker's last beat, by the store's clock.
+        said: The last description of itself that the worker sent with a beat, as JSON. The store
+            does not interpret the description.
     """
 
     worker: str
@@ -510,7 +529,7 @@ class WorkerReport:
 
 @dataclass(frozen=True, slots=True)
 class Roster:
-    """All workers, and the store's time at which they were read."""
+    """All workers, and the time ``now`` at which they were read, by the store's clock."""
 
     now: float
     workers: tuple[WorkerReport, ...]
@@ -518,22 +537,25 @@ class Roster:
 
 @dataclass(frozen=True, slots=True, repr=False)
 class StreamBody:
-    """A stream as it is stored at one moment, live or finished.
+    """A stream with all its messages, as it is stored at one moment.
+
+    All times are seconds since the Unix epoch.
 
     Attributes:
-        stream_id: The stream's name.
+        stream_id: The stream's id.
         status: The stream's status.
-        text: The pieces of text, joined.
-        parts: Text and JSON objects in order, adjacent text joined.
-        end: How the stream ended, with the application's own result; ``None`` until it ends.
-        metadata: The object given to ``create``; never sent to clients.
-        owner: The owner given to ``create``; never sent to clients.
-        group: The group given to ``create``.
-        created_at: Seconds since the Unix epoch, like all times here.
-        started_at: When a writer first claimed the stream.
-        ended_at: When the stream ended.
-        offset: The offset after everything in this body. A reader that has this body follows the
-            stream from this offset.
+        text: All pieces of text, joined.
+        parts: The text and the JSON objects in their order. Adjacent pieces of text are joined, and
+            so are adjacent deltas of one reasoning or of one tool call's input.
+        end: How the stream ended, with its stored result; ``None`` until the stream ends.
+        metadata: The object that ``create`` got. Clients never receive this object.
+        owner: The owner that ``create`` got. Clients never receive the owner.
+        group: The group that ``create`` got.
+        created_at: When the stream was created.
+        started_at: When a writer first claimed the stream; ``None`` before that.
+        ended_at: When the stream ended; ``None`` before that.
+        offset: The offset after everything in this body. From this offset, a reader gets exactly
+            what comes after this body.
     """
 
     stream_id: StreamId

@@ -1,8 +1,8 @@
-"""The protocols that a database, a notifier between processes, and a clock must implement.
+"""The protocols that every store, every notifier and every clock must implement.
 
-To add a database, write one class with the methods of ``Store``, and run
-``inkstream.testing.StoreSuite`` against it. The docstrings state what callers may rely on, not how
-a store must do its work.
+To support another database, write a class with the methods of ``Store``, and run
+``inkstream.testing.StoreSuite`` against this class. The docstrings say what a caller may rely on,
+but not how a store does its work.
 """
 
 from __future__ import annotations
@@ -27,30 +27,32 @@ from inkstream._types import (
 class Store(Protocol):
     """The streams, their messages, and the workers that write them.
 
-    All methods may be called concurrently. When a method that writes returns, its effect is durable
-    and visible to every reader that begins later. A call that raises ``StoreUnavailable`` changed
-    nothing. After ``OutcomeUnknown``, only a read can show whether the call changed something. A
-    cancelled write was applied either completely or not at all.
+    All methods may be called concurrently. When a method that writes returns, its changes are
+    durable, and every later read sees the changes. A call that raises ``StoreUnavailable`` has
+    changed nothing. After ``OutcomeUnknown``, only a read can show whether the call has changed
+    something. If a call is cancelled, the store makes either all of the call's changes or none.
 
-    ``connection``, if a method takes it, is the application's own open connection (or session) to
-    the same database. The method then becomes part of the caller's transaction: it is durable and
-    visible when the transaction commits, and undone when the transaction rolls back. If a store
-    cannot use the given connection, it raises ``TypeError`` and changes nothing.
+    Some methods have the argument ``connection``: an open connection (or session) of the
+    application to the same database. With ``connection``, the method works in the application's
+    transaction. The method's changes are durable and visible when this transaction commits, and
+    undone when this transaction rolls back. If a store cannot use ``connection``, the method raises
+    ``TypeError`` and changes nothing.
     """
 
     async def open(self, worker: str) -> None:
-        """Open the store, and take a lock in this worker's name that ends with the process.
+        """Open the store for ``worker``, and take the worker's lock.
 
-        The operating system or the database releases the lock when the process ends in any way, and
-        ``close`` releases it too. A store may have no such lock (see ``WorkerState.locked``).
+        The operating system or the database releases the lock when the process ends in any way.
+        ``close`` releases the lock too. Other workers learn from the lock whether this worker
+        lives. A store may have no such lock (see ``WorkerState.locked``).
 
         The store has a *generation*, a random number from 1 to 2**24 - 1. Each message and each end
         belongs to the generation in which it was committed (``StreamState.runs``). The store must
-        change its generation whenever committed messages may have been lost: after a restore from a
-        backup, or after a failover. So ``open`` must change the generation, unless another worker
-        lives that could commit before this call. The store must also change its generation when
-        this worker finds that its own committed messages are missing. An unneeded change does no
-        harm.
+        change its generation whenever committed messages may have been lost, for instance in a
+        restore from a backup or in a failover. So ``open`` must change the generation, unless
+        another living worker could already commit before this call. The store must also change its
+        generation when this worker finds that messages that it committed are missing. A change of
+        the generation without such a loss does no harm.
 
         Raises:
             SchemaOutdated: The database must be migrated first.
@@ -58,37 +60,41 @@ class Store(Protocol):
         """
 
     async def close(self) -> None:
-        """Release the lock and all resources. Calls that are running finish first."""
+        """Wait until running calls have finished, then release the lock and all resources."""
 
     async def create(self, new: NewStream, *, connection: object | None = None) -> StreamState:
-        """Create a stream in one step, with its first messages, its marks and its end if given.
+        """Create a stream with the first messages, the marks and the end in ``new``, atomically.
 
-        The new internal id must be larger than that of every earlier stream, including deleted
-        ones. A text stream begins ``pending``, a log begins ``open``; both begin in epoch 0 with no
-        worker. A fork begins with its tail at ``fork.position`` and with size 0, because the
-        inherited messages are stored with the source. A read before that position returns the
-        source's messages, whatever happens to the source later. The fork also has the source's runs
-        up to that position (``_runs.inherited``). Its own messages belong to the current generation
+        The internal id of the new stream must be larger than the internal ids of all earlier
+        streams, including deleted streams. A text stream begins ``pending``, and a log begins
+        ``open``; with ``new.end``, the stream has that end at once. A new stream has epoch 0 and no
+        worker.
+
+        A fork begins with its tail at ``fork.position`` and with size 0, because its inherited
+        messages are stored with the source. A read of the fork before ``fork.position`` returns
+        messages of the source, even if the source is deleted later. The fork's runs are the
+        source's runs up to ``fork.position`` (``_runs.inherited``). Messages after
+        ``fork.position`` belong to the generation in which they are committed
         (``_runs.extended``).
 
         Raises:
-            StreamExists: A stream has this id already, or a stream with this id is gone.
+            StreamExists: A stream with this id exists or is gone.
             StreamNotFound: The fork's source does not exist.
             StreamGone: The fork's source was deleted.
-            OffsetGone: The fork's position lies past the source's tail.
-            TooManyStreams: The owner has ``max_live`` live streams.
+            OffsetGone: ``fork.position`` lies past the source's tail.
+            TooManyStreams: The owner has ``max_live`` live streams already.
         """
 
     async def commit(
         self, groups: Sequence[Group], *, connection: object | None = None
     ) -> list[Outcome]:
-        """Apply each group of changes completely or not at all; return one outcome per group.
+        """Apply each group of changes completely or not at all. Return one outcome for each group.
 
-        Groups are independent: a refused group does not affect other groups, and a later group sees
-        the changes of earlier groups. Each group is checked and applied at one point in the order
-        of all commits to its streams, including commits of other processes. If a change adds
-        messages or an end, the store reads its generation at the same point. If the stream's last
-        run belongs to another generation, the store adds a run.
+        A refused group does not affect other groups. A group sees the changes of the groups before
+        it. Between the check of a group's conditions and the group's changes, no other commit, of
+        any process, changes the same streams. If a change adds messages or an end, the store reads
+        its generation at this moment. If the stream's last run has another generation, the store
+        adds a run.
         """
 
     async def read(
@@ -100,125 +106,130 @@ class Store(Protocol):
         marks: Sequence[str] = (),
         connection: object | None = None,
     ) -> Page:
-        """Return the messages after a position, with the state and marks of the same snapshot.
+        """Return messages of a stream, and its state and marks in the same snapshot.
 
-        ``read`` never waits for new messages. With ``max_bytes`` 0 it returns the state and no
-        messages. Otherwise it returns at least one segment if any message follows. If ``after`` is
-        past the tail, it returns an empty page (whose state shows the tail), not an error. A fork's
-        page may end at the last inherited message. Segments are in order and without gaps, and the
-        last segment may be cut.
+        ``read`` never waits for new messages. With ``max_bytes`` 0, the page has no messages.
+        Otherwise the page has at least one segment, if the stream has messages after ``after``. If
+        ``after`` is past the stream's tail, the page has no messages, and ``read`` raises no error.
+        The page of a fork may stop after the last inherited message, although more messages follow.
+        The segments are in order and have no gaps. The last segment may be a part of a stored
+        segment.
 
         Args:
-            stream_id: The stream, by name.
-            after: Position of the last message already received; 0 for all.
-            max_bytes: Soft limit on the page's payload, in bytes.
-            marks: Names of marks to return. Names that do not exist are left out.
-            connection: The application's own connection. The page then shows its uncommitted
-                writes.
+            stream_id: The id of the stream.
+            after: The position after which the page begins; 0 for all messages.
+            max_bytes: The approximate limit of the page's payload, in bytes.
+            marks: The names of marks to return. The page leaves out marks that do not exist.
+            connection: The application's connection. The page then also shows what the transaction
+                of this connection has not committed yet.
 
         Raises:
-            StreamNotFound: The stream does not exist, was deleted or has expired.
-            StreamGone: The stream was deleted and is kept only for its forks.
+            StreamNotFound: The stream was never created, was deleted or has expired.
+            StreamGone: The stream was deleted, but its forks still need its messages.
         """
 
     async def read_many(self, reads: Sequence[Read], max_bytes: int) -> list[Page | None]:
-        """Return a page of each of several streams, in their order, all of one snapshot.
+        """Return one page for each item of ``reads``, in the same order, all of one snapshot.
 
-        ``None`` stands for a stream that does not exist or is gone. The store uses one round trip
-        for any number of streams. ``max_bytes`` is the soft limit on all pages together, and each
-        stream gets an equal share. Each stream gets at least one segment if any message follows, so
-        that every further call makes progress on every stream.
+        The page is ``None`` for a stream that does not exist or is gone. The store uses one round
+        trip for any number of streams. ``max_bytes`` is the approximate limit of all pages
+        together, and each stream gets an equal share of ``max_bytes``. If a stream has messages
+        after ``Read.after``, its page has at least one segment. So repeated calls reach the last
+        message of every stream.
         """
 
     async def find(self, query: Query, *, connection: object | None = None) -> list[StreamState]:
-        """Return the states that match, of one snapshot, sorted by descending internal id."""
+        """Return the states that match ``query``, in one snapshot, by descending internal id."""
 
     async def delete(self, internal_ids: Sequence[int], *, connection: object | None = None) -> int:
-        """Delete streams with all their data, whatever their status; return how many existed.
+        """Delete streams of any status, with all their data. Return how many streams existed.
 
-        If a fork reads a stream's messages, the stream becomes ``gone``: no query finds it, and no
-        new stream may use its id. Its messages are kept until the last such fork is deleted. A
-        stream that is already gone does not count.
+        If a fork reads a stream's messages, the stream becomes ``gone``: no query finds the stream,
+        and no new stream may have its id. The store keeps the messages of a gone stream until the
+        last such fork is deleted. A stream that was gone before the call does not count.
         """
 
     async def heartbeat(
         self, *, beat: bool, forget: Sequence[str] = (), said: str | None = None
     ) -> list[WorkerState]:
-        """Return, in one read, every worker that has ever beaten and was not forgotten.
+        """Return all workers that have ever beaten and were not forgotten.
 
-        With ``beat``, this worker's own counter first grows (or is created), and ``said`` replaces
-        the worker's description of itself; ``None`` keeps the old description. Workers in
-        ``forget`` are removed, unless they own a stream. If this worker lost its lock, the method
-        takes the lock again.
+        With ``beat``, this worker's counter grows before the workers are read. ``said`` then
+        replaces the worker's description of itself; ``None`` keeps the old description. The store
+        forgets the workers in ``forget``, except workers that own a stream. If this worker
+        has lost its lock, the method takes the lock again.
 
-        A state may have ``locked`` false only if the worker is certainly dead. In some stores a
-        living worker also loses its lock when the database accepts no writes. Such a store must
-        write a beat in the statement that reads the locks, even without ``beat``. Only a committed
-        beat proves that a living owner could have taken its lock again.
+        ``WorkerState.locked`` may be false only if the worker is certainly dead. In some stores, a
+        living worker also loses its lock while the database accepts no writes. Such a store must
+        write a beat in the statement that reads the locks, even without ``beat``. If this beat is
+        committed, the database accepts writes, so every living worker could take its lock again.
         """
 
     def beat_from_thread(self, said: str | None) -> None:
-        """Beat once while the event loop is blocked; with ``None``, release this worker's lock.
+        """Send one beat while the event loop is blocked.
 
-        A thread other than the event loop's calls this method while the store is open. The method
-        blocks for a bounded time, and does not need the event loop. The next heartbeat takes a
-        released lock again.
+        If ``said`` is ``None``, release this worker's lock instead. The next ``heartbeat`` then
+        takes the lock again. A thread other than the event loop's thread calls this method while
+        the store is open. The method blocks for a limited time, and does not need the event loop.
 
         Raises:
-            StoreUnavailable: The beat did not happen, or its outcome is unknown.
+            StoreUnavailable: The beat failed, or its outcome is unknown.
         """
 
     async def roster(self) -> Roster:
-        """Return all workers for an operator, with the time and description of each last beat.
+        """Return all workers for an operator, with the time and the description of each last beat.
 
-        These times are for display. No decision about a stream may depend on them.
+        These times are only for display. No decision about a stream may depend on these times.
         """
 
     async def tidy(self, now: float, max_bytes: int) -> bool:
-        """Do one bounded step of housekeeping; return True if there is more work now.
+        """Do one short step of housekeeping. Return True if there is more work now.
 
-        The store merges the segments of ended streams into large segments, and keeps offsets and
-        text the same. It may merge the segments of live streams too. It deletes streams that are
-        due at ``now`` (a wall time) in batches, except ``pending`` and ``streaming`` streams, and
-        it returns free space to the disk. One step rewrites about ``max_bytes``, so that no writer
-        waits long. Several processes may call ``tidy`` at the same time.
+        The store merges the segments of ended streams into large segments. The store may also merge
+        the segments of live streams. A merge changes no offset and no text. The store deletes ended
+        streams and logs whose ``due_at`` is not after ``now``, a wall time. The store also returns
+        free space to the disk. One step rewrites about ``max_bytes``, so that no writer waits long.
+        Several processes may call ``tidy`` at the same time.
         """
 
 
 class Notifier(Protocol):
-    """Hints between processes that streams have changed. A hint carries no text.
+    """Sends and receives hints: messages between processes that streams have changed.
 
-    A lost hint costs latency, never data, because every process also polls the store.
+    A hint carries no text. If a hint is lost, readers get new text later, but no text is lost,
+    because every process also polls the store.
     """
 
     async def open(self, on_hint: Callable[[Collection[StreamId] | None], None]) -> None:
-        """Begin to call ``on_hint``, on this event loop, with the streams that others changed.
+        """Begin to call ``on_hint`` with the streams that other processes changed.
 
-        ``None`` means that any stream may have changed, because hints were lost or were too many.
-        Hints about this process's own changes are allowed.
+        The notifier calls ``on_hint`` on the event loop that runs now. The argument ``None`` means
+        that any stream may have changed, because hints were lost or too many streams changed. The
+        notifier may also call ``on_hint`` with streams that this process itself changed.
         """
 
     async def notify(self, stream_ids: Collection[StreamId]) -> None:
-        """Send a hint about these streams to all other processes, after the streams' commit.
+        """Send a hint about these streams to all other processes.
 
-        ``notify`` does not raise if its connection is lost; the hint is then lost too.
+        The caller calls ``notify`` after the commit that changed the streams. If the notifier's
+        connection is lost, the hint is lost, but ``notify`` raises no error.
         """
 
     def watch(self, watching: bool) -> None:
-        """Set whether this process waits for hints. If not, a notifier that polls may pause."""
+        """Set whether this process needs hints. If not, a notifier that polls may stop polling."""
 
     async def close(self) -> None:
-        """Stop calling ``on_hint`` and release all resources."""
+        """Stop calling ``on_hint``, and release all resources."""
 
 
 class Clock(Protocol):
-    """Two kinds of time, which must not be mixed up."""
+    """Two kinds of time. Code must never compare a time of one kind with a time of the other."""
 
     def monotonic(self) -> float:
         """Return seconds that never jump, for waits and leases."""
 
     def wall(self) -> float:
-        """Return seconds since the Unix epoch. They serve expiry and display.
+        """Return seconds since the Unix epoch, for expiry and display.
 
         No decision that protects data may depend on this time.
         """

@@ -1,8 +1,8 @@
-"""Encodes offsets, messages and events as bytes: pure functions, no I/O.
+"""Encodes and decodes offsets, messages and events. The functions here do no I/O.
 
-A stored message is a piece of text (as UTF-8) or a JSON value (its exact bytes). A segment joins
-the payloads of consecutive messages. Its index has one LEB128 number per message,
-``length << 1 | is_json``. The segments of a byte stream have no index.
+A stored message is a piece of text (as UTF-8) or a JSON value (as its exact bytes). A segment joins
+the bytes of consecutive messages. The index of a segment has one number per message,
+``length << 1 | is_json``, in LEB128. The segments of a byte stream have no index.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SEGMENT_BYTES: Final = 64 * 1024
 MAX_JSON_DEPTH: Final = 128
 
 END_KEY: Final = "inkstream:end"
-"""A reserved key. Over the open protocol, an object with this key says how a text ended."""
+"""A reserved key. In Durable Streams, an object with this key says how a text stream ended."""
 
 
 # Offsets -------------------------------------------------------------------------------------
@@ -38,7 +38,7 @@ _PAIRS: Final = [(high + low).encode() for high in _DIGITS for low in _DIGITS]
 
 
 class Place(Protocol):
-    """A stream's state or tail: it has what an offset needs besides its position."""
+    """The fields of a stream's state or tail that an offset of the stream needs."""
 
     @property
     def internal_id(self) -> int:
@@ -51,13 +51,13 @@ class Place(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Offset:
-    """A place in a stream, which clients store without interpreting it (docs/decisions/0014).
+    """A place in a stream. Clients store an offset, but do not interpret it (docs/decisions/0014).
 
-    On the wire an offset is ``{internal id}_{position}_{tag}``. The first two fields are numbers in
-    base32hex of fixed width, so that a stream's offsets sort as text. The tag is the generation of
-    the message before the offset, in base64url. If ``ended`` is true (written ``.end``), the offset
-    is after the terminal event: the client has seen the end. ``-1`` means the start of the stream
-    that has the id now.
+    On the wire, an offset is ``{internal id}_{position}_{tag}``. The internal id and the position
+    are numbers in base32hex with a fixed width, so that a stream's offsets sort as text. The tag is
+    the generation of the message before the offset, in base64url. If ``ended`` is true, the offset
+    ends with ``.end`` and is the place after the terminal event: the client has seen the end. The
+    offset ``-1`` is the start of the stream that has the id now.
     """
 
     internal_id: int
@@ -67,7 +67,10 @@ class Offset:
 
     @classmethod
     def at(cls, stream: Place, position: int, *, ended: bool = False) -> Offset:
-        """Return the offset of a position in a stream; with ``ended``, the offset after its end."""
+        """Return the offset of ``position`` in ``stream``.
+
+        With ``ended``, return the offset after the stream's end.
+        """
         generation = generation_of(stream.runs, position + ended)
         return cls(stream.internal_id, position, ended, generation)
 
@@ -79,7 +82,7 @@ class Offset:
 
     @classmethod
     def parse(cls, text: str) -> Offset:
-        """Return the offset that a text stands for.
+        """Return the offset that is written as ``text``.
 
         Raises:
             InvalidOffset: The text is not an offset.
@@ -97,11 +100,14 @@ class Offset:
 
     @property
     def is_start(self) -> bool:
-        """True for the start of the stream that has the id now."""
+        """True for the offset ``-1``."""
         return self.internal_id == 0
 
     def lies_in(self, state: StreamState) -> bool:
-        """Return whether the stream still has all messages before this offset."""
+        """Return whether the stream ``state`` has all messages before this offset.
+
+        The messages must be the same messages that the stream had when the offset was made.
+        """
         if self.is_start:
             return True
         return (
@@ -119,7 +125,10 @@ def _offset(internal_id: int, position: int, generation: int) -> str:
 
 @lru_cache(maxsize=4096)
 def _offset_head(internal_id: int, high: int) -> str:
-    """Return an offset up to its last two digits; this text is the same for a thousand messages."""
+    """Return the text of an offset up to the last two digits of the position.
+
+    This text is the same for 1,024 positions, so that the cache can serve it.
+    """
     return f"{_base32hex(internal_id, 10)}_{_base32hex(high, 7)}"
 
 
@@ -144,13 +153,16 @@ START: Final = Offset(0, 0)
 
 @dataclass(frozen=True, slots=True)
 class RawJSON:
-    """A JSON value, kept as its exact bytes (``1.0`` stays ``1.0``)."""
+    """A JSON value as its exact bytes, so that ``1.0`` stays ``1.0``."""
 
     raw: bytes
 
 
 def clean_text(text: str) -> str:
-    """Return text that UTF-8 can encode: join surrogate halves, replace lone ones by U+FFFD."""
+    """Return text that UTF-8 can encode.
+
+    Two matching halves of a surrogate pair become one character. Any other half becomes U+FFFD.
+    """
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -159,16 +171,16 @@ def clean_text(text: str) -> str:
 
 
 def size_of(message: str | RawJSON) -> int:
-    """Return a message's stored size in bytes."""
+    """Return the size of a stored message in bytes."""
     return len(clean_text(message).encode()) if isinstance(message, str) else len(message.raw)
 
 
 def dump_json(value: JSON) -> bytes:
-    """Return a JSON value as compact UTF-8.
+    """Return a JSON value as JSON text in UTF-8, without spaces between tokens.
 
     Raises:
-        InvalidMessage: The value is not JSON (an unknown type, NaN or infinity), or it is nested
-            too deep.
+        InvalidMessage: The value is not JSON (an unknown type, NaN or infinity), or is nested too
+            deep.
     """
     try:
         text = json.dumps(
@@ -185,7 +197,7 @@ _JSON_TOKEN: Final = re.compile(r'"(?:[^"\\]|\\.)*"|[\[{]|[\]}]', re.DOTALL)
 
 
 def check_depth(text: str, start: int, end: int) -> None:
-    """Raise ``InvalidMessage`` if JSON text is nested deeper than ``MAX_JSON_DEPTH``."""
+    """Raise ``InvalidMessage`` if ``text[start:end]`` is nested deeper than ``MAX_JSON_DEPTH``."""
     if text.count("[", start, end) + text.count("{", start, end) <= MAX_JSON_DEPTH:
         return
     depth = 0
@@ -204,10 +216,10 @@ def _refuse(value: object) -> NoReturn:
 
 
 def dump_object(value: Mapping[str, JSON]) -> RawJSON:
-    """Return a structured part in its stored form.
+    """Return a JSON object in its stored form.
 
     Raises:
-        InvalidMessage: The value is not a JSON object, or has the reserved key.
+        InvalidMessage: The value is not a JSON object, is nested too deep, or has ``END_KEY``.
     """
     if not isinstance(value, Mapping):
         raise InvalidMessage(
@@ -219,10 +231,10 @@ def dump_object(value: Mapping[str, JSON]) -> RawJSON:
 
 
 def encode_messages(messages: Iterable[str | RawJSON], position: int) -> list[Segment]:
-    """Return segments with the messages; adjacent pieces of text become one message.
+    """Return segments with these messages. The first segment begins at ``position``.
 
-    Empty pieces are dropped. A text that does not fit into a segment is split. A JSON message is
-    never split.
+    Adjacent pieces of text become one message, and empty pieces are left out. A text that is larger
+    than ``SEGMENT_BYTES`` becomes several messages. A JSON message is never split.
     """
     messages = list(messages)
     short = _short_text(messages)
@@ -280,13 +292,16 @@ def encode_messages(messages: Iterable[str | RawJSON], position: int) -> list[Se
 
 
 def encode_whole(messages: Iterable[str | RawJSON]) -> Segment | None:
-    """Return one segment of any size with the messages; ``None`` if there are none."""
+    """Return one segment of any size with these messages; ``None`` if it would be empty."""
     segments = encode_messages(messages, 0)
     return _concatenate(segments) if segments else None
 
 
 def _short_text(messages: Sequence[str | RawJSON]) -> bytes | None:
-    """Return the joined text if all messages are text and fit into one segment; else ``None``."""
+    """Return the joined text if all messages are text and fit into one segment; else ``None``.
+
+    The result is also ``None`` if the text has half a surrogate pair.
+    """
     try:
         payload = "".join(cast("Sequence[str]", messages)).encode()
     except (TypeError, UnicodeEncodeError):  # a JSON value, or half a surrogate pair
@@ -310,7 +325,7 @@ def _put_number(out: bytearray, number: int) -> None:
 
 
 def json_index(lengths: Iterable[int]) -> bytes:
-    """Return the index of consecutive JSON messages of these lengths, in bytes."""
+    """Return the index of a segment of JSON messages. ``lengths`` are in bytes."""
     index = bytearray()
     for length in lengths:
         _put_number(index, length << 1 | 1)
@@ -318,7 +333,7 @@ def json_index(lengths: Iterable[int]) -> bytes:
 
 
 def index_entries(index: bytes) -> Iterator[tuple[int, bool]]:
-    """Yield each message's length in bytes, and whether the message is JSON."""
+    """Yield, for each message of an index, its length in bytes, and whether the message is JSON."""
     number = shift = 0
     for byte in index:
         number |= (byte & 0x7F) << shift
@@ -329,8 +344,8 @@ def index_entries(index: bytes) -> Iterator[tuple[int, bool]]:
             number = shift = 0
 
 
-# Matches an index in which every number has the lowest bit 0 (text). A match costs a tenth of the
-# time to decode the numbers.
+# This matches an index in which the lowest bit of every number is 0, so that every message is text.
+# A match takes a tenth of the time that it takes to decode the numbers.
 _TEXT_INDEX: Final = re.compile(
     b"(?:[%b]|[%b][\x80-\xff]*+[\x00-\x7f])++"
     % tuple(b"".join(b"\\x%02x" % n for n in range(i, i + 0x80, 2)) for i in (0, 0x80)),
@@ -339,12 +354,12 @@ _TEXT_INDEX: Final = re.compile(
 
 
 def is_all_text(segment: Segment) -> bool:
-    """Return whether a segment of a JSON stream has only text."""
+    """Return whether all messages in a segment of a JSON stream are text."""
     return _TEXT_INDEX.fullmatch(segment.index) is not None
 
 
 def text_of(segments: Iterable[Segment]) -> bytes:
-    """Return the UTF-8 of all text in the segments of a JSON stream."""
+    """Return all text in the segments of a JSON stream, joined, as UTF-8."""
     return b"".join(
         [
             segment.payload
@@ -356,7 +371,7 @@ def text_of(segments: Iterable[Segment]) -> bytes:
 
 
 def decode_messages(segments: Iterable[Segment]) -> Iterator[str | RawJSON]:
-    """Yield the messages of a JSON stream's segments, each as it was stored."""
+    """Yield the messages in the segments of a JSON stream, each as it is stored."""
     for segment in segments:
         start = 0
         for length, is_json in index_entries(segment.index):
@@ -366,11 +381,11 @@ def decode_messages(segments: Iterable[Segment]) -> Iterator[str | RawJSON]:
 
 
 def joined(segments: Iterable[Segment]) -> Iterator[tuple[int, str | RawJSON]]:
-    """Yield the messages of a JSON stream's segments, joined; each with the position after it.
+    """Yield the messages in the segments of a JSON stream, joined, with the position after each.
 
-    Adjacent pieces of text are joined. Adjacent deltas of one reasoning or tool input are joined
-    too, because otherwise a provider's thousand deltas would become a thousand parts on the page.
-    Every other message is yielded as it was stored.
+    Adjacent pieces of text are joined. Adjacent deltas of one reasoning, or of one tool call's
+    input, are joined too. Otherwise a provider's thousand deltas would become a thousand parts.
+    Every other message is yielded as it is stored.
     """
     run: _Run | None = None
     for segment in segments:
@@ -399,7 +414,7 @@ def joined(segments: Iterable[Segment]) -> Iterator[tuple[int, str | RawJSON]]:
 
 
 class _Run:
-    """Adjacent messages that become one message."""
+    """Adjacent messages that ``joined`` combines into one message."""
 
     __slots__ = ("_delta", "_first", "end", "texts")
 
@@ -424,7 +439,10 @@ class _Run:
 
 
 def cut(segment: Segment, after: int, until: int | None = None) -> Segment | None:
-    """Return the part of a segment between two positions, or ``None`` if that part is empty."""
+    """Return the messages of a segment from the position ``after`` to the position ``until``.
+
+    The default of ``until`` is the segment's end. If there are no such messages, return ``None``.
+    """
     stop = segment.end if until is None else min(until, segment.end)
     if stop <= after or stop <= segment.position:
         return None
@@ -448,7 +466,10 @@ def cut(segment: Segment, after: int, until: int | None = None) -> Segment | Non
 
 
 def merge(segments: Sequence[Segment]) -> list[Segment]:
-    """Return the same messages at the same positions in as few segments as the size allows."""
+    """Return the same messages in fewer segments, each of at most ``SEGMENT_BYTES`` if possible.
+
+    The positions of the messages stay the same.
+    """
     merged: list[Segment] = []
     run: list[Segment] = []
     size = 0
@@ -480,11 +501,12 @@ PING: Final = b": ping\n\n"
 
 
 def event_frames(stream: Place, segment: Segment) -> bytes:
-    """Return a segment as events: one per message that ``joined`` yields, text as a JSON string.
+    """Return a segment as events: one event for each message that ``joined`` yields.
 
-    Every event's ``id`` is the offset after its message. ``data:`` cannot carry CR or LF, so a JSON
-    string escapes them. A JSON message with line breaks between its tokens becomes several
-    ``data:`` lines. A client joins these lines with LF, which does not change the value.
+    The ``id`` of an event is the offset after the event's message. The ``data:`` of an event cannot
+    carry CR or LF, so text is sent as a JSON string, which escapes both. A JSON message with line
+    breaks between its tokens becomes several ``data:`` lines. A client joins these lines with LF,
+    which does not change the JSON value.
     """
     if is_all_text(segment):  # true for nearly every segment
         return _text_event(stream, segment.end, segment.payload)
@@ -504,10 +526,10 @@ _SEPARATORS: Final = tuple(
 
 
 def one_line(data: bytes) -> bytes:
-    """Return JSON with U+0085, U+2028 and U+2029 escaped.
+    """Return JSON in which U+0085, U+2028 and U+2029 are escaped.
 
-    JSON allows these characters, but ``str.splitlines``, and clients that use it, treat them as
-    line ends. They occur only inside strings, so escaping them does not change the value.
+    JSON allows these characters, but clients that use ``str.splitlines`` would treat them as line
+    ends. JSON has these characters only inside strings, so the escapes do not change the value.
     """
     if b"\xe2\x80" not in data and b"\xc2\x85" not in data:
         return data
@@ -522,9 +544,9 @@ _encode_json: Final = json.JSONEncoder(ensure_ascii=False).encode
 
 
 def escape_text(text: bytes) -> bytes:
-    """Return UTF-8 text escaped, so that it can stand inside a JSON string."""
-    # For a long text, several passes that each replace one byte are faster than one loop over its
-    # characters, because each pass runs at memory speed.
+    """Return UTF-8 text with the escapes that it needs inside a JSON string."""
+    # A search or a replacement of one byte runs at the speed of the memory. So for a long text,
+    # many such passes take less time than one loop over the characters.
     if len(text) < _LONG:
         is_plain = len(text.translate(None, _RARE)) == len(text)
     else:
@@ -553,7 +575,7 @@ def _event(stream: Place, position: int, data: bytes) -> bytes:
 
 
 def _event_head(stream: Place, position: int) -> bytes:
-    """Return an event up to its data. Most of this text is cached, because every token needs it."""
+    """Return an event up to its data. A cache holds most of these bytes, to save CPU time."""
     runs = stream.runs
     if runs and runs[-1].first < position:  # true for nearly every event
         generation = runs[-1].generation
@@ -570,7 +592,7 @@ def _around_pair(internal_id: int, high: int, generation: int) -> tuple[bytes, b
 
 
 def end_frame(offset: Offset, end: End) -> bytes:
-    """Return the terminal event. Its id is the offset that says that a client has seen the end."""
+    """Return the terminal event. Its ``id`` is ``offset``, the offset after the end."""
     return b"event: end\nid: %b\ndata: %b\n\n" % (
         str(offset).encode(),
         one_line(dump_json(end_object(end))),
@@ -578,7 +600,7 @@ def end_frame(offset: Offset, end: End) -> bytes:
 
 
 def end_object(end: End) -> Mapping[str, JSON]:
-    """Return an end as the JSON object that every route sends."""
+    """Return an end as a JSON object. All routes send an end in this form."""
     return {
         "status": end.status.value,
         "code": end.code,
@@ -588,5 +610,5 @@ def end_object(end: End) -> Mapping[str, JSON]:
 
 
 def load_json(raw: bytes) -> Any:
-    """Return the value of a stored JSON message."""
+    """Return the Python value of a stored JSON message."""
     return json.loads(raw)

@@ -33,8 +33,9 @@ _RECENT: Final = 20
 """How many of a chat's newest streams are searched for the stream that a page asks for."""
 
 _NOTHING_NEW: Final = (
-    "The answer is complete, and no tool of the page has a new output. A page that sends by itself "
-    "after tool calls repeats its request unless a step follows their outputs: yield a start-step."
+    "The answer is complete, and no tool of the page has a new output. If a page sends "
+    "automatically after tool calls, it repeats its request unless a step follows the outputs of "
+    "these calls: yield a start-step."
 )
 _UNFINISHED: Final = "The answer ended before this call was complete."
 
@@ -65,19 +66,20 @@ class UIMessageChat:
         owner: str | None = None,
         metadata: Mapping[str, JSON] | None = None,
     ) -> Response:
-        """Answer a POST of ``useChat``: start a new answer, or continue the last one.
+        """Answer a POST of ``useChat``: start a new answer, or continue the last answer.
 
-        The last message is an answer if the page sends the output of a tool that runs in the page.
+        If the page sends the output of a tool that runs in the page, the last message is an answer.
         A new stream then begins with that answer and the output, and replaces the old stream. If
-        the last message is a complete answer, the request is refused with 409, because otherwise a
-        page that sends by itself would ask without end. The stream's metadata stores the user's
-        question, for ``messages``.
+        the last message is a complete answer without a new output, the request is refused with 409.
+        Otherwise a page that sends requests automatically would ask without end. The stream's
+        metadata stores the user's question, for ``messages``.
 
         Args:
-            request: The request. If a cookie authenticates it, it must come from this site.
+            request: The request. A request with a cookie must come from a page of this site or of
+                ``allowed_origins``.
             body: The request's JSON, as ``DefaultChatTransport`` sends it.
-            source: It writes the answer; see ``Source``. It is not called if the answer has already
-                begun.
+            source: The source that writes the answer; see ``Source``. It is not called if the
+                answer has already begun.
             owner: The user.
             metadata: Further metadata to store with the stream.
         """
@@ -104,12 +106,12 @@ class UIMessageChat:
         )
 
     async def resume(self, request: Request, chat_id: str, *, owner: str | None = None) -> Response:
-        """Follow the running answer, from its start or the request's last event.
+        """Follow the running answer, from its start or from the request's last event.
 
         The status is 204 if no answer is running. An answer that ended ``done`` less than
         ``replay_s`` ago is sent once more. A failed or stopped answer is not sent, because each
-        reload would show its error again; the history shows it. A page that aborts the request does
-        not stop the answer.
+        reload would show the answer's error again. The history shows that error. If a page aborts
+        the request, the answer goes on.
         """
         try:
             state = await self._followed(request, chat_id, owner)
@@ -128,8 +130,8 @@ class UIMessageChat:
 
         Args:
             chat_id: The chat.
-            body: The request's JSON, if any. ``resumingFetch`` names the stream to stop in
-                ``stream_id``, because a Stop that arrives late must not end the next answer.
+            body: The request's JSON, or ``None``. In ``stream_id``, ``resumingFetch`` names the
+                stream to stop, because a Stop that arrives late must not end the next answer.
             owner: The user.
         """
         state = await self._streams.latest(owner=owner, group=chat_id)
@@ -146,8 +148,8 @@ class UIMessageChat:
     ) -> list[dict[str, Any]]:
         """Return a chat's messages, questions and answers, for ``useChat({messages})``.
 
-        The running answer is left out, because ``resume`` sends it. Answers that were generated
-        again, and questions that were edited, appear only in their last version.
+        The running answer is left out, because ``resume`` sends it. Of an answer that was generated
+        again, or a question that was edited, only the last version is returned.
 
         Args:
             chat_id: The chat.
@@ -206,7 +208,7 @@ class UIMessageChat:
     async def _create(
         self, turn: Turn, owner: str | None, metadata: Mapping[str, JSON]
     ) -> tuple[StreamId, int]:
-        """Return the stream to follow, and the position up to which the page has its messages."""
+        """Return the stream to follow, and how many of the stream's messages the page has."""
         if turn.goes_on:
             return await self._go_on(turn, owner, metadata)
         after = turn.after
@@ -230,7 +232,7 @@ class UIMessageChat:
             state = versions[0]
             since = note_of(state).get("since", 0)
             if not state.ended and since:
-                return state.stream_id, since  # another window created it first
+                return state.stream_id, since  # another window has created this stream already
             if not state.ended:
                 raise StreamConflict(state.stream_id, state.status, "The answer has not ended yet.")
             parts = (await self._streams.read(state.stream_id, owner=owner)).parts
@@ -239,11 +241,12 @@ class UIMessageChat:
                 raise StreamConflict(state.stream_id, state.status, _NOTHING_NEW)
             begin = [*parts, *given]
         since = _count(begin)
-        # A page may send by itself when all tools of the last step have outputs. Without a new
-        # step, the page would see those outputs again after each answer, and ask without end.
+        # A page may send automatically when all tools of the last step have outputs. Without a new
+        # step, the page would see these outputs again after each answer, and ask without end.
         begin.append({"type": "start-step"})
         note = {"id": message_id, "since": since, **_inherited(versions)}
-        # Two windows choose the same name: one of them creates the stream, and both follow it.
+        # Two windows of one chat choose the same name. So only one window creates the stream, and
+        # both windows follow the stream.
         name = f"{message_id:.480}.{len(versions)}"
         try:
             stream_id = await self._streams.create(
@@ -286,7 +289,7 @@ def _inherited(versions: list[StreamState]) -> dict[str, JSON]:
 
 
 def _count(messages: list[str | Mapping[str, JSON]]) -> int:
-    """Return how many messages these parts become when they are stored."""
+    """Return how many stored messages ``messages`` become, because adjacent text is joined."""
     encoded = [m if isinstance(m, str) else wire.dump_object(m) for m in messages]
     segment = wire.encode_whole(encoded)
     return 0 if segment is None else segment.count

@@ -14,12 +14,12 @@ from inkstream.parts import fold
 
 @dataclass(frozen=True, slots=True)
 class Turn:
-    """A chat's messages. The last one is a question, or an answer to continue.
+    """A chat's messages. The last message is a question, or an answer to continue.
 
     Attributes:
         chat_id: The chat.
-        messages: The chat's messages, or only the last of them.
-        whole: Whether ``messages`` are all messages of the chat.
+        messages: The chat's messages, or only the last message.
+        whole: Whether ``messages`` contains all messages of the chat.
     """
 
     chat_id: str
@@ -33,7 +33,7 @@ class Turn:
 
     @property
     def goes_on(self) -> bool:
-        """Whether the last message is an answer that continues with the output of a tool."""
+        """Whether the last message is an answer, which a new stream may continue."""
         return bool(self.last["role"] == "assistant")
 
     @property

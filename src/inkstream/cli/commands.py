@@ -1,8 +1,8 @@
 """The commands of `inkstream`, one or two in each module.
 
-Modules import only click and the contracts at the top. Everything else is imported inside the
-functions, so that `inkstream --help` is quick, and a missing extra stops only the commands that
-need the extra.
+At the top, these modules import only click and modules of inkstream that need no extra. Everything
+else is imported inside the functions, so that `inkstream --help` is quick, and a missing extra
+stops only the commands that need the extra.
 """
 
 from __future__ import annotations

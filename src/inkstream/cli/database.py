@@ -1,4 +1,4 @@
-"""The option `--database`, and opening the streams that a command uses."""
+"""The option `--database`, and functions that open the database of a command."""
 
 from __future__ import annotations
 
@@ -71,7 +71,8 @@ async def open_streams(
 
     Args:
         database: The URL of the database.
-        create: Whether to create an absent SQLite file. Without it, a mistyped name is an error.
+        create: Whether to create an absent SQLite file. If false, an absent file is an error,
+            because its name may be mistyped.
 
     Raises:
         StoreUnavailable: The database cannot be opened.
@@ -86,7 +87,7 @@ async def open_streams(
 
 @contextlib.asynccontextmanager
 async def open_store(database: str) -> AsyncIterator[Store]:
-    """Open a database to look at it, without an engine: nothing is swept, ended or tidied.
+    """Open a database without an engine, so that no stream is swept, ended or tidied.
 
     Raises:
         StoreUnavailable: The database cannot be opened.

@@ -29,9 +29,10 @@ HOST = "127.0.0.1"
 def command(port: int, database: str, as_json: bool) -> None:
     """Run a chat in the browser: one conversation in two panes.
 
-    Reload a pane during an answer, open the address in another window, or kill the server and
-    start it again: the text is still there, and continues. With OPENAI_API_KEY set (and
-    OPENAI_BASE_URL, OPENAI_MODEL), that provider answers; otherwise the demo sends prepared texts.
+    If you reload a pane during an answer, or open the address in another window, the text is still
+    there and continues. If you kill the server and start it again, all text that you have seen is
+    still there, and the answer ends as interrupted. With OPENAI_API_KEY set (and OPENAI_BASE_URL,
+    OPENAI_MODEL), the provider of that key answers. Otherwise the demo sends prepared texts.
     """
     import uvicorn
 
@@ -44,7 +45,7 @@ def command(port: int, database: str, as_json: bool) -> None:
         host=HOST,
         port=port,
         log_level="warning",
-        # This is longer than running answers may take to finish, so that readers see each end.
+        # This limit is longer than a drain may take, so that readers see the end of each answer.
         timeout_graceful_shutdown=12,
     )
     with errors_become_exits():

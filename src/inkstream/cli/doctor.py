@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @click.command("doctor", epilog=EPILOG)
 @click.argument("url", metavar="[URL]", required=False)
-@click.option("--database", metavar="URL", help="Check a database instead.")
+@click.option("--database", metavar="URL", help="Check this database instead of an endpoint.")
 @click.option(
     "--idle",
     "idle_s",
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
     "headers",
     multiple=True,
     metavar="'NAME: VALUE'",
-    help="Sent with every request; may be repeated.",
+    help="A header to send with every request; may be repeated.",
 )
-@click.option("--insecure", is_flag=True, help="Take any certificate.")
+@click.option("--insecure", is_flag=True, help="Accept any certificate.")
 @json_option
 def command(
     url: str | None,
@@ -48,9 +48,9 @@ def command(
 ) -> None:
     """Test what proxies do to streams on the way from a deployed endpoint, or check a database.
 
-    URL is where the application mounts `streams.doctor_probe(…)`, as browsers reach it.
-    With --database, it checks version, rights, settings, free space and clock of a database.
-    Exits with 1 if something must be changed; "unknown" does not count.
+    URL is the address at which browsers reach the application's `streams.doctor_probe(…)`.
+    With --database, the command checks a database instead: version, rights, settings, free space
+    and clock. The command exits with 1 if it finds a problem; "unknown" is no problem.
     """
     if (url is None) == (database is None):
         raise click.UsageError("pass either the URL of an endpoint or --database URL")

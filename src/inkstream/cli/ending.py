@@ -17,9 +17,9 @@ from inkstream.cli.output import write_json
 @database_option
 @json_option
 def cancel(stream_ids: tuple[str, ...], database: str, as_json: bool) -> None:
-    """Stop streams of any process. Their text stays.
+    """Stop streams of any process. The streams' text stays.
 
-    A stream that has ended does not change; that is not an error.
+    For a stream that has already ended, the command changes nothing and exits with 0.
     """
     run(_cancel(database, stream_ids, as_json))
 
@@ -58,7 +58,7 @@ def rm(
     database: str,
     as_json: bool,
 ) -> None:
-    """Delete streams with their text, live ones too. On a terminal, ask for confirmation first."""
+    """Delete streams with their text, even live streams. On a terminal, ask for confirmation."""
     if everything == bool(stream_ids):
         raise click.UsageError("name the streams to delete, or --all with --owner or --group")
     if everything and owner is None and group is None:

@@ -1,4 +1,4 @@
-"""The exit codes of `inkstream`, and the errors that lead to them."""
+"""The exit codes of `inkstream`, and the errors that lead to these codes."""
 
 from __future__ import annotations
 
@@ -61,7 +61,10 @@ _OF_STATUS: Final = {
 
 
 def exit_of(status: Status | str | None) -> Exit:
-    """Return the exit code for a final status; ``CONFLICT`` for a stream without an end."""
+    """Return the exit code for a final status.
+
+    The code is ``CONFLICT`` for a stream without an end, and ``NOT_FOUND`` for ``None``.
+    """
     if status is None:
         return Exit.NOT_FOUND
     status = Status(status)
@@ -82,7 +85,7 @@ def errors_become_exits() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        # The interpreter flushes standard output again at exit, and would print an error then.
+        # At exit the interpreter flushes standard output again, and would then print an error.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(Exit.BROKEN_PIPE)
     except KeyboardInterrupt:

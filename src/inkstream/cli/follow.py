@@ -28,9 +28,9 @@ def follow(stream_id: str, offset: str | None, database: str, as_json: bool) -> 
     """Print a stream's text as it arrives, until its end.
 
     Any process may write the stream. If the database becomes unavailable meanwhile, this command
-    waits for it and continues. JSON objects in the stream are printed only with --json, which
-    prints {"text": …} or {"object": …} for each step and {"end": …} last, each with the offset to
-    continue from.
+    waits for the database and continues. Without --json, JSON objects in the stream are left out.
+    With --json, the command prints {"text": …} or {"object": …} for each step, and {"end": …} last.
+    Each of these objects has the offset after it, for --offset.
     """
     run(_follow(database, stream_id, offset, as_json))
 
@@ -78,9 +78,10 @@ def _ended(end: End, offset: str | None, as_json: bool) -> int:
 @database_option
 @json_option
 def cat(stream_ids: tuple[str, ...], database: str, as_json: bool) -> None:
-    """Print the stored text of streams, live or finished, and exit with 0.
+    """Print the stored text of streams, live or finished.
 
-    With --json, print one object for each stream: its text, its parts in order, its end.
+    The exit code does not depend on how a stream ended. With --json, print one object for each
+    stream, with the stream's text, its parts in order, and its end.
     """
     run(_cat(database, stream_ids, as_json))
 

@@ -34,30 +34,37 @@ def _seconds(context: click.Context, parameter: click.Parameter, value: str | No
 
 
 @click.command("ls", epilog=EPILOG)
-@click.option("--owner", metavar="NAME", help="Only this owner's.")
-@click.option("--group", metavar="NAME", help="Only this group's.")
+@click.option("--owner", metavar="NAME", help="Only streams of this owner.")
+@click.option("--group", metavar="NAME", help="Only streams of this group.")
 @click.option(
     "--status",
     type=click.Choice([status.value for status in Status]),
-    help="Only with this status.",
+    help="Only streams with this status.",
 )
 @click.option(
     "--newer-than",
     callback=_seconds,
     metavar="TIME",
-    help="Created within this time, such as 15m or 7d.",
+    help="Only streams created within this time, such as 15m or 7d.",
 )
 @click.option(
     "--older-than",
     callback=_seconds,
     metavar="TIME",
-    help="Created longer ago than this, such as 7d.",
+    help="Only streams created longer ago than this time, such as 7d.",
 )
 @click.option(
-    "--larger-than", type=click.IntRange(min=0), metavar="BYTES", help="With more text than this."
+    "--larger-than",
+    type=click.IntRange(min=0),
+    metavar="BYTES",
+    help="Only streams with more text than this.",
 )
 @click.option(
-    "--limit", type=click.IntRange(min=1), default=100, show_default=True, help="How many at most."
+    "--limit",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    help="The largest number of streams to list.",
 )
 @click.option("--all", "everything", is_flag=True, help="List all streams, ignoring --limit.")
 @click.option(
@@ -87,10 +94,10 @@ def command(
 ) -> None:
     """List streams, newest first: id, status, size, age, owner, group, silence, code.
 
-    Prints a table on a terminal; in a pipe, fields separated by tabs without a heading. If there
-    are more streams, the cursor to continue with is printed to standard error (with --json, in a
-    last line). With --watch, a terminal shows only the newest list; in a pipe, an empty line ends
-    each list.
+    On a terminal, the command prints a table. In a pipe, it prints fields separated by tabs,
+    without a heading. If there are more streams, it prints a cursor for --cursor to standard error
+    (with --json, in a last line). With --watch, a terminal shows only the newest list. In a pipe,
+    an empty line ends each list.
     """
 
     async def show() -> int:
@@ -104,7 +111,7 @@ def command(
                 and (larger_than is None or state.size > larger_than)
             )
 
-        # Newest first: after the first stream that is too old, all others are too old.
+        # Streams come newest first. So after the first stream that is too old, the list ends.
         oldest = None if newer_than is None else now - newer_than
         most = None if everything else limit
         found, more = await _find(database, owner, group, status, cursor, most, wanted, oldest)
@@ -145,7 +152,7 @@ async def _find(
     wanted: Callable[[StreamState], bool],
     oldest: float | None,
 ) -> tuple[list[StreamState], str | None]:
-    """Return the streams, and a cursor to continue with if the limit left out streams."""
+    """Return the streams, and a cursor for the next page if the limit left out streams."""
     found: list[StreamState] = []
     async with open_streams(database) as streams:
         while True:

@@ -1,4 +1,4 @@
-"""The output of commands: JSON lines, sizes and ages for people, text as it arrives."""
+"""The output of commands: text without delay, JSON lines, and sizes and ages for people."""
 
 from __future__ import annotations
 

@@ -16,10 +16,10 @@ from inkstream.facade.databases import is_postgres
 @database_option
 @json_option
 def migrate(database: str, as_json: bool) -> None:
-    """Bring a database's tables up to date: create them, or update those of an older version.
+    """Create the tables of a database, or update the tables of an older version.
 
-    Several may run at the same time, and running it again is harmless. A SQLite file does not need
-    it, because opening the file creates the tables.
+    Several processes may run this command at the same time, and running the command again is
+    harmless. For a SQLite file it does nothing, because opening the file creates the tables.
     """
 
     async def work() -> int:
@@ -45,10 +45,10 @@ def migrate(database: str, as_json: bool) -> None:
 def verify(database: str, as_json: bool) -> None:
     """Check a database for damage; exit with 1 if there is any.
 
-    First compares its tables with those that this version needs, and then each stream's messages
-    with its state: no gaps between positions, correct sizes, one end each. It may run while the
-    application runs. On PostgreSQL it needs the right to create a schema, because it creates one to
-    compare with, and rolls it back.
+    The command first compares the database's tables with the tables that this version needs. If
+    they are equal, it compares each stream's messages with the stream's state: positions without
+    gaps, sizes, and the end. The application may run at the same time. On PostgreSQL the command
+    needs the right to create a schema. It creates a schema to compare with, and then rolls back.
     """
 
     async def work() -> int:
@@ -86,12 +86,12 @@ async def _verify_file(database: str) -> list[str]:
     default=0,
     show_default=True,
     metavar="VERSION",
-    help="Only the migrations after this one.",
+    help="Only the migrations after this version.",
 )
 def sql(schema: str, after: int) -> None:
-    """Print the SQL of `migrate` for PostgreSQL, for Alembic, Flyway, or an administrator.
+    """Print the SQL that `migrate` runs on PostgreSQL, for Alembic, Flyway, or an administrator.
 
-    Each migration is a transaction that also records that it ran.
+    Each migration is a transaction, which also records the migration.
     """
     with errors_become_exits():
         from inkstream.stores import postgres

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 _TOKENS: Final = "INKSTREAM_TOKENS"
 _PORT: Final = 4437
-"""The protocol's default port (13.1)."""
+"""The default port of the Durable Streams protocol (section 13.1)."""
 
 
 @click.command("serve", epilog=EPILOG)
@@ -75,7 +75,7 @@ def command(
     """Serve streams over the Durable Streams protocol, under /v1/stream/.
 
     Each line of the token file is a token, its rights (read, write, delete, separated by commas),
-    and a prefix if the token is only for streams whose ids begin with it:
+    and a prefix if the token is only for streams whose ids begin with that prefix:
 
         9uAqK2mBzJc4WnTe read,write chats/
     """
@@ -140,8 +140,8 @@ def _serve(config: ServeConfig, host: str, port: int, workers: int) -> None:
         workers=workers,
         log_level="warning",
         access_log=False,  # the log would contain query strings
-        # This is longer than clients and proxies keep an idle connection, so that the client closes
-        # it first. Otherwise a client may send a request when the server has just closed it.
+        # Clients and proxies close an idle connection earlier than this. If the server closed the
+        # connection first, a client might send a request on it at the same moment.
         timeout_keep_alive=75,
         # Readers leave when the server drains its streams; this limit is for requests that hang.
         timeout_graceful_shutdown=10,

@@ -1,4 +1,4 @@
-"""`inkstream show`: a stream's condition, and why it makes no progress."""
+"""`inkstream show`: the condition of a stream, and why the stream makes no progress."""
 
 from __future__ import annotations
 
@@ -24,11 +24,12 @@ from inkstream.operations.description import (
 @database_option
 @json_option
 def command(stream_id: str, database: str, as_json: bool) -> None:
-    """Show a stream's condition, and why it makes no progress.
+    """Show the condition of a stream, and why the stream makes no progress.
 
-    Prints the status, the last piece, the writer and whether its process is alive, the readers,
-    what happens when a time limit passes, and the end. Never prints text. Works from any machine
-    that reaches the database, also long after a fault. It only reads, and ends no stream.
+    The command prints the status, the last piece's time, the writer, the readers and the end. It
+    also prints whether the writer's process is alive, and what happens when a time limit passes. It
+    never prints text, and it changes no stream. It works on any machine that reaches the database,
+    also long after a fault.
     """
     run(_show(database, stream_id, as_json))
 

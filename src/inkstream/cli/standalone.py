@@ -136,7 +136,7 @@ def from_environment() -> Starlette:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket. Its connections time out when the peer acknowledges nothing.
+    """Return a listening socket. Its connections end if the client acknowledges nothing for 30 s.
 
     Raises:
         OSError: The address cannot be used.

@@ -28,7 +28,7 @@ class Rights:
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """The known tokens, by digest, so that the time of a lookup reveals nothing about them."""
+    """The known tokens, stored by digest, so that the time of a lookup reveals no token."""
 
     _rights: Mapping[bytes, tuple[Rights, ...]] = field(repr=False)
 
@@ -41,7 +41,8 @@ class Tokens:
         lines has the rights of all those lines.
 
         Raises:
-            ValueError: A line is malformed. The message names the line, and not the token.
+            ValueError: A line is malformed, or there is no token. The message names the line, and
+                not the token.
         """
         found: dict[bytes, tuple[Rights, ...]] = {}
         for number, line in enumerate(text.splitlines(), 1):

@@ -50,13 +50,12 @@ def command(
 
     SOME-PROGRAM | inkstream write
 
-    The first line of output is the id to follow (with --tee on standard error, because standard
-    output then carries the program's output). The stream ends done at the end of the input. Ctrl-C
-    ends it cancelled; SIGTERM ends it with an error. A pipe does not show that the program before
-    it
-    failed: use `set -o pipefail` to see that in the shell.
+    The first line of output is the id of the stream. With --tee it goes to standard error, because
+    standard output then carries the program's output. At the end of the input, the stream ends
+    done. Ctrl-C ends the stream cancelled; SIGTERM ends the stream with an error. This command
+    cannot see whether SOME-PROGRAM failed; `set -o pipefail` makes the shell report that.
 
-    Bytes that are not UTF-8 become U+FFFD. The program waits while the database is slow.
+    Bytes that are not UTF-8 become U+FFFD. While the database is slow, SOME-PROGRAM waits.
     """
     if takeover and stream_id is None:
         raise click.UsageError("--takeover needs --id: which stream should continue?")
@@ -122,7 +121,7 @@ async def _copy(writer: StreamWriter, teller: _Teller) -> Status:
 
 
 async def _append(writer: StreamWriter, text: str, told: asyncio.Future[signal.Signals]) -> None:
-    """Append. If the buffer is full, and a signal arrives during the wait, cancel the append."""
+    """Append ``text``. If a signal arrives while the append waits for room, cancel the append."""
     appending = asyncio.ensure_future(writer.append(text))
     await asyncio.wait((appending, told), return_when=asyncio.FIRST_COMPLETED)
     if not appending.done():
@@ -162,10 +161,10 @@ def _signals(
 
 
 class _Input:
-    """Standard input, read on request by a thread of its own, because a read cannot be cancelled.
+    """Reads standard input on request, in a thread of its own, because no read can be cancelled.
 
-    It is a daemon thread, so that a waiting ``read`` does not keep the process from exiting. The
-    event loop cannot watch standard input, because that fails for ordinary files.
+    The thread is a daemon thread, so that a waiting ``read`` does not keep the process from
+    exiting. The event loop cannot watch standard input, because it cannot watch ordinary files.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -225,7 +224,7 @@ class _Teller:
             write_text(line + "\n")
 
     def begin(self, stream_id: str) -> None:
-        """Print the id to follow."""
+        """Print the stream's id."""
         self._line(json.dumps({"stream_id": stream_id}) if self._as_json else stream_id)
 
     def copy(self, data: bytes) -> None:
@@ -235,7 +234,7 @@ class _Teller:
             try:
                 write_bytes(data)
             except BrokenPipeError:
-                # Readers of the stream must not lose text because standard output is closed.
+                # The stream goes on without standard output, so that its readers lose no text.
                 self._tee = False
                 say("standard output is closed; the stream continues")
         now = time.monotonic()

@@ -1,7 +1,7 @@
 """Follow a stream of an inkstream server over HTTP, from another Python program.
 
-``AsyncReader`` and ``Reader`` reconnect by themselves and continue after the last message that they
-returned, so that no character is lost or doubled (G2). They need the extra ``client``::
+``AsyncReader`` and ``Reader`` reconnect by themselves and continue after the last item that they
+returned, so that no character is lost or doubled (G2). This package needs the extra ``client``::
 
     async with httpx.AsyncClient(base_url="https://app.example") as http:
         async for item in AsyncReader(http, f"/streams/{stream_id}"):

@@ -21,18 +21,18 @@ _TIMEOUT = httpx.Timeout(SILENCE_S, connect=CONNECT_S)
 class AsyncReader:
     """Follow one stream: text and JSON objects as they are committed, then its ``End``.
 
-    Iterate with ``async for``. The reader waits and retries after cuts, restarts, silence and
-    ``429``. After a loop was left early, a new loop continues at the same place. Leaving the loop
-    does not stop the answer; ``stop`` does.
+    Iterate with ``async for``. If the connection breaks or is silent, or the server restarts or
+    answers ``429``, the reader waits and tries again. If you leave the loop early, a new loop
+    continues at the next item. Leaving the loop does not stop the answer; ``stop`` does.
 
     Args:
-        http: The client. Its base URL, headers and ``auth`` are used for each request. Its timeouts
-            are not used, because a stream may be silent between two pings of its server.
+        http: The client. Its base URL, headers and ``auth`` are used for each request. The client's
+            timeouts are not used, because a stream may be silent between two pings of the server.
         url: The stream's URL, such as ``/streams/{id}``: any route that returns ``response(…)``.
         offset: Where to continue; by default at the start.
         stop_url: Where ``stop`` sends its POST; by default ``{url}/cancel``.
-        patience_s: How long to wait without receiving anything before ``Unreachable``; ``None``:
-            for ever.
+        patience_s: How many seconds to wait without receiving anything, before the reader raises
+            ``Unreachable``; ``None``: for ever.
     """
 
     def __init__(
@@ -59,11 +59,11 @@ class AsyncReader:
         json: object = None,
         patience_s: float | None = 300.0,
     ) -> Self:
-        """Return a reader that sends a POST and reads the stream in its answer from the start.
+        """Return a reader that sends a POST and reads the stream that the POST starts.
 
-        The route returns ``streams.stream(…)``. The first iteration sends the POST and reads its
-        answer. After a lost connection, the reader continues with ``GET {streams_url}/{id}``. The
-        POST is repeated only if it did not reach the server, or if the answer was 429 or 503.
+        The route must return ``streams.stream(…)``. The first iteration sends the POST and reads
+        the answer. If the connection breaks, the reader continues with ``GET {streams_url}/{id}``.
+        The POST is repeated only if it did not reach the server, or if the answer was 429 or 503.
 
         Args:
             http: See the class.
@@ -83,7 +83,7 @@ class AsyncReader:
 
     @property
     def offset(self) -> str | None:
-        """The offset after the last item returned. Store it to continue in another process."""
+        """The offset after the last item. Store this offset to continue in another process."""
         return self._reading.offset
 
     @property
@@ -96,9 +96,9 @@ class AsyncReader:
 
         Raises:
             StreamNotFound: The stream was absent or denied for 5 s, or was deleted.
-            OffsetGone: The stream was replaced or restored from a backup: discard its text.
+            OffsetGone: Discard the text, because the stream was replaced or restored from a backup.
             Refused: A permanent error of the server, such as 401, 403, or a login page.
-            PostUncertain: The connection broke after a POST was sent and before its answer began.
+            PostUncertain: The connection broke after a POST was sent and before the answer began.
             Unreachable: Nothing was received for ``patience_s``.
         """
         reading = self._reading
@@ -129,15 +129,15 @@ class AsyncReader:
             except httpx.RequestError as exc:
                 reading.broke(f"{type(exc).__name__}: {exc}", unsent=isinstance(exc, UNSENT))
             else:
-                reading.broke("the connection ended before the stream did")
+                reading.broke("the connection ended before the stream's end")
 
     async def read(self) -> Answer:
         """Wait for the end and return everything after the offset.
 
-        If the stream is replaced meanwhile, the new stream is read from its start.
+        If the server refuses the offset (``OffsetGone``), the stream is read again from its start.
 
         Raises:
-            StreamNotFound, Refused, Unreachable: See ``__aiter__``.
+            StreamNotFound, Refused, PostUncertain, Unreachable: See ``__aiter__``.
         """
         collected = Collected()
         while True:
@@ -150,15 +150,16 @@ class AsyncReader:
                 self._reading.offset = None
 
     async def stop(self) -> None:
-        """Stop the answer for all readers. The iteration then ends ``cancelled``.
+        """Cancel the stream for all readers. The iteration then ends ``cancelled``.
 
         The request is repeated until the server confirms. If the stream has ended, nothing changes.
 
         Raises:
+            RuntimeError: The POST has not been answered yet, so no stream is known.
             StreamNotFound, Refused, Unreachable
         """
         if self._reading.method == "POST":
-            raise RuntimeError("there is nothing to stop yet: the post is made by iterating")
+            raise RuntimeError("there is nothing to stop yet: iterate first, to send the POST")
         url = self._stop_url or f"{self._reading.url}/cancel"
         backoff = Backoff(url, self._patience_s)
         while True:

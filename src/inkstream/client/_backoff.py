@@ -10,14 +10,14 @@ from typing import Final
 from inkstream.client._errors import Unreachable
 
 _LONGEST_S: Final = 5.0
-"""Waits are short, because the text is safe and random delays spread many clients enough."""
+"""The longest random wait. Random waits spread the requests of many clients enough."""
 
 _LASTED_S: Final = 10.0
-"""A connection that lasted this long does not count as a failure, even without a message."""
+"""After a connection that lasted this long, the earlier failures no longer count."""
 
 
 def passes(status: int) -> bool:
-    """Return whether a retry may help: the server restarts, or it or a proxy is overloaded."""
+    """Return whether a retry may help, because the server or a proxy restarts or is overloaded."""
     return status in (408, 425, 429) or status >= 502
 
 
@@ -28,7 +28,7 @@ def retry_after(headers: Mapping[str, str]) -> float:
 
 
 class Backoff:
-    """Random waits that grow until the reader receives something.
+    """Random waits that grow with each failure, until a new message arrives.
 
     Args:
         url: The URL for the error message.
@@ -45,7 +45,7 @@ class Backoff:
         self._heard_at = self._asked_at = time.monotonic()
 
     def began(self) -> None:
-        """Record that the reader starts anew, so that the time before does not count."""
+        """Record that an iteration starts. The time before does not count as silence."""
         self._heard_at = time.monotonic()
 
     def asked(self) -> None:
@@ -57,11 +57,11 @@ class Backoff:
         self._heard_at = time.monotonic()
 
     def moved(self) -> None:
-        """Record that a new message arrived: the next failure counts as the first."""
+        """Record that a new message arrived, so that the next failure counts as the first."""
         self._failures = 0
 
     def failed(self, reason: str, extra_s: float = 0.0) -> None:
-        """Record that a request failed or its answer ended early."""
+        """Record that a request failed, or that an answer ended early."""
         if time.monotonic() - self._asked_at >= _LASTED_S:
             self._failures = 0
         self._failures += 1
@@ -69,7 +69,7 @@ class Backoff:
         self._reason = reason
 
     def pause(self) -> float:
-        """Return how long to wait before the next request; 0 before the first.
+        """Return how many seconds to wait before the next request; 0 if no request has failed.
 
         Raises:
             Unreachable: Nothing was received for too long, or the next wait would be too long.

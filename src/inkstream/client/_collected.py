@@ -11,7 +11,7 @@ from inkstream.client._reading import Item
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What ``read`` returns.
+    """A stream's messages after the reader's offset, and the stream's end. ``read`` returns this.
 
     Attributes:
         parts: Text and JSON objects in their order; adjacent text is joined.

@@ -10,8 +10,9 @@ class Refused(InkstreamError):
 
     Attributes:
         status: The HTTP status.
-        code: The code of the server's problem document, or ``unexpected_content`` if the answer
-            did not come from inkstream (a login page, another application).
+        code: The code of the server's problem document. If the answer did not come from inkstream
+            (a login page, another application), the code is ``unexpected_content``,
+            ``no_stream_id`` or ``invalid_event``. For a refused ``stop``: ``stop_refused``.
     """
 
     code = "refused"
@@ -37,17 +38,17 @@ class Unreachable(InkstreamError, TimeoutError):
 
 
 class PostUncertain(InkstreamError):
-    """The connection broke after a POST was sent and before its answer began.
+    """The connection broke after a POST was sent and before the answer began.
 
-    The server may or may not have accepted the POST. Iterating again repeats the POST, which may
-    create a second stream.
+    The server may or may not have accepted the POST. If you iterate again, the reader repeats the
+    POST, and the server may create a second stream.
     """
 
     code = "post_uncertain"
 
     def __init__(self, url: str, reason: str) -> None:
         super().__init__(
-            f"the post to {url} broke off before its answer began ({reason}): look whether the "
-            "stream is there, or iterate again to post again"
+            f"the POST to {url} broke off before the answer began ({reason}): look whether the "
+            "stream is there, or iterate again to send the POST again"
         )
         self.url = url

@@ -1,6 +1,7 @@
 """Parse an event stream (WHATWG HTML, 9.2.6) from bytes as they arrive.
 
-``iter_lines`` of ``httpx`` is not used, because it also splits at U+2028 and U+0085, inside JSON.
+``iter_lines`` of ``httpx`` is not used, because it also splits lines at U+2028 and U+0085, which
+may stand inside JSON.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ _LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
 class Event(NamedTuple):
-    """One event. ``data`` is ``None`` for an id without data."""
+    """One event. An event that contains only an id has the ``data`` ``None``."""
 
     kind: str
     data: str | None
@@ -49,7 +50,8 @@ class Parser:
             self._take(self._buffer[start : match.start()].decode("utf-8", "replace"), events)
             start = match.end()
         del self._buffer[:start]
-        # Search each byte once, even in a long line of many pieces; only a last "\r" is seen again.
+        # Search each byte only once, even in a long line of many pieces. Only the last byte is
+        # searched again, because it may be the "\r" of a CRLF.
         self._scanned = max(0, len(self._buffer) - 1)
         return events
 

@@ -1,9 +1,9 @@
-"""The state machine of a reader: its requests, and its reactions to answers. It does no I/O.
+"""A reader's requests and its reactions to answers, as a state machine without I/O.
 
-``AsyncReader`` and ``Reader`` use it in this order for each request: ``pause``, ``headers``,
-``accepts``. Then they call ``take`` for each piece of an accepted body, or ``refuse`` with the
-whole body of an answer that was not accepted. When the request is over, they call ``broke``, unless
-the stream has ended. ::
+For each request, ``AsyncReader`` and ``Reader`` call ``backoff.pause``, ``headers`` and
+``accepts``. If ``accepts`` returned false, they call ``refuse`` with the whole body. Otherwise they
+call ``take`` for each piece of the body. After the last piece they call ``finish`` and ``broke``,
+unless ``take`` has returned the stream's end. If the connection breaks, they call ``broke``. ::
 
     posting ──200, Stream-Id──▶ following ──204──▶ ended, end unknown ──snapshot──▶ ended
        │                           └─event: end──▶ ended
@@ -35,23 +35,26 @@ Item: TypeAlias = "str | Mapping[str, JSON] | End"
 CONNECT_S: Final = 6.0
 
 SILENCE_S: Final = 37.5
-"""After how long without a byte a connection counts as lost: 2.5 times the server's ping."""
+"""A connection counts as lost after this many seconds without a byte.
+
+This time is 2.5 times the default of ``HTTPSettings.ping_s``.
+"""
 
 UNSENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
-"""Errors before a request was sent. Any request can be repeated after them."""
+"""Errors that occur before a request is sent, so that any request can be repeated."""
 
 _UNMET_S: Final = 5.0
-"""How long an id may be unknown, because the transaction that creates it may commit late."""
+"""How many seconds an id may be unknown, because the stream's creation may be committed late."""
 
 _EVENTS: Final = "text/event-stream"
 _JSON: Final = "application/json"
 
 
 class Reading:
-    """The state of a reader in its stream.
+    """How far a reader has come in a stream, and the reader's next request.
 
     Attributes:
-        method: The next request's method: ``POST`` until its answer has named the stream.
+        method: The next request's method: ``POST`` until an answer to the POST names the stream.
         url: The next request's URL.
         body: The next request's body, as JSON.
         stream_id: The stream's id, after the server has sent it.
@@ -104,7 +107,7 @@ class Reading:
         return asked
 
     def accepts(self, status: int, headers: Mapping[str, str]) -> bool:
-        """Return whether the body is a stream to parse as it arrives.
+        """Return whether the answer's body contains messages, so that ``take`` must get it.
 
         Raises:
             Refused: The answer to a POST has no stream id, so reading could not resume.
@@ -121,7 +124,7 @@ class Reading:
         return True
 
     def take(self, data: bytes) -> Generator[Item, None, None]:
-        """Yield the items that these bytes complete; ``offset`` moves with each."""
+        """Yield the items that ``data`` completes. ``offset`` moves with each item."""
         self.backoff.heard()
         self._met = True
         if self._saw_end:
@@ -158,7 +161,7 @@ class Reading:
             yield self.end
 
     def refuse(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        """Handle an answer without text: plan the next request, or raise.
+        """Handle an answer without messages: plan the next request, or raise an error.
 
         Raises:
             StreamNotFound, StreamGone, OffsetGone, Refused
@@ -167,10 +170,10 @@ class Reading:
         code = str(problem.get("code", "unexpected_content"))
         detail = str(problem.get("detail") or body[:80].decode("utf-8", "replace"))
         if self.method == "POST" and status not in (429, 503):
-            # A 502 or 504 does not show whether the server has accepted the POST.
+            # After a 502 or 504, the server may have accepted the POST, so it is not repeated.
             raise Refused(self.url, status, code, detail)
         if status == 204 and not self._saw_end:
-            self._saw_end = True  # the snapshot says how it ended
+            self._saw_end = True  # the next request gets the snapshot, which contains the end
             return
         if passes(status):
             self.backoff.failed(f"{status} {code}", retry_after(headers))
@@ -186,7 +189,7 @@ class Reading:
             raise Refused(self.url, status, code, detail)
 
     def broke(self, reason: str, *, unsent: bool = False) -> None:
-        """Record that a body or a connection ended before the stream did.
+        """Record that a body or a connection ended before the stream's end.
 
         Raises:
             PostUncertain: A POST was sent, and the server may or may not have accepted it.

@@ -1,4 +1,4 @@
-"""Interpret the answer to a Stop."""
+"""Interpret the answer to a request that stops a stream."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from inkstream.client._errors import Refused
 
 
 def stopped(url: str, response: httpx.Response, backoff: Backoff) -> bool:
-    """Return whether the server confirmed. If not, the caller must repeat after a pause.
+    """Return whether the server confirmed the stop. If not, the request must be sent again.
 
     Raises:
         StreamNotFound, Refused

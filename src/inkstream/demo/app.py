@@ -1,4 +1,4 @@
-"""The demo's application. Conversations are logs, and answers are texts; it has no tables."""
+"""The demo's application. Conversations are logs, and answers are text streams."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from inkstream.http.bundle import browser_files
 from inkstream.http.problems import Problem, problem_handler
 
 OWNER: Final = "inkstream-demo"
-"""The owner of the demo's streams, so that it shows no other streams of the database."""
+"""The owner of the demo's streams, so that the demo shows no other streams of the database."""
 
 CONVERSATIONS: Final = "inkstream-demo-conversations"
 PROMPT_CHARACTERS: Final = 8000
@@ -42,8 +42,8 @@ _POLICY = (
 
 def demo_app(database: str, responder: Responder) -> Starlette:
     """Return the demo as an ASGI app."""
-    # The request that creates an answer also starts the answer. If an answer stays pending, the
-    # server died in between.
+    # The request that creates an answer also starts the answer. An answer that stays pending for
+    # 10 s was created by a server that died before the start.
     streams = PersistentTextStreaming(database, timing=Timing(start_within_s=10.0))
     chat = Chat(streams, responder)
     routes = [
@@ -74,7 +74,7 @@ def demo_app(database: str, responder: Responder) -> Starlette:
 
 
 class Chat:
-    """The conversations. Everything about them is stored in the streams."""
+    """The routes of the conversations. All data of the conversations is stored in streams."""
 
     def __init__(self, streams: PersistentTextStreaming, responder: Responder) -> None:
         self._streams = streams
@@ -181,10 +181,10 @@ def _html(name: str) -> Callable[[Request], Awaitable[Response]]:
 
 
 class _Guard:
-    """Refuse requests from other sites' pages, and forbid the browser to load from other sites.
+    """Refuse changes by pages of other sites, and forbid the browser to load from other sites.
 
     The demo has no login, so every user of this computer may use the demo and its API key. But a
-    page of another site in the same browser must not use them.
+    page of another site in the same browser must not use the demo or the API key.
     """
 
     def __init__(self, app: ASGIApp) -> None:

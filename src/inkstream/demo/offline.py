@@ -1,4 +1,4 @@
-"""Answers without a network: a few prepared texts, sent at the speed of a typist."""
+"""Answers without a network: a few prepared texts, sent word by word with short pauses."""
 
 from __future__ import annotations
 
@@ -22,27 +22,28 @@ _NO_MODEL: Final = (
 
 _KILL: Final = (
     "Kill the server now, with kill -9 and the pid that it printed, and start it again.\n\n"
-    "Every character that you have seen is still here, because none is shown before it is "
+    "Every character that you have seen is still here, because no character is shown before it is "
     "committed to the database. The answer itself ends as interrupted: its writer died, and the "
-    "sweeper of the new process noticed. Nothing is run again by itself; a job could take the "
-    "stream over and go on where it stopped.\n\n"
-    "Readers that were connected come back by themselves, each from the last offset that it has. "
-    "No word is missing, and none comes twice."
+    "sweeper of the new process noticed. Nothing is run again automatically, but a job could take "
+    "the stream over and continue after the stored text.\n\n"
+    "Readers that were connected reconnect by themselves, each at the last offset that it has. "
+    "No word is missing, and no word comes twice."
 )
 
 _STOP: Final = (
-    "Press Stop, in this pane or in the other one: it works from any window and any process.\n\n"
-    "Stop is a change in the database, not a broken connection. What was shown stays, the stream "
-    "ends as stopped, and the writer's next word is refused. Closing the window stops nothing: "
-    "the answer goes on without you, and is here when you come back."
+    "Press Stop, in this pane or in the other pane: a Stop works from any window and any process."
+    "\n\n"
+    "A Stop is a change in the database, not a broken connection. The text that was shown stays, "
+    "the stream ends as stopped, and the writer's next word is refused. If you close the window, "
+    "nothing stops: the answer goes on, and is here when you come back."
 )
 
 _RELOAD: Final = (
-    "Reload one pane while this is being written, and watch the other one go on.\n\n"
-    "Both panes read one log in a database, each at an offset. The pane that asked has no other "
-    "way to get the text than the pane that only looks on, so a reload, a second window, another "
-    "user and tomorrow are one and the same thing: a reader that begins at an offset. There is no "
-    "moment at which the screen and the database can disagree."
+    "Reload one pane while this text is being written, and watch the other pane go on.\n\n"
+    "Both panes read the same stream in a database, each at an offset. The pane that asked gets "
+    "the text in the same way as the other pane. So a reload, a second window and another user "
+    "are the same case: a reader that begins at an offset. A page never shows text that the "
+    "database does not have."
 )
 
 _ANSWERS: Final = (
@@ -55,7 +56,7 @@ class OfflineResponder:
     """Answer with a prepared text, without a network.
 
     Args:
-        pace: Factor for all delays; 0 sends everything immediately.
+        pace: Factor for all delays; with 0, the whole text is sent immediately.
     """
 
     name = "a few prepared texts"
@@ -65,7 +66,7 @@ class OfflineResponder:
         self._pace = pace
 
     async def answer(self, turns: Sequence[Turn]) -> AsyncIterator[str | Result]:
-        """Send the text that fits the last question best."""
+        """Send the prepared text for a word of the last question, or else the text on reloads."""
         words = set(re.findall(r"\w+", turns[-1].text.lower()))
         text = _NO_MODEL + next((text for known, text in _ANSWERS if words & known), _RELOAD)
         chance = random.Random(text)

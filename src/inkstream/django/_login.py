@@ -7,7 +7,7 @@ from django.http import HttpRequest
 
 
 def owner_of(request: HttpRequest) -> str:
-    """Return the owner of a request's streams: the primary key of its user, as text.
+    """Return the owner of a request's streams: the primary key of the request's user, as text.
 
     Raises:
         PermissionDenied: No user is logged in. Django answers 403.
@@ -19,7 +19,11 @@ def owner_of(request: HttpRequest) -> str:
 
 
 async def aowner_of(request: HttpRequest) -> str:
-    """Return the owner in an async view, without blocking the event loop for the session."""
+    """Return the owner in an async view. The event loop is not blocked while the user is read.
+
+    Raises:
+        PermissionDenied: No user is logged in.
+    """
     user = await request.auser()
     if not user.is_authenticated:
         raise PermissionDenied("log in to see this stream")

@@ -14,7 +14,7 @@ from inkstream.sync import StreamAnswer
 
 
 class _Body:
-    """An answer for Django on an event loop. A plain iterable would make Django use a thread."""
+    """An answer for Django under ASGI. For a plain iterable, Django would use a thread."""
 
     def __init__(self, answer: StreamAnswer) -> None:
         self._answer = answer
@@ -37,14 +37,14 @@ def stream_response(
 ) -> StreamingHttpResponse:
     """Return the response that follows a stream from the request's offset; see docs/django.md.
 
-    Under WSGI it occupies a thread while it follows the stream; under ASGI it does not. In an
-    async view, use ``astream_response``.
+    Under WSGI, the response occupies a thread while it follows the stream; under ASGI, it does not.
+    In an async view, use ``astream_response``.
 
     Args:
         request: The view's request.
         stream_id: The stream to follow. If it is absent, the answer is 404, after a short wait.
-        owner: If given, a stream of another owner is answered like an absent stream.
-        group: If given, a stream of another group is answered like an absent stream.
+        owner: If the stream has another owner, the answer is the answer for an absent stream.
+        group: If the stream has another group, the answer is the answer for an absent stream.
         format: See ``inkstream.sync.PersistentTextStreaming.response``.
         headers: Further headers of the response.
     """
@@ -53,7 +53,7 @@ def stream_response(
     )
     body = _Body(answer) if isinstance(request, ASGIRequest) else answer
     response = StreamingHttpResponse(body, status=answer.status_code, headers=answer.headers)
-    # Without this, GZipMiddleware would delay events until its buffer is full.
+    # Without this header, GZipMiddleware would delay events until its buffer is full.
     response.headers.setdefault("Content-Encoding", "identity")
     return response
 
@@ -67,7 +67,7 @@ async def astream_response(
     format: str | Format | None = None,  # noqa: A002 - the word on the wire
     headers: Mapping[str, str] | None = None,
 ) -> StreamingHttpResponse:
-    """Return the response of ``stream_response`` in an async view, without blocking its loop."""
+    """Return the response of ``stream_response`` in an async view. It blocks no event loop."""
     response: StreamingHttpResponse = await sync_to_async(stream_response, thread_sensitive=False)(
         request, stream_id, owner=owner, group=group, format=format, headers=headers
     )

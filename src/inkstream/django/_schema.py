@@ -1,4 +1,4 @@
-"""Run inkstream's PostgreSQL migrations on Django's connection, in its transaction."""
+"""Run inkstream's PostgreSQL migrations on Django's connection, in Django's transaction."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from inkstream.django._streams import alias
 
 
 def apply(editor: Any, version: int) -> None:
-    """Apply a migration, unless the streams are in another database or it has been applied.
+    """Apply a migration, if the connection of ``editor`` leads to the streams' PostgreSQL database.
+
+    A migration that was applied before is not applied again.
 
     Raises:
-        SchemaOutdated: The migration that was applied has other SQL than this library's.
+        SchemaOutdated: An applied migration has other SQL than this library's migration.
     """
     if not _is_ours(editor):
         return
-    from inkstream.stores.postgres import _migrate  # SQLite needs no asyncpg
+    from inkstream.stores.postgres import _migrate  # not above, because SQLite needs no asyncpg
 
     with editor.connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(hashtextextended('inkstream migrate', 0))")

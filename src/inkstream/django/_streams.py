@@ -1,4 +1,4 @@
-"""The single instance of a Django project, created from its settings at its first use."""
+"""The one instance of a Django project. It reads the project's settings at its first use."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def url() -> str:
     if connection.vendor not in _VENDORS:
         raise ImproperlyConfigured(
             f"inkstream keeps streams in PostgreSQL or SQLite, not in {connection.vendor} "
-            f"(DATABASES[{name!r}]): set INKSTREAM['DATABASE'] to another one, or to a URL"
+            f"(DATABASES[{name!r}]): set INKSTREAM['DATABASE'] to another alias, or to a URL"
         )
     # Read the name from the connection, because in tests the database has another name than in
     # the settings.
@@ -80,10 +80,10 @@ def _postgres(values: dict[str, Any]) -> str:
 
 
 class ProjectStreams(PersistentTextStreaming):
-    """A project's streams. Each process reads the settings at its first use of them."""
+    """A project's streams. Each process reads the settings at its first use of the streams."""
 
-    # This is not a SimpleLazyObject, because test runners call isinstance() on everything that they
-    # find. That would create the instance before the test database exists.
+    # This is not a SimpleLazyObject, because test runners call isinstance() on every object that
+    # they find. Such a call would create the instance before the test database exists.
     def __init__(self) -> None:
         self._is_made = False
         super().__init__("memory://")

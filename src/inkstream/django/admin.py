@@ -29,7 +29,7 @@ class StreamAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # the class is g
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        """Refuse, because a view deletes streams, together with the project's rows."""
+        """Refuse, because the project's views delete streams together with the project's rows."""
         return False
 
     def change_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:

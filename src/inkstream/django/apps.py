@@ -21,7 +21,10 @@ def _check(**kwargs: Any) -> list[CheckMessage]:
 
 
 def _make_tables(using: str, **kwargs: Any) -> None:
-    """Create SQLite's tables now, because a first call inside a transaction cannot create them."""
+    """Create the tables on SQLite now, because the first call may come inside a transaction.
+
+    A call inside a transaction cannot create the tables.
+    """
     if using == alias() and url().startswith("sqlite:"):
         streams.list(limit=1)
 

@@ -65,7 +65,10 @@ HEADERS: Final = {
     "content-security-policy": "sandbox; default-src 'none'",
 }
 _SMALL: Final = 64 * 1024
-"""A body up to this size is read before the permission check: servers buffer that much anyway."""
+"""A POST's body up to this size, in bytes, is read before the permission check.
+
+Servers buffer bodies of this size in any case.
+"""
 _METHODS: Final = "GET, HEAD, PUT, POST, DELETE, OPTIONS"
 
 
@@ -189,12 +192,12 @@ class DurableStreams:
         max_bytes: int = 0,
         marks: tuple[str, ...] = (),
     ) -> Page:
-        """Return a page of a stream if the caller may do all of these actions with it."""
+        """Return a page of a stream if the caller may do all ``actions`` with the stream."""
         try:
             page = await self._present(stream_id, after, max_bytes, *marks)
         except StreamGone as exc:
-            # No state is left that `authorize` could decide about, and a denied stream must look
-            # absent.
+            # `authorize` cannot be called without a state. So the stream must look absent, as a
+            # denied stream does.
             if self._authorize is anyone:
                 raise
             raise StreamNotFound(stream_id) from exc
@@ -296,7 +299,8 @@ class DurableStreams:
     async def _append(self, request: Request, stream_id: StreamId) -> Reply:
         length = _length(request)
         if self._authorize is not anyone and (length is None or length > _SMALL):
-            # A request without Content-Length may have no body. Such a request appends nothing.
+            # A closing request without Content-Length may have no body, and append nothing. So
+            # check only "close" before reading.
             is_certain = length is not None or not is_closing(request.headers)
             action = "append" if is_certain else "close"
             await self._before_body(request, self._allowed(request, stream_id, (action,)))
@@ -371,8 +375,9 @@ class DurableStreams:
     ) -> Page:
         """Return a page that the caller may read.
 
-        The page's text is read only after ``authorize`` has allowed the request. Otherwise a denied
-        stream would take longer than an absent one, and a caller could tell them apart.
+        The page's text is read only after ``authorize`` has allowed the request. Otherwise the
+        answer for a denied stream would take longer than the answer for an absent stream, and a
+        caller would see that the stream exists.
         """
         first = 0 if self._authorize is not anyone else max_bytes
         page = await self._allowed(
@@ -394,9 +399,10 @@ class DurableStreams:
         return page
 
     async def _collect(self, page: Page, start: int) -> tuple[list[Segment], StreamState]:
-        """Return about a page's worth of segments, and the state after the last of them.
+        """Return the segments of about one page, and the state after the last segment.
 
-        A store may end a fork's page where the inherited messages end; clients must not see that.
+        A store may end a fork's page where the inherited messages end. This method then reads the
+        next page too, so that clients get pages of the usual size.
         """
         engine, *_ = self._parts()
         enough = engine.limits.page_bytes // 2

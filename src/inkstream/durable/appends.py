@@ -1,11 +1,11 @@
-"""Appends of many clients: those of one stream are decided together and commit in one batch.
+"""Appends of many clients to one stream are decided together and commit in one batch.
 
 Requests for one stream wait while a round runs. A round reads the stream once, decides about each
 request in the order of arrival, and joins the requests into few changes. Each decision already
 includes the effect of the requests before it. If another process has changed the stream during the
 round, the store refuses the change, and the next round decides about the refused requests first. A
-single request is decided with the page that its authorisation read; if that page does not allow the
-request, the page is read again, because it may be too old.
+single request is decided with the page that its permission check read. If that page does not allow
+the append, the page is read again, because the page may be too old.
 
 All appends of a round that use marks become *one* change. Separate changes would be unsafe: each
 change would be conditional on the epoch that the change before it sets. If one change were refused,
@@ -46,7 +46,7 @@ class _Waiting:
     answer: asyncio.Future[Reply]
     tries: int = 0
     alone: bool = False
-    """Commit this request in a change of its own, because joined changes exceeded a limit."""
+    """Commit this request in a separate change, because joined changes exceeded a limit."""
 
     def fail(self, error: Exception) -> None:
         if not self.answer.done():
@@ -68,9 +68,10 @@ class Appends:
             request: What to append.
 
         Raises:
-            Refusal: The protocol does not allow it.
+            Refusal: The protocol does not allow the request.
             StreamNotFound: The stream was deleted, or another stream has its id now.
-            StoreUnavailable: Nothing was stored. ``OutcomeUnknown``: it may have been stored.
+            StoreUnavailable: Nothing was stored.
+            OutcomeUnknown: The change may have been stored.
         """
         stream_id = page.state.stream_id
         if request.body:
@@ -203,7 +204,10 @@ _Batch: TypeAlias = list[tuple[_Waiting, Attempt]]
 
 
 class _Batches:
-    """The changes of a round: one for all appends with marks, and others of at most one segment."""
+    """The changes of a round: one change for all appends with marks, and changes without marks.
+
+    Appends are joined only up to the size of one segment.
+    """
 
     def __init__(self) -> None:
         self._marked: _Batch = []
@@ -229,7 +233,7 @@ class _Batches:
         return True
 
     def in_order(self) -> list[_Batch]:
-        """Return the changes. The one that closes the stream is last."""
+        """Return the changes. A change that closes the stream is last."""
         marked = [self._marked] if self._marked else []
         return [*self._plain, *marked] if self._closes_marked else [*marked, *self._plain]
 

@@ -1,4 +1,4 @@
-"""Turn request bodies into segments: bytes unchanged, JSON as the original text of its messages.
+"""Turn request bodies into segments. JSON is split into messages, each with its original text.
 
 JSON is checked strictly and stored byte for byte. Parsing JSON and writing it again would change
 numbers (``1.0``, large integers) and lose duplicate keys.
@@ -29,21 +29,22 @@ _DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=st
 
 
 MOST_MESSAGES: Final = 10_000
-"""How many JSON messages a body or an answer may contain: each message costs microseconds."""
+"""How many JSON messages a body or an answer may contain, because each costs microseconds."""
 
 _TURN_S: Final = 0.02
-"""A body is split in steps of about this long, so that other tasks run in between."""
+"""A body is split in steps of about this many seconds. Other tasks run between two steps."""
 
 _SLACK: Final = 64 * 1024
 
 
 def split_json(body: bytes, message_bytes: int) -> Iterator[bytes]:
-    """Yield the messages of a JSON body: the elements if it is an array, else the one value.
+    """Yield the messages of a JSON body: the elements of an array, or else the one value.
 
     Raises:
         InvalidMessage: The body is not JSON (RFC 8259, UTF-8), is nested too deep, or contains the
             key that only the server may write.
-        MessageTooLarge: A message is larger than ``message_bytes``, or there are too many.
+        MessageTooLarge: A message is larger than ``message_bytes``, or there are more messages than
+            ``MOST_MESSAGES``.
     """
     try:
         text = body.decode()
@@ -60,7 +61,7 @@ def split_json(body: bytes, message_bytes: int) -> Iterator[bytes]:
     for count, element in enumerate(_elements(text, start + 1, values), 1):
         if count > MOST_MESSAGES:
             raise MessageTooLarge(
-                f"a request's body may hold {MOST_MESSAGES} messages: send several smaller ones",
+                f"a request's body may hold {MOST_MESSAGES} messages: send several smaller bodies",
                 limit=MOST_MESSAGES,
                 actual=count,
             )
@@ -90,7 +91,7 @@ def _skip(text: str, at: int) -> int:
 
 
 class _Values:
-    """The values of a text. Each is decoded within a window slightly larger than a message may be.
+    """The JSON values in a text. Each value is decoded in a window a little longer than the limit.
 
     The decoder cannot be interrupted. Without a window, a value as large as the body would block
     the event loop until the whole value was decoded, although the value is then refused as too
@@ -107,7 +108,7 @@ class _Values:
         self._window = self._text[at : at + self._message_bytes + _SLACK]
 
     def end_of(self, at: int) -> int:
-        """Return where the JSON value that begins at this place ends."""
+        """Return the end of the JSON value that begins at ``at``."""
         if at - self._base >= _SLACK:
             self._cut(at)
         is_cut = self._base + len(self._window) < len(self._text)

@@ -1,4 +1,4 @@
-"""Pure functions about a PUT: the stream that it creates or forks, or the answer if one exists."""
+"""Pure functions about a PUT: the new stream, or the answer if the stream exists already."""
 
 from __future__ import annotations
 
@@ -37,10 +37,11 @@ MOST_FORKS: Final = 64
 
 @dataclass(frozen=True, slots=True)
 class ForkNote:
-    """The parameters of a fork, stored as its mark: for a repeated PUT, and for offsets.
+    """The parameters of a fork, stored as a mark of the fork.
 
-    ``ancestors`` are the streams whose offsets the fork accepts as its own, each with the last
-    position accepted. Clients may continue in a fork with offsets of the fork's source (4.2, 8).
+    The server compares a repeated PUT with these parameters. ``ancestors`` are the internal ids of
+    the streams whose offsets the fork accepts, each with the last accepted position. Clients may
+    continue in a fork with offsets of the stream that it was forked from (4.2, 8).
     """
 
     source: StreamId
@@ -58,7 +59,7 @@ class ForkNote:
 
     @classmethod
     def load(cls, marks: Marks) -> ForkNote | None:
-        """Read a stream's mark; ``None`` means that the stream is not a fork."""
+        """Return the note in a stream's marks, or ``None`` if the stream is not a fork."""
         if FORK not in marks:
             return None
         source, anchor, sub, ttl_s, expires_at, ancestors = json.loads(marks[FORK])
@@ -67,7 +68,7 @@ class ForkNote:
 
 
 def position_of(state: StreamState, marks: Marks, offset: Offset) -> int | None:
-    """Return an offset's position in a stream; ``None`` if the offset is of another stream."""
+    """Return an offset's position in a stream, or ``None`` if the stream must refuse the offset."""
     if offset.lies_in(state):
         return offset.position
     note = ForkNote.load(marks)
@@ -191,16 +192,16 @@ def _first(request: CreateRequest, content_type: str, limits: Limits) -> Segment
 
 
 def created(state: StreamState, location: str) -> Reply:
-    """Answer the PUT that created a stream."""
+    """Return the answer to the PUT that created a stream."""
     headers = {"content-type": state.content_type, "location": location, **tail_headers(state)}
     return Reply(201, headers)
 
 
 def exists(state: StreamState, marks: Marks, request: CreateRequest) -> Reply:
-    """Answer a PUT for a stream that exists: 200 if it has the requested configuration.
+    """Return the answer to a PUT for a stream that exists and has the requested configuration.
 
     Raises:
-        Refusal
+        Refusal: The stream has another configuration.
     """
     note = ForkNote.load(marks)
     if note is None:

@@ -1,4 +1,4 @@
-"""Live reads: long-poll and server-sent events. Each uses a reader of the engine for some time."""
+"""Live reads: long-poll and server-sent events, each with a reader of the engine."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class LiveRead:
 
     Attributes:
         state: The stream's state when the request arrived.
-        position: Where to start reading.
+        position: The position at which the read starts.
         end_seen: Whether the client sent the offset after the end.
         cursor: The cursor that the client sent.
         renewal: Renews the stream's sliding expiry, because this client reads the stream.
@@ -43,10 +43,11 @@ class LiveRead:
 
 
 async def open_reader(engine: Engine, read: LiveRead) -> Reader:
-    """Return a reader. Raise if the id now belongs to another stream than the allowed one.
+    """Return a reader for a live read.
 
     Raises:
-        StreamNotFound, TooManyReaders, StoreUnavailable
+        StreamNotFound: The id belongs to another stream now than when permission was checked.
+        TooManyReaders, StoreUnavailable
     """
     state = read.state
     reader = await engine.readers.open(state.stream_id, Offset.at(state, read.position))
@@ -73,12 +74,12 @@ def _chunk(
 
 
 def _wake_s(state: StreamState, wait_s: float) -> float:
-    """Return how long a reader may wait, so that it renews the stream before the stream expires."""
+    """Return how long a reader may wait before the expiry of its stream must be renewed."""
     return wait_s if state.ttl_s is None else min(wait_s, max(state.ttl_s / 2, 0.25))
 
 
 class LongPoll:
-    """Answer with the next messages, or after a while with 204."""
+    """Answer with the next messages, or with 204 if none has come within ``wait_s``."""
 
     def __init__(
         self, engine: Engine, read: LiveRead, settings: HTTPSettings, wait_s: float
@@ -128,12 +129,12 @@ class LongPoll:
                 if segments or reader.end is not None:
                     return segments
         except ReaderCut:
-            pass  # answer like a timeout: the client repeats its request
+            pass  # answer as after a timeout, so that the client repeats its request
         return []
 
 
 class EventStream:
-    """Send everything from a position as events, until the end or for about a minute."""
+    """Send the messages after a position as events, until ``live_s`` is over or the stream ends."""
 
     def __init__(
         self, engine: Engine, read: LiveRead, settings: HTTPSettings, live_s: float
@@ -171,7 +172,7 @@ class EventStream:
 
     async def _run(self, reader: Reader, connection: Connection) -> None:
         clock: Clock = self._engine.clock
-        # A reader that is up to date gets this event now, without waiting for the first message.
+        # A client that has all messages learns that now, instead of with the next message.
         if reader.position >= reader.tail.position and reader.tail.end is None:
             await connection.send(
                 response_body(self._frames(reader, reader.position, reader.position, []))

@@ -1,4 +1,4 @@
-"""Find the stream id in a request's raw path, and decode it exactly once."""
+"""Find the stream id in a request's raw path, and decode the id exactly once."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class Target:
             path = urlsplit(url).path
         except ValueError as exc:
             raise Refusal(400, "invalid_fork", "Stream-Forked-From is not a path.") from exc
-        # A client sends the path as it is before a proxy shortens it. A backend may send the
-        # shortened path.
+        # A client sends the path from which a proxy later removes the prefix. A backend may send
+        # the path without the prefix.
         for mount in (self.place.prefix + self.place.mount, self.place.mount):
             if path.startswith(mount):
                 return _stream_id(path[len(mount) :])

@@ -15,12 +15,12 @@ class _Bucket:
 
 
 class ClosedPolls:
-    """Allow ``burst`` polls at once after the end of a stream, and on average ``rate`` a second.
+    """Allow ``burst`` polls at once after the end of a stream, and later ``rate`` polls per second.
 
     Args:
         clock: Measures the time between polls.
         rate: Polls per second, for each client and stream.
-        burst: How many polls may come together.
+        burst: How many polls may come at once.
         remembered: How many pairs of client and stream to remember. The pair that was unused for
             the longest time is forgotten first.
     """
@@ -33,7 +33,7 @@ class ClosedPolls:
         self._buckets: OrderedDict[tuple[int, str], _Bucket] = OrderedDict()
 
     def allow(self, internal_id: int, client: str) -> bool:
-        """Count one poll, and return whether to answer it."""
+        """Count one poll, and return whether to answer the poll."""
         now = self._clock.monotonic()
         key = (internal_id, client)
         bucket = self._buckets.get(key)

@@ -1,13 +1,14 @@
-"""The rules of the protocol as pure functions: from a state and a request to a change and a reply.
+"""The rules of the protocol as pure functions of a stream's state and a request.
 
-These functions neither wait nor store. If the store refuses a ``Change`` because the stream changed
-meanwhile, the caller calls the same function again with the newer state.
+These functions neither wait nor call the store. If the store refuses a ``Change`` because the
+stream changed meanwhile, the caller calls the same function again with the newer state.
 
-Besides a stream's state, the protocol stores these things as marks of the stream: ``seq`` (the last
+Besides a stream's state, the protocol stores these values as marks of the stream: ``seq`` (the last
 ``Stream-Seq``), ``p:{id}`` (a producer's epoch and last sequence number), ``closed`` (the append of
 a producer that closed the stream) and ``fork`` (the parameters of a fork). A log has no writer, so
-its epoch can count the changes of its marks. An append that read marks is conditional on the epoch
-and raises it. Appends without marks are not conditional, so any number of them can commit together.
+the log's epoch can count the changes of its marks. The store applies an append with marks only if
+the epoch is still the epoch that was read, and each such append raises the epoch. Appends without
+marks have no such condition, so any number of them can commit together.
 """
 
 from __future__ import annotations
@@ -31,16 +32,16 @@ CLOSED: Final = "closed"
 FORK: Final = "fork"
 
 _SLACK: Final = 1.05
-"""A renewed expiry is 5 % later than requested, so that not every access must renew it."""
+"""A renewed expiry is 5 % later than requested, so that not every access must renew the expiry."""
 
 
 # State -------------------------------------------------------------------------------------------
 
 
 def is_absent(state: StreamState, now: float | None) -> bool:
-    """Return whether a stream has expired. Clients see it as absent, even before its deletion.
+    """Return whether a stream has expired. For clients, an expired stream is absent.
 
-    ``now`` is ``None`` while the wall clock cannot be trusted; no stream has expired then.
+    ``now`` is ``None`` while the wall clock cannot be trusted. Then no stream counts as expired.
     """
     return (
         now is not None
@@ -74,7 +75,7 @@ def end_headers(state: StreamState) -> dict[str, str]:
 
 
 def tail_headers(state: StreamState) -> dict[str, str]:
-    """Return the headers that say where a stream ends, and whether it is closed."""
+    """Return the headers with the offset of a stream's tail, and whether the stream is closed."""
     headers = {"stream-next-offset": tail_offset(state), **end_headers(state)}
     if state.ended:
         headers["stream-closed"] = "true"
@@ -82,7 +83,7 @@ def tail_headers(state: StreamState) -> dict[str, str]:
 
 
 def head(state: StreamState) -> Reply:
-    """Answer a HEAD."""
+    """Return the answer to a HEAD request."""
     headers = {
         "content-type": state.content_type,
         "cache-control": "no-store",
@@ -135,7 +136,7 @@ def append_marks(request: AppendRequest) -> tuple[str, ...]:
 def append(
     state: StreamState, marks: Marks, request: AppendRequest, now: float, limits: Limits
 ) -> Attempt | Reply:
-    """Decide about an append or a close.
+    """Return the change that an append or a close needs, or the answer if no change is needed.
 
     Raises:
         Refusal
@@ -149,14 +150,16 @@ def append(
         media_type(request.content_type) != media_type(state.content_type)
     ):
         raise Refusal(
-            409, "content_type_mismatch", f"This stream is of {media_type(state.content_type)}."
+            409,
+            "content_type_mismatch",
+            f"The content type of this stream is {media_type(state.content_type)}.",
         )
     if producer is not None:
         duplicate = _check_producer(marks, producer)
         if duplicate is not None:
             return duplicate
     if request.seq is not None and SEQ in marks and request.seq <= marks[SEQ]:
-        raise Refusal(409, "seq_regression", "Stream-Seq must be larger than the last one.")
+        raise Refusal(409, "seq_regression", "Stream-Seq must be larger than the last Stream-Seq.")
     return _attempt(state, request, now, limits)
 
 
@@ -175,7 +178,7 @@ def _append_to_closed(state: StreamState, marks: Marks, request: AppendRequest) 
 
 
 def _check_producer(marks: Marks, producer: Producer) -> Reply | None:
-    """Return the answer to a duplicate, or ``None`` if this append is the next one (5.2.1)."""
+    """Return the answer to a duplicate, or ``None`` for the producer's next append (5.2.1)."""
     known = _known(marks, producer)
     if known is None or producer.epoch > known[0]:
         if producer.seq == 0:
@@ -278,7 +281,7 @@ def _attempt(state: StreamState, request: AppendRequest, now: float, limits: Lim
 
 
 def join(attempts: Sequence[Attempt]) -> Change:
-    """Join several attempts, each decided after the one before it, into one change."""
+    """Join attempts into one change. Each attempt was decided after the attempt before it."""
     changes = [attempt.change for attempt in attempts]
     if len(changes) == 1:
         return changes[0]
@@ -304,7 +307,7 @@ def join(attempts: Sequence[Attempt]) -> Change:
 
 
 def left_behind(done: StreamState, attempts: Sequence[Attempt]) -> list[StreamState]:
-    """Return the state after each of several attempts, given the state after all of them."""
+    """Return the state after each of the attempts. ``done`` is the state after all attempts."""
     if len(attempts) == 1:
         return [done]
     states: list[StreamState] = []

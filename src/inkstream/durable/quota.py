@@ -19,12 +19,13 @@ _PAGE: Final = 1000
 
 
 class Quota:
-    """Limit the number of an owner's streams, without counting them for every new one.
+    """Limit the number of an owner's streams, without counting the streams for every new stream.
 
     After a count, this process may create an eighth of the streams that are still free before it
-    counts again, or a hundredth of the limit if that is more and still free. So up to eight
-    processes that create streams at the same time exceed the limit by a twelfth at most; more
-    processes may exceed it further. Deletions in other processes are noticed within ``RECOUNT_S``.
+    counts again. It may create a hundredth of the limit if that is more and still free. So up to
+    eight processes that create streams equally fast exceed the limit by at most a twelfth. More
+    processes, or a process that was idle since its count, may exceed the limit by more. At the
+    limit, this process notices deletions of other processes within ``RECOUNT_S``.
     """
 
     def __init__(self, engine: Engine, owner: str, max_streams: int) -> None:
@@ -70,7 +71,7 @@ class Quota:
                 self._settled.set()
 
     def deleted(self, owner: str | None) -> None:
-        """Note that this process deleted a stream of an owner."""
+        """Note that this process deleted a stream of ``owner``."""
         if owner == self._owner:
             self._left += 1
 
@@ -91,6 +92,6 @@ class Quota:
         if room < 1:
             self._full_until = now + RECOUNT_S
         else:
-            # Near the limit, an eighth is less than one stream. Without the second value, each
-            # creation near the limit would count all streams.
+            # Near the limit, an eighth of the room is less than one stream. Without the hundredth
+            # of the limit, each creation near the limit would count all streams.
             self._left = max(1, room // _SHARE, min(room, self._max_streams // _FLOOR))

@@ -27,7 +27,10 @@ _FOR_AI_SDK: Final[dict[str, JSON]] = {"type": "data-inkstream-end", "transient"
 
 
 def next_cursor(now: float, given: int | None) -> str:
-    """Return the cursor of a live answer: the current interval, and more than the given cursor."""
+    """Return the cursor of a live answer: the number of the current interval.
+
+    If the client's cursor ``given`` is not smaller, return a larger number than ``given``.
+    """
     current = int((now - CURSOR_EPOCH) // CURSOR_INTERVAL_S)
     if given is None or given < current:
         return str(current)
@@ -40,12 +43,12 @@ class Chunk:
     """The messages that a read found between two positions.
 
     Attributes:
-        state: The stream's state from the same snapshot.
-        start: Where the read began.
+        state: The stream's state when the messages were read.
+        start: The position at which the read began.
         segments: The messages found, cut so that they begin at ``start``.
-        position: The position after them.
+        position: The position after these messages.
         at_tail: Whether no more messages exist now.
-        end: How the stream ended, if it did and no message follows.
+        end: How the stream ended, if it has ended and no message follows.
         end_seen: Whether the client sent the offset after the end.
     """
 
@@ -110,7 +113,8 @@ def in_turns(
 ) -> Iterator[tuple[int, int, list[Segment]]]:
     """Yield the messages in limited parts, each with its start, its end and its segments.
 
-    Each message costs some microseconds, and a megabyte can contain half a million messages.
+    Each message costs some microseconds, and a megabyte can contain half a million messages. So
+    without a limit, one part could block the event loop for seconds.
     """
     if state.counts_bytes or position - start <= MOST_MESSAGES:
         yield start, position, list(segments)
@@ -122,7 +126,7 @@ def in_turns(
 
 
 def cut_from(segments: Iterable[Segment], start: int) -> list[Segment]:
-    """Return the contents of the segments after a position."""
+    """Return the part of the segments after position ``start``."""
     cuts = (wire.cut(segment, start) for segment in segments)
     return [piece for piece in cuts if piece is not None]
 
@@ -155,7 +159,7 @@ class Events:
         return _event("data", text) if text else b""
 
     def control(self, chunk: Chunk, cursor: str) -> bytes:
-        """Return the ``control`` event that follows, with the offset after the sent messages."""
+        """Return the ``control`` event for the chunk, with the offset after the sent messages."""
         held = self.held_back()
         offset = chunk.offset
         if held:

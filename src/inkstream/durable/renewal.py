@@ -16,7 +16,7 @@ class Renewal:
         self._state = state
 
     async def touch(self) -> None:
-        """Renew the expiry if that is due. ``renewed`` explains why few reads need a commit."""
+        """Renew the expiry unless the last renewal still suffices; see ``renewed``."""
         due_at = renewed(self._state, self._engine.clock.wall())
         if due_at is KEEP:
             return
@@ -24,6 +24,6 @@ class Renewal:
         try:
             done = await self._engine.changes.commit(self._state, change)
         except StoreUnavailable:
-            return  # reading must not fail for this; the next access tries again
+            return  # a failed renewal must not stop a read; the next access renews the expiry
         if isinstance(done, StreamState):
             self._state = done

@@ -17,7 +17,7 @@ from inkstream.wire import START, Offset
 DEFAULT_CONTENT_TYPE: Final = "application/octet-stream"
 
 _ZERO: Final = "0000000000000000_0000000000000000"
-"""The start in the reference server's spelling, which the conformance suite sends everywhere."""
+"""The reference server's text for the start of a stream. The conformance suite sends this text."""
 
 _COUNT: Final = re.compile(r"0|[1-9][0-9]{0,14}", re.ASCII)
 _SAFE_INTEGER: Final = re.compile(r"[0-9]{1,16}", re.ASCII)
@@ -37,7 +37,7 @@ _MAX_SEQ: Final = 1024
 
 @dataclass(frozen=True, slots=True)
 class Producer:
-    """A producer, and the number of its append."""
+    """A producer, and the sequence number of one of its appends."""
 
     id: str
     epoch: int
@@ -45,13 +45,13 @@ class Producer:
 
     @property
     def mark(self) -> str:
-        """The name of the mark that remembers this producer."""
+        """The name of the mark that stores this producer's epoch and last sequence number."""
         return f"p:{self.id}"
 
 
 @dataclass(frozen=True, slots=True)
 class ForkRequest:
-    """Where the new stream branches off; an ``offset`` of ``None`` is the source's tail."""
+    """Where a fork leaves its source stream. An ``offset`` of ``None`` is that stream's tail."""
 
     source: StreamId
     offset: Offset | None
@@ -102,7 +102,7 @@ def is_closing(headers: Mapping[str, str]) -> bool:
 
 
 def content_type_of(headers: Mapping[str, str]) -> str | None:
-    """Return the content type unchanged, or ``None``.
+    """Return the content type, or ``None`` if the header is absent.
 
     Raises:
         Refusal: The header is not a media type.
@@ -181,7 +181,7 @@ def append_request(headers: Mapping[str, str], body: bytes) -> AppendRequest:
         raise bad("invalid_seq", f"Stream-Seq has 1 to {_MAX_SEQ} characters.")
     if not body and not closed:
         raise bad("empty_body", "There is nothing to append: send a body, or Stream-Closed: true.")
-    # Without a body, a content type has no meaning, but client libraries send one (5.2).
+    # Without a body, the content type is ignored, because client libraries send it anyway (5.2).
     content_type = content_type_of(headers) if body else None
     if body and content_type is None:
         raise bad("missing_content_type", "Send the body's Content-Type.")

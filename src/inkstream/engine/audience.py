@@ -1,9 +1,9 @@
 """Finds out whether a stream still has readers, for ``on_disconnect="cancel"`` (G6).
 
-A process knows only its own readers. So the writer's process asks the other processes: it sets
-``due_at`` on the stream. A process that has a reader of the stream, or gets one, clears ``due_at``
-(see ``Tails.absorb``). If ``due_at`` is still set after the whole grace time, no process has a
-reader.
+A process knows only its own readers. So the writer's process asks the other processes by setting
+the stream's ``due_at``. A process that has a reader of the stream clears ``due_at``, and so does a
+process that gets a reader (see ``Tails.absorb``). If ``due_at`` is still set after the grace time,
+no process has a reader of the stream.
 """
 
 from __future__ import annotations
@@ -17,30 +17,28 @@ from inkstream.engine.core import Core
 from inkstream.engine.writer import Writer
 
 _LOOK_S = 1.0
-"""The time between two checks: not shorter, because each check wakes the loop once per stream.
+"""The time between two checks. A shorter time would cost more CPU time for each stream.
 
-Before the first check, the page usually reads the stream already.
+The first check also comes after this time: before it, the page usually requests the stream.
 """
 
 
 class Audience:
-    """Watch for readers of one stream, in this process and in others."""
+    """Watch for readers of one stream, in this process and in other processes."""
 
     def __init__(self, core: Core, changes: Changes, writer: Writer) -> None:
         self._writer = writer
         self._store = core.store
         self._changes = changes
         self._clock = core.clock
-        # Without hints, the process of a reader sees ``due_at`` only at its next poll.
+        # A process that gets no hints sees ``due_at`` only at its next poll.
         self._grace_s = max(core.timing.disconnect_grace_s, 2 * core.timing.poll_s)
 
     async def cancel_when_gone(self) -> None:
-        """Cancel the stream after it had no reader for the grace time.
+        """Cancel the stream after it had no reader in any process for the grace time.
 
-        The caller cancels this coroutine when the source ends.
-
-        After the last reader in another process leaves, the cancel comes within twice the grace
-        time.
+        After the last reader in another process leaves, the cancel comes within about twice the
+        grace time. The caller cancels this coroutine when the source ends.
         """
         tail = self._writer.tail
         tail.without_readers_since = self._clock.monotonic()

@@ -1,4 +1,4 @@
-"""The text that a writer has accepted but not committed: its pieces and its size."""
+"""The messages that a writer has accepted but not committed, and their size."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from inkstream._types import Segment, StreamState
 from inkstream.engine.settings import Limits
 
 _YIELD_EVERY: Final = 64
-"""After this many messages, a source that never waits must let other tasks run."""
+"""After this many messages without a commit, ``append`` lets other tasks run once."""
 
 _HALF_BYTES: Final = 3
-"""The stored size of half a surrogate pair. U+FFFD replaces a half whose other half never comes."""
+"""The size of U+FFFD in bytes. U+FFFD replaces half a surrogate pair that gets no other half."""
 
 
 class SharedRoom:
@@ -31,11 +31,14 @@ class SharedRoom:
 
 
 class Buffer:
-    """The pieces of one writer. The buffer never waits: the writer calls ``fits`` and waits itself.
+    """Keep the pieces of one writer: texts and JSON messages.
+
+    The buffer never waits for room: the writer calls ``fits``, and waits until ``fits`` is true.
 
     Attributes:
-        characters: Characters accepted so far, those of JSON messages included.
-        pending_bytes: Bytes accepted and not committed yet, including those in a running commit.
+        characters: The number of characters accepted so far, including those of JSON messages.
+        pending_bytes: The number of bytes accepted but not committed. Bytes in a running commit
+            count as not committed.
     """
 
     __slots__ = (
@@ -60,24 +63,27 @@ class Buffer:
         self._pieces: list[str | wire.RawJSON] = []
         self._taken_bytes = 0
         self._room = 0
-        """How many bytes ``push`` may accept without checking a limit; 0 after ``close``."""
+        """The number of bytes that ``push`` may accept before a limit must be checked again."""
 
     @property
     def ready(self) -> bool:
-        """True if there is something to commit.
+        """True if the buffer has something to commit.
 
-        Half a surrogate pair alone waits for its other half.
+        If the only piece is half a surrogate pair, the half waits for its other half.
         """
         pieces = self._pieces
         return len(pieces) > 1 or (len(pieces) == 1 and not _is_half(pieces[0]))
 
     @property
     def busy(self) -> bool:
-        """True if the next piece should let other tasks run first."""
+        """True if the writer must let other tasks run before it puts the next piece."""
         return len(self._pieces) % _YIELD_EVERY == _YIELD_EVERY - 1
 
     def push(self, message: object) -> bool:
-        """Accept a text that needs no check; return False for any other message."""
+        """Accept ``message`` if it is text that needs no check and no wait; otherwise return False.
+
+        A refused message changes nothing.
+        """
         if not isinstance(message, str):
             return False
         try:
@@ -100,14 +106,18 @@ class Buffer:
         return True
 
     def check(self, size: int) -> None:
-        """Raise ``MessageTooLarge`` or ``StreamTooLarge`` if the piece can never fit."""
+        """Raise ``MessageTooLarge`` or ``StreamTooLarge`` if ``size`` more bytes can never fit.
+
+        A piece that passes this check fits as soon as enough other text is committed.
+        """
         self._limits.check_message(self._stream_id, size)
         self._limits.check_stream(self._stream_id, self._stream_bytes + size)
 
     def fits(self, size: int) -> bool:
-        """Return whether there is room now.
+        """Return whether there is room for ``size`` bytes now.
 
-        If no other text waits for a commit, any piece fits, because no commit would make more room.
+        If no text of this buffer waits for a commit, every piece fits, because no commit of this
+        buffer could make more room.
         """
         if not self._taken_bytes and not self.ready:
             return True
@@ -118,7 +128,7 @@ class Buffer:
         """Accept a piece that fits and has passed ``check``."""
         self._pieces.append(piece)
         if isinstance(piece, str):
-            # The second half of a surrogate pair is not counted: the first half was counted.
+            # The second half of a surrogate pair does not count, because the first half counts.
             self.characters += len(piece) - ("\udc00" <= piece[:1] <= "\udfff")
         else:
             raw = piece.raw
@@ -132,10 +142,10 @@ class Buffer:
         )
 
     def take(self, position: int, *, last: bool) -> list[Segment]:
-        """Return all pieces as segments to commit, from a position on.
+        """Return all pieces as segments to commit. The first segment begins at ``position``.
 
-        Half a surrogate pair at the end is kept, because the next piece may bring its other half.
-        With ``last``, that half is returned too.
+        If the last piece ends with half a surrogate pair, the buffer keeps the half, because the
+        next piece may begin with the other half. With ``last``, the buffer keeps nothing.
         """
         pieces, half = self._pieces, ""
         if pieces and not last:
@@ -148,7 +158,8 @@ class Buffer:
         kept = _HALF_BYTES if half else 0
         if half:
             pieces.append(half)
-        # Two joined halves take fewer bytes than two separate halves.
+        # If two halves of a surrogate pair were joined, the segments are smaller than the pieces
+        # were counted.
         if len(segments) == 1:  # true for nearly every commit
             size = len(segments[0].payload)
         else:
@@ -159,7 +170,7 @@ class Buffer:
         return segments
 
     def release(self) -> None:
-        """Free the room of the pieces that ``take`` returned, because they are committed now."""
+        """Free the room of the pieces that ``take`` returned last, which are committed now."""
         self.pending_bytes -= self._taken_bytes
         self._shared.used -= self._taken_bytes
         self._taken_bytes = 0
@@ -169,7 +180,7 @@ class Buffer:
         self._room = 0
 
     def drop(self) -> None:
-        """Discard all pieces, including those in the commit that is running."""
+        """Discard all pieces, and free the room of the pieces in the running commit too."""
         self._pieces.clear()
         self._grow(-self.pending_bytes, stored=True)
         self._taken_bytes = 0

@@ -1,4 +1,4 @@
-"""Lets one response follow many streams: one wait for all of their readers."""
+"""Lets one response follow many streams: the readers of these streams share one wait."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from inkstream._errors import StreamNotFound
 from inkstream.engine.reader import Reader
 
 TURN_BYTES: Final = 64 * 1024
-"""How many bytes a reader returns in its turn at most, so that no reader starves the others."""
+"""A reader returns about this many bytes in one turn, so that every reader soon gets a turn."""
 
 
 class _Ring:
-    """A wait that all readers of a bundle share. News for one reader ends the bundle's wait."""
+    """The wait of one reader in a bundle. News for the reader ends the wait of the whole bundle."""
 
     __slots__ = ("_bundle", "_reader")
 
@@ -36,7 +36,8 @@ class Bundle:
     Attributes:
         readers: The readers in the bundle.
         ready: The readers that may have news, in the order of their turns.
-        alarm_at: The engine's monotonic time at which ``alarm`` is called.
+        alarm: The function that ``Readers.tick`` calls at ``alarm_at``.
+        alarm_at: A monotonic time of the engine.
     """
 
     def __init__(self, detach: Callable[[Bundle], None]) -> None:
@@ -49,7 +50,7 @@ class Bundle:
         self._closed = False
 
     def add(self, reader: Reader) -> None:
-        """Add a reader. The bundle will close the reader."""
+        """Add a reader. The bundle closes the reader in ``remove`` or ``close``."""
         if self._closed:
             reader.close()
             return
@@ -58,27 +59,28 @@ class Bundle:
         self.woken(reader)
 
     def woken(self, reader: Reader) -> None:
-        """Record that a reader may have news."""
+        """Record that ``reader`` may have news, and end the current wait."""
         if reader in self.readers:
             self.ready[reader] = None
             self._news.set()
 
     def remove(self, reader: Reader) -> None:
-        """Remove a reader."""
+        """Remove a reader from the bundle, and close the reader."""
         self.readers.pop(reader, None)
         self.ready.pop(reader, None)
         reader.close()
 
     async def wait(self) -> None:
-        """Wait until a reader may have news, or until ``interrupt``."""
+        """Wait until a reader may have news, or until ``interrupt`` is called."""
         await self._news.wait()
         self._news.clear()
 
     async def turns(self) -> AsyncGenerator[tuple[Reader, bytes | None], None]:
-        """Yield new bytes, one turn per ready reader, until no reader has more.
+        """Give each ready reader a turn, again and again, until no reader has new bytes.
 
-        ``b""`` means that the reader's stream has ended. ``None`` means that its stream was
-        deleted. In both cases the bundle removes the reader.
+        Each item is a reader and its new bytes. ``b""`` instead of bytes means that the reader's
+        stream has ended. ``None`` means that the reader's stream was deleted. In both cases the
+        bundle has removed the reader.
 
         Raises:
             ReaderCut: The response must close without a terminal event.
@@ -101,11 +103,11 @@ class Bundle:
             yield reader, frames
 
     def interrupt(self) -> None:
-        """End the current wait. If nothing waits now, end the next wait."""
+        """End the bundle's current wait. If the bundle does not wait now, end its next wait."""
         self._news.set()
 
     def close(self) -> None:
-        """Close all readers, and end the wait."""
+        """Close all readers, and end the bundle's wait."""
         if self._closed:
             return
         self._closed = True

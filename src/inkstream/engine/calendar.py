@@ -1,4 +1,4 @@
-"""Decides whether to trust the wall clock, so that a clock jump ends or deletes no stream."""
+"""Detects jumps of the wall clock, so that a jump ends no stream and deletes no stream."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ TRUSTED_AFTER_S: Final = 3600.0
 class Calendar:
     """A clock that compares the wall clock with the monotonic clock at every call.
 
-    After a jump of more than ``JUMP_S``, the wall clock is not trusted for ``TRUSTED_AFTER_S``. In
-    that time an operator or NTP can correct a wrong clock. After that time the clock is trusted
-    again, because perhaps the time before the jump was wrong, or the machine was suspended.
+    After a jump of more than ``JUMP_S``, the wall clock is not trusted for ``TRUSTED_AFTER_S``, or
+    until an operator or NTP has set the clock back. When ``TRUSTED_AFTER_S`` is over, the clock is
+    trusted again: perhaps the time before the jump was wrong, or the machine was suspended.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -30,9 +30,9 @@ class Calendar:
     def wall(self) -> float:
         """Return the wall time from which a stream's times are counted.
 
-        After a jump, this is the later of two times: the clock's time, and the time that the clock
-        would show without the jump. If a stream's time were counted from the earlier of the two, a
-        new stream could be due immediately when the clock is corrected.
+        After a jump, this method returns the later of two times: the clock's time, and the time
+        that the clock would show without the jump. If a new stream's ``due_at`` were counted from
+        the earlier time, the stream could be due at once when the clock is set right.
         """
         wall, reckoned = self._clock.wall(), self.monotonic() + self._offset
         return wall if abs(wall - reckoned) <= JUMP_S else max(wall, reckoned)
@@ -54,6 +54,7 @@ class Calendar:
         if self._jumped_at is not None:
             self._jumped_at = None
             _log.warning("streams expire and come due again: the wall clock is trusted again")
-        # Over weeks, small corrections of the wall clock add up. Such a drift is not a jump.
+        # Over weeks, small corrections of the wall clock add up to more than ``JUMP_S``. The sum of
+        # such corrections must not look like a jump.
         self._offset = wall - monotonic
         return wall

@@ -1,4 +1,4 @@
-"""Changes of streams that need no writer: create, append to a log, cancel, close, delete."""
+"""Changes streams without a writer: creates, cancels and deletes streams, and appends to logs."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ CANCELLED = End(Status.CANCELLED)
 
 
 class Changes:
-    """Change streams that any worker may be writing."""
+    """Change streams without a writer. Any worker may write a stream at the same time."""
 
     def __init__(self, core: Core, committer: Committer, tails: Tails, reports: Reports) -> None:
         self._core = core
@@ -64,9 +64,15 @@ class Changes:
         *,
         connection: object | None = None,
     ) -> Offset:
-        """Append to a log.
+        """Append to a log; return the offset after the last message.
 
-        When this method returns, the messages are durable and on the way to readers.
+        On return, the messages are durable. With ``connection``, the messages become durable when
+        the caller's transaction commits.
+
+        Raises:
+            StreamConflict: The stream is a text stream.
+            StreamEnded: The log is closed.
+            InvalidMessage, MessageTooLarge, StreamTooLarge, StreamNotFound, StoreUnavailable
         """
         self._life.check()
         encoded = [m if isinstance(m, str) else wire.dump_object(m) for m in messages]
@@ -87,7 +93,7 @@ class Changes:
             Change(internal_id=state.internal_id, if_status=(Status.OPEN,), append=segment)
             for segment in segments
         ]
-        # One batch keeps the messages together: no other caller's append may come between them.
+        # All changes are in the same commit. So no message of another append comes between them.
         if connection is None:
             done = await asyncio.gather(*[self.apply(state, change) for change in changes])
         else:
@@ -103,7 +109,11 @@ class Changes:
         return Offset.at(last, last.tail)
 
     async def close(self, stream_id: StreamId, *, connection: object | None = None) -> bool:
-        """Close a log permanently; return whether this call closed it."""
+        """Close a log permanently; return whether this call closed the log.
+
+        Raises:
+            StreamConflict: The stream is a text stream.
+        """
         self._life.check()
         state = (await self._store.read(stream_id, 0, 0, connection=connection)).state
         if state.kind is not Kind.LOG:
@@ -115,7 +125,11 @@ class Changes:
     async def cancel(
         self, state: StreamState, end: End = CANCELLED, *, connection: object | None = None
     ) -> bool:
-        """End a stream that has not ended; return whether this call ended it."""
+        """End a text stream that has not ended; return whether this call ended the stream.
+
+        Raises:
+            StreamConflict: The stream is a log.
+        """
         if state.kind is Kind.LOG:
             raise StreamConflict(
                 state.stream_id,
@@ -127,14 +141,18 @@ class Changes:
     async def end_stream(
         self, state: StreamState, end: End, *, connection: object | None = None
     ) -> bool:
-        """End a stream that any worker may be writing; return whether this call ended it."""
+        """End a stream that has not ended; return whether this call ended the stream.
+
+        If ``end`` has no result, the end gets the result that a writer of this process has.
+        """
         if state.ended:
             return False
         now = self._clock.wall()
         if end.result is None:
             end = replace(end, result=self._tails.result_of(state))
-        # The application's own transaction may commit late or never, and this process cannot see
-        # the commit. So the next regular search for unreported ends finds and reports this end.
+        # With ``connection``, the application's transaction may commit late or never, and this
+        # process cannot see whether the transaction has committed. So no worker reports the end
+        # now. Later, a worker that searches for unreported ends finds the end.
         reporter = self._core.reporter(state) if connection is None else None
         change = Change(
             internal_id=state.internal_id,
@@ -158,7 +176,11 @@ class Changes:
         self._core.observer.ended(Ended(state, end, max(0.0, now - since), readers=readers))
 
     async def end_as_seen(self, state: StreamState, end: End) -> StreamState | None:
-        """End a stream if it has not changed since ``state``; return its new state, or ``None``."""
+        """End a stream, unless its status, epoch or worker has changed since ``state``.
+
+        Returns:
+            The stream's new state, or ``None`` if the stream has changed.
+        """
         now = self._clock.wall()
         due_at = state.deletion_due(now)
         change = state.still(end=end, at=now, worker=None, due_at=due_at)
@@ -169,17 +191,17 @@ class Changes:
         return done
 
     async def delete_due(self, state: StreamState, now: float) -> bool:
-        """Delete a stream if it is due by the store's clock too; return whether it is deleted.
+        """Delete a stream if its stored state is due at ``now``; return whether it is absent now.
 
-        The clock of this host alone does not suffice: it may be wrong, and a deleted stream is lost
-        for all processes.
+        ``state`` alone does not suffice: another process may have moved the stream's ``due_at``
+        since ``state`` was read.
         """
         query = Query(due_before=now, before=state.internal_id + 1, limit=1)
         found = await self._store.find(query)
         if found and found[0].internal_id == state.internal_id:
             await self.delete([state])
             return True
-        try:  # a sweep may have deleted it just now
+        try:  # another operation may have deleted the stream just now
             page = await self._store.read(state.stream_id, 0, 0)
         except StreamNotFound:
             return True
@@ -188,7 +210,10 @@ class Changes:
     async def delete(
         self, states: Sequence[StreamState], *, connection: object | None = None
     ) -> int:
-        """Delete streams of any status; their readers get ``StreamNotFound``, and writers stop."""
+        """Delete streams of any status; return how many of the streams existed.
+
+        The writers of the streams stop, and the readers of the streams get ``StreamNotFound``.
+        """
         self._life.check()
         deleted = await self._store.delete([s.internal_id for s in states], connection=connection)
         if connection is None:
@@ -208,7 +233,10 @@ class Changes:
         return _done(state, change, outcome)
 
     async def apply(self, state: StreamState, change: Change) -> StreamState | None:
-        """Commit a change in the next batch, and publish it. Return ``None`` if it was refused.
+        """Commit a change with the engine's next commit, and publish the change to readers.
+
+        Returns:
+            The stream's new state, or ``None`` if the store refused the change.
 
         Raises:
             StreamNotFound: The stream has been deleted.
@@ -221,7 +249,7 @@ class Changes:
         return None
 
     async def commit(self, state: StreamState, change: Change) -> StreamState | Refused:
-        """Commit a change in the next batch; see ``Tails.commit``."""
+        """Commit a change with the engine's next commit; see ``Tails.commit``."""
         return await self._tails.commit(state, change)
 
 

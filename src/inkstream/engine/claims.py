@@ -1,4 +1,4 @@
-"""Claims: how this worker becomes the one writer of a stream (G3, G4)."""
+"""Claims streams: the claimed stream then has one writer, in this process (G3, G4)."""
 
 from __future__ import annotations
 
@@ -41,10 +41,12 @@ class Claims:
         self._places: dict[object, None] = {}
 
     async def claim(self, stream_id: StreamId, *, takeover: bool = False) -> Writer:
-        """Become the writer of a pending stream, or of a stream whose writer died or let go.
+        """Claim a ``pending`` stream, and return its writer.
+
+        With ``takeover``, also claim a ``streaming`` stream whose writer died or let go.
 
         Raises:
-            NotClaimed: The stream cannot be claimed.
+            NotClaimed: The stream has a living writer, has ended, or needs ``takeover``.
             StreamNotFound, ShuttingDown, TooManyStreams, StoreUnavailable
         """
         release = self.reserve()
@@ -54,10 +56,11 @@ class Claims:
             release()
 
     def reserve(self) -> Callable[[], None]:
-        """Reserve room for one more writer, and return a function that frees it.
+        """Reserve room for one more writer, and return a function that gives the room back.
 
         Raises:
-            TooManyStreams, ShuttingDown
+            TooManyStreams: This process has no room (``Limits.live_streams``).
+            ShuttingDown: This process is draining.
         """
         life = self._core.life
         life.check()
@@ -81,7 +84,11 @@ class Claims:
         takeover: bool = False,
         allow: Callable[[StreamState], bool] | None = None,
     ) -> Writer:
-        """Claim a stream as ``claim`` does, after ``reserve``. This works while draining, too."""
+        """Claim a stream as ``claim`` does. The caller must have called ``reserve`` before.
+
+        This method works while the process drains, too. If ``allow`` returns false for the stream's
+        state, this method raises ``StreamNotFound``.
+        """
         await self._presence.show_life()
         state = (await self._core.store.read(stream_id, 0, 0)).state
         if allow is not None and not allow(state):
@@ -116,8 +123,8 @@ class Claims:
     def _check_claimable(self, state: StreamState, takeover: bool) -> None:
         if state.status is Status.PENDING:
             return
-        # ``lost``: this worker claimed the stream earlier, but the outcome of that commit was lost.
-        # If the stream is still in its first epoch, nothing can have been written yet.
+        # ``lost`` means that this worker claimed the stream earlier, but the outcome of the claim
+        # was lost. If the stream is still in its first epoch, no writer can have written text yet.
         lost = state.worker == self._core.worker and not self._writers.holds(state)
         if state.status is Status.STREAMING and lost and state.epoch == 1:
             return
@@ -135,7 +142,7 @@ class Claims:
 
 
 class _Claim:
-    """A claim that is being committed. Its caller may leave before the outcome is known."""
+    """A claim whose outcome is not known yet. The claim's caller may be cancelled before that."""
 
     def __init__(self, writers: Writers, state: StreamState, change: Change) -> None:
         self.writer: Writer | None = None
@@ -145,7 +152,7 @@ class _Claim:
         self._given_up = False
 
     def publish(self, outcome: Outcome) -> int:
-        """Create the writer, in commit order; return how many readers were woken."""
+        """Create the writer if the claim was committed. Return 0 as the number of woken readers."""
         if isinstance(outcome, Committed):
             state = applied(self._state, self._change, outcome.heads[0])
             self.writer = self._writers.adopt(state)
@@ -154,7 +161,7 @@ class _Claim:
         return 0
 
     def give_up(self) -> None:
-        """End the stream now, or when the claim is committed: no caller is left to write it."""
+        """End the stream as soon as the claim is committed, because no caller can write to it."""
         self._given_up = True
         if self.writer is not None:
             self._writers.finish_soon(self.writer, INTERRUPTED)

@@ -1,8 +1,8 @@
-"""Group commit: commits everything that an engine has pending in one transaction.
+"""Group commit: one transaction commits everything that an engine has to commit at one moment.
 
-The order is the guarantee (G1). First the store commits. Then each party publishes to its tail,
-wakes readers and resolves the futures of its callers. Then other processes get a hint. No reader
-sees a text before the store has returned.
+The order of the steps keeps guarantee G1. First the store commits. Then each party publishes its
+messages to its tail, wakes the readers of the tail, and tells its callers the outcome. Last, other
+processes get a hint. So no reader gets a text before the store has returned.
 """
 
 from __future__ import annotations
@@ -20,40 +20,45 @@ from inkstream.engine.core import Core
 
 _log = logging.getLogger("inkstream")
 
-# How much time a commit costs this process: for each commit, stream and reader. The distance to the
-# next commit depends on this time. The numbers were measured once (see docs/decisions). The engine
-# does not measure at run time, so that a simulation always gets the same distances.
+# The CPU time that a commit costs this process: for the commit, for each group, and for each woken
+# reader. The time until the next commit depends on this cost. The numbers were measured once (see
+# docs/decisions). If the engine measured this cost at run time, two runs of a simulation would
+# differ.
 _COMMIT_S = 300e-6
 _STREAM_S = 20e-6
 _READER_S = 20e-6
 _SHARE = 4.0
-"""The distance between commits is chosen so that committing takes about a quarter of the time."""
+"""The time between two commits is this many times the cost of a commit.
+
+So commits take about a quarter of the process's time.
+"""
 
 
 class Party(Protocol):
-    """An object that takes part in commits: a writer, or a submitted group."""
+    """The methods that the committer calls on a party: a writer, or a submitted group."""
 
     @property
     def stream_id(self) -> StreamId:
-        """The stream that the commit changes."""
+        """The stream that the party changes."""
 
     def take(self) -> Sequence[Group]:
-        """Return the groups to commit now, in order; empty if there is nothing left to commit."""
+        """Return the groups to commit now, in order; no groups if the party needs no commit."""
 
     def settle(self, outcomes: Sequence[Outcome]) -> int:
         """Publish the outcomes of the groups from ``take``; return how many readers were woken."""
 
     def failed(self, exc: StoreUnavailable) -> bool:
-        """Handle a failed commit; return whether to try again with the next commit."""
+        """Handle a failed commit; return whether the party takes part in the next commit."""
 
 
 class Committer:
-    """Collect what is pending, commit it at the right moment, and let each party publish it.
+    """Commit the groups of all queued parties together, again and again.
 
     Attributes:
         room: The buffer space that all writers share.
-        committed_at: Monotonic time of the last commit that succeeded.
-        away_since: Monotonic time of the first failed commit of an outage, or ``None``.
+        committed_at: The monotonic time of the last commit that succeeded.
+        away_since: The monotonic time of the first failed commit of an outage. ``None`` if the last
+            commit succeeded, or if nothing waits for a commit.
     """
 
     def __init__(self, core: Core, notifier: Notifier) -> None:
@@ -74,12 +79,15 @@ class Committer:
         self._away_tries = 0
 
     def join(self, party: Party) -> None:
-        """Queue a party for the next commit. A party that is already queued keeps its place."""
+        """Queue a party for the next commit. If the party is queued already, it keeps its place."""
         self._queue[party] = None
         self._wanted.set()
 
     async def next_commit(self) -> None:
-        """Wait until the next commit has been settled."""
+        """Wait until a commit has succeeded and all its parties know their outcomes.
+
+        The wait also ends if writers were stopped.
+        """
         if self._committed is None:
             self._committed = asyncio.get_running_loop().create_future()
         await asyncio.shield(self._committed)
@@ -87,9 +95,11 @@ class Committer:
     async def submit(
         self, stream_id: StreamId, group: Group, published: Callable[[Outcome], int]
     ) -> Outcome:
-        """Commit a group with the next batch, call ``published`` in commit order, then return.
+        """Commit a group with the next commit, call ``published``, and return the outcome.
 
-        If the caller is cancelled, the whole group is committed or nothing is.
+        ``published`` gets the outcome, and returns the number of readers that it has woken. The
+        calls of ``published`` are in the order of the commits. If the caller is cancelled, the
+        group may still be committed, and ``published`` is then called all the same.
 
         Raises:
             StoreUnavailable: The group was not committed.
@@ -100,11 +110,11 @@ class Committer:
         return await submission.outcome
 
     async def run(self) -> None:
-        """Commit until cancelled. Then fail all queued parties with ``StoreUnavailable``."""
+        """Commit until cancelled. Then tell all queued parties that their commit has failed."""
         try:
             while True:
                 await self._wanted.wait()
-                # Even without a wait, the sleep lets tasks that are ready to run join the commit.
+                # Even a sleep of 0 s lets other tasks run, so that their parties join this commit.
                 wait = self._next_at - self._clock.monotonic()
                 await asyncio.sleep(max(0.0, wait))
                 self._wanted.clear()
@@ -112,7 +122,7 @@ class Committer:
         finally:
             queue, self._queue = self._queue, {}
             for party in queue:
-                party.failed(StoreUnavailable("inkstream stopped before this was committed"))
+                party.failed(StoreUnavailable("inkstream stopped before it committed this change"))
 
     async def _commit(self) -> None:
         queue, self._queue = self._queue, {}
@@ -124,7 +134,7 @@ class Committer:
                 groups += taken
                 parties.append((party, len(taken)))
         if not groups:
-            self.away_since = None  # every writer that had text to commit was stopped
+            self.away_since = None  # every writer that had text to commit has been stopped
             self._end_waits()
             return
         started = self._clock.monotonic()
@@ -165,7 +175,10 @@ class Committer:
         return woken
 
     async def run_hints(self) -> None:
-        """Send hints to other processes until cancelled, without delaying the next commit."""
+        """Send hints to other processes until cancelled.
+
+        This coroutine runs in its own task, so that no commit waits until a hint has been sent.
+        """
         while True:
             await self._hinting.wait()
             self._hinting.clear()
@@ -173,12 +186,12 @@ class Committer:
             await self._notifier.notify(names)
 
     def hint(self, stream_id: StreamId) -> None:
-        """Send a hint about a stream that changed without a commit of this engine."""
+        """Send a hint about a stream that this process changed without this committer."""
         self._hints[stream_id] = None
         self._hinting.set()
 
     def _failed(self, exc: StoreUnavailable, parties: Sequence[tuple[Party, int]]) -> None:
-        """Keep the writers' text for the next attempt; fail the submitted groups now (G12)."""
+        """Queue the writers again with their text, and let the submitted groups fail (G12)."""
         now = self._clock.monotonic()
         if self.away_since is None:
             self.away_since = now
@@ -191,9 +204,9 @@ class Committer:
         if self._queue:
             self._wanted.set()
         else:
-            # No text waits, so no further commit will show that the store is back. If the store
-            # counted as away for longer than the patience, the engine would give up writers that
-            # have no text to commit.
+            # Nothing waits for a commit, so no commit will show that the store is back. If
+            # ``away_since`` stayed set, the engine would stop healthy writers after
+            # ``Timing.patience_s``.
             self.away_since = None
 
     def _end_waits(self) -> None:
@@ -202,12 +215,12 @@ class Committer:
             committed.set_result(None)
 
     def give_up_waiting(self) -> None:
-        """Wake writers that wait for room, because they may have been stopped."""
+        """Wake the writers that wait for room, so that stopped writers notice that they stopped."""
         self._end_waits()
 
 
 class _Submission:
-    """A submitted group. If the store is away, the group fails and is not tried again."""
+    """A submitted group. If its commit fails, the group is not tried again."""
 
     def __init__(
         self, stream_id: StreamId, group: Group, published: Callable[[Outcome], int]

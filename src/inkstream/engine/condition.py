@@ -1,12 +1,12 @@
 """A worker's description of itself: its health, and the streams that it writes and serves.
 
-Each beat stores the description in the worker's row. A process that starts after a fault can then
-say how the writer of a stuck answer was doing. The description never holds text, and its size is
-limited: with more than ``STREAMS`` streams, it keeps the streams that have been silent longest,
-because operators ask about them.
+Each beat stores the description in the worker's row. So after a fault, a new process can still say
+in which condition the writer's worker was. The description never holds an answer's text. It names
+at most ``STREAMS`` streams: first the streams that this worker writes, and of these first the
+streams that have been silent longest, because operators ask about silent streams.
 
-The event loop composes the description at its ticks. Any thread may call ``said``, which adds how
-long the loop has been blocked.
+The event loop composes the description at some of its ticks. Any thread may call ``said``. If the
+loop is blocked, ``said`` adds for how long the loop has been blocked.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ BLOCKED_S: Final = 1.0
 
 @dataclass(slots=True)
 class _Course:
-    """The progress, in the last minute, of one stream that this worker writes."""
+    """The progress of one stream that this worker writes, in the last minute."""
 
     samples: deque[tuple[float, int, int]] = field(default_factory=lambda: deque(maxlen=7))
     position: int = -1
@@ -43,12 +43,12 @@ class _Course:
 
 
 class Condition:
-    """Observe this worker's streams, readers and loop at its ticks, and describe them.
+    """Observe this worker's streams, readers and event loop at each tick, and describe them.
 
     Args:
-        core: The worker.
-        tails: The streams that the worker writes and serves.
-        committer: The committer, which knows whether the worker's commits fail.
+        core: The worker's shared objects.
+        tails: The tails of the streams that the worker writes and serves.
+        committer: The worker's committer. Its ``away_since`` shows whether commits fail.
 
     Attributes:
         worker: The worker's identity.
@@ -82,16 +82,16 @@ class Condition:
         self._words: dict[str, JSON] = dict(self._self)
 
     def begin(self) -> None:
-        """Remember the current thread as the event loop's thread."""
+        """Remember the current thread as the event loop's thread. Call this on the event loop."""
         self._thread = threading.get_ident()
         self.seen_turning()
 
     def seen_turning(self) -> None:
-        """Measure ``stalled_s`` from now on. Any thread may call this."""
+        """Make ``stalled_s`` count from this moment, as at a tick. Any thread may call this."""
         self._seen_at = self._clock.monotonic()
 
     def tick(self, now: float, due: float) -> None:
-        """Observe the worker at a tick, which was due at ``due`` and came at ``now``."""
+        """Observe the worker at a tick that was due at ``due`` and came at ``now``."""
         self._seen_at = now
         if now - due >= self._lag_s or now - self._lag_at >= _MINUTE_S:
             self._lag_s, self._lag_at = now - due, now
@@ -107,12 +107,12 @@ class Condition:
         return self._clock.monotonic() - self._seen_at
 
     def now(self) -> dict[str, Any]:
-        """Return this worker's description as of now; call it on the event loop."""
+        """Compose and return this worker's description now. Call this on the event loop."""
         words: dict[str, Any] = json.loads(json.dumps(self._compose(self._clock.monotonic())))
         return words
 
     def said(self) -> str:
-        """Return this worker's latest description, as JSON. Any thread may call this."""
+        """Return this worker's latest description as JSON. Any thread may call this method."""
         words = self._words
         stalled = self.stalled_s()
         if stalled > BLOCKED_S:
@@ -122,12 +122,12 @@ class Condition:
         return json.dumps(words, separators=(",", ":"))
 
     def stack(self, frames: int) -> list[traceback.FrameSummary]:
-        """Return the innermost frames of the event loop's thread; call it from another thread."""
+        """Return the innermost frames of the event loop's thread. Call this from another thread."""
         frame = sys._current_frames().get(self._thread)
         return [] if frame is None else traceback.extract_stack(frame)[-frames:]
 
     def _place(self) -> str | None:
-        """Return where the event loop's thread is, or ``None`` on that thread itself."""
+        """Return which line the event loop's thread runs, or ``None`` if called on that thread."""
         frame = sys._current_frames().get(self._thread)
         if frame is None or self._thread == threading.get_ident():
             return None
@@ -138,7 +138,8 @@ class Condition:
         tails = list(self._tails)
         self._courses = {tail.internal_id: self._course(tail, now) for tail in tails if tail.local}
         behind = self._look_at_readers(tails, now)
-        # A fault is shown for one more minute, because most operators look only after it has ended.
+        # A past outage stays in the description for a minute, because most operators look only
+        # after an outage has ended.
         away_s = self._away_s if now - self._away_at < _MINUTE_S else 0.0
         if self._lag_s <= BLOCKED_S:
             self._stuck_at = None
@@ -172,10 +173,10 @@ class Condition:
     def _look_at_readers(
         self, tails: Iterable[Tail], now: float
     ) -> dict[Tail, list[tuple[int, float]]]:
-        """Return, for each tail, how many messages and how long each stuck reader is behind.
+        """Return, for each tail, the readers that are behind: by how many messages, for how long.
 
-        A reader that is behind for the first time is left out, because it usually catches up at
-        once.
+        The result has only readers that did not move since the last call, because a reader that is
+        behind usually moves at once.
         """
         behind: dict[Follower, tuple[int, float]] = {}
         found: dict[Tail, list[tuple[int, float]]] = {}

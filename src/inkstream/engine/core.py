@@ -14,17 +14,17 @@ from inkstream.engine.settings import Limits, Timing
 
 @dataclass(frozen=True, slots=True)
 class Core:
-    """One worker's identity, its store and clock, its settings, and its life.
+    """The objects of one worker that many parts of its engine share.
 
     Attributes:
-        worker: The worker's identity, new with every start.
+        worker: The worker's identity. Each engine gets a new identity.
         store: The store of the streams.
-        clock: Time for waits, and for expiry while the wall clock is trusted.
+        clock: The clock for waits, and for expiry while the wall clock is trusted.
         limits: What streams may cost; see ``Limits``.
         timing: How long each step may take; see ``Timing``.
         life: The engine's event loop and tasks.
         observer: Records events in logs, metrics and traces.
-        reports: Whether this worker has an ``on_end`` and so reports ends.
+        reports: True if this worker has an ``on_end``. Only such a worker reports ends.
     """
 
     worker: str
@@ -37,8 +37,9 @@ class Core:
     reports: bool
 
     def reporter(self, state: StreamState) -> str | None:
-        """Return this worker if it reports the stream's end; otherwise ``None``.
+        """Return this worker's identity if this worker must report the end of the stream ``state``.
 
-        With ``None``, a worker that has an ``on_end`` later claims the report, if one is owed.
+        Otherwise return ``None``. If the stream needs a report, a worker that has an ``on_end``
+        then claims the report later.
         """
         return self.worker if self.reports and state.report else None

@@ -1,4 +1,4 @@
-"""Ends streams that are due, deletes expired streams, and merges stored segments."""
+"""Ends live streams that are due, and calls ``Store.tidy``, the housekeeping of the store."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ABANDONED = End(Status.TIMEOUT, "abandoned", "The answer was interrupted and not
 
 
 class Due:
-    """Look repeatedly for streams that are due."""
+    """End live streams that are due, and call ``Store.tidy``, again and again."""
 
     def __init__(self, core: Core, changes: Changes) -> None:
         self._store = core.store
@@ -32,7 +32,7 @@ class Due:
         self._changes = changes
 
     async def run(self) -> None:
-        """End due streams until cancelled, one batch per commit; pause only if no more are due."""
+        """End due streams in batches until cancelled. Pause unless more streams may be due now."""
         while True:
             more = False
             try:
@@ -40,11 +40,11 @@ class Due:
             except StoreUnavailable:
                 pass
             except Exception:
-                _log.exception("ending streams that are due failed; trying again")
+                _log.exception("streams that are due could not be ended; trying again")
             await asyncio.sleep(0 if more else _LOOK_S)
 
     async def _end_some(self) -> bool:
-        """End one batch of due streams; return whether to continue without a pause."""
+        """End one batch of due streams; return whether more streams may be due now."""
         now = self._clock.now()
         if now is None:
             return False
@@ -66,13 +66,14 @@ class Due:
         return len(found) == _BATCH and any(state is not None for state in done)
 
     async def run_tidy(self) -> None:
-        """Tidy until cancelled, in small steps that leave room for commits between them."""
+        """Call ``Store.tidy`` until cancelled, with a pause in which the store can commit text."""
         while True:
             pause = self._tidy_s
             began = self._clock.monotonic()
             try:
                 now = self._clock.now()
-                # While the clock is not trusted, the time 0 lets tidy merge but delete nothing.
+                # While the wall clock is not trusted, ``tidy`` gets the time 0 (in the year 1970).
+                # No stream is due then, so ``tidy`` merges segments but deletes no stream.
                 if await self._store.tidy(0.0 if now is None else now, _TIDY_BYTES):
                     pause = min(pause, 0.02)
                 self._observer.tidied(self._clock.monotonic() - began)

@@ -38,17 +38,17 @@ SHUTDOWN = End(Status.ERROR, "shutdown", "The server is restarting.")
 
 
 class Engine:
-    """One worker. Start it on the event loop that will use it; it works on that loop only.
+    """One worker. An engine works only on the event loop on which it was started.
 
     Attributes:
-        readers: Follow streams and read them.
-        claims: Claim streams to write them.
-        writers: End streams that are written here.
-        starts: Run sources that write streams.
-        condition: This worker's description of itself, which it sends with each beat.
+        readers: Opens readers, and reads stored streams.
+        claims: Claims streams for writers.
+        writers: Manages this worker's writers, and ends their streams.
+        starts: Starts sources.
+        condition: Describes this worker. Each beat carries the description.
         observer: Records events in logs, metrics and traces.
         sends: Chooses the sends whose delay is measured; ``None`` if no observer asks for delays.
-        changes: Create, cancel and delete streams, and append to logs.
+        changes: Creates, cancels and deletes streams, and appends to logs.
         life: The engine's event loop and tasks.
     """
 
@@ -66,7 +66,8 @@ class Engine:
     ) -> None:
         self.worker = worker
         self.store = store
-        # All parts of the engine use this clock, because no part may trust a clock that has jumped.
+        # All parts of the engine use this ``Calendar``, because no part may trust a wall clock that
+        # has jumped.
         self.clock = Calendar(clock)
         self.limits = limits
         self.timing = timing
@@ -101,7 +102,7 @@ class Engine:
         self._drain_by = math.inf
 
     async def start(self) -> None:
-        """Open the store and begin to work on this event loop."""
+        """Open the store and the notifier, and begin to work on the running event loop."""
         await self.store.open(self.worker)
         try:
             await self._notifier.open(self._tails.hint)
@@ -144,10 +145,14 @@ class Engine:
         return Gauges(len(self.writers), len(self.readers), self._committer.room.used)
 
     async def drain(self, grace_s: float | None = None) -> None:
-        """Start nothing new, let answers run for a grace time, then end the rest ``error`` (G8).
+        """Start no new answers, wait ``grace_s``, then end the running answers ``error`` (G8).
 
-        Readers of the ended streams get the terminal event. Other readers are disconnected, and
-        they reconnect to another process. A second call does not extend the grace time.
+        Readers of the streams that this process wrote get the terminal event. All other readers are
+        disconnected without a terminal event, so that their clients reconnect to another process. A
+        second call does not extend the grace time. ``None`` means ``Timing.shutdown_grace_s``.
+
+        Raises:
+            TimeoutError: The store was too slow to write all ends.
         """
         now = self.clock.monotonic()
         grace = self.timing.shutdown_grace_s if grace_s is None else grace_s
@@ -158,13 +163,13 @@ class Engine:
             await self.writers.settle(self._drain_by - now, SHUTDOWN, self.starts.tasks)
             settled = True
         finally:
-            # This is needed even if the ends could not be written: the server waits until all its
-            # connections are closed.
+            # Disconnect readers even if the ends could not be written, because the server exits
+            # only after all its connections are closed.
             self.life.drained = True
             self._tails.send_away(but_local=settled)
 
     async def stop(self, grace_s: float | None = None) -> None:
-        """Drain, and release everything."""
+        """Drain, wait up to 2 s for running reports, and close the store and the notifier."""
         if self.life.loop is None:
             return
         try:

@@ -1,4 +1,4 @@
-"""Logs one line for each end of a stream, and one for each event that needs an operator."""
+"""Logs the events of an engine that operators need: ends of streams, outages, dead workers."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ _BLOCKED_S = 1.0
 
 
 class EventLog(Observer):
-    """Log the events of an engine."""
+    """Write some events of an engine to the log ``inkstream``."""
 
     def ended(self, ended: Ended) -> None:
-        """Log a stream's end, with the figures of ``Ended``."""
+        """Log a stream's end, with the facts of ``Ended``."""
         stream, end = ended.stream, ended.end
         level = logging.INFO if end.status in (Status.DONE, Status.CANCELLED) else logging.WARNING
         _log.log(
@@ -73,7 +73,7 @@ class EventLog(Observer):
         )
 
     def lagged(self, seconds: float) -> None:
-        """Log that the event loop was blocked."""
+        """Log that the event loop was blocked, if it was blocked for more than a second."""
         if seconds > _BLOCKED_S:
             _log.warning(
                 "the event loop runs again; it was blocked for %.1f s",

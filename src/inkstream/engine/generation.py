@@ -1,4 +1,4 @@
-"""A generation: one source writing one stream, in a task that no response owns."""
+"""Runs a source, which writes one stream, until the source or the stream ends."""
 
 from __future__ import annotations
 
@@ -26,15 +26,16 @@ from inkstream.engine.writer import Writer
 _log = logging.getLogger("inkstream")
 
 SOURCE_TASK: Final = "inkstream-source-"
-"""The name of a source's task: this prefix and the stream's id."""
+"""The name of a source's task begins with this prefix, and ends with the stream's id."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Yield this from a source to store a JSON value with the end (usage, finish reason).
+    """Yield this from a source to store a JSON value with the stream's end (usage, finish reason).
 
-    If a source yields several results, the last one counts. It is stored with any end, even if the
-    stream is stopped later or the source raises later.
+    If a source yields several results, only the last result counts. The last result is stored
+    however the stream ends: also if the source raises later, or another operation stops the stream.
+    If the source raises a ``StreamError`` with a result, only the error's result is stored.
     """
 
     value: JSON
@@ -54,17 +55,18 @@ Source: TypeAlias = (
 )
 """The code that produces an answer.
 
-One of: an async generator function (the documented form), an async iterator, a plain iterator or
-generator function (it runs in its own thread), or a coroutine function that takes ``append`` and
-may return the result.
+A source is one of these: an async generator function, an async iterator, a plain generator
+function, a plain iterable, or a coroutine function that takes ``append`` and may return the result.
+A plain generator or iterable runs in its own thread.
 """
 
 
 async def run_source(source: Any, writer: Writer) -> None:
-    """Write all that a source yields, and keep its results with the writer.
+    """Append the messages that ``source`` yields, and keep the results that ``source`` yields.
 
-    If this coroutine is cancelled, an async source is closed (its ``finally`` blocks run). A thread
-    cannot be cancelled: it goes on until its next item.
+    If this coroutine is cancelled, an async generator is closed, so that its ``finally`` blocks
+    run. A source in a thread cannot be cancelled: its thread goes on until the source yields the
+    next item.
     """
     if callable(source) and not _is_iterator(source):
         if _required(source):
@@ -83,7 +85,7 @@ async def run_source(source: Any, writer: Writer) -> None:
 
 
 def check_source(source: Any) -> None:
-    """Raise ``TypeError`` for an object that is clearly not a source, without calling it."""
+    """Raise ``TypeError`` if ``source`` is clearly not a source. This does not call ``source``."""
     if not callable(source) or _is_iterator(source):
         if not inspect.isawaitable(source):
             _check_iterable(source)
@@ -93,9 +95,9 @@ def check_source(source: Any) -> None:
     if inspect.isasyncgenfunction(source) or inspect.isgeneratorfunction(source):
         if wanted:
             raise TypeError(
-                f"the generator function {name} wants {', '.join(wanted)}: call it with them and "
-                "give what it returns. (A function that takes append is not a generator: it is "
-                "'async def', awaits append(text), and yields nothing.)"
+                f"the generator function {name} wants {', '.join(wanted)}: call it with these "
+                "arguments, and give the generator that it returns. (A function that takes append "
+                "is not a generator: it is 'async def', awaits append(text), and yields nothing.)"
             )
     elif len(wanted) > 1:
         raise TypeError(
@@ -119,7 +121,7 @@ def _check_iterable(source: Any) -> None:
 
 
 def _required(source: Callable[..., Any]) -> list[str]:
-    """Return the names of a function's required arguments."""
+    """Return the names of the required arguments of the function ``source``."""
     try:
         parameters = inspect.signature(source).parameters.values()
     except (TypeError, ValueError):
@@ -171,7 +173,8 @@ async def _drain_in_thread(source: Iterable[Any], writer: Writer) -> None:
             except RuntimeError:
                 pass  # the loop was closed before the source finished
 
-    # A daemon thread, because a source that blocks for ever must not keep the process from exiting.
+    # The thread is a daemon thread. Otherwise a source that blocks for ever would keep the process
+    # from exiting.
     context = contextvars.copy_context()
     threading.Thread(target=context.run, args=(pull,), name="inkstream-source", daemon=True).start()
     try:
@@ -181,7 +184,11 @@ async def _drain_in_thread(source: Iterable[Any], writer: Writer) -> None:
 
 
 def end_for(stream_id: str, error: BaseException | None, source: object = None) -> End:
-    """Return the end of a stream whose source has ended; only the log has the exception."""
+    """Return the end of a stream whose source returned, or raised ``error``.
+
+    Unless ``error`` is a ``StreamError``, only the log gets the error, and readers get a general
+    message.
+    """
     if error is None:
         return End(Status.DONE)
     if isinstance(error, StreamError):
@@ -206,7 +213,7 @@ def end_for(stream_id: str, error: BaseException | None, source: object = None) 
 
 
 def _name_of(source: Any) -> str:
-    """Return the name of a source, and its file and line if known."""
+    """Return the name of ``source``, and the file and line of its code if they are known."""
     while isinstance(source, functools.partial):
         source = source.func
     name = getattr(source, "__qualname__", type(source).__qualname__)
@@ -223,10 +230,13 @@ async def write_to_end(
     context: contextvars.Context,
     finish: Callable[[End], Awaitable[None]],
 ) -> asyncio.Task[None]:
-    """Run a source in its caller's context until the source or its stream ends.
+    """Run ``source`` in ``context`` until the source ends, and call ``finish`` to end the stream.
 
-    The stream never waits for a cancelled source, because the source may ignore its cancellation or
-    block in a thread. So this returns the task of the source, which may still be running.
+    If the stream ends before the source, the source is cancelled and ``finish`` is not called.
+
+    Returns:
+        The task of the source. The task may still be running, because this coroutine does not wait
+        for a cancelled source: the source may ignore the cancellation, or block in a thread.
     """
     task: asyncio.Task[None] = asyncio.get_running_loop().create_task(
         run_source(source, writer), name=f"{SOURCE_TASK}{writer.stream_id}", context=context
@@ -251,7 +261,7 @@ async def write_to_end(
     except InvalidInput as exc:
         await finish(end_for(writer.stream_id, exc, source))
     except (WriterFenced, StoreUnavailable):
-        pass  # the stream has another end, or gets this end when the store is back
+        pass  # the stream has another end or writer, or gets an end when the store is back
     except InkstreamError:
         _log.exception("the end of stream %r could not be written", writer.stream_id)
     return task

@@ -1,12 +1,13 @@
 """A thread that beats in place of a blocked event loop (G7).
 
-User code may block the loop of a healthy process, for example with ``time.sleep`` in a handler or
-with a synchronous driver. The loop then stops beating, and other processes would end all its
-streams. So a thread watches the loop and beats in its place, but only until the loop has been
-blocked for ``stall_s``. Then the thread releases the worker's lock, and lets its streams go.
+An application's code may block the event loop of a healthy process, for example with ``time.sleep``
+in a handler or with a synchronous driver. The loop then sends no beats. Without the thread, other
+processes would end all streams of this process. So the thread watches the loop, and sends the beats
+while the loop is blocked, but for at most ``stall_s``. After this time, the thread releases the
+worker's lock, and other processes end the worker's streams.
 
 ===========================================  ===================  ================================
-the writer's process                         its counter, lock    other processes
+the writer's process                         counter and lock     other processes
 ===========================================  ===================  ================================
 blocks its loop for less than ``stall_s``    grows, held          do nothing
 blocks its loop for longer                   unchanged, released  end its streams within 2 s
@@ -15,7 +16,7 @@ or is cut off from the database
 is dead                                      unchanged, free      end its streams within 2 s
 ===========================================  ===================  ================================
 
-A worker whose counter does not grow counts as dead even if its lock is still held.
+After ``lease_s`` without growth of its counter, a worker counts as dead even if its lock is held.
 """
 
 from __future__ import annotations
@@ -41,10 +42,10 @@ _FRAMES: Final = 6
 
 
 class Keeper:
-    """Watch one event loop from a thread, and beat in its place.
+    """Watch one event loop from a thread, and beat while the loop is blocked.
 
-    The keeper works only with the machine's own clock, because a loop in virtual time is never
-    blocked.
+    The keeper works only with the machine's own clock. In a test with virtual time, the keeper does
+    nothing, because a loop in virtual time is never blocked.
     """
 
     def __init__(self, core: Core, condition: Condition, presence: Presence) -> None:
@@ -61,12 +62,12 @@ class Keeper:
         self._thread = threading.Thread(target=self._work, name="inkstream-keeper", daemon=True)
 
     def begin(self) -> None:
-        """Begin to watch the loop whose ticks ``condition`` records."""
+        """Begin to watch the event loop whose ticks the ``Condition`` records."""
         if self._watches:
             self._thread.start()
 
     async def end(self) -> None:
-        """Stop watching. A running beat finishes first."""
+        """Stop watching the event loop. If a beat is running, wait until it has finished."""
         self._stop.set()
         if self._thread.is_alive():
             await asyncio.to_thread(self._thread.join)
@@ -79,8 +80,8 @@ class Keeper:
                 return  # tests may close a loop while this thread still watches it
             before, looked = looked, time.monotonic()
             if looked - before > 2 * _LOOK_S:
-                # This thread did not run either: the process was stopped, or the machine slept.
-                # So the loop first gets time to run before it counts as blocked.
+                # This thread did not run either, because the process was stopped or the machine
+                # slept. So the loop gets time to run before it counts as blocked.
                 self._condition.seen_turning()
             stalled = self._condition.stalled_s()
             if stalled <= BLOCKED_S:
@@ -115,7 +116,10 @@ class Keeper:
             )
 
     def _say(self, stalled: float) -> None:
-        """Log the stack of the blocked loop now, because it is lost when the loop continues."""
+        """Log the stack of the blocked event loop.
+
+        The stack is lost when the loop continues.
+        """
         stack = self._condition.stack(_FRAMES)
         task = self._task_name()
         _log.warning(
@@ -127,7 +131,10 @@ class Keeper:
         )
 
     def _task_name(self) -> str | None:
-        """Return words for what the event loop runs: a stream's source, or another task's name."""
+        """Return words for the task that the event loop runs now; ``None`` if it runs no task.
+
+        For a task that runs a stream's source, the words name the stream.
+        """
         loop = self._life.loop
         try:
             task = None if loop is None else asyncio.current_task(loop)

@@ -1,13 +1,13 @@
 """Leases: how a worker finds out that another worker has died (G7).
 
-A worker is dead when the lock of its process is free. It is also dead when its counter did not grow
-for the lease time, while all reads of the counter succeeded in time. A failed or late read starts
-the lease time anew, because this process may have been paused or the database may have been away.
-The wall clock is not used.
+A worker is dead when the lock of its process is free. A worker is also dead when its counter did
+not grow for the lease time, although this process read the counter often enough in that time. A
+failed or late read starts the lease time anew: the cause may be that this process was paused, or
+that the database was away. Leases do not depend on the wall clock.
 
-The counters also stop growing when the database answers reads but takes no writes. So while a
-worker is in doubt, the sweeper sends a beat of its own with each read. If that beat fails, the read
-counts as failed.
+The counters also stop growing when the database answers reads but accepts no writes. So while the
+counter of a worker with streams is overdue, the sweeper sends its own beat with each read. If the
+sweeper's beat fails, the read counts as failed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,14 @@ class _Still:
 
 
 class Leases:
-    """What this worker has seen of the other workers."""
+    """Keep what this worker has read about the other workers, and decide which workers are dead.
+
+    Args:
+        me: This worker.
+        lease_s: How long a worker's counter may stay the same.
+        timely_s: A read is late if it takes longer than this, or if it ends later than this after
+            the end of the read before it.
+    """
 
     def __init__(self, me: str, lease_s: float, timely_s: float) -> None:
         self._me = me
@@ -38,14 +45,14 @@ class Leases:
         self._last_read: float | None = None
 
     def knows(self, worker: str) -> bool:
-        """Return whether the last read returned this worker."""
+        """Return whether the last read returned ``worker``, or ``worker`` is this worker itself."""
         return worker == self._me or worker in self._seen
 
     def doubted(self, now: float) -> dict[str, float]:
-        """Return the workers whose counter is overdue, and for how long it has not grown.
+        """Return each worker whose counter is overdue, with the seconds since the counter grew.
 
-        A worker is in doubt after a third of the lease time. If the database then accepts writes
-        again, the rest of the lease time is enough for the worker to beat.
+        A counter is overdue after a third of the lease time. Two thirds remain, which is enough
+        time for a living worker to beat when the database accepts writes again.
         """
         return {
             worker: now - still.since
@@ -54,7 +61,7 @@ class Leases:
         }
 
     def missed(self) -> None:
-        """Record that a read failed, and start the lease time of all workers anew."""
+        """Record that a read failed. The lease time of every worker starts anew."""
         self._seen.clear()
         self._last_read = None
 
@@ -64,7 +71,7 @@ class Leases:
         Args:
             workers: The workers that the read returned.
             began: When the read began, in monotonic seconds.
-            now: When the read ended.
+            now: When the read ended, in monotonic seconds.
         """
         late = self._last_read is not None and now - self._last_read > self._timely_s
         if late or now - began > self._timely_s:

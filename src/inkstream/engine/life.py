@@ -1,4 +1,4 @@
-"""The life of an engine: its event loop, its process, its tasks, and its shutdown."""
+"""The event loop, the process and the tasks of an engine, from start to stop."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _log = logging.getLogger("inkstream")
 inline: ContextVar[bool] = ContextVar("inkstream-inline", default=False)
 """True while a call runs in a synchronous caller's thread, on the caller's database connection.
 
-Such a call must not wait, and must not use any object of the event loop.
+Such a call must not wait, and must use no object that belongs to the event loop.
 """
 
 
@@ -25,7 +25,7 @@ def running_loop() -> asyncio.AbstractEventLoop:
     """Return the running asyncio event loop.
 
     Raises:
-        NotRunning: No asyncio event loop runs in this thread, or trio's loop runs in it.
+        NotRunning: No asyncio event loop runs in this thread. Trio's event loop does not count.
     """
     try:
         return asyncio.get_running_loop()
@@ -37,12 +37,12 @@ def running_loop() -> asyncio.AbstractEventLoop:
 
 
 class Life:
-    """One event loop in one process, from start to stop.
+    """Hold the event loop and the tasks of one engine.
 
     Attributes:
-        loop: The event loop of the engine, or ``None`` if the engine is not started.
-        draining: True when the engine starts no new streams.
-        drained: True when the engine accepts no new readers either.
+        loop: The event loop of the engine, or ``None`` if the engine is not running.
+        draining: True after the drain began. The engine then accepts no new starts.
+        drained: True at the end of the drain. The engine then accepts no new readers either.
     """
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ class Life:
         self._pid = os.getpid()
 
     async def end(self) -> None:
-        """Cancel every task, and wait until all are done."""
+        """Cancel every task of the engine, and wait until all these tasks are done."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -66,7 +66,10 @@ class Life:
         self.loop = None
 
     def check(self) -> None:
-        """Raise ``NotRunning`` unless the engine runs on this event loop, in this process."""
+        """Raise ``NotRunning`` unless the engine runs in this process and on this event loop.
+
+        While ``inline`` is true, the event loop is not checked.
+        """
         if self.loop is None:
             raise NotRunning(
                 "streams are not running: give the app lifespan=streams.lifespan, or use "
@@ -88,7 +91,8 @@ class Life:
     def spawn(self, coro: Coroutine[Any, Any, Any], name: str | None = None) -> asyncio.Task[Any]:
         """Run a coroutine in a task of the engine.
 
-        The task gets an empty context, because it may run longer than the request that started it.
+        The task gets an empty context, because the task may run longer than the request in which
+        ``spawn`` is called.
         """
         assert self.loop is not None
         task = self.loop.create_task(coro, name=name, context=contextvars.Context())

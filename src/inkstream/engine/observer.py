@@ -1,7 +1,7 @@
 """The events of an engine, for logs, metrics and traces.
 
-``Observer`` does nothing: a subclass overrides the methods for the events that it wants. The engine
-calls an observer on the engine's event loop, at most once per commit and never for a single token.
+The methods of ``Observer`` do nothing. A subclass overrides the methods for the events that the
+subclass records. The engine calls these methods on its event loop, and never once for each token.
 """
 
 from __future__ import annotations
@@ -15,19 +15,23 @@ from inkstream._types import End, Group, StreamState
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a stream ended.
+    """Facts about a stream that has ended.
+
+    Some facts depend on whether the stream's writer committed the end, or another operation did (a
+    cancel, a sweep, the close of a log).
 
     Attributes:
-        stream: The stream's state at the claim. If another process wrote the stream: the state
-            before the end.
+        stream: If the writer committed the end: the stream's state after the claim. Otherwise: the
+            stream's state before the end.
         end: The stream's status, code, message and result.
-        duration_s: Seconds from the claim to the end. If another process wrote the stream: seconds
-            from its creation to the end.
-        first_piece_s: Seconds from the claim to the first committed piece; ``None`` if there was no
-            piece, or if another process wrote the stream.
-        characters: The characters committed since the claim, including JSON parts; ``None`` if
-            another process wrote the stream.
-        readers: How many readers the stream had in this process.
+        duration_s: If the writer committed the end: seconds from the claim to the end. Otherwise:
+            seconds from the first claim to the end. If no writer ever claimed the stream: seconds
+            from the stream's creation to the end.
+        first_piece_s: Seconds from the claim to the writer's first commit of text. ``None`` if
+            there was no such commit, or if another operation than the writer committed the end.
+        characters: The number of characters that the writer has accepted, including JSON parts.
+            ``None`` if another operation than the writer committed the end.
+        readers: The number of readers that the stream had in this process at the end.
     """
 
     stream: StreamState
@@ -40,12 +44,12 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class Gauges:
-    """Numbers of an engine that change all the time. They are computed when they are read.
+    """Numbers that describe an engine at one moment.
 
     Attributes:
-        live: How many streams the engine writes.
-        readers: How many readers are connected to the engine.
-        buffered_bytes: How many bytes the engine's writers have accepted but not committed.
+        live: The number of streams that the engine writes.
+        readers: The number of readers that are connected to the engine.
+        buffered_bytes: The number of bytes that all writers have accepted but not committed.
     """
 
     live: int
@@ -57,58 +61,66 @@ class Observer:
     """Record what an engine does. In this class, every method does nothing.
 
     Attributes:
-        samples_sends: Whether the engine calls ``sent``.
+        samples_sends: True if the server must measure sends and call ``sent``.
     """
 
     samples_sends = False
 
     def opened(self, gauges: Callable[[], Gauges]) -> None:
-        """Record an engine's start. Any thread may call ``gauges`` until ``closed``."""
+        """Record an engine's start. Until ``closed``, any thread may call ``gauges``."""
 
     def closed(self, gauges: Callable[[], Gauges]) -> None:
         """Record an engine's stop."""
 
     def sent(self, seconds: float) -> None:
-        """Record how long after its commit text was sent to a reader: about 8 sends a second."""
+        """Record the seconds from a commit of text until the text has been sent to one reader.
+
+        The server measures only about 8 sends a second.
+        """
 
     def claimed(self, stream: StreamState) -> None:
         """Record that this worker has claimed a stream."""
 
     def running(self, stream: StreamState, context: Context) -> None:
-        """Record that a claimed stream's source will now run in this copy of the request's context.
+        """Record that the source of a claimed stream will now run in ``context``.
 
-        A value that is set in the context, such as a current span, is visible to the source.
+        ``context`` is a copy of the context in which the application called ``start``. If this
+        method sets a value in ``context``, such as the current span, the source sees the value.
         """
 
     def first_piece(self, stream: StreamState, seconds: float) -> None:
-        """Record the first commit of a stream's text, and the seconds since its claim."""
+        """Record a writer's first commit of text, ``seconds`` after the writer's claim."""
 
     def ended(self, ended: Ended) -> None:
         """Record that this worker committed a stream's end."""
 
     def fenced(self, stream: StreamState, status: str | None) -> None:
-        """Record that a writer of this worker lost its stream to another worker or to a cancel."""
+        """Record that a writer of this worker lost its stream to another operation.
+
+        ``stream`` is the state after the claim. ``status`` is the stream's status now, or ``None``
+        if the stream was deleted.
+        """
 
     def committed(self, seconds: float, groups: Sequence[Group]) -> None:
-        """Record a commit, its duration, and its groups. Some groups may have been refused."""
+        """Record a commit of ``groups`` that took ``seconds``. Some groups may be refused."""
 
     def store_failed(self, error: Exception) -> None:
-        """Record that a commit failed because the store is away."""
+        """Record that a commit failed."""
 
     def store_away(self, error: Exception) -> None:
-        """Record the first failure of an outage."""
+        """Record the first failed commit of an outage."""
 
     def store_back(self, seconds: float) -> None:
-        """Record that commits work again, and for how many seconds they have failed."""
+        """Record that a commit succeeded, ``seconds`` after the first failure of an outage."""
 
     def worker_dead(self, worker: str, streams: int) -> None:
-        """Record that another worker is dead, and how many streams it had."""
+        """Record that ``worker`` is dead and had this number of streams and unreported ends."""
 
     def swept(self, seconds: float) -> None:
-        """Record one sweep."""
+        """Record a sweep that took ``seconds``."""
 
     def tidied(self, seconds: float) -> None:
-        """Record one step of housekeeping."""
+        """Record a step of ``Store.tidy`` that took ``seconds``."""
 
     def lagged(self, seconds: float) -> None:
-        """Record how late a tick of the event loop came. There are four ticks a second."""
+        """Record that a tick of the event loop came ``seconds`` late. A second has four ticks."""

@@ -1,5 +1,5 @@
-"""Combines several observers into one."""
-# ruff: noqa: D102  (observer.py says what each event means)
+"""Combines several observers into one observer."""
+# ruff: noqa: D102  (the docstrings of ``Observer`` describe the methods)
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ _log = logging.getLogger("inkstream")
 
 
 class Observers(Observer):
-    """Pass each event to several observers, in order.
+    """Pass each event to several observers, in their order.
 
-    If an observer raises, the exception is logged. Otherwise a mistake in an application's observer
-    would end the task that commits, and with it all streams of the process.
+    If an observer raises an exception, the exception is only logged. Otherwise a mistake in an
+    application's observer would end the task of the committer, so that nothing could be committed
+    any more.
     """
 
     def __init__(self, *observers: Observer) -> None:

@@ -1,4 +1,4 @@
-"""This worker's own beats, and its knowledge of the other workers (G7)."""
+"""Sends this worker's beats, and finds out which other workers are dead (G7)."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Presence:
     """Beat while this worker has streams, and detect other workers that have died.
 
     Attributes:
-        dead: The workers that were dead at the last read.
+        dead: The workers that were dead at the last read of the workers.
     """
 
     def __init__(self, core: Core, condition: Condition) -> None:
@@ -24,26 +24,31 @@ class Presence:
         self._clock = core.clock
         self._timing = timing
         self._leases = Leases(core.worker, timing.lease_s, max(3 * timing.sweep_s, timing.beat_s))
-        self._stall_s = timing.stall_s  # has_streams is not called while the loop is blocked
+        self._stall_s = timing.stall_s  # while the loop is blocked, nothing calls has_streams
         self._beat_at = _LONG_AGO
         self._busy_at = _LONG_AGO
 
     def has_streams(self, now: float) -> None:
-        """Record that this worker writes or follows streams now, so that it keeps beating.
+        """Record that this worker writes or follows streams now, so that the worker keeps beating.
 
-        A worker that has only readers beats too, because each beat carries a list of its streams.
+        A worker that has only readers beats too, because each beat carries the list of the worker's
+        streams, which operators see.
         """
         self._busy_at = now
 
     @property
     def is_busy(self) -> bool:
-        """True while this worker keeps beating. Any thread may read this."""
+        """True while this worker has streams, and for some time after it had streams.
+
+        While this is true, the keeper beats if the event loop is blocked. Any thread may read this
+        property.
+        """
         return self._clock.monotonic() - self._busy_at < 2 * self._timing.lease_s + self._stall_s
 
     async def show_life(self) -> None:
-        """Beat now unless the last beat is recent.
+        """Beat now, unless this worker's last beat is at most ``Timing.beat_s`` old.
 
-        A claim needs this: other workers could take a worker without a recent beat for dead.
+        Call this method before a claim. Otherwise other workers could take this worker for dead.
         """
         now = self._clock.monotonic()
         self.has_streams(now)
@@ -51,19 +56,19 @@ class Presence:
             await self._heartbeat(beat=True)
 
     async def look(self) -> None:
-        """Read the other workers now, and update ``dead``."""
+        """Read the workers now without a beat, and update ``dead``."""
         await self._heartbeat(beat=False)
 
     def doubted(self) -> dict[str, float]:
-        """Return the workers whose counter is overdue, and for how long it has not grown."""
+        """Return each worker whose counter is overdue, with the seconds since the counter grew."""
         return self._leases.doubted(self._clock.monotonic())
 
     async def beat_if_due(self, *, now_too: bool) -> list[str]:
-        """Read the other workers, and beat if a beat is due; return the workers that are dead.
+        """Read the workers, and beat if a beat is due; return the workers that are dead.
 
         Args:
-            now_too: Beat even if no beat is due. A read proves that another worker is dead only if
-                this worker could beat at the same time.
+            now_too: Beat even if no beat is due. If the database accepts no writes, this beat
+                fails, and the read then does not count against other workers.
         """
         now = self._clock.monotonic()
         active = now - self._busy_at < 2 * self._timing.lease_s
@@ -71,20 +76,20 @@ class Presence:
         return await self._heartbeat(beat=now_too or (active and due))
 
     async def forget(self, workers: tuple[str, ...]) -> None:
-        """Remove from the store dead workers that own no stream."""
+        """Make the store forget those of ``workers`` that own no stream."""
         await self._heartbeat(beat=False, forget=workers)
 
     async def is_unlocked(self, worker: str) -> bool:
-        """Read the workers again; return whether the given worker's lock is free."""
+        """Read the workers again; return whether the lock of ``worker`` is free."""
         workers = await self._store.heartbeat(beat=False)
         return any(w.worker == worker and w.locked is False for w in workers)
 
     def knows(self, worker: str) -> bool:
-        """Return whether the last read returned this worker."""
+        """Return whether the last read returned ``worker``, or ``worker`` is this worker itself."""
         return self._leases.knows(worker)
 
     def missed(self) -> None:
-        """Record that a read failed. Then counters from earlier reads prove nothing."""
+        """Record that a read failed. The lease time of every worker starts anew."""
         self._leases.missed()
 
     async def _heartbeat(self, *, beat: bool, forget: tuple[str, ...] = ()) -> list[str]:

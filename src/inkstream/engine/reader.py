@@ -1,4 +1,4 @@
-"""A reader: an offset and a wait. A reader never slows the writer or other readers."""
+"""A reader follows one stream. A reader never slows the writer or other readers (G9)."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from inkstream.engine.tail import Tail
 from inkstream.wire import Offset
 
 _PIECE_BYTES: Final = 64 * 1024
-"""How many bytes of a page are sent at a time. For a slow client, the server buffers this many.
+"""The size of the pieces in which a reader returns a page from the store.
 
-The server copies the bytes of each send. For a large copy it allocates new memory every time: one
-send of a megabyte cost twice the CPU of sixteen smaller sends.
+An ASGI server copies each piece, and keeps the copy in memory until a slow client accepts it. For
+a large copy the server allocates new memory every time. So one send of a megabyte cost twice the
+CPU time of sixteen smaller sends.
 """
 
 
 class Wait(Protocol):
-    """A wait for news: a future, or an object that several readers share."""
+    """A wait for news of a stream: a future, or an object that wakes a whole bundle of readers."""
 
     def done(self) -> bool:
         """Return whether the wait has ended."""
@@ -33,16 +34,17 @@ class Wait(Protocol):
 
 
 class ReaderCut(Exception):
-    """The response must close without a terminal event; its client will reconnect."""
+    """The reader's response must close without a terminal event, so that its client reconnects."""
 
 
 class Reader:
-    """Read one stream from a position to the stream's end. Each call returns all new messages.
+    """Read one stream from a position to the stream's end.
 
     Attributes:
-        position: The position after the last returned message.
-        end: How the stream ended; ``None`` until everything before the end was returned.
-        alarm_at: The engine's monotonic time at which ``alarm`` is called.
+        position: The position after the last message that the reader returned.
+        end: How the stream ended; ``None`` until the reader has returned all messages.
+        alarm: The function that ``Readers.tick`` calls at ``alarm_at``.
+        alarm_at: A monotonic time of the engine.
     """
 
     __slots__ = (
@@ -86,16 +88,18 @@ class Reader:
 
     @property
     def state(self) -> StreamState:
-        """The stream's state when this process last read it."""
+        """The stream's state, as this process last knew it."""
         return self.tail.state
 
     @property
     def offset(self) -> Offset:
-        """The offset after everything returned so far, including the end if it was returned."""
+        """The offset after all returned messages. If ``end`` is set, the offset after the end."""
         return Offset.at(self.tail, self.position, ended=self.end is not None)
 
     async def frames(self) -> bytes:
-        """Wait for news, and return it as event frames; ``b""`` at the end or after ``interrupt``.
+        """Wait for new messages, and return new messages as event frames.
+
+        ``b""`` means that the stream has ended (``end`` is set), or that ``interrupt`` was called.
 
         Raises:
             StreamNotFound: The stream was deleted.
@@ -115,13 +119,13 @@ class Reader:
         return b"".join([wire.event_frames(tail, segment) for segment in segments])
 
     def share(self, wait: Wait) -> None:
-        """Use a wait that several readers share. After that, call only ``frames_now``."""
+        """Use ``wait``, which wakes the bundle of this reader; then call only ``frames_now``."""
         self._wait = wait
 
     async def frames_now(self, max_bytes: int) -> bytes | None:
-        """Return about this many new bytes, without waiting.
+        """Return about ``max_bytes`` of new event frames. Do not wait for new messages.
 
-        ``b""`` means that the stream has ended. ``None`` means that nothing is new.
+        ``b""`` means that the stream has ended. ``None`` means that there are no new messages.
 
         Raises:
             StreamNotFound, ReaderCut: In the same cases as ``frames``.
@@ -141,7 +145,7 @@ class Reader:
         return b"".join([wire.event_frames(tail, segment) for segment in segments])
 
     async def segments(self) -> list[Segment]:
-        """Wait as ``frames`` does, and return segments instead of frames."""
+        """Wait as ``frames`` does, but return segments instead of event frames."""
         while self._waits():
             await self._news()
         tail = self.tail
@@ -155,15 +159,20 @@ class Reader:
         return await self._page()
 
     def _waits(self) -> bool:
-        """Return whether nothing is new. At the end, set ``end``. Raise if the reader must leave.
+        """Return whether the reader must still wait.
 
-        A tail wakes its readers after every look at the store, even if the look found nothing new.
+        If the stream has ended and the reader has returned all messages, this method sets ``end``.
+        A tail wakes its readers after every read of the store, even if the read found nothing new.
+        So a woken reader calls this method again.
+
+        Raises:
+            StreamNotFound, ReaderCut: In the same cases as ``frames``.
         """
         tail = self.tail
         interrupted, self._interrupted = self._interrupted, False
         if tail.gone:
-            # A stream that lost messages in a restore still exists: the client reconnects and gets
-            # status 410.
+            # A stream that lost messages (``tail.cut``) still exists. So its client must reconnect,
+            # and then gets status 410.
             raise ReaderCut if tail.cut else StreamNotFound(tail.stream_id)
         if self.position < tail.position:
             return False
@@ -180,7 +189,7 @@ class Reader:
         return wait
 
     def wake(self) -> bool:
-        """End the current wait; return whether there was one."""
+        """End the current wait; return whether the reader was waiting."""
         wait = self._wait
         if wait is None or wait.done():
             return False
@@ -188,7 +197,10 @@ class Reader:
         return True
 
     async def _page(self) -> list[Segment]:
-        """Return the next messages that only the store still has. They are read in large pages."""
+        """Return about ``_PIECE_BYTES`` of the next messages, from a page of the store.
+
+        The reader reads another page only after it has returned all messages of the last page.
+        """
         if not self._ahead:
             page = await self._store.read(self.tail.stream_id, self.position, self._page_bytes)
             if page.state.internal_id != self.tail.internal_id:
@@ -207,10 +219,10 @@ class Reader:
         return segments
 
     def interrupt(self) -> None:
-        """Make the current wait, or the next one, return empty.
+        """Make the current or next call of ``frames`` or ``segments`` return, even without news.
 
-        A wait that was woken but has not returned yet also returns empty: the alarm calls this only
-        once, so that call must not be lost.
+        The reader remembers the interrupt until a call has returned, because an alarm calls this
+        method only once. So the interrupt also counts if the reader does not wait now.
         """
         self._interrupted = True
         self.wake()
@@ -220,6 +232,6 @@ class Reader:
         if not self._closed:
             self._closed = True
             self.alarm_at = math.inf
-            del self.alarm  # the alarm will not be called again, and it would be a reference cycle
+            del self.alarm  # this breaks a reference cycle: the alarm refers to the reader
             self.interrupt()
             self._detach(self)

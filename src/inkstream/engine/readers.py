@@ -1,4 +1,4 @@
-"""All readers of an engine, and reads that do not follow a stream."""
+"""Opens readers that follow streams, and reads streams as they are stored now."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _READ_AT_ONCE = 100
 
 
 class Readers:
-    """Open readers, and read what is stored now."""
+    """Open readers that follow streams, and read streams as they are stored now."""
 
     def __init__(self, core: Core, tails: Tails) -> None:
         self._life = core.life
@@ -39,9 +39,9 @@ class Readers:
         self._bundles: dict[Bundle, None] = {}
 
     def tick(self, now: float) -> None:
-        """Call the alarms that are due."""
-        # A reader of a stream that had already ended has no tail in ``Tails``. So this loop goes
-        # over the readers, not over the tails.
+        """Call the alarm of each reader and bundle whose ``alarm_at`` has passed."""
+        # The tail of a stream that ended before a reader came is not in ``Tails``. So this loop
+        # goes over the readers, not over the tails.
         waits: list[Reader | Bundle] = [*self._readers, *self._bundles]
         for wait in waits:
             if wait.alarm_at <= now:
@@ -49,7 +49,7 @@ class Readers:
                 wait.alarm()
 
     def bundle(self) -> Bundle:
-        """Return an empty bundle for readers. The caller must close the bundle when it is done."""
+        """Return an empty bundle for readers. The caller must close the bundle at the end."""
         bundle = Bundle(lambda made: self._bundles.pop(made, None))
         self._bundles[bundle] = None
         return bundle
@@ -63,21 +63,21 @@ class Readers:
         marks: Sequence[str] = (),
         connection: object | None = None,
     ) -> Page:
-        """Return a page from the store; see ``Store.read``."""
+        """Return a page of a stream from the store; see ``Store.read``."""
         self._life.check()
         return await self._store.read(
             stream_id, after, max_bytes, marks=marks, connection=connection
         )
 
     async def find(self, query: Query, *, connection: object | None = None) -> list[StreamState]:
-        """Return states from the store; see ``Store.find``."""
+        """Return the states of streams from the store; see ``Store.find``."""
         self._life.check()
         return await self._store.find(query, connection=connection)
 
     async def state(self, stream_id: StreamId) -> StreamState:
         """Return a stream's state. The state of a live stream may be slightly old.
 
-        The fields of a stream that never change (owner, group, metadata) are always right.
+        The fields that never change (owner, group, metadata) are always right.
         """
         self._life.check()
         tail = self._tails.get(stream_id)
@@ -86,7 +86,12 @@ class Readers:
         return (await self._store.read(stream_id, 0, 0)).state
 
     async def pages(self, stream_id: StreamId) -> list[Page]:
-        """Return the whole stream as it is now, as one or more pages."""
+        """Return the whole stream as it is stored now, as one or more pages.
+
+        Raises:
+            StreamNotFound: The stream does not exist, or was deleted between two pages.
+            OffsetGone: The store lost messages of the stream between two pages.
+        """
         self._life.check()
         pages = [await self._store.read(stream_id, 0, _SNAPSHOT_BYTES)]
         while not _is_whole(pages):
@@ -100,7 +105,10 @@ class Readers:
         return pages
 
     async def pages_of(self, stream_ids: Sequence[StreamId]) -> dict[StreamId, list[Page]]:
-        """Return many whole streams. Streams that do not exist are left out."""
+        """Return many whole streams, each as one or more pages.
+
+        The result has no entry for a stream that does not exist.
+        """
         self._life.check()
         found: dict[StreamId, list[Page]] = {}
         reads = [Read(stream_id) for stream_id in dict.fromkeys(stream_ids)]
@@ -119,10 +127,11 @@ class Readers:
     async def look(
         self, stream_id: StreamId, offset: str | Offset | None, *, fresh: bool = False
     ) -> tuple[StreamState, Page | None]:
-        """Return a stream's state, and a page for ``open`` if no tail in memory has those messages.
+        """Return a stream's state, and a page that the caller can pass to ``open``.
 
-        A caller that needs the state before it calls ``open`` saves a second read this way. With
-        ``fresh``, the state and the page come from the store even if a tail in memory has them.
+        The page holds the messages after ``offset``. If a tail in memory can serve a reader from
+        ``offset``, the page is ``None``. With ``fresh``, the state and the page always come from
+        the store. A caller that needs the state before ``open`` saves a second read with the page.
         """
         self._life.check()
         offset, at_tail = _place(offset)
@@ -140,16 +149,17 @@ class Readers:
     async def open(
         self, stream_id: StreamId, offset: str | Offset | None, page: Page | None = None
     ) -> Reader:
-        """Return a reader of a stream from an offset. The caller must close it when it is done.
+        """Return a reader of a stream. The caller must close the reader at the end.
 
         Args:
             stream_id: The stream.
             offset: Where the reader begins: at an offset of the stream, at the tail (``"now"``), or
-                at the start (``None``).
-            page: The page that ``look`` has just returned for this offset.
+                at the start of the stream (``None``).
+            page: The page that ``look`` has just returned for ``offset``.
 
         Raises:
-            StreamNotFound, InvalidOffset, OffsetGone, TooManyReaders, StoreUnavailable
+            StreamNotFound, InvalidOffset, OffsetGone, TooManyReaders, StoreUnavailable,
+            ShuttingDown
         """
         self._life.check()
         if self._life.drained:
@@ -215,26 +225,33 @@ class Readers:
 
 
 def _is_whole(pages: Sequence[Page]) -> bool:
-    """Return whether pages reach the tail that the first page saw, or an ended stream's end."""
+    """Return whether ``pages`` reach the tail of the first page's state.
+
+    If the last page's state has ended, the pages must reach the tail of this last state instead.
+    """
     first, last = pages[0].state, pages[-1].state
     return pages[-1].end >= (last if last.ended else first).tail
 
 
 def _place(offset: str | Offset | None) -> tuple[Offset, bool]:
-    """Return the offset at which a reader begins, and whether it begins at the tail instead."""
+    """Return the ``Offset`` where a reader begins, and whether it begins at the tail instead."""
     if offset is None or offset == _NOW:
         return wire.START, offset is not None
     return (Offset.parse(offset) if isinstance(offset, str) else offset), False
 
 
 def _if_newest(page: Page | None, tail: Tail | None) -> Page | None:
-    """Return a page, or ``None`` if the stream was created anew after the page was read."""
+    """Return ``page``, or ``None`` if the stream was created anew after ``page`` was read."""
     late = page is not None and tail is not None and page.state.internal_id < tail.internal_id
     return None if late else page
 
 
 def _covers(tail: Tail, offset: Offset) -> bool:
-    """Return whether a tail in memory has all messages after an offset."""
+    """Return whether a reader at ``offset`` can use ``tail`` without a read of the stream's state.
+
+    That is so if ``offset`` is the start, or if ``offset`` is a valid offset that ``tail`` has
+    reached. The tail's memory need not hold all messages after ``offset``.
+    """
     if tail.gone:
         return False
     if offset.is_start:
@@ -245,7 +262,10 @@ def _covers(tail: Tail, offset: Offset) -> bool:
 
 
 def _is_rewound(tail: Tail, state: StreamState) -> bool:
-    """Return whether a state shows that messages of a tail are lost. The state may be older."""
+    """Return whether ``state`` shows that the store lost messages that ``tail`` has published.
+
+    A state that was read before the tail's last message was committed shows nothing.
+    """
     return (
         tail.internal_id == state.internal_id
         and state.tail >= tail.position

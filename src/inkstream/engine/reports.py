@@ -1,8 +1,10 @@
-"""Reports: every end reaches the application's ``on_end``, at least once.
+"""Reports: the application's ``on_end`` is called for every end, at least once.
 
-An ended stream whose report is still owed has ``report`` set, and ``worker`` names the worker that
-makes the report. If that worker died, or if the end was part of an application's own transaction,
-``worker`` is empty. Then the next worker that looks for unreported ends claims the report.
+While the end of a stream must still be reported, the stream's ``report`` is set, and the stream's
+``worker`` is the worker that calls ``on_end``. The stream's ``worker`` is empty if that worker
+died. It is also empty if a sweep or a worker without an ``on_end`` ended the stream, or if the end
+was committed in a transaction of the application. If it is empty, the next worker that searches for
+unreported ends claims the report.
 """
 
 from __future__ import annotations
@@ -31,20 +33,20 @@ from inkstream.engine.core import Core
 _log = logging.getLogger("inkstream")
 
 REPORT_TRIES: Final = 5
-"""How often ``on_end`` is called for one end, at most, if ``on_end`` raises."""
+"""The maximum number of calls of ``on_end`` that one worker makes for one end."""
 
 _RESULT_WITHIN_S: Final = 2.0
-"""How long the report of a stopped stream waits for the writer's result."""
+"""If a stream was stopped: how long the report of its end waits for the writer's result."""
 
 _LOOK_S: Final = 1.0
 _AT_ONCE: Final = 200
-"""The number of running reports at which this worker claims no more reports."""
+"""While this many reports are running, this worker claims no more reports."""
 
 OnEnd = Callable[[StreamState], Awaitable[None]]
 
 
 class Reports:
-    """Report the ends that this worker owns, and claim the reports that no worker owns."""
+    """Report the ends that are assigned to this worker, and claim reports that have no worker."""
 
     def __init__(self, core: Core, committer: Committer, on_end: OnEnd | None) -> None:
         self._core = core
@@ -57,18 +59,18 @@ class Reports:
         self.tasks: dict[asyncio.Task[None], None] = {}
 
     def report(self, state: StreamState, *, stopped: bool = False) -> None:
-        """Report an end that this worker owns, in a task of its own.
+        """Report an end that is assigned to this worker. The report runs in its own task.
 
         Args:
-            state: The stream after its end.
-            stopped: Whether the end did not come from the stream's writer. Then the writer may
-                still add its result.
+            state: The stream's state after the end.
+            stopped: True if another operation than the stream's writer ended the stream. Then the
+                report first waits a short time, because the writer may still add its result.
         """
         if self._on_end is None or state.internal_id in self._reporting:
             return
         self._reporting.add(state.internal_id)
-        # The task has an empty context, because ``on_end`` is not part of the request that ended
-        # the stream.
+        # The task gets an empty context, because ``on_end`` is not part of a request that may have
+        # ended the stream.
         task = asyncio.get_running_loop().create_task(
             self._deliver(state, self._on_end, stopped=stopped), context=contextvars.Context()
         )
@@ -110,9 +112,9 @@ class Reports:
             self._reporting.discard(state.internal_id)
 
     async def _wait_for_writer(self, state: StreamState) -> None:
-        """Wait a short time until the writer of a stopped stream has added its result.
+        """Wait up to ``_RESULT_WITHIN_S`` for the writer of a stopped stream to add its result.
 
-        The writer raises the stream's epoch when it does so.
+        The commit that adds the result also increases the stream's epoch.
         """
         clock, store = self._core.clock, self._core.store
         until = clock.monotonic() + _RESULT_WITHIN_S
@@ -130,7 +132,7 @@ class Reports:
                 pass
 
     async def run(self) -> None:
-        """Look for unreported ends until cancelled."""
+        """Search the store for ends that this worker can report, until cancelled."""
         if self._on_end is None:
             return
         while True:
@@ -143,14 +145,14 @@ class Reports:
             except StoreUnavailable:
                 pass
             except Exception:
-                _log.exception("the search for ends to report failed; trying again")
+                _log.exception("the search for unreported ends failed; trying again")
             await asyncio.sleep(_LOOK_S)
 
     async def _look(self) -> None:
-        """Claim the reports that no worker owns."""
+        """Claim the unreported ends that have no worker, and report them."""
         free = _AT_ONCE - len(self._reporting)
         if free <= 0:
-            return  # a claimed report would only wait here, although another worker could make it
+            return  # another worker may have time for more reports
         found = await self._core.store.find(Query(unreported=True, worker=None, limit=free))
         worker = self._core.worker
         claims = [self._commit(state, state.still(worker=worker)) for state in found]
@@ -163,11 +165,11 @@ class Reports:
         return state.status is Status.CANCELLED and state.epoch > 0 and 0 <= ago < _RESULT_WITHIN_S
 
     async def _look_for_strays(self) -> None:
-        """Report the ends that the store assigns to this worker but this worker does not know.
+        """Report the ends that the store assigns to this worker but that no task of it reports.
 
-        Such an end was committed here, but the outcome was lost or the caller left. No other worker
-        reports the end, because this worker is alive. The first look at such an end proves nothing,
-        because the outcome may still arrive.
+        Such an end remains, for example, when the outcome of its commit is lost. No other worker
+        reports the end, because this worker is alive. The end is reported only if two searches in
+        sequence find it, because after the first search the outcome may still arrive.
         """
         strays: dict[int, StreamState] = {}
         query = Query(unreported=True, worker=self._core.worker, limit=_AT_ONCE)
@@ -180,14 +182,21 @@ class Reports:
         self._strays = frozenset(strays)
 
     async def _commit(self, state: StreamState, change: Change) -> StreamState | None:
-        """Commit a change of an ended stream; return its new state, or ``None`` if refused."""
+        """Commit a change of a stream that has ended.
+
+        Returns:
+            The stream's new state, or ``None`` if the store refused the change.
+        """
         outcome = await self._committer.submit(state.stream_id, Group((change,)), _wakes_none)
         if isinstance(outcome, Committed):
             return applied(state, change, outcome.heads[0])
         return None
 
     async def finish(self, timeout_s: float) -> None:
-        """Wait for running reports. After the timeout, another process makes the other reports."""
+        """Wait up to ``timeout_s`` for running reports, then cancel the reports that still run.
+
+        Another worker makes the cancelled reports later.
+        """
         self._leaving.set()
         if self.tasks:
             await asyncio.wait(list(self.tasks), timeout=timeout_s)

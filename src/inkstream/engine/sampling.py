@@ -1,4 +1,4 @@
-"""Measures a few of many events, so that measuring costs a busy process little time."""
+"""Chooses a few of many events to measure, because it would cost too much to measure each event."""
 
 from __future__ import annotations
 
@@ -10,18 +10,20 @@ _A_TICK: Final = 2
 
 
 class Sampling:
-    """Choose about two events between two ticks, evenly spread. If there are fewer, choose all.
+    """Choose about two of the events between two ticks. If there are fewer events, choose all.
 
-    The number of events between two chosen events is random. If the number were fixed, the reader
-    that is always the third of forty could be the only reader that is ever measured.
+    The number of events between two chosen events is random. Suppose that the number were always
+    forty, and that every commit were sent to forty readers in turn. Then every chosen event would
+    be a send to the same reader.
 
     Args:
         record: Records a measurement.
 
     Attributes:
         record: Records a measurement.
-        left: The number of events up to and including the next chosen event. A caller for which a
-            call of ``due`` costs too much subtracts 1 itself, and calls ``chosen`` at zero.
+        left: The number of events up to and including the next chosen event. If a call of ``due``
+            is too slow for a caller, the caller itself subtracts 1 from ``left`` for each event.
+            When ``left`` is then zero, the caller calls ``chosen``.
     """
 
     __slots__ = ("_counted", "_drawn", "_each", "_random", "left", "record")
@@ -35,7 +37,7 @@ class Sampling:
         self._random = random.Random(0)
 
     def due(self) -> bool:
-        """Count an event; return whether to measure it."""
+        """Count an event; return whether the caller must measure the event."""
         self.left -= 1
         if self.left:
             return False
@@ -43,7 +45,7 @@ class Sampling:
         return True
 
     def chosen(self) -> None:
-        """Choose the next event to measure; call this at a chosen event."""
+        """Choose the next event to measure. Call this method at each chosen event."""
         self.left = self._random.randrange(1, 2 * self._each)
         self._drawn += self.left
 
@@ -52,6 +54,6 @@ class Sampling:
         counted = self._drawn - self.left
         self._each = max(1, (counted - self._counted) // _A_TICK)
         self._counted = counted
-        if self.left >= 2 * self._each:  # events became rarer: the chosen one may be far away
+        if self.left >= 2 * self._each:  # events became rarer, so the next choice is too far away
             self._drawn -= self.left - self._each
             self.left = self._each

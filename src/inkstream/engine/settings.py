@@ -1,4 +1,4 @@
-"""The limits and times that an application may set."""
+"""The limits and times that an application may set, and their defaults."""
 
 from __future__ import annotations
 
@@ -11,12 +11,14 @@ from inkstream._errors import MessageTooLarge, StreamTooLarge
 _MIB: Final = 1024 * 1024
 
 _PACES: Final = ("beat_s", "sweep_s", "poll_s", "tidy_s")
-"""The pauses between rounds of work. They cannot be 0: rounds would follow without a pause."""
+"""The pauses of repeated work. Without a pause, such work would use a whole CPU core."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Limits:
-    """Limit what streams may cost. Each limit is per process unless it says *everywhere*.
+    """Limit what streams may cost.
+
+    Each limit counts per process, unless its description says *everywhere*.
 
     Attributes:
         message_bytes: One message, the metadata of a stream, or one result, in bytes of UTF-8;
@@ -42,26 +44,26 @@ class Limits:
 
     @property
     def buffers_bytes(self) -> int:
-        """The maximum size of the text of all writers that is accepted and not yet committed."""
+        """The maximum number of bytes that all writers together have accepted but not committed."""
         return 64 * _MIB
 
     @property
     def tail_bytes(self) -> int:
-        """How much of a live stream's newest committed text is kept in memory for its readers."""
+        """How many bytes of a live stream's newest messages a process keeps for its readers."""
         return _MIB // 4
 
     @property
     def page_bytes(self) -> int:
-        """How much older text a reader keeps in memory for its client at a time."""
+        """The size of the page of older messages that a reader reads from the store at a time."""
         return _MIB
 
     @property
     def marks_per_stream(self) -> int:
-        """How many marks (producers of the open protocol) a stream may have."""
+        """The maximum number of marks of one stream. Durable Streams stores producers in marks."""
         return 10_000
 
     def check_message(self, stream_id: str, size: int, what: str = "a message") -> None:
-        """Raise ``MessageTooLarge`` if a message, metadata or a result has too many bytes."""
+        """Raise ``MessageTooLarge`` if ``size``, the bytes of ``what``, is over the limit."""
         if size > self.message_bytes:
             raise MessageTooLarge(
                 f"{what} of {size} bytes for stream {stream_id!r} is larger than "
@@ -71,7 +73,7 @@ class Limits:
             )
 
     def check_stream(self, stream_id: str, size: int) -> None:
-        """Raise ``StreamTooLarge`` if a stream of this many bytes is too large."""
+        """Raise ``StreamTooLarge`` if a stream of ``size`` bytes is too large."""
         if size > self.stream_bytes:
             raise StreamTooLarge(
                 f"stream {stream_id!r} would grow to {size} bytes, past Limits.stream_bytes "
@@ -88,7 +90,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinerLimits(Limits):
-    """Limits with the numbers that no application should change, for tests and measurements."""
+    """``Limits`` with more fields, which no application should set: for tests and measurements."""
 
     buffers_bytes: int = 64 * _MIB
     tail_bytes: int = _MIB // 4
@@ -98,7 +100,7 @@ class FinerLimits(Limits):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timing:
-    """Set how long things take and may take, in seconds.
+    """Set how long inkstream waits, and how often it acts. All times are in seconds.
 
     Attributes:
         latency_window_s: The shortest time between two commits. After a pause, a commit starts
@@ -108,11 +110,12 @@ class Timing:
         appears_within_s: How long ``start`` waits for a stream that does not exist yet, because the
             transaction that creates it has not committed.
         idle_s: A stream to which nothing was appended for this long ends ``timeout``.
-        total_s: A stream that streams for this long ends ``timeout``.
+        total_s: A stream that has the same writer for this long ends ``timeout``.
         retain_s: An ended stream is deleted this long after its end; ``None``: never.
-        takeover_within_s: Another writer may take over a stream for this long after its writer
-            died or let go; then the stream ends ``timeout``.
-        patience_s: How long a writer waits for a store that is away before it gives up.
+        takeover_within_s: For this long after a stream's writer died or let go, another writer may
+            take over the stream. After that, the stream ends ``timeout``. If this is 0 and the
+            writer let go, ``start_within_s`` is used instead.
+        patience_s: How long a writer waits for a store that is away, before the writer gives up.
         disconnect_grace_s: With ``on_disconnect="cancel"``: how long a stream may have no reader.
             At least 4 s are used, so that readers in other processes are noticed.
         shutdown_grace_s: How long running answers may go on after SIGTERM.
@@ -132,14 +135,15 @@ class Timing:
 
     @property
     def beat_s(self) -> float:
-        """How often a worker that owns streams beats."""
+        """The pause between two beats of a worker that writes or follows streams."""
         return 3.0
 
     @property
     def lease_s(self) -> float:
-        """How long a worker's counter may stay the same before the worker is dead.
+        """How long a worker's counter may stay the same before the worker is taken for dead.
 
-        A late read starts this time anew. Usually the lock of a dead worker is free much sooner.
+        A failed or late read starts this time anew. Usually the lock of a dead worker shows the
+        death much sooner.
         """
         return 12.0
 
@@ -150,17 +154,17 @@ class Timing:
 
     @property
     def sweep_s(self) -> float:
-        """How often the sweeper looks for dead workers and due streams."""
+        """The pause between two sweeps. A sweep looks for dead workers."""
         return 0.5
 
     @property
     def poll_s(self) -> float:
-        """How often the streams of other processes are read again without a hint."""
+        """How often a process reads the states of the streams that it follows, without a hint."""
         return 2.0
 
     @property
     def tidy_s(self) -> float:
-        """How often ended streams are merged and expired streams deleted."""
+        """The pause between two steps of ``Store.tidy``, unless a step left more work."""
         return 1.0
 
     def __post_init__(self) -> None:
@@ -182,9 +186,9 @@ class Timing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinerTiming(Timing):
-    """Times with the numbers that no application should change, for tests and measurements.
+    """``Timing`` with more fields, which no application should set: for tests and measurements.
 
-    All processes that use a database need the same ``beat_s`` and ``lease_s``.
+    All processes that use one database need the same ``beat_s`` and the same ``lease_s``.
     """
 
     beat_s: float = 3.0

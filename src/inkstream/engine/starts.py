@@ -1,4 +1,4 @@
-"""Starts: claim a stream and run its source, in a task that no request owns (G4, G6)."""
+"""Claims a stream and runs its source, in a task that continues after the request (G4, G6)."""
 
 from __future__ import annotations
 
@@ -18,14 +18,17 @@ from inkstream.engine.writer import Writer
 from inkstream.engine.writers import STORE_AWAY, Writers
 
 _AGAIN_S = 0.5
-"""The pause before a start is tried again, after the store was away."""
+"""The pause between two attempts to start a stream while the store is away."""
 _LOOK_S = 0.02
 _REQUEST_WAITS_S = 1.0
-"""How long a request that starts a stream waits for the stream to exist; readers wait as long."""
+"""How long a request to start a stream waits until the stream exists.
+
+A request to read a stream waits as long.
+"""
 
 
 class Starts:
-    """Start sources: claim their streams, and run them to the end.
+    """Claim streams, and run the source of each claimed stream.
 
     Attributes:
         tasks: One task for each source that runs or is about to run.
@@ -44,13 +47,17 @@ class Starts:
     def start(
         self, stream_id: StreamId, source: Any, *, cancel_without_readers: bool = False
     ) -> asyncio.Task[None]:
-        """Claim a stream and run a source that writes it.
+        """Claim a stream and run ``source``, which writes the stream, in the returned task.
 
-        The task ends when the stream ends. If another writer has the stream, the task ends
-        immediately. The task raises what ``Claims.claim`` raises, except ``NotClaimed``. If the
-        store is away, the start is tried again until ``Timing.patience_s`` is over. Then the stream
-        ends ``error`` as soon as the store can write the end. If the stream does not exist yet, the
-        task waits for it for ``Timing.appears_within_s``.
+        The task ends when the stream ends. If the stream has another writer or has ended, the task
+        ends immediately. The task raises what ``Claims.claim`` raises, except ``NotClaimed``. If
+        the stream does not exist yet, the task waits for the stream for
+        ``Timing.appears_within_s``. If the store is away, the task tries the claim again for
+        ``Timing.patience_s``. After this time, the task ends the stream ``error`` as soon as the
+        store is back, and raises ``StoreUnavailable``.
+
+        With ``cancel_without_readers``, the stream is cancelled when no process has a reader of
+        the stream any more (see ``Audience``).
 
         Raises:
             TypeError: ``source`` is not a source.
@@ -78,11 +85,13 @@ class Starts:
         allow: Callable[[StreamState], bool],
         cancel_without_readers: bool = False,
     ) -> asyncio.Future[bool]:
-        """Do the same as ``start`` for a request that waits for the outcome of the claim.
+        """Claim a stream and run ``source``, for a request that waits for the outcome of the claim.
 
-        The returned future's result says whether this call became the writer. The future raises
-        what the task of ``start`` raises. If the stream does not exist, or the caller
-        may not have it, the claim is tried for up to a second.
+        The returned future's result is true if this call claimed the stream. The result is false if
+        the stream has another writer or has ended. The future raises the other errors of
+        ``Claims.claim``. If the stream does not exist, or ``allow`` returns false for the stream's
+        state, the claim is tried again for up to a second. If the store is away, the claim is not
+        tried again. ``start`` describes ``cancel_without_readers`` and the errors of this method.
         """
         check_source(source)
         release = self._claims.reserve()
@@ -91,7 +100,7 @@ class Starts:
         def refuse(exc: Exception) -> None:
             if not claimed.done():
                 claimed.set_exception(exc)
-                claimed.exception()  # otherwise asyncio warns if no caller waits for it
+                claimed.exception()  # otherwise asyncio warns if no caller awaits the future
 
         async def run(context: contextvars.Context) -> None:
             writer: Writer | None = None
@@ -125,7 +134,7 @@ class Starts:
 
         def forget(done: asyncio.Task[None]) -> None:
             del self.tasks[done]
-            release()  # a task that was cancelled before its first step did not release its room
+            release()  # a task that was cancelled before its first step has not called release
 
         task.add_done_callback(forget)
         return task
@@ -136,7 +145,7 @@ class Starts:
         appears_within_s: float,
         allow: Callable[[StreamState], bool] | None = None,
     ) -> Writer:
-        """Claim a stream. If it does not exist yet, wait for the transaction that creates it."""
+        """Claim a stream. If the stream does not exist, try again for ``appears_within_s``."""
         until = self._clock.monotonic() + appears_within_s
         pause = _LOOK_S
         while True:
@@ -152,7 +161,7 @@ class Starts:
             pause = min(2 * pause, _AGAIN_S / 2)
 
     async def _claim_with_patience(self, stream_id: StreamId) -> Writer:
-        """Claim a stream, and try again while the store is away."""
+        """Claim a stream. While the store is away, try again for ``Timing.patience_s``."""
         within_s = self._core.timing.appears_within_s
         until = self._clock.monotonic() + self._core.timing.patience_s
         while True:
@@ -174,7 +183,10 @@ class Starts:
             await asyncio.sleep(_AGAIN_S)
 
     async def _end_unstarted(self, stream_id: StreamId) -> None:
-        """End a stream whose start was given up. Otherwise its readers would wait for long."""
+        """End a stream that was not claimed in time.
+
+        Otherwise the stream's readers would wait until the stream is due.
+        """
         while True:
             try:
                 state = (await self._store.read(stream_id, 0, 0)).state

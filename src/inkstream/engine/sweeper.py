@@ -1,4 +1,4 @@
-"""The sweeper takes streams from dead workers (G7)."""
+"""The sweeper takes the streams of dead workers away from these workers (G7)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _Seen: TypeAlias = tuple[int, int, Status]
 
 
 class Sweeper:
-    """Look repeatedly for streams of dead workers."""
+    """Look repeatedly for dead workers, and take the streams of dead workers away."""
 
     def __init__(self, core: Core, presence: Presence, changes: Changes, tails: Tails) -> None:
         self._worker = core.worker
@@ -44,7 +44,7 @@ class Sweeper:
         self._orphans_at = now
 
     async def run(self) -> None:
-        """Sweep until cancelled, every ``sweep_s``."""
+        """Sweep until cancelled, with a pause of ``sweep_s`` between two sweeps."""
         while True:
             try:
                 await self.sweep()
@@ -56,7 +56,7 @@ class Sweeper:
             await asyncio.sleep(self._timing.sweep_s)
 
     async def sweep(self) -> None:
-        """Do one sweep."""
+        """Act on streams of dead workers; sometimes also look for strays and orphans."""
         began = self._clock.monotonic()
         await self._bury_the_dead()
         now = self._clock.monotonic()
@@ -69,8 +69,9 @@ class Sweeper:
             await self._take_care_of_orphans()
 
     async def _bury_the_dead(self) -> None:
-        # Read a worker's streams before its counter. A counter that did not grow says nothing about
-        # streams that the worker claimed after the counter was read: it may have resumed since.
+        # Read a worker's streams before the worker's counter. If the counter were read first, a
+        # paused worker could resume after that read and claim a stream. Because of the old counter,
+        # this process would then end the new stream.
         owned = {worker: await self._owned_by(worker) for worker in self._suspects}
         forget: list[str] = []
         beat = False
@@ -85,7 +86,7 @@ class Sweeper:
             if found is None:
                 found = await self._owned_by(worker)
                 if found and not await self._presence.is_unlocked(worker):
-                    continue  # the next sweep reads first the streams, then the counter
+                    continue  # the next sweep reads this worker's streams first, then its counter
             if not found and worker not in forget:
                 forget.append(worker)
             for start in range(0, len(found), _BATCH):
@@ -101,11 +102,11 @@ class Sweeper:
         return [state async for state in self._all(Query(worker=worker))]
 
     async def _take_care_of_strays(self) -> None:
-        """End the streams that the store assigns to this worker but this worker does not know.
+        """End the streams that the store assigns to this worker but that have no writer here.
 
-        A commit whose outcome was lost, or whose caller left, leaves such a stream. No other worker
-        acts on the stream, because this worker is alive. The first look at such a stream proves
-        nothing, because the outcome may still arrive.
+        Such a stream remains, for example, when the outcome of its claim is lost. No other worker
+        acts on the stream, because this worker is alive. The stream is ended only if two searches
+        in sequence find it, because after the first search the outcome may still arrive.
         """
         strays: dict[_Seen, StreamState] = {}
         query = Query(worker=self._worker, statuses=(Status.STREAMING,))
@@ -118,10 +119,11 @@ class Sweeper:
         self._strays = frozenset(strays)
 
     async def _take_care_of_orphans(self) -> None:
-        """Treat the streams of a worker that the store does not list like those of a dead worker.
+        """Take the streams of workers that the store does not list, as if these workers were dead.
 
-        The store forgets an idle worker. If that worker then claims a stream and dies before its
-        next beat, no read ever returns the worker. A living worker beats before the second look.
+        The store forgets an idle worker. If the forgotten worker then claims a stream and dies
+        before its next beat, no read ever returns this worker. A stream is taken only if two
+        searches in sequence find it, because a living worker beats between the two searches.
         """
         orphans: dict[_Seen, StreamState] = {}
         for query in (Query(statuses=(Status.STREAMING,)), Query(unreported=True)):
@@ -134,7 +136,7 @@ class Sweeper:
         self._orphans = frozenset(orphans)
 
     async def _all(self, query: Query) -> AsyncIterator[StreamState]:
-        """Yield every stream that matches, read in pages."""
+        """Yield every stream that matches ``query``. The streams are read in pages."""
         while True:
             found = await self._store.find(replace(query, limit=_BATCH))
             for state in found:
@@ -144,7 +146,11 @@ class Sweeper:
             query = replace(query, before=found[-1].internal_id)
 
     async def _bury(self, state: StreamState) -> None:
-        """Take a stream, or an unreported end, from the dead worker that owns it."""
+        """Take a stream from the dead worker that owns the stream.
+
+        If the stream has ended, another worker can then report the end. If the stream may be taken
+        over, another writer can then take over the stream. Otherwise this method ends the stream.
+        """
         if state.status is not Status.STREAMING:
             await self._changes.commit(state, state.still(worker=None))
         elif state.takeover_within_s > 0:

@@ -1,9 +1,9 @@
-"""The tail of a live stream, kept once in memory and shared by all its readers.
+"""The tail of a live stream. All readers of the stream in one process share one tail.
 
-A tail has only committed text, never text that a writer has accepted but not committed. Each
-reader has a position in the tail and waits for news; the tail keeps no queue per reader.
-``publish`` ignores messages that the tail already has, because the committer and a read of the
-store may bring the same messages.
+A tail has only committed messages, never text that a writer has accepted but not committed. Each
+reader has its own position in the stream; the tail keeps no queue for a reader (G9). The committer
+and a read of the store may bring the same messages, so ``publish`` ignores messages that the tail
+already has.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ _DEAD = Segment(position=0, count=0, payload=b"", index=b"")
 
 
 class Follower(Protocol):
-    """A reader, as a tail sees it."""
+    """The part of a reader that a tail uses."""
 
     @property
     def position(self) -> int:
         """The position after the last message that the reader returned."""
 
     def wake(self) -> bool:
-        """End the current wait; return whether the reader was waiting."""
+        """End the reader's current wait; return whether the reader was waiting."""
 
 
 class Owner(Protocol):
-    """A writer, as its tail sees it."""
+    """The part of a writer that the writer's tail uses."""
 
     @property
     def internal_id(self) -> int:
@@ -48,22 +48,25 @@ class Owner(Protocol):
 
     @property
     def ending(self) -> bool:
-        """True while the writer's last commit runs."""
+        """True from ``finish`` or ``release`` until the outcome of the writer's commit is known."""
 
     @property
     def pending_bytes(self) -> int:
-        """Bytes accepted and not yet committed."""
+        """The number of bytes that the writer has accepted but not committed."""
 
     @property
     def result(self) -> JSON:
-        """The result that the source has given so far, to be stored with the end."""
+        """The result that the source has given so far, to be stored with the end of the stream."""
 
     def fence(self, state: StreamState | None) -> None:
-        """Stop, because the stream does not belong to this writer any more."""
+        """Stop, because the stream does not belong to this writer any more.
+
+        ``state`` is the stream's newest state, or ``None`` if the stream does not exist any more.
+        """
 
 
 class Tail:
-    """The newest committed segments of one stream, and their encoded frames."""
+    """The newest committed segments of one stream, and the encoded frames of these segments."""
 
     __slots__ = (
         "_bytes",
@@ -89,16 +92,19 @@ class Tail:
 
     def __init__(self, state: StreamState, max_bytes: int, now: float) -> None:
         self.state = state
-        """The last state that was read. ``position``, ``end`` and ``gone`` may be newer than it."""
+        """The last known state of the stream.
+
+        ``position``, ``end`` and ``gone`` of this tail may be newer than this state.
+        """
         self.internal_id = state.internal_id
         self.stream_id: StreamId = state.stream_id
         self.position = state.tail
         self.published_at = 0.0
-        """The monotonic time at which this process last committed text of the stream."""
+        """The monotonic time at which this process's writer of the stream last committed text."""
         self.end: End | None = state.end
         self.gone = False
         self.cut = False
-        """True if readers must leave without a terminal event, and reconnect."""
+        """True if readers must leave without a terminal event, so that their clients reconnect."""
         self.max_bytes = max_bytes
         self.writer: Owner | None = None
         self.readers: dict[Follower, None] = {}
@@ -113,44 +119,52 @@ class Tail:
 
     @property
     def local(self) -> bool:
-        """True while only a writer of this process may append."""
+        """True while the stream has a writer in this process."""
         return self.writer is not None
 
     @property
     def published_bytes(self) -> int:
-        """How many bytes were published since this tail was made."""
+        """The number of bytes that this tail has published, including bytes that it has dropped."""
         return self._bytes + self._forgotten_bytes
 
     @property
     def runs(self) -> Runs:
-        """The generations of the stream's messages, at least of all published messages."""
+        """The runs of the stream, at least of all messages that this tail has published."""
         return self.state.runs
 
     @property
     def here(self) -> wire.Offset:
-        """The offset after all published messages, and after the end if it is published."""
+        """The offset after all published messages, and after the end if the end is published."""
         return wire.Offset.at(self, self.position, ended=self.end is not None)
 
     def learn(self, state: StreamState) -> None:
-        """Store a newer state. A state with an older tail does not have the newest run."""
+        """Store a state that was just read or committed.
+
+        If ``state.tail`` is behind this tail, ``state`` may lack the newest run. Then this tail
+        keeps its own runs.
+        """
         if self.end is not None and not state.ended:
-            return  # the given state lacks the end's run, and the end's offset needs that run
+            return  # ``state`` may lack the run of the end, and the offset after the end needs it
         behind = state.tail < self.position
         self.state = replace(state, runs=self.runs) if behind else state
 
     def learn_runs(self, state: StreamState) -> None:
-        """Store the runs of a state whose other fields may be old."""
+        """Store the runs of ``state``, but no other field, unless ``state`` is behind this tail."""
         if state.tail >= self.position and state.runs != self.runs:
             self.state = replace(self.state, runs=state.runs)
 
     def begin_run(self, generation: int) -> None:
-        """Store the generation of the messages that were committed after the tail's position."""
+        """Begin a run at this tail's position, unless the last run has this generation already."""
         if self.runs[-1:] and self.runs[-1].generation != generation:
             runs = extended(self.runs, self.position, generation)
             self.state = replace(self.state, runs=runs)
 
     def publish(self, segments: Sequence[Segment]) -> None:
-        """Add committed segments. Messages missing before them are read from the store."""
+        """Add committed segments.
+
+        If a message between this tail and a segment is missing, this tail drops all its segments.
+        Readers then read the messages before the new segment from the store.
+        """
         for segment in segments:
             end = segment.end
             if end <= self.position:
@@ -170,7 +184,10 @@ class Tail:
             self._trim()
 
     def reach(self, position: int) -> None:
-        """Move the position forward. Readers read everything before it from the store."""
+        """Move this tail forward to ``position``.
+
+        Readers read the messages before ``position`` from the store.
+        """
         self._forget()
         self.position = position
 
@@ -186,11 +203,12 @@ class Tail:
             size = len(self._segments[self._trimmed].payload)
             self._bytes -= size
             self._forgotten_bytes += size
-            # A forgotten segment keeps its place until the lists are cut, but its memory is freed.
+            # The place of a dropped segment stays in the lists until the lists are cut below.
             self._segments[self._trimmed] = _DEAD
             self._frames[self._trimmed] = None
             self._trimmed += 1
-        # To cut the front of a list moves the rest of it, so wait until half of the list is free.
+        # A cut at the front of a list moves all other items. So the lists are cut only when half of
+        # their places are free.
         if self._trimmed > 32 and self._trimmed * 2 > len(self._segments):
             del self._segments[: self._trimmed]
             del self._starts[: self._trimmed]
@@ -198,7 +216,7 @@ class Tail:
             self._trimmed = 0
 
     def wake(self) -> int:
-        """Wake every waiting reader; return how many there were."""
+        """Wake every waiting reader; return the number of readers that were woken."""
         woken = 0
         for reader in self.readers:
             woken += reader.wake()
@@ -209,7 +227,11 @@ class Tail:
         return found if found >= self._trimmed else None
 
     def segments_after(self, after: int) -> list[Segment] | None:
-        """Return the segments after a position, or ``None`` if the tail no longer has them all."""
+        """Return all messages after the position ``after`` as segments.
+
+        Returns:
+            ``None`` if this tail does not have all these messages.
+        """
         found = self._find(after)
         if found is None:
             return None
@@ -218,7 +240,13 @@ class Tail:
         return rest if first is None else [first, *rest]
 
     def frames_after(self, after: int) -> bytes | None:
-        """Return the messages after a position as event frames, encoded once for all readers."""
+        """Return all messages after the position ``after`` as event frames.
+
+        Each whole segment is encoded only once for all readers.
+
+        Returns:
+            ``None`` if this tail does not have all these messages.
+        """
         start, stop, frames = self._joined
         if start == after and stop == self.position:
             return frames
@@ -239,7 +267,13 @@ class Tail:
         return frames
 
     def some_frames_after(self, after: int, max_bytes: int) -> tuple[bytes, int] | None:
-        """Return about ``max_bytes`` of frames after a position, and the position after them."""
+        """Return about ``max_bytes`` of event frames, and the position after the last frame.
+
+        The first frame is that of the first message after the position ``after``.
+
+        Returns:
+            ``None`` if this tail does not have the first message after the position ``after``.
+        """
         found = self._find(after)
         if found is None:
             return None

@@ -1,4 +1,4 @@
-"""All tails of an engine, and the task that updates tails of streams written elsewhere."""
+"""All tails of an engine, and the task that reads from the store what other processes wrote."""
 
 from __future__ import annotations
 
@@ -35,13 +35,16 @@ from inkstream.wire import Offset
 _log = logging.getLogger("inkstream")
 
 _LOCAL_SURVEY_S = 0.25
-"""The shortest time between two looks for streams that are written here and stopped elsewhere."""
+"""The shortest time between two reads of the states of the streams that this process writes.
+
+These reads show whether another process has stopped such a stream.
+"""
 _AT_ONCE = 250
 _SURVEY = 500
 
 
 class Tails:
-    """The tails of all streams that have a writer or a reader in this process."""
+    """The tails of all live streams that have a writer or a reader in this process."""
 
     def __init__(self, core: Core, notifier: Notifier, committer: Committer) -> None:
         self._store = core.store
@@ -68,13 +71,14 @@ class Tails:
         return len(self._tails)
 
     def get(self, stream_id: StreamId) -> Tail | None:
-        """Return the tail of a stream that this process follows or writes."""
+        """Return the tail of a live stream, or ``None`` if it has no tail in this process."""
         return self._tails.get(stream_id)
 
     def attach(self, state: StreamState) -> Tail:
-        """Return the stream's tail; create it from this state if there is none.
+        """Return the tail of the stream ``state``. If the stream has no tail yet, create the tail.
 
-        If the stream was deleted and created anew after the state was read, the tail is gone.
+        If the stream was deleted and created anew after ``state`` was read, the returned tail is
+        already ``gone``.
         """
         tail = self._tails.get(state.stream_id)
         if tail is not None and tail.internal_id == state.internal_id:
@@ -87,11 +91,11 @@ class Tails:
         if not late and not state.ended:
             self._tails[state.stream_id] = tail
             self._rewatch()
-            self.stale(tail)  # messages may have been committed since the state was read
+            self.stale(tail)  # messages may have been committed after ``state`` was read
         return tail
 
     def writes(self, state: StreamState) -> bool:
-        """Return whether a writer of this process writes the stream in its current epoch."""
+        """Return whether a writer of this process has claimed the epoch of ``state``."""
         tail = self._tails.get(state.stream_id)
         writer = None if tail is None else tail.writer
         return (
@@ -101,14 +105,14 @@ class Tails:
         )
 
     def result_of(self, state: StreamState) -> JSON:
-        """Return the result that a source of this process has given so far, or ``None``."""
+        """Return the result that the stream's writer in this process has so far, or ``None``."""
         tail = self._tails.get(state.stream_id)
         if tail is None or tail.writer is None or tail.internal_id != state.internal_id:
             return None
         return tail.writer.result
 
     def detach(self, tail: Tail) -> None:
-        """Remove a tail if it has no writer and no reader in this process."""
+        """Remove ``tail`` if no writer and no reader of this process uses the tail."""
         if tail.readers or tail.writer is not None:
             return
         if self._tails.get(tail.stream_id) is tail:
@@ -120,7 +124,11 @@ class Tails:
         self._notifier.watch(bool(self._tails))
 
     def publish(self, tail: Tail, segments: Sequence[Segment], end: End | None = None) -> int:
-        """Publish what a writer committed; return how many readers were woken."""
+        """Publish the segments and the end that a writer committed.
+
+        Returns:
+            The number of readers that were woken.
+        """
         if segments:
             tail.publish(segments)
             tail.published_at = self._committer.committed_at
@@ -131,10 +139,10 @@ class Tails:
         return woken
 
     async def commit(self, state: StreamState, change: Change) -> StreamState | Refused:
-        """Commit a change of a stream with the next batch, and publish it to readers.
+        """Commit a change of a stream with the engine's next commit, and publish the change.
 
         Returns:
-            The new state, or the reason why nothing happened.
+            The stream's new state, or the refusal of the store.
         """
         done: list[StreamState] = []
 
@@ -153,22 +161,28 @@ class Tails:
                 tail.begin_run(outcome.heads[0].generation)
                 if append is not None:
                     tail.publish([replace(append, position=start)])
-            # Messages that other writers appended, and their generation, are read from the store.
+            # If another process appended messages before ``start``, this tail lacks the messages
+            # and their runs. ``absorb`` then makes ``run`` read the messages and the runs from the
+            # store. Until then, the tail keeps its own runs.
             return self.absorb(tail, replace(done[0], runs=tail.runs))
 
         outcome = await self._committer.submit(state.stream_id, Group((change,)), publish)
         return outcome if isinstance(outcome, Refused) else done[0]
 
     def absorb(self, tail: Tail, state: StreamState | None) -> int:
-        """Process a stream's newest state; return how many readers were woken.
+        """Update a tail to ``state``, the state of its stream that was just read or committed.
 
-        If the tail lacks text that the state counts, that text is read from the store.
+        ``None`` means that the stream does not exist. If the tail lacks messages that ``state``
+        counts, ``run`` reads these messages from the store.
+
+        Returns:
+            The number of readers that were woken.
         """
         if state is None or state.gone or state.internal_id != tail.internal_id:
             return self._lost(tail)
         writer = tail.writer
         if writer is not None and state.epoch < writer.epoch:
-            return 0  # the state was read before this process's claim, so it is old
+            return 0  # the state was read before this process claimed the stream
         if (
             writer is not None
             and not writer.ending  # the end in the state may be the writer's own
@@ -178,7 +192,7 @@ class Tails:
         tail.learn(state)
         if state.tail != tail.position:
             if tail.writer is None:
-                self.stale(tail)  # the tail lacks text, or the state is old, or text was lost
+                self.stale(tail)  # the tail lacks text, the state is old, or the store lost text
         elif state.ended:
             tail.end = state.end
         if state.due_at is not None and _is_kept_here(tail):
@@ -196,10 +210,11 @@ class Tails:
         return woken
 
     def _keep(self, state: StreamState) -> None:
-        """Clear ``due_at`` of a stream that would end although this process still needs it.
+        """Clear ``due_at`` of a stream that would end although this process still needs the stream.
 
-        With this change, a living writer that another worker took for dead takes its stream back,
-        and a process with a reader tells the writer's ``Audience`` that the stream has a reader.
+        The change serves two cases. If another worker took this worker for dead, this worker's
+        writer gets its stream back. If the writer's ``Audience`` asked for readers, the change
+        tells the ``Audience`` that this process has a reader.
         """
         if state.internal_id not in self._keeping:
             self._keeping.add(state.internal_id)
@@ -210,14 +225,17 @@ class Tails:
         try:
             await self.commit(state, state.still(worker=worker, due_at=None))
         except StoreUnavailable:
-            pass  # the next look at the store shows ``due_at`` again if it is still set
+            pass  # if ``due_at`` is still set, the next read of the state calls ``_keep`` again
         finally:
             self._keeping.discard(state.internal_id)
 
     def rewound(self, tail: Tail, state: StreamState) -> int:
-        """Disconnect readers and fence the writer, because the store has lost their messages.
+        """Disconnect readers and fence the writer, because the store lost messages of the tail.
 
-        Returns how many readers were woken.
+        ``state`` is the stream's state after the loss.
+
+        Returns:
+            The number of readers that were woken.
         """
         _log.warning(
             "stream %r went back from %d to %d: the database was restored, or failed over",
@@ -235,9 +253,9 @@ class Tails:
         return tail.wake()
 
     def send_away(self, *, but_local: bool = False) -> None:
-        """Disconnect readers without a terminal event; they will reconnect here or elsewhere.
+        """Disconnect readers without a terminal event, so that their clients reconnect.
 
-        With ``but_local``, readers of streams that this process writes stay.
+        With ``but_local``, readers of streams that this process writes stay connected.
         """
         for tail in self:
             if not (but_local and tail.local):
@@ -245,12 +263,12 @@ class Tails:
                 tail.wake()
 
     def stale(self, tail: Tail) -> None:
-        """Ask ``run`` to read a tail's stream from the store soon."""
+        """Make ``run`` read the new messages of a tail's stream from the store soon."""
         self._stale[tail] = None
         self._wanted.set()
 
     def hint(self, names: Collection[StreamId] | None) -> None:
-        """Record that other processes changed streams; ``None``: any stream."""
+        """Record that other processes changed the streams ``names``; ``None``: any stream."""
         if names is None:
             if self._tails:
                 self._survey = True
@@ -262,7 +280,11 @@ class Tails:
                 self.stale(tail)
 
     def tick(self, now: float) -> None:
-        """Do the tasks that are due, above all the slow poll, which makes lost hints harmless."""
+        """Start the poll if it is due, and disconnect readers if the store stays away too long.
+
+        The poll reads the state of each stream that has a tail. So if a hint is lost, readers get
+        the text later, but no text is lost.
+        """
         if now - self._polled_at >= self._timing.poll_s:
             self._polled_at = now
             self.hint(None)
@@ -273,7 +295,10 @@ class Tails:
             self.send_away()
 
     async def run(self) -> None:
-        """Keep the tails up to date until cancelled."""
+        """After hints and polls, read from the store what other processes changed.
+
+        This coroutine runs until it is cancelled.
+        """
         while True:
             await self._wanted.wait()
             self._wanted.clear()
@@ -292,13 +317,13 @@ class Tails:
                 await asyncio.sleep(0.25)
                 self._wanted.set()
             except Exception:
-                _log.exception("following streams of other processes failed; trying again")
+                _log.exception("streams of other processes could not be read; trying again")
                 self._survey = True
                 await asyncio.sleep(1.0)
                 self._wanted.set()
 
     def _back(self) -> None:
-        """Accept readers again, because live streams go on after an outage."""
+        """Accept readers of live streams again, because the store is back after an outage."""
         if self._away_since is None:
             return
         self._away_since = None
@@ -325,7 +350,7 @@ class Tails:
                     self.absorb(tail, state)
 
     def _is_rewound(self, tail: Tail, here: Offset, state: StreamState | None) -> bool:
-        """Return whether the store lost messages that the tail has. If so, handle the loss.
+        """Return whether the store lost messages of a tail. If it did, call ``rewound``.
 
         ``here`` is the tail's offset before ``state`` was read.
         """
@@ -335,9 +360,10 @@ class Tails:
         return True
 
     async def _refresh(self, tails: Sequence[Tail]) -> None:
-        """Read the new messages of all these tails.
+        """Read one page of new messages for each of these tails, and publish the messages.
 
-        A tail that is far behind is read again later.
+        If a page does not reach a stream's last message, ``absorb`` makes ``run`` read the stream
+        again.
         """
         reads = [Read(tail.stream_id, tail.position) for tail in tails]
         shown = [tail.here for tail in tails]
@@ -362,9 +388,9 @@ class Tails:
 
 
 def _is_kept_here(tail: Tail) -> bool:
-    """Return whether a stream that is due has a writer, or readers, in this process."""
+    """Return whether this process must clear the ``due_at`` of a tail's stream; see ``_keep``."""
     if tail.state.status is not Status.STREAMING:
         return False
-    if tail.state.worker is None:  # another worker took this worker for dead
+    if tail.state.worker is None:  # a writer let go, or a worker took the writer's worker for dead
         return tail.writer is not None and tail.writer.active
     return tail.writer is None and bool(tail.readers)

@@ -1,24 +1,27 @@
-"""A writer: the only object that may append to a text stream, from claim to end.
+"""A writer: the only object that may append to a text stream, from the claim to the end.
 
-The ``Buffer`` keeps the accepted text. The writer commits that text, with at most one commit at a
-time. In this table of a writer's states, "in flight" means that a commit is running, and each
-column in the middle is an attribute of the writer.
+The writer's ``Buffer`` keeps the accepted text. The writer has at most one running commit. This
+table shows the states of a writer. "In flight" means that the outcome of a commit is not known yet.
+"Ending" means that ``finish``, ``release`` or ``give_up`` was called. "Error" means that ``append``
+raises an error.
 
 | state      | in flight | ending | error | what happens next                                 |
 |------------|-----------|--------|-------|---------------------------------------------------|
 | open       | no        | no     | no    | ``take`` empties the buffer: *committing*         |
 | committing | yes       | no     | no    | committed: published, *open*; refused: *fenced*;  |
 |            |           |        |       | failed: the same groups are tried again           |
-| uncertain  | yes       | no     | no    | as *committing*, but if the stream already has    |
-|            |           |        |       | this text, a refusal counts as committed          |
-| ending     | yes or no | yes    | no    | first the running commit; then the last text and  |
-|            |           |        |       | the end in one transaction: *ended*, or *fenced*  |
+| uncertain  | yes       | no     | no    | as *committing*; but if the store refuses text    |
+|            |           |        |       | that the stream has already, the text counts as   |
+|            |           |        |       | committed                                         |
+| ending     | yes or no | yes    | no    | the running commit ends; then the last text and   |
+|            |           |        |       | the end are committed together: *ended*; refused: |
+|            |           |        |       | *fenced*                                          |
 | ended      | no        | no     | yes   | nothing; ``append`` raises ``WriterFenced``       |
 | fenced     | no        | no     | yes   | nothing; ``append`` raises ``WriterFenced``       |
-| given up   | yes or no | yes    | yes   | as *ending*, once the store is back; ``append``   |
+| given up   | yes or no | yes    | yes   | as *ending*, when the store is back; ``append``   |
 |            |           |        |       | raises ``StoreUnavailable``                       |
-| left       | no        | no     | yes   | nothing: the process stops, and a sweeper ends    |
-|            |           |        |       | the stream                                        |
+| left       | no        | no     | yes   | nothing, because the process stops; a sweep of    |
+|            |           |        |       | another worker ends the stream                    |
 """
 
 from __future__ import annotations
@@ -52,17 +55,19 @@ _STREAMING = (Status.STREAMING,)
 
 
 class Writer:
-    """Append to one claimed text stream. Use it only on the event loop that created it.
+    """Append to one claimed text stream. Use a writer only on the event loop that created it.
 
-    Accepted text becomes durable and visible within the commit window, in order.
+    Accepted messages become durable in order, and then visible to readers. The next commit begins
+    within ``Timing.throughput_window_s``, unless the store is slow or away.
 
     Attributes:
-        state: The stream as it was claimed.
-        tail: The tail to which committed text is published.
-        result: The last result that the source gave, stored with the end; see ``keep``.
-        last_append: Monotonic time of the last commit, or of the claim.
-        stopped: A future that is done when the stream does not belong to this writer any more, for
-            any reason.
+        state: The stream's state after the claim.
+        tail: The tail to which committed messages are published.
+        result: The last result that the source gave, to be stored with the end; see ``keep``.
+        last_append: The monotonic time of the last commit, or of the claim before the first commit.
+            While text waits for a commit, ``Writers.tick`` sets ``last_append`` to the time now.
+        stopped: A future that is done when this writer may write the stream no longer, for any
+            reason.
     """
 
     def __init__(self, core: Core, committer: Committer, tails: Tails, tail: Tail) -> None:
@@ -79,7 +84,7 @@ class Writer:
         self._generation = 0
         """The generation of the writer's last commit; 0 before the first commit.
 
-        When it changes, the writer tells it to the tail.
+        If the next commit has another generation, the writer begins a run in the tail.
         """
         self._first_piece_s: float | None = None
         self.last_append = self._clock.monotonic()
@@ -101,12 +106,12 @@ class Writer:
 
     @property
     def pending_bytes(self) -> int:
-        """Bytes accepted and not yet committed."""
+        """The number of bytes that the writer has accepted but not committed."""
         return self._buffer.pending_bytes
 
     @property
     def waits(self) -> bool:
-        """True while something is ready to commit or is being committed."""
+        """True while text is ready to be committed, or a commit is running."""
         return bool(self._in_flight) or self._buffer.ready
 
     @property
@@ -116,22 +121,22 @@ class Writer:
 
     @property
     def fenced(self) -> bool:
-        """True if another operation ended the stream, or another writer took it over."""
+        """True if another operation has ended, taken over or deleted the stream."""
         return isinstance(self._error, WriterFenced) and not isinstance(self._error, _Finished)
 
     @property
     def ending(self) -> bool:
-        """True while the writer ends its stream, until the outcome of its last commit is known."""
+        """True from ``finish``, ``release`` or ``give_up`` until the last outcome is known."""
         return self._ending is not None
 
     async def append(self, message: str | Mapping[str, JSON]) -> None:
-        """Accept a piece of text or a JSON object; wait only while the buffer is full.
+        """Accept a piece of text or a JSON object. Wait only while the buffer is full.
 
-        When this returns, the message is not durable yet (see ``flush``). If the caller is
-        cancelled while it waits, the message is not accepted.
+        When this method returns, the message is not durable yet; see ``flush``. If the caller is
+        cancelled while this method waits, the message is not accepted.
 
         Raises:
-            WriterFenced: The stream was cancelled, taken over, timed out or deleted.
+            WriterFenced: The stream was cancelled, taken over or deleted, or has ended.
             MessageTooLarge, StreamTooLarge: The message exceeds a limit; nothing was accepted.
             InvalidMessage: The message is neither text nor a JSON object.
             StoreUnavailable: The store stayed away for longer than ``Timing.patience_s``.
@@ -142,8 +147,8 @@ class Writer:
         size = wire.size_of(piece)
         buffer = self._buffer
         if buffer.busy:
-            # Wait before the piece is accepted, so that a caller cancelled here has appended
-            # nothing.
+            # Let other tasks run before the piece is accepted. If the caller is cancelled here, the
+            # piece must not be accepted.
             await asyncio.sleep(0)
         self._check()
         if not size:
@@ -156,24 +161,33 @@ class Writer:
         self._join()
 
     def keep(self, result: JSON) -> None:
-        """Store a JSON value with the end, however the stream ends; the last value counts.
+        """Remember ``result``, which is stored with the stream's end however the stream ends.
+
+        If this method is called several times, only the last result counts.
 
         Raises:
-            InvalidMessage: The value is not JSON.
-            MessageTooLarge: The value is larger than ``Limits.message_bytes``.
+            InvalidMessage: The result is not JSON, or is nested too deep.
+            MessageTooLarge: The result is larger than ``Limits.message_bytes``.
         """
         self.check_end(End(Status.DONE, result=result))
         self.result = result
 
     def check_end(self, end: End) -> None:
-        """Raise ``InvalidMessage`` or ``MessageTooLarge`` for an end that no route could send."""
+        """Raise ``InvalidMessage`` or ``MessageTooLarge`` if ``end`` must not be stored.
+
+        Without this check, an end could be stored that no route can send.
+        """
+        # The end adds to the depth of nesting, so a result that is valid alone may be too deep.
         wire.dump_json({wire.END_KEY: wire.end_object(end)})
         if end.result is not None:
             size = len(wire.dump_json(end.result))
             self._limits.check_message(self.stream_id, size, "a result")
 
     def append_at_once(self, message: object) -> bool:
-        """Accept a text that needs no check; return False for any other message."""
+        """Accept ``message`` if it is text that needs no check and no wait; otherwise return False.
+
+        A refused message changes nothing.
+        """
         if not self._buffer.push(message):
             return False
         if not self._queued:
@@ -193,7 +207,13 @@ class Writer:
             raise WriterFenced(self.stream_id, None if self._ending.end is None else "ending")
 
     async def flush(self) -> None:
-        """Wait until everything accepted so far is durable. Raises the same as ``append``."""
+        """Wait until all messages accepted so far are durable.
+
+        If the last text ends with half a surrogate pair, this method does not wait for the half.
+
+        Raises:
+            WriterFenced, StoreUnavailable: In the same cases as ``append``.
+        """
         while self._error is None and self.waits:
             self._settled.clear()
             await self._settled.wait()
@@ -203,9 +223,10 @@ class Writer:
     async def finish(
         self, end: End, *, at: float, worker: str | None, due_at: float | None
     ) -> None:
-        """Commit all accepted text and the end in one commit. On return, both are durable.
+        """End the stream. On return, all accepted text and the end are durable.
 
-        The end is written even if the caller is cancelled while it waits.
+        The end and the last text are committed in one transaction. If the caller is cancelled while
+        this method waits, the stream ends all the same.
         """
         self._check()
         self._buffer.close()
@@ -216,7 +237,10 @@ class Writer:
         await self._until_ended()
 
     async def release(self, *, due_at: float) -> None:
-        """Let go of the stream: another writer may take it over until ``due_at``."""
+        """Let go of the stream, so that another writer may take the stream over until ``due_at``.
+
+        On return, all accepted text is durable.
+        """
         self._check()
         self._buffer.close()
         self._ending = Change(internal_id=self.internal_id, worker=None, due_at=due_at)
@@ -233,14 +257,17 @@ class Writer:
     # The committer and the engine call the methods below. A source never does.
 
     def take(self) -> Sequence[Group]:
-        """Return the groups to commit now, in order: the same ones until their outcome is known."""
+        """Return the groups to commit now, in order.
+
+        Until the outcome of these groups is known, every call returns the same groups.
+        """
         self._queued = False
         if not self._in_flight:
             last = self._ending is not None
             segments = self._buffer.take(self._position, last=last)
             if len(segments) == 1 and not last:
-                # All plain appends of a writer reuse one change, because only one commit runs at a
-                # time. A new object per append would cost mostly garbage collection.
+                # All plain appends of a writer use the same change, to save the cost of a new
+                # object per commit. This is safe, because a writer has at most one running commit.
                 self._plain.if_tail = self._position
                 self._plain.append = segments[0]
                 self._in_flight = self._plain_groups
@@ -274,15 +301,20 @@ class Writer:
         )
 
     def failed(self, exc: StoreUnavailable) -> bool:
-        """Keep the groups for the next attempt, because the commit may or may not have happened."""
+        """Keep the groups for the next attempt; return whether the writer must be queued again.
+
+        After ``OutcomeUnknown``, the groups may already be committed; see ``_landed``.
+        """
         if isinstance(exc, OutcomeUnknown):
             self._uncertain = True
         self._queued = bool(self._in_flight)
         return self._queued
 
     def settle(self, outcomes: Sequence[Outcome]) -> int:
-        """Publish the outcomes of ``take``'s groups; return how many readers were woken."""
-        if not self._in_flight:  # fenced during the commit; readers read its text from the store
+        """Publish the outcomes of the groups from ``take``; return how many readers were woken."""
+        if not self._in_flight:
+            # The writer was fenced during the commit. If the store has the commit's text, readers
+            # read the text from the store.
             return self._tails.publish(self.tail, [])
         groups, self._in_flight = self._in_flight, ()
         uncertain, self._uncertain = self._uncertain, False
@@ -329,10 +361,11 @@ class Writer:
         return Ended(self.state, end, duration_s, self._first_piece_s, characters, readers)
 
     def _landed(self, change: Change, outcome: Refused) -> bool:
-        """Return whether an earlier attempt with an unknown outcome had committed a refused change.
+        """Return whether a refused change was committed by an earlier attempt.
 
-        No other writer moves the tail in this epoch. So if the stream's tail is past the start of
-        the change, the stream has the change's text.
+        Call this method only if the outcome of an earlier attempt is unknown. Only this writer can
+        move the stream's tail in this epoch. So if the tail has reached the end of the change's
+        text, an earlier attempt committed this text.
         """
         state = outcome.state
         if state is None or state.epoch != self.epoch:
@@ -347,27 +380,31 @@ class Writer:
         return change.append is not None
 
     def fence(self, state: StreamState | None) -> None:
-        """Stop, because the stream is not this writer's any more. Uncommitted text is dropped."""
+        """Stop, because the stream does not belong to this writer any more; drop uncommitted text.
+
+        ``state`` is the stream's newest state, or ``None`` if the stream does not exist any more.
+        """
         if self._error is None:
             self._observer.fenced(self.state, None if state is None else state.status.value)
         self._drop()
         self._stop(WriterFenced(self.stream_id, None if state is None else state.status))
 
     def give_up(self, end: End, *, at: float, due_at: float | None) -> None:
-        """Stop because the store stays away; the end is still written when the store returns.
+        """Stop, because the store stays away too long. When the store is back, the end is written.
 
-        A writer that is already ending keeps its own end and its last text.
+        A writer that is already ending keeps its own end and its last text. Any other writer drops
+        the text that is not in its running commit, and writes ``end``.
         """
         if self._ending is None:
             in_flight = self._in_flight
             self._drop()
-            # The running commit may be stored already, or may be stored later. So its groups stay
-            # first in the queue, and the end follows them at the right position.
+            # The running commit may be stored already, or may be stored later. So its groups are
+            # tried again first. Only the outcome of these groups shows the position of the end.
             self._in_flight = in_flight
             self._ending = Change(
                 internal_id=self.internal_id, end=end, at=at, worker=None, due_at=due_at
             )
-            self._join()  # a writer without text to commit was not queued
+            self._join()  # a writer that had no text to commit is not in the queue yet
         self._stop(
             StoreUnavailable(
                 f"the store stayed away too long; writing stream {self.stream_id!r} was given up"
@@ -375,7 +412,7 @@ class Writer:
         )
 
     def leave(self) -> None:
-        """Stop because this process commits nothing any more; another worker writes the end."""
+        """Stop, because this process commits nothing any more. Another worker ends the stream."""
         self._drop()
         self._stop(
             StoreUnavailable(f"the process stopped while it wrote stream {self.stream_id!r}")
@@ -398,4 +435,4 @@ class Writer:
 
 
 class _Finished(WriterFenced):
-    """The writer has ended its own stream: ``append`` raises this, ``finish`` does not."""
+    """The writer itself has ended or released the stream. Only later calls raise this error."""

@@ -1,4 +1,4 @@
-"""The writers of an engine, and how their streams end."""
+"""Manages the writers of an engine, and ends the writers' streams."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ STORE_AWAY = End(Status.ERROR, "store_unavailable", "The answer could not be sav
 
 
 class Writers:
-    """Manage the writers of this worker until their streams have ended."""
+    """Manage the writers of this worker, from the claim until a writer stops."""
 
     def __init__(self, core: Core, committer: Committer, tails: Tails, reports: Reports) -> None:
         self._core = core
@@ -44,15 +44,16 @@ class Writers:
     async def settle(
         self, timeout_s: float, end: End, starts: Iterable[asyncio.Task[None]]
     ) -> None:
-        """Wait until writers have ended their streams; after ``timeout_s``, end the other streams.
+        """Wait until all writers have stopped. After ``timeout_s``, end the streams that still run.
 
         Args:
-            timeout_s: How long to wait.
+            timeout_s: How long to wait, in seconds.
             end: The end for streams that still run after ``timeout_s``.
-            starts: Tasks that have a writer or may still create one.
+            starts: The tasks of ``Starts``: each may have a writer, or may still create a writer.
 
         Raises:
-            TimeoutError: The store was too slow to write all ends. A sweeper will write the others.
+            TimeoutError: Not all ends are durable 5 s later. A sweep of another worker will end the
+                streams that have no end yet.
         """
         running = [*starts, *[writer.stopped for writer in self._writers]]
         if running and timeout_s > 0:
@@ -68,13 +69,13 @@ class Writers:
             )
 
     def leave(self) -> None:
-        """Stop all writers that still wait for a commit, because there will be no more commits."""
+        """Stop all writers. Call this method when the engine commits nothing any more."""
         for writer in list(self._writers):
             writer.leave()
         self._committer.give_up_waiting()
 
     def tick(self, now: float) -> None:
-        """Stop the writers if the store stays away, and end idle and overlong streams."""
+        """Stop all sources if the store stays away, and end idle and overlong streams."""
         timing = self._core.timing
         away = self._committer.away_since
         if away is not None and now - away > timing.patience_s:
@@ -85,12 +86,12 @@ class Writers:
             if timing.total_s is not None and now - writer.claimed_at > timing.total_s:
                 self.finish_soon(writer, TOTAL)
             elif writer.waits:
-                writer.last_append = now  # a writer that waits for the store is not idle
+                writer.last_append = now  # a source whose text waits for the store is not idle
             elif timing.idle_s is not None and now - writer.last_append > timing.idle_s:
                 self.finish_soon(writer, IDLE)
 
     def _give_up(self) -> None:
-        """Stop all sources because the store stays away; readers reconnect (G12)."""
+        """Stop all sources, and disconnect their readers, because the store stays away (G12)."""
         now = self._clock.wall()
         for writer in list(self._writers):
             end = replace(STORE_AWAY, result=writer.result)
@@ -100,20 +101,24 @@ class Writers:
         self._committer.give_up_waiting()
 
     def holds(self, state: StreamState) -> bool:
-        """Return whether a writer of this process writes the stream in its current epoch."""
+        """Return whether a writer of this process has claimed the epoch of ``state``."""
         return self._tails.writes(state)
 
     def adopt(self, state: StreamState) -> Writer | None:
-        """Return a new writer for a stream that this worker has just claimed."""
+        """Return a new writer for a stream that this worker has just claimed.
+
+        Returns:
+            ``None`` if another claim of this process has created the writer already.
+        """
         if self._tails.writes(state):
-            return None  # an earlier claim of this process had already created the writer
+            return None
         tail = self._tails.attach(state)
         if tail.writer is not None:
             tail.writer.fence(state)
         tail.state = state
         if state.tail > tail.position:
-            # The previous writer wrote more than this process has read. The tail skips that text,
-            # and readers read it from the store.
+            # An earlier writer wrote text that this process has not read. The tail skips the text,
+            # and readers read the text from the store.
             tail.reach(state.tail)
             tail.wake()
         writer = Writer(self._core, self._committer, self._tails, tail)
@@ -130,7 +135,14 @@ class Writers:
         self._tails.detach(writer.tail)
 
     async def finish(self, writer: Writer, end: End) -> None:
-        """End a writer's stream. On return, the end, all text and the result are durable."""
+        """End a writer's stream. On return, all accepted text, the end and its result are durable.
+
+        If ``end`` has no result, the end gets the result that the writer has.
+
+        Raises:
+            InvalidMessage: The result is not JSON. The stream has not ended.
+            WriterFenced, StoreUnavailable
+        """
         now = self._clock.wall()
         if end.result is None:
             end = replace(end, result=writer.result)
@@ -151,26 +163,30 @@ class Writers:
             )
 
     async def finish_failed(self, writer: Writer, error: BaseException) -> None:
-        """End a writer's stream after an exception in its source."""
+        """End a writer's stream after ``error`` was raised in the code that writes the stream."""
         await self.finish_quietly(writer, end_for(writer.stream_id, error))
 
     def finish_soon(self, writer: Writer, end: End) -> None:
-        """End a writer's stream in a task of the engine."""
+        """Call ``finish_quietly`` in a task of the engine, and return immediately."""
         self._life.spawn(self.finish_quietly(writer, end))
 
     async def finish_quietly(self, writer: Writer, end: End) -> None:
-        """End a writer's stream; do not raise if it has another end, or gets this end later."""
+        """End a writer's stream, but do not raise ``WriterFenced`` or ``StoreUnavailable``.
+
+        The stream then has another end or another writer, or an end is stored when the store is
+        back.
+        """
         try:
             await self.finish(writer, end)
         except (WriterFenced, StoreUnavailable):
             pass
 
     def part_from(self, writer: Writer, source: asyncio.Task[None] | None = None) -> None:
-        """Release a writer after its last append. Call this once for each writer.
+        """Add the writer's result to the end of its stream, if another operation ended the stream.
 
-        If another operation has stopped the stream, the writer's result is added to that end. Then
-        the process that reports the end need not wait longer. A cancelled source has a short time
-        to give its result.
+        Call this method once for each writer, after the writer's last append. The method returns
+        immediately. A task waits a short time for ``source``, because the source may still give its
+        result, and then adds the result. The process that reports the end waits for the result.
         """
         if writer.fenced:
             self._life.spawn(self._add_result(writer, source))
@@ -192,22 +208,27 @@ class Writers:
                 await asyncio.sleep(0.5)
 
     async def release(self, writer: Writer) -> None:
-        """Let go of a stream, so that another writer may take over within a time limit."""
+        """Let go of a writer's stream, so that another writer may take the stream over.
+
+        The time for the take-over is the stream's ``takeover_within_s``. If this time is 0, the
+        time is ``Timing.start_within_s``.
+        """
         state = writer.state
         within = state.takeover_within_s or self._core.timing.start_within_s
         await writer.release(due_at=self._clock.wall() + within)
 
 
 def _late_result(state: StreamState, writer: Writer) -> Change | None:
-    """Return the change that adds a stopped writer's result to its stream's end.
+    """Return the change that adds a stopped writer's result to the end of its stream.
 
-    The change raises the epoch, which shows other processes that this writer writes nothing more.
+    The change also increases the epoch. From the new epoch, the process that reports the end learns
+    that the writer will add nothing more. The function returns ``None`` if no change is needed.
     """
     if not state.ended or state.internal_id != writer.internal_id or state.epoch != writer.epoch:
         return None
     new = writer.result is not None and writer.result != state.result
     if not new and not state.report:
-        return None  # there is nothing to add, and no process waits for this writer
+        return None  # there is no new result, and no process waits for this writer
     end = End(state.status, state.code, state.message, writer.result) if new else None
     return Change(
         internal_id=state.internal_id,

@@ -77,17 +77,17 @@ class Calls(Life):
         Args:
             stream_id: An id of your own; by default 128 random bits.
             owner: The stream's owner. ``Limits.live_streams_per_owner`` counts streams by owner,
-                and ``response(…, owner=…)`` compares it.
+                and ``response(…, owner=…)`` serves only streams of that owner.
             group: The chat or other object that the stream belongs to. ``response(…, group=…)``
-                compares it.
+                serves only streams of that group.
             metadata: The application's own JSON object, which is never sent to clients.
-            kind: ``"text"`` for one writer and an end, ``"log"`` for many writers.
+            kind: ``"text"`` for one writer at a time, ``"log"`` for many writers.
             start_within_s: Replaces ``Timing.start_within_s``.
             retain_s: Replaces ``Timing.retain_s``; ``None`` keeps the stream for ever.
             takeover_within_s: Replaces ``Timing.takeover_within_s``.
             begin: The stream's first messages, after which its writer continues.
             connection: The application's own open connection or session. The stream then exists
-                only if its transaction commits.
+                only if the transaction of ``connection`` commits.
 
         Raises:
             StreamExists: The id is taken.
@@ -152,7 +152,7 @@ class Calls(Life):
         *,
         on_disconnect: OnDisconnect = "continue",
     ) -> asyncio.Task[None]:
-        """Let a source write a stream, in a task of its own that continues after the request (G6).
+        """Let a source write a stream, in a separate task that continues after the request (G6).
 
         If the stream is already claimed, the source is not called (G4). If the store is
         unavailable, the start waits for the store, at most ``Timing.patience_s``. After that, the
@@ -162,8 +162,8 @@ class Calls(Life):
             stream_id: The id of a stream whose creation has been committed.
             source: See ``Source``.
             on_disconnect: ``"cancel"`` ends the stream ``cancelled`` after it had no reader in any
-                process for ``Timing.disconnect_grace_s``. It may take twice as long if the last
-                reader was in another process, because readers there are found through the store.
+                process for ``Timing.disconnect_grace_s``. If the last reader was in another
+                process, this may take twice as long, because the processes ask through the store.
 
         Returns:
             A task that ends with the stream. If the claim fails, the task raises the error, which
@@ -183,15 +183,16 @@ class Calls(Life):
 
     @contextlib.asynccontextmanager
     async def write(self, stream_id: str, *, takeover: bool = False) -> AsyncIterator[StreamWriter]:
-        """Write a stream from a job or another process: claim it, and end it with the block.
+        """Claim a stream, and end it when the block ends; for jobs and other processes.
 
-        The stream ends ``done`` when the block ends, and ``error`` when the block raises. Call
-        ``finish`` or ``release`` inside the block for another end.
+        The stream ends ``done`` when the block ends, and ``error`` when the block raises an error.
+        For another end, call ``finish`` inside the block. To let go of the stream, call
+        ``release``.
 
         Args:
             stream_id: The stream.
-            takeover: Also take over a stream whose writer died or released it, with its text so
-                far.
+            takeover: Also take over a stream whose writer died or let go. The stream keeps its
+                text.
 
         Raises:
             NotClaimed: The stream has a writer, or has ended.
@@ -225,10 +226,10 @@ class Calls(Life):
         The messages are durable on return, or when the caller's transaction commits.
 
         Returns:
-            The offset after the last message, as this process knows it.
+            The offset after the last message.
 
         Raises:
-            StreamNotFound: No such stream, or it has another owner or group than given.
+            StreamNotFound: The stream is absent, or has another owner or group than given.
             StreamEnded, StreamConflict, InvalidMessage, StoreUnavailable
         """
         await self._check_belongs(stream_id, owner, group, connection)
@@ -248,7 +249,7 @@ class Calls(Life):
         """Close a log, so that nothing more can be posted. Return whether this call closed it.
 
         Raises:
-            StreamNotFound: No such stream, or it has another owner or group than given.
+            StreamNotFound: The stream is absent, or has another owner or group than given.
             StreamConflict: The stream is a text stream.
         """
         await self._check_belongs(stream_id, owner, group, connection)
@@ -264,14 +265,14 @@ class Calls(Life):
     ) -> bool:
         """End a text stream ``cancelled``, in whatever process its writer runs.
 
-        The text that readers have seen stays. The end is durable on return. The writer's task is
-        cancelled within a second.
+        The text that readers have seen stays. The end is durable on return, or when the caller's
+        transaction commits. The writer's task is cancelled within a second.
 
         Returns:
             Whether this call ended the stream. A stream that had already ended does not change.
 
         Raises:
-            StreamNotFound: No such stream, or it has another owner or group than given.
+            StreamNotFound: The stream is absent, or has another owner or group than given.
             StreamConflict: The stream is a log.
         """
         state = await self._state(stream_id, owner, group, connection)
@@ -285,7 +286,7 @@ class Calls(Life):
         group: str | None = None,
         connection: object | None = None,
     ) -> bool:
-        """Delete a stream with its text. Its writer is stopped, and its readers are disconnected.
+        """Delete a stream with its text. Stop the stream's writer, and disconnect the readers.
 
         Returns:
             Whether the stream existed with the owner and group given.
@@ -305,8 +306,8 @@ class Calls(Life):
     ) -> int:
         """Delete all streams of an owner, a group, or both, in batches. Return how many existed.
 
-        With the application's own ``connection``, the streams are deleted only if its transaction
-        commits, together with the application's rows.
+        With the application's own ``connection``, the streams are deleted only if the transaction
+        of ``connection`` commits.
         """
         check_names(owner=owner, group=group)
         if owner is None and group is None:
@@ -324,7 +325,7 @@ class Calls(Life):
         """Return a stream as it is stored now.
 
         Raises:
-            StreamNotFound: No such stream, or it has another owner or group than given.
+            StreamNotFound: The stream is absent, or has another owner or group than given.
         """
         pages = await self.engine.readers.pages(StreamId(stream_id))
         if not belongs(pages[-1].state, owner, group):
@@ -382,15 +383,14 @@ class Calls(Life):
     async def describe(
         self, stream_id: str, *, owner: str | None = None, group: str | None = None
     ) -> StreamDescription:
-        """Return everything known about a stream except its text, and why it is in this condition.
+        """Return what is known about a stream except its text, and why it is in this condition.
 
-        It shows operators the stream's writer and whether the writer is alive, the readers, the
-        time of the last piece, and what is due. It also works in a process that started after a
-        fault, because it reads the database: every worker reports its condition there with each
-        beat.
+        The description contains the stream's writer and whether the writer is alive, the readers,
+        the time of the last piece, and what is due. A process that started after a fault can also
+        describe the stream, because every worker stores its condition in the database at each beat.
 
         Raises:
-            StreamNotFound: No such stream, or it has another owner or group than given.
+            StreamNotFound: The stream is absent, or has another owner or group than given.
             StoreUnavailable
         """
         state = await self._state(stream_id, owner, group, None)
@@ -401,8 +401,8 @@ class Calls(Life):
     ) -> StreamState | None:
         """Return the newest text stream of an owner, a group, or both, without its text.
 
-        If a chat's answer is still being written, this method returns that answer's stream. The
-        method reads the store, so that it finds a stream that another process has just created.
+        While a chat's answer is being written, the newest stream is the answer's stream. The method
+        reads the store, so that it finds a stream that another process has just created.
         """
         check_names(owner=owner, group=group)
         if owner is None and group is None:
@@ -418,10 +418,10 @@ class Calls(Life):
         return None
 
     async def health(self, *, within_s: float = 2.0) -> Health:
-        """Return whether this process runs and can serve requests. This method raises no error.
+        """Return whether this process runs and can serve requests. A failed check raises no error.
 
         Args:
-            within_s: How long a small write to the database may take.
+            within_s: How many seconds a small write to the database may take.
         """
         check_seconds("within_s", within_s, zero=False)
         try:
@@ -440,18 +440,18 @@ class Calls(Life):
     ) -> Following:
         """Return an async iterator over a stream: text, JSON objects, and the ``End`` last.
 
-        The iterator waits for new messages from any process, and continues after the store was
-        unavailable. To continue another time, pass ``Following.offset`` as the offset.
+        The iterator waits for new messages from any process. If the store becomes unavailable, the
+        iterator waits for the store. To continue later, pass ``Following.offset`` as ``offset``.
 
         Args:
             stream_id: The stream.
-            offset: Where to begin: from ``Following.offset``, ``StreamBody.offset`` or an event;
-                ``"now"`` for messages after this call.
+            offset: Where to begin: an offset from ``Following.offset``, ``StreamBody.offset`` or an
+                event; or ``"now"`` for messages after the iteration began.
             owner: A stream of another owner raises ``StreamNotFound``.
             group: A stream of another group raises ``StreamNotFound``.
 
         Raises:
-            InvalidOffset: The offset does not come from a stream.
+            InvalidOffset: ``offset`` is not an offset.
 
         Raises (while iterating):
             StreamNotFound, OffsetGone, TooManyReaders
@@ -472,7 +472,7 @@ class Calls(Life):
         """Wait until a stream has ended, and return it.
 
         Raises:
-            StreamNotFound: No such stream, or it has another owner or group than given.
+            StreamNotFound: The stream is absent, or has another owner or group than given.
         """
         following = self.follow(stream_id, "now", owner=owner, group=group)
         async with contextlib.aclosing(following):
@@ -497,7 +497,7 @@ class Calls(Life):
 
 
 def belongs(state: StreamState, owner: str | None, group: str | None) -> bool:
-    """Return whether a stream has this owner and this group; ``None`` means any."""
+    """Return whether a stream has this owner and this group. ``None`` matches every value."""
     check_names(owner=owner, group=group)
     return owner in (None, state.owner) and group in (None, state.group)
 

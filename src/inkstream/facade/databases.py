@@ -22,9 +22,9 @@ def open_database(database: Any) -> tuple[Store, Notifier]:
             ``asyncpg`` pool, or an SQLAlchemy engine for PostgreSQL; or a store and a notifier.
 
     Raises:
-        ValueError: The URL is not one of these.
-        TypeError: The value is none of these types.
-        ModuleNotFoundError: An extra is missing; the message names it.
+        ValueError: The URL has another form.
+        TypeError: The value has another type.
+        ModuleNotFoundError: An extra is missing; the message names the extra.
     """
     try:
         return _open(database)
@@ -65,21 +65,21 @@ def _open(database: Any) -> tuple[Store, Notifier]:
 
 
 def is_postgres(database: Any) -> bool:
-    """Return whether a database is PostgreSQL, judged by its scheme or its type."""
+    """Return whether ``database`` is PostgreSQL, according to its URL's scheme or its type."""
     if not isinstance(database, str):
         return _is_pool(database) or _is_engine(database)
     return _scheme(database).partition("+")[0] in _POSTGRES
 
 
 def _scheme(database: str) -> str:
-    """Return a URL's scheme, or an empty string if the first colon only follows a user's name."""
+    """Return a URL's scheme, or an empty string for text such as ``user:password@host``."""
     scheme, colon, rest = database.partition(":")
     plain = colon and (rest.startswith("//") or scheme in ("sqlite", "memory"))
     return scheme if plain and re.fullmatch("[a-z0-9+.-]+", scheme, re.ASCII) else ""
 
 
 def name_of(database: Any) -> str:
-    """Return a database's address for display: without user, password and parameters."""
+    """Return a database's address without user, password and parameters, for messages."""
     if not isinstance(database, str):
         return type(database).__name__
     scheme, _, rest = database.partition("://")
@@ -102,8 +102,8 @@ def _is_engine(database: object) -> bool:
 
 
 def _open_postgres(database: Any) -> tuple[Store, Notifier]:
-    # Check this before the import. Otherwise an application on SQLite would be asked to install
-    # asyncpg.
+    # Check the engine before the import. Otherwise the error would ask an application on SQLite to
+    # install asyncpg.
     if _is_engine(database) and not is_postgres(str(database.url)):
         raise ValueError(
             f"an SQLAlchemy engine must be PostgreSQL's, not {_scheme(str(database.url))}; give a "

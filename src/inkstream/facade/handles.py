@@ -24,7 +24,7 @@ from inkstream.engine.reader import Reader, ReaderCut
 from inkstream.engine.writer import Writer
 
 _RETRY_S = 0.5
-"""How long a follower waits before it tries an unavailable store again."""
+"""How long a follower waits before it calls an unavailable store again, in seconds."""
 
 
 class StreamWriter:
@@ -32,7 +32,7 @@ class StreamWriter:
 
     Attributes:
         result: A JSON value that is stored with the stream's end, whatever the final status. A
-            later value replaces an earlier one.
+            later value replaces an earlier value. ``finish(result=…)`` stores its value instead.
     """
 
     def __init__(self, engine: Engine, writer: Writer) -> None:
@@ -68,14 +68,15 @@ class StreamWriter:
             await self._writer.append(message)
 
     async def flush(self) -> None:
-        """Wait until everything accepted so far is durable."""
+        """Wait until all messages accepted so far are durable."""
         await self._writer.flush()
 
     async def stopped(self) -> None:
-        """Wait until this writer no longer owns the stream: it was cancelled, taken over, or ended.
+        """Wait until the stream does not belong to this writer any more.
 
-        Use this method in a writer that waits for something else: otherwise the writer learns this
-        only from its next ``append`` or ``flush``, which raises ``WriterFenced``.
+        The stream was then cancelled, deleted, taken over, released or ended. Call this method
+        while your code waits for something else. Otherwise your code notices such a stop only at
+        the next ``append`` or ``flush``, which raises ``WriterFenced``.
         """
         await asyncio.shield(self._writer.stopped)
 
@@ -90,7 +91,7 @@ class StreamWriter:
         """End the stream now, after all accepted messages. The end is durable on return.
 
         Raises:
-            ValueError: The status is not a final one.
+            ValueError: ``status`` is not a final status.
             InvalidMessage: The result is not JSON.
             MessageTooLarge: The result is larger than ``Limits.message_bytes``.
             WriterFenced, StoreUnavailable
@@ -102,7 +103,7 @@ class StreamWriter:
         await self._engine.writers.finish(self._writer, End(status, code, message, result))
 
     async def release(self) -> None:
-        """Release the stream. It stays ``streaming``, so that another writer may take it over."""
+        """Let go of the stream. It stays ``streaming``, so another writer may take it over."""
         await self._engine.writers.release(self._writer)
 
 
@@ -123,7 +124,7 @@ class Listing:
 
 
 class Following:
-    """Iterate over a stream as it grows. ``PersistentTextStreaming.follow`` returns this."""
+    """Iterate over a stream while it grows. ``PersistentTextStreaming.follow`` returns this."""
 
     def __init__(
         self,
@@ -144,11 +145,11 @@ class Following:
 
     @property
     def offset(self) -> str | None:
-        """The offset after the last item, or the offset given at first; ``None`` is the start."""
+        """The offset after the last item; before the first item, the offset given to ``follow``."""
         return self._offset
 
     def __aiter__(self) -> Self:
-        """Return itself."""
+        """Return this object."""
         return self
 
     async def __anext__(self) -> str | Mapping[str, JSON] | End:
@@ -160,7 +161,11 @@ class Following:
         await self._iterator.aclose()
 
     async def check(self) -> None:
-        """Raise now what the first item would raise: an absent or denied stream, a wrong offset."""
+        """Raise now the error that the first item would raise.
+
+        Raises:
+            StreamNotFound, OffsetGone, InvalidOffset, TooManyReaders
+        """
         with contextlib.suppress(ReaderCut, StoreUnavailable):  # the iteration waits for the store
             reader = await self._engine.readers.open(self._stream_id, self._offset)
             reader.close()
@@ -184,7 +189,7 @@ class Following:
             reader.close()
             raise StreamNotFound(self._stream_id)
         if self._offset == "now":
-            self._move(reader, reader.position)  # if this reader closes, the next continues here
+            self._move(reader, reader.position)  # a second reader must begin here, not at "now"
         try:
             while True:
                 for position, message in wire.joined(await reader.segments()):
@@ -202,7 +207,7 @@ class Following:
 
 
 def body_of(pages: Sequence[Page]) -> StreamBody:
-    """Return the body that consists of a stream's pages."""
+    """Return one ``StreamBody`` for the pages of a stream."""
     state = pages[-1].state
     pieces = (piece for page in pages for piece in page.segments)
     after = 0

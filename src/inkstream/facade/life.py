@@ -1,4 +1,4 @@
-"""The start and the stop of a ``PersistentTextStreaming``, and its engine in between."""
+"""The part of ``PersistentTextStreaming`` that starts, holds and stops the engine."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ _RETRY_S: Final = 1.0
 class SystemClock:
     """The clocks of the operating system."""
 
-    # These are the functions themselves, because monotonic() is called for every token and a method
-    # would be slower.
+    # These attributes are the functions of ``time`` themselves, because monotonic() is called for
+    # every token, and a method that calls the function would be slower.
     monotonic = staticmethod(time.monotonic)
     wall = staticmethod(time.time)
 
@@ -85,7 +85,7 @@ class Life:
         self._observer = observer
         self._running = Running(self._make_engine)
         try:
-            open_database(database)  # a wrong URL must raise here
+            open_database(database)  # a wrong URL must raise an error now, not at the start
         except BaseException:
             self._database = None
             del database  # a traceback may show this variable, which contains the password
@@ -97,12 +97,14 @@ class Life:
 
     @contextlib.asynccontextmanager
     async def lifespan(self, app: object = None) -> AsyncIterator[None]:
-        """Run as long as the application runs: ``FastAPI(lifespan=streams.lifespan)``."""
+        """Run the engine while the application runs: ``FastAPI(lifespan=streams.lifespan)``."""
         async with self:
             yield
 
     async def __aenter__(self) -> Self:
-        """Start the engine, or join this event loop's. Under a server, SIGTERM drains the engine.
+        """Start the engine, or use the engine that already runs on this event loop.
+
+        If the server handles SIGTERM, then SIGTERM also drains the engine.
 
         Raises:
             NotRunning: The instance runs on another event loop of this process.
@@ -118,12 +120,12 @@ class Life:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Drain and stop the engine, if this was its last user."""
+        """Drain and stop the engine, if nothing else uses the engine."""
         await self._running.leave(hurry=error is not None)
 
     @property
     def engine(self) -> Engine:
-        """The running engine, for code that builds on it.
+        """The running engine, for code that builds on the engine.
 
         Raises:
             NotRunning: The instance is not started, or runs on another event loop or in another
@@ -151,7 +153,7 @@ class Life:
                 pages = await self.engine.readers.pages(state.stream_id)
             except StreamNotFound:
                 return
-            except StoreUnavailable:  # on_end was not called, so this does not count as a try
+            except StoreUnavailable:  # on_end was not called, so this failure is no try
                 await asyncio.sleep(_RETRY_S)
             else:
                 if pages[-1].state.internal_id == state.internal_id:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 from inkstream.facade.calls import Calls, OnDisconnect, belongs, cancels
 
 STREAM_ID_HEADER: Final = "stream-id"
-"""The header with the stream's id, with which a client can return to the stream later."""
+"""The response header with the stream's id. A client needs the id to follow the stream again."""
 
 _UNRESERVED: Final = "!$&'()*+,;=:@/"
 
@@ -62,10 +62,10 @@ class Responses(Calls):
                 are used.
             stream_id: The stream. If the stream is absent, the response is a 404, after a short
                 wait.
-            owner: A stream of another owner gets the answer of an absent one.
-            group: A stream of another group gets the answer of an absent one.
-            format: ``"events"``, ``"text"`` or ``"json"``, overriding the request; or a format of
-                ``inkstream.formats``, or a ``Format`` of your own.
+            owner: If the stream has another owner, the answer is the answer for an absent stream.
+            group: If the stream has another group, the answer is the answer for an absent stream.
+            format: ``"events"``, ``"text"``, ``"json"``, a format of ``inkstream.formats``, or a
+                ``Format`` of your own. The request then cannot choose a format.
             headers: Further headers of the response.
         """
         _check_request(request, format, owner, group)
@@ -90,16 +90,16 @@ class Responses(Calls):
     ) -> StreamResponse:
         """Start a stream unless it has started, and return the response that follows it.
 
-        This method combines ``start`` and ``response`` in one request, for a page that starts its
-        own answer. A request with a cookie must come from this site or ``allowed_origins``. If the
-        stream cannot be started, the response is an error.
+        This method does the work of ``start`` and ``response`` in one request, for a page that
+        starts its own answer. A request with a cookie must come from a page of this site or of
+        ``allowed_origins``. If the stream cannot be started, the response is an error.
         """
         _check_request(request, format, owner, group)
         without_readers = cancels(on_disconnect)
         if without_readers and isinstance(format, Format) and not format.abort_stops:
             raise ValueError(
                 "on_disconnect='cancel' is not for this format: its clients abort requests for "
-                "many reasons, so an abort is not a Stop; leave it out, and cancel with "
+                "many reasons, so an abort is not a Stop; leave on_disconnect out, and cancel with "
                 "streams.cancel"
             )
         problem = self.refusal(request)
@@ -121,8 +121,8 @@ class Responses(Calls):
     def refusal(self, request: Request) -> Problem | None:
         """Return the 403 for a request that another site made with a user's cookie, else ``None``.
 
-        Use it in your own routes that change something and know their user by a cookie. See
-        ``allowed_origins``.
+        Call this method in each of your own routes that changes something and recognizes its user
+        by a cookie. See ``allowed_origins``.
         """
         return cross_site_problem(request, self._allowed_origins)
 
@@ -137,17 +137,17 @@ class Responses(Calls):
     ) -> Response:
         """Return one response that follows many streams, for a route of your own.
 
-        A client ``POST``s the list of streams; docs/http.md describes the answer. Each stream is
-        found, checked and resumed separately. An absent or denied stream is refused inside the
-        answer, and does not delay the others. The npm package uses a route of your own only if
-        the answers of single streams name it, in the header ``Stream-Follow``.
+        A client sends the list of streams with ``POST``; docs/http.md describes the answer. Each
+        stream is found, checked and resumed separately. An absent or denied stream is refused
+        inside the answer, and does not delay the other streams. The npm package uses your route
+        only if your answers for single streams name its path in the header ``Stream-Follow``.
 
         Args:
-            request: Its ``Accept`` decides between events and one JSON batch.
-            wanted: The streams' ids, 1 to 64, each with the offset to continue from (``None``: the
-                start).
-            owner: A stream of another owner gets the answer of an absent one.
-            group: A stream of another group gets the answer of an absent one.
+            request: Its ``?format=`` or ``Accept`` decides between events and one JSON batch.
+            wanted: At least one and at most 64 stream ids, each with the offset to continue from.
+                ``None`` is the start.
+            owner: A stream of another owner is refused as if the stream were absent.
+            group: A stream of another group is refused as if the stream were absent.
             headers: Further headers of the response.
         """
         _check_request(request, None, owner, group)

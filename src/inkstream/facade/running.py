@@ -1,4 +1,4 @@
-"""Start and stop an engine: the first user starts it, the last one stops it."""
+"""Start an engine for its first user, and stop the engine after its last user."""
 
 from __future__ import annotations
 
@@ -32,8 +32,9 @@ class Running:
         if self._engine is None:
             raise NotRunning(
                 "streams are not running: give the app lifespan=streams.lifespan, or use "
-                "'async with streams:' around the code that uses them. If it has the lifespan, "
-                "its server does not run it (daphne, --lifespan off), or it is mounted in another"
+                "'async with streams:' around the code that uses them. If the app has the "
+                "lifespan, the server does not run the lifespan (daphne, --lifespan off), or the "
+                "app is mounted in another app"
             )
         self._engine.life.check()
         return self._engine
@@ -44,17 +45,20 @@ class Running:
         return self._engine is not None
 
     async def enter(self) -> None:
-        """Start the engine, or join the running engine. Under a server, SIGTERM starts a drain."""
+        """Start the engine, or join the running engine.
+
+        If the server handles SIGTERM, then SIGTERM also begins to drain the engine.
+        """
         loop = running_loop()
         if self._starting is None or self._starting[0] is not loop:
             self._starting = loop, asyncio.Lock()
-        async with self._starting[1]:  # if two start together, the second joins the first
+        async with self._starting[1]:  # two callers at the same time must share one engine
             await self._start_or_join(loop)
 
     async def leave(self, *, hurry: bool) -> None:
-        """Drain and stop the engine, if this was its last user.
+        """Drain and stop the engine, if no other user of the engine remains.
 
-        Until the engine has stopped, sources and ``on_end`` that still run may use it.
+        Until the engine has stopped, running sources and calls of ``on_end`` may use the engine.
         """
         self._users -= 1
         if self._users:
@@ -79,14 +83,15 @@ class Running:
             raise NotRunning(
                 "these streams run on another event loop already: create an instance for each loop"
             )
-        # A test may have closed an event loop while an engine ran on it. Start a new engine then.
+        # If the old engine's event loop has stopped, start a new engine. Tests may close an event
+        # loop without stopping its engine.
         engine = self._make()
         await engine.start()
         self._engine = engine
         self._users = 1
 
         def drain(hurry: bool) -> None:
-            with contextlib.suppress(RuntimeError):  # its loop was closed
+            with contextlib.suppress(RuntimeError):  # the engine's event loop was closed
                 loop.call_soon_threadsafe(_begin_drain, engine, hurry)
 
         self._signals = DrainSignals(drain)

@@ -1,8 +1,8 @@
 """Begin to drain when the server receives the signal to stop.
 
 An ASGI lifespan ends only after all connections have closed, and connections that follow live
-streams close only when the streams end. So the lifespan is too late to drain, and this module
-handles the signal itself. It then calls the handler that was installed before.
+streams close only when the streams end. So the end of the lifespan is too late to begin to drain.
+This module therefore handles the signal itself, and then calls the previous handler.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from typing import Any
 
 
 class DrainSignals:
-    """Call ``drain(hurry)`` on SIGTERM, and on SIGINT with ``hurry``, before the usual handler.
+    """Call ``drain(False)`` on SIGTERM and ``drain(True)`` on SIGINT, before the previous handler.
 
-    A signal that has no handler is left alone, because no server waits for such a signal. Outside
-    the main thread nothing is installed, because Python allows no signal handlers there.
+    If SIGTERM has no handler, ``install`` does nothing, because no server waits for SIGTERM then.
+    Outside the main thread, ``install`` does nothing, because Python allows no handlers there.
     """
 
     def __init__(self, drain: Callable[[bool], None]) -> None:
@@ -38,7 +38,7 @@ class DrainSignals:
                 signal.signal(number, self._handle)
 
     def remove(self) -> None:
-        """Restore the previous handlers, except where somebody has installed another one since."""
+        """Restore each previous handler, unless other code has replaced this object's handler."""
         if threading.current_thread() is not threading.main_thread():
             return
         for number, before in self._before.items():

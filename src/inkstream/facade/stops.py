@@ -19,15 +19,14 @@ _log = logging.getLogger("inkstream")
 def quiet_stop() -> Iterator[None]:
     """End the block without an error if its stream was stopped; for tasks of a job queue.
 
-    Put it around ``write``. If the stream was cancelled before the task began, the block is
-    skipped::
+    Put ``quiet_stop`` around ``write``. If the stream was cancelled before the task began, the
+    block is skipped::
 
         with quiet_stop(), streams.write(stream_id, takeover=True) as writer: ...
 
-    ``quiet_stop`` suppresses the error if the stream was cancelled, deleted or finished, or if
-    another attempt of the task took the stream over. It raises every error that a queue must see or
-    retry: the writer is still alive, the stream ended ``error`` or ``timeout``, and every other
-    exception.
+    ``quiet_stop`` suppresses the error if the stream was cancelled or finished, if the stream was
+    deleted during the block, or if another attempt of the task took the stream over. All other
+    errors pass, so that the queue can report them or try the task again.
 
     Raises:
         NotClaimed: The stream has a living writer, or has ended ``error`` or ``timeout``.

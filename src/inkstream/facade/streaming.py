@@ -36,18 +36,18 @@ from inkstream.facade.responses import Responses
 class PersistentTextStreaming(Responses):
     """Stream text to its readers while storing it in a database.
 
-    Create one instance per application, at import. It does nothing until it is started, by
-    ``lifespan=streams.lifespan`` or ``async with streams:``. Its methods belong to the event loop
-    on which it was started.
+    Create one instance per application, when the application's module is imported. The instance
+    does nothing until ``lifespan=streams.lifespan`` or ``async with streams:`` starts it. Call its
+    methods only on the event loop on which it was started.
 
     Args:
         database: The database: a URL (see ``open_database``), a pool or an engine; by default
             ``INKSTREAM_DATABASE``, or else ``sqlite:///inkstream.db``. Pass a pair of ``Store`` and
             ``Notifier`` for a database of your own.
-        on_end: Called with the ``StreamBody`` of each stream that has ended, for whatever reason,
-            and whichever process noticed the end. ``on_end`` is called at least once for each
-            stream that was created while ``on_end`` was set, in one process that has an ``on_end``.
-            If it raises, it is called again a few times.
+        on_end: Called with the ``StreamBody`` of each stream that has ended, whatever the reason,
+            in one process that has an ``on_end``. ``on_end`` is called at least once for each
+            stream that was created while ``on_end`` was set, unless the stream was deleted before.
+            If ``on_end`` raises an error, it is called again a few times.
         allowed_origins: Other sites whose pages may start and cancel streams with this site's
             cookie, such as ``"https://app.example"``.
         limits: See ``Limits``.
@@ -91,7 +91,7 @@ class PersistentTextStreaming(Responses):
     ) -> StreamRoutes:
         """Return an ASGI app to mount: ``GET /{id}``, ``POST /{id}/cancel`` and ``POST /follow``.
 
-        A mounted app's lifespan does not run: start the streams in the lifespan of the main app.
+        A mounted app's lifespan does not run, so start the streams in the lifespan of the main app.
 
         Args:
             authorize: Decides about each request; see ``Authorize``. A denied stream looks absent.
@@ -111,10 +111,10 @@ class PersistentTextStreaming(Responses):
         return HealthRoutes(lambda: self.health(within_s=within_s))
 
     def doctor_probe(self, *, authorize: AuthorizeProbe) -> DoctorProbe:
-        """Return an ASGI app for ``inkstream doctor URL``, to mount on a path of its own.
+        """Return an ASGI app for ``inkstream doctor URL``, to mount on a separate path.
 
         With this app, the doctor finds out what the proxies in front of the application do to
-        answers. The app touches no stream.
+        answers. The app neither reads nor changes any stream.
 
         Args:
             authorize: ``async authorize(request) -> bool``: whether this request may use the probe.
@@ -124,7 +124,7 @@ class PersistentTextStreaming(Responses):
     def inspector(self, *, authorize: AuthorizeOperator) -> Inspector:
         """Return an ASGI app for operators, with a page that shows streams and can stop them.
 
-        Mount it on a path of its own.
+        Mount the app on a separate path.
 
         Args:
             authorize: ``async authorize(request, action) -> bool``, with ``"look"``, ``"text"`` or
@@ -150,7 +150,7 @@ class PersistentTextStreaming(Responses):
         allow_anonymous: bool = False,
         settings: DurableSettings | None = None,
     ) -> DurableStreams:
-        """Return an ASGI app of the open Durable Streams protocol, to mount on a path of its own.
+        """Return an ASGI app of the open Durable Streams protocol, to mount on a separate path.
 
         Args:
             authorize: Decides about each request; see ``Authorize``.

@@ -25,15 +25,15 @@ _AS_THEMSELVES: Final[Mapping[str, tuple[str, Mapping[str, type]]]] = {
         {"messageId": str, "activityType": str, "patch": list},
     ),
 }
-"""AG-UI's events about state and activities that a stream may store, with required fields."""
+"""Parts that are sent as AG-UI's events about state and activities, with the required fields."""
 
 
 class AGUIEncoder(PartEncoder):
     """Encode a stream as the events of one run.
 
-    The stream's id is the run id. The thread id is the stream's group, or its id without a group.
-    All text between two other parts is one message. A part for which AG-UI has no event is sent as
-    ``CUSTOM`` with its type.
+    The run id is the stream's id. The thread id is the stream's group, or the stream's id if it has
+    no group. All text between two other parts is one message. A part for which AG-UI has no event
+    is sent as ``CUSTOM``, with the part's type as the name.
     """
 
     def __init__(self, stream: StreamState, state: str) -> None:

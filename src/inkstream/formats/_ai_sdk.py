@@ -14,7 +14,7 @@ from inkstream.parts import is_safe_link
 from inkstream.wire import RawJSON
 
 UI_MESSAGE: Final = "inkstream.ui_message"
-"""A key of a stream's metadata. The value's ``id`` names the message that is continued."""
+"""The metadata key of a note. The note's ``id`` names the message that the stream continues."""
 
 _FAILED: Final = "The answer could not be completed."
 _REASONS: Final = {
@@ -42,7 +42,7 @@ class AISDKEncoder(PartEncoder):
         stream: The stream. Its id is the message's id, unless the stream continues another message.
         state: See ``Encoder``.
         version: The oldest major version of ``ai`` that must understand the answer.
-        since: Send only messages after this position, to a client that has the earlier ones.
+        since: Send only messages after this position, to a client that has the earlier messages.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class AISDKEncoder(PartEncoder):
         return {"type": "start", "messageId": self._message_id}
 
     def text_start(self, position: int) -> Any:
-        """Open a text part, named by its position."""
+        """Open a text part. The part's position is its name."""
         return {"type": "text-start", "id": f"t{position}"}
 
     def text_delta(self, position: int, text: str) -> bytes:
@@ -119,7 +119,7 @@ class AISDKEncoder(PartEncoder):
         yield from self.chunk(raw.raw)
 
     def put(self, part: Any, raw: RawJSON, position: int) -> Iterator[Chunk]:
-        """Send a known part unchanged, and an object of the application's own as ``data-part``."""
+        """Send a known part unchanged, and any other object as ``data-part``."""
         if part is None:
             value = load(raw)
             if self._version < 7 or not _is_of_version_7(value):
@@ -153,7 +153,7 @@ def _last_chunk(end: End) -> dict[str, Any]:
 
 
 def ai_sdk_from(position: int) -> Format:
-    """Return ``ai_sdk`` for a client that already has the message up to a position."""
+    """Return ``ai_sdk`` for a client that already has the message up to ``position``."""
     return Format(
         media_type="text/event-stream",
         encoder=partial(AISDKEncoder, since=position),
@@ -171,4 +171,4 @@ ai_sdk_7: Final = Format(
     encoder=partial(AISDKEncoder, version=7),
     headers=_HEADERS,
 )
-"""For pages with ``ai`` 7 only: ``custom`` and ``reasoning-file`` are sent unchanged."""
+"""UI message stream for ``ai`` 7 and later, with ``custom`` and ``reasoning-file`` unchanged."""

@@ -1,4 +1,4 @@
-"""One JSON object a line, for programs: ``offset`` with ``text``, ``part`` or ``end``."""
+"""One JSON object per line, for programs: ``offset`` with ``text``, ``part`` or ``end``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from inkstream.wire import RawJSON
 
 
 class NDJSONEncoder:
-    """Encode each message as the rest of a line that begins with its offset."""
+    """Encode each message as the part of a line that follows the message's offset."""
 
     def __init__(self, stream: StreamState, state: str) -> None:
         if state:

@@ -1,4 +1,4 @@
-"""Chunks of OpenAI's Chat Completions API, for its SDKs and all compatible clients."""
+"""Chunks of OpenAI's Chat Completions API, for OpenAI's SDKs and all compatible clients."""
 
 from __future__ import annotations
 
@@ -29,7 +29,8 @@ class OpenAIChatEncoder(PartEncoder):
 
     Text becomes ``content``, reasoning becomes ``reasoning_content``, and tool calls that the
     client must run become ``tool_calls``. Other parts are left out, because the format has no place
-    for them. If the stream did not end ``done``, ``error`` is sent, which the SDKs raise.
+    for other parts. If the stream did not end ``done``, ``error`` is sent, and the SDKs raise an
+    exception.
     """
 
     counts = True
@@ -101,7 +102,7 @@ class OpenAIChatEncoder(PartEncoder):
         """Send nothing."""
 
     def opened(self, part: Any, call: Call) -> Iterator[Chunk]:
-        """Open a tool call, unless the provider runs it."""
+        """Open a tool call, unless the provider runs the tool."""
         if part.get("providerExecuted") is True:
             self.settle(part["toolCallId"])
             self._progress.counted -= 1

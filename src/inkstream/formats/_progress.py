@@ -1,8 +1,8 @@
 """The state of an encoder at a place in a stream, as a few characters of a cursor.
 
-The state says which parts are open: the text part, pieces of reasoning, tool calls. It names each
-part by the position of the message that began the part. After a reconnect, the encoder reads those
-messages again, because they contain the ids that the client knows.
+The state says which parts are open: the text part, pieces of reasoning, tool calls. The state names
+each part by the position of the message that began the part. After a reconnect, the encoder reads
+the messages at these positions again, because they contain the ids that the client knows.
 """
 
 from __future__ import annotations
@@ -20,7 +20,10 @@ Chunk = tuple[bytes, str]
 
 _TOKEN: Final = re.compile(r"([a-z])(0|[1-9][0-9]{0,15})(?:-(0|[1-9][0-9]{0,7}))?", re.ASCII)
 _MOST_NAMED: Final = MAX_STATE // 3
-"""At three characters each, more names would make a state too long; then none are written."""
+"""How many pieces of reasoning and tool calls a state may name, at three characters each or more.
+
+If more are open, the state is too long, and ``_TOO_LONG`` is written instead.
+"""
 
 _TOO_LONG: Final = "x" * (MAX_STATE + 1)
 
@@ -30,8 +33,8 @@ class Call:
 
     Attributes:
         position: The position of the message that began the call.
-        phase: ``b``: the call has begun; ``a``: some of its input was sent; ``c``: its input is
-            complete.
+        phase: ``b``: the call has begun; ``a``: some of the call's input was sent; ``c``: the
+            call's input is complete.
         index: The number of the call in the answer; -1 in formats that do not number calls.
     """
 
@@ -50,16 +53,16 @@ class Call:
 
 
 class Progress:
-    """The parts that an encoder has open, and how far the answer is.
+    """The parts that an encoder has open, and how much of the answer it has sent.
 
     Attributes:
         phase: ``""``: nothing was sent; ``s``: the first chunk was sent; ``f``: everything but the
             last chunk was sent.
-        text: Where the open text part began.
-        step: Where the open step began.
+        text: The position at which the open text part began; ``None`` if no text part is open.
+        step: The position at which the open step began; ``None`` if no step is open.
         calls: Tool calls without an output, by id.
-        reasoning: Where open pieces of reasoning began, by id.
-        counted: How many tool calls there were so far, in formats that number calls.
+        reasoning: The positions at which open pieces of reasoning began, by id.
+        counted: How many tool calls have begun so far, in formats that number calls.
     """
 
     def __init__(self, state: str) -> None:
@@ -96,7 +99,7 @@ class Progress:
                 raise ValueError(f"{state!r:.60} is not a state")
 
     def recalls(self) -> Collection[int]:
-        """Return the positions at which the parts began whose ids are not known yet."""
+        """Return the positions at which the open parts with unknown ids began."""
         return tuple(self._unnamed)
 
     def recall(self, message: str | RawJSON, position: int) -> None:
@@ -115,12 +118,12 @@ class Progress:
                 self.calls[part["toolCallId"]] = Call(position, kind, index)
 
     def changed(self) -> None:
-        """Discard the cached ``state``, because an attribute changed."""
+        """Discard the cached ``state``. Call this method after each change of an attribute."""
         self._written = None
 
     @property
     def state(self) -> str:
-        """The state as text. A text longer than ``MAX_STATE`` cannot be read again."""
+        """The state as text. A text longer than ``MAX_STATE`` is not sent to clients."""
         if self._written is None:
             self._written = self._write()
         return self._written
@@ -155,10 +158,11 @@ def load_known(message: RawJSON) -> Any:
 
 
 class PartEncoder:
-    """Shared code of the encoders of conversational formats: parts begin, continue and end.
+    """The shared code of the encoders in which parts begin, continue and end.
 
-    A format defines the chunks (the methods that raise ``NotImplementedError``). A message that
-    belongs to a part that is not open is left out, because most clients fail on such a chunk.
+    A format defines the chunks (the methods that raise ``NotImplementedError``). If a message
+    continues a part that is not open, the message is left out, because most clients fail on a chunk
+    for an unknown part.
     """
 
     def __init__(self, state: str) -> None:
@@ -172,7 +176,7 @@ class PartEncoder:
         """See ``Encoder``."""
         self._progress.recall(message, position)
 
-    # The chunks of a format; ``dump`` encodes most values.
+    # The chunks of a format. ``chunk`` encodes a returned value as JSON, unless it is ``bytes``.
 
     def begin(self) -> Any:
         """Return the first chunk."""
@@ -183,7 +187,7 @@ class PartEncoder:
         raise NotImplementedError
 
     def text_delta(self, position: int, text: str) -> bytes:
-        """Return a piece of text."""
+        """Return the chunk of a piece of text."""
         raise NotImplementedError
 
     def text_end(self, position: int) -> Any:
@@ -199,11 +203,11 @@ class PartEncoder:
         raise NotImplementedError
 
     def reasoning(self, part: Any, raw: RawJSON, began: int) -> Any:
-        """Return the start or a delta of a piece of reasoning."""
+        """Return the chunk of the start or of a delta of a piece of reasoning, or ``None``."""
         raise NotImplementedError
 
     def tool(self, part: Any, raw: RawJSON, call: Call | None) -> Iterator[Chunk]:
-        """Yield the chunks of a part of a tool call, and update ``call.phase`` and the calls."""
+        """Yield the chunks of a part of a tool call, and call ``move`` or ``settle`` if needed."""
         raise NotImplementedError
 
     # Shared code.
@@ -219,7 +223,7 @@ class PartEncoder:
         if isinstance(message, str) and progress.text is not None and progress.phase:
             return ((self.text_delta(progress.text, message), progress.state),)  # nearly always
         chunks = list(self._feed(message, position))
-        if chunks:  # the last chunk has the cursor after the message, so that a reconnect skips it
+        if chunks:  # the last chunk's state must include the whole message
             chunks[-1] = (chunks[-1][0], progress.state)
         return chunks
 
@@ -245,7 +249,7 @@ class PartEncoder:
             yield from self.put(part, message, position)
 
     def started(self) -> Iterator[Chunk]:
-        """Yield the first chunk, if it was not sent."""
+        """Yield the answer's first chunk, if it was not sent yet."""
         progress = self._progress
         if not progress.phase:
             progress.phase = "s"

@@ -18,12 +18,13 @@ from inkstream._types import StreamState
 Authorize: TypeAlias = Callable[[Request, StreamState, str], Awaitable[bool]]
 """``async authorize(request, stream, action) -> bool``: whether this request may do the action.
 
-``action`` is ``"read"`` or ``"cancel"`` on the ready-made routes; ``"create"``, ``"append"``,
-``"close"``, ``"read"`` or ``"delete"`` on the mount of the open protocol. At ``"create"`` the
-stream does not exist yet, and its ``internal_id`` is 0. A fork calls ``authorize`` twice: with
-``"create"`` for the new stream, and with ``"read"`` for its source. A denied request gets the same
-answer as a request for an absent stream. While a client follows a stream, the server calls
-``authorize`` with ``"read"`` again every ``HTTPSettings.authorize_again_s``.
+On the ready-made routes, ``action`` is ``"read"`` or ``"cancel"``. On the mount of the Durable
+Streams protocol, ``action`` is ``"create"``, ``"append"``, ``"close"``, ``"read"`` or ``"delete"``.
+At ``"create"`` the stream does not exist yet, and ``stream.internal_id`` is 0. A request for a fork
+calls ``authorize`` twice: with ``"create"`` for the new stream, and with ``"read"`` for the stream
+that the fork copies. A denied ``"create"`` gets 403. Any other denied request gets the same answer
+as a request for an absent stream. While a client follows a stream, the server calls ``authorize``
+with ``"read"`` again every ``HTTPSettings.authorize_again_s``.
 """
 
 
@@ -33,7 +34,7 @@ async def anyone(request: Request, stream: StreamState, action: str) -> bool:
 
 
 def require_authorize(authorize: Authorize | None, allow_anonymous: bool) -> Authorize:
-    """Return the function that decides about requests, and raise if the application chose none.
+    """Return ``authorize`` after a check, or ``anyone`` if ``allow_anonymous`` is true.
 
     Raises:
         TypeError: Neither ``authorize`` nor ``allow_anonymous=True`` was given.
@@ -56,11 +57,11 @@ _CHARACTER: Final = re.compile(rb"%[0-9A-Fa-f]{2}|.", re.DOTALL)
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a request's URL points below a mount. All parts are percent-encoded as they arrived.
+    """Where a request's URL points below a mount. All fields are percent-encoded.
 
     Attributes:
         mount: Path of the mount as this process saw it, with a slash at the end.
-        prefix: The path in front of the mount that a proxy removed.
+        prefix: The path that a proxy removed from the front of the URL; empty if none was removed.
         rest: The path below the mount, without a leading slash.
     """
 
@@ -70,19 +71,19 @@ class Place:
 
 
 def place_of(scope: Scope) -> Place:
-    """Return where a request points below the app that was called with this scope.
+    """Return where a request points below the app that was called with ``scope``.
 
-    ``raw_path`` distinguishes ``%2F`` from ``/``, but does not say which part of it is the mount.
+    ``raw_path`` distinguishes ``%2F`` from ``/``, but does not say where the mount's path ends.
     Servers and frameworks disagree on whether ``path`` and ``raw_path`` include ``root_path``. So
-    this function finds the rest in ``path`` by Starlette's rule, and then looks for the end of
-    ``raw_path`` that decodes to the same text.
+    this function first removes ``root_path`` from ``path``, as Starlette does. It then looks for
+    the end of ``raw_path`` that decodes to the remaining text.
     """
     path: str = scope["path"]
     root: str = scope.get("root_path", "")
     top: str = scope.get("app_root_path", root)
     rest = _below(path, root)
     if rest is None:
-        # A proxy removed the top app's root_path: the path contains only the mounts below it.
+        # A proxy removed the top app's root_path, so ``path`` begins with the next mount's path.
         rest = _below(path, root.removeprefix(top)) if root.startswith(top) else None
     if rest is None:
         rest = path
@@ -102,7 +103,7 @@ def place_of(scope: Scope) -> Place:
 
 
 def _below(path: str, root: str) -> str | None:
-    """Return the path after this prefix, or ``None`` if the path is not below the prefix."""
+    """Return the part of ``path`` after ``root``, or ``None`` if ``path`` is not below ``root``."""
     root = root.rstrip("/")
     if path == root:
         return ""
@@ -110,8 +111,8 @@ def _below(path: str, root: str) -> str | None:
 
 
 def _end_of(raw: bytes, rest: str) -> bytes | None:
-    """Return the end of the encoded path that decodes to ``rest``, or ``None`` if there is none."""
-    for ending in ("", "/"):  # Litestar adds a slash
+    """Return the end of ``raw`` that decodes to ``rest``, or ``None`` if no end of ``raw`` does."""
+    for ending in ("", "/"):  # Litestar adds a slash to ``path``
         wanted = rest.removesuffix(ending)
         source = raw.removesuffix(ending.encode())
         length = len(wanted.encode("utf-8", "surrogatepass"))
@@ -119,7 +120,7 @@ def _end_of(raw: bytes, rest: str) -> bytes | None:
         slashes = wanted.count("/")
         for found in (
             b"".join(characters[len(characters) - length :]) if length else b"",
-            # Bytes that are not UTF-8 decode to a different number of characters.
+            # Bytes that are not UTF-8 decode to text of another length, so count slashes.
             b"".join(b"/" + part for part in source.split(b"/")[-slashes:]) if slashes else b"",
         ):
             is_whole = not found or found[:1] == b"/"
@@ -137,7 +138,7 @@ def response_start(status: int, headers: dict[str, str]) -> Message:
 
 
 def response_body(data: bytes, *, more: bool = True) -> Message:
-    """Return the message of a piece of a body."""
+    """Return the message that carries a piece of a body."""
     return {"type": "http.response.body", "body": data, "more_body": more}
 
 
@@ -155,5 +156,5 @@ async def refuse_other(scope: Scope, receive: Receive, send: Send) -> bool:
 
 
 def tags(header: str) -> list[str]:
-    """Return the tags of an ``If-None-Match`` header; weak ones lose ``W/`` (RFC 9110, 13.1.2)."""
+    """Return the tags in an ``If-None-Match`` header, each without ``W/`` (RFC 9110, 13.1.2)."""
     return [tag.strip().removeprefix("W/") for tag in header.split(",")]

@@ -14,7 +14,7 @@ def browser_files() -> StaticFiles:
     """Return an ASGI app that serves ``inkstream.min.js``: ``app.mount("/inkstream", …)``.
 
     The script defines the element ``<ink-stream src="…">`` and a global ``inkstream`` with
-    ``createClient``. It contains no secrets, so no permission is checked. The script's version is
-    the version of this Python package.
+    ``createClient``. The script contains no secrets, so no permission is checked. The script's
+    version is the version of this Python package.
     """
     return StaticFiles(directory=FOLDER)

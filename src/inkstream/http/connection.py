@@ -1,4 +1,4 @@
-"""One client's connection while a stream is sent over it: disconnects, pings and deadlines."""
+"""The connection to one client: disconnects, pings and deadlines while a stream is sent."""
 
 from __future__ import annotations
 
@@ -27,16 +27,18 @@ class HTTPSettings:
 
     Attributes:
         ping_s: The server sends a comment after this long without any other data, because proxies
-            close silent connections.
+            close silent connections. Plain text and JSON have no comments.
         send_timeout_s: The server closes a connection whose client accepts no data for this long.
         retry_s: How long a browser's ``EventSource`` waits before it reconnects.
-        life_s: A connection in the format ``events`` ends after about this long (a quarter more or
-            less), and its client reconnects. So a server that stops need not wait for old
-            connections, and readers move to new processes. Other formats have no such limit,
-            because their clients do not reconnect by themselves. ``None``: no limit.
+        life_s: A connection in the format ``events`` ends after about this long (up to a quarter
+            more or less), and the client reconnects. So a server that stops need not wait for old
+            connections, and readers move to new processes. Other formats have this limit only with
+            ``Format.cut_by_age``, because most of their clients do not reconnect by themselves.
+            ``None``: no limit.
         authorize_again_s: The mounts call ``authorize`` again after this long, at the next ping or
-            text. If ``authorize`` denies access then, the connection ends without a terminal event.
-            ``None``: ``authorize`` is called only at the start of a request.
+            text. If ``authorize`` then denies access, the connection ends without a terminal event.
+            In an answer that follows many streams, only the denied stream ends. ``None``: the
+            mounts call ``authorize`` only at the start of a request.
     """
 
     ping_s: float = 15.0
@@ -66,7 +68,7 @@ class Waits(Protocol):
     alarm_at: float
 
     def interrupt(self) -> None:
-        """End the current wait, or the next one if nothing waits now."""
+        """End the current wait, or the next wait if nothing waits now."""
 
     def close(self) -> None:
         """Stop reading."""
@@ -81,7 +83,7 @@ class Connection:
 
     Attributes:
         gone: The client left, or was too slow. Every further send raises ``ClientGone``.
-        sent_at: When the last send began, on the engine's clock.
+        sent_at: When the last send or the last call of ``idle`` began, on the engine's clock.
     """
 
     __slots__ = (
@@ -145,15 +147,15 @@ class Connection:
             while (await self._receive())["type"] != "http.disconnect":
                 pass
         except OSError:
-            pass  # some servers report a disconnect this way
+            pass  # some servers raise OSError if the client has left
         except Exception:
             _log.exception("receive() raised: the connection ends, and its client will reconnect")
         self.gone = True
-        if not self._sending:  # a running send keeps its deadline
+        if not self._sending:  # a closed reader has no alarm, so a running send might never end
             self._reader.close()
 
     async def send(self, message: Message) -> None:
-        """Send one ASGI message; a large body in pieces, each within the deadline.
+        """Send one ASGI message. A large body is sent in pieces, each with its own deadline.
 
         Raises:
             ClientGone: The client left, or accepted no data before the deadline.
@@ -190,11 +192,11 @@ class Connection:
                 self._measure(sends, before)
 
     async def _send_all_but_last(self, message: Message) -> Message:
-        """Send the pieces of a large body, and return the last one.
+        """Send the pieces of a large body except the last piece, and return the last piece.
 
-        A server accepts one piece more than it has room for. If the client does not read that
-        piece, the piece stays in the server's memory until the socket is closed, long after the
-        deadline.
+        A server accepts one piece more than its buffer has room for. If the client does not read
+        that piece, the piece stays in the server's memory until the socket is closed, long after
+        the deadline.
         """
         body: bytes = message["body"]
         last = (len(body) - 1) // _PIECE_BYTES * _PIECE_BYTES
@@ -204,7 +206,7 @@ class Connection:
         return {**message, "body": body[last:]}
 
     def _measure(self, sends: Sampling, before: float) -> None:
-        """Record the time from a commit to its send. A ping does not count: it sends no commit."""
+        """Record the time from a commit to its send, unless the send was only a ping."""
         sends.chosen()
         reader = self._reader
         if isinstance(reader, Reader) and reader.tail.local and reader.tail.published_at > before:

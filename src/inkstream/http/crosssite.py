@@ -1,8 +1,9 @@
-"""Refuse requests that another site made with this site's cookie.
+"""Refuse requests that another site made with this site's cookie or password.
 
 The check applies to requests that change something and carry credentials that a browser adds by
-itself: cookies, or the name and password of Basic, Digest or Negotiate authentication. A page of
-another site cannot forge a request that has a token in ``Authorization``, or no credentials.
+itself: cookies, or the credentials of Basic, Digest, Negotiate or NTLM authentication. A request
+with a token in ``Authorization`` needs no check, because a page of another site does not know the
+token. A request without credentials needs no check, because anybody could send that request.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ _ADDED_BY_BROWSERS: Final = ("basic", "digest", "negotiate", "ntlm")
 
 
 def origins(given: Collection[str]) -> frozenset[str]:
-    """Check and return origins, because an origin that no browser sends would never match.
+    """Return the origins as a set.
 
     Raises:
-        ValueError: An origin is not written as browsers write it.
+        ValueError: An origin is not written as browsers write origins, so it would never match.
     """
     wanted = frozenset(as_items("allowed_origins", given))
     for origin in wanted:
@@ -46,8 +47,9 @@ def _is_same(origin: str, host: str) -> bool:
 def cross_site_problem(request: HTTPConnection, allowed_origins: Collection[str]) -> Problem | None:
     """Return a 403 if the request is refused, or ``None`` if the request is allowed.
 
-    If the browser sends ``Sec-Fetch-Site`` (Fetch Metadata, W3C), that header decides. Otherwise
-    ``Origin`` is compared with ``Host``.
+    An ``Origin`` in ``allowed_origins`` is allowed. For any other origin, ``Sec-Fetch-Site`` (Fetch
+    Metadata, W3C) decides if the browser sends that header. Otherwise ``Origin`` must be absent, or
+    name the same host as ``Host``.
     """
     headers = request.headers
     scheme = headers.get("authorization", "").partition(" ")[0].lower()

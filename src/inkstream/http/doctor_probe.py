@@ -27,7 +27,7 @@ _LONGEST_IDLE_S: Final = 600.0
 _LONGEST_TICKS_S: Final = 60.0
 _TICK_S: Final = 0.1
 _AS_STREAMS: Final = {
-    # The same header as in a stream's answer, so the doctor sees what a proxy does to streams.
+    # A stream's answer has these headers too, so the doctor sees what a proxy does to streams.
     "cache-control": "private, no-cache, no-transform",
     "x-accel-buffering": "no",
 }
@@ -35,7 +35,7 @@ _EVENTS: Final = {"content-type": "text/event-stream", **_AS_STREAMS}
 
 
 class BrokenOnPurpose(Exception):
-    """The doctor asked for an answer that breaks. The server logs this error; it is harmless."""
+    """The doctor asked for an answer that breaks. The server logs this error, which is harmless."""
 
 
 class _Ticker:
@@ -60,9 +60,10 @@ class _Ticker:
 
 
 class DoctorProbe:
-    """An ASGI app that the doctor calls. Mount it on a path of its own; see docs/operations.md.
+    """An ASGI app that the doctor calls. Mount the app on a separate path; see docs/operations.md.
 
-    It touches no stream and no database. The duration and the number of its answers are limited.
+    The app uses no stream and no database. It limits how long each answer lasts, and how many
+    answers run at the same time.
     """
 
     def __init__(self, authorize: AuthorizeProbe, ping_s: float) -> None:
@@ -78,7 +79,8 @@ class DoctorProbe:
             return
         request = Request(scope, receive)
         problem = None
-        # ``is True``, so that an authorize without its ``await`` allows nothing.
+        # Without ``is``, a forgotten ``await`` in ``authorize`` would allow every request, because
+        # a coroutine counts as true.
         if await self._authorize(request) is not True:
             problem = Problem(403, "forbidden", "You may not use the doctor's probe.")
         elif self._open >= _AT_ONCE:
@@ -121,7 +123,7 @@ class DoctorProbe:
                 "answer": secrets.token_hex(8),
                 "http_version": request.scope.get("http_version"),
                 "last_event_id": request.headers.get("last-event-id"),
-                "authorization": digest,  # never the secret: a proxy may store the answer
+                "authorization": digest,  # not the secret, because a proxy may store the answer
                 "ping_s": self._ping_s,
                 "wall": time.time(),
             },
@@ -159,7 +161,10 @@ async def _events(count: int, every_s: float, pad: int) -> AsyncIterator[bytes]:
 async def _send_events(
     receive: Receive, send: Send, count: int, every_s: float, pad: int = 0
 ) -> None:
-    """Send events at this interval until the client leaves. Each event has its time of sending."""
+    """Send ``count`` events, one per ``every_s``, but stop if the client leaves.
+
+    Each event contains the seconds since the answer began.
+    """
 
     async def send_all() -> None:
         await send(response_start(200, _EVENTS))

@@ -1,10 +1,10 @@
-"""Follow a stream in the format of a ``Format``, from the cursor of the client's last chunk.
+"""Follow a stream in the format of a ``Format`` object, from the cursor of a client's last chunk.
 
-A cursor is ``{offset}~{state}``. It may point into the middle of a message. If the state is
-missing, or the encoder does not know it, all messages before the offset are encoded again. The
-chunks of these messages are discarded, and the encoder then has its state. This also happens if a
-state is too long for a cursor: the cursor then contains ``x`` and the number of remaining chunks of
-the message.
+A cursor is ``{offset}~{state}``. A cursor may point into the middle of a message. If the cursor has
+no state, or the encoder refuses the state, all messages before the offset are encoded again. The
+chunks of these messages are discarded, and the encoder then has its state. If a state is too long
+for a cursor, the cursor contains ``x`` and the number of the message's remaining chunks instead. A
+client that sends such a cursor also makes the server encode the earlier messages again.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from inkstream.http.formats import MAX_STATE, Encoder, Format
 from inkstream.wire import Offset, Place
 
 MAX_CURSOR: Final = 256
-"""Longest cursor. A client could send any length, and each chunk contains a cursor."""
+"""The greatest length of a cursor, in characters, because a client could send any length."""
 
 _TOO_LONG: Final = re.compile(r"x(0|[1-9][0-9]{0,5})", re.ASCII)
-"""Replaces a state that is too long: the number of remaining chunks of the message."""
+"""Matches the text that replaces a state that is too long: ``x`` and a number of chunks."""
 
 _REBUILD_BYTES: Final = 64 * 1024
-"""How much is read and encoded in one step, so that other tasks run in between."""
+"""How many bytes are read and encoded in one step. Other tasks run between two steps."""
 
 
 def split_cursor(text: str) -> tuple[str, str | None]:
-    """Return a cursor's offset and state. An offset alone has the state ``None``.
+    """Return a cursor's offset and state. The state of a cursor without ``~`` is ``None``.
 
     Raises:
         InvalidOffset: The cursor is too long.
@@ -60,7 +60,7 @@ class Encoded:
         self._left = 0
 
     def skip_to_last(self, chunks: int) -> None:
-        """Return only this many chunks from the end of the next message; 0 returns all chunks."""
+        """Drop all but the last ``chunks`` chunks of the next message. 0 drops no chunk."""
         self._left = chunks
 
     def chunks(self, segments: Iterable[Segment]) -> bytes:
@@ -71,7 +71,7 @@ class Encoded:
         return b"".join(out)
 
     def end(self, end: End) -> bytes:
-        """Return the last bytes. Their cursor says that the client saw the end."""
+        """Return the answer's last bytes. The last cursor says that the client has seen the end."""
         out: list[bytes] = []
         self._put(out, self._encoder.end(end), self._position, ended=True)
         return b"".join(out)
@@ -98,7 +98,7 @@ class Encoded:
 async def encoded(
     form: Format, readers: Readers, tail: Tail, position: int, state: str | None
 ) -> Encoded:
-    """Return an answer that continues after a cursor.
+    """Return an answer that continues at a cursor's ``position`` and ``state``.
 
     Raises:
         StreamNotFound, StoreUnavailable
@@ -123,7 +123,7 @@ async def encoded(
 
 
 async def _rebuilt(form: Format, readers: Readers, tail: Tail, position: int) -> Encoded:
-    """Return an answer whose encoder has seen the messages before a position."""
+    """Return an answer whose encoder has seen the messages before ``position``."""
     stream = tail.state
     rebuilt = Encoded(form, form.encoder(stream, ""), tail, 0, "")
     at = 0

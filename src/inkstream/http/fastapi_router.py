@@ -67,7 +67,7 @@ def fastapi_router(routes: StreamRoutes) -> APIRouter:
     async def read_many_streams(request: Request) -> Response:
         return await routes.read_many(request)
 
-    # Set by hand, because FastAPI cannot resolve the annotations of functions inside a function.
+    # Set the annotations as types here, so that FastAPI need not resolve their names.
     for endpoint in (read_stream, cancel_stream):
         endpoint.__annotations__ = {
             "stream_id": StreamId,

@@ -1,4 +1,4 @@
-"""Find one stream for a request, check permission, and open it at the request's offset."""
+"""Find one stream for a request, check permission, and open the stream at the request's offset."""
 
 from __future__ import annotations
 
@@ -20,10 +20,12 @@ from inkstream.http.lifetime import Lifetime
 from inkstream.wire import Offset
 
 ABSENT_WAIT_S: Final = 1.0
-"""How long to wait for an unknown id. The application may not have committed the stream yet."""
+"""How many seconds a request waits for an unknown id, because a creation may be committed late."""
 
 _LAST_ID_PARAMETERS: Final = ("lasteventid", "evslasteventid")
-"""Parameters in which polyfills of ``EventSource`` send the offset, without case, ``-``, ``_``.
+"""Query parameters in which polyfills of ``EventSource`` send the offset.
+
+Case, ``-`` and ``_`` make no difference in these names.
 """
 
 Allow = Callable[[StreamState], Awaitable[bool]]
@@ -35,8 +37,8 @@ def requested_offset(request: Request) -> str | None:
     last = request.headers.get("last-event-id")
     if last:
         return last
-    # A polyfill adds its parameter to a URL that may already contain an older offset, so look for
-    # the parameter first.
+    # When a polyfill adds its parameter, the URL may already contain an older ``offset``. So look
+    # for the polyfill's parameter first.
     for name, value in request.query_params.multi_items():
         if value and name.lower().replace("-", "").replace("_", "") in _LAST_ID_PARAMETERS:
             return value
@@ -45,18 +47,18 @@ def requested_offset(request: Request) -> str | None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Follow:
-    """A stream to follow, and how.
+    """One stream that a response follows, with the settings for the response.
 
     Attributes:
         engine: The engine that reads the stream.
         stream_id: The stream's id.
-        request: The request. Its ``Accept`` and ``If-None-Match`` are used.
+        request: The request. Its ``?format=``, ``Accept`` and ``If-None-Match`` are used.
         given: The offset to continue from, as the client sent it.
         settings: The connection's times.
         format: The format, if the application chose one; the request then has no choice.
-        allow: Returns whether this caller may read the stream; ``None`` allows it.
+        allow: Returns whether this caller may read the stream; ``None`` allows every caller.
         ask_again: Whether to call ``allow`` again from time to time during the answer.
-        started: A call that must succeed first: it claims the stream that this request starts.
+        started: Claims the stream that this request starts. It is awaited before the stream opens.
     """
 
     engine: Engine
@@ -71,7 +73,7 @@ class Follow:
 
     @property
     def offset(self) -> str | None:
-        """The offset to continue from, without the state of a format object."""
+        """The offset to continue from, without the encoder's state."""
         return self.cursor[0]
 
     @property
@@ -86,9 +88,10 @@ class Follow:
         return split_cursor(self.given)
 
     async def _found(self, read: Callable[[], Awaitable[Found]]) -> Found:
-        """Call ``read``; repeat it for a short time if the stream is absent or denied.
+        """Call ``read``, and repeat the call for ``ABSENT_WAIT_S`` while it finds no stream.
 
-        Absent and denied streams must take the same time, or a caller could tell them apart.
+        For a denied stream, ``read`` must raise ``StreamNotFound``. The answers for absent and
+        denied streams then take the same time, so that the time does not show which streams exist.
         """
         clock = self.engine.clock
         until = clock.monotonic() + ABSENT_WAIT_S
@@ -140,8 +143,8 @@ class Follow:
             state, page = await self._found(look)
             allowed = state
         else:
-            # Check permission before reading text: a read costs, and its time would show that the
-            # stream exists.
+            # Check permission before reading text. Otherwise a denied caller could cause expensive
+            # reads, and could see from the time of a read that the stream exists.
             allowed = await self._allowed(self.allow)
             state, page = await look()
         reader = await readers.open(self.stream_id, offset, page)
@@ -151,7 +154,7 @@ class Follow:
         return state, reader
 
     def has_seen_end(self, reader: Reader) -> bool:
-        """Return whether the request's offset is the one after the terminal event."""
+        """Return whether the request's offset says that the client has seen the terminal event."""
         tail = reader.tail
         last = Offset.at(tail, tail.position, ended=True)
         return tail.end is not None and self.offset == str(last)

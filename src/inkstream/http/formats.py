@@ -1,4 +1,4 @@
-"""Choose the format of an answer; the interface of formats that an application can add."""
+"""The choice of an answer's format, and the interface of formats that an application can add."""
 
 from __future__ import annotations
 
@@ -19,47 +19,48 @@ FORMATS: Final = {
     "json": "application/json",
     "text": "text/plain",
 }
-"""The built-in formats. A request can choose one by name or by ``Accept``."""
+"""The built-in formats. A request can choose a format by name or by ``Accept``."""
 
 MAX_STATE: Final = 160
-"""Longest state in a cursor. A longer one makes a reconnect encode earlier messages again."""
+"""The greatest length of a state in a cursor, in characters. See ``Encoder`` for longer states."""
 
 
 class Encoder(Protocol):
     """Encode the messages of one stream for one reader, from any place in the stream.
 
-    A chunk is sent with a cursor, ``{offset}~{state}``. All chunks of a message except its last
-    carry the offset *before* the message, so ``state`` must say how many of the message's chunks
-    were sent. After a reconnect, ``feed`` gets the same message and must yield only the remaining
-    chunks. The state is the only thing that survives a reconnect: it must contain everything that a
-    later chunk needs and that the position does not tell. Use a few bytes of ``A-Z a-z 0-9 . _ -``,
-    because each chunk carries it. A state longer than ``MAX_STATE`` is not sent, and a reconnect at
-    this chunk encodes the messages before its offset again.
+    A chunk is sent with a cursor, ``{offset}~{state}``. All chunks of a message except the last
+    chunk carry the offset *before* the message. So ``state`` must say how many of the message's
+    chunks were sent. After a reconnect, ``feed`` gets the message again, and must yield only the
+    remaining chunks. The new encoder knows only ``state`` and the positions of the messages. So
+    ``state`` must contain everything else that a later chunk needs. Use a few characters of
+    ``A-Z a-z 0-9 . _ -``, because each chunk carries a state. A state longer than ``MAX_STATE`` is
+    not sent. If a client reconnects with the cursor of such a chunk, the server encodes the earlier
+    messages again.
 
     Raises:
-        ValueError: The constructor raises it if no encoder of this version wrote this state. Check
-            the state strictly, because it comes from a client. After the error, the messages before
-            the offset are encoded again, without being sent, to find the state.
+        ValueError: The constructor raises ``ValueError`` unless an encoder of this version wrote
+            ``state``. Check ``state`` strictly, because a client sends it. After the error, the
+            server encodes the messages before the offset again to find the state, and sends none.
     """
 
     def __init__(self, stream: StreamState, state: str) -> None:
-        """Continue from a state; ``""`` is the start."""
+        """Continue from ``state``; ``""`` is the stream's start."""
 
     def recalls(self) -> Collection[int]:
         """Return the positions of messages that the encoder needs again, according to the state."""
 
     def recall(self, message: str | RawJSON, position: int) -> None:
-        """Receive a message that ``recalls`` named. All of them arrive before any ``feed``."""
+        """Receive a message that ``recalls`` named, before the first call of ``feed``."""
 
     def feed(self, message: str | RawJSON, position: int) -> Iterable[tuple[bytes, str]]:
-        """Yield a message's chunks, each with the state after it.
+        """Yield the message's chunks, each with the encoder's state after the chunk.
 
-        Pieces of text that were read together arrive as one message, and so do adjacent deltas of
-        one part. ``position`` is where the message begins; the first message of a stream has 0.
+        Pieces of text that were read together arrive as one message. Adjacent deltas of one part
+        also arrive as one message. ``position`` is the number of messages before this message.
         """
 
     def end(self, end: End) -> Iterable[tuple[bytes, str]]:
-        """Yield the chunks that end an answer, each with the state after it."""
+        """Yield the chunks that end an answer, each with the encoder's state after the chunk."""
 
 
 def event(chunk: bytes, cursor: str) -> bytes:
@@ -79,13 +80,13 @@ class Format:
         encoder: The class (or function) that makes an encoder; see ``Encoder``.
         frame: Returns the bytes to send for a chunk and its cursor; by default a server-sent event.
         ping: The bytes to send at the start, and after ``HTTPSettings.ping_s`` without other data.
-            Leave it empty if clients of the format would treat any extra bytes as content.
+            Leave ``ping`` empty if clients of the format would treat any extra bytes as content.
         headers: Further headers of the answer.
-        cut_by_age: Whether the server may end a connection after ``HTTPSettings.life_s``. Set it
+        cut_by_age: Whether the server may end a connection after ``HTTPSettings.life_s``. Use true
             only if every client of the format reconnects by itself.
-        abort_stops: Whether a client that disconnects counts for ``on_disconnect="cancel"``.
-            Use false for clients that abort their request when a page unmounts, because that must
-            not stop the answer.
+        abort_stops: Whether ``streams.stream`` allows ``on_disconnect="cancel"`` with this format.
+            Use false for clients that abort their request when a page unmounts, because an unmount
+            must not stop the answer.
     """
 
     media_type: str
@@ -118,7 +119,11 @@ def check_format(fixed: str | Format | None) -> None:
 
 
 def choose_format(request: Request, fixed: str | Format | None) -> str | Format | None:
-    """Return the format of the answer: the app's choice, else the query's, else ``Accept``'s."""
+    """Return the format of the answer, or ``None`` if the request names no known format.
+
+    The application's choice ``fixed`` comes before ``?format=``, and ``?format=`` before
+    ``Accept``.
+    """
     if isinstance(fixed, Format):
         return fixed
     wanted = fixed or request.query_params.get("format")
@@ -135,19 +140,19 @@ def choose_format(request: Request, fixed: str | Format | None) -> str | Format 
 
 
 _HIDDEN_BY_MIDDLEWARE: Final = (
-    "A middleware built on BaseHTTPMiddleware would turn the broken end of a failed stream into a "
-    "clean one, so plain text is not served here: use ?format=events, or make that middleware a "
-    "pure ASGI one."
+    "A middleware built on BaseHTTPMiddleware would hide from the client that a failed stream "
+    "broke off, so plain text is not served here: use ?format=events, or write that middleware as "
+    "pure ASGI."
 )
 _HIDDEN_BY_HTTP_1_0: Final = (
-    "This request came over HTTP/1.0, in which the broken end of a failed stream looks like a "
-    "clean one, so plain text is not served: use ?format=events, or have the proxy speak HTTP/1.1 "
-    "(nginx before 1.29: proxy_http_version 1.1)."
+    "This request came over HTTP/1.0, in which a client cannot see that a failed stream broke off, "
+    "so plain text is not served: use ?format=events, or have the proxy speak HTTP/1.1 (nginx "
+    "before 1.29: proxy_http_version 1.1)."
 )
 
 
 BODY_MAY_NOT_BREAK: Final = "inkstream.body_may_not_break"
-"""ASGI extension that says: this server may end a broken body as if the body were complete."""
+"""An ASGI extension. A server with this extension may end a broken body like a complete body."""
 
 _HIDDEN_BY_WSGI: Final = (
     "Some WSGI servers end a broken answer as if it were complete, so plain text is not "
@@ -156,13 +161,13 @@ _HIDDEN_BY_WSGI: Final = (
 
 
 def why_ends_are_hidden(scope: Scope, receive: Receive, send: Send) -> str | None:
-    """Return why a broken end of the body would look clean to the client, or ``None``."""
+    """Return why the client could not see that the body broke off, or ``None`` if it could."""
     if BODY_MAY_NOT_BREAK in scope.get("extensions", {}):
         return _HIDDEN_BY_WSGI
     if scope.get("http_version") == "1.0":
         return _HIDDEN_BY_HTTP_1_0
-    # BaseHTTPMiddleware wraps both send and receive. A middleware between it and this app may wrap
-    # send again, but passes receive unchanged. So receive still shows the BaseHTTPMiddleware.
+    # BaseHTTPMiddleware wraps both send and receive. Another middleware, nearer to this app, may
+    # wrap send again, but usually passes receive unchanged. So look at both functions.
     if BaseHTTPMiddleware.__module__ in (
         getattr(receive, "__module__", ""),
         getattr(send, "__module__", ""),

@@ -1,4 +1,4 @@
-"""Read request bodies: each within a size and a time, all together within a total size."""
+"""Read request bodies. The size and time of each body and the size of all bodies are limited."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ class Intake:
             Problem(
                 413,
                 "body_too_large",
-                f"A request's body may have {self._max_bytes} bytes: send several smaller ones.",
+                f"A request's body may have {self._max_bytes} bytes: send several smaller bodies.",
                 {"connection": "close"},
             )
         )

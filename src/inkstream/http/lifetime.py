@@ -18,14 +18,14 @@ _JITTER: Final = 0.25
 """The share by which times vary, so that readers do not all reconnect at the same moment."""
 
 RETRY: Final = b"retry: 200\n\n"
-"""Sent before a connection ends for its age: ``EventSource`` then reconnects immediately.
+"""The last line of a connection that ends because of its age.
 
-The next answer sets the usual delay again.
+It makes ``EventSource`` reconnect after 0.2 s. The next answer sets the usual delay again.
 """
 
 
 def jittered(seconds: float) -> float:
-    """Return the time, changed at random by up to a quarter."""
+    """Return ``seconds``, changed at random by up to a quarter."""
     return seconds * random.uniform(1 - _JITTER, 1 + _JITTER)
 
 
@@ -34,8 +34,8 @@ class Lifetime:
 
     Args:
         clock: The engine's clock.
-        settings: The settings with both times: ``life_s`` and ``authorize_again_s``.
-        cut_by_age: Whether clients of this format reconnect when the connection ends.
+        settings: The settings ``life_s`` and ``authorize_again_s``.
+        cut_by_age: Whether the connection ends after ``life_s``.
         allowed: Returns whether this caller may still read; ``None``: no check.
     """
 

@@ -34,10 +34,13 @@ MAX_STREAMS: Final = 64
 """How many streams one request may follow."""
 
 FOLLOW_HEADER: Final = "stream-follow"
-"""The header with the path for following many streams. Clients use only a path named there."""
+"""The response header that names the path for following many streams.
+
+Clients use only the path that this header names.
+"""
 
 MAX_BODY: Final = 64 * 1024
-"""The largest request body: 64 ids and offsets of the greatest length fit into it."""
+"""The largest request body, in bytes: 64 offsets and 64 ids of 512 ASCII letters fit into it."""
 
 _log = logging.getLogger("inkstream")
 
@@ -71,7 +74,12 @@ def parse_wanted(body: bytes) -> dict[str, str | None]:
 
 
 def check_wanted(wanted: Mapping[str, str | None]) -> None:
-    """Raise ``InvalidInput`` unless ``wanted`` maps 1 to ``MAX_STREAMS`` ids to offsets."""
+    """Check the ids and offsets that a client wants to follow.
+
+    Raises:
+        InvalidInput: ``wanted`` is empty, has more than ``MAX_STREAMS`` ids, or has an offset that
+            is neither a string nor ``None``.
+    """
     if not 0 < len(wanted) <= MAX_STREAMS:
         raise InvalidInput(f"one request follows 1 to {MAX_STREAMS} streams, not {len(wanted)}")
     for name, offset in wanted.items():
@@ -84,8 +92,8 @@ class FollowMany:
     """Streams to follow in one answer.
 
     Attributes:
-        engine: The engine that reads them.
-        request: The request. Its ``Accept`` is used.
+        engine: The engine that reads the streams.
+        request: The request. Its ``?format=`` and ``Accept`` are used.
         settings: The connection's times.
         follow: Returns the ``Follow`` for a stream id and an offset.
         wanted: The streams' ids, each with the offset to continue from.
@@ -100,7 +108,7 @@ class FollowMany:
 
 @dataclass(slots=True)
 class _Opening:
-    """Open the streams of a bundle at the same time, so that none waits for another."""
+    """Open the streams of a bundle at the same time, so that no stream waits for another stream."""
 
     bundle: Bundle
     fresh: bool = False
@@ -124,7 +132,7 @@ class _Opening:
             follow = many.follow(StreamId(name), offset)
             state, reader = await follow.open(fresh=self.fresh)
         except InvalidStreamId:
-            self.refuse(name, problem_for(StreamNotFound(name)))  # not a valid stream id
+            self.refuse(name, problem_for(StreamNotFound(name)))
         except InkstreamError as exc:
             self.refuse(name, problem_for(exc))
         except Exception:
@@ -147,7 +155,7 @@ class _Opening:
         self.news.append(_event("refused", {"stream_id": name, "status": status, "code": code}))
 
     async def may_go_on(self) -> bool:
-        """Call ``allow`` again for each stream, and remove the denied streams."""
+        """Call ``allow`` again for each stream, remove the denied streams, and return ``True``."""
         for name, (reader, _, follow) in list(self.found.items()):
             if reader not in self.bundle.readers or not follow.ask_again or follow.allow is None:
                 continue
@@ -244,7 +252,7 @@ class ManyResponse(Response):
                 await connection.send(response_body(out or wire.PING))
             if connection.sent_at >= lifetime.due_at:
                 await lifetime.check()
-                bundle.interrupt()  # so that refused streams are reported
+                bundle.interrupt()  # the next round reports the streams that the check refused
                 continue
             await bundle.wait()
 
@@ -275,10 +283,10 @@ class ManyResponse(Response):
 
 
 class _Named:
-    """The bytes to send next. Before events of another stream, an event with that stream's name.
+    """The bytes to send next. An event with a stream's id precedes the events of that stream.
 
     Args:
-        news: Events about streams that were opened or refused. They are sent before any text.
+        news: Events about streams that were opened or refused, to send before any text.
     """
 
     def __init__(self, news: list[bytes]) -> None:

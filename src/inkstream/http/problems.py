@@ -62,7 +62,7 @@ class Problem(Response):
 def problem_for(error: e.InkstreamError) -> Problem:
     """Return the problem document for an error.
 
-    Details that may name hosts or files are logged and not sent.
+    The server logs details that may name hosts or files, and does not send these details.
     """
     if isinstance(error, e.StoreUnavailable):
         _log.warning("answered 503: %s", error)
@@ -77,7 +77,7 @@ def problem_for(error: e.InkstreamError) -> Problem:
 async def problem_handler(request: Request, error: Exception) -> Response:
     """Answer an inkstream error that an endpoint raised.
 
-    Register it once: ``app.add_exception_handler(InkstreamError, problem_handler)``.
+    Register this function once: ``app.add_exception_handler(InkstreamError, problem_handler)``.
     """
     if not isinstance(error, e.InkstreamError):
         raise error

@@ -30,14 +30,18 @@ _NO_FORMAT: Final = (
     "them, or name it: ?format=events, json or text."
 )
 _VARY: Final = "Accept, Last-Event-ID"
-"""Request headers that change the answer. For the user's own answer, ``private`` suffices."""
+"""Request headers on which the answer depends.
+
+``Cookie`` and ``Authorization`` are not in this list, because ``cache-control: private`` already
+keeps caches from giving one user's answer to another user.
+"""
 
 
 class StreamResponse(Response):
     """Follow a stream from the request's offset to its end. ``streams.response`` returns it.
 
-    This is a Starlette response: set headers and cookies before you return it. As the
-    ``response_class`` of a FastAPI route, it documents the route's media type.
+    This class is a Starlette response: set headers and cookies before you return the response. As
+    the ``response_class`` of a FastAPI route, this class documents the route's media type.
     """
 
     media_type = "text/event-stream"
@@ -64,7 +68,7 @@ class StreamResponse(Response):
         self._content: Follow | Problem | None = content
 
     def _take(self) -> Follow | Problem:
-        """Return the content, and drop the reference to it, so that the request is freed early."""
+        """Return the content, and drop the reference to the content, to free the request early."""
         content, self._content = self._content, None
         if content is None:
             raise RuntimeError("a StreamResponse can be sent only once: create one per request")
@@ -85,7 +89,7 @@ class StreamResponse(Response):
         await problem(scope, receive, send)
 
     def _dressed(self, answer: Response) -> Response:
-        """Copy this response's headers to another response, as pairs: cookie headers may repeat."""
+        """Copy this response's headers to ``answer``, as pairs, because a header may repeat."""
         names = {name for name, _ in self.raw_headers}
         answer.raw_headers = [pair for pair in answer.raw_headers if pair[0] not in names]
         answer.raw_headers += self.raw_headers
@@ -147,9 +151,9 @@ class StreamResponse(Response):
                 else:
                     await self._send_text(reader, connection, lifetime)
             except (ClientGone, ReaderCut, InkstreamError):
-                # The answer ends, but the stream has not ended. Plain text ends without HTTP's last
-                # chunk, so that the client sees a broken answer. Events show the same by the
-                # missing terminal event.
+                # The answer ends before the stream's end. Plain text ends without HTTP's last
+                # chunk, so that the client sees a broken answer. For events, the missing terminal
+                # event says that the answer is incomplete.
                 if form == "events" and not connection.gone:
                     last = RETRY if lifetime.is_over else b""
                     with contextlib.suppress(ClientGone):
@@ -264,7 +268,7 @@ class StreamResponse(Response):
         clock, sends, settings = follow.engine.clock, follow.engine.sends, follow.settings
         del follow
         async with Connection(receive, send, reader, clock, settings, sends) as connection:
-            # An incomplete JSON document is invalid, so no client takes it for a complete one.
+            # An incomplete JSON document is invalid, so every client notices a broken answer.
             with contextlib.suppress(ClientGone, ReaderCut, InkstreamError):
                 await self._send_parts(Snapshot(state, here), reader, state.tail, connection)
 

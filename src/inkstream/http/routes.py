@@ -27,7 +27,7 @@ _FOLLOW: Final = "follow"
 
 
 class StreamRoutes:
-    """An ASGI app of the routes. It uses the raw path, so that an id may contain ``%2F``."""
+    """An ASGI app of the routes. It uses the raw path, so that an id may contain a ``%2F``."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class StreamRoutes:
         return allow
 
     def read(self, request: Request, stream_id: StreamId) -> Response:
-        """Follow a stream. Every answer, even a refusal, names the path that follows many."""
+        """Follow a stream. Every answer, even a refusal, names the path of ``POST /follow``."""
         response = self._follow(request, stream_id, self._allow(request, "read"))
         response.headers[FOLLOW_HEADER] = _FOLLOW
         return response

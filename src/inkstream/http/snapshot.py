@@ -44,7 +44,10 @@ class Snapshot:
         return json.dumps(fields)[:-1].encode() + b', "parts": ['
 
     def parts(self, segments: Iterable[Segment]) -> bytes:
-        """Return the next messages. Text and deltas continue the string that is still open."""
+        """Return the next messages. Adjacent text, or adjacent deltas of a part, become one string.
+
+        The string stays open until the first message that does not belong to it, or ``end``.
+        """
         out: list[bytes] = []
         for segment in segments:
             if wire.is_all_text(segment):
@@ -62,7 +65,7 @@ class Snapshot:
         return b"".join(out)
 
     def _put(self, out: list[bytes], text: bytes, delta: Delta | None = None) -> None:
-        """Add text to the open string: the answer's text, or the text of one part."""
+        """Add text to the open string, or open a new string if the text belongs to another part."""
         key = ("text",) if delta is None else delta[:2]
         if self._open != key:
             head, tail = b"", b""

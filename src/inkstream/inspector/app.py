@@ -29,8 +29,8 @@ from inkstream.operations.health import check_health
 AuthorizeOperator: TypeAlias = Callable[[Request, str], Awaitable[bool]]
 """``async authorize(request, action) -> bool``: whether this person may do the action.
 
-``action`` is ``"look"`` (everything except text), ``"text"`` (a stream's text, if the operator
-asks for it), or ``"stop"``.
+``action`` is ``"look"`` (everything except text), ``"text"`` (a stream's text and result), or
+``"stop"``.
 """
 
 _PAGE: Final = 50
@@ -38,7 +38,7 @@ _WRITE_WITHIN_S: Final = 2.0
 
 
 class Inspector:
-    """An ASGI app. Mount it on a path of its own. ``streams.inspector`` returns it."""
+    """An ASGI app to mount on a separate path. ``streams.inspector`` returns this app."""
 
     def __init__(
         self,
@@ -48,7 +48,7 @@ class Inspector:
         allowed_origins: Collection[str],
     ) -> None:
         check_async("authorize", authorize, "request, action")
-        self._html = page()  # read the file now, because later it would block the event loop
+        self._html = page()  # read the file now, because a read later would block the event loop
         self._engine = engine
         self._authorize = authorize
         self._http = http
@@ -89,15 +89,15 @@ class Inspector:
     async def _allowed(
         self, request: Request, action: str, answer: Callable[..., Awaitable[Response]], *name: str
     ) -> Response:
-        # ``is True`` denies access if ``authorize`` returns a user, or a coroutine that nobody
-        # awaits.
+        # Without ``is True``, an ``authorize`` that returns a user, or forgets an ``await``, would
+        # allow everything.
         if await self._authorize(request, action) is not True:
             return Problem(403, "forbidden", "You may not do this.")
         return await answer(request, *[StreamId(unquote(part, errors="strict")) for part in name])
 
     async def _page(self, request: Request) -> Response:
         if not request.scope["path"].endswith("/"):
-            # The page's own requests are relative to the mount, so its URL must end with a slash.
+            # The page's requests are relative to the mount, so the page's URL must end with "/".
             return RedirectResponse(place_of(request.scope).mount.rsplit("/", 2)[-2] + "/", 307)
         if await self._authorize(request, "look") is not True:
             return Problem(403, "forbidden", "You may not use the inspector.")
@@ -128,7 +128,7 @@ class Inspector:
         if status and status not in list(Status):
             return Problem(400, "invalid", f"There is no status {status!r:.40}.")
         if cursor and not (cursor.isascii() and cursor.isdigit() and len(cursor) < 19):
-            return Problem(400, "invalid", "That is no cursor.")
+            return Problem(400, "invalid", "The cursor is not valid.")
         one = asked.get("id")
         found = await self._engine().readers.find(
             Query(
@@ -149,7 +149,7 @@ class Inspector:
         description = (await describe(engine.store, state, engine.condition)).as_json()
         end = description["end"]
         if end is not None and await self._authorize(request, "text") is not True:
-            del end["result"]  # the result is the application's own value, and may contain text
+            del end["result"]  # the application chose the result, and it may contain text
         return JSONResponse(description)
 
     async def _text(self, request: Request, stream_id: StreamId) -> Response:
@@ -187,5 +187,5 @@ def _row(state: StreamState) -> dict[str, Any]:
 
 @cache
 def page() -> str:
-    """Return the page's HTML. Each request must replace ``{nonce}`` in its script and style."""
+    """Return the page's HTML. Each request must replace ``{nonce}`` in the script and the style."""
     return files("inkstream.inspector").joinpath("page.html").read_text("utf-8")

@@ -1,1 +1,1 @@
-"""Notifiers tell a process that another process changed a stream. See ``abc.Notifier``."""
+"""Notifiers send hints: another process has changed a stream. See ``abc.Notifier``."""

@@ -1,4 +1,4 @@
-"""Hints between the engines of one process, on one event loop or several."""
+"""Sends hints between the engines of one process. Each engine may have its own event loop."""
 # ruff: noqa: D102  (abc.Notifier documents the methods)
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ _registry = threading.Lock()
 
 
 class LocalNotifier:
-    """Send hints to all other engines in this process that use the same database name.
+    """Send hints to all other engines in this process whose notifier has the same ``database``.
 
     Args:
-        database: A name that the engines have in common, for instance the database's URL.
+        database: A name for the database, for instance its URL.
     """
 
     def __init__(self, database: str) -> None:
@@ -41,7 +41,7 @@ class LocalNotifier:
             other._pass_on(hint)
 
     def watch(self, watching: bool) -> None:
-        """Do nothing, because waiting for a hint costs nothing."""
+        """Do nothing, because it costs nothing to wait for hints."""
 
     async def close(self) -> None:
         self._on_hint = None
@@ -53,7 +53,7 @@ class LocalNotifier:
 
     def _pass_on(self, hint: Collection[StreamId]) -> None:
         if self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop was closed without close()
+            with contextlib.suppress(RuntimeError):  # the event loop was closed before the notifier
                 self._loop.call_soon_threadsafe(self._hint, hint)
 
     def _hint(self, hint: Collection[StreamId]) -> None:

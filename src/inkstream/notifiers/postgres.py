@@ -1,13 +1,16 @@
-"""Hints between processes over PostgreSQL's ``LISTEN`` and ``NOTIFY``.
+"""Sends hints between processes with PostgreSQL's ``LISTEN`` and ``NOTIFY``.
 
-A payload is the version ``1``, the sender's token (may be empty), and the streams' ids, one per
-line. A payload without ids means that any stream may have changed. A payload in an unknown format
-means the same: during a deploy another version of inkstream may send such a payload, and any role
-of the database can send one.
+The first line of a payload is the version ``1`` and the sender's token, which may be empty. Each
+further line is the id of a stream. A payload without ids means that any stream may have changed. A
+payload in an unknown format has the same meaning. Such a payload may come from another version of
+inkstream during a deploy, or from any other role of the database.
 
-A hint is sent after the commit of its streams, in a transaction of its own. PostgreSQL locks
-the whole server while a transaction with a notification commits, and a commit of text must not hold
-that lock while it is written to disk.
+A hint is sent after the commit that it announces, in a second transaction. The reason is that
+PostgreSQL holds a lock of the whole server while it commits a transaction with a notification. If
+a commit of text had the notification, this commit would hold the lock until the text is on disk.
+
+If a change is part of an application's transaction, the store sends the hint in this transaction,
+because inkstream cannot see when the transaction commits.
 """
 # ruff: noqa: D102  (abc.Notifier documents the methods)
 
@@ -32,22 +35,25 @@ _MAX_NAMES: Final = 300
 
 
 class Channel(Protocol):
-    """Sends and receives payloads."""
+    """Sends and receives payloads of notifications."""
 
     async def listen(
         self, on_payload: Callable[[str], None], on_listening: Callable[[], None]
     ) -> bool:
-        """Begin to call ``on_payload``, and ``on_listening`` after each (re)connection."""
+        """Begin to call ``on_payload`` for each payload; return False if that is impossible.
+
+        ``on_listening`` is called after each connection and after each reconnection.
+        """
 
     async def unlisten(self) -> None:
         """Stop calling ``on_payload``."""
 
     async def send(self, payload: str) -> None:
-        """Send a payload to all listeners. Raises ``StoreError`` if that failed."""
+        """Send a payload to all listeners. Raise ``StoreError`` if the payload cannot be sent."""
 
 
 class HasChannel(Protocol):
-    """A store with a channel: ``PostgresStore``."""
+    """The part of ``PostgresStore`` that ``PostgresNotifier`` uses."""
 
     @property
     def channel(self) -> Channel:
@@ -55,10 +61,10 @@ class HasChannel(Protocol):
 
 
 class PostgresNotifier:
-    """Send hints to other processes through the store's own connections.
+    """Send hints to other processes through the connections of a ``PostgresStore``.
 
-    Behind a transaction pooler, without ``listener_url``, no hint arrives. Readers then rely on
-    polling.
+    If the database is behind a transaction pooler and ``listener_url`` is not set, no hint arrives.
+    Then this process learns only from its polls what other processes changed.
 
     Args:
         store: The ``PostgresStore`` whose streams the hints are about.
@@ -83,7 +89,7 @@ class PostgresNotifier:
             _log.debug("a hint was lost: %r", exc)
 
     def watch(self, watching: bool) -> None:
-        """Do nothing, because listening costs nothing until a hint comes."""
+        """Do nothing, because it costs nothing to listen until a hint comes."""
 
     async def close(self) -> None:
         self._on_hint = None
@@ -109,7 +115,10 @@ def encode_hint(token: str, stream_ids: Collection[StreamId]) -> str:
 
 
 def decode_hint(payload: str) -> tuple[str, tuple[StreamId, ...] | None]:
-    """Return the sender's token and the streams; ``None`` if any stream may have changed."""
+    """Return the sender's token and the streams' ids.
+
+    Instead of the ids, return ``None`` if any stream may have changed.
+    """
     if not payload.startswith(_VERSION):
         return "", None
     token, *names = payload.removeprefix(_VERSION).split("\n")

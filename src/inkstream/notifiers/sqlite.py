@@ -1,4 +1,4 @@
-"""Hints between processes that share a SQLite file. A commit to the file is the signal."""
+"""Hints between processes that share a SQLite file. Each process polls the file for commits."""
 # ruff: noqa: D102  (abc.Notifier documents the methods)
 
 from __future__ import annotations
@@ -12,18 +12,22 @@ from inkstream._types import StreamId
 
 
 class Watchable(Protocol):
-    """The method of ``SQLiteStore`` that a notifier needs. A notifier may not import the store."""
+    """The part of ``SQLiteStore`` that ``SQLiteNotifier`` uses."""
 
     def watch(self, on_change: Callable[[list[StreamId] | None], None] | None) -> None:
-        """Call ``on_change`` on any thread with streams that others changed; ``None`` stops it."""
+        """Begin to call ``on_change``, on any thread, with streams that other processes changed.
+
+        ``on_change`` gets ``None`` if any stream may have changed. ``watch(None)`` stops the calls.
+        """
 
 
 class SQLiteNotifier:
-    """Find out which streams other processes changed, by polling the file every few milliseconds.
+    """Poll a SQLite file to find out which streams other processes changed.
 
-    The notifier polls only while a reader waits: every 5 ms while other processes write, and every
-    20 ms otherwise. It polls on the store's writing thread, because on the connection of that
-    thread, SQLite reports only the commits of other connections.
+    The store polls the file only while this process writes or follows a live stream: every
+    5 ms while other processes write, and every 20 ms otherwise. The store polls on its writing
+    thread, because on the connection of this thread, SQLite reports only the commits of other
+    connections.
 
     Args:
         store: The open store whose file is polled.
@@ -40,7 +44,7 @@ class SQLiteNotifier:
         self._on_hint = on_hint
 
     async def notify(self, stream_ids: Collection[StreamId]) -> None:
-        """Do nothing, because other processes see the commit itself."""
+        """Do nothing, because other processes poll the file and find each commit."""
 
     def watch(self, watching: bool) -> None:
         if watching != self._watching:
@@ -48,13 +52,13 @@ class SQLiteNotifier:
             self._store.watch(self._pass_on if watching else None)
 
     async def close(self) -> None:
-        """Stop calling ``on_hint``; call this before the store is closed."""
+        """Stop calling ``on_hint``. Call this method before the store is closed."""
         self.watch(False)
         self._on_hint = None
 
     def _pass_on(self, changed: Collection[StreamId] | None) -> None:
         if self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop was closed without close()
+            with contextlib.suppress(RuntimeError):  # the event loop was closed before the notifier
                 self._loop.call_soon_threadsafe(self._hint, changed)
 
     def _hint(self, changed: Collection[StreamId] | None) -> None:

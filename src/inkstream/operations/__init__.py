@@ -1,1 +1,1 @@
-"""Answers for operators: a stream's condition, and why it makes no progress."""
+"""Answers for operators: the condition of a stream, and why the stream makes no progress."""

@@ -26,12 +26,12 @@ _DEFAULT_LEASE_S = 12.0
 async def describe(
     store: Store, state: StreamState, here: Condition | None = None
 ) -> StreamDescription:
-    """Describe a stream whose state was just read. The call changes nothing.
+    """Describe a stream whose state was just read. The call does not change the stream.
 
     Args:
         store: The stream's store.
         state: The stream's state.
-        here: This process's worker; ``None`` if this process only reads.
+        here: The condition of this process's worker; ``None`` if this process has no worker.
     """
     roster = await store.roster()
     words = {worker.worker: _words(worker.said) for worker in roster.workers}

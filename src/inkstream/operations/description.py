@@ -10,7 +10,7 @@ from inkstream._types import End, Kind, Status, StreamId
 
 @dataclass(frozen=True, slots=True)
 class WorkerDescription:
-    """The worker that writes a stream, or was the last to write it.
+    """The worker that writes a stream, or that was the last to write the stream.
 
     Attributes:
         name: The worker's identity; each start of a process gives a worker a new name.
@@ -19,17 +19,18 @@ class WorkerDescription:
         alive: Whether the worker is alive; ``None`` if that is unknown.
         evidence: The reason for ``alive``, in words.
         started_at: When the worker started.
-        locked: Whether the worker's process holds its lock, which is released when the process
-            dies; ``None`` if that is unknown.
+        locked: Whether the worker's process holds the worker's lock, which is released when the
+            process dies; ``None`` if that is unknown.
         beat_s: How many seconds are between two beats of the worker.
-        lease_s: After how long without a beat other workers take the worker for dead.
-        beat_at: When the worker beat last. The fields below were true at that time. ``None`` if the
-            worker is this process.
-        blocked_s: For how long the worker's event loop was blocked without a pause within the last
-            minute, if that was more than a second.
-        blocked_at: The line of code that blocked the loop.
-        store_away_s: For how long the worker's commits failed within the last minute.
-        buffered_bytes: How much text of this stream the worker had accepted and not yet committed.
+        lease_s: After how many seconds without a beat other workers take the worker for dead.
+        beat_at: When the worker beat last; ``None`` if the worker is this process or is no longer
+            listed. The fields below are from the worker's last beat.
+        blocked_s: The longest time within the last minute for which the worker's event loop was
+            blocked; 0 if that was at most a second.
+        blocked_at: The line of code that blocked the event loop.
+        store_away_s: For how many seconds the worker's commits failed without a success in between;
+            0 if no commit failed within the last minute.
+        buffered_bytes: How many bytes of this stream the worker had accepted but not committed.
     """
 
     name: str
@@ -55,9 +56,9 @@ class ReaderCounts:
     Attributes:
         here: How many readers this process has.
         elsewhere: How many readers other processes had at their last beats.
-        behind: How many readers are behind the tail and receive nothing.
+        behind: How many readers are behind the stream's tail and receive nothing.
         behind_s: For how long the slowest reader has received nothing.
-        complete: False if a process has more streams than it reports, so that there may be more
+        complete: False if a process reports only some of its streams, so that there may be more
             readers.
     """
 
@@ -70,7 +71,7 @@ class ReaderCounts:
 
 @dataclass(frozen=True, slots=True)
 class Rates:
-    """How fast a stream grew in its writer's last minute."""
+    """How fast a stream grew in the minute before its writer's last beat, per second."""
 
     messages_s: float
     bytes_s: float
@@ -78,7 +79,7 @@ class Rates:
 
 @dataclass(frozen=True, slots=True)
 class Due:
-    """What happens to a stream when a time limit passes, and the time at which it passes."""
+    """What happens to a stream when a time limit passes (``action``), and at what time (``at``)."""
 
     at: float
     action: str
@@ -89,8 +90,8 @@ class Finding:
     """One reason for a stream's condition.
 
     Attributes:
-        code: A stable word; docs/operations.md lists them all.
-        message: A sentence or two for an operator. It never contains text of the stream.
+        code: A stable word; docs/operations.md lists all codes.
+        message: A sentence or two for an operator. The message never contains text of the stream.
     """
 
     code: str
@@ -99,20 +100,20 @@ class Finding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StreamDescription:
-    """Everything known about a stream except its text. ``streams.describe`` returns it.
+    """What ``streams.describe`` returns: everything known about a stream, except its text.
 
     Attributes:
         at: When the description was read, by the store's clock. ``last_piece_at`` and
             ``worker.beat_at`` use the same clock.
-        epoch: How many writers the stream has had.
+        epoch: A number that grows with each claim.
         last_piece_at: When the stream's last message was committed; ``None`` before the first
             message.
-        worker: The worker that writes the stream, or was the last to write it.
+        worker: The worker that writes the stream, or that was the last to write the stream.
         messages: How many messages the stream contains (in a byte stream, how many bytes).
         size: The stored payload of the stream in bytes.
         rates: How fast the stream grew in the last minute; ``None`` if that is unknown.
-        due: What happens to the stream when its time limit passes.
-        end: How the stream ended.
+        due: What happens to the stream when its time limit passes; ``None`` without a limit.
+        end: How the stream ended; ``None`` until it ends.
         causes: The reasons for the stream's condition, the most likely first; at least one.
     """
 

@@ -1,4 +1,4 @@
-"""Find the reasons for a stream's condition in its description, the most likely first."""
+"""Find the reasons for a stream's condition in the stream's description."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from inkstream._types import Kind, Status
 from inkstream.operations.description import Finding, StreamDescription, WorkerDescription
 
 SILENT_S: Final = 10.0
-"""After how long without a commit a writer counts as silent."""
+"""After this many seconds without a message, a stream's source counts as silent."""
 
 _CODES: Final = {
     "writer_lost": "Its writer's process died or lost its connection to the database; another "
@@ -27,11 +27,11 @@ _CODES: Final = {
 
 
 def causes(stream: StreamDescription, *, owned: bool, taken_over: bool) -> tuple[Finding, ...]:
-    """Return the reasons for a stream's condition.
+    """Return the reasons for a stream's condition, the most likely reason first.
 
     Args:
         stream: The stream's description; its ``causes`` are ignored.
-        owned: Whether a worker must act next.
+        owned: Whether a worker must act next on the stream.
         taken_over: Whether another writer may take over the stream if the stream's writer has died.
     """
     if stream.status.ended:
@@ -117,9 +117,9 @@ def _streaming(
     if worker.store_away_s:
         yield Finding(
             "store_away",
-            f"Commits of its writer, {where}, failed for {worker.store_away_s:.0f} s within the "
-            f"last minute: for it the database was unavailable, full, locked or read-only. "
-            f"{worker.buffered_bytes} bytes wait.",
+            f"Commits of its writer, {where}, failed for {worker.store_away_s:.0f} s, and did so "
+            "within the last minute: the database was unavailable, full, locked or read-only for "
+            f"that process. {worker.buffered_bytes} bytes wait.",
         )
     yield from _reading(stream)
 

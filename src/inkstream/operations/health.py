@@ -1,4 +1,4 @@
-"""Whether this process can serve requests: for Kubernetes, load balancers, and people."""
+"""Checks whether this process can serve requests, for Kubernetes, load balancers and people."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Health:
     Attributes:
         live: Whether the process's event loop is not blocked, and its engine runs. If false,
             restart the process.
-        ready: Whether the process can serve requests: it is live and not draining, and a write
-            succeeds in time. If false, send requests to other processes.
+        ready: Whether the process can serve requests. This is so if the process is live and not
+            draining, and a write succeeds in time. If false, send requests to other processes.
         reasons: Why the process is not live or not ready: ``"not_started"``, ``"stalled"``,
             ``"draining"``, ``"store_away"``, ``"store_slow"``.
-        write_s: How many seconds the write took; ``None`` if it failed.
+        write_s: How many seconds the write took; ``None`` if the write failed or was not tried.
     """
 
     live: bool
@@ -40,7 +40,7 @@ NOT_STARTED: Final = Health(False, False, ("not_started",))
 
 
 async def check_health(engine: Engine, within_s: float) -> Health:
-    """Check an engine with a write that must be committed in time."""
+    """Check an engine with a write that must be committed within ``within_s`` seconds."""
     if engine.condition.stalled_s() > _TURNS_WITHIN_S:
         return Health(False, False, ("stalled",))
     if engine.life.draining:

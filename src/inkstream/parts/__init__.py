@@ -1,8 +1,8 @@
-"""The parts of an answer besides its text: their types, and the message that a page shows.
+"""Parts: the JSON objects in a stream that a page can show besides the answer's text.
 
-A stream stores an answer's text as strings. Everything else (reasoning, tool calls, sources, files,
-data of the application) is a JSON object with a type name of the AI SDK's UI-message chunks. All
-other objects, including malformed parts, belong to the application.
+A stream stores an answer's text as strings. A piece of reasoning, a tool call, a source, a file or
+data of the application is stored as JSON objects. The ``type`` of such an object is the name of a
+UI-message chunk of the AI SDK. inkstream does not interpret any other object, nor a malformed part.
 """
 
 from inkstream.parts._deltas import Delta, delta_of, join_delta

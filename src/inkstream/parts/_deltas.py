@@ -1,4 +1,4 @@
-"""Deltas: pieces of one reasoning or of one tool input. Adjacent deltas are joined."""
+"""Deltas: the pieces in which the text of a reasoning, or the input of a tool call, comes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,13 @@ _FIELDS: Final = {
 
 
 class Delta(NamedTuple):
-    """A piece of the text of one part, with the type and id of that part."""
+    """A piece of a reasoning or of a tool call's input.
+
+    Attributes:
+        type: The ``type`` of the delta's JSON object.
+        id: The id of the reasoning or of the tool call.
+        text: The text of the piece.
+    """
 
     type: str
     id: str
@@ -20,8 +26,8 @@ class Delta(NamedTuple):
 
 
 def delta_of(raw: bytes) -> Delta | None:
-    """Return a JSON message as a delta; ``None`` if it is no delta or has additional keys."""
-    if b'-delta"' not in raw:  # so that other messages need not be parsed
+    """Return a JSON message as a delta; ``None`` if the message is no delta or has further keys."""
+    if b'-delta"' not in raw:  # this test is much cheaper than to parse every message
         return None
     value = json.loads(raw)
     if not isinstance(value, dict) or len(value) != 3 or not isinstance(value.get("type"), str):
@@ -33,6 +39,6 @@ def delta_of(raw: bytes) -> Delta | None:
 
 
 def join_delta(delta: Delta, texts: list[str]) -> dict[str, str]:
-    """Return one part with the joined text of several deltas."""
+    """Return the JSON object that replaces several deltas: ``delta`` with the text of ``texts``."""
     name, text = _FIELDS[delta.type]
     return {"type": delta.type, name: delta.id, text: "".join(texts)}

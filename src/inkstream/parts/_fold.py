@@ -1,4 +1,4 @@
-"""Combines stored parts into the message that a page shows."""
+"""Combines the stored parts of an answer into the message that a page shows."""
 
 from __future__ import annotations
 
@@ -29,16 +29,17 @@ class Message(TypedDict):
 
 
 def fold(parts: Iterable[str | Mapping[str, JSON]], *, ended: bool = False) -> Message:
-    """Combine stored parts into a message, in the same way as ``fold`` in the npm package.
+    """Combine the stored parts of an answer into a message, as ``fold`` in the npm package does.
 
-    The message has these parts: ``text`` and ``reasoning`` (with a ``state``, ``streaming`` or
-    ``done``), one part per tool call, and the sources, files, steps and ``data-…`` parts unchanged.
-    A stored part that adds to a part that has not begun, or has ended, is ignored. Objects of the
-    application become ``data-part``. The cost is linear in the number of parts.
+    The message has one part for each text, reasoning, tool call, source, file, step, and ``data-…``
+    part. A ``data-…`` part that is ``transient`` is left out. A part of type ``text`` or
+    ``reasoning`` has a ``state``: ``streaming`` or ``done``. A stored part is ignored if it
+    continues a reasoning or a tool call that has not begun or has ended. An object that is not a
+    known part becomes a part of type ``data-part``. The cost is linear in the number of parts.
 
     Args:
-        parts: ``StreamBody.parts``, or what a follower received.
-        ended: Whether the stream has ended. If so, no part of the message is ``streaming``.
+        parts: ``StreamBody.parts``, or the messages that a follower received.
+        ended: True if the stream has ended. Then no text and no reasoning is ``streaming``.
     """
     folding = _Folding()
     for part in parts:
@@ -103,7 +104,7 @@ class _Folding:
         return shown
 
     def _write(self, shown: Shown, name: str, text: str) -> None:
-        # The pieces are collected, because adding each piece to a string costs quadratic time.
+        # The pieces are joined only at the end. To add each piece to a string costs quadratic time.
         self._pieces.setdefault(id(shown), (shown, name, []))[2].append(text)
 
     def _end_text(self) -> None:
@@ -221,7 +222,10 @@ def _renamed(part: Mapping[str, Any], names: Mapping[str, str]) -> Shown:
 
 
 def _merged(base: Mapping[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """Merge two objects and their inner objects. Leave out keys that JavaScript makes dangerous."""
+    """Return ``base`` with the keys of ``more``. Objects inside both are merged in the same way.
+
+    Keys of ``more`` that are dangerous in JavaScript are left out.
+    """
     merged = dict(base)
     for key, value in more.items():
         if key in _UNSAFE_KEYS:

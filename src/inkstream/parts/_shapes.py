@@ -1,4 +1,4 @@
-"""Defines which JSON objects are well-formed parts. All other objects are the application's."""
+"""Defines which JSON objects are known parts. All other objects belong to the application."""
 
 from __future__ import annotations
 
@@ -64,7 +64,10 @@ _CHECKS: Final[Mapping[str, Callable[[object], bool]]] = {
     "toolMetadata": _is_object,
     "inputEncoding": lambda value: value in ("json", "text"),
 }
-"""The checks of fields that are not text. Unknown fields are not checked."""
+"""The checks of fields that need not be text.
+
+A field is not checked if it is not in this table, not required, and not in ``_OPTIONAL_TEXT``.
+"""
 
 _OPTIONAL_TEXT: Final = frozenset({"title", "filename", "signature"})
 
@@ -77,16 +80,20 @@ _SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]*):", re.IGNORECASE | re.ASCII)
 
 
 def is_safe_link(kind: str, url: str) -> bool:
-    """Return whether a page may link to an address, or show it, without running a script."""
-    # A browser removes spaces and control characters before it reads the scheme.
+    """Return whether a page can safely link to ``url``, or show the image at ``url``.
+
+    A link is unsafe if its scheme could run a script. ``kind`` is the type of the part with the
+    link.
+    """
+    # A browser ignores spaces and control characters in a scheme, so this check ignores them too.
     match = _SCHEME.match(_IGNORED.sub("", url))
     return match is None or match[1].lower() in _SCHEMES[kind]
 
 
 def as_known(part: Mapping[str, Any]) -> Part | None:
-    """Return an object as a known part if it is well-formed; otherwise return ``None``.
+    """Return ``part`` if it is a known part with valid fields; otherwise return ``None``.
 
-    A part whose link would run a script is not a known part, so the page shows it as text.
+    A part with an unsafe link is not a known part, so that no page shows the link.
     """
     kind = part.get("type")
     if not isinstance(kind, str):

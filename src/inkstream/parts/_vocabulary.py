@@ -1,4 +1,4 @@
-"""The types of an answer's structured parts, named as in the AI SDK's UI-message chunks, v1."""
+"""The types of the parts of an answer, named as in the AI SDK's UI-message chunks, version 1."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ ProviderMetadata: TypeAlias = Mapping[str, Mapping[str, Any]]
 
 
 class ReasoningStart(TypedDict):
-    """Begin a piece of reasoning; ``id`` names it in the parts that follow."""
+    """Begin a piece of reasoning. The later parts of this piece have the same ``id``."""
 
     type: Literal["reasoning-start"]
     id: str
@@ -59,7 +59,7 @@ class ToolInputDelta(TypedDict):
 
 
 class ToolInputAvailable(_Tool):
-    """Give the whole input of a tool call. The call may have begun before."""
+    """Give the whole input of a tool call. A ``tool-input-start`` may come before this part."""
 
     type: Literal["tool-input-available"]
     toolName: str
@@ -68,7 +68,7 @@ class ToolInputAvailable(_Tool):
 
 
 class ToolInputError(_Tool):
-    """Say that the input of a tool call cannot be used."""
+    """Say that the model gave an invalid input for a tool call."""
 
     type: Literal["tool-input-error"]
     toolName: str
@@ -78,7 +78,7 @@ class ToolInputError(_Tool):
 
 
 class ToolOutputAvailable(_Tool):
-    """Give the output of a tool call. After a ``preliminary`` output, another output comes."""
+    """Give the output of a tool call. A later output replaces a ``preliminary`` output."""
 
     type: Literal["tool-output-available"]
     output: Any
@@ -86,9 +86,9 @@ class ToolOutputAvailable(_Tool):
 
 
 class ToolOutputError(_Tool):
-    """Say that a tool failed.
+    """Say that a tool call failed.
 
-    The page shows ``errorText``, so do not put an exception's text there.
+    The page shows ``errorText``, so do not put the text of an exception into ``errorText``.
     """
 
     type: Literal["tool-output-error"]
@@ -96,7 +96,7 @@ class ToolOutputError(_Tool):
 
 
 class ToolOutputDenied(TypedDict):
-    """Say that the user did not allow a tool call."""
+    """Say that the user has not allowed a tool call."""
 
     type: Literal["tool-output-denied"]
     toolCallId: str
@@ -114,7 +114,10 @@ class ToolApprovalRequest(TypedDict):
 
 
 class SourceUrl(TypedDict):
-    """Name a web page that the answer uses. Its address is ``http(s)``, ``mailto`` or relative."""
+    """Name a web page that the answer uses.
+
+    The ``url`` is relative, or its scheme is ``http``, ``https`` or ``mailto``.
+    """
 
     type: Literal["source-url"]
     sourceId: str
@@ -135,7 +138,10 @@ class SourceDocument(TypedDict):
 
 
 class File(TypedDict):
-    """Give a file that the model made, by its address; ``data:`` and ``blob:`` are allowed."""
+    """Give the address of a file that the model made.
+
+    The ``url`` is relative, or its scheme is ``http``, ``https``, ``data`` or ``blob``.
+    """
 
     type: Literal["file"]
     url: str
@@ -144,10 +150,11 @@ class File(TypedDict):
 
 
 class DataPart(TypedDict):
-    """Give data of the application, under a type that begins with ``data-``.
+    """Give data of the application. The ``type`` begins with ``data-``.
 
-    A part with the type and ``id`` of an earlier part replaces that part's data. A ``transient``
-    part is sent to readers but is not part of the message.
+    If an earlier part of the answer has the same ``type`` and ``id``, the new ``data`` replaces the
+    data of the earlier part. A ``transient`` part is stored and sent to readers, but is not
+    part of the message that ``fold`` returns.
     """
 
     type: str
@@ -163,13 +170,13 @@ class StartStep(TypedDict):
 
 
 class FinishStep(TypedDict):
-    """End a step of an agent, and the reasoning that is still open."""
+    """End a step of an agent, and every piece of reasoning that has not ended."""
 
     type: Literal["finish-step"]
 
 
 class MessageMetadata(TypedDict):
-    """Merge an object into the message's metadata."""
+    """Merge ``messageMetadata`` into the metadata of the message."""
 
     type: Literal["message-metadata"]
     messageMetadata: Any
@@ -195,4 +202,4 @@ Part: TypeAlias = (
     | MessageMetadata
     | DataPart
 )
-"""A structured part that every format understands."""
+"""A known part: a JSON object that every format of inkstream can translate."""

@@ -1,10 +1,10 @@
-"""Sources that read the answer of a model's SDK. None of them imports the SDK.
+"""Sources that read the answer of a model's SDK, without importing the SDK.
 
-Each source takes the object that the SDK's streaming call returns. It yields what a stream stores:
-parts for reasoning, tool calls and citations, and a ``Result`` with ``finish_reason``, ``model``
-and ``usage``. A provider's errors become codes that readers may see. If an answer broke
-off, the source raises, so that the answer never looks complete. If a stream is stopped, the source
-closes the provider's connection.
+Each source takes the object that the SDK's streaming call returns. The source yields what a stream
+stores: text, parts for reasoning, tool calls and citations, and a ``Result`` with
+``finish_reason``, ``model`` and ``usage``. A provider's error becomes a ``StreamError`` with a code
+that readers may see. If the provider's answer breaks off, the source raises an error, so that the
+answer never looks complete. If a stream is stopped, the source closes the provider's connection.
 """
 
 from inkstream.sources._faults import provider_faults

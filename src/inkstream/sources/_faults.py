@@ -1,7 +1,7 @@
 """Turn a provider's error into an error that readers may see: a code, without the provider's text.
 
-SDKs put requests, keys and internal addresses into their messages. So the log contains only the
-type of the error, its status and the provider's request id.
+SDKs put requests, keys and internal addresses into the messages of their errors. So the log
+contains only an error's type, its status, a short code, and the provider's request id.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ _PROVIDERS: Final = frozenset(
         "urllib3",
     }
 )
-"""Packages whose exceptions come from a provider, or from the connection to it."""
+"""Packages whose exceptions come from a provider, or from the connection to a provider."""
 _BY_STATUS: Final = {
     401: "provider_unauthorized",
     403: "provider_unauthorized",
@@ -92,7 +92,7 @@ def fault_of_event(provider_code: object) -> StreamError:
 
 
 def fault_of_status(status: int, provider_code: object = None) -> StreamError:
-    """Return the error for an HTTP status, and for the code in the answer's body, if any."""
+    """Return the error for an HTTP status and the code in the answer's body, if there is a code."""
     _log.warning("the provider answered %d, code %s", status, _word(provider_code))
     return fault(_by_status(status, provider_code))
 
@@ -101,7 +101,7 @@ def fault_of_status(status: int, provider_code: object = None) -> StreamError:
 def provider_faults() -> Iterator[None]:
     """Raise ``StreamError`` with a public code in place of a provider's exception.
 
-    Other exceptions pass unchanged. Use this for requests to a provider outside of a source::
+    Other exceptions pass unchanged. Use this function for requests that no source makes::
 
         with provider_faults():
             chunks = await client.chat.completions.create(…)

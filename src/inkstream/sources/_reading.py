@@ -1,4 +1,4 @@
-"""Read a provider's events, for every source. A lost connection is never an end."""
+"""Read a provider's events, for every source. A lost connection never counts as an end."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Piece: TypeAlias = "str | dict[str, Any] | Result"
 """The items of a source: text, a part (see ``inkstream.parts``), or the value for the end."""
 
 Asynchronous: TypeAlias = "AsyncIterable[Any] | AbstractAsyncContextManager[Any] | Awaitable[Any]"
-"""Events from an asynchronous client: iterable, a context manager, or awaitable."""
+"""A provider's events from an asynchronous client."""
 
 Synchronous: TypeAlias = "Iterable[Any] | AbstractContextManager[Any]"
 """A provider's events from a synchronous client."""
@@ -59,9 +59,10 @@ def pieces(events: Asynchronous, parser: Parser) -> AsyncPieces: ...
 @overload
 def pieces(events: Synchronous, parser: Parser) -> Pieces: ...
 def pieces(events: Asynchronous | Synchronous, parser: Parser) -> AsyncPieces | Pieces:
-    """Read events to their end. If this is closed or cancelled, close the provider's connection.
+    """Yield the pieces of all events. At the end, close the provider's connection.
 
-    Events of a synchronous client become a plain generator, which inkstream runs in a thread.
+    If the generator is closed or cancelled, it also closes the connection. For a synchronous client
+    this function returns a plain generator, which inkstream runs in a thread.
     """
     if inspect.isawaitable(events) or hasattr(events, "__aiter__") or hasattr(events, "__aenter__"):
         return _read(events, parser)
@@ -123,8 +124,8 @@ def value(thing: Any, name: str, default: Any = None) -> Any:
     if isinstance(thing, dict):
         found = thing.get(name)
     elif hasattr(type(thing), "__pydantic_extra__"):
-        # Read __dict__ first: pydantic needs microseconds, for every token, to report a missing
-        # field.
+        # Read __dict__ first, because pydantic needs microseconds to report a missing field, and
+        # the object of each token lacks fields.
         found = thing.__dict__.get(name)
         if found is None and thing.__pydantic_extra__:
             found = thing.__pydantic_extra__.get(name)

@@ -1,4 +1,4 @@
-"""The open parts of a model's message while it arrives: reasoning, and tool calls."""
+"""The open parts of a model's message while the message arrives: reasoning, and tool calls."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _FINISH_REASONS: Final = {
     "spii": "content-filter",
     "error": "error",
 }
-"""Each provider's finish reasons, in the words of the AI SDK, which are stored."""
+"""Each provider's finish reasons, with the AI SDK's word that a stream stores."""
 
 
 @dataclass(slots=True)
@@ -60,11 +60,11 @@ class Turn:
         self._sources = 0
 
     def text(self, text: str) -> list[Piece]:
-        """Add to the answer's text."""
+        """Add text to the answer."""
         return [*self.end_reasoning(), text] if text else []
 
     def reasoning(self, text: str) -> list[Piece]:
-        """Add to the reasoning. The first text opens it."""
+        """Add text to the reasoning. The first text opens a reasoning part."""
         if not text:
             return []
         begun: list[Piece] = []
@@ -81,7 +81,7 @@ class Turn:
     def tool(
         self, key: object, call_id: str | None, name: str, *, by_provider: bool = False
     ) -> list[Piece]:
-        """Open a tool call; ``key`` identifies it in later events."""
+        """Open a tool call; ``key`` identifies the call in later events."""
         closed = [*self.end_reasoning(), *self.end_tool(key)]
         tool = _Tool(call_id or f"call-{secrets.token_hex(6)}", name, by_provider=by_provider)
         self._tools[key] = tool
@@ -93,12 +93,12 @@ class Turn:
         return [*closed, start]
 
     def has_tool(self, key: object, call_id: str | None = None) -> bool:
-        """Return whether a call is open. Some providers give two calls one number and two ids."""
+        """Return whether a call is open. Some providers give two calls one key, but two ids."""
         tool = self._tools.get(key)
         return tool is not None and call_id in (None, "", tool.call_id)
 
     def arguments(self, key: object, text: str) -> list[Piece]:
-        """Add to a call's arguments, as JSON text."""
+        """Add JSON text to a call's arguments."""
         tool = self._tools.get(key)
         if tool is None or not text:
             return []
@@ -123,7 +123,7 @@ class Turn:
         return [{"type": "tool-input-available", **part, "input": plain(arguments)}]
 
     def output(self, call_id: str, output: Any, *, failed: bool = False) -> list[Piece]:
-        """Add a tool's output. Readers may see a failure's text: the application wrote it."""
+        """Add a tool's output. If the tool ``failed``, readers get its ``output`` as error text."""
         if failed:
             text = output if isinstance(output, str) else json.dumps(plain(output))
             return [{"type": "tool-output-error", "toolCallId": call_id, "errorText": text}]
@@ -147,14 +147,14 @@ class Turn:
         self.finish_reason = _FINISH_REASONS.get(word, "other")
 
     def close(self) -> list[Piece]:
-        """Close everything that is open."""
+        """Close the open reasoning and all open tool calls."""
         made = self.end_reasoning()
         for key in list(self._tools):
             made += self.end_tool(key)
         return made
 
     def result(self) -> Result:
-        """Return the value for the end, as far as it is known now."""
+        """Return the value to store with the end, as far as the value is known now."""
         known: dict[str, JSON] = {"finish_reason": self.finish_reason, "model": self.model}
         return Result(known | {"usage": dict(self.usage)})
 

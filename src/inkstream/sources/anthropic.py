@@ -42,7 +42,7 @@ class MessagesParser:
         self._stopped = False
 
     def feed(self, event: Any) -> list[Piece]:
-        """Return the pieces of an event. Events that the SDK derives from others are ignored."""
+        """Return the pieces of an event. Events that only the SDK adds are ignored."""
         turn = self._turn
         match value(event, "type"):
             case "message_start":

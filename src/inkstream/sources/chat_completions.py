@@ -1,7 +1,7 @@
 """A small client for OpenAI-compatible endpoints that uses little CPU.
 
 For each token, the OpenAI SDK uses more CPU than all of inkstream. This client reads events with
-aiohttp, and decodes with msgspec only the fields that a source needs (see docs/benchmarks.md).
+aiohttp, and decodes their JSON with msgspec (see docs/benchmarks.md).
 """
 
 from __future__ import annotations
@@ -27,9 +27,10 @@ class ChatCompletions:
         model: The model's name.
         api_key: The bearer token, if the endpoint needs one.
         base_url: The URL of the API.
-        session: An ``aiohttp.ClientSession`` to share. By default each answer opens its own.
-        first_byte_s: How long the provider may take until the first byte of an answer.
-        silence_s: How long the provider may send nothing during an answer.
+        session: An ``aiohttp.ClientSession`` to share. By default each answer opens a new session.
+        first_byte_s: How long the connection to the provider may take.
+        silence_s: How long the provider may send nothing, before the first byte or later. If
+            ``first_byte_s`` is larger, ``first_byte_s`` is used instead.
     """
 
     def __init__(
@@ -87,7 +88,7 @@ class ChatCompletions:
 
 
 async def _code_of(response: aiohttp.ClientResponse) -> object:
-    """Return the code of a refusal. Its text is not returned, because it may contain secrets."""
+    """Return the code of a refusal. The refusal's text is left out, because it may hold secrets."""
     _, msgspec = _modules()
     try:
         return msgspec.json.decode(await response.read())["error"]["code"]

@@ -18,7 +18,7 @@ from inkstream.sources._reading import (
 from inkstream.sources._turn import Turn, plain
 
 _SAY_WHY: Final = frozenset({"openai", "anthropic", "google_genai", "google_vertexai", "deepseek"})
-"""Providers that always report why an answer stopped. Without a report, it broke off."""
+"""Providers that always report why an answer stopped. Without a report, the answer broke off."""
 _MODES: Final = frozenset({"messages", "custom", "updates", "values", "debug", "tasks"})
 
 
@@ -122,7 +122,7 @@ class _MessageParser:
     def _count(self, usage: Any) -> None:
         if usage is None:
             return
-        # Add up the usage, because each chunk of a message contains only its own share.
+        # Add up the usage, because each chunk contains only its share of the message's usage.
         own = self._usage.setdefault(self._message, {})
         for name in ("input_tokens", "output_tokens", "total_tokens"):
             own[name] = own.get(name, 0) + value(usage, name, 0)
@@ -137,14 +137,14 @@ class _MessageParser:
     def end(self) -> list[Piece]:
         made = self._end_message()
         if self._turn.finish_reason is None and self._seen:
-            self._turn.finish("stop")  # this model never reports why it stopped
+            self._turn.finish("stop")  # this provider need not report why an answer stopped
         if not self._seen:
             self._turn.finish("other")
         return made + self._turn.end()
 
 
 def _unpacked(event: Any) -> tuple[str, Any]:
-    """Return the mode and the payload of an event. The call's options determine its shape."""
+    """Return the mode and the payload of an event. The options of ``astream`` choose its shape."""
     if isinstance(event, Mapping) and event.get("type") in _MODES and "data" in event:
         return _unpacked((event["type"], event["data"]))
     if not isinstance(event, tuple):

@@ -14,7 +14,8 @@ from inkstream.sources.openai_responses import ResponsesParser
 def openai_agents(run: Any) -> AsyncPieces:
     """Yield the answer of an agent's run, with its tool calls and their outputs.
 
-    A stop cancels the run. The usage is the sum over the run's responses.
+    If the stream is stopped, the run is cancelled. The usage is the sum of all responses of the
+    run.
 
     Args:
         run: What ``Runner.run_streamed(…)`` returns.
@@ -30,7 +31,7 @@ async def _events(run: Any) -> AsyncIterator[Any]:
     try:
         yield run.stream_events()
     finally:
-        run.cancel()  # otherwise its task would continue and call the model again
+        run.cancel()  # otherwise the run's task would continue and call the model again
 
 
 class _RunParser:

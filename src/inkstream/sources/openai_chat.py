@@ -24,9 +24,9 @@ def openai_chat(chunks: Synchronous) -> Pieces: ...
 def openai_chat(chunks: Asynchronous | Synchronous) -> AsyncPieces | Pieces:
     """Yield the answer of a streamed chat completion.
 
-    If the provider sends reasoning (``reasoning_content`` or ``reasoning``), it becomes
-    ``reasoning-…`` parts. Tool calls become ``tool-input-…`` parts. Request usage with
-    ``stream_options={"include_usage": True}``.
+    Reasoning (``reasoning_content`` or ``reasoning``) becomes ``reasoning-…`` parts. Tool calls
+    become ``tool-input-…`` parts. To get the usage, send ``stream_options={"include_usage": True}``
+    with the request.
 
     Args:
         chunks: What ``client.chat.completions.create(…, stream=True)`` returns, awaited or not,

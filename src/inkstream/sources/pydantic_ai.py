@@ -22,7 +22,7 @@ _SAY_WHY: Final = frozenset(
         "openrouter",
     ]
 )
-"""Providers that always report why an answer stopped."""
+"""Providers that always report why an answer stopped. Without a report, the answer broke off."""
 
 
 def pydantic_ai(events: Asynchronous) -> AsyncPieces:
@@ -119,7 +119,7 @@ class _RunParser:
             return []  # pydantic-ai treats an answer that was cut off as complete
         turn.finish(value(response, "finish_reason", "stop"))
         usage = value(result, "usage")
-        usage = usage() if callable(usage) else usage  # before pydantic-ai 2, it is a method
+        usage = usage() if callable(usage) else usage  # before pydantic-ai 2, usage is a method
         turn.count(
             input_tokens=value(usage, "input_tokens"),
             output_tokens=value(usage, "output_tokens"),

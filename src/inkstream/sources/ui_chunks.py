@@ -1,4 +1,4 @@
-"""The AI SDK's UI message chunks, as pydantic-ai's adapter and other back ends emit them."""
+"""The AI SDK's UI message chunks, which pydantic-ai's adapter and other back ends emit."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ _LIFECYCLE: Final = frozenset({"start", "text-start", "text-end", "done"})
 """Types that are never stored, because formats produce them from a stream's start and end."""
 
 _MAY_BE_NONE: Final = frozenset({"input", "output", "data"})
-"""Fields where ``None`` is a value. In all other fields, ``None`` means that it was not set."""
+"""Fields in which ``None`` is a value. In other fields, ``None`` says that the field is not set."""
 
 
 def ui_chunks(chunks: Asynchronous) -> AsyncPieces:
     """Yield an answer that arrives as UI message chunks: text as text, other parts unchanged.
 
-    The text of an ``error`` chunk is not stored, because pydantic-ai puts the exception's text
-    there.
+    The text of an ``error`` chunk is not stored, because pydantic-ai puts the exception's text into
+    this chunk.
 
     Args:
         chunks: For example ``VercelAIAdapter(agent=agent, run_input=run_input).run_stream()``;
             pydantic models or mappings.
 
     Raises (while iterating):
-        StreamError: An ``error`` chunk arrived, or ``finish`` is missing (``provider_cut``).
+        StreamError: An ``error`` chunk arrived. If an ``abort`` chunk arrived, or ``finish`` is
+            missing, the code is ``provider_cut``.
     """
     return pieces(chunks, _ChunkParser())
 

@@ -1,1 +1,1 @@
-"""The stores: one module for each database, each with an ``abc.Store``."""
+"""The stores: for each database, one module or package with a class for ``abc.Store``."""

@@ -1,4 +1,4 @@
-"""Checks a stored segment against its own count and index, and the runs of a stream."""
+"""Checks that a segment's count, size and index agree, and that a stream's runs are valid."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from inkstream._runs import MAX_RUNS, is_generation, load_runs
 
 
 def index_fault(count: int, size: int, index: bytes) -> str | None:
-    """Return what is wrong with a segment's index, or ``None``. A byte stream has no index."""
+    """Return what is wrong with a segment, or ``None`` if count, size and index agree.
+
+    A segment of a byte stream has no index. Its count and its size must be equal.
+    """
     if not index:
         return None if count == size else f"says {count} bytes and has {size}"
     if index[-1] >= 128:
@@ -30,7 +33,7 @@ def run_faults(text: str, tail: int, generation: int) -> Iterator[str]:
     Args:
         text: The runs as they are stored.
         tail: The stream's tail.
-        generation: The generation of the last run, as the stream's head has it.
+        generation: The generation of the last run, according to the stream's head.
     """
     try:
         numbers = json.loads(text)

@@ -46,7 +46,7 @@ _position = attrgetter("position")
 
 
 class Streams:
-    """All streams. Each method is one transaction, which is complete when the method returns."""
+    """All streams of a database. Each method is one transaction."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
@@ -55,7 +55,7 @@ class Streams:
         self._by_id: dict[int, _Stream] = {}  # in the order of the streams' internal ids
         self._by_name: dict[str, _Stream] = {}
         self._live_of: Counter[str] = Counter()
-        self._unmerged: dict[int, None] = {}  # ended streams, merged in this order
+        self._unmerged: dict[int, None] = {}  # ended streams in the order in which tidy merges them
 
     # Writing ---------------------------------------------------------------------------------
 
@@ -267,7 +267,7 @@ class Streams:
 
 
 class _Stream:
-    """A stream. An append does not update the tail and size in ``state``, so that it is cheap."""
+    """A stream. To make appends cheap, an append does not update tail and size in ``state``."""
 
     __slots__ = (
         "appended_at",
@@ -323,7 +323,10 @@ class _Stream:
         self.appended_at = now
 
     def messages_after(self, after: int) -> Iterator[Segment]:
-        """Yield the segments from the one that contains a position, inherited ones first."""
+        """Yield the segments, from the segment that contains the position ``after``.
+
+        Inherited segments come before the stream's own segments.
+        """
         stretches: list[tuple[_Stream, int]] = []
         stream, until = self, self.tail
         while True:
@@ -344,7 +347,7 @@ class _Stream:
                     yield part
 
     def merge(self, max_bytes: int) -> int:
-        """Merge the next segments, at least a full one; return how many bytes were rewritten."""
+        """Merge about ``max_bytes``, at least a full segment; return the number of merged bytes."""
         stop, size = self.merged, 0
         while stop < len(self.segments) and size < max(max_bytes, wire.SEGMENT_BYTES):
             size += len(self.segments[stop].payload)
@@ -352,7 +355,7 @@ class _Stream:
         merged = wire.merge(self.segments[self.merged : stop])
         final = len(merged)
         if stop < len(self.segments) and final > 1:
-            final -= 1  # the last segment has room, so the next step adds to it
+            final -= 1  # the last segment has room, so the next step adds messages to this segment
         self.segments[self.merged : stop] = merged
         self.merged += final
         return size

@@ -1,6 +1,6 @@
 """Loads named queries from ``.sql`` files, so that SQL is written and reviewed as SQL.
 
-A file is a sequence of queries. Each has a name and a line that describes it::
+A file is a sequence of queries. Each query has a name and a line that describes the query::
 
     -- name: load_head
     -- The fields of a stream that change with every commit.
@@ -19,8 +19,8 @@ _NAME = re.compile(r"^-- name: *([a-z][a-z0-9_]*) *$", re.MULTILINE)
 def load(package: str, file: str) -> SimpleNamespace:
     """Return the queries of a file in a package; the attributes are the queries' names.
 
-    Comments and the last semicolon are removed, so that a driver gets only the statement. A query
-    with several statements (a schema) keeps the semicolons between the statements.
+    Lines that begin with ``--`` are removed, and so is the last semicolon. A query with several
+    statements (a schema) keeps the semicolons between the statements.
 
     Raises:
         ValueError: A name occurs twice, or a query has no line of description.

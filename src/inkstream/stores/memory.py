@@ -1,8 +1,8 @@
-"""Streams in memory, for tests, simulation and trials. They are lost when the process ends.
+"""Keeps streams in memory, for tests, simulation and trials.
 
-In every other way, ``MemoryStore`` meets the whole contract of ``abc.Store``. Several stores may
-share one ``MemoryDatabase``, each as its own worker, so that a test of two processes can run in one
-process. All these stores belong to one thread.
+The streams are lost when the process ends. In every other way, ``MemoryStore`` does all that
+``abc.Store`` demands. Several stores may share one ``MemoryDatabase``, each as its own worker, so
+that a test of two processes can run in one process. All these stores belong to one thread.
 """
 # ruff: noqa: D102  (abc.Store documents the methods)
 
@@ -35,11 +35,12 @@ class MemoryDatabase:
     """The data that several stores share.
 
     Attributes:
-        before: Called with the name of a store's method before the method does anything. If
-            ``before`` raises (``StoreUnavailable``, for example), the method raises the same and
-            does nothing.
-        after: Called with the name of a writing method after the method's effect. If ``after``
-            raises ``OutcomeUnknown``, it simulates a connection that is lost during a commit.
+        before: Called with the name of a store's method before the method has an effect. If
+            ``before`` raises an error (``StoreUnavailable``, for example), the method raises the
+            same error and has no effect.
+        after: Called with the name of a method that writes, or of ``roster``, after the method's
+            effect. An ``after`` that raises ``OutcomeUnknown`` simulates a connection that is lost
+            during a commit.
         now: Returns the time of the database's clock, for display.
     """
 
@@ -60,7 +61,7 @@ class MemoryDatabase:
 
 
 class _Workers:
-    """The workers that have beaten, those with a lock, and those whose lock nobody can see."""
+    """The beats of workers, the workers with a lock, and the workers whose lock nobody can see."""
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now

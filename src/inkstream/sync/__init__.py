@@ -1,7 +1,6 @@
 """Streams for code without an event loop: Django and Flask views, Celery tasks, scripts.
 
-This ``PersistentTextStreaming`` is the class of ``inkstream`` with blocking methods. Each method
-returns when its work is done::
+The methods of this ``PersistentTextStreaming`` block. Each method returns when its work is done::
 
     from inkstream.sync import PersistentTextStreaming
 
@@ -11,10 +10,10 @@ returns when its work is done::
         for piece in answer:
             writer.append(piece)
 
-An instance needs no start. The first call in a process begins an event loop on a thread of its own.
-All instances share that loop, and it ends with the process. A forked child begins its own loop. In
-code that runs on an event loop, use ``inkstream.PersistentTextStreaming``, because these methods
-would block the loop.
+An instance needs no start. The first call in a process starts an event loop on a separate thread.
+All instances in the process share that loop, and the loop ends with the process. A forked child
+starts another loop. In code that runs on an event loop, use ``inkstream.PersistentTextStreaming``,
+because the methods of ``inkstream.sync`` would block the event loop.
 """
 
 from inkstream.sync._answer import StreamAnswer

@@ -1,7 +1,7 @@
 """The response that follows a stream, for servers that call an application in a thread (WSGI).
 
-The ASGI response runs on the event loop's thread, and this module takes its messages one at a time.
-So the bytes are the same as in ASGI, and a slow client fills no queue.
+The ASGI response runs on the event loop's thread, and this module takes the response's messages one
+at a time. So the bytes are the same as in ASGI, and no queue grows for a slow client.
 """
 
 from __future__ import annotations
@@ -103,23 +103,26 @@ class Exchange:
 class StreamAnswer:
     """Follow a stream from the request's offset. ``response`` of ``inkstream.sync`` returns it.
 
-    It is a WSGI application, which a view of Flask and others can return. It is also an iterable of
-    bytes with a status and headers, for other frameworks: ``StreamingHttpResponse(answer,
-    status=answer.status_code, headers=answer.headers)``. While it follows the stream, it occupies a
-    thread (or greenlet) of the server. An answer can be sent only once, and the server closes it.
+    An answer is a WSGI application, which a view of Flask and others can return. It is also an
+    iterable of bytes with a status and headers, for other frameworks: ``StreamingHttpResponse(
+    answer, status=answer.status_code, headers=answer.headers)``. While an answer follows the
+    stream, it occupies a thread (or greenlet) of the server. An answer can be sent only once, and
+    the server closes it.
 
     Attributes:
-        status_code: 200, or the status of a problem document; 204 if the client has seen the end.
+        status_code: 200, or the status of a problem document; 204 if the client has seen the end;
+            304 if the client has the same JSON.
         header_list: The headers as pairs of a name and a value.
     """
 
     def __init__(
         self, streams: object, thread: LoopThread, exchange: Exchange, start: Message
     ) -> None:
-        self._streams = streams  # an instance that is garbage-collected ends its answers
+        self._streams = streams  # the instance's garbage collection would end this answer
         self._thread = thread
         self._exchange = exchange
-        # Some callers never close an answer, such as test clients that look only at the status.
+        # Some callers never close an answer, such as test clients that look only at the status. So
+        # the garbage collection of an answer also ends its exchange.
         self._dropped = weakref.finalize(self, thread.soon, exchange.close)
         self._dropped.atexit = False  # at exit, the loop ends before this call
         self._is_over = False
@@ -142,7 +145,7 @@ class StreamAnswer:
         start_response(f"{status.value} {status.phrase}", self.header_list)
         return self
 
-    # There is no __next__, because Flask takes an iterator for a body without a status, and sends
+    # There is no __next__, because Flask treats an object with __next__ as a mere body, and sends
     # status 200.
     def __iter__(self) -> Iterator[bytes]:
         """Yield the body as it arrives.

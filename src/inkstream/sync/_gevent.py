@@ -1,4 +1,4 @@
-"""The thread of the event loop, for programs in which gevent replaces threads by greenlets."""
+"""The event loop for programs in which gevent replaces threads by greenlets."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ import threading
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
-    """Return an event loop for a thread, or for the greenlet that replaces it."""
+    """Return an event loop for a thread, or for the greenlet that replaces the thread."""
     monkey = sys.modules.get("gevent.monkey")
     if monkey is None or not monkey.is_module_patched("threading"):
         return asyncio.new_event_loop()
-    selector = selectors.DefaultSelector()  # gevent's selector: other greenlets run while it waits
+    selector = selectors.DefaultSelector()  # while gevent's selector waits, other greenlets run
     wait = selector.select
     pid = os.getpid()
     others: asyncio.AbstractEventLoop | None = None
 
     def select(timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         nonlocal others
-        # All greenlets share one thread. So asyncio would report a running loop in each of them,
-        # and asyncio.run and Django's database would refuse to work there.
+        # All greenlets share one thread. So asyncio would report a running loop in each greenlet,
+        # and asyncio.run and Django's database would refuse to work in the other greenlets.
         own = asyncio._get_running_loop()
         asyncio._set_running_loop(others)
         ready = wait(timeout)

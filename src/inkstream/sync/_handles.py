@@ -24,7 +24,7 @@ class StreamWriter:
 
     @property
     def result(self) -> JSON:
-        """A JSON value to store with the stream's end. Set it before the ``with`` block ends."""
+        """A JSON value to store with the stream's end. Set this value inside the ``with`` block."""
         return self._writer.result
 
     @result.setter
@@ -45,14 +45,15 @@ class StreamWriter:
         self._thread.call(self._writer.append(message))
 
     def flush(self) -> None:
-        """Wait until everything accepted so far is durable."""
+        """Wait until all messages accepted so far are durable."""
         self._thread.call(self._writer.flush())
 
     def stopped(self) -> None:
-        """Wait until this writer no longer owns the stream: it was cancelled, taken over, or ended.
+        """Wait until the stream does not belong to this writer any more.
 
-        Call this method in a thread of its own. Calling it is optional, because the writer's next
-        ``append`` or ``flush`` raises an error anyway.
+        The stream was then cancelled, deleted, taken over, released or ended. Call this method on a
+        separate thread. Without this call, your code notices such a stop at the next ``append`` or
+        ``flush``, which raises ``WriterFenced``.
         """
         self._thread.call(self._writer.stopped())
 
@@ -68,25 +69,25 @@ class StreamWriter:
         self._thread.call(self._writer.finish(status, code=code, message=message, result=result))
 
     def release(self) -> None:
-        """Release the stream. It stays ``streaming``, so that another writer may take it over."""
+        """Let go of the stream. It stays ``streaming``, so another writer may take it over."""
         self._thread.call(self._writer.release())
 
 
 class Following:
-    """Iterate over a stream as it grows. ``PersistentTextStreaming.follow`` returns this."""
+    """Iterate over a stream while it grows. ``PersistentTextStreaming.follow`` returns this."""
 
     def __init__(self, streams: object, thread: LoopThread, following: handles.Following) -> None:
-        self._streams = streams  # an instance that is collected stops following
+        self._streams = streams  # the instance's garbage collection would end this iteration
         self._thread = thread
         self._following = following
 
     @property
     def offset(self) -> str | None:
-        """The offset after the last item returned; ``None`` at the start."""
+        """The offset after the last item; before the first item, the offset given to ``follow``."""
         return self._following.offset
 
     def __iter__(self) -> Self:
-        """Return itself."""
+        """Return this object."""
         return self
 
     def __next__(self) -> str | Mapping[str, JSON] | End:

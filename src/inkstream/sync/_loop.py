@@ -1,4 +1,4 @@
-"""The single event loop of a process whose own code has none."""
+"""The one event loop that ``inkstream.sync`` runs in a process."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _STOP_S: Final = 10.0
 
 
 class LoopThread:
-    """An event loop on a thread of its own, and the instances that run on it."""
+    """An event loop on a separate thread, and the instances that run on this loop."""
 
     def __init__(self) -> None:
         self.loop = new_event_loop()
@@ -43,18 +43,21 @@ class LoopThread:
 
     @property
     def here(self) -> bool:
-        """Whether this process runs the loop; false in a forked child, which has no copy of it."""
+        """Whether this process runs the loop. A forked child does not run its parent's loop."""
         return self._pid == os.getpid()
 
     def call(self, coro: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on the loop and return its result. Cancel it if the wait breaks off."""
+        """Run a coroutine on the loop and return its result.
+
+        If an exception such as ``KeyboardInterrupt`` ends the wait, the coroutine is cancelled.
+        """
         if not self.here:
             coro.close()
             raise NotRunning("this object belongs to the parent process, before the fork")
         if threading.current_thread() is self._thread:
             coro.close()
             raise NotRunning(
-                "inkstream.sync was called on its own event loop, which it would block"
+                "inkstream.sync was called on its own event loop, and would block that loop"
             )
         future = asyncio.run_coroutine_threadsafe(coro, self.loop)
         try:
@@ -63,7 +66,7 @@ class LoopThread:
             future.cancel()
 
     async def acall(self, coro: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on this loop for a caller on another loop, and return its result."""
+        """Run a coroutine on this loop and return its result, for a caller on another loop."""
         if not self.here:
             coro.close()
             raise NotRunning("this object belongs to the parent process, before the fork")
@@ -91,8 +94,8 @@ class LoopThread:
     def abandon(self, key: object) -> None:
         """Stop the running instance for a key, without waiting; for a finalizer.
 
-        This method takes no lock and waits for nothing, because the garbage collector may run on
-        any thread: on the loop's own, or on one that waits for the loop.
+        This method takes no lock and waits for nothing, because the garbage collector may call it
+        on any thread: on the loop's thread, or on a thread that waits for the loop.
         """
         streams = self._running.pop(key, None)
         if streams is not None:
@@ -110,16 +113,16 @@ class LoopThread:
         task.add_done_callback(self._leaving.discard)
 
     def stop(self) -> None:
-        """Stop every instance, then the loop."""
+        """Stop every instance, and then the loop."""
 
         async def leave() -> None:
             leaving = [streams.__aexit__(None, None, None) for streams in self._running.values()]
             await asyncio.gather(*leaving, *self._leaving, return_exceptions=True)
-            # The last calls may leave generators behind that were not read to their end.
+            # Close the generators that the last calls did not read to the end.
             await self.loop.shutdown_asyncgens()
 
-        # This method does not call shutdown_default_executor(), which starts a thread: during
-        # shutdown, Python 3.12 refuses to start threads.
+        # This method does not call shutdown_default_executor(), because that function starts a
+        # thread, and Python 3.12 refuses to start threads during shutdown.
         self.call(leave())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(_STOP_S)
@@ -148,12 +151,15 @@ _parents: list[LoopThread | None] = []
 
 
 def _forget() -> None:
-    """Forget the parent's loop in a forked child, which has neither the loop's thread nor locks."""
+    """Forget the parent's loop in a forked child, in which the loop's thread does not run.
+
+    The parent's lock is replaced too, because a lock that was held at the fork is never released.
+    """
     global _starting, _thread
     _starting = threading.RLock()
-    # Keep a reference to the parent's loop, so that the child does not close the loop's
-    # connections. Closing them would end the parent's PostgreSQL sessions. It could also remove the
-    # write-ahead log of a SQLite file that the parent still uses.
+    # Keep a reference to the parent's loop, so that the child's garbage collector does not close
+    # the loop's connections. A closed connection would end a PostgreSQL session of the parent. The
+    # close could also remove the write-ahead log of a SQLite file that the parent still uses.
     _parents.append(_thread)
     _thread = None
 
@@ -169,16 +175,17 @@ def _stop() -> None:
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
 # Stop the loop while threads still work. When the interpreter ends, it first calls the functions
-# that were registered with threading._register_atexit (which is not public), the last registered
-# one first. The module of asyncio.to_thread's thread pool registers a function that closes the
-# pool. So that module is imported above, and the pool is closed after the loop. Functions of
-# atexit, and threads that wait for threading.main_thread(), run too late: the stores' threads no
-# longer work then, and writers would count as dead instead of ended.
+# that were registered with threading._register_atexit (which is not public), in reverse order. The
+# module concurrent.futures.thread registers a function that closes the thread pool of
+# asyncio.to_thread. So that module is imported above, and the pool is closed after the loop. The
+# functions of atexit run too late, and so do threads that wait for threading.main_thread(). The
+# stores' threads no longer work then, so running streams could not be ended, and other workers
+# would take this worker for dead.
 getattr(threading, "_register_atexit", atexit.register)(_stop)
 
 
 def at_once(coro: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that never waits, such as a call on the caller's own connection."""
+    """Run a coroutine that never waits, such as a call with the caller's synchronous connection."""
     context = contextvars.copy_context()
     context.run(inline.set, True)
     try:
@@ -188,4 +195,4 @@ def at_once(coro: Coroutine[Any, Any, T]) -> T:
         return result
     finally:
         coro.close()
-    raise TypeError("connection must be synchronous: this one waits on an event loop")
+    raise TypeError("connection must be synchronous, but this connection waits on an event loop")

@@ -36,14 +36,14 @@ _DEFAULT: Final[Any] = DEFAULT_RETENTION
 class PersistentTextStreaming:
     """Stream text to its readers and store it in a database, without an event loop.
 
-    The methods are those of ``inkstream.PersistentTextStreaming``. They block, and any thread may
-    call them. With ``connection`` they run only in the caller's thread, on that connection
-    (synchronous psycopg or SQLAlchemy, ``sqlite3``).
+    Each method does the same as the method of ``inkstream.PersistentTextStreaming`` with this name.
+    The methods block, and any thread may call them. A method with ``connection`` runs only in the
+    caller's thread, on that connection (synchronous psycopg or SQLAlchemy, ``sqlite3``).
 
     Args:
         database: As in ``inkstream``, but only a URL or an engine, because pools belong to one
             event loop.
-        on_end: As in ``inkstream``, but a plain function. It is called on a thread of its own.
+        on_end: As in ``inkstream``, but a plain function, which is called on another thread.
         limits: See ``Limits``.
         timing: See ``Timing``.
         http: See ``HTTPSettings``.
@@ -68,12 +68,12 @@ class PersistentTextStreaming:
         self._http = http
         if on_end is not None and (not callable(on_end) or inspect.iscoroutinefunction(on_end)):
             raise TypeError(f"on_end must be a plain function here, not {on_end!r:.80}")
-        # An instance that is garbage-collected before stop() was called, as in a notebook, releases
-        # its files and threads.
+        # A notebook may replace an instance without calling stop(). The garbage collection of the
+        # instance then releases its files and threads.
         self._key = object()
         weakref.finalize(self, abandon, self._key).atexit = False
         try:
-            self._make()  # a wrong URL must raise here
+            self._make()  # a wrong URL must raise an error now, not at the first call
         except BaseException:
             del database  # a traceback may show this variable, which contains the password
             raise
@@ -113,7 +113,7 @@ class PersistentTextStreaming:
         return thread.call(call(streams)) if connection is None else at_once(call(streams))
 
     def stop(self) -> None:
-        """Stop in this process: end the running streams, and close the database.
+        """Stop this instance in this process: end the running streams, and close the database.
 
         The end of the process does the same. The next call of a method starts the instance again.
         """
@@ -163,14 +163,15 @@ class PersistentTextStreaming:
     ) -> None:
         """Let a source write a stream in the background, and return immediately.
 
-        A plain generator function runs on a thread of its own. If the process ends before the
-        answer does, the answer ends ``error``, code ``shutdown``. For work that must survive, use a
-        job queue and ``write``.
+        A plain generator function runs on a separate thread. If the process ends before the answer
+        ends, the stream ends ``error``, code ``shutdown``. For work that must survive the end of
+        the process, use a job queue and ``write``.
 
         Args:
-            stream_id: A stream that was created, in a transaction that has committed.
+            stream_id: The id of a stream whose creation has been committed.
             source: See ``Source``.
-            on_disconnect: ``"cancel"`` ends the stream when it has had no reader for a while.
+            on_disconnect: ``"cancel"`` ends the stream ``cancelled`` when it has had no reader for
+                ``Timing.disconnect_grace_s``.
         """
 
         async def start(streams: streaming.PersistentTextStreaming) -> None:
@@ -184,13 +185,13 @@ class PersistentTextStreaming:
     def write(self, stream_id: str, *, takeover: bool = False) -> Iterator[StreamWriter]:
         """Claim a stream and write it.
 
-        When the block ends, the stream ends ``done``. If the block raises, the stream ends
+        When the block ends, the stream ends ``done``. If the block raises an error, the stream ends
         ``error``.
 
         Args:
             stream_id: The stream.
-            takeover: Also take over a stream whose writer died or released it, with its text so
-                far.
+            takeover: Also take over a stream whose writer died or let go. The stream keeps its
+                text.
 
         Raises:
             NotClaimed: The stream has a writer, or has ended.
@@ -203,8 +204,8 @@ class PersistentTextStreaming:
             try:
                 await writing.__aexit__(None if error is None else type(error), error, None)
             except BaseException as exc:
-                # Return exceptions like KeyboardInterrupt, because raising them here would end the
-                # loop.
+                # Return every exception, because a KeyboardInterrupt that is raised here would end
+                # the loop.
                 return exc
             return None
 
@@ -258,7 +259,7 @@ class PersistentTextStreaming:
         """Close a log, so that nothing more can be posted. Return whether this call closed it.
 
         Raises:
-            StreamNotFound: No such stream, or it has another owner or group than given.
+            StreamNotFound: The stream is absent, or has another owner or group than given.
             StreamConflict: The stream is a text stream.
         """
         return self._call(
@@ -276,10 +277,13 @@ class PersistentTextStreaming:
         group: str | None = None,
         connection: object | None = None,
     ) -> bool:
-        """End a text stream of any process as ``cancelled``. Return whether this call ended it.
+        """End a text stream ``cancelled``, in whatever process its writer runs.
+
+        Returns:
+            Whether this call ended the stream.
 
         Raises:
-            StreamNotFound: No such stream, or it has another owner or group than given.
+            StreamNotFound: The stream is absent, or has another owner or group than given.
             StreamConflict: The stream is a log.
         """
         return self._call(
@@ -314,8 +318,8 @@ class PersistentTextStreaming:
     ) -> int:
         """Delete all streams of an owner, a group, or both, in batches. Return how many existed.
 
-        With the application's own ``connection``, the streams are deleted if its transaction
-        commits.
+        With the application's own ``connection``, the streams are deleted only if the transaction
+        of ``connection`` commits.
         """
         return self._call(
             lambda streams: streams.delete_all(owner=owner, group=group, connection=connection),
@@ -330,7 +334,7 @@ class PersistentTextStreaming:
         """Return a stream as it is stored now.
 
         Raises:
-            StreamNotFound: No such stream, or it has another owner or group than given.
+            StreamNotFound: The stream is absent, or has another owner or group than given.
         """
         return self._call(lambda streams: streams.read(stream_id, owner=owner, group=group))
 
@@ -360,7 +364,7 @@ class PersistentTextStreaming:
     def latest(self, *, owner: str | None = None, group: str | None = None) -> StreamState | None:
         """Return the newest text stream of an owner, a group, or both, without its text.
 
-        A route for a page that was reloaded finds the newest answer of a chat with this method.
+        After a reload of a page, a route can find the chat's newest answer with this method.
         """
         return self._call(lambda streams: streams.latest(owner=owner, group=group))
 
@@ -374,9 +378,9 @@ class PersistentTextStreaming:
     ) -> Following:
         """Return an iterator over a stream as it grows: text, JSON objects, and the ``End`` last.
 
-        The iterator blocks until something arrives. To continue another time, pass
-        ``Following.offset`` as the offset. Close the iterator, or use it in a ``with`` block,
-        unless you iterate to its end.
+        The iterator blocks until an item arrives. To continue later, pass ``Following.offset`` as
+        ``offset``. Close the iterator, or use it in a ``with`` block, unless you iterate to the
+        stream's end.
 
         Raises (here, before a view has sent its headers):
             StreamNotFound, InvalidOffset, OffsetGone, TooManyReaders
@@ -393,15 +397,20 @@ class PersistentTextStreaming:
     def describe(
         self, stream_id: str, *, owner: str | None = None, group: str | None = None
     ) -> StreamDescription:
-        """Return everything known about a stream except its text, and why it is in this condition.
+        """Return what is known about a stream except its text, and why it is in this condition.
 
         Raises:
-            StreamNotFound: No such stream, or it has another owner or group than given.
+            StreamNotFound: The stream is absent, or has another owner or group than given.
         """
         return self._call(lambda streams: streams.describe(stream_id, owner=owner, group=group))
 
     def health(self, *, within_s: float = 2.0) -> Health:
-        """Return whether this process can serve requests. This method raises no error."""
+        """Return whether this process can serve requests.
+
+        Raises:
+            StoreUnavailable, SchemaOutdated: This call had to start the instance, and could not. A
+                fault after the start raises no error.
+        """
         return self._call(lambda streams: streams.health(within_s=within_s))
 
     def wait(
@@ -431,10 +440,10 @@ class PersistentTextStreaming:
         Args:
             request: A WSGI environment, or a request of Flask or Django.
             stream_id: The stream.
-            owner: A stream of another owner gets the answer of an absent one.
-            group: A stream of another group gets the answer of an absent one.
-            format: ``"events"`` or ``"json"``, overriding the request; or a format of
-                ``inkstream.formats``, or a ``Format`` of your own.
+            owner: If the stream has another owner, the answer is the answer for an absent stream.
+            group: If the stream has another group, the answer is the answer for an absent stream.
+            format: ``"events"``, ``"json"``, a format of ``inkstream.formats``, or a ``Format`` of
+                your own. The request then cannot choose a format.
             headers: Further headers of the response.
         """
         scope = scope_of(environ_of(request))

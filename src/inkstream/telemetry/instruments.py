@@ -1,7 +1,8 @@
 """The metrics with their names, units and labels; docs/operations.md has the same list.
 
 No label contains an id, an owner or text, because each value of a label costs memory. The
-application chooses ``code``: after ``CODES`` different codes, further ones become ``other``.
+application chooses the values of ``code``. After ``CODES`` different codes, each further code
+becomes ``other``.
 """
 
 from __future__ import annotations
@@ -23,8 +24,9 @@ class Instruments:
 
     Args:
         meter: The meter.
-        numbers: Returns the current values of gauges and totals, by name. Totals are read only when
-            metrics are collected, because adding to a counter costs more than a commit of a token.
+        numbers: Returns the current values of gauges and totals, by name. These values are read
+            only when metrics are collected, because a call of a counter costs more than the commit
+            of a token.
     """
 
     def __init__(self, meter: Meter, numbers: Callable[[], dict[str, int]]) -> None:
@@ -42,23 +44,23 @@ class Instruments:
         self.duration = seconds("inkstream.stream.duration", "From the claim to the end", _LONG)
         self.ends = count("inkstream.stream.ends", "{stream}", "Ends, by status and code")
         self.commit = seconds(
-            "inkstream.commit.duration", "How long a commit takes, of about 8 a second"
+            "inkstream.commit.duration", "How long a commit takes; measured about 8 times a second"
         )
         self.batch = meter.create_histogram(
             "inkstream.commit.streams",
             "{stream}",
-            "Streams in a commit, of about 8 a second",
+            "Streams in a commit; measured about 8 times a second",
             explicit_bucket_boundaries_advisory=list(_COUNTS),
         )
         self.send = seconds(
-            "inkstream.send.delay", "From a commit to the end of its send; about 8 a second"
+            "inkstream.send.delay", "From a commit to its send; measured about 8 times a second"
         )
         self.errors = count("inkstream.store.errors", "{error}", "Commits that failed")
         self.away = seconds("inkstream.store.away", "How long the store was away", _LONG)
         self.fenced = count("inkstream.writers.fenced", "{writer}", "Writers that lost a stream")
-        self.dead = count("inkstream.workers.dead", "{worker}", "Workers found dead, with streams")
-        self.sweep = seconds("inkstream.sweep.duration", "One search for dead workers")
-        self.tidy = seconds("inkstream.tidy.duration", "A step of housekeeping")
+        self.dead = count("inkstream.workers.dead", "{worker}", "Dead workers that had streams")
+        self.sweep = seconds("inkstream.sweep.duration", "How long a search for dead workers takes")
+        self.tidy = seconds("inkstream.tidy.duration", "How long a step of housekeeping takes")
         self.lag = seconds(
             "inkstream.loop.lag", "Delay of the event loop, measured 4 times a second"
         )

@@ -28,14 +28,15 @@ _SPANS: Final = 20_000
 class OpenTelemetry(Observer):
     """Count and trace what streams do: ``PersistentTextStreaming(…, observer=OpenTelemetry())``.
 
-    One observer may serve several instances. Metrics and spans go where the application's
-    OpenTelemetry SDK sends them; without an SDK they are discarded. An answer has a span from its
-    claim to its end. The span's parent is the span that was current at the start of the answer,
-    usually the span of the request. The spans that the source creates are its children.
+    One observer may serve several instances. The application's OpenTelemetry SDK exports the
+    metrics and spans; without an SDK they are discarded. An answer has a span from the claim of its
+    stream to the stream's end. The span's parent is the span that was current when the answer was
+    started, usually the span of the request. The spans that the source creates are children of the
+    answer's span.
 
     Args:
-        meter_provider: A meter provider to use instead of the global one.
-        tracer_provider: A tracer provider to use instead of the global one.
+        meter_provider: A meter provider to use instead of the global meter provider.
+        tracer_provider: A tracer provider to use instead of the global tracer provider.
     """
 
     samples_sends = True
@@ -76,7 +77,7 @@ class OpenTelemetry(Observer):
         self._gauges.pop(gauges, None)
 
     def running(self, stream: StreamState, context: Context) -> None:
-        """Begin the span of an answer, in the context in which its source will run."""
+        """Begin the span of an answer, in the context in which the source will run."""
         if len(self._spans) < _SPANS:
             self._spans[stream.internal_id, stream.epoch] = context.run(self._begin, stream)
 
@@ -94,7 +95,7 @@ class OpenTelemetry(Observer):
         return span
 
     def first_piece(self, stream: StreamState, seconds: float) -> None:
-        """Record the time from the claim to the first piece, also as an event of the span."""
+        """Record the time from the claim to the first piece, and add an event to the span."""
         self._on.first_piece.record(seconds)
         span = self._spans.get((stream.internal_id, stream.epoch))
         if span is not None:
@@ -136,7 +137,7 @@ class OpenTelemetry(Observer):
     def fenced(self, stream: StreamState, status: str | None) -> None:
         """Count a writer that lost its stream, and end the writer's span.
 
-        Another worker records the stream's end.
+        The worker that commits the stream's end records the end.
         """
         self._on.fenced.add(1)
         self._end_span(stream, status or "deleted")
@@ -162,11 +163,11 @@ class OpenTelemetry(Observer):
         self._on.send.record(seconds)
 
     def store_failed(self, error: Exception) -> None:
-        """Count a failed call of the store."""
+        """Count a commit that failed because the store is away."""
         self._on.errors.add(1)
 
     def store_back(self, seconds: float) -> None:
-        """Record how long the store was unavailable."""
+        """Record for how many seconds commits failed."""
         self._on.away.record(seconds)
 
     def worker_dead(self, worker: str, streams: int) -> None:
@@ -194,7 +195,7 @@ _USAGE: Final = {
 
 
 def _usage(result: object) -> dict[str, Any]:
-    """Return a result's token counts as attributes of the GenAI conventions, if it has any."""
+    """Return a result's token counts, model and finish reason as attributes (GenAI conventions)."""
     if not isinstance(result, Mapping):
         return {}
     usage = result.get("usage")

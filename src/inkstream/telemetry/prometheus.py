@@ -10,9 +10,9 @@ from inkstream.telemetry.observer import OpenTelemetry
 def prometheus_app() -> tuple[OpenTelemetry, Any]:
     """Return an observer, and an ASGI app that serves its metrics, to mount at ``/metrics``.
 
-    This is for applications without an OpenTelemetry SDK of their own. The page shows the metrics
-    of this process only: with several processes, Prometheus must read the page of each process. The
-    page needs no permission, because it contains no ids and no text.
+    Use this function in an application that configures no OpenTelemetry SDK. The page shows only
+    the metrics of this process. With several processes, Prometheus must read the page of each
+    process. The page needs no permission, because it contains no ids and no text.
     """
     try:
         from opentelemetry.exporter.prometheus import PrometheusMetricReader

@@ -18,18 +18,20 @@ from inkstream.stores import sqlite as _sqlite  # noqa: F401  (reads its files b
 def inkstream_database(tmp_path: Path) -> str:
     """Return the database of ``streams``: a new SQLite file for each test.
 
-    To use another database, define a fixture of the same name. It may return your application's own
-    file or PostgreSQL, where ``connection=`` shares the application's transactions. It may also
-    return ``memory://``, which has no ``connection=``.
+    To use another database, define a fixture of the same name. Your fixture may return the URL of
+    your application's own SQLite file or PostgreSQL database. With such a database, ``connection=``
+    shares the application's transactions. Your fixture may also return ``memory://``, but streams
+    in memory cannot take part in a transaction.
     """
     return f"sqlite:///{tmp_path}/inkstream.db"
 
 
 @pytest_asyncio.fixture
 async def streams(inkstream_database: str) -> AsyncIterator[PersistentTextStreaming]:
-    """Provide a running instance on ``inkstream_database``, after creating PostgreSQL's schema.
+    """Provide a running instance on ``inkstream_database``.
 
-    At the end, the fixture does not wait for running answers.
+    If the database is PostgreSQL, the fixture first creates the schema. At the end of the test, the
+    fixture does not wait for running answers.
     """
     if is_postgres(inkstream_database):
         from inkstream.stores.postgres import migrate

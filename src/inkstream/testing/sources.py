@@ -18,7 +18,7 @@ class ScriptedSource:
 
     If no stream calls the source within ten seconds, its methods raise ``TimeoutError``.
 
-    Pass it as a source::
+    Pass an instance as a source::
 
         source = ScriptedSource()
         streams.start(stream_id, source)
@@ -56,7 +56,10 @@ class ScriptedSource:
             self.closed.set()
 
     async def send(self, *messages: Message) -> None:
-        """Yield messages, and wait until the stream accepts them. It may store them later."""
+        """Yield messages, and wait until the stream accepts them.
+
+        The stream may store the messages later.
+        """
         for message in messages:
             self._steps.put_nowait(message)
         await self._called()
@@ -81,7 +84,7 @@ class ScriptedSource:
         )
 
     async def finish(self, result: JSON = None) -> None:
-        """End the source, with a result if one is given."""
+        """End the source, with a ``Result`` if ``result`` is not ``None``."""
         if result is not None:
             self._steps.put_nowait(Result(result))
         self._steps.put_nowait(None)

@@ -1,6 +1,7 @@
 """Reads an ASGI application's answers while they are sent, without a server.
 
-``httpx.ASGITransport`` returns a body only after its end, so a test of a live stream never returns.
+``httpx.ASGITransport`` returns an answer only after the end of its body. So it never returns the
+answer of a live stream.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Any, TypeAlias
 import httpx
 from starlette.types import Message, Receive, Scope, Send
 
-# Each framework has its own types for ASGI messages, so a more exact type would fit none of them.
+# Each framework has its own types for ASGI messages, so no more exact type fits all frameworks.
 _Application: TypeAlias = Callable[..., Awaitable[None]]
 
 _LEAVE_S = 5.0
@@ -21,11 +22,12 @@ _LEAVE_S = 5.0
 
 
 class StreamingTransport(httpx.AsyncBaseTransport):
-    """Let ``httpx.AsyncClient`` call an application, and return each piece when it is sent.
+    """Let ``httpx.AsyncClient`` call an application, and return each piece of an answer when sent.
 
-    If the application raises, the request, or the reading of its body, raises the same. If the
-    client closes a response early, the application gets a disconnect. The transport does not run
-    the lifespan, because the fixture ``streams`` is already running.
+    If the application raises an error, the request or the reading of the answer's body raises the
+    same error. If the client closes an answer early, the application gets a disconnect. The
+    transport does not run the application's lifespan, because the fixture ``streams`` already has
+    a running instance.
 
     Example::
 
@@ -54,7 +56,7 @@ class StreamingTransport(httpx.AsyncBaseTransport):
 
 
 class _Exchange(httpx.AsyncByteStream):
-    """One call of the application. It is also the body of the answer."""
+    """One call of the application. This object is also the body of the answer."""
 
     def __init__(self, body: bytes) -> None:
         self._request: list[Message] = [{"type": "http.request", "body": body}]

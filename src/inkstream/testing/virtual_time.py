@@ -1,8 +1,8 @@
 """An event loop with virtual time: hours pass in milliseconds, and every run is the same.
 
-When no task is ready, the loop does not sleep: its clock jumps to the next timer. Tasks interleave
-in a fixed order, so a schedule that was drawn from a seed can be replayed. Threads and sockets do
-not use virtual time, so use a real loop for a source that runs in a thread.
+When no task is ready, the loop does not sleep. Instead, its clock jumps to the next timer. Tasks
+interleave in a fixed order, so a schedule that was drawn from a seed can be replayed. Threads and
+sockets do not use virtual time, so use a real loop for a source that runs in a thread.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class VirtualLoop(asyncio.SelectorEventLoop):
         return self._now
 
     def jump(self, seconds: float) -> None:
-        """Move time forward; timers that become due run late, as after a pause of the process."""
+        """Move the loop's time forward; due timers run late, as after a pause of the process."""
         self._now += seconds
 
 

@@ -1,5 +1,5 @@
-// The page around the panes. Each pane is a document of its own, so that a user can reload one
-// pane in the middle of an answer while the other pane continues.
+// The page around the panes. Each pane is a separate document, so that a user can reload one pane
+// in the middle of an answer while the other pane continues.
 "use strict";
 
 const conversation = location.pathname.replace(/\/$/, "");

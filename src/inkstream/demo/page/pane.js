@@ -1,9 +1,9 @@
 // One pane: the list of messages (a log) and each answer (a text), read from their stored streams.
 //
-// All windows of a browser together open six connections to a host. So a pane has one connection
-// at a time: it follows the list, and while an answer is being written, it follows that answer
-// instead. Only one answer is written at a time. The pane misses nothing, because it reads from
-// offsets.
+// All windows of a browser together may open six connections to a host. So a pane has only one
+// connection at a time: the pane follows the list, and while an answer is being written, the pane
+// follows that answer instead. Only one answer is written at a time. The pane misses nothing,
+// because it continues the list at an offset.
 "use strict";
 
 const base = location.pathname.replace(/\/pane$/, "");
@@ -33,7 +33,8 @@ async function readList() {
     const unread = [];
     let shown = 0;
     const { error } = await watch(list, (snapshot) => {
-      // The database was restored, for example: this pane shows text of another stream.
+      // The list has become shorter, for example because the database was restored. So this pane
+      // shows messages that no longer exist.
       if (snapshot.parts.length < shown) location.reload();
       for (const entry of snapshot.parts.slice(shown)) unread.push(...show(entry));
       shown = snapshot.parts.length;

@@ -1,1 +1,1 @@
-"""The doctor: what proxies do to streams, and the condition of the database."""
+"""The doctor finds out what proxies do to streams, and checks databases."""

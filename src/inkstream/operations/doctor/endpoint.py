@@ -42,7 +42,8 @@ async def examine(endpoint: Endpoint, *, idle_s: float = 20.0) -> list[Finding]:
 
     Args:
         endpoint: The endpoint.
-        idle_s: How many seconds to wait on a silent connection. The whole test takes about as long.
+        idle_s: How many seconds to wait on a silent connection. The whole test takes a few seconds
+            more.
 
     Raises:
         EndpointError: No connection is possible, or the server does not speak HTTP.
@@ -63,7 +64,7 @@ async def examine(endpoint: Endpoint, *, idle_s: float = 20.0) -> list[Finding]:
         ]
     found = [task.result() for task in tasks]
     found.insert(1, _app_http_version(first))
-    # This check is last and alone, because it needs a time without any open connection.
+    # The check "cpu" runs alone after the others, because it needs a time without open connections.
     found += [await _guarded("cpu", _cpu(endpoint)), _clock(first)]
     return found
 

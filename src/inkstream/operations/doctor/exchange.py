@@ -1,7 +1,7 @@
-"""Make one HTTP/1.1 request on a socket of its own, and record its version, arrival times and end.
+"""Make one HTTP/1.1 request on a socket of its own, and record when and how the answer arrives.
 
-HTTP clients hide what the doctor needs to see: they undo compression and join chunks, and some
-clients accept a closed connection as the end of an answer.
+HTTP clients hide what the doctor needs to see. They undo compression and join chunks. Some clients
+accept a closed connection as the end of an answer.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Answer:
         headers: The answer's headers; their names are in lower case.
         pieces: The received parts of the body, each with the seconds since the request.
         ended: How the answer ended.
-        ended_s: When it ended, in seconds since the request.
+        ended_s: How many seconds after the request the answer ended, or the doctor stopped waiting.
     """
 
     version: str
@@ -73,7 +73,7 @@ class Answer:
         return value if isinstance(value, dict) else None
 
     def lines(self) -> Iterator[tuple[float, bytes]]:
-        """Yield each complete line, with the time at which its end arrived."""
+        """Yield each complete line, with the time at which the end of the line arrived."""
         rest = b""
         for at, data in self.pieces:
             *whole, rest = (rest + data).split(b"\n")
@@ -104,7 +104,8 @@ class Endpoint:
         """Return the endpoint of a URL.
 
         Raises:
-            InvalidInput: The URL does not begin with http:// or https://.
+            InvalidInput: The URL does not begin with http:// or https://, or contains a user name;
+                or the path or a header is not ASCII.
         """
         try:
             parts = urlsplit(url)
@@ -112,15 +113,15 @@ class Endpoint:
         except ValueError as exc:
             raise InvalidInput(f"this is not a URL: {exc}") from None
         if parts.scheme not in ("http", "https") or not parts.hostname or parts.username:
-            # The message omits the URL, because it may contain a password.
+            # The message omits the URL, because the URL may contain a password.
             raise InvalidInput("pass an http:// or https:// URL without a user name and password")
         for text in (parts.path, *headers, *headers.values()):
             if not text.isascii() or any(c in text for c in "\r\n\0"):
                 raise InvalidInput("the path and the headers must be ASCII")
         tls = browser = None
         if parts.scheme == "https":
-            # There are two contexts: a context's protocols apply to all its connections, and the
-            # requests run at the same time.
+            # There are two contexts, because a context's protocols apply to all its connections,
+            # and connections of both kinds are open at the same time.
             tls = _context(["http/1.1"], insecure=insecure)
             browser = _context(["h2", "http/1.1"], insecure=insecure)
         port = port or (443 if tls else 80)
@@ -147,10 +148,10 @@ class Endpoint:
     async def get(
         self, path: str, headers: Mapping[str, str] | None = None, *, within_s: float
     ) -> Answer:
-        """Return the answer to a request, as far as the answer arrived in time.
+        """Return the answer to a request, as far as it arrived within ``within_s`` seconds.
 
         Raises:
-            EndpointError: No answer arrived, or it was not HTTP.
+            EndpointError: No answer arrived, or the answer was not HTTP.
         """
         reader, writer = await self._connect(self.tls)
         host = f"[{self.host}]" if ":" in self.host else self.host

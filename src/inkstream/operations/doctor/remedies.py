@@ -1,4 +1,4 @@
-"""The settings of proxies that correct what the doctor finds."""
+"""The settings of proxies that correct the problems that the doctor finds."""
 
 from __future__ import annotations
 
@@ -79,4 +79,4 @@ REMEDIES: Final[Mapping[str, Mapping[str, str]]] = {
         "application": 'app.mount("/doctor", streams.doctor_probe(authorize=…)), and ask that URL'
     },
 }
-"""By check and program, what to add to the program's configuration, or to remove from it."""
+"""For each check and program, what to change in the program's configuration."""

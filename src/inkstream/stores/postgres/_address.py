@@ -1,4 +1,4 @@
-"""The address of a PostgreSQL database: parses an application's URL for the driver."""
+"""Converts an application's URL of a PostgreSQL database to arguments for the driver."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from urllib.parse import SplitResult, parse_qsl, quote, urlencode, urlsplit
 from inkstream.stores.postgres._parameters import sort_parameters
 
 SCHEMA: Final = "inkstream"
-"""The schema of inkstream's tables, unless the application sets another one."""
+"""The schema of inkstream's tables, unless the application sets another schema."""
 
 CONNECT_S: Final = 5.0
 
@@ -25,7 +25,7 @@ _ODD_PASSWORD: Final = (
 
 
 def is_postgres(url: str) -> bool:
-    """Return whether a URL's scheme is one of PostgreSQL's."""
+    """Return whether a URL has a scheme for PostgreSQL."""
     return _SCHEME.fullmatch(url.partition(":")[0]) is not None
 
 
@@ -33,14 +33,14 @@ def is_postgres(url: str) -> bool:
 class Address:
     """The address of a database, and how to connect to it.
 
-    Its ``repr`` has no password, because tracebacks show variables.
+    The ``repr`` of an address has no password, because tracebacks show variables.
 
     Attributes:
         url: The URL for the driver, with the password.
         pooler: Whether a transaction pooler answers at this address. Behind such a pooler, no
             session state survives a transaction.
         schema: The schema of inkstream's tables.
-        listener_url: Where to open the one connection that stays open, if not at ``url``.
+        listener_url: The URL for the one connection that stays open, if it is not ``url``.
         arguments: Further arguments for the driver.
         settings: Server settings for each session.
         ignored: Parameters of the URL that have no effect here.
@@ -60,14 +60,14 @@ class Address:
     def parse(cls, database: object) -> Address:
         """Return the address in a URL, or in an SQLAlchemy engine's URL.
 
-        Allowed are ``postgresql://`` and ``postgres://``, each with or without ``+driver``, with
-        the parameters of libpq and of other tools, and ``pooler``, ``schema`` and ``listener_url``.
-        This method cannot see an engine's ``connect_args``.
+        The scheme is ``postgresql``, ``postgres``, ``pgsql`` or ``postgis``, with or without
+        ``+driver``. The URL may have the parameters of libpq and of other tools, and ``pooler``,
+        ``schema`` and ``listener_url``. This method cannot see an engine's ``connect_args``.
 
         Raises:
-            ValueError: The URL is for another kind of database, or has a parameter that cannot be
-                used. Neither the error's message nor a variable in its traceback contains the
-                password.
+            ValueError: The URL is for another kind of database, cannot be parsed, or has a
+                parameter that cannot be used. Neither the error's message nor a variable in its
+                traceback contains the password.
             TypeError: The value is neither a URL nor an engine.
         """
         render = getattr(getattr(database, "url", None), "render_as_string", None)
@@ -99,7 +99,7 @@ class Address:
         return arguments
 
     def __str__(self) -> str:
-        """Return the URL without password and parameters, so that it may be shown and logged."""
+        """Return the URL without password and parameters, to be shown and logged."""
         parts = urlsplit(self.url)
         user, at, host = parts.netloc.rpartition("@")
         user = quote(user.partition(":")[0], safe="%")
@@ -175,5 +175,5 @@ _OWN_NAME = re.compile(r"\binkstream\b")
 
 
 def in_schema(sql: str, schema: str) -> str:
-    """Return SQL for another schema; the given SQL is written for the schema ``inkstream``."""
+    """Return ``sql`` after replacing the name ``inkstream`` of the schema by ``schema``."""
     return _OWN_NAME.sub(schema, sql)

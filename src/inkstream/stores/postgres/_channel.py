@@ -1,4 +1,4 @@
-"""LISTEN and NOTIFY for ``notifiers.postgres``, on the store's own connections."""
+"""Executes LISTEN and NOTIFY for ``notifiers.postgres``, on the store's own connections."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class Channel:
     ) -> bool:
         """Begin to call ``on_payload``; return False if there is no connection to listen on.
 
-        ``on_listening`` is called after each connection and reconnection, because notifications
-        that were sent before it are lost.
+        ``on_listening`` is called whenever this channel begins to listen on a connection, because
+        notifications that were sent while it did not listen are lost.
         """
         if self._session is None:
             return False

@@ -1,4 +1,4 @@
-"""Checks that the streams of a database are complete: ``inkstream verify``, and tests."""
+"""Checks that the streams of a database are complete, for ``inkstream verify`` and for tests."""
 
 from __future__ import annotations
 
@@ -40,14 +40,14 @@ WHERE NOT EXISTS (SELECT FROM inkstream.heads h WHERE h.internal_id = m.internal
 
 _ENDED: Final = frozenset(status.value for status in Status if status.ended)
 _MOST: Final = 1_000
-"""The largest number of faults to list, because a broken database may have a fault per stream."""
+"""No more faults than this are listed, because a broken database may have a fault per stream."""
 
 _BATCH: Final = 500
 
 
 @dataclass(slots=True)
 class _Stored:
-    """What a stream's segments add up to, and the faults found in them."""
+    """The start, end and size of a stream's segments together, and the faults of these segments."""
 
     start: int | None = None
     end: int = 0
@@ -56,11 +56,11 @@ class _Stored:
 
 
 async def check_streams(url: object, *, schema: str | None = None) -> list[str]:
-    """Compare each stream's segments with its state; return a list of faults.
+    """Compare each stream's segments with the stream's state; return a list of faults.
 
-    The check covers gaps and overlaps of positions, sizes, indexes, the order of generations, and
-    the end of each ended stream. The check reads one snapshot of the database: the index of each
-    segment, but not its text. Writers may run during the check.
+    The check finds gaps and overlaps between segments, wrong sizes and indexes, wrong runs, and
+    ends that do not fit the status. The check reads one snapshot of the database: the index of each
+    segment, but not the segment's text. Writers may run during the check.
 
     Raises:
         SchemaOutdated: The database does not have inkstream's schema.

@@ -1,4 +1,4 @@
-"""The store's own connections: a pool, retries of statements, and the conversion of errors."""
+"""Runs statements on the store's own connections: a pool, retries, and conversion of errors."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ else:
 
 
 class _Connection(_Base):
-    """A pooled connection. Statements leave no session state on it, so it needs no reset."""
+    """A pooled connection, which needs no reset, because statements leave no session state."""
 
     __slots__ = ()
 
     def get_reset_query(self) -> str:
-        """Return no query: the usual reset query costs each statement a second round trip."""
+        """Return no query, because a reset query would cost each statement a second round trip."""
         return ""
 
 
@@ -54,7 +54,7 @@ async def connect(address: Address) -> asyncpg.Connection[Any]:
 
 
 class Connections:
-    """Run single statements on the connections of a pool, each in its own transaction.
+    """Run single statements on the connections of a pool, each statement in its own transaction.
 
     Args:
         source: The address to connect to, or an application's own pool, which this class never
@@ -97,7 +97,7 @@ class Connections:
         self._open = True
 
     async def close(self) -> None:
-        """Let running statements finish, then close the pool if ``open`` created it."""
+        """Let running statements finish, then close the pool if ``open`` created the pool."""
         self._open = False
         while self._under_way:
             self._idle.clear()
@@ -113,7 +113,7 @@ class Connections:
     def under_way(self) -> Any:
         """Make ``close`` wait until this context ends.
 
-        A call that executes several statements uses this method.
+        A call that executes several statements uses this method for all of them together.
 
         Raises:
             NotRunning: The connections are not open.
@@ -155,7 +155,8 @@ class Connections:
     ) -> Sequence[Sequence[Any]]:
         """Execute one statement and return its rows.
 
-        After a deadlock, the statement is sent again.
+        After a deadlock or a serialization failure, the statement is sent again. It is sent at most
+        8 times.
         """
         with self.under_way():
             for attempt in range(1, _TRIES + 1):
@@ -177,9 +178,9 @@ class Connections:
             raise AssertionError("unreachable")
 
     async def _condemn(self, connection: Any) -> None:
-        """Close a connection and the rest of its pool, because the server takes no writes.
+        """Close a connection and all others of its pool, because the server takes no writes.
 
-        Connections in use are closed when their statement has finished. The connections of an
+        A connection in use is closed when its statement has finished. The connections of an
         application's own pool are closed too, because otherwise the pool would give these
         connections to the application.
         """
@@ -206,7 +207,7 @@ class Connections:
         try:
             yield connection
         finally:
-            # The outcome of the statement is already known. If the connection breaks while it is
-            # returned to the pool, the statement has still succeeded.
+            # The outcome of the statement is already known. If the connection now breaks on its way
+            # back to the pool, the outcome stays the same.
             with contextlib.suppress(*DRIVER_ERRORS):
                 await pool.release(connection)

@@ -22,11 +22,11 @@ DRIVER_ERRORS: Final = (
     asyncpg.InternalClientError,
     OSError,  # TimeoutError is a subclass
 )
-"""Everything that asyncpg raises because of a database."""
+"""The types of all errors that asyncpg raises because of a database."""
 
 
 def sqlstate(exc: BaseException) -> str | None:
-    """Return the server's five-character code of an error, from any driver."""
+    """Return the server's five-character code of an error of any driver."""
     for source in (exc, getattr(exc, "orig", None), exc.__cause__):
         for name in ("sqlstate", "pgcode"):
             code = getattr(source, name, None)
@@ -69,7 +69,9 @@ def without_frames(exc: BaseException) -> BaseException:
 
 
 def translate(exc: Exception, *, writing: bool, migrate: str) -> Exception:
-    """Return the error to raise for a driver's error. A mistake in the code stays the same error.
+    """Return the error to raise for a driver's error.
+
+    If the driver's error shows a mistake in the code, return the driver's error unchanged.
 
     Args:
         exc: The error.

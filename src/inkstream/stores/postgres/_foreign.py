@@ -1,4 +1,4 @@
-"""Statements on an application's own connection, so that they are part of its transaction.
+"""Runs statements on an application's own connection, as part of the application's transaction.
 
 For SQLAlchemy, statements go *through* SQLAlchemy. A session that has executed nothing yet has no
 transaction on the driver's connection, so a statement sent directly on that connection would not be

@@ -1,16 +1,17 @@
 """Decides when a worker's free lock means that the worker is dead.
 
 A worker holds an advisory lock on its session. PostgreSQL releases the lock when the worker's
-process ends. But a lock can be free although the worker lives: for a moment after the worker lost
-its connection, and for all workers after a restart of the server. So a free lock means that the
-worker is dead only if all of these conditions are met:
+process ends. But a lock can be free although the worker lives. This happens for a moment after the
+worker lost its connection, and to all workers after a restart of the server. So a free lock means
+that the worker is dead only if all of these conditions are met:
 
 - The worker took the lock after the last start of the server. A row in an unlogged table shows
-  this: a crash empties the table, and the row contains the server's start time, which a restart
-  changes.
+  this, because a crash empties the table. The row also contains the server's start time, which a
+  restart changes.
 - A second read, half a second later and not delayed, shows that the lock is still free and that the
-  worker has not beaten. A living worker that lost its connection has a new one within milliseconds.
-  If the worker cannot connect, it reports this (``unlock_worker``) through any other connection.
+  worker has not beaten. A living worker that lost its connection has a new connection within
+  milliseconds. If the worker cannot open a new connection for the lock, it records the loss
+  (``unlock_worker``) through a connection of the store's pool.
 - In both reads, the statement that read the lock also committed a beat of the worker that reads.
   While the database takes no writes, no worker can take its lock again or say that it lost its
   lock, so all locks look free.

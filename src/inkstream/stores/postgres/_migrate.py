@@ -1,10 +1,11 @@
-"""Migrations change a database's schema, and only when an operator asks for it.
+"""Migrations change a database's schema, and only when an operator runs them.
 
-``schema/`` is the current schema. ``migrations/`` has the steps that lead to it: one file per
-version, each run in its own transaction. A file's first line may say ``-- needs: N``: after this
-migration, only releases of inkstream that know version N or a later one can use the database. A
-migration that only adds (new tables, columns with defaults, new functions) does not change N. A
-migration in the next release removes what only older releases use, and raises N.
+``schema/`` is the current schema. ``migrations/`` has the steps that lead to the current schema:
+one file per version. Each file runs in its own transaction. A file's first line may say
+``-- needs: N``. After this migration, only releases of inkstream that know version N or a later
+version can use the database. A migration that only adds (new tables, columns with defaults, new
+functions) does not change N. A migration in the next release removes what only older releases use,
+and raises N.
 """
 
 from __future__ import annotations
@@ -43,8 +44,8 @@ class Migration:
     Attributes:
         version: The number of the step. The numbers are consecutive and begin with 1.
         name: The subject of the step.
-        needs: The schema version that a release must at least know to use the database after the
-            step.
+        needs: After the step, only a release that knows this schema version or a later version can
+            use the database.
         sql: The statements of the step, for the schema ``inkstream``.
     """
 
@@ -111,7 +112,7 @@ def way_out(steps: Sequence[str], schema: str, migrate: str) -> str:
 
 
 VERSION: Final = 1
-"""The schema version that this library works with, and the newest that it knows."""
+"""The schema version that this library works with. The library knows no later version."""
 
 
 def schema_sql(schema: str = SCHEMA) -> str:
@@ -122,7 +123,7 @@ def schema_sql(schema: str = SCHEMA) -> str:
 
 
 def sql(*, schema: str = SCHEMA, after: int = 0) -> str:
-    """Return the migrations after a version as one script, for Alembic, Flyway or a person.
+    """Return the migrations after version ``after`` as one script, for Alembic, Flyway or a person.
 
     In the script, each migration has its own transaction, which also records the migration, as
     ``migrate`` does.
@@ -180,7 +181,7 @@ async def migrate(url: object, *, schema: str | None = None) -> list[str]:
 
 
 async def migrations_missing(connection: asyncpg.Connection[Any], schema: str) -> list[str]:
-    """Return the reasons why a schema is not at this library's version; see ``verify``."""
+    """Return the reasons why this library cannot use a schema: an empty list if it can."""
     if not await connection.fetchval(
         "SELECT coalesce(has_schema_privilege(to_regnamespace($1), 'USAGE'), true)", schema
     ):
@@ -196,8 +197,8 @@ async def migrations_missing(connection: asyncpg.Connection[Any], schema: str) -
 async def verify(url: object, *, schema: str | None = None) -> list[str]:
     """Compare a database's schema with this library's; return the differences.
 
-    The function builds the library's schema beside the database's, in a transaction that is rolled
-    back. So the database role needs the right to create schemas.
+    The function builds the library's schema beside the database's schema, in a transaction that is
+    rolled back. So the database role needs the right to create schemas.
 
     Raises:
         SchemaOutdated: A migration is missing.
@@ -261,8 +262,8 @@ async def _catalogue(
 ) -> dict[str, str]:
     """Return all objects of a schema by name, with the schema's own name replaced by ``named``.
 
-    Only the name of a scratch schema may be replaced: an application may have chosen a word for
-    its schema that also occurs in a comment or as an alias.
+    Only the name of a scratch schema may be replaced. The name of an application's schema may also
+    occur in a comment or as an alias.
     """
     own = re.compile(rf"\b{schema}\b")
     rows: Sequence[Sequence[str]] = await connection.fetch(_CATALOGUE, schema)

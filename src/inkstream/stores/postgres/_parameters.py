@@ -1,8 +1,8 @@
-"""The parameters of a connection URL, as libpq, other drivers and ORMs define them.
+"""Sorts the parameters of a connection URL, as libpq, other drivers and ORMs define them.
 
 The driver sends every unknown parameter to the server as a setting, and the server then refuses the
 connection. Providers give out URLs with libpq's parameters, and people copy URLs from other tools.
-So each known parameter is used, translated, or ignored for a stated reason.
+So each known parameter is used or translated, or is ignored or refused for a stated reason.
 """
 
 from __future__ import annotations
@@ -18,12 +18,15 @@ _DRIVER: Final = frozenset(
         *("ssl_min_protocol_version", "ssl_max_protocol_version", "krbsrvname"),
     }
 )
-"""The driver accepts these in a URL, as libpq does."""
+"""The parameters that the driver accepts in a URL, as libpq does."""
 
 _POOLER_IF_ZERO: Final = frozenset(
     {"statement_cache_size", "prepared_statement_cache_size", "prepareThreshold"}
 )
-"""People switch prepared statements off when a transaction pooler is in front of the server."""
+"""Parameters that mean ``pooler`` if their value is 0.
+
+People switch prepared statements off when a transaction pooler is in front of the server.
+"""
 
 _TIMEOUT: Final = "inkstream bounds connecting and every statement itself"
 _POOL: Final = "inkstream sizes its own pool"
@@ -78,7 +81,7 @@ IGNORED: Final[dict[str, str]] = {
     "uselibpqcompat": _ORM,
     "workaround": _ORM,
 }
-"""Parameters that have no effect here, with the reason."""
+"""Parameters that have no effect here, each with the reason."""
 
 REFUSED: Final[dict[str, str]] = {
     "replication": "a replication connection executes no statements",
@@ -93,7 +96,7 @@ REFUSED: Final[dict[str, str]] = {
         "asyncpg cannot authenticate with OAuth",
     ),
 }
-"""Parameters for protection or identity that cannot be used here, with the reason."""
+"""Parameters for protection or identity that cannot be used here, each with the reason."""
 
 _SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _SSL_WORDS: Final = {
@@ -140,7 +143,7 @@ def sort_parameters(pairs: Iterable[tuple[str, str]], *, has_host: bool) -> Para
 
     Raises:
         ValueError: A parameter is unknown, cannot be used, or has an impossible value. The message
-            never has a value, because that might be a password.
+            never contains a value, because the value might be a password.
     """
     given = dict(_merged(pairs))
     sorted_ = Parameters()
@@ -153,7 +156,7 @@ def sort_parameters(pairs: Iterable[tuple[str, str]], *, has_host: bool) -> Para
             if value.lower() not in _FALSE:
                 sorted_.own["pooler"] = "true"
         elif name == "schema":
-            if value == "public":  # Prisma writes it into every URL
+            if value == "public":  # Prisma writes schema=public into every URL
                 sorted_.ignored.append(name)
             else:
                 sorted_.own[name] = value
@@ -190,7 +193,10 @@ def sort_parameters(pairs: Iterable[tuple[str, str]], *, has_host: bool) -> Para
 
 
 def _merged(pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """Yield each parameter once. A list of hosts is written by SQLAlchemy as repeated ``host``."""
+    """Yield the parameters, with all values of ``host`` joined.
+
+    SQLAlchemy writes a list of hosts as several parameters ``host``.
+    """
     hosts: list[str] = []
     for name, value in pairs:
         if name == "host":
@@ -235,7 +241,7 @@ def _one_of(name: str, value: str, words: tuple[str, ...]) -> None:
 
 
 def _seconds(name: str, value: str) -> float | None:
-    """Return a connect timeout. In libpq, 0 or less means the default, so return ``None``."""
+    """Return a connect timeout; for 0 or less, which libpq treats like no value, ``None``."""
     try:
         seconds = float(value)
     except ValueError:

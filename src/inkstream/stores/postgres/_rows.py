@@ -35,10 +35,10 @@ Row = Sequence[Any]
 
 
 def storable(text: str | None) -> str | None:
-    """Return a name that PostgreSQL can store as text.
+    """Return ``text`` unchanged if PostgreSQL can store it as text.
 
     Raises:
-        InvalidInput: The name has a NUL or half a surrogate pair.
+        InvalidInput: The text has a NUL or half a surrogate pair.
     """
     if text is not None and ("\0" in text or wire.clean_text(text) != text):
         raise InvalidInput(f"{text!r:.80} cannot be stored as a name: it holds NUL or no Unicode")
@@ -49,7 +49,7 @@ def storable(text: str | None) -> str | None:
 
 
 def decode_state(text: str) -> StreamState:
-    """Return the state in a row of ``stream_state``, given as JSON."""
+    """Return the state that ``text`` holds: a row of the view ``stream_state``, as JSON."""
     row: dict[str, Any] = json.loads(text)
     ending: Mapping[str, Any] = row.pop("ending") or {}
     return StreamState(
@@ -129,7 +129,7 @@ def in_waves(groups: Sequence[Group]) -> tuple[list[int], list[int]]:
     """Return the order in which to apply groups, and the number of changes up to each wave's end.
 
     Groups of one wave have no stream in common. A group comes in the first wave after all earlier
-    groups that share a stream with it.
+    groups that share a stream with this group.
     """
     last: dict[int, int] = {}
     wave_of: list[int] = []

@@ -1,4 +1,4 @@
-"""The one connection that stays open, for the worker's lock and for LISTEN."""
+"""Keeps one connection open, for the worker's lock and for LISTEN."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _IS_READ_ONLY = "SELECT current_setting('transaction_read_only') = 'on'"
 
 
 class Session:
-    """Keep one connection open. When it is lost, open a new one immediately.
+    """Keep one connection open. When the connection is lost, open a new connection immediately.
 
     Args:
-        connect: Opens a connection; it must succeed or fail in bounded time.
-        on_connect: Awaited with every new connection, before anything else uses it.
-        on_lost: Awaited when a lost connection cannot be replaced immediately. It must take bounded
-            time and never raise.
+        connect: Opens a connection; ``connect`` must succeed or fail in bounded time.
+        on_connect: Awaited with every new connection, before anything else uses the connection.
+        on_lost: Awaited when a lost connection cannot be replaced within 0.2 s. ``on_lost`` must
+            take bounded time and never raise.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Session:
         self._task = asyncio.get_running_loop().create_task(self._keep())
 
     async def close(self) -> None:
-        """Close the connection. The server then releases the lock and stops listening."""
+        """Close the connection. The server then releases the lock and ends ``LISTEN``."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -65,10 +65,10 @@ class Session:
     async def attach(
         self, on_connect: Callable[[asyncpg.Connection[Any]], Awaitable[None]]
     ) -> None:
-        """Call another function with every new connection, and with the current one now.
+        """Call ``on_connect`` with the current connection now, and with every new connection.
 
-        An error of the current connection is raised here. Later, such an error makes the session
-        replace the connection.
+        If ``on_connect`` fails on the current connection, ``attach`` raises the error. If
+        ``on_connect`` fails on a later connection, the session replaces that connection.
         """
         self._on_connect.append(on_connect)
         if self._connection is not None:
@@ -79,7 +79,7 @@ class Session:
         on_connect: Callable[[asyncpg.Connection[Any]], Awaitable[None]],
         undo: Callable[[asyncpg.Connection[Any]], Awaitable[None]],
     ) -> None:
-        """Stop calling a function, and undo its effect on the current connection."""
+        """Stop calling ``on_connect``, and call ``undo`` with the current connection."""
         self._on_connect.remove(on_connect)
         if self._connection is not None:
             try:
@@ -88,7 +88,7 @@ class Session:
                 self.renew()
 
     def renew(self) -> None:
-        """Replace the connection, because the server no longer has the connection's state."""
+        """Replace the connection, because the lock is lost or the server takes no writes."""
         if self._connection is not None:
             self._lost.set()
 

@@ -1,4 +1,4 @@
-"""``PostgresStore``: the Store for PostgreSQL, with one statement per call."""
+"""``PostgresStore`` is the store for PostgreSQL. Most calls execute one statement."""
 
 from __future__ import annotations
 
@@ -71,25 +71,29 @@ _QUERIES: Final[dict[str, str]] = vars(_sql.load("inkstream.stores.postgres", "q
 class PostgresStore:
     """Keep streams in PostgreSQL, in a schema of their own.
 
-    The database must have been migrated (``inkstream migrate``): the store never changes a schema.
+    The database must have been migrated (``inkstream migrate``), because the store never changes a
+    schema.
 
     ``connection=`` takes an asyncpg connection, a psycopg 3 connection (synchronous or not), an
     SQLAlchemy 2 ``Connection``, ``Session``, ``AsyncConnection`` or ``AsyncSession``, or Django's
     ``connection``. With a synchronous connection the call blocks the event loop. Calls with
-    ``connection=`` work even if the store is not open. They are not retried, because a deadlock
-    ends the application's own transaction. An open store refuses a connection to another database.
+    ``connection=`` work even if the store is not open. These calls are not retried, because a
+    deadlock ends the application's own transaction. If the store is open, ``create`` and ``find``
+    refuse a connection to another database.
 
     Args:
         database: A URL (``postgresql://``, ``postgres://``, ``postgresql+driver://``), an asyncpg
             pool, which the store never closes, or an SQLAlchemy engine, of which only the URL is
-            used. ``?pooler=true`` in a URL means that a transaction pooler answers there.
-            ``?schema=`` and ``?listener_url=`` (percent-encoded) are the same as the arguments.
+            used. ``?pooler=true`` in a URL means that a transaction pooler answers at that URL.
+            ``?schema=`` and ``?listener_url=`` (percent-encoded) have the same effect as the
+            arguments ``schema`` and ``listener_url``.
         schema: The schema that was migrated; ``inkstream`` by default.
-        listener_url: Where to open the one connection that listens for hints and holds the worker's
-            lock. The default is ``database``, unless that is a pool or a pooler: the store then
-            opens no such connection, polls for changes, and knows only from missing beats that a
-            worker is dead.
-        max_connections: The maximum number of connections, besides the one that listens.
+        listener_url: The URL for the one connection that listens for hints and holds the worker's
+            lock. The default is ``database``. If ``database`` is an asyncpg pool or a pooler's URL,
+            there is no default, and without ``listener_url`` the store does not open this
+            connection. Readers then learn of changes only by polling, and only missing beats show
+            that a worker is dead.
+        max_connections: The maximum number of connections, without the connection that listens.
     """
 
     def __init__(
@@ -181,7 +185,7 @@ class PostgresStore:
         await self._connections.close()
 
     def _condemned(self) -> None:
-        """Replace the session's connection too, because its server gets no more notifications."""
+        """Replace the session's connection too, because that server sends no notifications now."""
         if self._session is not None:
             self._session.renew()
 
@@ -192,7 +196,7 @@ class PostgresStore:
     async def _set_keepalives(self, connection: asyncpg.Connection[Any]) -> None:
         """Make the server notice within seconds that this host is gone.
 
-        Otherwise the server would keep the session, and its lock, for two hours.
+        Otherwise the server would keep the session and the session's lock for two hours.
         """
         for name, value in _KEEPALIVES.items():
             # A server on another operating system may lack some of these settings.
@@ -308,7 +312,7 @@ class PostgresStore:
     async def _announce(self, internal_ids: Sequence[int], connection: object) -> None:
         """Let the server send a hint when the application's transaction commits.
 
-        This process cannot see when the application commits.
+        The server must send the hint, because this process cannot see when the application commits.
         """
         await self._fetch("announce", (self.channel.name, list(internal_ids)), connection)
 
@@ -397,9 +401,9 @@ class PostgresStore:
         )
 
     def _note_clock(self, ahead_s: float) -> None:
-        """Log once if this host's clock is ahead of PostgreSQL's.
+        """Log a warning when this host's clock is more than 60 s ahead of PostgreSQL's clock.
 
-        The expiry of streams follows PostgreSQL's clock.
+        In that case, streams expire by PostgreSQL's clock.
         """
         ahead = ahead_s > _CLOCK_S
         if ahead and not self._clock_ahead:

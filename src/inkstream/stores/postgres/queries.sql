@@ -1,9 +1,9 @@
--- The store's statements: one per method, each through a function of the schema. CAST is used
--- instead of ::, because some drivers read a colon as a parameter.
+-- The store's statements. Most of them call a function of the schema. CAST is used instead of ::,
+-- because some drivers read a colon as a parameter.
 
 -- name: create_stream
--- Create a stream. The column outcome says if something prevented that. If there is no row, this is
--- not the database whose identity was given.
+-- Create a stream. The column outcome says "created", or why the stream was not created. There is
+-- no row if an identity was given ($23) and this is another database.
 SELECT outcome, state FROM inkstream.create_stream(
     CAST($1 AS text), CAST($2 AS text), CAST($3 AS text), CAST($4 AS text), CAST($5 AS text),
     CAST($6 AS text), CAST($7 AS text), CAST($8 AS double precision),
@@ -33,7 +33,8 @@ FROM inkstream.read_streams(
     CAST($1 AS text[]), CAST($2 AS bigint[]), CAST($3 AS bigint), CAST($4 AS text[]));
 
 -- name: find_streams
--- The states that meet the given conditions. A stream must be due by the server's clock, too.
+-- The states that meet the given conditions. With a time in $7, a stream must be due by that time
+-- and by the server's clock.
 SELECT f FROM inkstream.find_streams(
     CAST($1 AS text[]), CAST($2 AS text), CAST($3 AS text), CAST($4 AS text[]),
     CAST($5 AS boolean), CAST($6 AS text),
@@ -85,15 +86,17 @@ SELECT inkstream.lock_worker(CAST($1 AS text));
 SELECT inkstream.unlock_worker(CAST($1 AS text), CAST($2 AS boolean));
 
 -- name: schema_version
--- The version of the database, and the oldest version that a library must know. to_jsonb, because
--- development versions had no digest.
+-- The schema version of the database, the version that a library must at least know, the encoding,
+-- and all migrations with their digests. to_jsonb is used, because the tables of development
+-- versions had no column digest.
 SELECT coalesce(max(m.version), 0), coalesce(max(m.needs), 0), current_setting('server_encoding'),
     coalesce(array_agg(m.version ORDER BY m.version), '{}'),
     coalesce(array_agg(to_jsonb(m) ->> 'digest' ORDER BY m.version), '{}')
 FROM inkstream.migrations m;
 
 -- name: identity
--- A value that differs between databases with the schema, unless one is a file copy of another.
+-- A value that differs between any two databases with the schema, unless one is a copy of the
+-- other's files.
 SELECT md5(concat_ws(' ', d.oid, d.datname, extract(epoch FROM m.applied_at)))
     FROM pg_database d, inkstream.migrations m
     WHERE d.datname = current_database() AND m.version = 1;

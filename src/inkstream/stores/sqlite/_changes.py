@@ -14,7 +14,7 @@ _MANY: Final = 4096
 
 
 class Changes:
-    """Looks for changes on the writing connection.
+    """Uses the writing connection to find the changes of other connections.
 
     On that connection, ``data_version`` changes only with the commits of other connections.
     """
@@ -27,7 +27,9 @@ class Changes:
         self._seen: tuple[int, int] | None = None
 
     def look(self, connection: sqlite3.Connection, file: FileId | None) -> list[StreamId] | None:
-        """Return the streams that changed since the last look; ``None``: any may have changed.
+        """Return the streams that changed since the last look.
+
+        ``None`` means that any stream may have changed.
 
         The list may include streams that the connection itself changed.
         """

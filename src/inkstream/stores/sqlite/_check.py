@@ -1,4 +1,4 @@
-"""Checks that the streams of a file are complete: ``inkstream verify``, and tests."""
+"""Checks that the streams of a file are complete, for ``inkstream verify`` and for tests."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from inkstream.stores.sqlite._connection import SQL, Settings, connect, database
 from inkstream.stores.sqlite._jobs import wrapped
 
 _MOST: Final = 1_000
-"""The most faults that are listed, because a broken database may have one per stream."""
+"""No more faults than this are listed, because a broken database may have a fault per stream."""
 
 
 def check_streams(path_or_url: str | os.PathLike[str]) -> list[str]:
-    """Compare each stream's segments with its state; return a list of faults.
+    """Compare each stream's segments with the stream's state; return a list of faults.
 
-    The check covers SQLite's own integrity check, gaps and overlaps of positions, sizes, message
-    ends, the order of generations, and the end of each ended stream. The check reads one snapshot,
-    and writers may run meanwhile. The call blocks.
+    The check begins with SQLite's own quick check. Then it finds gaps and overlaps between
+    segments, wrong sizes and indexes, wrong runs, and ends that do not fit the status. The check
+    reads one snapshot, and writers may run meanwhile. The call blocks.
 
     Raises:
         StoreUnavailable: The file cannot be read.

@@ -67,7 +67,8 @@ def check_place(path: Path) -> None:
     """Raise if a database cannot work at this path. SQLite's own errors would be unclear.
 
     Raises:
-        StoreUnavailable: The directory is missing, read-only, or on a network filesystem.
+        StoreUnavailable: The directory is missing, read-only, or on a filesystem whose locks are
+            not reliable; or the file is read-only or has a second name (a hard link).
     """
     directory = path.parent
     if not directory.is_dir():
@@ -81,7 +82,7 @@ def check_place(path: Path) -> None:
     if path.is_file() and path.stat().st_nlink > 1:
         raise StoreUnavailable(
             f"{path} has another name (a hard link), and SQLite keeps a log for each name: a "
-            "program that opened the other one would damage the database. Remove that link"
+            "program that opened the other name would damage the database. Remove the other name"
         )
     filesystem = _filesystem_of(directory)
     kind = _unsuitable(filesystem)
@@ -115,7 +116,7 @@ def _filesystem_of(directory: Path) -> str | None:
         fields, _, rest = line.partition(" - ")
         point = fields.split()[4].replace("\\040", " ")
         inside = point == "/" or real == point or real.startswith(point + "/")
-        # >= because if several filesystems are mounted on one point, the last of them is visible.
+        # >= because if several filesystems are mounted on one point, only the last is visible.
         if inside and (found is None or len(point) >= found[0]):
             found = len(point), rest.split()[0]
     return None if found is None else found[1]
@@ -145,7 +146,7 @@ def connect(settings: Settings, *, read_only: bool) -> sqlite3.Connection:
     """
     check_inherited(settings.path)
     settings.place.check()
-    # Do not create the file here: if the file was deleted while in use, an error must follow.
+    # Do not create the file here: there must be an error if the file was deleted while in use.
     connection = sqlite3.connect(
         f"file:{quote(str(settings.path))}?mode=rw",
         uri=True,
@@ -168,7 +169,7 @@ def connect(settings: Settings, *, read_only: bool) -> sqlite3.Connection:
         connection.execute("PRAGMA foreign_keys=0")
         if read_only:
             connection.execute("PRAGMA query_only=1")
-        connection.execute("PRAGMA schema_version").fetchone()  # takes the lock to check
+        connection.execute("PRAGMA schema_version").fetchone()  # takes the lock for check_locked
         check_locked(settings.path, lock_file(settings.path))
         _holds.hold(settings.path)
     except BaseException:
@@ -180,8 +181,9 @@ def connect(settings: Settings, *, read_only: bool) -> sqlite3.Connection:
 def _set_up_file(connection: sqlite3.Connection) -> None:
     (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
     if mode != "wal":
-        # auto_vacuum has an effect only on a new file, so it must be set first. Setting the journal
-        # mode takes the write lock on any file.
+        # auto_vacuum has an effect only on a new file, so it must be set before the journal mode.
+        # The journal mode is set only if it must change, because to set the mode takes the write
+        # lock on any file.
         connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
         (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
     if mode != "wal":
@@ -193,15 +195,15 @@ def _set_up_file(connection: sqlite3.Connection) -> None:
 
 
 def ensure_schema(connection: sqlite3.Connection, path: Path) -> None:
-    """Create the tables in a file that has none; call this under the writers' lock.
+    """Create the tables in a file that has no tables; call this under the writers' lock.
 
     Raises:
         SchemaOutdated: The file has tables of another version.
     """
     connection.execute("BEGIN" if _has_schema(connection) else "BEGIN IMMEDIATE")
     try:
-        # Check again: where file locks do not work, another process may have just created the
-        # tables.
+        # Check again, because where file locks do not work, another process may have just created
+        # the tables.
         if not _has_schema(connection):
             for statement in _SCHEMA.split(";\n"):
                 connection.execute(statement)

@@ -1,4 +1,4 @@
-"""Facts about a database file, for operators. To read them, no write lock is taken."""
+"""Reads facts about a database file, for operators. These reads take no write lock."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class FileFacts:
     """Facts about a SQLite file.
 
     Attributes:
-        journal_mode: ``"wal"``, if an application has opened the file.
-        version: The schema version of the file; ``None`` if it has no tables of inkstream.
+        journal_mode: ``"wal"``, if inkstream has opened the file for writing.
+        version: The schema version of the file; ``None`` if the file has no tables of inkstream.
         wanted: The schema version that this library needs.
         wal_bytes: The size of the file's write-ahead log.
         page_bytes, pages, free_pages: The file's page size, its number of pages, and how many of
@@ -49,7 +49,7 @@ def file_and_companions(path_or_url: str | os.PathLike[str]) -> tuple[Path, list
 
 
 def why_unsuitable(path: Path) -> str | None:
-    """Return why a file cannot be used in its directory, or ``None`` if it can."""
+    """Return why a file cannot be used at its path, or ``None`` if the file can be used."""
     try:
         check_place(path)
     except StoreUnavailable as exc:

@@ -40,7 +40,7 @@ def primary_code(exc: sqlite3.Error) -> int:
 
 
 def translate(exc: Exception, database: str, *, committing: bool = False) -> InkstreamError:
-    """Return inkstream's error for an error of the driver. The caller raises it ``from exc``.
+    """Return inkstream's error for the driver's ``exc``. The caller must raise it ``from exc``.
 
     Args:
         exc: The error that ``sqlite3`` raised.

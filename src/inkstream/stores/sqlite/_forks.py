@@ -30,11 +30,11 @@ _PARK_S: Final = 1.0
 
 
 class Gate:
-    """Threads with a connection pass this gate between two jobs, or wait while it is shut."""
+    """Threads with a connection pass this gate between two jobs, or wait while the gate is shut."""
 
     def __init__(self) -> None:
         self.is_shut = False
-        """A thread that finds this true closes its connection and calls ``wait``."""
+        """If a thread finds ``is_shut`` true, it closes its connection and calls ``wait``."""
         self._changed = threading.Condition()
         self._threads = 0
         self._waiting = 0
@@ -51,7 +51,7 @@ class Gate:
             self._changed.notify_all()
 
     def wait(self) -> None:
-        """Wait until the gate opens. In a forked child it never opens."""
+        """Wait until the gate opens. In a forked child the gate never opens."""
         with self._changed:
             self._waiting += 1
             self._changed.notify_all()
@@ -95,23 +95,23 @@ _one_fork = threading.Lock()
 _unparked: dict[FileId | None, Parkable] = {}
 """Files for which the parent process had an open connection when it forked this process.
 
-The value keeps that connection alive, because closing the connection in this process could remove
-the parent's log.
+Each value keeps the inherited connection alive. To close that connection in this process could
+remove the parent's log.
 """
 
 
 def register(parkable: Parkable) -> None:
-    """Call ``park`` of this object before every fork, until ``forget``."""
+    """Call ``parkable.park`` before every fork, until ``forget`` is called with ``parkable``."""
     _parkable.add(parkable)
 
 
 def forget(parkable: Parkable) -> None:
-    """Stop parking this object before forks, because its threads have ended."""
+    """Stop calling ``parkable.park`` before forks, because the threads have ended."""
     _parkable.discard(parkable)
 
 
 def _before() -> None:
-    _one_fork.acquire()  # a second fork must wait, because the first one resumes the threads
+    _one_fork.acquire()  # a second fork must wait, because the first fork resumes the threads
     until = time.monotonic() + _PARK_S
     for each in list(_parkable):
         if not each.park(until):
@@ -139,7 +139,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def check_inherited(path: Path) -> None:
-    """Raise for a file that the parent's store had open when it forked this process.
+    """Raise for a file that the parent's store had open when the parent forked this process.
 
     Raises:
         StoreUnavailable: SQLite would write to the file without locks.
@@ -153,7 +153,8 @@ def check_locked(path: Path, beside: Path) -> None:
 
     This check finds cases that no fork hook can prevent: a connection of the application that was
     open during the fork, and servers that fork outside Python. Call this after the connection's
-    first read, because after that read SQLite holds a lock on a file with a write-ahead log.
+    first read, because after that read SQLite holds a lock on a file with a write-ahead log. If the
+    file has the lock of ``_holds``, the function logs a warning and does not raise.
 
     Args:
         path: The database.
@@ -167,19 +168,19 @@ def check_locked(path: Path, beside: Path) -> None:
             raise _refusal(path)
         _log.warning(
             "%s: this process read the file other than through SQLite (shutil.copy, open), which "
-            "drops SQLite's locks; inkstream goes on under its own. Such a copy may lack the last "
-            "commits: use sqlite3's backup",
+            "drops SQLite's locks; inkstream continues with its own lock. Such a copy may lack the "
+            "last commits: use sqlite3's backup",
             path,
         )
 
 
 def _refusal(path: Path) -> StoreUnavailable:
     return StoreUnavailable(
-        f"{path} was open when this process was forked, so SQLite would write to it without locks: "
-        "close your own connections to it before the fork, and start streams after it (gunicorn's "
-        "post_fork, Celery's worker_process_init), or begin the process with spawn. If nothing was "
-        "forked, this process itself read the file other than through SQLite (shutil.copy, open), "
-        "which drops its locks: use sqlite3's backup, and restart"
+        f"{path} was open when this process was forked, so SQLite would write to it without locks. "
+        "Close your own connections to the file before the fork, and start streams after the fork "
+        "(gunicorn's post_fork, Celery's worker_process_init), or begin the process with spawn. If "
+        "nothing was forked, this process itself read the file other than through SQLite "
+        "(shutil.copy, open), which drops SQLite's locks. Then use sqlite3's backup, and restart"
     )
 
 

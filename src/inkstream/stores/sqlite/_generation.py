@@ -1,4 +1,4 @@
-"""Decides when a file begins a new generation: after a possible restore from a backup."""
+"""Begins a new generation of a file after a possible restore from a backup."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Basis(NamedTuple):
 
 
 class Generations:
-    """Detects that the file went back to an old state, from what this process knows about it.
+    """Detects that the file went back to an old state, from what this process knows about the file.
 
-    A new generation is drawn in the transaction that writes the next messages, so that opening a
-    store never waits. If that transaction is not committed, the next transaction draws again.
+    The transaction that writes the next messages draws the new generation, so that opening a store
+    never waits. If that transaction is not committed, the next transaction draws again.
     """
 
     def __init__(self) -> None:

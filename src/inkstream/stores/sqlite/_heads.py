@@ -56,14 +56,14 @@ class Commit:
 class Heads:
     """Keep the heads that the last commit wrote, so that the next commit need not read them.
 
-    The kept heads are valid only if the last transaction was committed and nothing was written
-    after it: neither by another connection (``data_version`` shows that) nor by this connection
-    (``total_changes`` shows that).
+    The kept heads are valid only if the last transaction was committed, and no connection has
+    written anything since then. ``data_version`` shows writes of other connections, and
+    ``total_changes`` shows writes of this connection.
     """
 
     def __init__(self) -> None:
         self.committed: Commit | None = None
-        """The newest transaction that was committed; set after ``COMMIT``, on any thread."""
+        """The newest transaction that was committed. The caller sets it after ``COMMIT``."""
         self._rows: dict[int, HeadRow] = {}
         self._commit: Commit | None = None
         self._connection: sqlite3.Connection | None = None
@@ -73,9 +73,10 @@ class Heads:
     def read(
         self, db: sqlite3.Connection, ids: Collection[int], *, anew: bool
     ) -> dict[int, HeadRow]:
-        """Return the heads of these streams, and maybe of others; call this in a transaction.
+        """Return the heads of the streams ``ids``, and maybe of other streams.
 
-        The caller changes the rows in place, writes them, and then calls ``written``.
+        Call this in a transaction. With ``anew``, every head is read from the file. The caller
+        changes the rows in place, writes them, and then calls ``written``.
         """
         (version,) = db.execute("PRAGMA data_version").fetchone()
         valid = (
@@ -85,7 +86,7 @@ class Heads:
             and self._mark == (version, db.total_changes)
             and len(self._rows) < _KEPT
         )
-        # If this transaction stops for any reason, the rows are not valid for the next one.
+        # If this transaction stops for any reason, the rows are not valid for the next transaction.
         self._connection = None
         self._version = version
         if not valid:

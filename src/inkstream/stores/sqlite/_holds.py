@@ -1,14 +1,14 @@
-"""Locks on a database that this process cannot lose by accident.
+"""Takes a lock that this process cannot lose by accident, on a database file.
 
 SQLite's own locks are POSIX locks. When a process closes any descriptor of a file, it loses all its
 POSIX locks on the file. So ``shutil.copy`` of a database drops SQLite's locks, and SQLite does not
-notice. The next process that closes the file then thinks that it is the last user. So it removes
-the write-ahead log, and everything that this process commits later is lost.
+notice. When another process closes the file, that process then finds no lock, and removes the
+write-ahead log. Everything that this process commits later is lost.
 (https://www.sqlite.org/howtocorrupt.html, 2.2)
 
-An open-file-description lock is released only when its own descriptor is closed, and it stops other
-processes from removing the log. This module puts the lock on SQLite's own descriptors, because a
-descriptor opened here would have to be closed.
+An open-file-description lock is released only when its own descriptor is closed. While this lock is
+held, other processes do not remove the log. This module puts the lock on SQLite's own descriptors,
+because a descriptor opened here would have to be closed.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ except ImportError:  # Windows, where a lock belongs to its handle
     fcntl = None  # type: ignore[assignment]
 
 HAS_HOLDS: Final = sys.platform == "linux" and sys.maxsize > 2**32
-"""True if the system has such locks, and their C structure has the layout that is known here."""
+"""True if the system has open-file-description locks, with the C structure that ``_lock`` packs."""
 
 _IN_USE: Final = (0x40000002, 510)
 """The bytes that a connection locks while the file is in use (SHARED_FIRST, SHARED_SIZE)."""
@@ -36,7 +36,7 @@ _MAPPED: Final = (128, 1)
 """The byte of the ``-shm`` file that a connection locks while the file is mapped (UNIX_SHM_DMS)."""
 
 _holders: dict[FileId, int] = {}
-"""The id of the process that holds each file. A forked child finds its parent's id here."""
+"""For each file, the id of the process that took the lock. In a forked child: the parent's id."""
 
 
 def hold(path: Path) -> None:
@@ -50,7 +50,7 @@ def hold(path: Path) -> None:
 
 
 def let_go(path: Path) -> None:
-    """Release the lock, which would also stop the file's last connection from removing the log."""
+    """Release the lock. Otherwise the file's last connection could not remove the log."""
     file = file_at(path)
     if HAS_HOLDS and file is not None:
         _lock(path, fcntl.F_UNLCK, _IN_USE)
@@ -67,7 +67,7 @@ def _lock(path: Path, kind: int, where: tuple[int, int]) -> bool:
     wanted = struct.pack("@hhqqi4x", kind, os.SEEK_SET, *where, 0)
     done = False
     for descriptor in descriptors_of(path) or ():
-        with contextlib.suppress(OSError):  # the file was closed, or cannot be locked so
+        with contextlib.suppress(OSError):  # the file was closed, or does not support this lock
             fcntl.fcntl(descriptor, fcntl.F_OFD_SETLK, wanted)
             done = True
     return done

@@ -1,4 +1,4 @@
-"""Jobs: calls that the event loop sends to a thread, because they may block."""
+"""Jobs are calls that the event loop sends to a thread, because the calls may block."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Job(Generic[T]):
     ) -> None:
         self.run = run
         self.alone = alone
-        """Whether the job needs its own transaction, so that no other job waits for this one."""
+        """Whether the job needs its own transaction, so that no other job waits for this job."""
         self.writes = writes
         """Whether the job must wait while another program is inside a writing transaction."""
         self._loop = asyncio.get_running_loop()
@@ -42,7 +42,7 @@ class Job(Generic[T]):
         self._claim = threading.Lock()
 
     def claim(self) -> bool:
-        """Return True to one caller only: the one that runs the job or gives it up."""
+        """Return True to one caller only: this caller must run the job or give it up."""
         return self._claim.acquire(blocking=False)
 
     def expire(self) -> None:
@@ -94,7 +94,7 @@ def run_from_thread(
     """Queue a job and block until it is done.
 
     Raises:
-        StoreUnavailable: The job was not done in time.
+        StoreUnavailable: The job was not done after ``wait_s`` seconds.
     """
     jobs.put(job)
     try:
@@ -105,7 +105,7 @@ def run_from_thread(
 
 
 async def run(jobs: queue.SimpleQueue[Job[Any] | None], job: Job[T], wait_s: float) -> T:
-    """Queue a job and wait for it. If the caller is cancelled first, the job never begins.
+    """Queue a job and wait for it. If the caller is cancelled before the job begins, it never runs.
 
     Raises:
         StoreUnavailable: The job had not begun after ``wait_s`` seconds.
@@ -141,9 +141,9 @@ def wrapped(exc: BaseException, path: Path, *, committing: bool = False) -> Base
 def _busy(exc: sqlite3.Error, path: Path) -> BaseException:
     error = (
         StoreUnavailable(
-            f"{path}: a connection of this process's own is inside a transaction that writes: end "
-            "that first, or pass the connection (connection=). The first call of a process also "
-            "makes the tables; any call at deployment (`inkstream ls`) makes them before"
+            f"{path}: a connection of this process's own is inside a transaction that writes. End "
+            "that transaction first, or pass the connection (connection=). The first call on a "
+            "file also creates the tables; `inkstream ls` at deployment creates the tables earlier"
         )
         if is_written_here(path)
         else _faults.translate(exc, str(path))

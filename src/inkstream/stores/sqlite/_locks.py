@@ -1,7 +1,8 @@
 """Locks that the operating system releases when a process ends in any way.
 
-All of these locks are ``flock`` locks on files beside the database, never on the database itself: a
-process that opens and closes the database file without SQLite drops SQLite's own locks on the file.
+All of these locks are ``flock`` locks on files beside the database, never on the database itself.
+The reason is that a process that opens and closes the database file without SQLite drops SQLite's
+own locks on the file.
 """
 
 from __future__ import annotations
@@ -27,13 +28,13 @@ HAS_LOCKS: Final[bool] = fcntl is not None
 _READY: Final = b"ready"
 
 _held: set[int] = set()
-"""File descriptors that a forked child must close, because they would keep the lock alive."""
+"""Descriptors that a forked child must close, because they would keep the parent's lock alive."""
 
 
 def _drop_in_child() -> None:
     for descriptor in _held:
-        # Never use LOCK_UN: it would also release the parent's lock, because parent and child share
-        # the open file.
+        # Never use LOCK_UN here. Parent and child share the open file, so LOCK_UN would release the
+        # parent's lock too.
         with contextlib.suppress(OSError):
             os.close(descriptor)
     _held.clear()
@@ -135,8 +136,8 @@ class WorkerLocks:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                # Most likely another process is only testing the lock. It is safe to block here,
-                # because this call runs on its own thread.
+                # Most likely another process is only testing the lock. It is safe to sleep here,
+                # because no event loop runs on this thread.
                 if time.monotonic() > deadline:
                     _close(descriptor)
                     raise StoreUnavailable(
@@ -167,8 +168,8 @@ class WorkerLocks:
     def is_held(self, worker: str) -> bool | None:
         """Return whether a worker of this host holds its lock; ``None`` if no lock can be tested.
 
-        A missing lock file proves nothing: a cleanup may have removed it. A living worker creates
-        its file again with its next heartbeat.
+        A missing lock file proves nothing, because a cleanup may have removed the file. A living
+        worker creates its file again with its next heartbeat.
         """
         return self._is_held(self._file(worker))
 
@@ -213,7 +214,7 @@ class WorkerLocks:
             self._file(worker).unlink(missing_ok=True)
 
     def release(self) -> None:
-        """Release the lock."""
+        """Release this worker's lock."""
         if self._descriptor is not None:
             _close(self._descriptor)
             self._descriptor = None

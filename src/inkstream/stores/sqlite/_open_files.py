@@ -1,4 +1,4 @@
-"""The operating system's facts about files that this process has open."""
+"""Asks the operating system about files that this process has open."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from inkstream._errors import StoreUnavailable
 
 
 class FileId(NamedTuple):
-    """The identity of a file. A file that replaces another one at its path has a new identity."""
+    """The identity of a file. A new file at the same path has another identity."""
 
     device: int
     inode: int
@@ -44,10 +44,12 @@ def descriptors_of(path: Path) -> list[int] | None:
 
 
 def locks_here(path: Path) -> list[str] | None:
-    """Return this process's POSIX locks on a file; ``None`` if the file is not open here.
+    """Return this process's POSIX locks on a file.
+
+    Return ``None`` if this process does not have the file open, or if the system has no ``/proc``.
 
     ``/proc/self/fdinfo`` shows the locks of this process only. ``/proc/locks`` would have to be
-    searched by device and process id. The devices and ids there differ from those of ``stat`` and
+    searched by device and process id. Its devices and ids differ from the results of ``stat`` and
     ``getpid`` on btrfs, on overlay filesystems, and if ``/proc`` belongs to another container.
     """
     found: list[str] | None = None
@@ -65,7 +67,7 @@ _WRITE_LOCK: str = "120"
 
 
 def is_written_here(path: Path) -> bool:
-    """Return whether a connection of this process is in a writing transaction."""
+    """Return whether a connection of this process writes to the database at ``path`` right now."""
     return any(
         fields[-2] == _WRITE_LOCK and "WRITE" in fields
         for fields in (line.split() for line in locks_here(Path(f"{path}-shm")) or ())
@@ -76,10 +78,10 @@ _SUFFIXES = ("", "-wal", "-shm")
 
 
 class OpenFiles:
-    """The files of an open connection. The connection keeps using them even if they are replaced.
+    """The files of an open connection. The connection uses these files even after a replacement.
 
-    If a database is deleted or replaced while in use, every later commit is lost: the old file
-    exists only until the connection is closed, and no other process will ever see that file.
+    If a database is deleted or replaced while in use, every later commit is lost, because the old
+    file exists only until the connection is closed. No other process will ever see the old file.
     """
 
     def __init__(self, path: Path) -> None:
@@ -127,7 +129,7 @@ class OpenFiles:
         )
 
     def check_log(self) -> None:
-        """Raise if a new database has the log of an old one beside it: SQLite would mix the two.
+        """Raise if a new database has an old database's log, because SQLite would mix the two.
 
         Raises:
             StoreUnavailable: The database was replaced and its log was not removed.

@@ -60,7 +60,7 @@ def read_many(db: Database, reads: Iterable[Read], max_bytes: int) -> list[Page 
 
 
 class _Stretch(NamedTuple):
-    """The range of one stream's own messages that is read."""
+    """A range of one stream's own messages that a read must return."""
 
     internal_id: int
     last_live: int | None
@@ -89,7 +89,10 @@ def _stretches(
 
 
 def _messages(db: Database, stretches: Iterable[_Stretch], max_bytes: int) -> list[Segment]:
-    """Return messages up to the limit, at least one segment; join neighbours in a range."""
+    """Return the messages of the stretches up to ``max_bytes``, but at least one segment.
+
+    Neighbouring segments of one stretch are merged.
+    """
     segments: list[Segment] = []
     size = 0
     for stretch in stretches:
@@ -109,7 +112,7 @@ def _messages(db: Database, stretches: Iterable[_Stretch], max_bytes: int) -> li
 
 
 def _rows_of(db: Database, stretch: _Stretch, max_bytes: int) -> Iterator[tuple[Any, ...]]:
-    """Yield the rows of a range, merged rows first; live rows only up to the limit."""
+    """Yield the rows of a stretch: all merged rows, then live rows up to ``max_bytes``."""
     where = stretch._asdict()
     after, until = stretch.after, stretch.until
     for row in db.execute(SQL.merged_segments, where):
@@ -150,7 +153,7 @@ def find(db: Database, query: Query) -> list[StreamState]:
         marks = ", ".join("?" * len(query.statuses))
         add(f"s.status IN ({marks})", *[status.value for status in query.statuses])
         if _LIVE.issuperset(query.statuses):
-            # With this condition, SQLite can use the index.
+            # SQLite uses the index of live streams only for a query with its literal condition.
             add("s.status IN ('pending', 'streaming', 'open')")
     if query.worker is None:
         add("s.worker IS NULL")
@@ -162,8 +165,8 @@ def find(db: Database, query: Query) -> list[StreamState]:
         add("s.report = 1 AND s.status NOT IN ('pending', 'streaming', 'open')")
     if query.before is not None:
         add("s.internal_id < ?", query.before)
-    # Without statistics, SQLite thinks that a scan of all streams in this order is cheaper than to
-    # find a few matches with an index and sort them. The + sign prevents the scan.
+    # Without statistics, SQLite would scan all streams in this order. To find a few matches with an
+    # index and to sort the matches is cheaper. The + sign prevents the scan.
     sign = "+" if _matches_few(query) else ""
     sql = f"{SQL.states}\nWHERE {' AND '.join(terms)} ORDER BY {sign}s.internal_id DESC LIMIT ?"
     return [_rows.state(row) for row in db.execute(sql, (*values, query.limit))]

@@ -17,7 +17,7 @@ T = TypeVar("T")
 
 
 class ReadThreads:
-    """A few threads that read. A new thread starts only when all others are busy."""
+    """A few threads that read. A new thread starts only when all existing threads are busy."""
 
     def __init__(self, settings: Settings, limit: int) -> None:
         self.jobs: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()
@@ -46,7 +46,7 @@ class ReadThreads:
         return await run(self.jobs, Job(call), wait_s)
 
     def close(self, until: float) -> bool:
-        """End the threads after their current jobs; return whether all ended before ``until``."""
+        """End the threads after all queued jobs; return whether all ended before ``until``."""
         self._closing = True
         self._wake_all()
         return all(has_ended(thread, until) for thread in self._threads)
@@ -62,7 +62,7 @@ class ReadThreads:
         self._gate.open()
 
     def _wake_all(self) -> None:
-        for _ in range(self._limit):  # an extra item is harmless, a missing item is not
+        for _ in range(self._limit):  # one item for each thread that may exist
             self.jobs.put(None)
 
     def _work(self) -> None:

@@ -10,7 +10,7 @@ from inkstream._runs import Runs, load_runs
 from inkstream._types import JSON, Kind, Segment, Status, StreamId, StreamState
 
 STATUSES: Final = tuple(Status)
-"""``inkstream_heads`` stores a status as its index here, so the order is part of the schema."""
+"""``inkstream_heads`` stores a status as its index in this tuple, so this order never changes."""
 
 ORDINALS: Final[Mapping[Status, int]] = {status: number for number, status in enumerate(STATUSES)}
 
@@ -66,5 +66,5 @@ def dump(value: JSON) -> str | None:
 
 
 def dump_ids(values: Iterable[int] | Iterable[str]) -> str:
-    """Return a list for ``json_each``, so that one statement serves any number of values."""
+    """Return a list for ``json_each``, so that one statement takes any number of values."""
     return json.dumps(list(values))

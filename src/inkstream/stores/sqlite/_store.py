@@ -1,4 +1,4 @@
-"""The store itself: it decides which call runs on which thread and in which transaction."""
+"""``SQLiteStore`` decides which call runs on which thread and in which transaction."""
 
 from __future__ import annotations
 
@@ -51,19 +51,20 @@ class SQLiteStore:
     Beside the file are SQLite's own ``-wal`` and ``-shm``, the lock file on which writers queue
     (``-inkstream-lock``), and a directory with one lock file per worker (``-workers``).
 
-    Every method that takes ``connection`` accepts a ``sqlite3.Connection`` on the same file. The
-    method then runs in the caller's thread, inside the caller's open transaction. If no transaction
-    is open, the method begins one, as ``sqlite3`` itself does before an INSERT. All other writers
-    wait until that transaction ends.
+    Every method that takes ``connection`` accepts a ``sqlite3.Connection`` on the same file, or
+    Django's ``connection``. The method then runs in the caller's thread, inside the caller's open
+    transaction. If no transaction is open, the method begins a transaction, as ``sqlite3`` itself
+    does before an INSERT. All other writers wait until that transaction ends. With no open
+    transaction and ``isolation_level=None``, the method's effect is committed when it returns.
 
     Args:
         path_or_url: A path, ``sqlite:///relative.db`` or ``sqlite:////absolute.db``.
         synchronous: With ``"full"``, commits survive a power failure. With ``"normal"``, commits
             survive only the death of the process, but a commit does not wait for the disk.
         readers: The maximum number of reading threads.
-        wait_s: How long a call may wait for its turn before it raises ``StoreUnavailable``. Also
-            how long ``close`` waits for running jobs.
-        busy_s: How long to wait for another program that writes to the file.
+        wait_s: How long a call may wait for its turn before it raises ``StoreUnavailable``.
+            ``close`` waits as long for the store's threads.
+        busy_s: How long a call waits for another program that writes to the file.
     """
 
     def __init__(
@@ -98,7 +99,8 @@ class SQLiteStore:
         try:
             await asyncio.to_thread(self._prepare, worker)
             # The caller may have an open transaction on this file, because inkstream.sync opens the
-            # store in its first call. So if the tables exist, ``open`` must not wait for a lock.
+            # store in its first call. So if the tables exist, ``open`` must not wait for SQLite's
+            # write lock.
             await run(threads.write.jobs, Job(lambda _: None, writes=False), self._wait_s)
         except BaseException:
             await self.close()
@@ -209,7 +211,8 @@ class SQLiteStore:
     def _check_beat(self, beats: int) -> None:
         """Detect that a backup was restored into the file while it was in use."""
         last, self._beats = self._beats, beats
-        # The counter 1 means that another worker had removed this idle worker from the store.
+        # The counter 1 shows no restore: it is the first beat, or another worker had removed this
+        # idle worker from the store.
         if not 1 < beats <= last:
             return
         self._generations.due = True
@@ -270,10 +273,10 @@ class SQLiteStore:
     def watch(self, on_change: Callable[[list[StreamId] | None], None] | None) -> None:
         """Call ``on_change``, within milliseconds, with the streams that others changed.
 
-        Others are other processes, other stores of this process, and transactions of a
-        ``connection``. A thread of the store calls ``on_change`` with all streams that changed
-        since its last call, or with ``None`` if any stream may have changed. ``watch(None)`` stops
-        the calls.
+        Others are other processes, other stores of this process, and transactions of an
+        application's ``connection``. A thread of the store calls ``on_change`` with all streams
+        that changed since its last call, or with ``None`` if any stream may have changed.
+        ``watch(None)`` stops the calls.
 
         Raises:
             NotRunning: The store is not open.

@@ -27,7 +27,7 @@ class Threads(_forks.Parkable):
         return self._pid == os.getpid()
 
     def park(self, until: float) -> bool:
-        """Close every connection, the writing connection last, as when the store is closed.
+        """Close every connection, the writing connection last, as ``close`` does.
 
         Returns whether that was done before the deadline ``until``.
         """
@@ -39,7 +39,7 @@ class Threads(_forks.Parkable):
         self.read.resume()
 
     def close(self, until: float) -> bool:
-        """End the threads after their current jobs; return whether all ended before ``until``."""
+        """End the threads after all queued jobs; return whether all ended before ``until``."""
         have_ended = self.read.close(until) & self.write.close(until)
         if have_ended:
             _forks.forget(self)

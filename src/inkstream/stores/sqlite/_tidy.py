@@ -13,7 +13,7 @@ from inkstream.stores.sqlite._connection import SQL
 _MANY_FREE_PAGES: Final = 64
 _STREAM_BYTES: Final = 1024
 _ROW_BYTES: Final = 256
-"""The cost, in bytes, of rewriting a stream or a live row, in addition to its payload."""
+"""A merge counts each stream and each live row as this many bytes, in addition to the payload."""
 
 
 def tidy(db: sqlite3.Connection, now: float, max_bytes: int, long: set[int]) -> bool:
@@ -23,7 +23,7 @@ def tidy(db: sqlite3.Connection, now: float, max_bytes: int, long: set[int]) -> 
         db: A connection inside a transaction.
         now: The wall time.
         max_bytes: About how many bytes to rewrite.
-        long: Live streams with long chains. Merged streams are removed from the set.
+        long: Live streams with many live rows. Merged streams are removed from this set.
     """
     db.execute(SQL.trim_journal)
     more = _expire(db, now, max_bytes)
@@ -62,7 +62,10 @@ def _expire(db: sqlite3.Connection, now: float, max_bytes: int) -> bool:
 
 
 def _merge(db: sqlite3.Connection, internal_id: int, max_bytes: int) -> tuple[int, bool]:
-    """Merge the oldest live rows; return about how many bytes it cost, and whether none is left."""
+    """Merge the oldest live rows of a stream.
+
+    Return about how many bytes the merge cost, and whether no live row is left.
+    """
     head = db.execute(SQL.head, (internal_id,)).fetchone()
     if head is None or head[5] is None:
         return 0, True
@@ -94,7 +97,10 @@ def _merge(db: sqlite3.Connection, internal_id: int, max_bytes: int) -> tuple[in
 
 
 def _give_back(db: sqlite3.Connection, max_bytes: int) -> bool:
-    """Shrink the file, but keep some free pages, which a busy file needs again soon."""
+    """Shrink the file, but keep some free pages, because a busy file needs free pages again soon.
+
+    Return whether more pages can be freed.
+    """
     (free,) = db.execute("PRAGMA freelist_count").fetchone()
     (pages,) = db.execute("PRAGMA page_count").fetchone()
     spare = max(_MANY_FREE_PAGES, pages // 20)

@@ -1,8 +1,8 @@
-"""The store's writes. Every function runs in one transaction; no other connection writes meanwhile.
+"""The store's writes. Every function runs in a transaction that no other writes interrupt.
 
-So this module checks conditions in Python, against heads that are read once, and writes the changes
-in bulk at the end: three statements for a thousand appends. A function that refuses a change does
-so before it writes anything.
+So this module checks conditions in Python, against heads that are read once. At the end it writes
+appends in bulk, 16 rows per statement. Before it writes anything of a new stream or a group, it has
+checked everything that could refuse this stream or group.
 """
 
 from __future__ import annotations
@@ -105,7 +105,10 @@ def create(db: Database, new: NewStream, generations: Generations) -> tuple[Stre
 
 
 def _check_new(db: Database, new: NewStream) -> tuple[int, Runs]:
-    """Return where a stream begins, and its source's runs; raise if it may not be created."""
+    """Return the position at which a new stream begins, and the runs of its source.
+
+    Raise an error if the stream may not be created.
+    """
     if db.execute(SQL.stream_exists, (new.stream_id,)).fetchone():
         raise StreamExists(new.stream_id)
     begin = 0
@@ -164,8 +167,8 @@ LARGE_CHAIN_BYTES: Final = 256 * 1024
 """After this many live rows, or this many bytes, a live stream is merged.
 
 A merge helps a reader that is far behind, because that reader must find live rows one by one. But
-earlier merges would be slow: rows of many streams share pages, so removing small rows costs more
-than writing them.
+earlier merges would be slow. Rows of many streams share pages, so to remove small rows costs more
+than to write them.
 """
 
 
@@ -271,7 +274,8 @@ class _Batch:
     def _move(self, head: HeadRow, change: Change) -> None:
         """Write the columns that an append does not change.
 
-        Such changes are rare, so they are written immediately, all with the same statement.
+        Changes of these columns are rare, so each change is written immediately, always with the
+        same statement.
         """
         status, end = change.status, change.end
         if end is not None:
@@ -338,8 +342,9 @@ _MORE_ROWS: Final = {
 def _insert(db: Database, statement: str, width: int, fields: list[Any]) -> None:
     """Insert several rows per statement. ``fields`` has the columns of all rows in one list.
 
-    With ``executemany``, each row releases the interpreter's lock, and the thread gets it back only
-    when the event loop pauses. A thousand tuples would also trigger the garbage collector.
+    With ``executemany``, each row releases the interpreter's lock. The thread then gets the lock
+    back only when the event loop pauses. A thousand tuples would also trigger the garbage
+    collector.
     """
     step = _ROWS * width
     many = len(fields) // step * step
@@ -372,7 +377,7 @@ def delete(db: Database, internal_ids: Sequence[int]) -> int:
 
 
 def _remove(db: Database, internal_id: int) -> None:
-    """Remove a stream, and the deleted sources that were kept only for it."""
+    """Remove a stream, and the deleted sources that were kept only for this stream."""
     next_id: int | None = internal_id
     while next_id is not None:
         for statement in (

@@ -1,4 +1,4 @@
-"""The thread that writes. Jobs that wait at the same time share a transaction and an fsync."""
+"""Runs all writing jobs of a store on one thread."""
 
 from __future__ import annotations
 
@@ -63,18 +63,18 @@ class WriteThread:
     def watch(self, call: Watch | None) -> None:
         """Call ``call`` on this thread every few milliseconds; ``None`` stops these calls.
 
-        ``call`` gets the writing connection, outside a transaction, and the file. In that
-        connection, ``data_version`` changes only by commits of other connections. ``call`` returns
-        whether there were such commits. If there were none, ``call`` is called less often, because
-        most of its cost is to wake the thread.
+        ``call`` gets the writing connection, outside a transaction, and the identity of the file.
+        In that connection, ``data_version`` changes only by commits of other connections. ``call``
+        returns whether there were such commits. If there were none for a second, ``call`` is called
+        less often, because most of its cost is to wake the thread.
         """
         self._watch = call
         self.jobs.put(None)
 
     def close(self, until: float) -> bool:
-        """End the thread after its current job; return whether it ended before a deadline.
+        """End the thread after all queued jobs; return whether it ended before ``until``.
 
-        A job may wait for another process or for a disk. Then the thread ends later.
+        A job may wait for another process or for a disk. Then the thread ends after ``until``.
         """
         self._closing = True
         self.jobs.put(None)
@@ -128,7 +128,7 @@ class WriteThread:
             self._lock.release()
 
     def _take(self) -> Job[Any] | None:
-        """Return the next job; ``None`` if the thread was woken without one or a look is due."""
+        """Return the next job; ``None`` if the thread was woken without a job or a look is due."""
         if self._next_job is not None:
             job, self._next_job = self._next_job, None
             return job
@@ -176,7 +176,7 @@ class WriteThread:
             self._lock.release()
 
     def _gather(self, first: Job[Any]) -> list[Job[Any]]:
-        """Return the jobs of one transaction, with those that came during the wait for the lock."""
+        """Return the jobs of one transaction, with jobs that came during the wait for the lock."""
         jobs = [first] if first.claim() else []
         while not first.alone and len(jobs) < _JOBS_IN_A_TRANSACTION:
             try:
@@ -255,9 +255,9 @@ class WriteThread:
     def _make_sure(self, connection: sqlite3.Connection) -> None:
         """Make sure that everything readable in the log is really on the disk.
 
-        After a failed fsync, the system marks the log's pages as clean, so the next fsync would
-        succeed without writing these pages. Therefore this method copies the readable part of the
-        log into another file, the database, and begins a new log.
+        After a failed fsync, the system marks the log's pages as clean. The next fsync would then
+        succeed without writing these pages. So this method copies the readable part of the log into
+        another file, the database, and begins a new log.
         """
         (busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if busy:
@@ -269,9 +269,9 @@ class WriteThread:
     def _is_large(self) -> bool:
         """Return whether a checkpoint is needed, by the written bytes or by the growth of the log.
 
-        Neither number is enough: the written bytes are an estimate that leaves out other processes
-        and large payloads, and the growth is not visible while the log is overwritten from its
-        beginning.
+        Neither number is enough. The written bytes are an estimate, which leaves out other
+        processes and large payloads. The growth is not visible while SQLite overwrites the log from
+        its beginning.
         """
         try:
             size = os.stat(self._wal).st_size  # noqa: PTH116 - a Path costs more than the call

@@ -15,7 +15,7 @@ SELECT s.internal_id, s.stream_id, s.kind, s.content_type, s.status, h.epoch, s.
 FROM inkstream_streams s JOIN inkstream_heads h ON h.internal_id = s.internal_id;
 
 -- name: state_by_name
--- The first query of a read: a stream's state, where its segments are, and its inherited messages.
+-- A stream's state, its newest live row, its source, and the number of messages that it inherits.
 SELECT s.internal_id, s.stream_id, s.kind, s.content_type, s.status, h.epoch, s.worker, h.tail,
        h.size, s.owner, s.group_name, s.metadata, s.created_at, s.started_at, s.ended_at, s.due_at,
        s.ttl_s, s.retain_s, s.takeover_within_s, s.code, s.message, s.result, s.report, s.gone,
@@ -24,7 +24,8 @@ FROM inkstream_streams s JOIN inkstream_heads h ON h.internal_id = s.internal_id
 WHERE s.stream_id = ?;
 
 -- name: lineage
--- For a fork's source: where its segments are, and how many messages it inherits itself.
+-- The newest live row of a fork's source, the source's own source, and how many messages the source
+-- itself inherits.
 SELECT h.last_live, s.fork_source, s.fork_position
 FROM inkstream_streams s JOIN inkstream_heads h ON h.internal_id = s.internal_id
 WHERE s.internal_id = ?;
@@ -39,7 +40,8 @@ WHERE internal_id = :internal_id
 ORDER BY position;
 
 -- name: live_chain
--- The live rows after a position, newest first, without reading any payload.
+-- A stream's live rows, newest first, until a row begins at or before the position :after. No
+-- payload is read.
 WITH RECURSIVE chain (id, prev, position, count, size) AS (
     SELECT id, prev, position, count, length(payload) FROM inkstream_live WHERE id = :last_live
     UNION ALL
@@ -213,7 +215,7 @@ DELETE FROM inkstream_heads WHERE internal_id = ?;
 DELETE FROM inkstream_streams WHERE internal_id = ? RETURNING fork_source;
 
 -- name: is_orphan
--- Whether a stream was kept for forks that do not exist any more.
+-- Whether a stream is gone and has no forks any more.
 SELECT 1 FROM inkstream_streams s WHERE s.internal_id = ? AND s.gone
   AND NOT EXISTS (SELECT 1 FROM inkstream_streams f WHERE f.fork_source = s.internal_id);
 
@@ -276,11 +278,12 @@ WHERE s.due_at <= ? AND s.status NOT IN ('pending', 'streaming') AND NOT s.gone
 ORDER BY s.due_at LIMIT 100;
 
 -- name: trim_journal
--- Delete old journal rows; the newest row stays, so that no id is used twice.
+-- Delete all journal rows except the newest 4096. The newest row must stay, so that no id is used
+-- twice.
 DELETE FROM inkstream_journal WHERE id <= (SELECT max(id) FROM inkstream_journal) - 4096;
 
 -- name: ends
--- The last ids of the two append-only tables.
+-- The largest id that any live row ever had, and the largest id in the journal.
 SELECT (SELECT max((SELECT value FROM inkstream_meta WHERE key = 'last_live'),
                    coalesce((SELECT max(id) FROM inkstream_live), 0))),
        coalesce((SELECT max(id) FROM inkstream_journal), 0);

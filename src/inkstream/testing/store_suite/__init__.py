@@ -1,4 +1,4 @@
-"""The conformance suite of ``abc.Store``: any store that passes it can replace any other.
+"""The conformance suite of ``abc.Store``. A store that passes can replace any other store.
 
 Each part of the contract has its own module. ``harness`` has the methods that the author of a store
 defines.
@@ -34,8 +34,8 @@ class StoreSuite(
 ):
     """Prove that a store meets every obligation of ``abc.Store``.
 
-    Subclass it in a test module, and define the two methods that create a database and a store;
-    pytest then collects the tests::
+    In a test module, write a subclass of ``StoreSuite`` with the two methods that create a database
+    and a store. pytest then collects the tests::
 
         class TestMyStore(StoreSuite):
             async def make_database(self, tmp_path):
@@ -44,6 +44,6 @@ class StoreSuite(
             def make_store(self, database):
                 return MyStore(database)
 
-    The suite tests only the contract, so it has no options. It cannot kill a process. So the
-    store's own tests must show that a worker's lock is released when its process dies.
+    The suite tests only the contract, so it has no options. The suite cannot kill a process. So the
+    store's own tests must show that a worker's lock is released when the worker's process dies.
     """

@@ -44,7 +44,7 @@ STATUSES = list(Status)
 
 
 class EffectTests(StoreHarness):
-    """Each field of a change has its own effect, and no other."""
+    """Each field of a change has its own effect, and no other effect."""
 
     async def test_append_moves_tail_and_size(self, store: Store) -> None:
         state = await store.create(new())
@@ -108,12 +108,12 @@ class EffectTests(StoreHarness):
         assert await text_in(store) == "last"
 
     async def test_a_result_is_added_to_an_end(self, store: Store) -> None:
-        """The writer of a cancelled stream gives its result later; no other field changes."""
+        """The writer of a cancelled stream adds a result later; only result and epoch change."""
         state = await stream_in(store, Status.STREAMING)
         await append(store, state, "text")
         await finish(store, state, End(Status.CANCELLED, "code", "Stopped."))
         before = await state_of(store)
-        while await store.tidy(NOW, 1024 * 1024):  # the stream's segments are merged before
+        while await store.tidy(NOW, 1024 * 1024):  # merge the segments before the late result
             pass
         late = Change(
             internal_id=state.internal_id,
@@ -206,7 +206,7 @@ class EffectTests(StoreHarness):
 
 
 class PreconditionTests(StoreHarness):
-    """G3: the store checks every condition in every status, and a refusal says which one failed."""
+    """G3: the store checks every condition in every status; a refusal has the stream's state."""
 
     @pytest.mark.parametrize("status", STATUSES)
     async def test_if_status(self, store: Store, status: Status) -> None:
@@ -290,7 +290,7 @@ class PreconditionTests(StoreHarness):
 
 
 class GroupTests(StoreHarness):
-    """A group is all or nothing; groups are independent, and applied in order."""
+    """A group is applied completely or not at all. Groups are independent, and applied in order."""
 
     async def test_refusal_undoes_its_whole_group(self, store: Store) -> None:
         states = [await store.create(new(name)) for name in "abc"]
@@ -394,7 +394,7 @@ class GroupTests(StoreHarness):
         assert await messages_in(store) == ["one", "two", "three"]
 
     async def test_marks_in_groups_of_one_commit(self, store: Store) -> None:
-        """Two requests of one producer in one batch: the second must see the first one's mark."""
+        """``max_marks`` counts the marks that earlier groups of the same commit set."""
         state = await store.create(new())
         outcomes = await store.commit(
             [

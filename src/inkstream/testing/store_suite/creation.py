@@ -147,7 +147,7 @@ class BirthTests(StoreHarness):
         assert await state_of(store) == created[0]
 
     async def test_internal_ids_grow_and_are_never_reused(self, store: Store, other: Store) -> None:
-        """G10: an offset of a stream that was deleted and created anew is recognised."""
+        """G10: a stream that is deleted and created again gets a larger internal id."""
         largest = 0
         for opened in (store, other, store, other):
             created = await opened.create(new())
@@ -171,7 +171,7 @@ class BirthTests(StoreHarness):
                 await store.close()
 
     async def test_change_of_the_deleted_stream_is_refused(self, store: Store) -> None:
-        """G10: a new stream with a deleted stream's id is another stream."""
+        """G10: a change of a deleted stream has no effect on a new stream with the same id."""
         former = await store.create(new())
         await store.delete([former.internal_id])
         await store.create(new())

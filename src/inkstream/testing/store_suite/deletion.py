@@ -1,4 +1,4 @@
-"""Tests of ``delete`` without forks."""
+"""Tests of ``delete``, for streams without forks."""
 # ruff: noqa: D102  (each test's name says what it shows)
 
 from __future__ import annotations

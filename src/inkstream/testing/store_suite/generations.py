@@ -26,7 +26,7 @@ from inkstream.wire import Offset
 
 
 def offsets_of(state: StreamState) -> list[Offset]:
-    """Return every offset of a stream, as the library would give it to a client now."""
+    """Return every offset of a stream that the library could give to a client now."""
     ends = [Offset.at(state, state.tail, ended=True)] if state.ended else []
     return [Offset.at(state, position) for position in range(state.tail + 1)] + ends
 
@@ -35,7 +35,7 @@ class GenerationTests(StoreHarness):
     """G2, G10: an offset stays valid while its messages exist, in any generation."""
 
     async def reopened(self, database: Any, store: Store) -> Store:
-        """Close a store, and open another while no worker runs, as after a restore."""
+        """Close a store, and open another store while no worker runs, as after a restore."""
         await store.close()
         again = self.make_store(database)
         await again.open("again")

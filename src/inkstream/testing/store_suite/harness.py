@@ -40,7 +40,7 @@ DONE = End(Status.DONE)
 
 
 on_one_store = settings(
-    # A third of the profile's examples, because each example is many round trips to a database.
+    # A third of the profile's examples, because each example needs many round trips to a database.
     max_examples=max(10, settings().max_examples // 3),
     deadline=None,
     suppress_health_check=[
@@ -68,7 +68,10 @@ class StoreHarness(ABC):
         """Return a store on the database, not yet opened. Several stores may use one database."""
 
     async def drop_database(self, database: Any) -> None:
-        """Remove what ``make_database`` created outside ``tmp_path``; all its stores are closed."""
+        """Remove what ``make_database`` created outside ``tmp_path``.
+
+        When this method is called, all stores of the database are closed.
+        """
         return
 
     @pytest_asyncio.fixture
@@ -101,9 +104,9 @@ def new(stream_id: str = "s", **fields: Any) -> NewStream:
 
 
 def piece(*messages: str | wire.RawJSON) -> Segment:
-    """Return a segment with these messages, a wrong position, and adjacent texts left unjoined.
+    """Return a segment with these messages. Adjacent texts stay separate messages.
 
-    A store must ignore the position of appended segments; a wrong position shows that it does.
+    The segment has a wrong position, because a store must ignore the position of appended segments.
     """
     segments = [wire.encode_messages([message], 0) for message in messages]
     (segment,) = wire.merge([one for single in segments for one in single])
@@ -165,7 +168,7 @@ async def state_of(store: Store, stream_id: str = "s") -> StreamState:
 async def stream_in(
     store: Store, status: Status, stream_id: str = "s", **fields: Any
 ) -> StreamState:
-    """Create a stream in a status; if that needs a claim, the writer is worker ``one``, epoch 1."""
+    """Create a stream in ``status``. If a claim is needed, worker ``one`` claims the stream."""
     kind = Kind.LOG if status is Status.OPEN else Kind.TEXT
     state = await store.create(new(stream_id, kind=kind, **fields))
     if status is Status.STREAMING or status.ended:
@@ -180,7 +183,7 @@ async def stream_in(
 async def pages_of(
     store: Store, stream_id: str = "s", after: int = 0, max_bytes: int = EVERYTHING
 ) -> list[Page]:
-    """Return all pages of a stream after a position; check each against the contract."""
+    """Return all pages of a stream after a position; check each page against the contract."""
     pages: list[Page] = []
     while True:
         page = await store.read(StreamId(stream_id), after, max_bytes)

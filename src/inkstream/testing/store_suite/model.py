@@ -89,7 +89,7 @@ class ModelTests(StoreHarness):
     async def test_any_sequence_of_calls(
         self, store: Store, other: Store, steps: list[Step]
     ) -> None:
-        """G2, G3, G10, G11: the store and a few lists in memory never differ."""
+        """G2, G3, G10, G11: after every call, the store agrees with a few lists in memory."""
         model: list[Modelled] = []
         for step in steps:
             opened = other if step.second_store else store
@@ -192,14 +192,14 @@ class ModelTests(StoreHarness):
 
 
 def _is_read(stream: Modelled, model: list[Modelled]) -> bool:
-    """Return whether a deleted stream is kept, because a fork of it lives or is kept itself."""
+    """Return whether a deleted stream is kept: one of its forks lives, or is itself kept."""
     return any(
         fork.source is stream and (not fork.deleted or _is_read(fork, model)) for fork in model
     )
 
 
 def _change(step: Step, stream: Modelled) -> tuple[Change, bool]:
-    """Return a step's change of one stream, and whether its conditions hold."""
+    """Return a step's change of one stream, and whether the change's conditions hold."""
     allowed = set(STATUSES)
     if step.call in ("append", "claim", "end"):
         allowed.remove(Status.DONE)

@@ -1,4 +1,4 @@
-"""Tests of ``find``: each condition, all together, in pages."""
+"""Tests of ``find``: each condition, all conditions together, and pages."""
 # ruff: noqa: D102  (each test's name says what it shows)
 
 from __future__ import annotations

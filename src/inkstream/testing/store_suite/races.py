@@ -26,10 +26,10 @@ from inkstream.testing.store_suite.harness import (
 
 
 class RaceTests(StoreHarness):
-    """Concurrent commits have the same effect as some order of them, one after another."""
+    """Concurrent commits have the same effect as the same commits one by one, in some order."""
 
     async def test_one_of_many_claims_wins(self, store: Store, other: Store) -> None:
-        """G4: of N concurrent starts exactly one becomes the writer."""
+        """G4: of eight concurrent claims exactly one succeeds."""
         for attempt in range(5):
             state = await store.create(new(str(attempt)))
             change = Change(
@@ -66,7 +66,7 @@ class RaceTests(StoreHarness):
         assert await messages_in(store) == ["mine", "theirs"]
 
     async def test_takeover_during_appends(self, store: Store, other: Store) -> None:
-        """G3: the old writer's text comes first, then the new writer's, never mixed."""
+        """G3: all text of the old writer comes before all text of the new writer."""
         state = await store.create(new())
         await claim(store, state)
 
@@ -130,7 +130,10 @@ class RaceTests(StoreHarness):
     async def test_groups_over_the_same_streams_in_any_order(
         self, store: Store, other: Store
     ) -> None:
-        """Groups that name the same streams in opposite orders neither deadlock nor mix."""
+        """Groups with the same streams in opposite orders do not deadlock.
+
+        Each stream gets the groups in the same order.
+        """
         states = [await store.create(new(name)) for name in "abcd"]
 
         async def move(opened: Store, name: str, backwards: bool) -> None:
@@ -151,7 +154,7 @@ class RaceTests(StoreHarness):
         assert texts == [texts[0]] * 4, "a group is applied at one point in all its streams"
 
     async def test_one_end_of_many(self, store: Store, other: Store) -> None:
-        """G5: a stream ends once."""
+        """G5: of several concurrent ends exactly one succeeds, with its text and its time."""
         state = await stream_in(store, Status.STREAMING)
         ends = [status for status in Status if status.ended]
         results = await asyncio.gather(
@@ -181,7 +184,7 @@ class RaceTests(StoreHarness):
         assert await text_in(other) == ends[won[0]].value
 
     async def test_commit_is_visible_everywhere(self, store: Store, other: Store) -> None:
-        """G1: a reader that begins after a commit has returned sees it, in any process."""
+        """G1: a read on any store sees each commit that returned before the read began."""
         state = await store.create(new())
         for number in range(10):
             writer, reader = (store, other) if number % 2 else (other, store)
@@ -253,8 +256,8 @@ class RaceTests(StoreHarness):
                 await asyncio.sleep(0)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            # Commits are ordered: when this one is done, the cancelled commit is done or never
-            # happens.
+            # Commits are ordered. When the next commit is done, the cancelled commit is done or
+            # never happens.
             await committed(store, *[Change(internal_id=s.internal_id) for s in states])
             after = [await text_in(store, name) for name in "ab"]
             assert after[0] == after[1]
@@ -271,7 +274,7 @@ class RaceTests(StoreHarness):
                 await asyncio.sleep(0)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            await store.create(new(f"after {turns}"))  # the cancelled call is over after this
+            await store.create(new(f"after {turns}"))  # after this call, the cancelled call is over
             try:
                 page = await store.read(StreamId(name), 0, 1000, marks=["m"])
             except LookupError:

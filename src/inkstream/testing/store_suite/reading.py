@@ -50,7 +50,7 @@ class ReadingTests(StoreHarness):
     """Committed messages can be read from any position, in pages of any size."""
 
     async def test_exact_text(self, store: Store) -> None:
-        """G11: NUL, line ends, marks and characters outside the BMP come back identical."""
+        """G11: NUL, line ends, combining characters and emoji come back identical."""
         state = await store.create(new())
         for message in EXACT:
             await append(store, state, message)
@@ -77,7 +77,7 @@ class ReadingTests(StoreHarness):
     async def test_any_text_in_any_pieces(
         self, store: Store, appends: list[list[str | wire.RawJSON]], max_bytes: int
     ) -> None:
-        """G2, G11: any chunking, read in pages of any size, returns the same messages."""
+        """G2, G11: messages in chunks of any size, read in pages of any size, stay the same."""
         name = StreamId.generate()
         state = await store.create(new(name))
         for messages in appends:
@@ -154,7 +154,7 @@ class ReadingTests(StoreHarness):
             assert page.state.tail == 2
 
     async def test_where_a_page_ends(self, store: Store) -> None:
-        """G5: a page's end is exact, so a reader that compares it with the tail stops in time."""
+        """G5: a page's end is exact, so that a reader can compare the page's end with the tail."""
         await store.create(new(append=piece("a", "b"), end=End(Status.DONE)))
         for after, max_bytes, end in (0, 0, 0), (1, 0, 1), (2, 0, 2), (1, 1000, 2):
             page = await store.read(StreamId("s"), after, max_bytes)
@@ -186,7 +186,7 @@ class ReadingTests(StoreHarness):
             assert await messages_in(store, "s", after) == expected[after:]
 
     async def test_many_streams_at_once(self, store: Store) -> None:
-        """Each stream has its own place in the result, whatever happened to the others."""
+        """Each stream's page is in its own place, even if other streams do not exist."""
         long = await stream_in(store, Status.STREAMING, "long")
         for number in range(5):
             await append(store, long, f"{number}." * 10)
@@ -217,7 +217,7 @@ class ReadingTests(StoreHarness):
     async def test_many_streams_share_a_limit_and_all_advance(
         self, store: Store, max_bytes: int
     ) -> None:
-        """G2: repeated reads return everything, and no stream waits for another."""
+        """G2: repeated reads return everything, and each read returns messages of each stream."""
         names = [f"s{number}" for number in range(8)]
         for number, name in enumerate(names):
             state = await store.create(new(name))
@@ -274,7 +274,7 @@ class ReadingTests(StoreHarness):
             await store.read(StreamId("s"), 0, 1000)
 
     async def test_a_foreign_connection_is_refused(self, store: Store) -> None:
-        """A store that cannot use the connection raises, and changes nothing."""
+        """A store that cannot use the connection raises ``TypeError``, and changes nothing."""
         state = await store.create(new())
         change = Change(internal_id=state.internal_id, append=piece("no"))
         for call in (

@@ -34,7 +34,7 @@ from inkstream.testing.store_suite.harness import (
 async def many_pieces(
     store: Store, name: str, count: int, size: int = 4
 ) -> tuple[StreamState, list[str]]:
-    """Create a live stream with this many messages, each appended by its own change."""
+    """Create a live stream with ``count`` messages, each appended by its own change."""
     state = await stream_in(store, Status.STREAMING, name)
     messages = [f"{number:0{size}d}" for number in range(count)]
     for start in range(0, count, 25):
@@ -54,7 +54,7 @@ class MergeTests(StoreHarness):
         assert await store.tidy(NOW, 1 << 20) is False
 
     async def test_text_offsets_and_state_stay(self, store: Store) -> None:
-        """G2: a reader may reconnect at any offset: before, between and after steps of ``tidy``."""
+        """G2: no step of ``tidy`` changes the state, the messages or the offsets of a stream."""
         state, messages = await many_pieces(store, "s", 60)
         await append(store, state, wire.RawJSON(b'{"a":1.0}'), "\x00", "\r\n")
         await finish(store, state)
@@ -137,7 +137,7 @@ class MergeTests(StoreHarness):
                 assert await messages_in(opened, "s", after) == expected[after:]
 
     async def test_a_step_is_bounded(self, store: Store) -> None:
-        """A megabyte takes several steps of about 64 KiB, so no writer waits for all of it."""
+        """A megabyte takes at least four steps, so that no writer waits for the whole megabyte."""
         for name in "abcd":
             state, _ = await many_pieces(store, name, 250, size=1000)
             await finish(store, state)
@@ -151,7 +151,7 @@ class MergeTests(StoreHarness):
         assert await messages_in(store) == messages
 
     async def test_several_may_tidy_beside_readers(self, store: Store, other: Store) -> None:
-        """G2: on any page, a reader sees no effect of the ``tidy`` steps of other processes."""
+        """G2: while two stores tidy, every page of every reader has the right messages."""
         expected = {}
         for name in "abc":
             state, expected[name] = await many_pieces(store, name, 50)
@@ -179,7 +179,7 @@ class MergeTests(StoreHarness):
 
 
 class ExpiryTests(StoreHarness):
-    """``tidy`` deletes due streams, except those that have not ended yet."""
+    """``tidy`` deletes due streams, except pending and streaming streams."""
 
     @pytest.mark.parametrize("status", list(Status))
     async def test_only_the_open_and_the_ended(self, store: Store, status: Status) -> None:
@@ -204,7 +204,7 @@ class ExpiryTests(StoreHarness):
         assert [state.stream_id for state in await store.find(Query())] == ["never"]
 
     async def test_a_later_due_time_counts(self, store: Store) -> None:
-        """With a sliding time to live, a read or a write moves ``due_at``."""
+        """If ``due_at`` was moved to a later time, a stream is not deleted at the earlier time."""
         state = await store.create(new(kind=Kind.LOG, due_at=NOW + 10, ttl_s=10.0))
         await committed(store, Change(internal_id=state.internal_id, due_at=NOW + 20))
         await tidied(store, NOW + 15)

@@ -33,7 +33,10 @@ async def locked(store: Store, worker: str) -> bool | None:
 
 
 class WorkerTests(StoreHarness):
-    """G7: a living worker's counter grows and its lock is held; a dead worker's are not."""
+    """G7: a living worker's counter grows and its lock is held.
+
+    A dead worker's counter stays the same, and its lock is free.
+    """
 
     async def test_no_workers_before_the_first_beat(self, store: Store, other: Store) -> None:
         assert await beats(store) == {}
@@ -50,7 +53,7 @@ class WorkerTests(StoreHarness):
         assert await beats(store) == both
 
     async def test_counters_never_return(self, store: Store) -> None:
-        """A counter that returned to an old value would look like one that did not grow."""
+        """A counter never returns to an old value, because that would look like a missing beat."""
         seen = [(await beats(store, beat=True))["one"] for _ in range(20)]
         assert len(set(seen)) == 20
 
@@ -66,7 +69,7 @@ class WorkerTests(StoreHarness):
         assert await locked(store, "another") is not True
 
     async def test_closed_workers_are_listed(self, database: Any, store: Store) -> None:
-        """Another worker must be able to see that the streams of a closed worker have no writer."""
+        """A closed worker stays listed, so that other workers can end its streams."""
         another = self.make_store(database)
         await another.open("another")
         await beats(another, beat=True)
@@ -88,7 +91,7 @@ class WorkerTests(StoreHarness):
         assert await locked(store, "two") is not False
 
     async def test_an_owner_is_not_forgotten(self, store: Store, other: Store) -> None:
-        """If it were, no worker would ever find out that the owner's streams have no writer."""
+        """A worker that owns a stream stays listed, so that other workers can end the stream."""
         await beats(other, beat=True)
         states = [await store.create(new(name)) for name in "ab"]
         for state in states:
@@ -115,7 +118,7 @@ class WorkerTests(StoreHarness):
         assert set(after) == {"one"}
 
     async def test_roster_has_each_description(self, store: Store, other: Store) -> None:
-        """After a fault, an operator can read which worker wrote, and its condition."""
+        """The roster has each worker's last description and the time of each last beat."""
         assert (await store.roster()).workers == ()
         await store.heartbeat(beat=True, said='{"pid": 1}')
         await other.heartbeat(beat=True, said='{"pid": 2}')
@@ -133,7 +136,7 @@ class WorkerTests(StoreHarness):
         }
 
     async def test_the_last_writer_and_message_are_known(self, store: Store) -> None:
-        """The last writer is known even after the end, when no worker must act on the stream."""
+        """A state has the last writer, even after the end, and the time of the last message."""
         state = await store.create(new())
         assert (state.writer, state.appended_at) == (None, None)
         await claim(store, state, "one")
@@ -151,7 +154,7 @@ class WorkerTests(StoreHarness):
         assert ended.appended_at == appended.appended_at
 
     async def test_data_survives_closing(self, database: Any) -> None:
-        """G1: committed messages are still there when the process returns."""
+        """G1: created streams are still there when the database is opened again."""
         for number, worker in enumerate(("first", "second", "third")):
             store = self.make_store(database)
             await store.open(worker)

@@ -16,7 +16,7 @@ END $$;
 CREATE TABLE inkstream.migrations (
     version integer PRIMARY KEY,
     name text NOT NULL,
-    -- The oldest schema version that a library may know and still work with this database.
+    -- A library can use this database only if it knows this schema version or a later version.
     needs integer NOT NULL,
     -- The digest of the applied SQL, because a development version may have applied other SQL.
     digest text NOT NULL,
@@ -25,7 +25,8 @@ CREATE TABLE inkstream.migrations (
 
 -- Streams --------------------------------------------------------------------------------------
 
--- The columns that rarely change. To change a row, a transaction must hold the lock on its head.
+-- The columns that rarely change. To change a row, a transaction must hold the lock on the stream's
+-- row in heads.
 CREATE TABLE inkstream.streams (
     internal_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     stream_id text COLLATE "C" NOT NULL UNIQUE,
@@ -47,9 +48,10 @@ CREATE TABLE inkstream.streams (
     live boolean NOT NULL,
     forked_from bigint,
     fork_position bigint NOT NULL DEFAULT 0,
-    -- The worker of the last claim. Unlike heads.worker, it is kept after the end.
+    -- The worker of the last claim. Unlike heads.worker, this column keeps its value after the end.
     writer text,
-    -- The generations of its messages: pairs of first message and generation, in one flat array.
+    -- The generations of the stream's messages: a flat array of pairs. A pair is the number of the
+    -- first message and its generation.
     runs json NOT NULL
 );
 CREATE INDEX streams_by_owner ON inkstream.streams (owner, internal_id) WHERE owner IS NOT NULL;
@@ -59,9 +61,9 @@ CREATE INDEX streams_by_group ON inkstream.streams ("group", internal_id)
     WHERE "group" IS NOT NULL;
 CREATE INDEX streams_forks ON inkstream.streams (forked_from) WHERE forked_from IS NOT NULL;
 
--- The columns that every commit changes. The table is narrow, its pages have room for the next
--- version of a row, and no index covers a column that an append changes, so that appends stay
--- heap-only updates.
+-- The columns that commits change often. The table is narrow, and its pages have room for the next
+-- version of a row. Most appends change no column that an index uses. So most appends are heap-only
+-- updates.
 CREATE TABLE inkstream.heads (
     internal_id bigint PRIMARY KEY,
     status text NOT NULL CHECK (status IN
@@ -73,7 +75,7 @@ CREATE TABLE inkstream.heads (
     due_at double precision,
     report boolean NOT NULL,
     gone boolean NOT NULL DEFAULT false,
-    -- Whether live has enough segments of this stream to be worth merging.
+    -- Whether the table live has enough segments of this stream to be worth merging.
     unmerged boolean NOT NULL DEFAULT false,
     -- The server's time at the last commit of messages.
     appended_at double precision,
@@ -87,7 +89,7 @@ CREATE INDEX heads_unreported ON inkstream.heads (internal_id)
     WHERE report AND status IN ('done', 'error', 'cancelled', 'timeout');
 CREATE INDEX heads_unmerged ON inkstream.heads (internal_id) WHERE unmerged;
 
--- Segments as they were committed, in commit order. tidy soon moves them to segments.
+-- Segments as they were committed. tidy later moves them to the table segments.
 CREATE TABLE inkstream.live (
     internal_id bigint,
     position bigint,
@@ -98,7 +100,8 @@ CREATE TABLE inkstream.live (
 ) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.2);
 ALTER TABLE inkstream.live ALTER payload SET STORAGE EXTERNAL;
 
--- Merged segments, each up to 64 KiB. All segments of a stream here come before those in live.
+-- Merged segments, each up to 64 KiB, unless one message is larger. All segments of a stream in
+-- this table come before the stream's segments in live.
 CREATE TABLE inkstream.segments (
     internal_id bigint,
     position bigint,
@@ -121,22 +124,24 @@ CREATE TABLE inkstream.marks (
 CREATE TABLE inkstream.workers (
     worker text COLLATE "C" PRIMARY KEY,
     beats bigint NOT NULL,
-    -- For operators only, no decision depends on them: the server's time of the last beat, and the
-    -- worker's description of itself, as JSON.
+    -- For operators only: the server's time of the last beat, and the worker's description of
+    -- itself, as JSON. No decision depends on these two columns.
     beat_at double precision NOT NULL,
     said text NOT NULL
 ) WITH (fillfactor = 50);
 
--- The workers that took a lock since the server started. Unlogged on purpose: a crash or a failover
--- empties this table and releases the locks, so a lock that is free afterwards proves no death.
+-- The workers that took a lock. server_started is the start time of the server that gave the lock.
+-- The table is unlogged on purpose: a crash or a failover empties this table and releases the
+-- locks, so a lock that is free afterwards does not prove that the worker is dead.
 CREATE UNLOGGED TABLE inkstream.worker_locks (
     worker text COLLATE "C" PRIMARY KEY,
     server_started timestamptz NOT NULL,
     released boolean NOT NULL DEFAULT false
 ) WITH (fillfactor = 50);
 
--- The current generation. Unlogged on purpose: every event that may lose commits empties the table
--- (a crash, a promotion, a restored base backup) or changes the server's start time.
+-- The current generation. The table is unlogged on purpose: every event that may lose commits
+-- empties the table (a crash, a promotion, a restored base backup) or changes the server's start
+-- time.
 CREATE UNLOGGED TABLE inkstream.generation (
     one boolean PRIMARY KEY DEFAULT true CHECK (one),
     value integer NOT NULL,
@@ -158,8 +163,9 @@ FROM inkstream.heads h JOIN inkstream.streams s ON s.internal_id = h.internal_id
 
 -- The text of streams, for people with SQL.
 
--- The streams that store a stream's messages, one row each: internal_id stores those from
--- from_position to until_position. The stream itself comes first, with until_position NULL.
+-- One row for each stream that stores messages of a stream. The stream internal_id stores the
+-- messages from from_position to until_position. The row of the stream itself comes first, with
+-- until_position NULL.
 CREATE FUNCTION inkstream.lineage(p_internal_id bigint)
 RETURNS TABLE (internal_id bigint, from_position bigint, until_position bigint)
 LANGUAGE sql STABLE AS $$
@@ -176,7 +182,8 @@ LANGUAGE sql STABLE AS $$
     SELECT c.internal_id, c.from_position, c.until_position FROM chain c
 $$;
 
--- The text pieces of one segment, found with its index of LEB128 numbers (length << 1 | is_json).
+-- The text pieces of one segment. p_idx is the segment's index, a sequence of LEB128 numbers
+-- (length << 1 | is_json).
 CREATE FUNCTION inkstream.segment_text(
     p_payload bytea, p_idx bytea, p_position bigint, p_from bigint, p_until bigint
 ) RETURNS bytea LANGUAGE plpgsql IMMUTABLE AS $$
@@ -206,7 +213,8 @@ BEGIN
     RETURN v_text;
 END $$;
 
--- A stream's text. NUL, which text cannot hold, becomes U+FFFD. NULL if the bytes are not UTF-8.
+-- A stream's text. NUL, which text cannot hold, becomes U+FFFD. The function returns NULL if the
+-- bytes are not UTF-8.
 CREATE FUNCTION inkstream.text_of(p_internal_id bigint) RETURNS text
 LANGUAGE plpgsql STABLE AS $$
 DECLARE
@@ -269,7 +277,7 @@ BEGIN
     RETURN v_drawn;
 END $$;
 
--- The current generation. After a restart of the server, this is a new one.
+-- The current generation. The first call after a restart of the server begins a new generation.
 CREATE FUNCTION inkstream.current_generation() RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
     v_generation integer;
@@ -279,8 +287,8 @@ BEGIN
     RETURN coalesce(v_generation, inkstream.draw_generation());
 END $$;
 
--- The runs of a stream that gains messages at p_first; p_runs are its runs before. The 33rd run
--- makes the first two one run (see _runs.py).
+-- The runs of a stream after it got messages at p_first; p_runs are the runs before. If there are
+-- then 33 runs, the first two become one run (see _runs.py).
 CREATE FUNCTION inkstream.extend_runs(p_runs json, p_first bigint, p_generation integer)
 RETURNS json LANGUAGE plpgsql IMMUTABLE AS $$
 DECLARE
@@ -298,7 +306,8 @@ BEGIN
     RETURN array_to_json(v_runs);
 END $$;
 
--- Outcomes are values, not errors, because an error would break the application's transaction.
+-- Create a stream. Outcomes are values, not errors, because an error would break the application's
+-- transaction.
 CREATE FUNCTION inkstream.create_stream(
     p_stream_id text, p_kind text, p_status text, p_content_type text, p_owner text, p_group text,
     p_metadata text, p_created_at double precision, p_due_at double precision,
@@ -376,10 +385,10 @@ END $$;
 
 -- Apply a batch of changes. Each array holds one field of all changes. If no change sets a field,
 -- its array may be empty. Changes come in waves: the groups of one wave have no stream in common,
--- and each wave sees the effects of earlier waves. One array gives the number of the last change of
+-- and each wave sees the effects of earlier waves. p_waves has the number of the last change of
 -- each wave. NULL means "not checked" or "unchanged". For a worker, '' means "no worker". For
--- due_at, NaN means "never". Returns a row for each applied change. For each refused group, returns
--- one row with its first refused change and that stream's state.
+-- due_at, NaN means "never". The function returns a row for each applied change. For each refused
+-- group, it returns one row, with the group's first refused change and the state of that stream.
 CREATE FUNCTION inkstream.commit_changes(
     p_waves integer[], p_internal_id bigint[], p_group integer[],
     p_if_epoch bigint[], p_if_tail bigint[], p_if_status text[], p_if_worker text[],
@@ -522,9 +531,9 @@ $$;
 -- Read and find.
 
 -- A page of each of several streams, all of the caller's one snapshot: the state, the messages
--- after a position, and marks. There is one row per stream, in order, without a state if the stream
--- does not exist. The segments of a page come from one stream of the lineage. If until_position is
--- set, the caller must cut the segments there.
+-- after a position, and marks. There is one row per stream, in the given order. If a stream does
+-- not exist, its row has no state. The segments of a page come from one stream of the lineage. If
+-- until_position is set, the caller must cut the segments at that position.
 CREATE FUNCTION inkstream.read_streams(
     p_stream_id text[], p_after bigint[], p_max_bytes bigint, p_marks text[]
 ) RETURNS TABLE (
@@ -591,8 +600,8 @@ BEGIN
     ORDER BY a.n;
 END $$;
 
--- States, newest first. The query's text has only the given conditions, so that the plan fits them.
--- Its form allows only plans that stop at the limit.
+-- States, newest first. The query's text has only the given conditions, so that the plan fits these
+-- conditions. The form of the query allows only plans that stop at the limit.
 CREATE FUNCTION inkstream.find_streams(
     p_stream_ids text[], p_owner text, p_group text, p_statuses text[],
     p_any_worker boolean, p_worker text, p_due_before double precision, p_unreported boolean,
@@ -646,7 +655,8 @@ END $$;
 
 -- Delete, expire and merge.
 
--- Delete streams. A stream with forks stays as gone until its last fork is deleted.
+-- Delete streams; return how many existed. A stream with forks becomes gone instead, and is kept
+-- until its last fork is deleted.
 CREATE FUNCTION inkstream.delete_streams(p_internal_ids bigint[]) RETURNS integer
 LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
@@ -695,7 +705,7 @@ BEGIN
     RETURN v_deleted;
 END $$;
 
--- Delete streams that are due, at most p_limit; return how many.
+-- Delete at most p_limit streams that are due; return how many were deleted.
 CREATE FUNCTION inkstream.expire_streams(p_now double precision, p_limit integer) RETURNS integer
 LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
@@ -709,8 +719,8 @@ BEGIN
     RETURN CASE WHEN v_due IS NULL THEN 0 ELSE inkstream.delete_streams(v_due) END;
 END $$;
 
--- Move about p_max_bytes of one stream's segments from live into large segments; return the number
--- of moved bytes, or NULL if there was nothing to do.
+-- Move about p_max_bytes of one stream's segments from live into large segments. Return the number
+-- of moved bytes, or NULL if there was nothing to move.
 CREATE FUNCTION inkstream.merge_stream(p_max_bytes bigint, p_segment_bytes integer) RETURNS bigint
 LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
@@ -780,8 +790,8 @@ END $$;
 
 -- Workers: beats, and locks that end with a session.
 
--- Take the lock that ends with this session. The lock is shared: after a broken connection, the old
--- session may still hold it, and the worker must get it again.
+-- Take the worker's lock, which ends with this session. The lock is shared, because the worker must
+-- get the lock on a new connection while the old session may still hold it.
 CREATE FUNCTION inkstream.lock_worker(p_worker text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_advisory_lock_shared(hashtextextended('inkstream worker ' || p_worker, 0));
@@ -791,8 +801,9 @@ BEGIN
         SET server_started = excluded.server_started, released = false;
 END $$;
 
--- Record the state of a worker's lock. "released": the worker gave it up, so the worker is dead.
--- "unknown": the worker lives but lost the connection.
+-- Record the state of a worker's lock. With p_released, the worker gave up its lock, so other
+-- workers take it for dead. Without p_released, the worker lives but lost its connection, so the
+-- state of its lock becomes "unknown".
 CREATE FUNCTION inkstream.unlock_worker(p_worker text, p_released boolean) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -803,9 +814,10 @@ BEGIN
     END IF;
 END $$;
 
--- Begin a new generation, unless another worker lives: a backup is restored only while all workers
--- are stopped. A worker calls this before it takes its own lock. So if several workers start
--- together, at least one of them sees no other.
+-- Begin a new generation, unless another worker lives. If another worker lives, no backup was
+-- restored, because a backup is restored only while all workers are stopped. A worker calls this
+-- function before it takes its own lock. So if several workers start together, at least one of them
+-- sees no other worker.
 CREATE FUNCTION inkstream.draw_if_alone() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     IF NOT EXISTS (

@@ -14,7 +14,7 @@ END $$;
 CREATE TABLE inkstream.migrations (
     version integer PRIMARY KEY,
     name text NOT NULL,
-    -- The oldest schema version that a library may know and still work with this database.
+    -- A library can use this database only if it knows this schema version or a later version.
     needs integer NOT NULL,
     -- The digest of the applied SQL, because a development version may have applied other SQL.
     digest text NOT NULL,
@@ -23,7 +23,8 @@ CREATE TABLE inkstream.migrations (
 
 -- Streams --------------------------------------------------------------------------------------
 
--- The columns that rarely change. To change a row, a transaction must hold the lock on its head.
+-- The columns that rarely change. To change a row, a transaction must hold the lock on the stream's
+-- row in heads.
 CREATE TABLE inkstream.streams (
     internal_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     stream_id text COLLATE "C" NOT NULL UNIQUE,
@@ -45,9 +46,10 @@ CREATE TABLE inkstream.streams (
     live boolean NOT NULL,
     forked_from bigint,
     fork_position bigint NOT NULL DEFAULT 0,
-    -- The worker of the last claim. Unlike heads.worker, it is kept after the end.
+    -- The worker of the last claim. Unlike heads.worker, this column keeps its value after the end.
     writer text,
-    -- The generations of its messages: pairs of first message and generation, in one flat array.
+    -- The generations of the stream's messages: a flat array of pairs. A pair is the number of the
+    -- first message and its generation.
     runs json NOT NULL
 );
 CREATE INDEX streams_by_owner ON inkstream.streams (owner, internal_id) WHERE owner IS NOT NULL;
@@ -57,9 +59,9 @@ CREATE INDEX streams_by_group ON inkstream.streams ("group", internal_id)
     WHERE "group" IS NOT NULL;
 CREATE INDEX streams_forks ON inkstream.streams (forked_from) WHERE forked_from IS NOT NULL;
 
--- The columns that every commit changes. The table is narrow, its pages have room for the next
--- version of a row, and no index covers a column that an append changes, so that appends stay
--- heap-only updates.
+-- The columns that commits change often. The table is narrow, and its pages have room for the next
+-- version of a row. Most appends change no column that an index uses. So most appends are heap-only
+-- updates.
 CREATE TABLE inkstream.heads (
     internal_id bigint PRIMARY KEY,
     status text NOT NULL CHECK (status IN
@@ -71,7 +73,7 @@ CREATE TABLE inkstream.heads (
     due_at double precision,
     report boolean NOT NULL,
     gone boolean NOT NULL DEFAULT false,
-    -- Whether live has enough segments of this stream to be worth merging.
+    -- Whether the table live has enough segments of this stream to be worth merging.
     unmerged boolean NOT NULL DEFAULT false,
     -- The server's time at the last commit of messages.
     appended_at double precision,
@@ -85,7 +87,7 @@ CREATE INDEX heads_unreported ON inkstream.heads (internal_id)
     WHERE report AND status IN ('done', 'error', 'cancelled', 'timeout');
 CREATE INDEX heads_unmerged ON inkstream.heads (internal_id) WHERE unmerged;
 
--- Segments as they were committed, in commit order. tidy soon moves them to segments.
+-- Segments as they were committed. tidy later moves them to the table segments.
 CREATE TABLE inkstream.live (
     internal_id bigint,
     position bigint,
@@ -96,7 +98,8 @@ CREATE TABLE inkstream.live (
 ) WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_analyze_scale_factor = 0.2);
 ALTER TABLE inkstream.live ALTER payload SET STORAGE EXTERNAL;
 
--- Merged segments, each up to 64 KiB. All segments of a stream here come before those in live.
+-- Merged segments, each up to 64 KiB, unless one message is larger. All segments of a stream in
+-- this table come before the stream's segments in live.
 CREATE TABLE inkstream.segments (
     internal_id bigint,
     position bigint,
@@ -119,22 +122,24 @@ CREATE TABLE inkstream.marks (
 CREATE TABLE inkstream.workers (
     worker text COLLATE "C" PRIMARY KEY,
     beats bigint NOT NULL,
-    -- For operators only, no decision depends on them: the server's time of the last beat, and the
-    -- worker's description of itself, as JSON.
+    -- For operators only: the server's time of the last beat, and the worker's description of
+    -- itself, as JSON. No decision depends on these two columns.
     beat_at double precision NOT NULL,
     said text NOT NULL
 ) WITH (fillfactor = 50);
 
--- The workers that took a lock since the server started. Unlogged on purpose: a crash or a failover
--- empties this table and releases the locks, so a lock that is free afterwards proves no death.
+-- The workers that took a lock. server_started is the start time of the server that gave the lock.
+-- The table is unlogged on purpose: a crash or a failover empties this table and releases the
+-- locks, so a lock that is free afterwards does not prove that the worker is dead.
 CREATE UNLOGGED TABLE inkstream.worker_locks (
     worker text COLLATE "C" PRIMARY KEY,
     server_started timestamptz NOT NULL,
     released boolean NOT NULL DEFAULT false
 ) WITH (fillfactor = 50);
 
--- The current generation. Unlogged on purpose: every event that may lose commits empties the table
--- (a crash, a promotion, a restored base backup) or changes the server's start time.
+-- The current generation. The table is unlogged on purpose: every event that may lose commits
+-- empties the table (a crash, a promotion, a restored base backup) or changes the server's start
+-- time.
 CREATE UNLOGGED TABLE inkstream.generation (
     one boolean PRIMARY KEY DEFAULT true CHECK (one),
     value integer NOT NULL,

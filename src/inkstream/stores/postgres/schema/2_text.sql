@@ -1,7 +1,8 @@
 -- The text of streams, for people with SQL.
 
--- The streams that store a stream's messages, one row each: internal_id stores those from
--- from_position to until_position. The stream itself comes first, with until_position NULL.
+-- One row for each stream that stores messages of a stream. The stream internal_id stores the
+-- messages from from_position to until_position. The row of the stream itself comes first, with
+-- until_position NULL.
 CREATE FUNCTION inkstream.lineage(p_internal_id bigint)
 RETURNS TABLE (internal_id bigint, from_position bigint, until_position bigint)
 LANGUAGE sql STABLE AS $$
@@ -18,7 +19,8 @@ LANGUAGE sql STABLE AS $$
     SELECT c.internal_id, c.from_position, c.until_position FROM chain c
 $$;
 
--- The text pieces of one segment, found with its index of LEB128 numbers (length << 1 | is_json).
+-- The text pieces of one segment. p_idx is the segment's index, a sequence of LEB128 numbers
+-- (length << 1 | is_json).
 CREATE FUNCTION inkstream.segment_text(
     p_payload bytea, p_idx bytea, p_position bigint, p_from bigint, p_until bigint
 ) RETURNS bytea LANGUAGE plpgsql IMMUTABLE AS $$
@@ -48,7 +50,8 @@ BEGIN
     RETURN v_text;
 END $$;
 
--- A stream's text. NUL, which text cannot hold, becomes U+FFFD. NULL if the bytes are not UTF-8.
+-- A stream's text. NUL, which text cannot hold, becomes U+FFFD. The function returns NULL if the
+-- bytes are not UTF-8.
 CREATE FUNCTION inkstream.text_of(p_internal_id bigint) RETURNS text
 LANGUAGE plpgsql STABLE AS $$
 DECLARE

@@ -19,7 +19,7 @@ BEGIN
     RETURN v_drawn;
 END $$;
 
--- The current generation. After a restart of the server, this is a new one.
+-- The current generation. The first call after a restart of the server begins a new generation.
 CREATE FUNCTION inkstream.current_generation() RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
     v_generation integer;
@@ -29,8 +29,8 @@ BEGIN
     RETURN coalesce(v_generation, inkstream.draw_generation());
 END $$;
 
--- The runs of a stream that gains messages at p_first; p_runs are its runs before. The 33rd run
--- makes the first two one run (see _runs.py).
+-- The runs of a stream after it got messages at p_first; p_runs are the runs before. If there are
+-- then 33 runs, the first two become one run (see _runs.py).
 CREATE FUNCTION inkstream.extend_runs(p_runs json, p_first bigint, p_generation integer)
 RETURNS json LANGUAGE plpgsql IMMUTABLE AS $$
 DECLARE
@@ -48,7 +48,8 @@ BEGIN
     RETURN array_to_json(v_runs);
 END $$;
 
--- Outcomes are values, not errors, because an error would break the application's transaction.
+-- Create a stream. Outcomes are values, not errors, because an error would break the application's
+-- transaction.
 CREATE FUNCTION inkstream.create_stream(
     p_stream_id text, p_kind text, p_status text, p_content_type text, p_owner text, p_group text,
     p_metadata text, p_created_at double precision, p_due_at double precision,
@@ -126,10 +127,10 @@ END $$;
 
 -- Apply a batch of changes. Each array holds one field of all changes. If no change sets a field,
 -- its array may be empty. Changes come in waves: the groups of one wave have no stream in common,
--- and each wave sees the effects of earlier waves. One array gives the number of the last change of
+-- and each wave sees the effects of earlier waves. p_waves has the number of the last change of
 -- each wave. NULL means "not checked" or "unchanged". For a worker, '' means "no worker". For
--- due_at, NaN means "never". Returns a row for each applied change. For each refused group, returns
--- one row with its first refused change and that stream's state.
+-- due_at, NaN means "never". The function returns a row for each applied change. For each refused
+-- group, it returns one row, with the group's first refused change and the state of that stream.
 CREATE FUNCTION inkstream.commit_changes(
     p_waves integer[], p_internal_id bigint[], p_group integer[],
     p_if_epoch bigint[], p_if_tail bigint[], p_if_status text[], p_if_worker text[],

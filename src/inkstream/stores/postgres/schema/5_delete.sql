@@ -1,6 +1,7 @@
 -- Delete, expire and merge.
 
--- Delete streams. A stream with forks stays as gone until its last fork is deleted.
+-- Delete streams; return how many existed. A stream with forks becomes gone instead, and is kept
+-- until its last fork is deleted.
 CREATE FUNCTION inkstream.delete_streams(p_internal_ids bigint[]) RETURNS integer
 LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
@@ -49,7 +50,7 @@ BEGIN
     RETURN v_deleted;
 END $$;
 
--- Delete streams that are due, at most p_limit; return how many.
+-- Delete at most p_limit streams that are due; return how many were deleted.
 CREATE FUNCTION inkstream.expire_streams(p_now double precision, p_limit integer) RETURNS integer
 LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE
@@ -63,8 +64,8 @@ BEGIN
     RETURN CASE WHEN v_due IS NULL THEN 0 ELSE inkstream.delete_streams(v_due) END;
 END $$;
 
--- Move about p_max_bytes of one stream's segments from live into large segments; return the number
--- of moved bytes, or NULL if there was nothing to do.
+-- Move about p_max_bytes of one stream's segments from live into large segments. Return the number
+-- of moved bytes, or NULL if there was nothing to move.
 CREATE FUNCTION inkstream.merge_stream(p_max_bytes bigint, p_segment_bytes integer) RETURNS bigint
 LANGUAGE plpgsql SET enable_seqscan = off AS $$
 DECLARE

@@ -1,7 +1,7 @@
 -- Workers: beats, and locks that end with a session.
 
--- Take the lock that ends with this session. The lock is shared: after a broken connection, the old
--- session may still hold it, and the worker must get it again.
+-- Take the worker's lock, which ends with this session. The lock is shared, because the worker must
+-- get the lock on a new connection while the old session may still hold it.
 CREATE FUNCTION inkstream.lock_worker(p_worker text) RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM pg_advisory_lock_shared(hashtextextended('inkstream worker ' || p_worker, 0));
@@ -11,8 +11,9 @@ BEGIN
         SET server_started = excluded.server_started, released = false;
 END $$;
 
--- Record the state of a worker's lock. "released": the worker gave it up, so the worker is dead.
--- "unknown": the worker lives but lost the connection.
+-- Record the state of a worker's lock. With p_released, the worker gave up its lock, so other
+-- workers take it for dead. Without p_released, the worker lives but lost its connection, so the
+-- state of its lock becomes "unknown".
 CREATE FUNCTION inkstream.unlock_worker(p_worker text, p_released boolean) RETURNS void
 LANGUAGE plpgsql AS $$
 BEGIN
@@ -23,9 +24,10 @@ BEGIN
     END IF;
 END $$;
 
--- Begin a new generation, unless another worker lives: a backup is restored only while all workers
--- are stopped. A worker calls this before it takes its own lock. So if several workers start
--- together, at least one of them sees no other.
+-- Begin a new generation, unless another worker lives. If another worker lives, no backup was
+-- restored, because a backup is restored only while all workers are stopped. A worker calls this
+-- function before it takes its own lock. So if several workers start together, at least one of them
+-- sees no other worker.
 CREATE FUNCTION inkstream.draw_if_alone() RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
     IF NOT EXISTS (
