@@ -27,7 +27,8 @@ assert TIER in TIERS, f"INKSTREAM_TIER={TIER!r} is none of {TIERS}"
 SOAK = TIER == "soak"
 GRACE_S = 2.0
 
-# No deadline per example, because a busy machine would miss it; pytest-timeout limits the test.
+# An example has no deadline, because a busy machine would miss the deadline. pytest-timeout limits
+# each test.
 settings.register_profile(
     "fast", deadline=None, max_examples=60, derandomize="CI" in os.environ, print_blob=True
 )
@@ -45,7 +46,7 @@ Rounds = Callable[[int, int], range]
 
 @pytest.fixture(scope="session")
 def rounds() -> Rounds:
-    """Return ``rounds(fast, soak)``: how often a test repeats to find a race."""
+    """Return the function ``rounds(fast, soak)``, which sets how often a test looks for a race."""
     return lambda fast, soak: range(soak if SOAK else fast)
 
 
@@ -56,9 +57,9 @@ def pytest_configure() -> None:
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Give a test with a ``seed`` one id per seed: ``seeds(fast, soak)`` sets how many.
+    """Run a test with a ``seed`` once for each seed; ``seeds(fast, soak)`` sets their number.
 
-    So a failing seed has a name and runs alone with ``-k``, and seeds run in parallel.
+    So a failing seed has a test id and can run alone with ``-k``, and seeds run in parallel.
     """
     if "seed" in metafunc.fixturenames:
         marker = metafunc.definition.get_closest_marker("seeds")
@@ -69,7 +70,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect the tests of other tiers.
 
-    They are not skipped, because a skip means a missing program.
+    Such tests are not skipped, because a skip means a missing program.
     """
     kept: list[pytest.Item] = []
     left_out: list[pytest.Item] = []
@@ -97,14 +98,14 @@ def pytest_report_header() -> str:
 
 @pytest.fixture(autouse=True)
 def nothing_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Fail a test if inkstream blocks the event loop that called it.
+    """Fail a test if inkstream blocks the event loop that calls inkstream.
 
-    Only stacks with a frame of inkstream count, because a test itself may read files.
+    A blocking call counts only if inkstream is in its stack, because a test itself may read files.
     """
     seen: list[str] = []
 
     class Noted(BlockingError):
-        """A blocking call. It is recorded when raised, because the code under test may catch it."""
+        """The error of a blocking call. Each error is recorded, because the code may catch it."""
 
         def __init__(self, func: str) -> None:
             super().__init__(func)
@@ -113,7 +114,7 @@ def nothing_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     monkeypatch.setattr(blockbuster.blockbuster, "BlockingError", Noted)
     with blockbuster.blockbuster_ctx(scanned_modules=inkstream) as watch:
-        # The application chooses where a log goes; here pytest writes it to a file.
+        # Logging may block, because the application chooses the handlers. Here pytest writes a log.
         for name in ("io.TextIOWrapper.write", "io.BufferedWriter.write"):
             watch.functions[name].can_block_in("logging/__init__.py", "emit")
         # An application's own connection may block, because the application chose it.
@@ -126,7 +127,7 @@ def nothing_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """The threads, tasks and files that existed when a test's own fixtures began."""
+    """The threads and files that existed when a test's own fixtures began."""
 
     threads: frozenset[threading.Thread]
     files: frozenset[str]
@@ -137,7 +138,7 @@ _BEFORE = pytest.StashKey[Before]()
 
 @pytest.fixture(autouse=True)
 def nothing_left(request: pytest.FixtureRequest) -> None:
-    """Fail a test that leaves threads, tasks, sockets or files open, once its fixtures are gone."""
+    """Fail a test if its threads, tasks, sockets or files outlive the test and its fixtures."""
     request.node.stash[_BEFORE] = Before(frozenset(threading.enumerate()), _open_files())
     if inspect.iscoroutinefunction(getattr(request.node, "obj", None)):
         request.getfixturevalue("no_task_left")
@@ -163,7 +164,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
 
 @pytest.fixture
 async def no_task_left() -> AsyncIterator[None]:
-    """Fail an asynchronous test whose tasks outlive it and its fixtures."""
+    """Fail an asynchronous test if its tasks outlive the test and its fixtures."""
     before = asyncio.all_tasks()
     yield
     left = asyncio.all_tasks() - before - {asyncio.current_task()}

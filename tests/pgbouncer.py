@@ -37,7 +37,7 @@ class PgBouncer:
     """A transaction pooler that listens on loopback.
 
     Attributes:
-        version: For example ``(1, 18)``.
+        version: PgBouncer's version, for example ``(1, 18)``.
     """
 
     def __init__(self, port: int, version: tuple[int, ...]) -> None:
@@ -45,14 +45,14 @@ class PgBouncer:
         self.version = version
 
     def url_of(self, url: str, parameters: str) -> str:
-        """Return a database's URL through the pooler; these parameters replace the URL's own."""
+        """Return ``url`` through the pooler, with ``parameters`` in place of its own."""
         parts = urlsplit(url)
         netloc = f"{parts.netloc.rpartition('@')[0]}@127.0.0.1:{self._port}"
         return urlunsplit(parts._replace(netloc=netloc, query=f"sslmode=disable{parameters}"))
 
 
 def with_listener(url: str) -> str:
-    """Return the URL parameters that say whether a transaction pooler answers."""
+    """Return the URL parameters for a pooler, with a direct listener at ``url``."""
     return f"&pooler=1&listener_url={quote(url, safe='')}"
 
 

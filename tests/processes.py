@@ -1,4 +1,4 @@
-"""Runs programs beside a test: one to its end, or the server of an example."""
+"""Runs programs for a test: a program to its end, or the server of an example."""
 
 from __future__ import annotations
 
@@ -47,12 +47,12 @@ async def start_example(
     pages: Path | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Process:
-    """Start the server of an example in a directory; it answers when this returns.
+    """Start the server of an example. When this function returns, the server answers.
 
     Args:
         name: The example's folder.
-        directory: The working directory, which gets its database.
-        port: The port on which it listens.
+        directory: The working directory, which will contain the example's database.
+        port: The port on which the server listens.
         pages: A folder of further pages, served at ``/pages``.
         environment: Variables to add to the environment.
     """
@@ -86,7 +86,7 @@ async def example(name: str, directory: Path, **options: Any) -> AsyncIterator[s
 
     Args:
         name: The example's folder.
-        directory: The working directory, which gets its database.
+        directory: The working directory, which will contain the example's database.
         options: Further arguments of ``start_example``.
     """
     port = free_port()

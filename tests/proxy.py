@@ -26,9 +26,9 @@ class Proxy:
     Attributes:
         upstream: The server's port on loopback; if no server listens, the answer is 502.
         port: The proxy's port.
-        only: The faults apply only to requests whose target contains this.
+        only: The faults apply only to requests whose target contains these bytes.
         refuse: Answer 502, as during a restart.
-        delay_s: Wait before every piece of a response.
+        delay_s: Wait for so many seconds before each piece of a response.
         cut_after: Close the connection after this many bytes of a response.
         hang_after: Send nothing more after this many bytes, and keep the connection open.
         buffer: Send a response only when it is complete.
@@ -99,8 +99,8 @@ class Proxy:
         try:
             sink.write(_CONNECTION.sub(b"", head)[:-2] + b"connection: close\r\n\r\n" + body)
             await sink.drain()
-            # Watch whether the client disconnects, so that the server behind this proxy notices it
-            # too.
+            # Watch whether the client disconnects, so that the server behind this proxy notices the
+            # disconnect too.
             gone = asyncio.ensure_future(reader.read())
             relay = asyncio.ensure_future(self._relay(source, writer, ruled))
             try:
@@ -155,7 +155,7 @@ class Switch:
     _relays: set[asyncio.Task[None]] = field(default_factory=set)
 
     def drop(self) -> None:
-        """Close all connections; without this call, they stay with the old server."""
+        """Close all connections. Without this call, old connections stay with the old server."""
         for writer in list(self._open):
             writer.transport.abort()
 

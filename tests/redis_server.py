@@ -1,4 +1,4 @@
-"""A Redis for one test, on loopback, which keeps nothing."""
+"""A Redis for one test, on loopback. It saves no data to disk."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def redis_server(folder: Path) -> Iterator[str]:
         assert process.stdout is not None
         try:
             said = iter(process.stdout.readline, b"")
-            assert any(b"Ready to accept connections" in line for line in said), "it ended"
+            assert any(b"Ready to accept connections" in line for line in said), "Redis ended"
             yield f"redis://127.0.0.1:{port}"
         finally:
             process.kill()

@@ -1,10 +1,10 @@
 """The application of ``tests.http.app`` with pages that show its streams, under ``/page``.
 
-``GET /event-streams`` returns how many connections send events now, and the most at once since the
-last ``POST`` there. Over HTTP/1.1 each of them is a socket.
+``GET /event-streams`` returns how many connections send events now, and the largest number since
+the last ``POST /event-streams``. Over HTTP/1.1, each connection is a socket of its own.
 ``/inspector`` is the operator's page.
 
-Environment in addition to that application's: ``TEST_PAGES``, the folder of the built pages.
+The environment variable ``TEST_PAGES`` names the folder of the built pages.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ most = 0
 class CountEvents:
     """Counts the connections that send events.
 
-    The server may learn of a closed connection a moment after it has accepted the next one. So a
-    connection counts beside another only if both are open for LASTING_S.
+    The server may accept a new connection a moment before it notices that an old connection has
+    closed. So two connections count as open at once only if both are still open LASTING_S later.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -61,13 +61,13 @@ class CountEvents:
 
 
 def count(together: frozenset[object]) -> None:
-    """Count those of the connections that are still open."""
+    """Set ``most`` to the number of these connections that are still open, if that is larger."""
     global most
     most = max(most, len(together & connections))
 
 
 async def event_streams(request: Request) -> Response:
-    """Return the counts; a POST begins the counts anew."""
+    """Return the counts. A POST first resets ``most`` to the present number."""
     global most
     if request.method == "POST":
         most = len(connections)
@@ -75,7 +75,7 @@ async def event_streams(request: Request) -> Response:
 
 
 async def everybody(request: Request, action: str) -> bool:
-    """Allow the tests every action."""
+    """Allow every action."""
     return True
 
 

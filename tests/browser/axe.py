@@ -1,4 +1,4 @@
-"""The accessibility rules of axe-core, applied to a page as it is now."""
+"""Applies the accessibility rules of axe-core to a page in its present state."""
 
 from __future__ import annotations
 
@@ -22,12 +22,15 @@ def install() -> None:
 
 
 async def assert_accessible(page: Page, state: str) -> None:
-    """Check the page in light and in dark; fail if axe finds anything serious or moderate."""
+    """Check a page in light and dark; fail at a critical, serious or moderate violation.
+
+    ``state`` names the state of the page in the error message.
+    """
     for frame in page.frames:
-        # This is no <script>, because the page's policy allows none.
+        # The rules are not added as a <script>, because the page's policy forbids other scripts.
         await frame.evaluate(RULES.read_text())
     for scheme in ("light", "dark"):
-        # Animations are off, because a colour that is changing has too little contrast.
+        # Animations are off, because a colour that is changing may have too little contrast.
         await page.emulate_media(color_scheme=scheme, reduced_motion="reduce")
         result: dict[str, Any] = await page.evaluate("axe.run({ resultTypes: ['violations'] })")
         found = [

@@ -20,7 +20,7 @@ SERVER = Path(__file__).parents[2] / "examples/chat/server.py"
 
 
 class Chat:
-    """The chat's server, which can be killed and started again on its port and file."""
+    """The chat's server. It can be killed and started again on the same port and database."""
 
     def __init__(self, directory: Path) -> None:
         self.url = ""
@@ -30,7 +30,7 @@ class Chat:
         self._database = PersistentTextStreaming(f"sqlite:///{self._file}")
 
     async def start(self) -> None:
-        """Start the server; the address works when this returns."""
+        """Start the server. When this method returns, the server answers at ``url``."""
         port = self.url.rstrip("/").rpartition(":")[2] or "0"
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, SERVER, "--port", port),
@@ -51,9 +51,9 @@ class Chat:
         await self._process.communicate()
 
     def add_turns(self, count: int) -> None:
-        """Append turns to the conversation's only turn, until it has this many turns.
+        """Append turns to a conversation of one turn, until the conversation has ``count`` turns.
 
-        Each turn has an answer.
+        All turns share the answer of the first turn.
         """
         with contextlib.closing(sqlite3.connect(self._file)) as connection, connection:
             for _ in range(count - 1):
@@ -64,7 +64,7 @@ class Chat:
                 )
 
     async def stored(self, stream_id: str) -> StreamBody:
-        """Return the stored text, without asking the server."""
+        """Read a stream from the database, without a request to the server."""
         async with self._database as streams:
             return await streams.read(stream_id)
 
@@ -96,7 +96,7 @@ async def ask(page: Page, prompt: str) -> None:
 
 
 async def wait_for(page: Page, status: str, text: str = "") -> str:
-    """Wait until the last answer has this status and contains this text; return its stream."""
+    """Wait until the last answer has this status and contains this text; return its stream's id."""
     answer = page.locator(f'.answer[data-status="{status}"]', has_text=text).last
     await answer.wait_for()
     return await answer.get_attribute("data-stream") or ""
@@ -113,7 +113,7 @@ async def shown(page: Page) -> str:
 
 
 async def assert_told_truly(chat: Chat, *pages: Page) -> StreamBody:
-    """Compare the last answer on each page with the database."""
+    """Compare the last answer on each page, which must have ended, with the database."""
     stored = None
     for page in pages:
         stream_id = await page.locator(".answer").last.get_attribute("data-stream") or ""

@@ -41,7 +41,7 @@ FLAGS = [
 START_S = 15.0
 WAIT_MS = 10_000
 
-# Playwright keeps every page visible, so this script changes what the page itself reports.
+# Playwright keeps every page visible, so these scripts change the state that the page reports.
 HIDE = """() => {
     Object.defineProperty(document, "visibilityState", { value: "hidden", configurable: true });
     document.dispatchEvent(new Event("visibilitychange"));
@@ -56,7 +56,7 @@ SHOW_AGAIN = """() => {
 def chromium() -> Iterator[str]:
     """Run the system's Chromium for the session; return its debugging address."""
     path = prerequisites.program(*prerequisites.CHROMIUM)
-    # The profile is not in pytest's folder, because Chromium leaves hundreds of files in it.
+    # The profile is not in pytest's folder, because a profile gets hundreds of files.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         process = subprocess.Popen(
             [path, *FLAGS, f"--user-data-dir={profile}"],
@@ -79,7 +79,7 @@ def chromium() -> Iterator[str]:
 
 @pytest.fixture
 async def browser(chromium: str) -> AsyncIterator[Browser]:
-    """Return the session's Chromium, for this test's event loop."""
+    """Connect to the session's Chromium from this test's event loop."""
     async with async_playwright() as playwright:
         connected = await playwright.chromium.connect_over_cdp(chromium)
         yield connected
@@ -88,7 +88,7 @@ async def browser(chromium: str) -> AsyncIterator[Browser]:
 
 @pytest.fixture
 async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
-    """Return a fresh profile. Any error on its pages fails the test."""
+    """Return a new profile. An error on any page of the profile fails the test."""
     opened = await browser.new_context()
     opened.set_default_timeout(WAIT_MS)
     errors: list[str] = []
@@ -103,7 +103,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the test pages with the current npm package; return their folder."""
     package = ROOT / "js"
     install = [sys.executable, f"{ROOT}/scripts/_javascript.py", "package"]
-    # This installs Node.js from PyPI if there is none.
+    # The command installs Node.js from PyPI if the machine has no Node.js.
     subprocess.run(install, check=True, timeout=300)
     built = tmp_path_factory.mktemp("pages")
     for name in ("react.html", "element.html", "watch.js"):
@@ -113,12 +113,12 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
         f"{PAGES}/react.tsx",
         f"--alias:inkstream/react={package}/src/react.ts",
         "--jsx=automatic",
-        # React's development build mounts twice under StrictMode.
+        # Only React's development build mounts each component twice under StrictMode.
         '--define:process.env.NODE_ENV="development"',
         f"--outfile={built}/react.js",
     ]
     element = [f"{package}/src/bundle.ts", f"--outfile={built}/inkstream.min.js", "--format=iife"]
-    # The folder also has Node.js.
+    # The folder of this Python may contain Node.js.
     path = f"{os.environ['PATH']}{os.pathsep}{Path(sys.executable).parent}"
     environment = os.environ | {"NODE_PATH": f"{package}/node_modules", "PATH": path}
     for options in (react, element):
@@ -140,7 +140,7 @@ def chat(tmp_path: Path, built_chat: None) -> Chat:
 
 
 class Site:
-    """A server with the test pages, whose port and database stay when it is killed."""
+    """A server with the test pages. It can be killed and started on the same port and database."""
 
     def __init__(self, directory: Path, pages: Path) -> None:
         self.port = free_port()
@@ -151,7 +151,7 @@ class Site:
         self._server: Server | None = None
 
     def start(self) -> None:
-        """Start the server; it answers when this returns."""
+        """Start the server. When this method returns, the server answers requests."""
         self._server = self._running.enter_context(
             serving(
                 self._directory,
@@ -184,7 +184,7 @@ class Site:
         await self.say(name, {"end": "done"})
 
     async def stored(self, name: str) -> StreamBody:
-        """Return the stored stream, without asking the server."""
+        """Read a stream from the database, without a request to the server."""
         async with self._database as streams:
             return await streams.read(name)
 
@@ -229,7 +229,7 @@ async def shown(page: Page, name: str) -> str:
 
 
 async def wait_for_text(page: Page, name: str, text: str) -> None:
-    """Wait until a page shows this text, or more."""
+    """Wait until a stream's text on a page begins with ``text``."""
     await page.wait_for_function(
         """([name, text]) => document.querySelector(`[data-stream="${name}"] .text`)
             ?.textContent.startsWith(text)""",
@@ -238,13 +238,16 @@ async def wait_for_text(page: Page, name: str, text: str) -> None:
 
 
 async def wait_for(page: Page, name: str, **state: str) -> None:
-    """Wait until a page shows this status, connection or transport."""
+    """Wait until a page shows this status, connection or transport for a stream."""
     conditions = "".join(f"[data-{key}={json.dumps(value)}]" for key, value in state.items())
     await page.locator(f'[data-stream="{name}"]{conditions}').wait_for(state="attached")
 
 
 async def assert_told_truly(site: Site, name: str, *pages: Page) -> StreamBody:
-    """Compare the pages' final text with the database; fail if a page ever showed text twice."""
+    """Compare each page's final text with the database.
+
+    Also fail if a page ever showed a text that did not begin with the text shown before.
+    """
     stored = await site.stored(name)
     assert stored.status.ended
     for page in pages:

@@ -1,6 +1,6 @@
 """Pages with packages of other projects, bundled for a browser; see tests/interop/pages.
 
-Also what tests do on the pages of examples/usechat and examples/agui.
+This module also has functions that act on the pages of examples/usechat and examples/agui.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ _HTML = """<!doctype html>
 
 
 def pages_of(folder: Path, **entries: Path) -> Path:
-    """Bundle each entry as a page of its name, with what ``PAGES`` has installed.
+    """Bundle each entry as a page with the entry's name, using the packages of ``PAGES``.
 
-    An entry is copied first: beside it, another version of a package may be installed.
+    Each entry is copied first, because its own folder may contain another version of a package.
     """
     command = [sys.executable, f"{ROOT}/scripts/_javascript.py", "pages"]
     subprocess.run(command, check=True, timeout=300)
     sources = folder / "sources"
-    # Node.js may be in this folder.
+    # The folder of this Python may contain Node.js.
     path = f"{os.environ['PATH']}{os.pathsep}{Path(sys.executable).parent}"
     for name, entry in entries.items():
         copied = sources / name

@@ -33,7 +33,7 @@ def built() -> None:
 
 @pytest.fixture(scope="session")
 def pages(built: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Bundle the pages that use other packages."""
+    """Bundle the pages that use packages of other projects."""
     return pages_of(
         tmp_path_factory.mktemp("pages"),
         assistant_ui=PAGES / "assistant-ui.tsx",
@@ -66,7 +66,7 @@ async def stored(url: str, thread: str) -> Any:
 
 
 async def picture(page: Page, name: str) -> None:
-    """Save a picture of the page in the folder ``INKSTREAM_PICTURES``."""
+    """Save a picture of the page in the folder ``INKSTREAM_PICTURES``, if that is set."""
     if PICTURES:
         await page.bring_to_front()
         await page.screenshot(path=f"{PICTURES}/agui-{name}.png", full_page=True)
@@ -95,7 +95,7 @@ async def test_reloaded_in_the_middle(context: BrowserContext, agui: str) -> Non
 
 
 async def test_stopped(context: BrowserContext, agui: str) -> None:
-    """G6: Stop in one window ends the run in both, at the text that is stored."""
+    """G6: Stop in one window ends the run in both windows, and both show the stored text."""
     page = await opened(context, agui, "b")
     await ask(page, "long")
     await expect(page.locator("li.assistant .text")).to_have_text(re.compile(r"(\S+\s+){3,}"))
@@ -138,7 +138,7 @@ async def test_copilotkit(context: BrowserContext, pages: Path, tmp_path: Path) 
 
 
 async def test_tanstack(context: BrowserContext, pages: Path, tmp_path: Path) -> None:
-    """TanStack AI's page shows an answer with tools, and one that continues after a reload."""
+    """TanStack AI's page shows an answer with tools, and continues an answer after a reload."""
     async with example("agui", tmp_path, pages=pages) as url:
         page = await context.new_page()
         await page.goto(f"{url}/pages/tanstack.html?thread=t1")

@@ -1,4 +1,4 @@
-"""axe finds nothing serious or moderate on the page of examples/chat."""
+"""The page of examples/chat is accessible: axe finds no violation that matters."""
 
 from __future__ import annotations
 
@@ -47,9 +47,9 @@ async def opened(context: BrowserContext, chat: Chat, look: str) -> Page:
 
 @pytest.mark.parametrize("look", axe.WIDTHS)
 async def test_a_life(context: BrowserContext, chat: Chat, look: str) -> None:
-    """The page is accessible at each time of its life.
+    """The page is accessible when it is empty, during an answer, after Stop, and after a failure.
 
-    It is empty, then shows an answer, a Stop, a failure, and two versions.
+    The page is also accessible when a question comes too early or is too long.
     """
     async with chatting(chat, delta(EVERYTHING)) as provider:
         page = await opened(context, chat, look)
@@ -75,11 +75,12 @@ async def test_a_life(context: BrowserContext, chat: Chat, look: str) -> None:
 
 @pytest.mark.parametrize("look", axe.WIDTHS)
 async def test_what_opens(context: BrowserContext, chat: Chat, look: str) -> None:
-    """The page is accessible with everything that opens.
+    """The page is accessible with each part that a user can open.
 
-    This is the drawer of a phone, a question or title that is edited, Undo, and what is unfolded.
+    The parts are thoughts, a tool's call, the editors of a question and of a title, the drawer of a
+    phone, and Undo.
     """
-    # The answers are written without a model; they have thoughts and a tool's call.
+    # Without a model, the example writes an answer with thoughts and a tool's call.
     await chat.start()
     try:
         page = await opened(context, chat, look)

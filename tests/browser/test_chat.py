@@ -58,7 +58,7 @@ async def test_g1_g2_windows_agree_through_reload_kill_and_stop(
         for page in (one, two):
             await wait_for(page, "cancelled")
         await assert_told_truly(chat, one, two)
-        assert await one.locator(".question").count() == 1, "regenerated, not asked again"
+        assert await one.locator(".question").count() == 1, "Try again must not repeat the question"
 
         provider.go_on.set()
         provider.chunks = [delta("Done."), FINISH]
@@ -89,7 +89,7 @@ HOSTILE = """
 
 
 async def test_a_hostile_answer_does_nothing(context: BrowserContext, chat: Chat) -> None:
-    """Markup in an answer is shown as text, links use only safe schemes, no image is loaded."""
+    """The page shows an answer's markup as text, links only safe addresses, and loads no image."""
     pieces = [HOSTILE[at : at + 7] for at in range(0, len(HOSTILE), 7)]
     async with chatting(chat, *map(delta, pieces), FINISH) as provider:
         provider.go_on.set()
@@ -101,7 +101,7 @@ async def test_a_hostile_answer_does_nothing(context: BrowserContext, chat: Chat
         links = await page.locator(".answer a").evaluate_all("links => links.map(a => a.href)")
         assert links == ["https://example.com/"]
         assert await page.locator(".answer :is(img, script, iframe, [onerror])").count() == 0
-        assert "<img src=x onerror=" in await shown(page), "markup is shown, not left out"
+        assert "<img src=x onerror=" in await shown(page), "the page must show markup as text"
         assert await page.locator(".question").text_content() == "<b onclick=alert(1)>bold</b>"
         assert await page.title() == "<b onclick=alert(1)>bold</b> – inkstream chat"
         assert not [url for url in asked if not url.startswith(chat.url)]
@@ -110,7 +110,7 @@ async def test_a_hostile_answer_does_nothing(context: BrowserContext, chat: Chat
 
 
 async def test_a_wrong_key_is_explained(context: BrowserContext, chat: Chat) -> None:
-    """The page shows the reason and keeps the question, and a retry works."""
+    """After a wrong key, the page shows the reason, and Try again answers the same question."""
     async with chatting(chat) as provider:
         provider.status = 401
         provider.go_on.set()
@@ -129,7 +129,7 @@ async def test_a_wrong_key_is_explained(context: BrowserContext, chat: Chat) -> 
 async def test_a_hidden_window_disconnects_and_catches_up(
     context: BrowserContext, chat: Chat
 ) -> None:
-    """A hidden window closes its connections, and later continues at the same place."""
+    """A hidden window closes its connections, and shows missed text when it is visible again."""
     async with chatting(chat, delta("While "), delta("nobody")) as provider:
         one = await open_page(context, chat.url)
         await ask(one, "What is missed?")
@@ -137,7 +137,7 @@ async def test_a_hidden_window_disconnects_and_catches_up(
         await wait_for(two, "streaming", "nobody")
         async with two.expect_event("requestfailed", lambda request: "/streams/" in request.url):
             await two.evaluate(HIDE)
-        assert await shown(two) == "While nobody", "what it had is still shown"
+        assert await shown(two) == "While nobody", "the earlier text must stay"
         provider.chunks = [delta("looked."), FINISH]
         await one.get_by_role("button", name="Stop").click()
         await wait_for(one, "cancelled")
@@ -153,9 +153,9 @@ async def test_a_hidden_window_disconnects_and_catches_up(
 
 
 async def test_g6_stop_works_with_five_windows(context: BrowserContext, chat: Chat) -> None:
-    """G6: Stop works although five windows follow.
+    """G6: Stop works although five windows follow the answer.
 
-    A browser opens six connections to a server, and each window that follows an answer uses one.
+    A browser opens at most six connections to a server, and each of the five windows uses one.
     """
     async with chatting(chat, delta("On and "), delta("on")):
         first = await open_page(context, chat.url)
@@ -190,7 +190,7 @@ print("hello")
 
 
 async def test_markdown_is_shown_block_by_block(context: BrowserContext, chat: Chat) -> None:
-    """Tables, tasks, mathematics, code, and links defined in another block are shown."""
+    """The page shows tables, tasks, mathematics, code, and a link that another block defines."""
     pieces = [RICH[at : at + 7] for at in range(0, len(RICH), 7)]
     async with chatting(chat, *map(delta, pieces), FINISH) as provider:
         provider.go_on.set()
@@ -211,7 +211,7 @@ async def test_markdown_is_shown_block_by_block(context: BrowserContext, chat: C
 async def test_stop_by_keyboard_keeps_the_focus(context: BrowserContext, chat: Chat) -> None:
     """G6: Escape and the button both stop the answer.
 
-    A screen reader announces the start and the end.
+    The page tells screen readers when the answer begins and stops, and keeps the draft.
     """
     async with chatting(chat, delta("On and on")):
         page = await open_page(context, chat.url)
@@ -256,7 +256,7 @@ not even when the server is killed in the middle of a sentence."""
 
 @pytest.mark.timeout(120)
 async def draw_two_windows(context: BrowserContext, chat: Chat) -> None:
-    """Draw docs/images/chat.png and chat.webp: two windows, one of them reloaded halfway."""
+    """Draw docs/images/chat.png and chat.webp: one of two windows is reloaded halfway."""
     pieces = [MARKDOWN[at : at + 5] for at in range(0, len(MARKDOWN), 5)]
     async with chatting(chat, *map(delta, pieces), FINISH, model="a model") as provider:
         provider.pace_s = 0.1
@@ -280,8 +280,8 @@ async def draw_two_windows(context: BrowserContext, chat: Chat) -> None:
             await frames.take()
             text = await left.locator(".answer .text").text_content() or ""
             if not reloaded and "tomorrow" in text:
-                # The test leaves the page and returns, because a reload ends before a picture can
-                # be taken.
+                # The test leaves the page and returns, because a reload takes less time than a
+                # picture.
                 await page.frames[2].goto("about:blank")
                 for _ in range(6):
                     await frames.take()
@@ -302,7 +302,7 @@ if PICTURES:
 
 
 class Frames:
-    """Screenshots of a page, with the time between them."""
+    """Screenshots of a page, with the time of each screenshot."""
 
     def __init__(self, page: Page) -> None:
         self._page = page

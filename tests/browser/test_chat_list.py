@@ -1,4 +1,4 @@
-"""The conversations of examples/chat: each one's address, and the list of all."""
+"""Each conversation of examples/chat has an address, and a list shows all conversations."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.http.provider import FINISH, delta
 pytestmark = pytest.mark.timeout(60)
 PHONE: ViewportSize = {"width": 390, "height": 760}
 
-# This script records all text that a window paints, so that it sees even a short flash.
+# This script records each text that a window paints, even for a single frame.
 WATCH = """() => {
     window.painted = new Set();
     const look = () => { painted.add(document.body.innerText); requestAnimationFrame(look); };
@@ -26,7 +26,7 @@ def titles(page: Page) -> Locator:
 
 
 async def test_each_conversation_has_an_address(context: BrowserContext, chat: Chat) -> None:
-    """Back, forward, reload and bookmarks return to the same conversation; questions are titles."""
+    """Back, forward, a reload and an address lead to a conversation. The question is the title."""
     async with chatting(chat, delta("Yes."), FINISH) as provider:
         provider.go_on.set()
         page = await open_page(context, chat.url)
@@ -62,7 +62,10 @@ async def test_each_conversation_has_an_address(context: BrowserContext, chat: C
 
 
 async def test_the_list_shows_what_is_being_written(context: BrowserContext, chat: Chat) -> None:
-    """The list shows a live answer, in any conversation and after the writer was killed."""
+    """The list of each window marks a conversation while its answer is written.
+
+    The mark disappears after the server is killed and started again.
+    """
     async with chatting(chat, delta("On and on")):
         one = await open_page(context, chat.url)
         two = await open_page(context, chat.url)
@@ -100,7 +103,7 @@ async def test_two_conversations_are_written_at_once(context: BrowserContext, ch
 async def test_deleting_can_be_undone(context: BrowserContext, chat: Chat) -> None:
     """Undo gets the focus and restores the conversation.
 
-    Leaving the page deletes the conversation immediately.
+    If the user leaves the page instead, the conversation is deleted immediately.
     """
     async with chatting(chat, delta("Kept."), FINISH) as provider:
         provider.go_on.set()
@@ -123,7 +126,7 @@ async def test_deleting_can_be_undone(context: BrowserContext, chat: Chat) -> No
 
 
 async def test_deleting_a_live_answer_flashes_nothing(context: BrowserContext, chat: Chat) -> None:
-    """A window that follows a deleted answer says so, and shows no id and no error."""
+    """A window with a deleted conversation reports the deletion, and shows no id and no error."""
     async with chatting(chat, delta("On and on")):
         one = await open_page(context, chat.url)
         await ask(one, "How long?")
@@ -140,7 +143,7 @@ async def test_deleting_a_live_answer_flashes_nothing(context: BrowserContext, c
 
 
 async def test_a_conversation_is_renamed(context: BrowserContext, chat: Chat) -> None:
-    """Enter renames a conversation in all windows, and Escape cancels; the focus then returns."""
+    """Enter renames a conversation in all windows; Escape does not. Both return the focus."""
     async with chatting(chat, delta("Yes."), FINISH) as provider:
         provider.go_on.set()
         one = await open_page(context, chat.url)
@@ -162,8 +165,8 @@ async def test_a_conversation_is_renamed(context: BrowserContext, chat: Chat) ->
 async def test_a_phone_has_the_list_in_a_dialog(context: BrowserContext, chat: Chat) -> None:
     """On a phone the list is a dialog.
 
-    The dialog keeps the focus and returns it, Escape closes only the dialog, and the header has one
-    line.
+    The dialog keeps the focus, and afterwards its button gets the focus back. Escape closes the
+    dialog and does not stop the answer. The header has one line.
     """
     async with chatting(chat, delta("On and on")):
         page = await open_page(context, chat.url)
@@ -174,7 +177,7 @@ async def test_a_phone_has_the_list_in_a_dialog(context: BrowserContext, chat: C
         assert header is not None
         assert header["height"] < 60
         wide = "document.documentElement.scrollWidth > innerWidth"
-        assert not await page.evaluate(wide), "nothing is cut off, or scrolled to"
+        assert not await page.evaluate(wide), "the page must not be wider than the screen"
 
         opener = page.get_by_role("button", name="Conversations")
         await opener.focus()
@@ -184,7 +187,7 @@ async def test_a_phone_has_the_list_in_a_dialog(context: BrowserContext, chat: C
             await page.keyboard.press("Tab")
             inside = "['BODY', 'HTML'].includes(document.activeElement.tagName)"
             inside += " || !!document.activeElement.closest('dialog')"
-            assert await page.evaluate(inside), "or the browser's own bar"
+            assert await page.evaluate(inside), "the focus left the dialog"
         await page.keyboard.press("Escape")
         await page.get_by_role("dialog").wait_for(state="detached")
         await expect(opener).to_be_focused()

@@ -1,4 +1,4 @@
-"""A growing answer looks the same as that answer does after a reload."""
+"""An answer that grew on the page looks the same after a reload."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.http.provider import FINISH, delta
 
 pytestmark = [pytest.mark.timeout(60), pytest.mark.usefixtures("built_chat")]
 
-# The beginning of each of these looks like a list, a heading, a table or a setext title.
+# While this text grows, the beginning of a block often looks like another kind of block.
 TRICKY = """A title
 ---
 
@@ -53,16 +53,16 @@ lazily
 
 
 async def rendered(page: Page) -> str:
-    """Return an answer's markup when the answer has ended and its code is coloured."""
+    """Wait until an answer's code is coloured, and return the answer's markup."""
     await page.get_by_role("link", name="known").wait_for()
     await page.locator(".answer .hljs-keyword").first.wait_for()
     return await page.locator(".answer .text").inner_html()
 
 
 async def test_grown_equals_reloaded(context: BrowserContext, chat: Chat) -> None:
-    """Only the end of a text is cut into blocks again (G2).
+    """G2: the markup of an answer that grew equals the markup after a reload.
 
-    The result equals that of the whole text.
+    While an answer grows, the page cuts only the end of the text into blocks again.
     """
     pieces = [TRICKY[at : at + 2] for at in range(0, len(TRICKY), 2)]
     async with chatting(chat, *map(delta, pieces), FINISH) as provider:

@@ -22,7 +22,7 @@ async def texts(page: Page, *, questions: list[str], answers: list[str]) -> None
 async def test_an_edited_question_is_a_branch(context: BrowserContext, chat: Chat) -> None:
     """Escape restores an edited question.
 
-    Sending the question keeps the old one and the turns after it.
+    An edited question that is sent begins a branch. The old question keeps the turns after it.
     """
     async with chatting(chat, delta("One."), FINISH) as provider:
         provider.go_on.set()
@@ -77,9 +77,9 @@ async def test_an_edited_question_is_a_branch(context: BrowserContext, chat: Cha
 
 
 async def test_a_regenerated_answer_keeps_the_others(context: BrowserContext, chat: Chat) -> None:
-    """Regenerating keeps the other answers, each with the turns that followed it.
+    """A regenerated answer, also to an old question, begins a branch.
 
-    This also holds for an old question.
+    The old answer stays, with the turns that followed the old answer.
     """
     async with chatting(chat, delta("One."), FINISH) as provider:
         provider.go_on.set()
@@ -108,7 +108,7 @@ async def test_a_regenerated_answer_keeps_the_others(context: BrowserContext, ch
 async def test_versions_can_be_read_while_one_is_written(
     context: BrowserContext, chat: Chat
 ) -> None:
-    """G6: reading an older answer does not stop the answer that is written, and Stop stays."""
+    """G6: while a user reads an older answer, the new answer continues, and Stop stops it."""
     async with chatting(chat, delta("One."), FINISH) as provider:
         provider.go_on.set()
         page = await open_page(context, chat.url)
@@ -132,7 +132,7 @@ async def test_versions_can_be_read_while_one_is_written(
 async def test_a_double_click_on_send_stops_nothing(context: BrowserContext, chat: Chat) -> None:
     """A double click on Send stops nothing.
 
-    Stop takes the place of Send, and the second click must not press it.
+    After the first click, Stop takes the place of Send. The second click must not press Stop.
     """
     async with chatting(chat, delta("On and on")) as provider:
         page = await open_page(context, chat.url)

@@ -49,9 +49,9 @@ async def wait_for_status(pane: Frame, status: str) -> None:
 
 @pytest.mark.timeout(60)
 async def test_g1_g2_panes_agree_after_kill_9(browser: Browser, tmp_path: Path) -> None:
-    """All panes agree after the kill.
+    """The four panes of two windows agree after the server is killed, and after Stop.
 
-    Two windows have four panes, and all of them share the browser's six connections.
+    All panes share the browser's six connections.
     """
     async with (
         playing_provider(delta(ANSWER), *[delta(f"word {n} ") for n in range(20)]) as provider,

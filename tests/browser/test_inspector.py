@@ -29,7 +29,7 @@ def url(server: Server) -> str:
 
 
 async def opened(context: BrowserContext, url: str, may: str) -> Page:
-    """Open the inspector as somebody who has these rights."""
+    """Open the inspector as a visitor with these rights."""
     await context.add_cookies([{"name": "may", "value": may, "url": url}])
     page = await context.new_page()
     await page.goto(url)
@@ -43,7 +43,7 @@ async def started(server: Server, name: str, *items: object) -> None:
 
 @pytest.mark.parametrize("may", ["", "text.stop"])
 async def test_default_deny(context: BrowserContext, url: str, may: str) -> None:
-    """Without the right to look there is no page, whatever other rights somebody has."""
+    """A visitor without the right ``look`` gets no page, whatever other rights the visitor has."""
     await context.add_cookies([{"name": "may", "value": may or "none", "url": url}])
     page = await context.new_page()
     answer = await page.goto(url)
@@ -55,7 +55,7 @@ async def test_default_deny(context: BrowserContext, url: str, may: str) -> None
 async def test_list_and_filters(context: BrowserContext, server: Server, url: str) -> None:
     """New streams appear in the list without a reload.
 
-    Status and id narrow the list, and an empty list says so.
+    The filters narrow the list, and the page says if no stream matches.
     """
     await started(server, "first", "text", {"end": "done"})
     page = await opened(context, url, "look")
@@ -76,9 +76,9 @@ async def test_list_and_filters(context: BrowserContext, server: Server, url: st
 async def test_one_is_followed_and_stopped(
     context: BrowserContext, server: Server, url: str
 ) -> None:
-    """G6: the page shows text and parts as they arrive.
+    """G6: the page shows text and objects as they arrive.
 
-    Stop asks for confirmation, and stops a stream of any process.
+    Stop asks for confirmation before it stops the stream.
     """
     await started(server, "live", "so far ")
     page = await opened(context, url, "look.text.stop")
@@ -101,7 +101,7 @@ async def test_one_is_followed_and_stopped(
 
 
 async def test_text_is_hidden(context: BrowserContext, server: Server, url: str) -> None:
-    """A role with the right to look only sees neither the text, nor its button, nor Stop."""
+    """A visitor with only the right ``look`` sees no text, no button for the text, and no Stop."""
     await started(server, "private", "the secret")
     page = await opened(context, url, "look")
     await page.get_by_role("button", name="private").click()
@@ -116,7 +116,7 @@ async def test_text_is_hidden(context: BrowserContext, server: Server, url: str)
 
 @pytest.mark.parametrize("width", [320, 390])
 async def test_phone(context: BrowserContext, server: Server, url: str, width: int) -> None:
-    """On a narrow screen nothing is cut off at the side, and the chosen stream comes first."""
+    """On a narrow screen nothing is cut off at the side; the chosen stream is above the filters."""
     name = "a-long-name-" * 9
     await started(server, f"{name}{width}", "text" * 300)
     page = await opened(context, url, "look.text.stop")
@@ -133,5 +133,5 @@ async def test_phone(context: BrowserContext, server: Server, url: str, width: i
         "[...document.querySelectorAll('.actions button')].filter((b) => b.offsetParent)"
         ".map((b) => b.offsetHeight)"
     )
-    assert min(sizes) >= 34, "to be hit with a thumb"
+    assert min(sizes) >= 34, "each button must be large enough for a thumb"
     await client.post(server.port, f"/say/{name}{width}", [{"end": "done"}])

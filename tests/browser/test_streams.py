@@ -34,9 +34,9 @@ async def open_page(context: BrowserContext, url: str) -> Page:
 async def test_g2_two_windows_and_reloads_show_the_same(
     context: BrowserContext, site: Site, kind: str
 ) -> None:
-    """A window that is reloaded at any time shows the same text as the other window.
+    """A window that is reloaded at any time shows the same text as another window.
 
-    It is reloaded before the first token, halfway, and after the end.
+    The test reloads the window before the first piece, after each piece, and after the end.
     """
     a = await site.create()
     url = site.url(a, page=kind)
@@ -60,7 +60,7 @@ async def test_g2_two_windows_and_reloads_show_the_same(
 async def test_g1_g7_shown_text_survives_a_killed_server(
     context: BrowserContext, mortal_site: Site
 ) -> None:
-    """Both windows continue to the end although the server is killed during the answer."""
+    """After a kill and a restart of the server, both windows show the same text and the end."""
     site = mortal_site
     a = await site.create()
     url = site.url(a)
@@ -139,10 +139,7 @@ async def test_g6_hidden_tabs_free_their_connections(
 
 
 async def test_in_the_background_and_back(context: BrowserContext, site: Site) -> None:
-    """A page replaces a connection that died while the page was hidden.
-
-    It does so when it is visible again.
-    """
+    """If a connection dies while its page is hidden, the page connects again when it is visible."""
     async with proxy_before(site.port) as proxy:
         proxy.only = b"/streams/"
         a = await site.create()
@@ -168,7 +165,7 @@ async def test_in_the_background_and_back(context: BrowserContext, site: Site) -
 
 
 async def test_frozen_in_the_background(context: BrowserContext, site: Site) -> None:
-    """A page that Chromium froze continues at the same place."""
+    """A page that Chromium froze shows the missed text when the page is active again."""
     a = await site.create()
     page = await open_page(context, site.url(a))
     await site.say(a, "before ")
@@ -199,11 +196,14 @@ async def test_back_forward_cache(context: BrowserContext, site: Site) -> None:
     await wait_for(page, a, status="done")
     stored = await assert_told_truly(site, a, page)
     assert stored.text == "before meanwhile "
-    assert await page.evaluate("window.restored") is True, "it did not come from the cache"
+    assert await page.evaluate("window.restored") is True, "the page did not come from the cache"
 
 
 async def test_g6_ten_tabs_on_one_stream(context: BrowserContext, site: Site) -> None:
-    """Of ten tabs, four follow the stream; the others fetch once a second until a tab closes."""
+    """Of ten tabs, four have a connection and six poll.
+
+    When the four tabs close, four of the other six tabs connect.
+    """
     tabs = await asyncio.gather(*[open_page(context, site.url()) for _ in range(10)])
     a = await site.create()
     await site.say(a, "for all ")
@@ -229,7 +229,7 @@ async def test_g6_ten_tabs_on_one_stream(context: BrowserContext, site: Site) ->
 
 
 async def test_twelve_messages_two_of_them_live(context: BrowserContext, site: Site) -> None:
-    """Ten finished messages free their connections, so all texts appear, and two stay live."""
+    """Ten finished messages free their connections, so all texts appear; two messages stay live."""
     names = [await site.create() for _ in range(12)]
     for name in names:
         await site.say(name, f"text of {name} ")
@@ -250,7 +250,7 @@ async def test_twelve_messages_two_of_them_live(context: BrowserContext, site: S
 
 
 async def test_a_proxy_that_buffers(context: BrowserContext, site: Site) -> None:
-    """The page notices a proxy that buffers, fetches snapshots instead, and reports the proxy."""
+    """The page notices a proxy that buffers, and fetches snapshots instead of events."""
     async with proxy_before(site.port) as proxy:
         proxy.only = b"/streams/"
         proxy.buffer = True
@@ -291,7 +291,7 @@ async def test_a_proxy_that_answers_502_during_a_restart(
 
 
 async def test_a_network_that_cuts_every_answer(context: BrowserContext, site: Site) -> None:
-    """Connections break inside an event, again and again: no text is lost or shown twice."""
+    """Although every connection breaks, even inside an event, no text is lost or shown twice."""
     async with proxy_before(site.port) as proxy:
         a = await site.create()
         page = await open_page(context, site.url(a, port=proxy.port))
@@ -313,7 +313,7 @@ async def test_a_network_that_cuts_every_answer(context: BrowserContext, site: S
 
 
 async def test_g4_strict_mode_drives_once(context: BrowserContext, site: Site) -> None:
-    """A driving page that mounts twice (StrictMode), and is reloaded, starts its answer once."""
+    """A page that starts its answer, mounts twice, and is reloaded, starts the answer only once."""
     async with proxy_before(site.port) as proxy:
         a = await site.create(start=False)
         page = await open_page(context, site.url(a, port=proxy.port, query="&drive"))
@@ -330,7 +330,7 @@ async def test_g4_strict_mode_drives_once(context: BrowserContext, site: Site) -
 
 
 async def test_stop_ends_the_answer_in_every_window(context: BrowserContext, site: Site) -> None:
-    """Unmounting does not stop the answer; Stop ends it for all readers."""
+    """A window that unmounts its hook does not stop the answer; Stop ends the answer everywhere."""
     a = await site.create()
     one, two = [await open_page(context, site.url(a)) for _ in range(2)]
     await site.say(a, "as far as this")

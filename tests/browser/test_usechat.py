@@ -27,9 +27,9 @@ START_S = 20.0
 
 @pytest.fixture(scope="session", params=["ai-6", "ai-7"])
 def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path | None:
-    """Build the page with its README's commands (version 6), and its sources with version 7.
+    """Build the example's page with the commands of its README, which use version 6.
 
-    Return the folder of version 7's.
+    For version 7, also bundle the page's sources, and return the folder of the bundle.
     """
     command = [sys.executable, f"{ROOT}/scripts/_javascript.py", "usechat"]
     subprocess.run(command, check=True, timeout=300)
@@ -39,7 +39,7 @@ def built(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 class Site:
-    """The example's server, which can be killed and started again on its port and its file."""
+    """The example's server. It can be killed and started again on the same port and database."""
 
     def __init__(self, directory: Path, pages: Path | None) -> None:
         self.port = free_port()
@@ -51,7 +51,7 @@ class Site:
         self._process: Process | None = None
 
     async def start(self) -> None:
-        """Start the server; it answers when this returns."""
+        """Start the server. When this method returns, the server answers requests."""
         self._process = await start_example(
             "usechat", self._directory, self.port, pages=self._pages
         )
@@ -64,7 +64,7 @@ class Site:
         await self._process.wait()
 
     async def messages(self, chat: str) -> Any:
-        """Return the stored history."""
+        """Return the stored messages of a chat."""
         async with httpx.AsyncClient() as client:
             return (await client.get(f"{self.url}/api/chat/{chat}/messages")).json()
 
@@ -100,7 +100,7 @@ def text_in(messages: Any) -> str:
 
 
 async def picture(page: Page, site: Site, name: str) -> None:
-    """Save a picture of the page in the folder ``INKSTREAM_PICTURES``."""
+    """Save a picture of the page in the folder ``INKSTREAM_PICTURES``, if that is set."""
     if PICTURES:
         await page.bring_to_front()
         path = f"{PICTURES}/usechat-{site.version}-{name}.png"
@@ -108,7 +108,7 @@ async def picture(page: Page, site: Site, name: str) -> None:
 
 
 async def begun(page: Page, words: int = 3) -> None:
-    """Wait until the page contains some words of an answer."""
+    """Wait until the last answer on the page has at least ``words`` words."""
     await expect(page.locator("li.assistant .text").last).to_have_text(
         re.compile(rf"(\S+\s+){{{words},}}")
     )
@@ -150,7 +150,7 @@ async def test_server_killed(context: BrowserContext, site: Site) -> None:
 
 
 async def test_stopped_in_both_windows(context: BrowserContext, site: Site) -> None:
-    """G6: Stop in one window ends the answer in both, at the text that is stored."""
+    """G6: Stop in one window ends the answer in both windows, and both show the stored text."""
     page = await opened(context, site, "c")
     await ask(page, "long")
     await begun(page)
@@ -181,7 +181,7 @@ async def test_stopped_while_offline(context: BrowserContext, site: Site) -> Non
 
 
 async def test_connection_cut(context: BrowserContext, site: Site) -> None:
-    """G2: an answer whose connection breaks in the middle goes on by itself, shown once."""
+    """G2: after its connection breaks, the page reconnects by itself and shows the answer once."""
     page = await opened(context, site, "h")
     await ask(page, "long")
     await begun(page)
@@ -196,7 +196,7 @@ async def test_connection_cut(context: BrowserContext, site: Site) -> None:
 
 
 async def test_left_and_back(context: BrowserContext, site: Site) -> None:
-    """G6: closing the window does not stop the answer, and the next window shows all of it."""
+    """G6: closing the window does not stop the answer; the next window shows the whole answer."""
     page = await opened(context, site, "e")
     await ask(page, "hello")
     await begun(page)

@@ -1,4 +1,4 @@
-"""Serve an example with the pages of other packages beside it: their addresses are its own.
+"""Serve an example, and pages that use packages of other projects, from the same address.
 
 python with_pages.py SERVER_PY PORT FOLDER
 """

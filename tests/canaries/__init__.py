@@ -1,7 +1,8 @@
-"""Guards that keep a promise of docs/guarantees.md, each with a test that detects its removal.
+"""Guards that keep the promises of docs/guarantees.md, and a test for each guard.
 
-``scripts/canaries`` removes each guard from a copy and expects that the test fails. A test counts
-only if it observes what a user would, so it must not import the guard's module.
+``scripts/canaries`` removes each guard from a copy of the code, and expects that the guard's test
+fails. The test must observe what a user would observe, so the test must not import the guard's
+module.
 """
 
 from __future__ import annotations
@@ -16,14 +17,14 @@ _SOURCE: Final = "src/inkstream"
 
 @dataclass(frozen=True, slots=True)
 class Canary:
-    """A guard, and how to remove it.
+    """A guard, and the change that removes the guard.
 
     Attributes:
         name: The guard's name in docs/guarantees.md.
-        guarantee: The guarantee that it keeps, G1 to G12.
-        file: Its file, below src/inkstream.
-        old: Its text, which must occur once.
-        new: The text that replaces it and removes the guard.
+        guarantee: The promise that the guard keeps: G1 to G12, ``rights`` or ``versions``.
+        file: The guard's file, below src/inkstream.
+        old: The guard's text, which must occur once in the file.
+        new: The text that replaces ``old``, and so removes the guard.
         test: The pytest node that must fail without the guard.
     """
 

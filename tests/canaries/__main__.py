@@ -111,7 +111,8 @@ def taken_out(copy: Path, canary: Canary) -> Iterator[None]:
 
 def _write(file: Path, text: str) -> None:
     file.write_text(text)
-    # Python treats a compiled module as current if its source has the same second and size.
+    # Delete compiled modules, because Python uses a compiled module if the source's size and time
+    # (in seconds) are the same.
     for compiled in (file.parent / "__pycache__").glob(f"{file.stem}.*.pyc"):
         compiled.unlink()
 

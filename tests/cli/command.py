@@ -50,11 +50,11 @@ class Shell:
         finally:
             if process.returncode is None:
                 process.kill()
-            # The rest is read, so that no transport outlives the test.
+            # Read the rest of the output, so that no transport outlives the test.
             await process.communicate()
 
     async def run(self, *arguments: str, text: bytes | None = None) -> Done:
-        """Run a command to its end."""
+        """Run a command to its end, with ``text`` as its standard input."""
         async with self.running(*arguments, stdin=DEVNULL if text is None else PIPE) as process:
             out, err = await process.communicate(text)
             assert process.returncode is not None
@@ -62,13 +62,13 @@ class Shell:
 
 
 async def line_of(stream: asyncio.StreamReader | None) -> str:
-    """Return the next line of the process's output."""
+    """Return the next line of a process's output."""
     assert stream is not None
     return (await stream.readline()).decode().rstrip("\n")
 
 
 async def text_of(stream: asyncio.StreamReader | None, length: int) -> str:
-    """Return this many bytes of the output as text, as soon as they arrive."""
+    """Wait for the next ``length`` bytes of a process's output, and return them as text."""
     assert stream is not None
     return (await stream.readexactly(length)).decode()
 

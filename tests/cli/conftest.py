@@ -15,5 +15,5 @@ def shell(tmp_path: Path) -> Shell:
 
 @pytest.fixture
 def streams(shell: Shell) -> PersistentTextStreaming:
-    """Return the shell's database as an application sees it. The test must start it."""
+    """Return an instance on the shell's database. The test must start the instance."""
     return PersistentTextStreaming(shell.environment["INKSTREAM_DATABASE"])

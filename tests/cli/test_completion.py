@@ -57,7 +57,7 @@ def test_fish() -> None:
 def test_zsh() -> None:
     """Zsh gets the right words.
 
-    Its completion needs a terminal, so the test asks for the words as click's script asks.
+    The completion of zsh needs a terminal, so the test calls inkstream as click's script does.
     """
     assert "`zsh_source` to `~/.zshrc`" in PAGE
     source = 'eval "$(_INKSTREAM_COMPLETE=zsh_source inkstream)"'

@@ -28,7 +28,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 async def test_silent(shell: Shell, server: Server) -> None:
-    """Without a proxy there is no problem, exit code 0, and one JSON object per finding."""
+    """Without a proxy, the doctor finds no problem, exits with 0, and prints JSON lines."""
     url = f"http://127.0.0.1:{server.port}/doctor/"
     done = await shell.run("doctor", url, "--idle", "2", "--json")
     found = {finding["check"]: finding for finding in map(json.loads, done.out.splitlines())}
@@ -59,7 +59,7 @@ async def test_short_wait(server: Server) -> None:
 async def test_not_the_probe(
     shell: Shell, server: Server, path: str, headers: tuple[str, ...], words: str
 ) -> None:
-    """If the URL is not the probe's, the doctor reports "unknown" instead of a guess."""
+    """If the URL gives no access to a probe, the doctor reports "unknown" instead of a guess."""
     done = await shell.run("doctor", f"http://127.0.0.1:{server.port}{path}", *headers)
     assert (done.code, done.out.split()[0]) == (0, "unknown"), done
     assert words in done.out
@@ -81,7 +81,7 @@ async def test_not_the_probe(
     ],
 )
 async def test_bad_input(shell: Shell, arguments: tuple[str, ...], code: int) -> None:
-    """A wrong option or an address without a server ends the command immediately."""
+    """A wrong option or an address without a server ends the command; no error shows a password."""
     done = await shell.run("doctor", *arguments)
     assert (done.code, done.out) == (code, ""), done
     assert done.err
@@ -107,7 +107,7 @@ async def test_denied(server: Server) -> None:
 
 @contextlib.asynccontextmanager
 async def stopped_between_requests(server: Server) -> AsyncIterator[int]:
-    """Forward connections to a server, and freeze its process while there are no connections."""
+    """Forward connections to a server, and freeze the server while no connection is open."""
     count = 0
     tasks = set()
 
@@ -144,7 +144,7 @@ async def stopped_between_requests(server: Server) -> AsyncIterator[int]:
 async def test_frozen(tmp_path: Path) -> None:
     """The doctor finds a platform that freezes the process between requests.
 
-    There, no text is generated without a request (G6).
+    On such a platform, an answer does not continue without a request (G6).
     """
     with serving(tmp_path, app="tests.interop.doctor_app:app") as server:
         async with stopped_between_requests(server) as port:

@@ -59,7 +59,7 @@ async def test_ls_continues_at_a_cursor(shell: Shell) -> None:
         seen.append(lines[0]["stream_id"])
         cursor = ["--cursor", lines[1]["cursor"]] if len(lines) > 1 else []
     assert seen == ["c", "b", "a"]
-    assert cursor == [], "the last page says that it is"
+    assert cursor == [], "the last page must have no cursor"
     assert ids((await shell.run("ls", "--limit", "1", "--all")).out) == ["c", "b", "a"]
 
 
@@ -90,7 +90,7 @@ async def test_cancel_ends_only_live_streams(shell: Shell) -> None:
 
 @pytest.mark.usefixtures("three")
 async def test_rm_deletes_the_named_or_all_of_an_owner(shell: Shell) -> None:
-    assert (await shell.run("rm", "c", "--owner", "ann")).code == 3, "it is another's"
+    assert (await shell.run("rm", "c", "--owner", "ann")).code == 3, "the stream has another owner"
     done = await shell.run("rm", "--all", "--owner", "ann", "--json")
     assert json.loads(done.out) == {"deleted": 2}
     assert ids((await shell.run("ls")).out) == ["c"]
@@ -127,7 +127,7 @@ async def test_g12_absent_database_is_an_error(shell: Shell) -> None:
     for command in (["write"], ["demo", "--port", "0"]):
         done = await shell.run(*command, "--database", absent)
         assert (done.code, done.out) == (7, ""), command
-        assert done.err.count("\n") == 1, "in one line"
+        assert done.err.count("\n") == 1, "the error must be one line"
     assert (await shell.run("ls", "--database", "mongodb://x")).code == 2
     assert (await shell.run("ls", "--database", "memory://")).code == 2
 
@@ -169,14 +169,14 @@ async def test_show_names_the_writer_and_the_cause(
 
 
 async def test_ls_watches(shell: Shell) -> None:
-    """`ls --watch` repeats the list. In a pipe, an empty line ends each list. Ctrl-C ends it."""
+    """`ls --watch` repeats the list. In a pipe, an empty line ends each list. Ctrl-C exits."""
     await shell.run("write", "--id", "first", text=b"one")
     async with shell.running("ls", "--watch", "0.1") as watching:
         assert watching.stdout is not None
         lists: list[list[str]] = [[]]
         while not any("second" in line for line in lists[-1]):
             line = (await watching.stdout.readline()).decode()
-            assert line, "it goes on until it is stopped"
+            assert line, "the command ended by itself"
             if line.strip():
                 lists[-1].append(line.split("\t")[0])
                 continue

@@ -41,7 +41,7 @@ async def test_g11_any_chunks_of_bytes_give_the_same_text(shell: Shell) -> None:
                 expected = data[: byte + 1].decode(errors="ignore")
                 while len(read) < len(expected.rstrip("\ufffd")):
                     read += json.loads(await line_of(follower.stdout))["text"]
-    # The writer died in the middle, but the text before that is stored.
+    # The writer was killed inside a character, but the text before that character is stored.
     assert (await shell.run("cat", "cut")).out.startswith(text)
 
     done = await shell.run("write", "--id", "whole", text=data)
@@ -128,7 +128,7 @@ async def test_g3_takeover_continues_a_released_stream(shell: Shell) -> None:
         async with shell.running("follow", "mine") as follower:
             await text_of(follower.stdout, 4)
             taken = await shell.run("write", "--id", "mine", "--takeover", text=b"!")
-            assert taken.code == 8, "its writer lives"
+            assert taken.code == 8, "the writer still lives"
     assert (await shell.run("write", "--takeover", text=b"")).code == 2
     assert (await shell.run("write", "--id", "absent", "--takeover", text=b"")).code == 3
 
@@ -160,9 +160,9 @@ async def test_write_json_prints_first_and_last_line(shell: Shell) -> None:
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 async def test_g2_large_input_is_complete(shell: Shell, unbuffered: str) -> None:
-    """The reader gets a text that is larger than all buffers.
+    """A text that is larger than a pipe and the writer's buffer is stored and printed completely.
 
-    The text is larger than the writer's buffer and a pipe, with and without Python's buffers.
+    The test runs with and without Python's own buffers.
     """
     shell.environment["PYTHONUNBUFFERED"] = unbuffered
     text = "".join(f"{n:07d}\n" for n in range(60_000))

@@ -1,4 +1,4 @@
-"""The readers over HTTP against a real server, directly and behind a faulty proxy."""
+"""The readers read streams of a real server over HTTP, directly and behind a faulty proxy."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ async def proxy(server: Server) -> AsyncIterator[Proxy]:
 
 
 async def read(kind: str, port: int, path: str, *, offset: str | None = None) -> Answer:
-    """Read a stream to its end, with the given reader class."""
+    """Read a stream to its end, with the reader class that ``kind`` names."""
     base_url = f"http://127.0.0.1:{port}"
     if kind == "async":
         async with httpx.AsyncClient(base_url=base_url) as http:
@@ -46,7 +46,7 @@ async def read(kind: str, port: int, path: str, *, offset: str | None = None) ->
 
 
 async def stop(kind: str, port: int, path: str) -> None:
-    """Stop a stream, with the given reader class."""
+    """Stop a stream, with the reader class that ``kind`` names."""
     base_url = f"http://127.0.0.1:{port}"
     if kind == "async":
         async with httpx.AsyncClient(base_url=base_url) as http:
@@ -108,14 +108,19 @@ async def test_silence_and_bad_gateways_are_retried(
     assert answer.parts == ("Hello, ", {"tool": "search"}, "world")
     assert answer.end == End(Status.ERROR, "failed", "It failed.")
     again = await read(kind, server.port, f"/streams/hung-{kind}", offset=answer.offset)
-    assert (again.parts, again.end) == ((), answer.end), "204: the end comes from a snapshot"
+    assert (again.parts, again.end) == ((), answer.end), (
+        "after a 204, the end comes from a snapshot"
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)
 async def test_refusals_of_a_real_server(
     server: Server, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G10: every refusal of a real server raises an error of its own."""
+    """G10: each refusal of a real server raises the fitting error.
+
+    After a lost offset, ``read`` starts again from the beginning.
+    """
     monkeypatch.setattr(_reading, "_UNMET_S", 0.0)
     with pytest.raises(StreamNotFound):
         await read(kind, server.port, "/streams/absent")
@@ -131,7 +136,7 @@ async def test_refusals_of_a_real_server(
         with pytest.raises(OffsetGone):
             await anext(aiter(AsyncReader(http, f"/streams/anew-{kind}", offset=answer.offset)))
     again = await read(kind, server.port, f"/streams/anew-{kind}", offset=answer.offset)
-    assert again.text == "new", "read() starts again by itself"
+    assert again.text == "new", "read() starts again from the beginning"
 
 
 async def test_a_second_loop_continues(server: Server) -> None:
@@ -201,7 +206,7 @@ async def test_one_post_is_followed_and_resumed_after_cuts(
 async def test_a_post_that_may_have_been_taken_is_not_repeated(
     server: Server, proxy: Proxy, kind: str
 ) -> None:
-    """G4: a POST is not repeated, because that could cause a second answer and a second bill."""
+    """G4: a POST is not repeated, because a second POST could cause a second answer and bill."""
     await post(server.port, f"/create?id=uncertain-{kind}")
     proxy.cut_after = 0
     with pytest.raises(PostUncertain, match="look whether the stream is there"):

@@ -1,4 +1,4 @@
-"""The state machine of the reader over HTTP, without a server: every answer and every cut."""
+"""The reader's state machine handles every answer and every cut, tested without a server."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def test_a_post_that_was_not_taken_is_made_again(status: int) -> None:
 
 @pytest.mark.parametrize("status", [202, 204, 400, 404, 410, 500, 502, 504])
 def test_a_post_that_may_have_been_taken_raises(status: int) -> None:
-    """G4: the reader raises ``PostUncertain``, because the server may have received the POST."""
+    """G4: the reader does not repeat a POST that the server may have received, but raises."""
     reading = posting()
     assert not reading.accepts(status, {"content-type": "application/json"})
     with pytest.raises(Refused, match=str(status)):

@@ -33,7 +33,7 @@ def say(line: str) -> None:
 class Parent:
     """The connections and transactions that the parent has open when it forks.
 
-    ``state`` names them.
+    ``STATE`` and ``WHICH`` choose the connections and transactions.
     """
 
     def __init__(self) -> None:

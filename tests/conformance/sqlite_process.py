@@ -51,7 +51,7 @@ async def append(store: SQLiteStore, worker: str) -> None:
 
 
 async def follow(store: SQLiteStore, worker: str) -> None:
-    """Read numbers in small pages until the end, several times; print each count."""
+    """Read all numbers in small pages, again and again until the stream ends; print each count."""
     ended = False
     while not ended:
         after, found = 0, list[int]()
@@ -70,7 +70,7 @@ async def fork(store: SQLiteStore, worker: str) -> None:
     """Fork a child that outlives this process."""
     child = os.fork()
     if child == 0:
-        os.read(0, 1)  # this returns when the test closes the pipe
+        os.read(0, 1)  # ``read`` returns when the test closes the pipe
         os._exit(0)
     say(child)
     await asyncio.Event().wait()

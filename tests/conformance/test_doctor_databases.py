@@ -1,4 +1,4 @@
-"""`inkstream doctor --database` reports nothing about a good database, and each known problem."""
+"""`inkstream doctor --database` reports known problems of a database, and no other problem."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ async def test_postgres(url: str) -> None:
 
 
 async def test_postgres_not_migrated(server: postgres_server.Server) -> None:
-    """For a database without tables, one line names the command that creates them."""
+    """For a database without tables, the doctor names the command that creates the tables."""
     url = await server.make_database(migrated=False)
     found = {finding.check: finding for finding in await postgres.examine(url)}
     await server.drop_database(url)
@@ -111,9 +111,9 @@ async def test_postgres_not_migrated(server: postgres_server.Server) -> None:
 async def test_postgres_role(
     server: postgres_server.Server, url: str, statement: str, check: str
 ) -> None:
-    """The doctor names each right that a role lacks.
+    """The doctor reports a role that lacks a right, and a role with a wrong setting.
 
-    A role with the documented rights lacks none.
+    It reports no such problem for a role with the documented rights.
     """
     role = f"r_{url.rpartition('_')[2].partition('?')[0]}"
     all_tables = "ON ALL TABLES IN SCHEMA inkstream"
@@ -136,7 +136,10 @@ async def test_postgres_role(
 
 
 async def test_pooler(server: postgres_server.Server, url: str, tmp_path: Path) -> None:
-    """The doctor detects a pooler, and whether the URL says that a pooler answers."""
+    """The doctor reports a pooler that the URL does not mention.
+
+    It also reports a URL that mentions a pooler although the server itself answers.
+    """
     with pgbouncer(server, tmp_path) as pooler:
         for parameters, expected in (("", True), ("&pooler=1", False)):
             found = await postgres.examine(pooler.url_of(url, parameters))

@@ -1,4 +1,4 @@
-"""`inkstream doctor --database` reports each fault that a test makes, until it is mended."""
+"""`inkstream doctor --database` reports each fault that a test makes, until the test mends it."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def server() -> Iterator[postgres_server.OwnServer]:
 @pytest.fixture
 async def url(server: postgres_server.OwnServer) -> AsyncIterator[str]:
     url = await server.make_database()
-    assert await wrong(url) == {}, "silent, where nothing is wrong"
+    assert await wrong(url) == {}, "the doctor must report nothing yet"
     yield url
     await server.drop_database(url)
 
@@ -103,7 +103,7 @@ async def test_a_slot_that_keeps_the_log(url: str, session: asyncpg.Connection[A
         (kept,) = [
             word for word in found["disk"].message.split() if word.replace(".", "").isdigit()
         ]
-        assert float(kept) > 1, "megabytes"
+        assert float(kept) > 1, "the slot keeps more than 1 MB"
     finally:
         await session.execute("SELECT pg_drop_replication_slot('forgotten')")
     assert await wrong(url) == {}
@@ -143,7 +143,7 @@ async def file(tmp_path: Path) -> Path:
 
 
 def test_sqlite_large_log(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The doctor reports a log that cannot be emptied, because a transaction has read for long."""
+    """The doctor reports a write-ahead log that is large because a transaction reads for long."""
     monkeypatch.setattr(sqlite, "_LARGE_WAL", 500_000)
     reader, writer = sqlite3.connect(file, isolation_level=None), sqlite3.connect(file)
     reader.execute("BEGIN")

@@ -1,4 +1,4 @@
-"""Hints within a process, and between the programs that use one SQLite file."""
+"""Hints arrive within a process, and between the programs that use one SQLite file."""
 
 from __future__ import annotations
 
@@ -49,9 +49,9 @@ async def other(path: Path, store: SQLiteStore) -> AsyncIterator[SQLiteStore]:
 
 @pytest.fixture
 async def hints(store: SQLiteStore) -> AsyncIterator[Hints]:
-    """Return a function that waits for the next hint of a notifier for ``store``.
+    """Provide the queue in which a notifier for ``store`` puts its hints.
 
-    The hint at the notifier's start has already arrived.
+    The hint at the notifier's start is no longer in the queue.
     """
     queue: Hints = asyncio.Queue()
     notifier = SQLiteNotifier(store)
@@ -93,7 +93,7 @@ async def test_own_changes_cause_no_hint(
 ) -> None:
     """A process gets no hint of its own changes.
 
-    Otherwise each commit of a busy process would make it read everything again.
+    Otherwise each commit of a busy process would make that process read everything again.
     """
     mine, theirs = await create(store, "mine"), await create(other, "theirs")
     named: set[str] = set()
@@ -131,7 +131,7 @@ async def test_changes_through_the_applications_connection(
 ) -> None:
     """A commit through the application's own connection causes a hint.
 
-    Such a change is foreign, even in this process.
+    Such a change counts as foreign, even if this process makes it.
     """
 
     def create_through() -> None:
@@ -149,9 +149,9 @@ async def test_changes_through_the_applications_connection(
 
 
 async def test_watch_reports_earlier_changes(store: SQLiteStore, other: SQLiteStore) -> None:
-    """While nobody waits, the notifier does not look.
+    """While ``watch`` is off, the notifier does not look at the file.
 
-    The next hint must include earlier changes.
+    After ``watch(True)``, the first hint names the streams that have changed meanwhile.
     """
     queue: Hints = asyncio.Queue()
     notifier = SQLiteNotifier(store)
@@ -169,7 +169,10 @@ async def test_watch_reports_earlier_changes(store: SQLiteStore, other: SQLiteSt
 
 
 async def test_appends_after_a_cleanup_are_reported(store: SQLiteStore, other: SQLiteStore) -> None:
-    """The ids of new rows must be larger than those of deleted rows, or appends go unnoticed."""
+    """An append is reported even if rows were deleted before the append.
+
+    The ids of new rows must be larger than the ids of deleted rows; otherwise appends go unnoticed.
+    """
     first, second = await create(other, "first"), await create(other, "second")
     for _ in range(5):
         await other.commit(appending(first))
@@ -188,7 +191,7 @@ async def test_appends_after_a_cleanup_are_reported(store: SQLiteStore, other: S
 
 
 async def test_merged_appends_are_still_reported(store: SQLiteStore, other: SQLiteStore) -> None:
-    """Appends are reported even if a merge deletes the rows by which they are noticed."""
+    """Appends are reported even if a merge deletes the rows by which a notifier notices appends."""
     state = await create(other, "s")
     queue: Hints = asyncio.Queue()
     notifier = SQLiteNotifier(store)
@@ -228,7 +231,7 @@ async def test_closed_notifier_is_silent(store: SQLiteStore, other: SQLiteStore)
     await notifier.close()
     before = len(calls)
     await create(other, "s")
-    await create(store, "t")  # after this hint, the notifier has looked once more
+    await create(store, "t")  # a notifier that is not closed would have looked during this write
     await asyncio.sleep(0)
     assert len(calls) == before
     await notifier.notify([StreamId("s")])

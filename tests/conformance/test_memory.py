@@ -78,7 +78,10 @@ async def test_a_worker_that_restarts_has_its_own_lock(
 
 
 async def test_injected_faults(pair: tuple[MemoryStore, MemoryStore]) -> None:
-    """G12: an error injected before a call means no effect; one after the call, an effect."""
+    """G12: after an error that is injected before a call, the call has no effect.
+
+    An error that is injected after the call does not undo the call.
+    """
     one, _ = pair
 
     def away(method: str) -> None:

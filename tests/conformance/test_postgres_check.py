@@ -112,7 +112,7 @@ ENDED = "(SELECT internal_id FROM inkstream.streams WHERE stream_id = 'ended')"
     ],
 )
 async def test_incomplete_database_has_faults(url: str, damage: str, said: str) -> None:
-    """G1, G2, G5: each fault is found, and its stream is named."""
+    """G1, G2, G5: ``check_streams`` finds each kind of damage, and describes the fault."""
     await execute(url, f"SET search_path = inkstream; {damage.replace('inkstream.', '')}")
     faults = await check_streams(url)
     assert any(said in fault for fault in faults), faults

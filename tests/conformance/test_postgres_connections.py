@@ -34,7 +34,7 @@ from inkstream.stores.postgres import PostgresStore
 from tests import postgres_server
 
 Finish = Callable[[bool], Awaitable[None]]
-"""Commit if True, else roll back."""
+"""A function that commits if its argument is true, and otherwise rolls back."""
 
 Opened = AbstractAsyncContextManager[tuple[Any, Finish]]
 
@@ -194,7 +194,7 @@ def new(stream_id: str, **fields: Any) -> NewStream:
 
 @each_driver
 async def test_rollback_leaves_no_trace(connect: Connect, url: str, store: PostgresStore) -> None:
-    """G1: the application's message and its stream are committed together, or not at all."""
+    """G1: if the application rolls its transaction back, inkstream's changes are undone too."""
     kept = await store.create(new("kept", kind=Kind.LOG))
     (segment,) = wire.encode_messages(["gone"], 0)
     async with connect(url) as (connection, finish):
@@ -203,7 +203,9 @@ async def test_rollback_leaves_no_trace(connect: Connect, url: str, store: Postg
         assert await store.commit([append], connection=connection)
         inside = await store.read(StreamId("kept"), 0, 100, connection=connection)
         assert inside.segments, "the transaction must see its own writes"
-        assert not (await store.read(StreamId("kept"), 0, 100)).segments, "others must not see them"
+        assert not (await store.read(StreamId("kept"), 0, 100)).segments, (
+            "other connections must not see the writes"
+        )
         await finish(False)
     assert [state.stream_id for state in await store.find(Query())] == ["kept"]
     assert (await store.read(StreamId("kept"), 0, 0)).state == kept
@@ -286,14 +288,14 @@ async def test_every_call_through_every_driver(
 
 @each_driver
 async def test_an_error_of_the_database_is_ours(connect: Connect, url: str) -> None:
-    """G12: a call with ``connection=`` needs no pool, so it works on a closed store.
+    """G12: an error on the application's connection becomes an error of inkstream.
 
-    It reports a missing schema.
+    A call with ``connection=`` uses no pool, so the store need not be open.
     """
     async with connect(url) as (connection, finish):
         with pytest.raises(SchemaOutdated, match="inkstream migrate"):
             await PostgresStore(url, schema="elsewhere").create(new("s"), connection=connection)
-        with pytest.raises(StoreUnavailable):  # the error has ended this transaction
+        with pytest.raises(StoreUnavailable):  # the first error has aborted the transaction
             await PostgresStore(url).create(new("s"), connection=connection)
         await finish(False)
 

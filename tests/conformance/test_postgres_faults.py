@@ -1,4 +1,4 @@
-"""PostgreSQL goes away and workers die; no text is lost or doubled, no living worker is ended."""
+"""If PostgreSQL goes away or workers die, no text is lost, and no living worker counts as dead."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.timeout(60)
 
 @pytest.fixture(scope="module")
 def own() -> Iterator[postgres_server.OwnServer]:
-    """Start a server for this module, which its tests may stop."""
+    """Start a server that the tests of this module may stop."""
     server = postgres_server.own_server()
     yield server
     server.destroy()
@@ -68,7 +68,7 @@ async def locks(store: PostgresStore) -> dict[str, bool | None]:
 
 
 async def until(store: PostgresStore, worker: str, locked: bool | None, within_s: float) -> float:
-    """Read until a worker's lock has this state; return how long the change took."""
+    """Read until the worker's lock has the state ``locked``; return how long that took."""
     began = time.monotonic()
     while (await locks(store))[worker] is not locked:
         assert time.monotonic() - began < within_s, await locks(store)
@@ -78,7 +78,7 @@ async def until(store: PostgresStore, worker: str, locked: bool | None, within_s
 async def test_backends_killed_during_commits(
     stores: tuple[PostgresStore, PostgresStore], url: str
 ) -> None:
-    """G1, G2: if each unknown outcome is looked up, every piece is stored once, and in order."""
+    """G1, G2: if the writer reads the tail after each error, each piece is stored once."""
     one, _ = stores
     state = await create(one, "s")
     killer = await asyncpg.connect(url)
@@ -110,7 +110,7 @@ async def test_backends_killed_during_commits(
 
 
 async def test_a_refused_statement_is_not_an_unknown_outcome(url: str) -> None:
-    """G12: a call to a read-only database raises, and changes nothing."""
+    """G12: a commit to a read-only database raises, its outcome is known, and nothing changes."""
     store = PostgresStore(url)
     await store.open("one")
     state = await create(store, "s")
@@ -202,7 +202,7 @@ async def test_overlapping_batches_do_not_deadlock(
 async def test_deadlock_with_another_program_is_retried(
     stores: tuple[PostgresStore, PostgresStore], url: str
 ) -> None:
-    """A foreign transaction that locks in another order delays the batch, but does not fail it."""
+    """After a deadlock with a foreign transaction, the store retries the batch, which succeeds."""
     first, second = [await create(stores[0], name) for name in "ab"]
     stranger = await asyncpg.connect(url)
     await stranger.execute(
@@ -239,7 +239,7 @@ async def restart_immediately(own: postgres_server.OwnServer) -> None:
 
 
 async def crash_a_backend(own: postgres_server.OwnServer) -> None:
-    """Make the server reset its memory and all its locks, without a new start time."""
+    """Kill a backend, so that the server resets its memory and locks, but keeps its start time."""
     await asyncio.to_thread(own.kill_a_backend)
 
 
@@ -257,7 +257,7 @@ async def test_short_cut_loses_nothing(
     session = two._session
     assert session is not None
     connect, session._connect = session._connect, no_connection
-    session._on_lost = nothing  # the worker cannot even write that it lost its lock
+    session._on_lost = nothing  # the worker cannot even report that it lost its lock
     await interrupt(own)
     looks = 0
     until_s = time.monotonic() + 3 * CONFIRM_S
@@ -333,7 +333,7 @@ async def test_worker_without_its_lock_lives(
     while time.monotonic() < until_s:
         seen = await locks(one)
         assert seen["two"] is None
-    assert (await locks(one))["one"] is True, "one could connect"
+    assert (await locks(one))["one"] is True, "the worker 'one' kept its lock"
     session._connect = connect
     await until(one, "two", True, 5.0)
 
@@ -360,7 +360,7 @@ async def test_a_silent_connection_is_replaced(
     try:
         deadline = time.monotonic() + 10
         while not await admin.fetch(holders, [*before, *[pid for (pid,) in after]]):
-            assert time.monotonic() < deadline, "nobody noticed"
+            assert time.monotonic() < deadline, "the worker did not take its lock again"
         assert await locks(stores[0]) == {"one": True, "two": True}
     finally:
         os.kill(silent, signal.SIGCONT)
@@ -370,9 +370,9 @@ async def test_a_silent_connection_is_replaced(
 async def test_server_drops_the_session_of_a_lost_host(
     stores: tuple[PostgresStore, PostgresStore],
 ) -> None:
-    """G7: the server drops the session of a lost host.
+    """G7: the session's settings make the server drop the session about 10 s after a lost host.
 
-    Otherwise the server would keep the session and its lock for two hours.
+    Without these settings, the server would keep the session and its lock for two hours.
     """
     session = stores[0]._session
     assert session is not None

@@ -1,4 +1,4 @@
-"""Hints over PostgreSQL arrive, and a process notices if it may have lost some."""
+"""Hints over PostgreSQL arrive, and a process notices if it may have lost some hints."""
 
 from __future__ import annotations
 
@@ -52,7 +52,10 @@ async def stores(url: str) -> AsyncIterator[list[PostgresStore]]:
 
 
 async def test_hints_reach_the_others(stores: list[PostgresStore]) -> None:
-    """Hints reach the other processes; one notification names any number of streams."""
+    """Hints reach the other processes, and a process gets no hint of its own changes.
+
+    A notification of too many streams means that any stream may have changed.
+    """
     one, two = [PostgresNotifier(store) for store in stores]
     heard_one, heard_two = Heard(), Heard()
     await one.open(heard_one)
@@ -86,7 +89,7 @@ async def test_lost_connection_is_replaced(stores: list[PostgresStore], url: str
         )
         assert await heard.next() == ANY
         while heard.hints.empty():
-            await one.notify(ids("after"))  # the first of its new connections may be broken too
+            await one.notify(ids("after"))  # the pool may first give a connection that is broken
         assert await heard.next() == {"after"}
         while not heard.hints.empty():
             heard.hints.get_nowait()
@@ -97,7 +100,7 @@ async def test_lost_connection_is_replaced(stores: list[PostgresStore], url: str
 async def test_nothing_to_listen_on(url: str) -> None:
     """If there is nothing to listen on, hints are lost without an error.
 
-    This is so behind a pooler, and without a database.
+    This holds behind a pooler, and while the database is away.
     """
     store = PostgresStore(url + "&pooler=true")
     await store.open("one")
@@ -135,7 +138,10 @@ async def test_separate_listener_url(url: str) -> None:
 
 
 def test_payloads_fit() -> None:
-    """Long names must not fill a payload, because PostgreSQL refuses 8,000 bytes."""
+    """If the names are too many or too long, the payload has no names.
+
+    PostgreSQL refuses a payload of 8,000 bytes.
+    """
     assert decode_hint(encode_hint("t", ids("a", "b"))) == ("t", ("a", "b"))
     assert decode_hint(encode_hint("t", ids(*map(str, range(300)))))[1] is not None
     assert decode_hint(encode_hint("t", ids(*map(str, range(301))))) == ("t", None)

@@ -1,4 +1,4 @@
-"""No call becomes slower because a database has grown: every plan is an index scan."""
+"""No call scans a whole table, so no call becomes slower because a database has grown."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ STREAMS = 100_000 if SOAK else 3_000
 SEGMENTS = 50 if SOAK else 4
 pytestmark = pytest.mark.timeout(1800 if SOAK else 60)
 
-# Every hundredth stream is live; all others have ended.
+# Every hundredth stream is live. All other streams have ended.
 _GENERATE = (
     """
     INSERT INTO inkstream.streams (stream_id, kind, content_type, owner, "group", metadata,
@@ -91,11 +91,11 @@ async def test_every_call_reads_what_it_returns(url: str, analyzed: bool) -> Non
         await connection.execute("ANALYZE", timeout=1200)
     store = PostgresStore(url, max_connections=1)
     await store.open("one")
-    # This publishes the statistics so far.
+    # Publish the statistics so far.
     await connection.execute("SELECT pg_stat_force_next_flush()")
     before = await scans(connection)
     of_an_owner = STREAMS // 500
-    allowed = 0  # this is how many rows of a table may be read
+    allowed = 0  # how many rows of each table the calls may read
 
     (segment,) = wire.encode_messages(["text"], 0)
     for round_ in range(8):  # after the fifth call, PostgreSQL may change to a cached plan
@@ -136,8 +136,8 @@ async def test_every_call_reads_what_it_returns(url: str, analyzed: bool) -> Non
             (Query(limit=5, worker=KEEP), 0),
         ):
             found = await store.find(query)
-            allowed += 2 * len(found) + passed_over  # one read finds each row, and one its state
-        allowed += 120  # this is for the other calls, which together change 25 streams
+            allowed += 2 * len(found) + passed_over  # each stream that is found costs two reads
+        allowed += 120  # for the other calls, which together change 25 streams
         await store.delete([state.internal_id])
         await store.tidy(1e9 + round_ + 1, 1 << 20)
         await store.heartbeat(beat=True, forget=["nobody"])

@@ -1,4 +1,4 @@
-"""A PostgreSQL that answers only over TLS, with a certificate of the tests' own authority."""
+"""inkstream works with a PostgreSQL that answers only over TLS, and checks its certificate."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests import postgres_server
 _WANTS_TLS = bytes.fromhex("0000000804d2162f")
 _PLAIN = b"SFATAL\0VFATAL\0C28000\0Mno pg_hba.conf entry, no encryption\0\0"
 
-# This runs in a process of its own, because asyncpg reads certificates on the event loop.
+# This script runs in a process of its own, because asyncpg reads certificates on the event loop.
 SCRIPT = """
 import asyncio, sys
 from inkstream import PersistentTextStreaming, StoreUnavailable

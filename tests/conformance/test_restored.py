@@ -36,7 +36,7 @@ class Database:
 
 
 def copy_of(source: Path, target: Path) -> None:
-    """Copy a database into another database, which may be in use."""
+    """Copy the SQLite database ``source`` into the database ``target``, which may be in use."""
     with (
         contextlib.closing(sqlite3.connect(source)) as one,
         contextlib.closing(sqlite3.connect(target)) as two,
@@ -63,7 +63,10 @@ def sqlite_database(path: Path) -> Database:
 
 
 def postgres_database(server: postgres_server.Server, url: str) -> Database:
-    """Restore a database while its server runs on, so that its unlogged tables are restored too."""
+    """Return a database that is copied within its running server.
+
+    So its unlogged tables are copied and restored too.
+    """
     name = url.rpartition("/")[2].partition("?")[0]
 
     async def back_up() -> None:
@@ -99,7 +102,7 @@ async def read_on(
 
 
 async def write(streams: PersistentTextStreaming, stream_id: str, *pieces: str) -> None:
-    """Take a stream over, write text to it, and let it go."""
+    """Take a stream over, write text to the stream, and let the stream go."""
     writer = streams.write(stream_id, takeover=True)
     handle = await writer.__aenter__()
     for text in pieces:
@@ -178,9 +181,9 @@ async def test_reused_internal_id_is_a_fault(database: Database) -> None:
 
 
 async def test_lost_end_is_not_seen(database: Database) -> None:
-    """G5: after a restore lost the end, a client that has seen it must not hear of an end.
+    """G5: if a restore lost the end, a client that has seen the end gets an error for its offset.
 
-    The client gets an error for its offset.
+    The client gets this error even after the stream has ended again.
     """
     async with PersistentTextStreaming(database.url) as streams:
         await streams.create("s", takeover_within_s=600)
@@ -238,7 +241,10 @@ def _store(database: Database) -> SQLiteStore | PostgresStore:
 
 
 async def test_sqlite_restored_in_place(tmp_path: Path) -> None:
-    """The next commit notices a restore during use, because an id that always grows is smaller."""
+    """If the file is restored during use, the next commit notices the restore.
+
+    The commit compares an id that only a restore can make smaller.
+    """
     database = sqlite_database(tmp_path / "streams.db")
     async with PersistentTextStreaming(database.url) as streams:
         await streams.create("log", kind="log")
@@ -260,7 +266,10 @@ async def test_sqlite_restored_in_place(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("version", postgres_server.versions())
 async def test_postgres_restored_in_place(version: str) -> None:
-    """A worker whose text is lost notices the restore at its next beat."""
+    """A worker notices a restore at its next beat, because the stored number of beats is too small.
+
+    The worker then draws a new generation.
+    """
     server = postgres_server.server(version)
     url = await server.make_database()
     store = PostgresStore(url)
@@ -285,7 +294,7 @@ async def test_postgres_restored_in_place(version: str) -> None:
 
 
 async def test_postgres_draws_only_after_a_server_restart() -> None:
-    """The generation stays if a backend is killed, and changes after a crash or a restart.
+    """The generation stays if a backend is terminated, and changes after a crash or a restart.
 
     Only a crash or a restart may lose commits.
     """

@@ -1,4 +1,4 @@
-"""A backup of a SQLite file, taken while streams are written, as docs/stores.md says."""
+"""A SQLite file may be backed up while streams are written, as docs/stores.md says."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def back_up(path: Path, copy: Path) -> None:
 async def test_backed_up_while_written(tmp_path: Path) -> None:
     """G1, G2: `inkstream verify` finds no fault in the backup.
 
-    The backup has a prefix of each live stream, and all of the other streams.
+    The backup has the whole text of the ended stream, and a prefix of the live stream's text.
     """
     path, copy = tmp_path / "s.db", tmp_path / "copy.db"
     async with PersistentTextStreaming(f"sqlite:///{path}") as streams:
@@ -44,4 +44,4 @@ async def test_backed_up_while_written(tmp_path: Path) -> None:
         text = (await restored.read("live")).text
     assert text
     assert whole.startswith(text)
-    assert len(text) < len(whole), "it was taken in the middle"
+    assert len(text) < len(whole), "the backup was taken during the writes"

@@ -1,4 +1,4 @@
-"""SQLite calls inside the application's own transaction."""
+"""Calls on a SQLite store can be part of the application's own transaction."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def at_once(call: Coroutine[Any, Any, T]) -> T:
     except StopIteration as stop:
         result: T = stop.value
         return result
-    raise AssertionError("it waits")
+    raise AssertionError("the coroutine waits")
 
 
 async def inside(call: Coroutine[Any, Any, T]) -> T:
@@ -99,7 +99,7 @@ async def test_rollback_removes_the_stream(store: SQLiteStore, app: sqlite3.Conn
 async def test_the_connection_of_an_sqlalchemy_session(
     store: SQLiteStore, app: sqlite3.Connection, path: Path
 ) -> None:
-    """The connection is the one that docs/stores.md and the error message name."""
+    """The store accepts the connection that docs/stores.md and the error message name."""
     engine = create_engine(f"sqlite:///{path}")
     with Session(engine) as session:
         with pytest.raises(TypeError, match="driver_connection"):

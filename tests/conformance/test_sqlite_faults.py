@@ -1,4 +1,4 @@
-"""SQLite's errors: how the store translates them, and what state they leave."""
+"""The store translates each error of SQLite, and works again after an error."""
 # ruff: noqa: ASYNC240  (these tests may block, because nothing else runs on their loop)
 
 from __future__ import annotations
@@ -95,7 +95,10 @@ def test_the_table_is_complete() -> None:
 
 
 def translatable(name: str) -> bool:
-    """Tell the result codes from the actions of an authoriser, which have the same numbers."""
+    """Return whether ``name`` is a result code, and not an action of an authoriser.
+
+    Both have the same numbers.
+    """
     actions = "ALTER ANALYZE ATTACH DELETE DETACH FUNCTION INSERT PRAGMA READ RECURSIVE REINDEX"
     others = "SAVEPOINT SELECT TRANSACTION UPDATE"
     return not name.endswith((*actions.split(), *others.split()))
@@ -256,7 +259,7 @@ async def test_shared_file_keeps_the_applications_data(path: Path) -> None:
 
 
 async def test_first_call_inside_an_open_transaction(path: Path) -> None:
-    """The message names the caller's own connection, because only the caller can end it."""
+    """The message says that the transaction is the caller's, because only the caller can end it."""
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("BEGIN IMMEDIATE")
@@ -302,7 +305,10 @@ async def impatient(path: Path) -> AsyncIterator[SQLiteStore]:
 
 
 async def test_timed_out_call_never_runs(path: Path, impatient: SQLiteStore) -> None:
-    """G12: a call whose time is over while another process holds the writers' lock never runs."""
+    """G12: a call that timed out or was cancelled while it waited for the writers' lock never runs.
+
+    Another process holds the lock.
+    """
     store = impatient
     await store.create(new())
     lock = WritersLock(path)
@@ -326,7 +332,7 @@ async def test_a_close_does_not_wait_for_ever(
 ) -> None:
     """G8: a close ends although another process holds the writers' lock.
 
-    That process was stopped, and may never continue.
+    The other process may have been stopped, and may never continue.
     """
     await impatient.create(new())
     lock = WritersLock(path)
@@ -365,7 +371,7 @@ async def test_reads_without_new_threads(
 
 
 async def test_invalid_call_does_not_affect_others(store: SQLiteStore) -> None:
-    """Calls share a transaction; if one fails in the middle of its writes, the others succeed."""
+    """Calls share a transaction. If one call fails in the middle, the other calls still succeed."""
     calls = [store.create(new(str(n), owner="\ud800" if n == 3 else "o")) for n in range(6)]
     results = await asyncio.gather(*calls, return_exceptions=True)
     assert [type(result) for n, result in enumerate(results) if n == 3] == [InvalidInput]
@@ -377,7 +383,7 @@ async def test_invalid_call_does_not_affect_others(store: SQLiteStore) -> None:
 
 @pytest.fixture
 def file_size_limit() -> Iterator[None]:
-    """Make every write past 400 kB of a file fail in this process, like a broken disk."""
+    """Make every write past 400 kB of a file fail in this process, as on a broken disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, before[1]))
@@ -387,7 +393,7 @@ def file_size_limit() -> Iterator[None]:
 
 
 async def fill(store: SQLiteStore, text: str) -> tuple[str, str | None]:
-    """Append until an append fails; return the acknowledged numbers and the uncertain numbers."""
+    """Append until an append fails. Return the acknowledged text and a piece of unknown outcome."""
     acknowledged = ""
     for number in range(200):
         piece = f"{number}{text}"
@@ -402,7 +408,7 @@ async def fill(store: SQLiteStore, text: str) -> tuple[str, str | None]:
 
 
 async def test_a_write_that_fails(store: SQLiteStore, path: Path, file_size_limit: None) -> None:
-    """G1, G12: no acknowledged text is lost, and the store works again as soon as the disk does."""
+    """G1, G12: no acknowledged text is lost, and the store works again when the disk works."""
     await store.create(new())
     first, maybe_first = await fill(store, "x" * 20_000)
     again, maybe_again = await fill(store, "y" * 60_000)
@@ -491,7 +497,7 @@ asyncio.run(main())
 
 
 def run_traced(path: Path, trace: Path, *options: str) -> list[list[str]]:
-    """Run the commits under strace; return the lines that strace printed."""
+    """Run the commits under strace. Return the lines that the commits' process printed."""
     done = subprocess.run(
         [
             *(program("strace"), "-f", "-qq", "-y", "-s", "40", "-o", str(trace)),

@@ -1,4 +1,4 @@
-"""A process with an open SQLite file forks; the child's text is stored, or its call is refused."""
+"""If a process with an open SQLite file forks, no text of the child is lost without an error."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Forking:
         self.lines: list[str] = []
 
     def until(self, begin: str) -> str:
-        """Return the next line that has this prefix."""
+        """Return the next line that begins with ``begin``."""
         assert self.process.stdout is not None
         for line in self.process.stdout:
             self.lines.append(line.rstrip("\n"))
@@ -80,7 +80,7 @@ def come_and_go(path: Path) -> None:
 
 
 def wait_for_the_lock(pid: int) -> None:
-    """Wait until some process waits for a flock."""
+    """Wait until the process ``pid`` waits for a flock."""
     deadline = time.monotonic() + 10
     while not any(
         "-> FLOCK" in line and f" {pid} " in line
@@ -90,7 +90,7 @@ def wait_for_the_lock(pid: int) -> None:
 
 
 def fork(forked: Forking, path: Path) -> None:
-    """Start the script, and let it fork while another process holds the writers' lock."""
+    """Let the script fork while it waits for the writers' lock, which this process holds."""
     forked.until("lock")
     lock = WritersLock(path)
     with lock:
@@ -169,7 +169,10 @@ def test_fork(path: Path, state: str, which: str, how: str) -> None:
 
 
 def test_fork_without_proc(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """G1: macOS has no list of locks, so a fork remembers which files the parent had open."""
+    """G1: the child is refused even on a system without a list of locks, such as macOS.
+
+    There the child remembers which files its parent had open.
+    """
     monkeypatch.setenv("WITHOUT_PROC", "1")
     with forking(path, "waiting", "own") as forked:
         fork(forked, path)
@@ -177,7 +180,7 @@ def test_fork_without_proc(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_parent_goes_on(path: Path) -> None:
-    """G1, G12: the parent opens its connection anew after the fork, and none of its calls fails."""
+    """G1, G12: the parent opens its connection anew after each fork, and no call of it fails."""
     streams = PersistentTextStreaming(f"sqlite:///{path}")
     try:
         streams.create("one")
@@ -195,7 +198,7 @@ def test_the_parent_goes_on(path: Path) -> None:
 
 
 def test_a_connection_closed_before_the_fork(path: Path) -> None:
-    """The error's advice works: the child may open if the parent closes its connections."""
+    """If the parent closes its connections, as the error advises, the child may open the file."""
     connection = sqlite3.connect(path)
     connection.execute("SELECT * FROM inkstream_meta").fetchall()
     connection.close()

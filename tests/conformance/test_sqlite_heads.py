@@ -1,4 +1,4 @@
-"""Heads that SQLite's store keeps in memory hide no change of a stream by others (G2)."""
+"""The SQLite store keeps heads in memory, but notices each change by another program (G2)."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def begin(store: SQLiteStore) -> StreamState:
 
 
 async def test_other_store_takes_over(store: SQLiteStore, path: Path) -> None:
-    """The store notices that another store moved the epoch between two of its commits."""
+    """The store's next commit notices that another store has changed the epoch."""
     state = await begin(store)
     other = SQLiteStore(path)
     await other.open("two")
@@ -70,10 +70,7 @@ async def test_other_store_takes_over(store: SQLiteStore, path: Path) -> None:
 
 
 async def test_application_appends(store: SQLiteStore, path: Path) -> None:
-    """The store notices that the application has appended between two of its commits.
-
-    The application used a transaction of its own.
-    """
+    """The store's next commit notices that the application has appended in its own transaction."""
     state = await begin(store)
     connection = sqlite3.connect(path)
     try:
@@ -116,7 +113,7 @@ def db(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 class Transactions:
-    """Transactions of one connection; each of them appends to one stream."""
+    """Transactions of one connection; each transaction appends to the same stream."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self.heads = Heads()
@@ -136,7 +133,7 @@ class Transactions:
 
 
 def test_rolled_back(db: sqlite3.Connection) -> None:
-    """A transaction that fails leaves no head in memory for the next transaction."""
+    """A transaction that is rolled back leaves no head in memory for the next transaction."""
     transactions = Transactions(db)
     outcomes = [transactions.append(0), transactions.append(1, "ROLLBACK")]
     outcomes += [transactions.append(1), transactions.append(2)]

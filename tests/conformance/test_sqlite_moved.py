@@ -1,4 +1,4 @@
-"""A database that is deleted, replaced or restored while it is in use."""
+"""If a database is deleted, replaced or restored while it is in use, the store notices."""
 # ruff: noqa: ASYNC240  (these tests may block, because nothing else runs on their loop)
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ async def test_deleted(
 
 
 async def test_deleted_file_is_not_created_again(store: SQLiteStore, path: Path) -> None:
-    """G12: the store creates no empty database in place of a deleted one.
+    """G12: the store creates no empty database in place of a deleted database.
 
     In an empty database, all streams would be missing.
     """
@@ -79,9 +79,9 @@ async def test_deleted_file_is_not_created_again(store: SQLiteStore, path: Path)
 
 @pytest.mark.parametrize("log", ["removed", "left"])
 async def test_replaced(store: SQLiteStore, path: Path, log: str) -> None:
-    """G1: after a backup replaced the file, text is not acknowledged.
+    """G1: after a backup replaced the file, the next commit is refused.
 
-    The text is not mixed into the new file either.
+    The text of this commit is not stored in the new file either.
     """
     backup = path.with_suffix(".backup")
     back_up(path, backup)
@@ -125,7 +125,7 @@ async def test_reader_opens_the_new_file(store: SQLiteStore, path: Path) -> None
 async def test_restored_into_the_file(
     store: SQLiteStore, path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """G1: SQLite's own restore keeps the file; the worker's beat notices the older content."""
+    """G1: SQLite's own restore keeps the file, but the worker's beat notices the older content."""
     for _ in range(3):
         await store.heartbeat(beat=True)
     backup = path.with_suffix(".backup")
@@ -160,7 +160,7 @@ async def test_a_copy_elsewhere_changes_nothing(store: SQLiteStore, path: Path) 
 
 
 async def test_only_its_owner_may_read(tmp_path: Path) -> None:
-    """Only the owner of the file may read it, because it has answers and prompts."""
+    """Only the owner of the database may read its files, which contain answers and prompts."""
     path = tmp_path / "private.db"
     store = SQLiteStore(path)
     await store.open("one")
@@ -180,7 +180,7 @@ async def test_only_its_owner_may_read(tmp_path: Path) -> None:
 async def test_files_of_a_group_stay_the_groups(tmp_path: Path) -> None:
     """A database file that a group may use keeps these rights.
 
-    The files beside it get the same rights.
+    The files beside the database file get the same rights.
     """
     path = tmp_path / "shared.db"
     path.touch()

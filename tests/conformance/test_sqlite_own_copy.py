@@ -1,4 +1,7 @@
-"""A process that copies its own database with ``shutil.copy`` drops SQLite's locks."""
+"""If a process copies its own database with ``shutil.copy``, it drops SQLite's locks.
+
+No text is lost even then.
+"""
 # ruff: noqa: ASYNC240  (these tests may block, because nothing else runs on their loop)
 
 from __future__ import annotations
@@ -58,7 +61,11 @@ async def opened(path: Path, worker: str) -> SQLiteStore:
 
 @pytest.mark.parametrize("which", FILES)
 async def test_outsiders_come_and_go(tmp_path: Path, which: str) -> None:
-    """G1, G2: another program that closes the file is not its last user, so the log stays."""
+    """G1, G2: if another program closes the file after a copy, the log stays.
+
+    Without the store's protection, the other program would take itself for the last user, and
+    remove the log.
+    """
     path = tmp_path / "streams.db"
     store = await opened(path, "one")
     await store.create(NewStream(stream_id=StreamId("s"), kind=Kind.LOG, created_at=0.0))
@@ -69,7 +76,9 @@ async def test_outsiders_come_and_go(tmp_path: Path, which: str) -> None:
         copy(path, which)
         command = [sys.executable, "-c", COME_AND_GO, str(path), "1"]
         await asyncio.to_thread(subprocess.run, command, check=True, timeout=20)
-        assert Path(f"{path}-wal").stat().st_ino == log, "the log was removed under the writer"
+        assert Path(f"{path}-wal").stat().st_ino == log, (
+            "the log was removed while a writer used it"
+        )
         await append(store, f"{number} ")
         written += f"{number} "
         assert await text_in(store, "s") == written
@@ -79,9 +88,9 @@ async def test_outsiders_come_and_go(tmp_path: Path, which: str) -> None:
 
 
 async def test_outsiders_come_and_go_all_the_time(tmp_path: Path) -> None:
-    """G1: acknowledged text stays stored, whenever other programs open and close the file.
+    """G1: acknowledged text stays stored while another program opens and closes the file.
 
-    They may do so at any moment of a commit.
+    The other program may open and close the file at any moment of a commit.
     """
     path = tmp_path / "streams.db"
     store = await opened(path, "one")
@@ -102,7 +111,7 @@ async def test_outsiders_come_and_go_all_the_time(tmp_path: Path) -> None:
 
 
 async def test_new_connections(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """After a copy, another store of the process can open the file; the log names the copy."""
+    """After a copy, another store of the process can open the file. A log line names the copy."""
     path = tmp_path / "streams.db"
     store = await opened(path, "one")
     await store.create(NewStream(stream_id=StreamId("s"), kind=Kind.LOG, created_at=0.0))
@@ -121,7 +130,10 @@ async def test_new_connections(tmp_path: Path, caplog: pytest.LogCaptureFixture)
 
 
 async def test_a_hold_that_a_fork_inherited(tmp_path: Path) -> None:
-    """G1: a child that was forked without Python's hooks has the files open, but holds no locks."""
+    """G1: the store refuses a child that was forked without Python's hooks.
+
+    The child has the files open, but holds no locks.
+    """
     path = tmp_path / "streams.db"
     store = await opened(path, "one")
     await store.create(NewStream(stream_id=StreamId("s"), kind=Kind.LOG, created_at=0.0))

@@ -1,4 +1,4 @@
-"""No call becomes slower because a database has grown: every plan finds rows by an index."""
+"""Statements find rows by an index, so no call becomes slower because a database has grown."""
 
 from __future__ import annotations
 
@@ -104,9 +104,9 @@ def test_hot_queries_use_their_indexes(db: sqlite3.Connection, query: Query) -> 
     ids=str,
 )
 def test_lists(db: sqlite3.Connection, query: Query) -> None:
-    """Lists scan at most the newest streams.
+    """Lists of an owner's or a group's streams use indexes in a new database.
 
-    After ANALYZE, SQLite may choose this scan, because its statistics are averages.
+    After ANALYZE, SQLite may scan the newest streams instead, because its statistics are averages.
     """
     assert scans(db, lambda: _read.find(db, query)) == []
 

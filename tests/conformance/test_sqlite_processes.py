@@ -1,4 +1,4 @@
-"""Several processes on one SQLite file, and what processes leave behind when they die."""
+"""Several processes can share one SQLite file, even if some of the processes die."""
 # ruff: noqa: ASYNC240  (these tests may block, because nothing else runs on their loop)
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ async def locks(store: SQLiteStore) -> dict[str, bool | None]:
 
 
 async def until_free(store: SQLiteStore, worker: str, within_s: float) -> float:
-    """Wait until a worker's lock is free; return how long it took."""
+    """Wait until the worker's lock is free; return how long that took."""
     begin = time.monotonic()
     while (await locks(store))[worker] is not False:
         assert time.monotonic() - begin < within_s, "the lock is still held"
@@ -108,7 +108,7 @@ async def until_free(store: SQLiteStore, worker: str, within_s: float) -> float:
 
 
 async def test_first_opens_at_once_make_one_schema(start: Start) -> None:
-    """If several processes open an absent file at once, each of them gets a working store."""
+    """If several processes open an absent file at once, each process gets a working store."""
     processes = [await start("hold", f"w{number}") for number in range(4)]
     assert [await process.line() for process in processes] == ["ready"] * 4
 
@@ -129,7 +129,10 @@ async def test_one_claim_of_many_processes_wins(store: SQLiteStore, start: Start
 
 
 async def test_kill_9_loses_nothing_acknowledged(store: SQLiteStore, start: Start) -> None:
-    """G1, G2: two writers of one log are killed; the stored numbers of each writer have no gap."""
+    """G1, G2: if two writers of a log are killed, each writer's acknowledged numbers are stored.
+
+    The stored numbers of each writer have no gap.
+    """
     new = NewStream(stream_id=StreamId("log"), kind=Kind.LOG, created_at=0.0)
     await store.create(new)
     for round_ in range(2):
@@ -160,7 +163,7 @@ async def test_kill_9_loses_nothing_acknowledged(store: SQLiteStore, start: Star
 
 
 async def test_merge_while_another_process_reads(store: SQLiteStore, start: Start) -> None:
-    """G2: repeated reads always return the whole log, in order."""
+    """G2: while segments are merged, another process reads all messages so far, in order."""
     state = await store.create(NewStream(stream_id=StreamId("numbers"), created_at=0.0))
     follower = await start("follow", "other")
     assert await follower.line() == "ready"
@@ -189,7 +192,7 @@ async def test_a_killed_process_is_seen_at_once(store: SQLiteStore, start: Start
 
 
 async def test_a_stopped_process_is_not_taken_for_dead(store: SQLiteStore, start: Start) -> None:
-    """G7: a paused machine kills no healthy writer."""
+    """G7: a stopped process keeps its lock, so other workers do not take it for dead."""
     process = await start("hold", "sleeper")
     assert await process.line() == "ready"
     os.kill(process.pid, signal.SIGSTOP)
@@ -205,7 +208,7 @@ async def test_a_forked_child_does_not_keep_the_lock(store: SQLiteStore, start: 
     child = int(await process.line())
     os.kill(process.pid, signal.SIGKILL)
     await until_free(store, "parent", 2.0)
-    os.kill(child, 0)  # this raises if the child does not live
+    os.kill(child, 0)  # ``os.kill`` raises if the child does not live
     await store.create(NewStream(stream_id=StreamId("after"), created_at=0.0))
     process.close_stdin()
 
@@ -227,7 +230,7 @@ async def test_the_file_of_a_forgotten_worker_is_removed(
 async def test_lock_of_another_host_is_unknown(
     store: SQLiteStore, start: Start, database: Path
 ) -> None:
-    """G7: if a worker runs on another host, or ran before a reboot, only its beats count."""
+    """G7: if a worker runs on another host, its lock is unknown, so only its beats count."""
     process = await start("hold", "far")
     assert await process.line() == "ready"
     await process.kill()
@@ -238,9 +241,9 @@ async def test_lock_of_another_host_is_unknown(
 
 
 async def test_a_lost_lock_is_taken_again(database: Path, store: SQLiteStore) -> None:
-    """G7: if the lock directory was deleted, the worker's next beat creates its lock again.
+    """G7: if a worker's lock file was deleted, the worker's next beat creates the file again.
 
-    Until then the lock is unknown, because a missing file is not a free lock.
+    Before this beat, the lock is unknown, because a missing file is not a free lock.
     """
     other = SQLiteStore(database)
     await other.open("other")
@@ -256,7 +259,7 @@ async def test_a_lost_lock_is_taken_again(database: Path, store: SQLiteStore) ->
 
 
 def test_concurrent_schema_creation_without_locks(tmp_path: Path) -> None:
-    """Several stores create the schema at once on Windows, where writers have no lock."""
+    """Two connections may create the schema at once where writers have no lock, as on Windows."""
     path = tmp_path / "streams.db"
     create_file(path)
     first, second = (connect(Settings(path, "full", 1.0), read_only=False) for _ in range(2))

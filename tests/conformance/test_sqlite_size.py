@@ -1,4 +1,4 @@
-"""How large a SQLite file is: the pages that an append writes, and the space that a text needs."""
+"""An append writes little to a SQLite file, and a text needs little space in the file."""
 # ruff: noqa: ASYNC240  (these tests may block, because nothing else runs on their loop)
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def tokens(states: list[StreamState], in_each: int) -> list[Group]:
 
 
 def file_bytes(path: Path) -> int:
-    """Return the size of the database with all its files, including free pages."""
+    """Return the size of the database, including free pages and pages that are still in the log."""
     connection = sqlite3.connect(path)
     (pages,) = connection.execute("PRAGMA page_count").fetchone()
     (page_bytes,) = connection.execute("PRAGMA page_size").fetchone()
@@ -52,9 +52,9 @@ def file_bytes(path: Path) -> int:
 
 
 async def test_the_log_grows_little_with_many_live_streams(store: SQLiteStore, path: Path) -> None:
-    """Each token adds at most 150 B to the log.
+    """Each token adds less than 150 B to SQLite's log.
 
-    This is for 1,000 live streams that each get 2.5 tokens in a commit every 50 ms.
+    Each commit brings 2.5 tokens on average for each of 1,000 live streams.
     """
     states = await streams(store, 1000)
     rounds = 12
@@ -66,9 +66,9 @@ async def test_the_log_grows_little_with_many_live_streams(store: SQLiteStore, p
 
 
 async def test_finished_streams_are_small(store: SQLiteStore, path: Path) -> None:
-    """A finished stream needs at most 1.5 times its text, even after very small appends.
+    """After small appends, finished streams need less than 1.5 times the bytes of their text.
 
-    This includes free pages.
+    The size includes free pages.
     """
     states = await streams(store, 150)
     for _ in range(100):
@@ -94,7 +94,7 @@ async def test_long_live_stream_is_merged(
 ) -> None:
     """The store merges the rows of a long live stream.
 
-    Otherwise each reader far behind would walk back through all rows.
+    Otherwise each reader that is far behind would walk back through all rows.
     """
     (state,) = await streams(store, 1)
     for _ in range(rows // 50):
@@ -108,9 +108,9 @@ async def test_long_live_stream_is_merged(
 
 
 async def test_a_step_is_bounded_however_small_the_rows(store: SQLiteStore) -> None:
-    """G9: a step of a merge is bounded in rows, too.
+    """G9: one step of ``tidy`` merges a limited number of rows, even if the rows are small.
 
-    Tiny rows take as long to merge as large rows, and commits wait meanwhile.
+    A small row takes as long to merge as a large row, and commits wait during a step.
     """
     states = await streams(store, 40)
     for _ in range(500):
@@ -128,7 +128,7 @@ def live_rows(path: Path) -> int:
 
 
 async def test_the_log_is_bounded(store: SQLiteStore, path: Path) -> None:
-    """Checkpoints keep up with a writer that never pauses, whether or not there are readers."""
+    """Checkpoints keep up with a writer that never pauses, although a reader reads now and then."""
     states = await streams(store, 10)
     for number in range(60):
         await store.commit(tokens(states, 8000))

@@ -1,4 +1,4 @@
-"""A commit makes the facade's calls with ``connection=`` visible; a rollback drops them."""
+"""The facade's calls with ``connection=`` take effect if the application's transaction commits."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ async def through_sqlite3(url: str) -> AsyncIterator[tuple[Any, Finish]]:
     connection = sqlite3.connect(url.removeprefix("sqlite:///"))
 
     async def finish(commit: bool) -> None:
-        # These calls run on a thread, like those of a synchronous handler, because SQLite may
-        # block.
+        # SQLite may block here, and so block this test's event loop. An application would commit
+        # on a thread.
         (connection.commit if commit else connection.rollback)()
 
     yield connection, finish
@@ -56,14 +56,17 @@ Opened = tuple[PersistentTextStreaming, Connect, str]
 
 @pytest.fixture(params=CONNECTS, ids=lambda connect: connect.__name__)
 async def opened(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Opened]:
-    """Run streams on a database; return them, a function that connects to it, and its URL."""
+    """Run an instance on a database.
+
+    Provide the instance, a function that connects to the database, and the database's URL.
+    """
     connect: Connect = request.param
     server = postgres_server.server(postgres_server.versions()[0])
     if connect is through_sqlite3:
         url = f"sqlite:///{SQLiteStore(tmp_path / 'app.db').path}"
     else:
         url = await server.make_database()
-    # Without the poll, other processes learn of a change only from a hint.
+    # The poll is so rare that followers and writers learn of a change only from a hint.
     async with PersistentTextStreaming(url, timing=FinerTiming(poll_s=60.0)) as streams:
         yield streams, connect, url
     if connect is not through_sqlite3:
@@ -76,7 +79,7 @@ async def there(streams: PersistentTextStreaming, *names: str) -> set[str]:
 
 @pytest.mark.parametrize("commit", [True, False])
 async def test_calls_are_part_of_the_transaction(opened: Opened, commit: bool) -> None:
-    """G1: the message and its stream exist together, or not at all."""
+    """G1: the calls of a transaction take effect together when it commits, or not at all."""
     streams, connect, url = opened
     for name in ("cancelled", "deleted"):
         await streams.create(name)
@@ -87,7 +90,9 @@ async def test_calls_are_part_of_the_transaction(opened: Opened, commit: bool) -
         await streams.post("log", "a", {"b": 1}, connection=connection)
         await streams.post("log", "c", connection=connection)
         assert await streams.cancel("cancelled", connection=connection)
-        assert not await streams.cancel("cancelled", connection=connection), "already cancelled"
+        assert not await streams.cancel("cancelled", connection=connection), (
+            "the stream was cancelled already"
+        )
         assert await streams.cancel("new", owner="me", connection=connection)
         assert await streams.close("closed", connection=connection)
         assert await streams.delete("deleted", connection=connection)
@@ -108,7 +113,7 @@ async def test_calls_are_part_of_the_transaction(opened: Opened, commit: bool) -
 
 @pytest.mark.parametrize("commit", [True, False])
 async def test_delete_all_is_part_of_the_transaction(opened: Opened, commit: bool) -> None:
-    """G1: a user's rows and streams are deleted together, or none of them."""
+    """G1: ``delete_all`` deletes a user's streams if the application's transaction commits."""
     streams, connect, url = opened
     names = [f"{n}" for n in range(3)]
     for name in names:
@@ -125,7 +130,7 @@ async def test_delete_all_is_part_of_the_transaction(opened: Opened, commit: boo
 
 
 async def test_reader_waits_for_the_creating_commit(opened: Opened) -> None:
-    """A reader may ask for a stream before its creating request commits.
+    """A reader may ask for a stream before the transaction that creates the stream has committed.
 
     The reader then waits for the commit.
     """
@@ -152,7 +157,7 @@ async def test_reader_waits_for_the_creating_commit(opened: Opened) -> None:
 
 
 async def test_commit_wakes_followers_and_writers(opened: Opened) -> None:
-    """G6: the commit sends followers and writers a hint, so they do not wait for the poll."""
+    """G6: the commit causes a hint, so that followers and writers do not wait for the poll."""
     streams, connect, url = opened
     await streams.create("log", kind="log")
     await streams.create("text")

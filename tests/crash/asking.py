@@ -1,4 +1,4 @@
-"""Asks `inkstream show` in a process that starts after the fault."""
+"""Runs `inkstream show` in a process that starts after the fault."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ _MAIN = "from inkstream.cli import main; main()"
 
 
 async def run_show(database: str, name: str) -> tuple[int, dict[str, Any], str]:
-    """Run `inkstream show` in a new process; return its exit code, its JSON, and its errors."""
+    """Run `inkstream show` in a new process; return its exit code, JSON, and error output."""
     command = [sys.executable, "-c", _MAIN, "show", name, "--json", "--database", database]
     code, out, err = await run(*command, stderr=asyncio.subprocess.PIPE)
     return code, json.loads(out or b"{}"), (err or b"").decode()
 
 
 async def show(database: str, name: str) -> dict[str, Any]:
-    """Return what `inkstream show` says, and print its answer."""
+    """Run `inkstream show`, print the first cause, and return the JSON."""
     code, shown, err = await run_show(database, name)
-    if code == 7:  # if the database is away, that is the answer
+    if code == 7:  # exit code 7: the database is unavailable
         shown = {"causes": [{"code": "unavailable", "message": err}]}
     else:
         assert code == 0, err
@@ -32,7 +32,7 @@ async def show(database: str, name: str) -> dict[str, Any]:
 
 
 async def shown_until(database: str, name: str, *codes: str, most: int = 1) -> dict[str, Any]:
-    """Ask again and again until one of these causes is first, or among the first ``most``."""
+    """Repeat `inkstream show` until one of ``codes`` is among the first ``most`` causes."""
     async with asyncio.timeout(40):
         while True:
             shown = await show(database, name)

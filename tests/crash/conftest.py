@@ -1,4 +1,4 @@
-"""Worker processes on one database, which a test controls."""
+"""Worker processes on one database. A test controls the processes."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ class Process:
         assert text == expected
 
     async def end(self) -> None:
-        """End the process."""
+        """Kill the process if it still runs."""
         assert self.process.stdin is not None
         if self.process.returncode is None:
             self.process.kill()
@@ -106,14 +106,14 @@ Spawn = Callable[..., Awaitable[Process]]
 
 @pytest.fixture(params=["short", pytest.param("default", marks=pytest.mark.soak)])
 def timing(request: pytest.FixtureRequest) -> str:
-    """Return which of the worker's ``TIMINGS`` to use: those of an application take a minute."""
+    """Return a key of the worker's ``TIMINGS``. With the default times, a test takes a minute."""
     name: str = request.param
     return name
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
 async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[str]:
-    """Return the URL of a database that several processes may share."""
+    """Return the URL of a database that several processes can share."""
     if request.param == "sqlite":
         yield f"sqlite:///{tmp_path}/ink.db"
         return
@@ -132,7 +132,10 @@ async def faults_of(database: str) -> list[str]:
 
 @pytest.fixture
 async def spawn(database: str) -> AsyncIterator[Spawn]:
-    """Return a function that starts one more process on the test's database."""
+    """Return a function that starts one more process on the test's database.
+
+    After the test, kill all these processes, and fail if the database has faults.
+    """
     processes: list[Process] = []
 
     async def start(

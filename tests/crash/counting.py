@@ -26,7 +26,7 @@ async def count() -> AsyncIterator[str]:
 
 
 async def start(request: Request) -> Response:
-    """Create a stream with a name, and let it count until the process dies."""
+    """Start a stream that counts until it ends; return the id of this process."""
     name = await streams.create(request.path_params["name"])
     streams.start(name, count)
     return PlainTextResponse(str(os.getpid()))

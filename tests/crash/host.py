@@ -16,7 +16,7 @@ class Host:
     """A network namespace with a link to the namespace of the tests.
 
     Attributes:
-        server: The address of this side, on which PostgreSQL listens.
+        server: The address of the tests' side of the link. PostgreSQL listens on this address.
         prefix: The command prefix that runs a command in the namespace.
     """
 
@@ -28,8 +28,8 @@ class Host:
         self.server = f"{net}.1"
         self.prefix = (self._ip, "netns", "exec", self._name)
         self._link = there
-        # These are each side's neighbour: its address, its device, and the options that choose the
-        # side.
+        # For each side of the link: the neighbour's address, the side's device, and the options
+        # that select the side in ``ip``.
         self._neighbours = ((f"{net}.2", here, ()), (self.server, there, ("-n", self._name)))
         for command in (
             f"netns add {self._name}",
@@ -47,7 +47,7 @@ class Host:
         return self
 
     def cut(self) -> None:
-        """Take the link down: the host has no route, and the server gets no error."""
+        """Take the link down. Then the host has no route, and the server gets no error."""
         self._run("-n", self._name, "link", "set", self._link, "down")
 
     def lose_packets(self) -> None:

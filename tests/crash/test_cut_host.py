@@ -19,7 +19,7 @@ from tests.prerequisites import missing
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[Host]:
-    """Run another host."""
+    """Create another host for the tests of this module."""
     try:
         host = Host()
     except subprocess.CalledProcessError as exc:
@@ -42,9 +42,9 @@ async def database(server: postgres_server.OwnServer, host: Host) -> str:
 @pytest.mark.timeout(90)
 @pytest.mark.parametrize("how", ["cut", pytest.param("lose_packets", marks=pytest.mark.soak)])
 async def test_cut_off_writer_is_fenced(spawn: Spawn, host: Host, how: str, timing: str) -> None:
-    """G2, G3, G7: a cut-off writer is fenced, so that no stream has two writers.
+    """G2, G3, G7: a writer on a cut-off host is fenced, so that no stream has two writers.
 
-    Nobody sees the lock of the cut-off host, so its missing beats decide.
+    PostgreSQL keeps the session and so the lock of the cut-off host. So the missing beats decide.
 
     With the default times, readers get the end within 15 seconds.
     """
@@ -97,9 +97,10 @@ async def test_cut_off_writer_is_fenced(spawn: Spawn, host: Host, how: str, timi
 async def test_show_says_that_the_writer_is_cut_off(
     spawn: Spawn, host: Host, database: str
 ) -> None:
-    """G7: asked on the database's side by a process that starts after the cut, and that only looks.
+    """G7: `inkstream show`, run after the cut, says that the writer's host lost the database.
 
-    The server keeps the session of the lost host, so its lock is still held: that proves nothing.
+    PostgreSQL keeps the session of the lost host, so the worker's lock is still held. The held lock
+    does not prove that the worker lives.
     """
     there = await spawn(before=host.prefix)
     await there.do("create", "s")
@@ -118,6 +119,6 @@ async def test_show_says_that_the_writer_is_cut_off(
     finally:
         host.heal()
     await there.do("say", "s", None)
-    # Nobody ended the stream meanwhile, so the stream goes on.
+    # `inkstream show` changed nothing, so the stream goes on.
     assert await there.told(source, within_s=30) == ["closed"]
     assert await there.told(following, within_s=30) == ["end", "done", None]

@@ -26,7 +26,7 @@ class Pair:
     Attributes:
         leader: The server that takes writes first.
         standby: The server that replicates the leader.
-        switch: The address.
+        switch: A proxy at the address that applications use.
     """
 
     leader: postgres_server.OwnServer
@@ -41,7 +41,7 @@ class Pair:
         self.switch.upstream = self.standby.port
 
     async def lose_the_leader(self) -> None:
-        """Make the standby the leader with the data that it has; the old leader has died."""
+        """Make the standby the leader with the data that it has, as if the old leader had died."""
         self.switch.drop()
         await self.standby.promote()
         self.switch.upstream = self.standby.port
@@ -50,7 +50,7 @@ class Pair:
 
 @pytest.fixture
 def servers(seed: int) -> Iterator[tuple[postgres_server.OwnServer, postgres_server.OwnServer]]:
-    """Start new servers for each seed, because a promoted standby does not go back."""
+    """Start new servers for each seed, because a promoted standby stays a leader."""
     leader = postgres_server.own_server()
     standby = leader.standby()
     yield leader, standby
@@ -75,7 +75,7 @@ async def database(pair: Pair) -> str:
 
 
 def on(server: postgres_server.OwnServer, database: str) -> str:
-    """Return a database's URL at one of the servers."""
+    """Return the URL of a database on ``server``."""
     return server.url_of(urlsplit(database).path[1:])
 
 
@@ -88,7 +88,7 @@ async def hear_all(reader: Process, number: int) -> tuple[str, list[str | None]]
 
 
 async def test_leader_becomes_read_only(pair: Pair, spawn: Spawn) -> None:
-    """G1, G2, G12: all connections move to the new leader, also those of readers and listeners."""
+    """G1, G2, G12: all processes move to the new leader, and readers lose no text."""
     writer, reader, other = [await spawn() for _ in range(3)]
     await writer.do("create", "s")
     counting = writer.begin("count", "s")
@@ -96,7 +96,7 @@ async def test_leader_becomes_read_only(pair: Pair, spawn: Spawn) -> None:
     text = (await reader.told(follower))[1]
     await pair.hand_over()
     began = time.monotonic()
-    while True:  # this process did nothing until now
+    while True:  # ``other`` did nothing until now
         what, _ = await other.told(other.begin("create", f"new{time.monotonic_ns()}"))
         if what == "done":
             break
@@ -118,7 +118,7 @@ async def test_reader_leaves_a_replaced_leader(pair: Pair, spawn: Spawn, databas
     await reader.do("create", "s")
     follower = reader.begin("follow", "s")
     await pair.hand_over()
-    writer = await spawn()  # the reader's new connections lead to the new leader
+    writer = await spawn()  # a new process connects to the new leader
     writing = writer.begin("start", "s")
     await writer.do("say", "s", "on the new one", None)
     assert await hear_all(reader, follower) == ("on the new one", ["end", "done", None])
@@ -126,11 +126,11 @@ async def test_reader_leaves_a_replaced_leader(pair: Pair, spawn: Spawn, databas
 
 
 async def test_idle_process_leaves_a_replaced_leader(pair: Pair, spawn: Spawn) -> None:
-    """G10: a process that neither writes nor beats also leaves the old leader's reads."""
+    """G10: an idle process also stops reading from the old leader."""
     idle = await spawn()
     await idle.do("create", "old")
     await pair.hand_over()
-    fresh = await spawn()  # the process's connections are new and lead to the new leader
+    fresh = await spawn()  # a new process connects to the new leader
     await fresh.do("create", "new")
     began = time.monotonic()
     while (told := await idle.told(idle.begin("read", "new")))[0] == "failed":
@@ -139,7 +139,11 @@ async def test_idle_process_leaves_a_replaced_leader(pair: Pair, spawn: Spawn) -
 
 
 async def test_standby_without_the_last_commits(pair: Pair, spawn: Spawn, database: str) -> None:
-    """G1, G5: readers get no terminal event for text that the standby never received."""
+    """G1, G5: no reader gets a terminal event after text that differs from the stored text.
+
+    The standby never received the last text. The writer stores that text again, or the reader gets
+    ``OffsetGone``.
+    """
     writer, reader = await spawn(), await spawn()
     await writer.do("create", "s")
     writer.begin("start", "s")
@@ -175,7 +179,7 @@ async def terminate_all(url: str) -> None:
 async def test_a_read_only_phase_kills_no_healthy_writer(
     pair: Pair, spawn: Spawn, database: str
 ) -> None:
-    """G7, G12: while the database is read-only, no worker can beat, and none counts as dead."""
+    """G7, G12: while the database is read-only, no worker beats, and none is taken for dead."""
     writer, observer = await spawn(), await spawn()
     names = [f"s{n}" for n in range(5)]
     await writer.do("create", *names)

@@ -1,4 +1,4 @@
-"""An application in four server processes, ``uvicorn --workers 4``, on either database."""
+"""An application in four server processes, ``uvicorn --workers 4``, on SQLite and PostgreSQL."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def everybody(port: int) -> None:
 
 
 async def start(port: int, name: str) -> tuple[int, list[Follower]]:
-    """Start a stream; return its writer's process, and readers on different processes."""
+    """Start a stream; return its writer's process id, and readers that use any process."""
     writer = int((await fetch(port, f"/start/{name}", method="POST")).body)
     followers = [Follower(port, name) for _ in range(READERS)]
     async with asyncio.timeout(10):
@@ -55,9 +55,9 @@ async def start(port: int, name: str) -> tuple[int, list[Follower]]:
 
 
 async def test_all_implementations_send_the_same_text(port: int) -> None:
-    """G2, G6: streams of one process are followed on others, and cancelled from any.
+    """G2, G6: readers can follow, resume and cancel a stream through any process.
 
-    A reader may reload on any process.
+    All readers get the stored text.
     """
     _, followers = await start(port, "shared")
     async with requesting(port, "/streams/shared") as reader:

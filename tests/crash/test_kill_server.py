@@ -25,7 +25,7 @@ from tests.http.sse import Heard
 
 READERS = 4
 TOLD_S = 4.0
-"""The time limit after a restart: two seconds to end the streams, and two to reconnect."""
+"""Seconds after a restart: two to end the streams, and two for the readers to reconnect."""
 
 
 def counted(text: str) -> bool:
@@ -70,11 +70,11 @@ class Follower:
 
 
 async def check(port: int, name: str, followers: list[Follower], dice: random.Random) -> str:
-    """Compare the text that the reader received with the server's; return the text."""
+    """Compare the text of each reader with the stored text, and return the stored text."""
     stored = (await fetch(port, f"/streams/{name}?format=json")).json
     assert (stored["status"], stored["code"]) == ("timeout", "writer_lost")
     text: str = "".join(stored["parts"])
-    assert counted(text), f"{name} has other text than was written: {text[-80:]!r}"
+    assert counted(text), f"{name} has text that nobody wrote: {text[-80:]!r}"
     for follower in followers:
         assert not follower.refused, follower.refused
         assert follower.heard.text == text
@@ -91,7 +91,7 @@ async def check(port: int, name: str, followers: list[Follower], dice: random.Ra
 
 
 class Phoenix:
-    """A server that is killed, and started again on the same port and file."""
+    """A server that is killed, and started again on the same port and database."""
 
     def __init__(self, directory: Path) -> None:
         self.port = free_port()
@@ -109,7 +109,7 @@ class Phoenix:
             )
 
     def rise(self) -> None:
-        """Start a server; it may still be unable to answer when this returns."""
+        """Start a server. When this method returns, the server may not answer yet."""
         assert self._forking.stdin is not None
         assert self._forking.stdout is not None
         self._forking.stdin.write(b"\n")
@@ -153,7 +153,7 @@ async def ready(port: int) -> None:
 
 @pytest.mark.timeout(1200 if SOAK else 120)
 async def test_seen_text_is_never_missing(phoenix: Phoenix, rounds: Rounds) -> None:
-    """G1, G2, G7: readers miss no text through many kills, and see only text that is stored."""
+    """G1, G2, G7: readers miss no text through many kills, and see only stored text."""
     seed = int(os.environ.get("INKSTREAM_SEED", "0")) or random.randrange(1, 10**9)
     dice = random.Random(seed)
     port = phoenix.port

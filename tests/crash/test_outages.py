@@ -1,4 +1,4 @@
-"""PostgreSQL is killed, absent, full or silent while other processes write and follow."""
+"""PostgreSQL stops, crashes or has a full disk, or a writer's process is killed or paused."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ pytestmark = pytest.mark.timeout(150)
 
 @pytest.fixture(scope="module")
 def own() -> Iterator[postgres_server.OwnServer]:
-    """Start a server for this module, which its tests may stop."""
+    """Start a PostgreSQL that the tests of this module may stop."""
     server = postgres_server.own_server()
     yield server
     server.destroy()
@@ -49,7 +49,7 @@ async def following(writer: Process, reader: Process, name: str) -> int:
 
 
 async def nothing_heard(reader: Process, number: int, for_s: float) -> None:
-    """Wait, and fail if a process reports anything about a stream meanwhile."""
+    """Wait ``for_s`` seconds; fail if the process reports anything about the stream."""
     try:
         async with asyncio.timeout(for_s):
             what = await reader._told[number].get()
@@ -64,7 +64,7 @@ async def test_a_server_that_stops_and_returns(
 ) -> None:
     """G1, G7, G12: readers see nothing while the server is away.
 
-    Then they see all text once, or the stored end.
+    After the outage, readers see all text once. After a long outage, they see the stored end.
     """
     a, b = await asyncio.gather(spawn(), spawn())
     number = await following(a, b, "s")
@@ -90,7 +90,10 @@ async def test_a_server_that_stops_and_returns(
 async def test_server_crash_before_its_commit_answers(
     own: postgres_server.OwnServer, spawn: Spawn
 ) -> None:
-    """G1, G2, G3: after a crash, unknown outcomes are looked up; no text is doubled or lost."""
+    """G1, G2, G3: if PostgreSQL crashes during a commit, no text is doubled or lost.
+
+    After the crash, the engine reads from the database whether the commit succeeded.
+    """
     a, b = await asyncio.gather(spawn(), spawn())
     await a.do("create", "s")
     writing = a.begin("count", "s")
@@ -116,7 +119,10 @@ async def test_server_crash_before_its_commit_answers(
 
 @pytest.mark.parametrize("killed", [True, False])
 async def test_job_retried_in_another_process(spawn: Spawn, killed: bool) -> None:
-    """G2, G3: a retried job goes on after the text so far, and the first writer is refused."""
+    """G2, G3: a retried job continues after the stored text.
+
+    If the first writer was only paused, its next append is refused.
+    """
     a, b, reader = await asyncio.gather(spawn(), spawn(), spawn())
     await a.do("create_job", "s")
     first = a.begin("job", "s")
@@ -145,10 +151,11 @@ def small_disk() -> Iterator[tuple[Path, postgres_server.OwnServer]]:
     mount = ["mount", "-t", "tmpfs", "-o", "size=160m,mode=777", "tmpfs", str(place)]
     if os.geteuid() != 0 or subprocess.run(mount, check=False).returncode:
         place.rmdir()
-        missing("a disk that can be filled takes the right to mount one")
+        missing("the test needs the right to mount a small disk")
     before, tempfile.tempdir = tempfile.tempdir, str(place)
     try:
-        # The write-ahead log is on another disk, because a full log stops PostgreSQL itself.
+        # The settings let PostgreSQL use the files of its write-ahead log again. PostgreSQL itself
+        # would stop if it had no room for the log.
         server = postgres_server.own_server(
             settings=("min_wal_size=80MB", "max_wal_size=80MB", "wal_recycle=on")
         )
@@ -163,7 +170,7 @@ def small_disk() -> Iterator[tuple[Path, postgres_server.OwnServer]]:
 async def test_disk_is_full_for_a_while(
     small_disk: tuple[Path, postgres_server.OwnServer], tmp_path: Path
 ) -> None:
-    """G12: readers see no token that is not stored, and the writer goes on when there is room."""
+    """G12: readers see only stored text, and the writer continues when the disk has room again."""
     from inkstream import PersistentTextStreaming
 
     place, server = small_disk
@@ -188,7 +195,7 @@ async def test_disk_is_full_for_a_while(
                         file.write(bytes(1 << 16))
                 except OSError:
                     pass
-            # The free pages of the table leave room for a while.
+            # The table has free pages, so the first commits succeed.
             piece, said = "x" * 200_000, "before "
             flushing: asyncio.Task[None] | None = None
             for _ in range(200):

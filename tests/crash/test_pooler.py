@@ -46,7 +46,7 @@ def database(direct: str, pooler: PgBouncer) -> str:
 
 
 async def end_of(reader: Process, number: int, within_s: float) -> list[object]:
-    """Return how a stream ended, as the last report of a ``follow`` says."""
+    """Return the last report of a ``follow``, which says how the stream ended."""
     async with asyncio.timeout(within_s):
         while (told := (await reader._told[number].get())[1:])[0] != "end":
             pass
@@ -55,7 +55,7 @@ async def end_of(reader: Process, number: int, within_s: float) -> list[object]:
 
 @pytest.mark.parametrize("listening", [True, False])
 async def test_many_streams_share_few_sessions(spawn: Spawn, direct: str, listening: bool) -> None:
-    """G2, G3, G6: the session state of one client must not affect another client."""
+    """G2, G3, G6: many streams work although their processes share few sessions."""
     parameters = with_listener(direct) if listening else "&pooler=1"
     processes = await asyncio.gather(*[spawn(parameters) for _ in range(3)])
     names = [f"s{number}" for number in range(12)]
@@ -64,7 +64,7 @@ async def test_many_streams_share_few_sessions(spawn: Spawn, direct: str, listen
     assert sorted(itertools.chain(*called)) == sorted(names), "each stream must start once"
     for process, name in itertools.product(processes, names[:2]):
         assert await end_of(process, process.begin("follow", name), 10) == ["end", "done", None]
-    # One process counts, the others follow, and a process that only reads stops the stream.
+    # One process writes, the other processes follow, and one of the followers stops the streams.
     writer, *readers = processes
     for name in ("one", "two", "three"):
         await writer.do("create", name)
@@ -83,10 +83,7 @@ async def test_many_streams_share_few_sessions(spawn: Spawn, direct: str, listen
 
 
 async def test_listener_beside_a_pooler_is_immediate(spawn: Spawn, direct: str) -> None:
-    """G6, G7: with a direct listener, text, cancels and deaths arrive without delay.
-
-    They arrive as fast as without a pooler.
-    """
+    """G6, G7: with a direct listener, text, cancels and deaths arrive without a wait for polls."""
     writer, reader = await asyncio.gather(*[spawn(with_listener(direct)) for _ in range(2)])
     numbers = {}
     for name in ("cancelled", "lost"):
@@ -130,9 +127,9 @@ async def test_without_a_listener_polling_works(spawn: Spawn) -> None:
 
 
 async def test_pooler_without_the_pooler_parameter(database: str, pooler: PgBouncer) -> None:
-    """G12: the error names a pooler that has no prepared statements.
+    """G12: behind a PgBouncer before 1.21, the error names the missing parameter.
 
-    A pooler that has them (version 1.21) works.
+    PgBouncer from 1.21 supports prepared statements, and works without the parameter.
     """
 
     async def use() -> None:

@@ -1,4 +1,4 @@
-"""Several processes on one SQLite file start, follow and cancel streams, and die."""
+"""Several processes on one database start, follow and cancel streams, and die."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CONTAINERS = (
 
 @pytest.mark.timeout(120)
 async def test_one_racing_start_calls_its_source(spawn: Spawn, rounds: Rounds) -> None:
-    """G4: if processes start the same stream at once, only one of them calls its source."""
+    """G4: if processes start the same stream at once, only one process calls its source."""
     processes = await asyncio.gather(*[spawn() for _ in range(4)])
     winners: dict[str, list[int]] = {}
     names = [f"race-{number}" for number in rounds(200, 2_000)]
@@ -40,14 +40,14 @@ async def test_one_racing_start_calls_its_source(spawn: Spawn, rounds: Rounds) -
             for name in names_called:
                 winners.setdefault(name, []).append(number)
     assert {name: len(won) for name, won in winners.items()} == dict.fromkeys(names, 1)
-    assert len({won[0] for won in winners.values()}) > 1, "one process won everything: no race"
+    assert len({won[0] for won in winners.values()}) > 1, "one process won every race"
     for name in names[:: len(names) // 10]:
         status, _, text = await processes[3].do("read", name)
         assert (status, text) == ("done", f"by {processes[winners[name][0]].process.pid}")
 
 
 async def writing(writer: Process, name: str) -> int:
-    """Let a process write a stream while the block runs."""
+    """Let a process create and write a stream; return the number of the command."""
     await writer.do("create", name)
     return writer.begin("start", name)
 
@@ -91,7 +91,7 @@ async def test_cancel_from_a_third_process(
 
 
 async def test_killed_writer_ends_readers_in_two_seconds(spawn: Spawn) -> None:
-    """G7, G1: readers get the end within two seconds, and every character they saw is stored."""
+    """G7, G1: readers get the end within two seconds, and all the text they saw is stored."""
     a, b = await asyncio.gather(spawn(), spawn())
     names = [f"lost-{number}" for number in range(5)]
     followings = []
@@ -119,7 +119,10 @@ async def test_killed_writer_ends_readers_in_two_seconds(spawn: Spawn) -> None:
 @pytest.mark.skipif(not CONTAINERS, reason="no user namespaces on this system")
 @pytest.mark.parametrize("database", ["sqlite"], indirect=True)
 async def test_two_containers_share_a_file(spawn: Spawn) -> None:
-    """G4, G7: containers with other process ids and another /proc share the file of one volume."""
+    """G4, G7: two containers that share a file start each stream once, and notice a death.
+
+    The containers have their own process ids and their own /proc.
+    """
     a, b = await asyncio.gather(spawn(before=CONTAINER), spawn(before=CONTAINER))
     names = [f"race-{number}" for number in range(20)]
     await a.do("create", *names)
@@ -129,7 +132,7 @@ async def test_two_containers_share_a_file(spawn: Spawn) -> None:
     following = b.begin("follow", "lost")
     await a.do("say", "lost", "half")
     await b.heard(following, "half")
-    await asyncio.sleep(1.5)  # there, a lock that this process cannot see would look free
+    await asyncio.sleep(1.5)  # ``b`` would end the stream now, if ``a``'s lock looked free
     async with Lateness() as machine:
         a.process.kill()
         await a.process.wait()
@@ -144,10 +147,10 @@ async def test_two_containers_share_a_file(spawn: Spawn) -> None:
 async def test_a_writer_that_copies_its_own_files(
     spawn: Spawn, database: str, tmp_path: Path
 ) -> None:
-    """G1, G3: the copy drops SQLite's locks, but no stream is taken over and no text is lost.
+    """G1, G3: a writer copies its own database; no stream is taken over and no text is lost.
 
-    Meanwhile other programs open and close the file. Closing removes the log of a file that seems
-    unused.
+    The copy drops SQLite's locks on the file. After each copy, another program opens and closes the
+    file. SQLite removes the log of a closed file that seems unused.
     """
     a, b = await asyncio.gather(spawn(), spawn())
     await a.do("create_job", "job")
@@ -195,7 +198,7 @@ async def test_short_pause_keeps_the_stream(
 
 @pytest.mark.timeout(60)
 async def test_writer_after_its_lease_changes_nothing(spawn: Spawn, timing: str) -> None:
-    """G3, G7: a writer that paused longer than its lease is dead, and its appends are refused.
+    """G3, G7: a writer paused for longer than its lease is taken for dead, and cannot append.
 
     With the default times, its readers get the end within 15 seconds.
     """

@@ -73,7 +73,7 @@ async def test_the_loop_is_blocked(client: httpx.AsyncClient, database: str) -> 
         assert during["worker"]["blocked_at"].endswith(" in block")
     await blocking
     after = await shown_until(database, "blocked", "loop_blocked", most=2)
-    assert after["worker"]["blocked_s"] > 4, "it is remembered for a minute"
+    assert after["worker"]["blocked_s"] > 4, "the worker must remember a blocked loop for a minute"
     assert after["worker"]["blocked_at"].endswith(" in block")
     assert after["status"] == "streaming"
 
@@ -131,7 +131,7 @@ async def away(database: str, own: postgres_server.OwnServer | None) -> AsyncIte
 async def test_the_database_is_away(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    """G12: while the database is away, `show` says so; later, the writer says so."""
+    """G12: `show` reports the outage of the database, and later the writer's report of it."""
     own: postgres_server.OwnServer | None = None
     database = f"sqlite:///{tmp_path}/inkstream.db"
     if kind == "postgres":

@@ -43,7 +43,7 @@ class Worker:
         self._gates: defaultdict[str, asyncio.Queue[str | None]] = defaultdict(asyncio.Queue)
 
     async def obey(self, number: int, command: str, *arguments: Any) -> None:
-        """Run one command and report when it is done."""
+        """Run one command, and report its result or its error."""
         try:
             value = await getattr(self, f"do_{command}")(number, *arguments)
         except Exception as exc:
@@ -71,7 +71,7 @@ class Worker:
         await self._streams.start(name, source, on_disconnect=on_disconnect)
 
     async def do_count(self, number: int, name: str) -> None:
-        """Start a stream that counts in bursts, until its gate returns ``None``."""
+        """Start a stream that counts in bursts, until a ``say`` command for the stream."""
         gate = self._gates[name]
 
         async def source() -> AsyncIterator[str]:
@@ -89,7 +89,7 @@ class Worker:
         await self._streams.create(name, takeover_within_s=60)
 
     async def do_job(self, number: int, name: str) -> None:
-        """Take a stream over as soon as possible; report the text so far, then write."""
+        """Take a stream over as soon as possible, report its text so far, and write."""
         while True:
             try:
                 async with self._streams.write(name, takeover=True) as writer:
@@ -99,7 +99,7 @@ class Worker:
                         await writer.flush()
                 return
             except NotClaimed:
-                await asyncio.sleep(0.1)  # a queue that retries a job waits like this
+                await asyncio.sleep(0.1)  # a queue also waits before it retries a job
 
     async def do_block(self, number: int, seconds: float) -> None:
         """Block the event loop, as a handler with a synchronous call does."""

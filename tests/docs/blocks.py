@@ -1,7 +1,7 @@
-"""The code blocks of the documentation, with the comments that say how to test each.
+"""The code blocks of the documentation, with the comments that say how to test each block.
 
-A block in a language that can be checked alone needs no comment. Any other has a comment above
-it, invisible to readers::
+A block in a language that can be checked alone needs no comment. Any other block has a comment
+above the block, which readers do not see::
 
     <!-- docs-test: KIND
     statements before the block
@@ -9,10 +9,11 @@ it, invisible to readers::
     statements that must hold afterwards
     -->
 
-``app`` is served as ``app.py``; the ``shell`` and ``browser`` blocks below use it. ``body`` runs
-inside ``async with PersistentTextStreaming(…) as streams:``, after the statements in the comment.
-``pytest`` is a test module. ``output`` is the output of the Python block above. The named test
-compares a ``compared`` block. A ``shown`` block is not run, for the given reason.
+An ``app`` block is served as ``app.py``, and the ``shell`` and ``browser`` blocks below use this
+application. A ``body`` block runs inside ``async with PersistentTextStreaming(…) as streams:``,
+after the statements in the comment. A ``pytest`` block is a test module. An ``output`` block is the
+output of the Python block above. A ``compared`` block is compared by the test that the comment
+names. A ``shown`` block is not run, for the reason that the comment gives.
 """
 
 from __future__ import annotations
@@ -39,13 +40,13 @@ class Block:
     """A fenced code block of a page.
 
     Attributes:
-        page: Its file, relative to the root of the repository.
-        line: The line of its fence.
-        language: The word after the fence, or nothing.
+        page: The file of the page, relative to the root of the repository.
+        line: The line of the opening fence.
+        language: The word after the fence, or an empty string.
         kind: One of ``KINDS``.
-        before: The statements of its comment, up to ``---``.
-        after: The statements after ``---``.
-        code: Its content.
+        before: The statements of the block's comment, up to ``---``.
+        after: The statements of the comment after ``---``.
+        code: The content of the block.
     """
 
     page: str

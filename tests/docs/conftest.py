@@ -37,7 +37,7 @@ class _ChatCompletions(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def provider(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Serve the model, and point the environment to it."""
+    """Serve the fake model, and set the variables with which OpenAI's client finds the model."""
     with ThreadingHTTPServer(("127.0.0.1", 0), _ChatCompletions) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.05,))
         thread.start()

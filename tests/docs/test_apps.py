@@ -1,4 +1,4 @@
-"""The documentation's applications, served and used as the blocks below each of them show."""
+"""Each application of the documentation runs and works as the blocks below it show."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Scene:
 
 
 def scenes() -> list[Scene]:
-    """Return each page's applications with the blocks that use them."""
+    """Return the applications of all pages, each with the blocks that use it."""
     found: list[Scene] = []
     for block in all_blocks():
         if block.kind == "app":
@@ -95,10 +95,10 @@ def test_an_application_passes_the_blocks_below_it(scene: Scene, tmp_path: Path)
 
 
 def use_shell(block: Block, port: int, directory: Path) -> str:
-    """Run a block line by line; return the stream that the block's first line created.
+    """Run a block line by line; return the id of the stream that the block created.
 
-    ``kq3…`` means that stream. A comment after a command gives its expected output: JSON with
-    these keys, or a stream that reaches its end.
+    ``kq3…`` stands for this id. A comment after a command gives the expected output: JSON with the
+    same keys, or events that include the terminal event.
     """
     (directory / ".curlrc").write_text("fail\nmax-time = 10\nsilent\n")
     stream_id = ""
@@ -127,7 +127,7 @@ def use_shell(block: Block, port: int, directory: Path) -> str:
 
 
 def use_browser(block: Block, port: int, stream_id: str) -> None:
-    """Run a block in a page of the application that contains the elements of the block."""
+    """Run a block's script in a page that has the elements of the block's comments."""
     assert stream_id, f"{block}: no stream to follow"
     chromium = prerequisites.program(*prerequisites.CHROMIUM)
     script = f"((streamId) => {{ {block.code} }})({json.dumps(stream_id)})"
@@ -143,9 +143,9 @@ def use_browser(block: Block, port: int, stream_id: str) -> None:
 
 
 def test_the_first_block_is_the_example() -> None:
-    """The first block of a page is the example file.
+    """The first application of README.md is the file examples/quickstart.py.
 
-    Users copy one or the other, so they must not differ.
+    Users copy the block or the file, so the block must not differ from the file.
     """
     first = next(block for block in all_blocks() if block.kind == "app")
     assert first.page == "README.md"

@@ -30,13 +30,13 @@ pytestmark = pytest.mark.timeout(60)  # most tests start an interpreter, and a f
 
 
 def of(kind: str, *languages: str) -> pytest.MarkDecorator:
-    """Return a decorator that runs a test for each block of a kind and language."""
+    """Return a decorator that runs a test for each block of ``kind`` in one of ``languages``."""
     found = [b for b in BLOCKS if b.kind == kind and b.language in languages]
     return pytest.mark.parametrize("block", found, ids=str)
 
 
 def run(arguments: Sequence[str], directory: Path) -> subprocess.CompletedProcess[str]:
-    """Run a program in a directory of its own, without this checkout's settings."""
+    """Run a program in ``directory``, without the environment variables of inkstream."""
     environment = {k: v for k, v in os.environ.items() if not k.startswith("INKSTREAM_")}
     done = subprocess.run(
         arguments,
@@ -58,14 +58,14 @@ def test_every_block_has_a_tested_kind() -> None:
         for block in BLOCKS
         if block.kind not in KINDS or (not block.kind and block.language not in by_themselves)
     ]
-    assert not bad, "give it a comment (see tests/docs/blocks.py)"
+    assert not bad, "these blocks need a comment (see tests/docs/blocks.py)"
     assert len(BLOCKS) > 20
     for block in BLOCKS:
         if block.kind == "shown":
-            assert len(block.before) > 10, f"{block}: say why it is only shown"
+            assert len(block.before) > 10, f"{block}: the comment must say why the block is not run"
         if block.kind == "compared":
             path = block.before.removeprefix("by ")
-            assert str(block.page) in (ROOT / path).read_text(), f"{block}: not by {path}"
+            assert str(block.page) in (ROOT / path).read_text(), f"{block}: not in {path}"
 
 
 @of("", "python")
@@ -131,7 +131,7 @@ def test_a_shell_block_names_existing_commands(block: Block) -> None:
 
 
 def split_at_operators(tokens: Sequence[str]) -> list[list[str]]:
-    """Return the commands of a line, without assignments before them and redirections."""
+    """Split a line at its operators into commands, and leave out assignments before a command."""
     commands: list[list[str]] = [[]]
     for token in tokens:
         if set(token) <= set("|&;()<>"):
@@ -142,7 +142,7 @@ def split_at_operators(tokens: Sequence[str]) -> list[list[str]]:
 
 
 def check_command(words: list[str]) -> None:
-    """Fail if a command of inkstream, or one that installs inkstream, does not exist."""
+    """Fail if a script, an extra of inkstream, or a command of inkstream does not exist."""
     program, *arguments = words
     if program.startswith("scripts/"):
         assert os.access(ROOT / program, os.X_OK), program

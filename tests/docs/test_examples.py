@@ -1,4 +1,4 @@
-"""The pages about frameworks begin with an example, which newcomers may also copy as a file."""
+"""Each page about a framework shows its example, which users may also copy as a file."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_a_page_begins_with_its_example(page: str) -> None:
 
 @pytest.mark.parametrize("example", ["rq_chat", "dramatiq_chat"])
 def test_a_recipe_shows_its_example(example: str) -> None:
-    """Each recipe begins with its example. docs/celery.md shows its examples further down."""
+    """docs/celery.md also shows the examples for RQ and Dramatiq, of at most 60 lines each."""
     code = (ROOT / f"examples/{example}.py").read_text()
     assert code in [block.code for block in all_blocks() if block.page == "docs/celery.md"]
     assert len(code.splitlines()) <= 60

@@ -61,7 +61,7 @@ async def test_the_blocks_match_a_server() -> None:
 
 
 async def test_own_routes_offer_and_serve_many() -> None:
-    """A client that goes where the header says gets its own chat's streams, but no others (G10)."""
+    """At the path that ``Stream-Follow`` names, a client gets only its own chat's streams (G10)."""
     [code] = [block.code for block in blocks_of(PAGE) if block.language == "python"]
     async with PersistentTextStreaming("memory://") as streams:
         app = FastAPI()

@@ -1,4 +1,4 @@
-"""docs/limits.md has every field of the dataclasses, with its default and its meaning."""
+"""docs/limits.md has every field of the settings, with the field's default and meaning."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def table_of(settings: type[Any]) -> str:
     for field in fields(settings):
         default = in_words(field.name, field.default)
         lines.append(f"| `{field.name}` | {default} | {meanings.pop(field.name)} |")
-    assert not meanings, f"{settings.__name__} documents what it has not: {list(meanings)}"
+    assert not meanings, f"{settings.__name__} documents fields that do not exist: {list(meanings)}"
     return "\n".join(lines)
 
 

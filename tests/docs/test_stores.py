@@ -1,4 +1,4 @@
-"""docs/stores.md against the contract that it describes."""
+"""docs/stores.md names the methods of the contract that the page describes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The protocol's mount on every store, and a clock that a test moves."""
+"""Provides the protocol's mount on every store, and a clock that a test can move."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The protocol's mount on a running engine, called without a socket."""
+"""Calls the protocol's mount of a running engine without a socket."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Node.js, of this machine or of `.venv`, with the packages that set-up installed."""
+"""Runs scripts with Node.js, of this machine or of `.venv`, and with the installed packages."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def command(script: str, *arguments: str) -> list[str]:
     node = shutil.which("node", path=places)
     assert node is not None, "these tests need Node.js; scripts/test finds or installs one"
     assert (HERE / "node_modules" / ".package-lock.json").exists(), (
-        "what these tests run is not installed: use scripts/test, or `npm ci` in tests/durable"
+        "the packages are not installed: use scripts/test, or `npm ci` in tests/durable"
     )
     return [node, str(HERE / script), *arguments]
 
@@ -51,7 +51,9 @@ class Client:
             line = await self._process.stdout.readline()
             if line:
                 return json.loads(line)
-            assert await self._process.wait() == 0, "the client failed: see its errors above"
+            assert await self._process.wait() == 0, (
+                "the client failed: see the client's errors above"
+            )
         return None
 
     async def until(self, wanted: Any) -> None:

@@ -1,4 +1,4 @@
-"""`inkstream serve` in a process of its own, for tests over real sockets."""
+"""Runs `inkstream serve` in a process of its own, for tests over real sockets."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Server:
     """A running server.
 
     Attributes:
-        base_url: Its address, without the path of the streams.
+        base_url: The server's address, without the path of the streams.
         url: The URL to which a stream's id is appended.
     """
 

@@ -1,6 +1,7 @@
-"""The protocol's official clients, unchanged: each reads inkstream's text and writes to inkstream.
+"""The protocol's official clients read and write inkstream's streams.
 
-Each runs against `inkstream serve`; the component works on the same file in a process of its own.
+The clients talk to `inkstream serve`. An application (``streams``) uses the same SQLite file in
+another process.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ CHAT = [
 
 @pytest.fixture
 async def streams(tmp_path: Path) -> AsyncIterator[PersistentTextStreaming]:
-    """Return the application's ``PersistentTextStreaming``."""
+    """Run the application's ``PersistentTextStreaming``."""
     async with PersistentTextStreaming(f"sqlite:///{tmp_path / 'streams.db'}") as instance:
         yield instance
 
@@ -75,7 +76,7 @@ async def write(writer: StreamWriter, *messages: Any) -> None:
 async def test_typescript_follows_what_the_component_writes(
     streams: PersistentTextStreaming, server: Server, live: str
 ) -> None:
-    """G2, G5: the client gets live text in order, up to an end that it accepts."""
+    """G2, G5: the client gets live text in order, and then the end, at which the client stops."""
     async with writing(streams, "s") as writer, client(live, server.url + "s") as follower:
         await write(writer, "Hello\r\n\u0000")
         assert await follower.told() == "Hello\r\n\u0000"
@@ -120,7 +121,7 @@ async def test_tanstack_follows_what_the_component_writes(
 ) -> None:
     """G2: TanStack's client gets all text.
 
-    Its adapter may lose text that arrives with the end, so the test sends the end alone.
+    TanStack's adapter may lose text that arrives with the end, so the test sends the end alone.
     """
     async with writing(streams, "s") as writer, client("tanstack", server.url + "s") as chat:
         await write(writer, *CHAT[:3])
@@ -139,7 +140,7 @@ async def test_python_follows_what_the_component_writes(
 ) -> None:
     """G2, G5: the Python client gets all text.
 
-    It does not know an end of a stream, so the end is also the last message.
+    This client knows no end of a stream, so it receives the end as the last message.
     """
     async with (
         asyncio.timeout(DEADLINE_S),
@@ -158,7 +159,7 @@ async def test_python_follows_what_the_component_writes(
 async def test_python_writes_what_the_component_reads(
     streams: PersistentTextStreaming, server: Server
 ) -> None:
-    """G2, G11: the component reads the JSON messages that the Python client wrote."""
+    """G2, G11: the application reads the JSON messages that the Python client wrote."""
     async with await AsyncDurableStream.create(
         server.url + "s", content_type="application/json"
     ) as made:

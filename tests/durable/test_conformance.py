@@ -1,4 +1,4 @@
-"""The protocol's official conformance suite, against `inkstream serve` on every store."""
+"""`inkstream serve` passes the protocol's official conformance suite on every store."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from tests.durable.server import serving
 pytestmark = pytest.mark.interop
 
 PASSED, SKIPPED = 332, 6
-"""The tests of version 0.3.6. The six are for subscriptions, which inkstream does not offer."""
+"""How many tests of version 0.3.6 must pass, and how many must be skipped.
+
+The skipped tests are for subscriptions, which inkstream does not offer.
+"""
 
 
 @contextlib.asynccontextmanager
@@ -47,7 +50,7 @@ async def _database(kind: str, folder: Path) -> AsyncIterator[str]:
     ],
 )
 async def test_official_suite_passes(kind: str, workers: int, tmp_path: Path) -> None:
-    """G1, G2, G10, G11: all tests of the suite pass, except those six."""
+    """G1, G2, G10, G11: all tests of the suite pass, except the tests for subscriptions."""
     results = tmp_path / "results.json"
     async with (
         _database(kind, tmp_path) as database,

@@ -1,4 +1,4 @@
-"""G9: how much one request may cost the process, and when the server refuses a request."""
+"""G9: one request costs the process little, and the server refuses requests that cost much."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ async def test_body_of_too_many_messages(client: httpx.AsyncClient, method: str)
     ids=["ones", "one array", "number", "string", "four large", "nested"],
 )
 async def test_large_body_lets_others_run(client: httpx.AsyncClient, body: bytes) -> None:
-    """Other requests run while a large body is handled.
+    """Other tasks run while the server handles a large body.
 
     The test measures CPU time, so that a busy machine has no effect.
     """
@@ -81,7 +81,7 @@ async def test_large_body_lets_others_run(client: httpx.AsyncClient, body: bytes
 async def test_many_small_messages_come_in_parts(client: httpx.AsyncClient) -> None:
     """The server sends many small messages in parts.
 
-    A page can contain half a million messages, and sending all in one step would block the loop.
+    A page may contain half a million messages. To send them in one step would block the loop.
     """
     await client.put("/s", headers=JSON)
     part = b"[" + b"1," * (MOST_MESSAGES - 1) + b"1]"
@@ -139,9 +139,9 @@ async def test_body_that_never_arrives(streams: PersistentTextStreaming) -> None
 
 
 async def test_all_bodies_together(streams: PersistentTextStreaming) -> None:
-    """The server refuses a body that exceeds the total limit of all bodies.
+    """The server refuses a body with which all bodies together would exceed their limit.
 
-    A request frees its place, however it ends.
+    A request frees the room of its body whether it succeeds, is refused or is cut off.
     """
     small = DurableSettings(body_bytes=1000, bodies_bytes=2500)
     app = streams.durable_streams(allow_anonymous=True, settings=small)
@@ -166,7 +166,7 @@ async def test_all_bodies_together(streams: PersistentTextStreaming) -> None:
 async def test_denied_body_is_not_kept(
     streams: PersistentTextStreaming, method: str, length: int | None
 ) -> None:
-    """A denied client is refused after its headers. The server discards the rest of the body."""
+    """The server does not keep the body of a denied request, so such a body uses no room."""
     asked = asyncio.Event()
 
     async def authorize(request: Request, stream: StreamState, action: str) -> bool:

@@ -1,4 +1,4 @@
-"""Offsets of deleted streams, and the expiry of streams."""
+"""Offsets of deleted streams are refused, and streams expire at the right time."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.http.asgi import ShiftedClock
 
 
 async def test_an_offset_of_a_deleted_stream_is_refused(client: httpx.AsyncClient) -> None:
-    """G10: every kind of read refuses an offset of a deleted stream."""
+    """G10: each kind of read refuses an offset of a deleted stream, and an offset past the tail."""
     old = (await client.put("/s", headers=TEXT, content=b"old")).headers["stream-next-offset"]
     await client.delete("/s")
     now = (await client.put("/s", headers=TEXT, content=b"new one")).headers["stream-next-offset"]
@@ -27,7 +27,7 @@ async def test_an_offset_of_a_deleted_stream_is_refused(client: httpx.AsyncClien
 
 
 async def test_reference_spelling_of_the_start(client: httpx.AsyncClient) -> None:
-    """The server accepts the start as the reference server spells it.
+    """The server accepts the reference server's spelling of the start of a stream.
 
     The protocol's conformance suite sends this spelling to every server.
     """
@@ -70,9 +70,9 @@ async def test_an_expired_stream_is_absent_and_can_be_replaced(
 async def test_a_jump_of_the_clock(
     client: httpx.AsyncClient, clock: ShiftedClock, monkeypatch: pytest.MonkeyPatch, jump_s: float
 ) -> None:
-    """A stream does not expire when the clock jumps, nor when it is set right again.
+    """A stream does not expire when the clock jumps, nor when the clock is set right again.
 
-    Nor does one that was made or read meanwhile.
+    A stream that was created or read meanwhile does not expire either.
     """
     true, jump = ShiftedClock().wall, 0.0
     monkeypatch.setattr(clock, "wall", lambda: true() + jump)
@@ -89,11 +89,12 @@ async def test_a_jump_of_the_clock(
         assert (await client.put(f"/{name}", headers=mortal)).status_code == 200
 
 
-@pytest.mark.parametrize("database", ["postgres"], indirect=True)  # its server has a clock
+@pytest.mark.parametrize("database", ["postgres"], indirect=True)  # its server has its own clock
 async def test_a_clock_that_was_wrong_from_the_start(database: str) -> None:
-    """On PostgreSQL the server says what is due, so a host's wrong clock deletes nothing.
+    """On PostgreSQL, the server's clock decides what is due, so a host's clock deletes nothing.
 
-    A PUT where a stream has expired makes room, and would delete it.
+    A PUT deletes an expired stream of the same name. So a PUT through a host with a wrong clock
+    could delete a stream that has not expired.
     """
     mortal = TEXT | {"stream-ttl": "3600"}
     wrong_clock = ShiftedClock()

@@ -1,4 +1,4 @@
-"""How much one client may cost the others, and how unusual requests are answered."""
+"""The mount limits what one client can use, and answers any unusual request."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.http.asgi import ShiftedClock, scope_of
 async def test_hot_polling_of_a_closed_stream_is_limited(
     streams: PersistentTextStreaming, clock: ShiftedClock
 ) -> None:
-    """G9: a client that polls a closed stream too fast is slowed. Ordinary clients do poll so."""
+    """G9: a client that polls a closed stream too fast gets 429, and may poll again later."""
     slow = DurableSettings(closed_polls_per_s=1, closed_poll_burst=5)
     app = streams.durable_streams(allow_anonymous=True, settings=slow)
     async with client_of(app) as client:
@@ -43,7 +43,10 @@ async def test_hot_polling_of_a_closed_stream_is_limited(
 
 
 async def test_a_stream_has_a_cap_on_producers(database: str) -> None:
-    """G9: a stream has a limit of producers, even if they come together; other appends go on."""
+    """G9: a stream has a limit of producers, even if the producers come at the same moment.
+
+    Appends without a producer, and appends of known producers, go on.
+    """
     limits = FinerLimits(marks_per_stream=5)
     async with (
         PersistentTextStreaming(database, limits=limits) as streams,
@@ -69,8 +72,8 @@ async def test_the_number_of_streams_is_limited(
 ) -> None:
     """G9: the number of streams is limited.
 
-    A deletion frees a place, in other processes a little later. The application's own streams do
-    not count.
+    A deletion frees a place: immediately in the mount that deletes, and in other mounts after
+    ``RECOUNT_S``. The application's own streams do not count.
     """
     few = DurableSettings(max_streams=3)
     async with (
@@ -107,7 +110,7 @@ async def test_the_size_of_bodies_is_limited(streams: PersistentTextStreaming) -
 async def raw(
     app: DurableStreams, method: str, headers: Mapping[str, str], body: bytes, query: str
 ) -> int:
-    """Make a request that most clients would refuse to send; return the status."""
+    """Make a request, even one that most clients would refuse to send, and return the status."""
     statuses: list[int] = []
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
@@ -191,9 +194,9 @@ def ending_with(way: str, value: Any) -> Any:
 async def test_deepest_result_is_sent(
     streams: PersistentTextStreaming, client: httpx.AsyncClient, way: str
 ) -> None:
-    """G5: every route sends any result that a source may end with.
+    """G5: the mount sends the deepest result with which a source may end.
 
-    A source whose result is deeper than the limit gets an error.
+    If a source's result is deeper, the stream ends with an error.
     """
 
     async def end_of(depth: int) -> Any:

@@ -1,4 +1,4 @@
-"""Each of several concurrent requests takes effect once, or not at all."""
+"""If requests come at the same moment, each request takes effect once, or not at all."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from tests.durable.mount import JSON, TEXT, client_of, producing
 async def test_many_appends_to_one_stream_share_commits(
     streams: PersistentTextStreaming, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G2: concurrent appends are each stored once, at the offset in the answer.
+    """G2: each of 200 concurrent appends is stored once, at the offset in the answer.
 
-    Some of them are conditional.
+    Half of the appends come from producers, so these appends have conditions.
     """
     await client.put("/s", headers=JSON)
     store, commits = streams.engine.store, 0
@@ -74,7 +74,10 @@ async def test_a_single_append_reads_its_stream_once(
 async def test_an_append_is_not_refused_by_an_old_page(
     streams: PersistentTextStreaming,
 ) -> None:
-    """G2: an append that was committed during the permission check does not refuse this append."""
+    """G2: an append is not refused because of a page from before its permission check.
+
+    Another append, which this append must follow, was committed during the check.
+    """
     asked, go = asyncio.Event(), asyncio.Event()
 
     async def authorize(request: Request, stream: StreamState, action: str) -> bool:
@@ -106,7 +109,7 @@ async def test_concurrent_duplicates_are_stored_once(client: httpx.AsyncClient) 
 async def test_a_duplicate_waits_until_the_first_is_durable(
     streams: PersistentTextStreaming, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G1: a duplicate is acknowledged only after the first append is durable."""
+    """G1: if an append fails, its first duplicate is stored before the next is acknowledged."""
     await client.put("/s", headers=JSON)
     store = streams.engine.store
     commit = store.commit
@@ -168,7 +171,7 @@ async def test_one_of_many_that_close_appends(client: httpx.AsyncClient) -> None
 
 @pytest.mark.timeout(120)
 async def test_forks_while_their_source_ends(client: httpx.AsyncClient, rounds: Rounds) -> None:
-    """A fork exists with all its inherited messages, or not at all."""
+    """If the source is deleted meanwhile, a fork has all inherited messages, or does not exist."""
     for i in rounds(15, 300):
         await client.put(f"/src{i}", headers=TEXT, content=b"inherited")
         forks = [

@@ -1,4 +1,4 @@
-"""Permissions: allowed requests succeed, and denied ones learn nothing."""
+"""Allowed requests succeed, and denied requests learn nothing about a stream."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ async def test_a_denied_stream_looks_absent(streams: PersistentTextStreaming) ->
         assert await ask("POST", "/s", "close s", **closing) == 204
         assert await ask("DELETE", "/s", "read s", "append s", "close s", "create s") == 404
         assert await ask("DELETE", "/s", "delete s") == 204
-        # Before the permission check, the server reveals nothing about a stream, not even its end.
+        # The server has asked ``authorize`` about each kind of action.
         assert {entry.split()[0] for entry in asked} == {
             *("create", "read", "append", "close", "delete")
         }

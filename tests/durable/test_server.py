@@ -1,4 +1,4 @@
-"""`inkstream serve` over real sockets: crashes, two processes, many readers, rights, its stop."""
+"""`inkstream serve` works over real sockets: after kills, with many readers, and when it stops."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ DEADLINE_S = 10.0
 async def reading(
     client: httpx.AsyncClient, url: str, offset: str = "-1"
 ) -> AsyncIterator[AsyncIterator[tuple[str, str]]]:
-    """Follow a stream as server-sent events; yield them as name and data."""
+    """Follow a stream as server-sent events; yield an iterator of their names and data."""
     params = {"offset": offset, "live": "sse"}
     async with client.stream("GET", url, params=params, timeout=DEADLINE_S) as response:
         assert response.status_code == 200
@@ -57,7 +57,7 @@ async def data_of(events: AsyncIterator[tuple[str, str]]) -> str:
 
 
 async def until_up_to_date(events: AsyncIterator[tuple[str, str]]) -> dict[str, Any]:
-    """Return the next event ``control`` that has this field."""
+    """Return the data of the next event ``control`` with the field ``upToDate``."""
     async with asyncio.timeout(DEADLINE_S):
         async for name, data in events:
             if name == "control" and json.loads(data).get("upToDate"):
@@ -82,7 +82,7 @@ def database(tmp_path: Path) -> str:
 async def test_a_producer_is_exactly_once_through_kills(
     database: str, client: httpx.AsyncClient, rounds: Rounds
 ) -> None:
-    """G1, G2: a producer's repeated appends after kill -9 are stored once, and none is missing."""
+    """G1, G2: if a producer repeats its last append after kill -9, each append is stored once."""
     sent = 0
 
     async def append(url: str, seq: int) -> None:
@@ -262,7 +262,7 @@ async def test_tokens_have_rights(database: str, client: httpx.AsyncClient, tmp_
 async def test_readers_disconnect_when_the_server_stops(
     database: str, client: httpx.AsyncClient
 ) -> None:
-    """G5, G8: at the server's stop, readers lose their connection and hear of no end."""
+    """G5, G8: when the server stops, readers lose their connection, and receive no end."""
     async with serving(database) as server:
         url = server.url + "s"
         await client.put(url, headers=TEXT, content=b"x")

@@ -1,4 +1,4 @@
-"""Strict models of clients, written after their sources; they fail where the real clients fail."""
+"""Strict models of two clients. Each model fails where the code of the real client fails."""
 
 from __future__ import annotations
 
@@ -61,10 +61,10 @@ class AISDK:
 
     def _take(self, kind: str, chunk: Any) -> None:
         if kind == "start":
-            assert self.id is None, "begun twice"
+            assert self.id is None, "the message begins twice"
             self.id = chunk["messageId"]
         elif kind in ("finish", "error", "abort"):
-            assert self.last is None, "ended twice"
+            assert self.last is None, "the message ends twice"
             self.last = chunk
         elif kind == "text-start":
             assert chunk["id"] not in self._text
@@ -89,7 +89,7 @@ class AISDK:
         elif kind == "start-step":
             self.parts.append({"type": "step-start"})
         elif kind == "finish-step":
-            assert not self._reasoning, "version 6 forgets what is open here"
+            assert not self._reasoning, "version 6 forgets open reasoning at the end of a step"
         elif kind.startswith("data-"):
             if chunk.get("transient"):
                 return
@@ -160,8 +160,8 @@ class AGUI:
         return self
 
     def _take(self, kind: str, event: Any) -> None:
-        assert self.last is None, "the run is over"
-        assert self.begun == (kind != "RUN_STARTED"), "RUN_STARTED comes first, once"
+        assert self.last is None, "an event follows the end of the run"
+        assert self.begun == (kind != "RUN_STARTED"), "RUN_STARTED must come first, and only once"
         if kind == "RUN_STARTED":
             self.begun = True
         elif kind in ("RUN_FINISHED", "RUN_ERROR"):

@@ -1,4 +1,4 @@
-"""Encodes messages as the HTTP layer does, but without that layer: each chunk with its cursor."""
+"""Encodes messages as the HTTP layer does, and returns each chunk with its cursor."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ DONE = End(Status.DONE, result={"finish_reason": "stop"})
 
 
 class Chunk(NamedTuple):
-    """The bytes to send, and the cursor from which a client continues after them."""
+    """The bytes to send, and the cursor from which a client continues after these bytes."""
 
     data: bytes
     position: int
@@ -68,7 +68,10 @@ def encode(
     at_once: int = 10**6,
     stream: StreamState = STREAM,
 ) -> list[Chunk]:
-    """Return the chunks after a cursor, if the store returns this many segments per read."""
+    """Return the chunks after the cursor that ``position`` and ``state`` describe.
+
+    ``at_once`` says how many segments each read of the store returns.
+    """
     chunks: list[Chunk] = []
 
     def kept(data: bytes, cursor: str) -> bytes:
@@ -81,7 +84,7 @@ def encode(
     tail = SimpleNamespace(state=state_now, internal_id=stream.internal_id, runs=())
     form = replace(form, frame=kept)
     answer = _run(encoded(form, Stored(segments, state_now), tail, position, state))  # type: ignore[arg-type]
-    chunks.clear()  # these chunks come from a rebuild of the state
+    chunks.clear()  # drop the chunks from before the cursor, which rebuilt the state
     rest = [segment for s in segments if (segment := wire.cut(s, position, s.end)) is not None]
     for start in range(0, len(rest), at_once):
         answer.chunks(rest[start : start + at_once])
@@ -103,7 +106,7 @@ class Stored:
 
 
 def _run(coroutine: Coroutine[Any, Any, Encoded]) -> Encoded:
-    """Run a coroutine that never waits; an event loop for each of thousands of examples is slow."""
+    """Run a coroutine that never waits. An event loop for each example would be slow."""
     while True:
         try:
             coroutine.send(None)

@@ -1,4 +1,4 @@
-"""A reconnect reads what follows its cursor, however long the answer before the cursor is."""
+"""A reconnect reads only what follows its cursor, even if the answer before the cursor is long."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def traced(*args: Any, **kwargs: Any) -> sqlite3.Connection:
         connection: sqlite3.Connection = open_sqlite(*args, **kwargs)
-        reads_only: list[bool] = []  # the writer's own connection merges at times of its own
+        reads_only: list[bool] = []  # the connection that writes also merges, at any time
 
         def trace(statement: str) -> None:
             reads_only.extend([True] * statement.startswith("PRAGMA query_only=1"))
@@ -83,7 +83,7 @@ class Cost:
     """How much a reconnect read.
 
     Attributes:
-        reads: For each read of the store, how many segments it brought.
+        reads: For each read of the store, how many segments the read returned.
         statements: How many statements read messages.
     """
 
@@ -120,7 +120,7 @@ async def cost_of_a_reconnect(
             return page
 
         monkeypatch.setattr(store, "read", counted)
-        await streams.read(await streams.create())  # the connections are open
+        await streams.read(await streams.create())  # open the connections before counting
         reads.clear()
         statements.clear()
         answer = await get(streams, name, form, cursor)
@@ -132,7 +132,7 @@ async def cost_of_a_reconnect(
 async def test_reads_are_the_same_at_any_length(
     url: str, form: Format, statements: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G9: a reconnect to a text of 1,000,000 characters reads as much as one of 10,000."""
+    """G9: a reconnect reads as much for a text of 10,000 characters as for 1,000,000 characters."""
     short = await cost_of_a_reconnect(url, form, 10_000, statements, monkeypatch)
     long = await cost_of_a_reconnect(url, form, 1_000_000, statements, monkeypatch)
     assert short == long

@@ -30,11 +30,13 @@ forms = pytest.mark.parametrize("form", FORMATS.values(), ids=FORMATS)
 @settings(max_examples=60)
 @given(answers, ends)
 def test_suffix_at_every_chunk(form: Format, messages: list[Message], end: End) -> None:
-    """G2: a reconnect after any chunk returns exactly the rest, and reads nothing else."""
+    """G2: a reconnect after any chunk returns exactly the chunks that follow this chunk."""
     segments = stored(messages)
     whole = encode(form, segments, end)
     places = [(chunk.position, chunk.state, chunk.ended) for chunk in whole]
-    assert len(set(places)) == len(places), "two chunks with one id: some clients drop the second"
+    assert len(set(places)) == len(places), (
+        "two chunks have one id, and some clients drop the second chunk"
+    )
     for i, chunk in enumerate(whole[:-1], 1):
         rest = encode(form, segments, end, position=chunk.position, state=chunk.state)
         assert rest == whole[i:], chunk
@@ -73,7 +75,7 @@ def test_cut_anywhere(
 
 
 def many_calls(calls: int) -> list[Message]:
-    """Return an answer in which this many tool calls are open at the same time."""
+    """Return an answer in which ``calls`` tool calls are open at the same time."""
     messages: list[Message] = []
     late = range(0, calls, 8)
     for n in range(calls):
@@ -101,7 +103,7 @@ def many_calls(calls: int) -> list[Message]:
     [*((19, name) for name in FORMATS), (60, "openai_chat"), (200, "ai_sdk"), (200, "ag_ui")],
 )
 def test_any_number_of_calls_cut_everywhere(calls: int, name: str) -> None:
-    """G2, G9: a cursor with 200 open calls is short, and exactly the rest follows."""
+    """G2, G9: a cursor with 200 open calls is short, and exactly the later chunks follow it."""
     form = FORMATS[name]
     segments = stored(many_calls(calls))
     whole = encode(form, segments)
@@ -122,7 +124,7 @@ def test_any_number_of_calls_cut_everywhere(calls: int, name: str) -> None:
 
 
 def test_long_state_of_a_continuation() -> None:
-    """G2: an answer that a page continues can be resumed at the route with the whole answer."""
+    """G2: a cursor of a continued answer also works at the route that sends the whole answer."""
     segments = stored(many_calls(60))
     since = segments[-1].end - 40
     whole = encode(ai_sdk_from(since), segments)
@@ -156,7 +158,7 @@ def test_every_part_of_the_vocabulary_reaches_v7(messages: list[Message], name: 
 
 
 def test_ends() -> None:
-    """G5: each format says how the stream ended, and contains no text of an exception."""
+    """G5: the formats of the AI SDK, AG-UI and OpenAI say how the stream ended."""
 
     def last(form: Format, end: End) -> object:
         chunks = [chunk.value for chunk in encode(form, stored(["x"]), end)]

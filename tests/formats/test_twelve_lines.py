@@ -1,4 +1,4 @@
-"""Counts the lines that useChat adds to an application, in examples/usechat/server.py."""
+"""``useChat`` adds at most twelve lines to an application: examples/usechat/server.py."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ PLUS = "# +"
 def lines_for_use_chat() -> list[str]:
     """Return the marked lines, which an application without useChat does not need.
 
-    Not marked are the route, the login, and the imports.
+    The lines of the route, the login and the imports are not marked.
     """
     return [line for line in SERVER.read_text().splitlines() if line.endswith(PLUS)]
 
 
 def test_at_most_twelve() -> None:
-    """Ask, resume, stop and history take at most twelve lines, none longer than other lines."""
+    """Ask, resume, stop and history take at most twelve lines of at most 100 characters."""
     marked = lines_for_use_chat()
     assert 0 < len(marked) <= 12, marked
     assert all(len(line.removesuffix(PLUS).rstrip()) <= 100 for line in marked)
@@ -26,9 +26,9 @@ def test_at_most_twelve() -> None:
 
 
 def test_nothing_is_left_unmarked() -> None:
-    """Every line that uses inkstream is marked, except imports and the lifespan.
+    """Every line that uses inkstream is marked, except the imports and the lifespan.
 
-    The lifespan is the application's own.
+    An application without useChat has a line for the lifespan too.
     """
     source = SERVER.read_text()
     lines = source.splitlines()

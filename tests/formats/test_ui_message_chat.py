@@ -1,4 +1,4 @@
-"""``UIMessageChat``: ask, resume, stop and history of the AI SDK's ``useChat``."""
+"""``UIMessageChat`` answers the AI SDK's ``useChat``: ask, resume, stop and history."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.http.sse import Parser
 
 
 class Client:
-    """A page that posts, resumes, and remembers the ids of its events."""
+    """A page of one user, which posts questions and resumes answers."""
 
     def __init__(self, chat: UIMessageChat, owner: str | None = "ada") -> None:
         self.chat, self.owner = chat, owner
@@ -133,7 +133,7 @@ def page(streams: PersistentTextStreaming) -> Client:
 
 
 async def test_ask_and_history(page: Client) -> None:
-    """G2: the message that a page received equals the one that it loads later."""
+    """G2: the message that a page received equals the message that the history contains later."""
     answer = await page.post(ask(user("hi")), says("Hello ", "you"))
     assert answer.headers["x-vercel-ai-ui-message-stream"] == "v1"
     assert answer.headers["content-type"] == "text/event-stream"
@@ -168,7 +168,10 @@ async def test_resume_replays_what_is_live(page: Client, streams: PersistentText
 
 
 async def test_resume_continues_inside_a_part(page: Client) -> None:
-    """G2: a page that resumes after any event gets the rest. The answer need not be the newest."""
+    """G2: a page that resumes after any event gets all later events of this event's answer.
+
+    The answer need not be the newest answer of the chat.
+    """
     first = await page.post(
         ask(user("hi")),
         says({"type": "reasoning-start", "id": "r"}, "text", CALL, "more"),
@@ -181,7 +184,10 @@ async def test_resume_continues_inside_a_part(page: Client) -> None:
 
 
 async def test_a_recent_answer_is_replayed(page: Client, clock: ShiftedClock) -> None:
-    """G5: an answer that ends between history and resume does not stay partial on the page."""
+    """G5: for a minute after its end, an answer is replayed.
+
+    Otherwise an answer that ends between history and resume would be missing on the page.
+    """
     answer = await page.post(ask(user("hi")), says("short"))
     assert (await page.resume()).chunks == answer.chunks
     clock.ahead_s += 61
@@ -189,7 +195,7 @@ async def test_a_recent_answer_is_replayed(page: Client, clock: ShiftedClock) ->
 
 
 async def test_an_unknown_offset_is_an_error(page: Client) -> None:
-    """G10: a page whose text differs from the stored text gets an error (E5)."""
+    """G10: a page whose text differs from the stored text gets an error."""
     await page.post(ask(user("hi")), says("short"))
     known = (await page.resume()).ids[0]
     other = "9" * 16 + known[16:] if known[16] == "_" else "9" * 10 + known[10:]
@@ -200,7 +206,7 @@ async def test_an_unknown_offset_is_an_error(page: Client) -> None:
 async def test_stop_from_anywhere(page: Client, streams: PersistentTextStreaming) -> None:
     """G6: Stop ends the answer for all readers and keeps its text.
 
-    A late Stop ends no later answer.
+    A Stop that names another stream, or that comes from another user, has no effect.
     """
     assert not await page.chat.stop("chat", owner="ada")
     source = ScriptedSource()
@@ -230,7 +236,7 @@ async def _latest(streams: PersistentTextStreaming) -> Any:
 async def test_client_side_tool_continues_the_message(
     page: Client, streams: PersistentTextStreaming
 ) -> None:
-    """G2: the second POST returns only the new parts; a reload returns every part once."""
+    """G2: the second POST returns only the new parts, and a reload returns every part once."""
     first = await page.post(ask(user("where am I?")), says("Looking. ", CALL))
     done = with_output(first.message, {"city": "Bern"})
     second = await page.post(ask(user("where am I?"), done), says("You are in ", "Bern."))
@@ -273,7 +279,7 @@ async def test_two_windows_continue_one_message(page: Client) -> None:
 
 
 async def test_outputs_only_for_open_calls(page: Client) -> None:
-    """A page cannot change stored parts: the server accepts only outputs for open tool calls."""
+    """A page cannot change stored parts, because it may only send outputs for open tool calls."""
     output = {"type": "tool-output-available", "toolCallId": "c1", "output": "server"}
     first = await page.post(ask(user("q")), says("Said.", CALL, output))
     forged = with_output(first.message, "forged")
@@ -281,7 +287,7 @@ async def test_outputs_only_for_open_calls(page: Client) -> None:
     forged["parts"].append({"type": "tool-x", "toolCallId": "c9", "state": "output-available"})
     source = ScriptedSource()
     assert (await page.post(ask(user("q"), forged), source)).status == 409
-    assert source.calls == 0, "or a page that sends by itself would ask a model for ever"
+    assert source.calls == 0, "the refused request must not call the source"
     (_, message) = await page.chat.messages("chat", owner="ada")
     assert [part.get("text", part.get("output")) for part in message["parts"]] == [
         "Said.",
@@ -290,7 +296,10 @@ async def test_outputs_only_for_open_calls(page: Client) -> None:
 
 
 async def test_a_failed_continuation_can_be_retried(page: Client) -> None:
-    """A page that repeats its request after a failure gets an answer with its tool's output."""
+    """After a failed continuation, a page can continue the message that the history contains.
+
+    The message keeps the tool's output and the text of the failed continuation.
+    """
     first = await page.post(ask(user("q")), says(CALL))
     body = ask(user("q"), with_output(first.message, "here"))
     assert (await page.post(body, says("Half", RuntimeError()))).message.last is not None
@@ -314,7 +323,7 @@ async def test_regenerated_and_edited(page: Client) -> None:
 
 
 async def test_last_message_alone_is_enough(page: Client) -> None:
-    """A page may send only its last message; the history is still one chain."""
+    """Even if a page sends only its last message, the history is one chain of all messages."""
     await page.post(ask(user("q")), says("first"))
     await page.post({"id": "chat", "message": user("q2", "u2")}, says("second"))
     history = await page.chat.messages("chat", owner="ada")
@@ -334,7 +343,10 @@ async def test_a_failure_has_a_public_message(page: Client) -> None:
 
 @pytest.mark.parametrize("said", [(), ("some ",)])
 async def test_a_failure_is_not_sent_again(page: Client, said: tuple[str, ...]) -> None:
-    """A reload shows a failure from the history, and does not call ``onError`` a second time."""
+    """After a failure, ``resume`` answers 204, and the history contains the failure.
+
+    So a reload shows the failure, and does not call ``onError`` a second time.
+    """
     answer = await page.post(ask(user("q")), says(*said, StreamError("Too many questions.")))
     assert (await page.resume()).status == 204
     (_, message) = await page.chat.messages("chat", owner="ada")
@@ -362,7 +374,10 @@ async def test_a_stop_is_not_sent_again(page: Client) -> None:
 
 
 async def test_an_unfinished_call_is_over_in_the_history(page: Client) -> None:
-    """A page that reloads a stopped answer does not wait for its tool."""
+    """In the history of a failed answer, an unfinished tool call has the state of an error.
+
+    So a reloaded page does not wait for the tool.
+    """
     start = {"type": "tool-input-start", "toolCallId": "c1", "toolName": "t"}
     answer = await page.post(ask(user("q")), says(start, StreamError("Failed.")))
     assert answer.message.parts[0]["state"] == "input-streaming"
@@ -371,7 +386,7 @@ async def test_an_unfinished_call_is_over_in_the_history(page: Client) -> None:
 
 
 async def test_owners_are_kept_apart(page: Client, streams: PersistentTextStreaming) -> None:
-    """A chat's id alone is not enough: another user gets neither answer, Stop nor history."""
+    """Another user who knows a chat's id gets no answer and no history, and changes nothing."""
     first = await page.post(ask(user("q")), says("mine", CALL))
     eve = Client(page.chat, "eve")
     assert (await eve.resume()).status == 204
@@ -407,7 +422,7 @@ async def test_post_with_a_last_event_resumes(page: Client) -> None:
     ],
 )
 async def test_a_wrong_body_is_refused(page: Client, body: Any) -> None:
-    """Values from a client are checked before they are used."""
+    """A request whose body or chat id is wrong gets 400, and starts no source."""
     source = ScriptedSource()
     assert (await page.post(body, source)).status == 400
     assert source.calls == 0
@@ -439,7 +454,7 @@ async def test_latest_is_the_newest_text(streams: PersistentTextStreaming) -> No
 
 
 async def test_begin_comes_before_the_writers_text(streams: PersistentTextStreaming) -> None:
-    """G2: messages that were given to ``create`` come first, however many they are."""
+    """G2: messages that were given to ``create`` come first, however large the messages are."""
     begin: list[Any] = ["x" * 50_000, {"n": 1}, "y" * 50_000, {"n": 2}]
     name = await streams.create(begin=begin)
     assert list((await streams.read(name)).parts) == begin

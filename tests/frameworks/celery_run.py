@@ -1,4 +1,4 @@
-"""The Celery example with a worker in this process. ``test_celery`` reads its output."""
+"""The Celery example with a worker in this process. ``test_celery`` reads this process's output."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ celery_chat: Any = importlib.import_module("celery_chat")
 
 
 def main() -> None:
-    """Answer, stop during an answer, stop before the start, and continue a dead attempt's text."""
+    """Run four tasks: two streams get a whole answer, and two streams are stopped.
+
+    One stream already has the beginning of its answer. One stream is stopped before its task runs.
+    """
     celery_chat.app.conf.result_backend = "cache+memory://"
     streams = celery_chat.streams
 

@@ -20,7 +20,7 @@ from django.urls import include, path
 
 
 def databases() -> dict[str, Any]:
-    """Return the database that the environment names."""
+    """Return Django's settings for the database that ``DJANGO_DATABASE`` names."""
     where = os.environ["DJANGO_DATABASE"]
     if not where.startswith("postgres"):
         test = {"NAME": f"{where}.test"}

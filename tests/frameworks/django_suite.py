@@ -48,9 +48,9 @@ class Views(TransactionTestCase):
         assert self.client.post(f"{url}/cancel").status_code == 404
 
     def test_gzip_leaves_events_alone(self) -> None:
-        """G1: gzip leaves events alone.
+        """G1: Django's gzip middleware does not compress events.
 
-        A compressor would keep a token until its buffer is full.
+        A compressor would hold text back until its buffer is full.
         """
         self.client.get("/ask/one")
         response = self.client.get("/live/one", headers={"Accept-Encoding": "gzip"})
@@ -70,7 +70,7 @@ class Views(TransactionTestCase):
         assert b"event: end" in asyncio.run(read())
 
     def test_a_stream_goes_with_its_transaction(self) -> None:
-        """G1: a stream never exists if its transaction rolls back, and exists if it commits."""
+        """G1: a stream exists if its transaction commits, and does not exist after a rollback."""
         with pytest.raises(RuntimeError):
             self.create_and_fail()
         with pytest.raises(StreamNotFound):

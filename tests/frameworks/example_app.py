@@ -1,6 +1,6 @@
-"""The example in ``EXAMPLE``, with the ``/pid`` that ``serving`` waits for.
+"""The example that ``EXAMPLE`` names, with the route ``/pid`` that ``serving`` needs.
 
-``PYTHONPATH`` has the folder of the examples.
+``PYTHONPATH`` must contain the folder of the examples.
 """
 
 from __future__ import annotations

@@ -28,12 +28,12 @@ async def ask(port: int) -> str:
 
 
 async def use(port: int) -> None:
-    """Ask, disconnect during the answer, resume; ask again and stop."""
+    """Ask, disconnect during the answer, and resume. Then ask again, and stop the answer."""
     path = await ask(port)
     async with requesting(port, path, headers=ANN) as answer:
         assert answer.headers["content-type"] == "text/event-stream"
         await answer.until(lambda: answer.heard.text.startswith("You "))
-        assert not answer.ended, "the text comes while it is written"
+        assert not answer.ended, "the text did not arrive live"
         seen, offset = answer.heard.text, answer.heard.last_id
     rest = await fetch(port, path, headers=ANN | {"Last-Event-ID": offset})
     assert seen + rest.heard.text == "You asked: why? Here is a thought about it. "
@@ -69,7 +69,7 @@ def test_an_example_follows_resumes_and_stops(
 
 @pytest.mark.parametrize("excluded", [True, False])
 async def test_litestar_compresses_events_unless_they_are_excluded(excluded: bool) -> None:
-    """A test of the advice about ``CompressionConfig`` in docs/litestar.md."""
+    """Litestar compresses events unless ``exclude`` names their path, as docs/litestar.md says."""
     streams = PersistentTextStreaming("memory://")
     mounted = asgi("/streams", is_mount=True, copy_scope=True)(streams.asgi(allow_anonymous=True))
     compression = CompressionConfig("gzip", exclude=["/streams"] if excluded else None)

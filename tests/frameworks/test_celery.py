@@ -16,7 +16,10 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_tasks_stop_quietly_and_continue(tmp_path: Path) -> None:
-    """G3, G6: a stopped task does not fail, even before its start. A retry repeats no text."""
+    """G3, G6: a task does not fail if its stream was stopped, even before the task began.
+
+    A task that continues a stream repeats no text.
+    """
     done = subprocess.run(
         [sys.executable, "-m", "tests.frameworks.celery_run"],
         cwd=ROOT,
@@ -55,7 +58,7 @@ def test_a_failure_is_raised(error: Exception) -> None:
 
 
 def test_a_stopped_stream_skips_the_block(tmp_path: Path) -> None:
-    """G6: a task whose stream was stopped while the task was in the queue skips its block."""
+    """G6: a task whose stream was stopped while the task was in the queue skips the block."""
     streams = PersistentTextStreaming(f"sqlite:///{tmp_path}/ink.db")
     stream_id = streams.create()
     streams.cancel(stream_id)

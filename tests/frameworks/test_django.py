@@ -1,4 +1,4 @@
-"""The Django app: the tests of Django's own runner on both databases, and both kinds of server."""
+"""The Django app on SQLite and PostgreSQL, and under ASGI and WSGI servers."""
 
 from __future__ import annotations
 

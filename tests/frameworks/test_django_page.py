@@ -30,7 +30,7 @@ DAPHNE = 'INSTALLED_APPS.insert(0, "daphne")\nASGI_APPLICATION = "mysite.asgi.ap
 ANSWER = "You asked: Why? Here is a thought about it."
 START_S = 25.0
 
-pytestmark = pytest.mark.timeout(90)  # the test has a project, a server and a browser
+pytestmark = pytest.mark.timeout(90)  # the test makes a project, and starts a server and a browser
 
 
 def run(folder: Path, *arguments: str) -> None:
@@ -47,7 +47,7 @@ def run(folder: Path, *arguments: str) -> None:
 
 
 def make_project(folder: Path, more: str = "") -> None:
-    """Follow the steps of the page up to the one that runs the server."""
+    """Follow the steps of docs/django.md, up to the step that runs the server."""
     of_settings, of_urls = (
         block.code for block in blocks_of(ROOT / "docs/django.md") if block.kind == "compared"
     )
@@ -62,7 +62,7 @@ def make_project(folder: Path, more: str = "") -> None:
 
 @contextmanager
 def serving(folder: Path, server: str) -> Iterator[str]:
-    """Run a server; yield its URL, and fail if it logged an exception."""
+    """Run a server; yield its URL, and fail if the server logged an exception."""
     port = free_port()
     log = folder / "log"
     with log.open("wb") as output:
@@ -107,7 +107,7 @@ def use(page: Page, url: str) -> None:
 
 
 def ask_twice_and_stop(page: Page) -> None:
-    """Ask during an answer: the page shows the second one alone, until Stop."""
+    """Ask during an answer: the page shows only the second answer, and Stop ends that answer."""
     page.fill("[name=prompt]", "First?")
     page.click("text=Ask")
     page.wait_for_function("answer.textContent.startsWith('You asked: First?')")

@@ -62,13 +62,13 @@ def test_the_view_answers_with_an_element_that_survives_a_reload(page: Page) -> 
     assert element.count() == 1
     other = page.context.browser
     assert other is not None
-    stranger = other.new_page()  # this browser has no cookie of the first
+    stranger = other.new_page()  # this browser profile does not have the cookie of ``page``
     stranger.goto(page.url)
     assert stranger.locator("ink-stream").count() == 0
 
 
 def test_its_button_stops_the_answer_in_every_tab(page: Page) -> None:
-    """G6: the Stop button of one tab stops the answer in both tabs, at the same text."""
+    """G6: the Stop button of one tab stops the answer in both tabs, which show the same text."""
     ask(page)
     tab = page.context.new_page()
     tab.goto(page.url)

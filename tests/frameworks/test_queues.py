@@ -21,7 +21,7 @@ ROOT = Path(__file__).parents[2]
 Running: TypeAlias = tuple[Any, subprocess.Popen[bytes]]
 ANSWER = "You asked: why? Here is a thought about it. "
 WORKERS = {
-    # ``rq.cli`` has no ``__main__``, so ``-m`` cannot run it.
+    # ``python -m`` cannot run ``rq.cli``, which has no ``__main__``.
     "rq_chat": ["-c", "from rq.cli.cli import main; main()", "worker", "--with-scheduler"],
     "dramatiq_chat": ["-m", "dramatiq", "dramatiq_chat", "--processes=1", "--threads=2"],
 }
@@ -42,7 +42,7 @@ def running(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Running]:
-    """Return the example as the application has it, and the worker that runs beside it."""
+    """Return the example's module, and the process of the worker."""
     monkeypatch.setenv("REDIS_URL", redis_url)
     monkeypatch.setenv("INKSTREAM_DATABASE", f"sqlite:///{tmp_path}/inkstream.db")
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "examples"))
@@ -82,9 +82,9 @@ def order(chat: Any, stream_id: str) -> None:
 
 
 def test_jobs_answer_stop_quietly_and_go_on(running: Running) -> None:
-    """G3, G6: a stopped job does not fail, even if it was stopped before its start.
+    """G3, G6: a job does not fail if its stream was stopped, even before the job began.
 
-    A retry repeats no text.
+    A job that continues a stream repeats no text.
     """
     chat, _ = running
     streams = chat.streams
@@ -111,14 +111,14 @@ def test_jobs_answer_stop_quietly_and_go_on(running: Running) -> None:
 
 @pytest.mark.parametrize("running", ["rq_chat"], indirect=True)
 def test_a_killed_job_is_taken_over(running: Running) -> None:
-    """G7: RQ retries a job whose process was killed, and the job goes on after the text so far."""
+    """G7: RQ retries a job whose process was killed. The job continues after the stored text."""
     chat, worker = running
     stream_id = chat.ask("ann", "why?")
     for item in chat.streams.follow(stream_id):
         if isinstance(item, str):
             break
     children = Path(f"/proc/{worker.pid}/task/{worker.pid}/children").read_text().split()
-    # This child runs the job; the first child is the scheduler.
+    # The last child runs the job. The first child is the scheduler.
     os.kill(int(children[-1]), signal.SIGKILL)
     assert chat.streams.wait(stream_id).text == ANSWER
     described = chat.streams.read(stream_id)

@@ -1,8 +1,8 @@
 """The application that the tests run under real servers: ``tests.http.app:app``.
 
-A test sends items over HTTP, and the sources yield them. Environment: ``INKSTREAM_DATABASE``;
-``TEST_MIDDLEWARE``, names of ``MIDDLEWARE``, outermost first; ``TEST_GRACE_S``;
-``TEST_SEND_TIMEOUT_S``; ``TEST_LIFE_S``.
+A test sends items over HTTP, and the sources yield these items. Environment:
+``INKSTREAM_DATABASE``; ``TEST_MIDDLEWARE``, names of ``MIDDLEWARE``, outermost first;
+``TEST_GRACE_S``; ``TEST_SEND_TIMEOUT_S``; ``TEST_LIFE_S``.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ MIDDLEWARE = {
 
 
 async def create(request: Request) -> Response:
-    """Create a stream that gets its text through ``say``; start it if requested."""
+    """Create a stream that gets its text through ``say``; ``?start`` also starts the stream."""
     stream_id = await streams.create(request.query_params.get("id"))
     if "start" in request.query_params:
         streams.start(stream_id, said_to(stream_id))
@@ -66,9 +66,10 @@ async def create(request: Request) -> Response:
 
 
 def said_to(stream_id: str) -> Any:
-    """Return a source that yields the sent items.
+    """Return a source that yields the items that ``say`` sends.
 
-    ``done`` ends the source, ``error`` makes it fail, and ``wait_s`` makes it wait.
+    ``{"end": "done"}`` ends the source, ``{"end": "error"}`` makes the source fail, and
+    ``{"wait_s": …}`` makes the source wait.
     """
 
     async def source() -> AsyncIterator[Any]:

@@ -1,4 +1,4 @@
-"""Calls of an ASGI app in which the test decides what is sent, blocked or disconnected."""
+"""Calls of an ASGI app: the test decides when ``send`` blocks and when the client leaves."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEADLINE_S = 8.0
 
 
 class ShiftedClock(SystemClock):
-    """The machine's clock, moved forward by hand."""
+    """The machine's clock, plus ``ahead_s`` seconds."""
 
     def __init__(self) -> None:
         self.ahead_s = 0.0
@@ -31,7 +31,7 @@ class Call:
     """A request, and the answer that has arrived so far.
 
     Attributes:
-        takes: While clear, ``send`` blocks, as with a client that reads nothing.
+        takes: While this event is clear, ``send`` blocks, as for a client that reads nothing.
         finished: Whether the app ended the body properly, which a client can see.
     """
 
@@ -82,7 +82,7 @@ class Call:
             self.heard.take(event)
 
     def disconnect(self) -> None:
-        """Disconnect, as a browser does when its tab is closed."""
+        """Disconnect, as a browser does when the user closes the tab."""
         self._gone.set()
 
     @property
@@ -115,7 +115,7 @@ class Call:
         """Wait until a condition on the sent messages is true."""
         async with asyncio.timeout(DEADLINE_S), self._news:
             while not condition():
-                assert not self.task.done(), f"answered without it: {self.messages}"
+                assert not self.task.done(), f"the call ended too early: {self.messages}"
                 await self._news.wait()
 
     async def started(self) -> None:
@@ -123,7 +123,7 @@ class Call:
         await self.until(lambda: self.messages)
 
     async def text(self, expected: str) -> None:
-        """Wait until the body is exactly this text."""
+        """Wait until the received events contain exactly this text."""
         await self.until(lambda: len(self.heard.text) >= len(expected))
         assert self.heard.text == expected
 
@@ -191,7 +191,7 @@ async def ask(
     headers: Mapping[str, str] | None = None,
     root_path: str = "",
 ) -> Call:
-    """Make a request and return it with its complete answer."""
+    """Make a request, wait until the app has returned, and return the call."""
     async with calling(app, path, method=method, headers=headers, root_path=root_path) as call:
         await call.answered()
     return call
@@ -216,9 +216,9 @@ class Gate:
             self.closed.set()
 
     def say(self, *items: Any) -> None:
-        """Yield these items next.
+        """Let the source yield these items next.
 
-        ``None`` ends the source; the source raises an item that is an exception.
+        ``None`` ends the source. An item that is an exception is raised.
         """
         for item in items:
             self.items.put_nowait(item)

@@ -22,7 +22,7 @@ class Answer:
     """A response that is being received.
 
     Attributes:
-        heard: The content of the events so far, if it is a stream of events.
+        heard: The content of the events so far, if the response is an event stream.
         body: The bytes of the body so far, decompressed.
     """
 
@@ -39,10 +39,10 @@ class Answer:
         self.ended = status in (204, 304) or self._left == 0
 
     async def read(self) -> bytes:
-        """Return the next chunk; empty at the end.
+        """Return the next chunk, or empty bytes at the end of the body.
 
         Raises:
-            Broken: The connection ended first.
+            Broken: The connection ended before the body did.
         """
         if self.ended:
             return b""
@@ -77,11 +77,11 @@ class Answer:
             while not condition():
                 await self.read()
                 assert condition() or not self.ended, (
-                    f"ended without it: {self.heard} {self.body!r:.200}"
+                    f"the body ended too early: {self.heard} {self.body!r:.200}"
                 )
 
     async def rest(self, timeout_s: float = DEADLINE_S) -> bytes:
-        """Read to the end; return the whole body."""
+        """Read to the end of the body, and return the whole body."""
         async with asyncio.timeout(timeout_s):
             while not self.ended:
                 await self.read()
@@ -165,7 +165,7 @@ async def fetch(
 
 
 async def post(port: int, path: str, value: Any = None) -> Any:
-    """Post JSON and return the JSON of the answer, if there is any."""
+    """Post ``value`` as JSON. Return the JSON of the answer, or ``None`` if the body is empty."""
     answer = await fetch(port, path, method="POST", body=json.dumps(value).encode())
     assert answer.status < 300, (answer.status, answer.body)
     return answer.json if answer.body else None

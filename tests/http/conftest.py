@@ -19,7 +19,7 @@ def clock() -> ShiftedClock:
 
 @pytest.fixture
 async def streams(clock: ShiftedClock) -> AsyncIterator[PersistentTextStreaming]:
-    """Return a running instance with the default settings, in memory."""
+    """Return a running instance that stores its streams in memory, with small limits."""
     instance = PersistentTextStreaming(
         "memory://",
         clock=clock,

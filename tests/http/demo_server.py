@@ -31,7 +31,7 @@ class Demo:
         self._process: Process | None = None
 
     async def start(self) -> None:
-        """Start the server; the address works when this returns."""
+        """Start the server. When this method returns, the server answers at ``url``."""
         port = self.url.rstrip("/").rpartition(":")[2] or "0"
         self._process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-c", _MAIN, "demo", "--json", "--port", port),
@@ -42,7 +42,7 @@ class Demo:
         )
         assert self._process.stdout is not None
         told = json.loads(await self._process.stdout.readline())
-        assert told["pid"] == self._process.pid, "the one to kill"
+        assert told["pid"] == self._process.pid, "the server must be the started process"
         self.url = told["url"]
 
     async def kill(self) -> None:
@@ -53,7 +53,7 @@ class Demo:
         await self._process.communicate()
 
     async def terminate(self) -> int:
-        """Stop the server as a service manager does; return its exit code."""
+        """Stop the server as a service manager does, and return the server's exit code."""
         assert self._process is not None
         self._process.terminate()
         await self._process.communicate()
@@ -80,7 +80,7 @@ class Visitor:
         return await self._client.post(f"{self.base}/messages", json={"prompt": prompt})
 
     async def stream_of(self, prompt: str) -> str:
-        """Send a prompt; return its answer's stream."""
+        """Send a prompt, and return the id of the answer's stream."""
         response = await self.ask(prompt)
         assert response.status_code == 202, response.text
         return str(response.json()["stream"])
@@ -91,7 +91,7 @@ class Visitor:
         return list(response.json()["parts"])
 
     async def snapshot(self, stream: str) -> dict[str, Any]:
-        """Return an answer's current state."""
+        """Return the JSON snapshot of an answer."""
         response = await self._client.get(
             f"{self.base}/streams/{stream}", params={"format": "json"}
         )
@@ -99,7 +99,7 @@ class Visitor:
         return dict(response.json())
 
     async def stop(self, stream: str) -> int:
-        """Stop an answer."""
+        """Stop an answer, and return the HTTP status of the response."""
         return (await self._client.post(f"{self.base}/streams/{stream}/stop")).status_code
 
     async def follow(
@@ -108,7 +108,11 @@ class Visitor:
         heard: Heard,
         until: Callable[[Heard], bool] = lambda heard: False,
     ) -> None:
-        """Follow an answer or the list of messages from the last event until its end."""
+        """Follow an answer, or the list of messages if ``stream`` is ``None``.
+
+        Continue after the last event of ``heard``. Return at the end of the stream, or when
+        ``until`` returns true.
+        """
         path = f"{self.base}/messages" if stream is None else f"{self.base}/streams/{stream}"
         headers = {"last-event-id": heard.last_id} if heard.last_id else {}
         parser = Parser(last_id=heard.last_id)

@@ -25,7 +25,7 @@ PIECES = (
 
 
 def text_of(pieces: Iterable[str]) -> str:
-    """Return the text so far: half a surrogate pair appears only with its other half."""
+    """Return the text of these pieces. Half a surrogate pair at the end is left out."""
     return "".join(pieces).encode("utf-16-le", "surrogatepass").decode("utf-16-le", "ignore")
 
 
@@ -33,6 +33,6 @@ TEXT = text_of(PIECES)
 
 LONE = "alone \ud800 and \udc00 "
 LONE_TEXT = "alone \ufffd and \ufffd "
-"""Single halves of surrogate pairs cannot be stored; each becomes U+FFFD."""
+"""The stored form of ``LONE``: half a surrogate pair without its other half becomes U+FFFD."""
 
 OBJECT = {"a": "\0\r\n\u2028</script>", "n": 1.0, "deep": [[[{"x": None}]]]}

@@ -14,9 +14,10 @@ KEY = "sk-test-key"
 
 @dataclass
 class Provider:
-    """Sends its ``chunks`` in one TCP segment each, waits for ``go_on``, and hangs up.
+    """Sends its ``chunks`` one by one, waits for ``go_on``, and closes the connection.
 
-    ``pace_s`` is the pause between two chunks.
+    ``pace_s`` is the pause after each chunk, in seconds. Without ``chunked``, the last HTTP chunk
+    is missing, so that the body ends broken.
     """
 
     chunks: list[bytes] = field(default_factory=list)
@@ -66,7 +67,7 @@ class Provider:
 
 @contextlib.asynccontextmanager
 async def playing_provider(*chunks: bytes) -> AsyncIterator[Provider]:
-    """Run a provider that keeps its connection open until ``go_on`` is set or the block ends."""
+    """Run a provider that keeps each connection open until ``go_on`` is set or the block ends."""
     played = Provider(list(chunks))
     server = await asyncio.start_server(played.serve, "127.0.0.1", 0)
     played.port = server.sockets[0].getsockname()[1]

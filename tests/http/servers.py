@@ -38,8 +38,8 @@ class Server:
 
     Attributes:
         process: The started process; with some servers, the parent of the serving processes.
-        port: The port on which it listens.
-        log: Its output.
+        port: The port on which the server listens.
+        log: The file with the server's output.
     """
 
     process: subprocess.Popen[bytes]
@@ -77,7 +77,7 @@ class Server:
         self.process.wait(STOP_S)
 
     def wait(self, timeout_s: float = STOP_S) -> int:
-        """Wait until the server has exited; return its exit code."""
+        """Wait until the started process has exited; return the exit code of that process."""
         return self.process.wait(timeout_s)
 
 
@@ -91,9 +91,9 @@ def serving(
     options: str = "",
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
-    """Run a server until the block ends, with its database in a directory.
+    """Run a server, with its database in ``directory``, until the block ends.
 
-    Then kill what remains of the server.
+    At the end of the block, kill all processes of the server.
     """
     port = port or free_port()
     command = f"{COMMANDS[server].format(app=app, port=port)} {options}".split()

@@ -27,7 +27,7 @@ class Event:
 
 @dataclass(slots=True)
 class Parser:
-    """Turns bytes into events; ``retry`` and ``comments`` collect the other lines."""
+    """Turns bytes into events; keeps the last ``retry`` time (in milliseconds) and all comments."""
 
     retry: int | None = None
     comments: list[str] = field(default_factory=list)
@@ -80,7 +80,8 @@ class Heard:
     """The content that a reader has received so far, over any number of connections.
 
     Attributes:
-        ids: The id of every event; ``lengths`` has the length of the text after it.
+        ids: The id of every event.
+        lengths: For each event, the length of the text after the event.
     """
 
     text: str = ""
@@ -106,5 +107,5 @@ class Heard:
 
 
 def place_of(offset: str) -> tuple[str, bool]:
-    """Return an offset's position, and whether the offset is the end; a tag does not matter."""
+    """Return an offset without its tag and ``.end``, and whether the offset has ``.end``."""
     return "_".join(offset.split("_")[:2]).removesuffix(".end"), offset.endswith(".end")

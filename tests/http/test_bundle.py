@@ -1,4 +1,4 @@
-"""The npm package as one file, included in the wheel."""
+"""``browser_files()`` serves the npm package as one file, which the wheel contains."""
 
 from __future__ import annotations
 

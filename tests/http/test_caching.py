@@ -1,4 +1,4 @@
-"""A cache between the server and its clients must not reuse an answer."""
+"""A cache must not give one client's answer to another client, or in another format."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ async def test_a_ping_comes_every_15_seconds_of_silence(
         await call.until(lambda: len(call.parser.comments) == 1)
         for number in (2, 3):
             clock.ahead_s += 14.0
-            await asyncio.sleep(0.6)  # wait for two ticks, in which nothing must arrive
+            await asyncio.sleep(0.6)  # the server must send no ping in this time
             assert len(call.parser.comments) == number - 1
             clock.ahead_s += 1.1
             await call.until(lambda number=number: len(call.parser.comments) == number)
@@ -52,7 +52,7 @@ async def test_pings_and_retry_are_settings(clock: ShiftedClock) -> None:
 async def test_a_large_text_goes_in_pieces(
     streams: PersistentTextStreaming, routes: StreamRoutes, format_: str
 ) -> None:
-    """G9: a server keeps what its client does not read, so each message to the server is small."""
+    """G9: each ASGI message is small, because servers keep in memory what clients do not read."""
     text = "0123456789" * 20_000
     name = await ended(streams, text)
     async with calling(routes, f"/{name}?format={format_}") as call:
@@ -88,7 +88,7 @@ async def test_a_blocked_send_is_given_up(
             stuck.takes.clear()
             stuck.messages.clear()
             gate.say("two")
-            await asyncio.sleep(0.6)  # wait for two ticks, which do not reach the deadline
+            await asyncio.sleep(0.6)  # the deadline has not passed yet
             assert not stuck.task.done()
             clock.ahead_s += 30.1
             await stuck.answered()
@@ -103,7 +103,10 @@ async def test_a_blocked_send_is_given_up(
 async def test_a_blocked_send_to_a_gone_client_is_given_up(
     streams: PersistentTextStreaming, routes: StreamRoutes, clock: ShiftedClock, format_: str
 ) -> None:
-    """G9: some servers and middlewares do not end a send whose client has left."""
+    """G9: the deadline also ends a send to a client that has left.
+
+    Some servers and middlewares never end such a send.
+    """
     name = await streams.create()
     gate = Gate()
     streams.start(name, gate)
@@ -122,9 +125,9 @@ async def test_a_blocked_send_to_a_gone_client_is_given_up(
 async def test_a_slow_reader_delays_nobody_and_misses_nothing(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """G9: text that a reader missed is not queued.
+    """G9: the server queues no messages for a reader that accepts no data.
 
-    The reader gets it in one step when it reads again.
+    When the reader accepts data again, at most three messages bring all the missed text.
     """
     name = await streams.create()
     gate = Gate()
@@ -151,7 +154,7 @@ async def test_a_slow_reader_delays_nobody_and_misses_nothing(
 
 
 async def stored(streams: PersistentTextStreaming, name: str, text: str) -> None:
-    """Wait until a stream has this text, without being one of its readers."""
+    """Wait until a stream has this text, without following the stream."""
     async with asyncio.timeout(5):
         while True:
             if (await streams.read(name)).text == text:
@@ -182,7 +185,10 @@ async def test_a_disconnect_stops_nothing_else(
 async def test_a_cancelled_request_does_not_stop_the_answer(
     streams: PersistentTextStreaming,
 ) -> None:
-    """G6: some servers cancel the task of a request whose client left, instead of reporting it."""
+    """G6: the answer continues although the server cancels the task of the request.
+
+    When a client leaves, some servers cancel the task instead of sending ``http.disconnect``.
+    """
     name = await streams.create()
     gate = Gate()
     request = Request(scope_of("POST", "/"))
@@ -202,7 +208,7 @@ async def test_a_cancelled_request_does_not_stop_the_answer(
 async def test_no_page_is_read_for_a_client_that_has_left(
     streams: PersistentTextStreaming, routes: StreamRoutes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G9: the server reads no more pages of a long text for a client that has left."""
+    """G9: the server stops reading the pages of a long text when the client has left."""
     page_bytes = streams.engine.limits.page_bytes
     name = await ended(streams, *["x" * page_bytes for _ in range(12)])
     store = streams.engine.store
@@ -227,9 +233,9 @@ async def test_no_page_is_read_for_a_client_that_has_left(
 async def test_a_failed_send_is_a_disconnect(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """In ASGI 2.4, send may raise OSError if the client has left.
+    """If ``send`` raises OSError, the call ends without an error, and no reader remains.
 
-    The application has made no error.
+    In ASGI 2.4, ``send`` may raise OSError if the client has left.
     """
     name = await ended(streams, "x")
 
@@ -247,7 +253,7 @@ async def test_a_failed_send_is_a_disconnect(
 async def test_the_first_post_starts_and_others_follow(
     streams: PersistentTextStreaming,
 ) -> None:
-    """G4: a page drives its own answer, and a reload of that page starts no second answer."""
+    """G4: the first request starts the answer, and later requests only follow the answer."""
     name = await streams.create()
     gate = Gate()
 
@@ -268,7 +274,7 @@ async def test_the_first_post_starts_and_others_follow(
 
 
 class Passing(BaseHTTPMiddleware):
-    """A middleware that hides how a body ended."""
+    """A middleware that hides whether a body ended properly."""
 
     async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
         return await call_next(request)

@@ -34,7 +34,7 @@ BEARER = {"authorization": "Bearer t"}
         (COOKIE | {"sec-fetch-site": "same-origin", "origin": "null"}, True),
         ({"sec-fetch-site": "cross-site", "origin": "https://evil.example"}, True),
         (BEARER | COOKIE | {"sec-fetch-site": "cross-site"}, True),
-        # A browser adds remembered Basic credentials to any form that is sent to that site.
+        # A browser adds remembered Basic credentials even to a form that another site sends.
         (BASIC | {"sec-fetch-site": "cross-site", "origin": "https://evil.example"}, False),
         (BASIC | COOKIE | {"origin": "https://evil.example"}, False),
         (BASIC, True),

@@ -1,4 +1,4 @@
-"""The demo end to end, on a real server with the offline responder."""
+"""The demo end to end: a real server, with the offline responder or a fake provider."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ async def test_g6_stop_ends_the_answer_in_both_panes(tmp_path: Path) -> None:
         stream = await visitor.stream_of("Go on for ever.")
         heard = Heard()
         await visitor.follow(stream, heard, lambda heard: heard.text != "")
-        assert (await visitor.ask("Another?")).status_code == 409, "one answer at a time"
+        assert (await visitor.ask("Another?")).status_code == 409, "only one answer at a time"
         assert await visitor.stop(stream) == 204
         await visitor.follow(stream, heard)
         assert heard.end is not None
@@ -84,7 +84,7 @@ async def test_g1_g7_seen_text_survives_kill_9(tmp_path: Path) -> None:
         with pytest.raises(httpx.TransportError):
             await reading
         on_screen = heard.text
-        assert not heard.end, "nothing said that it ended"
+        assert not heard.end, "no event may say that the answer ended"
 
         await demo.start()
         await visitor.follow(stream, heard)
@@ -114,8 +114,8 @@ async def test_g8_server_with_open_readers_stops(tmp_path: Path) -> None:
             await both.acquire()
         assert await demo.terminate() in (0, -signal.SIGTERM)
         await asyncio.gather(following, listening)
-        assert heard.end is not None, "an answer comes to its end before the server does"
-        assert listed.end is None, "a list goes on when the server is back"
+        assert heard.end is not None, "the answer must end before the server"
+        assert listed.end is None, "the list must not end with the server"
 
 
 async def test_other_streams_of_the_database_are_not_shown(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The demo's client of OpenAI-compatible endpoints, against a real server that plays one."""
+"""The demo's client of OpenAI-compatible endpoints, against a fake endpoint."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ async def test_refusals_become_public_messages(
         await answer_of(provider)
     assert refused.value.code == code
     assert KEY not in refused.value.message
-    assert "too long a prompt" not in refused.value.message, "the provider's words stay here"
+    assert "too long a prompt" not in refused.value.message, "the provider's words must stay secret"
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def test_extras() -> None:
 
 
 def test_command(tmp_path: Path) -> None:
-    """The image's command serves the probes, needs no other folder, and ends on SIGTERM (G8)."""
+    """The image's command serves probes, adds no file to its folder, and ends on SIGTERM (G8)."""
     (line,) = re.findall(r"^CMD (.*)$", DOCKERFILE, re.MULTILINE)
     port = str(free_port())
     command = [{"8000": port, "0.0.0.0": "127.0.0.1"}.get(word, word) for word in json.loads(line)]

@@ -1,4 +1,4 @@
-"""The end of a server, as its clients see it (G8), for each kind of server."""
+"""Real servers stop, and their clients see how the answers end (G8)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.http.servers import serving
 
 READERS = 1_000 if SOAK else 250
 WAITS_FOR_EVER = sys.version_info >= (3, 12)
-"""Since this version, asyncio's servers and hypercorn's workers close open connections."""
+"""Since Python 3.12, a hypercorn worker that stops waits for its open connections, for ever."""
 
 
 @pytest.mark.parametrize(
@@ -26,9 +26,10 @@ WAITS_FOR_EVER = sys.version_info >= (3, 12)
 async def test_readers_get_the_end_and_the_server_exits(
     tmp_path: Path, server: str, options: str
 ) -> None:
-    """G8: answers that finish in time end ``done``, and others ``shutdown``.
+    """G8: an answer that finishes within the grace time ends ``done``.
 
-    Readers of other processes' streams are cut.
+    An unfinished answer ends ``error``, code ``shutdown``. A reader of a pending stream is cut
+    without a terminal event, and the stream stays pending.
     """
     grace = {"TEST_GRACE_S": "1.5"}
     with serving(tmp_path, server=server, options=options, environment=grace) as running:
@@ -67,7 +68,10 @@ async def test_readers_get_the_end_and_the_server_exits(
 async def test_a_server_that_hides_the_signal(
     tmp_path: Path,
 ) -> None:
-    """G5: hypercorn's workers are stopped or killed, and no client takes that for an end."""
+    """G5: hypercorn's worker does not pass the signal on, so the client's answer breaks off.
+
+    The client gets no terminal event. After a restart, the same client gets the stored end.
+    """
     with serving(tmp_path, server="hypercorn", options="--graceful-timeout 1") as running:
         name = (await post(running.port, "/create?start=1"))["id"]
         async with requesting(running.port, f"/streams/{name}") as reader:
@@ -92,7 +96,7 @@ async def test_a_server_that_hides_the_signal(
 
 @pytest.mark.timeout(90)
 async def test_a_thousand_readers_get_the_end_within_a_second(tmp_path: Path) -> None:
-    """G8: the second counts from the end of the grace time, which Ctrl-C skips."""
+    """G8: Ctrl-C skips the grace time, and each reader gets the end within a second of Ctrl-C."""
     with serving(tmp_path, environment={"TEST_GRACE_S": "60"}) as running:
         port = running.port
         names = [(await post(port, "/create?start=1"))["id"] for _ in range(10)]

@@ -23,9 +23,10 @@ MADE: list[str] = []
 
 
 class Bracketed:
-    """A format that writes text between ``open`` and ``close``.
+    """An encoder that writes text between ``open`` and ``close``, and objects unchanged.
 
-    The text has the name of its first position, and objects are unchanged.
+    ``open`` and ``close`` contain the position of the text's first message. The end contains the
+    name of the last tool.
     """
 
     def __init__(self, stream: StreamState, state: str) -> None:
@@ -108,7 +109,7 @@ async def name(streams: PersistentTextStreaming) -> str:
 
 
 async def test_cursor_resumes_at_each_chunk(streams: PersistentTextStreaming, name: str) -> None:
-    """G2: after each chunk, even inside a message, the format continues with exactly the rest."""
+    """G2: a client that continues after any chunk, even inside a message, gets exactly the rest."""
     app = serving(streams, name)
     call = await ask(app, "/")
     assert call.headers["content-type"] == FORM.media_type
@@ -142,7 +143,10 @@ async def test_cursor_resumes_at_each_chunk(streams: PersistentTextStreaming, na
 async def test_unknown_state_is_rebuilt(
     streams: PersistentTextStreaming, name: str, state: str | None
 ) -> None:
-    """G2: for a cursor of another version, the server reads earlier messages and loses no text."""
+    """G2: a client whose cursor has no state, or an unknown state, still gets exactly the rest.
+
+    The server encodes the earlier messages again to rebuild the state.
+    """
     app = serving(streams, name)
     whole = await events(app)
     offset = whole[4].id.partition("~")[0]
@@ -156,15 +160,15 @@ async def test_unknown_state_is_rebuilt(
 async def test_malformed_cursor_is_refused(
     streams: PersistentTextStreaming, name: str, cursor: str
 ) -> None:
-    """G10: a cursor that no stream gave is refused immediately."""
+    """G10: a malformed cursor is refused immediately."""
     call = await ask(serving(streams, name), "/", headers={"last-event-id": cursor})
     assert (call.status, call.code) == (400, "invalid_offset")
 
 
 async def test_cut_leaves_the_answer_broken(streams: PersistentTextStreaming) -> None:
-    """G5: a cut leaves the answer broken.
+    """G5: if the server cuts a reader, the HTTP answer ends broken.
 
-    A client that stops at a clean end must not treat a cut as an end.
+    Some clients stop at a clean end of the answer, so a cut must not look like a clean end.
     """
     name, gate = await streams.create(), Gate()
     streams.start(name, gate)
@@ -181,7 +185,7 @@ async def test_cut_leaves_the_answer_broken(streams: PersistentTextStreaming) ->
 async def test_abort_never_stops_a_format_object(
     streams: PersistentTextStreaming, name: str
 ) -> None:
-    """G6: a disconnect is not a Stop, so on_disconnect="cancel" is refused for such a format."""
+    """G6: a disconnect is not a Stop, so a format object refuses on_disconnect="cancel"."""
     scope: Scope = {
         "type": "http",
         "method": "POST",

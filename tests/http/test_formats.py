@@ -1,4 +1,4 @@
-"""The three formats of docs/http.md, tested with requests to the app itself."""
+"""The three formats of docs/http.md, tested with direct calls of the ASGI app."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def test_events_have_an_offset_each(
 async def test_any_offset_gives_the_rest_and_no_more(
     streams: PersistentTextStreaming, routes: StreamRoutes, carrier: str
 ) -> None:
-    """G2: after each offset, the text continues exactly at that offset."""
+    """G2: a client that continues at any offset gets exactly the rest of the stream."""
     pieces = ["one ", {"n": 2}, "three ", {"n": 4}, "five"]
     name = await ended(streams, *pieces)
     everything = Heard()
@@ -125,7 +125,7 @@ async def test_now_is_the_tail_of_a_log(
 async def test_204_only_after_the_end_was_seen(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """G5: 204 stops an EventSource for good, so only a client that has seen the end gets 204."""
+    """G5: 204 stops an EventSource for ever, so only a client that has seen the end gets 204."""
     name = await ended(streams, "text")
     ids = (await ask(routes, f"/{name}")).heard.ids
     seen = await ask(routes, f"/{name}", headers={"last-event-id": ids[-1]})
@@ -145,7 +145,7 @@ async def test_204_only_after_the_end_was_seen(
 async def test_each_end_has_its_terminal_event(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """G5: for each way to end, the terminal event says what the database says."""
+    """G5: a terminal event has the status, code and message of its stream's end, and no secret."""
     cancelled = await streams.create()
     await streams.cancel(cancelled)
     failed = await ended(streams, "half", StreamError("Try later.", code="overloaded", result=[1]))
@@ -225,7 +225,7 @@ async def test_the_etag_changes_with_the_snapshot(
 async def test_the_etag_changes_when_a_stopped_stream_gets_its_result(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """G5: the ETag changes, because a snapshot from before the writer's result is outdated."""
+    """G5: the ETag changes, so that no client keeps a snapshot without the writer's result."""
     name = await streams.create()
     started, may_close = asyncio.Event(), asyncio.Event()
 
@@ -408,7 +408,10 @@ async def test_head_has_the_headers_and_no_body(
 async def test_events_from_now_begin_with_their_offset(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """G2: a client that reconnects before its first event misses no message."""
+    """G2: events from ``now`` begin with the log's offset.
+
+    So a client that reconnects before its first event misses no message.
+    """
     name = await streams.create(kind="log")
     offset = await streams.post(name, "before")
     async with calling(routes, f"/{name}?offset=now") as call:
@@ -422,9 +425,9 @@ async def test_events_from_now_begin_with_their_offset(
 async def test_polyfill_resumes_by_its_parameter(
     streams: PersistentTextStreaming, routes: StreamRoutes, name: str
 ) -> None:
-    """G2: a polyfill that cannot set headers resumes with a parameter.
+    """G2: a polyfill that cannot set headers resumes with a query parameter.
 
-    It adds this parameter even to a URL with ?offset=.
+    The parameter overrides ``?offset=``, because a polyfill adds the parameter to any URL.
     """
     stream_id = await ended(streams, "one ", {"n": 2}, "three")
     events = Parser().feed((await ask(routes, f"/{stream_id}")).body)
@@ -439,7 +442,7 @@ async def test_polyfill_resumes_by_its_parameter(
 async def test_text_over_http_1_0_is_refused(
     streams: PersistentTextStreaming, routes: StreamRoutes, method: str
 ) -> None:
-    """G5: the server refuses ``text`` over HTTP/1.0, where a broken text looks complete."""
+    """G5: the server refuses ``text`` over HTTP/1.0, because a broken text would look complete."""
     stream_id = await ended(streams, "half", StreamError("It failed."))
     for form, status in (("text", 406), ("events", 200), ("json", 200)):
         scope = scope_of(method, f"/{stream_id}?format={form}") | {"http_version": "1.0"}

@@ -1,4 +1,4 @@
-"""Every request to either mount gets an answer: no 500, no hang, and no text if it is denied."""
+"""Every request gets an answer, without a hang or a 500; a denied request gets no text."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ async def denied(request: Request, stream: StreamState, action: str) -> bool:
 
 @contextmanager
 def mounts() -> Iterator[tuple[asyncio.Runner, dict[str, ASGIApp]]]:
-    """Run streams, one of them secret, with a mount for everybody and a mount for nobody."""
+    """Run two streams with secret text, and mounts that allow everybody or nobody to read."""
     with asyncio.Runner() as runner:
         running = _running()
         yield runner, runner.run(running.__aenter__())
@@ -138,7 +138,7 @@ async def _running() -> Any:
 
 
 async def ask(app: ASGIApp, scope: dict[str, Any], body: bytes) -> Call:
-    """Make a request, and disconnect if the answer goes on."""
+    """Make a request, and disconnect if the answer has not ended 0.02 s after its headers."""
     call = Call(app, scope, body)
     async with asyncio.timeout(8):
         await call.started()

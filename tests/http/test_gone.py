@@ -1,4 +1,4 @@
-"""The ready-made routes, for a stream that was deleted but is kept for its forks."""
+"""The ready-made routes refuse a stream that was deleted but is kept for its forks."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FORMATS = ("events", "json", "text")
 
 @pytest.fixture
 async def gone(streams: PersistentTextStreaming) -> str:
-    """Make a stream with a fork, and delete it."""
+    """Create a stream with a fork, delete the stream, and return its id."""
     async with client_of(streams.durable_streams(allow_anonymous=True)) as client:
         await client.put("/source", headers=TEXT, content=b"text")
         await client.put("/fork", headers={"stream-forked-from": "/source"})
@@ -50,7 +50,7 @@ async def test_gone_for_everybody(
 async def test_absent_with_authorize(
     streams: PersistentTextStreaming, gone: str, format_: str
 ) -> None:
-    """There is nothing to ask `authorize` about, so the stream must look absent."""
+    """A gone stream has no state that ``authorize`` could check, so the stream looks absent."""
 
     async def authorize(request: Request, stream: StreamState, action: str) -> bool:
         return True

@@ -1,4 +1,7 @@
-"""The inspector and the probes: denied by default, no text unasked, no foreign requests."""
+"""The inspector denies everything by default, and its page makes no request to another host.
+
+The probes tell whether the process runs, and whether it can serve requests.
+"""
 
 from __future__ import annotations
 
@@ -93,7 +96,10 @@ async def test_everything_is_denied_by_default(
 async def test_only_true_allows(
     client: httpx.AsyncClient, streams: PersistentTextStreaming
 ) -> None:
-    """An ``authorize`` that returns a user, or that lacks its ``await``, allows nothing."""
+    """An ``authorize`` that returns a user instead of ``True`` allows nothing.
+
+    An ``authorize`` that is missing or not async raises TypeError.
+    """
 
     async def wrong(request: Request, action: str) -> Any:
         return "ann"
@@ -143,7 +149,7 @@ async def test_stop(client: httpx.AsyncClient, streams: PersistentTextStreaming)
 
 
 async def test_the_page_makes_no_foreign_request(client: httpx.AsyncClient) -> None:
-    """The inspector's page is one file; its policy allows no other script, style or host."""
+    """The inspector's page is one file. The page's policy allows no other script, style or host."""
     answer = await client.get("/ops/inspector/")
     policy = answer.headers["content-security-policy"]
     (nonce,) = set(re.findall(r"'nonce-([^']+)'", policy))
@@ -178,9 +184,9 @@ async def test_a_process_that_is_not_started_is_not_ready() -> None:
 async def test_a_read_only_database_is_not_ready(
     streams: PersistentTextStreaming, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G12: a process with a read-only database is healthy but not ready.
+    """G12: a process with a read-only database is live but not ready.
 
-    So a load balancer sends requests elsewhere, and nobody restarts the process.
+    So a load balancer sends requests to other processes, and no supervisor restarts this process.
     """
     from inkstream import StoreUnavailable
 

@@ -25,7 +25,7 @@ NEVER_CUT: dict[str, str | Format] = {
 
 
 class Bytes(Call):
-    """A request whose answer is not in the format ``events``."""
+    """A request whose answer is kept as bytes, and not parsed as events."""
 
     def hear(self, data: bytes) -> None:
         pass
@@ -46,7 +46,7 @@ async def open_calls(app: ASGIApp, path: str, count: int) -> AsyncIterator[list[
 
 
 async def heard_or_cut(call: Bytes, word: bytes) -> bool:
-    """Return whether the server closed a response without any content."""
+    """Return whether the server closed a response before it sent ``word``."""
     await call.until(lambda: word in call.body or call.finished)
     return word not in call.body
 
@@ -80,8 +80,8 @@ async def test_old_events_connections_end_and_continue(clock: ShiftedClock) -> N
 async def test_readers_that_came_together_are_cut_apart(clock: ShiftedClock) -> None:
     """Connections that began together end at different times.
 
-    After a deploy all clients connect together, and without jitter they would do so again every
-    minute.
+    After a deploy, all clients connect together. Without jitter, all of them would reconnect
+    together every minute.
     """
     gate = Gate()
     async with PersistentTextStreaming("memory://", clock=clock) as streams:
@@ -100,7 +100,10 @@ async def test_readers_that_came_together_are_cut_apart(clock: ShiftedClock) -> 
 
 @pytest.mark.parametrize("name", NEVER_CUT)
 async def test_no_other_format_is_cut_by_age(clock: ShiftedClock, name: str) -> None:
-    """Age cuts no connection of another format, because its clients treat a cut as a failure."""
+    """An old connection of another format than ``events`` is not cut.
+
+    Clients of the other formats treat a cut as a failure.
+    """
     gate = Gate()
     async with PersistentTextStreaming("memory://", clock=clock) as streams:
 

@@ -1,4 +1,4 @@
-"""JSON on every route survives clients that read lines with ``str.splitlines`` (G11)."""
+"""A client that splits lines with ``str.splitlines`` can read the JSON of every route (G11)."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ from tests.http.sse import Event, Heard
 
 
 class Many:
-    """The state of a client of many streams."""
+    """The events and refusals that a client of many streams has received."""
 
     def __init__(self) -> None:
         self.heard: dict[str, Heard] = {}
@@ -138,7 +138,7 @@ async def test_bytes_are_those_of_the_single_route(
 async def test_streams_resume_at_any_cut(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """G2: a client joins, leaves and returns at any place, with any set of streams."""
+    """G2: a client that leaves and returns at any place, with any streams, gets each text once."""
     chooser = random.Random(7)
     names = [f"s{number}" for number in range(6)]
     gates = await started(streams, *names)
@@ -168,7 +168,7 @@ async def test_streams_resume_at_any_cut(
 async def test_denied_equals_absent_and_delays_nothing(
     streams: PersistentTextStreaming, clock: ShiftedClock
 ) -> None:
-    """The server waits a second for an absent stream, without delaying the others."""
+    """Absent and denied streams are refused after a second, and delay no other stream (G10)."""
 
     async def authorize(request: Request, stream: StreamState, action: str) -> bool:
         assert action == "read"
@@ -199,7 +199,7 @@ async def test_denied_equals_absent_and_delays_nothing(
 async def test_gone_and_malformed_offsets_are_refused_alone(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """G10: the server refuses only the streams whose offsets are gone or malformed."""
+    """G10: the server refuses only the streams whose offset is gone, malformed, or at the end."""
     for name in ("a", "b", "c", "d"):
         await streams.create(name)
         await streams.cancel(name)
@@ -237,7 +237,7 @@ async def test_deleted_while_followed_is_refused(
 async def test_catching_up_does_not_starve_the_others(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """G9: the streams take turns of a limited size."""
+    """G9: the streams take turns of a limited size, so a long text does not delay a short text."""
     for name in ("big", "small"):
         await streams.create(name)
         async with streams.write(name) as writer:
@@ -324,9 +324,10 @@ async def test_too_large_or_foreign_request_is_refused(routes: StreamRoutes) -> 
 async def test_offered_by_every_answer_of_the_routes(
     streams: PersistentTextStreaming, routes: StreamRoutes, query: str
 ) -> None:
-    """Every answer of the routes offers requests for many streams.
+    """Every answer of the ready-made routes has the header ``Stream-Follow``.
 
-    A client makes such a request only where a route offered it. Absent looks like denied (G10).
+    A client requests many streams at once only where it has received this header. The answer for an
+    absent stream has the header too, so that absent and denied look alike (G10).
     """
     await streams.create("a")
     await streams.cancel("a")
@@ -386,7 +387,7 @@ async def test_fastapi_router_serves_it(streams: PersistentTextStreaming) -> Non
 async def test_client_that_leaves_frees_its_readers(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """G9: when the client of such a request leaves, the server forgets all its readers."""
+    """G9: when a client of many streams leaves, the server forgets all readers of that client."""
     await started(streams, "a", "b")
     readers = streams.engine.readers
     async with following(routes, {"a": None, "b": None, "absent": None}) as call:

@@ -1,4 +1,4 @@
-"""Mounts below any server, proxy and framework: paths, other origins, WebSockets."""
+"""Mounts work below any server, proxy and framework, and refuse bad origins and WebSockets."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def nested_mounts(app: ASGIApp, root: str) -> ASGIApp:
 
 def mount_in_fastapi(app: ASGIApp, root: str) -> ASGIApp:
     with warnings.catch_warnings():
-        # Newer versions prefer the server's own root path.
+        # Newer versions of FastAPI warn that ``root_path`` is deprecated.
         warnings.simplefilter("ignore")
         outer = FastAPI(root_path=root)
     outer.mount("/m", app)
@@ -59,9 +59,10 @@ FRAMEWORKS: dict[str, tuple[Callable[[ASGIApp, str], ASGIApp], str]] = {
 
 
 def seen_by_server(path: str, root: str, *, stripped: bool, raw: bool) -> dict[str, Any]:
-    """Return the scope of a server behind a proxy.
+    """Return the scope that a server behind a proxy builds.
 
-    The proxy removes its prefix from the path, or keeps it.
+    ``root`` is the proxy's prefix. If ``stripped``, the proxy removes the prefix from the path.
+    Without ``raw``, the scope has no ``raw_path``.
     """
     scope = scope_of("GET", path if stripped else root + path, root_path=root)
     if not raw:
@@ -88,7 +89,8 @@ ROUTED = [
     for framework, root, stripped in itertools.product(
         FRAMEWORKS, ["", "/api", "/deep/er"], [False, True]
     )
-    # Starlette's own nested mounts fail with such paths; Litestar routes on the whole path.
+    # Starlette's nested mounts fail if the proxy has removed its prefix. Litestar fails if the
+    # proxy has kept its prefix, because Litestar routes on the whole path.
     if not root or (framework, stripped) not in (("nested", True), ("litestar", False))
 ]
 
@@ -97,16 +99,14 @@ ROUTED = [
 async def test_mount_finds_the_id(
     streams: PersistentTextStreaming, framework: str, root: str, stripped: bool
 ) -> None:
-    """A mount finds the stream's id whether or not the path contains the proxy's prefix.
-
-    Starlette's own routes do the same.
-    """
+    """A mount finds the stream's id whether or not the path contains the proxy's prefix."""
     wrap, below = FRAMEWORKS[framework]
     is_bare = framework in ("bare", "litestar")
     app = wrap(streams.asgi(allow_anonymous=True), root)
     for name in IDS:
         if (framework == "litestar" and name == "a/") or (is_bare and f"/{name}" == root):
-            continue  # the framework's own path is the mount's path
+            # Litestar removes a slash at the end. A path that equals the prefix is ambiguous.
+            continue
         await streams.create(name)
         await streams.cancel(name)
         scope = seen_by_server(f"{below}/{encoded(name)}", root, stripped=stripped, raw=True)
@@ -130,7 +130,10 @@ async def test_mount_without_raw_path(streams: PersistentTextStreaming, framewor
 async def test_durable_mount_uses_the_clients_paths(
     streams: PersistentTextStreaming, framework: str, root: str
 ) -> None:
-    """Location and fork sources are the client's paths, from before a proxy shortened them."""
+    """``Location`` contains the prefix that the proxy removed from the client's path.
+
+    The path of a fork's source may have the proxy's prefix or not.
+    """
     wrap, below = FRAMEWORKS[framework]
     app = wrap(streams.durable_streams(allow_anonymous=True), root)
     scope = seen_by_server(f"{below}/s%2F1", root, stripped=True, raw=True) | {"method": "PUT"}

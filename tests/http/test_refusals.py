@@ -52,7 +52,7 @@ async def test_a_malformed_offset_is_400_whether_the_stream_is_there_or_not(
 async def test_a_foreign_offset_is_refused_immediately(
     streams: PersistentTextStreaming, routes: StreamRoutes, format_: str
 ) -> None:
-    """G10: an offset of another stream is refused immediately, instead of a silent wait."""
+    """G10: the server refuses another stream's offset immediately, so no client waits for ever."""
     await ended(streams, "first life", stream_id="twice")
     old = (await ask(routes, "/twice")).heard.ids
     await streams.delete("twice")
@@ -84,7 +84,7 @@ async def test_an_absent_id_is_found_after_its_commit(
 
 
 def _reads(streams: PersistentTextStreaming, name: str) -> Callable[[int], Awaitable[None]]:
-    """Return a function that waits until the store has been read this many times."""
+    """Count the reads of the stream ``name``; return a function that waits for so many reads."""
     store = streams.engine.store
     read = store.read
     count = 0
@@ -252,7 +252,7 @@ async def test_an_unavailable_database_is_503_and_not_named(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """G12: the client gets 503 without the reason, which only the log has."""
+    """G12: the client gets 503 without the reason, and the log names the reason."""
 
     async def away(*args: object, **kwargs: object) -> object:
         raise StoreUnavailable("could not connect to db.internal:5432")
@@ -268,9 +268,9 @@ async def test_an_unavailable_database_is_503_and_not_named(
 async def test_a_server_error_is_500_and_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A server error gets 500, and the log has its reason.
+    """A server error gets 500, and the log names the solution.
 
-    A missing lifespan is the most common reason.
+    The test uses the most common error, a missing lifespan.
     """
     request = Request(scope_of("GET", "/"))
     with pytest.raises(NotRunning) as caught:
@@ -283,7 +283,10 @@ async def test_a_server_error_is_500_and_logged(
 async def test_a_draining_server_refuses_new_requests(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """G8: a client that comes after the drain would keep the server open for ever."""
+    """G8: a server that drains refuses new requests with 503.
+
+    Otherwise a new client could keep the server open for ever.
+    """
     name = await streams.create()
     await streams.engine.drain(0)
     refused = await ask(routes, f"/{name}")

@@ -18,7 +18,7 @@ AGAIN_S = 5.0
 
 
 class Rights:
-    """An ``authorize`` that allows everything until the test revokes the right."""
+    """An ``authorize`` that returns or raises ``answer``, which is ``True`` at first."""
 
     def __init__(self) -> None:
         self.answer: bool | Exception = True
@@ -45,9 +45,9 @@ def settings(authorize_again_s: float | None = AGAIN_S) -> HTTPSettings:
 async def test_a_revoked_reader_is_cut(
     clock: ShiftedClock, rights: Rights, format_: str, answer: bool | Exception
 ) -> None:
-    """A reader whose right is revoked gets no terminal event.
+    """A reader whose right is revoked is cut without a terminal event, and the stream continues.
 
-    Its next request is refused, and the answer continues.
+    An ``authorize`` that raises also cuts the reader.
     """
     gate = Gate()
     async with PersistentTextStreaming("memory://", clock=clock, http=settings()) as streams:
@@ -67,7 +67,7 @@ async def test_a_revoked_reader_is_cut(
             gate.say("three ")
             await call.answered()
             assert call.heard.end is None
-            assert call.finished == (format_ == "events")  # a response with ``text`` ends broken
+            assert call.finished == (format_ == "events")  # a ``text`` response ends broken
         if answer is False:
             assert (await ask(routes, f"/{name}")).status == 404
         rights.answer = True
@@ -107,9 +107,10 @@ async def test_rights_are_checked_once_if_configured(clock: ShiftedClock, rights
 async def test_a_stream_kept_for_forks_looks_absent(
     streams: PersistentTextStreaming, rights: Rights, method: str
 ) -> None:
-    """A stream that is kept only for its forks looks absent.
+    """Behind ``authorize``, a deleted stream that is kept for its forks looks absent.
 
-    It has no state for ``authorize``; if everybody may read, the answer is 410.
+    The stream has no state that could be passed to ``authorize``. Where everybody may read, the
+    answer is 410.
     """
     guarded = streams.durable_streams(authorize=rights)
     anonymous = streams.durable_streams(allow_anonymous=True)

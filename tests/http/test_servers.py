@@ -41,7 +41,7 @@ def port(setting: tuple[Server, str]) -> int:
 
 
 async def started(port: int, stream_id: str | None = None) -> str:
-    """Return the id of a stream that gets its text through ``say``."""
+    """Start a stream that gets its text through ``say``, and return the stream's id."""
     query = f"&id={quote(stream_id, safe='')}" if stream_id else ""
     created: str = (await post(port, f"/create?start=1{query}"))["id"]
     return created
@@ -54,7 +54,10 @@ async def say(port: int, stream_id: str, *items: Any) -> None:
 
 @pytest.mark.parametrize("place", ["/live/", "/streams/", "/api/streams/"])
 async def test_each_piece_is_live_and_a_reconnect_misses_none(port: int, place: str) -> None:
-    """G2, G5: pieces arrive live in a route of the application, a mount, and FastAPI's router."""
+    """G2, G5: pieces arrive live from the application's own route, a mount, and FastAPI's router.
+
+    A client that reconnects gets the next pieces and the end.
+    """
     name = await started(port)
     async with requesting(port, place + name, headers=GZIP) as first:
         assert first.status == 200
@@ -78,12 +81,12 @@ async def test_each_piece_is_live_and_a_reconnect_misses_none(port: int, place: 
 async def test_hostile_text_comes_back_from_every_format(
     port: int, setting: tuple[Server, str]
 ) -> None:
-    """G11: difficult text comes back unchanged in every format."""
+    """G11: every format returns difficult text unchanged, with U+FFFD for half a surrogate pair."""
     name = await started(port)
     async with requesting(port, f"/streams/{name}") as live:
         for number, piece in enumerate(hostile.PIECES, 1):
             await say(port, name, piece)
-            # Each piece is committed and sent alone; nothing joins the pieces again.
+            # The test waits, so that the server commits and sends each piece alone.
             shown = hostile.text_of(hostile.PIECES[:number])
             await live.until(lambda shown=shown: live.heard.text == shown)
         await say(port, name, hostile.OBJECT, hostile.LONE, {"end": "done"})
@@ -107,9 +110,9 @@ async def test_hostile_text_comes_back_from_every_format(
 async def test_text_is_live_and_ends_cleanly_only_when_done(
     port: int, setting: tuple[Server, str], end: str
 ) -> None:
-    """G5: this holds with and without compression.
+    """G5: a ``text`` answer arrives live, and ends cleanly only if the stream ends ``done``.
 
-    Where it is impossible, the server refuses ``text``.
+    Under a middleware that hides a broken end, the server refuses ``text``.
     """
     name = await started(port)
     await say(port, name, "half ")
@@ -127,7 +130,7 @@ async def test_text_is_live_and_ends_cleanly_only_when_done(
 
 
 async def test_a_disconnect_is_noticed_and_the_answer_continues(port: int) -> None:
-    """G6, G9: the server notices a disconnect, also of the client that started the answer."""
+    """G6, G9: the server notices that every client has left, and the answer continues."""
     name = (await post(port, "/create"))["id"]
     async with (
         requesting(port, f"/drive/{name}", method="POST", body=b"") as driver,

@@ -17,7 +17,7 @@ STUCK = 20
 
 
 def resident_bytes(pid: int) -> int:
-    """Return the memory of a process."""
+    """Return how many bytes of memory a process uses."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * 4096
 
@@ -25,9 +25,9 @@ def resident_bytes(pid: int) -> int:
 @pytest.mark.timeout(40)
 @pytest.mark.parametrize("server", ["uvicorn", "hypercorn", "granian"])
 async def test_stuck_readers_delay_nobody_and_are_given_up(tmp_path: Path, server: str) -> None:
-    """G9: the writer and its readers do not wait, and memory stays small.
+    """G9: clients that read nothing do not delay another stream's reader, and memory stays small.
 
-    The deadline ends the stuck connections.
+    The send deadline ends the connections of these clients.
     """
     deadline = {"TEST_SEND_TIMEOUT_S": "1.5"}
     with serving(tmp_path, server=server, environment=deadline) as running:
@@ -45,7 +45,7 @@ async def test_stuck_readers_delay_nobody_and_are_given_up(tmp_path: Path, serve
             reader = await stack.enter_async_context(requesting(port, f"/streams/{name}"))
             slowest, number = 0.0, 0
             async with asyncio.timeout(15):
-                # After the others are closed, only the test's own reader is left.
+                # After the deadline has closed the stuck connections, only ``reader`` is left.
                 while (await fetch(port, "/readers")).body != b"1":
                     began = time.monotonic()
                     await post(port, f"/say/{name}", [f"{number} "])

@@ -1,4 +1,4 @@
-"""JSON snapshots of several pages are made, sent and abandoned in pieces."""
+"""The server makes and sends a large JSON snapshot in pieces, and stops at a disconnect."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ async def writing(streams: PersistentTextStreaming) -> AsyncIterator[StreamWrite
 
 
 class Held:
-    """An app whose body waits after its first piece until ``go``."""
+    """An app that sends its status and headers, and waits for ``go`` before it sends its body."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -59,7 +59,7 @@ class Held:
 async def test_a_large_snapshot_is_exact_and_sent_in_pieces(
     streams: PersistentTextStreaming, routes: StreamRoutes, ended: bool
 ) -> None:
-    """G9, G11: a text of many pages is one part, and no sent piece is as large as the text."""
+    """G9, G11: a text of many pages is one part, and the server sends the snapshot in pieces."""
     async with writing(streams) as writer:
         if ended:
             await writer.finish()
@@ -72,7 +72,10 @@ async def test_a_large_snapshot_is_exact_and_sent_in_pieces(
 async def test_a_snapshot_stops_at_its_tail(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """G2: text that is written during the answer is not in it, and is not lost after it."""
+    """G2: a snapshot leaves out text that is written while the server sends the snapshot.
+
+    A client that continues at the snapshot's offset gets that text.
+    """
     async with writing(streams) as writer:
         path = f"/{writer.stream_id}"
         held = Held(routes)
@@ -90,7 +93,7 @@ async def test_a_snapshot_stops_at_its_tail(
 async def test_an_incomplete_snapshot_is_invalid_json(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """G2: if the stream is deleted during the answer, the document is invalid JSON."""
+    """G2: if the stream is deleted while its snapshot is sent, the snapshot is invalid JSON."""
     async with writing(streams) as writer:
         await writer.finish()
     held = Held(routes)
@@ -107,7 +110,7 @@ async def test_an_incomplete_snapshot_is_invalid_json(
 async def test_a_disconnect_ends_the_snapshot(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """G9: after a disconnect, the server does not read the rest of the snapshot from the store."""
+    """G9: after a disconnect, the server sends no further piece of the snapshot."""
     held = Held(routes)
     async with (
         writing(streams) as writer,
@@ -118,4 +121,4 @@ async def test_a_disconnect_ends_the_snapshot(
         held.go.set()
         await call.answered()
     assert not call.finished
-    assert len(call.messages) == 2, "the start and the piece under way"
+    assert len(call.messages) == 2, "only the headers and one piece may be sent"

@@ -16,9 +16,9 @@ DOCUMENT = (Path(__file__).parents[2] / "docs" / "servers.md").read_text()
 
 
 async def test_the_log_names_the_solution(caplog: pytest.LogCaptureFixture) -> None:
-    """The first request raises an error that names the solution.
+    """A request to ``asgi`` raises an error that names the solution, and a server logs this error.
 
-    Servers log the error and answer with 500.
+    A request to ``durable_streams`` gets 500, and inkstream itself logs the error.
     """
     streams = PersistentTextStreaming("memory://")
     with pytest.raises(NotRunning, match=r"lifespan=streams\.lifespan.*--lifespan off"):

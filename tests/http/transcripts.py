@@ -1,12 +1,12 @@
-"""Print every route's answers: the status, headers and bytes for a long list of requests.
+"""Print the status, headers and bytes of every route's answers to a long list of requests.
 
-To compare two versions of the package, run it on each and compare the output::
+To compare two versions of the package, run this script with each version, and compare::
 
     PYTHONPATH=old/src python tests/http/transcripts.py > before
     PYTHONPATH=new/src python tests/http/transcripts.py > after
     diff before after
 
-It imports nothing from the tests, and only the public interface of the package.
+The script imports nothing from the tests, and only the public interface of the package.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Clock:
         self.loop = asyncio.get_running_loop()
 
     def monotonic(self) -> float:
-        """Return the loop's time."""
+        """Return the time of the event loop."""
         return self.loop.time()
 
     def wall(self) -> float:
@@ -74,7 +74,7 @@ def scope_of(method: str, path: str, headers: Headers, root_path: str = "") -> d
 
 
 async def answer(app: Any, scope: dict[str, Any], body: bytes, leave_after_s: float) -> list[str]:
-    """Return lines that describe what an app sent; the client leaves after a silence."""
+    """Return lines that describe what an app sent; the client leaves after ``leave_after_s``."""
     left = asyncio.Event()
     asked = False
     sent: list[Message] = []
@@ -121,7 +121,7 @@ def _offset(match: re.Match[str]) -> str:
 
 
 async def pieces(*items: Any) -> AsyncIterator[Any]:
-    """Yield these pieces, then end or fail."""
+    """Yield these items, but raise an item that is an exception."""
     for item in items:
         if isinstance(item, Exception):
             raise item
@@ -212,7 +212,7 @@ def cross_site() -> Iterator[tuple[str, str, Headers]]:
 
 
 def durable_requests() -> Iterator[tuple[str, str, Headers, bytes]]:
-    """Yield requests to the mount of the open protocol; the order of these requests matters."""
+    """Yield requests to the mount of Durable Streams. The order of the requests matters."""
     closed = ("stream-closed", "true")
     yield "PUT", "/json", (JSON,), b'[{"a": 1.0}, "text", 3]'
     yield "PUT", "/json", (JSON,), b""
@@ -285,7 +285,7 @@ def durable_requests() -> Iterator[tuple[str, str, Headers, bytes]]:
 
 
 class Transcript:
-    """Numbers the requests, and prints their answers."""
+    """Makes requests, and prints each request with its answer."""
 
     def __init__(self, leave_after_s: float) -> None:
         self._leave_after_s = leave_after_s

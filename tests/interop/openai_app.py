@@ -1,4 +1,4 @@
-"""An application that answers as OpenAI's Chat Completions do, from stored streams."""
+"""An application that sends stored streams in the format of OpenAI's Chat Completions."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def complete(request: Request) -> Response:
 
 
 async def ready(request: Request) -> Response:
-    """Say that the server is ready."""
+    """Answer 200, which shows that the server is ready."""
     return Response()
 
 

@@ -15,9 +15,9 @@ class Reply:
     """The reply to one request.
 
     Attributes:
-        events: The data of each event; its ``type``, if any, becomes the event's name.
-        status: The status. If it is not 200, the answer is one JSON body.
-        done: The text after the events (``[DONE]``), if the provider sends one.
+        events: The data of each event. A ``type`` in the data becomes the event's name.
+        status: The HTTP status. If the status is not 200, the answer is one JSON body.
+        done: Send ``[DONE]`` after the events.
         cut: Break the connection after the events, before the end of the body.
         hang: Send the events, then nothing until the client disconnects.
     """

@@ -1,4 +1,4 @@
-"""The application of the HTTP tests, with a route that says which copy of inkstream it runs."""
+"""The application of the HTTP tests, with a route that names the running copy of inkstream."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.http.app import streams
 
 
 async def copy(request: Request) -> Response:
-    """Return the folder of the code."""
+    """Return the folder of inkstream's code."""
     return PlainTextResponse(str(Path(inkstream.__file__).parent))
 
 

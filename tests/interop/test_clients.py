@@ -19,7 +19,7 @@ PAUSES = {"USECHAT_PAUSE_S": "0.005", "AGUI_PAUSE_S": "0.005"}
 
 
 async def run(kind: str, url: str, fetch: str) -> Any:
-    """Run a client that cuts its connection after every event; return its output."""
+    """Run a client that reads an answer with a cut after each event; return the client's output."""
     node = prerequisites.program("node")
     code, out, _ = await processes.run(node, CLIENTS / "cuts.js", kind, url, fetch, cwd=CLIENTS)
     assert code == 0
@@ -39,7 +39,7 @@ async def test_use_chat_cut_after_every_event(version: str, installed: str, tmp_
     kinds = [part["type"] for part in told["whole"]["parts"]]
     assert kinds.count("tool-weather") == 2
     assert {"reasoning", "text", "source-url"} < set(kinds)
-    assert chats.json()[1] == told["whole"], "the history is what the client had"
+    assert chats.json()[1] == told["whole"], "the history differs from the client's message"
 
 
 async def test_ag_ui_cut_after_every_event(installed: str, tmp_path: Path) -> None:

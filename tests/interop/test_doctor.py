@@ -1,4 +1,4 @@
-"""`inkstream doctor URL` finds the faults of real nginx, Caddy and HAProxy, and finds no others."""
+"""`inkstream doctor URL` finds faults in configurations of real nginx, Caddy and HAProxy."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PUBLIC = "http-response set-header cache-control public,max-age=60"
 
 NGINX = {
     "right": (UPSTREAM_11, set()),
-    # uvicorn's fast parser marks the end of chunks even in answers over HTTP/1.0.
+    # uvicorn's fast parser sends chunks even over HTTP/1.0, so a broken end is visible.
     "default": ("", {"app_http_version"}),
     "gzip": (UPSTREAM_11 + "gzip on; gzip_types *; gzip_min_length 0;", {"compression"}),
     "gzip_usual": (UPSTREAM_11 + "gzip on; gzip_types application/json;", set()),
@@ -101,10 +101,7 @@ def wrong(found: dict[str, Finding]) -> set[str]:
 
 @pytest.mark.parametrize("name", NGINX)
 async def test_nginx(tmp_path: Path, server: Server, name: str) -> None:
-    """G5: the doctor finds each wrong line of a configuration, and reports nothing else.
-
-    A broken answer must look broken.
-    """
+    """The doctor finds each wrong line of a configuration of nginx, and reports nothing else."""
     lines, expected = NGINX[name]
     with proxies.proxying(tmp_path, *proxies.nginx(tmp_path, server.port, lines)) as port:
         found = await found_at(port)
@@ -114,7 +111,7 @@ async def test_nginx(tmp_path: Path, server: Server, name: str) -> None:
 
 @pytest.mark.parametrize("name", NGINX_10)
 async def test_nginx_http_1_0(tmp_path: Path, old_server: Server, name: str) -> None:
-    """G5: over HTTP/1.0, a broken answer looks complete, and nginx fills its buffers."""
+    """G5: the doctor notices that broken answers look complete over HTTP/1.0, and nginx buffers."""
     lines, expected = NGINX_10[name]
     with proxies.proxying(tmp_path, *proxies.nginx(tmp_path, old_server.port, lines)) as port:
         found = await found_at(port)
@@ -123,7 +120,10 @@ async def test_nginx_http_1_0(tmp_path: Path, old_server: Server, name: str) -> 
 
 @pytest.mark.parametrize("http2", [True, False])
 async def test_nginx_https(tmp_path: Path, server: Server, certificate: Path, http2: bool) -> None:
-    """Over https:// the doctor offers HTTP/2 as a browser does."""
+    """Over https://, the doctor offers HTTP/2, as a browser does, and reports a lack of HTTP/2.
+
+    The doctor accepts a self-signed certificate only with ``insecure``.
+    """
     lines = f"{UPSTREAM_11} }} ssl_certificate {certificate}; ssl_certificate_key {certificate};"
     command, text = proxies.nginx(
         tmp_path, server.port, f"{lines} location /x {{", "ssl http2" if http2 else "ssl"
@@ -149,9 +149,9 @@ async def test_haproxy(tmp_path: Path, server: Server, name: str) -> None:
 
 @pytest.mark.parametrize("name", CADDY)
 async def test_caddy(tmp_path: Path, server: Server, name: str) -> None:
-    """G5: the doctor finds each wrong line for Caddy.
+    """G5: the doctor finds each wrong line of a configuration of Caddy.
 
-    Caddy 2.6 hides a broken answer in every configuration.
+    Caddy 2.6 makes a broken answer look complete in every configuration.
     """
     site, lines, expected = CADDY[name]
     command, text = proxies.caddy(tmp_path, server.port, lines, site)

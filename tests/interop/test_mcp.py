@@ -20,7 +20,7 @@ pytestmark = pytest.mark.interop
 
 BLOCK = next(
     block for block in blocks_of(ROOT / "docs/mcp.md") if block.kind == "compared"
-)  # this file is the test that the block names
+)  # the block names this file as its test
 
 
 @pytest.fixture(scope="module")
@@ -38,13 +38,19 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @asynccontextmanager
 async def session(port: int) -> AsyncIterator[Client]:
-    """Open a session; protocol versions from 2026-07 on have neither sessions nor event stores."""
+    """Open a session in an old version of the protocol.
+
+    Versions from 2026-07 on have neither sessions nor event stores.
+    """
     async with Client(f"http://127.0.0.1:{port}/mcp/", mode="legacy") as client:
         yield client
 
 
 async def count(client: Client, to: int, at_step_3: Callable[[], None]) -> tuple[list[str], str]:
-    """Call the tool; return the progress that the client received, and the tool's result."""
+    """Call the tool; return the progress that the client received, and the tool's result.
+
+    ``at_step_3`` is called when the client has received step 3.
+    """
     heard: list[str] = []
 
     async def progress(progress: float, total: float | None, message: str | None) -> None:
@@ -73,13 +79,13 @@ async def test_a_call_goes_on_after_a_cut(server: Server) -> None:
 
         async with asyncio.timeout(30):
             assert await count(client, 20, cut) == (steps(20), "counted to 20")
-        assert len(proxy.targets) > asked[0], "the client came back"
+        assert len(proxy.targets) > asked[0], "the client did not reconnect"
 
 
 async def test_two_sessions_with_the_same_request_ids_share_nothing(server: Server) -> None:
     """Two sessions share nothing, although their request ids are the same.
 
-    In one store for all sessions, both calls would be stream "2".
+    If both sessions had one store, both calls would use stream "2" of that store.
     """
     async with (
         proxy_before(server.port) as proxy,
@@ -92,7 +98,7 @@ async def test_two_sessions_with_the_same_request_ids_share_nothing(server: Serv
             dropping.append(asyncio.create_task(drop()))
 
         async def drop() -> None:
-            if await waiting.wait() == 0:  # this happens when both calls are in the middle
+            if await waiting.wait() == 0:  # both calls have reached step 3
                 proxy.drop()
 
         dropping: list[asyncio.Task[None]] = []

@@ -34,7 +34,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 
 def cells(server: Server, stream_id: str) -> list[Any]:
-    """Return the page's cells, changed so that they follow a stream of this server."""
+    """Return the cells of the document, changed to follow a stream of ``server``."""
     codes = [
         block.code.replace("127.0.0.1:8000", f"127.0.0.1:{server.port}").replace("kq3", stream_id)
         for block in CELLS
@@ -62,9 +62,9 @@ async def test_a_cell_awaits_the_answer(server: Server, kernel: NotebookClient) 
 
 
 async def test_interrupt_stops_the_answer(server: Server, kernel: NotebookClient) -> None:
-    """G6: an interrupt stops the answer, because the cell asks for that.
+    """G6: an interrupt stops the answer, because the cell then cancels the stream.
 
-    Leaving the loop alone would stop nothing.
+    If the cell only left its loop, the answer would continue.
     """
     stream_id = (await post(server.port, "/count?pause_s=0.01&width=8"))["id"]
     _, cell = cells(server, stream_id)

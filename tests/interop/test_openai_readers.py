@@ -25,7 +25,7 @@ TEXT = "".join(part for part in PARTS if isinstance(part, str))
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Run a server that answers as OpenAI's does."""
+    """Run a server that answers as OpenAI's server does."""
     directory = tmp_path_factory.mktemp("openai")
     with serving(directory, app="tests.interop.openai_app:app") as server:
         yield server
@@ -43,7 +43,7 @@ async def chunks(port: int, prompt: str) -> AsyncIterator[Any]:
 
 
 async def listen(port: int, prompt: str, said: io.StringIO) -> None:
-    """Send the text of an answer as the text arrives."""
+    """Write the text of an answer to ``said`` as the text arrives."""
     async for chunk in chunks(port, prompt):
         said.write(chunk.choices[0].delta.content or "")
 
@@ -72,7 +72,7 @@ async def test_python(server: Server) -> None:
 
 
 async def test_python_stream_helper(server: Server) -> None:
-    """The SDK's own accumulator ends with a complete chat completion."""
+    """The SDK's own stream helper returns a complete chat completion."""
     async with (
         openai.AsyncOpenAI(api_key="k", base_url=f"http://127.0.0.1:{server.port}/v1") as client,
         client.chat.completions.stream(
@@ -87,7 +87,7 @@ async def test_python_stream_helper(server: Server) -> None:
 
 
 async def test_python_a_failure_raises(server: Server) -> None:
-    """G5: a stream that failed raises in the client, with only the public message and code."""
+    """G5: if a stream fails, the client raises an error with only the public message and code."""
     said = io.StringIO()
     with pytest.raises(openai.APIError) as caught:
         await listen(server.port, "error", said)
@@ -96,7 +96,7 @@ async def test_python_a_failure_raises(server: Server) -> None:
 
 
 async def test_python_a_cut_raises(server: Server) -> None:
-    """G5: an answer whose connection breaks raises in the client."""
+    """G5: if the connection breaks, the client raises an error."""
     async with proxy_before(server.port) as proxy:
         proxy.cut_after = 1200
         said = io.StringIO()

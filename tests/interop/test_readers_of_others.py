@@ -1,4 +1,4 @@
-"""Other people's Python clients read a stream as docs/readers.md says, pitfalls included."""
+"""Python clients of other projects read a stream, with the pitfalls that docs/readers.md names."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.proxy import Proxy, proxy_before
 
 pytestmark = [pytest.mark.interop, pytest.mark.timeout(60)]
 
-# "Å" ends with the byte 0x85, which is a line end in Latin-1.
+# In UTF-8, "Å" ends with the byte 0x85, which is a line end in Latin-1.
 SAID: list[Any] = [
     "Grü\u2028ße,\u2029 Ångström\x85\x0b\x1c\r\n\0",
     *({"n": n, "text": "Å\u2028\x85"} for n in range(120)),
@@ -53,12 +53,12 @@ async def say(server: Server, *items: Any) -> str:
 
 
 class Events:
-    """The few lines of a reader of one's own: fields to events.
+    """The events that a small reader has received.
 
     Attributes:
-        items: What was received.
+        items: The received messages.
         last: The id of the last complete event.
-        ended: Whether the terminal event has come.
+        ended: Whether the reader has received the terminal event.
     """
 
     def __init__(self) -> None:
@@ -79,7 +79,7 @@ class Events:
             self.items.append(json.loads(data))
 
     def line(self, line: str) -> None:
-        """Take a line. A connection that breaks before the blank line leaves the id as it was."""
+        """Take a line. The blank line after an event completes the event and changes ``last``."""
         if line:
             name, _, value = line.partition(":")
             self._fields[name] = value.removeprefix(" ")
@@ -88,7 +88,7 @@ class Events:
         self.take(fields.get("event", ""), fields.get("data", ""), fields.get("id", ""))
 
     def begin(self) -> None:
-        """Forget what a broken connection left."""
+        """Forget the incomplete event that a broken connection left."""
         self._fields = {}
 
 
@@ -138,19 +138,19 @@ async def with_aiohttp(url: str, events: Events) -> None:
 
 @pytest.mark.parametrize("follow", [with_httpx, with_requests, with_aiohttp])
 async def test_resumes_by_hand(follow: Any, server: Server, proxy: Proxy) -> None:
-    """G2: nothing is lost or doubled over connections that are cut inside events."""
+    """G2: although connections are cut inside events, no message is lost or doubled."""
     path = await say(server, *SAID, END)
     proxy.cut_after = CUT_AFTER
     events = Events()
     await follow(f"http://127.0.0.1:{proxy.port}{path}", events)
-    assert len(proxy.targets) > 4, "the connection was cut"
+    assert len(proxy.targets) > 4, "the proxy must cut several connections"
     text = "".join(item for item in events.items if isinstance(item, str))
     assert text == "".join(item for item in SAID if isinstance(item, str))
     assert [item for item in events.items if isinstance(item, dict)] == SAID[1:-1]
 
 
 async def test_line_iterators_split_only_at_line_ends(server: Server) -> None:
-    """Line iterators of text also split at U+2028 and U+0085, so events escape them."""
+    """Line iterators also split text at U+2028 and U+0085, so events escape these characters."""
     url = f"http://127.0.0.1:{server.port}{await say(server, *SAID, END)}"
     async with httpx.AsyncClient(timeout=HTTPX) as http, http.stream("GET", url) as response:
         lines = [line async for line in response.aiter_lines()]
@@ -159,7 +159,7 @@ async def test_line_iterators_split_only_at_line_ends(server: Server) -> None:
 
 
 async def test_requests_takes_events_for_latin_1(server: Server) -> None:
-    """The pitfall of ``decode_unicode``: half of an "Å" is a line end in Latin-1."""
+    """With ``decode_unicode``, requests reads Latin-1, where half of an "Å" is a line end."""
     url = f"http://127.0.0.1:{server.port}{await say(server, *SAID, END)}"
     right = await asyncio.to_thread(lines_with_requests, url, "utf-8")
     assert len(await asyncio.to_thread(lines_with_requests, url, None)) > len(right)
@@ -182,7 +182,7 @@ def items_of(lines: Iterable[str]) -> list[Any]:
 
 
 async def test_httpx_sse_passes_events_without_data(server: Server) -> None:
-    """The first event has ``retry`` alone, and ``json()`` fails on it; so does a ping later."""
+    """httpx-sse passes on an event that has only ``retry``, and ``json()`` of that event fails."""
     url = f"http://127.0.0.1:{server.port}{await say(server, 'a', END)}"
     async with (
         httpx.AsyncClient(timeout=HTTPX) as http,
@@ -195,12 +195,15 @@ async def test_httpx_sse_passes_events_without_data(server: Server) -> None:
 
 
 async def quiet(server: Server) -> str:
-    """Start a stream that says one word and then nothing; return its address."""
+    """Start a stream that sends one text and then nothing; return the stream's address."""
     return f"http://127.0.0.1:{server.port}{await say(server, 'a')}"
 
 
 async def test_httpx_gives_up_a_quiet_stream(server: Server) -> None:
-    """With the default, 5 s, before the first ping at 15 s; here after less."""
+    """By default, httpx stops reading after 5 s, before the first ping at 15 s.
+
+    The test uses a timeout of 1 s.
+    """
     words: list[str] = []
     take = words.append
 
@@ -214,11 +217,11 @@ async def test_httpx_gives_up_a_quiet_stream(server: Server) -> None:
         assert http.timeout.read == 5
         with pytest.raises(httpx.ReadTimeout):
             await read(http, await quiet(server))
-    assert words == ["", '"a"'], "it was connected"
+    assert words == ["", '"a"'], "the client must receive the first events"
 
 
 async def test_requests_gives_up_a_quiet_stream(server: Server) -> None:
-    """A read timeout within a body is a ``ConnectionError``."""
+    """In requests, a read timeout within a body raises ``ConnectionError``."""
     url = await quiet(server)
 
     def read() -> None:
@@ -236,7 +239,10 @@ async def by_lines(answer: aiohttp.ClientResponse) -> bytes:
 
 
 async def test_aiohttp_reads_no_long_line(server: Server) -> None:
-    """A line above twice ``read_bufsize`` raises an error that is not a ``ClientError``."""
+    """In aiohttp, a line longer than twice ``read_bufsize`` raises an error.
+
+    This error is not a ``ClientError``.
+    """
     url = f"http://127.0.0.1:{server.port}{await say(server, BIG, END)}"
     async with aiohttp.ClientSession(timeout=AIOHTTP) as session, session.get(url) as answer:
         with pytest.raises((ValueError, aiohttp.http_exceptions.LineTooLong)):
@@ -244,7 +250,7 @@ async def test_aiohttp_reads_no_long_line(server: Server) -> None:
 
 
 async def test_aiohttp_reads_a_large_object(server: Server) -> None:
-    """By ``iter_any``, or by lines with a larger buffer."""
+    """A client reads a large object by ``iter_any``, or by lines with a larger ``read_bufsize``."""
     url = f"http://127.0.0.1:{server.port}{await say(server, BIG, END)}"
     async with aiohttp.ClientSession(timeout=AIOHTTP) as session:
         async with session.get(url) as answer:

@@ -26,7 +26,7 @@ READERS = 15
 
 
 class Balancer:
-    """The ports that get new requests, as a load balancer learns them from readiness probes."""
+    """The ports that get new requests. A load balancer learns the ports from readiness probes."""
 
     def __init__(self) -> None:
         self.ready: list[int] = []
@@ -53,7 +53,7 @@ async def read(balancer: Balancer, name: str, heard: Heard) -> None:
                     pass
         except (OSError, Broken):
             pass
-        await asyncio.sleep(0.05)  # a browser waits before it reconnects, too
+        await asyncio.sleep(0.05)  # a browser also waits before it reconnects
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ async def database() -> AsyncIterator[str]:
 
 @contextlib.asynccontextmanager
 async def version(folder: Path, database: str, code: Path) -> AsyncIterator[Server]:
-    """Run a process with the code in a folder until the block ends."""
+    """Run a process with the inkstream in the folder ``code`` until the block ends."""
     await asyncio.to_thread(folder.mkdir)
     running = serving(
         folder,
@@ -100,10 +100,10 @@ async def verified(database: str) -> tuple[int | None, str]:
 
 @pytest.mark.timeout(120)
 async def test_nothing_is_lost(tmp_path: Path, database: str) -> None:
-    """G2, G5, G8: answers end or go on, readers resume in the new process, texts are whole.
+    """G2, G5, G8: during a rolling update, each reader gets the stored text and the stored end.
 
-    The old process has an answer that ends within its grace and one that does not; the new one has
-    an answer with readers in the old. All readers end with the stored text and the true end.
+    The old process writes two answers, and only one of them ends within the grace time. The new
+    process writes an answer whose readers begin in the old process and resume in the new process.
     """
     other = tmp_path / "other"
     await asyncio.to_thread(shutil.copytree, ROOT / "src/inkstream", other / "inkstream")
@@ -129,7 +129,7 @@ async def test_nothing_is_lost(tmp_path: Path, database: str) -> None:
             await all_heard(name, "before ")
         async with version(tmp_path / "b", database, ROOT / "src") as new:
             await post(new.port, "/create?id=goes_on&start=1")
-            # This goes to the old process, because the new process is not in the balancer yet.
+            # The readers use the old process, because the new process is not in the balancer yet.
             readers_of("goes_on")
             await post(new.port, "/say/goes_on", ["first "])
             await all_heard("goes_on", "first ")

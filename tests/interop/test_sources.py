@@ -29,7 +29,7 @@ pytestmark = [
 
 @pytest.fixture(autouse=True)
 def nothing_blocks() -> None:
-    """Let SDKs block inside inkstream's frames, because LiteLLM reads files on the event loop."""
+    """Replace the check for blocking calls, because LiteLLM reads files on the event loop."""
 
 
 SECRET = "sk-secret-detail"
@@ -272,7 +272,7 @@ async def test_a_providers_text_is_not_shown(
 async def test_a_stop_closes_the_connection(name: str) -> None:
     """G6: a Stop closes the provider's connection within a second.
 
-    Otherwise the provider keeps sending and charging.
+    Otherwise the provider would keep sending and charging.
     """
     sdk, events = SDKS[name]
     async with (
@@ -358,7 +358,7 @@ def vercel_adapter(agent: Any) -> Any:
 async def test_ui_chunks_of_pydantic_ai() -> None:
     """G2: the chunks of pydantic-ai's own adapter are stored with each tool's output.
 
-    The output may be ``None``.
+    One tool returns ``None``.
     """
     from pydantic_ai import Agent
     from pydantic_ai.models.test import TestModel
@@ -389,7 +389,7 @@ async def test_ui_chunks_of_pydantic_ai() -> None:
 
 
 async def test_ui_chunks_of_a_failed_run(caplog: pytest.LogCaptureFixture) -> None:
-    """The adapter puts an exception's own words into a chunk, but no reader receives them."""
+    """The adapter puts an exception's text into a chunk, but readers and logs get no such text."""
     from pydantic_ai import Agent
     from pydantic_ai.models.function import FunctionModel
 
@@ -438,10 +438,7 @@ async def test_a_graph_of_langgraph() -> None:
 
 
 async def test_a_synchronous_client_is_read_in_a_thread() -> None:
-    """G6: a Stop closes the connection of a synchronous client, which a thread reads.
-
-    Without the close, the connection would stay open.
-    """
+    """A source may be a plain generator that reads a synchronous client, in a thread."""
     from openai import OpenAI
 
     async with (

@@ -24,7 +24,10 @@ pytestmark = [
 
 @pytest.fixture(autouse=True)
 def process_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Give the database a folder, and remove afterwards what Streamlit caches for a process."""
+    """Run the test in a new folder, which will contain the database.
+
+    Afterwards, clear Streamlit's cache, and stop the thread of ``inkstream.sync``.
+    """
     monkeypatch.chdir(tmp_path)
     yield
     streamlit.cache_resource.clear()
@@ -33,7 +36,7 @@ def process_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
 
 @pytest.fixture(autouse=True)
 def nothing_blocks() -> None:
-    """Let scripts block, because Streamlit runs each on a thread with an event loop."""
+    """Replace the check for blocking calls, because Streamlit's threads have event loops."""
 
 
 def shown(app: AppTest) -> list[str]:
@@ -48,9 +51,9 @@ def opened(stream_id: str) -> AppTest:
 
 
 def test_an_answer_is_shown_and_is_there_after_a_reload() -> None:
-    """G2, G6: an answer is shown, and a reload shows it again.
+    """G2, G6: the page shows an answer, and a reload shows the answer again.
 
-    A reload is another session, which knows nothing but the address.
+    A reload is another session, which knows only the address.
     """
     app = AppTest.from_file(str(EXAMPLE), default_timeout=20).run()
     app.chat_input[0].set_value("Why?").run()
@@ -61,7 +64,10 @@ def test_an_answer_is_shown_and_is_there_after_a_reload() -> None:
 
 
 def test_stop_stops_it() -> None:
-    """G6: the Stop button stops the answer while another tab follows."""
+    """G6: a page that follows a cancelled answer shows the stored text and the status.
+
+    A click on Stop after the end changes nothing.
+    """
     streams = PersistentTextStreaming("sqlite:///inkstream.db")
     stream_id = streams.create(metadata={"prompt": "Why?"})
     going_on = threading.Event()

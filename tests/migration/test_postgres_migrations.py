@@ -1,4 +1,4 @@
-"""PostgreSQL's schema changes only on request, and is the same however it is created."""
+"""PostgreSQL's schema changes only on request, and all ways to create it give one result."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ async def execute(url: str, *statements: str) -> None:
 
 
 async def test_no_silent_ddl(url: str) -> None:
-    """A call on an old database changes nothing.
+    """A call on a database without the schema changes nothing.
 
-    The error says how to migrate the database, and does not show its password.
+    The error says how to migrate the database, and shows no password.
     """
     with pytest.raises(SchemaOutdated) as caught:
         await PostgresStore(url).open("one")
@@ -61,7 +61,7 @@ async def test_no_silent_ddl(url: str) -> None:
 
 
 async def test_an_old_server_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """docs/postgres.md promises nothing below version 16, so nothing is applied there."""
+    """On a PostgreSQL that is older than docs/postgres.md requires, ``migrate`` applies nothing."""
     monkeypatch.setattr(_migrate, "_OLDEST", 99)
     with pytest.raises(StoreError, match="inkstream needs 99 or later"):
         await migrate(url)
@@ -97,7 +97,7 @@ async def test_the_schema_equals_the_migrations(url: str, server: postgres_serve
     migrated = server.dump_schema(url, "inkstream")
     await execute(url, "DROP SCHEMA inkstream CASCADE", SCRIPT)
     assert server.dump_schema(url, "inkstream") == migrated
-    assert await migrate(url) == [], "the script notes what it did"
+    assert await migrate(url) == [], "the script must record its migrations"
     await execute(url, "DROP SCHEMA inkstream CASCADE", SCHEMA)
     assert server.dump_schema(url, "inkstream") == migrated
     await migrate(url, schema="other_place")
@@ -130,7 +130,7 @@ async def test_verify_finds_what_is_wrong(url: str, damage: str, said: str) -> N
 
 
 async def test_other_versions_of_the_library(url: str) -> None:
-    """A newer database is accepted unless the database itself says that it does not fit."""
+    """A newer schema is accepted, unless its ``needs`` is above the version of this library."""
     await migrate(url)
     newer = f"INSERT INTO inkstream.migrations VALUES ({VERSION + 1}, 'newer', {VERSION}, '')"
     await execute(url, newer)
@@ -158,7 +158,7 @@ async def test_only_utf8(server: postgres_server.Server) -> None:
 
 
 async def test_a_role_with_no_more_than_it_needs(url: str, server: postgres_server.Server) -> None:
-    """A role with the documented rights can use the schema, and not change or escape it."""
+    """A role with the documented rights can use the schema, but cannot drop a table."""
     await migrate(url)
     role = "inkstream_test_role"
     await server.execute(f"DROP ROLE IF EXISTS {role}", f"CREATE ROLE {role} LOGIN PASSWORD 'any'")
@@ -195,7 +195,7 @@ async def test_a_role_with_no_more_than_it_needs(url: str, server: postgres_serv
 
 
 async def test_a_view_shows_the_text(url: str) -> None:
-    """G11: a view shows each stream's text, except what PostgreSQL's text type cannot hold."""
+    """G11: a view shows each stream's text: NUL as U+FFFD, and bytes that are no text as NULL."""
     await migrate(url)
     store = PostgresStore(url)
     await store.open("one")

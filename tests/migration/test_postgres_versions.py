@@ -1,4 +1,4 @@
-"""Two versions of the library on one PostgreSQL, as during a deploy and after a checkout."""
+"""Two versions of the library use one PostgreSQL, as during a deploy or after a git checkout."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ asyncio.run(main(*sys.argv[1:]))
 
 @pytest.fixture
 def library(tmp_path: Path) -> Library:
-    """Return a function that creates another version of the library with one changed file."""
+    """Return a function that creates another version of the library with changed files."""
 
     def make(
         name: str, changes: dict[Path, tuple[str, str]], more: dict[str, str] | None = None
@@ -91,7 +91,7 @@ def cli(verb: str, url: str) -> tuple[str, ...]:
 
 
 async def test_other_sql_under_the_same_name(url: str, library: Library) -> None:
-    """Each version reports at its start that its SQL differs, and says what to do."""
+    """If a migration was applied with other SQL, each command reports this and says what to do."""
     ours = library("ours", {})
     other = ("epoch bigint NOT NULL", "epoch integer NOT NULL")
     theirs = library("theirs", {FIRST: other, TABLES: other})
@@ -114,7 +114,7 @@ async def test_other_sql_under_the_same_name(url: str, library: Library) -> None
 
 
 async def test_a_database_from_before_digests(url: str, library: Library) -> None:
-    """G10: a database of a development version, from before digests, gets the same error."""
+    """G10: a database from before digests, of a development version, causes the same error."""
     ours = library("ours", {})
     await run(ours, *cli("migrate", url))
     connection = await asyncpg.connect(url)
@@ -136,7 +136,7 @@ async def test_comments_do_not_count(url: str, library: Library) -> None:
 
 
 async def test_an_old_and_a_new_version_during_a_deploy(url: str, library: Library) -> None:
-    """During a deploy, processes of both versions write streams and follow each other's."""
+    """During a deploy, processes of both versions write streams and follow each other's streams."""
     added = "CREATE TABLE inkstream.added (a integer);\n"
     old = library("old", {})
     new = library(
@@ -147,7 +147,7 @@ async def test_an_old_and_a_new_version_during_a_deploy(url: str, library: Libra
     await run(old, *cli("migrate", url))
     code, said = await run(new, "-c", USE, url, "early", "early")
     assert code != 0
-    assert "inkstream migrate" in said, "migrate first, then roll out"
+    assert "inkstream migrate" in said, "the error must name the command"
     assert (await run(new, *cli("migrate", url)))[0] == 0
     both = [
         await begin(old, "-c", USE, url, "old", "new"),

@@ -53,7 +53,7 @@ class Worker:
             reader.close()
         for job in self.jobs:
             job.cancel()
-            # The process stops again, because code that handles its cancellation must not run
+            # Cancel the job again, because code that handles the first cancellation must not go on
             # either.
             asyncio.get_running_loop().call_later(0.001, job.cancel)
 
@@ -90,7 +90,7 @@ class Cluster:
         self._hints = Hints()
 
     async def add(self, *, reports: bool = False, **settings: Any) -> Worker:
-        """Start a worker; with ``reports``, it has an ``on_end`` that fills ``ended``."""
+        """Start a worker. With ``reports``, the worker has an ``on_end`` that adds to ``ended``."""
         store = FaultyStore(self.database, self.rng)
         notifier = LossyNotifier(self._hints, self.rng)
         if reports:
@@ -113,7 +113,7 @@ class Cluster:
             self.ended.append(body)
 
     async def stop(self) -> None:
-        """Stop all workers, including dead ones, so that no task is left."""
+        """Stop all workers, including dead workers, so that no task is left."""
         for worker in self.workers:
             worker.store.resume()
             worker.engine.timing = replace(worker.engine.timing, shutdown_grace_s=0)

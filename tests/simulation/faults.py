@@ -31,8 +31,8 @@ class FaultyStore:
     Attributes:
         latency_s: The longest delay of a call on its way to the database, and again on the way
             back.
-        away: Every call raises ``StoreUnavailable``.
-        read_only: Every call that writes raises it.
+        away: If true, every call raises ``StoreUnavailable``.
+        read_only: If true, every call that writes raises ``StoreUnavailable``.
         lose: The probability that a writing call has its effect and raises ``OutcomeUnknown``.
         commits: The groups of each commit that reached the database.
     """
@@ -153,7 +153,7 @@ def _nothing() -> None:
 class Hints:
     """The notifiers that receive hints, in the order in which they were opened.
 
-    A set has no order, so two runs of the same seed would differ.
+    With a set, which has no order, two runs of the same seed would differ.
     """
 
     def __init__(self) -> None:

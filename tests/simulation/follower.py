@@ -26,7 +26,7 @@ def flat_frames(frames: bytes) -> str:
 
 
 class Follower:
-    """Reads from one worker after another, each time from its last offset.
+    """Reads from one worker after another, each time after the last message that it received.
 
     Attributes:
         text: All received text.
@@ -63,7 +63,7 @@ class Follower:
             except StoreUnavailable:
                 await asyncio.sleep(0.5)
                 continue
-            if not worker.alive:  # the worker died during this call
+            if not worker.alive:  # the worker died during ``open``
                 reader.close()
                 continue
             worker.readers[reader] = None
@@ -89,8 +89,8 @@ class Follower:
             self._offset = reader.offset
             assert history.text.startswith(self.text), "received text that is not stored (G1, G2)"
             if reader.end is not None:
-                assert reader.end == history.state.end, "another end than in the database (G5)"
-                assert self.text == history.text, "an end before the last text (G5)"
+                assert reader.end == history.state.end, "the end differs from the stored end (G5)"
+                assert self.text == history.text, "the end arrived before the last text (G5)"
                 self.saw_end = True
                 return
             await asyncio.sleep(self._rng.random() * slow_s)

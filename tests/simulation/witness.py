@@ -20,7 +20,7 @@ def flat(segments: Iterable[Segment]) -> str:
 
 @dataclass
 class History:
-    """All states in which the database has had one stream."""
+    """One stream as the database has had it: its last state, its text, and its owners in order."""
 
     state: StreamState
     text: str = ""

@@ -37,7 +37,7 @@ from tests.simulation.witness import History
 
 TIMING = Timing(start_within_s=20, patience_s=8, idle_s=15, total_s=40, shutdown_grace_s=1)
 SETTLES_WITHIN_S = 300.0
-"""Longer than a lease, a start, an answer and a takeover together."""
+"""A time that is longer than a lease, a start, an answer and a take-over together."""
 
 _AWAY = (StoreUnavailable, OutcomeUnknown)
 _TOKEN = re.compile(r"<(\d+):(\d+)>|\0(.*?)\0", re.DOTALL)
@@ -48,7 +48,7 @@ class World:
 
     Attributes:
         calls: How often a source was called, by stream name.
-        totals: How much each writer wrote that ended its stream ``done``, by label.
+        totals: For each writer that ended its stream ``done``, the number of messages, by label.
         wronged: The writers that were stopped although they still owned their stream.
         suspects: The workers that had a fault for which others may take them for dead.
     """
@@ -66,13 +66,13 @@ class World:
         self._work: list[asyncio.Task[None]] = []
 
     async def run(self, steps: int) -> None:
-        """Do this many random steps, then wait until no stream is live and no task runs."""
+        """Do ``steps`` random steps, and then wait until no stream is live and no task runs."""
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(Writer, "fence", self._watch(Writer.fence))
             await self._run(steps)
 
     def _watch(self, fence: Callable[[Writer, StreamState | None], None]) -> Any:
-        """Wrap ``Writer.fence`` to record writers that still own their stream."""
+        """Wrap ``Writer.fence`` to record each fenced writer that still owns its stream."""
 
         def watched(writer: Writer, state: StreamState | None) -> None:
             now = self.cluster.witness.histories[writer.internal_id]
@@ -97,11 +97,11 @@ class World:
             worker.store.away, worker.store.lose = False, 0.0
             worker.notifier.lose = 0.0
         self.cluster.on_end_fails = 0.0
-        # A jump forward is at least as far as earlier jumps went back.
+        # This jump goes at least as far forward as all earlier jumps together went back.
         self.cluster.clock.jump_wall(100 * 3600.0)
         await self.add_worker()
         _, left = await asyncio.wait(self._work, timeout=SETTLES_WITHIN_S)
-        assert not left, f"these never ended: {left}"
+        assert not left, f"these tasks never ended: {left}"
         for task in self._work:
             if not task.cancelled():
                 task.result()
@@ -169,11 +169,11 @@ class World:
         self._task(resume())
 
     async def outage(self) -> None:
-        """Cut one worker or all from the database, sometimes for longer than patience."""
+        """Cut one worker or all workers off the database, sometimes longer than ``patience_s``."""
         workers = self._rng.choice([self.alive(), [self._some_worker()]])
         for worker in workers:
             worker.store.away = True
-            if len(workers) == 1:  # the other workers still see that its counter does not grow
+            if len(workers) == 1:  # the other workers see that this worker's counter does not grow
                 self.suspects.add(worker.name)
         longest_s = self._rng.choice([0.3, 3.0, 20.0])
 
@@ -187,7 +187,7 @@ class World:
     async def lose_outcomes(self) -> None:
         worker = self._some_worker()
         worker.store.lose = self._rng.choice([0.0, 0.2, 0.5])
-        # If the outcome of a claim stays unknown, the worker that claimed also ends the stream so.
+        # If the outcome of a claim stays unknown, this worker ends the stream ``writer_lost``.
         self.suspects.add(worker.name)
 
     async def lose_hints(self) -> None:
@@ -262,7 +262,7 @@ class World:
         self._task(follower.run())
 
     async def ask_for_nonsense(self) -> None:
-        """G10: an offset past the tail, or of another generation, is refused immediately."""
+        """G10: an offset past the tail, or with another internal id, is refused within a second."""
         name = self._some_stream()
         history = self._history(name)
         worker = self._some_worker()
@@ -281,7 +281,7 @@ class World:
     # Writers -------------------------------------------------------------------------------
 
     def _source(self, name: str) -> Callable[[], AsyncIterator[Message | Result]]:
-        """Return a source whose text shows the writer's name and reveals a missing piece."""
+        """Return a source that yields numbered pieces with its label, so that a gap is noticed."""
         self._labels += 1
         label = self._labels
         total = self._rng.choice([0, 1, 5, 40, 200])
@@ -302,7 +302,7 @@ class World:
         return source
 
     async def _write(self, name: str, worker: Worker, takeover: bool) -> None:
-        """Write as a job does, and take over a stream that its writer let go."""
+        """Write as a job does. With ``takeover``, take the stream over if possible."""
         self._labels += 1
         label = self._labels
         total = self._rng.choice([3, 30])
@@ -315,7 +315,9 @@ class World:
                     if self._rng.random() < 0.2:
                         await writer.flush()
                         assert history is not None
-                        assert self._tokens(history)[-1] == (label, number), "flushed (G1)"
+                        assert self._tokens(history)[-1] == (label, number), (
+                            "flushed text is not stored (G1)"
+                        )
                     await self._nap(0.1)
                 if self._rng.random() < 0.3:
                     await writer.release()

@@ -1,4 +1,4 @@
-"""Sources store the right parts of recorded events, without an SDK; a cut is never an end."""
+"""Without an SDK, sources turn recorded events into the right parts. A cut is never an end."""
 
 from __future__ import annotations
 
@@ -240,7 +240,7 @@ every_source = pytest.mark.parametrize("name", SOURCES)
 
 
 async def stored(source: Source, events: list[Any]) -> tuple[list[Any], dict[str, Any]]:
-    """Return the parts without deltas and ids and with joined text, and the last result."""
+    """Return the parts, with adjacent text joined, and the last result."""
     parts: list[Any] = []
     result: dict[str, Any] = {}
     async for piece in source(Events(events)):
@@ -285,9 +285,9 @@ async def test_text_reasoning_and_tools(name: str) -> None:
 
 @every_source
 async def test_a_silent_cut_raises(name: str) -> None:
-    """G5: a source raises if the events just stop.
+    """G5: a source raises if the events stop before the last event of an answer.
 
-    SDKs iterate to a normal end when a connection breaks.
+    When a connection breaks, an SDK's iterator ends as it does after a complete answer.
     """
     source, events = SOURCES[name]
     for length in range(len(events)):
@@ -302,7 +302,7 @@ async def test_a_silent_cut_raises(name: str) -> None:
 
 
 class APIStatusError(Exception):
-    """An imitation of an SDK's error: a source looks only at its module's name and its fields."""
+    """An imitation of an SDK's error. A source looks only at an error's fields and module name."""
 
     __module__ = "openai"
     code: str | None = None

@@ -1,4 +1,4 @@
-"""Databases for synchronous tests; each test ends its loop thread."""
+"""Databases for synchronous tests. The thread of ``inkstream.sync`` stops after each test."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests import postgres_server
 
 @pytest.fixture(autouse=True)
 def loop_ends() -> Iterator[None]:
-    """Stop in the same way as at the end of the process."""
+    """Stop ``inkstream.sync`` in the same way as at the end of a process."""
     yield
     _loop._stop()
 

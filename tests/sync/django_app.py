@@ -50,7 +50,7 @@ def pid(request: HttpRequest) -> HttpResponse:
 
 
 def ask(request: HttpRequest, name: str) -> HttpResponse:
-    """Save a question and create its stream in one transaction; then write the stream here."""
+    """Save a question and create its stream in one transaction, and then write the stream."""
     from django.db import connection, transaction
 
     with transaction.atomic():
@@ -68,7 +68,7 @@ def follow(request: HttpRequest, name: str) -> StreamingHttpResponse:
 
 
 def cancel(request: HttpRequest, name: str) -> HttpResponse:
-    """Stop a stream of any process."""
+    """Cancel a stream that any process writes."""
     return HttpResponse(str(streams.cancel(name)))
 
 

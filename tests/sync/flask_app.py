@@ -40,7 +40,7 @@ def pid() -> str:
 
 @app.post("/ask/<name>")
 def ask(name: str) -> str:
-    """Write a stream in this process."""
+    """Create a stream, and write the stream in this process."""
     streams.create(name)
     streams.start(name, count)
     return str(os.getpid())
@@ -54,5 +54,5 @@ def follow(name: str) -> Response:
 
 @app.post("/cancel/<name>")
 def cancel(name: str) -> str:
-    """Stop a stream of any process."""
+    """Cancel a stream that any process writes."""
     return str(streams.cancel(name))

@@ -1,7 +1,7 @@
 """A parent with streams forks a child that writes, under gunicorn, under Celery or alone.
 
-``PARENT`` says what the parent does with its streams before it forks: it is ``unused``, ``used`` or
-``writing``.
+The variable ``PARENT`` says how the parent uses ``streams`` before the fork: ``unused``, ``used``
+or ``writing``.
 """
 
 from __future__ import annotations

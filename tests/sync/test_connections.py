@@ -20,7 +20,7 @@ from inkstream.engine.settings import FinerTiming
 from inkstream.sync import PersistentTextStreaming
 
 Opened = AbstractContextManager[tuple[Any, Callable[[bool], None]]]
-"""A connection, and a function that commits (True) or rolls back."""
+"""A connection, and a function that commits (``True``) or rolls back (``False``)."""
 
 
 @contextmanager
@@ -57,7 +57,7 @@ def through_session(url: str) -> Iterator[tuple[Any, Callable[[bool], None]]]:
 def opened(request: pytest.FixtureRequest) -> tuple[PersistentTextStreaming, Opened]:
     database = "sqlite_url" if request.param is through_sqlite3 else "postgres_url"
     url = request.getfixturevalue(database)
-    # The poll that replaces lost hints is off, so that only hints can bring changes.
+    # The poll that replaces lost hints comes only every 60 s, so that only hints bring changes.
     streams = PersistentTextStreaming(url, timing=FinerTiming(poll_s=60.0))
     streams.list()  # this creates SQLite's tables
     return streams, request.param(url)
@@ -71,7 +71,7 @@ def there(streams: PersistentTextStreaming, *names: str) -> set[str]:
 def test_calls_are_part_of_the_transaction(
     opened: tuple[PersistentTextStreaming, Opened], commit: bool
 ) -> None:
-    """G1: the message and its stream exist together, or not at all."""
+    """G1: all calls with a connection take effect only if the connection's transaction commits."""
     streams, opening = opened
     for name in ("cancelled", "deleted"):
         streams.create(name)
@@ -82,7 +82,7 @@ def test_calls_are_part_of_the_transaction(
         streams.post("log", "a", {"b": 1}, connection=connection)
         streams.post("log", "c", connection=connection)
         assert streams.cancel("cancelled", connection=connection)
-        assert not streams.cancel("cancelled", connection=connection), "it was, in here"
+        assert not streams.cancel("cancelled", connection=connection), "it is cancelled already"
         assert streams.close("closed", connection=connection)
         assert streams.delete("deleted", connection=connection)
         assert not streams.delete("deleted", connection=connection)
@@ -90,8 +90,8 @@ def test_calls_are_part_of_the_transaction(
             streams.cancel("log", connection=connection)
         with pytest.raises(StreamNotFound):
             streams.cancel("absent", connection=connection)
-        # These calls run in this thread, on this connection; no other connection sees their effect
-        # yet.
+        # The calls above ran on the application's connection. Other connections do not see their
+        # effects yet.
         assert there(streams, "new", "deleted") == {"deleted"}
         assert streams.read("log").parts == ()
         assert streams.read("cancelled").status is Status.PENDING
@@ -105,9 +105,9 @@ def test_calls_are_part_of_the_transaction(
 def test_the_first_call_of_a_process_may_be_in_a_transaction(
     opened: tuple[PersistentTextStreaming, Opened],
 ) -> None:
-    """G1: the first call may come while the application holds SQLite's write lock.
+    """G1: the first call of an instance may come while the application holds SQLite's write lock.
 
-    This call starts the streams.
+    The first call also starts the instance.
     """
     streams, opening = opened
     starting = PersistentTextStreaming(streams._database)
@@ -121,7 +121,7 @@ def test_the_first_call_of_a_process_may_be_in_a_transaction(
 def test_followers_notice_the_commit_immediately(
     opened: tuple[PersistentTextStreaming, Opened],
 ) -> None:
-    """G6: a reader of an outbox and a cancelled writer notice the commit without the poll."""
+    """G6: a reader of a log and a cancelled writer notice the commit without a poll."""
     streams, opening = opened
     streams.create("log", kind="log")
     streams.create("text")

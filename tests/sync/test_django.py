@@ -1,4 +1,4 @@
-"""Django views in which a stream's transaction uses the view's database connection."""
+"""Django views create streams in the transaction of the view's own database connection."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ def database(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 def test_a_view_that_fails_leaves_neither_message_nor_stream(database: str) -> None:
     """G1: a view that fails leaves neither its message nor its stream.
 
-    Both use the connection that Django has open for the request.
+    The message and the stream use the connection that Django opened for the request.
     """
     from django.db import connection
     from django.test import Client

@@ -1,4 +1,4 @@
-"""What synchronous code can do with ``inkstream.sync``, from any thread, and how a process ends."""
+"""Synchronous code uses ``inkstream.sync`` from any thread, and the process ends cleanly."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ def test_a_stream_from_its_creation_to_its_deletion(streams: PersistentTextStrea
 
 
 def test_the_latest_and_what_stops_when_nobody_reads(sqlite_url: str) -> None:
-    """G6: an answer ends with its last reader only if the answer asked for that."""
+    """G6: ``on_disconnect="cancel"`` cancels an answer after its last reader has left."""
     streams = PersistentTextStreaming(sqlite_url, timing=FinerTiming(disconnect_grace_s=0.05))
     assert streams.latest(owner="me") is None
     streams.create(owner="me")
@@ -101,7 +101,7 @@ def test_a_log(streams: PersistentTextStreaming) -> None:
 
 
 def test_one_thread_follows_what_another_writes(streams: PersistentTextStreaming) -> None:
-    """G2: each piece arrives before the next is written."""
+    """G2: each piece arrives before the next piece is written."""
     stream_id = streams.create()
     heard: list[object] = []
     news = threading.Semaphore(0)
@@ -131,9 +131,9 @@ def test_one_thread_follows_what_another_writes(streams: PersistentTextStreaming
 def test_an_exception_ends_the_stream_and_reaches_the_caller(
     streams: PersistentTextStreaming,
 ) -> None:
-    """G5: any exception ends the stream and reaches the caller.
+    """G5: any exception in the block ends the stream ``error`` and reaches the caller.
 
-    This includes an exception that would have ended the loop's thread.
+    Even KeyboardInterrupt and SystemExit do not end the loop's thread.
     """
     for error in (RuntimeError("secret"), KeyboardInterrupt(), SystemExit(1)):
         stream_id = streams.create()
@@ -154,7 +154,7 @@ def test_an_exception_ends_the_stream_and_reaches_the_caller(
 
 
 def test_a_cancelled_writer_is_refused(streams: PersistentTextStreaming) -> None:
-    """G3, G6: the shown text stays, and the writer's next append or flush raises."""
+    """G3, G6: after a cancel, the stored text stays, and the next append or flush raises."""
     stream_id = streams.create()
 
     def write() -> None:
@@ -187,9 +187,9 @@ def test_a_job_continues_a_released_stream(streams: PersistentTextStreaming) -> 
 
 
 def test_a_generator_writes_in_the_background(url: str) -> None:
-    """G6: a generator writes in the background, and a plain ``on_end`` hears of its end.
+    """G6: a generator writes in the background, and a plain function ``on_end`` gets the result.
 
-    ``on_end`` may use the streams itself.
+    ``on_end`` may itself call ``inkstream.sync``.
     """
     reported: list[tuple[StreamBody, str]] = []
     done = threading.Event()
@@ -219,11 +219,11 @@ def test_instances_share_a_loop_and_stop_alone(url: str) -> None:
     two.stop()
     two.stop()
     assert one.cancel(stream_id)
-    assert two.read(stream_id).status is Status.CANCELLED, "it started again"
+    assert two.read(stream_id).status is Status.CANCELLED, "``two`` must start again"
 
 
 def test_racing_first_calls_start_one(url: str) -> None:
-    """G4: eight threads of a new server make their first call at once, and one source is called."""
+    """If eight threads make the first call at once, ``inkstream.sync`` starts only one thread."""
     streams = PersistentTextStreaming(url)
     with ThreadPoolExecutor(8) as threads:
         ids = list(threads.map(lambda n: streams.create(f"s{n}"), range(8)))
@@ -293,16 +293,16 @@ def ended(url: str, grace_s: float, *how: str) -> str:
 def test_a_process_that_ends_lets_answers_finish(
     streams: PersistentTextStreaming, url: str
 ) -> None:
-    """G8: a process that ends lets its answers finish, and all calls work until then.
+    """G8: a process that ends lets its answers finish within the grace time.
 
-    This includes the threads of a pool.
+    After that, the process calls ``on_end`` and exits.
     """
     assert ended(url, 10.0, "ends") == "written\ndone\n"
     assert streams.read("left").text == "half and half"
 
 
 def test_a_process_that_ends_reports_shutdown(streams: PersistentTextStreaming, url: str) -> None:
-    """G8: an answer that is unfinished at the exit ends ``shutdown`` at once, without a lease."""
+    """G8: an answer that is unfinished after the grace time ends ``error``, code ``shutdown``."""
     assert ended(url, 0.0) == "written\nerror\n"
     body = streams.read("left")
     assert body.end is not None
@@ -323,7 +323,7 @@ def test_follow_raises_at_the_call(streams: PersistentTextStreaming) -> None:
 
 
 def test_collected_instances_release_their_resources(sqlite_url: str) -> None:
-    """An instance that nobody refers to releases its files and threads.
+    """An instance that no variable refers to releases its files and threads.
 
     A notebook creates an instance in each run of a cell.
     """

@@ -55,7 +55,7 @@ def make_app(streams: PersistentTextStreaming, database: Path, go_on: threading.
 
 @pytest.mark.parametrize("readers", [20])
 async def test_views_ask_follow_and_read(tmp_path: Path, readers: int) -> None:
-    """G1, G2: an answer outlives its request, and each follower gets it as it grows."""
+    """G1, G2: an answer outlives its request, and each follower gets the growing text."""
     database = tmp_path / "app.db"
     go_on = threading.Event()
     with closing(sqlite3.connect(database)) as connection:

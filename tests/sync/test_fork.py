@@ -1,4 +1,4 @@
-"""A process that used streams forks; parent and child each continue with their own loop."""
+"""A process that used streams forks. The parent and each child continue with their own loop."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from inkstream import Status
 from inkstream.sync import PersistentTextStreaming
 
-# A server does this that loads and uses the application, and then forks its workers.
+# A server also forks its workers after it has loaded and used the application.
 FORKING = """
 import os, sys, threading
 from inkstream.sync import PersistentTextStreaming
@@ -49,7 +49,7 @@ with streams.write("of the parent") as writer:
 
 @pytest.mark.parametrize("first", ["", "from gevent.monkey import patch_all; patch_all()"])
 def test_a_fork_needs_no_care(streams: PersistentTextStreaming, url: str, first: str) -> None:
-    """G3, G7: neither process takes or ends the other's lock, connection or stream."""
+    """G3, G7: no process takes or ends another process's lock, connection or stream."""
     done = subprocess.run(
         [sys.executable, "-c", first + FORKING, url],
         capture_output=True,

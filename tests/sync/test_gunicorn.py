@@ -39,7 +39,7 @@ async def test_views_of_several_processes_share_streams(
     options: str,
     environment: dict[str, str],
 ) -> None:
-    """G1, G2, G6, G8: one process writes, others follow, any stops; and all end together."""
+    """G1, G2, G6, G8: one process writes, others follow, any process cancels, SIGTERM ends all."""
     async with streams:
         pass  # this creates the tables, as a deployment's first process does
     with serving(
@@ -54,7 +54,7 @@ async def test_views_of_several_processes_share_streams(
         async with requesting(server.port, path) as first, requesting(server.port, path) as second:
             for answer in (first, second):
                 await answer.until(lambda answer=answer: len(answer.body) > 200)
-            # The readers occupy two workers, so at least one worker is free.
+            # The two readers occupy two workers or threads, so another worker or thread is free.
             cancelled = await fetch(server.port, "/cancel/one", method="POST")
             assert cancelled.body == b"True", server.printed
             heard = {await ended(answer) for answer in (first, second)}

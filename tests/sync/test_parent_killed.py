@@ -1,4 +1,4 @@
-"""A forked child that uses its parent's streams writes on after the parent is killed."""
+"""A forked child that uses its parent's ``streams`` writes on after the parent is killed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ COMMANDS = {
 
 
 class Parent:
-    """The process of the parent, and what its child has printed so far."""
+    """The process of the parent, and the text that its child has flushed so far."""
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
@@ -87,7 +87,7 @@ def parent(server: str, state: str, url: str, folder: Path) -> Iterator[Parent]:
 
 
 def come_and_go(url: str) -> None:
-    """Open a SQLite file and close the file, as any other program may do."""
+    """Open and close a SQLite file in another program."""
     if url.startswith("sqlite"):
         code = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); "
         code += "c.execute('SELECT * FROM inkstream_meta').fetchall(); c.close()"
@@ -100,9 +100,9 @@ def come_and_go(url: str) -> None:
 def test_child_writes_on(
     streams: PersistentTextStreaming, url: str, tmp_path: Path, server: str, state: str
 ) -> None:
-    """G1, G7: all text that the child flushed is stored.
+    """G1, G7: after the parent is killed, the child continues, and all its flushed text is stored.
 
-    The parent's stream ends within 15 seconds.
+    If the parent was writing a stream, the stream ends within 15 seconds.
     """
     with parent(server, state, url, tmp_path) as forked:
         child = forked.child()

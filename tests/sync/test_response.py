@@ -57,7 +57,7 @@ def streams(sqlite_url: str) -> PersistentTextStreaming:
 def test_a_view_follows_and_resumes(streams: PersistentTextStreaming) -> None:
     """G1, G2, G5: a view sends live events with ids and pings.
 
-    It sends the rest after a reconnect, and answers 204 after the end.
+    The view sends the rest after a reconnect, and answers 204 after the end.
     """
     go_on = threading.Event()
     stream_id = streams.create(owner="ann")
@@ -99,8 +99,8 @@ def test_a_view_follows_and_resumes(streams: PersistentTextStreaming) -> None:
 def test_errors_are_problem_documents(streams: PersistentTextStreaming) -> None:
     """G10: each refusal is a problem document.
 
-    The requests are those of another owner, for an absent stream, with a bad offset, or for
-    ``text``, which WSGI cannot break.
+    The refused requests are for another owner's stream, for an absent stream, with a bad offset,
+    and for ``text``. A WSGI application cannot make a broken ``text`` answer look broken.
     """
     other = streams.create(owner="bob")
     mine = streams.create(owner="ann")
@@ -117,7 +117,7 @@ def test_errors_are_problem_documents(streams: PersistentTextStreaming) -> None:
 
 
 def test_a_closed_reader_stops_following(streams: PersistentTextStreaming) -> None:
-    """G9: a server calls ``close()`` when its client has left, and the view stops following."""
+    """G9: when a server calls ``close()`` because its client has left, the view stops following."""
     stream_id = streams.create()
     environ = {"REQUEST_METHOD": "GET", "SERVER_PROTOCOL": "HTTP/1.1"}
     with streams.write(stream_id) as writer:
@@ -137,7 +137,7 @@ def test_a_closed_reader_stops_following(streams: PersistentTextStreaming) -> No
 def test_an_answer_that_is_dropped_unread_stops_following(
     streams: PersistentTextStreaming, exists: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """G9: a test client that looks at the status alone drops its answer, and closes nothing."""
+    """G9: an answer that is dropped unread and not closed, as by a test client, stops following."""
     stream_id = streams.create()
     environ = {"REQUEST_METHOD": "GET", "SERVER_PROTOCOL": "HTTP/1.1"}
     with streams.write(stream_id) as writer:
@@ -168,7 +168,7 @@ def test_a_wrong_request_is_refused(streams: PersistentTextStreaming) -> None:
 
 
 def test_the_flask_example_runs(tmp_path: Path) -> None:
-    """The Flask example at the beginning of docs/wsgi.md runs; see tests/docs."""
+    """The Flask example of docs/wsgi.md runs, and checks the owner of each stream."""
     code = (ROOT / "examples/flask_chat.py").read_text()
     names: dict[str, Any] = {"__name__": "flask_chat"}
     exec(code.replace("sqlite:///", f"sqlite:///{tmp_path}/"), names)

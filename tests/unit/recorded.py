@@ -38,7 +38,10 @@ class Recorded:
         }
 
     def total(self, name: str, **labels: str) -> float:
-        """Return a metric's value, or its count if it is a histogram."""
+        """Return a metric's value for the points with ``labels``.
+
+        The value of a histogram is the number of recorded values here.
+        """
         return sum(
             getattr(point, "count", getattr(point, "value", 0))
             for point in self.metrics().get(name, [])
@@ -46,7 +49,7 @@ class Recorded:
         )
 
     def sum(self, name: str) -> float:
-        """Return a metric's value, or the sum of its recorded values if it is a histogram."""
+        """Return a metric's value. The value of a histogram is the sum of recorded values here."""
         return float(
             sum(
                 getattr(point, "sum", getattr(point, "value", 0))

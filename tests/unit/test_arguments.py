@@ -1,4 +1,4 @@
-"""Wrong arguments raise at the call. The message says what is wrong, where, and what to do."""
+"""A wrong argument raises an error at the call. The message says what is wrong, and where."""
 
 from __future__ import annotations
 
@@ -201,7 +201,7 @@ async def test_a_call(call: Callable[[Any, str], Any], error: type[Exception], t
 
 
 async def as_called(call: Callable[[Any, str], Any], streams: Any, name: str) -> None:
-    """Await the value if it is awaitable."""
+    """Make the call, and await its result if the result is a coroutine."""
     result = call(streams, name)
     if asyncio.iscoroutine(result):
         await result

@@ -1,4 +1,4 @@
-"""Answers that stop when they have no reader, and readers in other processes (G6)."""
+"""With ``on_disconnect="cancel"``, an answer stops when no process has a reader (G6)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TIMING = Timing(disconnect_grace_s=GRACE_S)
 
 
 async def started(worker: Worker) -> ScriptedSource:
-    """Start a stream that stops when it has no reader; it has some text."""
+    """Start a stream that stops when it has no reader, and send text to the stream."""
     source = ScriptedSource()
     await worker.streams.create("s")
     worker.streams.start("s", source, on_disconnect="cancel")
@@ -37,7 +37,7 @@ async def follow(worker: Worker) -> Following:
 async def two(
     hints_lost: float = 0.0, timing: Timing = TIMING
 ) -> AsyncIterator[tuple[Worker, Worker]]:
-    """Run two workers, whose hints to each other get lost with this probability."""
+    """Run two workers, whose hints get lost with the probability ``hints_lost``."""
     async with cluster() as made:
         here, there = await made.add(timing=timing), await made.add(timing=timing)
         here.notifier.lose = there.notifier.lose = hints_lost
@@ -45,7 +45,7 @@ async def two(
 
 
 def is_asked(worker: Worker) -> bool:
-    """Return whether the stream has a ``due_at``, at which it ends unless a reader objects."""
+    """Return whether the worker has set ``due_at``, to ask whether the stream has a reader."""
     [stream] = worker.store.inner.database._streams._by_name.values()
     return stream.snapshot().due_at is not None
 
@@ -53,7 +53,10 @@ def is_asked(worker: Worker) -> bool:
 @pytest.mark.parametrize("away", [False, True])
 @in_virtual_time
 async def test_last_reader_gone_cancels_the_stream(away: bool) -> None:
-    """G6: a stream is cancelled after the grace time, even if the store is away at that time."""
+    """G6: a stream without a reader is cancelled after the grace time.
+
+    This holds even if the store is away when the grace time ends.
+    """
     async with one_worker(timing=TIMING) as worker:
         source = await started(worker)
         following = await follow(worker)
@@ -99,7 +102,7 @@ async def test_reader_in_another_process_keeps_the_stream(
 
 @in_virtual_time
 async def test_reloading_reader_keeps_the_stream() -> None:
-    """G6: a page that reloads again and again, on either process, keeps the stream alive."""
+    """G6: a page that reloads again and again, each time on another process, keeps the stream."""
     async with cluster() as made:
         workers = [await made.add(timing=TIMING) for _ in range(4)]
         source = await started(workers[0])

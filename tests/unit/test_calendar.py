@@ -36,22 +36,25 @@ def test_clock_jump_is_not_trusted(jump_s: float, caplog: pytest.LogCaptureFixtu
         assert calendar.now() is None
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     clock.ahead -= jump_s
-    assert calendar.now() == clock.wall(), "the clock was corrected"
+    assert calendar.now() == clock.wall(), "the corrected clock is trusted"
     clock.ahead += jump_s
     assert calendar.now() is None
     clock.at += TRUSTED_AFTER_S
-    assert calendar.now() == clock.wall(), "the clock had been wrong before the jump"
+    assert calendar.now() == clock.wall(), "after a while, the new time is trusted"
 
 
 @pytest.mark.parametrize("jump_s", [3 * 3600.0, -3 * 3600.0])
 def test_time_is_counted_from_the_later_clock(jump_s: float) -> None:
-    """A stream created while the clock is wrong must not be due after the correction."""
+    """After a jump, ``wall`` returns the later of the time with and the time without the jump.
+
+    So a stream that is created while the clock is wrong is not due after the correction.
+    """
     clock = Clock()
     calendar = Calendar(clock)
     right = clock.wall()
     clock.ahead += jump_s
     assert calendar.wall() == max(right, clock.wall())
-    clock.ahead += 3600.0  # the clock is corrected in two steps here
+    clock.ahead += 3600.0
     assert calendar.wall() == max(right, clock.wall())
 
 
@@ -68,7 +71,7 @@ def test_slow_clock_correction_is_trusted() -> None:
 async def test_a_stream_made_while_the_clock_is_behind() -> None:
     """A stream created while the clock is behind is not due after the correction.
 
-    Its writer may still come.
+    A writer may still claim the stream.
     """
     async with cluster() as made:
         worker = await made.add()

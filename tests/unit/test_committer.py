@@ -1,4 +1,4 @@
-"""Text is durable before readers see it; all writers share commits (G1, G12)."""
+"""Text is durable before readers see it, and all writers share commits (G1, G12)."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ async def test_a_quiet_system_commits_at_once() -> None:
 
 
 async def pace(worker: Worker, streams: int) -> float:
-    """Return the time between two commits while this many streams are written all the time."""
+    """Return the mean time between two commits while ``streams`` writers append every 4 ms."""
     writers = [await claim(worker, f"s{i}") for i in range(streams)]
     before = len(worker.store.commits)
     for _ in range(300):
@@ -128,7 +128,7 @@ async def test_window_grows_under_load(streams: int, least_s: float, most_s: flo
 
 @in_virtual_time
 async def test_lost_commit_is_not_repeated() -> None:
-    """G2, G5: text of a lost commit is stored once, whether or not the commit succeeded."""
+    """G2, G5: if the outcome of a commit is lost, the text of the commit is stored once."""
     async with cluster() as made:
         worker = await made.add()
         source = ScriptedSource()
@@ -147,7 +147,10 @@ async def test_lost_commit_is_not_repeated() -> None:
 
 @in_virtual_time
 async def test_memory_stays_bounded_while_the_store_is_away() -> None:
-    """G12, G9: readers get nothing, the source waits, and all text arrives after the outage."""
+    """G12, G9: appends wait while the store is away, and all text is stored after the outage.
+
+    The text that waits stays within the limits of the buffers.
+    """
     limits = FinerLimits(buffer_bytes=1000, buffers_bytes=1500)
     async with one_worker(limits=limits) as worker:
         writers = [await claim(worker, name) for name in ("a", "b")]
@@ -170,7 +173,10 @@ async def test_memory_stays_bounded_while_the_store_is_away() -> None:
 
 @in_virtual_time
 async def test_long_outage_ends_source_and_readers() -> None:
-    """G12: readers get no terminal event before the end is stored, after the outage."""
+    """G12: a long outage closes the source, and cuts readers off without a terminal event.
+
+    The end is stored after the outage.
+    """
     async with one_worker(timing=Timing(patience_s=10)) as worker:
         source = ScriptedSource()
         await worker.streams.create("s")
@@ -193,7 +199,7 @@ async def test_long_outage_ends_source_and_readers() -> None:
 
 @in_virtual_time
 async def test_quiet_writer_survives_an_outage() -> None:
-    """G7, G12: another writer's failed commit does not stop a quiet writer after the outage."""
+    """G7, G12: a failed change of another stream does not stop a quiet writer."""
     async with one_worker(timing=Timing(patience_s=3)) as worker:
         writer = await claim(worker, "quiet")
         await worker.streams.create("other")
@@ -227,7 +233,7 @@ async def test_quiet_writer_gets_its_end_after_an_outage() -> None:
 
 @in_virtual_time
 async def test_stop_ends_all_waits_for_a_commit() -> None:
-    """G8: a request that cancels and a job that writes both return although the store hangs."""
+    """G8: if the store hangs, all calls that wait for a commit raise when the worker stops."""
     async with cluster() as made:
         worker = await made.add()
         writer = await claim(worker, "s")
@@ -243,7 +249,7 @@ async def test_stop_ends_all_waits_for_a_commit() -> None:
             StreamId("other"), ScriptedSource(), allow=lambda _: True
         )
         await asyncio.sleep(1)
-        # This change has not been sent, because the commit before it still runs.
+        # The store has not received this change, because the earlier commit still runs.
         queued = worker.engine.changes.end_stream(other, End(Status.DONE))
         waiting.append(asyncio.create_task(queued))
         await asyncio.sleep(1)
@@ -260,7 +266,7 @@ async def test_stop_ends_all_waits_for_a_commit() -> None:
 
 @in_virtual_time
 async def test_refused_group_does_not_affect_others() -> None:
-    """G3: if the store refuses the changes of one writer, the others in the commit are stored."""
+    """G3: if the store refuses one writer's changes, it stores the other writers' changes."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         loser, winner = await claim(here, "a"), await claim(here, "b")

@@ -137,7 +137,7 @@ async def test_describe_a_cut_off_host() -> None:
 
 @in_virtual_time
 async def test_describe_a_stuck_reader() -> None:
-    """G9: ``describe`` shows a stuck reader, which slows no other reader."""
+    """G9: ``describe`` shows a reader that no longer takes segments."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         source = await writing(here)
@@ -154,7 +154,7 @@ async def test_describe_a_stuck_reader() -> None:
 
 @in_virtual_time
 async def test_the_store_was_away() -> None:
-    """G12: ``describe`` shows an outage as soon as the writer can report it."""
+    """G12: after an outage, ``describe`` shows the outage for about a minute."""
     async with cluster() as made:
         here = await made.add()
         source = await writing(here)

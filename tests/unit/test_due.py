@@ -1,4 +1,4 @@
-"""The end of many due streams does not delay anything else (G7)."""
+"""If many streams are due at once, their ends do not delay other streams (G7)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LIMITS = Limits(live_streams_per_owner=N)
 
 @in_virtual_time
 async def test_many_due_streams_end_in_batches() -> None:
-    """G7: many due streams do not delay the end that a killed writer's reader gets."""
+    """G7: while many streams are due, a killed writer's reader still gets the end within 2 s."""
     loop = asyncio.get_running_loop()
     async with cluster() as made:
         timing = Timing(start_within_s=20)

@@ -1,4 +1,4 @@
-"""The rules of appending, closing and idempotent producers, without any I/O."""
+"""The rules for appends, closes and idempotent producers hold, tested without any I/O."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def refused(state: StreamState, body: bytes = b"x", marks: Any = None, **headers
 
 
 def test_plain_append_checks_only_the_status() -> None:
-    """An append without conditions depends only on the status.
+    """An append without conditions depends only on the status of the stream.
 
-    So any number of appends fit into one batch, in any order.
+    So one batch may hold any number of such appends, in any order.
     """
     attempt = post(log())
     assert isinstance(attempt, Attempt)
@@ -80,7 +80,7 @@ def test_closed_stream_accepts_only_another_close() -> None:
 @pytest.mark.parametrize("status", [Status.PENDING, Status.STREAMING])
 @pytest.mark.parametrize("closed", ["true", "false"])
 def test_protocol_cannot_append_to_a_text(status: Status, closed: str) -> None:
-    """G3: a client of the protocol cannot append to a text stream that has a writer."""
+    """G3: a client of the protocol cannot append to, or delete, a text stream before its end."""
     assert refused(text(status), stream_closed=closed).code == "writer_owned"
     with pytest.raises(Refusal) as caught:
         protocol.check_deletable(text(status))
@@ -169,7 +169,10 @@ def test_only_the_closing_append_is_recognised() -> None:
 def test_producer_appends_are_stored_once_in_order(
     sent: list[tuple[str, int, int]],
 ) -> None:
-    """If requests are repeated, reordered or lost, each epoch still stores 0, 1, 2, … in order."""
+    """Each epoch of a producer stores 0, 1, 2, … in order.
+
+    This holds although requests are repeated, reordered or lost.
+    """
     state, marks = log(tail=0, size=0), dict[str, bytes]()
     stored: dict[str, list[tuple[int, int]]] = {"p": [], "q": []}
     for name, epoch, seq in sent:
@@ -193,7 +196,7 @@ def test_producer_appends_are_stored_once_in_order(
 
 @given(st.lists(st.tuples(st.binary(min_size=1, max_size=3), st.booleans()), min_size=1))
 def test_joined_appends_equal_single_appends(sent: list[tuple[bytes, bool]]) -> None:
-    """G2: each of several appends in one commit returns the offset after its own text."""
+    """G2: if a commit holds several appends, each append returns the offset after its own text."""
     state, marks, attempts, expected = log(), dict[str, bytes](), list[Attempt](), list[Any]()
     for seq, (body, closes) in enumerate(sent):
         closing = {"stream_closed": "true"} if closes and seq == len(sent) - 1 else {}

@@ -1,4 +1,4 @@
-"""The rules of creating, forking and expiring, without any I/O."""
+"""The rules for new streams, forks and expiry hold, tested without any I/O."""
 
 from __future__ import annotations
 
@@ -44,10 +44,10 @@ def test_access_moves_a_sliding_expiry() -> None:
     due_at = protocol.renewed(state, NOW + 1)
     assert due_at == pytest.approx(NOW + 1 + 105)
     state = log(ttl_s=100.0, due_at=due_at)
-    # The expiry is written at most once per 5 % of its time.
+    # The expiry is written at most once per 5 % of the time to live.
     assert protocol.renewed(state, NOW + 5) is KEEP
     assert protocol.renewed(state, NOW + 7) is not KEEP
-    assert protocol.renewed(log(due_at=NOW + 5), NOW) is KEEP  # this is an absolute expiry
+    assert protocol.renewed(log(due_at=NOW + 5), NOW) is KEEP  # an absolute expiry does not move
 
 
 @pytest.mark.parametrize("ttl", ["-1", "+1", "01", "1.0", "1e3", "", " 1", "x", "\u0663"])
@@ -164,7 +164,7 @@ def test_the_table_of_fork_lifetimes(
 
 
 def test_fork_accepts_inherited_offsets() -> None:
-    """G10: offsets past the fork's position belong to the source only."""
+    """G10: a fork accepts offsets of its source only up to the fork's position."""
     first = fork(log(internal_id=1, tail=10), stream_fork_offset=str(Offset(1, 8)))
     child = log(internal_id=2, tail=20)
     second = fork(child, first.marks, stream_fork_offset=str(Offset(1, 6)))

@@ -1,4 +1,4 @@
-"""The rules of reading: offsets, tags, events, cursors, and clients that poll too fast."""
+"""The rules for reads hold: for offsets, tags, events, cursors, and polls that are too fast."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_tags_change_with_data_and_with_the_end() -> None:
     st.data(),
 )
 def test_events_have_whole_characters(message: str, data: st.DataObject) -> None:
-    """G2: the text of all events up to any event is exactly the text before that event's offset."""
+    """G2: after each event, the text sent so far is exactly the text before the event's offset."""
     raw = message.encode()
     cuts = sorted(data.draw(st.sets(st.integers(0, len(raw)), max_size=6)) | {0, len(raw)})
     events, sent = Events(log()), ""
@@ -128,13 +128,13 @@ class Stopped:
 
 
 def test_hot_polls_are_slowed_per_client() -> None:
-    """G9: a client that polls a closed stream too often is slowed, and no other client is."""
+    """G9: a client that polls a closed stream too often is refused, and no other client is."""
     clock = Stopped()
     polls = ClosedPolls(clock, rate=2, burst=3, remembered=2)
     assert [polls.allow(1, "a") for _ in range(4)] == [True, True, True, False]
     assert polls.allow(1, "b")
     clock.now = 0.5
     assert [polls.allow(1, "a") for _ in range(2)] == [True, False]
-    assert polls.allow(2, "c")  # this forgets the client that has not polled for the longest time
+    assert polls.allow(2, "c")  # two clients are remembered, so "c" and "d" displace "a" and "b"
     assert polls.allow(2, "d")
     assert polls.allow(1, "a")

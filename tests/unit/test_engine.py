@@ -1,4 +1,4 @@
-"""The life of an engine: its drain, event loops, processes, limits and logs (G8)."""
+"""An engine drains in time, belongs to one event loop and process, and keeps its limits (G8)."""
 
 from __future__ import annotations
 
@@ -38,7 +38,10 @@ N = 1_000
 
 @in_virtual_time
 async def test_drain_ends_a_thousand_readers() -> None:
-    """G8: a drain starts nothing new, lets answers finish in the grace time, and ends the rest."""
+    """G8: a drain starts nothing new, and lets answers finish in the grace time.
+
+    Then it ends the other answers, and every reader receives an end.
+    """
     loop = asyncio.get_running_loop()
     async with one_worker(timing=Timing(shutdown_grace_s=10)) as worker:
         sources = [ScriptedSource() for _ in range(N)]
@@ -74,7 +77,7 @@ async def test_drain_ends_a_thousand_readers() -> None:
 
 @in_virtual_time
 async def test_drain_disconnects_readers_of_other_workers() -> None:
-    """G8, G5: readers get no terminal event, because their streams go on in other workers."""
+    """G8, G5: a drain disconnects readers of another worker's streams without a terminal event."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         await here.streams.create("s")
@@ -93,7 +96,7 @@ async def test_drain_disconnects_readers_of_other_workers() -> None:
 
 @in_virtual_time
 async def test_second_drain_never_extends_the_grace() -> None:
-    """G8: Ctrl-C after SIGTERM skips the grace time; a second SIGTERM does not extend it."""
+    """G8: a second drain without a grace time, as after Ctrl-C, ends the first drain's wait."""
     loop = asyncio.get_running_loop()
     async with one_worker(timing=Timing(shutdown_grace_s=60)) as worker:
         await worker.streams.create("s")
@@ -115,7 +118,7 @@ async def test_second_drain_never_extends_the_grace() -> None:
 async def test_drain_disconnects_readers_on_a_read_only_store(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """G8, G12: a read-only database must not keep a server from exiting."""
+    """G8, G12: if the store refuses the ends, a drain raises, and disconnects the readers."""
 
     async def refuse(*args: object, **options: object) -> None:
         raise StoreUnavailable("read-only")
@@ -137,7 +140,7 @@ async def test_drain_disconnects_readers_on_a_read_only_store(
 
 @in_virtual_time
 async def test_drain_gives_up_while_the_store_is_away() -> None:
-    """G8, G12: the drain ends without the store; a sweeper in another process writes the ends."""
+    """G8, G12: a drain ends without the store. A sweep in another process writes the ends."""
     async with cluster() as made:
         here, there = await made.add(timing=Timing(shutdown_grace_s=1)), await made.add()
         await here.streams.create("s")
@@ -156,7 +159,7 @@ async def test_drain_gives_up_while_the_store_is_away() -> None:
 
 
 def test_without_asyncio() -> None:
-    """The library's calls also work in Trio, which runs coroutines without an asyncio loop."""
+    """Without an asyncio loop, for example in Trio, each call raises ``NotRunning``."""
     streams = PersistentTextStreaming("memory://")
     with pytest.raises(NotRunning, match=r"asyncio.*inkstream\.sync"):
         streams.__aenter__().send(None)
@@ -179,7 +182,7 @@ async def test_not_started() -> None:
 def test_one_instance_on_successive_loops() -> None:
     """One instance works on several event loops in turn.
 
-    In tests, each TestClient block has its own loop.
+    For example, each block of Starlette's ``TestClient`` has its own loop.
     """
     streams = PersistentTextStreaming("memory://", timing=Timing(shutdown_grace_s=0))
 
@@ -191,7 +194,7 @@ def test_one_instance_on_successive_loops() -> None:
 
 
 def test_each_start_is_a_new_worker() -> None:
-    """G7: each start has a new counter and a new lock, so no worker mistakes it for the old one."""
+    """G7: each start has a new worker name, so nobody takes the new worker for the old worker."""
     streams = PersistentTextStreaming("memory://", timing=Timing(shutdown_grace_s=0))
 
     async def use() -> str:
@@ -241,7 +244,7 @@ async def test_forked_process_gets_not_running(monkeypatch: pytest.MonkeyPatch) 
 
 @in_virtual_time
 async def test_the_limit_of_an_owners_live_streams() -> None:
-    """The store counts an owner's streams of all workers together."""
+    """The limit applies to an owner's live streams of all workers together."""
     async with cluster() as made:
         limits = Limits(live_streams_per_owner=2)
         here, there = await made.add(limits=limits), await made.add(limits=limits)
@@ -270,7 +273,10 @@ def test_limits_are_whole_numbers(limits: dict[str, int]) -> None:
     ],
 )
 def test_dangerous_times_are_refused(timing: dict[str, float]) -> None:
-    """G7: ``Timing`` refuses times with which a healthy worker could be taken for dead."""
+    """G7: ``FinerTiming`` refuses times with which a healthy worker could be taken for dead.
+
+    It also refuses times that are negative or not a number.
+    """
     with pytest.raises(ValueError, match="Timing"):
         FinerTiming(**timing)
 
@@ -280,7 +286,7 @@ def test_dangerous_times_are_refused(timing: dict[str, float]) -> None:
 
 @in_virtual_time
 async def test_many_write_a_log_and_all_see_it() -> None:
-    """G2: every worker sees the messages of a log in the same order."""
+    """G2: a reader on each worker receives all messages that three workers append to a log."""
     async with cluster() as made:
         workers = [await made.add() for _ in range(3)]
         for worker in workers:
@@ -332,7 +338,7 @@ async def test_text_only_and_log_only_calls() -> None:
 
 
 def test_concurrent_starts_share_one_engine(tmp_path: Path) -> None:
-    """G3: two jobs of a script may each enter ``async with`` on the same instance."""
+    """G3: two jobs of a script that enter ``async with`` on one instance share one engine."""
     streams = PersistentTextStreaming(f"sqlite:///{tmp_path}/streams.db")
     used = set()
 
@@ -353,7 +359,7 @@ def test_concurrent_starts_share_one_engine(tmp_path: Path) -> None:
 
 @in_virtual_time
 async def test_long_log_message_stays_together() -> None:
-    """G11: a log message of several segments stays together when another is appended meanwhile."""
+    """G11: a long log message stays together while another message is appended."""
     async with one_worker() as worker:
         await worker.streams.create("log", kind=Kind.LOG)
         texts = ["a" * 200_000, "b" * 200_000]
@@ -364,7 +370,10 @@ async def test_long_log_message_stays_together() -> None:
 @pytest.mark.parametrize("cancelled", [False, True])
 @in_virtual_time
 async def test_writer_is_fenced_by_foreign_ends_only(cancelled: bool) -> None:
-    """G3, G5: a poll between a commit and its return does not fence the stream's writer."""
+    """G3, G5: a poll between a commit and its return does not fence the stream's writer.
+
+    The writer is fenced only if a cancel came before its end.
+    """
     async with cluster() as made:
         here = await made.add()
         await here.streams.create("s")

@@ -1,4 +1,4 @@
-"""Errors can be pickled, because task queues and process pools do that."""
+"""Errors can be pickled, because task queues and process pools pickle errors."""
 
 from __future__ import annotations
 

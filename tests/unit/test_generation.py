@@ -1,4 +1,4 @@
-"""Sources: their four forms, and how they end; a stream never waits for its source (G4, G6)."""
+"""Sources have four forms, and no stream waits for a source that does not stop (G4, G6)."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ async def test_a_plain_iterator_that_raises(streams: PersistentTextStreaming) ->
 
 
 async def test_blocked_thread_does_not_delay_the_end(streams: PersistentTextStreaming) -> None:
-    """G6: a thread cannot be cancelled, so its stream ends first, and the thread soon after.
+    """G6: a blocked thread cannot be cancelled, so its stream ends without waiting for the thread.
 
     The thread stops at its next item.
     """
@@ -206,7 +206,7 @@ async def test_an_error_with_a_result_that_is_too_large() -> None:
     assert (body.text, body.end and body.end.code) == ("so far", "message_too_large")
 
 
-# How they end ----------------------------------------------------------------------------------
+# How sources end -------------------------------------------------------------------------------
 
 
 @in_virtual_time
@@ -283,7 +283,7 @@ async def test_a_source_that_cancels_itself_ends_its_stream() -> None:
 
 @in_virtual_time
 async def test_cancel_closes_the_call_to_the_provider() -> None:
-    """G6: a cancel in another worker closes the call within a second; readers keep their text."""
+    """G6: a cancel in another worker closes the source within a second, and the text stays."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         source = ScriptedSource()
@@ -301,7 +301,7 @@ async def test_cancel_closes_the_call_to_the_provider() -> None:
 
 @in_virtual_time
 async def test_cancel_works_without_hints() -> None:
-    """G6: if all hints are lost, the slow poll finds the cancel."""
+    """G6: if all hints are lost, the writer's worker finds the cancel at its next poll."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         there.notifier.lose = 1.0
@@ -315,7 +315,7 @@ async def test_cancel_works_without_hints() -> None:
 
 @in_virtual_time
 async def test_source_that_ignores_cancellation_is_abandoned() -> None:
-    """G6: the stream, a drain and the task of start() do not wait for such a source."""
+    """G6: neither ``start``, ``wait`` nor a drain waits for a source that ignores cancellation."""
     let_go = asyncio.Event()
 
     async def source() -> AsyncIterator[str]:
@@ -342,7 +342,7 @@ async def test_source_that_ignores_cancellation_is_abandoned() -> None:
 
 @in_virtual_time
 async def test_cancelling_the_task_ends_the_stream() -> None:
-    """G5: the stream ends, at whatever moment of its life the task is cancelled."""
+    """G5: the stream ends, no matter when the task that ``start`` returned is cancelled."""
     for delay_s in (0.0, 0.05, 0.2, 0.3, 0.5, 1.0):
         async with one_worker() as worker:
             await worker.streams.create("s", start_within_s=5)
@@ -359,7 +359,7 @@ async def test_cancelling_the_task_ends_the_stream() -> None:
 
 @in_virtual_time
 async def test_one_of_many_starts_calls_its_source() -> None:
-    """G4: all other callers become readers."""
+    """G4: of nine starts on three workers, exactly one calls its source."""
     for seed in range(10):
         async with cluster(seed) as made:
             workers = [await made.add() for _ in range(3)]
@@ -393,13 +393,13 @@ async def test_source_runs_in_a_copy_of_the_context() -> None:
         worker.streams.start("s", source)
         await worker.streams.wait("s")
         assert seen == ["r1", "changed"]
-        assert request_id.get() == "r1", "a copy"
+        assert request_id.get() == "r1", "the source changes only a copy"
 
 
 @pytest.mark.parametrize("end", ["finish", "cancel"])
 @in_virtual_time
 async def test_engine_tasks_have_an_empty_context(end: str) -> None:
-    """Otherwise a request's context variables (session, user, trace) would stay alive there."""
+    """The engine's tasks do not keep a request's context variables (session, user) alive."""
     seen: list[str] = []
     own: set[tuple[str, str]] = set()
 
@@ -507,7 +507,7 @@ async def test_generation_outlives_its_readers() -> None:
         assert (await worker.streams.wait("s")).text == "ab"
 
 
-# What cannot be kept ------------------------------------------------------------------------------
+# What cannot be stored ----------------------------------------------------------------------------
 
 
 @dataclasses.dataclass
@@ -545,7 +545,10 @@ UNFIT: list[tuple[Callable[[], Any], str]] = [
 async def test_error_says_what_to_yield(
     make: Callable[[], Any], remedy: str, form: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The log also names the source, because the item's type does not show who yielded it."""
+    """The log says what the source must yield instead, and names the source.
+
+    The item's type alone does not show which source has yielded it.
+    """
     unfit = make()
 
     async def answer() -> AsyncIterator[Any]:

@@ -47,7 +47,7 @@ def clean(value: Any) -> Any:
 
 
 def expected(messages: list[Message]) -> list[Message]:
-    """Join the parts by looking only at the last part."""
+    """Join the messages, and compare each message only with the last part."""
     parts: list[Message] = []
     for message in messages:
         last = parts[-1] if parts else None
@@ -69,7 +69,7 @@ def expected(messages: list[Message]) -> list[Message]:
 
 
 def stored(messages: list[Message], size: int) -> list[Segment]:
-    """Return segments of a few messages each, as commits store them."""
+    """Return the segments that are stored if each commit has ``size`` messages."""
     segments: list[Segment] = []
     for start in range(0, len(messages), size):
         position = segments[-1].end if segments else 0

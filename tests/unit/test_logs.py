@@ -1,4 +1,4 @@
-"""The log lines that operators filter on have stable names and facts, and never text."""
+"""Log lines have stable event names and fields, and never contain the text of a stream."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ async def test_one_log_line_per_end(caplog: pytest.LogCaptureFixture) -> None:
     assert (done.levelno, failed.levelno) == (logging.INFO, logging.WARNING)
     assert (failed.status, failed.code) == (Status.ERROR, "internal")  # type: ignore[attr-defined]
     assert (stopped.status, stopped.writer) == ("cancelled", here.name)  # type: ignore[attr-defined]
-    assert stopped.characters is None, "another process wrote it"  # type: ignore[attr-defined]
+    assert stopped.characters is None, "another process wrote the stream"  # type: ignore[attr-defined]
     assert len(lines(caplog, Event.SOURCE_FAILED)) == 1
     assert [line.stream_id for line in lines(caplog, Event.WRITER_FENCED)] == ["stopped"]  # type: ignore[attr-defined]
     assert "secret ✓" not in caplog.text

@@ -1,4 +1,4 @@
-"""A stream is deleted and created anew, and then a late read returns the old stream (G3, G10)."""
+"""A late answer about a deleted stream does not affect a new stream of its name (G3, G10)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ async def claim(worker: Worker) -> Writer:
 
 @in_virtual_time
 async def test_page_of_a_deleted_stream_is_not_used() -> None:
-    """G10: no page of a stream is used that was deleted and created anew since ``look``."""
+    """G10: ``open`` ignores the page that ``look`` read before the stream was created anew."""
     async with one_worker() as worker:
         writer = await claim(worker)
         await writer.append("old")
@@ -77,7 +77,7 @@ async def test_late_read_does_not_change_a_new_stream() -> None:
 
 @in_virtual_time
 async def test_late_claim_of_a_deleted_stream_is_refused() -> None:
-    """G3: a claim that returns after its stream was deleted is refused immediately."""
+    """G3: if a claim returns after its stream was deleted, the writer's first append is refused."""
     async with one_worker() as worker:
         await worker.streams.create(S)
         commit, arrives = worker.store.commit, asyncio.Event()

@@ -60,7 +60,7 @@ def app(monkeypatch: pytest.MonkeyPatch) -> Starlette:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document["kind"])
 def test_kubernetes_takes_it(document: dict[str, Any]) -> None:
-    """Kubernetes knows every field, because it silently ignores a field that it does not know."""
+    """Kubernetes knows every field of the manifests. It would silently ignore an unknown field."""
     kubernetes_validate.validate(document, "1.34", strict=True)
     document["spec"]["template"]["spec"]["containers"][0]["readynessProbe"] = {}
     with pytest.raises(kubernetes_validate.ValidationError):
@@ -87,7 +87,7 @@ async def test_probes_ask_routes_that_exist(
 def test_each_stop_fits_into_the_one_around_it(deployment: dict[str, Any]) -> None:
     """G8: a drain ends before the orchestrator kills the process.
 
-    A kill before that time would cut answers and readers.
+    An earlier kill would cut answers and readers.
     """
     pod = deployment["spec"]["template"]["spec"]
     _, pause = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
@@ -98,7 +98,7 @@ def test_each_stop_fits_into_the_one_around_it(deployment: dict[str, Any]) -> No
 
 
 def test_an_update_has_no_gap(deployment: dict[str, Any]) -> None:
-    """G8: readers of a process that drains find another process that is ready."""
+    """G8: during an update, no old process stops before a new process is ready."""
     strategy = deployment["spec"]["strategy"]["rollingUpdate"]
     assert (strategy["maxUnavailable"], strategy["maxSurge"]) == (0, 1)
     pod = deployment["spec"]["template"]

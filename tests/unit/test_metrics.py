@@ -135,7 +135,7 @@ CAUSES: Final[dict[str, tuple[Cause, float, float]]] = {
     "inkstream.messages": (two_pieces_in_two_streams, 2, 2),
     "inkstream.bytes": (two_pieces_in_two_streams, 8, 8),
     "inkstream.commit.duration": (an_answer_ends, 0, 0.1),
-    "inkstream.commit.streams": (two_pieces_in_two_streams, 4, 4),  # these are claims and texts
+    "inkstream.commit.streams": (two_pieces_in_two_streams, 4, 4),  # two claims and two texts
     "inkstream.send.delay": (a_client_takes_slowly, 1.7, 2.1),
     "inkstream.store.errors": (the_store_is_away, 2, 10),
     "inkstream.store.away": (the_store_comes_back, 2.9, 4),
@@ -173,7 +173,7 @@ def test_moves(name: str) -> None:
 
 
 def test_an_idle_process_moves_only_the_clocks() -> None:
-    """Only the clocks of an idle process move.
+    """An idle process changes only the metrics in ``ALWAYS``.
 
     A metric that changes without its cause is useless.
     """
@@ -209,9 +209,10 @@ def test_gauges_fall_again() -> None:
 
 
 def test_few_of_many_are_measured() -> None:
-    """All of a few events a second are measured, but only about eight of ten thousand.
+    """If there are few events between two ticks, ``Sampling`` measures all events.
 
-    Then all of a few are measured again.
+    After a tick with 2,500 events it measures at most eight. When there are few events again, it
+    soon measures all of them again.
     """
     measured: list[float] = []
     sampling = Sampling(measured.append)

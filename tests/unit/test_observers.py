@@ -18,7 +18,7 @@ EVENTS = [name for name in vars(Observer) if not name.startswith("_") and name !
 
 
 class Noting(Observer):
-    """Records each event, and raises if the test asks for that."""
+    """Records each event, and then raises ``ValueError`` if ``fails`` is true."""
 
     def __init__(self, *, fails: bool = False) -> None:
         self.noted: list[str] = []

@@ -1,4 +1,4 @@
-"""The package as a whole: its surface, its docstrings, the direction of its imports."""
+"""The package has a complete surface and docstrings, and no module imports its root."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The parts of the PostgreSQL store that need no server: URLs, errors, waves and locks."""
+"""Parts of the PostgreSQL store work without a server: URLs, errors, waves and locks."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ _LOST = {"08000", "08001", "08003", "08004", "08006", "08007", "57P01", "57P02",
 
 
 def raisable() -> list[type[Exception]]:
-    """Return every error class of asyncpg, and PostgreSQL's error class for each code."""
+    """Return all error classes of asyncpg, which has one class for each code of PostgreSQL."""
     classes = {
         cls
         for _, cls in inspect.getmembers(asyncpg.exceptions, inspect.isclass)
@@ -99,7 +99,10 @@ def raisable() -> list[type[Exception]]:
 
 @pytest.mark.parametrize("cls", [*raisable(), ConnectionResetError, TimeoutError, OSError])
 def test_every_error_of_the_driver(cls: type[Exception]) -> None:
-    """G12: each error of the driver means a refusal, or a commit whose outcome is unknown."""
+    """G12: each error of the driver becomes the fitting error of inkstream, or stays unchanged.
+
+    If a write loses its connection, the outcome is unknown.
+    """
     exc = cls("said")
     if not isinstance(exc, DRIVER_ERRORS):
         assert issubclass(cls, ValueError) or cls.__name__ == "PostgresMessage", cls
@@ -140,7 +143,7 @@ def test_every_error_of_the_driver(cls: type[Exception]) -> None:
     ],
 )
 def test_errors_that_condemn_a_connection(code: str, said: str, condemned: bool) -> None:
-    """G12: an error of a server that takes no writes closes the connection, which looks healthy."""
+    """G12: an error which shows that the server takes no writes condemns its connection."""
     assert condemns(asyncpg.PostgresError.new({"C": code, "M": said})) is condemned
     assert not condemns(ConnectionResetError())
 
@@ -164,7 +167,7 @@ def test_waves(streams: list[set[int]]) -> None:
 
 
 def test_outcomes_of_groups_of_any_size() -> None:
-    """A refused group returns only one row, for its first refused change."""
+    """For a refused group, the database returns one row, for the group's first refused change."""
     groups = [
         Group(tuple(Change(internal_id=n) for n in ids)) for ids in ((1, 2), (3, 4), (), (5,))
     ]
@@ -192,7 +195,7 @@ def test_names_postgresql_cannot_store(name: str) -> None:
 
 
 class Reads:
-    """Successive results of reads of the database; the last result is returned again and again."""
+    """Returns each result in ``shown`` once, as reads of the database, and repeats the last."""
 
     def __init__(self, *shown: Sequence[Row]) -> None:
         self._shown = list(shown)
@@ -211,7 +214,7 @@ async def judge(locks: Locks, reads: Reads) -> dict[str, bool | None]:
 async def test_free_lock_is_checked_twice() -> None:
     """G7: a free lock is checked again half a second later.
 
-    The worker lives if by then it has beaten, has locked again, or has reported a lost lock.
+    The worker is not dead if by then it has beaten, has locked again, or has reported a lost lock.
     """
     first = [("back", 1, "free"), ("beats", 1, "free"), ("says", 1, "free"), ("dead", 1, "free")]
     second = [
@@ -228,7 +231,7 @@ async def test_free_lock_is_checked_twice() -> None:
 
 
 async def test_only_reads_with_a_beat_prove_death() -> None:
-    """G7: a free lock proves death only if writes worked when it was read.
+    """G7: a free lock proves death only if writes worked when the lock was read.
 
     A worker cannot take its lock again while the database takes no writes.
     """
@@ -260,7 +263,7 @@ async def test_dead_workers_stay_dead_until_they_beat() -> None:
 
 
 async def test_concurrent_lock_checks_do_not_add_up() -> None:
-    """A second caller does not wait to check a lock that a first caller is checking."""
+    """While one caller checks a lock, a second caller does not wait, and gets no verdict."""
     locks, reads = Locks(), Reads([("w", 1, "free")])
     first = asyncio.ensure_future(judge(locks, reads))
     await asyncio.sleep(0)

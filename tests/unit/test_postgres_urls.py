@@ -1,4 +1,4 @@
-"""PostgreSQL URLs of providers and other tools work, and no error shows the password."""
+"""PostgreSQL URLs of providers and of other tools work, and no error shows a password."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ LIBPQ = [
 def test_libpq_parameters(name: str) -> None:
     """Each parameter is used, translated, ignored for a reason, or refused by its name.
 
-    The driver never sends one to the server as a setting.
+    The driver sends only ``application_name`` and ``options`` to the server as settings.
     """
     value = {
         "target_session_attrs": "any",
@@ -197,7 +197,7 @@ def test_several_hosts_of_sqlalchemy() -> None:
     ],
 )
 def test_invalid_parameters(parameter: str, said: str) -> None:
-    """A wrong parameter raises an error when the URL is parsed, not when the server is asked."""
+    """A wrong parameter raises an error when the URL is parsed, before any connection is made."""
     with pytest.raises(ValueError, match=re.escape(said)):
         PersistentTextStreaming(f"postgresql://u:p@h/d?{parameter}")
     with pytest.raises(ValueError, match=re.escape(said)):
@@ -238,7 +238,7 @@ TYPOS = [
 
 
 def shown(exc: BaseException) -> str:
-    """Return the library's and the driver's frames of a traceback that shows variables."""
+    """Return the error's text, and the variables of the library's and the driver's frames."""
     text = "".join(traceback.format_exception_only(exc))
     links: list[BaseException | None] = [exc]
     while links:
@@ -282,7 +282,7 @@ def test_no_repr_shows_a_password() -> None:
 
 
 async def test_no_failed_connection_shows_a_password() -> None:
-    """No traceback of a failed connection shows the password, which the driver's frames contain."""
+    """After a failed connection, no variable of the library or the driver shows the password."""
     url = f"postgresql://u:{SECRET}@127.0.0.1:1/d?sslmode=disable&connect_timeout=1"
     streams = PersistentTextStreaming(url)
     with pytest.raises(StoreUnavailable) as caught:
@@ -293,11 +293,14 @@ async def test_no_failed_connection_shows_a_password() -> None:
         with pytest.raises(StoreUnavailable) as caught:
             await call(url)
         text = shown(caught.value)
-        assert text.count(SECRET) <= 1, "only the caller's own argument may show it"
+        assert text.count(SECRET) <= 1, "only the caller's argument may show the password"
 
 
 def test_an_engine_of_sqlite_is_refused_before_asyncpg(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An application on SQLite would otherwise read that it must install asyncpg."""
+    """``open_database`` refuses an engine of SQLite even if asyncpg is not installed.
+
+    The error must not ask an application on SQLite to install asyncpg.
+    """
     for room in ("notifiers", "stores"):
         monkeypatch.setitem(sys.modules, f"inkstream.{room}.postgres", None)
     with pytest.raises(ValueError, match="give a SQLite file as a string"):

@@ -39,7 +39,7 @@ async def claim(worker: Worker) -> Writer:
 
 
 async def rest_of(reader: Reader) -> str:
-    """Read to the end of the stream."""
+    """Read to the end of the stream, and return the text."""
     text = ""
     while reader.end is None:
         text += flat(await reader.segments())
@@ -48,7 +48,7 @@ async def rest_of(reader: Reader) -> str:
 
 
 async def offset_at(worker: Worker, position: int) -> Offset:
-    """Return the offset of a position in the stream, as the library returned it."""
+    """Return the offset of ``position`` in the stream, as the library makes it."""
     return Offset.at((await worker.engine.readers.page(S, 0, 0)).state, position)
 
 
@@ -56,7 +56,7 @@ async def offset_at(worker: Worker, position: int) -> Offset:
 async def test_any_reconnect_point_gives_the_same_text() -> None:
     """G2: readers that reconnect at any offset get the same text, live and after the end.
 
-    This holds in either process.
+    This holds on both workers.
     """
     async with cluster() as made:
         here, there = await made.add(), await made.add()
@@ -84,7 +84,7 @@ async def test_any_reconnect_point_gives_the_same_text() -> None:
 
 @in_virtual_time
 async def test_slow_reader_reads_old_text_from_the_store() -> None:
-    """G9, G2: the writer never waits for the slow reader, and the reader misses nothing."""
+    """G9, G2: the writer never waits for the slow reader, and the slow reader misses nothing."""
     limits = FinerLimits(tail_bytes=100, page_bytes=500)
     async with one_worker(limits=limits) as worker:
         writer = await claim(worker)
@@ -133,7 +133,7 @@ async def test_a_malformed_offset(text: str) -> None:
 
 @in_virtual_time
 async def test_wrong_offset_raises_immediately() -> None:
-    """G10: the process reads the store anew before it refuses an offset, even of a known stream."""
+    """G10: on each worker, an offset past the tail or with another internal id is refused."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         writer = await claim(here)
@@ -152,7 +152,7 @@ async def test_wrong_offset_raises_immediately() -> None:
 
 @in_virtual_time
 async def test_offset_ahead_of_this_process_is_accepted() -> None:
-    """G10: an offset from another worker may be ahead of what this worker has read."""
+    """G10: a worker accepts a valid offset that is ahead of what this worker has read."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         writer = await claim(here)
@@ -169,9 +169,9 @@ async def test_offset_ahead_of_this_process_is_accepted() -> None:
 
 @in_virtual_time
 async def test_recreated_stream_has_other_offsets() -> None:
-    """G10, G5: readers of the deleted stream get an error.
+    """G10, G5: readers of a deleted stream get an error.
 
-    Their offsets are invalid in the new stream.
+    The readers' offsets are invalid in the new stream of the same name.
     """
     async with cluster() as made:
         here, there = await made.add(), await made.add()
@@ -222,7 +222,10 @@ async def test_closing_and_interrupting() -> None:
 @pytest.mark.parametrize("waits", [False, True])
 @in_virtual_time
 async def test_an_interruption_is_not_lost(waits: bool) -> None:
-    """G9: a ping or a deadline fires once, even just after a wake that brought no message."""
+    """G9: an interrupt, for a ping or a deadline, ends exactly one wait of a reader.
+
+    This holds even if the interrupt comes before the wait, or just after a wake without a message.
+    """
     async with one_worker() as worker:
         await claim(worker)
         reader = await worker.engine.readers.open(S, None)
@@ -243,9 +246,9 @@ async def test_an_interruption_is_not_lost(waits: bool) -> None:
 @pytest.mark.parametrize("ends", [False, True])
 @in_virtual_time
 async def test_takeover_publishes_unread_text(ends: bool) -> None:
-    """G2, G5: the reader first gets the text that the old writer left.
+    """G2, G5: after a take-over, a reader first gets the text that the old writer left.
 
-    This is so even if the new writer adds nothing.
+    The reader gets this text even if the new writer adds nothing.
     """
     async with cluster() as made:
         here, there = await made.add(), await made.add()
@@ -379,7 +382,7 @@ async def test_followers_of_random_pace_see_the_same_text() -> None:
 
 @in_virtual_time
 async def test_follow_from_now_misses_nothing() -> None:
-    """G2: "now" means the time of the first connection, not of the reconnection."""
+    """G2: "now" means the time of the first connection, and not the time of a reconnection."""
     async with cluster() as made:
         here, there = await made.add(timing=Timing(patience_s=1)), await made.add()
         await there.streams.create("log", kind="log")
@@ -443,7 +446,7 @@ class CountingStore:
 
 @in_virtual_time
 async def test_page_is_read_once_and_sent_in_pieces() -> None:
-    """G9, G2: the process reads a megabyte from the store once, and sends it in small pieces."""
+    """G9, G2: a worker reads a large text from the store once, and sends it in small pieces."""
     async with one_worker() as worker:
         writer = await claim(worker)
         whole = "".join(f"<{n:07}>" for n in range(100_000))

@@ -1,4 +1,4 @@
-"""``on_end`` gets every end, whichever process saw it, and after an outage too."""
+"""``on_end`` gets every end, whichever process saw the end, and after an outage too."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ async def test_every_end_is_reported(end: str) -> None:
 async def test_process_with_on_end_makes_the_report() -> None:
     """A process that has an ``on_end`` makes a report that was left.
 
-    The writer's process died before its report, and the process that saw this has no ``on_end``.
+    The writer's process died before its report, and the process that saw the death has no
+    ``on_end``.
     """
     async with cluster() as made:
         killed = await made.add(reports=True)
@@ -115,7 +116,7 @@ async def test_an_on_end_that_deletes_its_stream(caplog: pytest.LogCaptureFixtur
 
 @in_virtual_time
 async def test_lost_end_is_reported_by_its_worker() -> None:
-    """G5: a worker reports an end whose outcome it lost, because the store names that worker."""
+    """G5: if a worker loses the outcome of the commit that ends a stream, it reports the end."""
     async with cluster() as made:
         worker = await made.add(reports=True)
         await worker.streams.create("s")
@@ -129,10 +130,7 @@ async def test_lost_end_is_reported_by_its_worker() -> None:
 
 @in_virtual_time
 async def test_stop_waits_for_running_reports() -> None:
-    """A report that a stop interrupts is made by another process.
-
-    So each report is made at least once.
-    """
+    """A stop waits until a running ``on_end`` has returned."""
     done = asyncio.Event()
 
     async def on_end(body: StreamBody) -> None:
@@ -147,7 +145,7 @@ async def test_stop_waits_for_running_reports() -> None:
 
 @in_virtual_time
 async def test_one_worker_reports_many_ends() -> None:
-    """One worker reports all ends, even if there are more than one query returns."""
+    """One worker reports all ends, even if there are more ends than one query returns."""
 
     async def source() -> AsyncIterator[str]:
         yield "x"

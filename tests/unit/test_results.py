@@ -1,4 +1,4 @@
-"""A source's last result is stored with the end while its writer lives (G5)."""
+"""A source's last result is stored with the end if the source's writer lives (G5)."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ S = StreamId("s")
 
 
 class Answer:
-    """A source that yields a result, waits for ``go_on``, and then performs the action ``then``."""
+    """A source that yields results, waits for ``go_on``, and then raises ``then``, if given."""
 
     def __init__(self, then: Any = None) -> None:
         self.given = asyncio.Event()
@@ -106,7 +106,7 @@ async def test_a_drain_keeps_the_result() -> None:
 
 @in_virtual_time
 async def test_result_is_kept_through_an_outage() -> None:
-    """G12: a result that the source yielded before an outage is stored after it."""
+    """G12: a result that the source yielded before an outage is stored after the outage."""
 
     async def source() -> AsyncIterator[str | Result]:
         yield Result(USAGE)
@@ -153,7 +153,7 @@ async def gives_late() -> AsyncIterator[str | Result]:
     try:
         await asyncio.sleep(1000)
     finally:
-        await asyncio.sleep(0.3)  # this asks the provider for the cost of the unfinished answer
+        await asyncio.sleep(0.3)  # a source may ask the provider for the cost of the answer here
         yield Result(USAGE)
 
 
@@ -189,7 +189,7 @@ async def two_workers(made: Cluster) -> tuple[Worker, Worker, Heard]:
 
 
 async def stopped_and_heard(stopper: Worker, heard: Heard) -> tuple[float, StreamBody]:
-    """Stop the stream; return the time until ``on_end`` was called, and its argument."""
+    """Stop the stream. Return the time until ``on_end`` was called, and its argument."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     await stopper.streams.cancel("s")
@@ -232,7 +232,7 @@ async def test_on_end_waits_two_seconds_at_most() -> None:
 
 @in_virtual_time
 async def test_living_writer_adds_its_result_after_a_timeout() -> None:
-    """G7: the writer adds its result although another process ended the stream ``timeout``."""
+    """G7: a living writer adds its result even if another process ended the stream ``timeout``."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         await writing(here, Answer())

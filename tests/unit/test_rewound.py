@@ -16,7 +16,7 @@ S = StreamId("s")
 
 
 def rewind(made: Cluster, tail: int, **state: object) -> None:
-    """Make the database forget everything after a position, as a lagging standby does."""
+    """Make the database forget all messages after ``tail``, as a lagging standby does."""
     made.database.after = None  # the witness would report that this text was lost
     stream = made.database._streams._by_name[S]
     del stream.segments[tail:]
@@ -25,7 +25,7 @@ def rewind(made: Cluster, tail: int, **state: object) -> None:
 
 
 async def follow(worker: Worker) -> tuple[Reader, asyncio.Task[None]]:
-    """Follow to the current tail; the task goes on until the reader is disconnected or ends."""
+    """Read to the current tail. Return the reader, and a task that reads on until the end."""
     reader = await worker.engine.readers.open(S, None)
     while reader.position < 3:
         await reader.segments()
@@ -48,7 +48,10 @@ async def fill(made: Cluster, worker: Worker) -> None:
 @pytest.mark.parametrize("how", ["streaming", "ended", "ended and told"])
 @in_virtual_time
 async def test_readers_of_lost_text_are_disconnected(how: str) -> None:
-    """Readers get no terminal event for text that is not stored; later their offset is refused."""
+    """If text is lost, its readers are disconnected without a terminal event.
+
+    Then the readers' offset is refused.
+    """
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         await fill(made, here)
@@ -90,9 +93,9 @@ async def test_slow_reader_gets_no_lost_text() -> None:
 
 @in_virtual_time
 async def test_writer_with_lost_text_stops() -> None:
-    """G3: if a writer's text is lost, its next commit is refused.
+    """G3: if a writer's text is lost, the store refuses the writer's next commit.
 
-    Its readers must not wait for ever.
+    The stream's readers are disconnected, so that they do not wait for ever.
     """
     async with cluster() as made:
         here = await made.add()
@@ -113,7 +116,7 @@ async def test_writer_with_lost_text_stops() -> None:
 
 @in_virtual_time
 async def test_late_state_is_not_a_loss() -> None:
-    """G6: a state that arrives after a newer commit does not count as a loss of text."""
+    """G6: an old state that arrives after a newer commit does not count as a loss of text."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         here.store.latency_s = there.store.latency_s = 0.5

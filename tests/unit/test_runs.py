@@ -1,4 +1,4 @@
-"""Offsets stay right or wrong after draws of a generation and losses of messages, in any order."""
+"""After any draws and losses, an offset is accepted only if the messages before it are stored."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STEPS = st.lists(
 
 @dataclass(frozen=True)
 class Stream:
-    """A stream as a store has it: its runs, and messages whose names no other message has."""
+    """A stream as a store has it: its runs, and its messages, each with a unique number."""
 
     messages: tuple[int, ...] = ()
     runs: Runs = ()
@@ -38,10 +38,10 @@ class Given:
 
 @given(STEPS)
 def test_draws_and_losses(steps: list[tuple[str, int]]) -> None:
-    """G2, G10: a right offset stays right after any needless draw, and no wrong one becomes right.
+    """G2, G10: after any draw, right offsets are still accepted, and wrong offsets are refused.
 
-    A loss is followed by a draw before the next message, as every store does. Draws happen without
-    a loss too, after a restart for example.
+    After a loss, every store draws a generation before the next message. A store also draws a
+    generation without a loss, for example after a restart.
     """
     generation, names = 1, 0
     stream, backups, clients = Stream(), [Stream()], list[Given]()

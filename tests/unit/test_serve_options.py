@@ -1,4 +1,4 @@
-"""The access control of `inkstream serve`: refused options, and the rights of tokens."""
+"""`inkstream serve` refuses to start without access control, and tokens give rights."""
 
 from __future__ import annotations
 

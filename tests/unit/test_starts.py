@@ -1,4 +1,4 @@
-"""A start, with its claim, its reserved place, and a store that is away (G4, G8, G12)."""
+"""A start claims its stream once, counts as a live stream, and survives outages (G4, G8, G12)."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ async def test_one_racing_start_wins_despite_lost_outcomes() -> None:
 async def test_failed_start_ends_its_readers(caplog: pytest.LogCaptureFixture) -> None:
     """G12: after a failed start, readers get the end when the store is back.
 
-    They do not wait for ``start_within_s``.
+    The readers do not wait for ``start_within_s``.
     """
     async with cluster() as made:
         here, there = await made.add(timing=TIMING), await made.add(timing=TIMING)
@@ -116,7 +116,7 @@ async def test_failed_start_does_not_end_another_start() -> None:
 @pytest.mark.parametrize("after_s", [0.05, 3.0, 9.0])
 @in_virtual_time
 async def test_a_start_waits_for_its_transaction(after_s: float) -> None:
-    """G4: a start waits for the transaction that creates its stream, which may commit later."""
+    """G4: a start waits until the transaction that creates its stream has committed."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         source = ScriptedSource()
@@ -163,7 +163,7 @@ async def test_waiting_start_counts_as_a_live_stream() -> None:
 
 @in_virtual_time
 async def test_a_drain_ends_the_wait_of_a_start() -> None:
-    """G8: a stream that does not exist must not delay the exit."""
+    """G8: a drain ends the wait of a start for a stream that does not exist."""
     loop = asyncio.get_running_loop()
     async with one_worker() as worker:
         task = worker.streams.start("absent", ScriptedSource())
@@ -197,7 +197,10 @@ async def test_outage_does_not_use_up_the_wait_for_the_stream() -> None:
 @pytest.mark.parametrize("denied", [False, True])
 @in_virtual_time
 async def test_request_waits_up_to_a_second_for_its_stream(denied: bool) -> None:
-    """Another owner's stream looks like an absent one, even in the response time."""
+    """A request waits a second for an absent stream, and also for another owner's stream.
+
+    So another owner's stream looks like an absent stream, even in the response time.
+    """
     loop = asyncio.get_running_loop()
     async with one_worker() as worker:
         if denied:
@@ -254,7 +257,7 @@ async def test_live_stream_limit_is_immediate() -> None:
 async def test_accepted_start_runs_during_a_drain() -> None:
     """G8: a drain keeps an accepted start, because no other process would start the stream.
 
-    The stream's readers would wait for ``start_within_s``.
+    Otherwise the stream's readers would wait for ``start_within_s``.
     """
     async with one_worker(timing=Timing(shutdown_grace_s=5)) as worker:
         source = ScriptedSource()
@@ -271,7 +274,7 @@ async def test_accepted_start_runs_during_a_drain() -> None:
 
 @in_virtual_time
 async def test_waiting_start_does_not_delay_a_stop() -> None:
-    """G8, G12: the start gives up when its process stops."""
+    """G8, G12: a start that waits for the store is cancelled when its worker stops."""
     async with cluster() as made:
         worker = await made.add(timing=Timing(shutdown_grace_s=1))
         await worker.streams.create("s")

@@ -1,4 +1,4 @@
-"""The status table of docs/concepts.md, cell by cell (G3, G4, G5)."""
+"""Each cell of the status table in docs/concepts.md is true (G3, G4, G5)."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Stage:
 
     @property
     def stored(self) -> StreamState | None:
-        """Return the database's record of the stream; a stream that is gone has one too."""
+        """Return the database's record of the stream; a stream that is gone has a record too."""
         stream = self.cluster.database._streams._by_name.get(NAME)
         return None if stream is None else stream.snapshot()
 
@@ -68,7 +68,7 @@ class Stage:
         return self.writer
 
     async def bury(self) -> None:
-        """Let a writer that was taken for dead resume after another worker took its stream."""
+        """If the writer's store is paused, let it resume after the writer was taken for dead."""
         if not self.here.store.running:
             await asyncio.sleep(2)
             self.here.store.resume()
@@ -90,7 +90,7 @@ async def let_go(stage: Stage) -> None:
 
 
 async def writer_dead(stage: Stage) -> None:
-    """Make other workers take a living writer for dead: its lock is lost."""
+    """Release the lock of a living writer, so that other workers take the writer for dead."""
     await streaming(stage)
     assert stage.writer is not None
     await stage.writer.flush()
@@ -142,7 +142,7 @@ STATES: dict[str, Callable[[Stage], Awaitable[None]]] = {
 }
 
 
-# These are the operations. Each returns False if it tells its caller that it had no effect.
+# These are the operations. Each operation returns False if the library says that it had no effect.
 
 
 async def claim(stage: Stage) -> bool:
@@ -231,7 +231,9 @@ async def outcome(state: str, operation: str) -> str:
         except InkstreamError as exc:
             after = stage.stored
             # The sweeper may change a dead writer's stream at any time.
-            assert state.endswith("dead") or after == before, "it raised, but changed the stream"
+            assert state.endswith("dead") or after == before, (
+                "the call raised, but changed the stream"
+            )
             return next(kind.__name__ for kind in type(exc).__mro__ if kind.__module__ == ERRORS)
         after = stage.stored
         if after is None and before is not None:

@@ -22,7 +22,7 @@ async def claim(worker: Worker, name: str) -> Writer:
 
 @in_virtual_time
 async def test_finish_during_an_outage_is_stored_later() -> None:
-    """G12, G5: an outage disconnects the readers; after it, all text and the end are stored."""
+    """G12, G5: an outage disconnects the readers. Afterwards, all text and the end are stored."""
     async with one_worker(timing=Timing(patience_s=3)) as worker:
         writer = await claim(worker, "s")
         await writer.append("seen")
@@ -52,7 +52,7 @@ async def test_finish_during_an_outage_is_stored_later() -> None:
 
 @in_virtual_time
 async def test_end_after_giving_up_is_reported() -> None:
-    """G12: ``on_end`` is called for such an end when the store is back."""
+    """G12: if a writer gave up before its end was stored, ``on_end`` is called after the outage."""
     async with cluster() as made:
         worker = await made.add(reports=True, timing=Timing(patience_s=3))
         source = ScriptedSource()
@@ -82,7 +82,9 @@ async def test_stop_is_bounded_while_the_store_is_away() -> None:
         ending = asyncio.create_task(here.engine.writers.finish(writers[0], End(Status.DONE)))
         await asyncio.sleep(10)
         pending = here.engine._committer.room.used
-        assert pending <= limits.buffers_bytes + 6 * 100, "but for a message each"
+        assert pending <= limits.buffers_bytes + 6 * 100, (
+            "each writer may exceed the limit by one message"
+        )
         began = asyncio.get_running_loop().time()
         await here.engine.stop()
         assert asyncio.get_running_loop().time() - began <= 10

@@ -1,4 +1,4 @@
-"""Public behaviour: rights on every call, the header that names a stream, reprs."""
+"""Each call checks the rights, each answer names its stream, and no repr shows a secret."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def streams() -> AsyncIterator[PersistentTextStreaming]:
 
 
 def calls_of(streams: PersistentTextStreaming) -> dict[str, Call]:
-    """Return every call that touches one stream that a request may have named."""
+    """Return the calls that a request may make on one stream, and that check the rights."""
 
     async def follow(stream_id: str, **whose: str) -> None:
         await anext(streams.follow(stream_id, **whose))

@@ -1,4 +1,4 @@
-"""The sweep: dead workers, due streams, and a report of every end (G5, G7, G12)."""
+"""The sweep ends the streams of dead workers, and no stream of a living worker (G5, G7, G12)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.simulation.cluster import Worker, cluster
 async def stream(
     worker: Worker, name: str = "s", takeover_within_s: float | None = None
 ) -> ScriptedSource:
-    """Start a stream that has some text and goes on."""
+    """Start a stream, and send the text "so far" to it."""
     source = ScriptedSource()
     await worker.streams.create(name, takeover_within_s=takeover_within_s)
     worker.streams.start(name, source)
@@ -32,7 +32,7 @@ async def stream(
 @pytest.mark.parametrize(("how", "within_s"), [("kill", 2.0), ("lose_host", 15.0)])
 @in_virtual_time
 async def test_readers_see_a_dead_writer_in_time(how: str, within_s: float) -> None:
-    """G7: readers get the end in time, whenever the writer dies between two beats."""
+    """G7: readers get the end in time, no matter when between two beats the writer dies."""
     for moment in range(4):
         async with cluster(moment) as made:
             here, there = await made.add(), await made.add()
@@ -53,7 +53,7 @@ async def test_readers_see_a_dead_writer_in_time(how: str, within_s: float) -> N
 
 @in_virtual_time
 async def test_all_streams_of_a_dead_worker_end_in_time() -> None:
-    """G7: all streams end in time, even if the killed process had a thousand."""
+    """G7: all streams end in time, even if the killed process had a thousand streams."""
     loop = asyncio.get_running_loop()
     async with cluster() as made:
         here, there = await made.add(), await made.add()
@@ -71,11 +71,14 @@ async def test_all_streams_of_a_dead_worker_end_in_time() -> None:
 
 @in_virtual_time
 async def test_pauses_and_outages_kill_no_writer() -> None:
-    """G7: outages, a slow database, a paused machine and clocks that jump kill no writer."""
+    """G7: a writer is not taken for dead during an outage, or while the database is slow.
+
+    It is not taken for dead after a pause of the machine or a jump of the clock either.
+    """
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         source = await stream(here)
-        for worker in made.workers:  # the database is away for all
+        for worker in made.workers:  # the database is away for all workers
             worker.store.away = True
         await asyncio.sleep(25)
         for worker in made.workers:
@@ -85,7 +88,7 @@ async def test_pauses_and_outages_kill_no_writer() -> None:
             worker.store.pause()
         asyncio.get_running_loop().jump(600)  # type: ignore[attr-defined]
         await asyncio.sleep(1)
-        there.store.resume()  # the sweeper wakes up first
+        there.store.resume()  # the worker that does not write resumes first
         await asyncio.sleep(2)
         here.store.resume()
         await asyncio.sleep(30)
@@ -103,14 +106,17 @@ async def test_pauses_and_outages_kill_no_writer() -> None:
 
 @in_virtual_time
 async def test_idle_worker_beats_before_it_claims() -> None:
-    """G7: an idle worker's counter has long stayed the same, so a claim begins with a beat."""
+    """G7: an idle worker does not beat, but its next claim begins with a beat.
+
+    Otherwise other workers would take the worker for dead, because its counter has stayed the same.
+    """
     async with cluster() as made:
         workers = [await made.add() for _ in range(3)]
         await (await stream(workers[0], "first")).finish()
         await asyncio.sleep(120)
         beats = dict(made.database._workers.beats)
         await asyncio.sleep(60)
-        assert made.database._workers.beats == beats, "it rests"
+        assert made.database._workers.beats == beats, "an idle worker does not beat"
         source = await stream(workers[0], "second")
         await asyncio.sleep(60)
         await source.finish()
@@ -119,7 +125,7 @@ async def test_idle_worker_beats_before_it_claims() -> None:
 
 @in_virtual_time
 async def test_takeover_from_a_dead_writer() -> None:
-    """G7, G3: a dead writer's stream is taken over, or ends when the time is over."""
+    """G7, G3: a dead writer's stream is taken over, or ends when the time for that has passed."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         await stream(here, "taken", takeover_within_s=10)
@@ -137,9 +143,9 @@ async def test_takeover_from_a_dead_writer() -> None:
 
 @in_virtual_time
 async def test_living_writer_takes_its_stream_back() -> None:
-    """G7, G5: if nobody took over, a writer that was taken for dead goes on.
+    """G7, G5: a writer that was taken for dead goes on if nobody took its stream over.
 
-    It goes on even after the time for a take-over.
+    The writer goes on even after the time for a take-over.
     """
     async with cluster() as made:
         here, there = await made.add(), await made.add()
@@ -180,9 +186,9 @@ async def test_old_writer_is_refused_after_a_takeover() -> None:
 
 @in_virtual_time
 async def test_retried_takeover_reads_the_workers_again() -> None:
-    """G7: a second take-over reads the workers anew.
+    """G7: if another worker takes the stream over first, and dies, the take-over succeeds too.
 
-    The first new writer died, but the old read says that it lives.
+    The earlier read of the workers says that this other worker lives, so they are read again.
     """
     async with cluster() as made:
         here, there, third = await made.add(), await made.add(), await made.add()
@@ -224,7 +230,7 @@ def states(**beats: int) -> list[WorkerState]:
 
 
 def test_lease_counts_only_timely_reads() -> None:
-    """G7: a failed read, a slow read, and a gap between reads start the count again."""
+    """G7: a failed read, a slow read, or a gap between reads starts the time of a lease again."""
     for disturb in ("nothing", "missed", "slow", "gap"):
         leases = Leases("me", lease_s=12.0, timely_s=3.0)
         now, dead = 0.0, []
@@ -257,7 +263,10 @@ def test_growing_counter_lives_free_lock_is_dead() -> None:
 @pytest.mark.parametrize("phase_s", [3, 11, 13, 25, 40])
 @in_virtual_time
 async def test_read_only_database_kills_no_writer(phase_s: float) -> None:
-    """G7, G12: on a full disk no counter grows, although reads succeed."""
+    """G7, G12: no writer is taken for dead because the database takes no writes.
+
+    No counter grows then, although reads succeed.
+    """
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         source = await stream(here)
@@ -265,7 +274,7 @@ async def test_read_only_database_kills_no_writer(phase_s: float) -> None:
         for worker in made.workers:
             worker.store.read_only = True
         await asyncio.sleep(phase_s)
-        for worker in (there, here):  # the observing worker can write before the others
+        for worker in (there, here):  # the worker that observes the writer can write first
             worker.store.read_only = False
             await asyncio.sleep(3)
         await asyncio.sleep(30)
@@ -303,7 +312,7 @@ async def test_expired_stream_is_deleted() -> None:
 async def test_sweeper_survives_concurrent_deletes(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """G7: other processes delete due streams, and dead workers are still detected."""
+    """G7: a dead worker's streams end although another process deletes some of the streams."""
     async with cluster() as made:
         killed, worker = await made.add(), await made.add()
         other = await made.add()

@@ -1,4 +1,4 @@
-"""``inkstream.sync`` has the asynchronous facade's methods, and they have the same parameters."""
+"""``inkstream.sync`` has the asynchronous facade's methods, with the same parameters."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ ASYNC_ONLY = {
     "check",
     "engine",
 }
-# A Following has ``stop``. ``close`` is needed because there is no lifespan.
+# ``stop`` is a method of ``Following``. ``close`` is needed because there is no lifespan.
 SYNC_ONLY = {"close", "stop"}
 CHANGED = {
     "on_end": "Callable[[StreamBody], None] | None",  # this is a plain function here
     "request": "object",  # this takes a request of Flask or Django, or a WSGI environ
 }
-# The first is for stream(); the second is for virtual time, which threads do not use.
+# ``allowed_origins`` is for stream(). ``clock`` is for virtual time, which threads do not use.
 LEFT_OUT = {"allowed_origins", "clock"}
 
 PAIRS = [
@@ -79,7 +79,7 @@ def test_a_method_takes_the_same(
         if parameter in expected:
             expected[parameter] = (*expected[parameter][:2], annotation)
     found = parameters(getattr(synchronous, name))
-    assert list(found) == list(expected), "another order, or other names"
+    assert list(found) == list(expected), "the order or the names differ"
     assert found == expected
 
 

@@ -57,7 +57,7 @@ BATCHES = st.lists(
 def test_overlapping_publishes_give_the_same_messages(
     batches: list[list[str | dict[str, int]]], data: st.DataObject
 ) -> None:
-    """G2: the committer and reads of the store both publish; no message is doubled or missing."""
+    """G2: if the committer and reads both publish a message, the tail has the message once."""
     segments = encode(*batches)
     tail = Tail(state(), 10**6, 0.0)
     reached = 0
@@ -119,7 +119,7 @@ def test_tail_from_the_middle() -> None:
 
 
 def test_frames_are_encoded_once_for_all_readers() -> None:
-    """G9: every reader gets the same bytes object."""
+    """G9: all readers at one position get the same bytes object."""
     tail = Tail(state(), 10**6, 0.0)
     tail.publish(encode(["a"], [{"n": 1}], ["b"]))
     assert tail.frames_after(0) is tail.frames_after(0)
@@ -141,7 +141,7 @@ def test_trimming_drops_the_list_too() -> None:
 def test_old_state_does_not_change_the_end_offset() -> None:
     """G10: a late read of the store must not change the offset of the end.
 
-    That offset names its own run.
+    The offset of the end names its own run.
     """
     before = replace(state(tail=2), runs=(Run(0, 5),))
     ended = replace(before, status=Status.TIMEOUT, runs=(Run(0, 5), Run(2, 9)))

@@ -1,4 +1,4 @@
-"""``inkstream.testing`` for the HTTP tests of applications, and the extras that it needs."""
+"""``inkstream.testing`` has a transport for HTTP tests, and a missing package names its extra."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["inkstream_database", "streams"]  # pytest finds the fixtures in this
 
 
 async def test_events_come_one_by_one(streams: PersistentTextStreaming) -> None:
-    """Events come one by one, which ``httpx.ASGITransport`` cannot do before the end."""
+    """Each event arrives when it is sent; ``httpx.ASGITransport`` would wait for the last event."""
     app = Starlette(routes=[Mount("/streams", streams.asgi(allow_anonymous=True))])
     model = ScriptedSource()
     stream_id = await streams.create()
@@ -41,7 +41,7 @@ async def test_events_come_one_by_one(streams: PersistentTextStreaming) -> None:
 
 
 async def test_a_closed_response_is_a_disconnect(streams: PersistentTextStreaming) -> None:
-    """G6: a client that closes its response counts as a disconnect, and the stream goes on."""
+    """G6: if a client closes its response, the client is disconnected, and the stream goes on."""
     model = ScriptedSource()
     stream_id = await streams.create()
     streams.start(stream_id, model)

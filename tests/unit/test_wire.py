@@ -1,4 +1,4 @@
-"""The bytes of offsets, messages, segments and events."""
+"""Offsets, messages, segments and events are encoded and decoded without loss."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def text_joined(messages: Iterable[str | RawJSON]) -> list[str | RawJSON]:
 
 
 def segment_of(*messages: str | RawJSON, position: int = 0) -> Segment:
-    """Return a segment with one message per argument, text not joined."""
+    """Return a segment with one message per argument, and do not join text."""
     parts = [part for message in messages for part in wire.encode_messages([message], 0)]
     assert len(parts) == len(messages)
     return Segment(
@@ -63,7 +63,7 @@ def segment_of(*messages: str | RawJSON, position: int = 0) -> Segment:
 
 
 class TestOffset:
-    """G10: every offset that the library wrote can be read; any other text is refused."""
+    """G10: every offset that the library wrote can be read, and any other text is refused."""
 
     @given(st.integers(1, 2**50 - 1), positions, st.booleans(), generations)
     def test_round_trip(
@@ -127,7 +127,7 @@ class TestOffset:
 
 
 class TestText:
-    """G11: Unicode scalar values come back unchanged; other code points are replaced."""
+    """G11: Unicode scalar values come back unchanged, and other code points are replaced."""
 
     @given(texts)
     def test_scalars_are_left_alone(self, text: str) -> None:
@@ -186,7 +186,7 @@ class TestJSON:
 
 
 class TestSegments:
-    """G2, G11: the messages stay the same, in whatever way they are cut into segments."""
+    """G2, G11: messages stay the same, in whatever way the messages are cut into segments."""
 
     @given(message_lists, positions)
     def test_round_trip(self, messages: list[str | RawJSON], position: int) -> None:
@@ -195,7 +195,9 @@ class TestSegments:
         decoded = list(wire.decode_messages(segments))
         assert decoded == expected
         for first, second in pairwise(decoded):
-            assert not (isinstance(first, str) and isinstance(second, str)), "text is joined"
+            assert not (isinstance(first, str) and isinstance(second, str)), (
+                "adjacent text is not joined"
+            )
         assert sum(segment.count for segment in segments) == len(expected)
         if segments:
             assert segments[0].position == position
@@ -289,7 +291,7 @@ class TestSegments:
 
 
 def parse_events(raw: bytes) -> list[dict[str, str]]:
-    """Parse events in the steps of the WHATWG's algorithm (HTML 9.2.6), in their order."""
+    """Parse events as a browser does, step by step (the WHATWG's HTML standard, 9.2.6)."""
     events: list[dict[str, str]] = []
     data: list[str] = []
     kind, last_id = "", ""
@@ -359,7 +361,7 @@ class TestEvents:
 
     @given(texts, texts)
     def test_the_end(self, code: str, message: str) -> None:
-        """G5: the terminal event says how the stream ended; its id says that the end was seen."""
+        """G5: the terminal event says how the stream ended, and its id is the offset of the end."""
         assume(code)
         end = End(Status.ERROR, code, message, {"a": [1, None]})
         (event,) = parse_events(wire.end_frame(wire.Offset(7, 3, ended=True), end))
@@ -376,7 +378,7 @@ class TestEvents:
 @pytest.mark.parametrize("padding", [0, 5000])
 @pytest.mark.parametrize("code", [*range(0x80), 0x85, 0x2028, 0xFFFF, 0x1F469])
 def test_escaped_json_round_trip(code: int, padding: int) -> None:
-    """G11: short and long texts both come back, although they are escaped in different ways."""
+    """G11: ``escape_text`` escapes short and long texts in different ways, and both come back."""
     text = "ä" * padding + chr(code) + "."
     escaped = wire.escape_text(text.encode())
     assert json.loads(b'"%b"' % escaped) == text

@@ -1,4 +1,4 @@
-"""The rights and duties of one writer, and when the writer loses its stream (G3, G5, G9, G11)."""
+"""A writer stores each accepted message once, until it loses its stream (G3, G5, G9, G11)."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ async def stored(worker: Worker, *pieces: str | dict[str, str]) -> tuple[object,
 async def test_text_comes_back_exactly(
     pieces: tuple[str | dict[str, str], ...], parts: tuple[object, ...]
 ) -> None:
-    """G11: two halves of a character in two pieces are joined; a lone half becomes U+FFFD."""
+    """G11: two halves of a character in two pieces are joined, and a lone half becomes U+FFFD."""
     async with one_worker() as worker:
         assert await stored(worker, *pieces) == parts
 
@@ -128,7 +128,7 @@ async def test_message_larger_than_the_buffer() -> None:
 
 @in_virtual_time
 async def test_limits_of_message_and_stream() -> None:
-    """G9: each error names its limit; a refused message is not stored, and the writer goes on."""
+    """G9: each error names its limit. A refused message is not stored, and the writer goes on."""
     limits = Limits(message_bytes=10, stream_bytes=25)
     async with one_worker(limits=limits) as worker:
         writer = await claim(worker)
@@ -177,7 +177,7 @@ async def test_running_commit_does_not_change(stop: bool) -> None:
 
 @in_virtual_time
 async def test_the_end_commits_with_the_last_text() -> None:
-    """G5: one change of one commit has the last text and the end."""
+    """G5: one change of one commit contains the last text and the end."""
     async with one_worker() as worker:
         writer = await claim(worker)
         before = len(worker.store.commits)
@@ -231,7 +231,7 @@ async def test_after_the_end_nothing_is_accepted() -> None:
 async def test_a_superseded_writer_is_refused(text: str) -> None:
     """G3: a superseded writer's next append or flush raises.
 
-    It raises even if the new writer has written nothing.
+    This holds even if the new writer has written nothing.
     """
     async with cluster() as made:
         here, there = await made.add(), await made.add()
@@ -269,9 +269,10 @@ async def test_a_living_writer_cannot_be_taken_over() -> None:
 
 @in_virtual_time
 async def test_cancelled_claim_ends_its_stream() -> None:
-    """G5, G7: a claim that is cancelled at any moment ends its stream.
+    """G5, G7: a claim that is cancelled leaves no writer.
 
-    The moments are before, while and after the store answers.
+    Its stream stays pending or ends with an error, whether the claim is cancelled before, while or
+    after the store answers.
     """
     for delay_s in (0.0, 0.05, 0.15, 0.25, 0.3, 0.35):
         async with one_worker() as worker:
@@ -290,7 +291,7 @@ async def test_cancelled_claim_ends_its_stream() -> None:
 
 @in_virtual_time
 async def test_lost_claim_ends_its_stream() -> None:
-    """G7: after a lost claim, the worker ends a stream of its own that it does not know."""
+    """G7: if the outcome of a claim was lost, the worker ends the stream that nobody writes."""
     async with cluster() as made:
         worker = await made.add(reports=True)
         await worker.streams.create("s")
@@ -307,7 +308,10 @@ async def test_lost_claim_ends_its_stream() -> None:
 
 @in_virtual_time
 async def test_lost_takeover_can_be_retried() -> None:
-    """G4, G7: a lost take-over may be tried again; a second start would call the source twice."""
+    """G4, G7: if the outcome of a take-over was lost, a second take-over succeeds.
+
+    A claim without ``takeover`` is refused, because a second start would call the source twice.
+    """
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         await here.streams.create("s", takeover_within_s=60)
@@ -328,7 +332,7 @@ async def test_lost_takeover_can_be_retried() -> None:
 
 @in_virtual_time
 async def test_late_read_does_not_stop_a_new_writer() -> None:
-    """G3: a read from before the claim that returns late must not stop the new writer."""
+    """G3: a read that begins before a claim, and returns after it, does not stop the new writer."""
     for seed in range(20):
         async with cluster(seed) as made:
             worker = await made.add()
@@ -381,7 +385,7 @@ async def test_source_without_waits_lets_other_tasks_run() -> None:
 
 @in_virtual_time
 async def test_release_commits_all_accepted_text() -> None:
-    """G3: the next writer gets the text so far; if there is none, the stream ends in time."""
+    """G3: a release stores all text. Then the next writer goes on, or the stream ends."""
     timing = Timing(start_within_s=5)
     async with one_worker(timing=timing) as worker:
         for name in ("taken", "abandoned"):
@@ -417,7 +421,7 @@ async def test_exception_in_write_block_ends_stream() -> None:
 
 @in_virtual_time
 async def test_cancelled_append_accepts_nothing() -> None:
-    """G11: a cancelled append stores nothing, because a retry would then store the text twice."""
+    """G11: a cancelled append stores nothing. Otherwise a retry would store the text twice."""
     async with one_worker() as worker:
         writer = await claim(worker)
         cancelled = 0
@@ -466,7 +470,10 @@ async def test_end_status_must_be_terminal() -> None:
 
 @in_virtual_time
 async def test_half_a_character_uses_no_room() -> None:
-    """G9, G11: half a character is never committed alone, so no writer may wait for its commit."""
+    """G9, G11: half a character uses no room in the buffer, because it is never committed alone.
+
+    Otherwise a writer would wait for a commit that never comes.
+    """
     async with one_worker(limits=Limits(buffer_bytes=1000)) as worker:
         writer = await claim(worker)
         await writer.append("a" + HALVES[0])
@@ -475,7 +482,9 @@ async def test_half_a_character_uses_no_room() -> None:
         async with asyncio.timeout(1):
             await writer.append(HALVES[1] + "b" * 996)
         await writer.flush()
-        assert writer.pending_bytes == 0, "two joined halves take fewer bytes than two apart"
+        assert writer.pending_bytes == 0, (
+            "two joined halves take fewer bytes than two separate halves"
+        )
         assert worker.engine._committer.room.used == 0
         assert (await worker.streams.read("s")).text == "a" + SMILE + "b" * 996
 

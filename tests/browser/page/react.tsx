@@ -14,7 +14,7 @@ window.ends = [];
 
 function Answer({ id }: { id: string }) {
   const { text, status, error, connection, transport, stop } = useStream(id, {
-    url: new URL("/streams", location.href), // every render makes another object
+    url: new URL("/streams", location.href), // each render makes another URL object
     drive: query.has("drive") ? `/drive/${id}` : undefined,
     background: query.has("background"),
     onEnd: () => window.ends.push(id),

@@ -1,5 +1,5 @@
-// Notes every text of this page that did not begin with the text shown before it. Such a text
-// was shown twice, out of order, or taken back (G2).
+// Records every text of an answer that does not begin with the text that the answer showed before.
+// Such a text shows a piece twice or out of order, or takes a piece back (G2).
 "use strict";
 
 window.faults = [];

@@ -1,5 +1,5 @@
-// Records one answer. Then, for each of its events, the unmodified client reads the answer with a
-// cut after that event, through resumingFetch. The script prints JSON:
+// Records one answer. Then, for each event of the answer, the unmodified client reads the answer
+// through resumingFetch, with a cut after the event. The script prints JSON:
 // {chat, events, whole, cuts: [message, …]}.
 //
 //     node cuts.js ai-6|ai-7|ag-ui URL RESUMING_FETCH
@@ -9,7 +9,7 @@ const [kind, url, fetchFile] = process.argv.slice(2);
 const { resumingFetch } = await import(pathToFileURL(fetchFile).href);
 const resume = kind === "ag-ui" ? `${url}?threadId=t-${process.pid}` : `${url}/c-${process.pid}/stream`;
 
-/** `useChat` is a thin layer above this class, which here uses a plain list. */
+/** `useChat` is a thin layer above `AbstractChat`, which keeps its messages in a list here. */
 async function aiSDK(fetch) {
   const { AbstractChat, DefaultChatTransport } = await import(kind);
   const state = {

@@ -1,4 +1,4 @@
-// The page of assistant-ui's README: its runtime for the AI SDK, and a Thread of its primitives.
+// The page of assistant-ui's README, with its runtime for the AI SDK and its Thread primitives.
 import {
   AssistantRuntimeProvider,
   ComposerPrimitive,

@@ -1,4 +1,4 @@
-// CopilotKit's chat with an AG-UI agent at its own address, without a CopilotRuntime between them.
+// CopilotKit's chat calls an AG-UI agent directly, without a CopilotRuntime.
 import { HttpAgent } from "@ag-ui/client";
 import { CopilotChat, CopilotKitProvider } from "@copilotkit/react-core/v2";
 import { createRoot } from "react-dom/client";

@@ -1,4 +1,4 @@
-// The page of TanStack AI's quick start, with the thread that `persistence` needs.
+// The page of TanStack AI's quick start, with the thread id that `persistence` needs.
 import { fetchServerSentEvents, useChat } from "@tanstack/ai-react";
 import { useState } from "react";
 import { createRoot } from "react-dom/client";
