@@ -1,8 +1,8 @@
 """The servers that are compared: each sends streams of timed tokens to its clients.
 
 A token contains the time of its creation, on the machine's monotonic clock, so that a client can
-compute its delay. All generators begin after the last follower has connected. Each begins
-slightly later than the previous one, so that they do not all yield at the same time.
+compute the token's delay. The generators begin after the last follower has connected. Each
+generator begins slightly later than the previous generator, so that not all yield at the same time.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class Load:
             self.go.set()
 
     async def source(self, number: int) -> AsyncIterator[str]:
-        """Yield a stream's tokens, each at its time or as soon as possible, until time is up."""
+        """Yield a stream's tokens, each at its time or as soon as possible, for ``seconds``."""
         await self.go.wait()
         at = self.began + number / self.streams / self.rate
         for i in range(self.tokens):
@@ -174,9 +174,9 @@ def inkstream(
 ) -> ASGIApp:
     """Store every token before it is shown, and follow the stored text.
 
-    ``GET /{n}`` follows a stream; ``/commits`` returns when commits began and returned. If
-    ``window_s`` is given, at least that time passes between two commits. This is the throughput
-    point, set by hand.
+    ``GET /{n}`` follows a stream. ``GET /commits`` returns the times at which each commit began and
+    returned. If ``window_s`` is given, at least ``window_s`` seconds pass between two commits, as
+    inkstream itself decides under load.
     """
     timing = Timing() if window_s is None else Timing(latency_window_s=window_s)
     limits = Limits() if tail_bytes is None else FinerLimits(tail_bytes=tail_bytes)
@@ -231,7 +231,7 @@ def static(load: Load, size: int) -> ASGIApp:
 def archive(load: Load, database: str, size: int) -> ASGIApp:
     """Serve a text of one size twice: as an ended stream, ``/0``, and as a live stream, ``/1``.
 
-    The segments of ``/0`` are merged. ``/ready`` answers when both streams exist.
+    The segments of ``/0`` are merged. ``/ready`` answers when both streams have all their text.
     """
     streams = PersistentTextStreaming(database)
     text = _prose(size)

@@ -81,13 +81,14 @@ def follow(
     deadline_s: float,
     marks: list[tuple[float, Callable[[], None]]] | None = None,
 ) -> list[Received]:
-    """Follow paths to their ends in this order, each on a connection of its own.
+    """Follow ``paths`` to their ends, each path on a connection of its own.
 
-    Each request is sent after the headers of the previous answer have arrived. So it is known which
-    client begins a stream, and which clients join it.
+    The requests are sent in the order of ``paths``. Each request is sent after the headers of the
+    previous answer have arrived. So the first client of a stream begins the stream, and all later
+    clients join the stream.
 
-    Each of ``marks`` is a number of seconds and a function. The function is called that long after
-    the first token has arrived.
+    Each of ``marks`` is a number of seconds and a function. The function is called that many
+    seconds after the first token has arrived.
     """
     epoll = select.epoll()
     followers: dict[int, Received] = {}

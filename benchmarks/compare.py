@@ -84,8 +84,8 @@ def _measure(spec: Mapping[str, Any], load: dict[str, Any], seconds: float) -> F
         return [pair for pair in pairs if times[0] <= pair[1] < times[1]]
 
     delivered = inside(received)
-    # Some servers serve the first client from memory. So if a stream has more clients, only the
-    # others are timed.
+    # Some servers serve the first client of a stream from memory. So if a stream has more clients,
+    # only the other clients are timed.
     each = load["followers"]
     joined = [one for at, one in enumerate(received) if at % each] if each > 1 else received
     token = sorted(here - made for made, here in inside(joined))
@@ -105,7 +105,11 @@ def _measure(spec: Mapping[str, Any], load: dict[str, Any], seconds: float) -> F
 def check(
     server: Server, kind: str, load: dict[str, Any], received: list[Received]
 ) -> list[tuple[float, float]]:
-    """Compare every follower's text with the stored text; return the times of the commits."""
+    """Check the text of every follower; return the times of inkstream's commits.
+
+    For inkstream, compare each text with the stored text. For other servers, compare each text with
+    the text of the stream's first follower.
+    """
     followers = load["followers"]
     texts = [follower.text for follower in received]
     if kind == "inkstream":
@@ -127,7 +131,7 @@ def check(
 def _commit_to_socket(
     tokens: list[tuple[float, float]], commits: list[tuple[float, float]]
 ) -> list[float]:
-    """Return, for each token, the time between the return of its commit and its arrival."""
+    """Return, for each token, the time from the end of the token's commit to its arrival."""
     began = [commit[0] for commit in commits]
     ages: list[float] = []
     for made, here in tokens:

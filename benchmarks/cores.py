@@ -13,15 +13,16 @@ CLIENT_CORE = 1
 
 
 def pin(core: int) -> None:
-    """Keep this process on one core, if the system allows it and has two."""
+    """Keep this process on one core, if the system has that core and allows this."""
     if hasattr(os, "sched_setaffinity"):
-        # Do not ask `sched_getaffinity`: in a child of a pinned process, it returns only that core.
+        # Do not use `sched_getaffinity` to find the cores, because in a child of a pinned process
+        # this function returns only the pinned core.
         with contextlib.suppress(OSError):
             os.sched_setaffinity(0, {core})
 
 
 def start(command: list[str], **options: Any) -> subprocess.Popen[bytes]:
-    """Start a process on the servers' core, with all its later threads."""
+    """Start a process that stays, with all its threads, on the servers' core."""
     pin(SERVER_CORE)  # the child inherits the core
     try:
         return subprocess.Popen(command, **options)

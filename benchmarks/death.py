@@ -1,8 +1,8 @@
 """How soon readers in another process learn that a writer has died or was cut off.
 
-In each round, a new process writes a stream that this process follows. When the first text has
-arrived, the new process is killed with ``-9``, or the network of its host goes down. The benchmark
-measures the time until the terminal event arrives.
+In each round, a new process writes a stream that this process follows. After the first text has
+arrived, the benchmark kills the new process with ``-9``, or cuts the network of that process. Then
+the benchmark measures the time until the terminal event arrives.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from tests.pgbouncer import pgbouncer, with_listener
 
 WAYS = ("sqlite", "postgresql", "pooler and listener_url", "pooler", "cut host")
 SLOW = ("pooler", "cut host")
-"""Cases that end only when the lease has passed, so that a tenth of the rounds is enough."""
+"""Cases in which a round ends only when the lease has passed. They get a tenth of the rounds."""
 
 
 def death(seconds: float, rounds: int) -> Report:
@@ -57,7 +57,7 @@ class _Place:
     Attributes:
         url: The URL of the database, for the writer and for the reader.
         prefix: The words before a command that make it run in this place.
-        lose: A function that kills or disconnects the writer with a process id.
+        lose: A function that kills or disconnects the writer that has the given process id.
         regain: A function that restores the place for the next writer.
     """
 
@@ -105,7 +105,7 @@ async def _lose_each(place: _Place, times: int) -> list[float]:
                     if item.code != "writer_lost":
                         raise AssertionError(item)
                 elif not lost:
-                    # The writer dies at a random time between two beats.
+                    # The rounds spread the losses evenly over the time between two beats.
                     await asyncio.sleep(Timing().beat_s * len(found) / times)
                     lost = time.monotonic()
                     place.lose(writer.pid)

@@ -37,7 +37,7 @@ def overload(seconds: float, rounds: int) -> Report:
 
 
 def _carry(streams: int, rate: float, seconds: float) -> dict[str, Any]:
-    """Let every follower reach its stream's end, and compare its text with the stored text."""
+    """Let every follower read its stream to the end; compare the texts with the stored texts."""
     total = _WARM_S + seconds + _REST_S
     load: dict[str, Any] = {"streams": streams, "followers": 1, "rate": rate}
     load |= {"tokens": int(rate * total), "seconds": total}

@@ -1,9 +1,10 @@
 """The chat's page in Chromium: ``python -m benchmarks.page --before TREE [--rounds N] [--json]``.
 
-``TREE`` is a checkout of an earlier commit (``git worktree add TREE COMMIT``). Its page is built
-and served from there, this tree's from here, in turns. What a page costs is read from Chromium:
-CPU is that of its main thread, which other programs on the machine hardly change; long tasks,
-frames and keys are times as a person sees them, which they do.
+``TREE`` is a checkout of an earlier commit (``git worktree add TREE COMMIT``). The benchmark serves
+the page of that checkout and the page of this checkout in turns. Chromium reports the costs of a
+page. The CPU time is that of the page's main thread; other programs on the machine hardly change
+it. Long tasks, slow frames and delayed keys are what a person notices; other programs on the
+machine do change these figures.
 """
 
 from __future__ import annotations
@@ -65,7 +66,7 @@ class Case:
 
 
 async def opened(browser: Browser, url: str) -> tuple[Page, CDPSession]:
-    """Open a page in a new profile; return it with the session that measures its CPU."""
+    """Open a page in a new profile; return the page, and the session that measures its CPU time."""
     context = await browser.new_context(viewport={"width": 1180, "height": 800})
     page = await context.new_page()
     await page.add_init_script(RECORD)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 TICK_S: Final = 0.02
-"""How often the model sends. Tokens that are due are sent together, as over a network."""
+"""The seconds between two sends. All tokens that are due are sent together, as over a network."""
 
 _TEXT: Final = """
 the of and to in is that it was for on are as with they at be this from have or by one had
@@ -109,7 +109,7 @@ def markdown(count: int) -> list[str]:
 
 
 def _cut(text: str, count: int) -> list[str]:
-    """Cut a text into tokens of 4.2 characters, the average of English text."""
+    """Cut a text into tokens of 4.2 characters, the average length of a token of English text."""
     ends = [int(n * 4.2) for n in range(count + 1)]
     return [text[start:end] for start, end in zip(ends, ends[1:], strict=False)]
 

@@ -1,4 +1,4 @@
-"""A checkout of this project, whose chat is built and served in its own folder."""
+"""Builds and serves the chat of a checkout of this project, in the checkout's own folder."""
 
 from __future__ import annotations
 

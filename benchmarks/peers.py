@@ -1,7 +1,7 @@
 """The same live streams with other libraries: the cost and the delay of a delivered token.
 
-In each stream, one client starts the stream, and ``followers`` join it. All texts are
-compared.
+One client starts each stream, and a number of followers join the stream. The benchmark compares
+all texts.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _AIMS = {_NODE: (1.5, 3.0), _PORT: (3.0, 5.0), _XREAD: (3.0, 5.0)}
 
 
 def peers(seconds: float, rounds: int) -> Report:
-    """Measure 40 streams of 50 tokens a second, with no follower, with one, and with five."""
+    """Measure 40 streams of 50 tokens a second, with no, one and five followers each."""
     report = Report(
         "40 streams x 50 tokens/s, one client that asks and so many followers; "
         f"{rounds} rounds of {seconds:g} s; CPU us of app and store per delivered token; ms from "

@@ -1,4 +1,4 @@
-"""The cost of readers: many readers of one stream, idle readers, late readers, and their bytes."""
+"""The cost of readers: many readers of one stream, idle readers, late readers; bytes received."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ _SEED_BYTES_A_TOKEN = 2_020_000 / 4_000
 
 
 def fanout(seconds: float, rounds: int) -> Report:
-    """Measure one stream with 10, 100 and 1,000 followers, with one send for each token."""
+    """Measure one stream with 10, 100 and 1,000 followers.
+
+    At the latency point, each token has its own send. At the 50 ms point, tokens share a send.
+    """
     report = Report(f"one stream to many followers; {seconds:g} s; memory://")
     report.notes.append("per CPU second of the server; 50 ms: tokens that share a send")
     for followers, rate, window_s in (
@@ -116,8 +119,8 @@ def catchup(seconds: float, rounds: int) -> Report:
 
 def _per_get(server: Server, call: Callable[[], object]) -> float:
     call()
-    # Other CPU use of the process does not belong to the call. It grows with the time for which
-    # other processes use the core.
+    # The process also uses CPU for other work, which must not count. This other use grows with
+    # time, and the calls take longer if other processes use the core.
     before, began = server.cpu_s(), time.monotonic()
     time.sleep(_IDLE_S)
     idle = (server.cpu_s() - before) / (time.monotonic() - began)

@@ -1,4 +1,4 @@
-"""How late a token reaches another process, and what it costs PostgreSQL.
+"""How late a token reaches another process, and what a token costs PostgreSQL.
 
 One process has the writers, and one follower of each stream. A second process has another follower
 of each stream. A token contains the time of its append, so that followers can compute the delay.

@@ -1,7 +1,7 @@
-"""One server process on a core of its own: ``python -m benchmarks.server FD JSON``.
+"""One server process on the servers' core: ``python -m benchmarks.server FD JSON``.
 
-The process listens on an inherited socket, so that the benchmark has to find no free port, and need
-not wait until the server listens.
+The process listens on an inherited socket. So the benchmark need not find a free port, and need not
+wait until the server listens.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class Server:
         self.address = address
 
     def cpu_s(self) -> float:
-        """Return the CPU seconds of all threads of both processes, including the kernel's part."""
+        """Return the CPU seconds of all threads of the server and its store, with kernel time."""
         ns = 0
         for process in self._processes:
             for task in Path(f"/proc/{process.pid}/task").iterdir():
@@ -46,7 +46,7 @@ class Server:
         return ns / 1e9
 
     def memory_bytes(self) -> int:
-        """Return the server's resident memory, without its store's."""
+        """Return the server's resident memory, without the memory of its store."""
         pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
@@ -61,7 +61,8 @@ class Server:
 def serving(kind: str, **settings: Any) -> Iterator[Server]:
     """Run one of the servers of ``apps`` and ``redis_apps``, or a ``.js`` of ``node_server``.
 
-    If ``database`` is ``sqlite``, the server gets a new file; for ``redis``, a new Redis server.
+    If ``database`` is ``sqlite``, the server gets a new file. If ``database`` is ``redis``, the
+    server gets a new Redis server.
     """
     with contextlib.ExitStack() as stack:
         store = None
@@ -76,8 +77,8 @@ def serving(kind: str, **settings: Any) -> Iterator[Server]:
         else:
             command = [sys.executable, "-m", "benchmarks.server"]
             settings["kind"] = kind
-        # This process closes the socket once the server has it. Clients then fail quickly if the
-        # server ends.
+        # This process closes the socket as soon as the server has inherited it. So if the server
+        # ends, clients fail quickly.
         with socket.create_server(("127.0.0.1", 0), backlog=4096) as listener:
             command += [str(listener.fileno()), json.dumps(settings)]
             process = start(command, pass_fds=[listener.fileno()])

@@ -102,7 +102,7 @@ async def _keep(
 
 
 class _Log:
-    """Count the bytes of a write-ahead log, which starts again after each checkpoint.
+    """Count the bytes of a write-ahead log, which begins anew after each checkpoint.
 
     The log's index contains the current position (SQLite, "WAL-mode file format", 2.1).
     """
@@ -123,7 +123,7 @@ class _Log:
         self._last = now
 
     def close(self) -> None:
-        """Close the index. Call this after the store is closed: it releases SQLite's locks."""
+        """Close the index. Close the store before, because this call drops SQLite's locks."""
         self._index.close()
 
 

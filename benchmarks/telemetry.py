@@ -1,8 +1,9 @@
 """The cost of metrics and traces: the CPU of a process per token, with and without an observer.
 
 The benchmark runs one process with SQLite and one raw ASGI reader for each stream. While the
-streams flow, the observer is switched on and off in turns, each for a fraction of a second, so that
-other work of the machine affects both equally. The ratio compares the medians.
+streams flow, the observer is switched on and off in turns, each for a fraction of a second. So
+other work of the machine affects the turns with and without an observer equally. The ratio compares
+the medians.
 """
 
 from __future__ import annotations
@@ -79,7 +80,7 @@ def _pairs(found: dict[bool, list[float]]) -> tuple[float, float, float]:
 
 
 def _observer() -> OpenTelemetry:
-    """Return an observer with the OpenTelemetry SDK; without an SDK, it would do no work."""
+    """Return an observer with the OpenTelemetry SDK; without an SDK, an observer does no work."""
     meters = MeterProvider([InMemoryMetricReader()], shutdown_on_exit=False)
     return OpenTelemetry(
         meter_provider=meters, tracer_provider=TracerProvider(shutdown_on_exit=False)
@@ -96,9 +97,9 @@ async def _flow(
 ) -> tuple[dict[bool, list[float]], float]:
     """Return the CPU seconds per token of each turn, and the CPU share of the observer's calls.
 
-    The turns are grouped by whether the observer was on. The share is for machines that others use
-    too: noise does not affect it, but it does not include the effect of those calls on the
-    processor's caches.
+    The turns are grouped by whether the observer was on. The share is useful on a machine with
+    other work, because this work hardly affects the share. But the share does not include the
+    effect of the observer's calls on the processor's caches.
     """
     given = 0
     stop = False

@@ -1,4 +1,4 @@
-"""Answers from Celery tasks: `celery -A celery_chat worker`, beside the site that orders them."""
+"""Answers from Celery tasks that a site sends. The worker is `celery -A celery_chat worker`."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from inkstream.sync import PersistentTextStreaming
 app = Celery("chat", broker=os.environ.get("CELERY_BROKER", "redis://localhost"))
 app.conf.task_acks_late = True  # a task whose worker dies is delivered again
 app.conf.task_reject_on_worker_lost = True
-app.conf.broker_transport_options = {"visibility_timeout": 300}  # Redis: after so many seconds
+app.conf.broker_transport_options = {"visibility_timeout": 300}  # with Redis: after 300 seconds
 streams = PersistentTextStreaming(os.environ.get("INKSTREAM_DATABASE", "sqlite:///inkstream.db"))
 
 
@@ -26,7 +26,7 @@ def pieces(prompt: str) -> Iterator[str]:  # stands for your model
 
 
 # StreamNotFound: the transaction that created the stream has not committed yet.
-# NotClaimed: the attempt before this one has died, and was not yet seen to be dead.
+# NotClaimed: the previous attempt has died, but no other process has noticed that yet.
 @app.task(
     bind=True,
     autoretry_for=(NotClaimed, StreamNotFound),
@@ -35,23 +35,23 @@ def pieces(prompt: str) -> Iterator[str]:  # stands for your model
 )
 def answer(self: Task[Any, Any], stream_id: str, prompt: str) -> None:
     with quiet_stop(), streams.write(stream_id, takeover=True) as writer:
-        written = len(writer.body().text)  # by an attempt that died
+        written = len(writer.body().text)  # characters from an attempt that died
         for piece in pieces(prompt):
             if written >= len(piece):
                 written -= len(piece)
                 continue
             writer.append(piece[written:])
             written = 0
-            writer.flush()  # seen, and a Stop is seen here
+            writer.flush()  # now readers see the piece; after a Stop, this raises
 
 
 def ask(owner: str, prompt: str) -> str:
-    """Order an answer, in a view of the site; its page follows the stream that is returned."""
+    """Order an answer. A view of the site calls this; the page follows the returned stream."""
     stream_id = streams.create(owner=owner, takeover_within_s=600)
     app.send_task("celery_chat.answer", [stream_id, prompt])
     return stream_id
 
 
 def stop(owner: str, stream_id: str) -> None:
-    """Stop it, in a view; the task ends quietly."""
+    """Stop an answer. A view of the site calls this; the task then ends without an error."""
     streams.cancel(stream_id, owner=owner)

@@ -44,7 +44,7 @@ def ask(request: HttpRequest) -> HttpResponse:
     prompt = request.POST.get("prompt", "")
     stream_id = streams.create(owner=owner_of(request))
 
-    def answer() -> Iterator[str]:  # on a thread of its own, which outlives the request
+    def answer() -> Iterator[str]:  # runs on its own thread, also after the request has ended
         for word in f"You asked: {prompt} Here is a thought about it.".split():
             yield word + " "
             time.sleep(0.5)
@@ -56,5 +56,5 @@ def ask(request: HttpRequest) -> HttpResponse:
 urlpatterns = [
     path("", page),
     path("ask", ask),
-    path("streams/", include("inkstream.django.urls")),  # follow and stop: the user's own
+    path("streams/", include("inkstream.django.urls")),  # to follow and stop the user's streams
 ]

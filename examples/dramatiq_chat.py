@@ -1,4 +1,4 @@
-"""Answers from Dramatiq actors: `dramatiq dramatiq_chat`, beside the site that orders them."""
+"""Answers from Dramatiq actors that a site calls. The worker is `dramatiq dramatiq_chat`."""
 
 import os
 import re
@@ -19,15 +19,15 @@ dramatiq.set_broker(broker)
 def answer(stream_id: str, prompt: str) -> None:
     text = f"You asked: {prompt} Here is a thought about it. "  # stands for your model
     with quiet_stop(), streams.write(stream_id, takeover=True) as writer:
-        written = len(writer.body().text)  # by an attempt that died
+        written = len(writer.body().text)  # characters from an attempt that died
         for piece in re.findall(r"\S*\s", text[written:]):
             time.sleep(0.05)
             writer.append(piece)
-            writer.flush()  # seen, and a Stop is seen here
+            writer.flush()  # now readers see the piece; after a Stop, this raises
 
 
 def ask(owner: str, prompt: str) -> str:
-    """Order an answer, in a view of the site; its page follows the stream that is returned."""
+    """Order an answer. A view of the site calls this; the page follows the returned stream."""
     stream_id = streams.create(owner=owner, takeover_within_s=600)
     answer.send(stream_id, prompt)
     return stream_id

@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker, create_asyn
 
 from inkstream import InkstreamError, PersistentTextStreaming, StreamResponse, problem_handler
 
-engine = create_async_engine(os.environ["DATABASE_URL"])  # as postgresql+asyncpg://localhost/chat
+engine = create_async_engine(os.environ["DATABASE_URL"])  # like postgresql+asyncpg://localhost/chat
 sessions = async_sessionmaker(engine)
 streams = PersistentTextStreaming(engine)
 messages = Table("messages", MetaData(), Column("stream_id", Text), Column("prompt", Text))
@@ -28,7 +28,7 @@ Session = Annotated[AsyncSession, Depends(session, scope="function")]
 User = Annotated[str, Header(alias="X-User")]  # stands for your login
 
 
-async def answer(prompt: str) -> AsyncIterator[str]:  # for rows it opens a session of its own
+async def answer(prompt: str) -> AsyncIterator[str]:  # to use rows, open another session here
     for word in f"You asked: {prompt} Here is a thought about it.".split():
         yield word + " "
         await asyncio.sleep(0.5)

@@ -30,7 +30,7 @@ def ask() -> ResponseReturnValue:
     owner, prompt = login(), request.get_json().get("prompt") or abort(400)
     stream_id = streams.create(owner=owner)
 
-    def answer() -> Iterator[str]:  # on a thread of its own, which outlives the request
+    def answer() -> Iterator[str]:  # runs on its own thread, also after the request has ended
         for word in f"You asked: {prompt} Here is a thought about it.".split():
             yield word + " "
             time.sleep(0.5)

@@ -30,7 +30,7 @@ def login(request: Request, response: Response) -> str:  # stands for your login
 
 
 async def mine(request: Request, stream: StreamState, action: str) -> bool:
-    return stream.owner == request.cookies.get("user", "")  # a stream without owner is nobody's
+    return stream.owner == request.cookies.get("user", "")  # False if the stream has no owner
 
 
 User = Annotated[str, Depends(login)]
@@ -50,7 +50,7 @@ async def page(user: User) -> str:
 
 @app.post("/ask", response_class=HTMLResponse)
 async def ask(user: User, prompt: Annotated[str, Form()]) -> str:
-    async def answer() -> AsyncIterator[str]:  # goes on when the browser goes away
+    async def answer() -> AsyncIterator[str]:  # continues even if the browser disconnects
         for word in f"You asked: {prompt} Here is a thought about it.".split():
             yield word + " "
             await asyncio.sleep(0.1)

@@ -27,7 +27,7 @@ async def user(request: Request[Any, Any, Any]) -> str:  # stands for your login
 async def ask(data: Ask, user: str) -> dict[str, str]:
     stream_id = await streams.create(owner=user)
 
-    async def answer() -> AsyncIterator[str]:  # goes on when the browser goes away
+    async def answer() -> AsyncIterator[str]:  # continues even if the browser disconnects
         for word in f"You asked: {data['prompt']} Here is a thought about it.".split():
             yield word + " "
             await asyncio.sleep(0.5)

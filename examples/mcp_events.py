@@ -1,4 +1,4 @@
-"""An MCP server's `EventStore` on persistent streams: a client whose connection is cut resumes."""
+"""An MCP server's `EventStore` on persistent streams: after a lost connection, clients resume."""
 
 import uuid
 from contextlib import aclosing, suppress
@@ -13,7 +13,7 @@ from inkstream import InkstreamError, PersistentTextStreaming, StreamExists
 
 
 class SessionEvents(EventStore):
-    """The events of one session. With one store for all, session A receives what is B's.
+    """The events of one session. With one store for all, sessions would get each other's events.
 
     The SDK's ``stream_id`` is the id of a JSON-RPC request, which every session counts from 1.
     """
@@ -26,7 +26,7 @@ class SessionEvents(EventStore):
     async def store_event(self, stream_id: str, message: JSONRPCMessage | None) -> str:
         with suppress(StreamExists):
             await self._streams.create(self._log, kind="log", group=self._group)
-        # None is the event with which a client begins: nothing but an id to resume from.
+        # A client's first event has no message (None). It has only an id from which to resume.
         event = (
             message.model_dump(mode="json", by_alias=True, exclude_unset=True) if message else None
         )
@@ -35,20 +35,20 @@ class SessionEvents(EventStore):
 
     async def replay_events_after(self, last_event_id: str, send_callback: EventCallback) -> None:
         offset, _, stream_id = last_event_id.partition("/")
-        with suppress(InkstreamError):  # not an id of this session: there is nothing to replay
+        with suppress(InkstreamError):  # the id of another session: there is nothing to replay
             async with aclosing(self._streams.follow(self._log, offset)) as following:
-                async for item in following:  # what was missed, then what comes
+                async for item in following:  # the missed events, and then new events
                     match item:
                         case {"of": of, "event": dict(event)} if of == stream_id:
                             message = jsonrpc_message_adapter.validate_python(event)
                             event_id = f"{following.offset}/{stream_id}"
                             await send_callback(EventMessage(message, event_id))
                             if "method" not in event:
-                                return  # the result, after which nothing comes
+                                return  # this was the result, which is the last event
 
 
 class ResumableSessions(StreamableHTTPSessionManager):
-    """The SDK's manager, with a store for each session: it reads ``event_store`` once for each."""
+    """The SDK's manager reads ``event_store`` once for each session, and gets a new store."""
 
     def __init__(self, app: Server[Any], streams: PersistentTextStreaming, group: str = "mcp"):
         self._new_store = lambda: SessionEvents(streams, group)

@@ -14,7 +14,7 @@ app.include_router(streams.router(allow_anonymous=True), prefix="/streams")
 async def ask(prompt: Annotated[str, Body(embed=True)]):
     stream_id = await streams.create()
 
-    async def answer():  # goes on when the browser goes away
+    async def answer():  # continues even if the browser disconnects
         for word in f"You asked: {prompt} Here is a thought about it.".split():
             yield word + " "
             await asyncio.sleep(0.5)

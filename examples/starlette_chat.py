@@ -26,7 +26,7 @@ async def ask(request: Request) -> Response:
         raise HTTPException(400, "the body is {'prompt': …}")
     stream_id = await streams.create(owner=owner)
 
-    async def answer() -> AsyncIterator[str]:  # goes on when the browser goes away
+    async def answer() -> AsyncIterator[str]:  # continues even if the browser disconnects
         for word in f"You asked: {prompt} Here is a thought about it.".split():
             yield word + " "
             await asyncio.sleep(0.5)

@@ -9,7 +9,7 @@ from inkstream import StreamNotFound
 from inkstream.sync import PersistentTextStreaming
 
 
-@st.cache_resource  # one for the process: its threads write, whatever a script does
+@st.cache_resource  # one instance per process: its threads write, even when a script has ended
 def streams() -> PersistentTextStreaming:
     return PersistentTextStreaming("sqlite:///inkstream.db")
 
@@ -37,7 +37,7 @@ def stop(stream_id: str) -> None:
 
 st.title("Chat")
 if prompt := st.chat_input("Ask something"):
-    st.query_params["stream"] = ask(prompt)  # in the address, so that a reload has it
+    st.query_params["stream"] = ask(prompt)  # the address keeps the stream's id for a reload
 if stream_id := st.query_params.get("stream"):
     try:
         asked = streams().read(stream_id).metadata["prompt"]

@@ -3,10 +3,10 @@
 Usage: python scripts/_bootstrap.py demo|dev
 
 `demo` installs inkstream with the packages that the demo and the examples need; `dev` adds the
-tools of tests and checks. The versions are those in requirements/, which `scripts/lock` writes. uv
-installs the packages if it is available, otherwise pip. This script uses only the standard library,
-because it runs before anything is installed. For each of the two purposes, a stamp names what was
-installed. If the stamp is still correct, this script takes only milliseconds.
+tools of tests and checks. The versions are those in requirements/, which `scripts/lock` writes. If
+uv is available, uv installs the packages; otherwise pip does. This script uses only the standard
+library, because it runs before anything is installed. For each of the two purposes, a file in .venv
+has a hash of what was installed. If the hash is still correct, this script takes only milliseconds.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ def version() -> str:
 
 
 def stamp() -> str:
-    """Return what an environment depends on: the project file, the interpreter, the path."""
+    """Return a hash of what an environment depends on: project file, versions, Python, path."""
     files = [ROOT / "pyproject.toml", *sorted(LOCKS.glob("*.txt"))]
     facts = [*[file.read_bytes() for file in files], minor().encode(), str(ROOT).encode()]
     return hashlib.sha256(b"\0".join(facts)).hexdigest()

@@ -6,8 +6,8 @@ Usage: python scripts/_javascript.py WHAT
 `check` and `test` run the package's checks and tests. `clients` installs the packages for
 tests/durable, `interop` the packages for tests/interop, `pages` the packages for the pages in
 tests/browser, `servers` the packages for benchmarks. The script uses the machine's Node.js, or
-installs Node.js from PyPI into `.venv`. A stamp beside each build names its sources; if they have
-not changed, the script ends after a few milliseconds.
+installs Node.js from PyPI into `.venv`. A file beside each build has a hash of the build's sources.
+If the sources have not changed, the script does not build again.
 """
 
 from __future__ import annotations

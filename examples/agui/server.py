@@ -114,7 +114,7 @@ async def stop(threadId: str, user: User) -> bool:
 async def answer(
     messages: Sequence[Mapping[str, Any]],
 ) -> AsyncIterator[str | Mapping[str, JSON] | Result]:
-    """Yield a scripted answer; ``tools``, ``error`` or ``long`` in the question choose another."""
+    """Yield a scripted answer, chosen by ``tools``, ``error`` or ``long`` in the question."""
     prompt = str(messages[-1].get("content", "")).lower() if messages else ""
     if "tools" in prompt:
         yield {"type": "start-step"}

@@ -1,8 +1,8 @@
 """A chat whose answers are persistent streams: FastAPI, two tables, and a page in React.
 
 The tables, the streams and the feed that all windows follow are in one SQLite file. One transaction
-changes them together, so no window shows a question that is not stored, and no window misses one.
-The server has no login, so it listens only on this machine.
+changes them together. So no window shows a question that is not stored, and no window misses a
+stored question. The server has no login, so it listens only on this machine.
 """
 
 from __future__ import annotations
@@ -58,8 +58,8 @@ PAGE_TURNS = 20
 TYPING_S = 0.04
 
 # A turn is a question and its answer, and never changes. An edited question, or another answer to a
-# question, is a new turn below the same parent (0 at the beginning of a chat). The page shows that
-# turn of a parent which the user chose last.
+# question, is a new turn below the same parent (0 at the beginning of a chat). If a parent has
+# several turns, the page shows the turn that the user chose last.
 SCHEMA = """
 CREATE TABLE IF NOT EXISTS chats (id TEXT PRIMARY KEY, title TEXT, changed_at REAL);
 CREATE TABLE IF NOT EXISTS turns (
@@ -108,8 +108,8 @@ async def tell_end(body: StreamBody) -> None:
     await streams.post(FEED, {"ended": body.stream_id})
 
 
-# The request that creates an answer also starts it. If an answer stays pending for longer, the
-# server died in between. The owner of an answer is its chat, which has one live answer at a time.
+# The request that creates an answer also starts the answer. If an answer is pending for 10 s, the
+# server died in between. An answer's owner is its chat, which has one live answer at a time.
 streams = PersistentTextStreaming(
     f"sqlite:///{FILE}",
     on_end=tell_end,
@@ -132,7 +132,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def database() -> AsyncIterator[sqlite3.Connection]:
-    """Open the file for one transaction at a time, because a second would block the event loop."""
+    """Open the file for one transaction. A second transaction would block the event loop."""
     async with writing:
         with contextlib.closing(sqlite3.connect(FILE, timeout=5)) as connection, connection:
             connection.row_factory = sqlite3.Row
@@ -140,7 +140,7 @@ async def database() -> AsyncIterator[sqlite3.Connection]:
 
 
 def found(rows: sqlite3.Cursor) -> Any:
-    """Return the row that was changed. Answer 404 if another window has deleted it."""
+    """Return the row that was changed. Answer 404 if another window has deleted the row."""
     if row := rows.fetchone():
         return row
     raise HTTPException(404, "This conversation was deleted.")
@@ -173,8 +173,8 @@ api = APIRouter(prefix="/api", dependencies=[Depends(from_here)])
 @api.get("/chats")
 async def chats() -> dict[str, Any]:
     """Return the chats, each with its live answer, and the offset from which to follow the feed."""
-    # The offset is read first. A change in between is then both in the list and in the feed, and
-    # the page may apply it twice.
+    # The offset is read before the list. A change between the two reads is then in the list and in
+    # the feed, and the page can apply a change twice without harm.
     offset = (await streams.read(FEED)).offset
     async with database() as connection:
         rows = connection.execute("SELECT * FROM chats").fetchall()
@@ -190,7 +190,7 @@ async def chats() -> dict[str, Any]:
 
 @api.get("/chats/{chat_id}/turns")
 async def turns(chat_id: str, before: int = 2**62, after: int = -1) -> list[dict[str, Any]]:
-    """Return the shown turns after a turn, or one page of the shown turns before a turn."""
+    """Return the shown turns after the turn ``after``, or a page of those before ``before``."""
     wanted = {"chat_id": chat_id, "before": before, "after": after, "page": PAGE_TURNS}
     async with database() as connection:
         shown = [dict(row) for row in reversed(connection.execute(SHOWN, wanted).fetchall())]
@@ -234,7 +234,7 @@ async def ask(
 
 @api.post("/turns/{turn_id}/choose")
 async def choose(turn_id: int) -> None:
-    """Show this turn in place of the others below its parent, in all windows."""
+    """Show this turn instead of the other turns below its parent, in all windows."""
     async with database() as connection:
         chat_id, parent_id = found(connection.execute(CHOOSE, (turn_id,)))
         told = {"chat": {"id": chat_id}, "after": parent_id}
@@ -278,7 +278,7 @@ app.mount("/", StaticFiles(directory=PAGE, check_dir=False))
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Run the chat on this machine.")
-    parser.add_argument("--port", type=int, default=8000, help="0 takes a free one")
+    parser.add_argument("--port", type=int, default=8000, help="0 takes a free port")
     port = parser.parse_args().port
     try:
         listener = socket.create_server(("127.0.0.1", port), backlog=2048)

@@ -30,7 +30,7 @@ LONG = (
 
 
 async def answer(messages: Sequence[Mapping[str, Any]]) -> AsyncIterator[Item]:
-    """Yield the answer to the last message, or continue it if it is an answer."""
+    """Yield the answer to the last message. If that message is an answer, continue the answer."""
     last = messages[-1]
     if last["role"] == "assistant":
         outputs = [p["output"] for p in last["parts"] if p.get("state") == "output-available"]

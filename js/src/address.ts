@@ -1,4 +1,4 @@
-/** Addresses as strings, because they may be relative, which `URL` does not support. */
+/** Addresses are strings here, because `URL` does not support relative addresses. */
 
 /** Return an address that means the same on every page of the site. */
 export function absolute(address: string | URL): string {
@@ -6,7 +6,7 @@ export function absolute(address: string | URL): string {
   return base ? new URL(address, base).href : String(address);
 }
 
-/** Return the origin of an address, or an empty string if it is unknown. */
+/** Return the origin of an address, or an empty string if the origin is unknown. */
 export function origin(address: string): string {
   return /^[a-z]+:\/\/[^/?#]+/i.exec(absolute(address))?.[0] ?? "";
 }
@@ -17,7 +17,7 @@ export function below(address: string, segment: string): string {
   return `${path.replace(/\/+$/, "")}/${encodeURIComponent(segment)}${query}`;
 }
 
-/** Return the address with parameters added to its query. */
+/** Return the address without its fragment, and with the parameters `query` added. */
 export function withQuery(address: string, query: Record<string, string>): string {
   const more = new URLSearchParams(query).toString();
   const base = address.replace(/#.*$/s, "");

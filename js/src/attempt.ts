@@ -1,7 +1,10 @@
-/** Why this page gave up an attempt. */
+/**
+ * Why this page ended an attempt: `left`, nobody needs the answer; `again`, a new request follows;
+ * `mute`, no answer or no byte arrived in time; `silent`, a working connection fell silent.
+ */
 export type Reason = "left" | "again" | "mute" | "silent";
 
-/** One request, with the timer that abandons it. */
+/** One request, with a timer that aborts the request. */
 export class Attempt {
   readonly at = Date.now();
   readonly #controller = new AbortController();

@@ -1,9 +1,12 @@
 /** How long to wait before the next request. */
 
-/** The longest wait. It is short, because new text is missing on the screen during a wait. */
+/** The longest wait. A wait must be short, because the screen shows no new text during a wait. */
 const CAP_MS = 5_000;
 
-/** The longest first wait, unless the server's `retry:` sets it. Each failure doubles it. */
+/**
+ * The longest wait after a first failure, unless the server's `retry:` sets another. Each further
+ * failure doubles this limit.
+ */
 export const BASE_MS = 1_000;
 
 /** Return a random wait, so that a thousand readers do not all reconnect at the same moment. */
@@ -11,12 +14,12 @@ export function backoffMs(failures: number, baseMs: number): number {
   return Math.random() * Math.min(CAP_MS, baseMs * 2 ** failures);
 }
 
-/** Return whether a retry may help: the server is busy, restarting, or behind a proxy. */
+/** Return whether a later request may succeed, because the server is only busy or restarting. */
 export function isPassing(status: number): boolean {
   return status === 408 || status === 425 || status === 429 || status >= 502;
 }
 
-/** Return the wait of a `Retry-After` header (seconds or a date); 0 without such a header. */
+/** Return the wait that `Retry-After` asks for (as seconds or a date); 0 without this header. */
 export function retryAfterMs({ headers }: Response): number {
   const value = headers.get("retry-after") ?? "";
   const ms = /^\d+$/.test(value) ? +value * 1_000 : Date.parse(value) - Date.now();

@@ -1,4 +1,4 @@
-/** Server-sent events in their original text, for code that forwards them. */
+/** Server-sent events in their original text, for code that forwards events. */
 
 /** One event or one comment, with the empty line that ends it. */
 export interface Block {
@@ -11,8 +11,9 @@ export interface Block {
 }
 
 /**
- * Split text into whole events. An incomplete event waits here for its rest. If the connection
- * breaks first, the incomplete event is never forwarded, and the server sends it again.
+ * Split text into whole events. `Blocks` keeps an incomplete event until the end of the event
+ * arrives. If the connection breaks first, the incomplete event is never forwarded. The server
+ * sends the event again on the next connection.
  */
 export class Blocks {
   readonly #end = /\r\n\r\n|\n\n|\r\r/g;
@@ -20,8 +21,8 @@ export class Blocks {
 
   take(chunk: string): Block[] {
     const blocks: Block[] = [];
-    // The empty line that ends an event may be split between two chunks. Earlier text was searched
-    // already, and is not searched again.
+    // The empty line that ends an event may be split between two chunks. So the search begins three
+    // characters before the new chunk.
     this.#end.lastIndex = Math.max(0, this.#rest.length - 3);
     const text = this.#rest + chunk;
     let start = 0;

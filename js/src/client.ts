@@ -7,27 +7,31 @@ import type { HeadersSource } from "./types.js";
 
 /** Options for all streams of a client. */
 export interface ClientOptions {
-  /** Headers for every request. A function is called before each, so that it may renew a token. */
+  /**
+   * Headers for every request. A function is called before each request, so that the function may
+   * renew a token.
+   */
   headers?: HeadersSource;
   /** As in `fetch`: `same-origin` by default; `include` also sends cookies to another origin. */
   credentials?: RequestCredentials;
   /** A function that is used instead of the global `fetch`. */
   fetch?: (address: string, init: RequestInit) => Promise<Response>;
-  /** Where stops are stored until they are delivered; `localStorage` by default. */
+  /** Where each stop is stored until the server confirms it; `localStorage` by default. */
   stops?: StopStorage;
 }
 
-/** A client follows streams. All watchers of one stream share its connection. */
+/** A client follows streams. All watchers of one stream share one connection. */
 export interface Client {
   /**
-   * Return a stream by its address, which the server answers as `GET /{id}` (see docs/http.md).
+   * Return the stream at `address`. The server answers requests to this address like `GET /{id}` in
+   * docs/http.md.
    *
-   * This makes no request. The first `subscribe` or `for await` makes the first request.
+   * The call itself makes no request. The first `subscribe` or `for await` makes the first request.
    */
   stream(address: string | URL, options?: StreamOptions): Stream;
 }
 
-/** Create a client. Most pages need only one. */
+/** Create a client. Most pages need only one client. */
 export function createClient(options: ClientOptions = {}): Client {
   const readers = new Map<string, Reader>();
   const send: Send = async (address, init, more) => {

@@ -8,7 +8,7 @@ const FIELDS: Readonly<Record<string, readonly [id: string, text: string]>> = {
   "tool-input-delta": ["toolCallId", "inputTextDelta"],
 };
 
-/** Return the name of a delta's text field; undefined for any other part. */
+/** Return the name of a delta's text field; undefined for any part that cannot be joined. */
 export function deltaText(part: Part): string | undefined {
   if (typeof part === "string") return undefined;
   const { type } = part as Delta;
@@ -19,7 +19,7 @@ export function deltaText(part: Part): string | undefined {
   return whole && Object.keys(part).length === 3 ? text : undefined;
 }
 
-/** Join two deltas of one part, or return undefined if they do not belong together. */
+/** Join `before` and `part` if both are deltas of one part; otherwise return undefined. */
 export function joined(before: Part | undefined, part: Part): Part | undefined {
   const text = deltaText(part);
   if (text === undefined || before === undefined || deltaText(before) !== text) return undefined;

@@ -3,7 +3,7 @@ import { type Initial, isEnded, type Snapshot } from "./types.js";
 
 const FRAME_MS = 16;
 
-/** The fields of a snapshot other than its text. */
+/** The fields of a snapshot, without `text`, `parts` and `offset`. */
 export type Facts = {
   -readonly [key in Exclude<keyof Snapshot, "text" | "parts" | "offset">]: Snapshot[key];
 };
@@ -28,8 +28,9 @@ export function firstSnapshot(initial: Initial = {}): Snapshot {
 }
 
 /**
- * Keeps the snapshot for watchers. It is built again when the transcript or the facts have changed,
- * but at most once a frame. So a token costs a piece of a string, and not a render.
+ * Keeps the snapshot for watchers. `show` builds a new snapshot if the transcript or the facts have
+ * changed: at most once a frame, or immediately with `now`. So a token makes a string longer, and
+ * does not cause a render of its own.
  */
 export class Display {
   readonly watchers = new Set<() => void>();
@@ -44,14 +45,14 @@ export class Display {
     this.transcript = new Transcript(snapshot.offset, snapshot.parts);
   }
 
-  /** Discard the text, because its stream no longer exists. */
+  /** Discard the text, because the stored text changed. */
   clear(): void {
     this.transcript = new Transcript();
     this.#shownVersion = -1;
     this.facts.resets++;
   }
 
-  /** Change facts, and show them and the new text: now, or a frame after the last update. */
+  /** Change facts, and publish a snapshot: immediately if `now`, otherwise at most once a frame. */
   show(facts: Partial<Facts> = {}, now = false): void {
     Object.assign(this.facts, facts);
     const wait = this.#shownAt + FRAME_MS - performance.now();
@@ -75,7 +76,7 @@ export class Display {
     this.#shownAt = performance.now();
     this.snapshot = next;
     for (const watcher of this.watchers) {
-      // Call each watcher in a task of its own, so that one that throws does not stop the others.
+      // Each watcher runs in its own microtask, so that an error in one does not stop the next.
       queueMicrotask(() => this.watchers.has(watcher) && watcher());
     }
   }

@@ -12,15 +12,16 @@ button { margin-inline-start: .5em; font: inherit; font-size: .85em }
  * Define `<ink-stream src="…">text so far</ink-stream>`, and return its class.
  *
  * The text is the element's own content, shown as text and never as markup. The part `stop` is a
- * button that exists while the answer arrives, and the part `error` says why the answer failed. The
- * attributes are `src`; `offset`, the offset after the text in the page (without it the text is
- * fetched from its beginning); `stop-url`, `stop-label`, `stopping-label`; and `background`, to
- * follow the stream also while the page is hidden.
+ * button that is visible until the answer has ended. The part `error` says why the answer failed.
+ * The attributes are `src`, `offset`, `stop-url`, `stop-label`, `stopping-label` and `background`.
+ * `offset` is the offset after the text in the page; without `offset`, the element fetches the text
+ * from its beginning. With `background`, the element follows the stream also while the page is
+ * hidden.
  * The element reflects the stream's status in the attribute `status`, sets `aria-busy`, and
  * dispatches the events `ink-change`, `ink-end` and `ink-reset`. The events bubble, and their
  * `detail` is the snapshot.
  *
- * If the name is already defined, return the existing class.
+ * If an element called `name` is already defined, return the existing class.
  */
 export function defineInkStream(
   options: { client?: Client; name?: string } = {},
@@ -29,13 +30,17 @@ export function defineInkStream(
   const known = customElements.get(name);
   if (known) return known;
 
-  // The class is defined inside a function, because a server that imports this has no HTMLElement.
+  // The class is defined inside a function, because a server may import this module, and a server
+  // has no HTMLElement.
   class InkStream extends HTMLElement {
     static readonly observedAttributes = ["src"];
 
     #stream: Stream | undefined;
     #shown: Snapshot | undefined;
-    /** Set by connectedCallback. isConnected is true even before, while an element is upgraded. */
+    /**
+     * True from connectedCallback to disconnectedCallback. While an existing element is upgraded,
+     * isConnected is true before connectedCallback, so isConnected cannot take this field's place.
+     */
     #connected = false;
     /** The text that the page had; undefined after the stream's own text replaced that text. */
     #before: string | undefined;
@@ -69,7 +74,7 @@ export function defineInkStream(
 
     connectedCallback(): void {
       this.#connected = true;
-      // While the parser runs, it connects an element before the element's text exists.
+      // The parser connects an element before the parser adds the element's text.
       if (document.readyState !== "loading") this.#start();
       else document.addEventListener("DOMContentLoaded", () => this.#start(), { once: true });
     }
@@ -122,7 +127,8 @@ export function defineInkStream(
       this.#shown = snapshot;
       const { status, text, error, stopping } = snapshot;
       const ended = isEnded(status);
-      // The page's text stays until the stream's text is as long, so that nothing shrinks.
+      // While the stream's text is only the beginning of the page's text, the page's text stays, so
+      // that the text on the screen does not shrink.
       const { length } = text;
       const behind = length < (this.#before?.length ?? 0) && this.#before?.startsWith(text);
       const keep = behind && (!ended || error?.http !== undefined);
@@ -144,7 +150,7 @@ export function defineInkStream(
       if (ended) this.#tell("ink-end", snapshot);
     }
 
-    /** Show a text. The existing text node grows, so that the user's selection survives. */
+    /** Show a text. If possible, the existing text node grows, so that a selection survives. */
     #write(text: string): void {
       const node = this.firstChild;
       if (node instanceof Text && node === this.lastChild && text.startsWith(node.data)) {

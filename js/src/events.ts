@@ -1,9 +1,9 @@
 import { createParser, type EventSourceMessage } from "eventsource-parser";
 
-/** Events in batches, as they arrive. An empty batch shows that the connection works. */
+/** Events in batches. An empty batch shows that the connection works. */
 export type Batches = AsyncGenerator<EventSourceMessage[], void, undefined>;
 
-/** Read a stream to its end. Ending the loop early closes the connection. */
+/** Yield the chunks of a body. If the caller leaves the loop early, the connection is closed. */
 export async function* chunksOf<T>(body: ReadableStream<T>): AsyncGenerator<T, void, undefined> {
   const chunks = body.getReader();
   try {
@@ -13,15 +13,15 @@ export async function* chunksOf<T>(body: ReadableStream<T>): AsyncGenerator<T, v
       yield value;
     }
   } finally {
-    // `cancel` fails if the connection is already lost. Nothing needs to be done then.
+    // `cancel` fails if the connection is already lost. Such a failure does not matter.
     chunks.cancel().catch(() => {});
   }
 }
 
 /**
- * Read a response as server-sent events, one batch (often empty) for every chunk of the network.
+ * Yield the server-sent events of a body: one batch, which is often empty, for each chunk.
  *
- * An event that the connection cut in half is never returned.
+ * If a connection ends in the middle of an event, this event is never yielded.
  */
 export async function* eventBatches(
   body: ReadableStream<Uint8Array>,

@@ -1,4 +1,4 @@
-/** Repair lost connections for a client that knows nothing about reconnecting. */
+/** A `fetch` for clients that cannot reconnect by themselves. */
 import { absolute } from "./address.js";
 import { BASE_MS, backoffMs, isPassing, retryAfterMs } from "./backoff.js";
 import { type Block, Blocks } from "./blocks.js";
@@ -10,20 +10,21 @@ import { type HeadersSource, InkstreamError } from "./types.js";
 
 export { type HeadersSource, InkstreamError, type StopStorage };
 
-const SILENCE_MS = 37_500; // 2.5 pings
+const SILENCE_MS = 37_500; // 2.5 times the interval of the server's pings
 /** The types that the last event of an answer may have, in the formats AI SDK and AG-UI. */
 const LAST = new Set(["finish", "abort", "error", "RUN_FINISHED", "RUN_ERROR"]);
 
-/** Where an answer continues, and how it is stopped. */
+/** Options of `resumingFetch`. */
 export interface ResumingFetchOptions {
-  /** The address that continues an answer: a GET with the last event's id in `Last-Event-ID`. */
+  /** A GET to this address, with the last event's id in `Last-Event-ID`, continues the answer. */
   resume: string | URL;
   /** `stop()` sends a POST here. */
   stop?: string | URL | undefined;
   /**
-   * Headers that are sent with `stop()` and with requests that continue an answer, where they
-   * replace headers of the first request with the same names. A function is called before each
-   * request, so that it may renew a token.
+   * Headers for the request of `stop()`, and for requests that continue an answer. A request that
+   * continues an answer also has the headers of the first request; of two headers with the same
+   * name, `headers` gives the value. A function is called before each request, so that the function
+   * may renew a token.
    */
   headers?: HeadersSource | undefined;
   /** The `credentials` of `fetch` in the request of `stop()`; `same-origin` by default. */
@@ -31,23 +32,24 @@ export interface ResumingFetchOptions {
   /** A function that is used instead of the global `fetch`. */
   fetch?: typeof globalThis.fetch | undefined;
   /**
-   * Called when the stored answer differs from the one on the page, because a database was restored
-   * from a backup or the answer was deleted. The answer on the page then ends with an error. Load
-   * the history again.
+   * Called when the stored answer differs from the answer on the page, because a database was
+   * restored from a backup or the answer was deleted. The answer on the page then ends with an
+   * error. Load the history again.
    */
   onReset?: (() => void) | undefined;
-  /** Where stops are stored until they are delivered; `localStorage` by default. */
+  /** Where each stop is stored until the server confirms it; `localStorage` by default. */
   stops?: StopStorage | undefined;
 }
 
 /** A `fetch` that repairs lost connections, with a method to stop the answer. */
 export type ResumingFetch = typeof globalThis.fetch & {
   /**
-   * Ask the server to end the answer for all readers. Resolves when the server has confirmed.
+   * Ask the server to end the answer for all readers. The promise resolves when the server has
+   * confirmed.
    *
    * The stop is stored until the server confirms it, also while the page is offline. After a
-   * reload, the next request through this `fetch` delivers the stop. Aborting a request does not
-   * stop the answer.
+   * reload, the next request through a `fetch` with the same option `stop` delivers the stop.
+   * Aborting a request does not stop the answer.
    *
    * @throws InkstreamError if the server refuses.
    */
@@ -55,19 +57,26 @@ export type ResumingFetch = typeof globalThis.fetch & {
 };
 
 /**
- * Return a `fetch` for any client of server-sent events. When a connection is lost, it requests the
- * rest after the last event's id and appends it, so that the client sees one complete answer.
+ * Return a `fetch` for any client of server-sent events. When a connection is lost, this `fetch`
+ * requests the events after the last event's id, and appends them to the response. So the client
+ * sees one complete answer.
  *
- * It retries until the answer has ended, the server refuses, or the request is aborted. An answer
- * that cannot be continued exactly ends with an `InkstreamError`; text is never doubled or mixed.
- * Other requests pass unchanged. Calling this makes no request, so it may be called in a render.
+ * The `fetch` retries until the answer has ended, the server refuses, or the request is aborted. If
+ * the server refuses, or the stored answer has changed, the answer ends with an `InkstreamError`.
+ * An answer whose events have no ids cannot continue, so it ends with the error of its connection.
+ * Text is never doubled or mixed. A response that is not an event stream is returned unchanged.
+ *
+ * A call of `resumingFetch` makes no request, so a page may call it in each render.
  */
 export function resumingFetch(options: ResumingFetchOptions): ResumingFetch {
   const send: typeof fetch = (input, init) => (options.fetch ?? fetch)(input, init);
   const stops = options.stops ?? pageStops();
   const mine = `${absolute(options.stop ?? options.resume)} `;
 
-  /** Deliver a stored stop. Throw the error of `fetch` if the request fails. */
+  /**
+   * Deliver a stop. With `once`, send one request, and throw the error of `fetch` if the request
+   * fails. Otherwise retry as `deliverStop` does.
+   */
   const deliver = (name: string, once: boolean): Promise<void> => {
     const body = name.slice(mine.length);
     const post = async (): Promise<Response> => {
@@ -90,7 +99,8 @@ export function resumingFetch(options: ResumingFetchOptions): ResumingFetch {
   const resuming = async (input: RequestInfo | URL, init: RequestInit = {}): Promise<Response> => {
     const request = input instanceof Request ? input : undefined;
     const asks = (init.method ?? request?.method ?? "GET") !== "GET";
-    // Deliver stored stops before a new question. Later, an old stop would end the new answer.
+    // Deliver stored stops before a new question. After the question, an old stop would end the new
+    // answer.
     if (asks) await Promise.all(kept().map((name) => deliver(name, true)));
     else for (const name of kept()) deliver(name, false).catch(() => {});
 
@@ -111,7 +121,10 @@ export function resumingFetch(options: ResumingFetchOptions): ResumingFetch {
   return Object.assign(resuming, { stop }) as ResumingFetch;
 }
 
-/** The last stream of each address. Global, because a page calls `resumingFetch` in each render. */
+/**
+ * The id of the latest stream, for each address of a stop. This map is global, because a page may
+ * call `resumingFetch` in each render.
+ */
 const current = new Map<string, string | null>();
 
 async function given(headers: HeadersSource | undefined): Promise<HeadersInit | undefined> {
@@ -123,7 +136,7 @@ class Answer {
   readonly #over = new AbortController();
   #connection = new AbortController();
   #wake = () => {};
-  /** True if the server asked for the pause, so that events of the page must not shorten it. */
+  /** True if the server asked for the current pause, so that no event of the page shortens it. */
   #firm = false;
   #lastId: string | undefined;
   #baseMs = BASE_MS;
@@ -141,7 +154,7 @@ class Answer {
     else outer?.addEventListener("abort", leave, { signal: this.#over.signal });
   }
 
-  /** Make the first request. An answer that is not an event stream is returned unchanged. */
+  /** Make the first request. A response that is not an event stream is returned unchanged. */
   async open(first: (signal: AbortSignal) => Promise<Response>): Promise<Response> {
     const response = await first(this.#connection.signal).catch((error: unknown) => {
       this.#over.abort();
@@ -193,7 +206,8 @@ class Answer {
       }
       this.#over.signal.throwIfAborted();
       if (ended) return;
-      // Without event ids the answer cannot continue, because a new request would repeat its text.
+      // Without event ids the answer cannot continue, because a new request would repeat the
+      // answer's text.
       if (this.#lastId === undefined && passed) {
         if (lost === undefined) return;
         throw lost;
@@ -227,7 +241,7 @@ class Answer {
     }
   }
 
-  /** Request the rest until the server answers. Return undefined if nothing follows. */
+  /** Request further events until the server answers. Return undefined if there are none. */
   async #again(): Promise<Response | undefined> {
     for (let askedMs = 0; ;) {
       this.#firm = askedMs > 0;
@@ -275,7 +289,7 @@ class Answer {
     });
   }
 
-  /** End with an error, because the text on the page differs from the stored text. */
+  /** End the answer with an error, because the text on the page differs from the stored text. */
   #reset(http: number): never {
     this.options.onReset?.();
     throw new InkstreamError({
@@ -290,12 +304,12 @@ function isEvents(response: Response): boolean {
   return response.ok && !!response.headers.get("content-type")?.startsWith("text/event-stream");
 }
 
-/** Return whether an event ends an answer, in any format. Parse its data only if necessary. */
+/** Return whether an event ends an answer, in any format. Most events need no parsing for this. */
 function isLast({ event, data = "" }: Block): boolean {
   if (event === "end" || data === "[DONE]") return true;
   if (!/"type"\s*:\s*"(?:finish|abort|error|RUN_)/.test(data)) return false;
   try {
-    return LAST.has(JSON.parse(data).type); // objects inside the data may have such a type too
+    return LAST.has(JSON.parse(data).type); // the pattern may have found an object inside the data
   } catch {
     return false;
   }

@@ -14,7 +14,7 @@ const APPROVAL: Fields = {
   inputSchemaInput: "inputSchemaInput",
   signature: "signature",
 };
-/** Keys that JavaScript gives a special meaning, and that must not be copied when objects merge. */
+/** Keys with a special meaning in JavaScript. `merged` must not copy them. */
 const UNSAFE = ["__proto__", "constructor", "prototype"];
 const LATE = ["output", "errorText", "preliminary"];
 const BEGUN_ANEW = [...LATE, "rawInput", "approval", "inputEncoding", "toolName", "input"];
@@ -27,10 +27,10 @@ const SHOWN_AS_IT_IS: Readonly<Record<string, readonly string[]>> = {
 /**
  * Fold stored parts into a message.
  *
- * Text and reasoning have a `state`, which is `streaming` or `done`. All parts of a tool call
- * become one part. A delta is left out if its part has not begun or has ended. The application's
- * own objects become parts of type `data-part`. The cost is linear in the number of parts. If the
- * stream has `ended`, no part stays `streaming`.
+ * Each part of the message with text or reasoning has a `state`, which is `streaming` or `done`.
+ * All stored parts of a tool call become one part of the message. A delta is left out if its part
+ * has not begun or has ended. The application's own objects become parts of type `data-part`. The
+ * cost is linear in the number of parts. With `ended`, no text or reasoning stays `streaming`.
  */
 export function fold<Data extends DataTypes = DataTypes>(
   parts: Iterable<Part<Data>>,

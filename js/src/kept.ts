@@ -1,18 +1,18 @@
 /** Stops that have not reached the server yet. */
 
-/** Stores stops until they are delivered. A stop is stored as one line of text. */
+/** Stores each stop, as one line of text, until the server has confirmed it. */
 export interface StopStorage {
   keep(stop: string): void;
   drop(stop: string): void;
-  /** Return the stored stops, including those of other windows with the same storage. */
+  /** Return the stored stops, including stops from other windows with the same storage. */
   all(): readonly string[];
 }
 
 const PREFIX = "inkstream:stop:";
-/** The age at which a stop is dropped, because its user no longer waits for that answer. */
+/** The age from which a stop is not sent, because the user no longer waits for the answer. */
 const DAY_MS = 86_400_000;
 
-/** Store stops in `localStorage`, so that they survive a reload, or in memory if there is none. */
+/** Store stops in memory and, if possible, in `localStorage`, where stops survive a reload. */
 export function pageStops(): StopStorage {
   // Each stop has a key of its own, because windows that share one list would overwrite each
   // other's entries.

@@ -4,14 +4,17 @@ import type { Link } from "./link.js";
 import { takeSlot } from "./slots.js";
 import type { HeadersSource } from "./types.js";
 
-/** Send a request with the client's headers, and with the watcher's headers over them. */
+/**
+ * Sends a request with the client's headers and the watcher's headers (`headers`). If both have a
+ * header of the same name, the watcher's header is sent.
+ */
 export type Send = (
   address: string,
   init: RequestInit,
   headers: HeadersSource | undefined,
 ) => Promise<Response>;
 
-/** The answer to a reader: a response, or its stream's events from a shared connection. */
+/** The answer to a reader: a response, or the events of one stream from a shared connection. */
 export type Answer = Response | Batches;
 
 /** A reader's request. */
@@ -32,13 +35,16 @@ const OFFER_MS = 400;
 
 /** The readers of all streams whose addresses differ only in the last segment. */
 class Mount {
-  /** For each reader, a function that ends its current wait. */
+  /** For each reader, a function that ends the reader's current wait. */
   readonly readers = new Set<() => void>();
-  /** For each reader with a connection of its own, a function that makes it ask again. */
+  /** For each reader with a connection of its own, a function that makes the reader ask again. */
   readonly alone = new Set<() => void>();
   /** The links, by the headers of their readers. */
   readonly links = new Map<string, Link[]>();
-  /** The latest request: the headers of its answer say whether streams can share a connection. */
+  /**
+   * The latest request for one stream alone. The headers of its answer say whether streams can
+   * share a connection.
+   */
   scout: Promise<unknown> | undefined;
 }
 
@@ -48,7 +54,10 @@ class Mount {
  */
 export class Lines {
   readonly #mounts = new Map<string, Mount>();
-  /** For each mount, the address for many streams, or empty. Kept after its readers have left. */
+  /**
+   * For each mount, the address for requests of many streams; empty if the server offers none. An
+   * entry stays after the readers of the mount have left.
+   */
   readonly offers = new Map<string, string>();
 
   /** `streams` is true if the application gave a `fetch`, which is assumed to stream. */
@@ -65,7 +74,7 @@ export class Lines {
     return mount;
   }
 
-  /** Add a reader until `signal` aborts; `hurry` ends its current wait. */
+  /** Add a reader until `signal` aborts. `hurry` ends the reader's current wait. */
   enter(address: string, hurry: () => void, signal: AbortSignal): void {
     const [name] = split(address);
     const { readers } = this.#mount(name);
@@ -75,18 +84,18 @@ export class Lines {
     });
   }
 
-  /** Make all readers of a mount ask again, so that they share one request. */
+  /** Make all readers of a mount ask again, so that the readers share one request. */
   gather(name: string): void {
     const { readers, alone } = this.#mount(name);
     for (const ask of [...readers, ...alone]) ask();
   }
 
-  /** Request one stream, alone or together with others. */
+  /** Request one stream, alone or together with other streams. */
   async ask(question: Question): Promise<Answer> {
     const { headers, signal } = question;
     const [name, id] = split(question.address);
     if (!globalThis.document || id === undefined) return this.direct(question);
-    await undefined; // components that mount together share one request
+    await undefined; // so that components that mount together share one request
     signal.throwIfAborted();
     const mount = this.#mount(name);
     if (mount.readers.size > 1 && !this.offers.has(name) && mount.scout) {
@@ -106,7 +115,7 @@ export class Lines {
     return link.ask(id, { ...question, headers: given });
   }
 
-  /** Request one stream with a request for this stream alone. */
+  /** Send a request for one stream alone. */
   async direct(question: Question): Promise<Response> {
     const { address, again, json, signal } = question;
     const [name] = split(address);
@@ -119,8 +128,9 @@ export class Lines {
     }
     const response = await answer;
     const offer = response.headers.get("stream-follow");
-    // Record the offer only once. Otherwise, if a server refuses what it offers, the client would
-    // try again for ever. Ignore a refusal without the header, because a proxy may have sent it.
+    // Record the offer only once. Otherwise, if a server refuses the requests that it offers, the
+    // client would repeat such requests for ever. Ignore a failure without the header, because a
+    // proxy may have sent that answer.
     if (!this.offers.has(name) && (offer || response.ok)) {
       this.offers.set(name, offer ? below(name, offer) : "");
       if (offer && mount.readers.size > 1) this.gather(name);
@@ -128,14 +138,14 @@ export class Lines {
     return response;
   }
 
-  /** Start a stream with a POST to the question's address, and follow the stream. */
+  /** Send a POST, which starts a stream. The answer to the POST follows the stream. */
   drive(question: Question, body: unknown): Promise<Response> {
     const headers = { "content-type": "application/json" };
     return this.#send(question, { method: "POST", headers, body: JSON.stringify(body) });
   }
 
   async #send({ address, offset, json, headers, signal }: Question, init: RequestInit) {
-    // React Native's own `fetch` returns only complete responses, and they have no body to read.
+    // React Native's own `fetch` returns only complete responses, which have no `body`.
     const isMute = !this.streams && !("body" in Response.prototype);
     const polls = json || isMute || !(await takeSlot(address, signal));
     signal.throwIfAborted();

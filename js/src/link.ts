@@ -9,7 +9,7 @@ import { takeSlot } from "./slots.js";
 const MOST = 64;
 /** Streams that begin within this time share a request. */
 const JOIN_MS = 50;
-/** How often, at most, the reader of a silent stream is notified that its connection works. */
+/** The shortest time between a reader's last batch and an empty batch. */
 const HEARD_MS = 5_000;
 
 /** Snapshots of several streams, by stream id. */
@@ -18,7 +18,7 @@ interface Batch {
   readonly refused: Readonly<Record<string, { status: number; code: string }>>;
 }
 
-/** A reader of one stream. Its answer arrives as part of a shared connection. */
+/** A reader's request for one stream. The answer arrives on a shared connection. */
 class Member {
   offset: string | null;
   carrier: Carrier | undefined;
@@ -44,7 +44,7 @@ class Member {
     this.#settle(answer);
   };
 
-  /** Give the reader a sequence of events, which `pass` fills. */
+  /** Give the reader a sequence of events, to which `pass` adds batches. */
   open(): void {
     if (this.#answered) return;
     const start = (it: ReadableStreamDefaultController<EventSourceMessage[]>) => {
@@ -53,7 +53,7 @@ class Member {
     this.settle(chunksOf(new ReadableStream({ start })));
   }
 
-  /** Pass this stream's events on. An empty batch shows the reader that the connection works. */
+  /** Give the reader events of its stream. An empty batch shows that the connection works. */
   pass(batch: EventSourceMessage[] = []): void {
     if (!batch.length && Date.now() - this.#heardAt < HEARD_MS) return;
     this.#heardAt = Date.now();
@@ -96,11 +96,14 @@ class Carrier {
 
 /** The readers of one mount with the same headers, on one connection. */
 export class Link {
-  /** The members by stream id. If a reader repeats its request, the new member replaces the old. */
+  /**
+   * The members by stream id. If a reader repeats its request, the new member replaces the old
+   * member.
+   */
   readonly #members = new Map<string, Member>();
   readonly #polls = new Map<string, Member>();
   #carrier: Carrier | undefined;
-  /** All carriers, including those that a new carrier is about to replace. */
+  /** All carriers, including a carrier that a new carrier is about to replace. */
   readonly #carriers = new Set<Carrier>();
   #joining: ReturnType<typeof setTimeout> | undefined;
   #polling: ReturnType<typeof setTimeout> | undefined;
@@ -137,7 +140,7 @@ export class Link {
     this.#change();
   }
 
-  /** Open a connection for the readers that are present a moment later. */
+  /** A moment later, open a connection for all readers that are present then. */
   #change(): void {
     const idle = !this.#carrier;
     if (idle && !this.#joining) this.lines.gather(this.mount);
@@ -161,7 +164,7 @@ export class Link {
     carrier.signal.addEventListener("abort", () => this.#carriers.delete(carrier));
     if (!(await takeSlot(this.mount, carrier.signal))) {
       if (!before) return this.#pollInstead(carrier);
-      before.drop(); // frees its slot; the offsets make sure that no text is lost
+      before.drop(); // frees a slot; the offsets in the new request make sure that no text is lost
       if (!(await takeSlot(this.mount, carrier.signal))) return this.#pollInstead(carrier);
     }
     if (carrier.signal.aborted) return;
@@ -212,7 +215,7 @@ export class Link {
     return carrier.members.find((it) => it.id === stream_id);
   }
 
-  /** Close the connection before this one, because the new connection works. */
+  /** Close the earlier connection `before`, because the new connection `carrier` works. */
   #opened(carrier: Carrier, before: Carrier | undefined): void {
     carrier.isOpen = true;
     for (const member of carrier.members) {
@@ -227,14 +230,18 @@ export class Link {
     if (this.#carrier === carrier) this.#carrier = undefined;
     carrier.drop();
     for (const member of carrier.members) {
-      // Skip a stream that another connection already carries, or that the next one will carry.
+      // Skip a stream that another connection carries already, or that the next connection will
+      // carry.
       if (member.carrier !== carrier || this.#carrier?.members.includes(member)) continue;
       if (this.#members.get(member.id) === member) this.#members.delete(member.id);
       member.lose(error);
     }
   }
 
-  /** Handle a refused request for events: each reader without a connection gets the answer. */
+  /**
+   * Handle a refused request for events. Each reader without a connection gets the refusal. If the
+   * server refuses its own offer, each such reader instead gets the answer to a request of its own.
+   */
   async #refused(
     carrier: Carrier,
     before: Carrier | undefined,
@@ -260,7 +267,7 @@ export class Link {
     }
   }
 
-  /** Forget the offer, because the server refuses it. Its streams are then requested one by one. */
+  /** Forget the offer that the server refuses. The client then requests the streams one by one. */
   #withdraw(): void {
     this.lines.offers.set(this.mount, "");
   }
@@ -322,7 +329,7 @@ function isEvents(response: Response): boolean {
   return response.ok && !!response.headers.get("content-type")?.startsWith("text/event-stream");
 }
 
-/** Return one stream's part of a batch as the answer that its own address would give. */
+/** Turn one stream's part of a batch into the answer that the stream's own address would give. */
 function snapshot(found: unknown = { status: 404, code: "not_found" }): Response {
   const { status } = found as { status: unknown };
   return new Response(JSON.stringify(found), {

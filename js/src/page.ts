@@ -5,7 +5,7 @@
  */
 export type PageChange = "moved" | "shown" | "hidden";
 
-/** Return whether there is a page and it is hidden. */
+/** Return whether there is a page that is hidden. */
 export function isHidden(): boolean {
   return globalThis.document?.visibilityState === "hidden";
 }

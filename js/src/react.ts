@@ -19,11 +19,14 @@ import { type HeadersSource, type Initial, isEnded, type Snapshot } from "./type
 
 export { isEnded };
 
-/** Options of `useStream`. All may be written inline, because only their values are compared. */
+/**
+ * Options of `useStream`. A component may write the options inline, because the hook compares only
+ * the values of the addresses, of `authToken` and of `background`.
+ */
 export interface UseStreamOptions<Data extends DataTypes = DataTypes> {
-  /** The streams' address: `{url}/{streamId}` is read, and `{url}/{streamId}/cancel` stops. */
+  /** The hook reads `{url}/{streamId}`; `stop` sends a POST to `{url}/{streamId}/cancel`. */
   url: string | URL;
-  /** Set this if the page starts the answer, by a POST of `{"stream_id": …}` to this address. */
+  /** If set, the page starts the answer by a POST of `{"stream_id": …}` to this address. */
   drive?: string | URL | undefined;
   /** Where `stop` sends its POST, if not to `{url}/{streamId}/cancel`. */
   stopUrl?: string | URL | undefined;
@@ -32,18 +35,19 @@ export interface UseStreamOptions<Data extends DataTypes = DataTypes> {
   /** Headers for every request. A function is called before each request. */
   headers?: HeadersSource | undefined;
   /**
-   * If true, follow the stream also while the page is hidden, for example for a sound at the end.
-   * Otherwise the client closes the connection then, and fetches the missing text when the page is
-   * visible again.
+   * If true, follow the stream also while the page is hidden, for example for a sound at the end of
+   * the answer. Otherwise the client closes the connection when the page becomes hidden. It fetches
+   * the missing text when the page is visible again.
    */
   background?: boolean | undefined;
-  /** The text or status that the page already has. Read once for each stream. */
+  /** The text or status that the page already has. The hook reads it once for each stream. */
   initial?: Initial | undefined;
-  /** Called once when this page learns that the stream has ended, also if it ended earlier. */
+  /** Called once when this page learns that the stream has ended, perhaps long ago. */
   onEnd?: ((snapshot: Snapshot<Data>) => void) | undefined;
   /**
-   * Called when the text was discarded and is read again from its beginning, because the stored
-   * text changed (a database was restored). Discard everything that was computed from the text.
+   * Called when the hook has discarded the text and reads the stored text from its beginning,
+   * because the stored text changed (a database was restored). Discard everything that was computed
+   * from the old text.
    */
   onReset?: (() => void) | undefined;
 }
@@ -52,24 +56,26 @@ export interface UseStreamOptions<Data extends DataTypes = DataTypes> {
 export interface UseStreamResult<Data extends DataTypes = DataTypes> extends Snapshot<Data> {
   /** The parts, folded into a message to show: text, reasoning, tool calls, sources, data. */
   readonly message: Message<Data>;
-  /** Ask the server to end the answer for all readers. Rejects with an `InkstreamError` if refused.
+  /**
+   * Ask the server to end the answer for all readers. The promise rejects with an `InkstreamError`
+   * if the server refuses.
    */
   readonly stop: () => Promise<void>;
   /** Send a request now: after a failed request, or instead of waiting for the next try. */
   readonly retry: () => void;
 }
 
-// This client holds only the streams of mounted components, and on a server it stays empty.
+// The default client holds only the streams of mounted components. On a server it stays empty.
 const ClientContext = createContext<Client>(createClient());
 
-/** Give the components below one client with its own options. */
+/** Give one client, with its own options, to all components inside the provider. */
 export function InkstreamProvider(props: { client: Client; children?: ReactNode }): ReactNode {
   return createElement(ClientContext.Provider, { value: props.client }, props.children);
 }
 
 const NOTHING: Snapshot = { ...firstSnapshot(), connection: "closed" };
 
-/** The result of `useStream` without a stream id. */
+/** Takes the place of a `Stream` if there is no stream id. */
 const NONE = {
   subscribe: () => () => {},
   getSnapshot: () => NOTHING,
@@ -79,7 +85,7 @@ const NONE = {
 };
 
 /**
- * Show a stream: its text so far, and then every token as it is committed.
+ * Show a stream: its text so far, and then every token when the server has committed the token.
  *
  * Without an id the status is `pending`, and no request is made. Unmounting stops watching, but
  * does not stop the answer. Components that show the same stream share one connection. `Data` gives
@@ -108,7 +114,7 @@ export function useStream<Data extends DataTypes = DataTypes>(
             initial: options.initial,
             headers: async () => bearer(latest.current),
           }),
-    // With a new authToken, a stream that was refused is requested again.
+    // With a new authToken, the hook requests a refused stream again.
     [client, address, drive, stopUrl, background, authToken],
   );
 

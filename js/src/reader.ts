@@ -18,10 +18,13 @@ const ANSWER_MS = 6_000;
 /** Long, because a snapshot may be large, and an application may be slow to start an answer. */
 const PATIENT_ANSWER_MS = 15_000;
 const FIRST_BYTE_MS = 3_000;
-const SILENCE_MS = 37_500; // 2.5 pings
-/** After this long without data, a connection is replaced when the page becomes visible. */
+const SILENCE_MS = 37_500; // 2.5 times the interval of the server's pings
+/** A connection that was silent for longer is replaced when the page becomes visible. */
 const STALE_MS = 20_000;
-/** A connection that lasted this long counts as good. One without any byte ends earlier. */
+/**
+ * An attempt that lasted longer than this resets the count of failures. A connection for events
+ * ends earlier if no byte arrives.
+ */
 const STEADY_MS = 10_000;
 const YOUNG_MS = 5_000;
 const YOUNG_BASE_MS = 250;
@@ -31,7 +34,7 @@ const POLL_MAX_MS = 5_000;
 /** How to request one stream. The values of a later watcher replace those of an earlier watcher. */
 export interface Access {
   headers?: HeadersSource | undefined;
-  /** The reader sends a POST to this address until it is answered; the POST starts the stream. */
+  /** A POST to this address starts the stream. The reader repeats it until the server answers. */
   drive?: string | undefined;
   driveBody?: unknown;
   /** Follow the stream also while the page is hidden. */
@@ -52,17 +55,17 @@ interface End {
 /**
  * One stream for all watchers on this page: the state machine of SPEC.md.
  *
- * It makes requests while the stream is watched and the page is visible, until the stream has
- * ended. The received messages are in `display`. Its `transcript` is replaced if its text turns out
- * to belong to a stream that no longer exists.
+ * The reader makes requests while the stream is watched and the page is visible, until the stream
+ * has ended. The received messages are in `display.transcript`. If the stored text changed, a new
+ * transcript replaces the old transcript.
  */
 export class Reader {
   #access: Access = {};
-  /** Set while a loop makes requests. Each loop has its own object. */
+  /** Set while `#run` makes requests. Each call of `#run` has its own object. */
   #life: AbortController | undefined;
   #attempt: Attempt | undefined;
   #endPause: (() => void) | undefined;
-  /** True if the server asked for the pause, so that events of the page must not shorten it. */
+  /** True if the server asked for the current pause, so that no event of the page shortens it. */
   #firm = false;
 
   #driven = false;
@@ -73,7 +76,7 @@ export class Reader {
   #idlePolls = 0;
   #failures = 0;
   #baseMs = BASE_MS;
-  /** Until this time, a 404 may mean that the stream is not committed yet. 0: it was found. */
+  /** Until this time, a 404 may mean that the stream is not committed yet; 0 if it was found. */
   #youngUntil = 0;
   #heardAt = 0;
 
@@ -83,7 +86,10 @@ export class Reader {
     readonly display: Display,
   ) {}
 
-  /** Follow the stream while it has watchers; `onIdle` is called when it has none. */
+  /**
+   * Add a watcher, and follow the stream while it has watchers. When the last watcher has left, the
+   * reader calls `onIdle`. Returns a function that removes the watcher.
+   */
   watch(listener: () => void, access: Access, onIdle: () => void): () => void {
     const { watchers } = this.display;
     const watcher = () => listener(); // a new function, because the same listener may watch twice
@@ -114,7 +120,7 @@ export class Reader {
     };
   }
 
-  /** End the current wait, unless the server asked for it. */
+  /** End the current wait, unless the server asked for that wait. */
   hurry(): void {
     if (!this.#firm) this.#endPause?.();
   }
@@ -131,7 +137,7 @@ export class Reader {
     if (connection === "waiting" || transport === "polling") this.hurry();
   };
 
-  /** Make a request after one that failed, or instead of waiting. */
+  /** Make a request now: after a failed request, or instead of waiting. */
   retry(): void {
     if (this.#life) this.hurry();
     else if (this.display.watchers.size) this.#open();
@@ -172,16 +178,16 @@ export class Reader {
   }
 
   /**
-   * True if the reader must hold no connection because the page is hidden: a browser has only six
-   * HTTP/1.1 connections to a server, for all its windows together. If this page must start the
-   * stream (`drive`), the reader starts it first.
+   * True if the page is hidden, so that the reader must not hold a connection. A browser has only
+   * six HTTP/1.1 connections to a server, for all windows together, and hidden pages would use all
+   * six. If this page must start the stream (`drive`), the reader first starts the stream.
    */
   get #rests(): boolean {
     const { background, drive } = this.#access;
     return !background && (drive === undefined || this.#driven) && isHidden();
   }
 
-  /** Wait this long, or until something else ends the wait. */
+  /** Wait for `ms` milliseconds, or until `#endPause` is called. */
   #pause(ms?: number): Promise<void> {
     return new Promise((resolve) => {
       const end = () => {
@@ -241,8 +247,9 @@ export class Reader {
     const { headers, drive, driveBody } = this.#access;
     const { address, lines } = this;
     const { signal } = attempt;
-    // A snapshot is read from the stream's address, because it also shows whether a POST without an
-    // answer has started the stream.
+    // If events do not arrive (`#muted`), the reader requests a snapshot from the stream's address
+    // and does not repeat the POST. The snapshot also shows whether a POST without an answer has
+    // started the stream.
     const driving = drive !== undefined && !this.#driven && !this.#muted;
     // After the end was seen, a request for events would return 204, without the stream's status.
     const json = this.#muted || !!offset?.endsWith(".end");
@@ -298,7 +305,7 @@ export class Reader {
       display.facts.transport = "events";
       for (const event of batch) {
         const next =
-          event.event === "refused" // the refusal concerns one of the streams on this connection
+          event.event === "refused" // the refusal concerns this stream, not the whole connection
             ? await this.#refused(attempt, refusal(event.data), offset)
             : this.#takeEvent(attempt, event);
         if (next !== undefined) return next;
@@ -326,7 +333,8 @@ export class Reader {
       id = undefined;
     }
     if (!id) return this.#fail({ code: "invalid_event", message: null, http: 200 });
-    // This is not the end of this text: messages are missing, or they belong to another stream.
+    // This event does not end the text, because messages before it are missing, or because it
+    // belongs to another stream.
     if (isEnd && !this.display.transcript.completes(id)) return this.#again(attempt);
     if (isEnd) return this.#take(id, []) ?? this.#finish(value as End);
     return this.#take(id, [value as Part]);
@@ -336,8 +344,8 @@ export class Reader {
     const { facts, transcript } = this.display;
     const { version } = transcript;
     if (!transcript.offset?.endsWith(".end")) facts.transport = "polling";
-    // If a snapshot is slow too, the network is slow or all connections are in use. So no proxy is
-    // to blame, and the next request is for events.
+    // If a snapshot is slow too, the network may be slow, or all connections may be in use. Perhaps
+    // no proxy delays events, so the next request is for events.
     const slow = Date.now() - attempt.at > FIRST_BYTE_MS;
     const wasMuted = this.#muted;
     if (slow) this.#muted = false;
@@ -350,12 +358,16 @@ export class Reader {
     if (body.status !== "pending") this.#driven = true;
     else if (this.#access.drive !== undefined && !this.#driven) this.#muted = false;
     this.display.show({ status: body.status, connection: "open" });
-    // This reader polls only because no connection is free: every second, with the other readers.
+    // If the reader polls only because no connection is free, it polls every second, together with
+    // other readers of the mount.
     if (!wasMuted) return POLL_MS;
     return Math.min(POLL_MAX_MS, POLL_MS * 1.5 ** this.#idlePolls);
   }
 
-  /** Add messages. Returns a number if the text belonged to another stream and was discarded. */
+  /**
+   * Add messages. If the messages belong to another stream, discard the text, and return the wait
+   * before the next request.
+   */
   #take(offset: string, parts: Part[]): number | undefined {
     const { facts, transcript } = this.display;
     const taken = transcript.take(offset, parts);
@@ -393,7 +405,10 @@ export class Reader {
     return 0;
   }
 
-  /** Return the wait before the next try with events, because only the network may have failed. */
+  /**
+   * Return the wait before the next request. That request is for events, because perhaps only the
+   * network has failed.
+   */
   #again(attempt: Attempt, askedMs = 0, baseMs = this.#baseMs): number {
     if (Date.now() - attempt.at > STEADY_MS) this.#failures = 0;
     this.#muted = false;

@@ -1,4 +1,4 @@
-/** Checks whether parts are well-formed. All other objects count as the application's own. */
+/** Checks whether parts are well-formed. Any other object counts as the application's own. */
 import type { OwnPart, Part } from "./vocabulary.js";
 
 const REQUIRED = new Map<string, readonly string[]>([
@@ -27,7 +27,7 @@ const isText: Check = (value) => typeof value === "string";
 const isFlag: Check = (value) => typeof value === "boolean";
 const isAnything: Check = () => true;
 
-/** Checks of the fields that are not text. Fields without a check here are ignored. */
+/** Checks of the fields that are not text. `isKnown` ignores fields that it does not know. */
 const CHECKS = new Map<string, Check>([
   ["input", isAnything],
   ["output", isAnything],
@@ -50,7 +50,10 @@ const SCHEMES = {
   file: ["http", "https", "data", "blob"],
 };
 
-/** Return whether a page may link to (`source-url`) or show (`file`) an address without danger. */
+/**
+ * Return whether `url` is safe: as a link, if `kind` is `source-url`, or as the address of a file
+ * that the page shows, if `kind` is `file`.
+ */
 export function isSafeLink(kind: keyof typeof SCHEMES, url: string): boolean {
   // A browser removes spaces and control characters before it reads the scheme.
   const scheme = /^([a-z][a-z0-9+.-]*):/i.exec(url.replace(/[\0-\x20]+/g, ""))?.[1];
@@ -59,7 +62,8 @@ export function isSafeLink(kind: keyof typeof SCHEMES, url: string): boolean {
 
 /**
  * Return whether a part is well-formed and of a known type. Other parts are text or objects of the
- * application's own. A part with a link that could run a script counts as such an object.
+ * application's own. If a part has a link that could run a script, the part counts as an object of
+ * the application's own.
  */
 export function isKnown<P extends Part>(part: P): part is Extract<P, { readonly type: string }> {
   if (!isObject(part) || !Object.hasOwn(part, "type")) return false;

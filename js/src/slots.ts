@@ -5,12 +5,15 @@ import { origin } from "./address.js";
 /** Of the six HTTP/1.1 connections to a server, two stay free for Stop, pages, and other requests.
  */
 const SLOTS = 4;
-/** The limit of one page if windows cannot coordinate: Web Locks need https or localhost. */
+/** The limit of one page without Web Locks. A browser has Web Locks only for https or localhost. */
 const SLOTS_OF_A_PAGE = 2;
 
 let taken = 0;
 
-/** Take a free slot until `signal` aborts. Over HTTP/2 there is always a free slot. */
+/**
+ * Take a slot until `signal` aborts, and return whether a slot was free. A slot is always free over
+ * HTTP/2 or later, and outside of a page.
+ */
 export async function takeSlot(address: string, signal: AbortSignal): Promise<boolean> {
   if (!globalThis.document) return true;
   const server = origin(address);
@@ -40,7 +43,10 @@ function hold(locks: LockManager, name: string, signal: AbortSignal): Promise<bo
   });
 }
 
-/** With HTTP/2 and later, one connection carries any number of streams. */
+/**
+ * Return whether the page came from `server` over HTTP/2 or later. One connection then carries any
+ * number of streams.
+ */
 function isMultiplexed(server: string): boolean {
   const [page] = globalThis.performance?.getEntriesByType?.("navigation") ?? [];
   const { nextHopProtocol = "" } = (page ?? {}) as { nextHopProtocol?: string };

@@ -1,4 +1,4 @@
-/** Show text at a steady pace, although it arrives in large pieces. */
+/** Show text at a steady pace, although the text arrives in large pieces. */
 
 /** How late the text on the screen may be, at most. */
 const BEHIND_MS = 1_000;
@@ -6,7 +6,10 @@ const FRAME_MS = 16;
 
 /** Options of `smooth`. */
 export interface SmoothOptions {
-  /** Called with the text to show: at most once a frame, and each time with more text. */
+  /**
+   * Called with the text to show, which grows from call to call. If another text replaces the shown
+   * text, `show("")` is called first.
+   */
   show: (text: string) => void;
   /** How late the screen may be, in milliseconds; 1,000 by default, which is also the maximum. */
   behindMs?: number;
@@ -25,9 +28,9 @@ export interface Smooth {
 /**
  * Show a text that grows in large pieces (a buffering proxy, a polling page) at a steady pace.
  *
- * Each piece is spread over the time until the next one is expected, within `behindMs`. Small
- * pieces are shown when they arrive. If the user prefers reduced motion, or the page is hidden, all
- * text is shown immediately. Characters are never cut in half.
+ * `smooth` spreads each piece over as much time as passed since the piece before, up to `behindMs`.
+ * So small pieces that arrive often appear almost immediately. If the user prefers reduced motion,
+ * or the page is hidden, all text is shown immediately. Characters are never cut in half.
  */
 export function smooth({ show, behindMs = BEHIND_MS }: SmoothOptions): Smooth {
   const limit = Math.min(behindMs, BEHIND_MS);
@@ -74,7 +77,7 @@ export function smooth({ show, behindMs = BEHIND_MS }: SmoothOptions): Smooth {
         show("");
       }
       text = next;
-      // Text that existed before the page was opened is shown without animation.
+      // Show the first text immediately, because it may have existed before the page was opened.
       if (first || shown === 0 || prefersStillness()) return all();
       const before = marks.at(-1);
       if (text.length <= (before?.length ?? shown)) return;
@@ -93,7 +96,7 @@ export function smooth({ show, behindMs = BEHIND_MS }: SmoothOptions): Smooth {
   };
 }
 
-/** Return a length that cuts no character in half. */
+/** Return `length`, or one more if `length` would cut a character in half. */
 function whole(text: string, length: number): number {
   const last = text.charCodeAt(length - 1);
   const half = last >= 0xd800 && last < 0xdc00 && length < text.length;

@@ -4,7 +4,7 @@ import { onPageChange } from "./page.js";
 import { readProblem } from "./problem.js";
 import { InkstreamError } from "./types.js";
 
-/** One stop to deliver. It is stored until the server has confirmed it. */
+/** One stop to deliver. `storage` keeps the stop until the server has confirmed it. */
 export interface Stopping {
   /** The name under which the stop is stored. */
   readonly name: string;
@@ -16,12 +16,12 @@ export interface Stopping {
 }
 
 /**
- * Ask the server to end a stream, again and again until the server confirms, or until `isOver` says
- * that the stream has ended.
+ * Ask the server to end a stream, again and again until the server confirms, or until `isOver`
+ * returns true.
  *
- * It retries as long as the page is open, because a user presses Stop only once, and the answer
- * must stop even if there is an outage. If the page is closed earlier, the stop stays in the
- * storage.
+ * `deliverStop` retries as long as the page is open, because a user presses Stop only once, and the
+ * answer must stop even if there is an outage. If the page is closed earlier, the stop stays in
+ * `storage`.
  *
  * @throws InkstreamError if the server refuses.
  */
@@ -74,7 +74,7 @@ export class Stops {
     return this.storage.all().filter((name) => name.startsWith(below));
   }
 
-  /** Return whether a stop is still stored; another window may have delivered it. */
+  /** Return whether a stop is still stored: false after another window has delivered the stop. */
   has(name: string): boolean {
     return this.storage.all().includes(name);
   }

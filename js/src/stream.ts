@@ -21,7 +21,7 @@ export interface StreamOptions {
   headers?: HeadersSource | undefined;
   /**
    * The first request is a POST to this address. The POST starts the stream, and its answer follows
-   * the stream. Repeating the POST is safe, because a stream that has started is only followed.
+   * the stream. Repeating the POST is safe: if the stream has started, the POST only follows it.
    */
   drive?: string | URL | undefined;
   /** The body of the POST to `drive`, which is sent as JSON. */
@@ -34,13 +34,13 @@ export interface StreamOptions {
    * visible again.
    */
   background?: boolean | undefined;
-  /** What the page already has. Ignored if the page already watches this stream elsewhere. */
+  /** What the page already has. Ignored if the client already follows this stream. */
   initial?: Initial | undefined;
 }
 
 /**
  * A stream with its watchers: an observable store (`subscribe`, `getSnapshot`) and an async
- * iterable. Its methods need no `this`.
+ * iterable. The methods need no `this`.
  */
 export class Stream implements AsyncIterable<Part> {
   readonly #first: Snapshot;
@@ -59,8 +59,9 @@ export class Stream implements AsyncIterable<Part> {
   }
 
   /**
-   * Watch the stream. `listener` is called after every change of the snapshot, at most once a
-   * frame. Returns a function that stops watching, and does not stop the answer.
+   * Watch the stream. `listener` is called after every change of the snapshot: immediately for the
+   * stream's end, and otherwise at most once a frame. Returns a function that stops watching, and
+   * does not stop the answer.
    */
   readonly subscribe = (listener: () => void): (() => void) => {
     const { background, drive, driveBody, headers } = this.options;
@@ -84,7 +85,7 @@ export class Stream implements AsyncIterable<Part> {
     return leave;
   };
 
-  /** Return the current snapshot. It is the same object until something changes. */
+  /** Return the current snapshot, which is the same object until something changes. */
   readonly getSnapshot = (): Snapshot =>
     (this.#reader ?? this.readers.get(this.address))?.display.snapshot ?? this.#first;
 
@@ -92,11 +93,11 @@ export class Stream implements AsyncIterable<Part> {
   readonly getServerSnapshot = (): Snapshot => this.#first;
 
   /**
-   * Ask the server to end the answer for all readers. Resolves when the server has confirmed. The
-   * status becomes `cancelled` when the stream's own end arrives.
+   * Ask the server to end the answer for all readers. The promise resolves when the server has
+   * confirmed, or when the stream has ended. The status changes only when the stream's end arrives.
    *
-   * Without a network, the stop is stored, also over a reload, and sent when the network is back.
-   * The snapshot's `stopping` is true until the stream's end arrives.
+   * Without a network, the client stores the stop, which survives a reload, and sends it when the
+   * network is back. The snapshot's `stopping` is true until the stream's end arrives.
    *
    * @throws InkstreamError if the server refuses.
    */
@@ -128,7 +129,7 @@ export class Stream implements AsyncIterable<Part> {
     );
   }
 
-  /** Deliver the stops that an earlier page of this address could not deliver. */
+  /** Deliver stops that an earlier page could not deliver, for all streams of the same mount. */
   #bringStops(): void {
     const mount = absolute(this.address).replace(/[^/]*(?:\?.*)?$/, "");
     const mine = this.#stopAddress;
@@ -142,7 +143,7 @@ export class Stream implements AsyncIterable<Part> {
 
   /**
    * Make a request now: after a request that failed (`error.http`), or instead of waiting for the
-   * next try. If the server asked for the wait, the wait continues. If the stream has ended, this
+   * next try. If the server asked for the wait, the wait continues. After the stream's end, `retry`
    * does nothing.
    */
   readonly retry = (): void => this.#reader?.retry();
@@ -154,11 +155,11 @@ export class Stream implements AsyncIterable<Part> {
 
   /**
    * Yield text and structured parts as they arrive, from the stream's first part. If the loop is
-   * slow, it gets larger pieces of text; no queue grows. The loop ends with the stream, or after
+   * slow, the pieces of text are larger, and no queue grows. The loop ends with the stream or after
    * `disconnect`.
    *
-   * @throws InkstreamError if the stream ended with another status than `done`, or if the text
-   * belonged to a stream that no longer exists (`offset_gone`).
+   * @throws InkstreamError if the stream ended with another status than `done`, or if the stored
+   * text changed (`offset_gone`).
    */
   async *[Symbol.asyncIterator](): AsyncGenerator<Part, void, undefined> {
     let wake = () => {};

@@ -12,7 +12,7 @@ export class Transcript {
   text = "";
   /** Adjacent text is joined, and so are adjacent deltas of one part. The last part may grow. */
   readonly parts: Part[] = [];
-  /** A number that grows with every change. A copy is valid while the number stays the same. */
+  /** A number that grows with every change. A copy of `parts` is current until the next change. */
   version = 0;
 
   constructor(
@@ -23,10 +23,10 @@ export class Transcript {
   }
 
   /**
-   * Add the messages before an offset.
+   * Add `parts`, the messages before `offset`.
    *
-   * Returns `seen` if the messages were added before, and `other` if they belong to another stream,
-   * so that this transcript is invalid. Nothing changes in either case.
+   * Returns `seen` if this transcript already has the messages. Returns `other` if the messages
+   * belong to another stream, so that this transcript is invalid. Nothing changes in either case.
    */
   take(offset: string, parts: readonly Part[]): "new" | "seen" | "other" {
     const known = this.offset;
@@ -53,7 +53,7 @@ export class Transcript {
     return isStart(known) || (id === knownId && position === knownPosition);
   }
 
-  /** Yield the parts after a place, and move the place behind each of them. */
+  /** Yield the parts after `place`, and move `place` behind each yielded part. */
   *after(place: { index: number; taken: number }): Generator<Part, void, undefined> {
     while (place.index < this.parts.length) {
       const part = this.parts[place.index] as Part;
@@ -69,7 +69,7 @@ export class Transcript {
       } else if (place.index < this.parts.length - 1) {
         place.index++;
         place.taken = 0;
-      } else return; // the last piece may still grow
+      } else return; // the last part may still grow
     }
   }
 
@@ -81,15 +81,15 @@ export class Transcript {
       else this.parts.push(part);
       return;
     }
-    // JavaScript engines join strings lazily: a token costs its own length, and the whole text is
-    // copied once per use, instead of once per token.
+    // JavaScript engines join strings lazily. So a token costs only its own length, and the engine
+    // copies the whole text when the text is used, instead of for each token.
     this.text += part;
     if (typeof this.parts[last] === "string") this.parts[last] += part;
     else if (part !== "") this.parts.push(part);
   }
 }
 
-/** True for every form of "the start", and for `now`: any message may follow such an offset. */
+/** Return whether any message may follow `offset`: true for a stream's start, and for `now`. */
 function isStart(offset: string): boolean {
   return !offset.includes("_") || place(offset).every((it) => /^0+$/.test(it));
 }

@@ -19,7 +19,7 @@ export interface StreamError {
 /** The state of a stream at one moment. It stays the same object until something changes. */
 export interface Snapshot<Data extends DataTypes = DataTypes> {
   readonly status: Status;
-  /** The pieces of text joined: a prefix of the stored text, or all of it. */
+  /** The pieces of text, joined: a prefix of the stored text, or the whole stored text. */
   readonly text: string;
   /** Text and structured parts in order. Adjacent text is joined, and so are deltas of one part. */
   readonly parts: readonly Part<Data>[];
@@ -29,15 +29,15 @@ export interface Snapshot<Data extends DataTypes = DataTypes> {
   readonly result: unknown;
   /** The offset after this text, an opaque string. Any device can continue from this offset. */
   readonly offset: string | null;
-  /** `polling`: the client fetches snapshots, because something delays events on their way. */
+  /** `polling`: the client fetches snapshots, because events are delayed or no slot is free. */
   readonly transport: "events" | "polling";
   /**
    * `waiting`: the connection was lost, and the client will try again. `closed`: there is no
-   * connection, and the client tries none, because the stream ended, the request failed, or the
+   * connection, because the stream ended, the request failed, nobody watches the stream, or the
    * page is hidden.
    */
   readonly connection: "connecting" | "open" | "waiting" | "closed";
-  /** True after a Stop until the stream's end arrives. The stop is sent when there is a network. */
+  /** True after a Stop until the stream's end arrives, or until the server refuses the Stop. */
   readonly stopping: boolean;
   /**
    * How often the text was discarded and read again from its beginning, because the stored text
@@ -46,14 +46,14 @@ export interface Snapshot<Data extends DataTypes = DataTypes> {
   readonly resets: number;
 }
 
-/** The part of a stream that the page already has, from a server-rendered page or a list. */
+/** What the page already has of a stream, from a server-rendered page or a list. */
 export interface Initial {
   /** The offset after the text. The client fetches only later messages. */
   readonly offset?: string | null;
   readonly parts?: readonly Part[];
   /** The same as `parts: [text]`. */
   readonly text?: string;
-  /** A final status means that nothing needs to be fetched. */
+  /** If this status is final, the client makes no request for the stream. */
   readonly status?: Status;
   readonly error?: StreamError | null;
   readonly result?: unknown;
@@ -78,8 +78,8 @@ export class InkstreamError extends Error {
 /**
  * Return whether a status is final: `done`, `error`, `cancelled` or `timeout`.
  *
- * If a snapshot's `error` has `http`, the snapshot's status is final too, although only the request
- * failed, because the client makes no further request until `retry` is called.
+ * If a snapshot's `error` has `http`, only the request failed. The snapshot's status is final in
+ * this case too, because the client makes no further request until `retry` is called.
  */
 export function isEnded(status: Status): boolean {
   return status !== "pending" && status !== "streaming" && status !== "open";

@@ -1,6 +1,6 @@
 /** The types of an answer's structured parts, named like the AI SDK's UI-message chunks, v1. */
 
-/** The values of `data-…` parts, by the name after `data-`. */
+/** The types of the values of `data-…` parts, by the name after `data-`. */
 export type DataTypes = Record<string, unknown>;
 
 type Provider = Readonly<Record<string, Readonly<Record<string, unknown>>>>;
@@ -47,7 +47,7 @@ export type ToolPart =
   | (Call & { readonly type: "tool-output-error"; readonly errorText: string })
   | { readonly type: "tool-output-denied"; readonly toolCallId: string };
 
-/** A web page that the answer cites: `http`, `https`, `mailto` or relative. */
+/** A source that the answer cites. Its `url` is relative, or has `http`, `https` or `mailto`. */
 export type SourceUrlPart = WithProvider & {
   readonly type: "source-url";
   readonly sourceId: string;
@@ -63,7 +63,7 @@ export type SourceDocumentPart = WithProvider & {
   readonly filename?: string;
 };
 
-/** A file that the model created, by its address; `data:` and `blob:` are allowed. */
+/** A file that the model created. Its `url` may also begin with `data:` or `blob:`. */
 export type FilePart = WithProvider & {
   readonly type: "file";
   readonly url: string;
@@ -83,7 +83,7 @@ export type DataPart<Data extends DataTypes = DataTypes> = {
   };
 }[keyof Data & string];
 
-/** A structured part that every format understands. */
+/** A structured part of a type that this package knows. */
 export type KnownPart<Data extends DataTypes = DataTypes> =
   | ReasoningPart
   | ToolPart

@@ -22,9 +22,9 @@ export { isEnded };
 
 /** Options of `useStream`. */
 export interface UseStreamOptions<Data extends DataTypes = DataTypes> {
-  /** The streams' address: `{url}/{streamId}` is read, and `{url}/{streamId}/cancel` stops. */
+  /** `useStream` reads `{url}/{streamId}`; `stop` sends a POST to `{url}/{streamId}/cancel`. */
   url: MaybeRefOrGetter<string | URL>;
-  /** Set this if the page starts the answer, by a POST of `{"stream_id": …}` to this address. */
+  /** If set, the page starts the answer by a POST of `{"stream_id": …}` to this address. */
   drive?: MaybeRefOrGetter<string | URL | undefined>;
   /** Where `stop` sends its POST, if not to `{url}/{streamId}/cancel`. */
   stopUrl?: MaybeRefOrGetter<string | URL | undefined>;
@@ -32,11 +32,11 @@ export interface UseStreamOptions<Data extends DataTypes = DataTypes> {
   headers?: HeadersSource;
   /** Follow the stream also while the page is hidden. */
   background?: boolean;
-  /** The text or status that the page already has. Read once for each stream. */
+  /** The text or status that the page already has. `useStream` reads it once for each stream. */
   initial?: MaybeRefOrGetter<Initial | undefined>;
-  /** Called once when this page learns that the stream has ended, also if it ended earlier. */
+  /** Called once when this page learns that the stream has ended, perhaps long ago. */
   onEnd?: (snapshot: Snapshot<Data>) => void;
-  /** Called when the text was discarded and is read again, because the stored text changed. */
+  /** Called when the old text was discarded, because the stored text changed. */
   onReset?: () => void;
 }
 
@@ -48,7 +48,9 @@ export interface UseStreamResult<Data extends DataTypes = DataTypes> {
   readonly status: ComputedRef<Snapshot["status"]>;
   /** The parts, folded into a message to show. The parts are folded only if `message` is used. */
   readonly message: ComputedRef<Message<Data>>;
-  /** Ask the server to end the answer for all readers. Rejects with an `InkstreamError` if refused.
+  /**
+   * Ask the server to end the answer for all readers. The promise rejects with an `InkstreamError`
+   * if the server refuses.
    */
   readonly stop: () => Promise<void>;
   /** Send a request now: after a failed request, or instead of waiting for the next try. */
@@ -61,10 +63,10 @@ export const inkstreamClient: InjectionKey<Client> = Symbol("inkstream");
 const shared = createClient();
 
 /**
- * Show a stream: its text so far, and then every token as it is committed.
+ * Show a stream: its text so far, and then every token when the server has committed the token.
  *
  * Without an id the status is `pending`, and no request is made. Unmounting the component stops
- * watching, but does not stop the answer. On a server, `useStream` returns `initial` and makes no
+ * watching, but does not stop the answer. On a server, `useStream` shows `initial`, and makes no
  * request.
  */
 export function useStream<Data extends DataTypes = DataTypes>(

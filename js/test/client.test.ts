@@ -111,7 +111,7 @@ describe("following", () => {
     expect(server.requests).toEqual(["POST /a"]);
   });
 
-  it("one client stops the answer that another follows (G6)", async () => {
+  it("leaving does not stop the answer, and another client can stop it (G6)", async () => {
     const source = server.create("a");
     source.append("Hel");
     const here = client.stream(`${base}/a`);
@@ -186,7 +186,7 @@ describe("iterating", () => {
     await expect(all).rejects.toMatchObject({ code: "offset_gone" });
   });
 
-  it("closes the connection when the loop ends, or disconnects", async () => {
+  it("closes the connection when the loop is left, or after disconnect", async () => {
     const wire = new Wire();
     const other = createClient({ fetch: wire.fetch });
     const left = (async () => {

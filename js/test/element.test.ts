@@ -41,7 +41,7 @@ describe("<ink-stream>", () => {
     const it = await swap('<ink-stream src="/s/a">Hello wo</ink-stream>');
     wire.last.stream("Hello ");
     await vi.waitFor(() => expect(it.getAttribute("status")).toBe("streaming"));
-    expect(it.textContent, "nothing shrinks").toBe("Hello wo");
+    expect(it.textContent, "the shown text does not shrink").toBe("Hello wo");
     expect(it.getAttribute("aria-busy")).toBe("true");
     wire.last.send(frame(2, "world"));
     await shows(it, "Hello world");
@@ -77,14 +77,14 @@ describe("<ink-stream>", () => {
     expect(button(it)).toMatchObject({ hidden: false, textContent: "Halt" });
     button(it).click();
     await vi.waitFor(() => expect(wire.last).toMatchObject({ method: "POST", path: "/own" }));
-    expect(button(it).disabled, "one press, one request").toBe(true);
+    expect(button(it).disabled, "a second press is impossible").toBe(true);
     wire.last.refuse(204);
     wire.all[0]?.send(endFrame(1, { status: "cancelled" }));
     await vi.waitFor(() => expect(button(it).hidden).toBe(true));
     expect(alert(it)).toBe("");
   });
 
-  it("says that a Stop is stored while there is no network", async () => {
+  it("shows `stopping-label` while a Stop waits for the network", async () => {
     const it = await swap('<ink-stream src="/s/a" stopping-label="Halting"></ink-stream>');
     wire.last.stream("Hi");
     await shows(it, "Hi");
@@ -99,7 +99,7 @@ describe("<ink-stream>", () => {
     await vi.waitFor(() => expect(button(it).hidden).toBe(true));
   });
 
-  it("dispatches ink-reset when the text is read again (E5)", async () => {
+  it("dispatches ink-reset when the text is read again", async () => {
     const it = await swap(
       `<ink-stream src="/s/a" offset="${offset(3)}">restored over</ink-stream>`,
     );

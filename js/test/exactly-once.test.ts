@@ -32,7 +32,7 @@ const fate: fc.Arbitrary<Fate> = fc.record({
   broken: fc.boolean(),
 });
 
-/** The events after a position as a server sends them, text joined within a run of messages. */
+/** The events after position `after`. An event joins up to `joined` adjacent pieces of text. */
 function events(messages: Part[], after: number, joined: number): string {
   const frames: string[] = [];
   for (let at = after; at < messages.length;) {
@@ -63,7 +63,7 @@ function serve(messages: Part[], from: string | null, fate: Fate | undefined): R
   const done = from === null ? 0 : Number(from.slice(17, 33));
   if (from !== null) expect(from).toBe(offset(done));
   if (fate && fate.status !== 200) return new Response("", { status: fate.status });
-  // A proxy may repeat events, but only whole ones.
+  // A proxy may repeat events, but only whole events.
   const start = fate?.joined === 1 ? Math.max(0, done - fate.again) : done;
   const sent = `: ping\n\n${events(messages, start, fate?.joined ?? 3)}${endFrame(messages.length)}`;
   const bytes = new TextEncoder().encode(sent).slice(0, fate?.cut);

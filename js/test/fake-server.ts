@@ -33,7 +33,7 @@ class FakeStream {
 export class FakeServer {
   readonly requests: string[] = [];
   readonly streams = new Map<string, FakeStream>();
-  /** How often the source of each stream was called. */
+  /** For each stream, the number of POSTs that start it. */
   readonly starts = new Map<string, number>();
   /** Delay all data until the response ends, as a buffering proxy does. */
   buffering = false;

@@ -1,4 +1,4 @@
-/** `resumingFetch` brings any client of server-sent events through cuts, restarts and restores. */
+/** With `resumingFetch`, a client of server-sent events survives cuts, restarts and restores. */
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { InkstreamError, resumingFetch, type ResumingFetch } from "../src/fetch.js";
 import { fakePage, pass, virtualTime, Wire } from "./wire.js";
@@ -33,7 +33,7 @@ const made = () =>
 const chunk = (id: number, data: unknown) => `id: c${id}\ndata: ${JSON.stringify(data)}\n\n`;
 const LAST = chunk(9, { type: "finish" }) + "data: [DONE]\n\n";
 
-/** Make a request, and collect the client's text. */
+/** Makes a request, and collects the text that the client receives. */
 class Page {
   text = "";
   response: Response | undefined;
@@ -68,7 +68,7 @@ describe("resumingFetch", () => {
     const page = await asked("POST", { authorization: "Bearer t", "content-type": "text/x" });
     wire.last.open().send(chunk(1, "a") + chunk(2, "b") + 'id: c3\ndata: "ha');
     await pass();
-    expect(page.text, "half an event is none").toBe(chunk(1, "a") + chunk(2, "b"));
+    expect(page.text, "half an event is not forwarded").toBe(chunk(1, "a") + chunk(2, "b"));
     wire.last.fail();
     await pass(1_000);
     expect(wire.last).toMatchObject({ method: "GET", path: "/chat/1/stream" });
@@ -109,7 +109,7 @@ describe("resumingFetch", () => {
     expect(page).toMatchObject({ over: true, error: undefined });
   });
 
-  it("continues after a restart of the server (trap 13)", async () => {
+  it("continues after a restart of the server (G2)", async () => {
     const page = await asked();
     wire.last.open().send(chunk(1, "a"));
     await pass();
@@ -170,7 +170,7 @@ describe("resumingFetch", () => {
   });
 
   it.each([410, 204])(
-    "reports a text that was restored from a backup on %i, and mixes nothing (E5)",
+    "reports a text that was restored from a backup on %i, and mixes nothing",
     async (status) => {
       const page = await asked();
       wire.last.open().send(chunk(1, "a"));
@@ -218,7 +218,7 @@ describe("resumingFetch", () => {
     expect(page.response?.status).toBe(status);
   });
 
-  it("passes on the answer's headers, and a failed first request", async () => {
+  it("throws the error of a failed first request, and does not repeat the request", async () => {
     const page = await asked();
     wire.last.fail();
     await pass(60_000);
@@ -226,7 +226,7 @@ describe("resumingFetch", () => {
     expect(wire.count, "a question is not asked twice").toBe(1);
   });
 
-  it("an abort ends it, in a connection and in a wait, without a Stop (G6)", async () => {
+  it("an abort ends the response, in a connection and in a wait, without a Stop (G6)", async () => {
     const open = await asked();
     wire.last.open().send(chunk(1, "a"));
     await pass();

@@ -16,7 +16,7 @@ beforeEach(() => {
   texts = [];
 });
 afterEach(async () => {
-  await vi.waitFor(() => expect(wire.last.isOver, "leaving lets go").toBe(true));
+  await vi.waitFor(() => expect(wire.last.isOver, "leaving closes the connection").toBe(true));
 });
 
 async function play(): Promise<void> {

@@ -1,4 +1,4 @@
-/** Many live streams of one page share one connection; they join and leave without a gap. */
+/** Many live streams of one page share one connection. Streams join and leave without a gap. */
 import { afterEach, beforeEach, describe, expect, it, vi } from "vitest";
 import { type Client, createClient, type Stream } from "../src/index.js";
 import {
@@ -22,7 +22,7 @@ beforeEach(() => {
   virtualTime();
   fakePage();
   wire = new Wire();
-  mount = `/m${count++}`; // the client remembers what a mount cannot do
+  mount = `/m${count++}`; // a new mount for each test
   client = createClient({ fetch: wire.fetch });
 });
 afterEach(async () => {
@@ -41,7 +41,7 @@ function watch(...ids: string[]): Stream[] {
     return stream;
   });
 }
-/** Watch a stream of an unknown mount; its first answer says where to follow many streams. */
+/** Watch streams of an unknown mount. The first answer offers an address for many streams. */
 async function watchMany(...ids: string[]): Promise<Stream[]> {
   const all = watch(...ids);
   await pass();
@@ -74,7 +74,7 @@ describe("many streams over one request", () => {
     expect(texts(all)).toEqual(["Aa!", "B", "C"]);
     expect(all[0]?.getSnapshot()).toMatchObject({ status: "done", transport: "events" });
     await pass(1_000);
-    expect(wire.count, "an end changes nothing for the others").toBe(1);
+    expect(wire.count, "the end of one stream changes nothing for the others").toBe(1);
   });
 
   it("a single stream has its own request, without delay", async () => {
@@ -98,13 +98,13 @@ describe("many streams over one request", () => {
     expect(wire.all[0]?.givenUp).toBe(false);
   });
 
-  it("a first answer that is slow, or a proxy's refusal, holds nobody up", async () => {
+  it("a slow first answer, or a proxy's refusal, does not delay the other streams", async () => {
     const all = watch("a", "b", "c");
     await pass(450);
     expect(wire.all.map((it) => it.path)).toEqual(["a", "b", "c"].map((id) => `${mount}/${id}`));
     wire.all[1]?.refuse(502);
     await settle();
-    expect(live().length, "a refusal without the header says nothing").toBe(2);
+    expect(live().length, "a refusal without the header is no offer").toBe(2);
     wire.all[0]?.open(OFFER);
     await settle();
     expect(live()).toEqual([wire.last]);
@@ -114,7 +114,7 @@ describe("many streams over one request", () => {
     expect(texts(all)).toEqual(["", "", "C"]);
   });
 
-  it("one that was alone shares its connection when a second begins, and loses nothing", async () => {
+  it("a stream with its own connection joins a second stream, and loses nothing", async () => {
     const all = watch("a");
     await pass();
     wire.last.open({ "stream-follow": "many" }).send(": ping\n\n" + frame(1, "A"));
@@ -129,7 +129,7 @@ describe("many streams over one request", () => {
     expect(texts(all)).toEqual(["Aa", "B"]);
   });
 
-  it("join without a gap: the old connection closes when the new one works", async () => {
+  it("join without a gap: the old connection closes when the new connection works", async () => {
     const all = await watchMany("a", "b");
     const first = wire.last.open().send(": ping\n\n" + of("a", 1, "A"));
     await pass(16);
@@ -147,7 +147,7 @@ describe("many streams over one request", () => {
     expect(texts(all)).toEqual(["Aa", "B", "C"]);
   });
 
-  it("leave together, and the last one closes the connection (G6)", async () => {
+  it("leave together, and the last stream that leaves closes the connection (G6)", async () => {
     const [a, b, c] = (await watchMany("a", "b", "c")) as [Stream, Stream, Stream];
     wire.last.open().send(": ping\n\n" + of("a", 1, "A"));
     await pass(16);
@@ -163,14 +163,14 @@ describe("many streams over one request", () => {
     expect(live()).toEqual([]);
   });
 
-  it("one refusal leaves the others, and an absent stream is tried again", async () => {
+  it("a refusal concerns one stream only, and an absent stream is requested again", async () => {
     const all = await watchMany("a", "b");
     const refused = { stream_id: "b", status: 404, code: "not_found" };
     wire.last.open().send(of("a", 1, "A") + `event: refused\ndata: ${JSON.stringify(refused)}\n\n`);
     await pass(300);
     await settle();
     expect(texts(all)).toEqual(["A", ""]);
-    expect(all[1]?.getSnapshot().status, "its application may be about to commit").toBe("pending");
+    expect(all[1]?.getSnapshot().status, "the application may commit it soon").toBe("pending");
     expect(asked(wire.last)).toEqual({ a: offset(1), b: null });
     const no = { ...refused, status: 403, code: "forbidden", detail: "no" };
     wire.last.open().send(`event: refused\ndata: ${JSON.stringify(no)}\n\n`);
@@ -184,7 +184,7 @@ describe("many streams over one request", () => {
     expect(texts(all)).toEqual(["Aa", ""]);
   });
 
-  it("410 for one stream drops only its text (E5)", async () => {
+  it("410 for one stream discards the text of this stream only", async () => {
     const old = client.stream(`${mount}/b`, { initial: { offset: offset(9), text: "rewound" } });
     streams.push(old);
     old.subscribe(() => {});
@@ -236,7 +236,7 @@ describe("many streams over one request", () => {
     },
   );
 
-  it("each reader handles a refusal of all, or a server that is away", async () => {
+  it("after a 503 all readers wait and ask together, and a 401 ends all of them", async () => {
     const all = await watchMany("a", "b");
     wire.last.refuse(503, "store_unavailable", { "retry-after": "2" });
     await pass(2_000);
@@ -271,7 +271,7 @@ describe("many streams over one request", () => {
     expect(wire.all.map((it) => Object.keys(asked(it) as object).length)).toEqual([64, 1]);
   });
 
-  it("one that says nothing is not taken for lost while the others speak", async () => {
+  it("a silent stream is not taken for lost while another stream gets messages", async () => {
     const all = await watchMany("a", "b");
     wire.last.open().send(": ping\n\n" + of("b", 1, "B"));
     for (let n = 1; n <= 20; n++) {
@@ -282,7 +282,7 @@ describe("many streams over one request", () => {
     expect(texts(all)).toEqual(["A".repeat(20), "B"]);
   });
 
-  it("silence is noticed for all streams", async () => {
+  it("a silent connection is replaced for all its streams", async () => {
     await watchMany("a", "b");
     wire.last.open().send(": ping\n\n");
     await pass(38_000);
@@ -294,7 +294,7 @@ describe("many streams over one request", () => {
 });
 
 describe("without a free connection", () => {
-  /** Locks that other windows hold or release. */
+  /** The number of slots that other windows leave free. */
   const locks = { free: 0 };
   beforeEach(() => {
     locks.free = 0;
@@ -346,7 +346,7 @@ describe("without a free connection", () => {
     expect(locks.free).toBe(1);
   });
 
-  it("several share one snapshot a second, and one connection when a slot is free", async () => {
+  it("several streams share one request a second, and events when a slot is free", async () => {
     const all = await pollMany("a", "b", "c");
     for (let n = 1; n <= 3; n++) {
       expect(wire.count).toBe(n);

@@ -1,4 +1,4 @@
-/** React Native has a `fetch` that waits for the whole body; `expo/fetch` is one that streams. */
+/** React Native's own `fetch` waits for the whole body; `expo/fetch` streams the body. */
 import { afterEach, beforeEach, expect, it, vi } from "vitest";
 import { createClient, isEnded, type Stream } from "../src/index.js";
 import { FakeServer } from "./fake-server.js";
@@ -36,13 +36,13 @@ class WholeResponse {
   json = async () => JSON.parse(this.whole) as unknown;
 }
 
-/** Answer when the whole response is here, as XMLHttpRequest does. */
+/** Answer when the whole body has arrived, as XMLHttpRequest does. */
 async function buffering(input: string, init: RequestInit): Promise<Response> {
   const response = await streaming(input, init);
   return new WholeResponse(await response.text(), response) as unknown as Response;
 }
 
-it("its own fetch is used to ask for what is new, at once and once a second (G2)", async () => {
+it("React Native's own fetch gets new text immediately, and then once a second (G2)", async () => {
   vi.stubGlobal("fetch", buffering);
   vi.stubGlobal("Response", WholeResponse);
   const source = server.create("native");
@@ -53,7 +53,7 @@ it("its own fetch is used to ask for what is new, at once and once a second (G2)
   const shows = (text: string) =>
     vi.waitFor(() => expect(stream.getSnapshot().text).toBe(text), { timeout: 5_000 });
   await shows("Hel");
-  expect(Date.now() - began, "no event stream was waited for").toBeLessThan(3_000);
+  expect(Date.now() - began, "the client did not wait for events").toBeLessThan(3_000);
   expect(stream.getSnapshot()).toMatchObject({ transport: "polling", connection: "open" });
   source.append("lo");
   await shows("Hello");
@@ -62,7 +62,7 @@ it("its own fetch is used to ask for what is new, at once and once a second (G2)
   expect(server.requests.every((it) => it.includes("format=json"))).toBe(true);
 });
 
-it("starts an answer with its own fetch, too", async () => {
+it("starts an answer with React Native's own fetch", async () => {
   vi.stubGlobal("fetch", buffering);
   vi.stubGlobal("Response", WholeResponse);
   server.create("driven").append("Hi");
@@ -72,7 +72,7 @@ it("starts an answer with its own fetch, too", async () => {
   expect(server.requests[0]).toMatch(/^POST .*format=json/);
 });
 
-it("a fetch that streams, given to the client, has events", async () => {
+it("with a fetch that streams, given to the client, the client receives events", async () => {
   vi.stubGlobal("Response", WholeResponse); // the global `fetch` stays as it is
   const source = server.create("expo");
   source.append("Hel");

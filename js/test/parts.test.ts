@@ -14,7 +14,7 @@ const { cases, many } = JSON.parse(
   readFileSync(new URL("../../tests/parts/cases.json", import.meta.url), "utf8"),
 ) as Cases;
 
-/** Join parts as a page joins them. */
+/** Join parts as the client joins them. */
 const read = (parts: readonly Part[]): readonly Part[] => new Transcript(null, parts).parts;
 
 describe("fold", () => {

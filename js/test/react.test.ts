@@ -16,7 +16,7 @@ let latest: ReturnType<typeof useStream>;
 beforeEach(() => {
   vi.spyOn(Math, "random").mockReturnValue(0.01);
   wire = new Wire();
-  vi.stubGlobal("fetch", wire.fetch); // the default client uses this
+  vi.stubGlobal("fetch", wire.fetch); // the default client uses the global fetch
   host = document.createElement("div");
   root = createRoot(host);
   renders = 0;
@@ -39,7 +39,7 @@ function Message(props: { id?: string | null | undefined; options?: Options }): 
   return h("p", { id: latest.status }, latest.text);
 }
 
-/** Run code that renders, with its effects. Later network data renders by itself. */
+/** Run code that renders, and its effects. Data that arrives later causes renders by itself. */
 const acting = async <T>(work: () => T): Promise<T> => {
   vi.stubGlobal("IS_REACT_ACT_ENVIRONMENT", true);
   try {
@@ -93,7 +93,9 @@ describe("useStream", () => {
     const before = latest.message;
     wire.last.send(endFrame(4));
     await vi.waitFor(() => expect(latest.status).toBe("done"));
-    expect(before.parts[0], "what was rendered stays").toMatchObject({ state: "streaming" });
+    expect(before.parts[0], "the rendered message does not change").toMatchObject({
+      state: "streaming",
+    });
     expect(latest.message.parts[0]).toEqual({ ...reasoning, state: "done" });
   });
 
@@ -133,7 +135,7 @@ describe("useStream", () => {
     expect(wire.last.path).toBe("/streams/a");
   });
 
-  it("changes the stream with the id, and never mixes their texts", async () => {
+  it("changes the stream with the id, and never mixes the texts of two streams", async () => {
     await render(message("a"));
     wire.last.stream("text of a");
     await shows("text of a");
@@ -206,7 +208,7 @@ describe("useStream", () => {
     await render(message("a"));
     const { stop } = latest;
     await render(message("a"));
-    expect(latest.stop, "stable").toBe(stop);
+    expect(latest.stop, "stop is the same function").toBe(stop);
     void stop();
     await vi.waitFor(() => expect(wire.last.path).toBe("/streams/a/cancel"));
     wire.last.refuse(204);
@@ -216,7 +218,7 @@ describe("useStream", () => {
     wire.last.refuse(204);
   });
 
-  it("calls onReset when the text is read again, and shows a stored Stop (E5)", async () => {
+  it("calls onReset when the text is read again, and shows a stored Stop", async () => {
     const onReset = vi.fn();
     const options = { onReset, initial: { offset: offset(3), text: "before the restore" } };
     await render(h(StrictMode, null, message("a", options)));
@@ -321,7 +323,7 @@ describe("useStream", () => {
     await shows("Hi");
   });
 
-  it("renders once for a burst of tokens, not once for each", async () => {
+  it("renders far less often than once for each token of a burst", async () => {
     await render(message("a"));
     wire.last.stream();
     renders = 0;
@@ -330,7 +332,7 @@ describe("useStream", () => {
     expect(renders).toBeLessThan(60);
   });
 
-  it("keeps the page's changes of its DOM", async () => {
+  it("follows another stream when an event handler changes the id", async () => {
     function Page(): ReactNode {
       const [id, setId] = useState("a");
       return h("div", { onClick: () => setId("b") }, message(id));

@@ -36,7 +36,7 @@ describe("an answer", () => {
     expect(wire.last).toMatchObject({ method: "GET", path: "/s/a", from: offset(2) });
   });
 
-  it("repeats the POST until there is an answer; a second start only follows (G4)", async () => {
+  it("repeats the POST after a request without an answer (G4)", async () => {
     use(client.stream("/s/a", { drive: "/ask" }));
     await watch();
     wire.last.fail();
@@ -78,7 +78,7 @@ describe("an answer", () => {
     expect(shown().text).toBe("Hi");
   });
 
-  it("T9, T12 accepts a 404 if the stream existed before", async () => {
+  it("T9, T12 fails on a 404 if the stream existed before", async () => {
     await opened("Hel");
     wire.last.close();
     await pass(1_000);
@@ -96,13 +96,13 @@ describe("an answer", () => {
     await pass(16);
     expect(wire.last.from).toBe(null);
     expect(shown()).toMatchObject({ text: "", parts: [], offset: null, status: "pending" });
-    expect(shown().resets, "the page hears of it (E5)").toBe(1);
+    expect(shown().resets, "the page learns of the change").toBe(1);
     wire.last.open().send(frame(1, "new", 8) + endFrame(1, undefined, 8));
     await pass(16);
     expect(shown()).toMatchObject({ text: "new", parts: ["new"], status: "done" });
   });
 
-  it("T10, T12 gives up when even the start is gone", async () => {
+  it("T10, T12 fails on a 410 to a request without an offset", async () => {
     await watch();
     wire.last.refuse(410, "gone");
     await pass(60_000);
@@ -191,7 +191,7 @@ describe("an answer", () => {
     [403, "cross_site"],
     [406, "not_acceptable"],
     [500, undefined],
-  ])("T12, I3 ends on %i and says that the request failed", async (status, code) => {
+  ])("T12, I3 fails on %i, and says that the request failed", async (status, code) => {
     await watch();
     wire.last.refuse(status, code);
     await pass(60_000);

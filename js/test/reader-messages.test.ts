@@ -107,7 +107,7 @@ describe("the end", () => {
     expect(shown()).toMatchObject({ connection: "closed", offset: `${offset(1)}.end` });
     await pass(60_000);
     expect(wire.count).toBe(1);
-    expect(wire.last.givenUp, "the connection is given back").toBe(true);
+    expect(wire.last.givenUp, "the connection is closed").toBe(true);
   });
 
   it("a finished stream costs one GET", async () => {
@@ -130,7 +130,7 @@ describe("the end", () => {
   it.each([
     ["with messages missing before it", endFrame(3)],
     ["of another stream", endFrame(1, undefined, 8)],
-  ])("T18, I2 %s is not the end", async (_, bytes) => {
+  ])("T18, I2 %s is not accepted", async (_, bytes) => {
     await opened("a");
     wire.last.send(bytes);
     await pass(16);
@@ -142,14 +142,14 @@ describe("the end", () => {
     expect(shown()).toMatchObject({ status: "done", text: "abc" });
   });
 
-  it("T18 without the messages before it is not the end", async () => {
+  it("T18 is not accepted if no message arrived before it", async () => {
     await watch();
     wire.last.stream().send(endFrame(3));
     await pass(16);
     expect(shown().connection).toBe("waiting");
   });
 
-  it("reads how it ended if only that is missing", async () => {
+  it("is requested as a snapshot if only the status is missing", async () => {
     const initial = { offset: `${offset(2)}.end`, text: "Hello" };
     use(client.stream("/s/a", { initial }));
     await watch();
@@ -159,7 +159,7 @@ describe("the end", () => {
     expect(shown()).toMatchObject({ status: "done", text: "Hello", transport: "events" });
   });
 
-  it("T20, G5 is not the end of the connection", async () => {
+  it("T20, G5 is not assumed when the connection ends", async () => {
     await opened("Hel");
     wire.last.send("id: 0000").close();
     await pass(16);

@@ -49,7 +49,7 @@ describe("a page that wakes", () => {
     expect(wire.count).toBe(count + 1);
     wire.last.fail();
     await pass(1_000);
-    expect(wire.count, "it begins with short waits again").toBe(count + 2);
+    expect(wire.count, "the back-off begins again").toBe(count + 2);
   });
 
   it("T22 online tries events again after polling", async () => {
@@ -96,7 +96,7 @@ describe("a hidden page", () => {
     expect(wire.last.givenUp).toBe(true);
     expect(shown()).toMatchObject({ connection: "closed", status: "streaming", text: "Hel" });
     await pass(3_600_000);
-    expect(wire.count, "nothing is asked meanwhile").toBe(1);
+    expect(wire.count, "a hidden page makes no request").toBe(1);
     page.visible("visible");
     await pass(16);
     expect(wire.last.from).toBe(offset(1));
@@ -124,7 +124,7 @@ describe("a hidden page", () => {
     await watch();
     page.visible("hidden");
     await pass();
-    expect(wire.last.givenUp, "the server may not have read it yet").toBe(false);
+    expect(wire.last.givenUp, "the server may not have read the POST").toBe(false);
     wire.last.fail();
     await pass(1_000);
     expect(wire.last).toMatchObject({ method: "POST", path: "/ask" });

@@ -8,9 +8,9 @@ setScene();
 
 describe("a proxy that buffers", () => {
   it.each([
-    ["after the headers", 3_000],
-    ["and the headers too", 6_000],
-  ])("T13 is given up %s, and snapshots are fetched", async (_, ms) => {
+    ["only the body", 3_000],
+    ["the headers too", 6_000],
+  ])("T13 %s makes the reader fetch snapshots", async (_, ms) => {
     await watch();
     if (ms === 3_000) wire.last.open();
     await pass(ms - 1);
@@ -28,7 +28,7 @@ describe("a proxy that buffers", () => {
     await watch();
     await pass(6_000);
     expect(wire.last.url.searchParams.get("format")).toBe("json");
-    expect(shown().transport, "nothing is known yet").toBe("events");
+    expect(shown().transport, "no snapshot has arrived yet").toBe("events");
     await pass(4_000); // for example, all connections of the browser are in use
     wire.last.json(snapshot(1, ["Hi"]));
     await pass(5_000);
@@ -107,7 +107,7 @@ describe("a proxy that buffers", () => {
     use(client.stream("/s/a", { drive: "/ask" }));
     await watch();
     await pass(14_900);
-    expect(wire.count, "an application may think first").toBe(1);
+    expect(wire.count, "an application may answer slowly").toBe(1);
     await pass(100);
     expect(wire.last).toMatchObject({ method: "GET", path: "/s/a" });
     wire.last.json({ ...snapshot(0, []), status: "pending" });
@@ -120,7 +120,7 @@ describe("a proxy that buffers", () => {
     expect(shown()).toMatchObject({ text: "Hi", transport: "polling" });
     wire.last.fail();
     await pass(1_000);
-    expect(wire.last.method, "it was started").toBe("GET");
+    expect(wire.last.method, "the stream was started").toBe("GET");
   });
 
   it("T16 starts again when a poll shows another stream", async () => {

@@ -123,13 +123,13 @@ describe("stop and disconnect", () => {
     expect(wire.last.headers.get("x-csrf")).toBe("t");
     wire.last.refuse(204);
     await stopped;
-    expect(shown().status, "the stream's own end says it").toBe("streaming");
+    expect(shown().status, "only the end changes the status").toBe("streaming");
     wire.all[0]?.send(endFrame(1, { status: "cancelled" }));
     await pass();
     expect(shown()).toMatchObject({ status: "cancelled", error: null });
 
     await stream.stop();
-    expect(wire.count, "nothing left to stop").toBe(2);
+    expect(wire.count, "the stream has ended").toBe(2);
   });
 
   it("T25 polls immediately after stop", async () => {
@@ -184,7 +184,7 @@ describe("stop and disconnect", () => {
     const post = wire.all.slice(count).find((it) => it.method === "POST");
     post?.refuse(204);
     await stopped;
-    expect(shown().stopping, "until the end is here").toBe(true);
+    expect(shown().stopping, "the end has not arrived").toBe(true);
     wire.last.open().send(endFrame(1, { status: "cancelled" }));
     await pass(16);
     expect(shown()).toMatchObject({ status: "cancelled", stopping: false });
@@ -210,7 +210,7 @@ describe("stop and disconnect", () => {
     };
     kept.add("/s/a/cancel").add("/s/old/cancel").add("/elsewhere/b/cancel");
     use(createClient({ fetch: wire.fetch, stops }).stream("/s/a"));
-    expect(wire.count, "nothing is asked before somebody watches (I10)").toBe(0);
+    expect(wire.count, "no request before a watcher (I10)").toBe(0);
     await watch();
     expect(shown().stopping).toBe(true);
     const posts = wire.all.filter((it) => it.method === "POST");
@@ -262,7 +262,7 @@ describe("retry", () => {
     expect(shown()).toMatchObject({ status: "streaming", error: null, connection: "connecting" });
   });
 
-  it("T29 does not wait, unless the server asked for it", async () => {
+  it("T29 does not wait, unless the server asked for the wait", async () => {
     await watch();
     wire.last.fail();
     await pass();

@@ -33,14 +33,14 @@ describe("smooth", () => {
       }
     }
     const steps = sizes.slice(15, 45).map((size, n) => size - (sizes[14 + n] as number));
-    expect(Math.min(...steps), "no standstill").toBeGreaterThan(3);
-    expect(Math.max(...steps), "no lumps").toBeLessThan(25);
+    expect(Math.min(...steps), "the text never stands still").toBeGreaterThan(3);
+    expect(Math.max(...steps), "no step is large").toBeLessThan(25);
     await pass(1_000);
     expect(screen.length).toBe(500);
     expect(vi.getTimerCount()).toBe(0);
   });
 
-  it("passes small pieces as they arrive", async () => {
+  it("shows small pieces that arrive often at most one piece late", async () => {
     const it = smooth({ show });
     for (let n = 1; n <= 50; n++) {
       it.write(text(10 * n));
@@ -64,7 +64,7 @@ describe("smooth", () => {
     expect(screen.length).toBe(1_090);
   });
 
-  it("shows earlier text immediately, and the rest at the end", async () => {
+  it("shows the first text immediately, and all text at the end", async () => {
     const it = smooth({ show });
     it.write(text(5_000));
     expect(screen.length).toBe(5_000);
@@ -76,7 +76,7 @@ describe("smooth", () => {
     expect(vi.getTimerCount()).toBe(0);
   });
 
-  it("shows another text immediately, and never a mixture (E5)", async () => {
+  it("shows another text immediately, and never a mixture", async () => {
     const it = smooth({ show });
     it.write("before the restore");
     await pass(1_000);
@@ -108,7 +108,7 @@ describe("smooth", () => {
     expect(shows).toBe(2);
   });
 
-  it("stops with the page", async () => {
+  it("shows nothing more after stop", async () => {
     const it = smooth({ show });
     it.write("a");
     await pass(1_000);

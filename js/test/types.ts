@@ -39,9 +39,9 @@ expectTypeOf(snapshot.status).toEqualTypeOf<Status>();
 expectTypeOf(snapshot.error).toEqualTypeOf<StreamError | null>();
 expectTypeOf(snapshot.result).toBeUnknown();
 expectTypeOf(snapshot.transport).toEqualTypeOf<"events" | "polling">();
-// @ts-expect-error snapshots are not changed
+// @ts-expect-error a snapshot cannot be changed
 snapshot.text = "";
-// @ts-expect-error a snapshot's parts are not changed either
+// @ts-expect-error a snapshot's parts cannot be changed
 snapshot.parts.push("x");
 
 const shown = useStream(undefined, { url: "/streams" });

@@ -58,7 +58,7 @@ describe("useStream for Vue", () => {
     expect(host.innerHTML).toBe('<p id="pending"></p>');
     wire.last.stream("Hel", { type: "reasoning-start", id: "r" });
     await shows('<p id="streaming">Hel</p>');
-    // This text comes in a chunk of its own, and so perhaps a frame later.
+    // The reasoning part arrives in a chunk of its own, and so perhaps a frame later.
     await vi.waitFor(() =>
       expect(latest.message.value.parts[1]).toMatchObject({
         type: "reasoning",
@@ -87,7 +87,7 @@ describe("useStream for Vue", () => {
     await shows('<p id="pending"></p>');
   });
 
-  it("leaving the component stops watching, not the answer; stop does (G6)", async () => {
+  it("stop sends a POST; unmounting closes the connection and sends nothing (G6)", async () => {
     await mount("a");
     wire.last.stream("Hi");
     await shows('<p id="streaming">Hi</p>');
@@ -102,7 +102,7 @@ describe("useStream for Vue", () => {
     expect(wire.count).toBe(2);
   });
 
-  it("calls onReset when the text is read again (E5)", async () => {
+  it("calls onReset when the text is read again", async () => {
     await mount("a", { offset: offset(3), text: "before" });
     expect(host.innerHTML).toBe('<p id="streaming">before</p>');
     wire.last.refuse(410, "offset_gone");

@@ -59,7 +59,7 @@ export class Exchange {
     return this.init.signal?.aborted ?? false;
   }
 
-  /** Whether the connection of the request is closed. */
+  /** Whether the request was aborted or failed, or `json` or `refuse` has answered the request. */
   get isOver(): boolean {
     return this.givenUp || this.#answered;
   }
@@ -77,7 +77,7 @@ export class Exchange {
     return this;
   }
 
-  /** Answer with an event stream that stays open; it begins with a ping and these messages. */
+  /** Answer with an event stream that stays open, and that begins with a ping and `parts`. */
   stream(...parts: unknown[]): this {
     this.open().send(": ping\n\n");
     parts.forEach((part, index) => this.send(frame(index + 1, part)));
@@ -104,7 +104,7 @@ export class Exchange {
     this.resolve(new Response(JSON.stringify(body), { status, headers: all }));
   }
 
-  /** Answer without a body that could still be read. */
+  /** Answer with `status`. The body holds `code`, or is empty. */
   refuse(status: number, code?: string, headers: Record<string, string> = {}): void {
     this.#answered = true;
     if (code) this.json({ code, detail: `about ${code}` }, status, headers);
@@ -139,7 +139,7 @@ export function virtualTime(): void {
   vi.spyOn(Math, "random").mockReturnValue(1);
 }
 
-/** Let everything happen that needs at most this many milliseconds (by default, no time). */
+/** Advance the virtual time by `ms` milliseconds, and run everything that is due by then. */
 export async function pass(ms = 0): Promise<void> {
   await vi.advanceTimersByTimeAsync(ms);
 }

@@ -32,7 +32,7 @@ export function App() {
       current={id}
       onDelete={(one) => {
         remove(one);
-        // Go there also if the address stays the same: this closes the drawer, which covers Undo.
+        // Navigate even if the address stays the same, to close the drawer, which would cover Undo.
         navigate(one.id === id ? "/" : location.pathname);
       }}
     />

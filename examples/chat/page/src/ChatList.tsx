@@ -87,7 +87,7 @@ function TitleField({ title, onEnd }: { title: string; onEnd: (title: string) =>
   useLayoutEffect(() => {
     field.current?.select();
     const item = field.current?.closest("li");
-    // The button that opened this field is back after the field has gone.
+    // The button that opened this field exists again only after the field has gone.
     return () => void setTimeout(() => item?.querySelector<HTMLElement>("a + button")?.focus());
   }, []);
   return (

@@ -52,7 +52,7 @@ export function Conversation({
           )}
           {hasEarlier && <Earlier key={turns?.[0]?.id} load={loadEarlier} />}
           {turns?.map((turn, index) => (
-            // Another version below the same parent replaces this one, and the focus stays.
+            // If another version of this turn is shown, the key stays, and so does the focus.
             <Fragment key={turn.parent_id}>
               <Separator at={turn.asked_at} before={turns[index - 1]?.asked_at} />
               <div className="turn" data-turn={turn.id}>
@@ -79,7 +79,7 @@ export function Conversation({
   );
 }
 
-/** Loads earlier turns when it is almost visible, or pressed. The visible turns do not move. */
+/** A button that loads earlier turns when almost visible, or pressed. No visible turn moves. */
 function Earlier({ load }: { load: (show: (put: () => void) => void) => Promise<void> }) {
   const button = useRef<HTMLButtonElement>(null);
   const asked = useRef(false);

@@ -1,7 +1,7 @@
 import { useEffect, useState } from "react";
 import { Icon } from "./Icon";
 
-/** A button that copies a text, and then confirms that it did. */
+/** A button that copies a text, and then shows whether the browser allowed the copy. */
 export function CopyButton({ text, label }: { text: string; label: string }) {
   const [said, setSaid] = useState("");
   useEffect(() => {

@@ -1,6 +1,6 @@
 import katex from "katex";
 
-/** A formula as MathML, which browsers draw without fonts or a style sheet. Loaded when needed. */
+/** A formula as MathML, which browsers draw without fonts. This module is loaded when needed. */
 export default function Formula({ tex, display }: { tex: string; display: boolean }) {
   try {
     const html = katex.renderToString(tex, { displayMode: display, output: "mathml" });

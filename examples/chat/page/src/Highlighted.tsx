@@ -15,7 +15,7 @@ lowlight.registerAlias({
   typescript: ["ts", "tsx", "js", "jsx", "javascript"],
 });
 
-/** Code in colours, if its language is one of a few. This module loads when needed. */
+/** Code in colours, if its language is known here. The page loads this module when needed. */
 export default function Highlighted({ language, text }: { language: string; text: string }) {
   if (!lowlight.registered(language)) return text;
   return toJsxRuntime(lowlight.highlight(language, text), { Fragment, jsx, jsxs });

@@ -17,9 +17,9 @@ import { Code } from "./Code";
 const Formula = lazy(() => import("./Formula"));
 
 /**
- * A model's Markdown, which is text from an untrusted source. So HTML in it is shown as text, only
- * the kinds of links in the list below work, and images are named and not loaded (loading an image
- * would send a request to its owner).
+ * A model's Markdown, which is text from an untrusted source. So HTML is shown as text, and only
+ * links with one of the SCHEMES work. An image is named and not loaded, because loading an image
+ * would send a request to the image's owner.
  */
 export function Markdown({ text }: { text: string }) {
   // Rendering is deferred, so that a long answer does not delay typing. Only changed blocks are
@@ -31,9 +31,9 @@ export function Markdown({ text }: { text: string }) {
 }
 
 /**
- * Cut a growing text into blocks. New text may change the last two blocks (if a `#` turns out to be
- * no heading, it belongs to the paragraph before it). It changes no earlier block that ends with an
- * empty line.
+ * Cut a growing text into blocks. New text may change the last two blocks, because a line with `#`
+ * at first looks like a heading, and may then belong to the paragraph before. Earlier blocks that
+ * end with an empty line never change.
  */
 function tokenize(text: string, known: readonly Token[]): Token[] {
   const [before] = known.filter(({ type }) => type !== "space").slice(-2);
@@ -45,7 +45,7 @@ function tokenize(text: string, known: readonly Token[]): Token[] {
   return [...kept, ...new Lexer({ gfm: true }).blockTokens(text.slice(start.length), [])];
 }
 
-/** Cut a text into blocks that can be parsed alone: each gets the link addresses that it uses. */
+/** Cut a text into blocks that can be parsed alone. A block with a `[` gets all link addresses. */
 function split(text: string, known: { current: Token[] }): string[] {
   const unified = text.replace(/\r\n?/g, "\n");
   // A text with footnotes stays one block, because footnotes are numbered through the whole text.
@@ -73,7 +73,7 @@ const MATHEMATICS = new RegExp(
   "g",
 );
 
-/** Mark formulas with `$$`, because remark-math is configured to read only that. */
+/** Mark formulas with `$$`, because remark-math is configured to read only `$$`. */
 function withDollars(raw: string): string {
   return raw.replace(MATHEMATICS, (all, _, display, inline, dollars) => {
     if (display !== undefined && raw.trim() === all) return `$$\n${display.trim()}\n$$`;

@@ -6,7 +6,7 @@ import { Icon } from "./Icon";
 import { send, type Turn } from "./server";
 import { Versions } from "./Versions";
 
-/** A question, with Edit. An edited question is a new version; the old one and its answers stay. */
+/** A question, with Edit. An edited question is a new version; the old version's answers stay. */
 export function Question({
   chatId,
   turn,

@@ -11,16 +11,16 @@ export interface Chat {
   live: string | null;
 }
 
-/** A question and its answer, with the turns of all other versions of both. */
+/** A question and its answer, with the turns of all versions of the question and the answer. */
 export interface Turn {
   id: number;
   parent_id: number;
   prompt: string;
   stream_id: string;
   asked_at: number;
-  /** For each version of the question, the turn to choose; one of these is this turn. */
+  /** For each version of the question, the id of a turn; one of these ids is this turn's. */
   questions: number[];
-  /** The turns that answer this version of the question; one of these is this turn. */
+  /** The ids of all turns that answer this version of the question, this turn included. */
   answers: number[];
   offset?: string;
   parts?: Part[];
@@ -33,7 +33,10 @@ export interface Everything {
   about: { name: string; offline: boolean; prompt_characters: number };
 }
 
-/** A message of the feed: a new or changed chat (`after`: its turns after that one), or an end. */
+/**
+ * A message of the feed: a new or changed chat, an ended answer, or a deleted chat. If `after` is
+ * set, the chat's turns have changed below that turn.
+ */
 export interface News {
   chat?: Partial<Chat> & { id: string };
   after?: number;
@@ -50,7 +53,7 @@ export function initialOf({ offset, parts, end }: Turn): Initial | undefined {
   return { offset, parts, status, result, error: failed ? error : null };
 }
 
-/** Return the server's answer. Repeat the request as long as the server is unreachable. */
+/** Return the server's answer. Repeat the request every second until it succeeds. */
 export async function load<T>(address: string, signal?: AbortSignal): Promise<T> {
   for (;;) {
     try {

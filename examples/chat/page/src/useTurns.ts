@@ -11,7 +11,7 @@ export function useTurns(chatId: string | undefined, news: readonly News[]) {
   const address = `/api/chats/${chatId}/turns`;
   const [turns, setTurns] = useState<Turn[] | undefined>(chatId ? undefined : []);
   const heard = useRef(news.length);
-  /** The turns after the turn with this id must be loaded. */
+  /** The id of the turn after which all turns must be loaded again; undefined: none. */
   const stale = useRef<number | undefined>(LAST_PAGE);
 
   useEffect(() => {
