@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -138,7 +140,10 @@ def test_trimming_drops_the_list_too() -> None:
     assert len(tail._frames) == len(tail._starts) == len(tail._segments)
 
 
-def test_old_state_does_not_change_the_end_offset() -> None:
+@pytest.mark.parametrize("learn", [Tail.learn, Tail.learn_runs])
+def test_old_state_does_not_change_the_end_offset(
+    learn: Callable[[Tail, StreamState], None],
+) -> None:
     """G10: a late read of the store must not change the offset of the end.
 
     The offset of the end names its own run.
@@ -150,6 +155,6 @@ def test_old_state_does_not_change_the_end_offset() -> None:
     tail.learn(ended)
     tail.end = ended.end
     given_out = tail.here
-    tail.learn(before)
+    learn(tail, before)
     assert tail.here == given_out
     assert given_out.lies_in(ended)

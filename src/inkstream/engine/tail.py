@@ -143,15 +143,23 @@ class Tail:
         If ``state.tail`` is behind this tail, ``state`` may lack the newest run. Then this tail
         keeps its own runs.
         """
-        if self.end is not None and not state.ended:
-            return  # ``state`` may lack the run of the end, and the offset after the end needs it
+        if self._lacks_the_end(state):
+            return
         behind = state.tail < self.position
         self.state = replace(state, runs=self.runs) if behind else state
 
     def learn_runs(self, state: StreamState) -> None:
         """Store the runs of ``state``, but no other field, unless ``state`` is behind this tail."""
-        if state.tail >= self.position and state.runs != self.runs:
+        behind = state.tail < self.position or self._lacks_the_end(state)
+        if not behind and state.runs != self.runs:
             self.state = replace(self.state, runs=state.runs)
+
+    def _lacks_the_end(self, state: StreamState) -> bool:
+        """Return whether ``state`` was read before the stream ended.
+
+        Such a state may lack the run of the end, and the offset after the end needs this run.
+        """
+        return self.end is not None and not state.ended
 
     def begin_run(self, generation: int) -> None:
         """Begin a run at this tail's position, unless the last run has this generation already."""
