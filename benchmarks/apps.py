@@ -51,7 +51,7 @@ class Load:
             self.go.set()
 
     async def source(self, number: int) -> AsyncIterator[str]:
-        """Yield a stream's tokens, each at its time or as soon as possible, for ``seconds``."""
+        """Yield a stream's tokens, at their times or as soon as possible, while the load lasts."""
         await self.go.wait()
         at = self.began + number / self.streams / self.rate
         for i in range(self.tokens):
@@ -175,7 +175,7 @@ def inkstream(
     """Store every token before it is shown, and follow the stored text.
 
     ``GET /{n}`` follows a stream. ``GET /commits`` returns the times at which each commit began and
-    returned. If ``window_s`` is given, at least ``window_s`` seconds pass between two commits, as
+    returned. If ``window_s`` is given, at least that many seconds pass between two commits, as
     inkstream itself decides under load.
     """
     timing = Timing() if window_s is None else Timing(latency_window_s=window_s)

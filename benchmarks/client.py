@@ -81,10 +81,10 @@ def follow(
     deadline_s: float,
     marks: list[tuple[float, Callable[[], None]]] | None = None,
 ) -> list[Received]:
-    """Follow ``paths`` to their ends, each path on a connection of its own.
+    """Follow the streams at ``paths`` to their ends, each stream on a connection of its own.
 
     The requests are sent in the order of ``paths``. Each request is sent after the headers of the
-    previous answer have arrived. So the first client of a stream begins the stream, and all later
+    previous response have arrived. So the first client of a stream begins the stream, and all later
     clients join the stream.
 
     Each of ``marks`` is a number of seconds and a function. The function is called that many
@@ -131,7 +131,7 @@ def follow(
 
 
 def _ask(server: Server, path: str) -> Received:
-    """Begin to follow a path; return when the answer's headers have arrived."""
+    """Begin to follow a path. Return when the response's headers have arrived."""
     try:
         connection = socket.create_connection(server.address, timeout=30)
         request = f"GET {path} HTTP/1.1\r\nhost: bench\r\nconnection: close\r\n\r\n"
@@ -146,6 +146,6 @@ def _ask(server: Server, path: str) -> Received:
 
 
 def get(server: Server, path: str) -> bytes:
-    """Return the body of an answer that is not a stream."""
+    """Return the body of a response that is not a stream."""
     (answer,) = follow(server, [path], 30)
     return answer.content

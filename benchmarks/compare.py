@@ -1,4 +1,4 @@
-"""Measure, under the same load, what a delivered token costs on each server, and its delay."""
+"""Measure, under the same load, what a delivered token costs on each server, and how late it is."""
 
 from __future__ import annotations
 

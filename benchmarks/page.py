@@ -2,9 +2,9 @@
 
 ``TREE`` is a checkout of an earlier commit (``git worktree add TREE COMMIT``). The benchmark serves
 the page of that checkout and the page of this checkout in turns. Chromium reports the costs of a
-page. The CPU time is that of the page's main thread; other programs on the machine hardly change
-it. Long tasks, slow frames and delayed keys are what a person notices; other programs on the
-machine do change these figures.
+page. The CPU time is the time of the page's main thread. Other programs on the machine hardly
+change this figure. Long tasks, slow frames and delayed keys are the delays that a person notices.
+Other programs on the machine do change these three figures.
 """
 
 from __future__ import annotations

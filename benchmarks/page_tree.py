@@ -34,7 +34,7 @@ class Tree:
 async def serving(
     tree: Tree, directory: Path, environment: Mapping[str, str]
 ) -> AsyncIterator[str]:
-    """Serve a checkout's chat, with its own inkstream, during the block; yield the address."""
+    """Serve a checkout's chat, with its own inkstream, while the ``with`` block runs."""
     port = free_port()
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, f"{tree.root}/examples/chat/server.py", "--port", str(port)),

@@ -40,7 +40,8 @@ _ALONE: dict[str, dict[str, Any]] = {
 
 _SHOWN = ("cpu", "load %", "others %", "token p50", "token p99")
 
-# The least ratio of a peer's cost to inkstream's, at the latency and the throughput point.
+# How many times inkstream's cost a peer must at least cost: first at the latency point, and then
+# at the throughput point.
 _AIMS = {_NODE: (1.5, 3.0), _PORT: (3.0, 5.0), _XREAD: (3.0, 5.0)}
 
 

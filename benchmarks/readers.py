@@ -72,7 +72,7 @@ def memory(seconds: float, rounds: int) -> Report:
         "raw ASGI": {"kind": "raw"},
     }
     for name, spec in specs.items():
-        # The server expects more followers than there are, so it never sends anything.
+        # The server waits for more followers than this benchmark opens, so it never sends anything.
         with serving(**spec, streams=1, followers=_IDLE + 100, tokens=1) as server:
             first = _hold(server, 50)  # the first connections allocate shared memory
             before = server.memory_bytes()
@@ -119,8 +119,8 @@ def catchup(seconds: float, rounds: int) -> Report:
 
 def _per_get(server: Server, call: Callable[[], object]) -> float:
     call()
-    # The process also uses CPU for other work, which must not count. This other use grows with
-    # time, and the calls take longer if other processes use the core.
+    # The process uses CPU also without calls. This use must not count, so it is measured first, and
+    # subtracted in proportion to the time of the calls.
     before, began = server.cpu_s(), time.monotonic()
     time.sleep(_IDLE_S)
     idle = (server.cpu_s() - before) / (time.monotonic() - began)

@@ -27,8 +27,8 @@ assert TIER in TIERS, f"INKSTREAM_TIER={TIER!r} is none of {TIERS}"
 SOAK = TIER == "soak"
 GRACE_S = 2.0
 
-# An example has no deadline, because a busy machine would miss the deadline. pytest-timeout limits
-# each test.
+# An example of Hypothesis has no deadline, because a busy machine would miss the deadline.
+# pytest-timeout limits each test.
 settings.register_profile(
     "fast", deadline=None, max_examples=60, derandomize="CI" in os.environ, print_blob=True
 )
@@ -51,15 +51,16 @@ def rounds() -> Rounds:
 
 
 def pytest_configure() -> None:
-    """Let Ctrl-C reach the processes of tests, even if a shell runs them in the background."""
+    """Let Ctrl-C reach the processes of tests, even if a shell runs pytest in the background."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test with a ``seed`` once for each seed; ``seeds(fast, soak)`` sets their number.
+    """Run a test with a ``seed`` once for each seed.
 
-    So a failing seed has a test id and can run alone with ``-k``, and seeds run in parallel.
+    The marker ``seeds(fast, soak)`` sets the number of seeds. Each seed has its own test id, so a
+    failing seed can run alone with ``-k``, and seeds can run in parallel.
     """
     if "seed" in metafunc.fixturenames:
         marker = metafunc.definition.get_closest_marker("seeds")
@@ -77,8 +78,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         (kept if _is_of_this_tier(item) else left_out).append(item)
         if "seed" not in getattr(item, "fixturenames", ()):
-            # The tests of a file run in one process, because they share fixtures. Seeds share no
-            # fixture.
+            # The tests of a file run in one process, because they share fixtures. Tests with a
+            # seed share no fixture.
             item.add_marker(pytest.mark.xdist_group(item.nodeid.partition("::")[0]))
     if left_out:
         config.hook.pytest_deselected(items=left_out)
@@ -98,14 +99,14 @@ def pytest_report_header() -> str:
 
 @pytest.fixture(autouse=True)
 def nothing_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Fail a test if inkstream blocks the event loop that calls inkstream.
+    """Fail a test if inkstream blocks the event loop on which inkstream runs.
 
     A blocking call counts only if inkstream is in its stack, because a test itself may read files.
     """
     seen: list[str] = []
 
     class Noted(BlockingError):
-        """The error of a blocking call. Each error is recorded, because the code may catch it."""
+        """The error of a blocking call. Each error is recorded, because inkstream may catch it."""
 
         def __init__(self, func: str) -> None:
             super().__init__(func)
@@ -114,10 +115,11 @@ def nothing_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
     monkeypatch.setattr(blockbuster.blockbuster, "BlockingError", Noted)
     with blockbuster.blockbuster_ctx(scanned_modules=inkstream) as watch:
-        # Logging may block, because the application chooses the handlers. Here pytest writes a log.
+        # Logging may block, because the application, or pytest in tests, chooses the handlers.
         for name in ("io.TextIOWrapper.write", "io.BufferedWriter.write"):
             watch.functions[name].can_block_in("logging/__init__.py", "emit")
-        # An application's own connection may block, because the application chose it.
+        # An application's own connection may block, because the application chose the
+        # connection.
         for function in watch.functions.values():
             function.can_block_in("inkstream/stores/sqlite/_store.py", "_run_inside")
         yield
@@ -146,7 +148,7 @@ def nothing_left(request: pytest.FixtureRequest) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
-    """Check only after the last fixture, including the event loop with its sockets, was closed."""
+    """Check for threads and files after the last fixture, such as the event loop, was closed."""
     yield
     before = item.stash.get(_BEFORE, None)
     if before is None:  # the test's set-up failed
@@ -156,7 +158,7 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
         thread.join(max(0.0, deadline - time.monotonic()))
     threads = [thread.name for thread in set(threading.enumerate()) - before.threads]
     if _open_files() - before.files:
-        gc.collect()  # collect cycles now, so that their warnings appear here as errors
+        gc.collect()  # collect cycles now, so that their warnings fail this test
     files = sorted(_open_files() - before.files)
     if threads or files:
         pytest.fail(f"left behind: threads {threads}, open {files}", pytrace=False)
@@ -174,7 +176,7 @@ async def no_task_left() -> AsyncIterator[None]:
 
 
 def _open_files() -> frozenset[str]:
-    """Return the process's sockets and files, by number and name (none where there is no /proc).
+    """Return the process's sockets and files, by number and name. Without /proc, return none.
 
     Pipes and similar files belong to the loop and to child processes, which other checks cover.
     """

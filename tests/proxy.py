@@ -1,4 +1,4 @@
-"""A reverse proxy with faults on command: it delays, cuts, hangs, buffers, or answers 502.
+"""A reverse proxy with faults on command: delays, cuts, hangs, buffering and responses with 502.
 
 It accepts one request per connection, so that a response ends with its connection.
 """
@@ -24,11 +24,11 @@ class Proxy:
     """The proxy's faults. Each attribute may change at any time.
 
     Attributes:
-        upstream: The server's port on loopback; if no server listens, the answer is 502.
+        upstream: The server's port on loopback. If no server listens, the proxy answers 502.
         port: The proxy's port.
         only: The faults apply only to requests whose target contains these bytes.
         refuse: Answer 502, as during a restart.
-        delay_s: Wait for so many seconds before each piece of a response.
+        delay_s: Wait for this many seconds before each piece of a response.
         cut_after: Close the connection after this many bytes of a response.
         hang_after: Send nothing more after this many bytes, and keep the connection open.
         buffer: Send a response only when it is complete.
@@ -56,7 +56,7 @@ class Proxy:
         return sum(path in target for target in self.targets)
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until a condition on ``refused`` and ``hung`` is true."""
+        """Wait until a function of ``refused`` and ``hung`` returns true."""
         async with asyncio.timeout(15):
             while not condition():
                 self._changed.clear()

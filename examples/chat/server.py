@@ -132,7 +132,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def database() -> AsyncIterator[sqlite3.Connection]:
-    """Open the file for one transaction. A second transaction would block the event loop."""
+    """Open the file for one transaction at a time, because two would block the event loop."""
     async with writing:
         with contextlib.closing(sqlite3.connect(FILE, timeout=5)) as connection, connection:
             connection.row_factory = sqlite3.Row
@@ -147,9 +147,9 @@ def found(rows: sqlite3.Cursor) -> Any:
 
 
 def from_here(request: Request) -> None:
-    """Refuse requests from other sites' pages, because they would use the API key."""
+    """Refuse requests from pages of other origins, because they would use the API key."""
     if request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
-        raise HTTPException(403, "Another site sent this.")
+        raise HTTPException(403, "Another origin sent this.")
 
 
 async def typed(prompt: str) -> AsyncIterator[Any]:
@@ -190,7 +190,7 @@ async def chats() -> dict[str, Any]:
 
 @api.get("/chats/{chat_id}/turns")
 async def turns(chat_id: str, before: int = 2**62, after: int = -1) -> list[dict[str, Any]]:
-    """Return the shown turns after the turn ``after``, or a page of those before ``before``."""
+    """Return the shown turns after turn ``after``, or a page of turns before turn ``before``."""
     wanted = {"chat_id": chat_id, "before": before, "after": after, "page": PAGE_TURNS}
     async with database() as connection:
         shown = [dict(row) for row in reversed(connection.execute(SHOWN, wanted).fetchall())]

@@ -1,6 +1,7 @@
 /**
- * Why this page ended an attempt: `left`, nobody needs the answer; `again`, a new request follows;
- * `mute`, no answer or no byte arrived in time; `silent`, a working connection fell silent.
+ * Why this page ended an attempt. `left`: nobody needs the response. `again`: a new request
+ * follows. `mute`: no response or no byte arrived in time. `silent`: a working connection became
+ * silent.
  */
 export type Reason = "left" | "again" | "mute" | "silent";
 

@@ -11,8 +11,9 @@ button { margin-inline-start: .5em; font: inherit; font-size: .85em }
 /**
  * Define `<ink-stream src="…">text so far</ink-stream>`, and return its class.
  *
- * The text is the element's own content, shown as text and never as markup. The part `stop` is a
- * button that is visible until the answer has ended. The part `error` says why the answer failed.
+ * The text is the element's own content, shown as text and never as markup. The CSS part `stop` is
+ * a button that is visible until the answer has ended. The CSS part `error` says why the answer
+ * failed.
  * The attributes are `src`, `offset`, `stop-url`, `stop-label`, `stopping-label` and `background`.
  * `offset` is the offset after the text in the page; without `offset`, the element fetches the text
  * from its beginning. With `background`, the element follows the stream also while the page is
@@ -21,7 +22,7 @@ button { margin-inline-start: .5em; font: inherit; font-size: .85em }
  * dispatches the events `ink-change`, `ink-end` and `ink-reset`. The events bubble, and their
  * `detail` is the snapshot.
  *
- * If an element called `name` is already defined, return the existing class.
+ * If an element with this name is already defined, return the existing class.
  */
 export function defineInkStream(
   options: { client?: Client; name?: string } = {},

@@ -22,9 +22,9 @@ export interface ResumingFetchOptions {
   stop?: string | URL | undefined;
   /**
    * Headers for the request of `stop()`, and for requests that continue an answer. A request that
-   * continues an answer also has the headers of the first request; of two headers with the same
-   * name, `headers` gives the value. A function is called before each request, so that the function
-   * may renew a token.
+   * continues an answer also has the headers of the first request. If both have a header of the
+   * same name, the header of this option is sent. A function is called before each request, so that
+   * the function may renew a token.
    */
   headers?: HeadersSource | undefined;
   /** The `credentials` of `fetch` in the request of `stop()`; `same-origin` by default. */
@@ -241,7 +241,7 @@ class Answer {
     }
   }
 
-  /** Request further events until the server answers. Return undefined if there are none. */
+  /** Request further events until the server answers. Return undefined if the server has none. */
   async #again(): Promise<Response | undefined> {
     for (let askedMs = 0; ;) {
       this.#firm = askedMs > 0;

@@ -14,7 +14,7 @@ export type Send = (
   headers: HeadersSource | undefined,
 ) => Promise<Response>;
 
-/** The answer to a reader: a response, or the events of one stream from a shared connection. */
+/** What a reader gets: a response, or the events of one stream from a shared connection. */
 export type Answer = Response | Batches;
 
 /** A reader's request. */
@@ -24,13 +24,13 @@ export interface Question {
   /** True requests a snapshot. False requests events, or a snapshot if no connection is free. */
   readonly json: boolean;
   readonly headers: HeadersSource | undefined;
-  /** Aborted when the reader no longer needs the answer. */
+  /** Aborted when the reader no longer needs the response. */
   readonly signal: AbortSignal;
   /** Abandon this question, and make the request again. */
   readonly again: () => void;
 }
 
-/** How long readers that begin together wait for the offer in the answer to the first reader. */
+/** How long readers that begin together wait for the offer in the first reader's response. */
 const OFFER_MS = 400;
 
 /** The readers of all streams whose addresses differ only in the last segment. */
@@ -42,7 +42,7 @@ class Mount {
   /** The links, by the headers of their readers. */
   readonly links = new Map<string, Link[]>();
   /**
-   * The latest request for one stream alone. The headers of its answer say whether streams can
+   * The latest request for one stream alone. The headers of its response say whether streams can
    * share a connection.
    */
   scout: Promise<unknown> | undefined;
@@ -130,7 +130,7 @@ export class Lines {
     const offer = response.headers.get("stream-follow");
     // Record the offer only once. Otherwise, if a server refuses the requests that it offers, the
     // client would repeat such requests for ever. Ignore a failure without the header, because a
-    // proxy may have sent that answer.
+    // proxy may have sent that response.
     if (!this.offers.has(name) && (offer || response.ok)) {
       this.offers.set(name, offer ? below(name, offer) : "");
       if (offer && mount.readers.size > 1) this.gather(name);
@@ -138,7 +138,7 @@ export class Lines {
     return response;
   }
 
-  /** Send a POST, which starts a stream. The answer to the POST follows the stream. */
+  /** Send a POST, which starts a stream. The response to the POST follows the stream. */
   drive(question: Question, body: unknown): Promise<Response> {
     const headers = { "content-type": "application/json" };
     return this.#send(question, { method: "POST", headers, body: JSON.stringify(body) });

@@ -18,7 +18,7 @@ interface Batch {
   readonly refused: Readonly<Record<string, { status: number; code: string }>>;
 }
 
-/** A reader's request for one stream. The answer arrives on a shared connection. */
+/** A reader's request for one stream, which a shared connection answers. */
 class Member {
   offset: string | null;
   carrier: Carrier | undefined;
@@ -37,7 +37,7 @@ class Member {
     this.answer = new Promise((resolve) => (this.#settle = resolve));
   }
 
-  /** Give the reader a refusal, a snapshot, or the answer to a request for this stream alone. */
+  /** Give the reader a refusal, a snapshot, or the response to a request for this stream alone. */
   readonly settle = (answer: Answer | Promise<Answer>): void => {
     if (this.#answered) return this.lose(new TypeError("the connection was given up"));
     this.#answered = true;
@@ -140,7 +140,7 @@ export class Link {
     this.#change();
   }
 
-  /** A moment later, open a connection for all readers that are present then. */
+  /** Open a connection a moment later, for all readers that this link then has. */
   #change(): void {
     const idle = !this.#carrier;
     if (idle && !this.#joining) this.lines.gather(this.mount);
@@ -240,7 +240,7 @@ export class Link {
 
   /**
    * Handle a refused request for events. Each reader without a connection gets the refusal. If the
-   * server refuses its own offer, each such reader instead gets the answer to a request of its own.
+   * server refuses its own offer, each such reader instead makes a request of its own.
    */
   async #refused(
     carrier: Carrier,
@@ -329,7 +329,7 @@ function isEvents(response: Response): boolean {
   return response.ok && !!response.headers.get("content-type")?.startsWith("text/event-stream");
 }
 
-/** Turn one stream's part of a batch into the answer that the stream's own address would give. */
+/** Turn one stream's entry of a batch into the response of the stream's own address. */
 function snapshot(found: unknown = { status: 404, code: "not_found" }): Response {
   const { status } = found as { status: unknown };
   return new Response(JSON.stringify(found), {

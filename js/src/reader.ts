@@ -19,7 +19,7 @@ const ANSWER_MS = 6_000;
 const PATIENT_ANSWER_MS = 15_000;
 const FIRST_BYTE_MS = 3_000;
 const SILENCE_MS = 37_500; // 2.5 times the interval of the server's pings
-/** A connection that was silent for longer is replaced when the page becomes visible. */
+/** A connection that was silent for longer than this is replaced when the page becomes visible. */
 const STALE_MS = 20_000;
 /**
  * An attempt that lasted longer than this resets the count of failures. A connection for events
@@ -219,7 +219,7 @@ export class Reader {
 
   // One request ------------------------------------------------------------------------------
 
-  /** Make one request and process its answer. */
+  /** Make one request and process the response. */
   async #ask(): Promise<Next> {
     const attempt = new Attempt();
     this.#attempt = attempt;
@@ -248,8 +248,8 @@ export class Reader {
     const { address, lines } = this;
     const { signal } = attempt;
     // If events do not arrive (`#muted`), the reader requests a snapshot from the stream's address
-    // and does not repeat the POST. The snapshot also shows whether a POST without an answer has
-    // started the stream.
+    // and does not repeat the POST. The snapshot also shows whether a POST without a response
+    // has started the stream.
     const driving = drive !== undefined && !this.#driven && !this.#muted;
     // After the end was seen, a request for events would return 204, without the stream's status.
     const json = this.#muted || !!offset?.endsWith(".end");

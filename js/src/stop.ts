@@ -52,7 +52,7 @@ export async function deliverStop({ name, storage, post, isOver }: Stopping): Pr
 
 /** The stops of one client. */
 export class Stops {
-  /** The stops on their way, by name. A second press of Stop joins the first. */
+  /** The stops that are being delivered, by name. A second press of Stop waits for the first. */
   readonly #onTheirWay = new Map<string, Promise<void>>();
 
   constructor(private readonly storage: StopStorage) {}
@@ -69,7 +69,7 @@ export class Stops {
     return way;
   }
 
-  /** Return the stops below an address that an earlier page could not deliver. */
+  /** Return the stored stops whose names begin with `below`: an earlier page left these stops. */
   left(below: string): string[] {
     return this.storage.all().filter((name) => name.startsWith(below));
   }

@@ -20,8 +20,9 @@ export interface StreamOptions {
   /** Headers for every request of this stream. They replace client headers of the same name. */
   headers?: HeadersSource | undefined;
   /**
-   * The first request is a POST to this address. The POST starts the stream, and its answer follows
-   * the stream. Repeating the POST is safe: if the stream has started, the POST only follows it.
+   * The first request is a POST to this address. The POST starts the stream, and its response
+   * follows the stream. Repeating the POST is safe: if the stream has started, the POST only
+   * follows it.
    */
   drive?: string | URL | undefined;
   /** The body of the POST to `drive`, which is sent as JSON. */

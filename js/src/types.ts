@@ -10,7 +10,7 @@ export type Status = "pending" | "streaming" | "open" | "done" | "error" | "canc
 export interface StreamError {
   /** A stable word for programs: the code of the stream, or of the server for an HTTP failure. */
   readonly code: string | null;
-  /** A sentence that may be shown to the reader. */
+  /** A sentence that a page may show to the user. */
   readonly message: string | null;
   /** The HTTP status if a *request* failed. The stream itself may continue. */
   readonly http?: number;

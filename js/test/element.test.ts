@@ -173,7 +173,7 @@ describe("<ink-stream>", () => {
     await shows(it, "Hi!?");
   });
 
-  it("closes its connection while the page is hidden, unless it has `background`", async () => {
+  it("closes its connection while the page is hidden, but not with `background`", async () => {
     const state = vi.spyOn(document, "visibilityState", "get").mockReturnValue("hidden");
     await swap('<ink-stream src="/s/a" background></ink-stream>');
     expect(wire.count).toBe(1);

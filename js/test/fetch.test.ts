@@ -170,7 +170,7 @@ describe("resumingFetch", () => {
   });
 
   it.each([410, 204])(
-    "reports a text that was restored from a backup on %i, and mixes nothing",
+    "after a %i, reports that the stored text has changed, and mixes nothing",
     async (status) => {
       const page = await asked();
       wire.last.open().send(chunk(1, "a"));
@@ -226,7 +226,7 @@ describe("resumingFetch", () => {
     expect(wire.count, "a question is not asked twice").toBe(1);
   });
 
-  it("an abort ends the response, in a connection and in a wait, without a Stop (G6)", async () => {
+  it("an abort ends the response, also during a wait, and sends no Stop (G6)", async () => {
     const open = await asked();
     wire.last.open().send(chunk(1, "a"));
     await pass();

@@ -41,7 +41,7 @@ function watch(...ids: string[]): Stream[] {
     return stream;
   });
 }
-/** Watch streams of an unknown mount. The first answer offers an address for many streams. */
+/** Watch streams of an unknown mount. The first response offers an address for many streams. */
 async function watchMany(...ids: string[]): Promise<Stream[]> {
   const all = watch(...ids);
   await pass();
@@ -83,10 +83,10 @@ describe("many streams over one request", () => {
     expect(wire.last).toMatchObject({ method: "GET", path: `${mount}/a` });
   });
 
-  it("routes of an application's own that offer nothing see no further request", async () => {
+  it("routes that offer nothing get one GET for each stream, and no other request", async () => {
     const all = watch("a", "b", "c");
     await settle();
-    expect(wire.count, "the others wait for what the first answer offers").toBe(1);
+    expect(wire.count, "the others wait for what the first response offers").toBe(1);
     wire.last.open().send(": ping\n\n" + frame(1, "A"));
     await settle();
     expect(wire.all.map((it) => `${it.method} ${it.path}`)).toEqual(
@@ -98,7 +98,7 @@ describe("many streams over one request", () => {
     expect(wire.all[0]?.givenUp).toBe(false);
   });
 
-  it("a slow first answer, or a proxy's refusal, does not delay the other streams", async () => {
+  it("a slow first response, or a proxy's refusal, does not delay the other streams", async () => {
     const all = watch("a", "b", "c");
     await pass(450);
     expect(wire.all.map((it) => it.path)).toEqual(["a", "b", "c"].map((id) => `${mount}/${id}`));
@@ -217,7 +217,7 @@ describe("many streams over one request", () => {
   });
 
   it.each([404, 405])(
-    "after a %i, the mount's streams use single requests from then on, whatever is offered",
+    "after a %i, each stream of the mount has its own request, whatever the mount offers",
     async (status) => {
       const all = await watchMany("a", "b");
       wire.last.refuse(status);

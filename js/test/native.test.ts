@@ -36,7 +36,7 @@ class WholeResponse {
   json = async () => JSON.parse(this.whole) as unknown;
 }
 
-/** Answer when the whole body has arrived, as XMLHttpRequest does. */
+/** Respond when the whole body has arrived, as XMLHttpRequest does. */
 async function buffering(input: string, init: RequestInit): Promise<Response> {
   const response = await streaming(input, init);
   return new WholeResponse(await response.text(), response) as unknown as Response;

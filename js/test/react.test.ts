@@ -113,7 +113,7 @@ describe("useStream", () => {
     expect(wire.count).toBe(1);
   });
 
-  it("drives with a POST of the stream's id, and the token", async () => {
+  it("starts the stream by a POST with the stream's id and the token", async () => {
     await render(message("a", { drive: "http://test.invalid/ask", authToken: "t" }));
     expect(wire.last).toMatchObject({ method: "POST", path: "/ask" });
     expect(wire.last.init.body).toBe('{"stream_id":"a"}');

@@ -1,11 +1,11 @@
-/** The reader handles answers to its requests as SPEC.md's table says (T5–T12). */
+/** The reader handles the responses to its requests as SPEC.md's table says (T5–T12). */
 import { describe, expect, it, vi } from "vitest";
 import { client, opened, setScene, shown, use, watch, wire } from "./scene.js";
 import { endFrame, fakePage, frame, offset, pass } from "./wire.js";
 
 setScene();
 
-describe("an answer", () => {
+describe("a response", () => {
   it("T5 opens at the first byte, and stays pending until there is a message", async () => {
     await watch();
     wire.last.open();
@@ -25,7 +25,7 @@ describe("an answer", () => {
     expect(wire.count).toBe(2);
   });
 
-  it("T7 reads the answer to a driver's POST, and resumes with GET", async () => {
+  it("T7 reads the response to a driver's POST, and resumes with GET", async () => {
     use(client.stream("/s/a", { drive: "/ask?x=1" }));
     await watch();
     expect(wire.last.url.search).toBe("?x=1");
@@ -36,7 +36,7 @@ describe("an answer", () => {
     expect(wire.last).toMatchObject({ method: "GET", path: "/s/a", from: offset(2) });
   });
 
-  it("repeats the POST after a request without an answer (G4)", async () => {
+  it("repeats the POST after a request without a response (G4)", async () => {
     use(client.stream("/s/a", { drive: "/ask" }));
     await watch();
     wire.last.fail();

@@ -152,7 +152,7 @@ describe("a hidden page", () => {
     expect(wire.last.from).toBe(offset(1));
   });
 
-  it("T27 honours Retry-After while hidden and shown again", async () => {
+  it("T27 keeps to Retry-After when the page is hidden and shown again", async () => {
     const page = fakePage();
     await watch();
     wire.last.refuse(503, "shutting_down", { "retry-after": "30" });

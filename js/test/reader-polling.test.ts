@@ -84,7 +84,7 @@ describe("a proxy that buffers", () => {
     expect(shown()).toMatchObject({ text: "Hi", transport: "events" });
   });
 
-  it("T13 waits when polls get no answer either", async () => {
+  it("T13 waits when polls get no response either", async () => {
     await polling();
     await pass(15_000);
     expect(shown()).toMatchObject({ connection: "waiting", transport: "events" });
@@ -103,7 +103,7 @@ describe("a proxy that buffers", () => {
     expect(shown()).toMatchObject({ text: "Hi", transport: "polling" });
   });
 
-  it("T13 repeats an unanswered POST unless it has started the stream", async () => {
+  it("T13 repeats an unanswered POST unless the POST has started the stream", async () => {
     use(client.stream("/s/a", { drive: "/ask" }));
     await watch();
     await pass(14_900);

@@ -201,7 +201,7 @@ describe("stop and disconnect", () => {
     expect(wire.count).toBe(2);
   });
 
-  it("stores Stop over a reload, and sends it with the next stream of the address", async () => {
+  it("stores Stop over a reload, and sends it with the next stream of the mount", async () => {
     const kept = new Set<string>();
     const stops = {
       keep: (stop: string) => void kept.add(stop),

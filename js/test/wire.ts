@@ -1,4 +1,4 @@
-/** A `fetch` whose answers the test gives, byte by byte, in virtual time. */
+/** A `fetch` whose responses the test sends, byte by byte, in virtual time. */
 import { setMaxListeners } from "node:events";
 import { vi } from "vitest";
 
@@ -26,7 +26,7 @@ export function endFrame(position: number, ending: Ending = { status: "done" }, 
   return `event: end\nid: ${offset(position, id)}.end\ndata: ${JSON.stringify(end)}\n\n`;
 }
 
-/** A request that has arrived and that waits for the test's answer. */
+/** A request that has arrived and that waits for the test's response. */
 export class Exchange {
   readonly url: URL;
   readonly method: string;
@@ -64,7 +64,7 @@ export class Exchange {
     return this.givenUp || this.#answered;
   }
 
-  /** Answer with headers only; `send` sends the bytes of the body. */
+  /** Respond with headers only. `send` sends the bytes of the body. */
   open(headers: Record<string, string> = {}): this {
     const body = new ReadableStream<Uint8Array>({ start: (it) => void (this.#body = it) });
     const all = { "content-type": "text/event-stream", ...headers };
@@ -77,7 +77,7 @@ export class Exchange {
     return this;
   }
 
-  /** Answer with an event stream that stays open, and that begins with a ping and `parts`. */
+  /** Respond with an event stream that stays open, and that begins with a ping and `parts`. */
   stream(...parts: unknown[]): this {
     this.open().send(": ping\n\n");
     parts.forEach((part, index) => this.send(frame(index + 1, part)));
@@ -104,7 +104,7 @@ export class Exchange {
     this.resolve(new Response(JSON.stringify(body), { status, headers: all }));
   }
 
-  /** Answer with `status`. The body holds `code`, or is empty. */
+  /** Respond with this status. The body is a problem document with `code`, or is empty. */
   refuse(status: number, code?: string, headers: Record<string, string> = {}): void {
     this.#answered = true;
     if (code) this.json({ code, detail: `about ${code}` }, status, headers);

@@ -26,7 +26,7 @@ NAME_BYTES: Final = 1024
 
 
 def check_kind(name: str, value: object, kind: type, wanted: str) -> None:
-    """Raise ``TypeError`` unless ``value`` is a ``kind``; ``wanted`` says in words what that is."""
+    """Raise ``TypeError`` unless ``value`` has the type ``kind``, which ``wanted`` describes."""
     if not isinstance(value, kind):
         raise TypeError(f"{name} must be {wanted}, not {value!r:.80} ({type(value).__name__})")
 

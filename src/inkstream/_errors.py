@@ -3,23 +3,23 @@
 InkstreamError
 ├── InvalidInput               a caller's mistake; nothing was changed
 │   ├── InvalidStreamId
-│   ├── InvalidOffset          malformed
-│   ├── InvalidMessage         not text and not JSON, or too deep
+│   ├── InvalidOffset          the text is not an offset
+│   ├── InvalidMessage         a message or a result cannot be stored
 │   └── LimitExceeded
 │       ├── MessageTooLarge
 │       └── StreamTooLarge
-├── StreamNotFound             was never created, was deleted, expired, or has another owner
-│   └── StreamGone             deleted, kept only for its forks
+├── StreamNotFound             the stream never existed, was deleted, expired, or has another owner
+│   └── StreamGone             the stream was deleted, and is kept only for its forks
 ├── StreamExists
 ├── OffsetGone                 the messages before the offset are not (or no longer) in the stream
-├── StreamConflict             the stream's status does not allow this
-│   ├── NotClaimed             another writer has it, or it has ended
+├── StreamConflict             the stream's kind or status does not allow the operation
+│   ├── NotClaimed             the stream has or had another writer, or has ended
 │   └── StreamEnded
 ├── WriterFenced               another writer, a cancel or a delete has replaced this writer
 ├── TooManyStreams
 ├── TooManyReaders
 ├── ShuttingDown               the process is draining; ask another process
-├── NotRunning                 the instance was not started, or runs on another event loop
+├── NotRunning                 the caller is not on the event loop of a running instance
 ├── StoreError
 │   ├── StoreUnavailable       the database is away, full or read-only; nothing changed, try again
 │   │   └── OutcomeUnknown     the commit may have succeeded; read the stream to find out
@@ -88,7 +88,10 @@ class InvalidOffset(InvalidInput):
 
 
 class InvalidMessage(InvalidInput):
-    """A message or a result is neither text nor a JSON value that a stream can store."""
+    """A message or a result cannot be stored.
+
+    For example, it is neither text nor JSON, or is nested too deep.
+    """
 
     code = "invalid_message"
 
@@ -97,8 +100,8 @@ class LimitExceeded(InvalidInput):
     """The input is larger than a limit that is set in ``Limits``.
 
     Attributes:
-        limit: The limit, in bytes.
-        actual: The size of the input or of the stream with the input, in bytes.
+        limit: The limit, in bytes. If a request contains too many messages: the limit in messages.
+        actual: The size of the input or of the stream with the input, in the unit of ``limit``.
     """
 
     code = "limit_exceeded"
@@ -110,7 +113,10 @@ class LimitExceeded(InvalidInput):
 
 
 class MessageTooLarge(LimitExceeded):
-    """A message, the metadata of a stream, or a result is larger than ``Limits.message_bytes``."""
+    """A message, the metadata of a stream, or a result is larger than ``Limits.message_bytes``.
+
+    A request of the Durable Streams protocol raises this error for too many messages, too.
+    """
 
     code = "message_too_large"
 
@@ -151,7 +157,7 @@ class StreamGone(StreamNotFound):
 
 
 class StreamExists(_OfStream):
-    """A stream of this id exists already."""
+    """A stream with this id exists already, or was deleted and is kept for its forks."""
 
     code = "exists"
 
@@ -171,14 +177,17 @@ class OffsetGone(_OfStream):
     def __init__(self, stream_id: str, offset: str) -> None:
         super().__init__(
             stream_id,
-            f"offset {offset} is not in stream {stream_id!r} now (the stream was created anew, or "
-            "the database was restored from a backup): read the stream again from its start",
+            f"offset {offset} is not in stream {stream_id!r} now (for example, the stream was "
+            "created anew, or the database was restored): read the stream again from its start",
         )
         self.offset = offset
 
 
 class StreamConflict(_OfStream):
-    """The stream's status does not allow the operation. The attribute ``status`` is this status."""
+    """The stream's kind or status does not allow the operation.
+
+    The attribute ``status`` is the stream's status.
+    """
 
     code = "conflict"
 
@@ -188,7 +197,7 @@ class StreamConflict(_OfStream):
 
 
 class NotClaimed(StreamConflict):
-    """The stream could not be claimed, because it has another writer or has ended."""
+    """The stream could not be claimed, because it has or had another writer, or has ended."""
 
     code = "not_claimed"
 
@@ -202,10 +211,12 @@ class StreamEnded(StreamConflict):
 class WriterFenced(_OfStream):
     """This writer may not write its stream any more.
 
-    Another writer took the stream over, or the stream has ended or was deleted.
+    Another writer took the stream over, or the stream has ended or was deleted, or this writer
+    let go of the stream.
 
-    The attribute ``status`` is the stream's status when the writer was fenced, or ``None`` if the
-    stream did not exist any more.
+    The attribute ``status`` is the stream's status when the writer was fenced, or ``"ending"``
+    while this writer ends the stream. ``None`` means that the stream did not exist any more, or
+    that this writer let go of the stream.
     """
 
     code = "fenced"
@@ -221,7 +232,10 @@ class WriterFenced(_OfStream):
 
 
 class TooManyStreams(InkstreamError):
-    """The owner has, or this process writes, as many live streams as ``Limits`` allows."""
+    """``Limits`` allows no more live streams, either for the owner or in this process.
+
+    Or the settings of a Durable Streams application allow no more streams.
+    """
 
     code = "too_many_streams"
 
@@ -231,7 +245,7 @@ class TooManyStreams(InkstreamError):
 
 
 class TooManyReaders(InkstreamError):
-    """The stream has, or this process has, as many readers as ``Limits`` allows."""
+    """``Limits`` allows no more readers, either of the stream or in this process."""
 
     code = "too_many_readers"
 
@@ -250,7 +264,7 @@ class ShuttingDown(InkstreamError):
 
 
 class NotRunning(InkstreamError, RuntimeError):
-    """The instance was not started, or runs on another event loop or in another process."""
+    """The instance was not started, or the caller is in another event loop or another process."""
 
     code = "not_running"
 
@@ -288,8 +302,9 @@ class SchemaOutdated(StoreError):
 class StreamError(InkstreamError):
     """Raise this in a source to end the stream ``error`` with your own message for readers.
 
-    Any other exception in a source also ends the stream ``error``, but with the code ``internal``
-    and a general message. Only the log has the exception and its traceback.
+    Any other exception in a source also ends the stream ``error``, but readers get a general
+    message. The code is then ``internal``, or the code of the exception if the exception is an
+    ``InvalidInput``. inkstream logs the exception.
 
     Args:
         message: The sentence that readers see.

@@ -1,4 +1,4 @@
-"""The names of the logged events; docs/operations.md lists them."""
+"""The names of the logged events. docs/operations.md lists these names."""
 
 from __future__ import annotations
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple, TypeAlias
 
 MAX_RUNS: Final = 32
-"""The maximum number of runs of a stream. When a stream gets more, its oldest two are merged."""
+"""The maximum number of runs of a stream. When there are more, the oldest two are merged."""
 
 _GENERATIONS: Final = 1 << 24
 
@@ -25,7 +25,8 @@ class Run(NamedTuple):
     Attributes:
         first: The number of the run's first message. The stream's first message has the number 0.
             The end of a stream counts as one more message.
-        generation: The store's generation when these messages were committed; never 0.
+        generation: The store's generation when these messages were committed; never 0. Merged runs
+            have the generation of the later run.
     """
 
     first: int
@@ -36,7 +37,7 @@ Runs: TypeAlias = tuple[Run, ...]
 
 
 def generation_of(runs: Runs, count: int) -> int:
-    """Return the generation of the last of a stream's first ``count`` messages; 0 if none."""
+    """Return the generation of the message before the position ``count``, or 0 if there is none."""
     for run in reversed(runs):
         if run.first < count:
             return run.generation
@@ -59,7 +60,7 @@ def extended(runs: Runs, first: int, generation: int) -> Runs:
 
 
 def inherited(runs: Runs, position: int) -> Runs:
-    """Return the runs that a fork gets from its source: ``runs`` up to ``position``."""
+    """Return the runs that a fork gets from the copied stream: ``runs`` up to ``position``."""
     return tuple(run for run in runs if run.first < position)
 
 

@@ -1,4 +1,4 @@
-"""The data types that all parts of inkstream use: ids, states, messages, changes, pages."""
+"""The data types that all of inkstream uses: ids, states, messages, changes, pages."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ class End:
 
 # The classes that every commit creates are not frozen, because a frozen dataclass costs one more
 # call per field. These calls took a tenth of the engine's time per token. Treat the objects as
-# frozen all the same. Only ``Writer.take`` changes an object: a change that belongs to the writer.
+# frozen all the same. Only ``Writer.take`` changes such an object: the writer's own ``Change``.
 
 
 @dataclass(slots=True)
@@ -136,10 +136,10 @@ class Segment:
     """Consecutive messages of one stream, in the form in which a store keeps them.
 
     Attributes:
-        position: The number of messages before the segment. In a byte stream: of bytes.
-        count: The number of messages in the segment. In a byte stream: of bytes. Never zero.
+        position: The number of messages before the segment. A byte stream counts bytes instead.
+        count: The number of messages in the segment, never 0. A byte stream counts bytes instead.
         payload: The bytes of all messages, joined.
-        index: The length and the type of each message (see ``wire``). In a byte stream: empty.
+        index: The length and the type of each message (see ``wire``). Empty in a byte stream.
     """
 
     position: int
@@ -158,9 +158,9 @@ class StreamState:
     """The fields of a stream at one moment, without its messages.
 
     All times are seconds since the Unix epoch. ``tail`` is the position after the last message, and
-    ``size`` is the number of stored bytes. ``worker`` is the worker that must act next: the worker
-    of the writer while the status is ``streaming``, and the worker that reports the end after the
-    end. At the time ``due_at``, a sweep or ``Store.tidy`` acts on the stream. The section "Which
+    ``size`` is the number of stored bytes. ``worker`` is the worker that must act next. While the
+    status is ``streaming``, this is the writer's worker. After the end, it is the worker that calls
+    ``on_end``. Soon after the time ``due_at``, a worker acts on the stream. The section "Which
     worker acts on a stream" in docs/concepts.md says what ``worker`` and ``due_at`` mean.
     """
 
@@ -287,7 +287,7 @@ class Fork:
 
     Attributes:
         source: The internal id of the stream that the fork copies.
-        position: The fork begins with the source's messages before this position.
+        position: The fork begins with that stream's messages before this position.
     """
 
     source: int
@@ -318,7 +318,7 @@ class Change:
         report: The stream's new ``report``: whether its end must still be reported.
         marks: Marks to set. The store deletes a stream's marks together with the stream.
         max_marks: The store refuses the change if a new mark would give the stream more marks than
-            this.
+            this number.
     """
 
     internal_id: int
@@ -352,7 +352,10 @@ class Change:
 
 @dataclass(slots=True)
 class Group:
-    """Changes that the store applies all together or not at all; at most one for each stream."""
+    """Changes that the store applies all together or not at all.
+
+    A group has at most one change for each stream.
+    """
 
     changes: tuple[Change, ...]
 
@@ -473,7 +476,7 @@ class Read:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """A filter for ``Store.find``. A stream must meet every condition that is set.
+    """A filter for ``Store.find``. A stream must match every field that is set.
 
     ``Store.find`` returns the newest stream first, and at most ``limit`` streams. For the next
     streams, set ``before`` to the internal id of the last stream in the result. ``Store.find``
@@ -499,7 +502,7 @@ class WorkerState:
     Attributes:
         worker: The worker's identity.
         beats: The worker's counter. While the counter grows, the worker lives.
-        locked: True if the lock of the worker's process is held; false if the lock is free.
+        locked: True if the worker's lock is held; false if the lock is free.
             ``None`` if this host cannot see the lock, for instance because the worker runs on
             another host. Then only ``beats`` shows whether the worker lives.
     """

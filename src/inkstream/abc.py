@@ -29,8 +29,9 @@ class Store(Protocol):
 
     All methods may be called concurrently. When a method that writes returns, its changes are
     durable, and every later read sees the changes. A call that raises ``StoreUnavailable`` has
-    changed nothing. After ``OutcomeUnknown``, only a read can show whether the call has changed
-    something. If a call is cancelled, the store makes either all of the call's changes or none.
+    changed nothing, unless the error is an ``OutcomeUnknown``. Then only a read can show whether
+    the call has changed something. If a call is cancelled, the store makes either all of the call's
+    changes or none.
 
     Some methods have the argument ``connection``: an open connection (or session) of the
     application to the same database. With ``connection``, the method works in the application's
@@ -71,17 +72,17 @@ class Store(Protocol):
         worker.
 
         A fork begins with its tail at ``fork.position`` and with size 0, because its inherited
-        messages are stored with the source. A read of the fork before ``fork.position`` returns
-        messages of the source, even if the source is deleted later. The fork's runs are the
-        source's runs up to ``fork.position`` (``_runs.inherited``). Messages after
+        messages are stored with the copied stream. A read of the fork before ``fork.position``
+        returns messages of the copied stream, even if that stream is deleted later. The fork's runs
+        are the copied stream's runs up to ``fork.position`` (``_runs.inherited``). Messages after
         ``fork.position`` belong to the generation in which they are committed
         (``_runs.extended``).
 
         Raises:
             StreamExists: A stream with this id exists or is gone.
-            StreamNotFound: The fork's source does not exist.
-            StreamGone: The fork's source was deleted.
-            OffsetGone: ``fork.position`` lies past the source's tail.
+            StreamNotFound: The copied stream does not exist.
+            StreamGone: The copied stream is gone.
+            OffsetGone: ``fork.position`` lies past the copied stream's tail.
             TooManyStreams: The owner has ``max_live`` live streams already.
         """
 
@@ -93,8 +94,8 @@ class Store(Protocol):
         A refused group does not affect other groups. A group sees the changes of the groups before
         it. Between the check of a group's conditions and the group's changes, no other commit, of
         any process, changes the same streams. If a change adds messages or an end, the store reads
-        its generation at this moment. If the stream's last run has another generation, the store
-        adds a run.
+        its generation in the same transaction. If the stream's last run has another generation, the
+        store adds a run.
         """
 
     async def read(
@@ -112,8 +113,8 @@ class Store(Protocol):
         Otherwise the page has at least one segment, if the stream has messages after ``after``. If
         ``after`` is past the stream's tail, the page has no messages, and ``read`` raises no error.
         The page of a fork may stop after the last inherited message, although more messages follow.
-        The segments are in order and have no gaps. The last segment may be a part of a stored
-        segment.
+        The segments are in order and have no gaps. The last segment may be only the beginning of a
+        stored segment.
 
         Args:
             stream_id: The id of the stream.
@@ -154,10 +155,10 @@ class Store(Protocol):
     ) -> list[WorkerState]:
         """Return all workers that have ever beaten and were not forgotten.
 
-        With ``beat``, this worker's counter grows before the workers are read. ``said`` then
-        replaces the worker's description of itself; ``None`` keeps the old description. The store
-        forgets the workers in ``forget``, except workers that own a stream. If this worker
-        has lost its lock, the method takes the lock again.
+        With ``beat``, this worker's counter grows before the workers are read. The text ``said``
+        then replaces the worker's description of itself, but ``None`` keeps the old description.
+        The store forgets the workers in ``forget``, except workers to which a stream belongs. If
+        this worker has lost its lock, the method takes the lock again.
 
         ``WorkerState.locked`` may be false only if the worker is certainly dead. In some stores, a
         living worker also loses its lock while the database accepts no writes. Such a store must
@@ -177,9 +178,9 @@ class Store(Protocol):
         """
 
     async def roster(self) -> Roster:
-        """Return all workers for an operator, with the time and the description of each last beat.
+        """Return all workers, each with the time of its last beat and its description of itself.
 
-        These times are only for display. No decision about a stream may depend on these times.
+        The times are only for display. No decision about a stream may depend on these times.
         """
 
     async def tidy(self, now: float, max_bytes: int) -> bool:
@@ -187,17 +188,17 @@ class Store(Protocol):
 
         The store merges the segments of ended streams into large segments. The store may also merge
         the segments of live streams. A merge changes no offset and no text. The store deletes ended
-        streams and logs whose ``due_at`` is not after ``now``, a wall time. The store also returns
-        free space to the disk. One step rewrites about ``max_bytes``, so that no writer waits long.
-        Several processes may call ``tidy`` at the same time.
+        streams and logs whose ``due_at`` is not after ``now``, a wall time. The store may also give
+        free space back to the disk. One step rewrites about ``max_bytes``, so that no writer waits
+        long. Several processes may call ``tidy`` at the same time.
         """
 
 
 class Notifier(Protocol):
-    """Sends and receives hints: messages between processes that streams have changed.
+    """Sends hints to other processes, and receives their hints.
 
-    A hint carries no text. If a hint is lost, readers get new text later, but no text is lost,
-    because every process also polls the store.
+    A hint says that streams have changed, and carries no text. If a hint is lost, readers get new
+    text later, but no text is lost, because every process also polls the store.
     """
 
     async def open(self, on_hint: Callable[[Collection[StreamId] | None], None]) -> None:

@@ -600,7 +600,7 @@ def end_frame(offset: Offset, end: End) -> bytes:
 
 
 def end_object(end: End) -> Mapping[str, JSON]:
-    """Return an end as a JSON object. All routes send an end in this form."""
+    """Return an end as a JSON object, as the terminal event and the Durable Streams protocol do."""
     return {
         "status": end.status.value,
         "code": end.code,

@@ -61,7 +61,7 @@ class CountEvents:
 
 
 def count(together: frozenset[object]) -> None:
-    """Set ``most`` to the number of these connections that are still open, if that is larger."""
+    """Count the connections of ``together`` that are still open. Set ``most`` to a larger count."""
     global most
     most = max(most, len(together & connections))
 

@@ -22,7 +22,9 @@ def install() -> None:
 
 
 async def assert_accessible(page: Page, state: str) -> None:
-    """Check a page in light and dark; fail at a critical, serious or moderate violation.
+    """Check a page in light and in dark colours.
+
+    Fail if a critical, serious or moderate violation is found.
 
     ``state`` names the state of the page in the error message.
     """

@@ -238,7 +238,7 @@ async def wait_for_text(page: Page, name: str, text: str) -> None:
 
 
 async def wait_for(page: Page, name: str, **state: str) -> None:
-    """Wait until a page shows this status, connection or transport for a stream."""
+    """Wait until a page shows the status, connection or transport in ``state`` for a stream."""
     conditions = "".join(f"[data-{key}={json.dumps(value)}]" for key, value in state.items())
     await page.locator(f'[data-stream="{name}"]{conditions}').wait_for(state="attached")
 

@@ -95,7 +95,7 @@ async def test_reloaded_in_the_middle(context: BrowserContext, agui: str) -> Non
 
 
 async def test_stopped(context: BrowserContext, agui: str) -> None:
-    """G6: Stop in one window ends the run in both windows, and both show the stored text."""
+    """G6: Stop in one window ends the answer in both windows, and both show the stored text."""
     page = await opened(context, agui, "b")
     await ask(page, "long")
     await expect(page.locator("li.assistant .text")).to_have_text(re.compile(r"(\S+\s+){3,}"))

@@ -32,7 +32,8 @@ async def sockets(site: Site) -> dict[str, int]:
 async def test_eight_windows_share_four_connections(context: BrowserContext, site: Site) -> None:
     """Eight windows need only four sockets.
 
-    Each window soon shows new text. Stop works, and so does a ninth window (G2, G6).
+    Each window soon shows new text. Stop works in a window that polls, and a ninth window shows
+    the text too (G2, G6).
     """
     await client.post(site.port, "/event-streams")  # this resets the counts
     shows = [[await site.create() for _ in range(STREAMS)] for _ in range(WINDOWS)]
@@ -77,7 +78,10 @@ async def test_eight_windows_share_four_connections(context: BrowserContext, sit
 
 
 async def test_one_page_with_twelve_live_streams(context: BrowserContext, site: Site) -> None:
-    """Twelve live streams of one page share a connection, none polls, and a new stream joins."""
+    """Twelve live streams of one page share a connection, and no stream polls.
+
+    A stream that the page adds later shows its text too.
+    """
     await client.post(site.port, "/event-streams")
     names = [await site.create() for _ in range(12)]
     page = await open_page(context, site.url(*names))

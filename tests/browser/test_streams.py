@@ -298,7 +298,7 @@ async def test_a_network_that_cuts_every_answer(context: BrowserContext, site: S
         await site.say(a, "start ")
         await wait_for_text(page, a, "start ")
         proxy.only = b"/streams/"
-        # These cuts are in the headers, after some events, and inside an event.
+        # Each response is cut after some events, and usually inside an event.
         proxy.cut_after = 900
         proxy.drop()
         text = "start "

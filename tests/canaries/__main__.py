@@ -1,4 +1,4 @@
-"""Removes guards from a copy of the code, one at a time; each time a test must fail."""
+"""Removes guards from a copy of the code, one at a time. Without a guard, its test must fail."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _FAILURES: Final = 1
 
 
 def main(names: Sequence[str]) -> int:
-    """Run the canaries with these names, or all canaries; return the exit code."""
+    """Run the canaries in ``names``, or all canaries if there are none. Return the exit code."""
     unknown = set(names) - {canary.name for canary in CANARIES}
     if unknown:
         sys.stderr.write(f"canaries: there is no {', '.join(sorted(unknown))}\n")
@@ -80,7 +80,7 @@ def run_tests(copy: Path, tests: Sequence[str]) -> subprocess.CompletedProcess[s
 
 
 def try_without(copy: Path, canary: Canary) -> tuple[float, str]:
-    """Run the test of a guard without the guard; return how long the test took, and the result."""
+    """Run the test of a guard without the guard. Return the seconds and the result."""
     began = time.monotonic()
     with taken_out(copy, canary):
         done = run_tests(copy, [canary.test])
@@ -112,7 +112,7 @@ def taken_out(copy: Path, canary: Canary) -> Iterator[None]:
 def _write(file: Path, text: str) -> None:
     file.write_text(text)
     # Delete compiled modules, because Python uses a compiled module if the source's size and time
-    # (in seconds) are the same.
+    # (in seconds) have not changed.
     for compiled in (file.parent / "__pycache__").glob(f"{file.stem}.*.pyc"):
         compiled.unlink()
 

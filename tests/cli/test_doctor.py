@@ -1,4 +1,4 @@
-"""`inkstream doctor URL` without a proxy: no false alarms, and a limited duration."""
+"""`inkstream doctor` without a proxy gives no false alarm, and refuses wrong input."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def test_silent(shell: Shell, server: Server) -> None:
 
 
 async def test_short_wait(server: Server) -> None:
-    """If the wait is shorter than a ping, the doctor reports only the time that it waited."""
+    """If the doctor waits for less time than a ping takes, the result of ``idle`` is unknown."""
     endpoint = Endpoint.parse(f"http://127.0.0.1:{server.port}/doctor", {})
     found = {finding.check: finding for finding in await examine(endpoint, idle_s=0.5)}
     assert found["idle"].verdict is Verdict.UNKNOWN
@@ -81,7 +81,10 @@ async def test_not_the_probe(
     ],
 )
 async def test_bad_input(shell: Shell, arguments: tuple[str, ...], code: int) -> None:
-    """A wrong option or an address without a server ends the command; no error shows a password."""
+    """A wrong option or an address without a server ends the command with an error.
+
+    No error shows a password.
+    """
     done = await shell.run("doctor", *arguments)
     assert (done.code, done.out) == (code, ""), done
     assert done.err

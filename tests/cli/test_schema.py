@@ -1,4 +1,4 @@
-"""`migrate`, `verify` and `sql` change tables only on request."""
+"""`migrate` changes tables, `verify` checks tables, and `sql` prints the SQL of `migrate`."""
 
 from __future__ import annotations
 
@@ -53,7 +53,10 @@ async def test_verify_reports_damage(shell: Shell, url: str) -> None:
 
 
 async def test_sql_equals_migrate(shell: Shell, url: str) -> None:
-    """After an administrator has run the output of `sql`, `verify` finds correct tables."""
+    """After an administrator has run the output of `sql`, `verify` finds correct tables.
+
+    `migrate` then has nothing to do.
+    """
     script = await shell.run("sql", "--schema", "mine")
     assert script.code == Exit.DONE
     await execute(url, script.out)

@@ -121,7 +121,7 @@ async def test_follow_continues_at_an_offset(shell: Shell) -> None:
     assert (await shell.run("follow", "o", "--offset", "nonsense")).code == 2
 
 
-async def test_g3_takeover_continues_a_released_stream(shell: Shell) -> None:
+async def test_g3_takeover_from_a_living_writer_is_refused(shell: Shell) -> None:
     async with shell.running("write", "--id", "mine") as writer:
         await line_of(writer.stdout)
         give(writer, b"text")

@@ -70,7 +70,7 @@ async def stored(server: Server, stream_id: str) -> str:
 async def test_nothing_is_lost_behind_a_cutting_proxy(
     server: Server, proxy: Proxy, kind: str, cut_after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G2, G5: connections that are cut lose no text, and a cut does not count as the end."""
+    """G2, G5: a reader loses no text when connections are cut, and takes no cut for the end."""
     monkeypatch.setattr("inkstream.client._backoff._LONGEST_S", 0.02)
     proxy.cut_after = cut_after
     stream_id = (await post(server.port, "/count?pause_s=0.001&width=8"))["id"]
@@ -78,7 +78,7 @@ async def test_nothing_is_lost_behind_a_cutting_proxy(
     reading = asyncio.create_task(read(kind, proxy.port, path))
 
     async with asyncio.timeout(20):
-        while proxy.asked(path) <= 8:  # noqa: ASYNC110 - the proxy counts, and rings no bell
+        while proxy.asked(path) <= 8:  # noqa: ASYNC110 - the proxy only counts requests
             await asyncio.sleep(0.01)
     await stop(kind, server.port, path)
     proxy.cut_after = None
@@ -117,9 +117,9 @@ async def test_silence_and_bad_gateways_are_retried(
 async def test_refusals_of_a_real_server(
     server: Server, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G10: each refusal of a real server raises the fitting error.
+    """G10: an absent stream raises an error, and so does a loop from an offset of another stream.
 
-    After a lost offset, ``read`` starts again from the beginning.
+    From such an offset, ``read`` starts again from the beginning of the stream.
     """
     monkeypatch.setattr(_reading, "_UNMET_S", 0.0)
     with pytest.raises(StreamNotFound):
@@ -181,7 +181,7 @@ async def read_posted(kind: str, port: int, path: str) -> tuple[Answer, str | No
 async def test_one_post_is_followed_and_resumed_after_cuts(
     server: Server, proxy: Proxy, kind: str, cut_after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G2, G4: after one POST, the reader follows the answer once, over any number of cuts."""
+    """G2, G4: the reader sends one POST, and reads the whole answer over several cuts."""
     monkeypatch.setattr("inkstream.client._backoff._LONGEST_S", 0.02)
     name = f"posted-{kind}-{cut_after}"
     await post(server.port, f"/create?id={name}")
@@ -191,7 +191,7 @@ async def test_one_post_is_followed_and_resumed_after_cuts(
     for start in range(0, len(words), 10):
         await post(server.port, f"/say/{name}", words[start : start + 10])
     async with asyncio.timeout(20):
-        while proxy.asked(f"/streams/{name}") < 3:  # noqa: ASYNC110 - the proxy rings no bell
+        while proxy.asked(f"/streams/{name}") < 3:  # noqa: ASYNC110 - the proxy only counts
             await asyncio.sleep(0.01)
     proxy.cut_after = None
     await post(server.port, f"/say/{name}", [{"end": "done"}])

@@ -1,4 +1,4 @@
-"""The reader's state machine handles every answer and every cut, tested without a server."""
+"""A reader's state machine handles responses and cuts, without a server."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def test_temporary_errors_are_retried(status: int) -> None:
 def test_permanent_errors_raise(
     status: int, code: str, offset: str | None, error: type[Exception]
 ) -> None:
-    """G10: a refusal that a retry cannot change raises an error."""
+    """G10: the reader raises an error for a refusal that a retry cannot change."""
     reading = Reading("/s", offset, 300)
     reading.headers()
     with pytest.raises(error):
@@ -164,7 +164,7 @@ def posting() -> Reading:
 
 
 def test_a_post_goes_on_as_the_stream_that_its_answer_names() -> None:
-    """G2: after a cut, the reader requests the stream that the answer to its POST named."""
+    """G2: after a cut, the reader requests the stream that the response to its POST named."""
     reading = posting()
     assert (reading.method, reading.url) == ("POST", "/ask")
     assert reading.accepts(200, EVENTS | {"stream-id": "a/b"})

@@ -131,7 +131,7 @@ def main() -> None:
             say(f"child refused: {exc}")
         except BaseException as exc:
             say(f"child failed: {exc!r}")
-        return  # the interpreter ends normally here
+        return  # the child's interpreter ends normally
     say(f"forked {child}")
     sys.stdin.readline()
 

@@ -38,7 +38,7 @@ async def claim(store: SQLiteStore, worker: str) -> None:
 
 
 async def append(store: SQLiteStore, worker: str) -> None:
-    """Append numbers to a log for ever; print each acknowledged number."""
+    """Append numbers to a log for ever. Print each acknowledged number."""
     state = (await store.read(StreamId("log"), 0, 0)).state
     number = 0
     while True:
@@ -51,7 +51,7 @@ async def append(store: SQLiteStore, worker: str) -> None:
 
 
 async def follow(store: SQLiteStore, worker: str) -> None:
-    """Read all numbers in small pages, again and again until the stream ends; print each count."""
+    """Read all numbers in small pages, again and again until the stream ends. Print each count."""
     ended = False
     while not ended:
         after, found = 0, list[int]()

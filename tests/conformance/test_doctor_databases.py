@@ -54,7 +54,7 @@ async def execute(url: str, *statements: str) -> None:
 
 
 async def test_sqlite(file: Path) -> None:
-    """The doctor finds no problem in a normal file, while the application runs and afterwards."""
+    """The doctor finds no problem in a normal file, before and while the application runs."""
     assert wrong(await asyncio.to_thread(examined, file)) == set()
     async with PersistentTextStreaming(f"sqlite:///{file}"):
         assert wrong(await asyncio.to_thread(examined, file)) == set()
@@ -81,7 +81,7 @@ def test_sqlite_free_pages(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_postgres(url: str) -> None:
-    """The doctor reports only one problem of the tests' server, which runs without fsync."""
+    """On the tests' server, the doctor reports only settings that are off, such as ``fsync``."""
     found = await postgres.examine(url)
     messages = [finding.message for finding in found if finding.verdict is Verdict.PROBLEM]
     assert all(" is off: a power failure" in message for message in messages), messages

@@ -1,4 +1,4 @@
-"""`inkstream doctor --database` reports each fault that a test makes, until the test mends it."""
+"""`inkstream doctor --database` reports each fault that a test makes, until the test repairs it."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ async def file(tmp_path: Path) -> Path:
 
 
 def test_sqlite_large_log(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The doctor reports a write-ahead log that is large because a transaction reads for long."""
+    """The doctor reports a write-ahead log that is large because of a long read transaction."""
     monkeypatch.setattr(sqlite, "_LARGE_WAL", 500_000)
     reader, writer = sqlite3.connect(file, isolation_level=None), sqlite3.connect(file)
     reader.execute("BEGIN")

@@ -49,7 +49,7 @@ async def other(path: Path, store: SQLiteStore) -> AsyncIterator[SQLiteStore]:
 
 @pytest.fixture
 async def hints(store: SQLiteStore) -> AsyncIterator[Hints]:
-    """Provide the queue in which a notifier for ``store`` puts its hints.
+    """Provide the queue into which a notifier for ``store`` puts its hints.
 
     The hint at the notifier's start is no longer in the queue.
     """
@@ -131,7 +131,7 @@ async def test_changes_through_the_applications_connection(
 ) -> None:
     """A commit through the application's own connection causes a hint.
 
-    Such a change counts as foreign, even if this process makes it.
+    Such a commit counts as a foreign change, even if this process made the commit.
     """
 
     def create_through() -> None:
@@ -171,7 +171,8 @@ async def test_watch_reports_earlier_changes(store: SQLiteStore, other: SQLiteSt
 async def test_appends_after_a_cleanup_are_reported(store: SQLiteStore, other: SQLiteStore) -> None:
     """An append is reported even if rows were deleted before the append.
 
-    The ids of new rows must be larger than the ids of deleted rows; otherwise appends go unnoticed.
+    The ids of new rows must be larger than the ids of deleted rows. Otherwise the notifier would
+    miss appends.
     """
     first, second = await create(other, "first"), await create(other, "second")
     for _ in range(5):
@@ -231,7 +232,7 @@ async def test_closed_notifier_is_silent(store: SQLiteStore, other: SQLiteStore)
     await notifier.close()
     before = len(calls)
     await create(other, "s")
-    await create(store, "t")  # a notifier that is not closed would have looked during this write
+    await create(store, "t")  # an open notifier would look at the file during this write
     await asyncio.sleep(0)
     assert len(calls) == before
     await notifier.notify([StreamId("s")])
@@ -254,7 +255,7 @@ async def test_local_hints_reach_all_others_of_the_database() -> None:
 
 
 async def test_local_hints_cross_event_loops() -> None:
-    """Hints reach another engine that runs on a thread and an event loop of its own."""
+    """Hints also come from a notifier on another thread, which has its own event loop."""
     queue: Hints = asyncio.Queue()
     here = LocalNotifier("db")
     await here.open(queue.put_nowait)

@@ -38,7 +38,7 @@ async def pair() -> tuple[MemoryStore, MemoryStore]:
 async def test_crashed_memory_store_has_no_effect(
     pair: tuple[MemoryStore, MemoryStore],
 ) -> None:
-    """G7: a call to a crashed store changes nothing, and the lock of its worker is free."""
+    """G7: a call to a crashed store changes nothing, and the lock of the store's worker is free."""
     one, two = pair
     two.crash()
     assert await locks(one) == {"one": True, "two": False}
@@ -74,13 +74,13 @@ async def test_a_worker_that_restarts_has_its_own_lock(
     again = MemoryStore(one.database)
     await again.open("two")
     await two.close()
-    assert (await locks(one))["two"] is True, "the end of the old store must not free the new lock"
+    assert (await locks(one))["two"] is True, "the old store's close must not free the new lock"
 
 
 async def test_injected_faults(pair: tuple[MemoryStore, MemoryStore]) -> None:
-    """G12: after an error that is injected before a call, the call has no effect.
+    """G12: if a test injects an error before a call, the call has no effect.
 
-    An error that is injected after the call does not undo the call.
+    If the test injects the error after the call, the effect of the call stays.
     """
     one, _ = pair
 

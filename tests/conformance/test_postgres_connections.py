@@ -301,7 +301,10 @@ async def test_an_error_of_the_database_is_ours(connect: Connect, url: str) -> N
 
 
 async def test_foreign_connections_are_refused(url: str, store: PostgresStore) -> None:
-    """The store raises an error for a connection of another kind, and changes nothing."""
+    """For anything but a PostgreSQL connection, the store raises ``TypeError``.
+
+    The call changes nothing.
+    """
     pool = asyncpg.create_pool(url)
     lite = sqlite3.connect(":memory:")
     engine = sqlalchemy.create_engine("sqlite://")
@@ -318,7 +321,7 @@ async def test_foreign_connections_are_refused(url: str, store: PostgresStore) -
 async def test_a_connection_of_another_database_is_refused(
     connect: Connect, store: PostgresStore
 ) -> None:
-    """G1: a connection of another database is refused, even if that database has the schema.
+    """G1: a connection to another database is refused, even if inkstream's tables are there.
 
     A stream in the wrong database would never be found.
     """

@@ -68,7 +68,7 @@ async def locks(store: PostgresStore) -> dict[str, bool | None]:
 
 
 async def until(store: PostgresStore, worker: str, locked: bool | None, within_s: float) -> float:
-    """Read until the worker's lock has the state ``locked``; return how long that took."""
+    """Read until ``locked`` is the state of the worker's lock. Return the seconds that passed."""
     began = time.monotonic()
     while (await locks(store))[worker] is not locked:
         assert time.monotonic() - began < within_s, await locks(store)
@@ -110,7 +110,7 @@ async def test_backends_killed_during_commits(
 
 
 async def test_a_refused_statement_is_not_an_unknown_outcome(url: str) -> None:
-    """G12: a commit to a read-only database raises, its outcome is known, and nothing changes."""
+    """G12: a commit to a read-only database changes nothing, and raises no ``OutcomeUnknown``."""
     store = PostgresStore(url)
     await store.open("one")
     state = await create(store, "s")
@@ -140,7 +140,7 @@ SELECT count(*) FROM pg_locks WHERE NOT granted AND locktype = 'relation'
 async def test_readers_do_not_block_writers(
     stores: tuple[PostgresStore, PostgresStore], url: str
 ) -> None:
-    """G9: readers wait for each other, and one connection stays free for commits."""
+    """G9: no matter how many readers wait, one connection stays free for commits."""
     one, _ = stores
     state = await create(one, "s")
     await one.commit([appending(state, "a")])
@@ -207,7 +207,7 @@ async def test_deadlock_with_another_program_is_retried(
     stranger = await asyncpg.connect(url)
     await stranger.execute(
         "SET deadlock_timeout = '10s'"
-    )  # so that PostgreSQL cancels the store's statement, not this one
+    )  # so that PostgreSQL cancels the store's statement, and not the stranger's
     lock = "SELECT FROM inkstream.heads WHERE internal_id = $1 FOR UPDATE"
     async with stranger.transaction():
         await stranger.fetch(lock, second.internal_id)
@@ -249,7 +249,7 @@ async def test_short_cut_loses_nothing(
     own: postgres_server.OwnServer,
     stores: tuple[PostgresStore, PostgresStore],
 ) -> None:
-    """G1, G7: after a short cut, a living worker that reconnects slowly does not count as dead."""
+    """G1, G7: after a short outage, a living worker that reconnects late does not count as dead."""
     one, two = stores
     state = await create(one, "s")
     await one.commit([appending(state, "kept")])
@@ -333,7 +333,7 @@ async def test_worker_without_its_lock_lives(
     while time.monotonic() < until_s:
         seen = await locks(one)
         assert seen["two"] is None
-    assert (await locks(one))["one"] is True, "the worker 'one' kept its lock"
+    assert (await locks(one))["one"] is True, "the worker 'one' took its lock again"
     session._connect = connect
     await until(one, "two", True, 5.0)
 
@@ -343,7 +343,7 @@ async def test_a_silent_connection_is_replaced(
 ) -> None:
     """If a connection breaks silently, the worker takes its lock in a new session.
 
-    The old session still exists then.
+    At that time, the server still has the old session.
     """
     holders = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT pid = ANY ($1)"
     admin = await asyncpg.connect(url)
@@ -370,9 +370,9 @@ async def test_a_silent_connection_is_replaced(
 async def test_server_drops_the_session_of_a_lost_host(
     stores: tuple[PostgresStore, PostgresStore],
 ) -> None:
-    """G7: the session's settings make the server drop the session about 10 s after a lost host.
+    """G7: the session's settings make the server drop the session of a lost host after about 10 s.
 
-    Without these settings, the server would keep the session and its lock for two hours.
+    By default, the server would keep the session and its lock for two hours.
     """
     session = stores[0]._session
     assert session is not None

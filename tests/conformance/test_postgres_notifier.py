@@ -76,7 +76,7 @@ async def test_hints_reach_the_others(stores: list[PostgresStore]) -> None:
 
 
 async def test_lost_connection_is_replaced(stores: list[PostgresStore], url: str) -> None:
-    """A notifier replaces a lost connection and reports any stream, because hints were lost."""
+    """A notifier replaces a lost connection, and reports that any stream may have changed."""
     one, two = [PostgresNotifier(store) for store in stores]
     heard = Heard()
     await two.open(heard)
@@ -98,9 +98,9 @@ async def test_lost_connection_is_replaced(stores: list[PostgresStore], url: str
 
 
 async def test_nothing_to_listen_on(url: str) -> None:
-    """If there is nothing to listen on, hints are lost without an error.
+    """If a notifier has no connection on which it can listen, hints are lost without an error.
 
-    This holds behind a pooler, and while the database is away.
+    This is the case behind a pooler, and while the database is away.
     """
     store = PostgresStore(url + "&pooler=true")
     await store.open("one")
@@ -120,7 +120,7 @@ async def test_nothing_to_listen_on(url: str) -> None:
 
 
 async def test_separate_listener_url(url: str) -> None:
-    """Behind a pooler, ``listener_url`` makes hints and the lock work."""
+    """With ``listener_url``, hints and the lock of a worker work behind a pooler."""
     stores = [PostgresStore(url + "&pooler=true", listener_url=url) for _ in range(2)]
     for number, store in enumerate(stores):
         await store.open(str(number))
@@ -138,7 +138,7 @@ async def test_separate_listener_url(url: str) -> None:
 
 
 def test_payloads_fit() -> None:
-    """If the names are too many or too long, the payload has no names.
+    """If the streams' names are too many or too long, the payload has no names.
 
     PostgreSQL refuses a payload of 8,000 bytes.
     """

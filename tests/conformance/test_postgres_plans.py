@@ -123,7 +123,7 @@ async def test_every_call_reads_what_it_returns(url: str, analyzed: bool) -> Non
             (Query(owner="owner 7", limit=5), 0),
             (Query(owner="owner 100", statuses=(Status.PENDING, Status.STREAMING), limit=20), 0),
             (Query(owner="owner 101", statuses=(Status.DONE,), limit=5), 0),
-            # A condition that has no index is checked only on the streams of the owner.
+            # A field that has no index is compared only for the streams of the owner.
             (Query(owner="owner 101", statuses=(Status.CANCELLED,)), of_an_owner),
             (Query(owner="owner 101", group="group 101", limit=5), of_an_owner),
             (Query(group="group 7", limit=5), 0),

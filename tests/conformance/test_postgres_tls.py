@@ -1,4 +1,4 @@
-"""inkstream works with a PostgreSQL that answers only over TLS, and checks its certificate."""
+"""inkstream works with PostgreSQL over TLS, and checks a certificate if the URL asks for it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests import postgres_server
 _WANTS_TLS = bytes.fromhex("0000000804d2162f")
 _PLAIN = b"SFATAL\0VFATAL\0C28000\0Mno pg_hba.conf entry, no encryption\0\0"
 
-# This script runs in a process of its own, because asyncpg reads certificates on the event loop.
+# This script has its own process, because asyncpg blocks the event loop to read certificates.
 SCRIPT = """
 import asyncio, sys
 from inkstream import PersistentTextStreaming, StoreUnavailable
@@ -48,7 +48,7 @@ class Secured:
     folder: Path
 
     async def use(self, parameters: str, host: str) -> str:
-        """Write a stream to the database and read it; return what the process printed."""
+        """Write a stream to the database, and read it. Return the output of the process."""
         files = {name: quote(f"{self.folder / name}.pem") for name in ("authority", "stranger")}
         query = parameters.format(**files)
         url = f"postgresql://postgres:secret@{host}:{self.port}{self.database}?{query}"
@@ -79,7 +79,7 @@ def make_certificates(folder: Path) -> None:
 
 @asynccontextmanager
 async def tls_before(upstream: int, context: ssl.SSLContext) -> AsyncIterator[int]:
-    """Serve PostgreSQL's TLS in front of a server that was built without TLS; return the port."""
+    """Serve TLS in front of a PostgreSQL server that was built without TLS. Yield the port."""
 
     async def pass_on(source: asyncio.StreamReader, target: asyncio.StreamWriter) -> None:
         try:
@@ -158,7 +158,10 @@ async def test_let_in(secured: Secured, parameters: str) -> None:
     ],
 )
 async def test_refused(secured: Secured, parameters: str, host: str) -> None:
-    """No text goes to a server that cannot prove its name, and the error shows no password."""
+    """If a server refuses plain text or cannot prove its name, inkstream writes nothing to it.
+
+    The error shows no password.
+    """
     said = await secured.use(parameters, host)
     assert said.startswith("StoreUnavailable")
     assert "secret" not in said

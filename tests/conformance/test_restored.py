@@ -65,7 +65,7 @@ def sqlite_database(path: Path) -> Database:
 def postgres_database(server: postgres_server.Server, url: str) -> Database:
     """Return a database that is copied within its running server.
 
-    So its unlogged tables are copied and restored too.
+    So the database's unlogged tables are copied and restored too.
     """
     name = url.rpartition("/")[2].partition("?")[0]
 
@@ -181,7 +181,7 @@ async def test_reused_internal_id_is_a_fault(database: Database) -> None:
 
 
 async def test_lost_end_is_not_seen(database: Database) -> None:
-    """G5: if a restore lost the end, a client that has seen the end gets an error for its offset.
+    """G5: if a restore lost a stream's end, a client with this end's offset gets an error.
 
     The client gets this error even after the stream has ended again.
     """
@@ -294,9 +294,9 @@ async def test_postgres_restored_in_place(version: str) -> None:
 
 
 async def test_postgres_draws_only_after_a_server_restart() -> None:
-    """The generation stays if a backend is terminated, and changes after a crash or a restart.
+    """The generation stays if a backend is terminated, and changes after a server's restart.
 
-    Only a crash or a restart may lose commits.
+    Only a crash or a restart of the server may lose commits.
     """
     server = postgres_server.own_server()
     try:

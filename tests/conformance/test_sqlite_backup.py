@@ -17,7 +17,7 @@ def back_up(path: Path, copy: Path) -> None:
 
 
 async def test_backed_up_while_written(tmp_path: Path) -> None:
-    """G1, G2: `inkstream verify` finds no fault in the backup.
+    """G1, G2: `inkstream verify` finds no fault in a backup that was taken during writes.
 
     The backup has the whole text of the ended stream, and a prefix of the live stream's text.
     """

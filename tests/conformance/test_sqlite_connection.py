@@ -99,7 +99,7 @@ async def test_rollback_removes_the_stream(store: SQLiteStore, app: sqlite3.Conn
 async def test_the_connection_of_an_sqlalchemy_session(
     store: SQLiteStore, app: sqlite3.Connection, path: Path
 ) -> None:
-    """The store accepts the connection that docs/stores.md and the error message name."""
+    """The store refuses an SQLAlchemy session, but accepts the session's ``driver_connection``."""
     engine = create_engine(f"sqlite:///{path}")
     with Session(engine) as session:
         with pytest.raises(TypeError, match="driver_connection"):

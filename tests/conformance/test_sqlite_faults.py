@@ -78,7 +78,7 @@ def test_every_result_code_is_mapped(name: str) -> None:
 
 
 def test_the_table_is_complete() -> None:
-    """The table above has every primary code that this version of Python's sqlite3 knows."""
+    """``TABLE`` has every primary code that this version of Python's sqlite3 knows."""
     not_errors = {"SQLITE_OK", "SQLITE_NOTICE", "SQLITE_WARNING", "SQLITE_ROW", "SQLITE_DONE"}
     other = {"SQLITE_DENY", "SQLITE_IGNORE"}  # these are results of an authoriser, not errors
     primary = {
@@ -97,7 +97,7 @@ def test_the_table_is_complete() -> None:
 def translatable(name: str) -> bool:
     """Return whether ``name`` is a result code, and not an action of an authoriser.
 
-    Both have the same numbers.
+    Result codes and actions have the same numbers.
     """
     actions = "ALTER ANALYZE ATTACH DELETE DETACH FUNCTION INSERT PRAGMA READ RECURSIVE REINDEX"
     others = "SAVEPOINT SELECT TRANSACTION UPDATE"
@@ -259,7 +259,7 @@ async def test_shared_file_keeps_the_applications_data(path: Path) -> None:
 
 
 async def test_first_call_inside_an_open_transaction(path: Path) -> None:
-    """The message says that the transaction is the caller's, because only the caller can end it."""
+    """The error says that this process has the transaction, which only this process can end."""
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("BEGIN IMMEDIATE")
@@ -307,7 +307,7 @@ async def impatient(path: Path) -> AsyncIterator[SQLiteStore]:
 async def test_timed_out_call_never_runs(path: Path, impatient: SQLiteStore) -> None:
     """G12: a call that timed out or was cancelled while it waited for the writers' lock never runs.
 
-    Another process holds the lock.
+    The test holds the lock, as another process would.
     """
     store = impatient
     await store.create(new())
@@ -330,9 +330,9 @@ async def test_timed_out_call_never_runs(path: Path, impatient: SQLiteStore) -> 
 async def test_a_close_does_not_wait_for_ever(
     path: Path, impatient: SQLiteStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """G8: a close ends although another process holds the writers' lock.
+    """G8: the close of a store ends even while the writers' lock is held.
 
-    The other process may have been stopped, and may never continue.
+    The test holds the lock, as a process would that was stopped and never continues.
     """
     await impatient.create(new())
     lock = WritersLock(path)
@@ -371,7 +371,7 @@ async def test_reads_without_new_threads(
 
 
 async def test_invalid_call_does_not_affect_others(store: SQLiteStore) -> None:
-    """Calls share a transaction. If one call fails in the middle, the other calls still succeed."""
+    """Calls share a transaction. If one call fails, the other calls still succeed."""
     calls = [store.create(new(str(n), owner="\ud800" if n == 3 else "o")) for n in range(6)]
     results = await asyncio.gather(*calls, return_exceptions=True)
     assert [type(result) for n, result in enumerate(results) if n == 3] == [InvalidInput]
@@ -393,7 +393,10 @@ def file_size_limit() -> Iterator[None]:
 
 
 async def fill(store: SQLiteStore, text: str) -> tuple[str, str | None]:
-    """Append until an append fails. Return the acknowledged text and a piece of unknown outcome."""
+    """Append until an append fails. Return the acknowledged text.
+
+    Also return the piece whose outcome is unknown, if there is one.
+    """
     acknowledged = ""
     for number in range(200):
         piece = f"{number}{text}"
@@ -437,7 +440,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 async def test_a_full_disk(small_disk: Path) -> None:
-    """G1, G12: appends fail, reads work, and appends work again when there is room."""
+    """G1, G12: on a full disk, appends fail and reads work. With room, appends work again."""
     ballast = small_disk / "ballast"
     ballast.write_bytes(b"0" * 300_000)
     store = SQLiteStore(small_disk / "s.db")
@@ -513,7 +516,7 @@ def run_traced(path: Path, trace: Path, *options: str) -> list[list[str]]:
 
 
 def test_a_failed_fsync_is_not_trusted_again(tmp_path: Path) -> None:
-    """G1: after a failed fsync, the outcome is unknown, and the store begins a new log.
+    """G1: after a failed fsync, a commit's outcome is unknown, and the store begins a new log.
 
     The next fsync of the same file reports success for pages that were never written. So the
     content of the log must be in the database before the next commit, and before any read.

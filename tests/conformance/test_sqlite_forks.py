@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this
 
 
 class Forking:
-    """A run of ``sqlite_forking.py``, and the lines that it has printed so far."""
+    """A process that runs ``sqlite_forking.py``, and the lines that the process has printed."""
 
     def __init__(self, path: Path, state: str, which: str) -> None:
         read, self.child_input = os.pipe()
@@ -169,9 +169,9 @@ def test_fork(path: Path, state: str, which: str, how: str) -> None:
 
 
 def test_fork_without_proc(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """G1: the child is refused even on a system without a list of locks, such as macOS.
+    """G1: the store refuses the child even on a system without a list of locks, such as macOS.
 
-    There the child remembers which files its parent had open.
+    On such a system, the child remembers which files its parent had open.
     """
     monkeypatch.setenv("WITHOUT_PROC", "1")
     with forking(path, "waiting", "own") as forked:
@@ -180,7 +180,7 @@ def test_fork_without_proc(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_parent_goes_on(path: Path) -> None:
-    """G1, G12: the parent opens its connection anew after each fork, and no call of it fails."""
+    """G1, G12: a parent opens its connection anew after each fork, and none of its calls fails."""
     streams = PersistentTextStreaming(f"sqlite:///{path}")
     try:
         streams.create("one")

@@ -1,4 +1,4 @@
-"""The SQLite store keeps heads in memory, but notices each change by another program (G2)."""
+"""The SQLite store keeps heads in memory, but notices each change that it did not make (G2)."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def db(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 class Transactions:
-    """Transactions of one connection; each transaction appends to the same stream."""
+    """Transactions of one connection. Each transaction appends to the same stream."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self.heads = Heads()

@@ -151,7 +151,7 @@ async def test_hard_link(store: SQLiteStore, path: Path) -> None:
 
 
 async def test_a_copy_elsewhere_changes_nothing(store: SQLiteStore, path: Path) -> None:
-    """A backup or another connection must not make the store refuse its file."""
+    """A copy of the file or another connection must not make the store refuse its file."""
     subprocess.run(["cp", path, path.with_suffix(".copy")], check=True)  # noqa: ASYNC221
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -160,7 +160,10 @@ async def test_a_copy_elsewhere_changes_nothing(store: SQLiteStore, path: Path) 
 
 
 async def test_only_its_owner_may_read(tmp_path: Path) -> None:
-    """Only the owner of the database may read its files, which contain answers and prompts."""
+    """Only the system user that owns the database may read its files.
+
+    The files contain answers and prompts.
+    """
     path = tmp_path / "private.db"
     store = SQLiteStore(path)
     await store.open("one")
@@ -178,7 +181,7 @@ async def test_only_its_owner_may_read(tmp_path: Path) -> None:
 
 
 async def test_files_of_a_group_stay_the_groups(tmp_path: Path) -> None:
-    """A database file that a group may use keeps these rights.
+    """A database file that a Unix group may use keeps the rights of this group.
 
     The files beside the database file get the same rights.
     """

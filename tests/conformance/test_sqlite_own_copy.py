@@ -1,4 +1,4 @@
-"""If a process copies its own database with ``shutil.copy``, it drops SQLite's locks.
+"""If a process copies its own database with ``shutil.copy``, this drops SQLite's locks.
 
 No text is lost even then.
 """
@@ -63,8 +63,8 @@ async def opened(path: Path, worker: str) -> SQLiteStore:
 async def test_outsiders_come_and_go(tmp_path: Path, which: str) -> None:
     """G1, G2: if another program closes the file after a copy, the log stays.
 
-    Without the store's protection, the other program would take itself for the last user, and
-    remove the log.
+    Without the store's protection, the other program would take itself for the last user of
+    the file, and remove the log.
     """
     path = tmp_path / "streams.db"
     store = await opened(path, "one")
@@ -111,7 +111,10 @@ async def test_outsiders_come_and_go_all_the_time(tmp_path: Path) -> None:
 
 
 async def test_new_connections(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """After a copy, another store of the process can open the file. A log line names the copy."""
+    """After a copy, another store of the process can open the file.
+
+    A log line names ``shutil.copy``.
+    """
     path = tmp_path / "streams.db"
     store = await opened(path, "one")
     await store.create(NewStream(stream_id=StreamId("s"), kind=Kind.LOG, created_at=0.0))

@@ -99,7 +99,7 @@ async def locks(store: SQLiteStore) -> dict[str, bool | None]:
 
 
 async def until_free(store: SQLiteStore, worker: str, within_s: float) -> float:
-    """Wait until the worker's lock is free; return how long that took."""
+    """Wait until the worker's lock is free. Return the seconds that passed."""
     begin = time.monotonic()
     while (await locks(store))[worker] is not False:
         assert time.monotonic() - begin < within_s, "the lock is still held"
@@ -230,7 +230,7 @@ async def test_the_file_of_a_forgotten_worker_is_removed(
 async def test_lock_of_another_host_is_unknown(
     store: SQLiteStore, start: Start, database: Path
 ) -> None:
-    """G7: if a worker runs on another host, its lock is unknown, so only its beats count."""
+    """G7: if a worker runs on another host, its lock's state is unknown. Only its beats count."""
     process = await start("hold", "far")
     assert await process.line() == "ready"
     await process.kill()
@@ -243,7 +243,7 @@ async def test_lock_of_another_host_is_unknown(
 async def test_a_lost_lock_is_taken_again(database: Path, store: SQLiteStore) -> None:
     """G7: if a worker's lock file was deleted, the worker's next beat creates the file again.
 
-    Before this beat, the lock is unknown, because a missing file is not a free lock.
+    Before this beat, the state of the lock is unknown, because a missing file is not a free lock.
     """
     other = SQLiteStore(database)
     await other.open("other")

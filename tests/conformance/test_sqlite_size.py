@@ -68,7 +68,7 @@ async def test_the_log_grows_little_with_many_live_streams(store: SQLiteStore, p
 async def test_finished_streams_are_small(store: SQLiteStore, path: Path) -> None:
     """After small appends, finished streams need less than 1.5 times the bytes of their text.
 
-    The size includes free pages.
+    The size of the file includes free pages.
     """
     states = await streams(store, 150)
     for _ in range(100):
@@ -94,7 +94,7 @@ async def test_long_live_stream_is_merged(
 ) -> None:
     """The store merges the rows of a long live stream.
 
-    Otherwise each reader that is far behind would walk back through all rows.
+    Otherwise each reader that is far behind would read back through all rows.
     """
     (state,) = await streams(store, 1)
     for _ in range(rows // 50):

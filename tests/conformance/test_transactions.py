@@ -79,7 +79,7 @@ async def there(streams: PersistentTextStreaming, *names: str) -> set[str]:
 
 @pytest.mark.parametrize("commit", [True, False])
 async def test_calls_are_part_of_the_transaction(opened: Opened, commit: bool) -> None:
-    """G1: the calls of a transaction take effect together when it commits, or not at all."""
+    """G1: the calls of a transaction take effect together at its commit, or not at all."""
     streams, connect, url = opened
     for name in ("cancelled", "deleted"):
         await streams.create(name)
@@ -101,7 +101,7 @@ async def test_calls_are_part_of_the_transaction(opened: Opened, commit: bool) -
             await streams.cancel("log", connection=connection)
         with pytest.raises(StreamNotFound):
             await streams.cancel("new", owner="another", connection=connection)
-        assert await there(streams, "new", "deleted") == {"deleted"}, "others must not see it yet"
+        assert await there(streams, "new", "deleted") == {"deleted"}, "nothing is committed yet"
         assert (await streams.read("log")).parts == ()
         await finish(commit)
     assert await there(streams, "new", "deleted") == ({"new"} if commit else {"deleted"})
@@ -113,7 +113,7 @@ async def test_calls_are_part_of_the_transaction(opened: Opened, commit: bool) -
 
 @pytest.mark.parametrize("commit", [True, False])
 async def test_delete_all_is_part_of_the_transaction(opened: Opened, commit: bool) -> None:
-    """G1: ``delete_all`` deletes a user's streams if the application's transaction commits."""
+    """G1: ``delete_all`` deletes an owner's streams if the application's transaction commits."""
     streams, connect, url = opened
     names = [f"{n}" for n in range(3)]
     for name in names:
@@ -123,7 +123,7 @@ async def test_delete_all_is_part_of_the_transaction(opened: Opened, commit: boo
         await streams.create("new", owner="me", connection=connection)
         assert await streams.delete_all(owner="me", connection=connection) == 4
         assert await streams.delete_all(owner="me", connection=connection) == 0
-        assert await there(streams, *names) == set(names), "others must not see it yet"
+        assert await there(streams, *names) == set(names), "nothing is committed yet"
         await finish(commit)
     assert await there(streams, *names, "new") == (set() if commit else set(names))
     assert await there(streams, "other") == {"other"}

@@ -1,4 +1,4 @@
-"""Runs `inkstream show` in a process that starts after the fault."""
+"""Runs `inkstream show` in a process that starts after a fault."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MAIN = "from inkstream.cli import main; main()"
 
 
 async def run_show(database: str, name: str) -> tuple[int, dict[str, Any], str]:
-    """Run `inkstream show` in a new process; return its exit code, JSON, and error output."""
+    """Run `inkstream show` in a new process. Return its exit code, JSON, and error output."""
     command = [sys.executable, "-c", _MAIN, "show", name, "--json", "--database", database]
     code, out, err = await run(*command, stderr=asyncio.subprocess.PIPE)
     return code, json.loads(out or b"{}"), (err or b"").decode()
@@ -27,12 +27,15 @@ async def show(database: str, name: str) -> dict[str, Any]:
     else:
         assert code == 0, err
     answer = shown["causes"][0]["message"]
-    print(f"{name}: {answer}")  # noqa: T201 - pytest -rP shows the answers
+    print(f"{name}: {answer}")  # noqa: T201 - pytest -rP shows the messages
     return shown
 
 
 async def shown_until(database: str, name: str, *codes: str, most: int = 1) -> dict[str, Any]:
-    """Repeat `inkstream show` until one of ``codes`` is among the first ``most`` causes."""
+    """Repeat `inkstream show` until one of its first causes has one of the codes.
+
+    ``most`` is the number of these first causes.
+    """
     async with asyncio.timeout(40):
         while True:
             shown = await show(database, name)

@@ -45,7 +45,7 @@ class Process:
             return await self._told[number].get()
 
     def begin(self, command: str, *arguments: Any) -> int:
-        """Send a command; return the command's number."""
+        """Send a command. Return the command's number."""
         assert self.process.stdin is not None
         number = next(self._numbers)
         self.process.stdin.write(json.dumps([number, command, *arguments]).encode() + b"\n")
@@ -58,7 +58,7 @@ class Process:
         return value
 
     async def heard(self, number: int, expected: str) -> None:
-        """Wait until a ``follow`` has reported exactly this text, in one or more pieces."""
+        """Wait until a ``follow`` has printed exactly the expected text, in one or more pieces."""
         text = ""
         while len(text) < len(expected):
             what, *values = await self.told(number)
@@ -82,7 +82,7 @@ class Lateness:
     On an overloaded machine, the library's timers run late, so tests must allow more time.
 
     Attributes:
-        late_s: The sum of all delays during the block.
+        late_s: The sum of all delays during the ``async with`` block.
     """
 
     late_s = 0.0

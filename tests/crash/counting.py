@@ -1,4 +1,4 @@
-"""A server that starts quickly, with streams that count: ``tests.crash.counting:app``."""
+"""A server that starts quickly, with streams of numbers: ``tests.crash.counting:app``."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def count() -> AsyncIterator[str]:
 
 
 async def start(request: Request) -> Response:
-    """Start a stream that counts until it ends; return the id of this process."""
+    """Start a stream of numbers, whose source never ends. Return the id of this process."""
     name = await streams.create(request.path_params["name"])
     streams.start(name, count)
     return PlainTextResponse(str(os.getpid()))

@@ -43,7 +43,7 @@ class Host:
             subprocess.run([self._ip, *command.split()], check=True, capture_output=True)
 
     def __enter__(self) -> Self:
-        """Return the host; the end of the block removes its namespace."""
+        """Return the host. The end of the block removes the host's namespace."""
         return self
 
     def cut(self) -> None:

@@ -23,7 +23,7 @@ async def writing(process: Process, name: str) -> int:
 async def test_a_blocked_loop_ends_nothing(
     spawn: Spawn, timing: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """G7: a loop that blocks for longer than a lease ends no stream, because a thread beats."""
+    """G7: a loop blocked for longer than a lease ends no stream, because a thread beats."""
     blocked_s = {"short": LEASE_S + 3, "default": 50.0}[timing]
     a, b = await asyncio.gather(spawn(timing=timing), spawn(timing=timing))
     source = await writing(a, "blocked")
@@ -49,7 +49,8 @@ async def test_a_blocked_loop_ends_nothing(
 async def test_long_blocked_loop_lets_its_streams_go(spawn: Spawn) -> None:
     """G7, G3: after ``stall_s``, a blocked worker's thread releases the lock of the worker.
 
-    Then another worker ends the streams of the blocked worker, whose later appends are refused.
+    Then another worker ends the streams of the blocked worker. The store refuses the blocked
+    worker's later appends.
     """
     a, b = await asyncio.gather(spawn(), spawn())
     source = await writing(a, "stuck")

@@ -1,4 +1,4 @@
-"""Two hosts use one PostgreSQL; the network of one host is cut, and later works again."""
+"""Two hosts use one PostgreSQL. The network of one host is cut, and later works again."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ async def database(server: postgres_server.OwnServer, host: Host) -> str:
 async def test_cut_off_writer_is_fenced(spawn: Spawn, host: Host, how: str, timing: str) -> None:
     """G2, G3, G7: a writer on a cut-off host is fenced, so that no stream has two writers.
 
-    PostgreSQL keeps the session and so the lock of the cut-off host. So the missing beats decide.
+    PostgreSQL keeps the session of the cut-off host, and so the worker's lock. So only the missing
+    beats show that the worker is away.
 
     With the default times, readers get the end within 15 seconds.
     """

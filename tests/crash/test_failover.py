@@ -24,7 +24,7 @@ class Pair:
     """A leader, its standby, and the address that applications use.
 
     Attributes:
-        leader: The server that takes writes first.
+        leader: The server that takes writes at first.
         standby: The server that replicates the leader.
         switch: A proxy at the address that applications use.
     """
@@ -41,7 +41,7 @@ class Pair:
         self.switch.upstream = self.standby.port
 
     async def lose_the_leader(self) -> None:
-        """Make the standby the leader with the data that it has, as if the old leader had died."""
+        """Make the standby the leader with the standby's data, as if the old leader had died."""
         self.switch.drop()
         await self.standby.promote()
         self.switch.upstream = self.standby.port
@@ -80,7 +80,7 @@ def on(server: postgres_server.OwnServer, database: str) -> str:
 
 
 async def hear_all(reader: Process, number: int) -> tuple[str, list[str | None]]:
-    """Return the text that a ``follow`` reported, and how the stream ended."""
+    """Return the text that a ``follow`` printed, and how the stream ended."""
     text = ""
     while (told := await reader.told(number))[0] == "text":
         text += told[1]
@@ -179,7 +179,7 @@ async def terminate_all(url: str) -> None:
 async def test_a_read_only_phase_kills_no_healthy_writer(
     pair: Pair, spawn: Spawn, database: str
 ) -> None:
-    """G7, G12: while the database is read-only, no worker beats, and none is taken for dead."""
+    """G7, G12: while the database is read-only, no worker beats, and no worker counts as dead."""
     writer, observer = await spawn(), await spawn()
     names = [f"s{n}" for n in range(5)]
     await writer.do("create", *names)
@@ -193,7 +193,7 @@ async def test_a_read_only_phase_kills_no_healthy_writer(
     await terminate_all(on(pair.leader, database))
     for name in names:
         await writer.do("say", name, "after")
-    await asyncio.sleep(6.0)  # this is how long the database is read-only
+    await asyncio.sleep(6.0)  # the database is read-only for 6 s
     await pair.leader.take_no_writes(False)
     await terminate_all(on(pair.leader, database))
     for name, follower in zip(names, followers, strict=True):

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.timeout(60)
 
 @pytest.fixture
 async def port(tmp_path: Path, database: str) -> AsyncIterator[int]:
-    """Run the server; return its port when all four processes answer."""
+    """Run the server. Yield its port when all four processes answer."""
     with serving(
         tmp_path,
         app="tests.crash.counting:app",
@@ -46,7 +46,7 @@ async def everybody(port: int) -> None:
 
 
 async def start(port: int, name: str) -> tuple[int, list[Follower]]:
-    """Start a stream; return its writer's process id, and readers that use any process."""
+    """Start a stream. Return its writer's process id, and readers that use any process."""
     writer = int((await fetch(port, f"/start/{name}", method="POST")).body)
     followers = [Follower(port, name) for _ in range(READERS)]
     async with asyncio.timeout(10):
@@ -62,7 +62,7 @@ async def test_all_implementations_send_the_same_text(port: int) -> None:
     _, followers = await start(port, "shared")
     async with requesting(port, "/streams/shared") as reader:
         await reader.until(lambda: len(reader.heard.text) > 2_000)
-    # The reader reloads in the middle, from some offset, on any process.
+    # Another reader resumes in the middle of the stream, on any process.
     half = followers[0].heard
     last = {"last-event-id": half.ids[len(half.ids) // 2]}
     async with requesting(port, "/streams/shared", headers=last) as reload:

@@ -1,4 +1,4 @@
-"""A server with connected readers is killed with -9 at random moments (G1, G2, G7)."""
+"""A server with connected readers is killed with ``kill -9`` at random moments (G1, G2, G7)."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ class Phoenix:
         self._child = int(self._forking.stdout.readline())
 
     def fall(self) -> None:
-        """Kill the server with -9, and wait until it is dead."""
+        """Kill the server with ``kill -9``, and wait until it is dead."""
         assert self._forking.stdout is not None
         os.kill(self._child, signal.SIGKILL)
         assert self._forking.stdout.readline() == b"dead\n"

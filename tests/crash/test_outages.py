@@ -49,7 +49,7 @@ async def following(writer: Process, reader: Process, name: str) -> int:
 
 
 async def nothing_heard(reader: Process, number: int, for_s: float) -> None:
-    """Wait ``for_s`` seconds; fail if the process reports anything about the stream."""
+    """Wait ``for_s`` seconds. Fail if the process prints anything about the stream."""
     try:
         async with asyncio.timeout(for_s):
             what = await reader._told[number].get()
@@ -62,9 +62,10 @@ async def nothing_heard(reader: Process, number: int, for_s: float) -> None:
 async def test_a_server_that_stops_and_returns(
     own: postgres_server.OwnServer, spawn: Spawn, gone_s: float
 ) -> None:
-    """G1, G7, G12: readers see nothing while the server is away.
+    """G1, G7, G12: readers see nothing new while the server is away.
 
-    After the outage, readers see all text once. After a long outage, they see the stored end.
+    After a short outage, readers see all text once. After a long outage, readers see the stored
+    end, which has the code ``store_unavailable``.
     """
     a, b = await asyncio.gather(spawn(), spawn())
     number = await following(a, b, "s")

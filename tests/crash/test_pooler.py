@@ -46,7 +46,7 @@ def database(direct: str, pooler: PgBouncer) -> str:
 
 
 async def end_of(reader: Process, number: int, within_s: float) -> list[object]:
-    """Return the last report of a ``follow``, which says how the stream ended."""
+    """Return the last result of a ``follow``, which says how the stream ended."""
     async with asyncio.timeout(within_s):
         while (told := (await reader._told[number].get())[1:])[0] != "end":
             pass
@@ -64,7 +64,7 @@ async def test_many_streams_share_few_sessions(spawn: Spawn, direct: str, listen
     assert sorted(itertools.chain(*called)) == sorted(names), "each stream must start once"
     for process, name in itertools.product(processes, names[:2]):
         assert await end_of(process, process.begin("follow", name), 10) == ["end", "done", None]
-    # One process writes, the other processes follow, and one of the followers stops the streams.
+    # One process writes, the other processes follow, and one follower cancels the streams.
     writer, *readers = processes
     for name in ("one", "two", "three"):
         await writer.do("create", name)
@@ -119,7 +119,7 @@ async def test_without_a_listener_polling_works(spawn: Spawn) -> None:
         if name == "cancelled":
             assert await reader.do("cancel", name) is True
             assert await reader.told(numbers[name]) == ["end", "cancelled", None]
-            assert await writer.told(source) == ["closed"]  # the poll brings this, without a hint
+            assert await writer.told(source) == ["closed"]  # the poll shows the cancel
     writer.process.send_signal(signal.SIGKILL)
     killed = time.monotonic()
     assert await end_of(reader, numbers["lost"], 3 * LEASE_S) == ["end", "timeout", "writer_lost"]
@@ -127,9 +127,9 @@ async def test_without_a_listener_polling_works(spawn: Spawn) -> None:
 
 
 async def test_pooler_without_the_pooler_parameter(database: str, pooler: PgBouncer) -> None:
-    """G12: behind a PgBouncer before 1.21, the error names the missing parameter.
+    """G12: behind a PgBouncer before 1.21, the error names the missing parameter ``pooler``.
 
-    PgBouncer from 1.21 supports prepared statements, and works without the parameter.
+    PgBouncer 1.21 and later versions support prepared statements, and work without the parameter.
     """
 
     async def use() -> None:

@@ -47,7 +47,7 @@ async def test_one_racing_start_calls_its_source(spawn: Spawn, rounds: Rounds) -
 
 
 async def writing(writer: Process, name: str) -> int:
-    """Let a process create and write a stream; return the number of the command."""
+    """Let a process create and write a stream. Return the number of the command."""
     await writer.do("create", name)
     return writer.begin("start", name)
 
@@ -71,7 +71,7 @@ async def test_follow_from_another_process(spawn: Spawn) -> None:
 async def test_cancel_from_a_third_process(
     spawn: Spawn,
 ) -> None:
-    """G6: a third process cancels; the shown text stays, and the source closes within a second."""
+    """G6: after a cancel by a third process, the shown text stays. The source closes within 1 s."""
     a, b, c = await asyncio.gather(spawn(), spawn(), spawn())
     source = await writing(a, "stopped")
     following = b.begin("follow", "stopped")
@@ -91,7 +91,7 @@ async def test_cancel_from_a_third_process(
 
 
 async def test_killed_writer_ends_readers_in_two_seconds(spawn: Spawn) -> None:
-    """G7, G1: readers get the end within two seconds, and all the text they saw is stored."""
+    """G7, G1: a killed writer's readers get the end within 2 s, and all seen text is stored."""
     a, b = await asyncio.gather(spawn(), spawn())
     names = [f"lost-{number}" for number in range(5)]
     followings = []
@@ -147,7 +147,7 @@ async def test_two_containers_share_a_file(spawn: Spawn) -> None:
 async def test_a_writer_that_copies_its_own_files(
     spawn: Spawn, database: str, tmp_path: Path
 ) -> None:
-    """G1, G3: a writer copies its own database; no stream is taken over and no text is lost.
+    """G1, G3: if a writer copies its own database, no stream is taken over, and no text is lost.
 
     The copy drops SQLite's locks on the file. After each copy, another program opens and closes the
     file. SQLite removes the log of a closed file that seems unused.
@@ -188,7 +188,7 @@ async def test_short_pause_keeps_the_stream(
     await a.do("say", "paused", "before ")
     await b.heard(following, "before ")
     a.process.send_signal(signal.SIGSTOP)
-    await asyncio.sleep(0.7 * LEASE_S)  # this is how long the process is paused
+    await asyncio.sleep(0.7 * LEASE_S)  # the process is paused for this time
     a.process.send_signal(signal.SIGCONT)
     await a.do("say", "paused", "after")
     await b.heard(following, "after")

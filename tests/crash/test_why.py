@@ -40,7 +40,7 @@ async def client(server: Server) -> AsyncIterator[httpx.AsyncClient]:
 
 
 async def started(client: httpx.AsyncClient, name: str) -> int:
-    """Start a stream with one piece; return the process id of its writer."""
+    """Start a stream with one piece. Return the process id of its writer."""
     answer = await client.post(f"/create?id={name}&start=1")
     await client.post(f"/say/{name}", json=["so far "])
     async with client.stream("GET", f"/live/{name}") as response:
@@ -110,7 +110,7 @@ def own() -> Iterator[postgres_server.OwnServer]:
 
 @contextlib.asynccontextmanager
 async def away(database: str, own: postgres_server.OwnServer | None) -> AsyncIterator[None]:
-    """Take the database away for the block. PostgreSQL stops, or another process locks the file."""
+    """Stop PostgreSQL, or lock the SQLite file, until the block ends."""
     if own is not None:
         await asyncio.to_thread(own.stop, signal.SIGQUIT)
         try:
@@ -131,7 +131,7 @@ async def away(database: str, own: postgres_server.OwnServer | None) -> AsyncIte
 async def test_the_database_is_away(
     kind: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    """G12: `show` reports the outage of the database, and later the writer's report of it."""
+    """G12: `show` names an outage of the database, during the outage and for a while after it."""
     own: postgres_server.OwnServer | None = None
     database = f"sqlite:///{tmp_path}/inkstream.db"
     if kind == "postgres":
@@ -177,10 +177,7 @@ async def test_a_proxy_buffers(client: httpx.AsyncClient, server: Server, databa
 
 @pytest.mark.timeout(90)
 async def test_a_reader_is_behind(client: httpx.AsyncClient, server: Server, database: str) -> None:
-    """G9: `show` names a reader that is behind because its client reads nothing.
-
-    The answer goes on.
-    """
+    """G9: `show` names a reader that is behind because its client reads nothing."""
     await client.post("/count?id=behind&pause_s=0.002&width=20000")
     with socket.socket() as slow:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -1,6 +1,6 @@
 """A process that writes and follows streams: ``python -m tests.crash.worker URL TIMING``.
 
-Each input line is ``[number, command, argument…]``; each output line is ``[number, name, value…]``.
+Each input line is ``[number, command, argument…]``. Each output line is ``[number, name, value…]``.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ TIMINGS = {
 
 
 class Worker:
-    """The commands that a test may send, on one instance of the streams."""
+    """The commands that a test may send to one instance of inkstream."""
 
     def __init__(self, streams: PersistentTextStreaming) -> None:
         self._streams = streams
         self._gates: defaultdict[str, asyncio.Queue[str | None]] = defaultdict(asyncio.Queue)
 
     async def obey(self, number: int, command: str, *arguments: Any) -> None:
-        """Run one command, and report its result or its error."""
+        """Run one command, and print its result or its error."""
         try:
             value = await getattr(self, f"do_{command}")(number, *arguments)
         except Exception as exc:
@@ -85,11 +85,11 @@ class Worker:
         await self._streams.start(name, source)
 
     async def do_create_job(self, number: int, name: str) -> None:
-        """Create a stream for a job to write, and for another job to take over."""
+        """Create a stream that one job writes, and that another job may take over."""
         await self._streams.create(name, takeover_within_s=60)
 
     async def do_job(self, number: int, name: str) -> None:
-        """Take a stream over as soon as possible, report its text so far, and write."""
+        """Take a stream over when possible, print its text, and write the texts of ``say``."""
         while True:
             try:
                 async with self._streams.write(name, takeover=True) as writer:
@@ -123,7 +123,7 @@ class Worker:
                 file.read_bytes()
 
     async def do_say(self, number: int, name: str, *items: str | None) -> None:
-        """Let a stream's source write these texts; ``None`` ends the stream."""
+        """Let a stream's source write texts. ``None`` ends the stream."""
         for item in items:
             self._gates[name].put_nowait(item)
 
@@ -145,7 +145,7 @@ class Worker:
         return called
 
     async def do_follow(self, number: int, name: str) -> None:
-        """Report a stream's text as it arrives, and the stream's end."""
+        """Print a stream's text as it arrives, and the stream's end."""
         async for item in self._streams.follow(name):
             if isinstance(item, End):
                 tell(number, "end", item.status, item.code)

@@ -1,4 +1,4 @@
-"""A fake OpenAI model on loopback, for the examples that call one."""
+"""A fake OpenAI model on loopback, for the examples that call a model."""
 
 from __future__ import annotations
 

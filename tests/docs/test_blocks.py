@@ -1,4 +1,4 @@
-"""Tests every code block of README.md and docs/; ``blocks`` explains the comments."""
+"""Tests the code blocks of README.md and docs/; see ``blocks`` for the kinds of blocks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compare the examples and tables of docs/http.md with real answers."""
+"""Compare the examples and tables of docs/http.md with real responses and the code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs scripts with Node.js, of this machine or of `.venv`, and with the installed packages."""
+"""Runs scripts with the Node.js of this machine or of `.venv`, and with the installed packages."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Client:
         self._process = process
 
     async def told(self) -> Any:
-        """Return the next item, or ``None`` at the stream's end."""
+        """Return the next item, or ``None`` if the client has ended without an error."""
         assert self._process.stdout is not None
         async with asyncio.timeout(DEADLINE_S):
             line = await self._process.stdout.readline()

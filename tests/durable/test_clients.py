@@ -76,7 +76,7 @@ async def write(writer: StreamWriter, *messages: Any) -> None:
 async def test_typescript_follows_what_the_component_writes(
     streams: PersistentTextStreaming, server: Server, live: str
 ) -> None:
-    """G2, G5: the client gets live text in order, and then the end, at which the client stops."""
+    """G2, G5: the client gets live text in order, then the stream's end, and then stops."""
     async with writing(streams, "s") as writer, client(live, server.url + "s") as follower:
         await write(writer, "Hello\r\n\u0000")
         assert await follower.told() == "Hello\r\n\u0000"
@@ -91,7 +91,10 @@ async def test_typescript_follows_what_the_component_writes(
 async def test_typescript_produces_what_the_component_reads(
     streams: PersistentTextStreaming, server: Server
 ) -> None:
-    """G2, G11: five concurrent batches of an idempotent producer are stored once, in order."""
+    """G2, G11: each message of an idempotent producer is stored once, in order.
+
+    The producer sends up to five batches at the same time.
+    """
     async with client("producer", server.url + "s") as producer:
         [closed] = await producer.rest()
     body = await streams.read("s")
@@ -103,7 +106,7 @@ async def test_typescript_produces_what_the_component_reads(
 async def test_ai_sdk_follows_and_comes_back(
     streams: PersistentTextStreaming, server: Server
 ) -> None:
-    """G2, G5: the message grows while the answer is written, and the end causes no error."""
+    """G2, G5: the message grows in two clients, and the stream's end causes no error."""
     async with writing(streams, "s") as writer, client("ai-sdk", server.url + "s") as chat:
         await write(writer, *UI_MESSAGE[:3])
         await chat.until("Hello ")

@@ -79,7 +79,7 @@ async def test_large_body_lets_others_run(client: httpx.AsyncClient, body: bytes
 
 
 async def test_many_small_messages_come_in_parts(client: httpx.AsyncClient) -> None:
-    """The server sends many small messages in parts.
+    """The server sends at most ``MOST_MESSAGES`` messages at once.
 
     A page may contain half a million messages. To send them in one step would block the loop.
     """

@@ -43,7 +43,7 @@ async def test_a_refused_append_stores_nothing(client: httpx.AsyncClient, body: 
     answer = await client.post("/s", headers=JSON | producing(0), content=body)
     assert (answer.status_code, answer.json()["code"]) == (400, "invalid_message")
     assert (await client.get("/s")).content == b"[]"
-    # A refused message uses no number, so the producer may send that number with a correct message.
+    # A refused append uses no sequence number, so the producer may use the number again.
     good = await client.post("/s", headers=JSON | producing(0), content=b"1")
     assert good.status_code == 200
 
@@ -86,7 +86,7 @@ async def test_subscriptions_are_refused_with_a_reason(
 async def test_a_text_is_strings_objects_and_its_end(
     streams: PersistentTextStreaming, client: httpx.AsyncClient
 ) -> None:
-    """G5: the end is the last message, after the text, and only on a closed stream."""
+    """G5: when a text stream has ended, its end is the last message that a read returns."""
     stream_id = await streams.create("chat/1")
     async with streams.write(stream_id) as writer:
         await writer.append("Hello\r\n")

@@ -72,7 +72,7 @@ async def test_a_jump_of_the_clock(
 ) -> None:
     """A stream does not expire when the clock jumps, nor when the clock is set right again.
 
-    A stream that was created or read meanwhile does not expire either.
+    A stream that was created or read while the clock was wrong does not expire either.
     """
     true, jump = ShiftedClock().wall, 0.0
     monkeypatch.setattr(clock, "wall", lambda: true() + jump)

@@ -21,9 +21,9 @@ from tests.durable.mount import JSON, TEXT, client_of, producing
 async def test_many_appends_to_one_stream_share_commits(
     streams: PersistentTextStreaming, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G2: each of 200 concurrent appends is stored once, at the offset in the answer.
+    """G2: each of 200 concurrent appends is stored once, at the offset in its response.
 
-    Half of the appends come from producers, so these appends have conditions.
+    The store needs fewer than 20 commits, although half of the appends have conditions.
     """
     await client.put("/s", headers=JSON)
     store, commits = streams.engine.store, 0
@@ -53,7 +53,7 @@ async def test_many_appends_to_one_stream_share_commits(
 async def test_a_single_append_reads_its_stream_once(
     streams: PersistentTextStreaming, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An append uses the page that authorisation has read.
+    """An append uses the page that the permission check has read.
 
     A second read would cost as much as the rest of the append.
     """
@@ -74,9 +74,10 @@ async def test_a_single_append_reads_its_stream_once(
 async def test_an_append_is_not_refused_by_an_old_page(
     streams: PersistentTextStreaming,
 ) -> None:
-    """G2: an append is not refused because of a page from before its permission check.
+    """G2: an append is not refused because its page is too old.
 
-    Another append, which this append must follow, was committed during the check.
+    The page is read before the permission check. During the check, the producer's first append is
+    committed.
     """
     asked, go = asyncio.Event(), asyncio.Event()
 
@@ -109,7 +110,7 @@ async def test_concurrent_duplicates_are_stored_once(client: httpx.AsyncClient) 
 async def test_a_duplicate_waits_until_the_first_is_durable(
     streams: PersistentTextStreaming, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G1: if an append fails, its first duplicate is stored before the next is acknowledged."""
+    """G1: if an append fails, one duplicate is stored before the server confirms another."""
     await client.put("/s", headers=JSON)
     store = streams.engine.store
     commit = store.commit
@@ -131,7 +132,7 @@ async def test_a_duplicate_waits_until_the_first_is_durable(
 async def test_a_producer_on_two_workers_is_stored_once(
     streams: PersistentTextStreaming, database: str, rounds: Rounds
 ) -> None:
-    """G2, G3: the store decides which append counts, whatever each worker expected."""
+    """G2, G3: if two workers get the same appends of a producer, each append is stored once."""
     async with (
         PersistentTextStreaming(database) as others,
         client_of(streams.durable_streams(allow_anonymous=True)) as one,
@@ -171,7 +172,7 @@ async def test_one_of_many_that_close_appends(client: httpx.AsyncClient) -> None
 
 @pytest.mark.timeout(120)
 async def test_forks_while_their_source_ends(client: httpx.AsyncClient, rounds: Rounds) -> None:
-    """If the source is deleted meanwhile, a fork has all inherited messages, or does not exist."""
+    """If a fork's source is deleted at the same moment, the fork is complete or does not exist."""
     for i in rounds(15, 300):
         await client.put(f"/src{i}", headers=TEXT, content=b"inherited")
         forks = [

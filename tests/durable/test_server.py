@@ -162,7 +162,7 @@ async def test_characters_split_over_appends_arrive_whole(
 
 @pytest.mark.timeout(60)
 async def test_a_body_of_10_mb_is_refused(database: str, client: httpx.AsyncClient) -> None:
-    """G9: a client whose body is too large gets an answer, and the server goes on."""
+    """G9: a client whose body is too large gets the response 413, and the server goes on."""
     async with serving(database) as server:
         url = server.url + "s"
         await client.put(url, headers=TEXT)
@@ -262,7 +262,7 @@ async def test_tokens_have_rights(database: str, client: httpx.AsyncClient, tmp_
 async def test_readers_disconnect_when_the_server_stops(
     database: str, client: httpx.AsyncClient
 ) -> None:
-    """G5, G8: when the server stops, readers lose their connection, and receive no end."""
+    """G5, G8: when the server stops, its responses end, and report no end of the stream."""
     async with serving(database) as server:
         url = server.url + "s"
         await client.put(url, headers=TEXT, content=b"x")

@@ -34,7 +34,7 @@ _V6 = {
 
 
 class AISDK:
-    """The message that ``ai`` 6 builds from chunks."""
+    """Builds a message from chunks, as ``ai`` 6 does."""
 
     def __init__(self) -> None:
         self.parts: list[dict[str, Any]] = []
@@ -145,7 +145,7 @@ class AISDK:
 
 
 class AGUI:
-    """The events that ``verifyEvents`` of ``@ag-ui/client`` accepts, and the resulting text."""
+    """Accepts the same events as ``verifyEvents`` of ``@ag-ui/client``, and keeps their text."""
 
     def __init__(self) -> None:
         self.open: dict[str, set[str]] = {"text": set(), "reasoning": set(), "tool": set()}

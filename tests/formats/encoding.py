@@ -37,7 +37,7 @@ DONE = End(Status.DONE, result={"finish_reason": "stop"})
 
 
 class Chunk(NamedTuple):
-    """The bytes to send, and the cursor from which a client continues after these bytes."""
+    """The bytes to send, and the cursor after these bytes: position, state, and ``ended``."""
 
     data: bytes
     position: int
@@ -50,7 +50,7 @@ class Chunk(NamedTuple):
 
 
 def stored(messages: Iterable[Message]) -> list[Segment]:
-    """Return each message as a segment of its own, as if it had been committed alone."""
+    """Return each message as a segment of its own, as if each message had been committed alone."""
     segments: list[Segment] = []
     for message in messages:
         part = message if isinstance(message, str) else wire.dump_object(message)
@@ -70,7 +70,7 @@ def encode(
 ) -> list[Chunk]:
     """Return the chunks after the cursor that ``position`` and ``state`` describe.
 
-    ``at_once`` says how many segments each read of the store returns.
+    The encoder gets ``at_once`` segments at a time.
     """
     chunks: list[Chunk] = []
 
@@ -94,7 +94,7 @@ def encode(
 
 
 class Stored:
-    """The part of a stored stream that ``encoded`` reads, without a store."""
+    """Stands in for the store, and returns the segments that ``encoded`` reads."""
 
     def __init__(self, segments: Sequence[Segment], state: StreamState) -> None:
         self._segments = segments

@@ -53,7 +53,7 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def traced(*args: Any, **kwargs: Any) -> sqlite3.Connection:
         connection: sqlite3.Connection = open_sqlite(*args, **kwargs)
-        reads_only: list[bool] = []  # the connection that writes also merges, at any time
+        reads_only: list[bool] = []  # a merge on the writing connection also reads segments
 
         def trace(statement: str) -> None:
             reads_only.extend([True] * statement.startswith("PRAGMA query_only=1"))
@@ -80,11 +80,11 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """How much a reconnect read.
+    """The number of segments and statements that one reconnect needed.
 
     Attributes:
-        reads: For each read of the store, how many segments the read returned.
-        statements: How many statements read messages.
+        reads: The number of segments that each read of the store returned.
+        statements: The number of statements that read messages.
     """
 
     reads: list[int]

@@ -1,4 +1,4 @@
-"""Each format can resume after each of its chunks, and clients build the stored message."""
+"""Each format can resume after each chunk, and clients then build the stored message."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def many_calls(calls: int) -> list[Message]:
     [*((19, name) for name in FORMATS), (60, "openai_chat"), (200, "ai_sdk"), (200, "ag_ui")],
 )
 def test_any_number_of_calls_cut_everywhere(calls: int, name: str) -> None:
-    """G2, G9: a cursor with 200 open calls is short, and exactly the later chunks follow it."""
+    """G2, G9: with up to 200 open calls, each cursor is short and gets exactly the later chunks."""
     form = FORMATS[name]
     segments = stored(many_calls(calls))
     whole = encode(form, segments)
@@ -124,7 +124,7 @@ def test_any_number_of_calls_cut_everywhere(calls: int, name: str) -> None:
 
 
 def test_long_state_of_a_continuation() -> None:
-    """G2: a cursor of a continued answer also works at the route that sends the whole answer."""
+    """G2: a cursor of a continuation also works with the format that sends the whole answer."""
     segments = stored(many_calls(60))
     since = segments[-1].end - 40
     whole = encode(ai_sdk_from(since), segments)
@@ -139,7 +139,7 @@ def test_long_state_of_a_continuation() -> None:
     | st.from_regex(r"x[0-9]{0,7}|[sf]x?(\.[ternbac][0-9]{1,3}){0,4}", fullmatch=True)
 )
 def test_forged_state_is_refused_or_harmless(form: Format, state: str) -> None:
-    """G10: a client may forge a cursor's state, but the state changes only that client's view."""
+    """G10: a reconnect with a forged cursor state still gets an answer up to its end."""
     segments = stored(["a", {"type": "reasoning-start", "id": "r"}, "b"])
     rest = encode(form, segments, position=2, state=state)
     assert rest[-1].ended

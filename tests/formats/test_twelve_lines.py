@@ -1,4 +1,4 @@
-"""``useChat`` adds at most twelve lines to an application: examples/usechat/server.py."""
+"""``useChat`` adds at most twelve lines to the application examples/usechat/server.py."""
 
 from __future__ import annotations
 

@@ -168,9 +168,9 @@ async def test_resume_replays_what_is_live(page: Client, streams: PersistentText
 
 
 async def test_resume_continues_inside_a_part(page: Client) -> None:
-    """G2: a page that resumes after any event gets all later events of this event's answer.
+    """G2: a page that resumes after any event gets all later events of the same answer.
 
-    The answer need not be the newest answer of the chat.
+    This holds although the chat has a newer answer.
     """
     first = await page.post(
         ask(user("hi")),
@@ -184,9 +184,10 @@ async def test_resume_continues_inside_a_part(page: Client) -> None:
 
 
 async def test_a_recent_answer_is_replayed(page: Client, clock: ShiftedClock) -> None:
-    """G5: for a minute after its end, an answer is replayed.
+    """G5: for a minute after the end of an answer, ``resume`` replays the answer.
 
-    Otherwise an answer that ends between history and resume would be missing on the page.
+    Otherwise a page would miss an answer that ends after the page got the history and before the
+    page calls ``resume``.
     """
     answer = await page.post(ask(user("hi")), says("short"))
     assert (await page.resume()).chunks == answer.chunks
@@ -195,7 +196,7 @@ async def test_a_recent_answer_is_replayed(page: Client, clock: ShiftedClock) ->
 
 
 async def test_an_unknown_offset_is_an_error(page: Client) -> None:
-    """G10: a page whose text differs from the stored text gets an error."""
+    """G10: an offset of another stream gets 410, and text that is no offset gets 400."""
     await page.post(ask(user("hi")), says("short"))
     known = (await page.resume()).ids[0]
     other = "9" * 16 + known[16:] if known[16] == "_" else "9" * 10 + known[10:]
@@ -204,7 +205,7 @@ async def test_an_unknown_offset_is_an_error(page: Client) -> None:
 
 
 async def test_stop_from_anywhere(page: Client, streams: PersistentTextStreaming) -> None:
-    """G6: Stop ends the answer for all readers and keeps its text.
+    """G6: a Stop ends the answer for its reader, and the history keeps the answer's text.
 
     A Stop that names another stream, or that comes from another user, has no effect.
     """
@@ -236,7 +237,10 @@ async def _latest(streams: PersistentTextStreaming) -> Any:
 async def test_client_side_tool_continues_the_message(
     page: Client, streams: PersistentTextStreaming
 ) -> None:
-    """G2: the second POST returns only the new parts, and a reload returns every part once."""
+    """G2: a POST with a tool's output returns only the new parts.
+
+    A reload and the history return every part once.
+    """
     first = await page.post(ask(user("where am I?")), says("Looking. ", CALL))
     done = with_output(first.message, {"city": "Bern"})
     second = await page.post(ask(user("where am I?"), done), says("You are in ", "Bern."))
@@ -279,7 +283,7 @@ async def test_two_windows_continue_one_message(page: Client) -> None:
 
 
 async def test_outputs_only_for_open_calls(page: Client) -> None:
-    """A page cannot change stored parts, because it may only send outputs for open tool calls."""
+    """A page that changes stored parts or outputs gets 409, and the history stays as it is."""
     output = {"type": "tool-output-available", "toolCallId": "c1", "output": "server"}
     first = await page.post(ask(user("q")), says("Said.", CALL, output))
     forged = with_output(first.message, "forged")
@@ -323,7 +327,7 @@ async def test_regenerated_and_edited(page: Client) -> None:
 
 
 async def test_last_message_alone_is_enough(page: Client) -> None:
-    """Even if a page sends only its last message, the history is one chain of all messages."""
+    """If a page sends only its last message, the history still contains all earlier messages."""
     await page.post(ask(user("q")), says("first"))
     await page.post({"id": "chat", "message": user("q2", "u2")}, says("second"))
     history = await page.chat.messages("chat", owner="ada")
@@ -331,7 +335,7 @@ async def test_last_message_alone_is_enough(page: Client) -> None:
 
 
 async def test_a_failure_has_a_public_message(page: Client) -> None:
-    """G5: the page gets the public message of a failure, both live and from the history."""
+    """G5: a page gets the public message of a failure, and never the text of another exception."""
     failed = StreamError("Too many questions at once.", code="overloaded")
     answer = await page.post(ask(user("q")), says("some ", failed))
     assert answer.message.last == {"type": "error", "errorText": "Too many questions at once."}
@@ -362,7 +366,7 @@ async def test_a_failure_is_not_sent_again(page: Client, said: tuple[str, ...]) 
 
 
 async def test_a_stop_is_not_sent_again(page: Client) -> None:
-    """G6: a page that is reloaded after a Stop shows the stored answer and follows no stream."""
+    """G6: after a Stop, ``resume`` returns 204, and the history shows the status ``cancelled``."""
     source = ScriptedSource()
     asked = asyncio.create_task(page.post(ask(user("hi")), source))
     await asyncio.wait_for(source.started.wait(), 8)
@@ -386,7 +390,7 @@ async def test_an_unfinished_call_is_over_in_the_history(page: Client) -> None:
 
 
 async def test_owners_are_kept_apart(page: Client, streams: PersistentTextStreaming) -> None:
-    """Another user who knows a chat's id gets no answer and no history, and changes nothing."""
+    """Another user who knows a chat's id gets nothing of this chat, and changes nothing in it."""
     first = await page.post(ask(user("q")), says("mine", CALL))
     eve = Client(page.chat, "eve")
     assert (await eve.resume()).status == 204
@@ -430,7 +434,7 @@ async def test_a_wrong_body_is_refused(page: Client, body: Any) -> None:
 
 
 async def test_another_site_starts_nothing(page: Client, streams: PersistentTextStreaming) -> None:
-    """A page of another site cannot start an answer in a user's name."""
+    """A POST from a page of another origin gets 403 and starts no answer."""
     source = ScriptedSource()
     answer = await page.post(
         ask(user("q")), source, cookie="a=b", origin="https://evil.example", host="good.example"

@@ -1,4 +1,4 @@
-"""The Django app on SQLite and PostgreSQL, and under ASGI and WSGI servers."""
+"""The app ``inkstream.django`` on SQLite and PostgreSQL, and under ASGI and WSGI servers."""
 
 from __future__ import annotations
 

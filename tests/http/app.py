@@ -1,8 +1,8 @@
 """The application that the tests run under real servers: ``tests.http.app:app``.
 
-A test sends items over HTTP, and the sources yield these items. Environment:
-``INKSTREAM_DATABASE``; ``TEST_MIDDLEWARE``, names of ``MIDDLEWARE``, outermost first;
-``TEST_GRACE_S``; ``TEST_SEND_TIMEOUT_S``; ``TEST_LIFE_S``.
+A test sends items over HTTP, and the sources yield these items. The application reads the
+environment variables ``INKSTREAM_DATABASE``, ``TEST_GRACE_S``, ``TEST_SEND_TIMEOUT_S``,
+``TEST_LIFE_S`` and ``TEST_MIDDLEWARE`` (names of ``MIDDLEWARE``, outermost first).
 """
 
 from __future__ import annotations

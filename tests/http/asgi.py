@@ -28,7 +28,7 @@ class ShiftedClock(SystemClock):
 
 
 class Call:
-    """A request, and the answer that has arrived so far.
+    """A request, and the response that has arrived so far.
 
     Attributes:
         takes: While this event is clear, ``send`` blocks, as for a client that reads nothing.
@@ -103,7 +103,7 @@ class Call:
 
     @property
     def code(self) -> str:
-        """The code of the problem document in the answer."""
+        """The code of the problem document in the response."""
         assert self.headers["content-type"] == "application/problem+json", self.headers
         document = self.json
         assert document["status"] == self.status
@@ -198,7 +198,7 @@ async def ask(
 
 
 class Gate:
-    """A source that yields the items that a test gives it."""
+    """A source that yields the items that a test passes to ``say``."""
 
     def __init__(self) -> None:
         self.items: asyncio.Queue[Any] = asyncio.Queue()

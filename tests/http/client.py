@@ -106,7 +106,7 @@ async def requesting(
     """Make a request on a connection of its own, which closes when the block ends.
 
     Raises:
-        OSError, Broken: There was no answer.
+        OSError, Broken: No response arrived.
     """
     import socket
 
@@ -155,7 +155,7 @@ async def fetch(
     headers: Mapping[str, str] | None = None,
     body: bytes | None = None,
 ) -> Answer:
-    """Make a request and return the whole answer."""
+    """Make a request and return the whole response."""
     async with (
         asyncio.timeout(DEADLINE_S),
         requesting(port, path, method=method, headers=headers, body=body) as answer,
@@ -165,7 +165,7 @@ async def fetch(
 
 
 async def post(port: int, path: str, value: Any = None) -> Any:
-    """Post ``value`` as JSON. Return the JSON of the answer, or ``None`` if the body is empty."""
+    """Post ``value`` as JSON. Return the JSON of the response, or ``None`` if its body is empty."""
     answer = await fetch(port, path, method="POST", body=json.dumps(value).encode())
     assert answer.status < 300, (answer.status, answer.body)
     return answer.json if answer.body else None

@@ -1,4 +1,4 @@
-"""A cache must not give one client's answer to another client, or in another format."""
+"""A cache must not give one client's response to another client, or in another format."""
 
 from __future__ import annotations
 

@@ -74,7 +74,10 @@ async def test_a_blocked_send_is_given_up(
     format_: str,
     when: str,
 ) -> None:
-    """G9, G6: after the deadline, the server stops working for a client that accepts no data."""
+    """G9, G6: after ``send_timeout_s``, the server does no more work for a blocked client.
+
+    The stream and its other readers continue.
+    """
     name = await streams.create()
     gate = Gate()
     task = streams.start(name, gate)
@@ -88,7 +91,7 @@ async def test_a_blocked_send_is_given_up(
             stuck.takes.clear()
             stuck.messages.clear()
             gate.say("two")
-            await asyncio.sleep(0.6)  # the deadline has not passed yet
+            await asyncio.sleep(0.6)  # ``send_timeout_s`` has not passed yet
             assert not stuck.task.done()
             clock.ahead_s += 30.1
             await stuck.answered()
@@ -103,7 +106,7 @@ async def test_a_blocked_send_is_given_up(
 async def test_a_blocked_send_to_a_gone_client_is_given_up(
     streams: PersistentTextStreaming, routes: StreamRoutes, clock: ShiftedClock, format_: str
 ) -> None:
-    """G9: the deadline also ends a send to a client that has left.
+    """G9: ``send_timeout_s`` also ends a send to a client that has left.
 
     Some servers and middlewares never end such a send.
     """
@@ -284,7 +287,7 @@ class Passing(BaseHTTPMiddleware):
 async def test_text_is_refused_if_a_broken_end_looks_clean(
     streams: PersistentTextStreaming, routes: StreamRoutes, shape: str
 ) -> None:
-    """G5: the format ``text`` is refused where a middleware makes a broken answer look complete."""
+    """G5: ``text`` is refused where a middleware would make a broken response look complete."""
     name = await ended(streams, "x")
 
     async def live(request: Request) -> Response:

@@ -1,4 +1,4 @@
-"""A page of another site must not start or cancel streams with a visitor's cookie."""
+"""A page of another origin must not start or cancel streams with a visitor's cookie."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ async def test_the_refusal_names_the_origin_to_allow(routes: StreamRoutes) -> No
 async def test_reading_is_not_checked(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """Requests that only read are not checked, because CORS decides which sites may read."""
+    """Requests that only read are not checked, because CORS decides which origins may read."""
     name = await streams.create()
     headers = COOKIE | {"sec-fetch-site": "cross-site"}
     assert (await ask(routes, f"/{name}?format=json", headers=headers)).status == 200

@@ -21,7 +21,7 @@ DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
 
 
 def test_extras() -> None:
-    """Everything that the image installs or copies exists."""
+    """Every extra that the image installs and every file that the image copies exists."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     (extras,) = re.findall(r'install --no-cache-dir "\.\[(.*?)\]"', DOCKERFILE)
     assert set(extras.split(",")) <= set(project["optional-dependencies"])

@@ -166,9 +166,9 @@ async def test_malformed_cursor_is_refused(
 
 
 async def test_cut_leaves_the_answer_broken(streams: PersistentTextStreaming) -> None:
-    """G5: if the server cuts a reader, the HTTP answer ends broken.
+    """G5: if the server cuts a reader, the HTTP response ends broken.
 
-    Some clients stop at a clean end of the answer, so a cut must not look like a clean end.
+    Some clients stop at a clean end of the response, so a cut must not look like a clean end.
     """
     name, gate = await streams.create(), Gate()
     streams.start(name, gate)
@@ -185,7 +185,10 @@ async def test_cut_leaves_the_answer_broken(streams: PersistentTextStreaming) ->
 async def test_abort_never_stops_a_format_object(
     streams: PersistentTextStreaming, name: str
 ) -> None:
-    """G6: a disconnect is not a Stop, so a format object refuses on_disconnect="cancel"."""
+    """G6: a disconnect is not a Stop, so a format object allows no ``on_disconnect="cancel"``.
+
+    A format that is not a ``Format`` is refused too.
+    """
     scope: Scope = {
         "type": "http",
         "method": "POST",

@@ -100,7 +100,7 @@ async def test_the_header_overrides_the_query(
 
 
 @pytest.mark.parametrize("start", ["-1"])
-async def test_minus_one_and_zeros_are_the_start(
+async def test_minus_one_is_the_start(
     streams: PersistentTextStreaming, routes: StreamRoutes, start: str
 ) -> None:
     name = await ended(streams, "all of it")
@@ -395,7 +395,7 @@ async def test_every_cookie_arrives(
 async def test_head_has_the_headers_and_no_body(
     streams: PersistentTextStreaming, routes: StreamRoutes, format_: str
 ) -> None:
-    name = await streams.create()  # this stream is live, and HEAD must not follow it
+    name = await streams.create()  # this stream has not ended, and HEAD must not follow it
     call = await ask(routes, f"/{name}?format={format_}", method="HEAD")
     assert call.status == 200
     assert call.finished
@@ -408,7 +408,7 @@ async def test_head_has_the_headers_and_no_body(
 async def test_events_from_now_begin_with_their_offset(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """G2: events from ``now`` begin with the log's offset.
+    """G2: events from ``now`` begin with the offset of the log's tail.
 
     So a client that reconnects before its first event misses no message.
     """

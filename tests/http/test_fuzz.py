@@ -1,4 +1,4 @@
-"""Every request gets an answer, without a hang or a 500; a denied request gets no text."""
+"""Every request gets a response without a hang or a 500. A denied request gets no text."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ async def _running() -> Any:
 
 
 async def ask(app: ASGIApp, scope: dict[str, Any], body: bytes) -> Call:
-    """Make a request, and disconnect if the answer has not ended 0.02 s after its headers."""
+    """Make a request, and disconnect if the response has not ended 0.02 s after its headers."""
     call = Call(app, scope, body)
     async with asyncio.timeout(8):
         await call.started()
@@ -153,7 +153,10 @@ async def ask(app: ASGIApp, scope: dict[str, Any], body: bytes) -> Call:
     "mount", ["main, everybody", "main, nobody", "durable, everybody", "durable, nobody"]
 )
 def test_any_request(mount: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """G9, G10: every request gets an answer, whatever its headers, offset and id are."""
+    """G9, G10: every request gets a response, whatever the request's headers, offset and id are.
+
+    A request to a mount that denies everybody gets no text.
+    """
     monkeypatch.setattr("inkstream.http.follow.ABSENT_WAIT_S", 0.0)
     with mounts() as (runner, apps):
 

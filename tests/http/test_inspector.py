@@ -1,6 +1,6 @@
 """The inspector denies everything by default, and its page makes no request to another host.
 
-The probes tell whether the process runs, and whether it can serve requests.
+The health probes tell whether the process runs, and whether the process can serve requests.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ ROUTES = [
 
 
 class Operator:
-    """The permissions of the caller, and the actions that the application was asked about."""
+    """The actions that ``authorize`` allows, and the actions for which ``authorize`` was called."""
 
     def __init__(self) -> None:
         self.may: Any = {"look", "text", "stop"}

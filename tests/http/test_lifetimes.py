@@ -25,7 +25,7 @@ NEVER_CUT: dict[str, str | Format] = {
 
 
 class Bytes(Call):
-    """A request whose answer is kept as bytes, and not parsed as events."""
+    """A request whose response is kept as bytes, and not parsed as events."""
 
     def hear(self, data: bytes) -> None:
         pass
@@ -52,7 +52,7 @@ async def heard_or_cut(call: Bytes, word: bytes) -> bool:
 
 
 async def test_old_events_connections_end_and_continue(clock: ShiftedClock) -> None:
-    """An old connection ends without a terminal event; its client reconnects and loses nothing."""
+    """An old connection ends without a terminal event. Its client reconnects and loses nothing."""
     gate = Gate()
     async with PersistentTextStreaming("memory://", clock=clock) as streams:
         routes = streams.asgi(allow_anonymous=True)

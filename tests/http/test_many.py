@@ -324,10 +324,10 @@ async def test_too_large_or_foreign_request_is_refused(routes: StreamRoutes) -> 
 async def test_offered_by_every_answer_of_the_routes(
     streams: PersistentTextStreaming, routes: StreamRoutes, query: str
 ) -> None:
-    """Every answer of the ready-made routes has the header ``Stream-Follow``.
+    """Every response of the ready-made routes has the header ``Stream-Follow``.
 
-    A client requests many streams at once only where it has received this header. The answer for an
-    absent stream has the header too, so that absent and denied look alike (G10).
+    A client requests many streams at once only where it has received this header. The response for
+    an absent stream has the header too, so that absent and denied streams look alike (G10).
     """
     await streams.create("a")
     await streams.cancel("a")

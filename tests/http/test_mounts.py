@@ -1,4 +1,4 @@
-"""Mounts work below any server, proxy and framework, and refuse bad origins and WebSockets."""
+"""Mounts work behind proxies and in frameworks, and refuse malformed origins and WebSockets."""
 
 from __future__ import annotations
 

@@ -52,7 +52,10 @@ async def test_a_malformed_offset_is_400_whether_the_stream_is_there_or_not(
 async def test_a_foreign_offset_is_refused_immediately(
     streams: PersistentTextStreaming, routes: StreamRoutes, format_: str
 ) -> None:
-    """G10: the server refuses another stream's offset immediately, so no client waits for ever."""
+    """G10: the server immediately refuses an offset of an earlier stream with the same id.
+
+    Otherwise the client could wait for ever.
+    """
     await ended(streams, "first life", stream_id="twice")
     old = (await ask(routes, "/twice")).heard.ids
     await streams.delete("twice")
@@ -84,7 +87,7 @@ async def test_an_absent_id_is_found_after_its_commit(
 
 
 def _reads(streams: PersistentTextStreaming, name: str) -> Callable[[int], Awaitable[None]]:
-    """Count the reads of the stream ``name``; return a function that waits for so many reads."""
+    """Count the reads of the stream ``name``. Return a function that waits for so many reads."""
     store = streams.engine.store
     read = store.read
     count = 0
@@ -268,7 +271,7 @@ async def test_an_unavailable_database_is_503_and_not_named(
 async def test_a_server_error_is_500_and_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """A server error gets 500, and the log names the solution.
+    """``problem_handler`` returns 500 for an error of the server, and the log names the solution.
 
     The test uses the most common error, a missing lifespan.
     """

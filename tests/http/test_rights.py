@@ -110,7 +110,7 @@ async def test_a_stream_kept_for_forks_looks_absent(
     """Behind ``authorize``, a deleted stream that is kept for its forks looks absent.
 
     The stream has no state that could be passed to ``authorize``. Where everybody may read, the
-    answer is 410.
+    response is 410.
     """
     guarded = streams.durable_streams(authorize=rights)
     anonymous = streams.durable_streams(allow_anonymous=True)
@@ -124,7 +124,7 @@ async def test_a_stream_kept_for_forks_looks_absent(
             some.request(method, "/absent", **body), some.request(method, "/s", **body)
         )
         assert kept.status_code == absent.status_code == 404
-        # The answers may differ only in the id that the client sent.
+        # The responses may differ only in the id that the client sent.
         assert kept.text.replace("/s", "").replace("'s'", "") == absent.text.replace(
             "/absent", ""
         ).replace("'absent'", "")

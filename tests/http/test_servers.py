@@ -110,7 +110,7 @@ async def test_hostile_text_comes_back_from_every_format(
 async def test_text_is_live_and_ends_cleanly_only_when_done(
     port: int, setting: tuple[Server, str], end: str
 ) -> None:
-    """G5: a ``text`` answer arrives live, and ends cleanly only if the stream ends ``done``.
+    """G5: a ``text`` response arrives live, and ends cleanly only if the stream ends ``done``.
 
     Under a middleware that hides a broken end, the server refuses ``text``.
     """

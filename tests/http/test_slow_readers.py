@@ -17,7 +17,7 @@ STUCK = 20
 
 
 def resident_bytes(pid: int) -> int:
-    """Return how many bytes of memory a process uses."""
+    """Return how many bytes of memory the process ``pid`` uses."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * 4096
 
@@ -27,7 +27,7 @@ def resident_bytes(pid: int) -> int:
 async def test_stuck_readers_delay_nobody_and_are_given_up(tmp_path: Path, server: str) -> None:
     """G9: clients that read nothing do not delay another stream's reader, and memory stays small.
 
-    The send deadline ends the connections of these clients.
+    After ``send_timeout_s``, inkstream gives these clients up.
     """
     deadline = {"TEST_SEND_TIMEOUT_S": "1.5"}
     with serving(tmp_path, server=server, environment=deadline) as running:
@@ -45,7 +45,7 @@ async def test_stuck_readers_delay_nobody_and_are_given_up(tmp_path: Path, serve
             reader = await stack.enter_async_context(requesting(port, f"/streams/{name}"))
             slowest, number = 0.0, 0
             async with asyncio.timeout(15):
-                # After the deadline has closed the stuck connections, only ``reader`` is left.
+                # When inkstream has given the stuck readers up, only ``reader`` is left.
                 while (await fetch(port, "/readers")).body != b"1":
                     began = time.monotonic()
                     await post(port, f"/say/{name}", [f"{number} "])

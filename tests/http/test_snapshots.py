@@ -28,7 +28,7 @@ EXPECTED = [PIECES[0], PIECES[1], PIECES[2] + PIECES[3] + PIECES[4], PIECES[5]]
 
 @asynccontextmanager
 async def writing(streams: PersistentTextStreaming) -> AsyncIterator[StreamWriter]:
-    """Write a stream of more than a page; the stream ends with the block."""
+    """Write a stream that is longer than a page, and end the stream at the end of the block."""
     name = await streams.create()
     async with streams.write(name) as writer:
         for piece in PIECES:
@@ -59,7 +59,7 @@ class Held:
 async def test_a_large_snapshot_is_exact_and_sent_in_pieces(
     streams: PersistentTextStreaming, routes: StreamRoutes, ended: bool
 ) -> None:
-    """G9, G11: a text of many pages is one part, and the server sends the snapshot in pieces."""
+    """G9, G11: a snapshot joins a text of many pages into one part, and is sent in pieces."""
     async with writing(streams) as writer:
         if ended:
             await writer.finish()

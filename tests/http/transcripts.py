@@ -1,4 +1,4 @@
-"""Print the status, headers and bytes of every route's answers to a long list of requests.
+"""Print the status, headers and bytes of every route's responses to a long list of requests.
 
 To compare two versions of the package, run this script with each version, and compare::
 
@@ -74,7 +74,7 @@ def scope_of(method: str, path: str, headers: Headers, root_path: str = "") -> d
 
 
 async def answer(app: Any, scope: dict[str, Any], body: bytes, leave_after_s: float) -> list[str]:
-    """Return lines that describe what an app sent; the client leaves after ``leave_after_s``."""
+    """Return lines that describe what ``app`` sent. The client leaves after ``leave_after_s``."""
     left = asyncio.Event()
     asked = False
     sent: list[Message] = []
@@ -192,7 +192,7 @@ def plain_requests() -> Iterator[tuple[str, str, Headers]]:
 
 
 def cross_site() -> Iterator[tuple[str, str, Headers]]:
-    """Yield requests that could come from another site."""
+    """Yield requests that pages of this and of other origins could send."""
     origins = ["https://app.example", "http://app.example", "https://friend.example", "null"]
     origins += ["https://evil.example", "https://app.example:8443"]
     sites = ["", "same-origin", "same-site", "cross-site", "none"]
@@ -285,7 +285,7 @@ def durable_requests() -> Iterator[tuple[str, str, Headers, bytes]]:
 
 
 class Transcript:
-    """Makes requests, and prints each request with its answer."""
+    """Makes requests, and prints each request with its response."""
 
     def __init__(self, leave_after_s: float) -> None:
         self._leave_after_s = leave_after_s
@@ -300,7 +300,7 @@ class Transcript:
         body: bytes = b"",
         root_path: str = "",
     ) -> None:
-        """Make one request, and print the request and its answer."""
+        """Make one request, and print the request and its response."""
         scope = scope_of(method, path, headers, root_path)
         given = f"{json.dumps(headers)} {body[:60]!r} {root_path}"
         lines = [f"\n## {name}: {method} {path[:80]} {given}"]

@@ -16,7 +16,7 @@ class Reply:
 
     Attributes:
         events: The data of each event. A ``type`` in the data becomes the event's name.
-        status: The HTTP status. If the status is not 200, the answer is one JSON body.
+        status: The HTTP status. If the status is not 200, the body is the first event as JSON.
         done: Send ``[DONE]`` after the events.
         cut: Break the connection after the events, before the end of the body.
         hang: Send the events, then nothing until the client disconnects.

@@ -43,7 +43,7 @@ async def test_use_chat_cut_after_every_event(version: str, installed: str, tmp_
 
 
 async def test_ag_ui_cut_after_every_event(installed: str, tmp_path: Path) -> None:
-    """G2: the messages of a run are the same after a cut at any event."""
+    """G2: the messages of an AG-UI run are the same after a cut at any event."""
     async with processes.example("agui", tmp_path, environment=PAUSES) as url:
         told = await run("ag-ui", f"{url}/agui", installed)
     assert told["events"] > 25

@@ -111,7 +111,10 @@ async def test_nginx(tmp_path: Path, server: Server, name: str) -> None:
 
 @pytest.mark.parametrize("name", NGINX_10)
 async def test_nginx_http_1_0(tmp_path: Path, old_server: Server, name: str) -> None:
-    """G5: the doctor notices that broken answers look complete over HTTP/1.0, and nginx buffers."""
+    """G5: the doctor notices that broken responses look complete over HTTP/1.0.
+
+    The doctor also notices that nginx buffers.
+    """
     lines, expected = NGINX_10[name]
     with proxies.proxying(tmp_path, *proxies.nginx(tmp_path, old_server.port, lines)) as port:
         found = await found_at(port)
@@ -151,7 +154,7 @@ async def test_haproxy(tmp_path: Path, server: Server, name: str) -> None:
 async def test_caddy(tmp_path: Path, server: Server, name: str) -> None:
     """G5: the doctor finds each wrong line of a configuration of Caddy.
 
-    Caddy 2.6 makes a broken answer look complete in every configuration.
+    Caddy 2.6 makes a broken response look complete in every configuration.
     """
     site, lines, expected = CADDY[name]
     command, text = proxies.caddy(tmp_path, server.port, lines, site)

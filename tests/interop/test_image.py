@@ -29,8 +29,8 @@ DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
 def as_user(folder: Path) -> list[str]:
     """Return the command prefix that runs a command as the image's user.
 
-    In a user namespace, the image's user id stands for root's. The user owns the files, and has no
-    capability. So the modes of the files decide whether the user may write.
+    In a user namespace, the image's user id stands for root's user id. The user owns the files, and
+    has no capability. So the modes of the files decide whether the user may write.
     """
     if os.geteuid() != 0:
         return []
@@ -72,7 +72,7 @@ def image() -> Iterator[Path]:
 
 @pytest.mark.timeout(300)
 def test_it_serves(image: Path, tmp_path: Path) -> None:
-    """G8: under a user who may write no file, the server answers probes and ends on SIGTERM."""
+    """G8: as a user who may write no file of the image, the server works and ends on SIGTERM."""
     (line,) = re.findall(r"^CMD (.*)$", DOCKERFILE, re.MULTILINE)
     port = str(free_port())
     name, *words = [{"8000": port, "0.0.0.0": "127.0.0.1"}.get(w, w) for w in json.loads(line)]

@@ -85,7 +85,7 @@ async def test_a_call_goes_on_after_a_cut(server: Server) -> None:
 async def test_two_sessions_with_the_same_request_ids_share_nothing(server: Server) -> None:
     """Two sessions share nothing, although their request ids are the same.
 
-    If both sessions had one store, both calls would use stream "2" of that store.
+    If both sessions had one event store, both calls would use stream "2" of that store.
     """
     async with (
         proxy_before(server.port) as proxy,

@@ -107,7 +107,10 @@ async def test_python_a_cut_raises(server: Server) -> None:
 
 @pytest.mark.parametrize("prompt", ["tools", "error"])
 async def test_node(server: Server, prompt: str, installed: str) -> None:
-    """G2, G5: the client for Node.js gets the same values, and raises the same errors."""
+    """G2, G5: the client for Node.js gets the same text, tool calls, usage and finish reason.
+
+    If the stream fails, the client raises the same error.
+    """
     node = prerequisites.program("node")
     address = f"http://127.0.0.1:{server.port}/v1"
     _, out, _ = await processes.run(node, "openai.js", address, prompt, cwd=CLIENTS)

@@ -159,7 +159,7 @@ async def test_line_iterators_split_only_at_line_ends(server: Server) -> None:
 
 
 async def test_requests_takes_events_for_latin_1(server: Server) -> None:
-    """With ``decode_unicode``, requests reads Latin-1, where half of an "Å" is a line end."""
+    """With ``decode_unicode``, requests decodes Latin-1, so half of an "Å" becomes a line end."""
     url = f"http://127.0.0.1:{server.port}{await say(server, *SAID, END)}"
     right = await asyncio.to_thread(lines_with_requests, url, "utf-8")
     assert len(await asyncio.to_thread(lines_with_requests, url, None)) > len(right)
@@ -250,7 +250,7 @@ async def test_aiohttp_reads_no_long_line(server: Server) -> None:
 
 
 async def test_aiohttp_reads_a_large_object(server: Server) -> None:
-    """A client reads a large object by ``iter_any``, or by lines with a larger ``read_bufsize``."""
+    """In aiohttp, ``iter_any`` reads a large object, and so does a larger ``read_bufsize``."""
     url = f"http://127.0.0.1:{server.port}{await say(server, BIG, END)}"
     async with aiohttp.ClientSession(timeout=AIOHTTP) as session:
         async with session.get(url) as answer:

@@ -54,7 +54,7 @@ async def follow(port: int, name: str, heard: Heard) -> None:
 async def processes(port: int, number: int) -> tuple[set[bytes], float]:
     """Send requests until ``number`` processes have answered.
 
-    Return the process ids, and the longest time between two answers in seconds.
+    Return the process ids, and the longest time between two responses in seconds.
     """
     pids: set[bytes] = set()
     longest = 0.0
@@ -75,7 +75,7 @@ async def processes(port: int, number: int) -> tuple[set[bytes], float]:
 async def test_workers_that_end_by_number_of_requests(server: Server) -> None:
     """G1, G2, G5: each reader receives exactly the stored text, and the stored end.
 
-    While workers are replaced, a request waits less than 15 seconds for an answer.
+    While workers are replaced, less than 15 seconds pass between two responses.
     """
     port = server.port
     names = [(await post(port, "/count?pause_s=0.02"))["id"] for _ in range(ANSWERS)]

@@ -438,7 +438,10 @@ async def test_a_graph_of_langgraph() -> None:
 
 
 async def test_a_synchronous_client_is_read_in_a_thread() -> None:
-    """A source may be a plain generator that reads a synchronous client, in a thread."""
+    """A source may be a plain generator that reads a synchronous client.
+
+    inkstream runs such a source in a thread.
+    """
     from openai import OpenAI
 
     async with (

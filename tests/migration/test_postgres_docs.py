@@ -1,4 +1,4 @@
-"""The blocks of docs/postgres.md that need PostgreSQL."""
+"""The code blocks of docs/postgres.md work on a real PostgreSQL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""PostgreSQL's schema changes only on request, and all ways to create it give one result."""
+"""PostgreSQL's schema changes only on request, and all ways to create it give the same schema."""
 
 from __future__ import annotations
 
@@ -86,10 +86,7 @@ async def test_migrating_twice_and_at_once(url: str) -> None:
 
 
 async def test_the_schema_equals_the_migrations(url: str, server: postgres_server.Server) -> None:
-    """Three ways make the same schema.
-
-    They are ``migrate``, the script that ``sql`` prints, and the schema's own files.
-    """
+    """``migrate``, the script from ``sql``, and the schema's own files make the same schema."""
     if not isinstance(server, postgres_server.OwnServer):
         server = postgres_server.own_server()  # pg_dump must have the version of the server
         url = await server.make_database(migrated=False)
@@ -130,7 +127,7 @@ async def test_verify_finds_what_is_wrong(url: str, damage: str, said: str) -> N
 
 
 async def test_other_versions_of_the_library(url: str) -> None:
-    """A newer schema is accepted, unless its ``needs`` is above the version of this library."""
+    """A newer schema is accepted, unless its ``needs`` is above the library's schema version."""
     await migrate(url)
     newer = f"INSERT INTO inkstream.migrations VALUES ({VERSION + 1}, 'newer', {VERSION}, '')"
     await execute(url, newer)
@@ -195,7 +192,10 @@ async def test_a_role_with_no_more_than_it_needs(url: str, server: postgres_serv
 
 
 async def test_a_view_shows_the_text(url: str) -> None:
-    """G11: a view shows each stream's text: NUL as U+FFFD, and bytes that are no text as NULL."""
+    """G11: a view shows each stream's text.
+
+    NUL becomes U+FFFD. If the bytes of a stream are no text, the view shows NULL.
+    """
     await migrate(url)
     store = PostgresStore(url)
     await store.open("one")
@@ -212,7 +212,7 @@ async def test_a_view_shows_the_text(url: str) -> None:
     long = "☃" * 100 + "x" * 20_000
     a = await make("a", "one ", wire.RawJSON(b'{"tool": 1}'), long, "\0 end")
     await store.commit([Group((Change(internal_id=a, end=End(Status.DONE), at=2.0),))])
-    assert not await store.tidy(1.0, 1 << 20), "merged"
+    assert not await store.tidy(1.0, 1 << 20), "one step must merge all"
     b = await make("b", "of b", fork=Fork(a, 2))
     await make("c", " of c", fork=Fork(b, 3))
     await make("d", " of d", fork=Fork(b, 1))

@@ -114,7 +114,7 @@ async def test_other_sql_under_the_same_name(url: str, library: Library) -> None
 
 
 async def test_a_database_from_before_digests(url: str, library: Library) -> None:
-    """G10: a database from before digests, of a development version, causes the same error."""
+    """G10: for a development version's database without digests, the error says what to do."""
     ours = library("ours", {})
     await run(ours, *cli("migrate", url))
     connection = await asyncpg.connect(url)

@@ -26,7 +26,7 @@ _T = TypeVar("_T")
 
 
 class FaultyStore:
-    """A ``MemoryStore`` that takes time, and fails like its worker's connection.
+    """A ``MemoryStore`` that can be slow, or fail like a worker's connection to a database.
 
     Attributes:
         latency_s: The longest delay of a call on its way to the database, and again on the way
@@ -54,7 +54,7 @@ class FaultyStore:
 
     @property
     def running(self) -> bool:
-        """Return whether the store runs, and is not paused."""
+        """Return whether the store is not paused."""
         return self._running.is_set()
 
     def resume(self) -> None:
@@ -153,7 +153,7 @@ def _nothing() -> None:
 class Hints:
     """The notifiers that receive hints, in the order in which they were opened.
 
-    With a set, which has no order, two runs of the same seed would differ.
+    With a set, which has no order, two simulations with the same seed would differ.
     """
 
     def __init__(self) -> None:
@@ -161,7 +161,7 @@ class Hints:
 
 
 class LossyNotifier:
-    """Sends hints to the other workers, and loses some of them.
+    """Sends hints to the other workers, and loses some hints.
 
     Attributes:
         lose: The probability that a hint is lost.

@@ -20,7 +20,7 @@ def flat(segments: Iterable[Segment]) -> str:
 
 @dataclass
 class History:
-    """One stream as the database has had it: its last state, its text, and its owners in order."""
+    """The history of one stream: its last state, its text, and its workers in order."""
 
     state: StreamState
     text: str = ""
@@ -56,7 +56,7 @@ class Witness:
                 history.text += flat(piece for piece in new if piece is not None)
             owner = state.worker if state.status is Status.STREAMING else None
             if owner is not None and history.owners[-1:] != [owner]:
-                assert state.epoch > before.epoch, "an owner without a claim (G3)"
+                assert state.epoch > before.epoch, "a worker without a claim (G3)"
                 history.owners.append(owner)
             history.state = state
         for internal_id, history in self.histories.items():

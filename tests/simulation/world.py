@@ -48,8 +48,8 @@ class World:
 
     Attributes:
         calls: How often a source was called, by stream name.
-        totals: For each writer that ended its stream ``done``, the number of messages, by label.
-        wronged: The writers that were stopped although they still owned their stream.
+        totals: The number of messages of each writer that ended its stream ``done``, by its label.
+        wronged: The writers that were stopped although they had the last claim of a live stream.
         suspects: The workers that had a fault for which others may take them for dead.
     """
 
@@ -72,7 +72,7 @@ class World:
             await self._run(steps)
 
     def _watch(self, fence: Callable[[Writer, StreamState | None], None]) -> Any:
-        """Wrap ``Writer.fence`` to record each fenced writer that still owns its stream."""
+        """Wrap ``Writer.fence`` to record fenced writers with the last claim of a live stream."""
 
         def watched(writer: Writer, state: StreamState | None) -> None:
             now = self.cluster.witness.histories[writer.internal_id]
@@ -169,7 +169,7 @@ class World:
         self._task(resume())
 
     async def outage(self) -> None:
-        """Cut one worker or all workers off the database, sometimes longer than ``patience_s``."""
+        """Cut one worker or all workers off the database, sometimes beyond ``patience_s``."""
         workers = self._rng.choice([self.alive(), [self._some_worker()]])
         for worker in workers:
             worker.store.away = True
@@ -388,7 +388,7 @@ class World:
             [body.status for body in bodies if body.offset.startswith(of_this)]
             for bodies in (self.cluster.ended, self.cluster.unheard)
         )
-        # If ``on_end`` fails several times, it is not called again.
+        # After ``REPORT_TRIES`` failures, ``on_end`` is not called again.
         assert state.status in heard or len(unheard) >= REPORT_TRIES, "on_end never ran"
 
 

@@ -1,4 +1,4 @@
-"""Without an SDK, sources turn recorded events into the right parts. A cut is never an end."""
+"""Sources turn recorded events into parts, without an SDK, and never take a cut for an end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Source = Callable[[Any], AsyncIterator[Any]]
 
 
 class Events:
-    """Events of a provider that arrive one by one. The object records whether it was closed."""
+    """Yields the events of a provider one by one, and records whether it was closed."""
 
     def __init__(self, events: list[Any]) -> None:
         self.events = iter(events)
@@ -240,7 +240,7 @@ every_source = pytest.mark.parametrize("name", SOURCES)
 
 
 async def stored(source: Source, events: list[Any]) -> tuple[list[Any], dict[str, Any]]:
-    """Return the parts, with adjacent text joined, and the last result."""
+    """Return the parts that ``source`` yields, with adjacent text joined, and the last result."""
     parts: list[Any] = []
     result: dict[str, Any] = {}
     async for piece in source(Events(events)):

@@ -48,7 +48,7 @@ urlpatterns += [path("ask/<prompt>", ask), path("read/<stream_id>", read)]
 
 
 def in_a_thread(call: Callable[[], T]) -> T:
-    """Call a view as a WSGI server does: without an event loop, and with its own connections."""
+    """Call a view as a WSGI server does: in a thread that has its own connections and no loop."""
     with ThreadPoolExecutor(1) as thread:
         return thread.submit(call).result()
 

@@ -58,7 +58,10 @@ def test_a_stream_from_its_creation_to_its_deletion(streams: PersistentTextStrea
 
 
 def test_the_latest_and_what_stops_when_nobody_reads(sqlite_url: str) -> None:
-    """G6: ``on_disconnect="cancel"`` cancels an answer after its last reader has left."""
+    """G6: ``on_disconnect="cancel"`` cancels an answer after its last reader has left.
+
+    ``latest`` returns the owner's newest stream.
+    """
     streams = PersistentTextStreaming(sqlite_url, timing=FinerTiming(disconnect_grace_s=0.05))
     assert streams.latest(owner="me") is None
     streams.create(owner="me")
@@ -323,7 +326,7 @@ def test_follow_raises_at_the_call(streams: PersistentTextStreaming) -> None:
 
 
 def test_collected_instances_release_their_resources(sqlite_url: str) -> None:
-    """An instance that no variable refers to releases its files and threads.
+    """An instance that no variable refers to releases its threads.
 
     A notebook creates an instance in each run of a cell.
     """

@@ -39,7 +39,10 @@ async def test_views_of_several_processes_share_streams(
     options: str,
     environment: dict[str, str],
 ) -> None:
-    """G1, G2, G6, G8: one process writes, others follow, any process cancels, SIGTERM ends all."""
+    """G1, G2, G6, G8: one process writes, other processes follow, and any process cancels.
+
+    SIGTERM ends the server and its unfinished answer.
+    """
     async with streams:
         pass  # this creates the tables, as a deployment's first process does
     with serving(

@@ -100,7 +100,7 @@ def test_errors_are_problem_documents(streams: PersistentTextStreaming) -> None:
     """G10: each refusal is a problem document.
 
     The refused requests are for another owner's stream, for an absent stream, with a bad offset,
-    and for ``text``. A WSGI application cannot make a broken ``text`` answer look broken.
+    and for ``text``. A WSGI application cannot make a broken ``text`` response look broken.
     """
     other = streams.create(owner="bob")
     mine = streams.create(owner="ann")
@@ -137,7 +137,10 @@ def test_a_closed_reader_stops_following(streams: PersistentTextStreaming) -> No
 def test_an_answer_that_is_dropped_unread_stops_following(
     streams: PersistentTextStreaming, exists: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """G9: an answer that is dropped unread and not closed, as by a test client, stops following."""
+    """G9: a response that is dropped unread and not closed stops following.
+
+    A test client may drop a response in this way.
+    """
     stream_id = streams.create()
     environ = {"REQUEST_METHOD": "GET", "SERVER_PROTOCOL": "HTTP/1.1"}
     with streams.write(stream_id) as writer:
@@ -157,7 +160,7 @@ def test_an_answer_that_is_dropped_unread_stops_following(
 
 
 def exchanges() -> int:
-    """Return how many answers run on the loop of ``inkstream.sync``."""
+    """Return how many responses run on the loop of ``inkstream.sync``."""
     tasks = asyncio.all_tasks(_loop.this_process().loop)
     return sum("Exchange" in str(task.get_coro()) for task in tasks)
 

@@ -38,9 +38,9 @@ class Recorded:
         }
 
     def total(self, name: str, **labels: str) -> float:
-        """Return a metric's value for the points with ``labels``.
+        """Return the sum of a metric's points that have all ``labels``.
 
-        The value of a histogram is the number of recorded values here.
+        For a histogram, this sum is the number of recorded values.
         """
         return sum(
             getattr(point, "count", getattr(point, "value", 0))
@@ -49,7 +49,7 @@ class Recorded:
         )
 
     def sum(self, name: str) -> float:
-        """Return a metric's value. The value of a histogram is the sum of recorded values here."""
+        """Return the sum of a metric's points. For a histogram, add the recorded values."""
         return float(
             sum(
                 getattr(point, "sum", getattr(point, "value", 0))

@@ -1,4 +1,4 @@
-"""A wrong argument raises an error at the call. The message says what is wrong, and where."""
+"""A wrong argument raises an error at the call. The error says what is wrong, and where."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""With ``on_disconnect="cancel"``, an answer stops when no process has a reader (G6)."""
+"""With ``on_disconnect="cancel"``, a stream without readers in any process is cancelled (G6)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ TIMING = Timing(disconnect_grace_s=GRACE_S)
 
 
 async def started(worker: Worker) -> ScriptedSource:
-    """Start a stream that stops when it has no reader, and send text to the stream."""
+    """Start a stream with ``on_disconnect="cancel"``, and send text to the stream."""
     source = ScriptedSource()
     await worker.streams.create("s")
     worker.streams.start("s", source, on_disconnect="cancel")
@@ -27,7 +27,7 @@ async def started(worker: Worker) -> ScriptedSource:
 
 
 async def follow(worker: Worker) -> Following:
-    """Return a follower that has read the text, and that waits for more."""
+    """Return a follower that has read the first text of the stream."""
     following = worker.streams.follow("s")
     assert await anext(following) == "a"
     return following
@@ -102,7 +102,7 @@ async def test_reader_in_another_process_keeps_the_stream(
 
 @in_virtual_time
 async def test_reloading_reader_keeps_the_stream() -> None:
-    """G6: a page that reloads again and again, each time on another process, keeps the stream."""
+    """G6: a page keeps its stream alive while it reloads often, each time from another process."""
     async with cluster() as made:
         workers = [await made.add(timing=TIMING) for _ in range(4)]
         source = await started(workers[0])

@@ -33,7 +33,7 @@ async def claim(worker: Worker, name: str) -> Writer:
 
 
 async def seen(worker: Worker, name: str, offset: str | None = None) -> str:
-    """Return what a reader receives within a virtual second."""
+    """Return the text that a reader receives within a virtual second."""
     text = ""
     try:
         async with asyncio.timeout(1):
@@ -47,7 +47,7 @@ async def seen(worker: Worker, name: str, offset: str | None = None) -> str:
 
 @in_virtual_time
 async def test_nothing_is_shown_before_the_store_has_returned() -> None:
-    """G1: readers get no text before the store has returned from the commit."""
+    """G1: readers get no text before the store has returned from the commit of this text."""
     async with one_worker() as worker:
         writer = await claim(worker, "s")
         worker.store.pause()
@@ -91,7 +91,7 @@ async def test_one_commit_takes_everything_pending() -> None:
             await writer.append("b")
         await asyncio.gather(*[writer.flush() for writer in writers])
         [groups] = worker.store.commits[before:]
-        assert len(groups) == 50, "two pieces of one stream become one message"
+        assert len(groups) == 50, "each writer's pieces are one group"
         assert (await worker.streams.read("s7")).text == "ab"
 
 
@@ -173,9 +173,9 @@ async def test_memory_stays_bounded_while_the_store_is_away() -> None:
 
 @in_virtual_time
 async def test_long_outage_ends_source_and_readers() -> None:
-    """G12: a long outage closes the source, and cuts readers off without a terminal event.
+    """G12: in a long outage, the source is closed, and readers get no terminal event.
 
-    The end is stored after the outage.
+    The stream's end is stored after the outage.
     """
     async with one_worker(timing=Timing(patience_s=10)) as worker:
         source = ScriptedSource()
@@ -215,7 +215,7 @@ async def test_quiet_writer_survives_an_outage() -> None:
 
 @in_virtual_time
 async def test_quiet_writer_gets_its_end_after_an_outage() -> None:
-    """G12, G5: the stream must end even if its writer had no text that waited for the store."""
+    """G12, G5: a long outage ends a stream even if no text of its writer waited for the store."""
     async with one_worker(timing=Timing(patience_s=3)) as worker:
         quiet, loud = await claim(worker, "quiet"), await claim(worker, "loud")
         worker.store.away = True
@@ -313,7 +313,7 @@ async def test_submitted_groups_fail_during_an_outage() -> None:
 
 @in_virtual_time
 async def test_end_is_written_after_giving_up_during_a_commit() -> None:
-    """G12, G5: the end is stored even if the text is committed after the writer gave up."""
+    """G12, G5: a stream's end is stored even if its text is committed after its writer gave up."""
     for seed in range(8):
         async with cluster(seed) as made:
             worker = await made.add(timing=Timing(patience_s=3))

@@ -1,4 +1,4 @@
-"""``describe`` says why a stream is as it is, even in a process that starts after the fault."""
+"""``describe`` says why a stream is as it is, even in a process that starts after a fault."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ async def test_the_rates_of_the_last_minute() -> None:
 
 @in_virtual_time
 async def test_killed_writer_is_named_after_the_end() -> None:
-    """G7: ten minutes after the end, ``describe`` still names the killed writer."""
+    """G7: ten minutes after a stream's end, ``describe`` still names the killed writer's worker."""
     async with cluster() as made:
         here = await made.add()
         await writing(here)
@@ -137,7 +137,7 @@ async def test_describe_a_cut_off_host() -> None:
 
 @in_virtual_time
 async def test_describe_a_stuck_reader() -> None:
-    """G9: ``describe`` shows a reader that no longer takes segments."""
+    """G9: ``describe`` shows a reader that takes no segments."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         source = await writing(here)

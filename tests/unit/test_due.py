@@ -14,7 +14,7 @@ LIMITS = Limits(live_streams_per_owner=N)
 
 @in_virtual_time
 async def test_many_due_streams_end_in_batches() -> None:
-    """G7: while many streams are due, a killed writer's reader still gets the end within 2 s."""
+    """G7: while many streams are due, a killed writer's stream still ends within 2 s."""
     loop = asyncio.get_running_loop()
     async with cluster() as made:
         timing = Timing(start_within_s=20)
@@ -37,7 +37,7 @@ async def test_many_due_streams_end_in_batches() -> None:
         reader.close()
         assert loop.time() - began <= 2
         async with asyncio.timeout(10):
-            await worker.streams.wait("s0")  # find() returns the oldest stream last
+            await worker.streams.wait("s0")  # s0 is the oldest stream: find() returns it last
         assert len(worker.store.commits) - before < N / 50
         left = await worker.streams.list(status=Status.PENDING)
         assert not left.streams

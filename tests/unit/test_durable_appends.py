@@ -1,4 +1,4 @@
-"""The rules for appends, closes and idempotent producers hold, tested without any I/O."""
+"""Appends, closes and idempotent producers follow the protocol's rules, without any I/O."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def refused(state: StreamState, body: bytes = b"x", marks: Any = None, **headers
 
 
 def test_plain_append_checks_only_the_status() -> None:
-    """An append without conditions depends only on the status of the stream.
+    """An append without producer or ``Stream-Seq`` depends only on the status of the stream.
 
     So one batch may hold any number of such appends, in any order.
     """
@@ -73,7 +73,7 @@ def test_closed_stream_accepts_only_another_close() -> None:
     assert refusal.headers["stream-next-offset"] == str(Offset(7, 10))
     assert refused(CLOSED, stream_closed="true").status == 409
     assert post(CLOSED, b"", stream_closed="true").status == 204
-    # The response reports the closed stream before the wrong type, as clients expect (5.2).
+    # The response reports the closed stream before the wrong content type, as clients expect (5.2).
     assert "stream-closed" in refused(CLOSED, content_type="image/png").headers
 
 
@@ -169,9 +169,9 @@ def test_only_the_closing_append_is_recognised() -> None:
 def test_producer_appends_are_stored_once_in_order(
     sent: list[tuple[str, int, int]],
 ) -> None:
-    """Each epoch of a producer stores 0, 1, 2, … in order.
+    """Each epoch of a producer stores the sequence numbers 0, 1, 2, … in order, each once.
 
-    This holds although requests are repeated, reordered or lost.
+    This holds even if requests are repeated, reordered or lost.
     """
     state, marks = log(tail=0, size=0), dict[str, bytes]()
     stored: dict[str, list[tuple[int, int]]] = {"p": [], "q": []}

@@ -1,4 +1,4 @@
-"""The rules for new streams, forks and expiry hold, tested without any I/O."""
+"""New streams, forks and expiry follow the protocol's rules, without any I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rules for reads hold: for offsets, tags, events, cursors, and polls that are too fast."""
+"""Reads follow the protocol's rules for offsets, tags, events, cursors and too frequent polls."""
 
 from __future__ import annotations
 
@@ -128,7 +128,7 @@ class Stopped:
 
 
 def test_hot_polls_are_slowed_per_client() -> None:
-    """G9: a client that polls a closed stream too often is refused, and no other client is."""
+    """G9: only the client that polls a closed stream too often is refused."""
     clock = Stopped()
     polls = ClosedPolls(clock, rate=2, burst=3, remembered=2)
     assert [polls.allow(1, "a") for _ in range(4)] == [True, True, True, False]

@@ -118,7 +118,7 @@ async def test_second_drain_never_extends_the_grace() -> None:
 async def test_drain_disconnects_readers_on_a_read_only_store(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """G8, G12: if the store refuses the ends, a drain raises, and disconnects the readers."""
+    """G8, G12: if the store refuses to end streams, a drain raises, and disconnects the readers."""
 
     async def refuse(*args: object, **options: object) -> None:
         raise StoreUnavailable("read-only")
@@ -140,7 +140,7 @@ async def test_drain_disconnects_readers_on_a_read_only_store(
 
 @in_virtual_time
 async def test_drain_gives_up_while_the_store_is_away() -> None:
-    """G8, G12: a drain ends without the store. A sweep in another process writes the ends."""
+    """G8, G12: a drain ends even without the store. A sweep in another process ends the streams."""
     async with cluster() as made:
         here, there = await made.add(timing=Timing(shutdown_grace_s=1)), await made.add()
         await here.streams.create("s")
@@ -194,7 +194,7 @@ def test_one_instance_on_successive_loops() -> None:
 
 
 def test_each_start_is_a_new_worker() -> None:
-    """G7: each start has a new worker name, so nobody takes the new worker for the old worker."""
+    """G7: each start of an instance is a new worker, so no process takes it for the earlier one."""
     streams = PersistentTextStreaming("memory://", timing=Timing(shutdown_grace_s=0))
 
     async def use() -> str:
@@ -244,7 +244,7 @@ async def test_forked_process_gets_not_running(monkeypatch: pytest.MonkeyPatch) 
 
 @in_virtual_time
 async def test_the_limit_of_an_owners_live_streams() -> None:
-    """The limit applies to an owner's live streams of all workers together."""
+    """The limit counts an owner's live streams on all workers together."""
     async with cluster() as made:
         limits = Limits(live_streams_per_owner=2)
         here, there = await made.add(limits=limits), await made.add(limits=limits)
@@ -370,9 +370,9 @@ async def test_long_log_message_stays_together() -> None:
 @pytest.mark.parametrize("cancelled", [False, True])
 @in_virtual_time
 async def test_writer_is_fenced_by_foreign_ends_only(cancelled: bool) -> None:
-    """G3, G5: a poll between a commit and its return does not fence the stream's writer.
+    """G3, G5: a writer is not fenced if a poll sees the writer's end before ``commit`` returns.
 
-    The writer is fenced only if a cancel came before its end.
+    The writer is fenced only if a cancel came before this end.
     """
     async with cluster() as made:
         here = await made.add()

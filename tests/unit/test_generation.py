@@ -97,7 +97,7 @@ def plain_function() -> Iterator[Any]:
 
 @pytest.fixture
 async def streams() -> AsyncIterator[PersistentTextStreaming]:
-    """Provide an instance in real time, because threads do not use virtual time."""
+    """Provide an instance that runs in real time, because threads do not use virtual time."""
     async with PersistentTextStreaming("memory://", timing=Timing(shutdown_grace_s=0)) as running:
         yield running
 
@@ -196,7 +196,10 @@ async def test_invalid_source_raises_at_start(wrong: Any, told: str) -> None:
 
 @in_virtual_time
 async def test_an_error_with_a_result_that_is_too_large() -> None:
-    """G5, G9: the stream ends with the limit's code, and its text stays."""
+    """G5, G9: an error with a too large result ends its stream with a limit's code.
+
+    The text of the stream stays.
+    """
 
     async def source() -> AsyncIterator[str]:
         yield "so far"
@@ -354,7 +357,7 @@ async def test_cancelling_the_task_ends_the_stream() -> None:
             assert body.status in ("error", "timeout")
 
 
-# Who starts, and in what context ----------------------------------------------------------------
+# Starts, and the context of a source -------------------------------------------------------------
 
 
 @in_virtual_time
@@ -507,7 +510,7 @@ async def test_generation_outlives_its_readers() -> None:
         assert (await worker.streams.wait("s")).text == "ab"
 
 
-# What cannot be stored ----------------------------------------------------------------------------
+# Items that cannot be stored ----------------------------------------------------------------------
 
 
 @dataclasses.dataclass
@@ -545,9 +548,9 @@ UNFIT: list[tuple[Callable[[], Any], str]] = [
 async def test_error_says_what_to_yield(
     make: Callable[[], Any], remedy: str, form: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """The log says what the source must yield instead, and names the source.
+    """If a source yields an item that cannot be stored, the log says what to yield instead.
 
-    The item's type alone does not show which source has yielded it.
+    The log also names the source, because the item's type does not show which source it was.
     """
     unfit = make()
 

@@ -84,7 +84,7 @@ def value_of(message: str | RawJSON) -> Any:
 
 @given(messages_lists, st.integers(1, 12))
 def test_joined_parts_do_not_depend_on_commits(messages: list[Message], size: int) -> None:
-    """G2: the joined parts do not depend on how a provider cuts chunks, nor on the commits."""
+    """G2: the joined parts do not depend on how a provider cuts its text, nor on the commits."""
     cleaned = [clean(message) for message in messages]
     segments = stored(messages, size)
     runs = list(wire.joined(segments))
@@ -96,7 +96,7 @@ def test_joined_parts_do_not_depend_on_commits(messages: list[Message], size: in
 
 @given(messages_lists, st.integers(1, 12))
 def test_snapshot_has_the_same_parts(messages: list[Message], size: int) -> None:
-    """G2: a JSON snapshot, which is written piece by piece, has the same parts as a read."""
+    """G2: a JSON snapshot, which is written segment by segment, has the same parts as a read."""
     segments = stored(messages, size)
     snapshot = Snapshot.__new__(Snapshot)
     snapshot.__init__(None, Offset(1, 0))  # type: ignore[misc]

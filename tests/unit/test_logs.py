@@ -65,7 +65,7 @@ async def test_one_log_line_per_end(caplog: pytest.LogCaptureFixture) -> None:
     assert (done.levelno, failed.levelno) == (logging.INFO, logging.WARNING)
     assert (failed.status, failed.code) == (Status.ERROR, "internal")  # type: ignore[attr-defined]
     assert (stopped.status, stopped.writer) == ("cancelled", here.name)  # type: ignore[attr-defined]
-    assert stopped.characters is None, "another process wrote the stream"  # type: ignore[attr-defined]
+    assert stopped.characters is None, "the logging process did not write it"  # type: ignore[attr-defined]
     assert len(lines(caplog, Event.SOURCE_FAILED)) == 1
     assert [line.stream_id for line in lines(caplog, Event.WRITER_FENCED)] == ["stopped"]  # type: ignore[attr-defined]
     assert "secret ✓" not in caplog.text

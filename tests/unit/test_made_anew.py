@@ -1,4 +1,4 @@
-"""A late answer about a deleted stream does not affect a new stream of its name (G3, G10)."""
+"""A late read or commit of a deleted stream does not affect a new stream of its name (G3, G10)."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ async def test_page_of_a_deleted_stream_is_not_used() -> None:
 
 @in_virtual_time
 async def test_late_read_does_not_change_a_new_stream() -> None:
-    """G3, G10: a read from before the deletion does not change the new stream.
+    """G3, G10: a read from before a stream's deletion does not change the new stream of its name.
 
     The new stream has a writer when the read returns.
     """

@@ -21,7 +21,7 @@ from tests.unit.recorded import Recorded
 INSTRUMENTS: Final = Path(__file__).parents[2] / "src/inkstream/telemetry/instruments.py"
 ALL: Final = set(re.findall(r'"(inkstream\.[\w.]+)"', INSTRUMENTS.read_text()))
 ALWAYS: Final = {"inkstream.loop.lag", "inkstream.sweep.duration", "inkstream.tidy.duration"}
-"""The metrics that an idle process changes, because its loop and its sweeps run."""
+"""The metrics that an idle process changes, because its loop, its sweeps and ``tidy`` run."""
 
 Cause: TypeAlias = Callable[[Cluster, Worker], Awaitable[None]]
 
@@ -108,7 +108,7 @@ async def a_client_takes_slowly(made: Cluster, here: Worker) -> None:
     for _ in range(10):
         await source.send("text")
         await asyncio.sleep(1)
-    await asyncio.sleep(40)  # pings do not count, because they bring no commit
+    await asyncio.sleep(40)  # the delays of pings are not measured, because pings bring no commit
     gone.set()
     await reading
 
@@ -145,7 +145,7 @@ CAUSES: Final[dict[str, tuple[Cause, float, float]]] = {
     "inkstream.tidy.duration": (time_goes_by, 0, 0.1),
     "inkstream.loop.lag": (code_blocks_the_loop, 1.7, 2),
 }
-"""The cause of each metric, and the least and the largest growth of its value (or sum)."""
+"""Each metric's cause, and the least and largest growth of its value (of a histogram: its sum)."""
 
 
 def test_all_have_a_cause() -> None:
@@ -211,8 +211,8 @@ def test_gauges_fall_again() -> None:
 def test_few_of_many_are_measured() -> None:
     """If there are few events between two ticks, ``Sampling`` measures all events.
 
-    After a tick with 2,500 events it measures at most eight. When there are few events again, it
-    soon measures all of them again.
+    After a tick with 2,500 events, ``Sampling`` measures at most eight of the next 2,500 events.
+    When there are few events again, ``Sampling`` soon measures all events again.
     """
     measured: list[float] = []
     sampling = Sampling(measured.append)

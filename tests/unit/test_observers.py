@@ -1,4 +1,4 @@
-"""Events reach every observer, and a mistake in one observer affects no other."""
+"""Events reach every observer, and a mistake in one observer affects no other observer."""
 
 from __future__ import annotations
 

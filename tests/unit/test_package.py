@@ -1,4 +1,4 @@
-"""The package has a complete surface and docstrings, and no module imports its root."""
+"""``__all__`` is complete, public names have docstrings, and no module imports the package root."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def name_of(path: Path) -> str:
 
 
 def test_all_is_complete() -> None:
-    # The linter checks the order (RUF022).
+    # The linter checks the order of ``__all__`` (RUF022).
     assert len(set(inkstream.__all__)) == len(inkstream.__all__)
     missing = [name for name in inkstream.__all__ if not hasattr(inkstream, name)]
     assert not missing

@@ -1,4 +1,4 @@
-"""Parts of the PostgreSQL store work without a server: URLs, errors, waves and locks."""
+"""These tests of the PostgreSQL store's URLs, errors, waves and locks need no server."""
 
 from __future__ import annotations
 
@@ -101,7 +101,7 @@ def raisable() -> list[type[Exception]]:
 def test_every_error_of_the_driver(cls: type[Exception]) -> None:
     """G12: each error of the driver becomes the fitting error of inkstream, or stays unchanged.
 
-    If a write loses its connection, the outcome is unknown.
+    If a write loses its connection, the outcome of the write is unknown.
     """
     exc = cls("said")
     if not isinstance(exc, DRIVER_ERRORS):
@@ -121,7 +121,7 @@ def test_every_error_of_the_driver(cls: type[Exception]) -> None:
     elif code == "42501":
         assert type(writing) is StoreError
     elif issubclass(cls, ValueError) or (code or "").startswith(("22", "23", "42")):
-        assert writing is exc or code == "42P05", "a mistake in the code is raised unchanged"
+        assert writing is exc or code == "42P05", "a programming error is raised unchanged"
     else:
         assert type(writing) is StoreUnavailable, code
     assert is_retryable(exc) == (code in ("40001", "40P01"))
@@ -143,7 +143,7 @@ def test_every_error_of_the_driver(cls: type[Exception]) -> None:
     ],
 )
 def test_errors_that_condemn_a_connection(code: str, said: str, condemned: bool) -> None:
-    """G12: an error which shows that the server takes no writes condemns its connection."""
+    """G12: ``condemns`` is true for an error which shows that the server takes no more writes."""
     assert condemns(asyncpg.PostgresError.new({"C": code, "M": said})) is condemned
     assert not condemns(ConnectionResetError())
 
@@ -195,7 +195,7 @@ def test_names_postgresql_cannot_store(name: str) -> None:
 
 
 class Reads:
-    """Returns each result in ``shown`` once, as reads of the database, and repeats the last."""
+    """Plays a database. Each read returns the next result in ``shown``, or the last again."""
 
     def __init__(self, *shown: Sequence[Row]) -> None:
         self._shown = list(shown)
@@ -214,7 +214,8 @@ async def judge(locks: Locks, reads: Reads) -> dict[str, bool | None]:
 async def test_free_lock_is_checked_twice() -> None:
     """G7: a free lock is checked again half a second later.
 
-    The worker is not dead if by then it has beaten, has locked again, or has reported a lost lock.
+    The worker is not dead if by then it has written a beat, has taken its lock again, or has
+    reported a lost lock.
     """
     first = [("back", 1, "free"), ("beats", 1, "free"), ("says", 1, "free"), ("dead", 1, "free")]
     second = [
@@ -241,7 +242,7 @@ async def test_only_reads_with_a_beat_prove_death() -> None:
     reads = Reads(read_only)
     seen = await Locks().judge(read_only, reads, beaten=False)
     assert [state.locked for state in seen] == [False]
-    assert reads.reads == 2, "both reads beat, so both count"
+    assert reads.reads == 2, "each of the two reads came with a beat, so both count"
 
     async def refused() -> Sequence[Row]:
         raise StoreUnavailable("the database takes no writes")
@@ -259,7 +260,7 @@ async def test_dead_workers_stay_dead_until_they_beat() -> None:
     assert once.reads == 1, "a known death needs no second read"
     again = Reads(beaten)
     assert await judge(locks, again) == {"w": False}
-    assert again.reads == 2, "the worker has beaten since"
+    assert again.reads == 2, "the worker has written a beat since then"
 
 
 async def test_concurrent_lock_checks_do_not_add_up() -> None:

@@ -76,12 +76,12 @@ LIBPQ = [
     "oauth_client_secret",
     "oauth_scope",
 ]
-"""https://www.postgresql.org/docs/18/libpq-connect.html"""
+"""The parameters of libpq (https://www.postgresql.org/docs/18/libpq-connect.html)."""
 
 
 @pytest.mark.parametrize("name", LIBPQ)
 def test_libpq_parameters(name: str) -> None:
-    """Each parameter is used, translated, ignored for a reason, or refused by its name.
+    """Each parameter is used, translated or ignored, or an error refuses and names it.
 
     The driver sends only ``application_name`` and ``options`` to the server as settings.
     """
@@ -106,7 +106,7 @@ def settings_of(address: Address) -> dict[str, str]:
     parse: Callable[..., Any] = vars(connect_utils)["_parse_connect_dsn_and_args"]
     empty = dict.fromkeys(parse.__code__.co_varnames[: parse.__code__.co_kwonlyargcount])
     empty |= {"dsn": dsn, "server_settings": address.driver_arguments()["server_settings"]}
-    empty["ssl"] = False  # the certificate files of this URL do not exist here
+    empty["ssl"] = False  # the certificate files that the URL names do not exist
     _, params = parse(**empty)
     return dict(params.server_settings or {})
 
@@ -238,7 +238,7 @@ TYPOS = [
 
 
 def shown(exc: BaseException) -> str:
-    """Return the error's text, and the variables of the library's and the driver's frames."""
+    """Return the error's text, and the variables in stack frames of the library and the driver."""
     text = "".join(traceback.format_exception_only(exc))
     links: list[BaseException | None] = [exc]
     while links:
@@ -282,7 +282,7 @@ def test_no_repr_shows_a_password() -> None:
 
 
 async def test_no_failed_connection_shows_a_password() -> None:
-    """After a failed connection, no variable of the library or the driver shows the password."""
+    """After a failed connection, only the caller's argument may still show the password."""
     url = f"postgresql://u:{SECRET}@127.0.0.1:1/d?sslmode=disable&connect_timeout=1"
     streams = PersistentTextStreaming(url)
     with pytest.raises(StoreUnavailable) as caught:
@@ -297,7 +297,7 @@ async def test_no_failed_connection_shows_a_password() -> None:
 
 
 def test_an_engine_of_sqlite_is_refused_before_asyncpg(monkeypatch: pytest.MonkeyPatch) -> None:
-    """``open_database`` refuses an engine of SQLite even if asyncpg is not installed.
+    """``open_database`` refuses an SQLAlchemy engine of SQLite even if asyncpg is not installed.
 
     The error must not ask an application on SQLite to install asyncpg.
     """

@@ -48,7 +48,7 @@ async def rest_of(reader: Reader) -> str:
 
 
 async def offset_at(worker: Worker, position: int) -> Offset:
-    """Return the offset of ``position`` in the stream, as the library makes it."""
+    """Return the offset that the library makes for ``position`` in the stream."""
     return Offset.at((await worker.engine.readers.page(S, 0, 0)).state, position)
 
 
@@ -84,7 +84,7 @@ async def test_any_reconnect_point_gives_the_same_text() -> None:
 
 @in_virtual_time
 async def test_slow_reader_reads_old_text_from_the_store() -> None:
-    """G9, G2: the writer never waits for the slow reader, and the slow reader misses nothing."""
+    """G9, G2: a writer never waits for a slow reader, and the slow reader misses nothing."""
     limits = FinerLimits(tail_bytes=100, page_bytes=500)
     async with one_worker(limits=limits) as worker:
         writer = await claim(worker)
@@ -171,7 +171,7 @@ async def test_offset_ahead_of_this_process_is_accepted() -> None:
 async def test_recreated_stream_has_other_offsets() -> None:
     """G10, G5: readers of a deleted stream get an error.
 
-    The readers' offsets are invalid in the new stream of the same name.
+    The readers' offsets are invalid in a new stream of the same name.
     """
     async with cluster() as made:
         here, there = await made.add(), await made.add()
@@ -271,7 +271,7 @@ async def test_takeover_publishes_unread_text(ends: bool) -> None:
 
 @in_virtual_time
 async def test_a_cancelled_wait_leaves_nothing_behind() -> None:
-    """G9: a cancelled wait of a reader stays in no list of waiting readers."""
+    """G9: a reader whose wait is cancelled stays in no list of waiting readers."""
     async with one_worker() as worker:
         await claim(worker)
         reader = await worker.engine.readers.open(S, None)
@@ -324,7 +324,7 @@ async def test_readers_survive_a_short_outage() -> None:
 
 @in_virtual_time
 async def test_stream_is_readable_after_an_outage() -> None:
-    """G12: an outage cuts readers, but new readers can follow the stream afterwards."""
+    """G12: a long outage disconnects readers, but new readers can follow the stream afterwards."""
     async with one_worker() as worker:
         writer = await claim(worker)  # the writer appends nothing during the outage
         reader = await worker.engine.readers.open(S, None)
@@ -430,7 +430,7 @@ async def test_read_of_an_ending_stream_is_complete(method: str) -> None:
 
 
 class CountingStore:
-    """A store that counts the reads of text."""
+    """A store that counts its reads of text."""
 
     def __init__(self, store: Store) -> None:
         self._store = store

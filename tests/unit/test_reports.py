@@ -41,10 +41,9 @@ async def test_every_end_is_reported(end: str) -> None:
 
 @in_virtual_time
 async def test_process_with_on_end_makes_the_report() -> None:
-    """A process that has an ``on_end`` makes a report that was left.
+    """If a writer's process dies before its report, a process with an ``on_end`` makes the report.
 
-    The writer's process died before its report, and the process that saw the death has no
-    ``on_end``.
+    The report waits while no living process has an ``on_end``.
     """
     async with cluster() as made:
         killed = await made.add(reports=True)
@@ -116,7 +115,7 @@ async def test_an_on_end_that_deletes_its_stream(caplog: pytest.LogCaptureFixtur
 
 @in_virtual_time
 async def test_lost_end_is_reported_by_its_worker() -> None:
-    """G5: if a worker loses the outcome of the commit that ends a stream, it reports the end."""
+    """G5: a worker reports a stream's end even if the outcome of the end's commit was lost."""
     async with cluster() as made:
         worker = await made.add(reports=True)
         await worker.streams.create("s")

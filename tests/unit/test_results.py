@@ -1,4 +1,4 @@
-"""A source's last result is stored with the end if the source's writer lives (G5)."""
+"""A source's last result is stored with the stream's end if the writer lives (G5)."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ async def gives_late() -> AsyncIterator[str | Result]:
     try:
         await asyncio.sleep(1000)
     finally:
-        await asyncio.sleep(0.3)  # a source may ask the provider for the cost of the answer here
+        await asyncio.sleep(0.3)  # for example, the source asks its provider for the answer's cost
         yield Result(USAGE)
 
 
@@ -189,7 +189,7 @@ async def two_workers(made: Cluster) -> tuple[Worker, Worker, Heard]:
 
 
 async def stopped_and_heard(stopper: Worker, heard: Heard) -> tuple[float, StreamBody]:
-    """Stop the stream. Return the time until ``on_end`` was called, and its argument."""
+    """Stop the stream. Return the time until the call of ``on_end``, and this call's argument."""
     loop = asyncio.get_running_loop()
     began = loop.time()
     await stopper.streams.cancel("s")

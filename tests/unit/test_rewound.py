@@ -16,8 +16,8 @@ S = StreamId("s")
 
 
 def rewind(made: Cluster, tail: int, **state: object) -> None:
-    """Make the database forget all messages after ``tail``, as a lagging standby does."""
-    made.database.after = None  # the witness would report that this text was lost
+    """Make the database forget all messages after position ``tail``, as a lagging standby would."""
+    made.database.after = None  # otherwise the witness would report that this text was lost
     stream = made.database._streams._by_name[S]
     del stream.segments[tail:]
     stream.tail = tail
@@ -25,7 +25,7 @@ def rewind(made: Cluster, tail: int, **state: object) -> None:
 
 
 async def follow(worker: Worker) -> tuple[Reader, asyncio.Task[None]]:
-    """Read to the current tail. Return the reader, and a task that reads on until the end."""
+    """Read three messages. Return the reader, and a task that reads to the end of the stream."""
     reader = await worker.engine.readers.open(S, None)
     while reader.position < 3:
         await reader.segments()
@@ -48,9 +48,9 @@ async def fill(made: Cluster, worker: Worker) -> None:
 @pytest.mark.parametrize("how", ["streaming", "ended", "ended and told"])
 @in_virtual_time
 async def test_readers_of_lost_text_are_disconnected(how: str) -> None:
-    """If text is lost, its readers are disconnected without a terminal event.
+    """The readers of lost text are disconnected without a terminal event.
 
-    Then the readers' offset is refused.
+    Afterwards, the readers' offset is refused.
     """
     async with cluster() as made:
         here, there = await made.add(), await made.add()
@@ -116,7 +116,7 @@ async def test_writer_with_lost_text_stops() -> None:
 
 @in_virtual_time
 async def test_late_state_is_not_a_loss() -> None:
-    """G6: an old state that arrives after a newer commit does not count as a loss of text."""
+    """G6: an old state of a stream that arrives after a newer commit is not a loss of text."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         here.store.latency_s = there.store.latency_s = 0.5

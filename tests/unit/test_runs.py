@@ -1,4 +1,4 @@
-"""After any draws and losses, an offset is accepted only if the messages before it are stored."""
+"""After any losses of messages, an offset is accepted only if the messages before it are stored."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ STEPS = st.lists(
 
 @dataclass(frozen=True)
 class Stream:
-    """A stream as a store has it: its runs, and its messages, each with a unique number."""
+    """The runs and the messages of a stream in a store. Each message is a unique number."""
 
     messages: tuple[int, ...] = ()
     runs: Runs = ()
@@ -38,10 +38,13 @@ class Given:
 
 @given(STEPS)
 def test_draws_and_losses(steps: list[tuple[str, int]]) -> None:
-    """G2, G10: after any draw, right offsets are still accepted, and wrong offsets are refused.
+    """G2, G10: after any draw of a generation, the store refuses each wrong offset.
 
-    After a loss, every store draws a generation before the next message. A store also draws a
-    generation without a loss, for example after a restart.
+    An offset is right if the messages that its client has read are still the messages before it.
+    The store accepts each right offset of a stream with fewer than ``MAX_RUNS`` runs.
+
+    After a loss of messages, every store draws a generation before the next message. A store also
+    draws a generation without a loss, for example after a restart.
     """
     generation, names = 1, 0
     stream, backups, clients = Stream(), [Stream()], list[Given]()
@@ -66,6 +69,6 @@ def test_draws_and_losses(steps: list[tuple[str, int]]) -> None:
                 and generation_of(stream.runs, client.position) == client.tag
             )
             is_right = stream.messages[: client.position] == client.read
-            assert is_right or not accepted, "a reader would get a mixture"
+            assert is_right or not accepted, "a reader would get a mixture of two texts"
             if not any(len(each.runs) >= MAX_RUNS for each in backups):
                 assert accepted or not is_right, "a draw made a right offset useless"

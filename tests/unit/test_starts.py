@@ -1,4 +1,4 @@
-"""A start claims its stream once, counts as a live stream, and survives outages (G4, G8, G12)."""
+"""A start claims its stream once, counts as live, and survives short outages (G4, G8, G12)."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ async def test_failed_start_does_not_end_another_start() -> None:
 @pytest.mark.parametrize("after_s", [0.05, 3.0, 9.0])
 @in_virtual_time
 async def test_a_start_waits_for_its_transaction(after_s: float) -> None:
-    """G4: a start waits until the transaction that creates its stream has committed."""
+    """G4: a start waits up to ``appears_within_s`` for the transaction that creates its stream."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         source = ScriptedSource()
@@ -146,7 +146,7 @@ async def test_start_without_a_stream_names_the_transaction(
 
 @in_virtual_time
 async def test_waiting_start_counts_as_a_live_stream() -> None:
-    """G9: a waiting start counts as a live stream, until its wait is over."""
+    """G9: a start that waits for its stream counts as a live stream, until the wait is over."""
     timing = Timing(appears_within_s=3)
     async with one_worker(limits=Limits(live_streams=1), timing=timing) as worker:
         task = worker.streams.start("absent", ScriptedSource())
@@ -177,7 +177,7 @@ async def test_a_drain_ends_the_wait_of_a_start() -> None:
 
 @in_virtual_time
 async def test_outage_does_not_use_up_the_wait_for_the_stream() -> None:
-    """G12: after an outage, the start waits for the transaction for its full time again."""
+    """G12: after an outage, a start waits its full time again for its stream's transaction."""
     async with cluster() as made:
         here, there = await made.add(timing=TIMING), await made.add(timing=TIMING)
         source = ScriptedSource()

@@ -22,7 +22,7 @@ ERRORS = InkstreamError.__module__
 
 
 def rows() -> dict[str, dict[str, str]]:
-    """Return each cell of the documentation's table, with its state and its operation."""
+    """Return the cells of the documentation's table, by state and by operation."""
     section = CONCEPTS.read_text().split("## The status table")[1].partition("\n## ")[0]
     lines = [line for line in section.splitlines() if line.startswith("|")]
     cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in lines]
@@ -41,7 +41,7 @@ class Stage:
 
     @property
     def stored(self) -> StreamState | None:
-        """Return the database's record of the stream; a stream that is gone has a record too."""
+        """Return the stream in the database. A stream that is gone is still in the database."""
         stream = self.cluster.database._streams._by_name.get(NAME)
         return None if stream is None else stream.snapshot()
 
@@ -142,7 +142,7 @@ STATES: dict[str, Callable[[Stage], Awaitable[None]]] = {
 }
 
 
-# These are the operations. Each operation returns False if the library says that it had no effect.
+# Each of these operations returns False if the library says that the operation had no effect.
 
 
 async def claim(stage: Stage) -> bool:

@@ -1,4 +1,4 @@
-"""Ends wait for a store that is away, even while the process stops (G8, G12)."""
+"""Ends of streams wait for a store that is away, even while the process stops (G8, G12)."""
 
 from __future__ import annotations
 

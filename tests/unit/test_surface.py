@@ -1,4 +1,4 @@
-"""Each call checks the rights, each answer names its stream, and no repr shows a secret."""
+"""Each call checks the rights, each response names its stream, and no repr shows a secret."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ async def streams() -> AsyncIterator[PersistentTextStreaming]:
 
 
 def calls_of(streams: PersistentTextStreaming) -> dict[str, Call]:
-    """Return the calls that a request may make on one stream, and that check the rights."""
+    """Return the calls on one stream that check the rights of the caller."""
 
     async def follow(stream_id: str, **whose: str) -> None:
         await anext(streams.follow(stream_id, **whose))

@@ -32,7 +32,7 @@ async def stream(
 @pytest.mark.parametrize(("how", "within_s"), [("kill", 2.0), ("lose_host", 15.0)])
 @in_virtual_time
 async def test_readers_see_a_dead_writer_in_time(how: str, within_s: float) -> None:
-    """G7: readers get the end in time, no matter when between two beats the writer dies."""
+    """G7: readers get a stream's end in time, no matter when between two beats the writer dies."""
     for moment in range(4):
         async with cluster(moment) as made:
             here, there = await made.add(), await made.add()
@@ -53,7 +53,7 @@ async def test_readers_see_a_dead_writer_in_time(how: str, within_s: float) -> N
 
 @in_virtual_time
 async def test_all_streams_of_a_dead_worker_end_in_time() -> None:
-    """G7: all streams end in time, even if the killed process had a thousand streams."""
+    """G7: all streams of a killed process end within 2 s, even if it had a thousand streams."""
     loop = asyncio.get_running_loop()
     async with cluster() as made:
         here, there = await made.add(), await made.add()
@@ -125,7 +125,7 @@ async def test_idle_worker_beats_before_it_claims() -> None:
 
 @in_virtual_time
 async def test_takeover_from_a_dead_writer() -> None:
-    """G7, G3: a dead writer's stream is taken over, or ends when the time for that has passed."""
+    """G7, G3: a dead writer's stream is taken over, or ends after the time for a take-over."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         await stream(here, "taken", takeover_within_s=10)
@@ -145,7 +145,7 @@ async def test_takeover_from_a_dead_writer() -> None:
 async def test_living_writer_takes_its_stream_back() -> None:
     """G7, G5: a writer that was taken for dead goes on if nobody took its stream over.
 
-    The writer goes on even after the time for a take-over.
+    Then the writer goes on even after the time for a take-over has passed.
     """
     async with cluster() as made:
         here, there = await made.add(), await made.add()
@@ -165,7 +165,7 @@ async def test_living_writer_takes_its_stream_back() -> None:
 
 @in_virtual_time
 async def test_old_writer_is_refused_after_a_takeover() -> None:
-    """G3: after a take-over, the old writer's next append is refused and not stored."""
+    """G3: after a take-over, the store refuses the old writer's next text."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         await here.streams.create("s", takeover_within_s=10)
@@ -186,9 +186,10 @@ async def test_old_writer_is_refused_after_a_takeover() -> None:
 
 @in_virtual_time
 async def test_retried_takeover_reads_the_workers_again() -> None:
-    """G7: if another worker takes the stream over first, and dies, the take-over succeeds too.
+    """G7: a take-over succeeds even if another worker took the stream over first, and died.
 
-    The earlier read of the workers says that this other worker lives, so they are read again.
+    The earlier read of the workers says that this other worker lives, so the workers are read
+    again.
     """
     async with cluster() as made:
         here, there, third = await made.add(), await made.add(), await made.add()
@@ -265,7 +266,7 @@ def test_growing_counter_lives_free_lock_is_dead() -> None:
 async def test_read_only_database_kills_no_writer(phase_s: float) -> None:
     """G7, G12: no writer is taken for dead because the database takes no writes.
 
-    No counter grows then, although reads succeed.
+    While the database takes no writes, no counter grows, although reads succeed.
     """
     async with cluster() as made:
         here, there = await made.add(), await made.add()

@@ -29,13 +29,13 @@ ASYNC_ONLY = {
     "check",
     "engine",
 }
-# ``stop`` is a method of ``Following``. ``close`` is needed because there is no lifespan.
+# ``stop`` is a method of ``Following``. ``close`` is needed because ``sync`` has no lifespan.
 SYNC_ONLY = {"close", "stop"}
 CHANGED = {
-    "on_end": "Callable[[StreamBody], None] | None",  # this is a plain function here
-    "request": "object",  # this takes a request of Flask or Django, or a WSGI environ
+    "on_end": "Callable[[StreamBody], None] | None",  # ``sync`` takes a plain function
+    "request": "object",  # ``sync`` takes a request of Flask or Django, or a WSGI environ
 }
-# ``allowed_origins`` is for stream(). ``clock`` is for virtual time, which threads do not use.
+# ``stream`` uses ``allowed_origins``. ``clock`` is for virtual time, which threads do not use.
 LEFT_OUT = {"allowed_origins", "clock"}
 
 PAIRS = [

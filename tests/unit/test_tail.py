@@ -132,7 +132,7 @@ def test_frames_are_encoded_once_for_all_readers() -> None:
 
 
 def test_trimming_drops_the_list_too() -> None:
-    """G9: the list of segments is trimmed too, so memory does not grow with the stream's length."""
+    """G9: a tail trims its lists too, so its memory does not grow with the stream's length."""
     tail = Tail(state(), 10, 0.0)
     for position in range(10_000):
         tail.publish(encode(["0123456789"], start=position))
@@ -146,7 +146,7 @@ def test_old_state_does_not_change_the_end_offset(
 ) -> None:
     """G10: a late read of the store must not change the offset of the end.
 
-    The offset of the end names its own run.
+    The offset of a stream's end contains the generation of the run in which the stream ended.
     """
     before = replace(state(tail=2), runs=(Run(0, 5),))
     ended = replace(before, status=Status.TIMEOUT, runs=(Run(0, 5), Run(2, 9)))

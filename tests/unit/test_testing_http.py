@@ -1,4 +1,4 @@
-"""``inkstream.testing`` has a transport for HTTP tests, and a missing package names its extra."""
+"""``inkstream.testing`` has an HTTP transport. An error about a missing package names its extra."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["inkstream_database", "streams"]  # pytest finds the fixtures in this
 
 
 async def test_events_come_one_by_one(streams: PersistentTextStreaming) -> None:
-    """Each event arrives when it is sent; ``httpx.ASGITransport`` would wait for the last event."""
+    """Each event arrives when it is sent. ``httpx.ASGITransport`` would wait for the last event."""
     app = Starlette(routes=[Mount("/streams", streams.asgi(allow_anonymous=True))])
     model = ScriptedSource()
     stream_id = await streams.create()

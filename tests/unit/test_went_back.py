@@ -37,7 +37,7 @@ def back_up(database: MemoryDatabase) -> Callable[[], None]:
 @pytest.mark.parametrize("grown", [False, True])
 @in_virtual_time
 async def test_only_rewound_streams_disconnect(grown: bool) -> None:
-    """The loss is noticed while the stream is still shorter, and also after it has grown again."""
+    """A loss is noticed while its stream is shorter, and also after the stream has grown again."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         for name in (S, OTHER):
@@ -61,7 +61,7 @@ async def test_only_rewound_streams_disconnect(grown: bool) -> None:
         waiting = asyncio.ensure_future(bystander.segments())
         await asyncio.sleep(0)
 
-        here.store.inner.database.after = None  # the witness would fail for a tail that goes back
+        here.store.inner.database.after = None  # the witness refuses a tail that goes back
         restore()
         here.store.inner.database.draw()
         if grown:
@@ -71,7 +71,7 @@ async def test_only_rewound_streams_disconnect(grown: bool) -> None:
                 await asyncio.wait_for(wait, 5.0)
         for reader in readers:
             reader.close()
-        with pytest.raises(WriterFenced):  # noqa: PT012  (at the latest by its flush)
+        with pytest.raises(WriterFenced):  # noqa: PT012  (append or flush raises)
             await writer.append("A4 ")
             await writer.flush()
         for worker in (here, there):
@@ -84,7 +84,7 @@ async def test_only_rewound_streams_disconnect(grown: bool) -> None:
 
 
 async def grow(worker: Worker) -> None:
-    """Append to the restored stream, as another writer would, past the tail before the loss."""
+    """Append more messages to the restored stream than it lost, as another writer would."""
     (state,) = await worker.store.find(Query(stream_ids=(S,)))
     segments = wire.encode_messages(["B"], 0)
     change = Change(internal_id=state.internal_id, append=segments[0], next_epoch=True)

@@ -32,7 +32,7 @@ generations = st.integers(0, 2**24 - 1)
 
 @dataclass
 class Stream:
-    """A stream to which an event's offset belongs: its id and its runs."""
+    """The internal id and the runs of the stream to which an event's offset belongs."""
 
     internal_id: int
     runs: Runs = (Run(0, 5),)
@@ -90,7 +90,7 @@ class TestOffset:
         assert str(wire.START) == "-1"
 
     def test_the_shape(self) -> None:
-        """docs/decisions/0014: an offset has this form, also in any other implementation."""
+        """Every implementation writes an offset in this form (docs/decisions/0014)."""
         offset = wire.Offset(7, 33, generation=0xFFFFFE)
         assert str(offset) == "0000000007_000000011____-"
         assert str(wire.Offset(1023, 0)) == "00000000VV_000000000_AAAA"
@@ -127,7 +127,7 @@ class TestOffset:
 
 
 class TestText:
-    """G11: Unicode scalar values come back unchanged, and other code points are replaced."""
+    """G11: Unicode scalar values come back unchanged. Surrogates are joined or replaced."""
 
     @given(texts)
     def test_scalars_are_left_alone(self, text: str) -> None:
@@ -361,7 +361,7 @@ class TestEvents:
 
     @given(texts, texts)
     def test_the_end(self, code: str, message: str) -> None:
-        """G5: the terminal event says how the stream ended, and its id is the offset of the end."""
+        """G5: the terminal event contains the stream's end, and its id is the end's offset."""
         assume(code)
         end = End(Status.ERROR, code, message, {"a": [1, None]})
         (event,) = parse_events(wire.end_frame(wire.Offset(7, 3, ended=True), end))
@@ -378,7 +378,7 @@ class TestEvents:
 @pytest.mark.parametrize("padding", [0, 5000])
 @pytest.mark.parametrize("code", [*range(0x80), 0x85, 0x2028, 0xFFFF, 0x1F469])
 def test_escaped_json_round_trip(code: int, padding: int) -> None:
-    """G11: ``escape_text`` escapes short and long texts in different ways, and both come back."""
+    """G11: ``escape_text`` escapes long texts in another way, and all texts come back unchanged."""
     text = "ä" * padding + chr(code) + "."
     escaped = wire.escape_text(text.encode())
     assert json.loads(b'"%b"' % escaped) == text
@@ -386,7 +386,7 @@ def test_escaped_json_round_trip(code: int, padding: int) -> None:
 
 
 def nested(depth: int) -> Any:
-    value: Any = "[" * 500  # brackets inside text do not count
+    value: Any = "[" * 500  # brackets inside text do not count as depth
     for _ in range(depth):
         value = [value]
     return value

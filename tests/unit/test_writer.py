@@ -35,7 +35,7 @@ async def claim(worker: Worker, name: str = "s") -> Writer:
 
 
 async def stored(worker: Worker, *pieces: str | dict[str, str]) -> tuple[object, ...]:
-    """Append pieces to a new stream and finish the stream; return the stored parts."""
+    """Append pieces to a new stream, and finish the stream. Return the stored parts."""
     writer = await claim(worker)
     for piece in pieces:
         await writer.append(piece)
@@ -177,7 +177,7 @@ async def test_running_commit_does_not_change(stop: bool) -> None:
 
 @in_virtual_time
 async def test_the_end_commits_with_the_last_text() -> None:
-    """G5: one change of one commit contains the last text and the end."""
+    """G5: one change of one commit contains a stream's last text and its end."""
     async with one_worker() as worker:
         writer = await claim(worker)
         before = len(worker.store.commits)
@@ -229,7 +229,7 @@ async def test_after_the_end_nothing_is_accepted() -> None:
 @pytest.mark.parametrize("text", ["new", ""])
 @in_virtual_time
 async def test_a_superseded_writer_is_refused(text: str) -> None:
-    """G3: a superseded writer's next append or flush raises.
+    """G3: a superseded writer's next flush raises.
 
     This holds even if the new writer has written nothing.
     """
@@ -295,7 +295,8 @@ async def test_lost_claim_ends_its_stream() -> None:
     async with cluster() as made:
         worker = await made.add(reports=True)
         await worker.streams.create("s")
-        busy = await claim(worker, "busy")  # a worker with a stream beats, and so stays alive
+        # A worker with a live stream beats, so no other worker takes it for dead.
+        busy = await claim(worker, "busy")
         worker.store.lose = 1.0
         with pytest.raises(Exception, match="lost on the way back"):
             await worker.engine.claims.claim(StreamId("s"))
@@ -310,7 +311,7 @@ async def test_lost_claim_ends_its_stream() -> None:
 async def test_lost_takeover_can_be_retried() -> None:
     """G4, G7: if the outcome of a take-over was lost, a second take-over succeeds.
 
-    A claim without ``takeover`` is refused, because a second start would call the source twice.
+    A claim without ``takeover`` is refused. Otherwise a second start would call the source again.
     """
     async with cluster() as made:
         here, there = await made.add(), await made.add()

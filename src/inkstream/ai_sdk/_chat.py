@@ -30,7 +30,7 @@ from inkstream.parts import fold
 from inkstream.wire import Offset
 
 _RECENT: Final = 20
-"""How many of a chat's newest streams are searched for the stream that a page asks for."""
+"""How many of a chat's newest streams this module searches for the stream that a page wants."""
 
 _NOTHING_NEW: Final = (
     "The answer is complete, and no tool of the page has a new output. If a page sends "
@@ -48,8 +48,8 @@ class UIMessageChat:
 
     Args:
         streams: The application's ``PersistentTextStreaming``.
-        replay_s: A page that asks for the running answer also gets an answer that ended ``done`` at
-            most this long ago, because the page may have loaded its history before that end.
+        replay_s: ``resume`` also sends an answer that ended ``done`` at most this many seconds ago,
+            because the page may have loaded its history before that end.
     """
 
     def __init__(self, streams: PersistentTextStreaming, *, replay_s: float = 60.0) -> None:
@@ -75,7 +75,7 @@ class UIMessageChat:
         metadata stores the user's question, for ``messages``.
 
         Args:
-            request: The request. A request with a cookie must come from a page of this site or of
+            request: The request. A request with a cookie must come from a page of this origin or of
                 ``allowed_origins``.
             body: The request's JSON, as ``DefaultChatTransport`` sends it.
             source: The source that writes the answer; see ``Source``. It is not called if the
@@ -110,8 +110,9 @@ class UIMessageChat:
 
         The status is 204 if no answer is running. An answer that ended ``done`` less than
         ``replay_s`` ago is sent once more. A failed or stopped answer is not sent, because each
-        reload would show the answer's error again. The history shows that error. If a page aborts
-        the request, the answer goes on.
+        reload would show the answer's error again. The history shows that error. A request with
+        ``Last-Event-ID`` follows the answer of that event, even if the answer has ended. If a page
+        aborts the request, the answer goes on.
         """
         try:
             state = await self._followed(request, chat_id, owner)
@@ -146,10 +147,10 @@ class UIMessageChat:
     async def messages(
         self, chat_id: str, *, owner: str | None = None, limit: int = 100
     ) -> list[dict[str, Any]]:
-        """Return a chat's messages, questions and answers, for ``useChat({messages})``.
+        """Return a chat's questions and answers, for ``useChat({messages})``.
 
-        The running answer is left out, because ``resume`` sends it. Of an answer that was generated
-        again, or a question that was edited, only the last version is returned.
+        The running answer is left out, because ``resume`` sends it. If an answer was generated
+        again, or a question was edited, the method returns only the last version.
 
         Args:
             chat_id: The chat.

@@ -69,7 +69,7 @@ def parse(body: object) -> Turn:
 
 
 def question_of(message: Mapping[str, Any]) -> dict[str, JSON]:
-    """Return a user's message as it is stored: without files whose data the message contains."""
+    """Return a user's message as it is stored: without files whose data is in the message."""
     kept: dict[str, JSON] = {
         name: message[name] for name in ("id", "role", "metadata") if name in message
     }
@@ -95,7 +95,7 @@ def message_id_of(state: StreamState) -> str:
 def outputs(
     parts: Sequence[str | Mapping[str, JSON]], message: Mapping[str, Any]
 ) -> list[Mapping[str, JSON]]:
-    """Return the outputs that the page sent for tool calls that still need an output."""
+    """Return the outputs in the page's message, for tool calls that still need an output."""
     waiting = {
         part["toolCallId"]
         for part in fold(parts)["parts"]

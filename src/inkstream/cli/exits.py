@@ -81,7 +81,10 @@ def say(line: str) -> None:
 
 @contextlib.contextmanager
 def errors_become_exits() -> Iterator[None]:
-    """If an error is raised, print a line to standard error, and exit with the error's code."""
+    """If inkstream raises an error, print the error on one line, and exit with the error's code.
+
+    After Ctrl-C, or if no program reads standard output any more, exit without printing a line.
+    """
     try:
         yield
     except BrokenPipeError:

@@ -30,7 +30,7 @@ def follow(stream_id: str, offset: str | None, database: str, as_json: bool) -> 
     Any process may write the stream. If the database becomes unavailable meanwhile, this command
     waits for the database and continues. Without --json, JSON objects in the stream are left out.
     With --json, the command prints {"text": …} or {"object": …} for each step, and {"end": …} last.
-    Each of these objects has the offset after it, for --offset.
+    Each of these objects contains its "offset". To continue after it, pass this offset as --offset.
     """
     run(_follow(database, stream_id, offset, as_json))
 

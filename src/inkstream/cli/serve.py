@@ -34,7 +34,7 @@ _PORT: Final = 4437
     "cors_origins",
     multiple=True,
     metavar="ORIGIN",
-    help="A site whose pages may use this server ('*': all). May be repeated.",
+    help="An origin whose pages may use this server ('*': all). May be repeated.",
 )
 @click.option(
     "--long-poll-timeout",
@@ -140,8 +140,8 @@ def _serve(config: ServeConfig, host: str, port: int, workers: int) -> None:
         workers=workers,
         log_level="warning",
         access_log=False,  # the log would contain query strings
-        # Clients and proxies close an idle connection earlier than this. If the server closed the
-        # connection first, a client might send a request on it at the same moment.
+        # Most clients and proxies close an idle connection earlier than this. If the server closed
+        # the connection first, a client might send a request on it at the same moment.
         timeout_keep_alive=75,
         # Readers leave when the server drains its streams; this limit is for requests that hang.
         timeout_graceful_shutdown=10,

@@ -1,4 +1,4 @@
-"""`inkstream show`: the condition of a stream, and why the stream makes no progress."""
+"""`inkstream show`: the state of a stream, and why the stream makes no progress."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from inkstream.operations.description import (
 @database_option
 @json_option
 def command(stream_id: str, database: str, as_json: bool) -> None:
-    """Show the condition of a stream, and why the stream makes no progress.
+    """Show the state of a stream, and why the stream makes no progress.
 
-    The command prints the status, the last piece's time, the writer, the readers and the end. It
-    also prints whether the writer's process is alive, and what happens when a time limit passes. It
-    never prints text, and it changes no stream. It works on any machine that reaches the database,
-    also long after a fault.
+    The command prints the stream's status, the time of its last piece, its writer and its readers.
+    It also prints whether the writer's process is alive, and what happens when a time limit passes.
+    It never prints text, and it changes no stream. It works on any machine that reaches the
+    database, also long after a fault.
     """
     run(_show(database, stream_id, as_json))
 

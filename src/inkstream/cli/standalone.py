@@ -136,7 +136,9 @@ def from_environment() -> Starlette:
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """Return a listening socket. Its connections end if the client acknowledges nothing for 30 s.
+    """Return a listening socket.
+
+    On Linux, the socket's connections end if the client acknowledges no sent data for 30 s.
 
     Raises:
         OSError: The address cannot be used.

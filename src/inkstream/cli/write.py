@@ -33,7 +33,7 @@ _PROGRESS_S = 0.25
 @click.option("--id", "stream_id", metavar="ID", help="The stream's id; random by default.")
 @click.option("--owner", metavar="NAME", help="The stream's owner.")
 @click.option("--group", metavar="NAME", help="The stream's group.")
-@click.option("--takeover", is_flag=True, help="Continue the stream --id after its writer died.")
+@click.option("--takeover", is_flag=True, help="Continue --id after its writer died or let go.")
 @click.option("--tee", is_flag=True, help="Copy the input to standard output as well.")
 @database_option
 @json_option
@@ -50,10 +50,11 @@ def command(
 
     SOME-PROGRAM | inkstream write
 
-    The first line of output is the id of the stream. With --tee it goes to standard error, because
-    standard output then carries the program's output. At the end of the input, the stream ends
-    done. Ctrl-C ends the stream cancelled; SIGTERM ends the stream with an error. This command
-    cannot see whether SOME-PROGRAM failed; `set -o pipefail` makes the shell report that.
+    The first line of output is the id of the stream. With --tee this line goes to standard error,
+    because standard output then carries the program's output. At the end of the input, the stream
+    ends done. Ctrl-C ends the stream cancelled. SIGTERM and SIGHUP end the stream with an error.
+    This command cannot see whether SOME-PROGRAM failed. `set -o pipefail` makes the shell report a
+    failure.
 
     Bytes that are not UTF-8 become U+FFFD. While the database is slow, SOME-PROGRAM waits.
     """
@@ -164,7 +165,8 @@ class _Input:
     """Reads standard input on request, in a thread of its own, because no read can be cancelled.
 
     The thread is a daemon thread, so that a waiting ``read`` does not keep the process from
-    exiting. The event loop cannot watch standard input, because it cannot watch ordinary files.
+    exiting. The event loop does not read standard input, because standard input may be an ordinary
+    file, which the event loop cannot watch.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -228,7 +230,7 @@ class _Teller:
         self._line(json.dumps({"stream_id": stream_id}) if self._as_json else stream_id)
 
     def copy(self, data: bytes) -> None:
-        """Copy input to standard output, while some program reads it."""
+        """With --tee, copy input to standard output until nobody reads it. Show the progress."""
         self._bytes += len(data)
         if self._tee:
             try:

@@ -23,16 +23,16 @@ class AsyncReader:
 
     Iterate with ``async for``. If the connection breaks or is silent, or the server restarts or
     answers ``429``, the reader waits and tries again. If you leave the loop early, a new loop
-    continues at the next item. Leaving the loop does not stop the answer; ``stop`` does.
+    continues at the next item. Leaving the loop does not stop the answer. ``stop`` does.
 
     Args:
-        http: The client. Its base URL, headers and ``auth`` are used for each request. The client's
-            timeouts are not used, because a stream may be silent between two pings of the server.
+        http: The HTTP client. The reader uses its base URL, headers and ``auth`` for each request,
+            but not its timeouts, because a stream may be silent between two pings of the server.
         url: The stream's URL, such as ``/streams/{id}``: any route that returns ``response(…)``.
-        offset: Where to continue; by default at the start.
+        offset: The offset from which to continue; by default the start of the stream.
         stop_url: Where ``stop`` sends its POST; by default ``{url}/cancel``.
-        patience_s: How many seconds to wait without receiving anything, before the reader raises
-            ``Unreachable``; ``None``: for ever.
+        patience_s: If the reader receives nothing for this many seconds, it raises ``Unreachable``.
+            With ``None`` the reader never gives up.
     """
 
     def __init__(
@@ -63,7 +63,8 @@ class AsyncReader:
 
         The route must return ``streams.stream(…)``. The first iteration sends the POST and reads
         the answer. If the connection breaks, the reader continues with ``GET {streams_url}/{id}``.
-        The POST is repeated only if it did not reach the server, or if the answer was 429 or 503.
+        The reader repeats the POST only if the POST did not reach the server, or if the status of
+        the response was 429 or 503.
 
         Args:
             http: See the class.
@@ -78,7 +79,7 @@ class AsyncReader:
 
     @property
     def stream_id(self) -> str | None:
-        """The stream's id, as the server sent it; ``None`` before the server's first answer."""
+        """The stream's id, as the server sent it; ``None`` before the first response."""
         return self._reading.stream_id
 
     @property
@@ -97,9 +98,11 @@ class AsyncReader:
         Raises:
             StreamNotFound: The stream was absent or denied for 5 s, or was deleted.
             OffsetGone: Discard the text, because the stream was replaced or restored from a backup.
-            Refused: A permanent error of the server, such as 401, 403, or a login page.
-            PostUncertain: The connection broke after a POST was sent and before the answer began.
-            Unreachable: Nothing was received for ``patience_s``.
+            Refused: A permanent error of the server, such as 401, 403, or a login page. After a
+                POST: any error except 429 and 503.
+            PostUncertain: The connection broke after a POST was sent and before the response began.
+            Unreachable: Nothing was received for ``patience_s``, or the server asks for a longer
+                wait.
         """
         reading = self._reading
         reading.begin()
@@ -155,7 +158,7 @@ class AsyncReader:
         The request is repeated until the server confirms. If the stream has ended, nothing changes.
 
         Raises:
-            RuntimeError: The POST has not been answered yet, so no stream is known.
+            RuntimeError: The server has not answered the POST yet, so no stream is known.
             StreamNotFound, Refused, Unreachable
         """
         if self._reading.method == "POST":

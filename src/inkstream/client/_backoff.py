@@ -10,10 +10,10 @@ from typing import Final
 from inkstream.client._errors import Unreachable
 
 _LONGEST_S: Final = 5.0
-"""The longest random wait. Random waits spread the requests of many clients enough."""
+"""The longest random wait. It is long enough to spread the requests of many clients."""
 
 _LASTED_S: Final = 10.0
-"""After a connection that lasted this long, the earlier failures no longer count."""
+"""After a connection that lasted this many seconds, the earlier failures no longer count."""
 
 
 def passes(status: int) -> bool:
@@ -32,7 +32,7 @@ class Backoff:
 
     Args:
         url: The URL for the error message.
-        patience_s: How long to wait without receiving anything; ``None``: for ever.
+        patience_s: How many seconds to wait without receiving anything; ``None``: for ever.
     """
 
     def __init__(self, url: str, patience_s: float | None) -> None:
@@ -61,7 +61,7 @@ class Backoff:
         self._failures = 0
 
     def failed(self, reason: str, extra_s: float = 0.0) -> None:
-        """Record that a request failed, or that an answer ended early."""
+        """Record that a request failed, or that a response ended early."""
         if time.monotonic() - self._asked_at >= _LASTED_S:
             self._failures = 0
         self._failures += 1

@@ -6,12 +6,15 @@ from inkstream._errors import InkstreamError
 
 
 class Refused(InkstreamError):
-    """The server returned an error that a retry cannot correct.
+    """The server returned an error that a retry cannot correct, or after which no retry is safe.
+
+    The reader repeats a POST only after 429 and 503. After another error, the server may have
+    accepted the POST.
 
     Attributes:
         status: The HTTP status.
-        code: The code of the server's problem document. If the answer did not come from inkstream
-            (a login page, another application), the code is ``unexpected_content``,
+        code: The code of the server's problem document. If the response did not come from inkstream
+            (but from a login page or another application), the code is ``unexpected_content``,
             ``no_stream_id`` or ``invalid_event``. For a refused ``stop``: ``stop_refused``.
     """
 
@@ -25,7 +28,7 @@ class Refused(InkstreamError):
 
 
 class Unreachable(InkstreamError, TimeoutError):
-    """Nothing was received for ``patience_s``. The items returned so far are valid; retry later."""
+    """Nothing was received for ``patience_s``. The items returned so far are valid. Retry later."""
 
     code = "unreachable"
 
@@ -38,7 +41,7 @@ class Unreachable(InkstreamError, TimeoutError):
 
 
 class PostUncertain(InkstreamError):
-    """The connection broke after a POST was sent and before the answer began.
+    """The connection broke after a POST was sent and before the response began.
 
     The server may or may not have accepted the POST. If you iterate again, the reader repeats the
     POST, and the server may create a second stream.
@@ -48,7 +51,7 @@ class PostUncertain(InkstreamError):
 
     def __init__(self, url: str, reason: str) -> None:
         super().__init__(
-            f"the POST to {url} broke off before the answer began ({reason}): look whether the "
+            f"the POST to {url} broke off before the response began ({reason}): look whether the "
             "stream is there, or iterate again to send the POST again"
         )
         self.url = url

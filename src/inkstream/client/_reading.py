@@ -1,4 +1,4 @@
-"""A reader's requests and its reactions to answers, as a state machine without I/O.
+"""A reader's requests and its reactions to responses, as a state machine without I/O.
 
 For each request, ``AsyncReader`` and ``Reader`` call ``backoff.pause``, ``headers`` and
 ``accepts``. If ``accepts`` returned false, they call ``refuse`` with the whole body. Otherwise they
@@ -7,10 +7,11 @@ unless ``take`` has returned the stream's end. If the connection breaks, they ca
 
     posting ──200, Stream-Id──▶ following ──204──▶ ended, end unknown ──snapshot──▶ ended
        │                           └─event: end──▶ ended
-       │ cut before the answer: PostUncertain · not connected, 429, 503: wait, then post again
+       │ broken before the response: PostUncertain · not connected, 429, 503: wait, then post again
 
-    following: 410 to an offset: OffsetGone · 404: again for 5 s if never met, else StreamNotFound
-               408, 425, 429, ≥ 502, cut, silence: wait, then from the offset
+    following: 410 to an offset: OffsetGone
+               404: retry for 5 s if the stream was never seen, else StreamNotFound
+               408, 425, 429, ≥ 502, broken, silent: wait, then continue from the offset
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ UNSENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
 """Errors that occur before a request is sent, so that any request can be repeated."""
 
 _UNMET_S: Final = 5.0
-"""How many seconds an id may be unknown, because the stream's creation may be committed late."""
+"""How many seconds the reader retries after a 404, because a creation may be committed late."""
 
 _EVENTS: Final = "text/event-stream"
 _JSON: Final = "application/json"
@@ -54,7 +55,7 @@ class Reading:
     """How far a reader has come in a stream, and the reader's next request.
 
     Attributes:
-        method: The next request's method: ``POST`` until an answer to the POST names the stream.
+        method: The next request's method: ``POST`` until a response to the POST names the stream.
         url: The next request's URL.
         body: The next request's body, as JSON.
         stream_id: The stream's id, after the server has sent it.
@@ -100,17 +101,17 @@ class Reading:
         self._parser = Parser()
         self._snapshot.clear()
         asked = {"accept": _JSON if self._saw_end else _EVENTS, "cache-control": "no-store"}
-        # A proxy that compresses the answer would delay short pieces.
+        # A proxy that compresses the response would delay short pieces.
         asked["accept-encoding"] = "identity"
         if self.offset is not None:
             asked["last-event-id"] = self.offset
         return asked
 
     def accepts(self, status: int, headers: Mapping[str, str]) -> bool:
-        """Return whether the answer's body contains messages, so that ``take`` must get it.
+        """Return whether the response's body contains messages, which ``take`` must then get.
 
         Raises:
-            Refused: The answer to a POST has no stream id, so reading could not resume.
+            Refused: The response to a POST has no stream id, so the reader could not continue.
         """
         media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
         if status != 200 or media_type != (_JSON if self._saw_end else _EVENTS):
@@ -118,7 +119,7 @@ class Reading:
         self.stream_id = headers.get("stream-id")
         if self.method == "POST":
             if not self.stream_id:
-                raise Refused(self.url, 200, "no_stream_id", "the answer has no header Stream-Id")
+                raise Refused(self.url, 200, "no_stream_id", "the response has no header Stream-Id")
             self.method, self.body = "GET", None
             self.url = f"{self._streams_url}/{quote(self.stream_id, safe='')}"
         return True
@@ -161,7 +162,7 @@ class Reading:
             yield self.end
 
     def refuse(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
-        """Handle an answer without messages: plan the next request, or raise an error.
+        """Handle a response without messages: plan the next request, or raise an error.
 
         Raises:
             StreamNotFound, StreamGone, OffsetGone, Refused
@@ -170,7 +171,8 @@ class Reading:
         code = str(problem.get("code", "unexpected_content"))
         detail = str(problem.get("detail") or body[:80].decode("utf-8", "replace"))
         if self.method == "POST" and status not in (429, 503):
-            # After a 502 or 504, the server may have accepted the POST, so it is not repeated.
+            # After a 502 or 504, the server may have accepted the POST. So the reader does not
+            # repeat the POST.
             raise Refused(self.url, status, code, detail)
         if status == 204 and not self._saw_end:
             self._saw_end = True  # the next request gets the snapshot, which contains the end

@@ -1,4 +1,4 @@
-"""Interpret the answer to a request that stops a stream."""
+"""Interpret the response to a request that stops a stream."""
 
 from __future__ import annotations
 

@@ -42,8 +42,8 @@ _POLICY = (
 
 def demo_app(database: str, responder: Responder) -> Starlette:
     """Return the demo as an ASGI app."""
-    # The request that creates an answer also starts the answer. An answer that stays pending for
-    # 10 s was created by a server that died before the start.
+    # The request that creates an answer also starts the answer. If an answer stays pending for
+    # 10 s, the server died before it started the answer.
     streams = PersistentTextStreaming(database, timing=Timing(start_within_s=10.0))
     chat = Chat(streams, responder)
     routes = [
@@ -181,10 +181,10 @@ def _html(name: str) -> Callable[[Request], Awaitable[Response]]:
 
 
 class _Guard:
-    """Refuse changes by pages of other sites, and forbid the browser to load from other sites.
+    """Refuse changes by pages of other origins, and let the demo's pages load only its own files.
 
     The demo has no login, so every user of this computer may use the demo and its API key. But a
-    page of another site in the same browser must not use the demo or the API key.
+    page of another origin in the same browser must not use the demo or the API key.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -197,7 +197,7 @@ class _Guard:
         headers = dict(scope["headers"])
         site = headers.get(b"sec-fetch-site", b"none")
         if scope["method"] not in ("GET", "HEAD") and site not in (b"same-origin", b"none"):
-            await Problem(403, "cross_site", "Another site sent this.")(scope, receive, send)
+            await Problem(403, "cross_site", "Another origin sent this.")(scope, receive, send)
             return
 
         async def send_with_policy(message: Message) -> None:

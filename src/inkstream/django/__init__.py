@@ -1,7 +1,7 @@
 """Streams for Django: an app for ``INSTALLED_APPS``, with settings in ``INKSTREAM``.
 
-``streams`` is an ``inkstream.sync.PersistentTextStreaming``. It reads the settings, with the
-database, at its first use. A view returns ``stream_response``, under WSGI and ASGI::
+``streams`` is an ``inkstream.sync.PersistentTextStreaming``. At its first use, it reads the
+settings, such as the database. A view returns ``stream_response``, under WSGI and ASGI::
 
     from inkstream.django import owner_of, stream_response, streams
 

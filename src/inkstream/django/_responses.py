@@ -14,7 +14,7 @@ from inkstream.sync import StreamAnswer
 
 
 class _Body:
-    """An answer for Django under ASGI. For a plain iterable, Django would use a thread."""
+    """A response's body for Django under ASGI. For a plain iterable, Django would use a thread."""
 
     def __init__(self, answer: StreamAnswer) -> None:
         self._answer = answer
@@ -37,14 +37,14 @@ def stream_response(
 ) -> StreamingHttpResponse:
     """Return the response that follows a stream from the request's offset; see docs/django.md.
 
-    Under WSGI, the response occupies a thread while it follows the stream; under ASGI, it does not.
+    Under WSGI, the response occupies a thread while it follows the stream. Under ASGI, it does not.
     In an async view, use ``astream_response``.
 
     Args:
         request: The view's request.
-        stream_id: The stream to follow. If it is absent, the answer is 404, after a short wait.
-        owner: If the stream has another owner, the answer is the answer for an absent stream.
-        group: If the stream has another group, the answer is the answer for an absent stream.
+        stream_id: The stream to follow. If it is absent, the response is a 404, after a short wait.
+        owner: If the stream has another owner, the response is as for an absent stream.
+        group: If the stream has another group, the response is as for an absent stream.
         format: See ``inkstream.sync.PersistentTextStreaming.response``.
         headers: Further headers of the response.
     """

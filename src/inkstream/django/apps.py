@@ -30,7 +30,7 @@ def _make_tables(using: str, **kwargs: Any) -> None:
 
 
 class InkstreamConfig(AppConfig):
-    """``manage.py check`` checks the settings; ``manage.py migrate`` creates the tables."""
+    """``manage.py check`` checks the settings, and ``manage.py migrate`` creates the tables."""
 
     name = "inkstream.django"
     label = "inkstream"

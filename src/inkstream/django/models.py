@@ -1,4 +1,4 @@
-"""The model that the admin shows. The model has no table; the admin reads from ``streams``."""
+"""The model that the admin shows. It has no table, because the admin reads from ``streams``."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Routes for logged-in users: ``path("streams/", include("inkstream.django.urls"))``.
 
 A user can follow and stop the streams whose ``owner`` is ``owner_of(request)``. For all other
-streams the answer is 404. Django's CSRF middleware protects the route that stops a stream.
+streams the response is a 404. Django's CSRF middleware protects the route that stops a stream.
 """
 
 from __future__ import annotations

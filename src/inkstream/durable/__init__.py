@@ -1,4 +1,4 @@
-"""The open Durable Streams protocol, for any engine. ``app.DurableStreams`` is its ASGI app."""
+"""The open Durable Streams protocol. ``app.DurableStreams`` is its ASGI app."""
 
 from inkstream.durable.settings import DurableSettings
 from inkstream.http.asgi import Authorize

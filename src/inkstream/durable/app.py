@@ -1,4 +1,4 @@
-"""An ASGI app of the protocol: routes, permissions, limits. The rules are in ``protocol``."""
+"""The ASGI app of the protocol: routes, permissions, limits. ``protocol`` has the rules."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ from inkstream.http.problems import Problem, problem_for
 HEADERS: Final = {
     "x-content-type-options": "nosniff",
     "cross-origin-resource-policy": "same-origin",
-    # Any client can write a stream of any type, such as HTML. If a browser opens that stream as a
-    # page, the page must not run with this site's rights.
+    # A client can write a stream of any content type, such as HTML. If a browser opens that stream
+    # as a page, the page must not run with this site's rights.
     "content-security-policy": "sandbox; default-src 'none'",
 }
 _SMALL: Final = 64 * 1024
 """A POST's body up to this size, in bytes, is read before the permission check.
 
-Servers buffer bodies of this size in any case.
+ASGI servers usually buffer bodies of this size in any case.
 """
 _METHODS: Final = "GET, HEAD, PUT, POST, DELETE, OPTIONS"
 
@@ -78,10 +78,10 @@ class DurableStreams:
     Args:
         engine: Returns the running engine.
         authorize: See ``Authorize``.
-        allow_anonymous: Allow everything to everybody, instead of ``authorize``.
+        allow_anonymous: True allows everything to everybody, if ``authorize`` is not given.
         settings: See ``DurableSettings``.
         http: See ``HTTPSettings``.
-        allowed_origins: Other sites whose pages may write with this site's cookie.
+        allowed_origins: Other origins whose pages may write with this site's cookie.
 
     Raises:
         TypeError: Neither ``authorize`` nor ``allow_anonymous=True`` was given.
@@ -175,7 +175,7 @@ class DurableStreams:
                 )
 
     async def _present(self, stream_id: StreamId, after: int, max_bytes: int, *marks: str) -> Page:
-        """Return a page of a stream that has not expired."""
+        """Return a page of a stream. Raise ``StreamNotFound`` if the stream has expired."""
         engine, *_ = self._parts()
         page = await engine.readers.page(stream_id, after, max_bytes, marks=marks)
         if protocol.is_absent(page.state, engine.clock.now()):
@@ -192,7 +192,10 @@ class DurableStreams:
         max_bytes: int = 0,
         marks: tuple[str, ...] = (),
     ) -> Page:
-        """Return a page of a stream if the caller may do all ``actions`` with the stream."""
+        """Return a page of a stream if the caller may do all ``actions`` with the stream.
+
+        Otherwise raise ``StreamNotFound``.
+        """
         try:
             page = await self._present(stream_id, after, max_bytes, *marks)
         except StreamGone as exc:
@@ -216,7 +219,7 @@ class DurableStreams:
             return await self._create_from(request, stream_id, target, source, body)
 
     async def _before_body(self, request: Request, check: Awaitable[object]) -> None:
-        """Await the permission check before reading a large body, because a body uses memory."""
+        """Await a permission check before a body is read, because a body uses memory."""
         try:
             await check
         except (Refusal, InkstreamError):
@@ -260,7 +263,7 @@ class DurableStreams:
             return creation.created(state, f"{scheme}://{host}{target.path}")
 
     async def _find(self, stream_id: StreamId) -> Page | None:
-        """Return the existing stream, or ``None``. If the stream has expired, delete it first."""
+        """Return a page of a stream, or ``None`` if it does not exist. Delete an expired stream."""
         engine, *_ = self._parts()
         try:
             page = await engine.readers.page(stream_id, 0, 0, marks=(protocol.FORK,))
@@ -299,8 +302,8 @@ class DurableStreams:
     async def _append(self, request: Request, stream_id: StreamId) -> Reply:
         length = _length(request)
         if self._authorize is not anyone and (length is None or length > _SMALL):
-            # A closing request without Content-Length may have no body, and append nothing. So
-            # check only "close" before reading.
+            # A closing request without Content-Length may have no body. Then it appends nothing, so
+            # check only "close" before the body is read.
             is_certain = length is not None or not is_closing(request.headers)
             action = "append" if is_certain else "close"
             await self._before_body(request, self._allowed(request, stream_id, (action,)))
@@ -376,8 +379,8 @@ class DurableStreams:
         """Return a page that the caller may read.
 
         The page's text is read only after ``authorize`` has allowed the request. Otherwise the
-        answer for a denied stream would take longer than the answer for an absent stream, and a
-        caller would see that the stream exists.
+        response for a denied stream would take longer than the response for an absent stream, and
+        a caller would see that the stream exists.
         """
         first = 0 if self._authorize is not anyone else max_bytes
         page = await self._allowed(
@@ -399,7 +402,7 @@ class DurableStreams:
         return page
 
     async def _collect(self, page: Page, start: int) -> tuple[list[Segment], StreamState]:
-        """Return the segments of about one page, and the state after the last segment.
+        """Return the segments of about one page, and the stream's state at the last read.
 
         A store may end a fork's page where the inherited messages end. This method then reads the
         next page too, so that clients get pages of the usual size.
@@ -436,7 +439,7 @@ def _draft(stream_id: StreamId, owner: str, now: float) -> StreamState:
 
 
 def _length(request: Request) -> int | None:
-    """Return the length of a body, or ``None`` if the request's headers do not give it."""
+    """Return the length of a request's body, or ``None`` if the headers do not give it."""
     given = request.headers.get("content-length", "")
     return int(given) if given.isdecimal() and len(given) < 20 else None
 
@@ -446,7 +449,7 @@ def _source_deleted() -> Refusal:
 
 
 def _start(state: StreamState, marks: Marks, wanted: ReadRequest) -> tuple[int, bool]:
-    """Return the position to read from, and whether the client has seen the end.
+    """Return the position to read from, and whether the client has seen the stream's end.
 
     Raises:
         OffsetGone
@@ -485,7 +488,7 @@ def _chunk_response(chunk: Chunk, request: Request, wanted: ReadRequest, now: fl
         headers["cache-control"] = "no-store"
         return Response(chunk.body(), headers=headers)
     else:
-        # The bytes between two offsets of one stream never change. Any other answer may change.
+        # The bytes between two offsets of one stream never change. Any other response may change.
         fixed = not chunk.at_tail and wanted.offset is not None and not wanted.offset.is_start
         headers["cache-control"] = "private, max-age=60" if fixed else "private, no-cache"
         headers["etag"] = chunk.etag()

@@ -7,9 +7,9 @@ round, the store refuses the change, and the next round decides about the refuse
 single request is decided with the page that its permission check read. If that page does not allow
 the append, the page is read again, because the page may be too old.
 
-All appends of a round that use marks become *one* change. Separate changes would be unsafe: each
-change would be conditional on the epoch that the change before it sets. If one change were refused,
-a change of another process might set the same epoch, and the next append would pass although its
+All appends of a round that use marks become *one* change. Separate changes would be unsafe, because
+each change would require the epoch that the change before it sets. If one change were refused, a
+change of another process might set the same epoch. The next append would then pass although its
 marks are wrong.
 """
 
@@ -64,7 +64,7 @@ class Appends:
         """Append to a stream, or close it. The change is durable when this method returns.
 
         Args:
-            page: The stream's current state, with the marks that the request needs.
+            page: A page with the stream's current state, and the marks that the request needs.
             request: What to append.
 
         Raises:
@@ -108,7 +108,7 @@ class Appends:
     async def _round(
         self, stream_id: StreamId, entries: list[_Waiting], page: Page | None
     ) -> list[_Waiting]:
-        """Answer the waiting requests, and return those that the next round must decide."""
+        """Answer ``entries``, but return the entries that the next round must decide."""
         is_fresh = page is None
         if page is None:
             names = {name for entry in entries for name in append_marks(entry.request)}
@@ -142,8 +142,8 @@ class Appends:
                 else:
                     again.append(entry)
             elif batches or not is_fresh:
-                # Decide again in the next round. The answer "a duplicate" may depend on an append
-                # that fails to commit. The answer "a gap" may come from a page that is older than
+                # Decide again in the next round. The decision "a duplicate" may depend on an append
+                # that fails to commit. The decision "a gap" may come from a page that is older than
                 # an append of the same client.
                 again.append(entry)
             elif isinstance(decided, Reply):
@@ -156,7 +156,7 @@ class Appends:
         return [entry for refused in outcomes for entry in refused] + again
 
     async def _commit(self, state: StreamState, batch: _Batch) -> list[_Waiting]:
-        """Commit and answer. Return the requests if another process changed the stream first."""
+        """Commit a batch, and answer its entries, but return the entries to decide again."""
         change = join([attempt for _, attempt in batch])
         try:
             done = await self._engine.changes.commit(state, change)

@@ -29,7 +29,7 @@ _DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=st
 
 
 MOST_MESSAGES: Final = 10_000
-"""How many JSON messages a body or an answer may contain, because each costs microseconds."""
+"""How many JSON messages the body of a request or response may contain. Each costs CPU time."""
 
 _TURN_S: Final = 0.02
 """A body is split in steps of about this many seconds. Other tasks run between two steps."""
@@ -43,8 +43,8 @@ def split_json(body: bytes, message_bytes: int) -> Iterator[bytes]:
     Raises:
         InvalidMessage: The body is not JSON (RFC 8259, UTF-8), is nested too deep, or contains the
             key that only the server may write.
-        MessageTooLarge: A message is larger than ``message_bytes``, or there are more messages than
-            ``MOST_MESSAGES``.
+        MessageTooLarge: There are more than ``MOST_MESSAGES`` messages, or a message is far larger
+            than ``message_bytes``. ``Body.segment`` checks the exact size.
     """
     try:
         text = body.decode()
@@ -91,11 +91,11 @@ def _skip(text: str, at: int) -> int:
 
 
 class _Values:
-    """The JSON values in a text. Each value is decoded in a window a little longer than the limit.
+    """The JSON values in a text. Each value is decoded in a window of the text.
 
-    The decoder cannot be interrupted. Without a window, a value as large as the body would block
-    the event loop until the whole value was decoded, although the value is then refused as too
-    large.
+    The window is a little longer than ``message_bytes``. The decoder cannot be interrupted. Without
+    a window, a value as large as the body would block the event loop until the decoder had decoded
+    the whole value. The value would then be refused as too large.
     """
 
     def __init__(self, text: str, message_bytes: int) -> None:

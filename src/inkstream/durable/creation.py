@@ -1,4 +1,4 @@
-"""Pure functions about a PUT: the new stream, or the answer if the stream exists already."""
+"""Pure functions for a PUT: the new stream, or the response if the stream exists already."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class ForkNote:
 
     The server compares a repeated PUT with these parameters. ``ancestors`` are the internal ids of
     the streams whose offsets the fork accepts, each with the last accepted position. Clients may
-    continue in a fork with offsets of the stream that it was forked from (4.2, 8).
+    continue in a fork with offsets of its source stream (sections 4.2 and 8 of the protocol).
     """
 
     source: StreamId
@@ -83,7 +83,7 @@ def create(request: CreateRequest, now: float, limits: Limits) -> NewStream:
     """Return the stream that a PUT without fork headers creates.
 
     Raises:
-        Refusal
+        Refusal: The body is too large or malformed.
     """
     content_type = request.content_type or DEFAULT_CONTENT_TYPE
     ttl_s, due_at = request.ttl_s, request.expires_at
@@ -102,7 +102,7 @@ def fork(
     """Return the stream that a PUT with fork headers creates.
 
     Raises:
-        Refusal
+        Refusal: The fork's offset, depth, content type or body is not allowed.
     """
     asked = request.fork
     assert asked is not None
@@ -192,13 +192,13 @@ def _first(request: CreateRequest, content_type: str, limits: Limits) -> Segment
 
 
 def created(state: StreamState, location: str) -> Reply:
-    """Return the answer to the PUT that created a stream."""
+    """Return the response to the PUT that created a stream."""
     headers = {"content-type": state.content_type, "location": location, **tail_headers(state)}
     return Reply(201, headers)
 
 
 def exists(state: StreamState, marks: Marks, request: CreateRequest) -> Reply:
-    """Return the answer to a PUT for a stream that exists and has the requested configuration.
+    """Return the response to a PUT for a stream that exists and has the requested configuration.
 
     Raises:
         Refusal: The stream has another configuration.
@@ -234,8 +234,8 @@ def _same_type(state: StreamState, request: CreateRequest) -> bool:
 def _same_fork(note: ForkNote | None, asked: ForkRequest | None) -> bool:
     if note is None or asked is None:
         return note is None and asked is None
-    # The PUT without an offset meant the source's tail at that time, and the tail may have moved
-    # since.
+    # A PUT without an offset means the source's tail at the time of the PUT. The tail may have
+    # moved since the first PUT.
     return (
         note.source == asked.source
         and note.sub_offset == asked.sub_offset

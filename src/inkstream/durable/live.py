@@ -28,10 +28,10 @@ class LiveRead:
     Attributes:
         state: The stream's state when the request arrived.
         position: The position at which the read starts.
-        end_seen: Whether the client sent the offset after the end.
+        end_seen: Whether the client sent the offset after the stream's end.
         cursor: The cursor that the client sent.
         renewal: Renews the stream's sliding expiry, because this client reads the stream.
-        headers: Headers of every answer.
+        headers: Headers of every response.
     """
 
     state: StreamState
@@ -46,8 +46,8 @@ async def open_reader(engine: Engine, read: LiveRead) -> Reader:
     """Return a reader for a live read.
 
     Raises:
-        StreamNotFound: The id belongs to another stream now than when permission was checked.
-        TooManyReaders, StoreUnavailable
+        StreamNotFound: Since the permission check, the stream was deleted or replaced.
+        OffsetGone, TooManyReaders, StoreUnavailable, ShuttingDown
     """
     state = read.state
     reader = await engine.readers.open(state.stream_id, Offset.at(state, read.position))
@@ -79,7 +79,11 @@ def _wake_s(state: StreamState, wait_s: float) -> float:
 
 
 class LongPoll:
-    """Answer with the next messages, or with 204 if none has come within ``wait_s``."""
+    """Answer with the next messages, or with 204 if none has come within ``wait_s``.
+
+    If the stream has a short sliding expiry, the wait is shorter, because each request renews the
+    expiry.
+    """
 
     def __init__(
         self, engine: Engine, read: LiveRead, settings: HTTPSettings, wait_s: float
@@ -134,7 +138,7 @@ class LongPoll:
 
 
 class EventStream:
-    """Send the messages after a position as events, until ``live_s`` is over or the stream ends."""
+    """Send messages after a position as events, for about ``live_s`` or until the stream ends."""
 
     def __init__(
         self, engine: Engine, read: LiveRead, settings: HTTPSettings, live_s: float

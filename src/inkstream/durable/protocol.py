@@ -32,7 +32,7 @@ CLOSED: Final = "closed"
 FORK: Final = "fork"
 
 _SLACK: Final = 1.05
-"""A renewed expiry is 5 % later than requested, so that not every access must renew the expiry."""
+"""A renewed time to live is 5 % longer than requested. So not every access must renew it."""
 
 
 # State -------------------------------------------------------------------------------------------
@@ -83,7 +83,7 @@ def tail_headers(state: StreamState) -> dict[str, str]:
 
 
 def head(state: StreamState) -> Reply:
-    """Return the answer to a HEAD request."""
+    """Return the response to a HEAD request."""
     headers = {
         "content-type": state.content_type,
         "cache-control": "no-store",
@@ -110,7 +110,7 @@ def _timestamp(at: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A change to commit, and the answer for the state after it."""
+    """A change to commit, and a function that returns the response for the state after it."""
 
     change: Change
     reply: Callable[[StreamState], Reply]
@@ -136,10 +136,10 @@ def append_marks(request: AppendRequest) -> tuple[str, ...]:
 def append(
     state: StreamState, marks: Marks, request: AppendRequest, now: float, limits: Limits
 ) -> Attempt | Reply:
-    """Return the change that an append or a close needs, or the answer if no change is needed.
+    """Return the change that an append or a close needs, or the response if no change is needed.
 
     Raises:
-        Refusal
+        Refusal: The protocol does not allow the request.
     """
     if state.kind is Kind.TEXT and not state.ended:
         raise Refusal(409, "writer_owned", "This stream is a text: only its own writer may write.")
@@ -178,7 +178,7 @@ def _append_to_closed(state: StreamState, marks: Marks, request: AppendRequest) 
 
 
 def _check_producer(marks: Marks, producer: Producer) -> Reply | None:
-    """Return the answer to a duplicate, or ``None`` for the producer's next append (5.2.1)."""
+    """Return the response to a duplicate, or ``None`` for the producer's next append (5.2.1)."""
     known = _known(marks, producer)
     if known is None or producer.epoch > known[0]:
         if producer.seq == 0:
@@ -333,10 +333,10 @@ def too_many_marks(change: Change, state: StreamState) -> bool:
 
 
 def check_deletable(state: StreamState) -> None:
-    """Raise if a writer still owns the stream, because such a stream must not be deleted.
+    """Check that a client of the protocol may delete the stream.
 
     Raises:
-        Refusal
+        Refusal: The stream is a text stream that has not ended.
     """
     if state.kind is Kind.TEXT and not state.ended:
         raise Refusal(409, "writer_owned", "This stream is a text that is still being written.")

@@ -21,11 +21,12 @@ _PAGE: Final = 1000
 class Quota:
     """Limit the number of an owner's streams, without counting the streams for every new stream.
 
-    After a count, this process may create an eighth of the streams that are still free before it
-    counts again. It may create a hundredth of the limit if that is more and still free. So up to
-    eight processes that create streams equally fast exceed the limit by at most a twelfth. More
-    processes, or a process that was idle since its count, may exceed the limit by more. At the
-    limit, this process notices deletions of other processes within ``RECOUNT_S``.
+    After a count, this process may use an eighth of the free places before it counts again. If a
+    hundredth of all places is more than this eighth, the process may use this hundredth, or all
+    free places if fewer are free. So up to eight processes that create streams equally fast exceed
+    the limit by at most a twelfth. More processes, or a process that was idle since its count, may
+    exceed the limit by more. At the limit, this process notices deletions by other processes within
+    ``RECOUNT_S``.
     """
 
     def __init__(self, engine: Engine, owner: str, max_streams: int) -> None:

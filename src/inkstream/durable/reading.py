@@ -1,4 +1,4 @@
-"""Answers to reads, as pure functions: pages as bodies and events, cursors, tags."""
+"""Pure functions that turn pages into responses: bodies, events, cursors, tags."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _FOR_AI_SDK: Final[dict[str, JSON]] = {"type": "data-inkstream-end", "transient"
 
 
 def next_cursor(now: float, given: int | None) -> str:
-    """Return the cursor of a live answer: the number of the current interval.
+    """Return the cursor for the response to a live read: the number of the current interval.
 
     If the client's cursor ``given`` is not smaller, return a larger number than ``given``.
     """
@@ -49,7 +49,7 @@ class Chunk:
         position: The position after these messages.
         at_tail: Whether no more messages exist now.
         end: How the stream ended, if it has ended and no message follows.
-        end_seen: Whether the client sent the offset after the end.
+        end_seen: Whether the client sent the offset after the stream's end.
     """
 
     state: StreamState
@@ -111,10 +111,11 @@ class Chunk:
 def in_turns(
     state: StreamState, start: int, position: int, segments: Iterable[Segment]
 ) -> Iterator[tuple[int, int, list[Segment]]]:
-    """Yield the messages in limited parts, each with its start, its end and its segments.
+    """Yield the messages in portions: the positions before and after each, and its segments.
 
     Each message costs some microseconds, and a megabyte can contain half a million messages. So
-    without a limit, one part could block the event loop for seconds.
+    without a limit, one portion could block the event loop for seconds. A byte stream is one
+    portion.
     """
     if state.counts_bytes or position - start <= MOST_MESSAGES:
         yield start, position, list(segments)
@@ -126,7 +127,7 @@ def in_turns(
 
 
 def cut_from(segments: Iterable[Segment], start: int) -> list[Segment]:
-    """Return the part of the segments after position ``start``."""
+    """Return the messages of ``segments`` that come after position ``start``, as segments."""
     cuts = (wire.cut(segment, start) for segment in segments)
     return [piece for piece in cuts if piece is not None]
 

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class Reply:
-    """A successful answer without a body."""
+    """A successful response without a body."""
 
     status: int
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Refusal(Exception):
-    """The answer is a problem document, and nothing was changed.
+    """The response is a problem document, and the request has changed nothing.
 
     Args:
         status: The HTTP status.

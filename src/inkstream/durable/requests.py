@@ -84,7 +84,7 @@ class AppendRequest:
 
 @dataclass(frozen=True, slots=True)
 class ReadRequest:
-    """A GET. An ``offset`` of ``None`` means the start."""
+    """A GET. An ``offset`` of ``None`` means the start of the stream."""
 
     offset: Offset | Literal["now"] | None
     live: Literal["long-poll", "sse"] | None
@@ -147,7 +147,7 @@ def producer_of(headers: Mapping[str, str]) -> Producer | None:
     """Return the idempotent producer of a request, or ``None``.
 
     Raises:
-        Refusal: Some of the three headers are missing or malformed.
+        Refusal: Some of the three ``Producer-`` headers are missing or malformed.
     """
     given = [headers.get(f"producer-{name}") for name in ("id", "epoch", "seq")]
     if all(value is None for value in given):

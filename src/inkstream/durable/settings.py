@@ -13,20 +13,22 @@ class DurableSettings:
     """Limits for requests of the open protocol.
 
     Attributes:
-        owner: Owner of the streams that are created over the protocol, so that they can be listed.
-        max_streams: Largest number of these streams, including closed streams. Several processes
-            together may create more; see ``Quota``. Above this number, a PUT gets 429.
+        owner: Owner of all streams that are created over the protocol. An application can list the
+            streams of this owner.
+        max_streams: Largest number of streams of this ``owner``, including closed streams. Several
+            processes together may create more; see ``Quota``. Above this number, a PUT gets 429.
         body_bytes: Largest body of one request. A larger body gets 413, because each body is
             committed as a whole.
-        bodies_bytes: Largest total size of the bodies that this process holds. A request above this
-            size gets 503.
+        bodies_bytes: Largest total size of the bodies that this process holds. A request whose body
+            would exceed this total gets 503.
         body_s: How long a body may take to arrive. A slower body gets 408.
         long_poll_s: How long a long-poll waits for messages.
         live_s: How long an event stream lasts, up to a quarter more or less, before the client must
             reconnect.
         closed_polls_per_s: How many times a second, on average, one client may ask for more after
             the end of a closed stream. Further requests get 429.
-        closed_poll_burst: How many such requests a client may send at once.
+        closed_poll_burst: How many times at once one client may ask for more after the end of a
+            closed stream.
     """
 
     owner: str = "durable-streams"

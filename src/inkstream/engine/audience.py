@@ -2,8 +2,9 @@
 
 A process knows only its own readers. So the writer's process asks the other processes by setting
 the stream's ``due_at``. A process that has a reader of the stream clears ``due_at``, and so does a
-process that gets a reader (see ``Tails.absorb``). If ``due_at`` is still set after the grace time,
-no process has a reader of the stream.
+process that gets a reader (see ``Tails.absorb``). If ``due_at`` is still set after
+``Timing.disconnect_grace_s``, or after 4 s if that is longer, the writer's process cancels the
+stream.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from inkstream.engine.writer import Writer
 _LOOK_S = 1.0
 """The time between two checks. A shorter time would cost more CPU time for each stream.
 
-The first check also comes after this time: before it, the page usually requests the stream.
+The first check comes only after this time. Until then, the page has usually requested the stream.
 """
 
 
@@ -35,10 +36,10 @@ class Audience:
         self._grace_s = max(core.timing.disconnect_grace_s, 2 * core.timing.poll_s)
 
     async def cancel_when_gone(self) -> None:
-        """Cancel the stream after it had no reader in any process for the grace time.
+        """Cancel the stream when it has had no reader in any process for ``_grace_s`` seconds.
 
-        After the last reader in another process leaves, the cancel comes within about twice the
-        grace time. The caller cancels this coroutine when the source ends.
+        After the last reader in another process leaves, the cancel comes within about twice
+        ``_grace_s``. The caller cancels this coroutine when the source ends.
         """
         tail = self._writer.tail
         tail.without_readers_since = self._clock.monotonic()

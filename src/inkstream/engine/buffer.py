@@ -12,7 +12,7 @@ _YIELD_EVERY: Final = 64
 """After this many messages without a commit, ``append`` lets other tasks run once."""
 
 _HALF_BYTES: Final = 3
-"""The size of U+FFFD in bytes. U+FFFD replaces half a surrogate pair that gets no other half."""
+"""The size of U+FFFD in bytes. U+FFFD replaces half a surrogate pair if no other half comes."""
 
 
 class SharedRoom:
@@ -20,7 +20,7 @@ class SharedRoom:
 
     Attributes:
         used: Bytes that all writers have accepted but not committed.
-        limit: The maximum of ``used``.
+        limit: When ``used`` reaches this number of bytes, a writer with uncommitted text waits.
     """
 
     __slots__ = ("limit", "used")
@@ -158,8 +158,8 @@ class Buffer:
         kept = _HALF_BYTES if half else 0
         if half:
             pieces.append(half)
-        # If two halves of a surrogate pair were joined, the segments are smaller than the pieces
-        # were counted.
+        # If two halves of a surrogate pair were joined, the segments have fewer bytes than were
+        # counted for the pieces.
         if len(segments) == 1:  # true for nearly every commit
             size = len(segments[0].payload)
         else:

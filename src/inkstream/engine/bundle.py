@@ -37,7 +37,7 @@ class Bundle:
         readers: The readers in the bundle.
         ready: The readers that may have news, in the order of their turns.
         alarm: The function that ``Readers.tick`` calls at ``alarm_at``.
-        alarm_at: A monotonic time of the engine.
+        alarm_at: A time of the engine's monotonic clock. ``math.inf`` means never.
     """
 
     def __init__(self, detach: Callable[[Bundle], None]) -> None:
@@ -59,7 +59,7 @@ class Bundle:
         self.woken(reader)
 
     def woken(self, reader: Reader) -> None:
-        """Record that ``reader`` may have news, and end the current wait."""
+        """Record that ``reader`` may have news, and end the bundle's wait."""
         if reader in self.readers:
             self.ready[reader] = None
             self._news.set()

@@ -18,7 +18,8 @@ class Calendar:
 
     After a jump of more than ``JUMP_S``, the wall clock is not trusted for ``TRUSTED_AFTER_S``, or
     until an operator or NTP has set the clock back. When ``TRUSTED_AFTER_S`` is over, the clock is
-    trusted again: perhaps the time before the jump was wrong, or the machine was suspended.
+    trusted again. The time before the jump may have been wrong, or the machine may have been
+    suspended.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -46,7 +47,7 @@ class Calendar:
                 self._jumped_at = monotonic
                 _log.warning(
                     "the wall clock jumped by %.0f s: no stream expires or comes due for an hour, "
-                    "unless it jumps back",
+                    "unless the clock jumps back",
                     jump,
                 )
             if monotonic - self._jumped_at < TRUSTED_AFTER_S:

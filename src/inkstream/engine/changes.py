@@ -1,4 +1,4 @@
-"""Changes streams without a writer: creates, cancels and deletes streams, and appends to logs."""
+"""Makes the changes that need no writer: create, cancel, delete, and append to a log."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ CANCELLED = End(Status.CANCELLED)
 
 
 class Changes:
-    """Change streams without a writer. Any worker may write a stream at the same time."""
+    """Make changes that need no writer. Any worker may write the same stream at the same time."""
 
     def __init__(self, core: Core, committer: Committer, tails: Tails, reports: Reports) -> None:
         self._core = core
@@ -113,6 +113,7 @@ class Changes:
 
         Raises:
             StreamConflict: The stream is a text stream.
+            StreamNotFound, StoreUnavailable
         """
         self._life.check()
         state = (await self._store.read(stream_id, 0, 0, connection=connection)).state
@@ -129,6 +130,7 @@ class Changes:
 
         Raises:
             StreamConflict: The stream is a log.
+            StreamNotFound, StoreUnavailable
         """
         if state.kind is Kind.LOG:
             raise StreamConflict(
@@ -143,7 +145,7 @@ class Changes:
     ) -> bool:
         """End a stream that has not ended; return whether this call ended the stream.
 
-        If ``end`` has no result, the end gets the result that a writer of this process has.
+        If ``end`` has no result, the stream gets the result that its writer in this process has.
         """
         if state.ended:
             return False
@@ -176,7 +178,7 @@ class Changes:
         self._core.observer.ended(Ended(state, end, max(0.0, now - since), readers=readers))
 
     async def end_as_seen(self, state: StreamState, end: End) -> StreamState | None:
-        """End a stream, unless its status, epoch or worker has changed since ``state``.
+        """End a stream, unless its status, epoch or worker has changed since ``state`` was read.
 
         Returns:
             The stream's new state, or ``None`` if the stream has changed.
@@ -191,7 +193,7 @@ class Changes:
         return done
 
     async def delete_due(self, state: StreamState, now: float) -> bool:
-        """Delete a stream if its stored state is due at ``now``; return whether it is absent now.
+        """Delete a stream if its stored state is due at ``now``; return whether it is deleted.
 
         ``state`` alone does not suffice: another process may have moved the stream's ``due_at``
         since ``state`` was read.

@@ -1,4 +1,4 @@
-"""Claims streams: the claimed stream then has one writer, in this process (G3, G4)."""
+"""Claims streams. A claimed stream has one writer, in this process (G3, G4)."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Claims:
         """Reserve room for one more writer, and return a function that gives the room back.
 
         Raises:
-            TooManyStreams: This process has no room (``Limits.live_streams``).
+            TooManyStreams: This process has as many streams as ``Limits.live_streams`` allows.
             ShuttingDown: This process is draining.
         """
         life = self._core.life
@@ -142,7 +142,7 @@ class Claims:
 
 
 class _Claim:
-    """A claim whose outcome is not known yet. The claim's caller may be cancelled before that."""
+    """A claim whose outcome is not known yet. Its caller may be cancelled before it is known."""
 
     def __init__(self, writers: Writers, state: StreamState, change: Change) -> None:
         self.writer: Writer | None = None
@@ -161,7 +161,7 @@ class _Claim:
         return 0
 
     def give_up(self) -> None:
-        """End the stream as soon as the claim is committed, because no caller can write to it."""
+        """End the stream once its claim is committed, because the claim's caller was cancelled."""
         self._given_up = True
         if self.writer is not None:
             self._writers.finish_soon(self.writer, INTERRUPTED)

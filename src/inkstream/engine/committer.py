@@ -28,9 +28,10 @@ _COMMIT_S = 300e-6
 _STREAM_S = 20e-6
 _READER_S = 20e-6
 _SHARE = 4.0
-"""The time between two commits is this many times the cost of a commit.
+"""The next commit starts after this many times the cost of the last commit.
 
-So commits take about a quarter of the process's time.
+So commits take about a quarter of the process's time. ``Timing.latency_window_s`` and
+``Timing.throughput_window_s`` limit the time between two starts.
 """
 
 
@@ -99,7 +100,7 @@ class Committer:
 
         ``published`` gets the outcome, and returns the number of readers that it has woken. The
         calls of ``published`` are in the order of the commits. If the caller is cancelled, the
-        group may still be committed, and ``published`` is then called all the same.
+        group may still be committed. ``published`` is then called too.
 
         Raises:
             StoreUnavailable: The group was not committed.

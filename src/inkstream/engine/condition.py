@@ -1,9 +1,9 @@
 """A worker's description of itself: its health, and the streams that it writes and serves.
 
-Each beat stores the description in the worker's row. So after a fault, a new process can still say
-in which condition the writer's worker was. The description never holds an answer's text. It names
-at most ``STREAMS`` streams: first the streams that this worker writes, and of these first the
-streams that have been silent longest, because operators ask about silent streams.
+Each beat stores the description in the worker's row. So after a fault, another process can still
+read what the writer's worker was doing. The description never holds an answer's text. It names at
+most ``STREAMS`` streams. The streams that this worker writes come first. Among these, the streams
+that have been silent longest come first, because operators ask about silent streams.
 
 The event loop composes the description at some of its ticks. Any thread may call ``said``. If the
 loop is blocked, ``said`` adds for how long the loop has been blocked.
@@ -173,7 +173,7 @@ class Condition:
     def _look_at_readers(
         self, tails: Iterable[Tail], now: float
     ) -> dict[Tail, list[tuple[int, float]]]:
-        """Return, for each tail, the readers that are behind: by how many messages, for how long.
+        """Return, for each tail, how many messages and seconds each of its readers is behind.
 
         The result has only readers that did not move since the last call, because a reader that is
         behind usually moves at once.

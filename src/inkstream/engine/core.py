@@ -20,8 +20,8 @@ class Core:
         worker: The worker's identity. Each engine gets a new identity.
         store: The store of the streams.
         clock: The clock for waits, and for expiry while the wall clock is trusted.
-        limits: What streams may cost; see ``Limits``.
-        timing: How long each step may take; see ``Timing``.
+        limits: See ``Limits``.
+        timing: See ``Timing``.
         life: The engine's event loop and tasks.
         observer: Records events in logs, metrics and traces.
         reports: True if this worker has an ``on_end``. Only such a worker reports ends.

@@ -66,7 +66,7 @@ class Due:
         return len(found) == _BATCH and any(state is not None for state in done)
 
     async def run_tidy(self) -> None:
-        """Call ``Store.tidy`` until cancelled, with a pause in which the store can commit text."""
+        """Call ``Store.tidy`` until cancelled. Between two calls, let the store commit text."""
         while True:
             pause = self._tidy_s
             began = self._clock.monotonic()

@@ -47,7 +47,7 @@ class Engine:
         starts: Starts sources.
         condition: Describes this worker. Each beat carries the description.
         observer: Records events in logs, metrics and traces.
-        sends: Chooses the sends whose delay is measured; ``None`` if no observer asks for delays.
+        sends: Chooses which sends are measured; ``None`` if no observer asks for their delays.
         changes: Creates, cancels and deletes streams, and appends to logs.
         life: The engine's event loop and tasks.
     """
@@ -145,11 +145,13 @@ class Engine:
         return Gauges(len(self.writers), len(self.readers), self._committer.room.used)
 
     async def drain(self, grace_s: float | None = None) -> None:
-        """Start no new answers, wait ``grace_s``, then end the running answers ``error`` (G8).
+        """Start no new answers, and end the answers that still run after ``grace_s`` (G8).
+
+        Such an answer ends ``error``. ``grace_s=None`` means ``Timing.shutdown_grace_s``. A second
+        call does not extend the grace time.
 
         Readers of the streams that this process wrote get the terminal event. All other readers are
-        disconnected without a terminal event, so that their clients reconnect to another process. A
-        second call does not extend the grace time. ``None`` means ``Timing.shutdown_grace_s``.
+        disconnected without a terminal event. Their clients then reconnect to another process.
 
         Raises:
             TimeoutError: The store was too slow to write all ends.

@@ -236,7 +236,7 @@ async def write_to_end(
 
     Returns:
         The task of the source. The task may still be running, because this coroutine does not wait
-        for a cancelled source: the source may ignore the cancellation, or block in a thread.
+        for a cancelled source. The source may ignore the cancellation, or block in a thread.
     """
     task: asyncio.Task[None] = asyncio.get_running_loop().create_task(
         run_source(source, writer), name=f"{SOURCE_TASK}{writer.stream_id}", context=context

@@ -6,17 +6,18 @@ processes would end all streams of this process. So the thread watches the loop,
 while the loop is blocked, but for at most ``stall_s``. After this time, the thread releases the
 worker's lock, and other processes end the worker's streams.
 
-===========================================  ===================  ================================
-the writer's process                         counter and lock     other processes
-===========================================  ===================  ================================
-blocks its loop for less than ``stall_s``    grows, held          do nothing
-blocks its loop for longer                   unchanged, released  end its streams within 2 s
-is stopped, holds the interpreter's lock,    unchanged, held      end its streams after ``lease_s``
+===========================================  =========  ========  ================================
+the writer's process                         counter    lock      other processes
+===========================================  =========  ========  ================================
+blocks its loop for less than ``stall_s``    grows      held      do nothing
+blocks its loop for longer                   unchanged  released  end its streams within 2 s
+is stopped, holds the interpreter's lock,    unchanged  held      end its streams after ``lease_s``
 or is cut off from the database
-is dead                                      unchanged, free      end its streams within 2 s
-===========================================  ===================  ================================
+is dead                                      unchanged  free      end its streams within 2 s
+===========================================  =========  ========  ================================
 
-After ``lease_s`` without growth of its counter, a worker counts as dead even if its lock is held.
+If a stream may be taken over, other processes do not end it, but keep it for a take-over. After
+``lease_s`` without growth of its counter, a worker counts as dead even if its lock is held.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
 A worker is dead when the lock of its process is free. A worker is also dead when its counter did
 not grow for the lease time, although this process read the counter often enough in that time. A
-failed or late read starts the lease time anew: the cause may be that this process was paused, or
-that the database was away. Leases do not depend on the wall clock.
+failed or late read starts the lease time anew, because this process may have been paused, or the
+database may have been away. Leases do not depend on the wall clock.
 
 The counters also stop growing when the database answers reads but accepts no writes. So while the
 counter of a worker with streams is overdue, the sweeper sends its own beat with each read. If the
@@ -33,8 +33,8 @@ class Leases:
     Args:
         me: This worker.
         lease_s: How long a worker's counter may stay the same.
-        timely_s: A read is late if it takes longer than this, or if it ends later than this after
-            the end of the read before it.
+        timely_s: A read is late if it takes more than ``timely_s`` seconds, or if it ends more than
+            ``timely_s`` seconds after the end of the previous read.
     """
 
     def __init__(self, me: str, lease_s: float, timely_s: float) -> None:

@@ -67,7 +67,7 @@ class Observer:
     samples_sends = False
 
     def opened(self, gauges: Callable[[], Gauges]) -> None:
-        """Record an engine's start. Until ``closed``, any thread may call ``gauges``."""
+        """Record an engine's start. Until ``closed`` is called, any thread may call ``gauges``."""
 
     def closed(self, gauges: Callable[[], Gauges]) -> None:
         """Record an engine's stop."""
@@ -97,12 +97,12 @@ class Observer:
     def fenced(self, stream: StreamState, status: str | None) -> None:
         """Record that a writer of this worker lost its stream to another operation.
 
-        ``stream`` is the state after the claim. ``status`` is the stream's status now, or ``None``
-        if the stream was deleted.
+        ``stream`` is the stream's state after the claim. ``status`` is the stream's status now, or
+        ``None`` if the stream was deleted.
         """
 
     def committed(self, seconds: float, groups: Sequence[Group]) -> None:
-        """Record a commit of ``groups`` that took ``seconds``. Some groups may be refused."""
+        """Record a commit of ``groups`` that took ``seconds``. Some of them may be refused."""
 
     def store_failed(self, error: Exception) -> None:
         """Record that a commit failed."""
@@ -114,7 +114,7 @@ class Observer:
         """Record that a commit succeeded, ``seconds`` after the first failure of an outage."""
 
     def worker_dead(self, worker: str, streams: int) -> None:
-        """Record that ``worker`` is dead and had this number of streams and unreported ends."""
+        """Record a worker's death. ``streams`` counts its live streams and its unreported ends."""
 
     def swept(self, seconds: float) -> None:
         """Record a sweep that took ``seconds``."""

@@ -15,11 +15,11 @@ from inkstream.engine.tail import Tail
 from inkstream.wire import Offset
 
 _PIECE_BYTES: Final = 64 * 1024
-"""The size of the pieces in which a reader returns a page from the store.
+"""A reader returns a page of the store in portions of about this many bytes.
 
-An ASGI server copies each piece, and keeps the copy in memory until a slow client accepts it. For
-a large copy the server allocates new memory every time. So one send of a megabyte cost twice the
-CPU time of sixteen smaller sends.
+An ASGI server copies each portion, and keeps the copy in memory until a slow client accepts it. For
+a large copy, the server allocates new memory every time. Therefore one send of a megabyte cost
+twice the CPU time of sixteen smaller sends in a measurement.
 """
 
 
@@ -44,7 +44,7 @@ class Reader:
         position: The position after the last message that the reader returned.
         end: How the stream ended; ``None`` until the reader has returned all messages.
         alarm: The function that ``Readers.tick`` calls at ``alarm_at``.
-        alarm_at: A monotonic time of the engine.
+        alarm_at: A time of the engine's monotonic clock. ``math.inf`` means never.
     """
 
     __slots__ = (
@@ -104,6 +104,7 @@ class Reader:
         Raises:
             StreamNotFound: The stream was deleted.
             ReaderCut: The response must close without a terminal event.
+            StoreUnavailable: The store is away, and the next messages are not in memory.
         """
         while self._waits():
             await self._news()
@@ -119,7 +120,7 @@ class Reader:
         return b"".join([wire.event_frames(tail, segment) for segment in segments])
 
     def share(self, wait: Wait) -> None:
-        """Use ``wait``, which wakes the bundle of this reader; then call only ``frames_now``."""
+        """Use ``wait``, which wakes this reader's bundle. From now on, call only ``frames_now``."""
         self._wait = wait
 
     async def frames_now(self, max_bytes: int) -> bytes | None:
@@ -128,7 +129,7 @@ class Reader:
         ``b""`` means that the stream has ended. ``None`` means that there are no new messages.
 
         Raises:
-            StreamNotFound, ReaderCut: In the same cases as ``frames``.
+            StreamNotFound, ReaderCut, StoreUnavailable: In the same cases as ``frames``.
         """
         self._interrupted = False
         if self._waits():

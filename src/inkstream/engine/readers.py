@@ -49,7 +49,7 @@ class Readers:
                 wait.alarm()
 
     def bundle(self) -> Bundle:
-        """Return an empty bundle for readers. The caller must close the bundle at the end."""
+        """Return an empty bundle for readers. The caller must close the bundle."""
         bundle = Bundle(lambda made: self._bundles.pop(made, None))
         self._bundles[bundle] = None
         return bundle
@@ -131,7 +131,7 @@ class Readers:
 
         The page holds the messages after ``offset``. If a tail in memory can serve a reader from
         ``offset``, the page is ``None``. With ``fresh``, the state and the page always come from
-        the store. A caller that needs the state before ``open`` saves a second read with the page.
+        the store. With the page, ``open`` needs no second read.
         """
         self._life.check()
         offset, at_tail = _place(offset)
@@ -149,7 +149,7 @@ class Readers:
     async def open(
         self, stream_id: StreamId, offset: str | Offset | None, page: Page | None = None
     ) -> Reader:
-        """Return a reader of a stream. The caller must close the reader at the end.
+        """Return a reader of a stream. The caller must close the reader.
 
         Args:
             stream_id: The stream.

@@ -1,8 +1,8 @@
-"""Reports: the application's ``on_end`` is called for every end, at least once.
+"""Reports: ``on_end`` is called at least once for every end that must be reported.
 
 While the end of a stream must still be reported, the stream's ``report`` is set, and the stream's
 ``worker`` is the worker that calls ``on_end``. The stream's ``worker`` is empty if that worker
-died. It is also empty if a sweep or a worker without an ``on_end`` ended the stream, or if the end
+died, or if a sweep or a worker without an ``on_end`` ended the stream. It is also empty if the end
 was committed in a transaction of the application. If it is empty, the next worker that searches for
 unreported ends claims the report.
 """
@@ -36,7 +36,7 @@ REPORT_TRIES: Final = 5
 """The maximum number of calls of ``on_end`` that one worker makes for one end."""
 
 _RESULT_WITHIN_S: Final = 2.0
-"""If a stream was stopped: how long the report of its end waits for the writer's result."""
+"""The report of a stopped stream waits at most this long for the writer's result."""
 
 _LOOK_S: Final = 1.0
 _AT_ONCE: Final = 200

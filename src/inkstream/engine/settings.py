@@ -44,7 +44,7 @@ class Limits:
 
     @property
     def buffers_bytes(self) -> int:
-        """The maximum number of bytes that all writers together have accepted but not committed."""
+        """When all writers together have this many uncommitted bytes, ``append`` usually waits."""
         return 64 * _MIB
 
     @property
@@ -63,7 +63,10 @@ class Limits:
         return 10_000
 
     def check_message(self, stream_id: str, size: int, what: str = "a message") -> None:
-        """Raise ``MessageTooLarge`` if ``size``, the bytes of ``what``, is over the limit."""
+        """Raise ``MessageTooLarge`` if a message of ``size`` bytes is too large.
+
+        The error's text calls the message ``what``.
+        """
         if size > self.message_bytes:
             raise MessageTooLarge(
                 f"{what} of {size} bytes for stream {stream_id!r} is larger than "
@@ -90,7 +93,7 @@ class Limits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinerLimits(Limits):
-    """``Limits`` with more fields, which no application should set: for tests and measurements."""
+    """``Limits`` with more fields. Only tests and measurements set the additional fields."""
 
     buffers_bytes: int = 64 * _MIB
     tail_bytes: int = _MIB // 4
@@ -105,7 +108,7 @@ class Timing:
     Attributes:
         latency_window_s: The shortest time between two commits. After a pause, a commit starts
             immediately.
-        throughput_window_s: The longest time between two commits, reached under load.
+        throughput_window_s: Under load, the time between two commits grows up to this time.
         start_within_s: A stream that is not claimed within this time ends ``timeout``.
         appears_within_s: How long ``start`` waits for a stream that does not exist yet, because the
             transaction that creates it has not committed.
@@ -186,7 +189,7 @@ class Timing:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FinerTiming(Timing):
-    """``Timing`` with more fields, which no application should set: for tests and measurements.
+    """``Timing`` with more fields. Only tests and measurements set the additional fields.
 
     All processes that use one database need the same ``beat_s`` and the same ``lease_s``.
     """

@@ -51,7 +51,7 @@ class Starts:
 
         The task ends when the stream ends. If the stream has another writer or has ended, the task
         ends immediately. The task raises what ``Claims.claim`` raises, except ``NotClaimed``. If
-        the stream does not exist yet, the task waits for the stream for
+        the stream does not exist yet, the task waits for the stream for up to
         ``Timing.appears_within_s``. If the store is away, the task tries the claim again for
         ``Timing.patience_s``. After this time, the task ends the stream ``error`` as soon as the
         store is back, and raises ``StoreUnavailable``.

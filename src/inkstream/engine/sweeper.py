@@ -102,10 +102,10 @@ class Sweeper:
         return [state async for state in self._all(Query(worker=worker))]
 
     async def _take_care_of_strays(self) -> None:
-        """End the streams that the store assigns to this worker but that have no writer here.
+        """Take the streams that the store assigns to this worker but that have no writer here.
 
         Such a stream remains, for example, when the outcome of its claim is lost. No other worker
-        acts on the stream, because this worker is alive. The stream is ended only if two searches
+        acts on the stream, because this worker is alive. The stream is taken only if two searches
         in sequence find it, because after the first search the outcome may still arrive.
         """
         strays: dict[_Seen, StreamState] = {}

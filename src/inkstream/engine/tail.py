@@ -1,7 +1,7 @@
 """The tail of a live stream. All readers of the stream in one process share one tail.
 
 A tail has only committed messages, never text that a writer has accepted but not committed. Each
-reader has its own position in the stream; the tail keeps no queue for a reader (G9). The committer
+reader has its own position in the stream. The tail keeps no queue for a reader (G9). The committer
 and a read of the store may bring the same messages, so ``publish`` ignores messages that the tail
 already has.
 """

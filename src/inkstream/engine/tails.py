@@ -35,7 +35,7 @@ from inkstream.wire import Offset
 _log = logging.getLogger("inkstream")
 
 _LOCAL_SURVEY_S = 0.25
-"""The shortest time between two reads of the states of the streams that this process writes.
+"""This process reads the states of the streams that it writes at most once in this time.
 
 These reads show whether another process has stopped such a stream.
 """
@@ -268,7 +268,7 @@ class Tails:
         self._wanted.set()
 
     def hint(self, names: Collection[StreamId] | None) -> None:
-        """Record that other processes changed the streams ``names``; ``None``: any stream."""
+        """Record that other processes changed the streams ``names``. ``None`` means any stream."""
         if names is None:
             if self._tails:
                 self._survey = True

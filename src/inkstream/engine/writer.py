@@ -3,17 +3,17 @@
 The writer's ``Buffer`` keeps the accepted text. The writer has at most one running commit. This
 table shows the states of a writer. "In flight" means that the outcome of a commit is not known yet.
 "Ending" means that ``finish``, ``release`` or ``give_up`` was called. "Error" means that ``append``
-raises an error.
+raises an error. A word in italics is the writer's next state.
 
 | state      | in flight | ending | error | what happens next                                 |
 |------------|-----------|--------|-------|---------------------------------------------------|
 | open       | no        | no     | no    | ``take`` empties the buffer: *committing*         |
 | committing | yes       | no     | no    | committed: published, *open*; refused: *fenced*;  |
 |            |           |        |       | failed: the same groups are tried again           |
-| uncertain  | yes       | no     | no    | as *committing*; but if the store refuses text    |
+| uncertain  | yes       | no     | no    | as *committing*, but if the store refuses text    |
 |            |           |        |       | that the stream has already, the text counts as   |
 |            |           |        |       | committed                                         |
-| ending     | yes or no | yes    | no    | the running commit ends; then the last text and   |
+| ending     | yes or no | yes    | no    | the running commit ends. Then the last text and   |
 |            |           |        |       | the end are committed together: *ended*; refused: |
 |            |           |        |       | *fenced*                                          |
 | ended      | no        | no     | yes   | nothing; ``append`` raises ``WriterFenced``       |

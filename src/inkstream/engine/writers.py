@@ -91,7 +91,7 @@ class Writers:
                 self.finish_soon(writer, IDLE)
 
     def _give_up(self) -> None:
-        """Stop all sources, and disconnect their readers, because the store stays away (G12)."""
+        """Stop all writers, and disconnect their readers, because the store stays away (G12)."""
         now = self._clock.wall()
         for writer in list(self._writers):
             end = replace(STORE_AWAY, result=writer.result)
@@ -140,7 +140,7 @@ class Writers:
         If ``end`` has no result, the end gets the result that the writer has.
 
         Raises:
-            InvalidMessage: The result is not JSON. The stream has not ended.
+            InvalidMessage, MessageTooLarge: ``end`` must not be stored. The stream has not ended.
             WriterFenced, StoreUnavailable
         """
         now = self._clock.wall()

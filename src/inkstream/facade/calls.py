@@ -72,7 +72,8 @@ class Calls(Life):
     ) -> StreamId:
         """Create a stream and return its id.
 
-        The stream is durable on return, or when the caller's transaction commits.
+        On return, the stream is durable. With ``connection``, it becomes durable when the caller's
+        transaction commits.
 
         Args:
             stream_id: An id of your own; by default 128 random bits.
@@ -154,12 +155,14 @@ class Calls(Life):
     ) -> asyncio.Task[None]:
         """Let a source write a stream, in a separate task that continues after the request (G6).
 
-        If the stream is already claimed, the source is not called (G4). If the store is
-        unavailable, the start waits for the store, at most ``Timing.patience_s``. After that, the
-        stream ends ``error``, code ``store_unavailable``, as soon as the store can record the end.
+        If the stream is claimed already or has ended, the source is not called (G4). If the store
+        is unavailable, the start waits for the store, at most ``Timing.patience_s``. After that,
+        the stream ends ``error``, code ``store_unavailable``, as soon as the store can record the
+        end.
 
         Args:
-            stream_id: The id of a stream whose creation has been committed.
+            stream_id: The stream's id. If the stream does not exist yet, the task waits for the
+                stream, at most ``Timing.appears_within_s``.
             source: See ``Source``.
             on_disconnect: ``"cancel"`` ends the stream ``cancelled`` after it had no reader in any
                 process for ``Timing.disconnect_grace_s``. If the last reader was in another
@@ -183,7 +186,7 @@ class Calls(Life):
 
     @contextlib.asynccontextmanager
     async def write(self, stream_id: str, *, takeover: bool = False) -> AsyncIterator[StreamWriter]:
-        """Claim a stream, and end it when the block ends; for jobs and other processes.
+        """Claim a stream, and end it when the block ends. Use this in jobs and other processes.
 
         The stream ends ``done`` when the block ends, and ``error`` when the block raises an error.
         For another end, call ``finish`` inside the block. To let go of the stream, call
@@ -195,7 +198,7 @@ class Calls(Life):
                 text.
 
         Raises:
-            NotClaimed: The stream has a writer, or has ended.
+            NotClaimed: The stream has a living writer, has ended, or needs ``takeover``.
             StreamNotFound, ShuttingDown, TooManyStreams, StoreUnavailable
         """
         engine = self.engine
@@ -223,7 +226,8 @@ class Calls(Life):
     ) -> str:
         """Append messages to a log.
 
-        The messages are durable on return, or when the caller's transaction commits.
+        On return, the messages are durable. With ``connection``, they become durable when the
+        caller's transaction commits.
 
         Returns:
             The offset after the last message.
@@ -265,8 +269,9 @@ class Calls(Life):
     ) -> bool:
         """End a text stream ``cancelled``, in whatever process its writer runs.
 
-        The text that readers have seen stays. The end is durable on return, or when the caller's
-        transaction commits. The writer's task is cancelled within a second.
+        The text that readers have seen stays. On return, the end is durable. With ``connection``,
+        the end becomes durable when the caller's transaction commits. The writer's task is usually
+        cancelled within a second.
 
         Returns:
             Whether this call ended the stream. A stream that had already ended does not change.
@@ -304,7 +309,7 @@ class Calls(Life):
         group: str | None = None,
         connection: object | None = None,
     ) -> int:
-        """Delete all streams of an owner, a group, or both, in batches. Return how many existed.
+        """Delete all streams of an owner, a group, or both, in batches. Return their number.
 
         With the application's own ``connection``, the streams are deleted only if the transaction
         of ``connection`` commits.
@@ -383,11 +388,11 @@ class Calls(Life):
     async def describe(
         self, stream_id: str, *, owner: str | None = None, group: str | None = None
     ) -> StreamDescription:
-        """Return what is known about a stream except its text, and why it is in this condition.
+        """Return what is known about a stream except its text, and why it is in its state.
 
         The description contains the stream's writer and whether the writer is alive, the readers,
         the time of the last piece, and what is due. A process that started after a fault can also
-        describe the stream, because every worker stores its condition in the database at each beat.
+        describe the stream, because at each beat a worker stores a description of its streams.
 
         Raises:
             StreamNotFound: The stream is absent, or has another owner or group than given.
@@ -446,7 +451,7 @@ class Calls(Life):
         Args:
             stream_id: The stream.
             offset: Where to begin: an offset from ``Following.offset``, ``StreamBody.offset`` or an
-                event; or ``"now"`` for messages after the iteration began.
+                event. ``None`` begins at the stream's start, and ``"now"`` at its tail.
             owner: A stream of another owner raises ``StreamNotFound``.
             group: A stream of another group raises ``StreamNotFound``.
 
@@ -454,7 +459,7 @@ class Calls(Life):
             InvalidOffset: ``offset`` is not an offset.
 
         Raises (while iterating):
-            StreamNotFound, OffsetGone, TooManyReaders
+            StreamNotFound, OffsetGone, TooManyReaders, ShuttingDown
         """
         check_names(owner=owner, group=group)
         if offset is not None and offset != "now":

@@ -189,7 +189,7 @@ class Following:
             reader.close()
             raise StreamNotFound(self._stream_id)
         if self._offset == "now":
-            self._move(reader, reader.position)  # a second reader must begin here, not at "now"
+            self._move(reader, reader.position)  # a second reader must not begin at a later "now"
         try:
             while True:
                 for position, message in wire.joined(await reader.segments()):

@@ -120,7 +120,10 @@ class Life:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Drain and stop the engine, if nothing else uses the engine."""
+        """Drain and stop the engine, if nothing else uses the engine.
+
+        If the block raised an error, the drain has no grace time.
+        """
         await self._running.leave(hurry=error is not None)
 
     @property
@@ -153,7 +156,7 @@ class Life:
                 pages = await self.engine.readers.pages(state.stream_id)
             except StreamNotFound:
                 return
-            except StoreUnavailable:  # on_end was not called, so this failure is no try
+            except StoreUnavailable:  # on_end was not called, so this is not a try of on_end
                 await asyncio.sleep(_RETRY_S)
             else:
                 if pages[-1].state.internal_id == state.internal_id:

@@ -43,7 +43,7 @@ _UNRESERVED: Final = "!$&'()*+,;=:@/"
 
 
 class Responses(Calls):
-    """The part of ``PersistentTextStreaming`` that answers the application's own routes."""
+    """The part of ``PersistentTextStreaming`` that makes responses for an application's routes."""
 
     def response(
         self,
@@ -62,8 +62,8 @@ class Responses(Calls):
                 are used.
             stream_id: The stream. If the stream is absent, the response is a 404, after a short
                 wait.
-            owner: If the stream has another owner, the answer is the answer for an absent stream.
-            group: If the stream has another group, the answer is the answer for an absent stream.
+            owner: If the stream has another owner, the response is as for an absent stream.
+            group: If the stream has another group, the response is as for an absent stream.
             format: ``"events"``, ``"text"``, ``"json"``, a format of ``inkstream.formats``, or a
                 ``Format`` of your own. The request then cannot choose a format.
             headers: Further headers of the response.
@@ -91,8 +91,8 @@ class Responses(Calls):
         """Start a stream unless it has started, and return the response that follows it.
 
         This method does the work of ``start`` and ``response`` in one request, for a page that
-        starts its own answer. A request with a cookie must come from a page of this site or of
-        ``allowed_origins``. If the stream cannot be started, the response is an error.
+        starts its own answer. A request with a cookie must come from a page of this origin or of
+        ``allowed_origins``. If the stream cannot be started, the response is a problem document.
         """
         _check_request(request, format, owner, group)
         without_readers = cancels(on_disconnect)
@@ -119,7 +119,7 @@ class Responses(Calls):
         )
 
     def refusal(self, request: Request) -> Problem | None:
-        """Return the 403 for a request that another site made with a user's cookie, else ``None``.
+        """Return a 403 if a page of another origin made the request with a cookie, else ``None``.
 
         Call this method in each of your own routes that changes something and recognizes its user
         by a cookie. See ``allowed_origins``.
@@ -137,15 +137,15 @@ class Responses(Calls):
     ) -> Response:
         """Return one response that follows many streams, for a route of your own.
 
-        A client sends the list of streams with ``POST``; docs/http.md describes the answer. Each
+        A client sends the list of streams with ``POST``; docs/http.md describes the response. Each
         stream is found, checked and resumed separately. An absent or denied stream is refused
-        inside the answer, and does not delay the other streams. The npm package uses your route
-        only if your answers for single streams name its path in the header ``Stream-Follow``.
+        inside the response, and does not delay the other streams. The npm package uses your route
+        only if your responses for single streams name its path in the header ``Stream-Follow``.
 
         Args:
             request: Its ``?format=`` or ``Accept`` decides between events and one JSON batch.
             wanted: At least one and at most 64 stream ids, each with the offset to continue from.
-                ``None`` is the start.
+                ``None`` is the start of the stream.
             owner: A stream of another owner is refused as if the stream were absent.
             group: A stream of another group is refused as if the stream were absent.
             headers: Further headers of the response.

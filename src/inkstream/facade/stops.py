@@ -17,7 +17,7 @@ _log = logging.getLogger("inkstream")
 
 @contextmanager
 def quiet_stop() -> Iterator[None]:
-    """End the block without an error if its stream was stopped; for tasks of a job queue.
+    """End the block without an error if its stream was stopped. Use this in a job queue's tasks.
 
     Put ``quiet_stop`` around ``write``. If the stream was cancelled before the task began, the
     block is skipped::

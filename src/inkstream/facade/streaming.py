@@ -41,14 +41,14 @@ class PersistentTextStreaming(Responses):
     methods only on the event loop on which it was started.
 
     Args:
-        database: The database: a URL (see ``open_database``), a pool or an engine; by default
-            ``INKSTREAM_DATABASE``, or else ``sqlite:///inkstream.db``. Pass a pair of ``Store`` and
-            ``Notifier`` for a database of your own.
+        database: A URL (see ``open_database``), a pool or an engine. The default is the environment
+            variable ``INKSTREAM_DATABASE``, or else ``sqlite:///inkstream.db``. Pass a pair of
+            ``Store`` and ``Notifier`` for a database of your own.
         on_end: Called with the ``StreamBody`` of each stream that has ended, whatever the reason,
             in one process that has an ``on_end``. ``on_end`` is called at least once for each
             stream that was created while ``on_end`` was set, unless the stream was deleted before.
             If ``on_end`` raises an error, it is called again a few times.
-        allowed_origins: Other sites whose pages may start and cancel streams with this site's
+        allowed_origins: Other origins whose pages may start and cancel streams with this site's
             cookie, such as ``"https://app.example"``.
         limits: See ``Limits``.
         timing: See ``Timing``.
@@ -95,7 +95,7 @@ class PersistentTextStreaming(Responses):
 
         Args:
             authorize: Decides about each request; see ``Authorize``. A denied stream looks absent.
-            allow_anonymous: Allow everything to everybody, instead of ``authorize``.
+            allow_anonymous: True allows everything to everybody, if ``authorize`` is not given.
         """
         return self._routes(authorize, allow_anonymous)
 
@@ -114,7 +114,7 @@ class PersistentTextStreaming(Responses):
         """Return an ASGI app for ``inkstream doctor URL``, to mount on a separate path.
 
         With this app, the doctor finds out what the proxies in front of the application do to
-        answers. The app neither reads nor changes any stream.
+        responses. The app neither reads nor changes any stream.
 
         Args:
             authorize: ``async authorize(request) -> bool``: whether this request may use the probe.
@@ -154,7 +154,7 @@ class PersistentTextStreaming(Responses):
 
         Args:
             authorize: Decides about each request; see ``Authorize``.
-            allow_anonymous: Allow everything to everybody, instead of ``authorize``.
+            allow_anonymous: True allows everything to everybody, if ``authorize`` is not given.
             settings: See ``DurableSettings``.
         """
         return DurableStreams(

@@ -29,7 +29,7 @@ _AS_THEMSELVES: Final[Mapping[str, tuple[str, Mapping[str, type]]]] = {
 
 
 class AGUIEncoder(PartEncoder):
-    """Encode a stream as the events of one run.
+    """Encode a stream as the events of one AG-UI run.
 
     The run id is the stream's id. The thread id is the stream's group, or the stream's id if it has
     no group. All text between two other parts is one message. A part for which AG-UI has no event

@@ -29,8 +29,8 @@ class OpenAIChatEncoder(PartEncoder):
 
     Text becomes ``content``, reasoning becomes ``reasoning_content``, and tool calls that the
     client must run become ``tool_calls``. Other parts are left out, because the format has no place
-    for other parts. If the stream did not end ``done``, ``error`` is sent, and the SDKs raise an
-    exception.
+    for other parts. If the stream did not end ``done``, an ``error`` is sent. OpenAI's SDKs then
+    raise an exception.
     """
 
     counts = True

@@ -1,4 +1,4 @@
-"""The state of an encoder at a place in a stream, as a few characters of a cursor.
+"""The state of an encoder at a place in a stream, as a few characters (see ``Encoder``).
 
 The state says which parts are open: the text part, pieces of reasoning, tool calls. The state names
 each part by the position of the message that began the part. After a reconnect, the encoder reads
@@ -20,9 +20,10 @@ Chunk = tuple[bytes, str]
 
 _TOKEN: Final = re.compile(r"([a-z])(0|[1-9][0-9]{0,15})(?:-(0|[1-9][0-9]{0,7}))?", re.ASCII)
 _MOST_NAMED: Final = MAX_STATE // 3
-"""How many pieces of reasoning and tool calls a state may name, at three characters each or more.
+"""The maximum number of pieces of reasoning and tool calls that a state may name.
 
-If more are open, the state is too long, and ``_TOO_LONG`` is written instead.
+Each name has at least three characters. If more parts are open, the state would be too long, and
+``_TOO_LONG`` is written instead.
 """
 
 _TOO_LONG: Final = "x" * (MAX_STATE + 1)
@@ -203,7 +204,7 @@ class PartEncoder:
         raise NotImplementedError
 
     def reasoning(self, part: Any, raw: RawJSON, began: int) -> Any:
-        """Return the chunk of the start or of a delta of a piece of reasoning, or ``None``."""
+        """Return the chunk for a ``reasoning-start`` or a ``reasoning-delta``, or ``None``."""
         raise NotImplementedError
 
     def tool(self, part: Any, raw: RawJSON, call: Call | None) -> Iterator[Chunk]:
@@ -324,7 +325,7 @@ class PartEncoder:
         yield from ()
 
     def abandoned(self, name: str, call: Call) -> Iterator[Chunk]:
-        """Yield the chunks that end a call, if the call begins again before it was complete."""
+        """Yield the chunks that end a call. The call begins again before it has an output."""
         yield from ()
 
     def move(self, call: Call | None, phase: str) -> None:

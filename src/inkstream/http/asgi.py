@@ -1,4 +1,4 @@
-"""ASGI code that every mount shares: paths below the mount, messages, tag lists, permissions."""
+"""Code that every mount shares: paths below a mount, ASGI messages, tag lists, permissions."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ On the ready-made routes, ``action`` is ``"read"`` or ``"cancel"``. On the mount
 Streams protocol, ``action`` is ``"create"``, ``"append"``, ``"close"``, ``"read"`` or ``"delete"``.
 At ``"create"`` the stream does not exist yet, and ``stream.internal_id`` is 0. A request for a fork
 calls ``authorize`` twice: with ``"create"`` for the new stream, and with ``"read"`` for the stream
-that the fork copies. A denied ``"create"`` gets 403. Any other denied request gets the same answer
-as a request for an absent stream. While a client follows a stream, the server calls ``authorize``
-with ``"read"`` again every ``HTTPSettings.authorize_again_s``.
+that the fork copies. A denied ``"create"`` gets 403. Any other denied request gets the same
+response as a request for an absent stream. While a client follows a stream on the ready-made
+routes, the server calls ``authorize`` again about every ``HTTPSettings.authorize_again_s``.
 """
 
 
@@ -76,14 +76,15 @@ def place_of(scope: Scope) -> Place:
     ``raw_path`` distinguishes ``%2F`` from ``/``, but does not say where the mount's path ends.
     Servers and frameworks disagree on whether ``path`` and ``raw_path`` include ``root_path``. So
     this function first removes ``root_path`` from ``path``, as Starlette does. It then looks for
-    the end of ``raw_path`` that decodes to the remaining text.
+    the suffix of ``raw_path`` that decodes to the rest of ``path``.
     """
     path: str = scope["path"]
     root: str = scope.get("root_path", "")
     top: str = scope.get("app_root_path", root)
     rest = _below(path, root)
     if rest is None:
-        # A proxy removed the top app's root_path, so ``path`` begins with the next mount's path.
+        # A proxy removed the outermost app's root_path. So ``path`` begins with the path of a
+        # mount in that app.
         rest = _below(path, root.removeprefix(top)) if root.startswith(top) else None
     if rest is None:
         rest = path
@@ -111,7 +112,7 @@ def _below(path: str, root: str) -> str | None:
 
 
 def _end_of(raw: bytes, rest: str) -> bytes | None:
-    """Return the end of ``raw`` that decodes to ``rest``, or ``None`` if no end of ``raw`` does."""
+    """Return the suffix of ``raw`` that decodes to ``rest``, or ``None`` if no suffix does."""
     for ending in ("", "/"):  # Litestar adds a slash to ``path``
         wanted = rest.removesuffix(ending)
         source = raw.removesuffix(ending.encode())
@@ -133,19 +134,19 @@ def _end_of(raw: bytes, rest: str) -> bytes | None:
 
 
 def response_start(status: int, headers: dict[str, str]) -> Message:
-    """Return the message that begins a response."""
+    """Return the ASGI message that begins a response."""
     return {"type": "http.response.start", "status": status, "headers": Headers(headers).raw}
 
 
 def response_body(data: bytes, *, more: bool = True) -> Message:
-    """Return the message that carries a piece of a body."""
+    """Return an ASGI message with bytes of a response's body."""
     return {"type": "http.response.body", "body": data, "more_body": more}
 
 
 async def refuse_other(scope: Scope, receive: Receive, send: Send) -> bool:
     """Refuse a scope that is not an HTTP request. Return whether the scope was refused.
 
-    If a WebSocket handshake got no answer, the server would log an error.
+    If a WebSocket handshake got no response, the server would log an error.
     """
     if scope["type"] == "http":
         return False

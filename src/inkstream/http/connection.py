@@ -35,10 +35,10 @@ class HTTPSettings:
             connections, and readers move to new processes. Other formats have this limit only with
             ``Format.cut_by_age``, because most of their clients do not reconnect by themselves.
             ``None``: no limit.
-        authorize_again_s: The mounts call ``authorize`` again after this long, at the next ping or
-            text. If ``authorize`` then denies access, the connection ends without a terminal event.
-            In an answer that follows many streams, only the denied stream ends. ``None``: the
-            mounts call ``authorize`` only at the start of a request.
+        authorize_again_s: The ready-made routes call ``authorize`` again after this long, at the
+            next ping or text. If ``authorize`` then denies access, the connection ends without a
+            terminal event. In a response that follows many streams, only the denied stream ends.
+            ``None``: the routes call ``authorize`` only at the start of a request.
     """
 
     ping_s: float = 15.0
@@ -58,7 +58,7 @@ class HTTPSettings:
 
 
 class ClientGone(Exception):
-    """The client left, or accepts no data. Stop working for it."""
+    """The client left, or accepts no data. Stop working for this client."""
 
 
 class Waits(Protocol):
@@ -149,13 +149,13 @@ class Connection:
         except OSError:
             pass  # some servers raise OSError if the client has left
         except Exception:
-            _log.exception("receive() raised: the connection ends, and its client will reconnect")
+            _log.exception("receive() raised an error, so the connection to this client ends")
         self.gone = True
         if not self._sending:  # a closed reader has no alarm, so a running send might never end
             self._reader.close()
 
     async def send(self, message: Message) -> None:
-        """Send one ASGI message. A large body is sent in pieces, each with its own deadline.
+        """Send one ASGI message. A large body is sent in portions, each with its own deadline.
 
         Raises:
             ClientGone: The client left, or accepted no data before the deadline.
@@ -192,11 +192,11 @@ class Connection:
                 self._measure(sends, before)
 
     async def _send_all_but_last(self, message: Message) -> Message:
-        """Send the pieces of a large body except the last piece, and return the last piece.
+        """Send a large body in portions, but only return the message with the last portion.
 
-        A server accepts one piece more than its buffer has room for. If the client does not read
-        that piece, the piece stays in the server's memory until the socket is closed, long after
-        the deadline.
+        A server accepts one portion more than its buffer has room for. If the client does not read
+        that portion, it stays in the server's memory until the socket is closed, long after the
+        deadline.
         """
         body: bytes = message["body"]
         last = (len(body) - 1) // _PIECE_BYTES * _PIECE_BYTES
@@ -206,7 +206,7 @@ class Connection:
         return {**message, "body": body[last:]}
 
     def _measure(self, sends: Sampling, before: float) -> None:
-        """Record the time from a commit to its send, unless the send was only a ping."""
+        """Record the time from a commit to the send of its text, unless only a ping was sent."""
         sends.chosen()
         reader = self._reader
         if isinstance(reader, Reader) and reader.tail.local and reader.tail.published_at > before:
@@ -218,7 +218,7 @@ class Connection:
         self._reader.alarm_at = self.sent_at + self._ping_s
 
     def _ring(self) -> None:
-        """End a send that takes too long, or end the wait because a ping is due."""
+        """End a send that takes too long, or end the reader's wait because a ping is due."""
         if not self._sending:
             self._reader.interrupt()
         elif self._task is not None:

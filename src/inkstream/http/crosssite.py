@@ -1,9 +1,10 @@
-"""Refuse requests that another site made with this site's cookie or password.
+"""Refuse requests that a page of another origin made with this site's cookie or password.
 
 The check applies to requests that change something and carry credentials that a browser adds by
-itself: cookies, or the credentials of Basic, Digest, Negotiate or NTLM authentication. A request
-with a token in ``Authorization`` needs no check, because a page of another site does not know the
-token. A request without credentials needs no check, because anybody could send that request.
+itself. These are cookies, and the credentials of Basic, Digest, Negotiate and NTLM authentication.
+A request with a token in ``Authorization`` needs no check, because a page of another origin does
+not know the token. A request without credentials needs no check, because anybody could send that
+request.
 """
 
 from __future__ import annotations

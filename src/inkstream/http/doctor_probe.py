@@ -1,4 +1,4 @@
-"""The server's side of ``inkstream doctor URL``: timed events, an echo, a broken answer."""
+"""The server's side of ``inkstream doctor URL``: timed events, an echo, a broken response."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _LONGEST_IDLE_S: Final = 600.0
 _LONGEST_TICKS_S: Final = 60.0
 _TICK_S: Final = 0.1
 _AS_STREAMS: Final = {
-    # A stream's answer has these headers too, so the doctor sees what a proxy does to streams.
+    # A stream's response has these headers too, so the doctor sees what a proxy does to streams.
     "cache-control": "private, no-cache, no-transform",
     "x-accel-buffering": "no",
 }
@@ -35,7 +35,7 @@ _EVENTS: Final = {"content-type": "text/event-stream", **_AS_STREAMS}
 
 
 class BrokenOnPurpose(Exception):
-    """The doctor asked for an answer that breaks. The server logs this error, which is harmless."""
+    """The doctor asked for a broken response. The server logs this error, which is harmless."""
 
 
 class _Ticker:
@@ -62,8 +62,8 @@ class _Ticker:
 class DoctorProbe:
     """An ASGI app that the doctor calls. Mount the app on a separate path; see docs/operations.md.
 
-    The app uses no stream and no database. It limits how long each answer lasts, and how many
-    answers run at the same time.
+    The app uses no stream and no database. It limits how long each response lasts, and how many
+    responses run at the same time.
     """
 
     def __init__(self, authorize: AuthorizeProbe, ping_s: float) -> None:
@@ -123,7 +123,7 @@ class DoctorProbe:
                 "answer": secrets.token_hex(8),
                 "http_version": request.scope.get("http_version"),
                 "last_event_id": request.headers.get("last-event-id"),
-                "authorization": digest,  # not the secret, because a proxy may store the answer
+                "authorization": digest,  # not the secret, because a proxy may store the response
                 "ping_s": self._ping_s,
                 "wall": time.time(),
             },
@@ -150,7 +150,7 @@ def _number(request: Request, name: str, default: float, most: float) -> float:
 
 async def _events(count: int, every_s: float, pad: int) -> AsyncIterator[bytes]:
     began = time.monotonic()
-    if pad:  # some proxies compress only answers with a long beginning
+    if pad:  # some proxies compress only responses with a long beginning
         yield b": %s\n\n" % (b" " * pad)
     for n in range(count):
         if n:
@@ -163,7 +163,7 @@ async def _send_events(
 ) -> None:
     """Send ``count`` events, one per ``every_s``, but stop if the client leaves.
 
-    Each event contains the seconds since the answer began.
+    Each event contains the seconds since the response began.
     """
 
     async def send_all() -> None:

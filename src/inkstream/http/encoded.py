@@ -3,8 +3,9 @@
 A cursor is ``{offset}~{state}``. A cursor may point into the middle of a message. If the cursor has
 no state, or the encoder refuses the state, all messages before the offset are encoded again. The
 chunks of these messages are discarded, and the encoder then has its state. If a state is too long
-for a cursor, the cursor contains ``x`` and the number of the message's remaining chunks instead. A
-client that sends such a cursor also makes the server encode the earlier messages again.
+for a cursor, the cursor contains ``x`` and a number instead. The number says how many chunks of the
+same message follow the cursor's chunk. A client that sends such a cursor also makes the server
+encode the earlier messages again.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ def split_cursor(text: str) -> tuple[str, str | None]:
 
 
 class Encoded:
-    """One reader's answer: an encoder, and the cursor of its last chunk."""
+    """The encoded text of one response: an encoder, and the cursor of its last chunk."""
 
     __slots__ = ("_encoder", "_format", "_left", "_place", "_position", "_state")
 
@@ -60,7 +61,7 @@ class Encoded:
         self._left = 0
 
     def skip_to_last(self, chunks: int) -> None:
-        """Drop all but the last ``chunks`` chunks of the next message. 0 drops no chunk."""
+        """Keep only the last chunks of the next message, as many as ``chunks``. 0 keeps all."""
         self._left = chunks
 
     def chunks(self, segments: Iterable[Segment]) -> bytes:
@@ -71,7 +72,7 @@ class Encoded:
         return b"".join(out)
 
     def end(self, end: End) -> bytes:
-        """Return the answer's last bytes. The last cursor says that the client has seen the end."""
+        """Return the response's last bytes. The last cursor says that the stream has ended."""
         out: list[bytes] = []
         self._put(out, self._encoder.end(end), self._position, ended=True)
         return b"".join(out)
@@ -98,7 +99,7 @@ class Encoded:
 async def encoded(
     form: Format, readers: Readers, tail: Tail, position: int, state: str | None
 ) -> Encoded:
-    """Return an answer that continues at a cursor's ``position`` and ``state``.
+    """Return an ``Encoded`` that continues at a cursor's ``position`` and ``state``.
 
     Raises:
         StreamNotFound, StoreUnavailable
@@ -123,7 +124,7 @@ async def encoded(
 
 
 async def _rebuilt(form: Format, readers: Readers, tail: Tail, position: int) -> Encoded:
-    """Return an answer whose encoder has seen the messages before ``position``."""
+    """Return an ``Encoded`` whose encoder has seen the messages before ``position``."""
     stream = tail.state
     rebuilt = Encoded(form, form.encoder(stream, ""), tail, 0, "")
     at = 0

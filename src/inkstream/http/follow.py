@@ -20,7 +20,7 @@ from inkstream.http.lifetime import Lifetime
 from inkstream.wire import Offset
 
 ABSENT_WAIT_S: Final = 1.0
-"""How many seconds a request waits for an unknown id, because a creation may be committed late."""
+"""How many seconds a request waits for an absent stream, because its creation may commit late."""
 
 _LAST_ID_PARAMETERS: Final = ("lasteventid", "evslasteventid")
 """Query parameters in which polyfills of ``EventSource`` send the offset.
@@ -33,7 +33,7 @@ Found = TypeVar("Found")
 
 
 def requested_offset(request: Request) -> str | None:
-    """Return the offset in a request, unchanged; ``None`` means the start."""
+    """Return the offset in a request, unchanged. ``None`` means the start of the stream."""
     last = request.headers.get("last-event-id")
     if last:
         return last
@@ -57,8 +57,8 @@ class Follow:
         settings: The connection's times.
         format: The format, if the application chose one; the request then has no choice.
         allow: Returns whether this caller may read the stream; ``None`` allows every caller.
-        ask_again: Whether to call ``allow`` again from time to time during the answer.
-        started: Claims the stream that this request starts. It is awaited before the stream opens.
+        ask_again: Whether to call ``allow`` again from time to time during the response.
+        started: Claims the stream that this request starts. The response awaits ``started`` first.
     """
 
     engine: Engine
@@ -90,8 +90,8 @@ class Follow:
     async def _found(self, read: Callable[[], Awaitable[Found]]) -> Found:
         """Call ``read``, and repeat the call for ``ABSENT_WAIT_S`` while it finds no stream.
 
-        For a denied stream, ``read`` must raise ``StreamNotFound``. The answers for absent and
-        denied streams then take the same time, so that the time does not show which streams exist.
+        For a denied stream, ``read`` must raise ``StreamNotFound``. The responses for absent and
+        denied streams then take the same time. So the time does not show which streams exist.
         """
         clock = self.engine.clock
         until = clock.monotonic() + ABSENT_WAIT_S

@@ -1,4 +1,4 @@
-"""The choice of an answer's format, and the interface of formats that an application can add."""
+"""The choice of a response's format, and the interface of formats that an application can add."""
 
 from __future__ import annotations
 
@@ -40,7 +40,8 @@ class Encoder(Protocol):
     Raises:
         ValueError: The constructor raises ``ValueError`` unless an encoder of this version wrote
             ``state``. Check ``state`` strictly, because a client sends it. After the error, the
-            server encodes the messages before the offset again to find the state, and sends none.
+            server encodes the messages before the offset again to find the state, and sends none of
+            these messages.
     """
 
     def __init__(self, stream: StreamState, state: str) -> None:
@@ -60,7 +61,7 @@ class Encoder(Protocol):
         """
 
     def end(self, end: End) -> Iterable[tuple[bytes, str]]:
-        """Yield the chunks that end an answer, each with the encoder's state after the chunk."""
+        """Yield the chunks that end a response, each with the encoder's state after the chunk."""
 
 
 def event(chunk: bytes, cursor: str) -> bytes:
@@ -76,12 +77,12 @@ class Format:
     """A format for ``response(format=…)``: one of ``inkstream.formats``, or the application's own.
 
     Attributes:
-        media_type: The answer's ``Content-Type``.
+        media_type: The response's ``Content-Type``.
         encoder: The class (or function) that makes an encoder; see ``Encoder``.
         frame: Returns the bytes to send for a chunk and its cursor; by default a server-sent event.
         ping: The bytes to send at the start, and after ``HTTPSettings.ping_s`` without other data.
             Leave ``ping`` empty if clients of the format would treat any extra bytes as content.
-        headers: Further headers of the answer.
+        headers: Further headers of the response.
         cut_by_age: Whether the server may end a connection after ``HTTPSettings.life_s``. Use true
             only if every client of the format reconnects by itself.
         abort_stops: Whether ``streams.stream`` allows ``on_disconnect="cancel"`` with this format.
@@ -119,7 +120,7 @@ def check_format(fixed: str | Format | None) -> None:
 
 
 def choose_format(request: Request, fixed: str | Format | None) -> str | Format | None:
-    """Return the format of the answer, or ``None`` if the request names no known format.
+    """Return the format of the response, or ``None`` if the request names no known format.
 
     The application's choice ``fixed`` comes before ``?format=``, and ``?format=`` before
     ``Accept``.
@@ -155,7 +156,7 @@ BODY_MAY_NOT_BREAK: Final = "inkstream.body_may_not_break"
 """An ASGI extension. A server with this extension may end a broken body like a complete body."""
 
 _HIDDEN_BY_WSGI: Final = (
-    "Some WSGI servers end a broken answer as if it were complete, so plain text is not "
+    "Some WSGI servers end a broken response as if it were complete, so plain text is not "
     "served here: use ?format=events."
 )
 

@@ -16,7 +16,7 @@ from inkstream.http.problems import Problem
 from inkstream.operations.health import Health
 
 _FRESH_S: Final = 0.5
-"""How old a result may be, in seconds, so that not every request makes the database write."""
+"""A result is used again for this many seconds, because a check makes the database write."""
 
 
 class HealthRoutes:
@@ -55,7 +55,7 @@ class HealthRoutes:
         checking = self._checking
         if checking is None or checking.done() or checking.get_loop() is not _loop():
             checking = self._checking = asyncio.ensure_future(self._check())
-        # Other probes may wait for this check too, so a probe that disconnects must not cancel it.
+        # Other probes may wait for this check too. So a probe that leaves must not cancel it.
         health = await asyncio.shield(checking)
         self._last = time.monotonic(), health
         return health

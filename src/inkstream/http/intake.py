@@ -15,7 +15,10 @@ _DRAIN_TIMES = 16
 
 
 class BodyRefused(Exception):
-    """The body is too large, too slow, or incomplete. ``problem`` is the answer to send."""
+    """A body is too large, too slow or incomplete, or all memory for bodies is in use.
+
+    ``problem`` is the response to send.
+    """
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.code)
@@ -53,9 +56,9 @@ class Intake:
             self._held -= sum(map(len, pieces))
 
     async def discard(self, request: Request) -> None:
-        """Read a body and discard it, so that its client can see the answer.
+        """Read and discard a body, within limits, so that its client can see the response.
 
-        Many clients report a broken connection when the answer arrives before they have sent
+        Many clients report a broken connection when the response arrives before they have sent
         everything.
         """
         if "100-continue" in request.headers.get("expect", "").lower():
@@ -69,7 +72,7 @@ class Intake:
         declared = request.headers.get("content-length", "")
         is_large = declared.isdecimal() and len(declared) < 20 and int(declared) > self._max_bytes
         # A client that sent "Expect: 100-continue" has not sent its body, so the refusal can be
-        # sent now. Other clients are already sending, and many report an early answer as a broken
+        # sent now. Other clients are already sending, and many report an early response as a broken
         # connection.
         if is_large and "100-continue" in request.headers.get("expect", "").lower():
             raise self._too_large()

@@ -20,7 +20,7 @@ _JITTER: Final = 0.25
 RETRY: Final = b"retry: 200\n\n"
 """The last line of a connection that ends because of its age.
 
-It makes ``EventSource`` reconnect after 0.2 s. The next answer sets the usual delay again.
+It makes ``EventSource`` reconnect after 0.2 s. The next response sets the usual delay again.
 """
 
 
@@ -85,5 +85,5 @@ class Lifetime:
         try:
             return await self._allowed()
         except Exception:
-            _log.exception("authorize raised; the connection ends, and the client will reconnect")
+            _log.exception("authorize raised an error, so the connection to this client ends")
             return False

@@ -1,4 +1,4 @@
-"""One answer that follows many streams: as events, or as one JSON batch."""
+"""One response that follows many streams: as events, or as one JSON batch."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def check_wanted(wanted: Mapping[str, str | None]) -> None:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FollowMany:
-    """Streams to follow in one answer.
+    """Streams to follow in one response.
 
     Attributes:
         engine: The engine that reads the streams.
@@ -190,7 +190,7 @@ class ManyResponse(Response):
         self._content = content
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer the request."""
+        """Send the response."""
         many = self._content
         if isinstance(many, Problem):
             await many(scope, receive, send)
@@ -212,7 +212,7 @@ class ManyResponse(Response):
             except ClientGone:
                 pass
             except (ReaderCut, InkstreamError):
-                # A JSON batch that ends here is invalid, so clients see the error. If events end
+                # An incomplete JSON batch is invalid, so clients see the error. If events end
                 # without a terminal event, clients reconnect.
                 if form == "events" and not connection.gone:
                     with contextlib.suppress(ClientGone):

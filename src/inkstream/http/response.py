@@ -30,10 +30,10 @@ _NO_FORMAT: Final = (
     "them, or name it: ?format=events, json or text."
 )
 _VARY: Final = "Accept, Last-Event-ID"
-"""Request headers on which the answer depends.
+"""Request headers on which the response depends.
 
 ``Cookie`` and ``Authorization`` are not in this list, because ``cache-control: private`` already
-keeps caches from giving one user's answer to another user.
+keeps caches from giving one user's response to another user.
 """
 
 
@@ -60,8 +60,8 @@ class StreamResponse(Response):
                 "streams.stream(request, id, source): return what they return"
             )
         super().__init__(None, status_code, headers, media_type, background)
-        # These headers are set later, because the answer may be a problem document or have another
-        # format.
+        # These headers are set later, because the response may be a problem document or have
+        # another format.
         for name in ("content-type", "content-length"):
             if name in self.headers:
                 del self.headers[name]
@@ -75,7 +75,7 @@ class StreamResponse(Response):
         return content
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer the request."""
+        """Send the response."""
         try:
             await self._answer(self._take(), scope, receive, send)
         except InkstreamError as exc:
@@ -119,7 +119,7 @@ class StreamResponse(Response):
             return
         _, reader = await follow.open()
         if follow.has_seen_end(reader):
-            # The client has seen the end. Only status 204 stops an EventSource for good.
+            # The client has seen the stream's end. Only status 204 stops an EventSource for good.
             reader.close()
             seen = Response(status_code=204, headers={"cache-control": "no-store"})
             await self._dressed(seen)(scope, receive, send)
@@ -151,9 +151,9 @@ class StreamResponse(Response):
                 else:
                     await self._send_text(reader, connection, lifetime)
             except (ClientGone, ReaderCut, InkstreamError):
-                # The answer ends before the stream's end. Plain text ends without HTTP's last
-                # chunk, so that the client sees a broken answer. For events, the missing terminal
-                # event says that the answer is incomplete.
+                # The response ends before the stream's end. Plain text ends without HTTP's last
+                # chunk, so that the client sees a broken response. For events, the missing terminal
+                # event says that the response is incomplete.
                 if form == "events" and not connection.gone:
                     last = RETRY if lifetime.is_over else b""
                     with contextlib.suppress(ClientGone):
@@ -268,7 +268,7 @@ class StreamResponse(Response):
         clock, sends, settings = follow.engine.clock, follow.engine.sends, follow.settings
         del follow
         async with Connection(receive, send, reader, clock, settings, sends) as connection:
-            # An incomplete JSON document is invalid, so every client notices a broken answer.
+            # An incomplete JSON document is invalid, so every client notices a broken response.
             with contextlib.suppress(ClientGone, ReaderCut, InkstreamError):
                 await self._send_parts(Snapshot(state, here), reader, state.tail, connection)
 

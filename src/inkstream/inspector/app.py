@@ -149,7 +149,7 @@ class Inspector:
         description = (await describe(engine.store, state, engine.condition)).as_json()
         end = description["end"]
         if end is not None and await self._authorize(request, "text") is not True:
-            del end["result"]  # the application chose the result, and it may contain text
+            del end["result"]  # the application chose the result, which may contain text
         return JSONResponse(description)
 
     async def _text(self, request: Request, stream_id: StreamId) -> Response:

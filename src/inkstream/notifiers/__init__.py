@@ -1,1 +1,1 @@
-"""Notifiers send hints: another process has changed a stream. See ``abc.Notifier``."""
+"""Notifiers send hints to other processes when streams change. See ``abc.Notifier``."""

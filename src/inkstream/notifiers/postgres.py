@@ -9,7 +9,7 @@ A hint is sent after the commit that it announces, in a second transaction. The 
 PostgreSQL holds a lock of the whole server while it commits a transaction with a notification. If
 a commit of text had the notification, this commit would hold the lock until the text is on disk.
 
-If a change is part of an application's transaction, the store sends the hint in this transaction,
+If a change belongs to an application's transaction, the store sends the hint in this transaction,
 because inkstream cannot see when the transaction commits.
 """
 # ruff: noqa: D102  (abc.Notifier documents the methods)
@@ -53,7 +53,7 @@ class Channel(Protocol):
 
 
 class HasChannel(Protocol):
-    """The part of ``PostgresStore`` that ``PostgresNotifier`` uses."""
+    """The members of ``PostgresStore`` that ``PostgresNotifier`` uses."""
 
     @property
     def channel(self) -> Channel:

@@ -1,4 +1,4 @@
-"""Hints between processes that share a SQLite file. Each process polls the file for commits."""
+"""Gives hints to processes that share a SQLite file. Each process polls the file for commits."""
 # ruff: noqa: D102  (abc.Notifier documents the methods)
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from inkstream._types import StreamId
 
 
 class Watchable(Protocol):
-    """The part of ``SQLiteStore`` that ``SQLiteNotifier`` uses."""
+    """The members of ``SQLiteStore`` that ``SQLiteNotifier`` uses."""
 
     def watch(self, on_change: Callable[[list[StreamId] | None], None] | None) -> None:
         """Begin to call ``on_change``, on any thread, with streams that other processes changed.

@@ -1,4 +1,4 @@
-"""Gather what the store, this process and the other workers' reports say about one stream."""
+"""Gather what the store, this process and the beats of other workers say about one stream."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ async def describe(
     Args:
         store: The stream's store.
         state: The stream's state.
-        here: The condition of this process's worker; ``None`` if this process has no worker.
+        here: What this process's worker knows about itself; ``None`` if this process has no worker.
     """
     roster = await store.roster()
     words = {worker.worker: _words(worker.said) for worker in roster.workers}
@@ -95,7 +95,7 @@ async def workers(store: Store, here: Condition) -> list[dict[str, Any]]:
 
 
 def _words(said: str) -> dict[str, Any]:
-    """Parse a worker's report. Another version of inkstream may leave out any field."""
+    """Parse the JSON of a worker's last beat. Another inkstream version may leave out any field."""
     try:
         words = json.loads(said)
     except ValueError:

@@ -13,10 +13,10 @@ class WorkerDescription:
     """The worker that writes a stream, or that was the last to write the stream.
 
     Attributes:
-        name: The worker's identity; each start of a process gives a worker a new name.
+        name: The worker's name. After a restart of the process, its worker has another name.
         host: The host on which the worker runs.
         pid: The worker's process id on that host.
-        alive: Whether the worker is alive; ``None`` if that is unknown.
+        alive: Whether the worker is alive; ``None`` if this is unknown.
         evidence: The reason for ``alive``, in words.
         started_at: When the worker started.
         locked: Whether the worker's process holds the worker's lock, which is released when the
@@ -87,7 +87,7 @@ class Due:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One reason for a stream's condition.
+    """One reason for a stream's state.
 
     Attributes:
         code: A stable word; docs/operations.md lists all codes.
@@ -114,7 +114,7 @@ class StreamDescription:
         rates: How fast the stream grew in the last minute; ``None`` if that is unknown.
         due: What happens to the stream when its time limit passes; ``None`` without a limit.
         end: How the stream ended; ``None`` until it ends.
-        causes: The reasons for the stream's condition, the most likely first; at least one.
+        causes: The reasons for the stream's state, the most likely first; at least one.
     """
 
     at: float
@@ -139,7 +139,10 @@ class StreamDescription:
 
     @property
     def silent_s(self) -> float | None:
-        """Seconds since the last message (or the claim, if none); ``None`` after the end."""
+        """Seconds since the last message, or since the claim if there is no message yet.
+
+        ``None`` if there is neither, and after the end.
+        """
         since = self.started_at if self.last_piece_at is None else self.last_piece_at
         return None if self.status.ended or since is None else max(0.0, self.at - since)
 

@@ -1,4 +1,4 @@
-"""Find the reasons for a stream's condition in the stream's description."""
+"""Find the reasons for a stream's state in the stream's description."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ _CODES: Final = {
 
 
 def causes(stream: StreamDescription, *, owned: bool, taken_over: bool) -> tuple[Finding, ...]:
-    """Return the reasons for a stream's condition, the most likely reason first.
+    """Return the reasons for a stream's state, the most likely reason first.
 
     Args:
         stream: The stream's description; its ``causes`` are ignored.
-        owned: Whether a worker must act next on the stream.
+        owned: Whether a worker owns the stream: the column ``worker`` of the stream is set.
         taken_over: Whether another writer may take over the stream if the stream's writer has died.
     """
     if stream.status.ended:
@@ -78,9 +78,9 @@ def _streaming(
     if worker.alive is False:
         yield Finding(
             "writer_unheard",
-            f"Its writer, {where}, does not report any more: {worker.evidence}. Its host has lost "
-            f"the database, or the process is paused. Any other process {next_step} "
-            f"after it has seen no report for {worker.lease_s:g} s itself.",
+            f"Its writer, {where}, does not beat any more: {worker.evidence}. Its host has lost "
+            "the database, its process is paused, or its event loop is blocked. Any other process "
+            f"{next_step} after it has seen no beat for {worker.lease_s:g} s itself.",
         )
         return
     if worker.alive is None:

@@ -14,11 +14,11 @@ _TURNS_WITHIN_S: Final = 5.0
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """The condition of this process.
+    """Whether this process works and can serve requests.
 
     Attributes:
-        live: Whether the process's event loop is not blocked, and its engine runs. If false,
-            restart the process.
+        live: Whether the engine runs and the event loop is not blocked. If false, restart the
+            process.
         ready: Whether the process can serve requests. This is so if the process is live and not
             draining, and a write succeeds in time. If false, send requests to other processes.
         reasons: Why the process is not live or not ready: ``"not_started"``, ``"stalled"``,
@@ -32,7 +32,7 @@ class Health:
     write_s: float | None = None
 
     def as_json(self) -> dict[str, Any]:
-        """Return the condition as a JSON object that contains nothing secret."""
+        """Return these attributes as a JSON object that contains nothing secret."""
         return asdict(self)
 
 

@@ -1,7 +1,7 @@
-"""Parts: the JSON objects in a stream that a page can show besides the answer's text.
+"""The parts of an answer that are JSON objects. A page can show them besides the answer's text.
 
-A stream stores an answer's text as strings. A piece of reasoning, a tool call, a source, a file or
-data of the application is stored as JSON objects. The ``type`` of such an object is the name of a
+A stream stores an answer's text as strings. Reasoning, tool calls, cited sources, files, and
+data of the application are stored as JSON objects. The ``type`` of such an object is the name of a
 UI-message chunk of the AI SDK. inkstream does not interpret any other object, nor a malformed part.
 """
 

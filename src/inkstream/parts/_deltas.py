@@ -1,4 +1,4 @@
-"""Deltas: the pieces in which the text of a reasoning, or the input of a tool call, comes."""
+"""Deltas are the pieces in which the text of a reasoning, or a tool call's input, arrives."""
 
 from __future__ import annotations
 

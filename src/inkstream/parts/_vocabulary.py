@@ -202,4 +202,4 @@ Part: TypeAlias = (
     | MessageMetadata
     | DataPart
 )
-"""A known part: a JSON object that every format of inkstream can translate."""
+"""A known part: a JSON object that inkstream's formats and ``fold`` understand."""

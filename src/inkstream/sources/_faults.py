@@ -1,7 +1,7 @@
 """Turn a provider's error into an error that readers may see: a code, without the provider's text.
 
-SDKs put requests, keys and internal addresses into the messages of their errors. So the log
-contains only an error's type, its status, a short code, and the provider's request id.
+SDKs put requests, keys and internal addresses into the messages of their errors. So this module
+logs only an error's type, its status, a short code, and the provider's request id.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def fault_of_event(provider_code: object) -> StreamError:
 
 
 def fault_of_status(status: int, provider_code: object = None) -> StreamError:
-    """Return the error for an HTTP status and the code in the answer's body, if there is a code."""
+    """Return the error for an HTTP status and the code in the response's body, if there is one."""
     _log.warning("the provider answered %d, code %s", status, _word(provider_code))
     return fault(_by_status(status, provider_code))
 
@@ -158,6 +158,6 @@ def _status_of(exc: BaseException) -> int | None:
 
 
 def _word(value: object) -> str:
-    """Return a provider's code for the log if it is short. A long text could contain a secret."""
+    """Return a short code as it is. A longer text may hold a secret, so return ``"?"`` instead."""
     text = str(value)
     return text if len(text) <= 64 and text.replace("_", "").replace("-", "").isalnum() else "?"

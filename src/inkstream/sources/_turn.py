@@ -1,4 +1,4 @@
-"""The open parts of a model's message while the message arrives: reasoning, and tool calls."""
+"""Tracks which reasoning and tool calls are open while a model's message arrives."""
 
 from __future__ import annotations
 
@@ -93,7 +93,10 @@ class Turn:
         return [*closed, start]
 
     def has_tool(self, key: object, call_id: str | None = None) -> bool:
-        """Return whether a call is open. Some providers give two calls one key, but two ids."""
+        """Return whether a call is open.
+
+        Some providers give two calls the same key, but different ids.
+        """
         tool = self._tools.get(key)
         return tool is not None and call_id in (None, "", tool.call_id)
 
@@ -106,7 +109,7 @@ class Turn:
         return [{"type": "tool-input-delta", "toolCallId": tool.call_id, "inputTextDelta": text}]
 
     def end_tool(self, key: object, arguments: Any = None) -> list[Piece]:
-        """Close a call's arguments. If ``arguments`` is given, it replaces the text received."""
+        """Close a call's arguments. If ``arguments`` is given, it replaces the received text."""
         tool = self._tools.pop(key, None)
         if tool is None:
             return []
@@ -123,14 +126,14 @@ class Turn:
         return [{"type": "tool-input-available", **part, "input": plain(arguments)}]
 
     def output(self, call_id: str, output: Any, *, failed: bool = False) -> list[Piece]:
-        """Add a tool's output. If the tool ``failed``, readers get its ``output`` as error text."""
+        """Add a tool's output. With ``failed``, readers get ``output`` as the text of an error."""
         if failed:
             text = output if isinstance(output, str) else json.dumps(plain(output))
             return [{"type": "tool-output-error", "toolCallId": call_id, "errorText": text}]
         return [{"type": "tool-output-available", "toolCallId": call_id, "output": plain(output)}]
 
     def source(self, url: str | None, title: str | None) -> list[Piece]:
-        """Add a source that the answer cites."""
+        """Add a web page that the answer cites."""
         if not url:
             return []
         self._sources += 1

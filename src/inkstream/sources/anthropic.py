@@ -1,4 +1,4 @@
-"""Anthropic's Messages."""
+"""Reads the answers of Anthropic's Messages API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Google's Gen AI SDK: Gemini."""
+"""Reads the answers of Gemini from Google's Gen AI SDK."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def google_genai(chunks: Asynchronous) -> AsyncPieces: ...
 @overload
 def google_genai(chunks: Synchronous) -> Pieces: ...
 def google_genai(chunks: Asynchronous | Synchronous) -> AsyncPieces | Pieces:
-    """Yield the answer of streamed content.
+    """Yield the answer of a stream of generated content.
 
     Args:
         chunks: What ``client.aio.models.generate_content_stream(…)`` returns, awaited or not, or

@@ -1,4 +1,4 @@
-"""LangChain's models and LangGraph's graphs."""
+"""Reads the answers of LangChain's models and LangGraph's graphs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from inkstream.sources._reading import (
 from inkstream.sources._turn import Turn, plain
 
 _SAY_WHY: Final = frozenset({"openai", "anthropic", "google_genai", "google_vertexai", "deepseek"})
-"""Providers that always report why an answer stopped. Without a report, the answer broke off."""
+"""Providers that always say why an answer stopped. Without a reason, the answer broke off."""
 _MODES: Final = frozenset({"messages", "custom", "updates", "values", "debug", "tasks"})
 
 
@@ -68,7 +68,7 @@ class _MessageParser:
     def _answer(self, message: Any) -> list[Piece]:
         turn = self._turn
         made: list[Piece] = []
-        if value(message, "id") != self._message:  # another call of the model, or of another node
+        if value(message, "id") != self._message:  # the graph called a model again
             made += self._end_message()
             self._message, self._provider = value(message, "id"), None
             turn.finish_reason = None
@@ -137,14 +137,14 @@ class _MessageParser:
     def end(self) -> list[Piece]:
         made = self._end_message()
         if self._turn.finish_reason is None and self._seen:
-            self._turn.finish("stop")  # this provider need not report why an answer stopped
+            self._turn.finish("stop")  # this provider need not say why an answer stopped
         if not self._seen:
             self._turn.finish("other")
         return made + self._turn.end()
 
 
 def _unpacked(event: Any) -> tuple[str, Any]:
-    """Return the mode and the payload of an event. The options of ``astream`` choose its shape."""
+    """Return an event's mode and payload. The options of ``astream`` choose the event's shape."""
     if isinstance(event, Mapping) and event.get("type") in _MODES and "data" in event:
         return _unpacked((event["type"], event["data"]))
     if not isinstance(event, tuple):

@@ -1,4 +1,4 @@
-"""OpenAI's Agents SDK."""
+"""Reads the answers of agents of OpenAI's Agents SDK."""
 
 from __future__ import annotations
 

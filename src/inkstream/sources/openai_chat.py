@@ -1,4 +1,4 @@
-"""OpenAI's Chat Completions and compatible APIs: LiteLLM, Ollama, vLLM, OpenRouter."""
+"""Reads answers of OpenAI's Chat Completions, and of LiteLLM, Ollama, vLLM and OpenRouter."""
 
 from __future__ import annotations
 

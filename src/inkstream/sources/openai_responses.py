@@ -1,4 +1,4 @@
-"""OpenAI's Responses."""
+"""Reads the answers of OpenAI's Responses API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""pydantic-ai's agents."""
+"""Reads the answers of pydantic-ai's agents."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _SAY_WHY: Final = frozenset(
         "openrouter",
     ]
 )
-"""Providers that always report why an answer stopped. Without a report, the answer broke off."""
+"""Providers that always say why an answer stopped. Without a reason, the answer broke off."""
 
 
 def pydantic_ai(events: Asynchronous) -> AsyncPieces:
@@ -97,7 +97,7 @@ class _RunParser:
         return self._turn.end_tool(index, value(part, "args"))
 
     def _call(self, part: Any) -> list[Piece]:
-        """Return a call that arrived in one piece (from a model that does not stream)."""
+        """Return the pieces of a call that arrived whole, from a model that does not stream."""
         call_id = value(part, "tool_call_id", "")
         if call_id in self._called:
             return []

@@ -1,4 +1,4 @@
-"""The streams of a ``MemoryDatabase``, without workers and without waiting."""
+"""Keeps the streams of a ``MemoryDatabase``. The workers are in the module ``memory``."""
 
 from __future__ import annotations
 
@@ -347,7 +347,7 @@ class _Stream:
                     yield part
 
     def merge(self, max_bytes: int) -> int:
-        """Merge about ``max_bytes``, at least a full segment; return the number of merged bytes."""
+        """Merge about ``max_bytes``, at least a full segment. Return the number of merged bytes."""
         stop, size = self.merged, 0
         while stop < len(self.segments) and size < max(max_bytes, wire.SEGMENT_BYTES):
             size += len(self.segments[stop].payload)

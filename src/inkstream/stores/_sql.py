@@ -17,7 +17,7 @@ _NAME = re.compile(r"^-- name: *([a-z][a-z0-9_]*) *$", re.MULTILINE)
 
 
 def load(package: str, file: str) -> SimpleNamespace:
-    """Return the queries of a file in a package; the attributes are the queries' names.
+    """Return an object that has each query of a package's file as an attribute.
 
     Lines that begin with ``--`` are removed, and so is the last semicolon. A query with several
     statements (a schema) keeps the semicolons between the statements.

@@ -1,6 +1,7 @@
 """Streams for code without an event loop: Django and Flask views, Celery tasks, scripts.
 
-The methods of this ``PersistentTextStreaming`` block. Each method returns when its work is done::
+The methods of this ``PersistentTextStreaming`` block until their work is done. Only ``start``
+returns immediately::
 
     from inkstream.sync import PersistentTextStreaming
 

@@ -1,7 +1,7 @@
 """The response that follows a stream, for servers that call an application in a thread (WSGI).
 
-The ASGI response runs on the event loop's thread, and this module takes the response's messages one
-at a time. So the bytes are the same as in ASGI, and no queue grows for a slow client.
+The ASGI response runs on the event loop's thread, and this module takes its ASGI messages one at a
+time. So the body has the same bytes as in ASGI, and no queue grows for a slow client.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ def scope_of(environ: Mapping[str, Any]) -> Scope:
 
 
 class Exchange:
-    """One ASGI response, read message by message. Its methods run on the event loop."""
+    """One ASGI response. Its methods run on the event loop."""
 
     def __init__(self, app: ASGIApp, scope: Scope) -> None:
         self._gone = asyncio.Event()
@@ -78,10 +78,13 @@ class Exchange:
         return {"type": "http.disconnect"}
 
     async def next(self) -> Message:
-        """Return the next message.
+        """Return the next ASGI message.
+
+        If the ASGI response raises an exception, this method raises the same exception.
 
         Raises:
-            ConnectionResetError: The response broke off, and the client must notice.
+            ConnectionResetError: The response broke off. The server must close the connection, so
+                that the client notices.
         """
         message = await self._handed.get()
         if message is None:
@@ -101,12 +104,12 @@ class Exchange:
 
 
 class StreamAnswer:
-    """Follow a stream from the request's offset. ``response`` of ``inkstream.sync`` returns it.
+    """Follow a stream from the request's offset. The method ``response`` returns this object.
 
-    An answer is a WSGI application, which a view of Flask and others can return. It is also an
-    iterable of bytes with a status and headers, for other frameworks: ``StreamingHttpResponse(
-    answer, status=answer.status_code, headers=answer.headers)``. While an answer follows the
-    stream, it occupies a thread (or greenlet) of the server. An answer can be sent only once, and
+    The object is a WSGI application, which a view of Flask can return. For other frameworks, the
+    object is also an iterable of bytes with a status and headers: ``StreamingHttpResponse(
+    answer, status=answer.status_code, headers=answer.headers)``. While the object follows the
+    stream, it occupies a thread (or greenlet) of the server. The object can be sent only once, and
     the server closes it.
 
     Attributes:
@@ -118,11 +121,11 @@ class StreamAnswer:
     def __init__(
         self, streams: object, thread: LoopThread, exchange: Exchange, start: Message
     ) -> None:
-        self._streams = streams  # the instance's garbage collection would end this answer
+        self._streams = streams  # garbage collection of the instance would end this response
         self._thread = thread
         self._exchange = exchange
-        # Some callers never close an answer, such as test clients that look only at the status. So
-        # the garbage collection of an answer also ends its exchange.
+        # Some callers never close this object, such as test clients that look only at the status.
+        # So the garbage collection of this object also ends its exchange.
         self._dropped = weakref.finalize(self, thread.soon, exchange.close)
         self._dropped.atexit = False  # at exit, the loop ends before this call
         self._is_over = False
@@ -140,7 +143,7 @@ class StreamAnswer:
     def __call__(
         self, environ: Mapping[str, Any], start_response: StartResponse
     ) -> Iterable[bytes]:
-        """Answer as a WSGI application."""
+        """Respond as a WSGI application."""
         status = HTTPStatus(self.status_code)
         start_response(f"{status.value} {status.phrase}", self.header_list)
         return self
@@ -151,7 +154,8 @@ class StreamAnswer:
         """Yield the body as it arrives.
 
         Raises (while iterating):
-            ConnectionResetError: The answer broke off, and the client must notice.
+            ConnectionResetError: The response broke off. The server must close the connection, so
+                that the client notices.
         """
         while not self._is_over:
             body = self._take(self._thread.call(self._exchange.next()))
@@ -162,7 +166,8 @@ class StreamAnswer:
         """Yield the body as it arrives, on another event loop, without blocking that loop.
 
         Raises (while iterating):
-            ConnectionResetError: The answer broke off, and the client must notice.
+            ConnectionResetError: The response broke off. The server must close the connection, so
+                that the client notices.
         """
         while not self._is_over:
             body = self._take(await self._thread.acall(self._exchange.next()))
@@ -182,7 +187,7 @@ class StreamAnswer:
             self._thread.call(self._exchange.close())
 
     def __enter__(self) -> Self:
-        """Return this answer. The end of the ``with`` block closes the answer."""
+        """Return this object. The end of the ``with`` block closes it."""
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -77,7 +77,7 @@ class Following:
     """Iterate over a stream while it grows. ``PersistentTextStreaming.follow`` returns this."""
 
     def __init__(self, streams: object, thread: LoopThread, following: handles.Following) -> None:
-        self._streams = streams  # the instance's garbage collection would end this iteration
+        self._streams = streams  # garbage collection of the instance would end this iteration
         self._thread = thread
         self._following = following
 

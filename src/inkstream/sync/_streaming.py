@@ -37,8 +37,8 @@ class PersistentTextStreaming:
     """Stream text to its readers and store it in a database, without an event loop.
 
     Each method does the same as the method of ``inkstream.PersistentTextStreaming`` with this name.
-    The methods block, and any thread may call them. A method with ``connection`` runs only in the
-    caller's thread, on that connection (synchronous psycopg or SQLAlchemy, ``sqlite3``).
+    The methods block, and any thread may call them. A call with ``connection`` uses only the
+    caller's thread and that connection (synchronous psycopg or SQLAlchemy, ``sqlite3``).
 
     Args:
         database: As in ``inkstream``, but only a URL or an engine, because pools belong to one
@@ -115,7 +115,8 @@ class PersistentTextStreaming:
     def stop(self) -> None:
         """Stop this instance in this process: end the running streams, and close the database.
 
-        The end of the process does the same. The next call of a method starts the instance again.
+        A normal end of the process does the same. The next call of a method starts the instance
+        again.
         """
         this_process().leave(self._key)
 
@@ -163,9 +164,10 @@ class PersistentTextStreaming:
     ) -> None:
         """Let a source write a stream in the background, and return immediately.
 
-        A plain generator function runs on a separate thread. If the process ends before the answer
-        ends, the stream ends ``error``, code ``shutdown``. For work that must survive the end of
-        the process, use a job queue and ``write``.
+        A plain generator function runs on a separate thread. If the process stops before the answer
+        is complete, the stream ends ``error``, code ``shutdown``. If the process is killed, another
+        worker ends the stream ``timeout``. For work that must survive the end of the process, use a
+        job queue and ``write``.
 
         Args:
             stream_id: The id of a stream whose creation has been committed.
@@ -341,7 +343,7 @@ class PersistentTextStreaming:
     def read_many(
         self, stream_ids: Collection[str], *, owner: str | None = None, group: str | None = None
     ) -> dict[str, StreamBody]:
-        """Return the streams that exist (with the owner and group given), by id."""
+        """Return the streams that exist (with the given owner and group), by id."""
         ids: Sequence[str] = as_items("stream_ids", stream_ids)
         return self._call(lambda streams: streams.read_many(ids, owner=owner, group=group))
 
@@ -382,7 +384,7 @@ class PersistentTextStreaming:
         ``offset``. Close the iterator, or use it in a ``with`` block, unless you iterate to the
         stream's end.
 
-        Raises (here, before a view has sent its headers):
+        Raises (when you call ``follow``, before a view has sent its headers):
             StreamNotFound, InvalidOffset, OffsetGone, TooManyReaders
         """
 
@@ -397,7 +399,7 @@ class PersistentTextStreaming:
     def describe(
         self, stream_id: str, *, owner: str | None = None, group: str | None = None
     ) -> StreamDescription:
-        """Return what is known about a stream except its text, and why it is in this condition.
+        """Return what is known about a stream except its text, and the reasons for its state.
 
         Raises:
             StreamNotFound: The stream is absent, or has another owner or group than given.
@@ -434,14 +436,14 @@ class PersistentTextStreaming:
         """Return the response that follows a stream from the request's offset; see docs/wsgi.md.
 
         The response's status is known when this method returns. If the stream is absent, the
-        response is a 404, after a short wait. Plain text is refused, because a WSGI server may hide
-        that an answer broke off.
+        response is a 404, after a short wait. A request for plain text gets a 406, because a WSGI
+        server may hide that a response broke off.
 
         Args:
             request: A WSGI environment, or a request of Flask or Django.
             stream_id: The stream.
-            owner: If the stream has another owner, the answer is the answer for an absent stream.
-            group: If the stream has another group, the answer is the answer for an absent stream.
+            owner: If the stream has another owner, the response is as for an absent stream.
+            group: If the stream has another group, the response is as for an absent stream.
             format: ``"events"``, ``"json"``, a format of ``inkstream.formats``, or a ``Format`` of
                 your own. The request then cannot choose a format.
             headers: Further headers of the response.

@@ -25,8 +25,8 @@ class Instruments:
     Args:
         meter: The meter.
         numbers: Returns the current values of gauges and totals, by name. These values are read
-            only when metrics are collected, because a call of a counter costs more than the commit
-            of a token.
+            only when metrics are collected, because one call of a counter would cost more than
+            the commit of a token.
     """
 
     def __init__(self, meter: Meter, numbers: Callable[[], dict[str, int]]) -> None:

@@ -137,7 +137,7 @@ class OpenTelemetry(Observer):
     def fenced(self, stream: StreamState, status: str | None) -> None:
         """Count a writer that lost its stream, and end the writer's span.
 
-        The worker that commits the stream's end records the end.
+        This method does not count the stream's end. The worker that commits the end counts it.
         """
         self._on.fenced.add(1)
         self._end_span(stream, status or "deleted")
@@ -171,7 +171,7 @@ class OpenTelemetry(Observer):
         self._on.away.record(seconds)
 
     def worker_dead(self, worker: str, streams: int) -> None:
-        """Count a worker that was taken for dead."""
+        """Count a worker that was taken for dead and had streams."""
         self._on.dead.add(1)
 
     def swept(self, seconds: float) -> None:

@@ -12,7 +12,7 @@ def prometheus_app() -> tuple[OpenTelemetry, Any]:
 
     Use this function in an application that configures no OpenTelemetry SDK. The page shows only
     the metrics of this process. With several processes, Prometheus must read the page of each
-    process. The page needs no permission, because it contains no ids and no text.
+    process. The page needs no login, because it contains no ids and no text.
     """
     try:
         from opentelemetry.exporter.prometheus import PrometheusMetricReader

@@ -1,9 +1,9 @@
 """Tools for testing applications and third-party stores.
 
 ``StoreSuite`` is the test suite that every store must pass. ``run_virtual`` and ``in_virtual_time``
-run tests in virtual time; use them with ``PersistentTextStreaming(clock=VirtualClock())``.
+run tests in virtual time. Use them with ``PersistentTextStreaming(clock=VirtualClock())``.
 ``ScriptedSource`` replaces a model. With ``StreamingTransport``, ``httpx`` reads an application's
-answers while they are sent. The pytest plugin ``inkstream.testing.fixtures`` has the fixture
+responses while it sends them. The pytest plugin ``inkstream.testing.fixtures`` has the fixture
 ``streams``, a running instance.
 
 The module needs the extra ``testing``: pytest, pytest-asyncio, hypothesis and httpx.

@@ -10,7 +10,7 @@ from inkstream._types import JSON
 from inkstream.engine.generation import Message, Result
 
 _CALLED_WITHIN_S: Final = 10.0
-"""How long ``ScriptedSource`` waits for its first call before its methods raise."""
+"""How many seconds ``ScriptedSource`` waits for its first call before its methods raise."""
 
 
 class ScriptedSource:
@@ -66,7 +66,7 @@ class ScriptedSource:
         await self._taken()
 
     async def reason(self, text: str, *, reasoning_id: str = "reasoning") -> None:
-        """Yield a piece of reasoning, as the sources for real models do."""
+        """Yield reasoning, as the sources for real models do."""
         await self.send(
             {"type": "reasoning-start", "id": reasoning_id},
             {"type": "reasoning-delta", "id": reasoning_id, "delta": text},
@@ -84,7 +84,7 @@ class ScriptedSource:
         )
 
     async def finish(self, result: JSON = None) -> None:
-        """End the source, with a ``Result`` if ``result`` is not ``None``."""
+        """End the source. If ``result`` is not ``None``, first yield a ``Result`` with it."""
         if result is not None:
             self._steps.put_nowait(Result(result))
         self._steps.put_nowait(None)
@@ -92,7 +92,7 @@ class ScriptedSource:
         await self.closed.wait()
 
     async def fail(self, error: BaseException) -> None:
-        """Raise an error in the source."""
+        """Raise ``error`` in the source, and wait until the source has ended."""
         self._steps.put_nowait(error)
         await self._called()
         await self.closed.wait()

@@ -1,7 +1,7 @@
-"""Reads an ASGI application's answers while they are sent, without a server.
+"""Read an ASGI application's responses while it sends them, without a server.
 
-``httpx.ASGITransport`` returns an answer only after the end of its body. So it never returns the
-answer of a live stream.
+``httpx.ASGITransport`` returns a response only after the end of its body. So it cannot return the
+response of a live stream before the stream ends.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _LEAVE_S = 5.0
 
 
 class StreamingTransport(httpx.AsyncBaseTransport):
-    """Let ``httpx.AsyncClient`` call an application, and return each piece of an answer when sent.
+    """Let ``httpx.AsyncClient`` call an application, and get each piece of a response when sent.
 
-    If the application raises an error, the request or the reading of the answer's body raises the
-    same error. If the client closes an answer early, the application gets a disconnect. The
+    If the application raises an error, the request or the reading of the response's body raises the
+    same error. If the client closes a response early, the application gets a disconnect. The
     transport does not run the application's lifespan, because the fixture ``streams`` already has
     a running instance.
 
@@ -42,7 +42,7 @@ class StreamingTransport(httpx.AsyncBaseTransport):
         self._app = app
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        """Call the application; return when it has begun its answer."""
+        """Call the application. Return when the application has begun its response."""
         exchange = _Exchange(await request.aread())
         exchange.run(self._app, _scope_of(request))
         try:
@@ -51,12 +51,12 @@ class StreamingTransport(httpx.AsyncBaseTransport):
             await exchange.aclose()
             raise
         if start is None:
-            raise RuntimeError("the application returned without an answer")
+            raise RuntimeError("the application returned without a response")
         return httpx.Response(start["status"], headers=start.get("headers", []), stream=exchange)
 
 
 class _Exchange(httpx.AsyncByteStream):
-    """One call of the application. This object is also the body of the answer."""
+    """One call of the application. This object is also the body of the response."""
 
     def __init__(self, body: bytes) -> None:
         self._request: list[Message] = [{"type": "http.request", "body": body}]
@@ -78,7 +78,7 @@ class _Exchange(httpx.AsyncByteStream):
         self._task = asyncio.get_running_loop().create_task(call())
 
     async def next(self) -> Message | None:
-        """Return the application's next message; ``None`` when the application has returned."""
+        """Return the next ASGI message; ``None`` when the application has returned."""
         message = await self._sent.get()
         if message is None and self._task is not None:
             await self._task  # raises the application's exception

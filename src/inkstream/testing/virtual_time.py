@@ -1,4 +1,4 @@
-"""An event loop with virtual time: hours pass in milliseconds, and every run is the same.
+"""An event loop with virtual time: hours pass in milliseconds, and a test always runs the same way.
 
 When no task is ready, the loop does not sleep. Instead, its clock jumps to the next timer. Tasks
 interleave in a fixed order, so a schedule that was drawn from a seed can be replayed. Threads and

@@ -1,5 +1,5 @@
-// Records one answer. Then, for each event of the answer, the unmodified client reads the answer
-// through resumingFetch, with a cut after the event. The script prints JSON:
+// Records one answer. Then, for each event of the answer except the last, the unmodified client
+// reads the answer through resumingFetch, with a cut after the event. The script prints JSON:
 // {chat, events, whole, cuts: [message, …]}.
 //
 //     node cuts.js ai-6|ai-7|ag-ui URL RESUMING_FETCH

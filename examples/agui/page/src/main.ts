@@ -18,7 +18,7 @@ const stop = document.querySelector<HTMLButtonElement>("#stop")!;
 const failed = document.querySelector<HTMLElement>("#failed")!;
 const status = document.querySelector<HTMLElement>("#status")!;
 
-/** Start a run, or follow a run that has begun; the server recognises the run by its id. */
+/** Start a run, or follow a run that has begun. The server recognises the run by its id. */
 async function run(question: Message, runId: string = crypto.randomUUID()): Promise<void> {
   say("running");
   agent.addMessage(question);
@@ -62,7 +62,7 @@ stop.addEventListener("click", () => {
   void fetching.stop().finally(() => (stop.disabled = false)); // a stop is stored while offline
 });
 
-/** Follow each run again, so that its stored events are shown; the last run may still continue. */
+/** Follow each run again, to show its stored events. The last run may still continue. */
 async function show(): Promise<void> {
   const { runs } = await (await fetch(thread, { headers: { accept: "application/json" } })).json();
   for (const { runId, question } of runs) await run(question, runId);

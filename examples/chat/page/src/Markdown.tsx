@@ -45,7 +45,7 @@ function tokenize(text: string, known: readonly Token[]): Token[] {
   return [...kept, ...new Lexer({ gfm: true }).blockTokens(text.slice(start.length), [])];
 }
 
-/** Cut a text into blocks that can be parsed alone. A block with a `[` gets all link addresses. */
+/** Cut a text into blocks that can be parsed alone. A block with `[` gets all link definitions. */
 function split(text: string, known: { current: Token[] }): string[] {
   const unified = text.replace(/\r\n?/g, "\n");
   // A text with footnotes stays one block, because footnotes are numbered through the whole text.

@@ -53,7 +53,7 @@ export function initialOf({ offset, parts, end }: Turn): Initial | undefined {
   return { offset, parts, status, result, error: failed ? error : null };
 }
 
-/** Return the server's answer. Repeat the request every second until it succeeds. */
+/** Return the server's response. Repeat the request every second until it succeeds. */
 export async function load<T>(address: string, signal?: AbortSignal): Promise<T> {
   for (;;) {
     try {

@@ -3,7 +3,7 @@ import { flushSync } from "react-dom";
 
 const NEAR_PX = 60;
 
-/** Keep an element scrolled to its end while it grows, unless the reader has scrolled up. */
+/** Keep an element scrolled to the bottom while it grows, unless the user has scrolled up. */
 export function useStickToEnd(): {
   box: RefCallback<HTMLElement>;
   away: boolean;

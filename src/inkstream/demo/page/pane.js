@@ -1,4 +1,4 @@
-// One pane: the list of messages (a log) and each answer (a text), read from their stored streams.
+// One pane: it reads the list of messages (a log) and each answer (a text stream).
 //
 // All windows of a browser together may open six connections to a host. So a pane has only one
 // connection at a time: the pane follows the list, and while an answer is being written, the pane
@@ -80,7 +80,7 @@ function make(tag, className, text = "") {
   return made;
 }
 
-/** Keep the end of the conversation in view, unless the reader has scrolled up. */
+/** Keep the last lines of the conversation in view, unless the user has scrolled up. */
 function keepingEnd(change) {
   const list = element("messages");
   const atEnd = list.scrollHeight - list.scrollTop - list.clientHeight < 48;
@@ -137,7 +137,7 @@ class Answer {
 
 let stopping = null;
 
-/** Show the button that stops a stream, or for null the button that sends a prompt. */
+/** Show the button that stops a stream. Without a stream, show the button that sends a prompt. */
 function setStopping(stream) {
   if (stream === stopping) return;
   stopping = stream;

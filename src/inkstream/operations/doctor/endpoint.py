@@ -25,7 +25,7 @@ _OLD: Final = ("0.9", "1.0")
 
 @dataclass(frozen=True, slots=True)
 class _Echo:
-    """What the application saw of a request, with the local times of the request and the answer."""
+    """A response, what the application saw of its request, and the local times of both."""
 
     answer: Answer
     seen: dict[str, Any]
@@ -64,7 +64,7 @@ async def examine(endpoint: Endpoint, *, idle_s: float = 20.0) -> list[Finding]:
         ]
     found = [task.result() for task in tasks]
     found.insert(1, _app_http_version(first))
-    # The check "cpu" runs alone after the others, because it needs a time without open connections.
+    # The check "cpu" runs alone after the others, because no other connection may be open then.
     found += [await _guarded("cpu", _cpu(endpoint)), _clock(first)]
     return found
 
@@ -105,7 +105,7 @@ async def _http_version(endpoint: Endpoint, echo: _Echo) -> Finding:
     version = echo.answer.version
     if version in _OLD:
         return _problem(
-            "http_version", f"it answers with HTTP/{version}: broken answers look complete"
+            "http_version", f"it answers with HTTP/{version}: broken responses look complete"
         )
     if endpoint.tls is None:
         message = f"it answers with HTTP/{version}; browsers use HTTP/2 only over https://"
@@ -121,7 +121,7 @@ async def _http_version(endpoint: Endpoint, echo: _Echo) -> Finding:
 def _app_http_version(echo: _Echo) -> Finding:
     version = str(echo.seen.get("http_version"))
     if version in _OLD:
-        message = f"the application receives HTTP/{version}: broken answers look complete"
+        message = f"the application receives HTTP/{version}: broken responses look complete"
         return _problem("app_http_version", message)
     return fine("app_http_version", f"the application receives HTTP/{version}")
 
@@ -222,9 +222,9 @@ async def _caching(endpoint: Endpoint) -> Finding:
         return unknown("caching", "a request that worked before failed the second time")
     if len(set(seen)) < len(seen):
         return _problem(
-            "caching", "the same answer came twice, although it says no-cache and private"
+            "caching", "the same response came twice, although it says no-cache and private"
         )
-    return fine("caching", "every answer is new")
+    return fine("caching", "every response is new")
 
 
 async def _broken_end(endpoint: Endpoint) -> Finding:
@@ -232,15 +232,15 @@ async def _broken_end(endpoint: Endpoint) -> Finding:
     if answer.status != 200:
         # The connection broke before any data, so the proxy could still send an error status.
         if answer.status in (500, 502):
-            return fine("broken_end", f"a broken answer becomes a {answer.status}")
+            return fine("broken_end", f"a broken response becomes a {answer.status}")
         return unknown("broken_end", f"status {answer.status}")
     match answer.ended:
         case Ended.BROKEN:
-            return fine("broken_end", "a broken answer looks broken")
+            return fine("broken_end", "a broken response looks broken")
         case Ended.WAITING:
-            message = f"a broken answer was still open after {_ANSWER_S:.0f} s"
+            message = f"a broken response was still open after {_ANSWER_S:.0f} s"
             return _problem("broken_end", message)
-    message = "a broken answer looks complete: the text of a failed stream looks complete"
+    message = "a broken response looks complete, and so does the text of a failed stream"
     return _problem("broken_end", message)
 
 
@@ -257,7 +257,7 @@ async def _cpu(endpoint: Endpoint) -> Finding:
             "cpu", "another process answered: run the doctor again, or against one instance"
         )
     expected = _CPU_S / begin["every_s"]
-    # If the answer was slow, the counter may have caught up after the request.
+    # If the response was slow, the counter may have caught up after the request.
     ticks = end["ticks"] - (time.monotonic() - asked) / begin["every_s"]
     if ticks < expected / 2:
         share = max(0.0, ticks / expected)
@@ -271,7 +271,7 @@ async def _cpu(endpoint: Endpoint) -> Finding:
 
 def _clock(echo: _Echo) -> Finding:
     there = float(echo.seen.get("wall", 0.0))
-    # The server read its clock at some moment between request and answer.
+    # The server read its clock at some moment between the request and the response.
     off_s = max(echo.asked - there, there - echo.got, 0.0)
     if off_s > _CLOCKS_S:
         return _problem("clock", f"its clock and the clock here differ by {off_s:.1f} s")

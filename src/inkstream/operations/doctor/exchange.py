@@ -1,7 +1,7 @@
-"""Make one HTTP/1.1 request on a socket of its own, and record when and how the answer arrives.
+"""Make one HTTP/1.1 request on a separate socket, and record when and how the response arrives.
 
 HTTP clients hide what the doctor needs to see. They undo compression and join chunks. Some clients
-accept a closed connection as the end of an answer.
+accept a closed connection as the end of a response.
 """
 
 from __future__ import annotations
@@ -23,33 +23,34 @@ _BROKEN: Final = (asyncio.IncompleteReadError, asyncio.LimitOverrunError, OSErro
 
 
 class EndpointError(InkstreamError):
-    """No request to the endpoint is possible."""
+    """The endpoint cannot be reached, or it sent no HTTP response."""
 
     code = "endpoint"
 
 
 class Ended(StrEnum):
-    """How an answer ended."""
+    """How a response ended."""
 
     COMPLETE = "complete"
     BROKEN = "broken"
     UNMARKED = "unmarked"
-    """The connection was closed, and the answer has no other mark of its end."""
+    """The connection was closed, and nothing else shows where the response ends."""
     WAITING = "waiting"
-    """The answer had not ended when the doctor stopped waiting."""
+    """The response had not ended when the doctor stopped waiting."""
 
 
 @dataclass(slots=True)
 class Answer:
-    """An answer.
+    """An HTTP response.
 
     Attributes:
         version: The HTTP version of the status line, such as ``"1.1"``.
         status: The HTTP status.
-        headers: The answer's headers; their names are in lower case.
-        pieces: The received parts of the body, each with the seconds since the request.
-        ended: How the answer ended.
-        ended_s: How many seconds after the request the answer ended, or the doctor stopped waiting.
+        headers: The response's headers; their names are in lower case.
+        pieces: The pieces of the body, each with the seconds from the request to its arrival.
+        ended: How the response ended.
+        ended_s: How many seconds after the request the response ended, or the doctor stopped
+            waiting.
     """
 
     version: str
@@ -65,7 +66,7 @@ class Answer:
         return b"".join(data for _, data in self.pieces)
 
     def json(self) -> dict[str, Any] | None:
-        """Return the body if it is a JSON object."""
+        """Return the body if it is a JSON object, else ``None``."""
         try:
             value = json.loads(self.body)
         except ValueError:
@@ -86,7 +87,7 @@ class Endpoint:
     """The address of a probe.
 
     Attributes:
-        host, port, path: The parts of the probe's URL.
+        host, port, path: The host, port and path of the probe's URL.
         tls: The TLS context of requests; ``None`` for ``http://``.
         browser: A TLS context that offers HTTP/2, as browsers do.
         headers: Headers of every request.
@@ -120,8 +121,8 @@ class Endpoint:
                 raise InvalidInput("the path and the headers must be ASCII")
         tls = browser = None
         if parts.scheme == "https":
-            # There are two contexts, because a context's protocols apply to all its connections,
-            # and connections of both kinds are open at the same time.
+            # There are two contexts, because a context offers the same protocols on all its
+            # connections, and only one connection of the doctor may offer HTTP/2.
             tls = _context(["http/1.1"], insecure=insecure)
             browser = _context(["h2", "http/1.1"], insecure=insecure)
         port = port or (443 if tls else 80)
@@ -135,7 +136,7 @@ class Endpoint:
                 return await asyncio.open_connection(self.host, self.port, ssl=tls)
         except (OSError, TimeoutError) as exc:
             raise EndpointError(
-                f"{self.host}:{self.port} cannot be reached: {str(exc) or 'no answer'}"
+                f"{self.host}:{self.port} cannot be reached: {str(exc) or 'no response'}"
             ) from exc
 
     async def protocol(self) -> str | None:
@@ -148,10 +149,10 @@ class Endpoint:
     async def get(
         self, path: str, headers: Mapping[str, str] | None = None, *, within_s: float
     ) -> Answer:
-        """Return the answer to a request, as far as it arrived within ``within_s`` seconds.
+        """Return the response to a request, as far as it arrived within ``within_s`` seconds.
 
         Raises:
-            EndpointError: No answer arrived, or the answer was not HTTP.
+            EndpointError: No response arrived, or the response was not HTTP.
         """
         reader, writer = await self._connect(self.tls)
         host = f"[{self.host}]" if ":" in self.host else self.host
@@ -200,10 +201,10 @@ async def _read_answer(reader: asyncio.StreamReader, began: float, within_s: flo
             answer.ended = await _read_body(reader, answer, began)
     except TimeoutError:
         if answer is None:
-            raise EndpointError(f"no answer came within {within_s:.0f} s") from None
+            raise EndpointError(f"no response came within {within_s:.0f} s") from None
     except _BROKEN as exc:
         if answer is None:
-            raise EndpointError(f"the answer is not HTTP: {exc!r:.100}") from exc
+            raise EndpointError(f"the response is not HTTP: {exc!r:.100}") from exc
         answer.ended = Ended.BROKEN
     answer.ended_s = loop.time() - began
     return answer
@@ -232,7 +233,7 @@ async def _read_body(reader: asyncio.StreamReader, answer: Answer, began: float)
         nonlocal size
         size += len(data)
         if size > _MOST_BYTES:
-            raise ValueError("the answer is too long to come from the probe")
+            raise ValueError("the response is too long to come from the probe")
         answer.pieces.append((loop.time() - began, data))
 
     if "chunked" in answer.headers.get("transfer-encoding", "").lower():

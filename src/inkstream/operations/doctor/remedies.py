@@ -64,7 +64,7 @@ REMEDIES: Final[Mapping[str, Mapping[str, str]]] = {
     },
     "broken_end": {
         "nginx": 'proxy_http_version 1.1; proxy_set_header Connection "";',
-        "Caddy": "2.7 or newer: 2.6 ends every answer cleanly",
+        "Caddy": "2.7 or newer: 2.6 ends every response cleanly",
         "HAProxy": "nothing to set: HAProxy passes a broken end on; look behind it",
         "Cloudflare": "nothing to set: use the format events, which has an end of its own",
         "ALB": "nothing to set: use the format events, which has an end of its own",

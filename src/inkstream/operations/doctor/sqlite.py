@@ -34,7 +34,7 @@ def examine(url: str) -> list[Finding]:
         raise StoreUnavailable(f"there is no database {path}")
     found = [_place(path), _permissions(path, companions), _disk(path)]
     if found[0].verdict is Verdict.PROBLEM:
-        return found  # opening a file on such a disk could damage the file
+        return found  # in an unsuitable place, opening the file could damage it
     facts = facts_of(path)
     return [*found, _version(), _migrations(facts), _log(facts), _free(facts)]
 

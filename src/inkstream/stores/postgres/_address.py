@@ -40,10 +40,10 @@ class Address:
         pooler: Whether a transaction pooler answers at this address. Behind such a pooler, no
             session state survives a transaction.
         schema: The schema of inkstream's tables.
-        listener_url: The URL for the one connection that stays open, if it is not ``url``.
+        listener_url: The URL for the one connection that stays open; ``None`` means ``url``.
         arguments: Further arguments for the driver.
         settings: Server settings for each session.
-        ignored: Parameters of the URL that have no effect here.
+        ignored: Parameters of the URL that have no effect in inkstream.
         system_roots: Whether to trust only the certificate authorities that the system trusts.
     """
 

@@ -31,8 +31,8 @@ class Channel:
     ) -> bool:
         """Begin to call ``on_payload``; return False if there is no connection to listen on.
 
-        ``on_listening`` is called whenever this channel begins to listen on a connection, because
-        notifications that were sent while it did not listen are lost.
+        ``on_listening`` is called whenever this channel begins to listen on a connection.
+        Notifications that were sent before this moment may be lost.
         """
         if self._session is None:
             return False

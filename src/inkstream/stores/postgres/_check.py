@@ -40,7 +40,7 @@ WHERE NOT EXISTS (SELECT FROM inkstream.heads h WHERE h.internal_id = m.internal
 
 _ENDED: Final = frozenset(status.value for status in Status if status.ended)
 _MOST: Final = 1_000
-"""No more faults than this are listed, because a broken database may have a fault per stream."""
+"""The list has at most this many faults, because a broken database may have one per stream."""
 
 _BATCH: Final = 500
 
@@ -65,6 +65,7 @@ async def check_streams(url: object, *, schema: str | None = None) -> list[str]:
     Raises:
         SchemaOutdated: The database does not have inkstream's schema.
         StoreUnavailable: The database cannot be reached.
+        ValueError: The URL or the schema's name cannot be used.
     """
     address = Address.parse(url)
     schema = schema_name(schema or address.schema)

@@ -91,7 +91,8 @@ class Connections:
                 connection_class=_Connection,
                 **self._address.driver_arguments(),
             )
-        # Readers never get the last connection, so a write can always use one.
+        # Readers never get the last connection, so a write can always use one. If the pool has only
+        # one connection, readers and writes share it.
         size = self._max_connections if self._pool is None else self._pool.get_max_size()
         self._readers = asyncio.Semaphore(max(size - 1, 1))
         self._open = True
@@ -130,10 +131,10 @@ class Connections:
 
     @contextlib.asynccontextmanager
     async def reading(self) -> AsyncIterator[None]:
-        """Wait for permission to read, so that readers never use every connection.
+        """Wait for permission to read, so that readers do not use every connection of the pool.
 
         Raises:
-            StoreUnavailable: Other readers used all connections for too long.
+            StoreUnavailable: For 10 s, other readers used all the connections for readers.
         """
         with self.under_way():
             try:

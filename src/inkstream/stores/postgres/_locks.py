@@ -1,9 +1,9 @@
 """Decides when a worker's free lock means that the worker is dead.
 
-A worker holds an advisory lock on its session. PostgreSQL releases the lock when the worker's
+A worker holds an advisory lock in its session. PostgreSQL releases the lock when the worker's
 process ends. But a lock can be free although the worker lives. This happens for a moment after the
 worker lost its connection, and to all workers after a restart of the server. So a free lock means
-that the worker is dead only if all of these conditions are met:
+that the worker is dead only if all of this is true:
 
 - The worker took the lock after the last start of the server. A row in an unlogged table shows
   this, because a crash empties the table. The row also contains the server's start time, which a
@@ -16,8 +16,8 @@ that the worker is dead only if all of these conditions are met:
   While the database takes no writes, no worker can take its lock again or say that it lost its
   lock, so all locks look free.
 
-Until these conditions are met, the lock's state is *unknown*, and only a missing heartbeat shows
-that a worker is dead.
+Until all of this is true, the lock's state is *unknown*, and only missing beats show that a worker
+is dead.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
 one file per version. Each file runs in its own transaction. A file's first line may say
 ``-- needs: N``. After this migration, only releases of inkstream that know version N or a later
 version can use the database. A migration that only adds (new tables, columns with defaults, new
-functions) does not change N. A migration in the next release removes what only older releases use,
-and raises N.
+functions) does not change N. A migration in the next release may remove what only older releases
+use. Such a migration raises N.
 """
 
 from __future__ import annotations
@@ -152,6 +152,7 @@ async def migrate(url: object, *, schema: str | None = None) -> list[str]:
         StoreUnavailable: The database cannot be reached.
         StoreError: The role lacks a privilege, the database's encoding is not UTF8, or the server
             is older than PostgreSQL 16.
+        ValueError: The URL or the schema's name cannot be used.
     """
     address = Address.parse(url)
     schema = schema_name(schema or address.schema)
@@ -181,7 +182,7 @@ async def migrate(url: object, *, schema: str | None = None) -> list[str]:
 
 
 async def migrations_missing(connection: asyncpg.Connection[Any], schema: str) -> list[str]:
-    """Return the reasons why this library cannot use a schema: an empty list if it can."""
+    """Return the reasons why this library cannot use a schema. Without a reason, it can."""
     if not await connection.fetchval(
         "SELECT coalesce(has_schema_privilege(to_regnamespace($1), 'USAGE'), true)", schema
     ):
@@ -203,6 +204,8 @@ async def verify(url: object, *, schema: str | None = None) -> list[str]:
     Raises:
         SchemaOutdated: A migration is missing.
         StoreUnavailable: The database cannot be reached.
+        StoreError: The role lacks a privilege.
+        ValueError: The URL or the schema's name cannot be used.
     """
     address = Address.parse(url)
     schema = schema_name(schema or address.schema)

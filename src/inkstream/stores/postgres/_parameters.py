@@ -81,7 +81,7 @@ IGNORED: Final[dict[str, str]] = {
     "uselibpqcompat": _ORM,
     "workaround": _ORM,
 }
-"""Parameters that have no effect here, each with the reason."""
+"""Parameters that have no effect in inkstream, each with the reason."""
 
 REFUSED: Final[dict[str, str]] = {
     "replication": "a replication connection executes no statements",
@@ -96,7 +96,7 @@ REFUSED: Final[dict[str, str]] = {
         "asyncpg cannot authenticate with OAuth",
     ),
 }
-"""Parameters for protection or identity that cannot be used here, each with the reason."""
+"""Parameters for protection or identity that inkstream cannot use, each with the reason."""
 
 _SSL_MODES: Final = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 _SSL_WORDS: Final = {
@@ -241,7 +241,7 @@ def _one_of(name: str, value: str, words: tuple[str, ...]) -> None:
 
 
 def _seconds(name: str, value: str) -> float | None:
-    """Return a connect timeout; for 0 or less, which libpq treats like no value, ``None``."""
+    """Return a connect timeout in seconds. For 0 or less, return ``None``, as libpq does."""
     try:
         seconds = float(value)
     except ValueError:

@@ -145,7 +145,7 @@ def in_waves(groups: Sequence[Group]) -> tuple[list[int], list[int]]:
 
 
 def commit_args(waves: list[int], groups: Sequence[Group]) -> tuple[object, ...]:
-    """Return the arguments of ``commit_changes``; the comment there explains their encoding."""
+    """Return the arguments of ``commit_changes``, whose comment explains their encoding."""
     changes = [change for group in groups for change in group.changes]
     group_of = [n for n, group in enumerate(groups) for _ in group.changes]
     marks = [

@@ -93,7 +93,8 @@ class PostgresStore:
             there is no default, and without ``listener_url`` the store does not open this
             connection. Readers then learn of changes only by polling, and only missing beats show
             that a worker is dead.
-        max_connections: The maximum number of connections, without the connection that listens.
+        max_connections: The maximum number of connections, without the connection that listens. If
+            ``database`` is a pool, the pool's own maximum counts instead.
     """
 
     def __init__(
@@ -196,7 +197,7 @@ class PostgresStore:
     async def _set_keepalives(self, connection: asyncpg.Connection[Any]) -> None:
         """Make the server notice within seconds that this host is gone.
 
-        Otherwise the server would keep the session and the session's lock for two hours.
+        By default, the server would keep the session and the session's lock for two hours.
         """
         for name, value in _KEEPALIVES.items():
             # A server on another operating system may lack some of these settings.

@@ -3,7 +3,7 @@
 
 -- name: create_stream
 -- Create a stream. The column outcome says "created", or why the stream was not created. There is
--- no row if an identity was given ($23) and this is another database.
+-- no row if an identity was given ($23) and this database has another identity.
 SELECT outcome, state FROM inkstream.create_stream(
     CAST($1 AS text), CAST($2 AS text), CAST($3 AS text), CAST($4 AS text), CAST($5 AS text),
     CAST($6 AS text), CAST($7 AS text), CAST($8 AS double precision),
@@ -27,14 +27,14 @@ SELECT change, refused, epoch, tail, size, generation, state FROM inkstream.comm
 ORDER BY change;
 
 -- name: read_streams
--- A page of each of several streams, in their order, with its state and marks.
+-- One page for each of the given streams, in the given order, with the stream's state and marks.
 SELECT state, until_position, positions, counts, payloads, indexes, mark_names, mark_values
 FROM inkstream.read_streams(
     CAST($1 AS text[]), CAST($2 AS bigint[]), CAST($3 AS bigint), CAST($4 AS text[]));
 
 -- name: find_streams
--- The states that meet the given conditions. With a time in $7, a stream must be due by that time
--- and by the server's clock.
+-- The states of the streams that match all given values. With a time in $7, a stream must be due by
+-- that time and by the server's clock.
 SELECT f FROM inkstream.find_streams(
     CAST($1 AS text[]), CAST($2 AS text), CAST($3 AS text), CAST($4 AS text[]),
     CAST($5 AS boolean), CAST($6 AS text),

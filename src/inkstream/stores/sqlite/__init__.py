@@ -3,8 +3,8 @@
 ``_store`` has the class ``SQLiteStore``. ``_threads`` has the store's threads (``_write_thread``
 and ``_read_threads``). ``_jobs`` has the jobs that the threads run. ``_write``, ``_read`` and
 ``_tidy`` use the SQL of ``queries.sql`` and ``schema.sql``. ``_locks`` has the locks that a dead
-process releases. ``_forks`` closes connections before a fork. ``_connection`` and ``_faults`` have
-the driver's settings and errors. ``_facts`` has facts about a file.
+process releases. ``_forks`` closes connections before the process forks. ``_connection`` and
+``_faults`` have the driver's settings and errors. ``_facts`` has facts about a file.
 """
 
 from inkstream.stores.sqlite._check import check_streams

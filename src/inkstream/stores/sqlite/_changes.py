@@ -10,7 +10,7 @@ from inkstream.stores.sqlite._connection import SQL
 from inkstream.stores.sqlite._open_files import FileId
 
 _MANY: Final = 4096
-"""If more rows than this are new, ``look`` returns ``None``: any stream may have changed."""
+"""If more than this many rows are new, ``look`` does not read them, and returns ``None``."""
 
 
 class Changes:

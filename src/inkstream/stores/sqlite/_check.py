@@ -14,7 +14,7 @@ from inkstream.stores.sqlite._connection import SQL, Settings, connect, database
 from inkstream.stores.sqlite._jobs import wrapped
 
 _MOST: Final = 1_000
-"""No more faults than this are listed, because a broken database may have a fault per stream."""
+"""The list has at most this many faults, because a broken database may have one per stream."""
 
 
 def check_streams(path_or_url: str | os.PathLike[str]) -> list[str]:
@@ -26,6 +26,7 @@ def check_streams(path_or_url: str | os.PathLike[str]) -> list[str]:
 
     Raises:
         StoreUnavailable: The file cannot be read.
+        InvalidInput: The URL does not name a SQLite file.
     """
     path = database_path(path_or_url)
     try:

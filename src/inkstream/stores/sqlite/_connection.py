@@ -32,7 +32,9 @@ _URL_PREFIX: Final = "sqlite:///"
 
 
 def database_path(path_or_url: str | os.PathLike[str]) -> Path:
-    """Return the file of a path or a URL, ``sqlite:///relative.db`` or ``sqlite:////abs.db``.
+    """Return the absolute path of a database file.
+
+    The argument is a path, ``sqlite:///relative.db`` or ``sqlite:////absolute.db``.
 
     Raises:
         InvalidInput: The URL has another scheme, or names SQLite's in-memory database.
@@ -64,7 +66,7 @@ def create_file(path: Path) -> None:
 
 
 def check_place(path: Path) -> None:
-    """Raise if a database cannot work at this path. SQLite's own errors would be unclear.
+    """Raise an error if a database cannot work at this path. SQLite's own errors are unclear.
 
     Raises:
         StoreUnavailable: The directory is missing, read-only, or on a filesystem whose locks are
@@ -142,7 +144,8 @@ def connect(settings: Settings, *, read_only: bool) -> sqlite3.Connection:
 
     Raises:
         StoreUnavailable: The file was open when this process was forked, or the file was replaced
-            but its log was not removed.
+            but its log was not removed, or the file cannot have a write-ahead log.
+        sqlite3.Error: The file does not exist, or SQLite cannot open it.
     """
     check_inherited(settings.path)
     settings.place.check()
@@ -182,8 +185,8 @@ def _set_up_file(connection: sqlite3.Connection) -> None:
     (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
     if mode != "wal":
         # auto_vacuum has an effect only on a new file, so it must be set before the journal mode.
-        # The journal mode is set only if it must change, because to set the mode takes the write
-        # lock on any file.
+        # The journal mode is set only if it must change, because SQLite takes the write lock to set
+        # the mode, even if the file already has this mode.
         connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
         (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
     if mode != "wal":
@@ -195,7 +198,7 @@ def _set_up_file(connection: sqlite3.Connection) -> None:
 
 
 def ensure_schema(connection: sqlite3.Connection, path: Path) -> None:
-    """Create the tables in a file that has no tables; call this under the writers' lock.
+    """Create inkstream's tables if the file has none. Call this under the writers' lock.
 
     Raises:
         SchemaOutdated: The file has tables of another version.

@@ -71,8 +71,8 @@ def translate(exc: Exception, database: str, *, committing: bool = False) -> Ink
 def loses_outcome(exc: sqlite3.Error) -> bool:
     """Return whether the transaction may have been committed although COMMIT failed.
 
-    SQLite finds a full disk and a busy lock before it writes the whole commit frame. After any
-    other error, such as a failed fsync, the frame may be in the file.
+    SQLite finds a full disk, a busy lock and a read-only file before it writes the whole commit
+    frame. After any other error, such as a failed fsync, the frame may be in the file.
     """
     return primary_code(exc) not in (
         sqlite3.SQLITE_FULL,

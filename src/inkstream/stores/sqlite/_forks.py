@@ -1,4 +1,6 @@
-"""Closes connections before a fork, and refuses to run in a child process without file locks.
+"""Closes connections before the process forks. A child without file locks gets an error.
+
+In this module, a fork is a call of ``os.fork``, and not the fork of a stream.
 
 SQLite keeps a record of its locks in process memory. If a process forks while a connection is open,
 the child inherits the record but not the locks. The child's own connections then take no locks. The
@@ -139,7 +141,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def check_inherited(path: Path) -> None:
-    """Raise for a file that the parent's store had open when the parent forked this process.
+    """Raise an error if the parent's store had the file open when the parent forked this process.
 
     Raises:
         StoreUnavailable: SQLite would write to the file without locks.
@@ -149,7 +151,7 @@ def check_inherited(path: Path) -> None:
 
 
 def check_locked(path: Path, beside: Path) -> None:
-    """Raise for a connection whose locks exist in SQLite's memory but not in the system.
+    """Raise an error if a connection's locks exist in SQLite's memory but not in the system.
 
     This check finds cases that no fork hook can prevent: a connection of the application that was
     open during the fork, and servers that fork outside Python. Call this after the connection's

@@ -19,8 +19,9 @@ class Basis(NamedTuple):
 class Generations:
     """Detects that the file went back to an old state, from what this process knows about the file.
 
-    The transaction that writes the next messages draws the new generation, so that opening a store
-    never waits. If that transaction is not committed, the next transaction draws again.
+    The next transaction that creates a stream, commits changes or writes a beat draws the new
+    generation, so that opening a store never waits. If that transaction is not committed, the next
+    transaction draws again.
     """
 
     def __init__(self) -> None:

@@ -8,7 +8,7 @@ write-ahead log. Everything that this process commits later is lost.
 
 An open-file-description lock is released only when its own descriptor is closed. While this lock is
 held, other processes do not remove the log. This module puts the lock on SQLite's own descriptors,
-because a descriptor opened here would have to be closed.
+because to close a descriptor of its own would drop SQLite's locks.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _MAPPED: Final = (128, 1)
 """The byte of the ``-shm`` file that a connection locks while the file is mapped (UNIX_SHM_DMS)."""
 
 _holders: dict[FileId, int] = {}
-"""For each file, the id of the process that took the lock. In a forked child: the parent's id."""
+"""For each file, the id of the process that took the lock: in a forked child, the parent's id."""
 
 
 def hold(path: Path) -> None:
@@ -58,7 +58,7 @@ def let_go(path: Path) -> None:
 
 
 def is_held(path: Path) -> bool:
-    """Return whether this process holds the file; the lock of a parent process does not count."""
+    """Return whether this process holds the lock. A parent process's lock does not count."""
     file = file_at(path)
     return file is not None and _holders.get(file) == os.getpid()
 

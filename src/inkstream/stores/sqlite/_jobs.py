@@ -69,7 +69,7 @@ class Job(Generic[T]):
 
 
 class ThreadJob(Job[T]):
-    """A job that a thread waits for instead of the event loop, because the loop may be blocked."""
+    """A job for which a thread waits. The event loop does not wait for it, but may be blocked."""
 
     __slots__ = ("outcome",)
 
@@ -91,7 +91,7 @@ class ThreadJob(Job[T]):
 def run_from_thread(
     jobs: queue.SimpleQueue[Job[Any] | None], job: ThreadJob[T], wait_s: float
 ) -> T:
-    """Queue a job and block until it is done.
+    """Queue a job and block until the job is done.
 
     Raises:
         StoreUnavailable: The job was not done after ``wait_s`` seconds.
@@ -105,7 +105,9 @@ def run_from_thread(
 
 
 async def run(jobs: queue.SimpleQueue[Job[Any] | None], job: Job[T], wait_s: float) -> T:
-    """Queue a job and wait for it. If the caller is cancelled before the job begins, it never runs.
+    """Queue a job and wait for its outcome.
+
+    If the caller is cancelled before the job begins, the job never runs.
 
     Raises:
         StoreUnavailable: The job had not begun after ``wait_s`` seconds.

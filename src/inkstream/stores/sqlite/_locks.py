@@ -75,7 +75,7 @@ class WritersLock:
 
     With this lock, no two connections write or checkpoint at the same time. In SQLite before
     3.51.3, connections must not write and checkpoint a write-ahead log at the same time. The lock
-    also wakes the next writer immediately, while SQLite's own busy handler sleeps.
+    also wakes the next writer immediately. SQLite's own busy handler would sleep between attempts.
     """
 
     def __init__(self, database: Path) -> None:
@@ -111,7 +111,7 @@ class WritersLock:
 
 
 class WorkerLocks:
-    """The lock files of a database's workers. Each is locked while its worker's process lives."""
+    """The lock files of a database's workers. A file is locked while its worker's process lives."""
 
     def __init__(self, database: Path) -> None:
         self._database = database
@@ -200,7 +200,7 @@ class WorkerLocks:
             self._ready = True
 
     def others_are_ready(self) -> bool:
-        """Return whether a living worker has called ``show_ready``. If so, there was no restore."""
+        """Return whether a living worker called ``show_ready``. If so, no backup was restored."""
         if not HAS_LOCKS or not self._directory.is_dir():
             return False
         return any(

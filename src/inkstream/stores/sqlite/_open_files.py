@@ -78,7 +78,7 @@ _SUFFIXES = ("", "-wal", "-shm")
 
 
 class OpenFiles:
-    """The files of an open connection. The connection uses these files even after a replacement.
+    """The files of an open connection, which uses them even after other files replaced them.
 
     If a database is deleted or replaced while in use, every later commit is lost, because the old
     file exists only until the connection is closed. No other process will ever see the old file.

@@ -47,7 +47,7 @@ def read(
 
 
 def read_many(db: Database, reads: Iterable[Read], max_bytes: int) -> list[Page | None]:
-    """Return a page of each stream, or ``None`` for each stream that does not exist."""
+    """Return a page of each stream, or ``None`` for each stream that does not exist or is gone."""
     reads = list(reads)
     share = share_of(max_bytes, len(reads))
     pages: list[Page | None] = []
@@ -71,10 +71,10 @@ class _Stretch(NamedTuple):
 def _stretches(
     db: Database, stream: tuple[int, int | None, int | None, int], after: int, tail: int
 ) -> list[_Stretch]:
-    """Return the ranges that hold the messages after a position; a fork's own range is last.
+    """Return the ranges that hold the messages after ``after``. A fork's own range is the last.
 
-    ``stream`` has the stream's internal id, its newest live row, its source, and its number of
-    inherited messages.
+    ``stream`` has the stream's internal id, its newest live row, the internal id of the stream that
+    it copies, and its number of inherited messages.
     """
     stretches: list[_Stretch] = []
     until = tail
@@ -153,7 +153,7 @@ def find(db: Database, query: Query) -> list[StreamState]:
         marks = ", ".join("?" * len(query.statuses))
         add(f"s.status IN ({marks})", *[status.value for status in query.statuses])
         if _LIVE.issuperset(query.statuses):
-            # SQLite uses the index of live streams only for a query with its literal condition.
+            # SQLite uses the index of live streams only if the query has the index's WHERE clause.
             add("s.status IN ('pending', 'streaming', 'open')")
     if query.worker is None:
         add("s.worker IS NULL")
@@ -165,8 +165,8 @@ def find(db: Database, query: Query) -> list[StreamState]:
         add("s.report = 1 AND s.status NOT IN ('pending', 'streaming', 'open')")
     if query.before is not None:
         add("s.internal_id < ?", query.before)
-    # Without statistics, SQLite would scan all streams in this order. To find a few matches with an
-    # index and to sort the matches is cheaper. The + sign prevents the scan.
+    # Without statistics, SQLite would scan all streams by descending internal id. It is cheaper to
+    # find a few matches with an index and to sort the matches. The + sign prevents the scan.
     sign = "+" if _matches_few(query) else ""
     sql = f"{SQL.states}\nWHERE {' AND '.join(terms)} ORDER BY {sign}s.internal_id DESC LIMIT ?"
     return [_rows.state(row) for row in db.execute(sql, (*values, query.limit))]

@@ -56,7 +56,7 @@ def runs(text: str) -> Runs:
 
 
 def segments(rows: Iterable[tuple[Any, ...]]) -> list[Segment]:
-    """Return the segments that rows of position, count, payload and index hold."""
+    """Return one segment for each row. A row has a position, a count, a payload and an index."""
     return [Segment(*row) for row in rows]
 
 

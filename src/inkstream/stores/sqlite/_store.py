@@ -46,7 +46,7 @@ _log = logging.getLogger("inkstream")
 
 
 class SQLiteStore:
-    """Keep streams in a SQLite file. Any number of processes of one machine may share it.
+    """Keep streams in a SQLite file. Any number of processes of one machine may share the file.
 
     Beside the file are SQLite's own ``-wal`` and ``-shm``, the lock file on which writers queue
     (``-inkstream-lock``), and a directory with one lock file per worker (``-workers``).
@@ -54,8 +54,9 @@ class SQLiteStore:
     Every method that takes ``connection`` accepts a ``sqlite3.Connection`` on the same file, or
     Django's ``connection``. The method then runs in the caller's thread, inside the caller's open
     transaction. If no transaction is open, the method begins a transaction, as ``sqlite3`` itself
-    does before an INSERT. All other writers wait until that transaction ends. With no open
-    transaction and ``isolation_level=None``, the method's effect is committed when it returns.
+    does before an INSERT. All other writers wait until that transaction ends. But with
+    ``isolation_level=None`` and no open transaction, the method commits its effect before it
+    returns.
 
     Args:
         path_or_url: A path, ``sqlite:///relative.db`` or ``sqlite:////absolute.db``.
@@ -209,7 +210,7 @@ class SQLiteStore:
         self._generations.due = True
 
     def _check_beat(self, beats: int) -> None:
-        """Detect that a backup was restored into the file while it was in use."""
+        """Raise ``StoreUnavailable`` if a backup was restored into the file while it was in use."""
         last, self._beats = self._beats, beats
         # The counter 1 shows no restore: it is the first beat, or another worker had removed this
         # idle worker from the store.
@@ -271,7 +272,7 @@ class SQLiteStore:
         return more
 
     def watch(self, on_change: Callable[[list[StreamId] | None], None] | None) -> None:
-        """Call ``on_change``, within milliseconds, with the streams that others changed.
+        """Call ``on_change`` with the streams that others changed, usually within 20 ms.
 
         Others are other processes, other stores of this process, and transactions of an
         application's ``connection``. A thread of the store calls ``on_change`` with all streams
@@ -341,8 +342,8 @@ class SQLiteStore:
         try:
             if not connection.in_transaction and connection.isolation_level is not None:
                 # sqlite3 itself begins a transaction before the first INSERT. The reads before the
-                # INSERT need the transaction too. It must be a writing transaction: otherwise
-                # another commit after such a read would make the INSERT fail.
+                # INSERT need the transaction too. It must be a writing transaction. Otherwise a
+                # commit of another connection after such a read would make the INSERT fail.
                 level = connection.isolation_level.upper()
                 connection.execute(f"BEGIN {'IMMEDIATE' if level in ('', 'DEFERRED') else level}")
             connection.execute("SAVEPOINT inkstream")

@@ -13,7 +13,7 @@ from inkstream.stores.sqlite._connection import SQL
 _MANY_FREE_PAGES: Final = 64
 _STREAM_BYTES: Final = 1024
 _ROW_BYTES: Final = 256
-"""A merge counts each stream and each live row as this many bytes, in addition to the payload."""
+"""A merge counts its payload in bytes, plus ``_STREAM_BYTES``, plus ``_ROW_BYTES`` per live row."""
 
 
 def tidy(db: sqlite3.Connection, now: float, max_bytes: int, long: set[int]) -> bool:

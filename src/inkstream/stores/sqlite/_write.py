@@ -42,7 +42,7 @@ from inkstream.stores.sqlite._read import Database
 
 
 def create(db: Database, new: NewStream, generations: Generations) -> tuple[StreamState, int]:
-    """Insert a stream with its first messages; return its state and the largest live row's id."""
+    """Insert a stream with its first messages. Return its state, and the largest live row's id."""
     begin, above = _check_new(db, new)
     last_live, generation = generations.basis(db)
     end = new.end
@@ -105,7 +105,7 @@ def create(db: Database, new: NewStream, generations: Generations) -> tuple[Stre
 
 
 def _check_new(db: Database, new: NewStream) -> tuple[int, Runs]:
-    """Return the position at which a new stream begins, and the runs of its source.
+    """Return the position at which a new stream begins, and the runs of the stream that it copies.
 
     Raise an error if the stream may not be created.
     """
@@ -164,7 +164,7 @@ def commit(
 
 LONG_CHAIN: Final = 1024
 LARGE_CHAIN_BYTES: Final = 256 * 1024
-"""After this many live rows, or this many bytes, a live stream is merged.
+"""A live stream is merged after every ``LONG_CHAIN`` rows and every ``LARGE_CHAIN_BYTES`` bytes.
 
 A merge helps a reader that is far behind, because that reader must find live rows one by one. But
 earlier merges would be slow. Rows of many streams share pages, so to remove small rows costs more
@@ -377,7 +377,7 @@ def delete(db: Database, internal_ids: Sequence[int]) -> int:
 
 
 def _remove(db: Database, internal_id: int) -> None:
-    """Remove a stream, and the deleted sources that were kept only for this stream."""
+    """Remove a stream. If it is a fork, also remove the gone streams that were kept only for it."""
     next_id: int | None = internal_id
     while next_id is not None:
         for statement in (

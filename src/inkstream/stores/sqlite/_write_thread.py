@@ -61,7 +61,7 @@ class WriteThread:
         self._thread.start()
 
     def watch(self, call: Watch | None) -> None:
-        """Call ``call`` on this thread every few milliseconds; ``None`` stops these calls.
+        """Run the function ``call`` on this thread every few milliseconds. ``None`` stops this.
 
         ``call`` gets the writing connection, outside a transaction, and the identity of the file.
         In that connection, ``data_version`` changes only by commits of other connections. ``call``
@@ -269,7 +269,7 @@ class WriteThread:
     def _is_large(self) -> bool:
         """Return whether a checkpoint is needed, by the written bytes or by the growth of the log.
 
-        Neither number is enough. The written bytes are an estimate, which leaves out other
+        Neither number alone is enough. The written bytes are an estimate, which leaves out other
         processes and large payloads. The growth is not visible while SQLite overwrites the log from
         its beginning.
         """
@@ -283,7 +283,7 @@ class WriteThread:
     def _checkpoint(self) -> None:
         """Copy the log into the database.
 
-        No caller of a commit waits for this, because every job already has its outcome.
+        The callers of the last transaction do not wait for this, because their jobs are done.
         """
         if self._connection is None:
             return

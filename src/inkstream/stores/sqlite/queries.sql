@@ -15,7 +15,8 @@ SELECT s.internal_id, s.stream_id, s.kind, s.content_type, s.status, h.epoch, s.
 FROM inkstream_streams s JOIN inkstream_heads h ON h.internal_id = s.internal_id;
 
 -- name: state_by_name
--- A stream's state, its newest live row, its source, and the number of messages that it inherits.
+-- A stream's state and newest live row. For a fork, also the stream that it copies, and the number
+-- of messages that it inherits.
 SELECT s.internal_id, s.stream_id, s.kind, s.content_type, s.status, h.epoch, s.worker, h.tail,
        h.size, s.owner, s.group_name, s.metadata, s.created_at, s.started_at, s.ended_at, s.due_at,
        s.ttl_s, s.retain_s, s.takeover_within_s, s.code, s.message, s.result, s.report, s.gone,
@@ -24,8 +25,8 @@ FROM inkstream_streams s JOIN inkstream_heads h ON h.internal_id = s.internal_id
 WHERE s.stream_id = ?;
 
 -- name: lineage
--- The newest live row of a fork's source, the source's own source, and how many messages the source
--- itself inherits.
+-- A stream's newest live row. If the stream is a fork itself, also the stream that it copies, and
+-- the number of messages that it inherits.
 SELECT h.last_live, s.fork_source, s.fork_position
 FROM inkstream_streams s JOIN inkstream_heads h ON h.internal_id = s.internal_id
 WHERE s.internal_id = ?;
@@ -66,14 +67,14 @@ WHERE internal_id = ? AND name IN (SELECT value FROM json_each(?));
 SELECT 1 FROM inkstream_streams WHERE stream_id = ?;
 
 -- name: fork_source
--- The columns that a new fork needs of its source.
+-- The columns that a new fork needs of the stream that it copies.
 SELECT s.stream_id, s.gone, h.tail, s.runs
 FROM inkstream_streams s JOIN inkstream_heads h ON h.internal_id = s.internal_id
 WHERE s.internal_id = ?;
 
 -- name: count_live
--- How many streams of an owner are pending or streaming. The first condition lets SQLite use the
--- index.
+-- How many streams of an owner are pending or streaming. The list of three statuses lets SQLite use
+-- the index.
 SELECT count(*) FROM inkstream_streams
 WHERE status IN ('pending', 'streaming', 'open') AND owner = ?
   AND status <> 'open' AND NOT gone;
@@ -105,7 +106,7 @@ FROM inkstream_heads
 WHERE internal_id = ?;
 
 -- name: replace_head
--- Replace all columns of some heads. The caller adds the new rows to the statement.
+-- Replace all columns of a head. The caller may add more rows to the statement.
 REPLACE INTO inkstream_heads
     (internal_id, status, epoch, tail, size, last_live, chain, appended_at, generation)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?);
@@ -135,7 +136,7 @@ UPDATE inkstream_meta SET value = max(value, coalesce((SELECT max(id) FROM inkst
 WHERE key = 'last_live';
 
 -- name: insert_live
--- Append segments as live rows. The caller adds the rows to the statement.
+-- Append a segment as a live row. The caller may add more rows to the statement.
 INSERT INTO inkstream_live (id, internal_id, prev, position, count, payload, message_ends)
 VALUES (?, ?, ?, ?, ?, ?, ?);
 
@@ -227,7 +228,7 @@ ON CONFLICT DO UPDATE SET
     beats = beats + 1, host = excluded.host, beat_at = excluded.beat_at, said = coalesce(?4, said);
 
 -- name: forget_worker
--- Remove a worker that owns nothing.
+-- Remove a worker to which no stream belongs.
 DELETE FROM inkstream_workers WHERE worker = ?1
   AND NOT EXISTS (SELECT 1 FROM inkstream_streams WHERE worker = ?1) RETURNING worker;
 
@@ -325,7 +326,7 @@ WITH RECURSIVE chain (id, prev, position, count, size, message_ends) AS (
 SELECT position, count, size, message_ends FROM chain;
 
 -- name: lost_states
--- Streams that have only one of their two rows: a stream row, and a head.
+-- Streams that lack one of their two rows: the row in inkstream_streams, or the head.
 SELECT internal_id FROM inkstream_streams
 WHERE internal_id NOT IN (SELECT internal_id FROM inkstream_heads)
 UNION SELECT internal_id FROM inkstream_heads

@@ -3,7 +3,8 @@
 -- application may keep its own tables in the same file. For the same reason the version is in
 -- inkstream_meta: PRAGMA user_version belongs to the application.
 
--- A stream's rarely changed columns. Create, claim and end write them; an append never does.
+-- A stream's rarely changed columns. Create, claim and end write these columns. An append changes
+-- only runs, and only when the file has a new generation.
 CREATE TABLE inkstream_streams (
     internal_id       INTEGER PRIMARY KEY AUTOINCREMENT,  -- never reused, even after a delete
     stream_id         TEXT NOT NULL UNIQUE,
@@ -42,8 +43,8 @@ CREATE INDEX inkstream_streams_live ON inkstream_streams (owner)
 CREATE INDEX inkstream_streams_fork ON inkstream_streams (fork_source) WHERE fork_source IS NOT NULL;
 CREATE INDEX inkstream_streams_unmerged ON inkstream_streams (internal_id) WHERE unmerged = 1;
 
--- A stream's head: the columns that an append checks and changes. It is small, so that many rows
--- share a page.
+-- A stream's head: the columns that an append checks and changes. A head is small, so that many
+-- heads share a page of the file.
 CREATE TABLE inkstream_heads (
     internal_id INTEGER PRIMARY KEY,
     status      INTEGER,           -- the ordinal of the stream's status; NULL refuses every change
@@ -57,8 +58,8 @@ CREATE TABLE inkstream_heads (
 );
 
 -- Segments as they were committed. The segments of all streams follow one another, so that an
--- append writes only the last page. There is no index: a read finds a stream's segments backwards,
--- from heads.last_live along prev.
+-- append writes only the table's last page. The table has no index. A read finds a stream's
+-- segments backwards, from heads.last_live along prev.
 CREATE TABLE inkstream_live (
     id          INTEGER PRIMARY KEY,
     internal_id INTEGER NOT NULL,
@@ -95,8 +96,8 @@ CREATE TABLE inkstream_workers (
     said   TEXT NOT NULL           -- the worker's description of itself, as JSON
 ) WITHOUT ROWID;
 
--- The journal: streams that changed in any way other than an append, in commit order. Other
--- processes read it to learn what has changed.
+-- The journal: streams that changed in any way other than an append, in the order of the commits.
+-- Other processes read the journal to learn which streams have changed.
 CREATE TABLE inkstream_journal (
     id        INTEGER PRIMARY KEY,
     stream_id TEXT NOT NULL

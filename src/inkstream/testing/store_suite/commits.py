@@ -88,7 +88,7 @@ class EffectTests(StoreHarness):
             internal_id=state.internal_id, status=Status.STREAMING, next_epoch=True, at=NOW + 9
         )
         await committed(store, taken_over)
-        assert (await state_of(store)).started_at == NOW + 1, "the first claim sets it"
+        assert (await state_of(store)).started_at == NOW + 1, "only the first claim sets started_at"
 
     @pytest.mark.parametrize("status", [status for status in Status if status.ended])
     async def test_end(self, store: Store, status: Status) -> None:
@@ -108,7 +108,7 @@ class EffectTests(StoreHarness):
         assert await text_in(store) == "last"
 
     async def test_a_result_is_added_to_an_end(self, store: Store) -> None:
-        """The writer of a cancelled stream adds a result later; only result and epoch change."""
+        """The writer of a cancelled stream adds a result later. Only result and epoch change."""
         state = await stream_in(store, Status.STREAMING)
         await append(store, state, "text")
         await finish(store, state, End(Status.CANCELLED, "code", "Stopped."))
@@ -206,7 +206,7 @@ class EffectTests(StoreHarness):
 
 
 class PreconditionTests(StoreHarness):
-    """G3: the store checks every condition in every status; a refusal has the stream's state."""
+    """G3: the store checks every condition in every status. A refusal has the stream's state."""
 
     @pytest.mark.parametrize("status", STATUSES)
     async def test_if_status(self, store: Store, status: Status) -> None:

@@ -32,7 +32,7 @@ async def fork(store: Store, name: str, source: StreamState, position: int) -> S
 
 
 async def log(store: Store, name: str, *messages: str) -> StreamState:
-    """Create a log with these messages, in segments of two."""
+    """Create a log with these messages, two in each segment."""
     state = await store.create(new(name, kind=Kind.LOG))
     for start in range(0, len(messages), 2):
         await append(store, state, *messages[start : start + 2])
@@ -51,7 +51,7 @@ async def absent(store: Store, name: str) -> bool:
 
 
 class InheritanceTests(StoreHarness):
-    """A fork has the source's messages up to the fork's position, and then its own messages."""
+    """A fork has the old stream's messages up to a position, and then its own messages."""
 
     @pytest.mark.parametrize("position", range(6))
     async def test_from_any_position(self, store: Store, position: int) -> None:
@@ -90,7 +90,7 @@ class InheritanceTests(StoreHarness):
         assert (await state_of(store, "fork")).status is Status.OPEN
 
     async def test_forks_of_forks(self, store: Store) -> None:
-        """A fork of a fork also has the messages that its source inherited."""
+        """A fork of a fork also has the messages that the first fork inherited."""
         first = await log(store, "first", *"abcde")
         second = await fork(store, "second", first, 3)
         await append(store, second, "1", "2")
@@ -145,7 +145,7 @@ class InheritanceTests(StoreHarness):
                 assert await messages_in(store, "fork", after) == [*"abcxyz"[after:]]
 
     async def test_past_the_tail(self, store: Store) -> None:
-        """G10: a fork past the source's tail is refused, because no messages exist there."""
+        """G10: a fork past the old stream's tail is refused, because no messages exist there."""
         source = await log(store, "source", *"abc")
         with pytest.raises(OffsetGone):
             await fork(store, "fork", source, 4)
@@ -161,7 +161,7 @@ class InheritanceTests(StoreHarness):
 
 
 class GoneTests(StoreHarness):
-    """A deleted source is kept only for its forks, until the last fork is deleted."""
+    """A deleted stream is kept only for its forks, until the last fork is deleted."""
 
     async def test_messages_of_a_gone_stream_stay(self, store: Store) -> None:
         source = await log(store, "source", *"abcde")

@@ -26,7 +26,7 @@ from inkstream.wire import Offset
 
 
 def offsets_of(state: StreamState) -> list[Offset]:
-    """Return every offset of a stream that the library could give to a client now."""
+    """Return every offset that the library could now give to a client of this stream."""
     ends = [Offset.at(state, state.tail, ended=True)] if state.ended else []
     return [Offset.at(state, position) for position in range(state.tail + 1)] + ends
 
@@ -172,7 +172,7 @@ class GenerationTests(StoreHarness):
             await store.close()
 
     async def test_generation_runs_are_bounded(self, database: Any) -> None:
-        """If a stream has too many runs, its oldest offsets are refused; new offsets are valid."""
+        """If a stream has too many runs, only its oldest offsets become invalid."""
         store = self.make_store(database)
         await store.open("one")
         state = await store.create(new(kind=Kind.LOG))

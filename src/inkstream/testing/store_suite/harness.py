@@ -31,7 +31,7 @@ from inkstream._types import (
 from inkstream.abc import Store
 
 NOW = 1_790_000_000.0
-"""The wall time of the tests. Tests pass every time to the store, except times for display."""
+"""The wall time of the tests. A store uses its own clock only for times that people see."""
 
 EVERYTHING = 1 << 40
 """A value of ``max_bytes`` that is never reached."""
@@ -139,7 +139,7 @@ async def append(store: Store, state: StreamState, *messages: str | wire.RawJSON
 
 
 async def claim(store: Store, state: StreamState, worker: str = "one") -> Head:
-    """Begin to write a pending stream."""
+    """Claim a pending stream for a worker."""
     change = Change(
         internal_id=state.internal_id,
         if_status=(Status.PENDING,),
@@ -168,7 +168,7 @@ async def state_of(store: Store, stream_id: str = "s") -> StreamState:
 async def stream_in(
     store: Store, status: Status, stream_id: str = "s", **fields: Any
 ) -> StreamState:
-    """Create a stream in ``status``. If a claim is needed, worker ``one`` claims the stream."""
+    """Create a stream that has the given status. If it needs a claim, worker ``one`` claims it."""
     kind = Kind.LOG if status is Status.OPEN else Kind.TEXT
     state = await store.create(new(stream_id, kind=kind, **fields))
     if status is Status.STREAMING or status.ended:

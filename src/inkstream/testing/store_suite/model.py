@@ -55,7 +55,7 @@ class Modelled:
 
 @dataclass(frozen=True)
 class Step:
-    """One call. ``streams`` selects from all streams created so far, including deleted ones."""
+    """One call. ``streams`` selects from all streams so far, including deleted streams."""
 
     call: str
     streams: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""Tests of ``find``: each condition, all conditions together, and pages."""
+"""Tests of ``find``: each field of a query, all fields together, and pages."""
 # ruff: noqa: D102  (each test's name says what it shows)
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ async def found(store: Store, **conditions: Any) -> str:
 
 
 class QueryTests(StoreHarness):
-    """``find`` returns exactly the streams that meet every condition, newest first."""
+    """``find`` returns exactly the streams that match every field of a query, newest first."""
 
     async def test_nothing_in_an_empty_database(self, store: Store) -> None:
         assert await store.find(Query()) == []

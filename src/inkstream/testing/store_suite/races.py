@@ -154,7 +154,7 @@ class RaceTests(StoreHarness):
         assert texts == [texts[0]] * 4, "a group is applied at one point in all its streams"
 
     async def test_one_end_of_many(self, store: Store, other: Store) -> None:
-        """G5: of several concurrent ends exactly one succeeds, with its text and its time."""
+        """G5: of several commits that end a stream at once, one succeeds with its text and time."""
         state = await stream_in(store, Status.STREAMING)
         ends = [status for status in Status if status.ended]
         results = await asyncio.gather(
@@ -193,7 +193,7 @@ class RaceTests(StoreHarness):
             assert await messages_in(reader) == [str(n) for n in range(number + 1)]
 
     async def test_readers_beside_a_writer_see_prefixes(self, store: Store, other: Store) -> None:
-        """G2: state and messages are of one snapshot, and every snapshot is a prefix."""
+        """G2: each read returns state and messages of one snapshot, and readers see prefixes."""
         state = await stream_in(store, Status.STREAMING)
         expected = [str(number) for number in range(30)]
 
@@ -241,7 +241,7 @@ class RaceTests(StoreHarness):
         await asyncio.gather(write(), look(store), look(other))
 
     async def test_cancelled_commit_is_all_or_nothing(self, store: Store) -> None:
-        """A cancelled commit is applied completely or not at all, and the store works on."""
+        """A cancelled commit is applied completely or not at all, and the store still works."""
         states = [await store.create(new(name)) for name in "ab"]
         for turns in range(12):
             group = Group(

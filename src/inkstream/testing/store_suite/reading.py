@@ -77,7 +77,7 @@ class ReadingTests(StoreHarness):
     async def test_any_text_in_any_pieces(
         self, store: Store, appends: list[list[str | wire.RawJSON]], max_bytes: int
     ) -> None:
-        """G2, G11: messages in chunks of any size, read in pages of any size, stay the same."""
+        """G2, G11: messages in segments of any size, read in pages of any size, stay the same."""
         name = StreamId.generate()
         state = await store.create(new(name))
         for messages in appends:
@@ -123,7 +123,7 @@ class ReadingTests(StoreHarness):
         page = await store.read(StreamId("s"), 0, 3500)
         assert 2 <= page.end <= 4
         assert (await store.read(StreamId("s"), 0, 1 << 20)).end == 10
-        large = wire.RawJSON(b'"%b"' % (b"y" * 300_000))  # larger than any segment
+        large = wire.RawJSON(b'"%b"' % (b"y" * 300_000))  # larger than other segments
         await append(store, state, large)
         page = await store.read(StreamId("s"), 10, 1)
         assert messages_of([page], 10) == [large]
@@ -146,7 +146,7 @@ class ReadingTests(StoreHarness):
             assert (page.state, page.end, page.marks) == (state, after, {"m": b"1"})
 
     async def test_past_the_tail_is_an_empty_page(self, store: Store) -> None:
-        """G10: the state shows that the position is past the stream's tail."""
+        """G10: a read past the tail returns an empty page, whose state has the stream's tail."""
         await store.create(new(append=piece("a", "b")))
         for after in (2, 3, 10**15):
             page = await store.read(StreamId("s"), after, 1000)
@@ -154,7 +154,7 @@ class ReadingTests(StoreHarness):
             assert page.state.tail == 2
 
     async def test_where_a_page_ends(self, store: Store) -> None:
-        """G5: a page's end is exact, so that a reader can compare the page's end with the tail."""
+        """G5: a page says exactly where it ends. So a reader can compare this with the tail."""
         await store.create(new(append=piece("a", "b"), end=End(Status.DONE)))
         for after, max_bytes, end in (0, 0, 0), (1, 0, 1), (2, 0, 2), (1, 1000, 2):
             page = await store.read(StreamId("s"), after, max_bytes)
@@ -186,7 +186,7 @@ class ReadingTests(StoreHarness):
             assert await messages_in(store, "s", after) == expected[after:]
 
     async def test_many_streams_at_once(self, store: Store) -> None:
-        """Each stream's page is in its own place, even if other streams do not exist."""
+        """``read_many`` returns a page for each read in order, or ``None`` for an absent stream."""
         long = await stream_in(store, Status.STREAMING, "long")
         for number in range(5):
             await append(store, long, f"{number}." * 10)
@@ -243,7 +243,7 @@ class ReadingTests(StoreHarness):
             assert found == await messages_in(store, name)
 
     async def test_many_streams_are_of_one_snapshot(self, store: Store, other: Store) -> None:
-        """No snapshot shows a group's change in one stream without its change in another."""
+        """No read shows one of the two changes of a group without the other change."""
         states = [await store.create(new(name)) for name in ("a", "b")]
         changes = tuple(Change(internal_id=s.internal_id, append=piece("x")) for s in states)
         seen: set[int] = set()

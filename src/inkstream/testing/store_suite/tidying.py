@@ -48,7 +48,7 @@ async def many_pieces(
 
 
 class MergeTests(StoreHarness):
-    """Ended streams are rewritten in large segments, and readers notice nothing."""
+    """``tidy`` merges the segments of a stream, and readers notice nothing."""
 
     async def test_no_work_in_an_empty_database(self, store: Store) -> None:
         assert await store.tidy(NOW, 1 << 20) is False

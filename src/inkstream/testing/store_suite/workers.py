@@ -118,14 +118,14 @@ class WorkerTests(StoreHarness):
         assert set(after) == {"one"}
 
     async def test_roster_has_each_description(self, store: Store, other: Store) -> None:
-        """The roster has each worker's last description and the time of each last beat."""
+        """The roster has each worker's last description and the time of its last beat."""
         assert (await store.roster()).workers == ()
         await store.heartbeat(beat=True, said='{"pid": 1}')
         await other.heartbeat(beat=True, said='{"pid": 2}')
         await other.heartbeat(beat=True)
         roster = await store.roster()
         said = {worker.worker: worker.said for worker in roster.workers}
-        assert said == {"one": '{"pid": 1}', "two": '{"pid": 2}'}, "a beat without a word keeps it"
+        assert said == {"one": '{"pid": 1}', "two": '{"pid": 2}'}, "the description stays"
         for worker in roster.workers:
             assert worker.locked is not False
             assert 0 <= roster.now - worker.beat_at < 60
@@ -136,7 +136,7 @@ class WorkerTests(StoreHarness):
         }
 
     async def test_the_last_writer_and_message_are_known(self, store: Store) -> None:
-        """A state has the last writer, even after the end, and the time of the last message."""
+        """A stream's state has the last writer, also after the end, and the last message's time."""
         state = await store.create(new())
         assert (state.writer, state.appended_at) == (None, None)
         await claim(store, state, "one")

@@ -1,9 +1,9 @@
 -- Read and find.
 
--- A page of each of several streams, all of the caller's one snapshot: the state, the messages
--- after a position, and marks. There is one row per stream, in the given order. If a stream does
--- not exist, its row has no state. The segments of a page come from one stream of the lineage. If
--- until_position is set, the caller must cut the segments at that position.
+-- Return one page for each of several streams, all from one snapshot: the stream's state, its
+-- messages after a position, and its marks. There is one row per stream, in the given order. If a
+-- stream does not exist, its row has no state. The segments of a page come from one stream of the
+-- lineage. If until_position is set, the caller must cut the segments at that position.
 CREATE FUNCTION inkstream.read_streams(
     p_stream_id text[], p_after bigint[], p_max_bytes bigint, p_marks text[]
 ) RETURNS TABLE (
@@ -70,8 +70,8 @@ BEGIN
     ORDER BY a.n;
 END $$;
 
--- States, newest first. The query's text has only the given conditions, so that the plan fits these
--- conditions. The form of the query allows only plans that stop at the limit.
+-- Return states, newest first. The query's text has only the given filters, so that the plan fits
+-- these filters. The form of the query allows only plans that stop at the limit.
 CREATE FUNCTION inkstream.find_streams(
     p_stream_ids text[], p_owner text, p_group text, p_statuses text[],
     p_any_worker boolean, p_worker text, p_due_before double precision, p_unreported boolean,
