@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
-from playwright.async_api import BrowserContext, Page, Route, expect
+from playwright.async_api import Browser, BrowserContext, Page, Route, expect
 
 from tests.browser.chat_page import Chat, ask, chatting, open_page, wait_for
 from tests.http.provider import FINISH, delta
 
 pytestmark = pytest.mark.timeout(60)
+PHONE: dict[str, Any] = {
+    "viewport": {"width": 390, "height": 760},
+    "has_touch": True,
+    "is_mobile": True,
+}
 
 
 async def texts(page: Page, *, questions: list[str], answers: list[str]) -> None:
@@ -74,6 +80,70 @@ async def test_an_edited_question_is_a_branch(context: BrowserContext, chat: Cha
         _, body = provider.requests[-1]
         said = [turn["content"] for turn in body["messages"]]
         assert said == ["First?", "One.", "Second?", "Two.", "Third?"], "the branch that is shown"
+
+
+async def test_an_edit_survives_a_reload(context: BrowserContext, chat: Chat) -> None:
+    """A reload restores an edited question, and leaves the focus in the field for the next one.
+
+    Escape and Send forget the edit.
+    """
+    async with chatting(chat, delta("One."), FINISH) as provider:
+        provider.go_on.set()
+        page = await open_page(context, chat.url)
+        await ask(page, "First?")
+        await wait_for(page, "done", "One.")
+        edit = page.get_by_role("button", name="Edit question")
+        editor = page.get_by_label("Question", exact=True)
+        for key, question in (("Escape", "First?"), ("Enter", "Edited")):
+            await edit.click()
+            await editor.fill("Edited")
+            await page.reload()
+            await expect(editor).to_have_value("Edited")
+            await expect(page.get_by_label("Message")).to_be_focused()
+            await page.get_by_role("link", name="New chat").click()
+            await page.locator(".empty").wait_for()
+            await page.go_back()
+            await expect(editor).to_have_value("Edited")
+            await editor.press(key)
+            await texts(page, questions=[question], answers=["One."])
+            await page.reload()
+            await texts(page, questions=[question], answers=["One."])
+
+
+VISIBLE = """element => {
+    const { x, y, width, height } = element.getBoundingClientRect();
+    return element.contains(document.elementFromPoint(x + width / 2, y + height / 2));
+}"""
+
+
+async def test_a_tap_shows_the_buttons_of_a_question(browser: Browser, chat: Chat) -> None:
+    """On touch, the buttons are below the last question, and below a question that was tapped.
+
+    A screen reader and the keyboard reach the buttons of each question.
+    """
+    context = await browser.new_context(**PHONE)
+    async with chatting(chat, delta("One."), FINISH) as provider:
+        provider.go_on.set()
+        page = await open_page(context, chat.url)
+        for number, prompt in enumerate(("First?", "Second?", "Third?")):
+            await ask(page, prompt)
+            await page.locator('.answer[data-status="done"]').nth(number).wait_for()
+
+        async def visible() -> list[bool]:
+            buttons = page.get_by_role("button", name="Edit question")
+            await expect(buttons).to_have_count(3)
+            return [await button.evaluate(VISIBLE) for button in await buttons.all()]
+
+        assert await visible() == [False, False, True]
+        await page.locator(".question").first.tap()
+        assert await visible() == [True, False, True]
+        await page.get_by_role("button", name="Edit question").first.tap()
+        await page.get_by_label("Question", exact=True).press("Escape")
+        await page.locator(".answer").last.tap()
+        assert await visible() == [False, False, True]
+        await page.get_by_role("button", name="Copy question").nth(1).focus()
+        assert await visible() == [False, True, True]
+    await context.close()
 
 
 async def test_a_regenerated_answer_keeps_the_others(context: BrowserContext, chat: Chat) -> None:

@@ -3,6 +3,7 @@ import { Icon } from "./Icon";
 import { excess, Limit } from "./Limit";
 import { type Live, StopButton } from "./StopButton";
 import { send } from "./server";
+import { useDraft } from "./useDraft";
 import { useNotice } from "./useNotice";
 
 /** False on a phone, where focus on the field would cover half the page with a keyboard. */
@@ -22,18 +23,16 @@ export function Composer({
   limit: number;
   onAsked: (chatId: string) => void;
 }) {
-  const draft = `inkstream-chat-draft-${chatId ?? "new"}`;
-  const [prompt, setPrompt] = useState(() => sessionStorage.getItem(draft) ?? "");
+  const [prompt = "", setPrompt] = useDraft(`draft-${chatId ?? "new"}`);
   const [notice, tell] = useNotice();
   const [early, setEarly] = useState(false);
   const [sending, setSending] = useState(false);
   const field = useRef<HTMLTextAreaElement>(null);
   const over = excess(prompt, limit);
-  const write = (text: string) => {
+  const write = (text?: string) => {
     setPrompt(text);
     setEarly(false);
     tell("");
-    sessionStorage.setItem(draft, text);
   };
 
   // The page shows a question only after it is stored, when the feed sends it to all windows.
@@ -48,7 +47,8 @@ export function Composer({
     const { refusal, answer } = await send<{ chat_id: string }>("POST", "/api/turns", question);
     setSending(false);
     if (refusal || !answer) return tell(refusal);
-    write("");
+    // A text that was changed meanwhile is kept. The field is gone if the user left the page.
+    if ((field.current?.value ?? prompt) === prompt) write();
     onAsked(answer.chat_id);
   };
   const onSubmit = (event: FormEvent) => {

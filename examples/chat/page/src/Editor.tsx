@@ -4,19 +4,22 @@ import { useNotice } from "./useNotice";
 
 /** A field that replaces a question to edit it. Enter sends the new text; Escape cancels. */
 export function Editor({
-  first,
+  prompt,
+  write,
+  autoFocus,
   busy,
   limit,
   onCancel,
   onSend,
 }: {
-  first: string;
+  prompt: string;
+  write: (prompt: string) => void;
+  autoFocus: boolean;
   busy: boolean;
   limit: number;
   onCancel: () => void;
-  onSend: (prompt: string) => Promise<string>;
+  onSend: () => Promise<string>;
 }) {
-  const [prompt, write] = useState(first);
   const [refusal, refuse] = useNotice();
   const [sending, setSending] = useState(false);
   const over = excess(prompt, limit);
@@ -25,7 +28,7 @@ export function Editor({
     if (busy) refuse("An answer is being written. Stop it, or wait for its end.");
     if (!mayAsk) return;
     setSending(true);
-    refuse(await onSend(prompt));
+    refuse(await onSend());
     setSending(false);
   };
   const onSubmit = (event: FormEvent) => {
@@ -44,7 +47,7 @@ export function Editor({
       <textarea
         aria-label="Question"
         aria-describedby="edit-limit"
-        autoFocus
+        autoFocus={autoFocus}
         value={prompt}
         onChange={(event) => write(event.target.value)}
         onFocus={({ currentTarget: { value }, currentTarget }) =>

@@ -4,6 +4,7 @@ import { CopyButton } from "./CopyButton";
 import { Editor } from "./Editor";
 import { Icon } from "./Icon";
 import { send, type Turn } from "./server";
+import { useDraft } from "./useDraft";
 import { Versions } from "./Versions";
 
 /** A question, with Edit. An edited question is a new version; the old version's answers stay. */
@@ -18,21 +19,25 @@ export function Question({
   busy: boolean;
   limit: number;
 }) {
-  const [editing, edit] = useState(false);
+  // All versions of a question have the same parent, so they share one draft.
+  const [draft, write] = useDraft(`edit-${chatId}-${turn.parent_id}`);
+  const [pressed, press] = useState(false);
   const opener = useRef<HTMLButtonElement>(null);
   const close = () => {
-    flushSync(() => edit(false));
+    flushSync(() => write());
     opener.current?.focus();
   };
-  if (editing)
+  if (draft !== undefined)
     return (
       <Editor
-        first={turn.prompt}
+        prompt={draft}
+        write={write}
+        autoFocus={pressed} // but not after a reload, when the field for questions has the focus
         busy={busy}
         limit={limit}
         onCancel={close}
-        onSend={async (prompt) => {
-          const question = { prompt, chat_id: chatId, parent_id: turn.parent_id };
+        onSend={async () => {
+          const question = { prompt: draft, chat_id: chatId, parent_id: turn.parent_id };
           const { refusal } = await send("POST", "/api/turns", question);
           if (!refusal) close();
           return refusal;
@@ -40,7 +45,8 @@ export function Question({
       />
     );
   return (
-    <>
+    // A tap on the question moves the focus here, and so shows the buttons on a phone.
+    <div className="asked" tabIndex={-1}>
       <div className="question">{turn.prompt}</div>
       <div className="actions mine">
         <Versions of="question" ids={turn.questions} shown={turn.id} />
@@ -51,11 +57,15 @@ export function Question({
           aria-label="Edit question"
           title="Edit question"
           aria-disabled={busy}
-          onClick={() => !busy && edit(true)}
+          onClick={() => {
+            if (busy) return;
+            press(true);
+            write(turn.prompt);
+          }}
         >
           <Icon name="edit" />
         </button>
       </div>
-    </>
+    </div>
   );
 }
