@@ -52,10 +52,11 @@ KEY = os.environ.get("OPENAI_API_KEY", "").strip()
 MODEL = os.environ.get("OPENAI_MODEL") or "gpt-4.1-mini"
 BASE_URL = os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
 NAME = f"{MODEL} at {urlsplit(BASE_URL).hostname or BASE_URL}" if KEY else "a few written texts"
-PROMPT_CHARACTERS = 8000
-TITLE_CHARACTERS = 80
-PAGE_TURNS = 20
+PROMPT_CHARACTERS, TITLE_CHARACTERS, PAGE_TURNS = 8000, 80, 20
 TYPING_S = 0.04
+# The first line of a text is a question that gets it. A question that names none gets "reload".
+TEXTS = {path.stem: path.read_text("utf-8") for path in sorted((HERE / "answers").glob("*.md"))}
+QUESTIONS = [text.splitlines()[0] for name, text in TEXTS.items() if not KEY and name != "reload"]
 
 # A turn is a question and its answer, and never changes. An edited question, or another answer to a
 # question, is a new turn below the same parent (0 at the beginning of a chat). If a parent has
@@ -154,10 +155,9 @@ def from_here(request: Request) -> None:
 
 async def typed(prompt: str) -> AsyncIterator[Any]:
     """Type the prepared answer that the prompt names. A line of JSON in the answer is a part."""
-    written = {path.stem: path for path in sorted((HERE / "answers").glob("*.md"))}
     words = re.findall(r"\w+", prompt.lower())
-    path = next((written[word] for word in words if word in written), written["reload"])
-    for line in path.read_text("utf-8").splitlines(keepends=True):
+    text = next((TEXTS[word] for word in words if word in TEXTS), TEXTS["reload"])
+    for line in text.splitlines(keepends=True)[2:]:
         part = json.loads(line) if line.startswith('{"type": ') else None
         for word in re.findall(r"\s*\S+\s*|\s+", part.get("delta", "-") if part else line):
             await asyncio.sleep(TYPING_S)
@@ -184,7 +184,7 @@ async def chats() -> dict[str, Any]:
         for state in (await streams.list(status=status)).streams
     }
     listed = [dict(row) | {"live": live.get(row["id"])} for row in rows]
-    about = {"name": NAME, "offline": not KEY, "prompt_characters": PROMPT_CHARACTERS}
+    about = {"name": NAME, "prompt_characters": PROMPT_CHARACTERS, "questions": QUESTIONS}
     return {"chats": listed, "offset": offset, "about": about}
 
 

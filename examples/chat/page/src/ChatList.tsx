@@ -33,7 +33,7 @@ export function ChatList({
       </ul>
       {about && (
         <p className="note">
-          {about.offline
+          {about.questions.length
             ? "Offline: written answers. Set OPENAI_API_KEY to have a model answer."
             : `Answers from ${about.name}.`}
         </p>

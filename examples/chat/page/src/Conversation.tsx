@@ -9,6 +9,7 @@ import type { Everything, News } from "./server";
 import { useLive } from "./useLive";
 import { keepInPlace, useStickToEnd } from "./useStickToEnd";
 import { useTurns } from "./useTurns";
+import { Welcome } from "./Welcome";
 
 /** A conversation. Without an id, the first question creates a new conversation. */
 export function Conversation({
@@ -42,14 +43,7 @@ export function Conversation({
       <main ref={box} tabIndex={0} aria-label="Conversation">
         <div className="list">
           {!turns && <p className="empty late">Loading…</p>}
-          {!id && (
-            <p className="empty">
-              <strong>What would you like to know?</strong>
-              {about?.offline
-                ? "Offline, the server types a written text: ask about Markdown, Stop, kill or the weather."
-                : "The answer is saved as it is written: reload, or open this page in another window, too."}
-            </p>
-          )}
+          {!id && about && <Welcome about={about} />}
           {hasEarlier && <Earlier key={turns?.[0]?.id} load={loadEarlier} />}
           {turns?.map((turn, index) => (
             // If another version of this turn is shown, the key stays, and so does the focus.

@@ -30,7 +30,12 @@ export interface Turn {
 export interface Everything {
   chats: Chat[];
   offset: string;
-  about: { name: string; offline: boolean; prompt_characters: number };
+  about: {
+    name: string;
+    prompt_characters: number;
+    /** The questions that the server's written texts answer; empty if a model answers. */
+    questions: string[];
+  };
 }
 
 /**
