@@ -63,6 +63,17 @@ class Chat:
                     " FROM turns ORDER BY id DESC LIMIT 1"
                 )
 
+    def add_chats(self, *chats: tuple[str, float]) -> None:
+        """Add conversations without turns: for each one its title, and when it changed."""
+        rows = [(f"added-{title}", title, changed_at) for title, changed_at in chats]
+        with contextlib.closing(sqlite3.connect(self._file)) as connection, connection:
+            connection.executemany("INSERT INTO chats VALUES (?, ?, ?)", rows)
+
+    def make_older(self, days: float) -> None:
+        """Move the last change of all conversations into the past."""
+        with contextlib.closing(sqlite3.connect(self._file)) as connection, connection:
+            connection.execute("UPDATE chats SET changed_at = changed_at - ?", (days * 86400,))
+
     async def stored(self, stream_id: str) -> StreamBody:
         """Read a stream from the database, without a request to the server."""
         async with self._database as streams:

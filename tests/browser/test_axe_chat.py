@@ -95,6 +95,11 @@ async def test_what_opens(context: BrowserContext, chat: Chat, look: str) -> Non
         if look == "phone":
             await page.get_by_role("button", name="Conversations").click()
             await axe.assert_accessible(page, "the drawer")
+        await page.get_by_role("searchbox").fill("weather")
+        await axe.assert_accessible(page, "a search")
+        await page.get_by_role("searchbox").fill("sunshine")
+        await axe.assert_accessible(page, "a search that finds nothing")
+        await page.get_by_role("searchbox").fill("")
         await page.get_by_role("button", name="Rename").click()
         await axe.assert_accessible(page, "a title is edited")
         await page.keyboard.press("Enter")

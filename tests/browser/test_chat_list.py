@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from datetime import datetime
+from zoneinfo import ZoneInfo
 
 import pytest
-from playwright.async_api import BrowserContext, Locator, Page, ViewportSize, expect
+from playwright.async_api import Browser, BrowserContext, Locator, Page, ViewportSize, expect
 
 from tests.browser.chat_page import Chat, ask, chatting, open_page, remove, wait_for
 from tests.http.provider import FINISH, delta
@@ -160,6 +162,186 @@ async def test_a_conversation_is_renamed(context: BrowserContext, chat: Chat) ->
         for page in (one, two):
             await expect(titles(page)).to_have_text("Better")
             await expect(page).to_have_title("Better – inkstream chat")
+
+
+ZONE = "America/New_York"
+
+
+def at(*local: int) -> datetime:
+    """Return a time in New York, where 2026-03-08 has only 23 hours."""
+    return datetime(*local, tzinfo=ZoneInfo(ZONE))  # type: ignore[arg-type,misc]
+
+
+async def listed(page: Page) -> list[str]:
+    """Return the headings and the titles of the list, in order."""
+    return await page.locator(".days :is(h2, a)").all_text_contents()
+
+
+async def test_the_list_is_grouped_by_day(browser: Browser, chat: Chat) -> None:
+    """Each conversation is below its day in the browser's time zone, and moves at midnight."""
+    context = await browser.new_context(timezone_id=ZONE)
+    await chat.start()
+    try:
+        page = await context.new_page()
+        await page.clock.install(time=at(2026, 3, 8, 23, 59, 45))
+        await page.goto(chat.url)
+        chat.add_chats(
+            ("a", at(2025, 12, 31, 23, 50).timestamp()),
+            ("b", at(2026, 2, 28, 12).timestamp()),
+            ("c", at(2026, 3, 1, 0, 10).timestamp()),
+            ("d", at(2026, 3, 1, 23, 50).timestamp()),
+            ("e", at(2026, 3, 2, 0, 10).timestamp()),
+            ("f", at(2026, 3, 7, 23, 50).timestamp()),
+            ("g", at(2026, 3, 8, 0, 10).timestamp()),
+            ("h", at(2026, 3, 8, 23, 50).timestamp()),
+        )
+        await page.reload()
+        await expect(page.locator(".days h2").first).to_have_text("Today")
+        week, older = ["Previous 7 days", "f", "e"], ["February", "b", "December 2025", "a"]
+        sunday = ["Today", "h", "g", "Yesterday", "f", "Previous 7 days", "e", "d", "c", *older]
+        assert await listed(page) == sunday
+        await page.clock.fast_forward(15_000)
+        await expect(page.locator(".days h2").first).to_have_text("Yesterday")
+        assert await listed(page) == ["Yesterday", "h", "g", *week, "March", "d", "c", *older]
+    finally:
+        await context.close()
+        await chat.kill()
+
+
+async def test_a_question_moves_its_conversation_to_today(
+    context: BrowserContext, chat: Chat
+) -> None:
+    """A question in an old conversation moves it to the top, and a title being typed is kept."""
+    async with chatting(chat, delta("Yes."), FINISH) as provider:
+        provider.go_on.set()
+        one = await open_page(context, chat.url)
+        await ask(one, "Old?")
+        await wait_for(one, "done", "Yes.")
+        chat.make_older(days=3)
+        chat.add_chats(("Older", 86400 * 365))
+        two = await open_page(context, one.url)
+        await one.reload()
+        await wait_for(one, "done", "Yes.")
+        before = ["Previous 7 days", "Old?", "January 1971", "Older"]
+        assert await listed(one) == before
+        await one.get_by_role("button", name="Rename Old?").click()
+        await one.keyboard.type("Half a ti")
+        await ask(two, "And now?")
+        await expect(two.locator(".days h2").first).to_have_text("Today")
+        assert await listed(two) == ["Today", "Old?", *before[2:]]
+        await expect(one.locator(".days h2").first).to_have_text("Today")
+        await expect(one.get_by_label("Title")).to_have_value("Half a ti")
+
+
+async def test_a_search_filters_the_titles(context: BrowserContext, chat: Chat) -> None:
+    """Each word must be in the title, in any case, with or without accents.
+
+    The number of titles is announced. Enter opens the first one. Escape clears the search, and does
+    not stop an answer.
+    """
+    async with chatting(chat, delta("On and on")):
+        page = await open_page(context, chat.url)
+        await ask(page, "Tea or coffee?")
+        await wait_for(page, "streaming", "On and on")
+        chat.add_chats(("A café in Łódź", 3e8), ("Coffee", 2e8), ("Iced tea, no coffee", 1e8))
+        url = page.url
+        await page.reload()
+        await wait_for(page, "streaming", "On and on")
+        asked: list[str] = []
+        page.on("request", lambda request: asked.append(request.url))
+        search = page.get_by_role("searchbox", name="Search conversations")
+        heard = page.locator("nav [aria-live=polite]")
+        for typed, found in (
+            ("coffee TEA", ["Tea or coffee?", "Iced tea, no coffee"]),
+            ("cafe", ["A café in Łódź"]),
+            ("CAFÉ", ["A café in Łódź"]),
+            ("coffee", ["Tea or coffee?", "Coffee", "Iced tea, no coffee"]),
+            ("cocoa", []),
+        ):
+            await search.fill("")
+            await search.press_sequentially(typed)
+            await expect(titles(page)).to_have_text(found)
+            await expect(heard).to_have_text(f"{len(found)} found" if found else "Nothing found.")
+        await search.press("Escape")
+        await expect(search).to_have_value("")
+        await expect(search).to_be_focused()
+        await expect(heard).to_have_text("")
+        await expect(titles(page)).to_have_count(4)
+        await search.press("Escape")
+        await page.get_by_role("link", name="New chat").click()
+        await page.locator(".empty").wait_for()
+        await search.fill("coffee")
+        await search.press("Enter")
+        await page.wait_for_url(url)
+        await wait_for(page, "streaming", "On and on")
+        assert not [url for url in asked if url.endswith("/cancel")]
+
+
+async def test_a_search_on_a_phone(context: BrowserContext, chat: Chat) -> None:
+    """In the dialog, the first Escape clears the search and the second closes the dialog."""
+    await chat.start()
+    try:
+        page = await open_page(context, chat.url)
+        await page.set_viewport_size(PHONE)
+        chat.add_chats(("Tea", 2e8), ("Coffee", 1e8))
+        await page.reload()
+        opener = page.get_by_role("button", name="Conversations")
+        await opener.click()
+        search = page.get_by_role("dialog").get_by_role("searchbox")
+        await search.fill("tea")
+        await expect(titles(page)).to_have_text(["Tea"])
+        await search.press("Escape")
+        await expect(titles(page)).to_have_text(["Tea", "Coffee"])
+        await search.press("Escape")
+        await expect(page.get_by_role("dialog")).to_have_count(0)
+        await expect(opener).to_be_focused()
+        await opener.click()
+        await search.fill("coffee")
+        await search.press("Enter")
+        await page.wait_for_url("**/c/added-Coffee")
+        await expect(page.get_by_role("dialog")).to_have_count(0)
+    finally:
+        await chat.kill()
+
+
+# React keeps an element's last props beside the element, so they are other props after a render.
+RENDERED = """() => {
+    const list = document.querySelector(".days ul");
+    const props = list[Object.keys(list).find((key) => key.startsWith("__reactProps$"))];
+    const rendered = window.props !== undefined && window.props !== props;
+    window.props = props;
+    return rendered;
+}"""
+
+
+async def test_a_token_does_not_render_the_list(context: BrowserContext, chat: Chat) -> None:
+    """With 500 conversations, neither a token nor a typed letter renders the list again.
+
+    The conversation that the address names is in view, however old it is.
+    """
+    words = [delta(f"word {number} ") for number in range(50)]
+    async with chatting(chat, *words, delta("half")) as provider:
+        provider.pace_s = 0.02
+        page = await open_page(context, chat.url)
+        await ask(page, "How long?")
+        await wait_for(page, "streaming", "half")
+        chat.add_chats(*((f"Number {number}", number + 2e9) for number in range(500)))
+        await page.reload()
+        await wait_for(page, "streaming", "half")
+        await expect(titles(page)).to_have_count(501)
+        await expect(page.get_by_role("link", name="How long?")).to_be_in_viewport()
+        await page.get_by_role("button", name="Stop").click()
+        await wait_for(page, "cancelled")
+        await page.get_by_role("button", name="Try again").click()
+        await wait_for(page, "streaming", "word 1 ")
+        await page.get_by_role("img", name="Is being answered").wait_for()
+        await page.evaluate(RENDERED)
+        await page.get_by_label("Message").press_sequentially("typed")
+        await wait_for(page, "streaming", "word 40 ")
+        assert not await page.evaluate(RENDERED)
+        await page.get_by_role("button", name="Stop").click()
+        await page.get_by_role("img", name="Is being answered").wait_for(state="detached")
+        assert await page.evaluate(RENDERED), "the end of the answer is shown in the list"
 
 
 async def test_a_phone_has_the_list_in_a_dialog(context: BrowserContext, chat: Chat) -> None:

@@ -1,8 +1,10 @@
-import { useLayoutEffect, useRef, useState } from "react";
-import { Link } from "./address";
+import { type KeyboardEvent, useState } from "react";
+import { Link, navigate } from "./address";
+import { ChatItem } from "./ChatItem";
+import { byDay } from "./days";
 import { Icon } from "./Icon";
-import { type Chat, type Everything, send } from "./server";
-import { useNotice } from "./useNotice";
+import type { Chat, Everything } from "./server";
+import { useToday } from "./useToday";
 
 /** The list of conversations, the latest first. */
 export function ChatList({
@@ -16,21 +18,57 @@ export function ChatList({
   current: string | undefined;
   onDelete: (chat: Chat) => void;
 }) {
+  const [words, search] = useState("");
+  const today = useToday();
+  const wanted = plain(words).split(/\s+/).filter(Boolean);
+  const found = chats.filter(({ title }) => wanted.every((word) => plain(title).includes(word)));
+  const [best] = wanted.length ? found : [];
+
+  const onKeyDown = (event: KeyboardEvent) => {
+    if (event.nativeEvent.isComposing) return;
+    if (event.key === "Enter" && best) navigate(`/c/${best.id}`);
+    if (event.key !== "Escape") return;
+    event.stopPropagation(); // else it would also stop an answer
+    if (!words) return; // a dialog around the list closes
+    event.preventDefault();
+    search("");
+  };
   return (
     <>
       <Link className="new" href="/" aria-current={current === undefined ? "page" : undefined}>
         <Icon name="plus" /> New chat
       </Link>
-      <ul>
-        {chats.map((chat) => (
-          <Item
-            key={chat.id}
-            chat={chat}
-            isCurrent={chat.id === current}
-            onDelete={() => onDelete(chat)}
-          />
+      {chats.length > 0 && (
+        <input
+          type="search"
+          aria-label="Search conversations"
+          placeholder="Search"
+          enterKeyHint="go"
+          value={words}
+          onChange={(event) => search(event.target.value)}
+          onKeyDown={onKeyDown}
+        />
+      )}
+      <p className={best || !wanted.length ? "unseen" : "note"} aria-live="polite">
+        {wanted.length > 0 && (best ? `${found.length} found` : "Nothing found.")}
+      </p>
+      <div className="days">
+        {byDay(found, today).map(([day, group]) => (
+          <section key={day}>
+            <h2>{day}</h2>
+            <ul aria-label={day}>
+              {group.map((chat) => (
+                <ChatItem
+                  key={chat.id}
+                  chat={chat}
+                  isCurrent={chat.id === current}
+                  onDelete={onDelete}
+                />
+              ))}
+            </ul>
+          </section>
         ))}
-      </ul>
+      </div>
       {about && (
         <p className="note">
           {about.questions.length
@@ -42,67 +80,7 @@ export function ChatList({
   );
 }
 
-function Item({
-  chat,
-  isCurrent,
-  onDelete,
-}: {
-  chat: Chat;
-  isCurrent: boolean;
-  onDelete: () => void;
-}) {
-  const [renaming, setRenaming] = useState(false);
-  const [refusal, refuse] = useNotice();
-  const rename = async (title: string) => {
-    setRenaming(false);
-    if (title && title !== chat.title)
-      refuse((await send("PATCH", `/api/chats/${chat.id}`, { title })).refusal);
-  };
-  if (renaming)
-    return (
-      <li>
-        <TitleField title={chat.title} onEnd={(title) => void rename(title)} />
-      </li>
-    );
-  return (
-    <li className={isCurrent ? "current" : ""}>
-      <Link href={`/c/${chat.id}`} aria-current={isCurrent ? "page" : undefined}>
-        {chat.live && <span className="live" role="img" aria-label="Is being answered:" />}
-        {chat.title}
-      </Link>
-      <button className="icon" aria-label={`Rename ${chat.title}`} onClick={() => setRenaming(true)}>
-        <Icon name="edit" />
-      </button>
-      <button className="icon" aria-label={`Delete ${chat.title}`} onClick={onDelete}>
-        <Icon name="bin" />
-      </button>
-      {refusal && <span role="alert">{refusal}</span>}
-    </li>
-  );
-}
-
-/** A field for a title. Enter, or leaving the field, saves the title; Escape does not. */
-function TitleField({ title, onEnd }: { title: string; onEnd: (title: string) => void }) {
-  const field = useRef<HTMLInputElement>(null);
-  useLayoutEffect(() => {
-    field.current?.select();
-    const item = field.current?.closest("li");
-    // The button that opened this field exists again only after the field has gone.
-    return () => void setTimeout(() => item?.querySelector<HTMLElement>("a + button")?.focus());
-  }, []);
-  return (
-    <input
-      ref={field}
-      aria-label="Title"
-      defaultValue={title}
-      maxLength={80}
-      onBlur={(event) => onEnd(event.target.value.trim())}
-      onKeyDown={(event) => {
-        if (event.key === "Enter" && !event.nativeEvent.isComposing) event.currentTarget.blur();
-        if (event.key !== "Escape") return;
-        event.preventDefault();
-        onEnd("");
-      }}
-    />
-  );
+/** A text without capital letters and accents, so that a search for "cafe" finds "Café". */
+function plain(text: string): string {
+  return text.normalize("NFKD").replace(/\p{M}/gu, "").toLowerCase();
 }

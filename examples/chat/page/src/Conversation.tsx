@@ -8,6 +8,7 @@ import { Separator } from "./Separator";
 import type { Everything, News } from "./server";
 import { useLive } from "./useLive";
 import { keepInPlace, useStickToEnd } from "./useStickToEnd";
+import { useToday } from "./useToday";
 import { useTurns } from "./useTurns";
 import { Welcome } from "./Welcome";
 
@@ -28,6 +29,7 @@ export function Conversation({
   const { turns, hasEarlier, loadEarlier } = useTurns(id, news);
   const { busy, stop, stopping } = useLive(live, say);
   const { box, away, jump } = useStickToEnd();
+  const today = useToday();
   const limit = about?.prompt_characters ?? Infinity;
   const isGone = turns?.length === 0 || news.some(({ deleted }) => deleted === id);
   if (id && isGone)
@@ -48,7 +50,7 @@ export function Conversation({
           {turns?.map((turn, index) => (
             // If another version of this turn is shown, the key stays, and so does the focus.
             <Fragment key={turn.parent_id}>
-              <Separator at={turn.asked_at} before={turns[index - 1]?.asked_at} />
+              <Separator at={turn.asked_at} before={turns[index - 1]?.asked_at} today={today} />
               <div className="turn" data-turn={turn.id}>
                 <Question chatId={id} turn={turn} busy={busy} limit={limit} />
                 <Answer chatId={id} turn={turn} busy={busy} />

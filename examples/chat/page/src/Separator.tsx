@@ -1,12 +1,19 @@
 const GAP_S = 15 * 60;
 
 /** The time, shown before a question that was asked long after the previous question. */
-export function Separator({ at, before }: { at: number; before: number | undefined }) {
+export function Separator({
+  at,
+  before,
+  today,
+}: {
+  at: number;
+  before: number | undefined;
+  today: number;
+}) {
   if (before !== undefined && at - before < GAP_S) return null;
   const date = new Date(at * 1000);
-  const today = date.toDateString() === new Date().toDateString();
   const text = date.toLocaleString(undefined, {
-    ...(today ? {} : { dateStyle: "medium" }),
+    ...(at * 1000 >= today ? {} : { dateStyle: "medium" }),
     timeStyle: "short",
   });
   return (
