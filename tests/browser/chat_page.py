@@ -11,11 +11,12 @@ from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from playwright.async_api import BrowserContext, Page
+from playwright.async_api import BrowserContext, Locator, Page, ViewportSize
 
 from inkstream import PersistentTextStreaming, StreamBody
 from tests.http.provider import Provider, playing_provider
 
+PHONE: ViewportSize = {"width": 390, "height": 760}
 SERVER = Path(__file__).parents[2] / "examples/chat/server.py"
 
 
@@ -117,6 +118,10 @@ async def remove(page: Page, title: str) -> None:
     """Delete a conversation, and wait until it can no longer be restored."""
     await page.get_by_role("button", name=f"Delete {title}").click()
     await page.get_by_role("button", name="Undo").wait_for(state="detached", timeout=20_000)
+
+
+def titles(page: Page) -> Locator:
+    return page.get_by_role("navigation", name="Conversations").get_by_role("listitem")
 
 
 async def shown(page: Page) -> str:

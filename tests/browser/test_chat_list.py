@@ -7,13 +7,21 @@ from datetime import datetime
 from zoneinfo import ZoneInfo
 
 import pytest
-from playwright.async_api import Browser, BrowserContext, Locator, Page, ViewportSize, expect
+from playwright.async_api import Browser, BrowserContext, Page, expect
 
-from tests.browser.chat_page import Chat, ask, chatting, open_page, remove, wait_for
+from tests.browser.chat_page import (
+    PHONE,
+    Chat,
+    ask,
+    chatting,
+    open_page,
+    remove,
+    titles,
+    wait_for,
+)
 from tests.http.provider import FINISH, delta
 
 pytestmark = pytest.mark.timeout(60)
-PHONE: ViewportSize = {"width": 390, "height": 760}
 
 # This script records each text that a window paints, even for a single frame.
 WATCH = """() => {
@@ -21,10 +29,6 @@ WATCH = """() => {
     const look = () => { painted.add(document.body.innerText); requestAnimationFrame(look); };
     look();
 }"""
-
-
-def titles(page: Page) -> Locator:
-    return page.get_by_role("navigation", name="Conversations").get_by_role("listitem")
 
 
 async def test_each_conversation_has_an_address(context: BrowserContext, chat: Chat) -> None:
@@ -231,77 +235,6 @@ async def test_a_question_moves_its_conversation_to_today(
         assert await listed(two) == ["Today", "Old?", *before[2:]]
         await expect(one.locator(".days h2").first).to_have_text("Today")
         await expect(one.get_by_label("Title")).to_have_value("Half a ti")
-
-
-async def test_a_search_filters_the_titles(context: BrowserContext, chat: Chat) -> None:
-    """Each word must be in the title, in any case, with or without accents.
-
-    The number of titles is announced. Enter opens the first one. Escape clears the search, and does
-    not stop an answer.
-    """
-    async with chatting(chat, delta("On and on")):
-        page = await open_page(context, chat.url)
-        await ask(page, "Tea or coffee?")
-        await wait_for(page, "streaming", "On and on")
-        chat.add_chats(("A café in Łódź", 3e8), ("Coffee", 2e8), ("Iced tea, no coffee", 1e8))
-        url = page.url
-        await page.reload()
-        await wait_for(page, "streaming", "On and on")
-        asked: list[str] = []
-        page.on("request", lambda request: asked.append(request.url))
-        search = page.get_by_role("searchbox", name="Search conversations")
-        heard = page.locator("nav [aria-live=polite]")
-        for typed, found in (
-            ("coffee TEA", ["Tea or coffee?", "Iced tea, no coffee"]),
-            ("cafe", ["A café in Łódź"]),
-            ("CAFÉ", ["A café in Łódź"]),
-            ("coffee", ["Tea or coffee?", "Coffee", "Iced tea, no coffee"]),
-            ("cocoa", []),
-        ):
-            await search.fill("")
-            await search.press_sequentially(typed)
-            await expect(titles(page)).to_have_text(found)
-            await expect(heard).to_have_text(f"{len(found)} found" if found else "Nothing found.")
-        await search.press("Escape")
-        await expect(search).to_have_value("")
-        await expect(search).to_be_focused()
-        await expect(heard).to_have_text("")
-        await expect(titles(page)).to_have_count(4)
-        await search.press("Escape")
-        await page.get_by_role("link", name="New chat").click()
-        await page.locator(".empty").wait_for()
-        await search.fill("coffee")
-        await search.press("Enter")
-        await page.wait_for_url(url)
-        await wait_for(page, "streaming", "On and on")
-        assert not [url for url in asked if url.endswith("/cancel")]
-
-
-async def test_a_search_on_a_phone(context: BrowserContext, chat: Chat) -> None:
-    """In the dialog, the first Escape clears the search and the second closes the dialog."""
-    await chat.start()
-    try:
-        page = await open_page(context, chat.url)
-        await page.set_viewport_size(PHONE)
-        chat.add_chats(("Tea", 2e8), ("Coffee", 1e8))
-        await page.reload()
-        opener = page.get_by_role("button", name="Conversations")
-        await opener.click()
-        search = page.get_by_role("dialog").get_by_role("searchbox")
-        await search.fill("tea")
-        await expect(titles(page)).to_have_text(["Tea"])
-        await search.press("Escape")
-        await expect(titles(page)).to_have_text(["Tea", "Coffee"])
-        await search.press("Escape")
-        await expect(page.get_by_role("dialog")).to_have_count(0)
-        await expect(opener).to_be_focused()
-        await opener.click()
-        await search.fill("coffee")
-        await search.press("Enter")
-        await page.wait_for_url("**/c/added-Coffee")
-        await expect(page.get_by_role("dialog")).to_have_count(0)
-    finally:
-        await chat.kill()
 
 
 # React keeps an element's last props beside the element, so they are other props after a render.

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
 
 import pytest
 from playwright.async_api import Browser, BrowserContext, Page, Route, expect
 
-from tests.browser.chat_page import Chat, ask, chatting, open_page, wait_for
+from tests.browser.chat_page import PHONE, Chat, ask, chatting, open_page, wait_for
 from tests.http.provider import FINISH, delta
 
 pytestmark = pytest.mark.timeout(60)
-PHONE: dict[str, Any] = {
-    "viewport": {"width": 390, "height": 760},
-    "has_touch": True,
-    "is_mobile": True,
-}
 
 
 async def texts(page: Page, *, questions: list[str], answers: list[str]) -> None:
@@ -121,7 +115,7 @@ async def test_a_tap_shows_the_buttons_of_a_question(browser: Browser, chat: Cha
 
     A screen reader and the keyboard reach the buttons of each question.
     """
-    context = await browser.new_context(**PHONE)
+    context = await browser.new_context(viewport=PHONE, has_touch=True, is_mobile=True)
     async with chatting(chat, delta("One."), FINISH) as provider:
         provider.go_on.set()
         page = await open_page(context, chat.url)

@@ -64,3 +64,14 @@ async def test_a_suggestion_asks_at_once(context: BrowserContext, chat: Chat) ->
         assert len(provider.requests) == 1
         await page.get_by_role("link", name="New chat").click()
         await expect(page.get_by_label("Message")).to_have_value("My own question")
+
+
+async def test_the_empty_page_begins_at_its_top(context: BrowserContext, chat: Chat) -> None:
+    """In a low window, the empty page is not scrolled to its end, as a conversation is."""
+    async with chatting(chat):
+        page = await open_page(context, chat.url)
+        await page.set_viewport_size({"width": 320, "height": 400})
+        await page.reload()
+        await suggestions(page).last.wait_for()
+        await expect(suggestions(page).last).not_to_be_in_viewport()
+        await expect(page.get_by_text("What would you like to know?")).to_be_in_viewport(ratio=1)

@@ -42,7 +42,7 @@ export function Conversation({
     );
   return (
     <>
-      <main ref={box} tabIndex={0} aria-label="Conversation">
+      <main ref={id ? box : undefined} tabIndex={0} aria-label="Conversation">
         <div className="list">
           {!turns && <p className="empty late">Loading…</p>}
           {!id && about && <Welcome about={about} />}

@@ -6,7 +6,7 @@ import { useNotice } from "./useNotice";
 const FOR_A_MODEL = [
   "Explain how a hash table works, with code",
   "Compare three ways to learn a language in a table",
-  "Solve x² − 5x + 6 = 0 step by step",
+  "Prove that the square root of 2 is irrational",
   "Write a short poem about the sea",
 ];
 
