@@ -26,7 +26,12 @@ export const ChatItem = memo(function ChatItem({
   if (draft !== undefined)
     return (
       <li>
-        <TitleField title={draft} write={write} onEnd={(title) => void rename(title)} />
+        <TitleField
+          first={chat.title}
+          title={draft}
+          write={write}
+          onEnd={(title) => void rename(title)}
+        />
       </li>
     );
   return (
@@ -58,17 +63,20 @@ function bringIntoView(item: HTMLElement | null): void {
 
 /** A field for a title. Enter, or leaving the field, saves the title; Escape does not. */
 function TitleField({
+  first,
   title,
   write,
   onEnd,
 }: {
+  first: string;
   title: string;
   write: (title: string) => void;
   onEnd: (title: string) => void;
 }) {
   const field = useRef<HTMLInputElement>(null);
   useLayoutEffect(() => {
-    field.current?.select();
+    field.current?.focus();
+    field.current?.setSelectionRange(title === first ? 0 : title.length, title.length);
     const item = field.current?.closest("li");
     // The button that opened this field is back after the field has gone.
     return () => void setTimeout(() => item?.querySelector<HTMLElement>("a + button")?.focus());
