@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
@@ -327,15 +327,23 @@ async def test_a_connection_of_another_database_is_refused(
     """
     server = postgres_server.server(postgres_server.versions()[0])
     other = await server.make_database()
-    async with connect(other) as (connection, finish):
-        with pytest.raises(TypeError, match="another database"):
-            await store.create(new("s"), connection=connection)
-        with pytest.raises(TypeError, match="another database"):
-            await store.find(Query(owner="me"), connection=connection)
-        await finish(True)
     elsewhere = PostgresStore(other)
     await elsewhere.open("there")
-    assert await elsewhere.find(Query()) == [], "the other database must not change"
+    there = await elsewhere.create(new("s"))
+    change = Change(internal_id=there.internal_id, append=wire.encode_whole(["lost"]))
+    calls: list[Callable[[object], Coroutine[Any, Any, object]]] = [
+        lambda connection: store.create(new("t"), connection=connection),
+        lambda connection: store.read(there.stream_id, 0, 0, connection=connection),
+        lambda connection: store.commit([Group((change,))], connection=connection),
+        lambda connection: store.find(Query(owner="me"), connection=connection),
+        lambda connection: store.delete([there.internal_id], connection=connection),
+    ]
+    async with connect(other) as (connection, finish):
+        for call in calls:
+            with pytest.raises(TypeError, match="another database"):
+                await call(connection)
+        await finish(True)
+    assert await elsewhere.find(Query()) == [there], "the other database must not change"
     await elsewhere.close()
     await server.drop_database(other)
 

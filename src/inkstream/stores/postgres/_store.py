@@ -78,8 +78,8 @@ class PostgresStore:
     SQLAlchemy 2 ``Connection``, ``Session``, ``AsyncConnection`` or ``AsyncSession``, or Django's
     ``connection``. With a synchronous connection the call blocks the event loop. Calls with
     ``connection=`` work even if the store is not open. These calls are not retried, because a
-    deadlock ends the application's own transaction. If the store is open, ``create`` and ``find``
-    refuse a connection to another database.
+    deadlock ends the application's own transaction. If the store is open, all these calls refuse a
+    connection to another database.
 
     Args:
         database: A URL (``postgresql://``, ``postgres://``, ``postgresql+driver://``), an asyncpg
@@ -266,6 +266,8 @@ class PostgresStore:
         marks: Sequence[str] = (),
         connection: object | None = None,
     ) -> Page:
+        if connection is not None:
+            await self._check_home(connection)
         args = ([stream_id], [after], max_bytes, [_rows.storable(name) for name in marks])
         (row,) = await self._fetch("read_streams", args, connection)
         if row[0] is None:
@@ -314,8 +316,13 @@ class PostgresStore:
         """Let the server send a hint when the application's transaction commits.
 
         The server must send the hint, because this process cannot see when the application commits.
+
+        Raises:
+            TypeError: The connection is to another database.
         """
-        await self._fetch("announce", (self.channel.name, list(internal_ids)), connection)
+        args = (self.channel.name, list(internal_ids), self._identity)
+        if not await self._fetch("announce", args, connection):
+            raise TypeError(_ANOTHER)
 
     async def _fetch(
         self,

@@ -103,10 +103,14 @@ SELECT md5(concat_ws(' ', d.oid, d.datname, extract(epoch FROM m.applied_at)))
 
 -- name: announce
 -- Send a hint about streams when the caller's transaction commits. If the ids are too long, the
--- hint is for any stream.
+-- hint is for any stream. There is no row if an identity was given ($3) and this is another
+-- database.
 SELECT pg_notify(CAST($1 AS text), CASE WHEN octet_length(named) < 7900 THEN named ELSE '1' END)
 FROM (SELECT '1' || coalesce(string_agg(chr(10) || stream_id, ''), '') AS named
-    FROM inkstream.streams WHERE internal_id = ANY (CAST($2 AS bigint[]))) AS changed;
+    FROM inkstream.streams WHERE internal_id = ANY (CAST($2 AS bigint[]))) AS changed
+WHERE CAST($3 AS text) IS NULL OR CAST($3 AS text) = (SELECT md5(concat_ws(' ', d.oid, d.datname, extract(epoch FROM m.applied_at)))
+    FROM pg_database d, inkstream.migrations m
+    WHERE d.datname = current_database() AND m.version = 1);
 
 -- name: notify
 -- Send a hint, in a transaction that does not wait for the disk.
