@@ -20,6 +20,7 @@ class Reply:
         done: Send ``[DONE]`` after the events.
         cut: Break the connection after the events, before the end of the body.
         hang: Send the events, then nothing until the client disconnects.
+        mute: Send nothing at all, not even a status line, until the client disconnects.
     """
 
     events: Sequence[Any]
@@ -27,6 +28,7 @@ class Reply:
     done: bool = False
     cut: bool = False
     hang: bool = False
+    mute: bool = False
 
     def body(self) -> list[bytes]:
         if self.status != 200:
@@ -63,6 +65,10 @@ class Provider:
         body = await reader.readexactly(length) if length else b"{}"
         self.requests.append((head.split(" ")[1], json.loads(body)))
         reply = self.replies.pop(0)
+        if reply.mute:
+            await reader.read()
+            self.gone.set()
+            return
         kind = "text/event-stream" if reply.status == 200 else "application/json"
         writer.write(f"HTTP/1.1 {reply.status} X\r\ncontent-type: {kind}\r\n".encode())
         writer.write(b"connection: close\r\ntransfer-encoding: chunked\r\n\r\n")

@@ -290,6 +290,26 @@ async def test_a_stop_closes_the_connection(name: str) -> None:
         await asyncio.wait_for(provider.gone.wait(), 1)
 
 
+async def test_first_byte_s_limits_the_wait_for_the_first_byte() -> None:
+    """G5: a provider that never answers ends the stream after ``first_byte_s``.
+
+    The longer ``silence_s`` does not lengthen this wait.
+    """
+    async with (
+        playing(Reply([], mute=True)) as provider,
+        PersistentTextStreaming("memory://") as streams,
+    ):
+        model = sources.ChatCompletions(
+            "m", base_url=f"{provider.url}/v1", first_byte_s=0.2, silence_s=60
+        )
+        stream_id = await streams.create()
+        streams.start(stream_id, lambda: model.answer([]))
+        body = await asyncio.wait_for(streams.wait(stream_id), 10)
+        await asyncio.wait_for(provider.gone.wait(), 1)
+    assert body.end is not None
+    assert (body.status, body.end.code) == ("error", "provider_timeout")
+
+
 async def test_a_run_of_an_agent_with_a_tool() -> None:
     from agents import (
         Agent,

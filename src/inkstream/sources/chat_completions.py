@@ -6,6 +6,7 @@ aiohttp, and decodes their JSON with msgspec (see docs/benchmarks.md).
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any, Final
@@ -28,8 +29,9 @@ class ChatCompletions:
         api_key: The bearer token, if the endpoint needs one.
         base_url: The URL of the API.
         session: An ``aiohttp.ClientSession`` to share. By default each answer opens a new session.
-        first_byte_s: How long the connection to the provider may take.
-        silence_s: How long the provider may send nothing, before the first byte or later. If
+        first_byte_s: How long the provider may take to send the first byte of its response. This
+            time includes the connection. Then the stream ends ``error``, code ``provider_timeout``.
+        silence_s: How long the provider may later send nothing, with the same end. If
             ``first_byte_s`` is larger, ``first_byte_s`` is used instead.
     """
 
@@ -71,14 +73,19 @@ class ChatCompletions:
     async def _chunks(self, body: dict[str, Any]) -> AsyncIterator[AsyncGenerator[Any, None]]:
         aiohttp, _ = _modules()
         first_byte_s, silence_s = self._times
-        timeout = aiohttp.ClientTimeout(
-            total=None, sock_connect=first_byte_s, sock_read=max(first_byte_s, silence_s)
-        )
+        # aiohttp has one time for every wait on the socket, so the wait for the first byte has a
+        # time of its own, below.
+        timeout = aiohttp.ClientTimeout(total=None, sock_read=max(first_byte_s, silence_s))
         session = self._session or aiohttp.ClientSession()
         try:
-            async with session.post(
-                self._url, json=body, headers=self._headers, timeout=timeout
-            ) as response:
+            try:
+                async with asyncio.timeout(first_byte_s):
+                    response = await session.post(
+                        self._url, json=body, headers=self._headers, timeout=timeout
+                    )
+            except TimeoutError as exc:
+                raise fault("provider_timeout") from exc
+            async with response:
                 if response.status != 200:
                     raise fault_of_status(response.status, await _code_of(response))
                 yield _decoded(response.content)
