@@ -96,6 +96,28 @@ async def test_the_number_of_streams_is_limited(
         assert (await elsewhere.put("/6", headers=TEXT)).status_code == 201
 
 
+async def test_places_of_an_old_count_are_lost(
+    streams: PersistentTextStreaming, clock: ShiftedClock
+) -> None:
+    """G9: a process that was idle since its count does not exceed the limit by its unused places.
+
+    It counts again, and creates streams again when other processes have deleted some.
+    """
+    few = DurableSettings(max_streams=16)
+    async with (
+        client_of(streams.durable_streams(allow_anonymous=True, settings=few)) as idle,
+        client_of(streams.durable_streams(allow_anonymous=True, settings=few)) as busy,
+    ):
+        assert (await idle.put("/first", headers=TEXT)).status_code == 201  # one more is free
+        for i in range(15):
+            assert (await busy.put(f"/{i}", headers=TEXT)).status_code == 201
+        clock.ahead_s += RECOUNT_S
+        assert (await idle.put("/late", headers=TEXT)).status_code == 429
+        assert (await busy.delete("/0")).status_code == 204
+        clock.ahead_s += RECOUNT_S
+        assert (await idle.put("/late", headers=TEXT)).status_code == 201
+
+
 async def test_the_size_of_bodies_is_limited(streams: PersistentTextStreaming) -> None:
     small = DurableSettings(body_bytes=1000)
     app = streams.durable_streams(allow_anonymous=True, settings=small)

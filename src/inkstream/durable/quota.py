@@ -16,17 +16,23 @@ RECOUNT_S: Final = 30.0
 _SHARE: Final = 8
 _FLOOR: Final = 100
 _PAGE: Final = 1000
+_COUNTS_APART: Final = 100
 
 
 class Quota:
     """Limit the number of an owner's streams, without counting the streams for every new stream.
 
-    After a count, this process may use an eighth of the free places before it counts again. If a
-    hundredth of all places is more than this eighth, the process may use this hundredth, or all
-    free places if fewer are free. So up to eight processes that create streams equally fast exceed
-    the limit by at most a twelfth. More processes, or a process that was idle since its count, may
-    exceed the limit by more. At the limit, this process notices deletions by other processes within
-    ``RECOUNT_S``.
+    After a count, this process may create an eighth of the streams that are still free before it
+    counts again. It may create a hundredth of the limit if that is more and still free. A count is
+    used for ``RECOUNT_S``, and for longer if the count took long, so that counting takes at most a
+    hundredth of the time. After that, unused places are lost, so that a process that was idle does
+    not create streams that other processes no longer allow.
+
+    Processes do not know of each other's places, so several processes together may exceed the
+    limit, each by its places of one count. So up to eight processes that create streams equally
+    fast exceed the limit by at most a twelfth. No place is kept in the database, so a process that
+    dies takes no place with it. At the limit, this process notices deletions of other processes
+    within ``RECOUNT_S``.
     """
 
     def __init__(self, engine: Engine, owner: str, max_streams: int) -> None:
@@ -34,7 +40,8 @@ class Quota:
         self._owner = owner
         self._max_streams = max_streams
         self._left = 0
-        self._full_until = -math.inf
+        self._full = False
+        self._count_until = -math.inf
         self._counting = asyncio.Lock()
         self._under_way = 0
         self._settled = asyncio.Event()
@@ -48,10 +55,9 @@ class Quota:
             TooManyStreams: No place is free.
         """
         async with self._counting:
-            if self._left < 1:
-                await (
-                    self._settled.wait()
-                )  # a creation that still runs may or may not be in the count
+            if self._is_outdated():
+                # A creation that still runs may or may not be in the count.
+                await self._settled.wait()
                 await self._count()
             if self._left < 1:
                 raise TooManyStreams(
@@ -76,10 +82,13 @@ class Quota:
         if owner == self._owner:
             self._left += 1
 
+    def _is_outdated(self) -> bool:
+        if self._engine.clock.monotonic() >= self._count_until:
+            return True
+        return self._left < 1 and not self._full
+
     async def _count(self) -> None:
-        now = self._engine.clock.monotonic()
-        if now < self._full_until:
-            return
+        began = self._engine.clock.monotonic()
         found, before = 0, None
         while found < self._max_streams:
             page = await self._engine.readers.find(
@@ -90,9 +99,11 @@ class Quota:
                 break
             before = page[-1].internal_id
         room = self._max_streams - found
-        if room < 1:
-            self._full_until = now + RECOUNT_S
-        else:
-            # Near the limit, an eighth of the room is less than one stream. Without the hundredth
-            # of the limit, each creation near the limit would count all streams.
-            self._left = max(1, room // _SHARE, min(room, self._max_streams // _FLOOR))
+        self._full = room < 1
+        # Near the limit, an eighth of the room is less than one stream. Without the hundredth of
+        # the limit, each creation near the limit would count all streams.
+        places = max(1, room // _SHARE, min(room, self._max_streams // _FLOOR))
+        self._left = 0 if self._full else places
+        now = self._engine.clock.monotonic()
+        long_s = 0.0 if self._full else _COUNTS_APART * (now - began)
+        self._count_until = now + max(RECOUNT_S, long_s)
