@@ -9,11 +9,13 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
 from inkstream import (
     End,
+    Health,
     NotClaimed,
     NotRunning,
     Status,
@@ -232,6 +234,18 @@ def test_racing_first_calls_start_one(url: str) -> None:
         ids = list(threads.map(lambda n: streams.create(f"s{n}"), range(8)))
     assert streams.read_many(ids).keys() == set(ids)
     assert sum(thread.name == "inkstream-sync" for thread in threading.enumerate()) == 1
+
+
+def test_health_answers_although_the_start_fails(tmp_path: Path) -> None:
+    """G12: a health route answers while the database is away, and when it has come back."""
+    folder = tmp_path / "not mounted yet"
+    streams = PersistentTextStreaming(f"sqlite:///{folder}/inkstream.db")
+    assert streams.health() == Health(True, False, ("not_started", "store_away"))
+    folder.mkdir()
+    health = streams.health()
+    assert (health.live, health.ready, health.reasons) == (True, True, ())
+    with pytest.raises(ValueError, match="within_s"):
+        streams.health(within_s=0)
 
 
 def test_calls_on_its_own_loop_are_refused(streams: PersistentTextStreaming) -> None:

@@ -12,7 +12,8 @@ from typing import Any, Final, Literal, TypeVar
 from starlette.requests import Request
 from starlette.types import Message
 
-from inkstream._arguments import as_items
+from inkstream._arguments import as_items, check_seconds
+from inkstream._errors import StoreError
 from inkstream._types import JSON, Kind, Status, StreamBody, StreamId, StreamState
 from inkstream.engine.generation import Source
 from inkstream.engine.observer import Observer
@@ -407,12 +408,17 @@ class PersistentTextStreaming:
         return self._call(lambda streams: streams.describe(stream_id, owner=owner, group=group))
 
     def health(self, *, within_s: float = 2.0) -> Health:
-        """Return whether this process can serve requests.
+        """Return whether this process can serve requests. A failed check raises no error.
 
-        Raises:
-            StoreUnavailable, SchemaOutdated: This call had to start the instance, and could not. A
-                fault after the start raises no error.
+        If no method has started the instance, this call starts it, which may take longer than
+        ``within_s``. If the start fails, the result is not ready (``"not_started"`` and
+        ``"store_away"``), but live, because each later call tries to start the instance again.
         """
+        check_seconds("within_s", within_s, zero=False)
+        try:
+            self._started()
+        except StoreError:
+            return Health(True, False, ("not_started", "store_away"))
         return self._call(lambda streams: streams.health(within_s=within_s))
 
     def wait(
