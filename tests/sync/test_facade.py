@@ -236,6 +236,16 @@ def test_racing_first_calls_start_one(url: str) -> None:
     assert sum(thread.name == "inkstream-sync" for thread in threading.enumerate()) == 1
 
 
+def test_now_is_the_time_of_the_call(streams: PersistentTextStreaming) -> None:
+    """G2: text that is committed between ``follow`` and the first item is not missed."""
+    streams.create("log", kind="log")
+    streams.post("log", "before")
+    with streams.follow("log", "now") as following:
+        streams.post("log", "after")
+        streams.close("log")
+        assert list(following) == ["after", End(Status.DONE)]
+
+
 def test_health_answers_although_the_start_fails(tmp_path: Path) -> None:
     """G12: a health route answers while the database is away, and when it has come back."""
     folder = tmp_path / "not mounted yet"

@@ -398,6 +398,25 @@ async def test_follow_from_now_misses_nothing() -> None:
         await following.aclose()
 
 
+@in_virtual_time
+async def test_check_fixes_now() -> None:
+    """G2: "now" means the time of ``check``, so text before the first ``anext`` is not missed."""
+    async with one_worker() as worker:
+        await worker.streams.create("log", kind="log")
+        await worker.streams.post("log", "before")
+        checked = worker.streams.follow("log", "now")
+        unchecked = worker.streams.follow("log", "now")
+        await checked.check()
+        await worker.streams.post("log", "between")
+        first = asyncio.ensure_future(anext(unchecked))
+        assert await anext(checked) == "between"
+        await asyncio.sleep(1)
+        await worker.streams.post("log", "after")
+        assert await first == await anext(checked) == "after"
+        await checked.aclose()
+        await unchecked.aclose()
+
+
 @pytest.mark.parametrize("method", ["read", "read_many"])
 @in_virtual_time
 async def test_read_of_an_ending_stream_is_complete(method: str) -> None:

@@ -163,6 +163,9 @@ class Following:
     async def check(self) -> None:
         """Raise now the error that the first item would raise.
 
+        If the offset is ``"now"``, the iteration begins at the moment of this call. If the store is
+        unavailable, ``"now"`` remains the moment at which the iteration reaches the store.
+
         Raises:
             StreamNotFound, OffsetGone, InvalidOffset, TooManyReaders
         """
@@ -171,6 +174,7 @@ class Following:
             reader.close()
             if not self._allow(reader.tail.state):
                 raise StreamNotFound(self._stream_id)
+            self._fix_now(reader)
 
     async def _follow(self) -> AsyncGenerator[str | Mapping[str, JSON] | End]:
         while True:
@@ -188,8 +192,7 @@ class Following:
         if not self._allow(reader.tail.state):
             reader.close()
             raise StreamNotFound(self._stream_id)
-        if self._offset == "now":
-            self._move(reader, reader.position)  # a second reader must not begin at a later "now"
+        self._fix_now(reader)
         try:
             while True:
                 for position, message in wire.joined(await reader.segments()):
@@ -201,6 +204,10 @@ class Following:
                     return
         finally:
             reader.close()
+
+    def _fix_now(self, reader: Reader) -> None:
+        if self._offset == "now":
+            self._move(reader, reader.position)  # a second reader must begin here, not at "now"
 
     def _move(self, reader: Reader, position: int) -> None:
         self._offset = str(wire.Offset.at(reader.tail, position))

@@ -382,8 +382,9 @@ class PersistentTextStreaming:
         """Return an iterator over a stream as it grows: text, JSON objects, and the ``End`` last.
 
         The iterator blocks until an item arrives. To continue later, pass ``Following.offset`` as
-        ``offset``. Close the iterator, or use it in a ``with`` block, unless you iterate to the
-        stream's end.
+        ``offset``. With ``"now"`` as ``offset``, the iterator returns what is committed after this
+        call, even if the iteration begins later. Close the iterator, or use it in a ``with`` block,
+        unless you iterate to the stream's end.
 
         Raises (when you call ``follow``, before a view has sent its headers):
             StreamNotFound, InvalidOffset, OffsetGone, TooManyReaders
