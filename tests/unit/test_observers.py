@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from inkstream.engine.observer import Observer
+from inkstream.engine.observer import Ended, Observer
 from inkstream.engine.observers import Observers
 from inkstream.testing import ScriptedSource, in_virtual_time
-from tests.simulation.cluster import cluster
+from tests.simulation.cluster import cluster, one_worker
 
 EVENTS = [name for name in vars(Observer) if not name.startswith("_") and name != "samples_sends"]
 
@@ -75,3 +75,39 @@ def test_an_observer_that_fails_stops_no_stream(caplog: pytest.LogCaptureFixture
         play()
     seen = {"opened", "claimed", "running", "first_piece", "committed", "ended", "lagged", "swept"}
     assert seen <= set(failing.noted)
+
+
+class Durations(Observer):
+    """Records the duration of each ended stream."""
+
+    def __init__(self) -> None:
+        self.of: dict[str, float] = {}
+
+    def ended(self, ended: Ended) -> None:
+        self.of[ended.stream.stream_id] = round(ended.duration_s)
+
+
+@in_virtual_time
+async def test_durations_count_from_what_the_docs_say() -> None:
+    """A writer's end counts from its own claim, and another end from the first claim or creation.
+
+    The streams live for 7 s. The last writer of ``finished`` writes for 4 s.
+    """
+    durations = Durations()
+    async with one_worker(observer=durations) as worker:
+        streams = worker.streams
+        for name in ("unclaimed", "cancelled", "finished"):
+            await streams.create(name, takeover_within_s=60)
+        for name in ("cancelled", "finished"):
+            async with streams.write(name) as writer:
+                await writer.append("text")
+                await writer.flush()
+                if name == "finished":
+                    await asyncio.sleep(2)
+                await writer.release()
+        await asyncio.sleep(1)
+        async with streams.write("finished", takeover=True):
+            await asyncio.sleep(4)
+        await streams.cancel("cancelled")
+        await streams.cancel("unclaimed")
+    assert durations.of == {"finished": 4, "cancelled": 7, "unclaimed": 7}
