@@ -117,7 +117,7 @@ class Observer:
         """Record a worker's death. ``streams`` counts its live streams and its unreported ends."""
 
     def swept(self, seconds: float) -> None:
-        """Record a sweep that took ``seconds``."""
+        """Record a search for dead workers, with its actions, that took ``seconds``."""
 
     def tidied(self, seconds: float) -> None:
         """Record a step of ``Store.tidy`` that took ``seconds``."""

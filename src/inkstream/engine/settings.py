@@ -157,7 +157,11 @@ class Timing:
 
     @property
     def sweep_s(self) -> float:
-        """The pause between two sweeps. A sweep looks for dead workers."""
+        """The pause between two searches for dead workers.
+
+        This is the part of a sweep with the shortest pause. The other parts look for due streams
+        and for unreported ends, with pauses of 1 s.
+        """
         return 0.5
 
     @property

@@ -44,7 +44,7 @@ class Sweeper:
         self._orphans_at = now
 
     async def run(self) -> None:
-        """Sweep until cancelled, with a pause of ``sweep_s`` between two sweeps."""
+        """Search until cancelled, with a pause of ``sweep_s`` between two searches."""
         while True:
             try:
                 await self.sweep()
@@ -56,7 +56,7 @@ class Sweeper:
             await asyncio.sleep(self._timing.sweep_s)
 
     async def sweep(self) -> None:
-        """Act on streams of dead workers; sometimes also look for strays and orphans."""
+        """Act on streams of dead workers; every few seconds also look for strays and orphans."""
         began = self._clock.monotonic()
         await self._bury_the_dead()
         now = self._clock.monotonic()

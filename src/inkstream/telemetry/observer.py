@@ -175,7 +175,7 @@ class OpenTelemetry(Observer):
         self._on.dead.add(1)
 
     def swept(self, seconds: float) -> None:
-        """Record how long a sweep took."""
+        """Record how long a search for dead workers took."""
         self._on.sweep.record(seconds)
 
     def tidied(self, seconds: float) -> None:
