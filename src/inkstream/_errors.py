@@ -290,7 +290,7 @@ class OutcomeUnknown(StoreUnavailable):
     For instance, the connection to the database was lost during the commit.
     """
 
-    code = "store_unavailable"
+    code = "outcome_unknown"
 
 
 class SchemaOutdated(StoreError):

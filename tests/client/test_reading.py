@@ -195,6 +195,12 @@ def test_a_post_that_may_have_been_taken_raises(status: int) -> None:
         reading.broke("the connection ended")
 
 
+def test_a_post_with_an_unknown_outcome_is_not_repeated() -> None:
+    """G4: the server may have stored the change of a POST that it answers ``outcome_unknown``."""
+    with pytest.raises(PostUncertain, match="outcome_unknown"):
+        posting().refuse(503, {}, problem("outcome_unknown"))
+
+
 def test_an_answer_that_names_no_stream_is_refused() -> None:
     with pytest.raises(Refused, match="Stream-Id"):
         posting().accepts(200, EVENTS)

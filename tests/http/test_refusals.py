@@ -12,6 +12,7 @@ from starlette.requests import Request
 
 from inkstream import (
     NotRunning,
+    OutcomeUnknown,
     PersistentTextStreaming,
     ShuttingDown,
     StoreUnavailable,
@@ -266,6 +267,21 @@ async def test_an_unavailable_database_is_503_and_not_named(
         assert int(call.headers["retry-after"]) >= 1
         assert b"internal" not in call.body
     assert caplog.text.count("could not connect to db.internal:5432") == 2
+
+
+async def test_an_unknown_outcome_has_a_code_of_its_own(
+    streams: PersistentTextStreaming, routes: StreamRoutes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G12: the answer to a change that may be stored does not say that nothing was changed."""
+    stream_id = await streams.create()
+
+    async def lost(*args: object, **kwargs: object) -> object:
+        raise OutcomeUnknown("the connection was lost during a commit")
+
+    monkeypatch.setattr(streams.engine.store, "commit", lost)
+    call = await ask(routes, f"/{stream_id}/cancel", method="POST")
+    assert (call.status, call.code) == (503, "outcome_unknown")
+    assert b"may have been stored" in call.body
 
 
 async def test_a_server_error_is_500_and_logged(

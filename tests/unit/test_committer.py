@@ -233,7 +233,10 @@ async def test_quiet_writer_gets_its_end_after_an_outage() -> None:
 
 @in_virtual_time
 async def test_stop_ends_all_waits_for_a_commit() -> None:
-    """G8: if the store hangs, all calls that wait for a commit raise when the worker stops."""
+    """G8: if the store hangs, all calls that wait for a commit raise when the worker stops.
+
+    Only the call whose change the store has not received says that nothing was changed.
+    """
     async with cluster() as made:
         worker = await made.add()
         writer = await claim(worker, "s")
@@ -256,7 +259,7 @@ async def test_stop_ends_all_waits_for_a_commit() -> None:
         await worker.engine.stop(0)
         done, _ = await asyncio.wait(waiting, timeout=1)
         assert [type(task.exception()) for task in waiting if task in done] == [
-            StoreUnavailable,
+            OutcomeUnknown,
             OutcomeUnknown,
             StoreUnavailable,
         ]
@@ -309,6 +312,20 @@ async def test_submitted_groups_fail_during_an_outage() -> None:
             await worker.streams.cancel("s")
         worker.store.lose = 0.0
         assert (await worker.streams.read("s")).status == "cancelled"
+
+
+@in_virtual_time
+async def test_writer_that_gave_up_does_not_say_that_nothing_changed() -> None:
+    """G12: ``finish`` raises ``OutcomeUnknown`` if the text and the end are stored later."""
+    async with one_worker(timing=Timing(patience_s=3)) as worker:
+        writer = await claim(worker, "s")
+        worker.store.away = True
+        await writer.append("late")
+        with pytest.raises(OutcomeUnknown):
+            await worker.engine.writers.finish(writer, End(Status.DONE))
+        worker.store.away = False
+        body = await asyncio.wait_for(worker.streams.wait("s"), 5)
+        assert (body.text, body.status) == ("late", "done")
 
 
 @in_virtual_time

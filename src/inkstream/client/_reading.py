@@ -24,7 +24,7 @@ from urllib.parse import quote
 
 import httpx
 
-from inkstream._errors import OffsetGone, StreamGone, StreamNotFound
+from inkstream._errors import OffsetGone, OutcomeUnknown, StreamGone, StreamNotFound
 from inkstream._types import JSON, End, Status
 from inkstream.client._backoff import Backoff, passes, retry_after
 from inkstream.client._errors import PostUncertain, Refused
@@ -166,6 +166,7 @@ class Reading:
 
         Raises:
             StreamNotFound, StreamGone, OffsetGone, Refused
+            PostUncertain: The server does not know whether it has stored the change of a POST.
         """
         problem = _problem_of(body)
         code = str(problem.get("code", "unexpected_content"))
@@ -174,6 +175,8 @@ class Reading:
             # After a 502 or 504, the server may have accepted the POST. So the reader does not
             # repeat the POST.
             raise Refused(self.url, status, code, detail)
+        if self.method == "POST" and code == OutcomeUnknown.code:
+            raise PostUncertain(self.url, f"{status} {code}")
         if status == 204 and not self._saw_end:
             self._saw_end = True  # the next request gets the snapshot, which contains the end
             return

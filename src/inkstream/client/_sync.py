@@ -64,7 +64,7 @@ class Reader:
         The route must return ``streams.stream(…)``. The first iteration sends the POST and reads
         the answer. If the connection breaks, the reader continues with ``GET {streams_url}/{id}``.
         The reader repeats the POST only if the POST did not reach the server, or if the status of
-        the response was 429 or 503.
+        the response was 429 or 503 and its code was not ``outcome_unknown``.
 
         Args:
             http: See the class.

@@ -19,7 +19,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from inkstream._errors import InkstreamError, StoreUnavailable, StreamNotFound
+from inkstream._errors import InkstreamError, OutcomeUnknown, StoreUnavailable, StreamNotFound
 from inkstream._types import Page, Refused, StreamId, StreamState, applied
 from inkstream.durable.protocol import (
     Attempt,
@@ -102,7 +102,9 @@ class Appends:
                 page = None
         finally:
             del self._waiting[stream_id]
-            for entry in [*entries, *waiting]:
+            for entry in entries:  # the round may have been stopped during its commit
+                entry.fail(OutcomeUnknown("the process is shutting down"))
+            for entry in waiting:
                 entry.fail(StoreUnavailable("the process is shutting down"))
 
     async def _round(

@@ -393,7 +393,8 @@ class Writer:
         """Stop, because the store stays away too long. When the store is back, the end is written.
 
         A writer that is already ending keeps its own end and its last text. Any other writer drops
-        the text that is not in its running commit, and writes ``end``.
+        the text that is not in its running commit, and writes ``end``. The error of the running
+        calls is ``OutcomeUnknown``, because the store may have the text already, or gets it later.
         """
         if self._ending is None:
             in_flight = self._in_flight
@@ -406,17 +407,17 @@ class Writer:
             )
             self._join()  # a writer that had no text to commit is not in the queue yet
         self._stop(
-            StoreUnavailable(
+            OutcomeUnknown(
                 f"the store stayed away too long; writing stream {self.stream_id!r} was given up"
             )
         )
 
     def leave(self) -> None:
         """Stop, because this process commits nothing any more. Another worker ends the stream."""
+        running = bool(self._in_flight) and not self._queued
+        kind = OutcomeUnknown if running or self._uncertain else StoreUnavailable
         self._drop()
-        self._stop(
-            StoreUnavailable(f"the process stopped while it wrote stream {self.stream_id!r}")
-        )
+        self._stop(kind(f"the process stopped while it wrote stream {self.stream_id!r}"))
 
     def _drop(self) -> None:
         self._buffer.drop()

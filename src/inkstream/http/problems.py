@@ -66,6 +66,9 @@ def problem_for(error: e.InkstreamError) -> Problem:
     """
     if isinstance(error, e.StoreUnavailable):
         _log.warning("answered 503: %s", error)
+        if isinstance(error, e.OutcomeUnknown):
+            # A client that repeats the request could make the change twice.
+            return Problem(503, error.code, "The change may have been stored; read to find out.")
         return Problem(503, error.code, "The database is away for the moment; try again.")
     for kind, status in _STATUS:
         if isinstance(error, kind):
