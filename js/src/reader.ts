@@ -21,10 +21,7 @@ const FIRST_BYTE_MS = 3_000;
 const SILENCE_MS = 37_500; // 2.5 times the interval of the server's pings
 /** A connection that was silent for longer than this is replaced when the page becomes visible. */
 const STALE_MS = 20_000;
-/**
- * An attempt that lasted longer than this resets the count of failures. A connection for events
- * ends earlier if no byte arrives.
- */
+/** A connection that was open and lasted longer than this resets the count of failures. */
 const STEADY_MS = 10_000;
 const YOUNG_MS = 5_000;
 const YOUNG_BASE_MS = 250;
@@ -410,7 +407,9 @@ export class Reader {
    * network has failed.
    */
   #again(attempt: Attempt, askedMs = 0, baseMs = this.#baseMs): number {
-    if (Date.now() - attempt.at > STEADY_MS) this.#failures = 0;
+    // A request that nobody answers may last longer than STEADY_MS, and must count as a failure.
+    const opened = this.display.facts.connection === "open";
+    if (opened && Date.now() - attempt.at > STEADY_MS) this.#failures = 0;
     this.#muted = false;
     this.display.show({ transport: "events", connection: "waiting" });
     this.#firm = askedMs > 0;

@@ -90,6 +90,19 @@ describe("a proxy that buffers", () => {
     expect(shown()).toMatchObject({ connection: "waiting", transport: "events" });
   });
 
+  it("T13 counts requests without an answer as failures", async () => {
+    await watch();
+    for (const wait of [1_000, 2_000, 4_000, 5_000]) {
+      await pass(6_000 + 15_000); // to the headers of events, and of a snapshot
+      expect(shown().connection).toBe("waiting");
+      const { count } = wire;
+      await pass(wait - 1);
+      expect(wire.count, `the wait of ${wait} ms`).toBe(count);
+      await pass(1);
+      expect(wire.count).toBe(count + 1);
+    }
+  });
+
   it("T13 polls if a body cannot be read as it arrives", async () => {
     const bare = new Response(null, { headers: { "content-type": "text/event-stream" } });
     const reading = createClient({
