@@ -20,6 +20,7 @@ class Reply:
         done: Send ``[DONE]`` after the events.
         cut: Break the connection after the events, before the end of the body.
         hang: Send the events, then nothing until the client disconnects.
+        endless: Send the events, then the last event again and again until the client disconnects.
         mute: Send nothing at all, not even a status line, until the client disconnects.
     """
 
@@ -28,6 +29,7 @@ class Reply:
     done: bool = False
     cut: bool = False
     hang: bool = False
+    endless: bool = False
     mute: bool = False
 
     def body(self) -> list[bytes]:
@@ -75,7 +77,15 @@ class Provider:
         for chunk in reply.body():
             writer.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
             await writer.drain()
-        if reply.hang:
+        if reply.endless:
+            try:
+                while not reader.at_eof():
+                    writer.write(b"%x\r\n%b\r\n" % (len(chunk), chunk))
+                    await writer.drain()
+                    await asyncio.sleep(0.02)  # the pace of a model
+            finally:
+                self.gone.set()
+        elif reply.hang:
             await reader.read()
             self.gone.set()
         elif not reply.cut:

@@ -174,6 +174,7 @@ TEXT = [
     {"choices": [{"index": 0, "delta": {"content": word}}], "model": "m"}
     for word in ("The ", "sky.")
 ]
+TEXT_EVENTS = filled(TEXT, id="c", object="chat.completion.chunk", created=0)
 STOP = {"choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}], "model": "m"}
 PLAIN_CHAT = filled([*TEXT, STOP], id="c", object="chat.completion.chunk", created=0)
 RESPONSE = {"id": "r", "object": "response", "output": [], "status": "completed", "model": "m"}
@@ -482,6 +483,39 @@ async def test_a_synchronous_client_is_read_in_a_thread() -> None:
         with suppress(Exception):
             client.close()
     assert (body.status, body.text) == ("done", "The sky is blue.")
+
+
+async def test_a_stop_closes_the_connection_of_a_synchronous_client() -> None:
+    """G6: a Stop ends the stream at once, and the thread then closes the provider's connection.
+
+    A thread cannot be cancelled, so it closes the connection when the next event arrives.
+    """
+    from openai import OpenAI
+
+    async with (
+        playing(Reply(TEXT_EVENTS, endless=True)) as provider,
+        PersistentTextStreaming("memory://") as streams,
+    ):
+        client = OpenAI(api_key="k", base_url=f"{provider.url}/v1", max_retries=0)
+
+        def answer() -> Any:
+            yield from sources.openai_chat(
+                client.chat.completions.create(
+                    model="m", messages=[{"role": "user", "content": "Why?"}], stream=True
+                )
+            )
+
+        stream_id = await streams.create()
+        streams.start(stream_id, answer)
+        async with asyncio.timeout(15):
+            following = streams.follow(stream_id)
+            await anext(following)
+            await following.aclose()
+        assert await streams.cancel(stream_id)
+        assert (await streams.read(stream_id)).status == "cancelled"
+        await asyncio.wait_for(provider.gone.wait(), 1)
+        with suppress(Exception):
+            client.close()
 
 
 def _mentions(event: Any, word: str) -> bool:

@@ -63,10 +63,11 @@ def test_an_answer_is_shown_and_is_there_after_a_reload() -> None:
     assert shown(opened(stream_id).run()) == ["Why?", ANSWER, "done"]
 
 
-def test_stop_stops_it() -> None:
-    """G6: a page that follows a cancelled answer shows the stored text and the status.
+def test_page_shows_that_an_answer_was_stopped() -> None:
+    """G6: a page that follows an answer shows its text and status if the answer is stopped.
 
-    A click on Stop after the end changes nothing.
+    Another session stops the answer, because Streamlit's test runner cannot press a button while
+    the script runs. A click on Stop after the end changes nothing.
     """
     streams = PersistentTextStreaming("sqlite:///inkstream.db")
     stream_id = streams.create(metadata={"prompt": "Why?"})

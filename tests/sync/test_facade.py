@@ -25,6 +25,7 @@ from inkstream import (
     WriterFenced,
     quiet_stop,
 )
+from inkstream.engine.observer import Observer
 from inkstream.engine.settings import FinerTiming
 from inkstream.sync import PersistentTextStreaming, _loop
 
@@ -228,10 +229,23 @@ def test_instances_share_a_loop_and_stop_alone(url: str) -> None:
 
 
 def test_racing_first_calls_start_one(url: str) -> None:
-    """If eight threads make the first call at once, ``inkstream.sync`` starts only one thread."""
-    streams = PersistentTextStreaming(url)
+    """If eight threads make the first call at once, only one thread and one engine start."""
+    engines: list[object] = []
+    together = threading.Barrier(8)
+
+    class Starts(Observer):
+        def opened(self, gauges: object) -> None:
+            engines.append(gauges)
+
+    streams = PersistentTextStreaming(url, observer=Starts())
+
+    def create(n: int) -> str:
+        together.wait(10)
+        return streams.create(f"s{n}")
+
     with ThreadPoolExecutor(8) as threads:
-        ids = list(threads.map(lambda n: streams.create(f"s{n}"), range(8)))
+        ids = list(threads.map(create, range(8)))
+    assert len(engines) == 1
     assert streams.read_many(ids).keys() == set(ids)
     assert sum(thread.name == "inkstream-sync" for thread in threading.enumerate()) == 1
 

@@ -128,13 +128,20 @@ class Stopped:
 
 
 def test_hot_polls_are_slowed_per_client() -> None:
-    """G9: only the client that polls a closed stream too often is refused."""
+    """G9: a client that polls a closed stream too often is refused, and no other client is.
+
+    The same client may still poll other streams. A client that was forgotten begins anew.
+    """
     clock = Stopped()
     polls = ClosedPolls(clock, rate=2, burst=3, remembered=2)
     assert [polls.allow(1, "a") for _ in range(4)] == [True, True, True, False]
-    assert polls.allow(1, "b")
+    assert [polls.allow(1, "b") for _ in range(4)] == [True, True, True, False]
     clock.now = 0.5
     assert [polls.allow(1, "a") for _ in range(2)] == [True, False]
+    clock.now = 1.5
+    assert [polls.allow(1, "a") for _ in range(3)] == [True, True, False]
+    assert [polls.allow(2, "a") for _ in range(4)] == [True, True, True, False]
+    assert not polls.allow(1, "a")
     assert polls.allow(2, "c")  # two clients are remembered, so "c" and "d" displace "a" and "b"
     assert polls.allow(2, "d")
     assert polls.allow(1, "a")
