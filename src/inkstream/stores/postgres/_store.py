@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections.abc import Sequence
 from typing import Any, Final
 
@@ -136,7 +137,8 @@ class PostgresStore:
         self._worker = ""
         self._identity: str | None = None
         self._beaten = 0
-        self._clock_ahead = False
+        self._clock_off = False
+        self._behind_s = 0.0
         self.channel = Channel(f"{schema}_hints", self._session, self._notify)
         """The channel on which ``PostgresNotifier`` listens and sends."""
 
@@ -171,7 +173,10 @@ class PostgresStore:
             )
         if encoding != "UTF8":
             raise StoreError(f"the database's encoding is {encoding}; inkstream needs UTF8")
-        ((self._identity,),) = await self._connections.fetch(self._sql["identity"], writing=False)
+        ((self._identity, now),) = await self._connections.fetch(
+            self._sql["identity"], writing=False
+        )
+        self._note_clock(now)
 
     async def _open_session(self, session: Session) -> None:
         try:
@@ -222,6 +227,7 @@ class PostgresStore:
     # Streams ---------------------------------------------------------------------------------
 
     async def create(self, new: NewStream, *, connection: object | None = None) -> StreamState:
+        new = _rows.delayed(new, self._behind_s)
         args = (*_rows.create_args(new), None if connection is None else self._identity)
         rows = await self._fetch("create_stream", args, connection, writing=True)
         if not rows:
@@ -252,7 +258,7 @@ class PostgresStore:
             await self._announce(list(changed), connection)
         order, waves = _rows.in_waves(groups)
         groups = [groups[n] for n in order]
-        args = _rows.commit_args(waves, groups)
+        args = _rows.commit_args(waves, groups, self._behind_s)
         rows = await self._fetch("commit_changes", args, connection, writing=True)
         outcomes = dict(zip(order, _rows.outcomes(groups, rows), strict=True))
         return [outcomes[n] for n in range(len(order))]
@@ -301,7 +307,7 @@ class PostgresStore:
 
     async def _check_home(self, connection: object) -> None:
         """Raise ``TypeError`` for a connection to another database that also has the schema."""
-        ((identity,),) = await self._fetch("identity", (), connection)
+        ((identity, _),) = await self._fetch("identity", (), connection)
         if self._identity not in (None, identity):
             raise TypeError(_ANOTHER)
 
@@ -408,25 +414,30 @@ class PostgresStore:
             ),
         )
 
-    def _note_clock(self, ahead_s: float) -> None:
-        """Log a warning when this host's clock is more than 60 s ahead of PostgreSQL's clock.
+    def _note_clock(self, server_now: float) -> None:
+        """Compare this host's clock with PostgreSQL's clock, by which streams expire.
 
-        In that case, streams expire by PostgreSQL's clock.
+        If this host's clock is more than 60 s behind, the due times that this host stores would
+        pass too early. For instance, other hosts would end its new streams before their start, and
+        delete its ended streams too early. So the store then adds the difference to due times.
         """
-        ahead = ahead_s > _CLOCK_S
-        if ahead and not self._clock_ahead:
+        behind_s = server_now - time.time()
+        is_off = abs(behind_s) > _CLOCK_S
+        if is_off and not self._clock_off:
             _log.warning(
-                "this host's clock is %.0f s ahead of PostgreSQL's: streams expire by PostgreSQL's",
-                ahead_s,
+                "this host's clock is %.0f s %s PostgreSQL's: streams expire by PostgreSQL's",
+                abs(behind_s),
+                "behind" if behind_s > 0 else "ahead of",
             )
-        self._clock_ahead = ahead
+        self._clock_off = is_off
+        self._behind_s = behind_s if behind_s > _CLOCK_S else 0.0
 
     async def tidy(self, now: float, max_bytes: int) -> bool:
         with self._connections.under_way():
-            ((expired, ahead_s),) = await self._connections.fetch(
+            ((expired, server_now),) = await self._connections.fetch(
                 self._sql["expire_streams"], now, _EXPIRED_IN_A_STEP, writing=True
             )
-            self._note_clock(ahead_s)
+            self._note_clock(server_now)
             rewritten = 0
             while rewritten < max_bytes:
                 ((merged,),) = await self._connections.fetch(

@@ -48,9 +48,10 @@ SELECT f FROM inkstream.find_streams(
 SELECT inkstream.delete_streams(CAST($1 AS bigint[]));
 
 -- name: expire_streams
--- Delete some of the streams that are due by the given time and by the server's clock.
+-- Delete some of the streams that are due by the given time and by the server's clock. Return how
+-- many, and the server's time.
 SELECT inkstream.expire_streams(least(CAST($1 AS double precision), server.now), CAST($2 AS integer)),
-    CAST($1 AS double precision) - server.now
+    server.now
 FROM (SELECT CAST(extract(epoch FROM clock_timestamp()) AS double precision) AS now) AS server;
 
 -- name: merge_stream
@@ -96,8 +97,9 @@ FROM inkstream.migrations m;
 
 -- name: identity
 -- A value that differs between any two databases with the schema, unless one is a copy of the
--- other's files.
-SELECT md5(concat_ws(' ', d.oid, d.datname, extract(epoch FROM m.applied_at)))
+-- other's files; and the server's time.
+SELECT md5(concat_ws(' ', d.oid, d.datname, extract(epoch FROM m.applied_at))),
+        CAST(extract(epoch FROM clock_timestamp()) AS double precision)
     FROM pg_database d, inkstream.migrations m
     WHERE d.datname = current_database() AND m.version = 1;
 

@@ -1,0 +1,84 @@
+"""A host whose clock differs from PostgreSQL's clock ends and deletes no stream too early."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import AsyncIterator
+
+import pytest
+
+from inkstream._types import Change, End, Group, Query, Status
+from inkstream.stores.postgres import PostgresStore, _store
+from inkstream.testing.store_suite.harness import new
+from tests import postgres_server
+
+HOUR_S = 3600.0
+
+
+@pytest.fixture
+async def url() -> AsyncIterator[str]:
+    server = postgres_server.server(postgres_server.versions()[0])
+    url = await server.make_database()
+    yield url
+    await server.drop_database(url)
+
+
+class Shifted:
+    """The module ``time`` of a host whose clock is wrong by ``by_s``."""
+
+    def __init__(self, by_s: float) -> None:
+        self._by_s = by_s
+
+    def time(self) -> float:
+        return time.time() + self._by_s
+
+
+async def opened(
+    url: str, name: str, ahead_s: float, monkeypatch: pytest.MonkeyPatch
+) -> PostgresStore:
+    """Return a store of a host whose clock is ahead by ``ahead_s``."""
+    store = PostgresStore(url)
+    with monkeypatch.context() as patched:
+        patched.setattr(_store, "time", Shifted(ahead_s))
+        await store.open(name)
+    return store
+
+
+async def test_host_that_is_behind_makes_no_stream_due(
+    url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A11: another host neither ends nor deletes a stream before the time that was set for it."""
+    right = PostgresStore(url)
+    await right.open("right")
+    behind = await opened(url, "behind", -HOUR_S, monkeypatch)
+    assert "3600 s behind PostgreSQL's" in caplog.text
+    now = time.time() - HOUR_S  # as the host's own clock shows it
+    await behind.create(new("pending", created_at=now, due_at=now + 600))
+    ended = await behind.create(new("ended", created_at=now, due_at=now + 600))
+    change = Change(internal_id=ended.internal_id, end=End(Status.DONE), at=now, due_at=now + 600)
+    await behind.commit([Group((change,))])
+    assert await right.find(Query(due_before=time.time())) == []
+    await right.tidy(time.time(), 1024)
+    found = await right.find(Query(due_before=None))
+    assert {state.stream_id for state in found} == {"pending", "ended"}
+    for state in found:
+        assert state.due_at == pytest.approx(time.time() + 600, abs=30)
+    await behind.close()
+    await right.close()
+
+
+async def test_host_that_is_ahead_finds_no_stream_due(
+    url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A11: a stream is due only by PostgreSQL's clock."""
+    ahead = await opened(url, "ahead", HOUR_S, monkeypatch)
+    assert "3600 s ahead of PostgreSQL's" in caplog.text
+    right = PostgresStore(url)
+    await right.open("right")
+    await right.create(new("s", created_at=time.time(), due_at=time.time() + 600))
+    now = time.time() + HOUR_S
+    assert await ahead.find(Query(due_before=now)) == []
+    await ahead.tidy(now, 1024)
+    assert len(await right.find(Query())) == 1
+    await ahead.close()
+    await right.close()
