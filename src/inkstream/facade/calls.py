@@ -451,8 +451,8 @@ class Calls(Life):
         Args:
             stream_id: The stream.
             offset: Where to begin: an offset from ``Following.offset``, ``StreamBody.offset`` or an
-                event. ``None`` begins at the stream's start. ``"now"`` begins at the stream's tail when
-                the iteration begins, or when ``Following.check`` is awaited before.
+                event. ``None`` begins at the stream's start. ``"now"`` begins at the stream's tail
+                when the iteration begins, or when ``Following.check`` is awaited before.
             owner: A stream of another owner raises ``StreamNotFound``.
             group: A stream of another group raises ``StreamNotFound``.
 
