@@ -63,11 +63,40 @@ def test_an_answer_is_shown_and_is_there_after_a_reload() -> None:
     assert shown(opened(stream_id).run()) == ["Why?", ANSWER, "done"]
 
 
+def test_stop_stops_it() -> None:
+    """G6: a press on Stop stops the answer that is being written, and the page shows its end.
+
+    Streamlit's test runner cannot press a button while the script runs. So the page first shows an
+    old stream of the same id, which has ended.
+    """
+    streams = PersistentTextStreaming("sqlite:///inkstream.db")
+    streams.create("s", metadata={"prompt": "Why?"})
+    with streams.write("s") as writer:
+        writer.append("Old")
+    app = opened("s").run()
+    assert shown(app) == ["Why?", "Old", "done"]
+    streams.delete("s")
+    streams.create("s", metadata={"prompt": "Why?"})
+    going_on = threading.Event()
+
+    def answer() -> Iterator[str]:
+        yield "Once "
+        going_on.wait(20)
+        yield "more"
+
+    streams.start("s", answer)
+    with streams.follow("s") as following:
+        assert next(following) == "Once "
+    app.button[0].click().run()
+    assert streams.read("s").status == "cancelled"
+    assert shown(app) == ["Why?", "Once", "cancelled"]
+    going_on.set()
+
+
 def test_page_shows_that_an_answer_was_stopped() -> None:
     """G6: a page that follows an answer shows its text and status if the answer is stopped.
 
-    Another session stops the answer, because Streamlit's test runner cannot press a button while
-    the script runs. A click on Stop after the end changes nothing.
+    Another session stops the answer. A click on Stop after the end changes nothing.
     """
     streams = PersistentTextStreaming("sqlite:///inkstream.db")
     stream_id = streams.create(metadata={"prompt": "Why?"})
