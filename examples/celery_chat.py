@@ -15,7 +15,8 @@ from inkstream.sync import PersistentTextStreaming
 app = Celery("chat", broker=os.environ.get("CELERY_BROKER", "redis://localhost"))
 app.conf.task_acks_late = True  # a task whose worker dies is delivered again
 app.conf.task_reject_on_worker_lost = True
-app.conf.broker_transport_options = {"visibility_timeout": 300}  # with Redis: after 300 seconds
+# Redis delivers the task of a dead worker again after 300 seconds.
+app.conf.broker_transport_options = {"visibility_timeout": 300}
 streams = PersistentTextStreaming(os.environ.get("INKSTREAM_DATABASE", "sqlite:///inkstream.db"))
 
 

@@ -13,7 +13,7 @@ from inkstream import InkstreamError, PersistentTextStreaming, StreamExists
 
 
 class SessionEvents(EventStore):
-    """The events of one session. With one store for all, sessions would get each other's events.
+    """The events of one session. With one store for all, a session would get others' events.
 
     The SDK's ``stream_id`` is the id of a JSON-RPC request, which every session counts from 1.
     """
@@ -26,7 +26,7 @@ class SessionEvents(EventStore):
     async def store_event(self, stream_id: str, message: JSONRPCMessage | None) -> str:
         with suppress(StreamExists):
             await self._streams.create(self._log, kind="log", group=self._group)
-        # A client's first event has no message (None). It has only an id from which to resume.
+        # A client's first event has no message (None), but only an id from which to resume.
         event = (
             message.model_dump(mode="json", by_alias=True, exclude_unset=True) if message else None
         )
@@ -48,7 +48,7 @@ class SessionEvents(EventStore):
 
 
 class ResumableSessions(StreamableHTTPSessionManager):
-    """The SDK's manager reads ``event_store`` once for each session, and gets a new store."""
+    """The SDK's manager reads ``event_store`` once for each session. Each read gives a new one."""
 
     def __init__(self, app: Server[Any], streams: PersistentTextStreaming, group: str = "mcp"):
         self._new_store = lambda: SessionEvents(streams, group)

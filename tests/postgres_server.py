@@ -300,7 +300,10 @@ def _found() -> dict[str, Path]:
 
 
 def versions() -> list[str]:
-    """Return the versions to test: ``18`` and ``16`` if installed, and otherwise any version."""
+    """Return the versions to test: ``18`` and ``16`` if installed, and otherwise any version.
+
+    Return ``given`` for the server of ``TEST_POSTGRES_URL``, and ``none`` without any server.
+    """
     if "TEST_POSTGRES_URL" in os.environ:
         return ["given"]
     found = _found()

@@ -56,7 +56,7 @@ class Proxy:
         return sum(path in target for target in self.targets)
 
     async def until(self, condition: Callable[[], bool]) -> None:
-        """Wait until a function of ``refused`` and ``hung`` returns true."""
+        """Wait until ``condition``, which may read ``refused`` and ``hung``, returns true."""
         async with asyncio.timeout(15):
             while not condition():
                 self._changed.clear()

@@ -54,7 +54,8 @@ BASE_URL = os.environ.get("OPENAI_BASE_URL") or "https://api.openai.com/v1"
 NAME = f"{MODEL} at {urlsplit(BASE_URL).hostname or BASE_URL}" if KEY else "a few written texts"
 PROMPT_CHARACTERS, TITLE_CHARACTERS, PAGE_TURNS = 8000, 80, 20
 TYPING_S = 0.04
-# The first line of a text is a question that gets it. A question that names none gets "reload".
+# The first line of a text is the question that it answers. A question that names no text gets the
+# text "reload".
 TEXTS = {path.stem: path.read_text("utf-8") for path in sorted((HERE / "answers").glob("*.md"))}
 QUESTIONS = [text.splitlines()[0] for name, text in TEXTS.items() if not KEY and name != "reload"]
 
@@ -110,7 +111,7 @@ async def tell_end(body: StreamBody) -> None:
 
 
 # The request that creates an answer also starts the answer. If an answer is pending for 10 s, the
-# server died in between. An answer's owner is its chat, which has one live answer at a time.
+# server died in between. An answer's owner is its chat, which has at most one live answer.
 streams = PersistentTextStreaming(
     f"sqlite:///{FILE}",
     on_end=tell_end,
@@ -133,7 +134,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def database() -> AsyncIterator[sqlite3.Connection]:
-    """Open the file for one transaction at a time, because two would block the event loop."""
+    """Open the file for one transaction at a time; a second one would block the event loop."""
     async with writing:
         with contextlib.closing(sqlite3.connect(FILE, timeout=5)) as connection, connection:
             connection.row_factory = sqlite3.Row
@@ -148,7 +149,7 @@ def found(rows: sqlite3.Cursor) -> Any:
 
 
 def from_here(request: Request) -> None:
-    """Refuse requests from pages of other origins, because they would use the API key."""
+    """Refuse requests from pages of other origins, because such a page could use the API key."""
     if request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
         raise HTTPException(403, "Another origin sent this.")
 

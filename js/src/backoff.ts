@@ -1,11 +1,11 @@
 /** How long to wait before the next request. */
 
-/** The longest wait. A wait must be short, because the screen shows no new text during a wait. */
+/** The longest random wait. During a wait the screen shows no new text, so it must be short. */
 const CAP_MS = 5_000;
 
 /**
- * The longest wait after a first failure, unless the server's `retry:` sets another. Each further
- * failure doubles this limit.
+ * The longest random wait after a first failure, unless the server's `retry:` gives another limit.
+ * Each further failure doubles the limit.
  */
 export const BASE_MS = 1_000;
 

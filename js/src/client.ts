@@ -23,8 +23,8 @@ export interface ClientOptions {
 /** A client follows streams. All watchers of one stream share one connection. */
 export interface Client {
   /**
-   * Return the stream at `address`. The server answers requests to this address like `GET /{id}` in
-   * docs/http.md.
+   * Return the stream at `address`. The server must answer requests to this address as docs/http.md
+   * says for `GET /{id}`.
    *
    * The call itself makes no request. The first `subscribe` or `for await` makes the first request.
    */

@@ -64,7 +64,8 @@ export type ResumingFetch = typeof globalThis.fetch & {
  * The `fetch` retries until the answer has ended, the server refuses, or the request is aborted. If
  * the server refuses, or the stored answer has changed, the answer ends with an `InkstreamError`.
  * An answer whose events have no ids cannot continue, so it ends with the error of its connection.
- * Text is never doubled or mixed. A response that is not an event stream is returned unchanged.
+ * Text is never doubled, and the texts of two answers are never mixed. A response that is not an
+ * event stream is returned unchanged.
  *
  * A call of `resumingFetch` makes no request, so a page may call it in each render.
  */
@@ -99,8 +100,8 @@ export function resumingFetch(options: ResumingFetchOptions): ResumingFetch {
   const resuming = async (input: RequestInfo | URL, init: RequestInit = {}): Promise<Response> => {
     const request = input instanceof Request ? input : undefined;
     const asks = (init.method ?? request?.method ?? "GET") !== "GET";
-    // Deliver stored stops before a new question. After the question, an old stop would end the new
-    // answer.
+    // Deliver stored stops before a new question. An old stop that arrives after the question would
+    // end the new answer.
     if (asks) await Promise.all(kept().map((name) => deliver(name, true)));
     else for (const name of kept()) deliver(name, false).catch(() => {});
 
@@ -136,7 +137,7 @@ class Answer {
   readonly #over = new AbortController();
   #connection = new AbortController();
   #wake = () => {};
-  /** True if the server asked for the current pause, so that no event of the page shortens it. */
+  /** True if the server asked for the current pause, so that no page change shortens it. */
   #firm = false;
   #lastId: string | undefined;
   #baseMs = BASE_MS;

@@ -95,7 +95,7 @@ export class Lines {
     const { headers, signal } = question;
     const [name, id] = split(question.address);
     if (!globalThis.document || id === undefined) return this.direct(question);
-    await undefined; // so that components that mount together share one request
+    await undefined; // so that components that appear together share one request
     signal.throwIfAborted();
     const mount = this.#mount(name);
     if (mount.readers.size > 1 && !this.offers.has(name) && mount.scout) {

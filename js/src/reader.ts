@@ -62,7 +62,7 @@ export class Reader {
   #life: AbortController | undefined;
   #attempt: Attempt | undefined;
   #endPause: (() => void) | undefined;
-  /** True if the server asked for the current pause, so that no event of the page shortens it. */
+  /** True if the server asked for the current pause, so that no page change shortens it. */
   #firm = false;
 
   #driven = false;
@@ -249,6 +249,7 @@ export class Reader {
     // has started the stream.
     const driving = drive !== undefined && !this.#driven && !this.#muted;
     // After the end was seen, a request for events would return 204, without the stream's status.
+    // So the reader requests a snapshot.
     const json = this.#muted || !!offset?.endsWith(".end");
     attempt.give(json || driving ? PATIENT_ANSWER_MS : ANSWER_MS, "mute");
     const question = { address, offset, json, headers, signal, again: () => attempt.end("again") };

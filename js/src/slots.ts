@@ -38,7 +38,7 @@ function hold(locks: LockManager, name: string, signal: AbortSignal): Promise<bo
       if (lock === null || signal.aborted) return;
       return new Promise((free) => signal.addEventListener("abort", () => free(), { once: true }));
     };
-    // A page that may not use locks (an opaque origin) must still get its text.
+    // A page that may not use locks (an opaque origin) must still get its text, so it gets a slot.
     locks.request(name, { ifAvailable: true }, until).catch(() => resolve(true));
   });
 }

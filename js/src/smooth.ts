@@ -105,6 +105,6 @@ function whole(text: string, length: number): number {
 
 function prefersStillness(): boolean {
   const { document: doc, matchMedia } = globalThis as Partial<typeof globalThis>;
-  if (doc?.visibilityState === "hidden") return true; // timers do not run in a hidden page
+  if (doc?.visibilityState === "hidden") return true; // timers are slow in a hidden page
   return matchMedia?.("(prefers-reduced-motion: reduce)").matches ?? false;
 }

@@ -47,7 +47,10 @@ export type ToolPart =
   | (Call & { readonly type: "tool-output-error"; readonly errorText: string })
   | { readonly type: "tool-output-denied"; readonly toolCallId: string };
 
-/** A source that the answer cites. Its `url` is relative, or has `http`, `https` or `mailto`. */
+/**
+ * A source that the answer cites. Its `url` is relative, or has the scheme `http`, `https` or
+ * `mailto`.
+ */
 export type SourceUrlPart = WithProvider & {
   readonly type: "source-url";
   readonly sourceId: string;
@@ -63,7 +66,10 @@ export type SourceDocumentPart = WithProvider & {
   readonly filename?: string;
 };
 
-/** A file that the model created. Its `url` may also begin with `data:` or `blob:`. */
+/**
+ * A file that the model created. Its `url` is relative, or has the scheme `http`, `https`, `data`
+ * or `blob`.
+ */
 export type FilePart = WithProvider & {
   readonly type: "file";
   readonly url: string;

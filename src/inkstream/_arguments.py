@@ -129,7 +129,7 @@ def as_items(name: str, value: Any) -> list[Any]:
     """Return a list of the items of ``value``.
 
     Raises:
-        TypeError: ``value`` is a single string, so its items would be characters.
+        TypeError: ``value`` is one string (``str`` or ``bytes``), and not a list.
     """
     if isinstance(value, str | bytes):
         raise TypeError(f"{name} must be a list, not one string: [{value!r:.80}]")

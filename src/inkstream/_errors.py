@@ -11,11 +11,11 @@ InkstreamError
 ├── StreamNotFound             the stream never existed, was deleted, expired, or has another owner
 │   └── StreamGone             the stream was deleted, and is kept only for its forks
 ├── StreamExists
-├── OffsetGone                 the messages before the offset are not (or no longer) in the stream
+├── OffsetGone                 the messages before the offset are not in the stream now
 ├── StreamConflict             the stream's kind or status does not allow the operation
 │   ├── NotClaimed             the stream has or had another writer, or has ended
 │   └── StreamEnded
-├── WriterFenced               another writer, a cancel or a delete has replaced this writer
+├── WriterFenced               this writer may not write its stream any more
 ├── TooManyStreams
 ├── TooManyReaders
 ├── ShuttingDown               the process is draining; ask another process
@@ -41,8 +41,8 @@ class InkstreamError(Exception):
     """The stable word that a remote client sees."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Task queues and process pools pickle exceptions. Without this method, a copy of an error
-        # would come from a call of ``__init__`` with only one argument, the error's message.
+        # Task queues and process pools pickle exceptions. Without this method, pickle would copy an
+        # error by a call of ``__init__`` with only the message, which many classes do not accept.
         return _remade, (type(self), self.args, self.__dict__)
 
 

@@ -21,8 +21,8 @@ _STREAM_ID = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,512}", re.ASCII)
 class StreamId(str):
     """The name of a stream: a ``str`` of 1 to 512 characters without control characters.
 
-    A pydantic model, or the path parameter of a FastAPI route, may have this type. An invalid id
-    then becomes a validation error.
+    A field of a pydantic model, or a path parameter of a FastAPI route, may have this type. An
+    invalid id then becomes a validation error.
 
     Raises:
         InvalidStreamId: The text is not a valid stream id.
@@ -86,7 +86,7 @@ The positions of a stream with any other content type count bytes.
 
 
 class Keep(Enum):
-    """The type of ``KEEP``. If a change has ``KEEP`` for a field, the field keeps its value."""
+    """The type of ``KEEP``. A change with ``KEEP`` for a field keeps the field's value."""
 
     KEEP = "keep"
 

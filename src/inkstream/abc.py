@@ -52,7 +52,7 @@ class Store(Protocol):
         change its generation whenever committed messages may have been lost, for instance in a
         restore from a backup or in a failover. So ``open`` must change the generation, unless
         another living worker could already commit before this call. The store must also change its
-        generation when this worker finds that messages that it committed are missing. A change of
+        generation when this worker finds that messages of its own commits are missing. A change of
         the generation without such a loss does no harm.
 
         Raises:
@@ -130,13 +130,13 @@ class Store(Protocol):
         """
 
     async def read_many(self, reads: Sequence[Read], max_bytes: int) -> list[Page | None]:
-        """Return one page for each item of ``reads``, in the same order, all of one snapshot.
+        """Return one page for each item of ``reads``, in the same order.
 
-        The page is ``None`` for a stream that does not exist or is gone. The store uses one round
-        trip for any number of streams. ``max_bytes`` is the approximate limit of all pages
-        together, and each stream gets an equal share of ``max_bytes``. If a stream has messages
-        after ``Read.after``, its page has at least one segment. So repeated calls reach the last
-        message of every stream.
+        All pages are of one snapshot. The page is ``None`` for a stream that does not exist or
+        is gone. The store uses one round trip for any number of streams. ``max_bytes`` is the
+        approximate limit of all pages together, and each stream gets an equal share of
+        ``max_bytes``. If a stream has messages after ``Read.after``, its page has at least one
+        segment. So repeated calls reach the last message of every stream.
         """
 
     async def find(self, query: Query, *, connection: object | None = None) -> list[StreamState]:
@@ -161,7 +161,7 @@ class Store(Protocol):
         this worker has lost its lock, the method takes the lock again.
 
         ``WorkerState.locked`` may be false only if the worker is certainly dead. In some stores, a
-        living worker also loses its lock while the database accepts no writes. Such a store must
+        living worker, too, loses its lock while the database accepts no writes. Such a store must
         write a beat in the statement that reads the locks, even without ``beat``. If this beat is
         committed, the database accepts writes, so every living worker could take its lock again.
         """

@@ -22,7 +22,10 @@ from inkstream._types import JSON, End, Segment, StreamState
 from inkstream.parts import Delta, delta_of, join_delta
 
 SEGMENT_BYTES: Final = 64 * 1024
-"""The maximum size of a segment's payload, unless one JSON message alone is larger."""
+"""The maximum payload of a segment that ``encode_messages`` or ``merge`` makes, in bytes.
+
+A single JSON message or a single segment that is larger stays whole.
+"""
 
 MAX_JSON_DEPTH: Final = 128
 
@@ -54,10 +57,11 @@ class Offset:
     """A place in a stream. Clients store an offset, but do not interpret it (docs/decisions/0014).
 
     On the wire, an offset is ``{internal id}_{position}_{tag}``. The internal id and the position
-    are numbers in base32hex with a fixed width, so that a stream's offsets sort as text. The tag is
-    the generation of the message before the offset, in base64url. If ``ended`` is true, the offset
-    ends with ``.end`` and is the place after the terminal event: the client has seen the end. The
-    offset ``-1`` is the start of the stream that has the id now.
+    are numbers in base32hex with a fixed width. So a stream's offsets, sorted as text, are in the
+    order of their positions. The tag is the generation of the message before the offset, in
+    base64url. If ``ended`` is true, the offset ends with ``.end`` and is the place after the
+    terminal event, which the client has seen. The offset ``-1`` is the start of the stream that has
+    the id now.
     """
 
     internal_id: int
@@ -127,7 +131,7 @@ def _offset(internal_id: int, position: int, generation: int) -> str:
 def _offset_head(internal_id: int, high: int) -> str:
     """Return the text of an offset up to the last two digits of the position.
 
-    This text is the same for 1,024 positions, so that the cache can serve it.
+    This text is the same for 1,024 positions, so most calls find the text in the cache.
     """
     return f"{_base32hex(internal_id, 10)}_{_base32hex(high, 7)}"
 
@@ -381,7 +385,7 @@ def decode_messages(segments: Iterable[Segment]) -> Iterator[str | RawJSON]:
 
 
 def joined(segments: Iterable[Segment]) -> Iterator[tuple[int, str | RawJSON]]:
-    """Yield the messages in the segments of a JSON stream, joined, with the position after each.
+    """Yield the messages of a JSON stream's segments, each with the position after the message.
 
     Adjacent pieces of text are joined. Adjacent deltas of one reasoning, or of one tool call's
     input, are joined too. Otherwise a provider's thousand deltas would become a thousand parts.
@@ -575,7 +579,7 @@ def _event(stream: Place, position: int, data: bytes) -> bytes:
 
 
 def _event_head(stream: Place, position: int) -> bytes:
-    """Return an event up to its data. A cache holds most of these bytes, to save CPU time."""
+    """Return an event's bytes before its data. A cache holds most of them, to save CPU time."""
     runs = stream.runs
     if runs and runs[-1].first < position:  # true for nearly every event
         generation = runs[-1].generation
@@ -600,7 +604,7 @@ def end_frame(offset: Offset, end: End) -> bytes:
 
 
 def end_object(end: End) -> Mapping[str, JSON]:
-    """Return an end as a JSON object, as the terminal event and the Durable Streams protocol do."""
+    """Return an end as the JSON object that the terminal event and Durable Streams contain."""
     return {
         "status": end.status.value,
         "code": end.code,

@@ -61,7 +61,7 @@ class CountEvents:
 
 
 def count(together: frozenset[object]) -> None:
-    """Count the connections of ``together`` that are still open. Set ``most`` to a larger count."""
+    """Count the connections of ``together`` that are still open. If ``most`` is less, raise it."""
     global most
     most = max(most, len(together & connections))
 

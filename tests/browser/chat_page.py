@@ -65,7 +65,7 @@ class Chat:
                 )
 
     def add_chats(self, *chats: tuple[str, float]) -> None:
-        """Add conversations without turns: for each one its title, and when it changed."""
+        """Add conversations without turns. Each chat is a title and the time of its change."""
         rows = [(f"added-{title}", title, changed_at) for title, changed_at in chats]
         with contextlib.closing(sqlite3.connect(self._file)) as connection, connection:
             connection.executemany("INSERT INTO chats VALUES (?, ?, ?)", rows)
@@ -108,7 +108,7 @@ async def ask(page: Page, prompt: str) -> None:
 
 
 async def wait_for(page: Page, status: str, text: str = "") -> str:
-    """Wait until the last answer has this status and contains this text; return its stream's id."""
+    """Wait until the last answer has this status and contains this text. Return its stream's id."""
     answer = page.locator(f'.answer[data-status="{status}"]', has_text=text).last
     await answer.wait_for()
     return await answer.get_attribute("data-stream") or ""

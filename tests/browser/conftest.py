@@ -54,7 +54,7 @@ SHOW_AGAIN = """() => {
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[str]:
-    """Run the system's Chromium for the session; return its debugging address."""
+    """Run the system's Chromium for the session. Return its debugging address."""
     path = prerequisites.program(*prerequisites.CHROMIUM)
     # The profile is not in pytest's folder, because a profile gets hundreds of files.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
@@ -100,7 +100,7 @@ async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
 
 @pytest.fixture(scope="session")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Build the test pages with the current npm package; return their folder."""
+    """Build the test pages with the current npm package. Return their folder."""
     package = ROOT / "js"
     install = [sys.executable, f"{ROOT}/scripts/_javascript.py", "package"]
     # The command installs Node.js from PyPI if the machine has no Node.js.
@@ -171,12 +171,12 @@ class Site:
         self._running.close()
 
     async def create(self, *, start: bool = True) -> str:
-        """Create a stream that gets its text through ``say``; return its id."""
+        """Create a stream that gets its text through ``say``. Return its id."""
         created = await client.post(self.port, f"/create{'?start' if start else ''}")
         return str(created["id"])
 
     async def say(self, name: str, *items: Any) -> None:
-        """Send these items to a stream's source; neighbouring items may be committed together."""
+        """Send these items to a stream's source. Neighbouring items may be committed together."""
         await client.post(self.port, f"/say/{name}", items)
 
     async def finish(self, name: str) -> None:

@@ -1,4 +1,4 @@
-"""The application of the HTTP tests with the inspector; the cookie ``may`` names the rights."""
+"""The application of the HTTP tests with the inspector. The cookie ``may`` names the rights."""
 
 from __future__ import annotations
 

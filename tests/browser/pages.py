@@ -1,4 +1,4 @@
-"""Pages with packages of other projects, bundled for a browser; see tests/interop/pages.
+"""Pages with packages of other projects, bundled for a browser. See tests/interop/pages.
 
 This module also has functions that act on the pages of examples/usechat and examples/agui.
 """

@@ -87,7 +87,7 @@ async def test_the_list_shows_what_is_being_written(context: BrowserContext, cha
 
 
 async def test_two_conversations_are_written_at_once(context: BrowserContext, chat: Chat) -> None:
-    """Stop ends only the answer that the window shows; the other answer continues."""
+    """Stop ends only the answer that the window shows. The other answer continues."""
     async with chatting(chat, delta("On and on")) as provider:
         page = await open_page(context, chat.url)
         await ask(page, "First?")
@@ -149,7 +149,7 @@ async def test_deleting_a_live_answer_flashes_nothing(context: BrowserContext, c
 
 
 async def test_a_conversation_is_renamed(context: BrowserContext, chat: Chat) -> None:
-    """Enter renames a conversation in all windows; Escape does not. Both return the focus."""
+    """Enter renames a conversation in all windows. Escape does not. Both return the focus."""
     async with chatting(chat, delta("Yes."), FINISH) as provider:
         provider.go_on.set()
         one = await open_page(context, chat.url)
@@ -215,7 +215,7 @@ async def test_the_list_is_grouped_by_day(browser: Browser, chat: Chat) -> None:
 async def test_a_question_moves_its_conversation_to_today(
     context: BrowserContext, chat: Chat
 ) -> None:
-    """A question in an old conversation moves it to the top, and a title being typed is kept."""
+    """A question moves its old conversation to the top, and a half-typed title stays."""
     async with chatting(chat, delta("Yes."), FINISH) as provider:
         provider.go_on.set()
         one = await open_page(context, chat.url)
@@ -239,7 +239,7 @@ async def test_a_question_moves_its_conversation_to_today(
         await expect(one.get_by_label("Title")).to_have_value("Half a title")
 
 
-# React keeps an element's last props beside the element, so they are other props after a render.
+# React stores the props of an element in a field of the element. A render stores another object.
 RENDERED = """() => {
     const list = document.querySelector(".days ul");
     const props = list[Object.keys(list).find((key) => key.startsWith("__reactProps$"))];

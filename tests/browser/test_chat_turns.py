@@ -77,9 +77,9 @@ async def test_an_edited_question_is_a_branch(context: BrowserContext, chat: Cha
 
 
 async def test_an_edit_survives_a_reload(context: BrowserContext, chat: Chat) -> None:
-    """A reload restores an edited question, and leaves the focus in the field for the next one.
+    """A reload restores an open editor's text. The focus is in the field for new questions.
 
-    Escape and Send forget the edit.
+    After Escape or Send, a reload restores no edit.
     """
     async with chatting(chat, delta("One."), FINISH) as provider:
         provider.go_on.set()
@@ -172,7 +172,7 @@ async def test_a_regenerated_answer_keeps_the_others(context: BrowserContext, ch
 async def test_versions_can_be_read_while_one_is_written(
     context: BrowserContext, chat: Chat
 ) -> None:
-    """G6: while a user reads an older answer, the new answer continues, and Stop stops it."""
+    """G6: while a user reads an older answer, the new answer goes on, and Stop ends the new one."""
     async with chatting(chat, delta("One."), FINISH) as provider:
         provider.go_on.set()
         page = await open_page(context, chat.url)
@@ -252,7 +252,7 @@ PLACE = """() => {
 
 
 async def test_a_long_conversation_comes_in_pages(context: BrowserContext, chat: Chat) -> None:
-    """The last page is shown first; the visible text stays in place when earlier pages arrive."""
+    """The last page is shown first. The visible text stays in place when earlier pages arrive."""
     async with chatting(chat, delta("An answer."), FINISH) as provider:
         provider.go_on.set()
         page = await open_page(context, chat.url)

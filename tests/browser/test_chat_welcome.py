@@ -41,7 +41,7 @@ async def test_offline_suggestions_name_written_texts(context: BrowserContext, c
 
 
 async def test_a_suggestion_asks_at_once(context: BrowserContext, chat: Chat) -> None:
-    """A model gets the suggestion once, also after a double click; a draft is kept.
+    """A model gets the suggestion once, also after a double click. A draft is kept.
 
     If the server cannot be reached, the page says so, and another press asks.
     """

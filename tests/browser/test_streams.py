@@ -229,7 +229,7 @@ async def test_g6_ten_tabs_on_one_stream(context: BrowserContext, site: Site) ->
 
 
 async def test_twelve_messages_two_of_them_live(context: BrowserContext, site: Site) -> None:
-    """Ten finished messages free their connections, so all texts appear; two messages stay live."""
+    """Ten finished messages free their connections, so all texts appear. Two messages stay live."""
     names = [await site.create() for _ in range(12)]
     for name in names:
         await site.say(name, f"text of {name} ")
@@ -330,7 +330,7 @@ async def test_g4_strict_mode_drives_once(context: BrowserContext, site: Site) -
 
 
 async def test_stop_ends_the_answer_in_every_window(context: BrowserContext, site: Site) -> None:
-    """A window that unmounts its hook does not stop the answer; Stop ends the answer everywhere."""
+    """A window that unmounts its hook does not stop the answer. Stop ends the answer everywhere."""
     a = await site.create()
     one, two = [await open_page(context, site.url(a)) for _ in range(2)]
     await site.say(a, "as far as this")

@@ -196,7 +196,7 @@ async def test_connection_cut(context: BrowserContext, site: Site) -> None:
 
 
 async def test_left_and_back(context: BrowserContext, site: Site) -> None:
-    """G6: closing the window does not stop the answer; the next window shows the whole answer."""
+    """G6: closing the window does not stop the answer. The next window shows the whole answer."""
     page = await opened(context, site, "e")
     await ask(page, "hello")
     await begun(page)

@@ -233,7 +233,7 @@ CANARIES: Final = (
         "observer's own beat",
         "G7",
         "engine/sweeper.py",
-        "                beat = True  # if this beat fails, a living worker cannot beat either\n",
+        "                beat = True  # if this beat fails, no worker is taken for dead\n",
         "                pass\n",
         "tests/unit/test_sweeper.py::test_read_only_database_kills_no_writer[13]",
     ),

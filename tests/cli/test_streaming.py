@@ -1,4 +1,4 @@
-"""`write` in one process and `follow` in another, with real pipes and real signals."""
+"""`write` runs in one process and `follow` in another, with real pipes and real signals."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """A process that opens a SQLite file and forks: ``sqlite_forking.py path state which``.
 
-The process prints a line for each event in parent and child. It reads commands from its input. The
-child reads its own commands from the descriptor in ``CHILD_INPUT``.
+Parent and child print a line after each step. The parent reads commands from its input. The child
+reads its own commands from the descriptor in ``CHILD_INPUT``.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ async def opened(
 async def test_host_that_is_behind_makes_no_stream_due(
     url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """G7: another host neither ends nor deletes a stream before the time that was set for it."""
+    """G7: a stream of a host whose clock is behind is not ended or deleted too early."""
     right = PostgresStore(url)
     await right.open("right")
     behind = await opened(url, "behind", -HOUR_S, monkeypatch)
@@ -70,7 +70,7 @@ async def test_host_that_is_behind_makes_no_stream_due(
 async def test_host_that_is_ahead_finds_no_stream_due(
     url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """G7: a stream is due only by PostgreSQL's clock."""
+    """G7: PostgreSQL's clock decides whether a stream is due, and not the clock of the host."""
     ahead = await opened(url, "ahead", HOUR_S, monkeypatch)
     assert "3600 s ahead of PostgreSQL's" in caplog.text
     right = PostgresStore(url)

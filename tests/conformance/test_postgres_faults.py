@@ -1,4 +1,4 @@
-"""If PostgreSQL goes away or workers die, no text is lost, and no living worker counts as dead."""
+"""If PostgreSQL goes away or workers die, no text is lost. No living worker is taken for dead."""
 
 from __future__ import annotations
 
@@ -249,7 +249,7 @@ async def test_short_cut_loses_nothing(
     own: postgres_server.OwnServer,
     stores: tuple[PostgresStore, PostgresStore],
 ) -> None:
-    """G1, G7: after a short outage, a living worker that reconnects late does not count as dead."""
+    """G1, G7: after a short outage, a worker that reconnects late is not taken for dead."""
     one, two = stores
     state = await create(one, "s")
     await one.commit([appending(state, "kept")])

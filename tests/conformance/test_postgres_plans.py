@@ -1,4 +1,4 @@
-"""No call scans a whole table, so no call becomes slower because a database has grown."""
+"""No call scans a whole table, so no call becomes slower when a database grows."""
 
 from __future__ import annotations
 

@@ -34,7 +34,8 @@ from inkstream.stores.sqlite._locks import WritersLock
 from inkstream.testing.store_suite.harness import EVERYTHING, text_in
 from tests.prerequisites import missing, program
 
-# The error for each of SQLite's primary result codes, from a statement and from COMMIT.
+# For each of SQLite's primary result codes: the error if a statement returns the code, and the
+# error if COMMIT returns the code.
 TABLE: dict[str, tuple[type[Exception], type[Exception]]] = {
     "SQLITE_ERROR": (StoreError, StoreError),
     "SQLITE_INTERNAL": (StoreError, StoreError),
@@ -383,7 +384,7 @@ async def test_invalid_call_does_not_affect_others(store: SQLiteStore) -> None:
 
 @pytest.fixture
 def file_size_limit() -> Iterator[None]:
-    """Make every write past 400 kB of a file fail in this process, as on a broken disk."""
+    """Let each write beyond the first 400 kB of a file fail, as on a broken disk."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (400_000, before[1]))

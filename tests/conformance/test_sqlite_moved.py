@@ -60,7 +60,7 @@ async def test_deleted(
 
 
 async def test_deleted_file_is_not_created_again(store: SQLiteStore, path: Path) -> None:
-    """G12: the store creates no empty database in place of a deleted database.
+    """G12: the store creates no empty database in place of a missing file.
 
     In an empty database, all streams would be missing.
     """

@@ -1,6 +1,6 @@
-"""If a process copies its own database with ``shutil.copy``, this drops SQLite's locks.
+"""A process that copies its own database with ``shutil.copy`` drops SQLite's locks.
 
-No text is lost even then.
+Even then, no text is lost.
 """
 # ruff: noqa: ASYNC240  (these tests may block, because nothing else runs on their loop)
 
@@ -22,7 +22,8 @@ from inkstream.stores.sqlite import SQLiteStore, check_streams
 from inkstream.testing.store_suite.harness import text_in
 
 pytestmark = pytest.mark.skipif(
-    sys.platform != "linux", reason="only Linux has locks that a close elsewhere does not drop"
+    sys.platform != "linux",
+    reason="only Linux has locks that survive a close of the same file by the same process",
 )
 
 COME_AND_GO = """
@@ -42,7 +43,7 @@ FILES = {
 
 
 def copy(path: Path, which: str) -> None:
-    """Open the files and close the files, as a copy does."""
+    """Open and close the files, as a copy does."""
     for suffix in FILES[which]:
         Path(f"{path}{suffix}").read_bytes()
 

@@ -1,4 +1,4 @@
-"""Statements find rows by an index, so no call becomes slower because a database has grown."""
+"""Statements find rows by an index, so no call becomes slower when a database grows."""
 
 from __future__ import annotations
 

@@ -201,7 +201,7 @@ async def test_a_stopped_process_is_not_taken_for_dead(store: SQLiteStore, start
 
 
 async def test_a_forked_child_does_not_keep_the_lock(store: SQLiteStore, start: Start) -> None:
-    """G7: a forked child does not keep its parent's lock, nor the lock on which writers queue."""
+    """G7: a forked child does not keep its parent's lock, nor the lock for which writers wait."""
     process = await start("fork", "parent")
     assert await process.line() == "ready"
     await process.go()

@@ -110,7 +110,8 @@ async def test_long_live_stream_is_merged(
 async def test_a_step_is_bounded_however_small_the_rows(store: SQLiteStore) -> None:
     """G9: one step of ``tidy`` merges a limited number of rows, even if the rows are small.
 
-    A small row takes as long to merge as a large row, and commits wait during a step.
+    A small row takes as long to merge as a large row. Commits wait during a step, so a step must
+    be short.
     """
     states = await streams(store, 40)
     for _ in range(500):

@@ -1,4 +1,4 @@
-"""The facade's calls with ``connection=`` take effect if the application's transaction commits."""
+"""Calls with ``connection=`` take effect only if the application's transaction commits."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ async def test_calls_are_part_of_the_transaction(opened: Opened, commit: bool) -
 
 @pytest.mark.parametrize("commit", [True, False])
 async def test_delete_all_is_part_of_the_transaction(opened: Opened, commit: bool) -> None:
-    """G1: ``delete_all`` deletes an owner's streams if the application's transaction commits."""
+    """G1: ``delete_all`` deletes streams only if the application's transaction commits."""
     streams, connect, url = opened
     names = [f"{n}" for n in range(3)]
     for name in names:

@@ -28,8 +28,8 @@ class Host:
         self.server = f"{net}.1"
         self.prefix = (self._ip, "netns", "exec", self._name)
         self._link = there
-        # For each side of the link: the neighbour's address, the side's device, and the options
-        # that select the side in ``ip``.
+        # Each item is for one side of the link: the address of the other side, the device of this
+        # side, and the options with which ``ip`` acts on this side.
         self._neighbours = ((f"{net}.2", here, ()), (self.server, there, ("-n", self._name)))
         for command in (
             f"netns add {self._name}",

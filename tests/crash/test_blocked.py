@@ -23,7 +23,7 @@ async def writing(process: Process, name: str) -> int:
 async def test_a_blocked_loop_ends_nothing(
     spawn: Spawn, timing: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """G7: a loop blocked for longer than a lease ends no stream, because a thread beats."""
+    """G7: if a loop is blocked for longer than a lease, no stream ends, because a thread beats."""
     blocked_s = {"short": LEASE_S + 3, "default": 50.0}[timing]
     a, b = await asyncio.gather(spawn(timing=timing), spawn(timing=timing))
     source = await writing(a, "blocked")

@@ -44,10 +44,10 @@ async def database(server: postgres_server.OwnServer, host: Host) -> str:
 async def test_cut_off_writer_is_fenced(spawn: Spawn, host: Host, how: str, timing: str) -> None:
     """G2, G3, G7: a writer on a cut-off host is fenced, so that no stream has two writers.
 
-    PostgreSQL keeps the session of the cut-off host, and so the worker's lock. So only the missing
-    beats show that the worker is away.
+    PostgreSQL keeps the session of the cut-off host, so the worker's lock does not become free.
+    Only the missing beats show that the worker is away.
 
-    With the default times, readers get the end within 15 seconds.
+    With the default times, readers on the other host get the end within 15 seconds.
     """
     lease_s = TIMINGS[timing].lease_s
     there, here = await asyncio.gather(

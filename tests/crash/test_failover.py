@@ -179,7 +179,7 @@ async def terminate_all(url: str) -> None:
 async def test_a_read_only_phase_kills_no_healthy_writer(
     pair: Pair, spawn: Spawn, database: str
 ) -> None:
-    """G7, G12: while the database is read-only, no worker beats, and no worker counts as dead."""
+    """G7, G12: while the database is read-only, no worker beats, and none is taken for dead."""
     writer, observer = await spawn(), await spawn()
     names = [f"s{n}" for n in range(5)]
     await writer.do("create", *names)

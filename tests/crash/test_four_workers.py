@@ -46,7 +46,7 @@ async def everybody(port: int) -> None:
 
 
 async def start(port: int, name: str) -> tuple[int, list[Follower]]:
-    """Start a stream. Return its writer's process id, and readers that use any process."""
+    """Start a stream. Return its writer's process id, and readers, each on any of the processes."""
     writer = int((await fetch(port, f"/start/{name}", method="POST")).body)
     followers = [Follower(port, name) for _ in range(READERS)]
     async with asyncio.timeout(10):

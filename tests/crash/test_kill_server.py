@@ -25,7 +25,7 @@ from tests.http.sse import Heard
 
 READERS = 4
 TOLD_S = 4.0
-"""Seconds after a restart: two to end the streams, and two for the readers to reconnect."""
+"""Readers get the end within this time after a restart: 2 s for a sweep, 2 s to reconnect."""
 
 
 def counted(text: str) -> bool:
@@ -181,7 +181,8 @@ async def test_seen_text_is_never_missing(phoenix: Phoenix, rounds: Rounds) -> N
         async with asyncio.timeout(TOLD_S):
             await asyncio.gather(*[follower.task for follower in followers])
         slowest = max(slowest, time.monotonic() - risen)
-        # The readers may have received the end from a server that was then killed.
+        # The readers may have received the end from a server that was then killed, so the newest
+        # server may not answer yet.
         await ready(port)
         text = texts[name] = await check(port, name, followers, dice)
         assert all(text.startswith(heard) for heard in seen), "a reader saw text that is not saved"

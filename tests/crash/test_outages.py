@@ -62,7 +62,7 @@ async def nothing_heard(reader: Process, number: int, for_s: float) -> None:
 async def test_a_server_that_stops_and_returns(
     own: postgres_server.OwnServer, spawn: Spawn, gone_s: float
 ) -> None:
-    """G1, G7, G12: readers see nothing new while the server is away.
+    """G1, G7, G12: readers see nothing new while PostgreSQL is away.
 
     After a short outage, readers see all text once. After a long outage, readers see the stored
     end, which has the code ``store_unavailable``.
@@ -155,8 +155,8 @@ def small_disk() -> Iterator[tuple[Path, postgres_server.OwnServer]]:
         missing("the test needs the right to mount a small disk")
     before, tempfile.tempdir = tempfile.tempdir, str(place)
     try:
-        # The settings let PostgreSQL use the files of its write-ahead log again. PostgreSQL itself
-        # would stop if it had no room for the log.
+        # With these settings, PostgreSQL reuses the files of its write-ahead log. Otherwise the log
+        # would need new files, and PostgreSQL would stop because the disk has no room for them.
         server = postgres_server.own_server(
             settings=("min_wal_size=80MB", "max_wal_size=80MB", "wal_recycle=on")
         )

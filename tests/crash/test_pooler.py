@@ -135,7 +135,7 @@ async def test_pooler_without_the_pooler_parameter(database: str, pooler: PgBoun
     async def use() -> None:
         ones, others = PersistentTextStreaming(database), PersistentTextStreaming(database)
         async with ones, others:
-            # Each call uses any free session, so calls of one client use several sessions.
+            # Each call uses any free session, so the calls of one instance use several sessions.
             for _ in range(20):
                 ids = await asyncio.gather(*[one.create() for one in (ones, others) * 4])
                 await asyncio.gather(*[others.read(stream_id) for stream_id in ids])

@@ -32,7 +32,7 @@ async def test_one_racing_start_calls_its_source(spawn: Spawn, rounds: Rounds) -
     for start in range(0, len(names), 10):
         some = names[start : start + 10]
         await processes[0].do("create", *some)
-        # The processes start the streams in opposite orders, so that they meet in the middle.
+        # Every second process starts the streams in reverse order, so that the starts meet.
         called = await asyncio.gather(
             *[p.do("race", *(some, some[::-1])[n % 2]) for n, p in enumerate(processes)]
         )
@@ -71,7 +71,7 @@ async def test_follow_from_another_process(spawn: Spawn) -> None:
 async def test_cancel_from_a_third_process(
     spawn: Spawn,
 ) -> None:
-    """G6: after a cancel by a third process, the shown text stays. The source closes within 1 s."""
+    """G6: a cancel by a third process keeps the text, and closes the source within 1 s."""
     a, b, c = await asyncio.gather(spawn(), spawn(), spawn())
     source = await writing(a, "stopped")
     following = b.begin("follow", "stopped")
@@ -150,7 +150,8 @@ async def test_a_writer_that_copies_its_own_files(
     """G1, G3: if a writer copies its own database, no stream is taken over, and no text is lost.
 
     The copy drops SQLite's locks on the file. After each copy, another program opens and closes the
-    file. SQLite removes the log of a closed file that seems unused.
+    file. Without inkstream's protection, this program would take itself for the last user of the
+    file, and remove the log.
     """
     a, b = await asyncio.gather(spawn(), spawn())
     await a.do("create_job", "job")

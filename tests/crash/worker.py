@@ -59,7 +59,7 @@ class Worker:
     async def do_start(
         self, number: int, name: str, on_disconnect: Literal["continue", "cancel"] = "continue"
     ) -> None:
-        """Start a stream that writes the texts of ``say`` commands, and wait until it has ended."""
+        """Start a stream whose source yields the texts of ``say``. Wait for the stream's end."""
 
         async def source() -> AsyncIterator[str]:
             try:
@@ -71,7 +71,7 @@ class Worker:
         await self._streams.start(name, source, on_disconnect=on_disconnect)
 
     async def do_count(self, number: int, name: str) -> None:
-        """Start a stream that counts in bursts, until a ``say`` command for the stream."""
+        """Start a stream whose source counts in bursts, until a ``say`` for the stream."""
         gate = self._gates[name]
 
         async def source() -> AsyncIterator[str]:
@@ -89,7 +89,7 @@ class Worker:
         await self._streams.create(name, takeover_within_s=60)
 
     async def do_job(self, number: int, name: str) -> None:
-        """Take a stream over when possible, print its text, and write the texts of ``say``."""
+        """Become a stream's writer if possible. Print its text, and append the texts of ``say``."""
         while True:
             try:
                 async with self._streams.write(name, takeover=True) as writer:

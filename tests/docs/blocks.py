@@ -12,7 +12,7 @@ above the block, which readers do not see::
 An ``app`` block is served as ``app.py``, and the ``shell`` and ``browser`` blocks below use this
 application. A ``body`` block runs inside ``async with PersistentTextStreaming(…) as streams:``,
 after the statements in the comment. A ``pytest`` block is a test module. An ``output`` block is the
-output of the Python block above. A ``compared`` block is compared by the test that the comment
+output of the Python block above. A ``compared`` block is checked by the test that the comment
 names. A ``shown`` block is not run, for the reason that the comment gives.
 """
 

@@ -23,7 +23,7 @@ from tests.http.servers import free_port
 
 START_S = 20.0
 
-pytestmark = pytest.mark.timeout(60)  # each test starts a server, and one test a browser
+pytestmark = pytest.mark.timeout(60)  # each test starts a server, and one test also a browser
 
 
 @dataclass(slots=True)
@@ -95,7 +95,7 @@ def test_an_application_passes_the_blocks_below_it(scene: Scene, tmp_path: Path)
 
 
 def use_shell(block: Block, port: int, directory: Path) -> str:
-    """Run a block line by line; return the id of the stream that the block created.
+    """Run a block line by line. Return the id of the stream that the block created.
 
     ``kq3…`` stands for this id. A comment after a command gives the expected output: JSON with the
     same keys, or events that include the terminal event.
@@ -127,7 +127,7 @@ def use_shell(block: Block, port: int, directory: Path) -> str:
 
 
 def use_browser(block: Block, port: int, stream_id: str) -> None:
-    """Run a block's script in a page that has the elements of the block's comments."""
+    """Run a block's script in a page with the HTML elements that the block's comments give."""
     assert stream_id, f"{block}: no stream to follow"
     chromium = prerequisites.program(*prerequisites.CHROMIUM)
     script = f"((streamId) => {{ {block.code} }})({json.dumps(stream_id)})"

@@ -1,4 +1,4 @@
-"""Tests the code blocks of README.md and docs/; see ``blocks`` for the kinds of blocks."""
+"""Tests the code blocks of README.md and docs/. See ``blocks`` for the kinds of blocks."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from tests.docs.blocks import KINDS, ROOT, Block, all_blocks
 BLOCKS = all_blocks()
 TIMEOUT_S = 45.0
 
-pytestmark = pytest.mark.timeout(60)  # most tests start an interpreter, and a few a server
+pytestmark = pytest.mark.timeout(60)  # most tests start an interpreter, and a few start a server
 
 
 def of(kind: str, *languages: str) -> pytest.MarkDecorator:

@@ -80,7 +80,7 @@ async def test_own_routes_offer_and_serve_many() -> None:
 
 
 def comparable(snapshot: dict[str, Any]) -> dict[str, Any]:
-    """Return a snapshot in which values that differ between runs are replaced by their types."""
+    """Return a snapshot with types in place of the values that are never the same twice."""
     changing = ("stream_id", "created_at", "started_at")
     snapshot = snapshot | {name: type(snapshot[name]) for name in changing}
     return snapshot | {"offset": without_internal_id(snapshot["offset"])}

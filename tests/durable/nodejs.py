@@ -31,7 +31,7 @@ def command(script: str, *arguments: str) -> list[str]:
 
 
 async def output(script: str, *arguments: str, environment: dict[str, str]) -> str:
-    """Run a script to its end; return its output, with its error output."""
+    """Run a script to its end. Return its output, with its error output."""
     _, out, _ = await run(
         *command(script, *arguments), cwd=HERE, env={**os.environ, **environment}, stderr=STDOUT
     )

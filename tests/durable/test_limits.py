@@ -99,16 +99,16 @@ async def test_the_number_of_streams_is_limited(
 async def test_places_of_an_old_count_are_lost(
     streams: PersistentTextStreaming, clock: ShiftedClock
 ) -> None:
-    """G9: a process that was idle since its count does not exceed the limit by its unused places.
+    """G9: an idle process loses the places of its last count, so it does not exceed the limit.
 
-    It counts again, and creates streams again when other processes have deleted some.
+    The process counts again, and creates streams again when other processes have deleted some.
     """
     few = DurableSettings(max_streams=16)
     async with (
         client_of(streams.durable_streams(allow_anonymous=True, settings=few)) as idle,
         client_of(streams.durable_streams(allow_anonymous=True, settings=few)) as busy,
     ):
-        assert (await idle.put("/first", headers=TEXT)).status_code == 201  # one more is free
+        assert (await idle.put("/first", headers=TEXT)).status_code == 201  # one place is left
         for i in range(15):
             assert (await busy.put(f"/{i}", headers=TEXT)).status_code == 201
         clock.ahead_s += RECOUNT_S

@@ -74,7 +74,7 @@ async def test_a_single_append_reads_its_stream_once(
 async def test_an_append_is_not_refused_by_an_old_page(
     streams: PersistentTextStreaming,
 ) -> None:
-    """G2: an append is not refused because its page is too old.
+    """G2: the server accepts an append although the page that it read is too old.
 
     The page is read before the permission check. During the check, the producer's first append is
     committed.
@@ -110,7 +110,7 @@ async def test_concurrent_duplicates_are_stored_once(client: httpx.AsyncClient) 
 async def test_a_duplicate_waits_until_the_first_is_durable(
     streams: PersistentTextStreaming, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G1: if an append fails, one duplicate is stored before the server confirms another."""
+    """G1: if an append fails, its duplicate is stored before another duplicate is confirmed."""
     await client.put("/s", headers=JSON)
     store = streams.engine.store
     commit = store.commit

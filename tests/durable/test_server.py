@@ -27,7 +27,7 @@ DEADLINE_S = 10.0
 async def reading(
     client: httpx.AsyncClient, url: str, offset: str = "-1"
 ) -> AsyncIterator[AsyncIterator[tuple[str, str]]]:
-    """Follow a stream as server-sent events; yield an iterator of their names and data."""
+    """Follow a stream as server-sent events. Yield an iterator of their names and data."""
     params = {"offset": offset, "live": "sse"}
     async with client.stream("GET", url, params=params, timeout=DEADLINE_S) as response:
         assert response.status_code == 200

@@ -53,7 +53,7 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def traced(*args: Any, **kwargs: Any) -> sqlite3.Connection:
         connection: sqlite3.Connection = open_sqlite(*args, **kwargs)
-        reads_only: list[bool] = []  # a merge on the writing connection also reads segments
+        reads_only: list[bool] = []  # the writing connection, whose merges read too, is left out
 
         def trace(statement: str) -> None:
             reads_only.extend([True] * statement.startswith("PRAGMA query_only=1"))

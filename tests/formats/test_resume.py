@@ -103,7 +103,7 @@ def many_calls(calls: int) -> list[Message]:
     [*((19, name) for name in FORMATS), (60, "openai_chat"), (200, "ai_sdk"), (200, "ag_ui")],
 )
 def test_any_number_of_calls_cut_everywhere(calls: int, name: str) -> None:
-    """G2, G9: with up to 200 open calls, each cursor is short and gets exactly the later chunks."""
+    """G2, G9: with up to 200 open calls, each cursor is short, and gives the later chunks."""
     form = FORMATS[name]
     segments = stored(many_calls(calls))
     whole = encode(form, segments)

@@ -196,7 +196,7 @@ async def test_a_recent_answer_is_replayed(page: Client, clock: ShiftedClock) ->
 
 
 async def test_an_unknown_offset_is_an_error(page: Client) -> None:
-    """G10: an offset of another stream gets 410, and text that is no offset gets 400."""
+    """G10: an offset of another stream gets 410, and a string that is no offset gets 400."""
     await page.post(ask(user("hi")), says("short"))
     known = (await page.resume()).ids[0]
     other = "9" * 16 + known[16:] if known[16] == "_" else "9" * 10 + known[10:]

@@ -1,4 +1,4 @@
-"""Tests for Django's own test runner and client; ``test_django`` runs these tests."""
+"""Tests for Django's own test runner and client. ``test_django`` runs these tests."""
 
 from __future__ import annotations
 

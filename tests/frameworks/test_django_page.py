@@ -62,7 +62,7 @@ def make_project(folder: Path, more: str = "") -> None:
 
 @contextmanager
 def serving(folder: Path, server: str) -> Iterator[str]:
-    """Run a server; yield its URL, and fail if the server logged an exception."""
+    """Run a server. Yield its URL, and fail if the server logged an exception."""
     port = free_port()
     log = folder / "log"
     with log.open("wb") as output:
@@ -107,7 +107,7 @@ def use(page: Page, url: str) -> None:
 
 
 def ask_twice_and_stop(page: Page) -> None:
-    """Ask during an answer: the page shows only the second answer, and Stop ends that answer."""
+    """Ask during an answer. The page must show only the second answer, which Stop must end."""
     page.fill("[name=prompt]", "First?")
     page.click("text=Ask")
     page.wait_for_function("answer.textContent.startsWith('You asked: First?')")

@@ -58,7 +58,7 @@ MIDDLEWARE = {
 
 
 async def create(request: Request) -> Response:
-    """Create a stream that gets its text through ``say``; ``?start`` also starts the stream."""
+    """Create a stream that gets its text through ``say``. ``?start`` also starts the stream."""
     stream_id = await streams.create(request.query_params.get("id"))
     if "start" in request.query_params:
         streams.start(stream_id, said_to(stream_id))
@@ -93,7 +93,7 @@ async def say(request: Request) -> Response:
 
 
 async def count(request: Request) -> Response:
-    """Start a stream that counts, one number at a time, until somebody stops it."""
+    """Start a stream whose source counts, until somebody stops the stream."""
     stream_id = await streams.create(request.query_params.get("id"))
     pause_s = float(request.query_params.get("pause_s", "0.002"))
     width = int(request.query_params.get("width", "0"))

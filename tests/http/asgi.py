@@ -112,7 +112,7 @@ class Call:
         return code
 
     async def until(self, condition: Any) -> None:
-        """Wait until a condition on the sent messages is true."""
+        """Wait until ``condition``, a function of the sent messages, returns true."""
         async with asyncio.timeout(DEADLINE_S), self._news:
             while not condition():
                 assert not self.task.done(), f"the call ended too early: {self.messages}"
@@ -172,7 +172,7 @@ async def calling(
     root_path: str = "",
     body: bytes = b"",
 ) -> AsyncIterator[Call]:
-    """Make a request for the block; the client disconnects at the end of the block."""
+    """Make a request. The client disconnects at the end of the block."""
     call = Call(app, scope_of(method, path, headers, root_path), body)
     try:
         yield call

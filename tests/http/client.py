@@ -15,7 +15,7 @@ DEADLINE_S = 8.0
 
 
 class Broken(Exception):
-    """The connection ended before the body did."""
+    """The connection ended inside the body of a response."""
 
 
 class Answer:
@@ -42,7 +42,7 @@ class Answer:
         """Return the next chunk, or empty bytes at the end of the body.
 
         Raises:
-            Broken: The connection ended before the body did.
+            Broken: The connection ended inside the body.
         """
         if self.ended:
             return b""
@@ -72,7 +72,7 @@ class Answer:
         return chunk[:-2]
 
     async def until(self, condition: Any, timeout_s: float = DEADLINE_S) -> None:
-        """Read until a condition on the received events is true."""
+        """Read until ``condition``, a function of the received events, returns true."""
         async with asyncio.timeout(timeout_s):
             while not condition():
                 await self.read()

@@ -129,7 +129,7 @@ class Visitor:
 async def demo_server(
     database: Path, environment: dict[str, str] | None = None
 ) -> AsyncIterator[tuple[Demo, httpx.AsyncClient]]:
-    """Run a demo server, with a client for it."""
+    """Run a demo server. Yield the server and a client that is connected to it."""
     demo = Demo(database, environment)
     await demo.start()
     client = await asyncio.to_thread(httpx.AsyncClient, base_url=demo.url, timeout=10)

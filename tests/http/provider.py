@@ -38,7 +38,7 @@ class Provider:
         return {"OPENAI_API_KEY": KEY, "OPENAI_BASE_URL": self.url, "OPENAI_MODEL": "small"}
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one request; a client that disconnects causes no error."""
+        """Answer one request. A client that disconnects causes no error."""
         with contextlib.suppress(OSError):
             await self._answer(reader, writer)
         writer.close()

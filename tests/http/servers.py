@@ -37,7 +37,7 @@ class Server:
     """A server under test.
 
     Attributes:
-        process: The started process; with some servers, the parent of the serving processes.
+        process: The started process. With some servers, its children serve the requests.
         port: The port on which the server listens.
         log: The file with the server's output.
     """
@@ -77,7 +77,7 @@ class Server:
         self.process.wait(STOP_S)
 
     def wait(self, timeout_s: float = STOP_S) -> int:
-        """Wait until the started process has exited; return the exit code of that process."""
+        """Wait until the started process has exited. Return the exit code of that process."""
         return self.process.wait(timeout_s)
 
 

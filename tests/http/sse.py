@@ -27,7 +27,7 @@ class Event:
 
 @dataclass(slots=True)
 class Parser:
-    """Turns bytes into events; keeps the last ``retry`` time (in milliseconds) and all comments."""
+    """Turns bytes into events. Keeps the last ``retry`` time (in ms) and all SSE comments."""
 
     retry: int | None = None
     comments: list[str] = field(default_factory=list)
@@ -46,7 +46,7 @@ class Parser:
         start = 0
         for match in _LINE_END.finditer(text):
             if match[0] == "\r" and match.end() == len(text):
-                break  # this may be the first half of CRLF
+                break  # the next bytes may begin with the LF of a CRLF
             event = self._line(text[start : match.start()])
             start = match.end()
             if event is not None:

@@ -1,4 +1,4 @@
-"""A cache must not give one client's response to another client, or in another format."""
+"""No cache may give a response to another client, or to a request for another format."""
 
 from __future__ import annotations
 

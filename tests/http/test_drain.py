@@ -17,7 +17,7 @@ from tests.http.servers import serving
 
 READERS = 1_000 if SOAK else 250
 WAITS_FOR_EVER = sys.version_info >= (3, 12)
-"""Since Python 3.12, a hypercorn worker that stops waits for its open connections, for ever."""
+"""Since Python 3.12, a hypercorn worker that stops waits for ever for open connections."""
 
 
 @pytest.mark.parametrize(

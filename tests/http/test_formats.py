@@ -427,7 +427,7 @@ async def test_polyfill_resumes_by_its_parameter(
 ) -> None:
     """G2: a polyfill that cannot set headers resumes with a query parameter.
 
-    The parameter overrides ``?offset=``, because a polyfill adds the parameter to any URL.
+    The parameter overrides ``?offset=``, because a polyfill also adds it to a URL with an offset.
     """
     stream_id = await ended(streams, "one ", {"n": 2}, "three")
     events = Parser().feed((await ask(routes, f"/{stream_id}")).body)

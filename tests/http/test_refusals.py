@@ -88,7 +88,7 @@ async def test_an_absent_id_is_found_after_its_commit(
 
 
 def _reads(streams: PersistentTextStreaming, name: str) -> Callable[[int], Awaitable[None]]:
-    """Count the reads of the stream ``name``. Return a function that waits for so many reads."""
+    """Count the reads of ``name``. Return a function that waits for ``number`` reads in all."""
     store = streams.engine.store
     read = store.read
     count = 0
@@ -272,7 +272,7 @@ async def test_an_unavailable_database_is_503_and_not_named(
 async def test_an_unknown_outcome_has_a_code_of_its_own(
     streams: PersistentTextStreaming, routes: StreamRoutes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G12: the answer to a change that may be stored does not say that nothing was changed."""
+    """G12: the response to a change that may be stored does not say that nothing was changed."""
     stream_id = await streams.create()
 
     async def lost(*args: object, **kwargs: object) -> object:

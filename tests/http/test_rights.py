@@ -1,4 +1,4 @@
-"""Permissions while a stream is followed, and for a stream that is kept only for its forks."""
+"""A reader loses its right while it follows, and a stream that is kept for forks looks absent."""
 
 from __future__ import annotations
 

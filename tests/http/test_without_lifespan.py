@@ -16,7 +16,7 @@ DOCUMENT = (Path(__file__).parents[2] / "docs" / "servers.md").read_text()
 
 
 async def test_the_log_names_the_solution(caplog: pytest.LogCaptureFixture) -> None:
-    """A request to ``asgi`` raises an error that names the solution; servers log such errors.
+    """A request to ``asgi`` raises an error that names the solution. Servers log such errors.
 
     A request to ``durable_streams`` gets 500, and inkstream itself logs the error.
     """

@@ -39,7 +39,7 @@ Headers = tuple[tuple[str, str], ...]
 
 
 class Clock:
-    """A fixed wall clock, so that two runs print the same lines."""
+    """A fixed wall clock, so that each version prints the same lines."""
 
     def __init__(self) -> None:
         self.loop = asyncio.get_running_loop()
@@ -116,7 +116,7 @@ _seen: dict[str, str] = {}
 
 
 def _offset(match: re.Match[str]) -> str:
-    """Name an offset by its order of appearance, because offsets differ between runs."""
+    """Name an offset by its order of appearance, because they differ each time."""
     return _seen.setdefault(match[0], f"<offset {len(_seen) + 1}>")
 
 

@@ -25,7 +25,8 @@ PUBLIC = "http-response set-header cache-control public,max-age=60"
 
 NGINX = {
     "right": (UPSTREAM_11, set()),
-    # uvicorn's fast parser sends chunks even over HTTP/1.0, so a broken end is visible.
+    # uvicorn's fast parser sends chunks even over HTTP/1.0. So a broken end is visible, and the
+    # doctor reports only the version.
     "default": ("", {"app_http_version"}),
     "gzip": (UPSTREAM_11 + "gzip on; gzip_types *; gzip_min_length 0;", {"compression"}),
     "gzip_usual": (UPSTREAM_11 + "gzip on; gzip_types application/json;", set()),

@@ -103,7 +103,7 @@ def test_it_serves(image: Path, tmp_path: Path) -> None:
             [*user, *listed, environment["INKSTREAM_DATABASE"]], check=True, env=environment
         )
         process.send_signal(signal.SIGTERM)
-        # When uvicorn ends, it raises the signal again.
+        # When uvicorn ends, it raises the signal again, so the exit code may be the signal's.
         assert process.wait(30) in (0, -signal.SIGTERM)
         assert "Application shutdown complete" in (tmp_path / "log").read_text()
     finally:

@@ -26,7 +26,7 @@ SAID: list[Any] = [
     "done",
 ]
 END = {"end": "done"}
-CUT_AFTER = 2000  # bytes; requests drops up to 512 of them when a connection breaks
+CUT_AFTER = 2000  # bytes: more than the 512 that requests may drop when a connection breaks
 BIG = {"big": "x" * 600_000}
 HTTPX = httpx.Timeout(38, connect=6)
 REQUESTS = (6.0, 38.0)
@@ -46,7 +46,7 @@ async def proxy(server: Server) -> AsyncIterator[Proxy]:
 
 
 async def say(server: Server, *items: Any) -> str:
-    """Start a stream of these items; return its path."""
+    """Start a stream of these items. Return its path."""
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}") as http:
         stream_id = (await http.post("/create?start")).json()["id"]
         await http.post(f"/say/{stream_id}", json=items)
@@ -196,12 +196,12 @@ async def test_httpx_sse_passes_events_without_data(server: Server) -> None:
 
 
 async def quiet(server: Server) -> str:
-    """Start a stream that sends one text and then nothing; return the stream's address."""
+    """Start a stream that sends one text and then nothing. Return the stream's address."""
     return f"http://127.0.0.1:{server.port}{await say(server, 'a')}"
 
 
 async def test_read_timeout_of_httpx(server: Server) -> None:
-    """A read timeout that is shorter than the pings' interval ends a quiet stream in httpx.
+    """In httpx, a read timeout that is shorter than the pings' interval breaks a quiet connection.
 
     The default of httpx, 5 s, is shorter than this interval, 15 s. To be quick, the test reads with
     a timeout of 1 s.

@@ -1,4 +1,4 @@
-"""Servers end a worker after a number of requests, while answers are live."""
+"""Servers replace a worker process after a number of requests, while answers are live."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ async def processes(port: int, number: int) -> tuple[set[bytes], float]:
 async def test_workers_that_end_by_number_of_requests(server: Server) -> None:
     """G1, G2, G5: each reader receives exactly the stored text, and the stored end.
 
-    While workers are replaced, less than 15 seconds pass between two responses.
+    While processes are replaced, less than 15 seconds pass between two responses.
     """
     port = server.port
     names = [(await post(port, "/count?pause_s=0.02"))["id"] for _ in range(ANSWERS)]
@@ -95,4 +95,4 @@ async def test_workers_that_end_by_number_of_requests(server: Server) -> None:
         assert end is not None
         assert end["status"] == stored["status"]
     sys.stdout.write(f"{len(pids)} processes answered, the longest wait was {longest:.1f} s\n")
-    assert longest < 15.0, "a request waited too long for an answer"
+    assert longest < 15.0, "a request waited too long for its response"

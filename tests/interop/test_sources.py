@@ -392,7 +392,7 @@ async def test_ui_chunks_of_pydantic_ai() -> None:
 
     @agent.tool_plain
     def note(q: str) -> None:
-        """Return nothing; this is a tool of the model."""
+        """Serve as a tool of the model that returns nothing."""
 
     async with PersistentTextStreaming("memory://") as streams:
         stream_id = await streams.create()

@@ -20,6 +20,6 @@ async def simulate(seed: int, steps: int) -> None:
 
 @pytest.mark.seeds(60, 5_000)
 def test_random_schedules(seed: int, caplog: pytest.LogCaptureFixture) -> None:
-    """G1–G5, G7, G9, G10, G12: a random schedule of events and faults breaks no guarantee."""
+    """G1–G5, G7, G9, G10, G12: a random schedule of calls and faults breaks no guarantee."""
     caplog.set_level(logging.CRITICAL + 1, "inkstream")  # the library logs simulated failures
     run_virtual(simulate(seed, steps=60))

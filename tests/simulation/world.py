@@ -44,7 +44,7 @@ _TOKEN = re.compile(r"<(\d+):(\d+)>|\0(.*?)\0", re.DOTALL)
 
 
 class World:
-    """Streams, workers and readers, and the random events that happen to them.
+    """Streams, workers and readers, and the random calls and faults that concern them.
 
     Attributes:
         calls: How often a source was called, by stream name.
@@ -169,7 +169,7 @@ class World:
         self._task(resume())
 
     async def outage(self) -> None:
-        """Cut one worker or all workers off the database, sometimes beyond ``patience_s``."""
+        """Cut one or all workers off the database, sometimes for longer than ``patience_s``."""
         workers = self._rng.choice([self.alive(), [self._some_worker()]])
         for worker in workers:
             worker.store.away = True
@@ -187,7 +187,8 @@ class World:
     async def lose_outcomes(self) -> None:
         worker = self._some_worker()
         worker.store.lose = self._rng.choice([0.0, 0.2, 0.5])
-        # If the outcome of a claim stays unknown, this worker ends the stream ``writer_lost``.
+        # If the outcome of a claim stays unknown, this worker ends the stream ``writer_lost``. So
+        # such an end does not show that a healthy writer was taken for dead.
         self.suspects.add(worker.name)
 
     async def lose_hints(self) -> None:
@@ -345,7 +346,7 @@ class World:
     # Final checks --------------------------------------------------------------------------
 
     def check(self) -> None:
-        """Compare the stored streams with the recorded events."""
+        """Check the stored text of every stream, and that every stream kept the guarantees."""
         assert not self.wronged, "a healthy writer lost its stream (G7)"
         self.cluster.witness.recheck()
         generations = Counter(

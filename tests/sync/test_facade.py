@@ -366,7 +366,7 @@ def test_follow_raises_at_the_call(streams: PersistentTextStreaming) -> None:
 def test_collected_instances_release_their_resources(sqlite_url: str) -> None:
     """An instance that no variable refers to releases its threads.
 
-    A notebook creates an instance in each run of a cell.
+    A notebook creates an instance each time the user executes a cell.
     """
 
     def threads() -> int:

@@ -40,7 +40,7 @@ class Parent:
         return int(self._line("child "))
 
     def flush(self, count: int) -> None:
-        """Wait until the child has flushed so many more pieces."""
+        """Wait until the child has flushed ``count`` more pieces."""
         for _ in range(count):
             self.flushed += self._line("flushed ")
 

@@ -15,7 +15,7 @@ _SUITE = ROOT / "src/inkstream/testing/store_suite"
 
 
 def files_of(canary: Canary) -> list[Path]:
-    """Return the files that may contain a canary's test. A method may be in the store suite."""
+    """Return the files that may contain a canary's test. Methods may be in the store suite."""
     path, *names = canary.test.partition("[")[0].split("::")
     return [ROOT / path, *(_SUITE.glob("*.py") if len(names) == 2 else ())]
 

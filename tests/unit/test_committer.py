@@ -60,7 +60,7 @@ async def test_nothing_is_shown_before_the_store_has_returned() -> None:
 
 @in_virtual_time
 async def test_simulation_detects_a_missing_commit() -> None:
-    """G1: if the store does not really commit, the check of every simulated reader fails."""
+    """G1: if a store does not really commit, the check of a simulated reader fails."""
 
     async def pretend(
         self: FaultyStore, groups: Sequence[Group], *, connection: object | None = None

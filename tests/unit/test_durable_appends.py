@@ -73,7 +73,8 @@ def test_closed_stream_accepts_only_another_close() -> None:
     assert refusal.headers["stream-next-offset"] == str(Offset(7, 10))
     assert refused(CLOSED, stream_closed="true").status == 409
     assert post(CLOSED, b"", stream_closed="true").status == 204
-    # The response reports the closed stream before the wrong content type, as clients expect (5.2).
+    # If the stream is closed and the content type is wrong, clients expect to learn of the close
+    # (5.2).
     assert "stream-closed" in refused(CLOSED, content_type="image/png").headers
 
 

@@ -128,7 +128,7 @@ class Stopped:
 
 
 def test_hot_polls_are_slowed_per_client() -> None:
-    """G9: a client that polls a closed stream too often is refused, and no other client is.
+    """G9: the server refuses a client that polls a closed stream too often, and only this client.
 
     The same client may still poll other streams. A client that was forgotten begins anew.
     """
@@ -142,6 +142,6 @@ def test_hot_polls_are_slowed_per_client() -> None:
     assert [polls.allow(1, "a") for _ in range(3)] == [True, True, False]
     assert [polls.allow(2, "a") for _ in range(4)] == [True, True, True, False]
     assert not polls.allow(1, "a")
-    assert polls.allow(2, "c")  # two clients are remembered, so "c" and "d" displace "a" and "b"
+    assert polls.allow(2, "c")  # ``polls`` forgets "a" and "b" when "c" and "d" come
     assert polls.allow(2, "d")
     assert polls.allow(1, "a")

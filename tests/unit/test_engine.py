@@ -157,7 +157,7 @@ async def test_drain_gives_up_while_the_store_is_away() -> None:
         began = asyncio.get_running_loop().time()
         await here.streams.__aexit__(None, None, None)
         assert asyncio.get_running_loop().time() - began < 10
-        here.streams._running._users = 1  # the cluster stops this instance once more
+        here.streams._running._users = 1  # so that the cluster can stop this instance again
         body = await asyncio.wait_for(there.streams.wait("s"), 5)
         assert (body.status, body.end and body.end.code) == ("timeout", "writer_lost")
 
@@ -201,7 +201,7 @@ def test_one_instance_on_successive_loops() -> None:
 
 
 def test_each_start_is_a_new_worker() -> None:
-    """G7: each start of an instance is a new worker, so no process takes it for the earlier one."""
+    """G7: each start of an instance is a new worker, which no process takes for the earlier one."""
     streams = PersistentTextStreaming("memory://", timing=Timing(shutdown_grace_s=0))
 
     async def use() -> str:

@@ -196,7 +196,7 @@ async def test_invalid_source_raises_at_start(wrong: Any, told: str) -> None:
 
 @in_virtual_time
 async def test_an_error_with_a_result_that_is_too_large() -> None:
-    """G5, G9: an error with a too large result ends its stream with a limit's code.
+    """G5, G9: a failed source whose result is too large ends its stream with the limit's code.
 
     The text of the stream stays.
     """
@@ -460,7 +460,10 @@ async def test_idle_source_is_ended() -> None:
 
 @in_virtual_time
 async def test_source_waiting_for_the_store_is_not_idle() -> None:
-    """G7, G12: an outage shorter than ``patience_s`` ends no stream of a healthy writer."""
+    """G7, G12: an outage shorter than ``patience_s`` ends no stream.
+
+    The outage is longer than ``idle_s``, but a source that waits for the store is not idle.
+    """
     timing, limits = Timing(idle_s=5, patience_s=30), Limits(buffer_bytes=10)
 
     async def answer() -> AsyncIterator[str]:

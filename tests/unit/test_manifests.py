@@ -60,7 +60,10 @@ def app(monkeypatch: pytest.MonkeyPatch) -> Starlette:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document["kind"])
 def test_kubernetes_takes_it(document: dict[str, Any]) -> None:
-    """Kubernetes knows every field of the manifests. Some of its clients ignore unknown fields."""
+    """Kubernetes knows every field of the manifests.
+
+    Some of its clients ignore an unknown field, so nobody would notice a wrong name.
+    """
     kubernetes_validate.validate(document, "1.34", strict=True)
     document["spec"]["template"]["spec"]["containers"][0]["readynessProbe"] = {}
     with pytest.raises(kubernetes_validate.ValidationError):

@@ -145,7 +145,10 @@ CAUSES: Final[dict[str, tuple[Cause, float, float]]] = {
     "inkstream.tidy.duration": (time_goes_by, 0, 0.1),
     "inkstream.loop.lag": (code_blocks_the_loop, 1.7, 2),
 }
-"""Each metric's cause, and the least and largest growth of its value (of a histogram: its sum)."""
+"""Each metric's cause, and the least and the largest amount by which the metric then grows.
+
+A histogram grows by the sum of its new values.
+"""
 
 
 def test_all_have_a_cause() -> None:

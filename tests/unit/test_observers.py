@@ -89,9 +89,10 @@ class Durations(Observer):
 
 @in_virtual_time
 async def test_durations_count_from_what_the_docs_say() -> None:
-    """A writer's end counts from its own claim, and another end from the first claim or creation.
+    """A duration begins at the claim of the writer that ends the stream.
 
-    The streams live for 7 s. The last writer of ``finished`` writes for 4 s.
+    If a cancel ends the stream, the duration begins at the first claim, or without a claim at the
+    creation. The streams live for 7 s. The last writer of ``finished`` writes for 4 s.
     """
     durations = Durations()
     async with one_worker(observer=durations) as worker:

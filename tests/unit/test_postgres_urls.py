@@ -81,7 +81,7 @@ LIBPQ = [
 
 @pytest.mark.parametrize("name", LIBPQ)
 def test_libpq_parameters(name: str) -> None:
-    """Each parameter is used, translated or ignored, or an error refuses and names it.
+    """Each parameter is used, translated, ignored, or refused by an error that names it.
 
     The driver sends only ``application_name`` and ``options`` to the server as settings.
     """
@@ -106,7 +106,7 @@ def settings_of(address: Address) -> dict[str, str]:
     parse: Callable[..., Any] = vars(connect_utils)["_parse_connect_dsn_and_args"]
     empty = dict.fromkeys(parse.__code__.co_varnames[: parse.__code__.co_kwonlyargcount])
     empty |= {"dsn": dsn, "server_settings": address.driver_arguments()["server_settings"]}
-    empty["ssl"] = False  # the certificate files that the URL names do not exist
+    empty["ssl"] = False  # otherwise the driver would read certificate files, which do not exist
     _, params = parse(**empty)
     return dict(params.server_settings or {})
 

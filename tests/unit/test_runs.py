@@ -40,7 +40,7 @@ class Given:
 def test_draws_and_losses(steps: list[tuple[str, int]]) -> None:
     """G2, G10: after any draw of a generation, the store refuses each wrong offset.
 
-    An offset is right if the messages that its client has read are still the messages before it.
+    An offset is right if the messages before the offset are still those that its client has read.
     The store accepts each right offset of a stream with fewer than ``MAX_RUNS`` runs.
 
     After a loss of messages, every store draws a generation before the next message. A store also

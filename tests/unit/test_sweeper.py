@@ -264,9 +264,9 @@ def test_growing_counter_lives_free_lock_is_dead() -> None:
 @pytest.mark.parametrize("phase_s", [3, 11, 13, 25, 40])
 @in_virtual_time
 async def test_read_only_database_kills_no_writer(phase_s: float) -> None:
-    """G7, G12: no writer is taken for dead because the database takes no writes.
+    """G7, G12: while the database takes no writes, no writer is taken for dead.
 
-    While the database takes no writes, no counter grows, although reads succeed.
+    Without writes, no counter grows, although reads succeed.
     """
     async with cluster() as made:
         here, there = await made.add(), await made.add()

@@ -63,7 +63,7 @@ def segment_of(*messages: str | RawJSON, position: int = 0) -> Segment:
 
 
 class TestOffset:
-    """G10: every offset that the library wrote can be read, and any other text is refused."""
+    """G10: every offset that the library wrote can be read, and any other string is refused."""
 
     @given(st.integers(1, 2**50 - 1), positions, st.booleans(), generations)
     def test_round_trip(

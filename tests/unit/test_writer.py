@@ -271,8 +271,8 @@ async def test_a_living_writer_cannot_be_taken_over() -> None:
 async def test_cancelled_claim_ends_its_stream() -> None:
     """G5, G7: a claim that is cancelled leaves no writer.
 
-    Its stream stays pending if the store has not taken the claim. If the store's answer is on its
-    way, the stream ends with an error.
+    If the store has not taken the claim yet, the stream stays pending. If the store has taken the
+    claim, the stream ends with an error.
     """
     left: list[str] = []
     for delay_s in (0.0, 0.1, 0.3, 0.45, 0.5):

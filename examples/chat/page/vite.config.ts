@@ -3,6 +3,7 @@ import { defineConfig } from "vite";
 export default defineConfig({
   // The npm package is a link to ../../../js, which has a React of its own for its tests.
   resolve: { dedupe: ["react", "react-dom"] },
-  build: { modulePreload: { polyfill: false } }, // an inline script, which the page's policy forbids
+  // The polyfill is an inline script, which the page's policy forbids.
+  build: { modulePreload: { polyfill: false } },
   server: { proxy: { "/api": "http://127.0.0.1:8000" } },
 });

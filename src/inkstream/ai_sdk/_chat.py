@@ -71,8 +71,8 @@ class UIMessageChat:
         If the page sends the output of a tool that runs in the page, the last message is an answer.
         A new stream then begins with that answer and the output, and replaces the old stream. If
         the last message is a complete answer without a new output, the request is refused with 409.
-        Otherwise a page that sends requests automatically would ask without end. The stream's
-        metadata stores the user's question, for ``messages``.
+        Without this refusal, a page that sends requests automatically would ask without end. The
+        stream's metadata stores the user's question, for ``messages``.
 
         Args:
             request: The request. A request with a cookie must come from a page of this origin or of
@@ -108,11 +108,11 @@ class UIMessageChat:
     async def resume(self, request: Request, chat_id: str, *, owner: str | None = None) -> Response:
         """Follow the running answer, from its start or from the request's last event.
 
-        The status is 204 if no answer is running. An answer that ended ``done`` less than
-        ``replay_s`` ago is sent once more. A failed or stopped answer is not sent, because each
-        reload would show the answer's error again. The history shows that error. A request with
-        ``Last-Event-ID`` follows the answer of that event, even if the answer has ended. If a page
-        aborts the request, the answer goes on.
+        If no answer is running, an answer that ended ``done`` less than ``replay_s`` ago is sent
+        once more. A failed or stopped answer is not sent, because each reload would show the
+        answer's error again. The history shows that error. If there is no answer to send, the
+        status is 204. A request with ``Last-Event-ID`` follows the answer of that event, even if
+        the answer has ended. If a page aborts the request, the answer goes on.
         """
         try:
             state = await self._followed(request, chat_id, owner)
@@ -290,7 +290,7 @@ def _inherited(versions: list[StreamState]) -> dict[str, JSON]:
 
 
 def _count(messages: list[str | Mapping[str, JSON]]) -> int:
-    """Return how many stored messages ``messages`` become, because adjacent text is joined."""
+    """Return how many messages a stream stores for ``messages``; adjacent text is joined."""
     encoded = [m if isinstance(m, str) else wire.dump_object(m) for m in messages]
     segment = wire.encode_whole(encoded)
     return 0 if segment is None else segment.count

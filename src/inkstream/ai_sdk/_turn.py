@@ -95,7 +95,7 @@ def message_id_of(state: StreamState) -> str:
 def outputs(
     parts: Sequence[str | Mapping[str, JSON]], message: Mapping[str, Any]
 ) -> list[Mapping[str, JSON]]:
-    """Return the outputs in the page's message, for tool calls that still need an output."""
+    """Return the tool outputs that the page's ``message`` has and the stored ``parts`` lack."""
     waiting = {
         part["toolCallId"]
         for part in fold(parts)["parts"]

@@ -1,4 +1,4 @@
-"""The commands of `inkstream`, one or two in each module.
+"""The commands of `inkstream`, one to three in each module.
 
 At the top, these modules import only click and modules of inkstream that need no extra. Everything
 else is imported inside the functions, so that `inkstream --help` is quick, and a missing extra

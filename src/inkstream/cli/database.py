@@ -57,7 +57,7 @@ def json_option(command: F) -> F:
 
 
 def run(work: Coroutine[Any, Any, int]) -> None:
-    """Run a command's work on an event loop, and exit with the code that it returns."""
+    """Run a command's work on an event loop, and exit with the code that the work returns."""
     with errors_become_exits():
         code = asyncio.run(work)
     raise SystemExit(int(code))

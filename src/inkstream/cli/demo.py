@@ -86,7 +86,8 @@ def _listen(port: int) -> socket.socket:
     """Listen before the address is printed, so that the address works immediately."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:
-        # A server that was killed recently leaves connections that still occupy the port.
+        # Without this option, the connections of a server that was killed recently would still
+        # occupy the port.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((HOST, port))
         listener.listen(2048)

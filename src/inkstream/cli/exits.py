@@ -81,14 +81,15 @@ def say(line: str) -> None:
 
 @contextlib.contextmanager
 def errors_become_exits() -> Iterator[None]:
-    """If inkstream raises an error, print the error on one line, and exit with the error's code.
+    """If inkstream raises an error, print it on one line, and exit with the error's exit code.
 
     After Ctrl-C, or if no program reads standard output any more, exit without printing a line.
     """
     try:
         yield
     except BrokenPipeError:
-        # At exit the interpreter flushes standard output again, and would then print an error.
+        # At exit the interpreter flushes standard output again. On the broken pipe it would then
+        # print an error, so standard output becomes the null device.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(Exit.BROKEN_PIPE)
     except KeyboardInterrupt:

@@ -29,8 +29,9 @@ def follow(stream_id: str, offset: str | None, database: str, as_json: bool) -> 
 
     Any process may write the stream. If the database becomes unavailable meanwhile, this command
     waits for the database and continues. Without --json, JSON objects in the stream are left out.
-    With --json, the command prints {"text": …} or {"object": …} for each step, and {"end": …} last.
-    Each of these objects contains its "offset". To continue after it, pass this offset as --offset.
+    With --json, the command prints {"text": …} for a piece of text, {"object": …} for an object,
+    and {"end": …} last. Each line contains its "offset". To continue after a line, pass the line's
+    offset as --offset.
     """
     run(_follow(database, stream_id, offset, as_json))
 

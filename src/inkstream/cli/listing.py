@@ -152,7 +152,7 @@ async def _find(
     wanted: Callable[[StreamState], bool],
     oldest: float | None,
 ) -> tuple[list[StreamState], str | None]:
-    """Return the streams, and a cursor for the next page if the limit left out streams."""
+    """Return the wanted streams, and a cursor for the next page if the limit left out streams."""
     found: list[StreamState] = []
     async with open_streams(database) as streams:
         while True:

@@ -61,7 +61,7 @@ def state_object(state: StreamState) -> dict[str, JSON]:
 
 
 def size_text(size: int) -> str:
-    """Return a size in bytes for people."""
+    """Return a size in bytes as a short text, for example ``1.2 kB``."""
     if size < 1000:
         return f"{size} B"
     amount = size / 1000
@@ -73,7 +73,7 @@ def size_text(size: int) -> str:
 
 
 def age_text(seconds: float) -> str:
-    """Return an age for people, in its largest whole unit."""
+    """Return an age as a short text in its largest whole unit, for example ``3h`` or ``2d``."""
     seconds = max(0.0, seconds)
     for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
         if seconds >= length:

@@ -45,10 +45,11 @@ def migrate(database: str, as_json: bool) -> None:
 def verify(database: str, as_json: bool) -> None:
     """Check a database for damage; exit with 1 if there is any.
 
-    The command first compares the database's tables with the tables that this version needs. If
-    they are equal, it compares each stream's messages with the stream's state: positions without
-    gaps, sizes, and the end. The application may run at the same time. On PostgreSQL the command
-    needs the right to create a schema. It creates a schema to compare with, and then rolls back.
+    On PostgreSQL the command first compares the database's tables with the tables that this version
+    needs. It needs the right to create a schema: it creates a schema to compare with, and then
+    rolls back. On SQLite it checks the version of the tables. If the tables are as needed,
+    the command compares each stream's messages with the stream's state: positions without gaps,
+    sizes, and the end. The application may run at the same time.
     """
 
     async def work() -> int:

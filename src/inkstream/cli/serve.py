@@ -51,7 +51,7 @@ _PORT: Final = 4437
     default=100_000,
     show_default=True,
     metavar="NUMBER",
-    help="How many streams clients may create.",
+    help="The largest number of streams, including closed streams.",
 )
 @click.option(
     "--token-file",
@@ -141,7 +141,7 @@ def _serve(config: ServeConfig, host: str, port: int, workers: int) -> None:
         log_level="warning",
         access_log=False,  # the log would contain query strings
         # Most clients and proxies close an idle connection earlier than this. If the server closed
-        # the connection first, a client might send a request on it at the same moment.
+        # the connection first, a request that a client sends at the same moment would fail.
         timeout_keep_alive=75,
         # Readers leave when the server drains its streams; this limit is for requests that hang.
         timeout_graceful_shutdown=10,

@@ -73,14 +73,14 @@ class ServeConfig:
 
 
 class BearerOnly:
-    """Allow only requests with a known token, within the token's rights."""
+    """Allow only requests with a known token, and note the token's rights for ``_has_right``."""
 
     def __init__(self, app: ASGIApp, tokens: Tokens) -> None:
         self._app = app
         self._tokens = tokens
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 401 without a known token; otherwise pass the request on."""
+        """Answer 401 to a request without a known token; pass every other request to the app."""
         if scope["type"] == "http":
             request = Request(scope)
             rights = self._tokens.rights(request.headers.get("authorization"))

@@ -87,7 +87,7 @@ async def _copy(writer: StreamWriter, teller: _Teller) -> Status:
     """Copy the input to its end, or until a signal; return the stream's final status.
 
     Raises:
-        WriterFenced: Another process cancelled, took over or deleted the stream.
+        WriterFenced: The stream has ended, was taken over or was deleted meanwhile.
     """
     loop = asyncio.get_running_loop()
     told: asyncio.Future[signal.Signals] = loop.create_future()

@@ -97,10 +97,10 @@ class AsyncReader:
 
         Raises:
             StreamNotFound: The stream was absent or denied for 5 s, or was deleted.
-            OffsetGone: Discard the text, because the stream was replaced or restored from a backup.
+            OffsetGone: The messages before the offset are not in the stream now. Discard the text.
             Refused: A permanent error of the server, such as 401, 403, or a login page. After a
                 POST: any error except 429 and 503.
-            PostUncertain: The connection broke after a POST was sent and before the response began.
+            PostUncertain: A POST was sent, and the server may or may not have accepted it.
             Unreachable: Nothing was received for ``patience_s``, or the server asks for a longer
                 wait.
         """

@@ -51,6 +51,6 @@ class Collected:
             self._parts.append(item)
 
     def answer(self, offset: str | None) -> Answer:
-        """Return the collected answer, after the end was collected."""
+        """Return the collected answer. The end must have been collected before."""
         assert self._end is not None, "a reader iterates to the end, or raises"
         return Answer(tuple(self._parts), self._end, offset or "")

@@ -28,7 +28,10 @@ class Refused(InkstreamError):
 
 
 class Unreachable(InkstreamError, TimeoutError):
-    """Nothing was received for ``patience_s``. The items returned so far are valid. Retry later."""
+    """Nothing was received for ``patience_s``, or the server asks for a longer wait.
+
+    The items returned so far are valid. Retry later.
+    """
 
     code = "unreachable"
 
@@ -41,17 +44,18 @@ class Unreachable(InkstreamError, TimeoutError):
 
 
 class PostUncertain(InkstreamError):
-    """The connection broke after a POST was sent and before the response began.
+    """A POST was sent, and the server may or may not have accepted the POST.
 
-    The server may or may not have accepted the POST. If you iterate again, the reader repeats the
-    POST, and the server may create a second stream.
+    Either the connection broke before the response began, or the server itself does not know
+    (``outcome_unknown``). If you iterate again, the reader repeats the POST, and the server may
+    create a second stream.
     """
 
     code = "post_uncertain"
 
     def __init__(self, url: str, reason: str) -> None:
         super().__init__(
-            f"the POST to {url} broke off before the response began ({reason}): look whether the "
-            "stream is there, or iterate again to send the POST again"
+            f"the server may or may not have accepted the POST to {url} ({reason}): look whether "
+            "the stream is there, or iterate again to send the POST again"
         )
         self.url = url

@@ -42,10 +42,10 @@ This time is 2.5 times the default of ``HTTPSettings.ping_s``.
 """
 
 UNSENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
-"""Errors that occur before a request is sent, so that any request can be repeated."""
+"""Errors that occur before a request is sent. So even a POST can be repeated after them."""
 
 _UNMET_S: Final = 5.0
-"""How many seconds the reader retries after a 404, because a creation may be committed late."""
+"""For how long the reader retries after a 404, because a creation may be committed late."""
 
 _EVENTS: Final = "text/event-stream"
 _JSON: Final = "application/json"

@@ -67,7 +67,7 @@ async def astream_response(
     format: str | Format | None = None,  # noqa: A002 - the word on the wire
     headers: Mapping[str, str] | None = None,
 ) -> StreamingHttpResponse:
-    """Return the response of ``stream_response`` in an async view. It blocks no event loop."""
+    """Return what ``stream_response`` returns, without blocking an async view's event loop."""
     response: StreamingHttpResponse = await sync_to_async(stream_response, thread_sensitive=False)(
         request, stream_id, owner=owner, group=group, format=format, headers=headers
     )

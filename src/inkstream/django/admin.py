@@ -21,7 +21,7 @@ class StreamAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # the class is g
     """List streams of the configured database, newest first."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        """Refuse, because only a view creates streams."""
+        """Refuse, because the project's code creates the streams."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
@@ -29,7 +29,7 @@ class StreamAdmin(admin.ModelAdmin):  # type: ignore[type-arg]  # the class is g
         return False
 
     def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        """Refuse, because the project's views delete streams together with the project's rows."""
+        """Refuse, because the project's code deletes streams together with the project's rows."""
         return False
 
     def change_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:

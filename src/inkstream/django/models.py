@@ -6,7 +6,7 @@ from django.db import models
 
 
 class Stream(models.Model):
-    """A stream, for the admin's index and its permissions."""
+    """A stream, for the admin's index and for Django's permissions."""
 
     class Meta:
         """Django creates no table, and only the permission to view."""

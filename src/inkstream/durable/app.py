@@ -488,7 +488,8 @@ def _chunk_response(chunk: Chunk, request: Request, wanted: ReadRequest, now: fl
         headers["cache-control"] = "no-store"
         return Response(chunk.body(), headers=headers)
     else:
-        # The bytes between two offsets of one stream never change. Any other response may change.
+        # The messages between two offsets of one stream never change, so the client may cache them.
+        # Any other response may change.
         fixed = not chunk.at_tail and wanted.offset is not None and not wanted.offset.is_start
         headers["cache-control"] = "private, max-age=60" if fixed else "private, no-cache"
         headers["etag"] = chunk.etag()

@@ -38,7 +38,7 @@ _SLACK: Final = 64 * 1024
 
 
 def split_json(body: bytes, message_bytes: int) -> Iterator[bytes]:
-    """Yield the messages of a JSON body: the elements of an array, or else the one value.
+    """Yield the messages of a JSON body: each element of an array, or the body's only value.
 
     Raises:
         InvalidMessage: The body is not JSON (RFC 8259, UTF-8), is nested too deep, or contains the

@@ -32,7 +32,7 @@ from inkstream.engine.settings import Limits
 from inkstream.wire import Offset
 
 MOST_FORKS: Final = 64
-"""How deep forks of forks may go. Each read must visit all streams that a fork descends from."""
+"""How deep forks of forks may go, because a read of a fork visits all its ancestors."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,7 +235,7 @@ def _same_fork(note: ForkNote | None, asked: ForkRequest | None) -> bool:
     if note is None or asked is None:
         return note is None and asked is None
     # A PUT without an offset means the source's tail at the time of the PUT. The tail may have
-    # moved since the first PUT.
+    # moved since the first PUT, so a repeated PUT without an offset matches any position.
     return (
         note.source == asked.source
         and note.sub_offset == asked.sub_offset

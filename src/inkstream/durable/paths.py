@@ -46,7 +46,7 @@ class Target:
         except ValueError as exc:
             raise Refusal(400, "invalid_fork", "Stream-Forked-From is not a path.") from exc
         # A client sends the path from which a proxy later removes the prefix. A backend may send
-        # the path without the prefix.
+        # the path without the prefix. So both paths are accepted.
         for mount in (self.place.prefix + self.place.mount, self.place.mount):
             if path.startswith(mount):
                 return _stream_id(path[len(mount) :])

@@ -52,7 +52,7 @@ def is_absent(state: StreamState, now: float | None) -> bool:
 
 
 def renewed(state: StreamState, now: float) -> float | Keep:
-    """Return the new expiry of a stream accessed now, or ``KEEP`` if it need not be stored."""
+    """Return the expiry of a stream accessed at ``now``; ``KEEP`` if the old expiry suffices."""
     if state.ttl_s is None or (state.due_at is not None and state.due_at >= now + state.ttl_s):
         return KEEP
     return now + state.ttl_s * _SLACK
@@ -110,7 +110,7 @@ def _timestamp(at: float) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """A change to commit, and a function that returns the response for the state after it."""
+    """A change to commit. ``reply`` returns the response for the state after the change."""
 
     change: Change
     reply: Callable[[StreamState], Reply]
@@ -281,7 +281,10 @@ def _attempt(state: StreamState, request: AppendRequest, now: float, limits: Lim
 
 
 def join(attempts: Sequence[Attempt]) -> Change:
-    """Join attempts into one change. Each attempt was decided after the attempt before it."""
+    """Join attempts into one change.
+
+    Each attempt must have been decided as if the attempts before it had committed.
+    """
     changes = [attempt.change for attempt in attempts]
     if len(changes) == 1:
         return changes[0]

@@ -22,11 +22,11 @@ _COUNTS_APART: Final = 100
 class Quota:
     """Limit the number of an owner's streams, without counting the streams for every new stream.
 
-    After a count, this process may create an eighth of the streams that are still free before it
-    counts again. It may create a hundredth of the limit if that is more and still free. A count is
-    used for ``RECOUNT_S``, and for longer if the count took long, so that counting takes at most a
-    hundredth of the time. After that, unused places are lost, so that a process that was idle does
-    not create streams that other processes no longer allow.
+    After a count, this process takes an eighth of the free places, and counts again when its places
+    are used up. It takes a hundredth of the limit instead, if that is more and still free. A count
+    is used for ``RECOUNT_S``, and for longer if the count took long, so that counting takes at most
+    a hundredth of the time. After that, unused places are lost, so that a process that was idle
+    does not use places that other processes have taken since.
 
     Processes do not know of each other's places, so several processes together may exceed the
     limit, each by its places of one count. So up to eight processes that create streams equally
@@ -56,7 +56,7 @@ class Quota:
         """
         async with self._counting:
             if self._is_outdated():
-                # A creation that still runs may or may not be in the count.
+                # A creation that still runs might or might not be counted, so let it finish first.
                 await self._settled.wait()
                 await self._count()
             if self._left < 1:

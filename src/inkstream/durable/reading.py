@@ -111,7 +111,9 @@ class Chunk:
 def in_turns(
     state: StreamState, start: int, position: int, segments: Iterable[Segment]
 ) -> Iterator[tuple[int, int, list[Segment]]]:
-    """Yield the messages in portions: the positions before and after each, and its segments.
+    """Yield the messages in portions.
+
+    Each tuple has the position before the portion, the position after it, and its segments.
 
     Each message costs some microseconds, and a megabyte can contain half a million messages. So
     without a limit, one portion could block the event loop for seconds. A byte stream is one

@@ -32,7 +32,8 @@ class Audience:
         self._store = core.store
         self._changes = changes
         self._clock = core.clock
-        # A process that gets no hints sees ``due_at`` only at its next poll.
+        # Without hints, a process sees ``due_at`` only at its next poll, so the grace is at least
+        # two polls long.
         self._grace_s = max(core.timing.disconnect_grace_s, 2 * core.timing.poll_s)
 
     async def cancel_when_gone(self) -> None:

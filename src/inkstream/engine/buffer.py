@@ -69,7 +69,7 @@ class Buffer:
     def ready(self) -> bool:
         """True if the buffer has something to commit.
 
-        If the only piece is half a surrogate pair, the half waits for its other half.
+        Half a surrogate pair alone does not count, because it waits for its other half.
         """
         pieces = self._pieces
         return len(pieces) > 1 or (len(pieces) == 1 and not _is_half(pieces[0]))
@@ -159,7 +159,7 @@ class Buffer:
         if half:
             pieces.append(half)
         # If two halves of a surrogate pair were joined, the segments have fewer bytes than were
-        # counted for the pieces.
+        # counted for the pieces, so the count is corrected.
         if len(segments) == 1:  # true for nearly every commit
             size = len(segments[0].payload)
         else:

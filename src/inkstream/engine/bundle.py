@@ -1,4 +1,4 @@
-"""Lets one response follow many streams: the readers of these streams share one wait."""
+"""Lets one response follow many streams, whose readers share one wait."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Bundle:
         self._closed = False
 
     def add(self, reader: Reader) -> None:
-        """Add a reader. The bundle closes the reader in ``remove`` or ``close``."""
+        """Add a reader, which ``remove`` or ``close`` closes. A closed bundle closes it at once."""
         if self._closed:
             reader.close()
             return
@@ -78,8 +78,8 @@ class Bundle:
     async def turns(self) -> AsyncGenerator[tuple[Reader, bytes | None], None]:
         """Give each ready reader a turn, again and again, until no reader has new bytes.
 
-        Each item is a reader and its new bytes. ``b""`` instead of bytes means that the reader's
-        stream has ended. ``None`` means that the reader's stream was deleted. In both cases the
+        Each item is a reader and its new bytes. Empty bytes mean that the reader's stream has
+        ended. ``None`` means that the reader's stream was deleted. In both cases the
         bundle has removed the reader.
 
         Raises:

@@ -18,8 +18,8 @@ class Calendar:
 
     After a jump of more than ``JUMP_S``, the wall clock is not trusted for ``TRUSTED_AFTER_S``, or
     until an operator or NTP has set the clock back. When ``TRUSTED_AFTER_S`` is over, the clock is
-    trusted again. The time before the jump may have been wrong, or the machine may have been
-    suspended.
+    trusted again, because the new time may be right. For example, the time before the jump was
+    wrong, or the machine was suspended.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -55,7 +55,7 @@ class Calendar:
         if self._jumped_at is not None:
             self._jumped_at = None
             _log.warning("streams expire and come due again: the wall clock is trusted again")
-        # Over weeks, small corrections of the wall clock add up to more than ``JUMP_S``. The sum of
-        # such corrections must not look like a jump.
+        # Over weeks, small corrections of the wall clock add up to more than ``JUMP_S``. Their sum
+        # must not look like a jump, so the next call measures only what changed since this call.
         self._offset = wall - monotonic
         return wall

@@ -195,11 +195,9 @@ class Changes:
     async def delete_due(self, state: StreamState, now: float) -> bool:
         """Delete a stream if its stored state is due at ``now``; return whether it is deleted.
 
-        The store compares: a database with a clock of its own (PostgreSQL) deletes nothing that is
-        not due by this clock too, if the clock of this host is wrong.
-
-        ``state`` alone does not suffice: another process may have moved the stream's ``due_at``
-        since ``state`` was read.
+        The store finds out whether the stream is due, for two reasons. Another process may have
+        moved the stream's ``due_at`` since ``state`` was read. And on PostgreSQL, the stream must
+        be due by the database's clock too, so a wrong clock of this host deletes no stream early.
         """
         query = Query(due_before=now, before=state.internal_id + 1, limit=1)
         found = await self._store.find(query)

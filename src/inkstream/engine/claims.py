@@ -124,7 +124,8 @@ class Claims:
         if state.status is Status.PENDING:
             return
         # ``lost`` means that this worker claimed the stream earlier, but the outcome of the claim
-        # was lost. If the stream is still in its first epoch, no writer can have written text yet.
+        # was lost. If the stream is still in its first epoch, no writer can have written text yet,
+        # so this worker may claim the stream again.
         lost = state.worker == self._core.worker and not self._writers.holds(state)
         if state.status is Status.STREAMING and lost and state.epoch == 1:
             return
@@ -142,7 +143,7 @@ class Claims:
 
 
 class _Claim:
-    """A claim whose outcome is not known yet. Its caller may be cancelled before it is known."""
+    """A claim whose outcome is not known yet, and whose caller may be cancelled meanwhile."""
 
     def __init__(self, writers: Writers, state: StreamState, change: Change) -> None:
         self.writer: Writer | None = None

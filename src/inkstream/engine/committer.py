@@ -22,13 +22,13 @@ _log = logging.getLogger("inkstream")
 
 # The CPU time that a commit costs this process: for the commit, for each group, and for each woken
 # reader. The time until the next commit depends on this cost. The numbers were measured once (see
-# docs/decisions). If the engine measured this cost at run time, two runs of a simulation would
-# differ.
+# docs/decisions). If the engine measured this cost itself, the same simulation would give
+# different results.
 _COMMIT_S = 300e-6
 _STREAM_S = 20e-6
 _READER_S = 20e-6
 _SHARE = 4.0
-"""The next commit starts after this many times the cost of the last commit.
+"""Between the starts of two commits lies this many times the cost of the first of them.
 
 So commits take about a quarter of the process's time. ``Timing.latency_window_s`` and
 ``Timing.throughput_window_s`` limit the time between two starts.

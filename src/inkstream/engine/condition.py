@@ -35,7 +35,7 @@ BLOCKED_S: Final = 1.0
 
 @dataclass(slots=True)
 class _Course:
-    """The progress of one stream that this worker writes, in the last minute."""
+    """The progress in the last minute of one stream that this worker writes."""
 
     samples: deque[tuple[float, int, int]] = field(default_factory=lambda: deque(maxlen=7))
     position: int = -1

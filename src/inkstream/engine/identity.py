@@ -18,6 +18,6 @@ def new_worker() -> str:
 
 
 def host_and_pid(worker: str) -> tuple[str | None, int | None]:
-    """Return the host and the process id in a worker's name, or ``None`` twice for other names."""
+    """Return the host and the process id in a worker's name; ``(None, None)`` for other names."""
     match = _NAME.fullmatch(worker)
     return (None, None) if match is None else (match[1], int(match[2]))

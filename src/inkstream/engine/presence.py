@@ -24,7 +24,8 @@ class Presence:
         self._clock = core.clock
         self._timing = timing
         self._leases = Leases(core.worker, timing.lease_s, max(3 * timing.sweep_s, timing.beat_s))
-        self._stall_s = timing.stall_s  # while the loop is blocked, nothing calls has_streams
+        # While the loop is blocked, nothing calls ``has_streams``, so ``is_busy`` adds this time.
+        self._stall_s = timing.stall_s
         self._beat_at = _LONG_AGO
         self._busy_at = _LONG_AGO
 

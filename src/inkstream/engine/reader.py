@@ -172,8 +172,8 @@ class Reader:
         tail = self.tail
         interrupted, self._interrupted = self._interrupted, False
         if tail.gone:
-            # A stream that lost messages (``tail.cut``) still exists. So its client must reconnect,
-            # and then gets status 410.
+            # A stream that lost messages (``tail.cut``) still exists. So the reader's client must
+            # reconnect, and then gets status 410.
             raise ReaderCut if tail.cut else StreamNotFound(tail.stream_id)
         if self.position < tail.position:
             return False

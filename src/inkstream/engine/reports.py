@@ -3,8 +3,8 @@
 While the end of a stream must still be reported, the stream's ``report`` is set, and the stream's
 ``worker`` is the worker that calls ``on_end``. The stream's ``worker`` is empty if that worker
 died, or if a sweep or a worker without an ``on_end`` ended the stream. It is also empty if the end
-was committed in a transaction of the application. If it is empty, the next worker that searches for
-unreported ends claims the report.
+was committed in a transaction of the application. The next worker that searches for unreported ends
+then claims the report.
 """
 
 from __future__ import annotations
@@ -165,7 +165,7 @@ class Reports:
         return state.status is Status.CANCELLED and state.epoch > 0 and 0 <= ago < _RESULT_WITHIN_S
 
     async def _look_for_strays(self) -> None:
-        """Report the ends that the store assigns to this worker but that no task of it reports.
+        """Report the ends that the store assigns to this worker, but that no task here reports.
 
         Such an end remains, for example, when the outcome of its commit is lost. No other worker
         reports the end, because this worker is alive. The end is reported only if two searches in

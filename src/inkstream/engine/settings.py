@@ -11,7 +11,7 @@ from inkstream._errors import MessageTooLarge, StreamTooLarge
 _MIB: Final = 1024 * 1024
 
 _PACES: Final = ("beat_s", "sweep_s", "poll_s", "tidy_s")
-"""The pauses of repeated work. Without a pause, such work would use a whole CPU core."""
+"""The pauses of repeated work. A pause may not be 0, or the work would use a whole CPU core."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,12 +54,12 @@ class Limits:
 
     @property
     def page_bytes(self) -> int:
-        """The size of the page of older messages that a reader reads from the store at a time."""
+        """How many bytes of older messages a reader reads from the store at a time."""
         return _MIB
 
     @property
     def marks_per_stream(self) -> int:
-        """The maximum number of marks of one stream. Durable Streams stores producers in marks."""
+        """The maximum number of marks of one stream. A Durable Streams producer uses one mark."""
         return 10_000
 
     def check_message(self, stream_id: str, size: int, what: str = "a message") -> None:

@@ -56,7 +56,7 @@ class Sweeper:
             await asyncio.sleep(self._timing.sweep_s)
 
     async def sweep(self) -> None:
-        """Act on streams of dead workers; every few seconds also look for strays and orphans."""
+        """Act on streams of dead workers. Less often, also look for strays and for orphans."""
         began = self._clock.monotonic()
         await self._bury_the_dead()
         now = self._clock.monotonic()
@@ -77,7 +77,7 @@ class Sweeper:
         beat = False
         for worker, still_s in self._presence.doubted().items():
             if await self._store.find(Query(worker=worker, limit=1)):
-                beat = True  # if this beat fails, a living worker cannot beat either
+                beat = True  # if this beat fails, no worker is taken for dead
             elif still_s >= self._timing.lease_s:
                 forget.append(worker)  # the worker owns nothing and does not beat
         dead = await self._presence.beat_if_due(now_too=beat)

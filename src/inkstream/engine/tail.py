@@ -48,7 +48,7 @@ class Owner(Protocol):
 
     @property
     def ending(self) -> bool:
-        """True from ``finish`` or ``release`` until the outcome of the writer's commit is known."""
+        """True from ``finish``, ``release`` or ``give_up`` until the last outcome is known."""
 
     @property
     def pending_bytes(self) -> int:

@@ -64,7 +64,7 @@ class Writer:
         state: The stream's state after the claim.
         tail: The tail to which committed messages are published.
         result: The last result that the source gave, to be stored with the end; see ``keep``.
-        last_append: The monotonic time of the last commit, or of the claim before the first commit.
+        last_append: The monotonic time of the last commit. Before the first commit: of the claim.
             While text waits for a commit, ``Writers.tick`` sets ``last_append`` to the time now.
         stopped: A future that is done when this writer may write the stream no longer, for any
             reason.

@@ -169,10 +169,11 @@ class Calls(Life):
                 process, this may take twice as long, because the processes ask through the store.
 
         Returns:
-            A task that ends with the stream. If the claim fails, the task raises the error, which
-            is also logged: ``StreamNotFound``, ``StoreUnavailable``. Cancelling the task ends the
-            stream ``error``. Cancelling the task before the claim leaves the stream ``pending``:
-            another start may claim the stream until ``start_within_s`` has passed.
+            A task that ends with the stream. If the claim fails, the task logs and raises the
+            error, for example ``StreamNotFound`` or ``StoreUnavailable``. If you cancel the task
+            after the claim, the stream ends ``error``. If you cancel the task before the claim, the
+            stream stays ``pending``, and another start may claim the stream until
+            ``start_within_s`` has passed.
 
         Raises:
             TypeError: The source has a wrong type.
@@ -186,7 +187,7 @@ class Calls(Life):
 
     @contextlib.asynccontextmanager
     async def write(self, stream_id: str, *, takeover: bool = False) -> AsyncIterator[StreamWriter]:
-        """Claim a stream, and end it when the block ends. Use this in jobs and other processes.
+        """Claim a stream, and end it when the block ends. Jobs outside the server can use this.
 
         The stream ends ``done`` when the block ends, and ``error`` when the block raises an error.
         For another end, call ``finish`` inside the block. To let go of the stream, call
@@ -309,10 +310,10 @@ class Calls(Life):
         group: str | None = None,
         connection: object | None = None,
     ) -> int:
-        """Delete all streams of an owner, a group, or both, in batches. Return their number.
+        """Delete all streams with the given owner and group, in batches. Return how many existed.
 
-        With the application's own ``connection``, the streams are deleted only if the transaction
-        of ``connection`` commits.
+        Give ``owner``, ``group`` or both. With the application's own ``connection``, the streams
+        are deleted only if the transaction of ``connection`` commits.
         """
         check_names(owner=owner, group=group)
         if owner is None and group is None:
@@ -391,8 +392,9 @@ class Calls(Life):
         """Return what is known about a stream except its text, and why it is in its state.
 
         The description contains the stream's writer and whether the writer is alive, the readers,
-        the time of the last piece, and what is due. A process that started after a fault can also
-        describe the stream, because at each beat a worker stores a description of its streams.
+        the time of the last piece, and what happens when a time limit passes. A process that
+        started after a fault can also describe the stream, because at each beat a worker stores a
+        description of its streams.
 
         Raises:
             StreamNotFound: The stream is absent, or has another owner or group than given.
@@ -404,10 +406,11 @@ class Calls(Life):
     async def latest(
         self, *, owner: str | None = None, group: str | None = None
     ) -> StreamState | None:
-        """Return the newest text stream of an owner, a group, or both, without its text.
+        """Return the newest text stream with the given owner and group, without its text.
 
-        While a chat's answer is being written, the newest stream is the answer's stream. The method
-        reads the store, so that it finds a stream that another process has just created.
+        Give ``owner``, ``group`` or both. While a chat's answer is being written, the newest stream
+        is the answer's stream. The method reads the store, so that it finds a stream that another
+        process has just created.
         """
         check_names(owner=owner, group=group)
         if owner is None and group is None:
@@ -451,10 +454,10 @@ class Calls(Life):
         Args:
             stream_id: The stream.
             offset: Where to begin: an offset from ``Following.offset``, ``StreamBody.offset`` or an
-                event. ``None`` begins at the stream's start. ``"now"`` begins at the stream's tail
-                when the iteration begins, or when ``Following.check`` is awaited before.
-            owner: A stream of another owner raises ``StreamNotFound``.
-            group: A stream of another group raises ``StreamNotFound``.
+                event. ``None`` is the stream's start. ``"now"`` is the stream's tail at the first
+                step of the iteration, or at an earlier call of ``Following.check``.
+            owner: If the stream has another owner, the iteration raises ``StreamNotFound``.
+            group: If the stream has another group, the iteration raises ``StreamNotFound``.
 
         Raises:
             InvalidOffset: ``offset`` is not an offset.

@@ -163,8 +163,8 @@ class Following:
     async def check(self) -> None:
         """Raise now the error that the first item would raise.
 
-        If the offset is ``"now"``, the iteration begins at the moment of this call. If the store is
-        unavailable, ``"now"`` remains the moment at which the iteration reaches the store.
+        If the offset is ``"now"``, the iteration begins at the stream's tail at this call. If the
+        store is unavailable, it begins at the tail at the moment when it reaches the store.
 
         Raises:
             StreamNotFound, OffsetGone, InvalidOffset, TooManyReaders

@@ -119,10 +119,10 @@ class Responses(Calls):
         )
 
     def refusal(self, request: Request) -> Problem | None:
-        """Return a 403 if a page of another origin made the request with a cookie, else ``None``.
+        """Return a 403 if a page of another origin made the request with a cookie or password.
 
-        Call this method in each of your own routes that changes something and recognizes its user
-        by a cookie. See ``allowed_origins``.
+        Return ``None`` for all other requests. Call this method in each of your own routes that
+        changes something and recognizes its user by a cookie. See ``allowed_origins``.
         """
         return cross_site_problem(request, self._allowed_origins)
 

@@ -41,9 +41,10 @@ class PersistentTextStreaming(Responses):
     methods only on the event loop on which it was started.
 
     Args:
-        database: A URL (see ``open_database``), a pool or an engine. The default is the environment
-            variable ``INKSTREAM_DATABASE``, or else ``sqlite:///inkstream.db``. Pass a pair of
-            ``Store`` and ``Notifier`` for a database of your own.
+        database: A URL (see ``open_database``), an asyncpg pool or an SQLAlchemy engine. The
+            default is the environment variable ``INKSTREAM_DATABASE``, or else
+            ``sqlite:///inkstream.db``. Pass a pair of ``Store`` and ``Notifier`` for a database of
+            your own.
         on_end: Called with the ``StreamBody`` of each stream that has ended, whatever the reason,
             in one process that has an ``on_end``. ``on_end`` is called at least once for each
             stream that was created while ``on_end`` was set, unless the stream was deleted before.
@@ -53,7 +54,7 @@ class PersistentTextStreaming(Responses):
         limits: See ``Limits``.
         timing: See ``Timing``.
         http: See ``HTTPSettings``.
-        clock: For tests and simulations.
+        clock: A clock of your own, for tests and simulations.
         observer: Metrics and traces: ``inkstream.telemetry.OpenTelemetry()``, or an ``Observer`` of
             your own.
     """

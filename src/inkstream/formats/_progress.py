@@ -222,7 +222,8 @@ class PartEncoder:
         """See ``Encoder``."""
         progress = self._progress
         if isinstance(message, str) and progress.text is not None and progress.phase:
-            return ((self.text_delta(progress.text, message), progress.state),)  # nearly always
+            # Nearly every message is text that continues an open part.
+            return ((self.text_delta(progress.text, message), progress.state),)
         chunks = list(self._feed(message, position))
         if chunks:  # the last chunk's state must include the whole message
             chunks[-1] = (chunks[-1][0], progress.state)

@@ -78,11 +78,12 @@ class Connection:
     """Send to a client that may leave at any time, or stop reading.
 
     Use this context manager around the whole response. After ``ping_s`` without a send, the
-    connection interrupts the reader's wait. A send that takes longer than ``send_timeout_s`` raises
-    ``ClientGone``.
+    connection interrupts the reader's wait, so that the response can send a ping. A send that takes
+    longer than ``send_timeout_s`` raises ``ClientGone``.
 
     Attributes:
-        gone: The client left, or was too slow. Every further send raises ``ClientGone``.
+        gone: Whether the client has left or was too slow. Then every further send raises
+            ``ClientGone``.
         sent_at: When the last send or the last call of ``idle`` began, on the engine's clock.
     """
 
@@ -194,9 +195,9 @@ class Connection:
     async def _send_all_but_last(self, message: Message) -> Message:
         """Send a large body in portions, but only return the message with the last portion.
 
-        A server accepts one portion more than its buffer has room for. If the client does not read
-        that portion, it stays in the server's memory until the socket is closed, long after the
-        deadline.
+        A server accepts one portion more than its buffer has room for. If the client does not read,
+        that portion stays in the server's memory until the socket is closed, long after the
+        deadline. So the portions are small.
         """
         body: bytes = message["body"]
         last = (len(body) - 1) // _PIECE_BYTES * _PIECE_BYTES
@@ -213,7 +214,7 @@ class Connection:
             sends.record(max(0.0, self._clock.monotonic() - reader.tail.published_at))
 
     def idle(self) -> None:
-        """Set the next alarm after a wait that was interrupted when there was nothing to send."""
+        """Set the next alarm as a ping would do, for a format that has no pings."""
         self.sent_at = self._clock.monotonic()
         self._reader.alarm_at = self.sent_at + self._ping_s
 

@@ -150,7 +150,7 @@ def _number(request: Request, name: str, default: float, most: float) -> float:
 
 async def _events(count: int, every_s: float, pad: int) -> AsyncIterator[bytes]:
     began = time.monotonic()
-    if pad:  # some proxies compress only responses with a long beginning
+    if pad:  # begin with a long comment, because some proxies compress only then
         yield b": %s\n\n" % (b" " * pad)
     for n in range(count):
         if n:

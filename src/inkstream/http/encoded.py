@@ -2,10 +2,10 @@
 
 A cursor is ``{offset}~{state}``. A cursor may point into the middle of a message. If the cursor has
 no state, or the encoder refuses the state, all messages before the offset are encoded again. The
-chunks of these messages are discarded, and the encoder then has its state. If a state is too long
-for a cursor, the cursor contains ``x`` and a number instead. The number says how many chunks of the
-same message follow the cursor's chunk. A client that sends such a cursor also makes the server
-encode the earlier messages again.
+chunks of these messages are discarded, and the encoder then has the missing state. If a state is
+too long for a cursor, the cursor contains ``x`` and a number instead. The number says how many
+chunks of the same message follow the cursor's chunk. A client that sends such a cursor also makes
+the server encode the earlier messages again.
 """
 
 from __future__ import annotations

@@ -187,5 +187,5 @@ def _row(state: StreamState) -> dict[str, Any]:
 
 @cache
 def page() -> str:
-    """Return the page's HTML. Each request must replace ``{nonce}`` in the script and the style."""
+    """Return the page's HTML. For each response, the caller replaces ``{nonce}`` by a new value."""
     return files("inkstream.inspector").joinpath("page.html").read_text("utf-8")

@@ -7,7 +7,8 @@ inkstream during a deploy, or from any other role of the database.
 
 A hint is sent after the commit that it announces, in a second transaction. The reason is that
 PostgreSQL holds a lock of the whole server while it commits a transaction with a notification. If
-a commit of text had the notification, this commit would hold the lock until the text is on disk.
+a commit of text had the notification, other commits with a notification would wait until the text
+is on disk.
 
 If a change belongs to an application's transaction, the store sends the hint in this transaction,
 because inkstream cannot see when the transaction commits.

@@ -105,7 +105,7 @@ class StreamDescription:
     Attributes:
         at: When the description was read, by the store's clock. ``last_piece_at`` and
             ``worker.beat_at`` use the same clock.
-        epoch: A number that grows with each claim.
+        epoch: A number that grows with each claim and each take-over.
         last_piece_at: When the stream's last message was committed; ``None`` before the first
             message.
         worker: The worker that writes the stream, or that was the last to write the stream.
@@ -141,7 +141,7 @@ class StreamDescription:
     def silent_s(self) -> float | None:
         """Seconds since the last message, or since the claim if there is no message yet.
 
-        ``None`` if there is neither, and after the end.
+        ``None`` if the stream has neither a message nor a claim, or has ended.
         """
         since = self.started_at if self.last_piece_at is None else self.last_piece_at
         return None if self.status.ended or since is None else max(0.0, self.at - since)

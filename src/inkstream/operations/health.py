@@ -49,7 +49,7 @@ async def check_health(engine: Engine, within_s: float) -> Health:
     began = clock.monotonic()
     try:
         async with asyncio.timeout(within_s):
-            # A beat writes to the database, has no side effects, and works with any store.
+            # A beat writes to the database, changes no stream, and works with any store.
             await engine.store.heartbeat(beat=True)
     except TimeoutError:
         return Health(True, False, ("store_slow",))

@@ -92,7 +92,7 @@ def fault_of_event(provider_code: object) -> StreamError:
 
 
 def fault_of_status(status: int, provider_code: object = None) -> StreamError:
-    """Return the error for an HTTP status and the code in the response's body, if there is one."""
+    """Return the error for an HTTP status and the provider's own code, if the body has a code."""
     _log.warning("the provider answered %d, code %s", status, _word(provider_code))
     return fault(_by_status(status, provider_code))
 
@@ -158,6 +158,6 @@ def _status_of(exc: BaseException) -> int | None:
 
 
 def _word(value: object) -> str:
-    """Return a short code as it is. A longer text may hold a secret, so return ``"?"`` instead."""
+    """Return a short code as it is. Any other text may hold a secret, so return ``"?"`` instead."""
     text = str(value)
     return text if len(text) <= 64 and text.replace("_", "").replace("-", "").isalnum() else "?"

@@ -30,9 +30,10 @@ class ChatCompletions:
         base_url: The URL of the API.
         session: An ``aiohttp.ClientSession`` to share. By default each answer opens a new session.
         first_byte_s: How long the provider may take to send the first byte of its response. This
-            time includes the connection. Then the stream ends ``error``, code ``provider_timeout``.
-        silence_s: How long the provider may later send nothing, with the same end. If
-            ``first_byte_s`` is larger, ``first_byte_s`` is used instead.
+            time includes the connection. After this time, the stream ends ``error``, code
+            ``provider_timeout``.
+        silence_s: How long the provider may later send nothing before the stream ends in the same
+            way. If ``first_byte_s`` is larger, ``first_byte_s`` is used instead.
     """
 
     def __init__(
@@ -73,8 +74,8 @@ class ChatCompletions:
     async def _chunks(self, body: dict[str, Any]) -> AsyncIterator[AsyncGenerator[Any, None]]:
         aiohttp, _ = _modules()
         first_byte_s, silence_s = self._times
-        # aiohttp has one time for every wait on the socket, so the wait for the first byte has a
-        # time of its own, below.
+        # aiohttp has only one time limit for all waits on the socket. So the wait for the first
+        # byte has a limit of its own, below.
         timeout = aiohttp.ClientTimeout(total=None, sock_read=max(first_byte_s, silence_s))
         session = self._session or aiohttp.ClientSession()
         try:

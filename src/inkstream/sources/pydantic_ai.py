@@ -116,7 +116,9 @@ class _RunParser:
         turn.model = value(response, "model_name")
         said = value(value(response, "provider_details"), "finish_reason")
         if said is None and value(response, "provider_name") in _SAY_WHY:
-            return []  # pydantic-ai treats an answer that was cut off as complete
+            # pydantic-ai treats an answer that was cut off as complete. Without a finish reason,
+            # ``end`` raises an error.
+            return []
         turn.finish(value(response, "finish_reason", "stop"))
         usage = value(result, "usage")
         usage = usage() if callable(usage) else usage  # before pydantic-ai 2, usage is a method

@@ -267,7 +267,7 @@ class Streams:
 
 
 class _Stream:
-    """A stream. To make appends cheap, an append does not update tail and size in ``state``."""
+    """A stream. To be cheap, an append does not update ``state``; ``snapshot`` does so later."""
 
     __slots__ = (
         "appended_at",

@@ -108,9 +108,9 @@ class StreamAnswer:
 
     The object is a WSGI application, which a view of Flask can return. For other frameworks, the
     object is also an iterable of bytes with a status and headers: ``StreamingHttpResponse(
-    answer, status=answer.status_code, headers=answer.headers)``. While the object follows the
-    stream, it occupies a thread (or greenlet) of the server. The object can be sent only once, and
-    the server closes it.
+    answer, status=answer.status_code, headers=answer.headers)``. Under WSGI, the object occupies a
+    thread (or greenlet) of the server while it follows the stream. The object can be sent only
+    once, and the server closes it.
 
     Attributes:
         status_code: 200, or the status of a problem document; 204 if the client has seen the end;

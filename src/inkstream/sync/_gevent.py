@@ -22,7 +22,8 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
     def select(timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         nonlocal others
         # All greenlets share one thread. So asyncio would report a running loop in each greenlet,
-        # and asyncio.run and Django's database would refuse to work in the other greenlets.
+        # and asyncio.run and Django's database would refuse to work in the other greenlets. While
+        # this loop waits, it is therefore not the running loop.
         own = asyncio._get_running_loop()
         asyncio._set_running_loop(others)
         ready = wait(timeout)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import atexit
-import concurrent.futures.thread  # noqa: F401  (see _stop)
+import concurrent.futures.thread  # noqa: F401  (see the comment after _stop)
 import contextlib
 import contextvars
 import os
@@ -142,7 +142,7 @@ def this_process() -> LoopThread:
 
 
 def abandon(key: object) -> None:
-    """Stop an instance of this process that was garbage-collected."""
+    """Stop the instance that ran for an ``inkstream.sync`` object which was garbage-collected."""
     if _thread is not None and _thread.here:
         _thread.abandon(key)
 

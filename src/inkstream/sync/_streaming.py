@@ -197,7 +197,7 @@ class PersistentTextStreaming:
                 text.
 
         Raises:
-            NotClaimed: The stream has a writer, or has ended.
+            NotClaimed: The stream has a living writer, has ended, or needs ``takeover``.
             StreamNotFound, ShuttingDown, TooManyStreams, StoreUnavailable
         """
         thread, streams = self._started()
@@ -319,10 +319,10 @@ class PersistentTextStreaming:
         group: str | None = None,
         connection: object | None = None,
     ) -> int:
-        """Delete all streams of an owner, a group, or both, in batches. Return how many existed.
+        """Delete all streams with the given owner and group, in batches. Return how many existed.
 
-        With the application's own ``connection``, the streams are deleted only if the transaction
-        of ``connection`` commits.
+        Give ``owner``, ``group`` or both. With the application's own ``connection``, the streams
+        are deleted only if the transaction of ``connection`` commits.
         """
         return self._call(
             lambda streams: streams.delete_all(owner=owner, group=group, connection=connection),
@@ -365,9 +365,10 @@ class PersistentTextStreaming:
         )
 
     def latest(self, *, owner: str | None = None, group: str | None = None) -> StreamState | None:
-        """Return the newest text stream of an owner, a group, or both, without its text.
+        """Return the newest text stream with the given owner and group, without its text.
 
-        After a reload of a page, a route can find the chat's newest answer with this method.
+        Give ``owner``, ``group`` or both. After a reload of a page, a route can find the chat's
+        newest answer with this method.
         """
         return self._call(lambda streams: streams.latest(owner=owner, group=group))
 

@@ -1,8 +1,8 @@
 """The metrics with their names, units and labels; docs/operations.md has the same list.
 
 No label contains an id, an owner or text, because each value of a label costs memory. The
-application chooses the values of ``code``. After ``CODES`` different codes, each further code
-becomes ``other``.
+application chooses the values of ``code``, so their number is limited: after ``CODES`` different
+codes, each further code becomes ``other``.
 """
 
 from __future__ import annotations

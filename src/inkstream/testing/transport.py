@@ -22,7 +22,7 @@ _LEAVE_S = 5.0
 
 
 class StreamingTransport(httpx.AsyncBaseTransport):
-    """Let ``httpx.AsyncClient`` call an application, and get each piece of a response when sent.
+    """Let ``httpx.AsyncClient`` call an application, and get a response's pieces as they are sent.
 
     If the application raises an error, the request or the reading of the response's body raises the
     same error. If the client closes a response early, the application gets a disconnect. The

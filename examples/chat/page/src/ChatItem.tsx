@@ -55,9 +55,10 @@ export const ChatItem = memo(function ChatItem({
   );
 });
 
-/** Show the conversation that the address names, also if it is far down in the list. */
+/** Scroll the list to the conversation that the address names, if it is far down in the list. */
 function bringIntoView(item: HTMLElement | null): void {
-  // The drawer opens only after its list is rendered, and an item that is not shown cannot scroll.
+  // The drawer opens only after its list is rendered, and the page cannot scroll to an item that is
+  // not shown. So wait for the next frame.
   requestAnimationFrame(() => item?.scrollIntoView({ block: "nearest" }));
 }
 
@@ -78,7 +79,7 @@ function TitleField({
     field.current?.focus();
     field.current?.setSelectionRange(title === first ? 0 : title.length, title.length);
     const item = field.current?.closest("li");
-    // The button that opened this field is back after the field has gone.
+    // After the field has gone, the button that opened the field is back, and gets the focus.
     return () => void setTimeout(() => item?.querySelector<HTMLElement>("a + button")?.focus());
   }, []);
   return (

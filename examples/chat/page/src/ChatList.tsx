@@ -28,8 +28,8 @@ export function ChatList({
     if (event.nativeEvent.isComposing) return;
     if (event.key === "Enter" && best) navigate(`/c/${best.id}`);
     if (event.key !== "Escape") return;
-    event.stopPropagation(); // else it would also stop an answer
-    if (!words) return; // a dialog around the list closes
+    event.stopPropagation(); // otherwise Escape would also stop an answer
+    if (!words) return; // Escape then closes a dialog around the list
     event.preventDefault();
     search("");
   };

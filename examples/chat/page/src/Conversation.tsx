@@ -75,7 +75,7 @@ export function Conversation({
   );
 }
 
-/** A button that loads earlier turns when almost visible, or pressed. No visible turn moves. */
+/** A button that loads earlier turns when pressed or almost visible. No visible turn moves. */
 function Earlier({ load }: { load: (show: (put: () => void) => void) => Promise<void> }) {
   const button = useRef<HTMLButtonElement>(null);
   const asked = useRef(false);

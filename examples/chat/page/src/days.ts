@@ -6,7 +6,7 @@ export function byDay(chats: readonly Chat[], today: number): [day: string, chat
   const year = now.getFullYear();
   // Midnight is found by the calendar, because a day has 23 or 25 hours when the clock changes.
   const midnight = (days: number) => new Date(year, now.getMonth(), now.getDate() - days).getTime();
-  // Made once, because it takes much longer to make than to use.
+  // This formatter is made once, because it takes much longer to make than to use.
   const month = new Intl.DateTimeFormat("en", { month: "long", year: "numeric" });
 
   const heading = (at: number) => {

@@ -11,7 +11,7 @@ export function useTurns(chatId: string | undefined, news: readonly News[]) {
   const address = `/api/chats/${chatId}/turns`;
   const [turns, setTurns] = useState<Turn[] | undefined>(chatId ? undefined : []);
   const heard = useRef(news.length);
-  /** The id of the turn after which all turns must be loaded again; undefined: none. */
+  /** The id of the turn after which all turns must be loaded again, if there is such a turn. */
   const stale = useRef<number | undefined>(LAST_PAGE);
 
   useEffect(() => {
@@ -36,7 +36,7 @@ export function useTurns(chatId: string | undefined, news: readonly News[]) {
     return () => leaving.abort();
   }, [chatId, news]);
 
-  /** Load the previous page of turns; `show` gets a function that adds them to the conversation. */
+  /** Load the previous page of turns; `show` gets a function that adds these turns. */
   const loadEarlier = async (show: (put: () => void) => void) => {
     const before = await load<Turn[]>(`${address}?before=${turns?.[0]?.id}`);
     show(() =>

@@ -1,9 +1,9 @@
 // One pane: it reads the list of messages (a log) and each answer (a text stream).
 //
-// All windows of a browser together may open six connections to a host. So a pane has only one
-// connection at a time: the pane follows the list, and while an answer is being written, the pane
-// follows that answer instead. Only one answer is written at a time. The pane misses nothing,
-// because it continues the list at an offset.
+// Over HTTP/1.1, all windows of a browser together may open six connections to a host. So a pane
+// has only one connection at a time: the pane follows the list, and while an answer is being
+// written, the pane follows that answer instead. Only one answer is written at a time. The pane
+// misses nothing, because it continues the list at an offset.
 "use strict";
 
 const base = location.pathname.replace(/\/pane$/, "");
@@ -34,7 +34,7 @@ async function readList() {
     let shown = 0;
     const { error } = await watch(list, (snapshot) => {
       // The list has become shorter, for example because the database was restored. So this pane
-      // shows messages that no longer exist.
+      // shows messages that no longer exist, and loads again.
       if (snapshot.parts.length < shown) location.reload();
       for (const entry of snapshot.parts.slice(shown)) unread.push(...show(entry));
       shown = snapshot.parts.length;

@@ -18,7 +18,7 @@ def _drop(apps: Any, editor: Any) -> None:
 
 
 class Migration(migrations.Migration):
-    """Create the schema, and the model that gives the admin its permissions."""
+    """Create the schema, and the model from which Django makes the permission to view streams."""
 
     initial = True
     operations = (

@@ -1,1 +1,1 @@
-"""Django migrations that apply inkstream's PostgreSQL migrations, one for each."""
+"""Django migrations. Each applies one of inkstream's PostgreSQL migrations."""

@@ -25,7 +25,10 @@ _OLD: Final = ("0.9", "1.0")
 
 @dataclass(frozen=True, slots=True)
 class _Echo:
-    """A response, what the application saw of its request, and the local times of both."""
+    """A response, and what the application saw of the request.
+
+    ``asked`` and ``got`` are the local times before the request and after the response.
+    """
 
     answer: Answer
     seen: dict[str, Any]

@@ -62,7 +62,8 @@ class Address:
 
         The scheme is ``postgresql``, ``postgres``, ``pgsql`` or ``postgis``, with or without
         ``+driver``. The URL may have the parameters of libpq and of other tools, and ``pooler``,
-        ``schema`` and ``listener_url``. This method cannot see an engine's ``connect_args``.
+        ``schema`` and ``listener_url``. An engine's ``connect_args`` have no effect, because this
+        method cannot see them.
 
         Raises:
             ValueError: The URL is for another kind of database, cannot be parsed, or has a
@@ -126,9 +127,11 @@ def _parse(text: str) -> Address:
     query = found.query
     several = len(hosts) > 1 or any(n == "host" and "," in value for n, value in query)
     if several and not any(name == "target_session_attrs" for name, _ in query):
-        # One of the servers may be a standby, which answers reads but takes no writes.
+        # One of the servers may be a standby, so the driver must look for a server that takes
+        # writes.
         query.append(("target_session_attrs", "read-write"))
-    # urlunsplit() drops the // if the host is empty, and an empty host means the local socket.
+    # urlunsplit() is not used, because it drops the // before an empty host, which means the local
+    # socket.
     url = f"postgresql://{parts.netloc}{parts.path}"
     if query:
         url += f"?{urlencode(query)}"
@@ -148,7 +151,7 @@ def _hosts(parts: SplitResult) -> list[str]:
     """Return the hosts in a URL, with their ports.
 
     Raises:
-        ValueError: There is no valid host, for example because the password contains a slash.
+        ValueError: A host or port is not valid, for example because the password contains a slash.
     """
     hosts = parts.netloc.rpartition("@")[2].split(",")
     for host in hosts:
@@ -175,5 +178,5 @@ _OWN_NAME = re.compile(r"\binkstream\b")
 
 
 def in_schema(sql: str, schema: str) -> str:
-    """Return ``sql`` after replacing the name ``inkstream`` of the schema by ``schema``."""
+    """Return ``sql`` with ``schema`` in the place of each word ``inkstream``."""
     return _OWN_NAME.sub(schema, sql)

@@ -40,7 +40,7 @@ WHERE NOT EXISTS (SELECT FROM inkstream.heads h WHERE h.internal_id = m.internal
 
 _ENDED: Final = frozenset(status.value for status in Status if status.ended)
 _MOST: Final = 1_000
-"""The list has at most this many faults, because a broken database may have one per stream."""
+"""After this many faults, the check of streams stops, because every stream may have a fault."""
 
 _BATCH: Final = 500
 
@@ -102,7 +102,10 @@ async def _rows(connection: asyncpg.Connection[Any], sql: str) -> AsyncIterator[
 
 
 async def _sums(rows: AsyncIterator[Any]) -> AsyncIterator[tuple[int, _Stored]]:
-    """Yield the sums of each stream's segments. The rows must be sorted by stream."""
+    """Yield each stream's internal id, with the sums of the stream's segments.
+
+    The rows must be sorted by stream and position.
+    """
     internal_id: int | None = None
     sums = _Stored()
     async for row in rows:

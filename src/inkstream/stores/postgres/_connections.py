@@ -91,8 +91,8 @@ class Connections:
                 connection_class=_Connection,
                 **self._address.driver_arguments(),
             )
-        # Readers never get the last connection, so a write can always use one. If the pool has only
-        # one connection, readers and writes share it.
+        # Readers never get the pool's last connection, so a write need not wait for readers. If the
+        # pool has only one connection, readers and writes share it.
         size = self._max_connections if self._pool is None else self._pool.get_max_size()
         self._readers = asyncio.Semaphore(max(size - 1, 1))
         self._open = True
@@ -208,7 +208,7 @@ class Connections:
         try:
             yield connection
         finally:
-            # The outcome of the statement is already known. If the connection now breaks on its way
-            # back to the pool, the outcome stays the same.
+            # The outcome of the statement is already known, so an error on the connection's way
+            # back to the pool is ignored.
             with contextlib.suppress(*DRIVER_ERRORS):
                 await pool.release(connection)

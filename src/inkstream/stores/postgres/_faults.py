@@ -82,7 +82,7 @@ def translate(exc: Exception, *, writing: bool, migrate: str) -> Exception:
     if code is None:
         if isinstance(exc, ValueError):  # asyncpg.DataError: an argument of the wrong type
             return exc
-        if isinstance(exc, asyncpg.InterfaceError):  # closed before the statement was sent
+        if isinstance(exc, asyncpg.InterfaceError):  # the connection was closed already
             return StoreUnavailable(f"PostgreSQL cannot be reached: {exc}")
         return _lost(exc, writing)
     if code in _SCHEMA:

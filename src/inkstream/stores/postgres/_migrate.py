@@ -182,7 +182,7 @@ async def migrate(url: object, *, schema: str | None = None) -> list[str]:
 
 
 async def migrations_missing(connection: asyncpg.Connection[Any], schema: str) -> list[str]:
-    """Return the reasons why this library cannot use a schema. Without a reason, it can."""
+    """Return the reasons why this library cannot use a schema; an empty list if it can."""
     if not await connection.fetchval(
         "SELECT coalesce(has_schema_privilege(to_regnamespace($1), 'USAGE'), true)", schema
     ):
@@ -265,8 +265,8 @@ async def _catalogue(
 ) -> dict[str, str]:
     """Return all objects of a schema by name, with the schema's own name replaced by ``named``.
 
-    Only the name of a scratch schema may be replaced. The name of an application's schema may also
-    occur in a comment or as an alias.
+    Only the name of a scratch schema may be replaced, because the name of an application's schema
+    may also occur in a comment or as an alias.
     """
     own = re.compile(rf"\b{schema}\b")
     rows: Sequence[Sequence[str]] = await connection.fetch(_CATALOGUE, schema)

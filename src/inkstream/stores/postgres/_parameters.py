@@ -28,8 +28,8 @@ _POOLER_IF_ZERO: Final = frozenset(
 People switch prepared statements off when a transaction pooler is in front of the server.
 """
 
-_TIMEOUT: Final = "inkstream bounds connecting and every statement itself"
-_POOL: Final = "inkstream sizes its own pool"
+_TIMEOUT: Final = "inkstream sets its own time limits"
+_POOL: Final = "inkstream manages its own pool"
 _FILES: Final = "asyncpg cannot do it"
 _ORM: Final = "it is about another library"
 
@@ -86,7 +86,7 @@ IGNORED: Final[dict[str, str]] = {
 REFUSED: Final[dict[str, str]] = {
     "replication": "a replication connection executes no statements",
     "require_auth": "asyncpg cannot restrict how it authenticates; set it in pg_hba.conf",
-    "requirepeer": "asyncpg cannot check the server's user; use a directory that only it may write",
+    "requirepeer": "asyncpg cannot check the server's user; protect the socket's directory instead",
     "scram_client_key": "asyncpg needs the password itself",
     "scram_server_key": "asyncpg needs the password itself",
     "sslcrldir": "asyncpg takes one file, sslcrl",
@@ -193,7 +193,7 @@ def sort_parameters(pairs: Iterable[tuple[str, str]], *, has_host: bool) -> Para
 
 
 def _merged(pairs: Iterable[tuple[str, str]]) -> Iterator[tuple[str, str]]:
-    """Yield the parameters, with all values of ``host`` joined.
+    """Yield the parameters, with all parameters ``host`` joined into one.
 
     SQLAlchemy writes a list of hosts as several parameters ``host``.
     """

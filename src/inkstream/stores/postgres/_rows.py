@@ -232,7 +232,7 @@ def find_args(query: Query) -> tuple[object, ...]:
 
 
 def outcomes(groups: Sequence[Group], rows: Iterable[Row]) -> list[Outcome]:
-    """Return the outcome of each group, from the rows of ``commit_changes`` in their order."""
+    """Return the outcome of each group. ``rows`` are the sorted rows of ``commit_changes``."""
     found = iter(rows)
     results: list[Outcome] = []
     first = 1
@@ -253,7 +253,7 @@ def outcomes(groups: Sequence[Group], rows: Iterable[Row]) -> list[Outcome]:
 
 
 def page(row: Row, after: int) -> Page:
-    """Return the page in a row of ``read_streams``."""
+    """Return the page in a row of ``read_streams``, which read after the position ``after``."""
     state, until, positions, counts, payloads, indexes, mark_names, mark_values = row
     segments = [
         Segment(position, count, bytes(payload), bytes(index))

@@ -88,7 +88,7 @@ class Session:
                 self.renew()
 
     def renew(self) -> None:
-        """Replace the connection, because the lock is lost or the server takes no writes."""
+        """Replace the connection, for example because the server takes no writes."""
         if self._connection is not None:
             self._lost.set()
 

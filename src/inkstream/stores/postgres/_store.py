@@ -191,7 +191,7 @@ class PostgresStore:
         await self._connections.close()
 
     def _condemned(self) -> None:
-        """Replace the session's connection too, because that server sends no notifications now."""
+        """Replace the session's connection too, because its server sends no notifications now."""
         if self._session is not None:
             self._session.renew()
 
@@ -339,7 +339,7 @@ class PostgresStore:
         writing: bool = False,
     ) -> Sequence[Sequence[Any]]:
         if connection is None:
-            # Readers that catch up may wait for each other. A commit must never wait for readers.
+            # Only a read waits for its turn, because a commit must never wait for readers.
             turn = contextlib.nullcontext() if writing else self._connections.reading()
             async with turn:
                 return await self._connections.fetch(self._sql[name], *args, writing=writing)

@@ -96,8 +96,8 @@ SELECT coalesce(max(m.version), 0), coalesce(max(m.needs), 0), current_setting('
 FROM inkstream.migrations m;
 
 -- name: identity
--- A value that differs between any two databases with the schema, unless one is a copy of the
--- other's files; and the server's time.
+-- The identity of the database, and the server's time. Two databases with the schema have different
+-- identities, unless one database is a copy of the other database's files.
 SELECT md5(concat_ws(' ', d.oid, d.datname, extract(epoch FROM m.applied_at))),
         CAST(extract(epoch FROM clock_timestamp()) AS double precision)
     FROM pg_database d, inkstream.migrations m
@@ -105,8 +105,8 @@ SELECT md5(concat_ws(' ', d.oid, d.datname, extract(epoch FROM m.applied_at))),
 
 -- name: announce
 -- Send a hint about streams when the caller's transaction commits. If the ids are too long, the
--- hint is for any stream. There is no row if an identity was given ($3) and this is another
--- database.
+-- hint says that any stream may have changed. There is no row if an identity was given ($3) and
+-- this is another database.
 SELECT pg_notify(CAST($1 AS text), CASE WHEN octet_length(named) < 7900 THEN named ELSE '1' END)
 FROM (SELECT '1' || coalesce(string_agg(chr(10) || stream_id, ''), '') AS named
     FROM inkstream.streams WHERE internal_id = ANY (CAST($2 AS bigint[]))) AS changed

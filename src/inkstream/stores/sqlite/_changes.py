@@ -1,4 +1,4 @@
-"""Finds the streams that other connections changed, from the new rows of two append-only tables."""
+"""Finds the streams that other connections changed, from new live rows and the journal."""
 
 from __future__ import annotations
 

@@ -172,7 +172,8 @@ def connect(settings: Settings, *, read_only: bool) -> sqlite3.Connection:
         connection.execute("PRAGMA foreign_keys=0")
         if read_only:
             connection.execute("PRAGMA query_only=1")
-        connection.execute("PRAGMA schema_version").fetchone()  # takes the lock for check_locked
+        # This read takes the lock that ``check_locked`` looks for.
+        connection.execute("PRAGMA schema_version").fetchone()
         check_locked(settings.path, lock_file(settings.path))
         _holds.hold(settings.path)
     except BaseException:

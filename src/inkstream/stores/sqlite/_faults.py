@@ -1,4 +1,4 @@
-"""Converts the driver's errors to inkstream's own errors, each with a remedy."""
+"""Converts the driver's errors to inkstream's own errors, many with a remedy."""
 
 from __future__ import annotations
 

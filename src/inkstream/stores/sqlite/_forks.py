@@ -98,7 +98,7 @@ _unparked: dict[FileId | None, Parkable] = {}
 """Files for which the parent process had an open connection when it forked this process.
 
 Each value keeps the inherited connection alive. To close that connection in this process could
-remove the parent's log.
+remove the write-ahead log that the parent still uses.
 """
 
 
@@ -113,7 +113,9 @@ def forget(parkable: Parkable) -> None:
 
 
 def _before() -> None:
-    _one_fork.acquire()  # a second fork must wait, because the first fork resumes the threads
+    # A second fork must wait: after the first fork, the threads open connections again, and these
+    # connections would be open during the second fork.
+    _one_fork.acquire()
     until = time.monotonic() + _PARK_S
     for each in list(_parkable):
         if not each.park(until):

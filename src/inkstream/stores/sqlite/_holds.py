@@ -1,4 +1,4 @@
-"""Takes a lock that this process cannot lose by accident, on a database file.
+"""Locks a database file, with a lock that this process cannot lose by accident.
 
 SQLite's own locks are POSIX locks. When a process closes any descriptor of a file, it loses all its
 POSIX locks on the file. So ``shutil.copy`` of a database drops SQLite's locks, and SQLite does not
@@ -7,8 +7,8 @@ write-ahead log. Everything that this process commits later is lost.
 (https://www.sqlite.org/howtocorrupt.html, 2.2)
 
 An open-file-description lock is released only when its own descriptor is closed. While this lock is
-held, other processes do not remove the log. This module puts the lock on SQLite's own descriptors,
-because to close a descriptor of its own would drop SQLite's locks.
+held, other processes do not remove the log. This module puts the lock on SQLite's own descriptors.
+If the module opened the file itself and closed it again, SQLite's locks would be lost.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _MAPPED: Final = (128, 1)
 """The byte of the ``-shm`` file that a connection locks while the file is mapped (UNIX_SHM_DMS)."""
 
 _holders: dict[FileId, int] = {}
-"""For each file, the id of the process that took the lock: in a forked child, the parent's id."""
+"""For each file, the id of the process that took the lock. A forked child has its parent's id."""
 
 
 def hold(path: Path) -> None:

@@ -19,7 +19,7 @@ class FileId(NamedTuple):
 
 
 def file_at(path: str | Path) -> FileId | None:
-    """Return the identity of the file at a path."""
+    """Return the identity of the file at a path; ``None`` if no file can be found there."""
     try:
         status = os.stat(path)  # noqa: PTH116 - a Path costs more than the call
     except OSError:

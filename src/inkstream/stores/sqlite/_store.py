@@ -60,8 +60,9 @@ class SQLiteStore:
 
     Args:
         path_or_url: A path, ``sqlite:///relative.db`` or ``sqlite:////absolute.db``.
-        synchronous: With ``"full"``, commits survive a power failure. With ``"normal"``, commits
-            survive only the death of the process, but a commit does not wait for the disk.
+        synchronous: With ``"full"``, commits survive a power failure. With ``"normal"``, a commit
+            does not wait for the disk, and a power failure may undo the last commits. The death of
+            the process undoes no commit.
         readers: The maximum number of reading threads.
         wait_s: How long a call may wait for its turn before it raises ``StoreUnavailable``.
             ``close`` waits as long for the store's threads.

@@ -29,7 +29,7 @@ class Threads(_forks.Parkable):
     def park(self, until: float) -> bool:
         """Close every connection, the writing connection last, as ``close`` does.
 
-        Returns whether that was done before the deadline ``until``.
+        Return whether that was done before the deadline ``until``.
         """
         return self.read.park(until) & self.write.park(until)
 

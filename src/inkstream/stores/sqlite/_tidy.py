@@ -51,7 +51,8 @@ def _expire(db: sqlite3.Connection, now: float, max_bytes: int) -> bool:
     size = 0
     more = False
     for internal_id, stream_size in db.execute(SQL.expired, (now,)).fetchall():
-        # To free a page costs a fraction of what it costs to write a page.
+        # To free a page costs a fraction of what it costs to write a page, so one step may free
+        # more bytes than it may rewrite.
         if ids and size + stream_size > 8 * max_bytes:
             more = True
             break

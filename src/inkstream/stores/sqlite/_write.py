@@ -42,7 +42,7 @@ from inkstream.stores.sqlite._read import Database
 
 
 def create(db: Database, new: NewStream, generations: Generations) -> tuple[StreamState, int]:
-    """Insert a stream with its first messages. Return its state, and the largest live row's id."""
+    """Insert a stream with its first messages. Return its state, and the largest live id so far."""
     begin, above = _check_new(db, new)
     last_live, generation = generations.basis(db)
     end = new.end

@@ -176,7 +176,7 @@ class WriteThread:
             self._lock.release()
 
     def _gather(self, first: Job[Any]) -> list[Job[Any]]:
-        """Return the jobs of one transaction, with jobs that came during the wait for the lock."""
+        """Return the jobs of one transaction, also jobs that came during the wait for the lock."""
         jobs = [first] if first.claim() else []
         while not first.alone and len(jobs) < _JOBS_IN_A_TRANSACTION:
             try:
@@ -201,7 +201,7 @@ class WriteThread:
             for job in jobs:
                 try:
                     results.append((job, job.run(connection), None))
-                except InkstreamError as exc:  # the job raised before it wrote anything
+                except InkstreamError as exc:  # the job wrote nothing, so the other jobs go on
                     results.append((job, None, exc))
             running, committing = False, True
             connection.execute("COMMIT")

@@ -32,7 +32,7 @@ FROM inkstream_streams s JOIN inkstream_heads h ON h.internal_id = s.internal_id
 WHERE s.internal_id = ?;
 
 -- name: merged_segments
--- A stream's merged segments, from the segment that contains a position.
+-- A stream's merged segments, from the segment with the position :after up to the position :until.
 SELECT position, count, payload, message_ends FROM inkstream_segments
 WHERE internal_id = :internal_id
   AND position >= coalesce((SELECT max(position) FROM inkstream_segments
@@ -176,7 +176,7 @@ ON CONFLICT DO UPDATE SET value = excluded.value;
 INSERT INTO inkstream_journal (stream_id) SELECT stream_id FROM inkstream_streams WHERE internal_id = ?;
 
 -- name: is_deletable
--- Whether a stream exists and was not deleted, and whether forks read it.
+-- Whether forks read a stream. No row if the stream does not exist or was deleted.
 SELECT EXISTS (SELECT 1 FROM inkstream_streams f WHERE f.fork_source = s.internal_id)
 FROM inkstream_streams s WHERE s.internal_id = ? AND NOT s.gone;
 
@@ -268,7 +268,7 @@ UPDATE inkstream_heads
 SET chain = :left, last_live = CASE WHEN :left THEN last_live END WHERE internal_id = :internal_id;
 
 -- name: set_merged
--- Record that an ended stream has nothing left to merge.
+-- Record that a stream has nothing left to merge.
 UPDATE inkstream_streams SET unmerged = 0 WHERE internal_id = ?;
 
 -- name: expired

@@ -3,8 +3,8 @@
 -- application may keep its own tables in the same file. For the same reason the version is in
 -- inkstream_meta: PRAGMA user_version belongs to the application.
 
--- A stream's rarely changed columns. Create, claim and end write these columns. An append changes
--- only runs, and only when the file has a new generation.
+-- A stream's rarely changed columns. Create, claim and end write these columns. Of these columns,
+-- an append changes only runs, and only when the file has a new generation.
 CREATE TABLE inkstream_streams (
     internal_id       INTEGER PRIMARY KEY AUTOINCREMENT,  -- never reused, even after a delete
     stream_id         TEXT NOT NULL UNIQUE,
@@ -91,7 +91,7 @@ CREATE TABLE inkstream_marks (
 CREATE TABLE inkstream_workers (
     worker TEXT PRIMARY KEY,
     beats  INTEGER NOT NULL,
-    host   TEXT NOT NULL,          -- this boot of this machine: only it can test the worker's locks
+    host   TEXT NOT NULL,          -- the worker's host and boot: only there can its lock be tested
     beat_at REAL NOT NULL,         -- for operators only: no decision depends on it
     said   TEXT NOT NULL           -- the worker's description of itself, as JSON
 ) WITHOUT ROWID;

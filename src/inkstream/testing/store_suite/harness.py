@@ -31,7 +31,7 @@ from inkstream._types import (
 from inkstream.abc import Store
 
 NOW = 1_790_000_000.0
-"""The wall time of the tests. A store uses its own clock only for times that people see."""
+"""The wall time that the tests pass to a store."""
 
 EVERYTHING = 1 << 40
 """A value of ``max_bytes`` that is never reached."""

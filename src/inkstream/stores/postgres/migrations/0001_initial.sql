@@ -147,7 +147,7 @@ CREATE UNLOGGED TABLE inkstream.generation (
     value integer NOT NULL,
     server_started timestamptz NOT NULL,
     -- The number of beats of all workers. If a worker has seen a larger number, the database was
-    -- restored while the worker ran.
+    -- restored while the worker ran, so a new generation begins.
     beats bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50);
 
@@ -163,9 +163,9 @@ FROM inkstream.heads h JOIN inkstream.streams s ON s.internal_id = h.internal_id
 
 -- The text of streams, for people with SQL.
 
--- One row for each stream that stores messages of a stream. The stream internal_id stores the
--- messages from from_position to until_position. The row of the stream itself comes first, with
--- until_position NULL.
+-- The streams that store messages of the stream p_internal_id: this stream, and the streams from
+-- which it was forked. The stream of a row stores the messages from from_position to until_position.
+-- The row of p_internal_id comes first, with until_position NULL.
 CREATE FUNCTION inkstream.lineage(p_internal_id bigint)
 RETURNS TABLE (internal_id bigint, from_position bigint, until_position bigint)
 LANGUAGE sql STABLE AS $$

@@ -145,7 +145,7 @@ CREATE UNLOGGED TABLE inkstream.generation (
     value integer NOT NULL,
     server_started timestamptz NOT NULL,
     -- The number of beats of all workers. If a worker has seen a larger number, the database was
-    -- restored while the worker ran.
+    -- restored while the worker ran, so a new generation begins.
     beats bigint NOT NULL DEFAULT 0
 ) WITH (fillfactor = 50);
 

@@ -1,8 +1,8 @@
 -- The text of streams, for people with SQL.
 
--- One row for each stream that stores messages of a stream. The stream internal_id stores the
--- messages from from_position to until_position. The row of the stream itself comes first, with
--- until_position NULL.
+-- The streams that store messages of the stream p_internal_id: this stream, and the streams from
+-- which it was forked. The stream of a row stores the messages from from_position to until_position.
+-- The row of p_internal_id comes first, with until_position NULL.
 CREATE FUNCTION inkstream.lineage(p_internal_id bigint)
 RETURNS TABLE (internal_id bigint, from_position bigint, until_position bigint)
 LANGUAGE sql STABLE AS $$
