@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import signal
 import socket
 import sqlite3
@@ -177,12 +176,19 @@ async def test_a_proxy_buffers(client: httpx.AsyncClient, server: Server, databa
 
 @pytest.mark.timeout(90)
 async def test_a_reader_is_behind(client: httpx.AsyncClient, server: Server, database: str) -> None:
-    """G9: `show` names a reader that is behind because its client reads nothing."""
-    await client.post("/count?id=behind&pause_s=0.002&width=20000")
+    """G9: `show` names a reader that is behind because its client reads nothing.
+
+    The answer goes on, because a slow reader never slows the writer.
+    """
+    counting = await client.post("/count?id=behind&pause_s=0.002&width=20000")
     with socket.socket() as slow:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         slow.connect(("127.0.0.1", server.port))
         slow.sendall(b"GET /live/behind HTTP/1.1\r\nhost: x\r\n\r\n")
         shown = await shown_until(database, "behind", "reader_behind")
         assert shown["readers"]["behind"] == 1
-    assert os.getpid() != shown["worker"]["pid"]
+        assert shown["worker"]["pid"] == counting.json()["pid"]
+        async with asyncio.timeout(20):
+            while (later := await show(database, "behind"))["messages"] <= shown["messages"]:
+                pass
+        assert later["status"] == "streaming"

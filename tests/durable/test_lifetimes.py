@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import replace
 from typing import Any
 
@@ -15,15 +16,24 @@ from tests.http.asgi import ShiftedClock
 
 
 async def test_an_offset_of_a_deleted_stream_is_refused(client: httpx.AsyncClient) -> None:
-    """G10: each kind of read refuses an offset of a deleted stream, and an offset past the tail."""
+    """G10: each kind of read refuses an offset of a deleted stream, and an offset past the tail.
+
+    An open stream refuses both offsets at once, and so does a closed stream.
+    """
     old = (await client.put("/s", headers=TEXT, content=b"old")).headers["stream-next-offset"]
     await client.delete("/s")
     now = (await client.put("/s", headers=TEXT, content=b"new one")).headers["stream-next-offset"]
-    past = str(replace(Offset.parse(now), position=99))
-    for offset in (old, past):
-        for live in ({}, {"live": "long-poll"}, {"live": "sse"}):
-            answer = await client.get("/s", params={"offset": offset, **live})
-            assert (answer.status_code, answer.json()["code"]) == (410, "offset_gone")
+    tail = Offset.parse(now)
+    past = [replace(tail, position=tail.position + 1), replace(tail, position=10**6)]
+    for closing in ({}, {"stream-closed": "true"}):
+        if closing:
+            assert (await client.post("/s", headers=closing)).status_code == 204
+        assert (await client.get("/s", params={"offset": now})).status_code == 200
+        for offset in (old, *map(str, past)):
+            for live in ({}, {"live": "long-poll"}, {"live": "sse"}):
+                async with asyncio.timeout(1):
+                    answer = await client.get("/s", params={"offset": offset, **live})
+                assert (answer.status_code, answer.json()["code"]) == (410, "offset_gone")
 
 
 async def test_reference_spelling_of_the_start(client: httpx.AsyncClient) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from urllib.parse import quote
 
 import pytest
@@ -21,6 +22,7 @@ from inkstream import (
 )
 from inkstream._types import StreamState
 from inkstream.http.routes import StreamRoutes
+from inkstream.wire import Offset
 from tests.http.asgi import Call, Gate, ShiftedClock, ask, calling, scope_of
 from tests.http.test_formats import ended
 
@@ -61,11 +63,36 @@ async def test_a_foreign_offset_is_refused_immediately(
     old = (await ask(routes, "/twice")).heard.ids
     await streams.delete("twice")
     await streams.create("twice")
-    new = (await ask(routes, "/twice?format=json")).json["offset"]
-    past = new[:-1] + "9"
-    for offset in (*old, past, past + ".end"):
+    for offset in old:
         call = await ask(routes, f"/twice?format={format_}&offset={offset}")
         assert (call.status, call.code) == (410, "offset_gone"), offset
+
+
+@pytest.mark.parametrize("format_", ["events", "json", "text"])
+async def test_an_offset_past_the_tail_is_refused_immediately(
+    streams: PersistentTextStreaming, routes: StreamRoutes, format_: str
+) -> None:
+    """G10: the server refuses an offset past the tail at once, on a live and an ended stream.
+
+    The offset differs from a valid one only in its position: a client has seen a message that the
+    stream does not have.
+    """
+    gate = Gate()
+    live = await streams.create()
+    streams.start(live, gate)
+    async with calling(routes, f"/{live}") as call:
+        gate.say("so far")
+        await call.text("so far")
+        for name in (live, await ended(streams, "so far")):
+            body = await streams.read(name)
+            last = replace(Offset.parse(body.offset), ended=False)
+            assert (await ask(routes, f"/{name}?format=json&offset={last}")).status == 200
+            for more in (1, 10**6):
+                past = replace(last, position=last.position + more)
+                for offset in (past, replace(past, ended=True)):
+                    async with asyncio.timeout(1):
+                        refused = await ask(routes, f"/{name}?format={format_}&offset={offset}")
+                    assert (refused.status, refused.code) == (410, "offset_gone"), offset
 
 
 async def test_an_absent_id_is_found_after_its_commit(

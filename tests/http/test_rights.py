@@ -12,7 +12,6 @@ from inkstream import HTTPSettings, PersistentTextStreaming
 from inkstream._types import StreamState
 from tests.durable.mount import TEXT, client_of
 from tests.http.asgi import Gate, ShiftedClock, ask, calling
-from tests.http.test_formats import ended
 
 AGAIN_S = 5.0
 
@@ -72,7 +71,7 @@ async def test_a_revoked_reader_is_cut(
             assert (await ask(routes, f"/{name}")).status == 404
         rights.answer = True
         gate.say("four", None)
-        assert await ended(streams, name)
+        assert (await streams.wait(name)).text == "one two three four"
         assert (await ask(routes, f"/{name}")).heard.text == "one two three four"
 
 
