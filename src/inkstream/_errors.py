@@ -212,22 +212,17 @@ class WriterFenced(_OfStream):
     """This writer may not write its stream any more.
 
     Another writer took the stream over, or the stream has ended or was deleted, or this writer
-    let go of the stream.
+    let go of the stream, or the database lost text of the stream. The message says which.
 
-    The attribute ``status`` is the stream's status when the writer was fenced, or ``"ending"``
-    while this writer ends the stream. ``None`` means that the stream did not exist any more, or
-    that this writer let go of the stream.
+    The attribute ``status`` is the stream's status when the writer was fenced. While this process
+    ends the stream, ``status`` is the final status that the stream gets. ``None`` means that the
+    stream did not exist any more.
     """
 
     code = "fenced"
 
-    def __init__(self, stream_id: str, status: str | None) -> None:
-        now = "was deleted" if status is None else f"is {status}"
-        super().__init__(
-            stream_id,
-            f"this writer lost stream {stream_id!r}: another operation changed the stream, "
-            f"which {now}",
-        )
+    def __init__(self, stream_id: str, status: str | None, message: str) -> None:
+        super().__init__(stream_id, message)
         self.status = status
 
 

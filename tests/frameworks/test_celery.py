@@ -40,13 +40,13 @@ def test_tasks_stop_quietly_and_continue(tmp_path: Path) -> None:
 @pytest.mark.parametrize("status", ["cancelled", "done", "streaming", None])
 def test_a_stop_is_quiet(status: str | None) -> None:
     with quiet_stop():
-        raise WriterFenced("one", status)
+        raise WriterFenced("one", status, "fenced")
 
 
 @pytest.mark.parametrize(
     "error",
     [
-        WriterFenced("one", "timeout"),
+        WriterFenced("one", "timeout", "fenced"),
         NotClaimed("one", Status.STREAMING, "a living writer"),
         NotClaimed("one", Status.ERROR, "failed"),
         ValueError("of the task"),

@@ -184,6 +184,8 @@ def test_a_job_continues_a_released_stream(streams: PersistentTextStreaming) -> 
     with streams.write(stream_id) as first:
         first.append("first ")
         first.release()
+        with pytest.raises(WriterFenced, match="was released by this writer"):
+            first.append("more")
     with streams.write(stream_id, takeover=True) as second:
         assert second.body().text == "first "
         second.append("second")

@@ -107,7 +107,7 @@ async def test_writer_with_lost_text_stops() -> None:
         reader, following = await follow(here)
         rewind(made, 1)
         await writer.append("d")
-        with pytest.raises(WriterFenced):
+        with pytest.raises(WriterFenced, match="the database lost text of the stream"):
             await writer.flush()
         with pytest.raises(ReaderCut):
             await asyncio.wait_for(following, 5)

@@ -256,6 +256,71 @@ async def test_a_superseded_writer_is_refused(text: str) -> None:
         assert old.stopped.done()
 
 
+ENDED = "this writer lost stream 's': another operation ended the stream: "
+WHY = {
+    "cancelled": ("cancelled", ENDED + "cancelled"),
+    "sweep": ("timeout", ENDED + "timeout (writer_lost)"),
+    "taken over": ("streaming", "this writer lost stream 's': another writer took the stream over"),
+    "deleted": (None, "this writer lost stream 's': the stream does not exist any more"),
+    "idle": ("timeout", "stream 's' was ended by this process: timeout (idle)"),
+    "finished": ("done", "stream 's' was ended by this process: done"),
+    "finishing": ("done", "stream 's' is being ended by this process: done"),
+    "released": (
+        "streaming",
+        "stream 's' was released by this writer, so it can append nothing more",
+    ),
+    "releasing": (
+        "streaming",
+        "stream 's' is being released by this writer, so it can append nothing more",
+    ),
+}
+
+
+@pytest.mark.parametrize("how", WHY)
+@in_virtual_time
+async def test_the_error_says_why(how: str) -> None:
+    """G3: the error of a writer that lost, ended or released its stream names the true reason."""
+    async with cluster() as made:
+        here, there = await made.add(timing=Timing(idle_s=60)), await made.add()
+        await here.streams.create("s", takeover_within_s=60)
+        writer = await here.engine.claims.claim(StreamId("s"))
+        writers, waiting = here.engine.writers, None
+        match how:
+            case "cancelled":
+                await there.streams.cancel("s")
+            case "deleted":
+                await there.streams.delete("s")
+            case "sweep":
+                state = (await there.store.read(StreamId("s"), 0, 0)).state
+                await there.engine.changes.end_as_seen(
+                    state, End(Status.TIMEOUT, "writer_lost", "The writer is lost.")
+                )
+            case "taken over":
+                here.store.pause()
+                made.database.release_lock(here.name)
+                await asyncio.sleep(2)
+                await there.engine.claims.claim(StreamId("s"), takeover=True)
+                here.store.resume()
+            case "idle":
+                await asyncio.sleep(62)
+            case "finished":
+                await writers.finish(writer, End(Status.DONE))
+            case "finishing":
+                waiting = asyncio.create_task(writers.finish(writer, End(Status.DONE)))
+                await asyncio.sleep(0)
+            case "released":
+                await writers.release(writer)
+            case "releasing":
+                waiting = asyncio.create_task(writers.release(writer))
+                await asyncio.sleep(0)
+        with pytest.raises(WriterFenced) as caught:  # noqa: PT012  (append or flush raises)
+            await writer.append("x")
+            await writer.flush()
+        assert (caught.value.status, str(caught.value)) == WHY[how]
+        if waiting is not None:
+            await waiting
+
+
 @in_virtual_time
 async def test_a_living_writer_cannot_be_taken_over() -> None:
     """G3: ``claim`` with ``takeover`` raises ``NotClaimed`` while the stream's writer lives."""

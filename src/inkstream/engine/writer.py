@@ -47,6 +47,7 @@ from inkstream._types import (
 from inkstream.engine.buffer import Buffer
 from inkstream.engine.committer import Committer
 from inkstream.engine.core import Core
+from inkstream.engine.fenced import Finished, fenced, finished
 from inkstream.engine.observer import Ended
 from inkstream.engine.tail import Tail
 from inkstream.engine.tails import Tails
@@ -122,7 +123,7 @@ class Writer:
     @property
     def fenced(self) -> bool:
         """True if another operation has ended, taken over or deleted the stream."""
-        return isinstance(self._error, WriterFenced) and not isinstance(self._error, _Finished)
+        return isinstance(self._error, WriterFenced) and not isinstance(self._error, Finished)
 
     @property
     def ending(self) -> bool:
@@ -204,7 +205,7 @@ class Writer:
         if self._error is not None:
             raise self._error
         if self._ending is not None:
-            raise WriterFenced(self.stream_id, None if self._ending.end is None else "ending")
+            raise finished(self.stream_id, self._ending.end, has="is being")
 
     async def flush(self) -> None:
         """Wait until all messages accepted so far are durable.
@@ -251,7 +252,7 @@ class Writer:
         while self._ending is not None and self._error is None:
             self._settled.clear()
             await self._settled.wait()
-        if self._error is not None and not isinstance(self._error, _Finished):
+        if self._error is not None and not isinstance(self._error, Finished):
             raise self._error
 
     # The committer and the engine call the methods below. A source never does.
@@ -346,8 +347,7 @@ class Writer:
             self._ending = None
             if last.end is not None:
                 self._observer.ended(self._ended(last.end))
-            status = None if last.end is None else last.end.status
-            self._stop(_Finished(self.stream_id, status))
+            self._stop(finished(self.stream_id, last.end, has="was"))
             return self._tails.publish(self.tail, segments, last.end)
         self.last_append = self._clock.monotonic()
         if not self._queued and (self._buffer.ready or self._ending is not None):
@@ -387,7 +387,7 @@ class Writer:
         if self._error is None:
             self._observer.fenced(self.state, None if state is None else state.status.value)
         self._drop()
-        self._stop(WriterFenced(self.stream_id, None if state is None else state.status))
+        self._stop(fenced(self.stream_id, self.epoch, state))
 
     def give_up(self, end: End, *, at: float, due_at: float | None) -> None:
         """Stop, because the store stays away too long. When the store is back, the end is written.
@@ -433,7 +433,3 @@ class Writer:
             self.tail.writer = None
         if not self.stopped.done():
             self.stopped.set_result(None)
-
-
-class _Finished(WriterFenced):
-    """The writer itself has ended or released the stream. Only later calls raise this error."""
