@@ -438,6 +438,24 @@ async def test_polyfill_resumes_by_its_parameter(
     assert Parser().feed((await ask(routes, f"/{stream_id}?{name}=")).body) == events
 
 
+async def test_the_first_listed_offset_wins(
+    streams: PersistentTextStreaming, routes: StreamRoutes
+) -> None:
+    """Of several offsets in a request, the one that docs/http.md lists first wins in any order.
+
+    Every other offset of the request is malformed here, so its use would be refused.
+    """
+    offset = (await streams.read(await streams.create("s"))).offset
+    listed = ["lastEventId", "evs_last_event_id", "offset"]
+    for number, name in enumerate(listed):
+        query = [f"{name}={offset}", *(f"{other}=x" for other in listed[number + 1 :])]
+        for given in (query, query[::-1]):
+            path = f"/s?format=json&{'&'.join(given)}"
+            assert (await ask(routes, path)).status == 200, path
+    headers = {"last-event-id": offset}
+    assert (await ask(routes, "/s?format=json&lastEventId=x", headers=headers)).status == 200
+
+
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
 async def test_text_over_http_1_0_is_refused(
     streams: PersistentTextStreaming, routes: StreamRoutes, method: str

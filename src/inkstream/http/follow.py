@@ -39,9 +39,13 @@ def requested_offset(request: Request) -> str | None:
         return last
     # When a polyfill adds its parameter, the URL may already contain an older ``offset``. So look
     # for the polyfill's parameter first.
+    given: dict[str, str] = {}
     for name, value in request.query_params.multi_items():
-        if value and name.lower().replace("-", "").replace("_", "") in _LAST_ID_PARAMETERS:
-            return value
+        if value:
+            given.setdefault(name.lower().replace("-", "").replace("_", ""), value)
+    for name in _LAST_ID_PARAMETERS:
+        if name in given:
+            return given[name]
     return request.query_params.get("offset")
 
 
