@@ -34,7 +34,7 @@ BEARER = {"authorization": "Bearer t"}
         (COOKIE | {"sec-fetch-site": "same-origin", "origin": "null"}, True),
         ({"sec-fetch-site": "cross-site", "origin": "https://evil.example"}, True),
         (BEARER | COOKIE | {"sec-fetch-site": "cross-site"}, True),
-        # A browser adds remembered Basic credentials even to a form that another site sends.
+        # A browser adds remembered Basic credentials even to a form that another origin sends.
         (BASIC | {"sec-fetch-site": "cross-site", "origin": "https://evil.example"}, False),
         (BASIC | COOKIE | {"origin": "https://evil.example"}, False),
         (BASIC, True),
@@ -64,10 +64,13 @@ async def test_browser_credentials_count_only_from_this_site(
     assert gate.calls == (1 if allowed else 0)
 
 
-async def test_the_refusal_names_the_origin_to_allow(routes: StreamRoutes) -> None:
-    headers = COOKIE | {"origin": "https://evil.example"}
+@pytest.mark.parametrize("origin", ["https://evil.example", "https://sub.app.example:8443"])
+async def test_the_refusal_names_the_origin_to_allow(routes: StreamRoutes, origin: str) -> None:
+    """A subdomain or another port is another origin, even if it belongs to the same site."""
+    headers = COOKIE | {"origin": origin, "sec-fetch-site": "same-site"}
     call = await ask(routes, "/x/cancel", method="POST", headers=headers)
-    assert "allowed_origins=['https://evil.example']" in call.json["detail"]
+    assert f"from another origin ({origin})" in call.json["detail"]
+    assert f"allowed_origins=[{origin!r}]" in call.json["detail"]
 
 
 async def test_reading_is_not_checked(

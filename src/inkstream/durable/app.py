@@ -81,7 +81,7 @@ class DurableStreams:
         allow_anonymous: True allows everything to everybody, if ``authorize`` is not given.
         settings: See ``DurableSettings``.
         http: See ``HTTPSettings``.
-        allowed_origins: Other origins whose pages may write with this site's cookie.
+        allowed_origins: Other origins whose pages may write with this origin's cookie.
 
     Raises:
         TypeError: Neither ``authorize`` nor ``allow_anonymous=True`` was given.

@@ -49,7 +49,7 @@ class PersistentTextStreaming(Responses):
             in one process that has an ``on_end``. ``on_end`` is called at least once for each
             stream that was created while ``on_end`` was set, unless the stream was deleted before.
             If ``on_end`` raises an error, it is called again a few times.
-        allowed_origins: Other origins whose pages may start and cancel streams with this site's
+        allowed_origins: Other origins whose pages may start and cancel streams with this origin's
             cookie, such as ``"https://app.example"``.
         limits: See ``Limits``.
         timing: See ``Timing``.

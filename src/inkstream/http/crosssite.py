@@ -1,4 +1,4 @@
-"""Refuse requests that a page of another origin made with this site's cookie or password.
+"""Refuse requests that a page of another origin made with this origin's cookie or password.
 
 The check applies to requests that change something and carry credentials that a browser adds by
 itself. These are cookies, and the credentials of Basic, Digest, Negotiate and NTLM authentication.
@@ -68,7 +68,7 @@ def cross_site_problem(request: HTTPConnection, allowed_origins: Collection[str]
     return Problem(
         403,
         "cross_site",
-        f"A cookie or password came with a request from another site ({origin or site}). If that "
-        "site is yours, add its origin: PersistentTextStreaming(…, "
+        f"A cookie or password came with a request from another origin ({origin or site}). If that "
+        "origin is yours, add it: PersistentTextStreaming(…, "
         f"allowed_origins=[{origin or 'https://its.example'!r}]).",
     )
