@@ -12,6 +12,7 @@ from starlette.responses import Response
 
 from inkstream import MessageTooLarge, PersistentTextStreaming, Status, StreamError
 from inkstream.ai_sdk import UIMessageChat
+from inkstream.ai_sdk._turn import message_id_of
 from inkstream.testing import ScriptedSource
 from tests.formats.clients import AISDK
 from tests.http.asgi import ShiftedClock
@@ -95,7 +96,7 @@ def says(*items: Any) -> Any:
     return source
 
 
-CALL = {
+CALL: dict[str, Any] = {
     "type": "tool-input-available",
     "toolCallId": "c1",
     "toolName": "where",
@@ -280,6 +281,25 @@ async def test_two_windows_continue_one_message(page: Client) -> None:
     assert sum(source.calls for source in sources) == 1
     for task in started:
         task.cancel()
+
+
+async def test_a_running_answer_is_not_continued(
+    page: Client, streams: PersistentTextStreaming
+) -> None:
+    """A request that continues an answer which still runs gets 409, and the answer goes on."""
+    running, refused = ScriptedSource(), ScriptedSource()
+    asked = asyncio.create_task(page.post(ask(user("where?")), running))
+    await running.send(CALL)
+    state = await streams.latest(owner="ada", group="chat")
+    assert state is not None
+    output = {"type": "tool-where", "toolCallId": "c1", "state": "output-available", "output": "x"}
+    answer = {"id": message_id_of(state), "role": "assistant", "parts": [output]}
+    refusal = await page.post(ask(user("where?"), answer), refused)
+    assert refusal.status == 409
+    assert b"The answer has not ended yet." in refusal.body
+    assert refused.calls == 0
+    await running.finish()
+    assert (await asked).message.id == message_id_of(state)
 
 
 async def test_outputs_only_for_open_calls(page: Client) -> None:

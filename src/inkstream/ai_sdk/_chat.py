@@ -71,8 +71,10 @@ class UIMessageChat:
         If the page sends the output of a tool that runs in the page, the last message is an answer.
         A new stream then begins with that answer and the output, and replaces the old stream. If
         the last message is a complete answer without a new output, the request is refused with 409.
-        Without this refusal, a page that sends requests automatically would ask without end. The
-        stream's metadata stores the user's question, for ``messages``.
+        Otherwise a page that sends requests automatically would ask without end. A last message
+        whose answer still runs is refused with 409, too, unless another window has continued the
+        message already; the response then follows that window's stream. The stream's metadata
+        stores the user's question, for ``messages``.
 
         Args:
             request: The request. A request with a cookie must come from a page of this origin or of
