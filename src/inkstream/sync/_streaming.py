@@ -139,10 +139,13 @@ class PersistentTextStreaming:
     ) -> StreamId:
         """Create a stream and return its id.
 
-        The stream is durable on return, or when the caller's transaction commits.
+        On return, the stream is durable. With ``connection``, it becomes durable when the caller's
+        transaction commits. ``inkstream.PersistentTextStreaming.create`` describes the arguments.
 
         Raises:
-            StreamExists, TooManyStreams, InvalidStreamId, StoreUnavailable
+            StreamExists: The id is taken.
+            TooManyStreams: The owner has as many live streams as ``Limits`` allows.
+            InvalidStreamId, InvalidMessage, LimitExceeded, StoreUnavailable
         """
         return self._call(
             lambda streams: streams.create(
@@ -163,18 +166,27 @@ class PersistentTextStreaming:
     def start(
         self, stream_id: str, source: Source, *, on_disconnect: OnDisconnect = "continue"
     ) -> None:
-        """Let a source write a stream in the background, and return immediately.
+        """Let a source write a stream in the background, and return immediately (G6).
 
-        A plain generator function runs on a separate thread. If the process stops before the answer
-        is complete, the stream ends ``error``, code ``shutdown``. If the process is killed, another
+        If the stream is claimed already or has ended, the source is not called (G4). A plain
+        generator function runs on a separate thread. If the process stops before the answer is
+        complete, the stream ends ``error``, code ``shutdown``. If the process is killed, another
         worker ends the stream ``timeout``. For work that must survive the end of the process, use a
         job queue and ``write``.
 
         Args:
-            stream_id: The id of a stream whose creation has been committed.
+            stream_id: The stream's id. If the stream does not exist yet, the start waits for the
+                stream, at most ``Timing.appears_within_s``.
             source: See ``Source``.
-            on_disconnect: ``"cancel"`` ends the stream ``cancelled`` when it has had no reader for
-                ``Timing.disconnect_grace_s``.
+            on_disconnect: ``"cancel"`` ends the stream ``cancelled`` after it had no reader in any
+                process for ``Timing.disconnect_grace_s``. If the last reader was in another
+                process, this may take twice as long, because the processes ask through the store.
+
+        Raises:
+            TypeError: The source has a wrong type.
+            TooManyStreams: This process has as many streams as ``Limits.live_streams`` allows.
+            ShuttingDown: This process is draining. After ``TooManyStreams`` or ``ShuttingDown``,
+                the stream is still ``pending``.
         """
 
         async def start(streams: streaming.PersistentTextStreaming) -> None:
@@ -186,10 +198,11 @@ class PersistentTextStreaming:
 
     @contextlib.contextmanager
     def write(self, stream_id: str, *, takeover: bool = False) -> Iterator[StreamWriter]:
-        """Claim a stream and write it.
+        """Claim a stream, and end it when the block ends. Use this in jobs and other processes.
 
-        When the block ends, the stream ends ``done``. If the block raises an error, the stream ends
-        ``error``.
+        The stream ends ``done`` when the block ends, and ``error`` when the block raises an error.
+        For another end, call ``finish`` inside the block. To let go of the stream, call
+        ``release``.
 
         Args:
             stream_id: The stream.
@@ -234,15 +247,17 @@ class PersistentTextStreaming:
         group: str | None = None,
         connection: object | None = None,
     ) -> str:
-        """Append to a log.
+        """Append messages to a log.
 
-        The messages are durable on return, or when the caller's transaction commits.
+        On return, the messages are durable. With ``connection``, they become durable when the
+        caller's transaction commits.
 
         Returns:
             The offset after the last message.
 
         Raises:
-            StreamNotFound, StreamEnded, StreamConflict, InvalidMessage, StoreUnavailable
+            StreamNotFound: The stream is absent, or has another owner or group than given.
+            StreamEnded, StreamConflict, InvalidMessage, StoreUnavailable
         """
         return self._call(
             lambda streams: streams.post(
@@ -304,7 +319,11 @@ class PersistentTextStreaming:
         group: str | None = None,
         connection: object | None = None,
     ) -> bool:
-        """Delete a stream with its text. Return whether it existed with this owner and group."""
+        """Delete a stream with its text. Stop the stream's writer, and disconnect the readers.
+
+        Returns:
+            Whether the stream existed with the owner and group given.
+        """
         return self._call(
             lambda streams: streams.delete(
                 stream_id, owner=owner, group=group, connection=connection
@@ -344,7 +363,7 @@ class PersistentTextStreaming:
     def read_many(
         self, stream_ids: Collection[str], *, owner: str | None = None, group: str | None = None
     ) -> dict[str, StreamBody]:
-        """Return the streams that exist (with the given owner and group), by id."""
+        """Return the streams that exist (with the owner and group given), by id."""
         ids: Sequence[str] = as_items("stream_ids", stream_ids)
         return self._call(lambda streams: streams.read_many(ids, owner=owner, group=group))
 
@@ -402,10 +421,15 @@ class PersistentTextStreaming:
     def describe(
         self, stream_id: str, *, owner: str | None = None, group: str | None = None
     ) -> StreamDescription:
-        """Return what is known about a stream except its text, and the reasons for its state.
+        """Return what is known about a stream except its text, and why it is in its state.
+
+        The description contains the stream's writer and whether the writer is alive, the readers,
+        the time of the last piece, and what is due. A process that started after a fault can also
+        describe the stream, because at each beat a worker stores a description of its streams.
 
         Raises:
             StreamNotFound: The stream is absent, or has another owner or group than given.
+            StoreUnavailable
         """
         return self._call(lambda streams: streams.describe(stream_id, owner=owner, group=group))
 
@@ -426,7 +450,11 @@ class PersistentTextStreaming:
     def wait(
         self, stream_id: str, *, owner: str | None = None, group: str | None = None
     ) -> StreamBody:
-        """Wait until a stream has ended, and return it."""
+        """Wait until a stream has ended, and return it.
+
+        Raises:
+            StreamNotFound: The stream is absent, or has another owner or group than given.
+        """
         return self._call(lambda streams: streams.wait(stream_id, owner=owner, group=group))
 
     # HTTP --------------------------------------------------------------------------------------
