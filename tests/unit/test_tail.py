@@ -158,3 +158,22 @@ def test_old_state_does_not_change_the_end_offset(
     learn(tail, before)
     assert tail.here == given_out
     assert given_out.lies_in(ended)
+
+
+def test_old_state_does_not_change_an_offset_past_the_tail() -> None:
+    """G10: a reader may be past the tail, so a late read must not take back the runs there."""
+    now = replace(state(), tail=7, runs=(Run(0, 1), Run(4, 2)))
+    tail = Tail(state(), 10**6, 0.0)
+    tail.learn_runs(now)
+    given_out = wire.Offset.at(tail, 7)
+    for learn in (tail.learn, tail.learn_runs):
+        learn(replace(now, tail=4, runs=(Run(0, 1),)))
+        assert wire.Offset.at(tail, 7) == given_out
+        assert given_out.lies_in(now)
+
+
+def test_restored_runs_replace_lost_runs() -> None:
+    tail = Tail(replace(state(), runs=(Run(0, 1), Run(4, 2))), 10**6, 0.0)
+    restored = replace(state(), tail=6, runs=(Run(0, 1), Run(3, 5)))
+    tail.learn(restored)
+    assert wire.Offset.at(tail, 6).lies_in(restored)

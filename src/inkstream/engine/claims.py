@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Callable
+from dataclasses import replace
 
 from inkstream._errors import NotClaimed, ShuttingDown, StreamNotFound, TooManyStreams
 from inkstream._types import (
@@ -105,6 +106,9 @@ class Claims:
                 worker=self._core.worker,
                 due_at=None,
             )
+            # If a dying writer appends after the read of ``state``, ``state`` lacks that text's
+            # run. The claim is then refused and tried again with the newer state.
+            change = replace(change, if_tail=state.tail)
             claim = _Claim(self._writers, state, change)
             try:
                 outcome = await self._committer.submit(

@@ -208,6 +208,8 @@ class Reader:
                 raise StreamNotFound(self.tail.stream_id)
             if not Offset.at(self.tail, self.position).lies_in(page.state):
                 raise ReaderCut  # messages were lost since the last page
+            # The page may reach beyond the tail, and so have runs that the tail does not know yet.
+            self.tail.learn_runs(page.state)
             self._ahead = wire.merge(page.segments)[::-1]
         segments: list[Segment] = []
         size = 0

@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from inkstream import wire
-from inkstream._runs import Runs, extended
+from inkstream._runs import Runs, extended, generation_of
 from inkstream._types import JSON, End, Segment, StreamId, StreamState
 
 _DEAD = Segment(position=0, count=0, payload=b"", index=b"")
@@ -138,28 +138,30 @@ class Tail:
         return wire.Offset.at(self, self.position, ended=self.end is not None)
 
     def learn(self, state: StreamState) -> None:
-        """Store a state that was just read or committed.
-
-        If ``state.tail`` is behind this tail, ``state`` may lack the newest run. Then this tail
-        keeps its own runs.
-        """
-        if self._lacks_the_end(state):
-            return
-        behind = state.tail < self.position
-        self.state = replace(state, runs=self.runs) if behind else state
+        """Store a state that was just read or committed, but never fewer runs than before."""
+        if self.end is not None and not state.ended:
+            return  # the state was read before the stream ended
+        self.state = replace(state, runs=self._newest_runs(state))
 
     def learn_runs(self, state: StreamState) -> None:
-        """Store the runs of ``state``, but no other field, unless ``state`` is behind this tail."""
-        behind = state.tail < self.position or self._lacks_the_end(state)
-        if not behind and state.runs != self.runs:
-            self.state = replace(self.state, runs=state.runs)
+        """Store the runs of ``state``, but no other field, unless this tail knows them already."""
+        runs = self._newest_runs(state)
+        if runs != self.runs:
+            self.state = replace(self.state, runs=runs)
 
-    def _lacks_the_end(self, state: StreamState) -> bool:
-        """Return whether ``state`` was read before the stream ended.
+    def _newest_runs(self, state: StreamState) -> Runs:
+        """Return the runs of ``state``, or this tail's own runs if they are at least as new.
 
-        Such a state may lack the run of the end, and the offset after the end needs this run.
+        A read that was in flight during a commit returns a state without the newest run. Without
+        this check, an offset that this tail has given to a reader would change, and the store would
+        refuse the new one (G10). Each generation occurs once. So if the last message of ``state``
+        (or its end) has the same generation in both, this tail knows all the runs of ``state``.
         """
-        return self.end is not None and not state.ended
+        if state.tail < self.position:
+            return self.runs
+        count = state.tail + state.ended
+        known = generation_of(self.runs, count) == generation_of(state.runs, count)
+        return self.runs if known else state.runs
 
     def begin_run(self, generation: int) -> None:
         """Begin a run at this tail's position, unless the last run has this generation already."""

@@ -32,6 +32,7 @@ from dataclasses import replace
 
 from inkstream import wire
 from inkstream._errors import OutcomeUnknown, StoreUnavailable, WriterFenced
+from inkstream._runs import generation_of
 from inkstream._types import (
     JSON,
     KEEP,
@@ -326,7 +327,9 @@ class Writer:
                 generation = outcome.heads[0].generation
             elif uncertain and self._landed(change, outcome):
                 assert outcome.state is not None
-                generation = outcome.state.runs[-1].generation
+                # Another process may have ended the stream since, in a later generation.
+                reached = self._reached(change) + (change.end is not None)
+                generation = generation_of(outcome.state.runs, reached)
             else:
                 self.fence(outcome.state)
                 self.tail.publish(segments)
@@ -370,14 +373,17 @@ class Writer:
         state = outcome.state
         if state is None or state.epoch != self.epoch:
             return False
-        reached = self._position if change.append is None else change.append.end
-        if state.tail < reached:
+        if state.tail < self._reached(change):
             return False
         if change.end is not None:
             return state.status == change.end.status
         if change.worker is not KEEP:
             return state.worker == change.worker
         return change.append is not None
+
+    def _reached(self, change: Change) -> int:
+        """Return the stream's tail after ``change``, one of the groups in flight."""
+        return self._position if change.append is None else change.append.end
 
     def fence(self, state: StreamState | None) -> None:
         """Stop, because the stream does not belong to this writer any more; drop uncommitted text.
