@@ -34,16 +34,24 @@ class FaultyStore:
         away: If true, every call raises ``StoreUnavailable``.
         read_only: If true, every call that writes raises ``StoreUnavailable``.
         lose: The probability that a writing call has its effect and raises ``OutcomeUnknown``.
+        draw: The probability that the database begins a new generation immediately before a commit
+            that claims, ends or appends to a stream.
         commits: The groups of each commit that reached the database.
+        departs: Called with the groups of each commit when the commit begins.
+        arrives: Called with the groups of each commit immediately before it has its effect.
     """
 
     def __init__(self, database: MemoryDatabase, rng: random.Random) -> None:
         self.inner = MemoryStore(database)
+        self._database = database
+        self.draw = 0.0
         self.latency_s = 0.0
         self.away = False
         self.read_only = False
         self.lose = 0.0
         self.commits: list[Sequence[Group]] = []
+        self.departs: Callable[[Sequence[Group]], None] = _ignore
+        self.arrives: Callable[[Sequence[Group]], None] = _ignore
         self._rng = rng
         self._running = asyncio.Event()
         self._running.set()
@@ -91,11 +99,12 @@ class FaultyStore:
     async def commit(
         self, groups: Sequence[Group], *, connection: object | None = None
     ) -> list[Outcome]:
-        return await self._call(
-            lambda: self.inner.commit(groups),
-            writes=True,
-            arrives=lambda: self.commits.append(groups),
-        )
+        def arrives() -> None:
+            self.commits.append(groups)
+            self.arrives(groups)
+
+        self.departs(groups)
+        return await self._call(lambda: self.inner.commit(groups), writes=True, arrives=arrives)
 
     async def read(
         self,
@@ -148,6 +157,10 @@ class FaultyStore:
 
 def _nothing() -> None:
     """Record nothing for calls that are not commits."""
+
+
+def _ignore(groups: Sequence[Group]) -> None:
+    """Do nothing before a commit, unless the simulation sets something to do."""
 
 
 class Hints:

@@ -87,10 +87,15 @@ class Follower:
                 flat_frames(await reader.frames()) if with_frames else flat(await reader.segments())
             )
             self._offset = reader.offset
+            self._witness.check_offset(self._offset)
             assert history.text.startswith(self.text), "received text that is not stored (G1, G2)"
             if reader.end is not None:
                 assert reader.end == history.state.end, "the end differs from the stored end (G5)"
                 assert self.text == history.text, "the end arrived before the last text (G5)"
                 self.saw_end = True
+                # A response takes the offset of the end only when its last send is over. A read
+                # that began before the end may return in the meantime.
+                await asyncio.sleep(self._rng.random() * 0.6)
+                assert reader.offset == self._offset, "the offset of the end changed (G10)"
                 return
             await asyncio.sleep(self._rng.random() * slow_s)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from inkstream import wire
 from inkstream._types import Segment, Status, StreamState
 from inkstream.stores.memory import MemoryDatabase
+from inkstream.wire import Offset
 
 
 def flat(segments: Iterable[Segment]) -> str:
@@ -62,6 +63,13 @@ class Witness:
         for internal_id, history in self.histories.items():
             if internal_id not in present:
                 history.deleted = True
+
+    def check_offset(self, offset: Offset) -> None:
+        """Raise unless the store accepts an offset that a reader was given (G10)."""
+        history = self.histories[offset.internal_id]
+        assert history.deleted or offset.lies_in(history.state), (
+            f"the reader of {offset} would get 410 from {history.state} (G10)"
+        )
 
     def recheck(self) -> None:
         """Compare every stored text, merged or not, with the text that was written (G2, G11)."""

@@ -7,7 +7,7 @@ import contextlib
 import json
 import re
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any
 
 import pytest
@@ -28,6 +28,8 @@ from inkstream import (
     Timing,
     WriterFenced,
 )
+from inkstream._runs import MAX_RUNS
+from inkstream._types import Change, Group
 from inkstream.engine.reports import REPORT_TRIES
 from inkstream.engine.writer import Writer
 from inkstream.wire import Offset
@@ -64,6 +66,8 @@ class World:
         self._labels = 0
         self._names: list[str] = []
         self._work: list[asyncio.Task[None]] = []
+        # After MAX_RUNS runs, a stream merges runs, and then a valid offset becomes invalid.
+        self._draws = MAX_RUNS - 2
 
     async def run(self, steps: int) -> None:
         """Do ``steps`` random steps, and then wait until no stream is live and no task runs."""
@@ -149,6 +153,24 @@ class World:
     async def add_worker(self) -> None:
         worker = await self.cluster.add(reports=True, timing=TIMING)
         worker.store.latency_s = self._rng.choice([0.0, 0.001, 0.05, 0.3])
+        worker.store.departs = lambda groups: self._read_during(worker, groups)
+        worker.store.arrives = self._draw_generation
+
+    def _read_during(self, worker: Worker, groups: Sequence[Group]) -> None:
+        """Let a worker read a stream while the worker commits the stream's end."""
+        for change in _ends(groups):
+            history = self.cluster.witness.histories.get(change.internal_id)
+            if history is not None:
+                worker.engine._tails.hint([history.state.stream_id])
+
+    def _draw_generation(self, groups: Sequence[Group]) -> None:
+        """Sometimes begin a new generation of the database, above all at the end of a stream.
+
+        A read that is in flight then returns runs that lack the newest generation (G10).
+        """
+        if self._draws and self._rng.random() < (0.5 if _ends(groups) else 0.02):
+            self._draws -= 1
+            self.cluster.database.draw()
 
     async def kill(self) -> None:
         victim = self._some_worker()
@@ -391,6 +413,11 @@ class World:
         )
         # After ``REPORT_TRIES`` failures, ``on_end`` is not called again.
         assert state.status in heard or len(unheard) >= REPORT_TRIES, "on_end never ran"
+
+
+def _ends(groups: Sequence[Group]) -> list[Change]:
+    """Return the changes that end a stream."""
+    return [change for group in groups for change in group.changes if change.end is not None]
 
 
 _THINGS = [
