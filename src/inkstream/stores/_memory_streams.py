@@ -142,9 +142,10 @@ class Streams:
 
     def _change(self, stream: _Stream, change: Change) -> None:
         runs = stream.state.runs
-        if (change.append is not None or change.end is not None) and (
-            runs[-1].generation != self.generation
-        ):
+        # A late result replaces the end of an ended stream. The end stays the same message, so it
+        # stays in its run: readers have its offset.
+        adds = change.append is not None or change.end is not None
+        if adds and not stream.state.ended and runs[-1].generation != self.generation:
             runs = extended(runs, stream.tail, self.generation)
             stream.state = replace(stream.state, runs=runs)
         if change.append is not None:

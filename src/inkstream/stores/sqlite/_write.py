@@ -205,7 +205,11 @@ class _Batch:
             if head.generation != self._generation and (
                 change.append is not None or change.end is not None
             ):
-                self._begin_run(head)
+                assert head.status is not None
+                # A late result replaces the end of an ended stream. The end stays the same message,
+                # so it stays in its run: readers have its offset.
+                if not head.status.ended:
+                    self._begin_run(head)
             if change.append is not None:
                 self._append(head, change)
             if (

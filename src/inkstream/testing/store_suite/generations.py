@@ -15,6 +15,7 @@ from inkstream.testing.store_suite.harness import (
     StoreHarness,
     append,
     committed,
+    finish,
     new,
     piece,
     refused,
@@ -116,6 +117,28 @@ class GenerationTests(StoreHarness):
             assert ended.runs == (Run(0, first.generation), Run(1, head.generation))
             assert Offset.at(ended, 1).generation == first.generation
             assert Offset.at(ended, 1, ended=True).generation == head.generation
+        finally:
+            await store.close()
+
+    async def test_generation_of_an_end_with_a_late_result(self, database: Any) -> None:
+        """G10: a result that is added after the end does not change the offset of the end."""
+        store = self.make_store(database)
+        await store.open("one")
+        state = await store.create(new())
+        await append(store, state, "a")
+        await finish(store, state, End(Status.CANCELLED))
+        before = await state_of(store)
+        store = await self.reopened(database, store)
+        try:
+            await append(store, await store.create(new("other", kind=Kind.LOG)), "b")
+            late = End(Status.CANCELLED, result={"tokens": 1})
+            (head,) = await committed(
+                store, Change(internal_id=state.internal_id, next_epoch=True, end=late, at=NOW)
+            )
+            after = await state_of(store)
+            assert (after.result, after.runs) == ({"tokens": 1}, before.runs)
+            assert head.generation == before.runs[-1].generation
+            assert Offset.at(before, 1, ended=True).lies_in(after)
         finally:
             await store.close()
 

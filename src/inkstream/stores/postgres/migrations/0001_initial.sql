@@ -438,7 +438,10 @@ BEGIN
             -- the planner may choose a join that reads the whole table.
             SELECT w.*, h.ctid AS head, h.epoch AS old_epoch, h.tail AS old_tail,
                 h.size AS old_size, h.generation AS old_generation,
+                -- A late result replaces the end of an ended stream. The end stays the same
+                -- message, so it stays in its run: readers have its offset.
                 coalesce(w.count IS NOT NULL OR w.ending IS NOT NULL, false)
+                    AND h.status IN ('pending', 'streaming', 'open')
                     AND h.generation <> v_generation AS begins_run,
                 NOT h.gone
                 AND (w.if_epoch IS NULL OR w.if_epoch = h.epoch)
