@@ -156,7 +156,7 @@ def test_payloads_fit() -> None:
 def test_unknown_payload_means_any_stream(payload: str) -> None:
     """An unknown payload means that any stream may have changed.
 
-    Another version may send such a payload during a deploy, and so may any role, because NOTIFY
-    needs no right.
+    During a deploy, another version of inkstream may send such a payload. Any other role of the
+    database may send one too, because PostgreSQL requires no privilege for NOTIFY.
     """
     assert decode_hint(payload)[1] is None

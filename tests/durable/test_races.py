@@ -172,7 +172,7 @@ async def test_one_of_many_that_close_appends(client: httpx.AsyncClient) -> None
 
 @pytest.mark.timeout(120)
 async def test_forks_while_their_source_ends(client: httpx.AsyncClient, rounds: Rounds) -> None:
-    """If a fork's source is deleted at the same moment, the fork is complete or does not exist."""
+    """If a stream is deleted while forks of it are created, each fork is complete or absent."""
     for i in rounds(15, 300):
         await client.put(f"/src{i}", headers=TEXT, content=b"inherited")
         forks = [

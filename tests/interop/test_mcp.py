@@ -20,7 +20,7 @@ pytestmark = pytest.mark.interop
 
 BLOCK = next(
     block for block in blocks_of(ROOT / "docs/mcp.md") if block.kind == "compared"
-)  # the block names this file as its test
+)  # the comment above the block says: compared by this file
 
 
 @pytest.fixture(scope="module")

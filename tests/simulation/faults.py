@@ -31,7 +31,7 @@ class FaultyStore:
     Attributes:
         latency_s: The longest delay of a call on its way to the database, and again on the way
             back.
-        away: If true, every call raises ``StoreUnavailable``.
+        away: If true, every call except ``open`` and ``close`` raises ``StoreUnavailable``.
         read_only: If true, every call that writes raises ``StoreUnavailable``.
         lose: The probability that a writing call has its effect and raises ``OutcomeUnknown``.
         draw: The probability that the database begins a new generation immediately before a commit

@@ -29,7 +29,8 @@ ASYNC_ONLY = {
     "check",
     "engine",
 }
-# ``stop`` is a method of ``Following``. ``close`` is needed because ``sync`` has no lifespan.
+# ``close`` is the method of ``Following`` that is ``aclose`` in the other class. ``stop`` is needed
+# because ``sync`` has no lifespan.
 SYNC_ONLY = {"close", "stop"}
 CHANGED = {
     "on_end": "Callable[[StreamBody], None] | None",  # ``sync`` takes a plain function

@@ -22,17 +22,17 @@ _COUNTS_APART: Final = 100
 class Quota:
     """Limit the number of an owner's streams, without counting the streams for every new stream.
 
-    After a count, this process takes an eighth of the free places, and counts again when its places
-    are used up. It takes a hundredth of the limit instead, if that is more and still free. A count
-    is used for ``RECOUNT_S``, and for longer if the count took long, so that counting takes at most
-    a hundredth of the time. After that, unused places are lost, so that a process that was idle
-    does not use places that other processes have taken since.
+    This process counts the owner's streams. It may then create an eighth of the streams that are
+    still allowed (its *places*) before it counts again. It takes a hundredth of the limit instead,
+    if that is more and still allowed. A count is used for ``RECOUNT_S``, or for a hundred times as
+    long as the count took, if that is more. After that, unused places are lost, so that a process
+    that was idle does not use places that other processes have taken since.
 
     Processes do not know of each other's places, so several processes together may exceed the
-    limit, each by its places of one count. So up to eight processes that create streams equally
-    fast exceed the limit by at most a twelfth. No place is kept in the database, so a process that
-    dies takes no place with it. At the limit, this process notices deletions of other processes
-    within ``RECOUNT_S``.
+    limit, each by its places of one count. Up to eight processes that create streams equally fast
+    exceed the limit by at most a twelfth of the limit, or by seven streams if that is more. No
+    place is kept in the database, so a process that dies takes no place with it. At the limit, this
+    process notices deletions of other processes within ``RECOUNT_S``.
     """
 
     def __init__(self, engine: Engine, owner: str, max_streams: int) -> None:

@@ -22,8 +22,8 @@ _log = logging.getLogger("inkstream")
 
 # The CPU time that a commit costs this process: for the commit, for each group, and for each woken
 # reader. The time until the next commit depends on this cost. The numbers were measured once (see
-# docs/decisions). If the engine measured this cost itself, the same simulation would give
-# different results.
+# docs/decisions). The engine does not measure this cost itself, because then two runs of a
+# simulation with the same seed would give different results.
 _COMMIT_S = 300e-6
 _STREAM_S = 20e-6
 _READER_S = 20e-6

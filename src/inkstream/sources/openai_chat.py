@@ -95,5 +95,5 @@ class ChatParser:
         )
 
     def end(self) -> list[Piece]:
-        """Return the end of the message."""
+        """Return the last pieces of the answer: the ends of open parts, and the result."""
         return self._turn.end()

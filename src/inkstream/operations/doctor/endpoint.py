@@ -189,8 +189,8 @@ async def _idle(endpoint: Endpoint, idle_s: float, seen: dict[str, Any]) -> Find
         return fine("idle", f"{cut}; the ping every {ping_s:g} s keeps it open")
     waited = f"a silent connection stayed open for {idle_s:g} s"
     if idle_s <= ping_s:
-        message = f"{waited}, less than a ping ({ping_s:g} s): wait longer, with --idle"
-        return unknown("idle", message)
+        pings = f"not longer than the time between two pings ({ping_s:g} s)"
+        return unknown("idle", f"{waited}, {pings}: wait longer, with --idle")
     return fine("idle", waited)
 
 

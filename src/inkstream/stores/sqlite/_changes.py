@@ -1,4 +1,4 @@
-"""Finds the streams that other connections changed, from new live rows and the journal."""
+"""Reads new live rows and the journal to find the streams that other connections changed."""
 
 from __future__ import annotations
 

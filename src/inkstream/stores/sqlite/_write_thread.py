@@ -64,7 +64,7 @@ class WriteThread:
         """Run the function ``call`` on this thread every few milliseconds. ``None`` stops this.
 
         ``call`` gets the writing connection, outside a transaction, and the identity of the file.
-        In that connection, ``data_version`` changes only by commits of other connections. ``call``
+        There, ``PRAGMA data_version`` changes only by commits of other connections. ``call``
         returns whether there were such commits. If there were none for a second, ``call`` is called
         less often, because most of its cost is to wake the thread.
         """
