@@ -74,10 +74,10 @@ async def test_a_single_append_reads_its_stream_once(
 async def test_an_append_is_not_refused_by_an_old_page(
     streams: PersistentTextStreaming,
 ) -> None:
-    """G2: the server accepts an append although the page that it read is too old.
+    """G2: the server accepts an append although the stream changed since the server read it.
 
-    The page is read before the permission check. During the check, the producer's first append is
-    committed.
+    The server reads the stream before the permission check. During the check, the producer's first
+    append is committed.
     """
     asked, go = asyncio.Event(), asyncio.Event()
 

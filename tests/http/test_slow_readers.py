@@ -45,7 +45,7 @@ async def test_stuck_readers_delay_nobody_and_are_given_up(tmp_path: Path, serve
             reader = await stack.enter_async_context(requesting(port, f"/streams/{name}"))
             slowest, number = 0.0, 0
             async with asyncio.timeout(15):
-                # When inkstream has given the stuck readers up, only ``reader`` is left.
+                # Wait until inkstream counts only ``reader``, and not the stuck readers any more.
                 while (await fetch(port, "/readers")).body != b"1":
                     began = time.monotonic()
                     await post(port, f"/say/{name}", [f"{number} "])

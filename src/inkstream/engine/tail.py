@@ -141,7 +141,8 @@ class Tail:
         """Store a state that was just read or committed, but never fewer runs than before."""
         if self.end is not None and not state.ended:
             return  # the state was read before the stream ended
-        self.state = replace(state, runs=self._newest_runs(state))
+        runs = self._newest_runs(state)
+        self.state = state if state.runs == runs else replace(state, runs=runs)
 
     def learn_runs(self, state: StreamState) -> None:
         """Store the runs of ``state``, but no other field, unless this tail knows them already."""

@@ -84,7 +84,7 @@ class WritersLock:
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
-        """Wait for the lock without a time limit, because the caller has its own deadline."""
+        """Wait for the lock without a time limit, because each waiting job has its own deadline."""
         if not HAS_LOCKS:
             return
         if self._descriptor not in _held:  # not yet opened, or closed in a forked child

@@ -154,7 +154,7 @@ class RaceTests(StoreHarness):
         assert texts == [texts[0]] * 4, "a group is applied at one point in all its streams"
 
     async def test_one_end_of_many(self, store: Store, other: Store) -> None:
-        """G5: of several commits that end a stream at once, one succeeds with its text and time."""
+        """G5: if several commits end a stream at the same time, only one of them is applied."""
         state = await stream_in(store, Status.STREAMING)
         ends = [status for status in Status if status.ended]
         results = await asyncio.gather(
