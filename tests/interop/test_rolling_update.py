@@ -1,10 +1,10 @@
-"""A rolling update: two copies of the code in real processes, one PostgreSQL, and readers."""
+"""A rolling update: two versions of the code in real processes, one PostgreSQL, and readers."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import shutil
+import os
 import signal
 import sys
 from collections.abc import AsyncIterator
@@ -17,6 +17,7 @@ from tests import postgres_server
 from tests.http.client import Broken, fetch, post, requesting
 from tests.http.servers import Server, serving
 from tests.http.sse import Heard
+from tests.versions import make_next_version
 
 pytestmark = pytest.mark.interop
 
@@ -86,11 +87,12 @@ async def version(folder: Path, database: str, code: Path) -> AsyncIterator[Serv
         await asyncio.to_thread(running.__exit__, None, None, None)
 
 
-async def verified(database: str) -> tuple[int | None, str]:
-    """Return the exit code and the output of `inkstream verify`."""
+async def command(verb: str, database: str, code: Path) -> tuple[int | None, str]:
+    """Run `inkstream VERB` of the version in ``code``, and return its exit code and output."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", "from inkstream.cli import main; main()"),
-        *("verify", "--database", database),
+        *(verb, "--database", database),
+        env=os.environ | {"PYTHONPATH": str(code)},
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.STDOUT,
     )
@@ -102,11 +104,11 @@ async def verified(database: str) -> tuple[int | None, str]:
 async def test_nothing_is_lost(tmp_path: Path, database: str) -> None:
     """G2, G5, G8: during a rolling update, each reader gets the stored text and the stored end.
 
-    The old process writes two answers, and only one of them ends within the grace time. The new
-    process writes an answer whose readers begin in the old process and resume in the new process.
+    The old process writes two answers, and only one of them ends within the grace time. The next
+    version then changes the tables, while the old process goes on. The new process writes an answer
+    whose readers begin in the old process and resume in the new process.
     """
-    other = tmp_path / "other"
-    await asyncio.to_thread(shutil.copytree, ROOT / "src/inkstream", other / "inkstream")
+    following = await asyncio.to_thread(make_next_version, tmp_path / "next")
     balancer = Balancer()
     heard: dict[str, list[Heard]] = {}
     reading: list[asyncio.Task[None]] = []
@@ -120,14 +122,16 @@ async def test_nothing_is_lost(tmp_path: Path, database: str) -> None:
             while any(one.text != text for one in heard[name]):  # noqa: ASYNC110 - of many tasks
                 await asyncio.sleep(0.02)
 
-    async with version(tmp_path / "a", database, other) as old:
+    async with version(tmp_path / "a", database, ROOT / "src") as old:
         await balancer.look(old.port)
         for name in ("ends", "cut"):
             await post(old.port, f"/create?id={name}&start=1")
             readers_of(name)
             await post(old.port, f"/say/{name}", ["before "])
             await all_heard(name, "before ")
-        async with version(tmp_path / "b", database, ROOT / "src") as new:
+        code, printed = await command("migrate", database, following)
+        assert code == 0, printed
+        async with version(tmp_path / "b", database, following) as new:
             await post(new.port, "/create?id=goes_on&start=1")
             # The readers use the old process, because the new process is not in the balancer yet.
             readers_of("goes_on")
@@ -162,5 +166,5 @@ async def test_nothing_is_lost(tmp_path: Path, database: str) -> None:
         assert (body.text, body.status, body.end.code) == expected
         assert {one.text for one in heard[name]} == {body.text}
         assert {(one.end or {}).get("status") for one in heard[name]} == {body.status}
-    code, printed = await verified(database)
+    code, printed = await command("verify", database, following)
     assert code == 0, printed

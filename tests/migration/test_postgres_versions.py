@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import os
-import shutil
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import asyncpg
 import pytest
 
-import inkstream
 from tests import postgres_server
+from tests.versions import make_next_version, make_version
 
-FIRST = Path("stores/postgres/migrations/0001_initial.sql")
-TABLES = Path("stores/postgres/schema/1_tables.sql")
-VERSION_LINE = "VERSION: Final = 1"
-
-Library = Callable[..., Path]
+FIRST = "stores/postgres/migrations/0001_initial.sql"
+TABLES = "stores/postgres/schema/1_tables.sql"
 
 USE = """
 import asyncio, sys
@@ -38,27 +34,6 @@ async def main(url, name, other):
         print((await streams.read(other)).text)
 asyncio.run(main(*sys.argv[1:]))
 """
-
-
-@pytest.fixture
-def library(tmp_path: Path) -> Library:
-    """Return a function that creates another version of the library with changed files."""
-
-    def make(
-        name: str, changes: dict[Path, tuple[str, str]], more: dict[str, str] | None = None
-    ) -> Path:
-        where = tmp_path / name / "inkstream"
-        source = Path(inkstream.__file__).parent
-        shutil.copytree(source, where, ignore=shutil.ignore_patterns("__pycache__", "static"))
-        for path, (before, after) in changes.items():
-            text = (where / path).read_text()
-            assert before in text
-            (where / path).write_text(text.replace(before, after, 1))
-        for path_name, text in (more or {}).items():
-            (where / path_name).write_text(text)
-        return where.parent
-
-    return make
 
 
 @pytest.fixture
@@ -90,11 +65,11 @@ def cli(verb: str, url: str) -> tuple[str, ...]:
     return ("-c", "from inkstream.cli import main; main()", verb, "--database", url)
 
 
-async def test_other_sql_under_the_same_name(url: str, library: Library) -> None:
+async def test_other_sql_under_the_same_name(url: str, tmp_path: Path) -> None:
     """If a migration was applied with other SQL, each command reports this and says what to do."""
-    ours = library("ours", {})
+    ours = make_version(tmp_path / "ours")
     other = ("epoch bigint NOT NULL", "epoch integer NOT NULL")
-    theirs = library("theirs", {FIRST: other, TABLES: other})
+    theirs = make_version(tmp_path / "theirs", {FIRST: other, TABLES: other})
     for first, second in ((ours, theirs), (theirs, ours)):
         code, said = await run(first, *cli("migrate", url))
         assert code == 0, said
@@ -113,9 +88,9 @@ async def test_other_sql_under_the_same_name(url: str, library: Library) -> None
         await connection.close()
 
 
-async def test_a_database_from_before_digests(url: str, library: Library) -> None:
+async def test_a_database_from_before_digests(url: str, tmp_path: Path) -> None:
     """G10: for a development version's database without digests, the error says what to do."""
-    ours = library("ours", {})
+    ours = make_version(tmp_path / "ours")
     await run(ours, *cli("migrate", url))
     connection = await asyncpg.connect(url)
     await connection.execute("ALTER TABLE inkstream.migrations DROP COLUMN digest")
@@ -126,24 +101,21 @@ async def test_a_database_from_before_digests(url: str, library: Library) -> Non
         assert "DROP SCHEMA inkstream CASCADE" in said
 
 
-async def test_comments_do_not_count(url: str, library: Library) -> None:
-    ours = library("ours", {})
-    theirs = library("theirs", {FIRST: ("\nCREATE TABLE", "\n-- In other words.\n\nCREATE  TABLE")})
+async def test_comments_do_not_count(url: str, tmp_path: Path) -> None:
+    ours = make_version(tmp_path / "ours")
+    theirs = make_version(
+        tmp_path / "theirs", {FIRST: ("\nCREATE TABLE", "\n-- In other words.\n\nCREATE  TABLE")}
+    )
     await run(ours, *cli("migrate", url))
     assert await run(theirs, *cli("migrate", url)) == (0, "inkstream: nothing to do\n")
     code, said = await run(theirs, *cli("verify", url))
     assert code == 0, said
 
 
-async def test_an_old_and_a_new_version_during_a_deploy(url: str, library: Library) -> None:
+async def test_an_old_and_a_new_version_during_a_deploy(url: str, tmp_path: Path) -> None:
     """During a deploy, processes of both versions write streams and follow each other's streams."""
-    added = "CREATE TABLE inkstream.added (a integer);\n"
-    old = library("old", {})
-    new = library(
-        "new",
-        {Path("stores/postgres/_migrate.py"): (VERSION_LINE, "VERSION: Final = 2")},
-        {"stores/postgres/migrations/0002_added.sql": added},
-    )
+    old = make_version(tmp_path / "old")
+    new = make_next_version(tmp_path / "new")
     await run(old, *cli("migrate", url))
     code, said = await run(new, "-c", USE, url, "early", "early")
     assert code != 0
