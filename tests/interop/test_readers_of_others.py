@@ -1,4 +1,4 @@
-"""Python clients of other projects read a stream, with the pitfalls that docs/readers.md names."""
+"""Python clients of other projects read a stream, and show the pitfalls in docs/readers.md."""
 
 from __future__ import annotations
 

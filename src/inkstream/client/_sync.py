@@ -61,10 +61,10 @@ class Reader:
     ) -> Self:
         """Return a reader that sends a POST and reads the stream that the POST starts.
 
-        The route must return ``streams.stream(…)``. The first iteration sends the POST and reads
-        the answer. If the connection breaks, the reader continues with ``GET {streams_url}/{id}``.
-        The reader repeats the POST only if the POST did not reach the server, or if the status of
-        the response was 429 or 503 and its code was not ``outcome_unknown``.
+        The route must return ``streams.stream(…)``. The first loop over the reader sends the
+        POST, and yields the messages as they arrive. If the connection breaks, the reader continues
+        with ``GET {streams_url}/{id}``. The reader repeats the POST only if the POST did not reach
+        the server, or if the response was 429 or 503 and had another code than ``outcome_unknown``.
 
         Args:
             http: See the class.
