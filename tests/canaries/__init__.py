@@ -287,6 +287,23 @@ CANARIES: Final = (
         "tests/conformance/test_restored.py::test_text_grows_past_a_lost_offset",
     ),
     Canary(
+        "an end stays in its run",
+        "G10",
+        "stores/sqlite/_write.py",
+        "                if not head.status.ended:\n",
+        "                if True:\n",
+        "tests/conformance/test_sqlite.py::TestSQLiteStore"
+        "::test_generation_of_an_end_with_a_late_result",
+    ),
+    Canary(
+        "a late read brings no old runs",
+        "G10",
+        "engine/tail.py",
+        "        return self.runs if known else state.runs\n",
+        "        return state.runs\n",
+        "tests/simulation/test_schedules.py::test_random_schedules",
+    ),
+    Canary(
         "control characters escaped",
         "G11",
         "wire.py",
