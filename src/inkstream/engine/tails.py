@@ -157,7 +157,7 @@ class Tails:
                 return 0
             append = change.append
             start = done[0].tail - (0 if append is None else append.count)
-            if start == tail.position and (append is not None or change.end is not None):
+            if start == tail.position and (append is not None or done[0].ended):
                 tail.begin_run(outcome.heads[0].generation)
                 if append is not None:
                     tail.publish([replace(append, position=start)])
