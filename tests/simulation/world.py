@@ -119,6 +119,7 @@ class World:
             worker.engine.writers._writers
             or worker.engine.starts.tasks
             or worker.engine._committer._queue
+            or worker.engine._committer.away_since is not None
             for worker in self.alive()
         ) and all(
             history.deleted or (history.state.ended and not history.state.report)
