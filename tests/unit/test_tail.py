@@ -140,7 +140,7 @@ def test_trimming_drops_the_list_too() -> None:
     assert len(tail._frames) == len(tail._starts) == len(tail._segments)
 
 
-@pytest.mark.parametrize("learn", [Tail.learn, Tail.learn_runs])
+@pytest.mark.parametrize("learn", [Tail.learn, Tail.learn_runs, Tail.claimed])
 def test_old_state_does_not_change_the_end_offset(
     learn: Callable[[Tail, StreamState], None],
 ) -> None:

@@ -141,6 +141,13 @@ class Tail:
         """Store a state that was just read or committed, but never fewer runs than before."""
         if self.end is not None and not state.ended:
             return  # the state was read before the stream ended
+        self.claimed(state)
+
+    def claimed(self, state: StreamState) -> None:
+        """Store the state of a claim. The stream may have ended since, and this tail may know it.
+
+        This tail then keeps its own runs, because readers have offsets of them.
+        """
         runs = self._newest_runs(state)
         self.state = state if state.runs == runs else replace(state, runs=runs)
 

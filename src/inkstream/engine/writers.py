@@ -115,7 +115,7 @@ class Writers:
         tail = self._tails.attach(state)
         if tail.writer is not None:
             tail.writer.fence(state)
-        tail.state = state
+        tail.claimed(state)
         if state.tail > tail.position:
             # An earlier writer wrote text that this process has not read. The tail skips the text,
             # and readers read the text from the store.
