@@ -580,11 +580,7 @@ def _event(stream: Place, position: int, data: bytes) -> bytes:
 
 def _event_head(stream: Place, position: int) -> bytes:
     """Return an event's bytes before its data. A cache holds most of them, to save CPU time."""
-    runs = stream.runs
-    if runs and runs[-1].first < position:  # true for nearly every event
-        generation = runs[-1].generation
-    else:
-        generation = generation_of(runs, position)
+    generation = generation_of(stream.runs, position)
     before, after = _around_pair(stream.internal_id, position >> 10, generation)
     return before + _PAIRS[position & 1023] + after
 

@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import AsyncIterator
 
 import pytest
 
 from inkstream._types import Change, End, Group, Query, Status
 from inkstream.stores.postgres import PostgresStore, _store
 from inkstream.testing.store_suite.harness import new
-from tests import postgres_server
 
 HOUR_S = 3600.0
-
-
-@pytest.fixture
-async def url() -> AsyncIterator[str]:
-    server = postgres_server.server(postgres_server.versions()[0])
-    url = await server.make_database()
-    yield url
-    await server.drop_database(url)
 
 
 class Shifted:

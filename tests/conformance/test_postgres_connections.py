@@ -40,14 +40,6 @@ Opened = AbstractAsyncContextManager[tuple[Any, Finish]]
 
 
 @pytest.fixture
-async def url() -> AsyncIterator[str]:
-    server = postgres_server.server(postgres_server.versions()[0])
-    url = await server.make_database()
-    yield url
-    await server.drop_database(url)
-
-
-@pytest.fixture
 async def store(url: str) -> AsyncIterator[PostgresStore]:
     store = PostgresStore(url)
     await store.open("one")

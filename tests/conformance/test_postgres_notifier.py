@@ -11,7 +11,6 @@ import pytest
 from inkstream._types import StreamId
 from inkstream.notifiers.postgres import PostgresNotifier, decode_hint, encode_hint
 from inkstream.stores.postgres import PostgresStore
-from tests import postgres_server
 
 ANY = frozenset({"any"})
 
@@ -31,14 +30,6 @@ class Heard:
 
 def ids(*names: str) -> list[StreamId]:
     return [StreamId(name) for name in names]
-
-
-@pytest.fixture
-async def url() -> AsyncIterator[str]:
-    server = postgres_server.server(postgres_server.versions()[0])
-    url = await server.make_database()
-    yield url
-    await server.drop_database(url)
 
 
 @pytest.fixture

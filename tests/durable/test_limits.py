@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from starlette.types import Message
 
 from inkstream import PersistentTextStreaming, Result, StreamError, wire
+from inkstream._types import Query, StreamState
 from inkstream.durable.app import DurableStreams
 from inkstream.durable.quota import RECOUNT_S
 from inkstream.durable.settings import DurableSettings
@@ -116,6 +117,27 @@ async def test_places_of_an_old_count_are_lost(
         assert (await busy.delete("/0")).status_code == 204
         clock.ahead_s += RECOUNT_S
         assert (await idle.put("/late", headers=TEXT)).status_code == 201
+
+
+async def test_a_slow_count_is_used_for_longer(
+    streams: PersistentTextStreaming, clock: ShiftedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A count that takes 2 s is used for 200 s, so counting takes at most 1 % of the time."""
+    counts = 0
+    find = streams.engine.readers.find
+
+    async def slow(query: Query) -> Sequence[StreamState]:
+        nonlocal counts
+        counts += 1
+        clock.ahead_s += 2
+        return await find(query)
+
+    monkeypatch.setattr(streams.engine.readers, "find", slow)
+    async with client_of(streams.durable_streams(allow_anonymous=True)) as client:
+        for after_s, expected in ((0, 1), (2 * RECOUNT_S, 1), (200, 2)):
+            clock.ahead_s += after_s
+            assert (await client.put(f"/{after_s}", headers=TEXT)).status_code == 201
+            assert counts == expected
 
 
 async def test_the_size_of_bodies_is_limited(streams: PersistentTextStreaming) -> None:

@@ -99,3 +99,44 @@ async def test_a_page_past_the_tail_brings_its_runs() -> None:
         assert Offset.at(late.tail, 3).lies_in(await stored(there))
         for each in (reader, late):
             each.close()
+
+
+@in_virtual_time
+async def test_a_commit_on_an_ended_stream_brings_the_run_of_the_end() -> None:
+    """A process may commit on an ended stream, for a report, before its tail knows the end."""
+    async with cluster() as made:
+        here, there = await made.add(), await made.add()
+        here.notifier.lose = there.notifier.lose = 1.0
+        await here.streams.create("s")
+        writer = await here.engine.claims.claim(S)
+        await writer.append("a")
+        await writer.flush()
+        reader = await there.engine.readers.open(S, "now")
+        made.database.draw()
+        await here.engine.writers.finish(writer, End(Status.DONE))
+        ended = await stored(there)
+        change = Change(internal_id=ended.internal_id, report=False)
+        await there.engine._tails.commit(ended, change)
+        assert await reader.segments() == []
+        assert reader.end is not None
+        assert reader.offset.lies_in(ended)
+        reader.close()
+
+
+@in_virtual_time
+async def test_a_late_claim_keeps_the_run_of_the_end() -> None:
+    """The outcome of a claim may arrive when this process already knows the stream's end."""
+    async with cluster() as made:
+        here = await made.add()
+        await here.streams.create("s")
+        pending = await stored(here)
+        reader = await here.engine.readers.open(S, None)
+        made.database.draw()
+        await here.streams.cancel("s")
+        assert await reader.segments() == []
+        claimed = replace(pending, status=Status.STREAMING, epoch=pending.epoch + 1)
+        writer = here.engine.writers.adopt(claimed)
+        assert writer is not None
+        assert reader.offset.lies_in(await stored(here))
+        writer.fence(None)
+        reader.close()

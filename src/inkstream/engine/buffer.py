@@ -160,10 +160,7 @@ class Buffer:
             pieces.append(half)
         # If two halves of a surrogate pair were joined, the segments have fewer bytes than were
         # counted for the pieces, so the count is corrected.
-        if len(segments) == 1:  # true for nearly every commit
-            size = len(segments[0].payload)
-        else:
-            size = sum(len(segment.payload) for segment in segments)
+        size = sum([len(segment.payload) for segment in segments])
         if size + kept != self.pending_bytes:
             self._grow(size + kept - self.pending_bytes)
         self._taken_bytes = size

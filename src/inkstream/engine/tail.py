@@ -314,5 +314,5 @@ class Tail:
     def _frame(self, i: int) -> bytes:
         frame = self._frames[i]
         if frame is None:
-            frame = self._frames[i] = wire.event_frames(self.state, self._segments[i])
+            frame = self._frames[i] = wire.event_frames(self, self._segments[i])
         return frame

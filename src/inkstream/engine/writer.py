@@ -193,14 +193,12 @@ class Writer:
         if not self._buffer.push(message):
             return False
         if not self._queued:
-            self._queued = True
-            self._committer.join(self)
+            self._join()
         return True
 
     def _join(self) -> None:
-        if not self._queued:
-            self._queued = True
-            self._committer.join(self)
+        self._queued = True
+        self._committer.join(self)
 
     def _check(self) -> None:
         if self._error is not None:

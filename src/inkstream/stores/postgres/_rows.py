@@ -152,9 +152,7 @@ def in_waves(groups: Sequence[Group]) -> tuple[list[int], list[int]]:
     return sorted(range(len(groups)), key=wave_of.__getitem__), list(accumulate(ends))
 
 
-def commit_args(
-    waves: list[int], groups: Sequence[Group], later_s: float = 0.0
-) -> tuple[object, ...]:
+def commit_args(waves: list[int], groups: Sequence[Group], later_s: float) -> tuple[object, ...]:
     """Return the arguments of ``commit_changes``, whose comment explains their encoding.
 
     Every new ``due_at`` becomes later by ``later_s``.
