@@ -203,3 +203,34 @@ async def test_a_read_crosses_the_fork_point(client: httpx.AsyncClient) -> None:
 async def test_concurrent_creates_of_one_stream(client: httpx.AsyncClient) -> None:
     answers = await asyncio.gather(*[client.put("/s", headers=TEXT) for _ in range(10)])
     assert Counter(answer.status_code for answer in answers) == {201: 1, 200: 9}
+
+
+async def test_a_shutdown_during_a_commit_is_uncertain(
+    streams: PersistentTextStreaming, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """G12: an append in a running commit may be stored; an append that still waits is not."""
+    mount = streams.durable_streams(allow_anonymous=True)
+    committing, go_on = asyncio.Event(), asyncio.Event()
+    store = streams.engine.store
+    commit = store.commit
+
+    async def late(*arguments: Any, **more: Any) -> Any:
+        committing.set()
+        await go_on.wait()
+        return await commit(*arguments, **more)
+
+    async with client_of(mount) as client:
+        await client.put("/s", headers=TEXT)
+        monkeypatch.setattr(store, "commit", late)
+        first = asyncio.create_task(client.post("/s", headers=TEXT, content=b"x"))
+        await committing.wait()
+        second = asyncio.create_task(client.post("/s", headers=TEXT, content=b"y"))
+        assert mount._for is not None
+        (waiting,) = mount._for[1]._waiting.values()
+        while not waiting:  # noqa: ASYNC110 - the mount has no event for this
+            await asyncio.sleep(0.001)
+        (running,) = [task for task in streams.engine.life._tasks if "Appends._run" in repr(task)]
+        running.cancel()
+        codes = [answer.json()["code"] for answer in await asyncio.gather(first, second)]
+        assert codes == ["outcome_unknown", "store_unavailable"]
+    go_on.set()
