@@ -1,7 +1,6 @@
 """Persistent text streaming: inkstream saves a text while it sends the text to browsers."""
 
 from dataclasses import is_dataclass
-from importlib.metadata import version
 
 from inkstream._errors import (
     InkstreamError,
@@ -30,15 +29,7 @@ from inkstream._errors import (
     TooManyStreams,
     WriterFenced,
 )
-from inkstream._types import (
-    JSON,
-    End,
-    Kind,
-    Status,
-    StreamBody,
-    StreamId,
-    StreamState,
-)
+from inkstream._types import JSON, End, Kind, Status, StreamBody, StreamId, StreamState
 from inkstream.engine.generation import Append, Message, Result, Source
 from inkstream.engine.settings import Limits, Timing
 from inkstream.facade.handles import Following, Listing, StreamWriter
@@ -106,7 +97,7 @@ __all__ = [
     "quiet_stop",
 ]
 
-__version__ = version("inkstream")
+__version__ = "0.1.0.dev0"
 
 for _name in __all__:
     _value = globals()[_name]

@@ -12,11 +12,7 @@ from inkstream.cli.database import database_option, json_option, open_store, run
 from inkstream.cli.exits import EPILOG, Exit
 from inkstream.cli.output import age_text, size_text, write_json, write_text
 from inkstream.operations.describe import describe
-from inkstream.operations.description import (
-    ReaderCounts,
-    StreamDescription,
-    WorkerDescription,
-)
+from inkstream.operations.description import ReaderCounts, StreamDescription, WorkerDescription
 
 
 @click.command("show", epilog=EPILOG)

@@ -12,13 +12,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from inkstream import wire
 from inkstream._arguments import check_kind
-from inkstream._errors import (
-    InkstreamError,
-    OffsetGone,
-    StreamExists,
-    StreamGone,
-    StreamNotFound,
-)
+from inkstream._errors import InkstreamError, OffsetGone, StreamExists, StreamGone, StreamNotFound
 from inkstream._types import (
     JSON_CONTENT,
     Kind,

@@ -9,16 +9,7 @@ from typing import Final
 
 from inkstream._errors import InvalidMessage, LimitExceeded
 from inkstream._runs import generation_of
-from inkstream._types import (
-    End,
-    Fork,
-    Kind,
-    NewStream,
-    Segment,
-    Status,
-    StreamId,
-    StreamState,
-)
+from inkstream._types import End, Fork, Kind, NewStream, Segment, Status, StreamId, StreamState
 from inkstream.durable.protocol import FORK, Marks, tail_headers
 from inkstream.durable.refusal import Refusal, Reply
 from inkstream.durable.requests import (

@@ -7,12 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from inkstream import wire
-from inkstream._errors import (
-    InvalidMessage,
-    StreamConflict,
-    StreamEnded,
-    StreamNotFound,
-)
+from inkstream._errors import InvalidMessage, StreamConflict, StreamEnded, StreamNotFound
 from inkstream._types import (
     JSON,
     Change,

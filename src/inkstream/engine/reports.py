@@ -17,16 +17,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from inkstream._errors import StoreUnavailable, StreamNotFound
-from inkstream._types import (
-    Change,
-    Committed,
-    Group,
-    Outcome,
-    Query,
-    Status,
-    StreamState,
-    applied,
-)
+from inkstream._types import Change, Committed, Group, Outcome, Query, Status, StreamState, applied
 from inkstream.engine.committer import Committer
 from inkstream.engine.core import Core
 

@@ -7,7 +7,7 @@ import contextlib
 import contextvars
 import re
 from collections.abc import AsyncIterator, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias
+from typing import Any, Final, Literal, TypeAlias
 
 from inkstream import wire
 from inkstream._arguments import (
@@ -19,10 +19,7 @@ from inkstream._arguments import (
     check_storable,
     one_of,
 )
-from inkstream._errors import (
-    NotRunning,
-    StreamNotFound,
-)
+from inkstream._errors import NotRunning, StreamNotFound
 from inkstream._types import (
     JSON,
     End,
@@ -37,14 +34,10 @@ from inkstream._types import (
 )
 from inkstream.engine.generation import Source
 from inkstream.facade.handles import Following, Listing, StreamWriter, body_of
+from inkstream.facade.life import Life
 from inkstream.operations.describe import describe
 from inkstream.operations.description import StreamDescription
 from inkstream.operations.health import NOT_STARTED, Health, check_health
-
-if TYPE_CHECKING:
-    pass
-
-from inkstream.facade.life import Life
 
 OnDisconnect: TypeAlias = Literal["continue", "cancel"]
 

@@ -10,15 +10,7 @@ from typing import Self
 from inkstream import wire
 from inkstream._arguments import check_text, one_of
 from inkstream._errors import ShuttingDown, StoreUnavailable, StreamNotFound
-from inkstream._types import (
-    JSON,
-    End,
-    Page,
-    Status,
-    StreamBody,
-    StreamId,
-    StreamState,
-)
+from inkstream._types import JSON, End, Page, Status, StreamBody, StreamId, StreamState
 from inkstream.engine.engine import Engine
 from inkstream.engine.reader import Reader, ReaderCut
 from inkstream.engine.writer import Writer

@@ -8,20 +8,11 @@ import os
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, Final, Self, TypeAlias
+from typing import Any, Final, Self, TypeAlias
 
-from inkstream._arguments import (
-    check_async,
-    check_kind,
-)
-from inkstream._errors import (
-    StoreUnavailable,
-    StreamNotFound,
-)
-from inkstream._types import (
-    StreamBody,
-    StreamState,
-)
+from inkstream._arguments import check_async, check_kind
+from inkstream._errors import StoreUnavailable, StreamNotFound
+from inkstream._types import StreamBody, StreamState
 from inkstream.abc import Clock
 from inkstream.engine.engine import Engine
 from inkstream.engine.identity import new_worker
@@ -32,9 +23,6 @@ from inkstream.facade.handles import body_of
 from inkstream.facade.running import Running
 from inkstream.http.connection import HTTPSettings
 from inkstream.http.crosssite import origins
-
-if TYPE_CHECKING:
-    pass
 
 OnEnd: TypeAlias = Callable[[StreamBody], Awaitable[None]]
 

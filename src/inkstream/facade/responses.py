@@ -3,38 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Mapping
-from typing import TYPE_CHECKING, Final
+from typing import Final
 from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import Response
 
-from inkstream._arguments import (
-    check_kind,
-    check_names,
-)
-from inkstream._errors import (
-    InvalidInput,
-    InvalidStreamId,
-    ShuttingDown,
-    TooManyStreams,
-)
-from inkstream._types import (
-    StreamId,
-    StreamState,
-)
+from inkstream._arguments import check_kind, check_names
+from inkstream._errors import InvalidInput, InvalidStreamId, ShuttingDown, TooManyStreams
+from inkstream._types import StreamId, StreamState
 from inkstream.engine.generation import Source
+from inkstream.facade.calls import Calls, OnDisconnect, belongs, cancels
 from inkstream.http.crosssite import cross_site_problem
 from inkstream.http.follow import Allow, Follow, requested_offset
 from inkstream.http.formats import Format, check_format
 from inkstream.http.many import FollowMany, ManyResponse, check_wanted
 from inkstream.http.problems import Problem, problem_for
 from inkstream.http.response import StreamResponse
-
-if TYPE_CHECKING:
-    pass
-
-from inkstream.facade.calls import Calls, OnDisconnect, belongs, cancels
 
 STREAM_ID_HEADER: Final = "stream-id"
 """The response header with the stream's id. A client needs the id to follow the stream again."""

@@ -8,29 +8,23 @@ from typing import TYPE_CHECKING
 from starlette.requests import Request
 from starlette.responses import Response
 
-from inkstream._arguments import (
-    check_seconds,
-)
-from inkstream._errors import (
-    StreamGone,
-    StreamNotFound,
-)
-from inkstream._types import (
-    StreamId,
-)
-from inkstream.durable.app import DurableStreams
-from inkstream.durable.settings import DurableSettings
+from inkstream._arguments import check_seconds
+from inkstream._errors import StreamGone, StreamNotFound
+from inkstream._types import StreamId
+from inkstream.facade.responses import Responses
 from inkstream.http.asgi import Authorize, require_authorize
 from inkstream.http.doctor_probe import AuthorizeProbe, DoctorProbe
 from inkstream.http.follow import Allow
 from inkstream.http.health import HealthRoutes
 from inkstream.http.routes import StreamRoutes
-from inkstream.inspector.app import AuthorizeOperator, Inspector
 
+# Most applications mount none of these apps, so their methods import them.
 if TYPE_CHECKING:
     from fastapi import APIRouter
 
-from inkstream.facade.responses import Responses
+    from inkstream.durable.app import DurableStreams
+    from inkstream.durable.settings import DurableSettings
+    from inkstream.inspector.app import AuthorizeOperator, Inspector
 
 
 class PersistentTextStreaming(Responses):
@@ -131,6 +125,8 @@ class PersistentTextStreaming(Responses):
             authorize: ``async authorize(request, action) -> bool``, with ``"look"``, ``"text"`` or
                 ``"stop"`` as the action. Only a result of ``True`` allows the action.
         """
+        from inkstream.inspector.app import Inspector
+
         return Inspector(lambda: self.engine, authorize, self._http, self._allowed_origins)
 
     def router(
@@ -158,6 +154,8 @@ class PersistentTextStreaming(Responses):
             allow_anonymous: True allows everything to everybody, if ``authorize`` is not given.
             settings: See ``DurableSettings``.
         """
+        from inkstream.durable.app import DurableStreams
+
         return DurableStreams(
             lambda: self.engine,
             authorize=authorize,

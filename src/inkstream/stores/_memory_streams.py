@@ -10,13 +10,7 @@ from operator import attrgetter
 from typing import Any, Final
 
 from inkstream import wire
-from inkstream._errors import (
-    OffsetGone,
-    StreamExists,
-    StreamGone,
-    StreamNotFound,
-    TooManyStreams,
-)
+from inkstream._errors import OffsetGone, StreamExists, StreamGone, StreamNotFound, TooManyStreams
 from inkstream._runs import Runs, draw_generation, extended, inherited
 from inkstream._types import (
     JSON,

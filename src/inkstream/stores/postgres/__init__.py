@@ -16,13 +16,7 @@ except ModuleNotFoundError as exc:
 
 from inkstream.stores.postgres._address import Address
 from inkstream.stores.postgres._check import check_streams
-from inkstream.stores.postgres._migrate import (
-    connected,
-    migrate,
-    migrations_missing,
-    sql,
-    verify,
-)
+from inkstream.stores.postgres._migrate import connected, migrate, migrations_missing, sql, verify
 from inkstream.stores.postgres._store import PostgresStore
 
 __all__ = [

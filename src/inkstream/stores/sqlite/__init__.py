@@ -9,12 +9,7 @@ file.
 """
 
 from inkstream.stores.sqlite._check import check_streams
-from inkstream.stores.sqlite._facts import (
-    FileFacts,
-    facts_of,
-    file_and_companions,
-    why_unsuitable,
-)
+from inkstream.stores.sqlite._facts import FileFacts, facts_of, file_and_companions, why_unsuitable
 from inkstream.stores.sqlite._store import SQLiteStore
 
 __all__ = [

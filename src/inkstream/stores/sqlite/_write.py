@@ -13,13 +13,7 @@ from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
 from inkstream import wire
-from inkstream._errors import (
-    OffsetGone,
-    StreamExists,
-    StreamGone,
-    StreamNotFound,
-    TooManyStreams,
-)
+from inkstream._errors import OffsetGone, StreamExists, StreamGone, StreamNotFound, TooManyStreams
 from inkstream._runs import Runs, dump_runs, extended, inherited
 from inkstream._types import (
     KEEP,

@@ -9,16 +9,7 @@ from typing import Any
 import pytest
 
 from inkstream._errors import StreamExists, StreamNotFound, TooManyStreams
-from inkstream._types import (
-    JSON_CONTENT,
-    Change,
-    End,
-    Kind,
-    Page,
-    Status,
-    StreamId,
-    StreamState,
-)
+from inkstream._types import JSON_CONTENT, Change, End, Kind, Page, Status, StreamId, StreamState
 from inkstream.abc import Store
 from inkstream.testing.store_suite.harness import (
     NOW,
