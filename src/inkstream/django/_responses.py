@@ -43,8 +43,8 @@ def stream_response(
     Args:
         request: The view's request.
         stream_id: The stream to follow. If it is absent, the response is a 404, after a short wait.
-        owner: If the stream has another owner, the response is as for an absent stream.
-        group: If the stream has another group, the response is as for an absent stream.
+        owner: If the stream has another owner, the response is the same 404.
+        group: If the stream has another group, the response is the same 404.
         format: See ``inkstream.sync.PersistentTextStreaming.response``.
         headers: Further headers of the response.
     """

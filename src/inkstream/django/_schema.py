@@ -9,9 +9,7 @@ from inkstream.django._streams import alias
 
 
 def apply(editor: Any, version: int) -> None:
-    """Apply a migration, if the connection of ``editor`` leads to the streams' PostgreSQL database.
-
-    A migration that was applied before is not applied again.
+    """Apply a migration once, if ``editor`` is connected to the streams' PostgreSQL database.
 
     Raises:
         SchemaOutdated: An applied migration has other SQL than this library's migration.

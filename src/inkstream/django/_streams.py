@@ -18,11 +18,7 @@ _VENDORS: Final = ("postgresql", "sqlite")
 
 
 def given() -> dict[str, Any]:
-    """Return the setting ``INKSTREAM``.
-
-    Raises:
-        ImproperlyConfigured: The setting has an unknown key.
-    """
+    """Return the setting ``INKSTREAM``. Raise ``ImproperlyConfigured`` for an unknown key."""
     found: dict[str, Any] = dict(getattr(settings, "INKSTREAM", {}))
     unknown = sorted(found.keys() - set(_KNOWN))
     if unknown:
@@ -53,8 +49,7 @@ def url() -> str:
             f"inkstream keeps streams in PostgreSQL or SQLite, not in {connection.vendor} "
             f"(DATABASES[{name!r}]): set INKSTREAM['DATABASE'] to another alias, or to a URL"
         )
-    # Read the name from the connection, because in tests the database has another name than in
-    # the settings.
+    # In tests, the database has another name than in the settings, so ask the connection.
     values = connection.settings_dict
     return _sqlite(str(values["NAME"])) if connection.vendor == "sqlite" else _postgres(values)
 
@@ -82,8 +77,8 @@ def _postgres(values: dict[str, Any]) -> str:
 class ProjectStreams(PersistentTextStreaming):
     """A project's streams. Each process reads the settings at its first use of the streams."""
 
-    # This is not a SimpleLazyObject, because test runners call isinstance() on every object that
-    # they find. Such a call would create the instance before the test database exists.
+    # Test runners call isinstance() on every object that they find. With a SimpleLazyObject, such a
+    # call would create the instance before the test database exists.
     def __init__(self) -> None:
         self._is_made = False
         super().__init__("memory://")

@@ -21,10 +21,7 @@ def _check(**kwargs: Any) -> list[CheckMessage]:
 
 
 def _make_tables(using: str, **kwargs: Any) -> None:
-    """Create the tables on SQLite now, because the first call may come inside a transaction.
-
-    A call inside a transaction cannot create the tables.
-    """
+    """Create the tables on SQLite now, because a later call inside a transaction cannot do so."""
     if using == alias() and url().startswith("sqlite:"):
         streams.list(limit=1)
 

@@ -54,12 +54,12 @@ from inkstream.http.problems import Problem, problem_for
 HEADERS: Final = {
     "x-content-type-options": "nosniff",
     "cross-origin-resource-policy": "same-origin",
-    # A client can write a stream of any content type, such as HTML. If a browser opens that stream
-    # as a page, the page must not run with this site's rights.
+    # A client can write a stream of HTML. If a browser opens that stream as a page, the page must
+    # not run with this site's rights.
     "content-security-policy": "sandbox; default-src 'none'",
 }
 _SMALL: Final = 64 * 1024
-"""A POST's body up to this size, in bytes, is read before the permission check.
+"""A POST's body of at most this many bytes is read before the permission check.
 
 ASGI servers usually buffer bodies of this size in any case.
 """
@@ -186,15 +186,11 @@ class DurableStreams:
         max_bytes: int = 0,
         marks: tuple[str, ...] = (),
     ) -> Page:
-        """Return a page of a stream if the caller may do all ``actions`` with the stream.
-
-        Otherwise raise ``StreamNotFound``.
-        """
+        """Return a page of a stream. Raise ``StreamNotFound`` if any of ``actions`` is denied."""
         try:
             page = await self._present(stream_id, after, max_bytes, *marks)
         except StreamGone as exc:
-            # `authorize` cannot be called without a state. So the stream must look absent, as a
-            # denied stream does.
+            # `authorize` cannot be called without a state, so the stream must look absent.
             if self._authorize is anyone:
                 raise
             raise StreamNotFound(stream_id) from exc
@@ -213,7 +209,7 @@ class DurableStreams:
             return await self._create_from(request, stream_id, target, source, body)
 
     async def _before_body(self, request: Request, check: Awaitable[object]) -> None:
-        """Await a permission check before a body is read, because a body uses memory."""
+        """Await a permission check. If it fails, discard the body, and raise the error."""
         try:
             await check
         except (Refusal, InkstreamError):
@@ -296,8 +292,8 @@ class DurableStreams:
     async def _append(self, request: Request, stream_id: StreamId) -> Reply:
         length = _length(request)
         if self._authorize is not anyone and (length is None or length > _SMALL):
-            # A closing request without Content-Length may have no body. Then it appends nothing, so
-            # check only "close" before the body is read.
+            # A closing request without Content-Length may have no body and append nothing. So
+            # before its body is read, check only "close".
             is_certain = length is not None or not is_closing(request.headers)
             action = "append" if is_certain else "close"
             await self._before_body(request, self._allowed(request, stream_id, (action,)))
@@ -372,9 +368,8 @@ class DurableStreams:
     ) -> Page:
         """Return a page that the caller may read.
 
-        The page's text is read only after ``authorize`` has allowed the request. Otherwise the
-        response for a denied stream would take longer than the response for an absent stream, and
-        a caller would see that the stream exists.
+        The page's text is read only after ``authorize`` has allowed the request. Otherwise a denied
+        caller could see from the time of the response that the stream exists.
         """
         first = 0 if self._authorize is not anyone else max_bytes
         page = await self._allowed(
@@ -414,7 +409,7 @@ class DurableStreams:
 
 
 def _draft(stream_id: StreamId, owner: str, now: float) -> StreamState:
-    """Return the state of a stream that does not exist yet, for ``authorize``."""
+    """Return a state for ``authorize``, because the stream does not exist yet."""
     return StreamState(
         internal_id=0,
         stream_id=stream_id,
@@ -433,7 +428,6 @@ def _draft(stream_id: StreamId, owner: str, now: float) -> StreamState:
 
 
 def _length(request: Request) -> int | None:
-    """Return the length of a request's body, or ``None`` if the headers do not give it."""
     given = request.headers.get("content-length", "")
     return int(given) if given.isdecimal() and len(given) < 20 else None
 

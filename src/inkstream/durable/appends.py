@@ -4,13 +4,13 @@ Requests for one stream wait while a round runs. A round reads the stream once, 
 request in the order of arrival, and joins the requests into few changes. Each decision already
 includes the effect of the requests before it. If another process has changed the stream during the
 round, the store refuses the change, and the next round decides about the refused requests first. A
-single request is decided with the page that its permission check read. If that page does not allow
-the append, the page is read again, because the page may be too old.
+round with a single request uses the page that the permission check read. If that page does not
+allow the append, the page is read again, because it may be too old.
 
-All appends of a round that use marks become *one* change. Separate changes would be unsafe, because
-each change would require the epoch that the change before it sets. If one change were refused, a
-change of another process might set the same epoch. The next append would then pass although its
-marks are wrong.
+All appends of a round that use marks become *one* change. As separate changes, each change would
+require the epoch that the change before it sets. If the store refused one change, a change of
+another process might set the same epoch. The next append would then pass although its marks are
+wrong.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class _Waiting:
 
 
 class Appends:
-    """The appends that this process received."""
+    """The appends that this process received through one mount."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -63,9 +63,7 @@ class Appends:
     async def append(self, page: Page, request: AppendRequest) -> Reply:
         """Append to a stream, or close it. The change is durable when this method returns.
 
-        Args:
-            page: A page with the stream's current state, and the marks that the request needs.
-            request: What to append.
+        ``page`` must have the marks that the request needs; see ``append_marks``.
 
         Raises:
             Refusal: The protocol does not allow the request.
@@ -110,7 +108,7 @@ class Appends:
     async def _round(
         self, stream_id: StreamId, entries: list[_Waiting], page: Page | None
     ) -> list[_Waiting]:
-        """Answer ``entries``, but return the entries that the next round must decide."""
+        """Answer each entry, or return it, so that the next round decides about it."""
         is_fresh = page is None
         if page is None:
             names = {name for entry in entries for name in append_marks(entry.request)}
@@ -144,9 +142,8 @@ class Appends:
                 else:
                     again.append(entry)
             elif batches or not is_fresh:
-                # Decide again in the next round. The decision "a duplicate" may depend on an append
-                # that fails to commit. The decision "a gap" may come from a page that is older than
-                # an append of the same client.
+                # Decide again in the next round. The append that a "duplicate" repeats may fail to
+                # commit. The page that shows a "gap" may be older than the missing append.
                 again.append(entry)
             elif isinstance(decided, Reply):
                 entry.answer.set_result(decided)
@@ -158,7 +155,7 @@ class Appends:
         return [entry for refused in outcomes for entry in refused] + again
 
     async def _commit(self, state: StreamState, batch: _Batch) -> list[_Waiting]:
-        """Commit a batch, and answer its entries, but return the entries to decide again."""
+        """Commit a batch and answer its entries, or return the entries to decide again."""
         change = join([attempt for _, attempt in batch])
         try:
             done = await self._engine.changes.commit(state, change)

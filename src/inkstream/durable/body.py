@@ -93,9 +93,8 @@ def _skip(text: str, at: int) -> int:
 class _Values:
     """The JSON values in a text. Each value is decoded in a window of the text.
 
-    The window is a little longer than ``message_bytes``. The decoder cannot be interrupted. Without
-    a window, a value as large as the body would block the event loop until the decoder had decoded
-    the whole value. The value would then be refused as too large.
+    The window is a little longer than ``message_bytes``. Without a window, a value that is too
+    large would block the event loop until the decoder had decoded the whole value.
     """
 
     def __init__(self, text: str, message_bytes: int) -> None:
@@ -108,7 +107,7 @@ class _Values:
         self._window = self._text[at : at + self._message_bytes + _SLACK]
 
     def end_of(self, at: int) -> int:
-        """Return the end of the JSON value that begins at ``at``."""
+        """Return the index after the JSON value that begins at ``at``."""
         if at - self._base >= _SLACK:
             self._cut(at)
         is_cut = self._base + len(self._window) < len(self._text)
@@ -139,7 +138,7 @@ class _Values:
 
 
 class Body:
-    """A request's body. It is split into messages at most once."""
+    """A request's body, which is split into messages at most once."""
 
     __slots__ = ("_is_cut", "_refused", "_segment", "raw")
 

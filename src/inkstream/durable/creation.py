@@ -31,8 +31,8 @@ class ForkNote:
     """The parameters of a fork, stored as a mark of the fork.
 
     The server compares a repeated PUT with these parameters. ``ancestors`` are the internal ids of
-    the streams whose offsets the fork accepts, each with the last accepted position. Clients may
-    continue in a fork with offsets of its source stream (sections 4.2 and 8 of the protocol).
+    the streams whose offsets the fork accepts, each with the last accepted position (sections 4.2
+    and 8 of the protocol).
     """
 
     source: StreamId
@@ -43,7 +43,7 @@ class ForkNote:
     ancestors: tuple[tuple[int, int], ...]
 
     def dump(self) -> bytes:
-        """Return the mark's bytes."""
+        """Return the bytes of the mark."""
         return json.dumps(
             [self.source, self.anchor, self.sub_offset, self.ttl_s, self.expires_at, self.ancestors]
         ).encode()
@@ -73,8 +73,7 @@ def position_of(state: StreamState, marks: Marks, offset: Offset) -> int | None:
 def create(request: CreateRequest, now: float, limits: Limits) -> NewStream:
     """Return the stream that a PUT without fork headers creates.
 
-    Raises:
-        Refusal: The body is too large or malformed.
+    Raise ``Refusal`` for a body that is too large or malformed.
     """
     content_type = request.content_type or DEFAULT_CONTENT_TYPE
     ttl_s, due_at = request.ttl_s, request.expires_at
@@ -189,10 +188,10 @@ def created(state: StreamState, location: str) -> Reply:
 
 
 def exists(state: StreamState, marks: Marks, request: CreateRequest) -> Reply:
-    """Return the response to a PUT for a stream that exists and has the requested configuration.
+    """Return the response to a PUT for a stream that exists.
 
     Raises:
-        Refusal: The stream has another configuration.
+        Refusal: The stream has another configuration than the request.
     """
     note = ForkNote.load(marks)
     if note is None:
@@ -225,8 +224,8 @@ def _same_type(state: StreamState, request: CreateRequest) -> bool:
 def _same_fork(note: ForkNote | None, asked: ForkRequest | None) -> bool:
     if note is None or asked is None:
         return note is None and asked is None
-    # A PUT without an offset means the source's tail at the time of the PUT. The tail may have
-    # moved since the first PUT, so a repeated PUT without an offset matches any position.
+    # A PUT without an offset means the source's tail, which may have moved since the first PUT. So
+    # a repeated PUT without an offset matches any position.
     return (
         note.source == asked.source
         and note.sub_offset == asked.sub_offset

@@ -30,8 +30,6 @@ class LiveRead:
         position: The position at which the read starts.
         end_seen: Whether the client sent the offset after the stream's end.
         cursor: The cursor that the client sent.
-        renewal: Renews the stream's sliding expiry, because this client reads the stream.
-        headers: Headers of every response.
     """
 
     state: StreamState
@@ -74,15 +72,15 @@ def _chunk(
 
 
 def _wake_s(state: StreamState, wait_s: float) -> float:
-    """Return how long a reader may wait before the expiry of its stream must be renewed."""
+    """Return after how many seconds the stream's expiry must be renewed; at most ``wait_s``."""
     return wait_s if state.ttl_s is None else min(wait_s, max(state.ttl_s / 2, 0.25))
 
 
 class LongPoll:
     """Answer with the next messages, or with 204 if none has come within ``wait_s``.
 
-    If the stream has a short sliding expiry, the wait is shorter, because each request renews the
-    expiry.
+    If the stream's ``ttl_s`` is short, the wait is shorter, because the next request must renew the
+    expiry in time.
     """
 
     def __init__(
@@ -94,11 +92,7 @@ class LongPoll:
         self._wait_s = wait_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Wait, and answer.
-
-        Raises:
-            StreamNotFound, TooManyReaders, StoreUnavailable: Before anything was sent.
-        """
+        """Send the response. The errors of ``open_reader`` are raised before anything is sent."""
         engine, read = self._engine, self._read
         reader = await open_reader(engine, read)
         async with Connection(receive, send, reader, engine.clock, self._settings) as connection:
@@ -150,11 +144,7 @@ class EventStream:
         self._events = Events(read.state)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Send the events.
-
-        Raises:
-            StreamNotFound, TooManyReaders, StoreUnavailable: Before anything was sent.
-        """
+        """Send the response. The errors of ``open_reader`` are raised before anything is sent."""
         reader = await open_reader(self._engine, self._read)
         headers = {
             **self._read.headers,

@@ -28,25 +28,17 @@ class Target:
         return self.place.prefix + self.place.mount + self.place.rest
 
     def stream_id(self) -> StreamId:
-        """Return the stream id in the path below the mount.
-
-        Raises:
-            Refusal: The path is not a valid stream id, or is reserved.
-        """
+        """Return the stream id in the path. Raise ``Refusal`` if it is not valid, or reserved."""
         return _stream_id(self.place.rest)
 
     def other(self, url: str) -> StreamId:
-        """Return the stream id in another path or URL below the same mount.
-
-        Raises:
-            Refusal: The path contains no stream id.
-        """
+        """Return the stream id in another URL below the same mount, or raise ``Refusal``."""
         try:
             path = urlsplit(url).path
         except ValueError as exc:
             raise Refusal(400, "invalid_fork", "Stream-Forked-From is not a path.") from exc
-        # A client sends the path from which a proxy later removes the prefix. A backend may send
-        # the path without the prefix. So both paths are accepted.
+        # Behind a proxy that removes a prefix, a client sends the path with the prefix, and a
+        # backend may send the path without it. So accept both paths.
         for mount in (self.place.prefix + self.place.mount, self.place.mount):
             if path.startswith(mount):
                 return _stream_id(path[len(mount) :])
@@ -54,7 +46,7 @@ class Target:
 
 
 def target_of(scope: Scope) -> Target:
-    """Return the URL of the request's stream."""
+    """Return the target of a request."""
     return Target(place_of(scope))
 
 

@@ -8,7 +8,7 @@ Besides a stream's state, the protocol stores these values as marks of the strea
 a producer that closed the stream) and ``fork`` (the parameters of a fork). A log has no writer, so
 the log's epoch can count the changes of its marks. The store applies an append with marks only if
 the epoch is still the epoch that was read, and each such append raises the epoch. Appends without
-marks have no such condition, so any number of them can commit together.
+marks have no such condition.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ CLOSED: Final = "closed"
 FORK: Final = "fork"
 
 _SLACK: Final = 1.05
-"""A renewed time to live is 5 % longer than requested. So not every access must renew it."""
+"""A renewed time to live is 5 % longer than requested, so that not every access must renew it."""
 
 
 # State -------------------------------------------------------------------------------------------
@@ -65,7 +65,7 @@ def tail_offset(state: StreamState) -> str:
 
 
 def end_headers(state: StreamState) -> dict[str, str]:
-    """Return the headers with a text stream's status, in addition to the protocol's headers."""
+    """Return inkstream's own headers with a text stream's status."""
     if state.kind is not Kind.TEXT:
         return {}
     headers = {"inkstream-status": state.status.value}
@@ -281,10 +281,7 @@ def _attempt(state: StreamState, request: AppendRequest, now: float, limits: Lim
 
 
 def join(attempts: Sequence[Attempt]) -> Change:
-    """Join attempts into one change.
-
-    Each attempt must have been decided as if the attempts before it had committed.
-    """
+    """Join attempts, each decided as if the attempts before it had committed, into one change."""
     changes = [attempt.change for attempt in attempts]
     if len(changes) == 1:
         return changes[0]
@@ -336,10 +333,6 @@ def too_many_marks(change: Change, state: StreamState) -> bool:
 
 
 def check_deletable(state: StreamState) -> None:
-    """Check that a client of the protocol may delete the stream.
-
-    Raises:
-        Refusal: The stream is a text stream that has not ended.
-    """
+    """Raise ``Refusal`` for a text stream that has not ended."""
     if state.kind is Kind.TEXT and not state.ended:
         raise Refusal(409, "writer_owned", "This stream is a text that is still being written.")

@@ -22,17 +22,16 @@ _COUNTS_APART: Final = 100
 class Quota:
     """Limit the number of an owner's streams, without counting the streams for every new stream.
 
-    This process counts the owner's streams. It may then create an eighth of the streams that are
-    still allowed (its *places*) before it counts again. It takes a hundredth of the limit instead,
-    if that is more and still allowed. A count is used for ``RECOUNT_S``, or for a hundred times as
-    long as the count took, if that is more. After that, unused places are lost, so that a process
-    that was idle does not use places that other processes have taken since.
+    This process counts the owner's streams, and takes *places* for new streams. When it has used
+    these places, it counts again. One count gives an eighth of the streams still allowed. If a
+    hundredth of the limit is more, and is still allowed, the count gives that number instead. After
+    ``RECOUNT_S``, or a hundred times as long as the count took if that is more, unused places are
+    lost, because other processes may have created streams in the meantime.
 
     Processes do not know of each other's places, so several processes together may exceed the
     limit, each by its places of one count. Up to eight processes that create streams equally fast
-    exceed the limit by at most a twelfth of the limit, or by seven streams if that is more. No
-    place is kept in the database, so a process that dies takes no place with it. At the limit, this
-    process notices deletions of other processes within ``RECOUNT_S``.
+    exceed the limit by at most a twelfth of the limit, or by seven streams if that is more. At the
+    limit, this process notices deletions of other processes within ``RECOUNT_S``.
     """
 
     def __init__(self, engine: Engine, owner: str, max_streams: int) -> None:
@@ -49,14 +48,13 @@ class Quota:
 
     @asynccontextmanager
     async def place(self) -> AsyncIterator[None]:
-        """Reserve a place for a stream, and free the place if the stream is not created.
+        """Take a place for a new stream, or raise ``TooManyStreams``.
 
-        Raises:
-            TooManyStreams: No place is free.
+        If the block raises an error, the place becomes free again.
         """
         async with self._counting:
             if self._is_outdated():
-                # A creation that still runs might or might not be counted, so let it finish first.
+                # Let running creations finish first. Otherwise the count might include them or not.
                 await self._settled.wait()
                 await self._count()
             if self._left < 1:

@@ -21,15 +21,15 @@ CURSOR_EPOCH: Final = 1_728_432_000.0
 """9 October 2024, 00:00 UTC: when the protocol's cursor intervals begin (10.1)."""
 CURSOR_INTERVAL_S: Final = 20
 
-# The AI SDK fails on an object without a type. With this type, the AI SDK passes the object to the
-# application (`onData`) and adds it to no message.
+# The AI SDK fails on an object without a type. It passes an object of this type to the application
+# (`onData`) and adds it to no message.
 _FOR_AI_SDK: Final[dict[str, JSON]] = {"type": "data-inkstream-end", "transient": True}
 
 
 def next_cursor(now: float, given: int | None) -> str:
-    """Return the cursor for the response to a live read: the number of the current interval.
+    """Return the cursor for a live read: the current interval's number, or a larger number.
 
-    If the client's cursor ``given`` is not smaller, return a larger number than ``given``.
+    The cursor must be larger than the client's cursor ``given``.
     """
     current = int((now - CURSOR_EPOCH) // CURSOR_INTERVAL_S)
     if given is None or given < current:
@@ -43,9 +43,8 @@ class Chunk:
     """The messages that a read found between two positions.
 
     Attributes:
-        state: The stream's state when the messages were read.
         start: The position at which the read began.
-        segments: The messages found, cut so that they begin at ``start``.
+        segments: The messages, cut so that they begin at ``start``.
         position: The position after these messages.
         at_tail: Whether no more messages exist now.
         end: How the stream ended, if it has ended and no message follows.
@@ -111,13 +110,10 @@ class Chunk:
 def in_turns(
     state: StreamState, start: int, position: int, segments: Iterable[Segment]
 ) -> Iterator[tuple[int, int, list[Segment]]]:
-    """Yield the messages in portions.
+    """Yield portions of the messages: the positions before and after a portion, and its segments.
 
-    Each tuple has the position before the portion, the position after it, and its segments.
-
-    Each message costs some microseconds, and a megabyte can contain half a million messages. So
-    without a limit, one portion could block the event loop for seconds. A byte stream is one
-    portion.
+    A megabyte can contain half a million messages. Without a limit, one portion could block the
+    event loop for seconds. A byte stream is one portion.
     """
     if state.counts_bytes or position - start <= MOST_MESSAGES:
         yield start, position, list(segments)
@@ -148,11 +144,11 @@ class Events:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
 
     def held_back(self) -> int:
-        """Return how many bytes wait for the rest of their character."""
+        """Return the number of bytes that wait for the rest of their character."""
         return len(self._decoder.getstate()[0])
 
     def data(self, chunk: Chunk) -> bytes:
-        """Return the chunk as a ``data`` event, or nothing if there is nothing to send."""
+        """Return the chunk as a ``data`` event; empty if there is nothing to send."""
         if self._is_json:
             return b"" if chunk.is_empty else _event("data", chunk.body().decode())
         payload = chunk.body()
@@ -184,8 +180,8 @@ class Events:
 
 def _event(name: str, data: str) -> bytes:
     # Each line break that SSE knows begins a new data line. Otherwise a text could contain forged
-    # events. A client strips one space after the colon, so an extra space is added if the line
-    # begins with a space.
+    # events. A client removes one space after the colon, so a line that begins with a space gets
+    # an extra space.
     lines = data.replace("\r\n", "\n").replace("\r", "\n").split("\n")
     fields = [f"data: {line}" if line.startswith(" ") else f"data:{line}" for line in lines]
     return "\n".join([f"event: {name}", *fields, "\n"]).encode()

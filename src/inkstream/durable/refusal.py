@@ -17,11 +17,7 @@ class Reply:
 class Refusal(Exception):
     """The response is a problem document, and the request has changed nothing.
 
-    Args:
-        status: The HTTP status.
-        code: A stable word for programs.
-        detail: What happened and what to do, for people.
-        headers: Further headers that the protocol requires.
+    ``code`` is a stable word for programs. ``detail`` tells people what happened and what to do.
     """
 
     def __init__(

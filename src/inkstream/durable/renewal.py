@@ -9,7 +9,7 @@ from inkstream.engine.engine import Engine
 
 
 class Renewal:
-    """Renew the expiry of one stream, because one client reads the stream."""
+    """Renew the expiry of one stream for one client that reads the stream."""
 
     def __init__(self, engine: Engine, state: StreamState) -> None:
         self._engine = engine

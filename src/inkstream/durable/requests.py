@@ -17,7 +17,7 @@ from inkstream.wire import START, Offset
 DEFAULT_CONTENT_TYPE: Final = "application/octet-stream"
 
 _ZERO: Final = "0000000000000000_0000000000000000"
-"""The reference server's text for the start of a stream. The conformance suite sends this text."""
+"""The start of a stream, as the reference server and the conformance suite write it."""
 
 _COUNT: Final = re.compile(r"0|[1-9][0-9]{0,14}", re.ASCII)
 _SAFE_INTEGER: Final = re.compile(r"[0-9]{1,16}", re.ASCII)
@@ -51,7 +51,7 @@ class Producer:
 
 @dataclass(frozen=True, slots=True)
 class ForkRequest:
-    """Where a fork leaves its source stream. An ``offset`` of ``None`` is that stream's tail."""
+    """Where a fork leaves its source. An ``offset`` of ``None`` is the source's tail."""
 
     source: StreamId
     offset: Offset | None
@@ -102,11 +102,7 @@ def is_closing(headers: Mapping[str, str]) -> bool:
 
 
 def content_type_of(headers: Mapping[str, str]) -> str | None:
-    """Return the content type, or ``None`` if the header is absent.
-
-    Raises:
-        Refusal: The header is not a media type.
-    """
+    """Return the content type, if any. Raise ``Refusal`` if it is not a media type."""
     given = headers.get("content-type", "").strip()
     if not given:
         return None
@@ -144,7 +140,7 @@ def lifetime_of(headers: Mapping[str, str]) -> tuple[float | None, float | None]
 
 
 def producer_of(headers: Mapping[str, str]) -> Producer | None:
-    """Return the idempotent producer of a request, or ``None``.
+    """Return the idempotent producer of a request, or ``None`` if no header names one.
 
     Raises:
         Refusal: Some of the three ``Producer-`` headers are missing or malformed.
@@ -169,11 +165,7 @@ def _safe_integer(text: str) -> int:
 
 
 def append_request(headers: Mapping[str, str], body: bytes) -> AppendRequest:
-    """Parse a POST.
-
-    Raises:
-        Refusal: The request is malformed.
-    """
+    """Parse a POST. Raise ``Refusal`` if it is malformed."""
     closed = is_closing(headers)
     producer = producer_of(headers)
     seq = headers.get("stream-seq")
@@ -199,11 +191,7 @@ def _offset_of(text: str) -> Offset:
 
 
 def fork_request(headers: Mapping[str, str], source: StreamId | None) -> ForkRequest | None:
-    """Parse the fork headers. ``source`` is the stream id in ``Stream-Forked-From``.
-
-    Raises:
-        Refusal: A header is malformed.
-    """
+    """Parse the headers of a fork of ``source``. Raise ``Refusal`` if a header is malformed."""
     offset, sub = headers.get("stream-fork-offset"), headers.get("stream-fork-sub-offset")
     if source is None:
         if offset is not None or sub is not None:
@@ -221,11 +209,7 @@ def fork_request(headers: Mapping[str, str], source: StreamId | None) -> ForkReq
 def create_request(
     stream_id: StreamId, headers: Mapping[str, str], source: StreamId | None, body: bytes
 ) -> CreateRequest:
-    """Parse a PUT.
-
-    Raises:
-        Refusal: The request is malformed.
-    """
+    """Parse a PUT. Raise ``Refusal`` if it is malformed."""
     ttl_s, expires_at = lifetime_of(headers)
     fork = fork_request(headers, source)
     content_type = content_type_of(headers)
@@ -237,11 +221,7 @@ def create_request(
 
 
 def read_request(query: Sequence[tuple[str, str]]) -> ReadRequest:
-    """Parse a GET. Unknown parameters are ignored.
-
-    Raises:
-        Refusal: The request is malformed.
-    """
+    """Parse a GET. Raise ``Refusal`` if it is malformed; ignore unknown parameters."""
     offsets = [value for name, value in query if name == "offset"]
     if len(offsets) > 1:
         raise bad("invalid_offset", "Give one offset.")

@@ -73,18 +73,18 @@ class Place:
 def place_of(scope: Scope) -> Place:
     """Return where a request points below the app that was called with ``scope``.
 
-    ``raw_path`` distinguishes ``%2F`` from ``/``, but does not say where the mount's path ends.
-    Servers and frameworks disagree on whether ``path`` and ``raw_path`` include ``root_path``. So
-    this function first removes ``root_path`` from ``path``, as Starlette does. It then looks for
-    the suffix of ``raw_path`` that decodes to the rest of ``path``.
+    Only ``raw_path`` distinguishes ``%2F`` from ``/``. Servers and frameworks disagree on whether
+    ``path`` and ``raw_path`` include ``root_path``. So this function first removes ``root_path``
+    from ``path``, as Starlette does. It then looks for the suffix of ``raw_path`` that decodes to
+    the rest of ``path``.
     """
     path: str = scope["path"]
     root: str = scope.get("root_path", "")
     top: str = scope.get("app_root_path", root)
     rest = _below(path, root)
     if rest is None:
-        # A proxy removed the outermost app's root_path. So ``path`` begins with the path of a
-        # mount in that app.
+        # A proxy removed the outermost app's root_path, so ``path`` begins with the path of a mount
+        # in that app.
         rest = _below(path, root.removeprefix(top)) if root.startswith(top) else None
     if rest is None:
         rest = path
@@ -146,7 +146,7 @@ def response_body(data: bytes, *, more: bool = True) -> Message:
 async def refuse_other(scope: Scope, receive: Receive, send: Send) -> bool:
     """Refuse a scope that is not an HTTP request. Return whether the scope was refused.
 
-    If a WebSocket handshake got no response, the server would log an error.
+    Without a response to a WebSocket handshake, the server would log an error.
     """
     if scope["type"] == "http":
         return False

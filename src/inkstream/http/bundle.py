@@ -14,7 +14,6 @@ def browser_files() -> StaticFiles:
     """Return an ASGI app that serves ``inkstream.min.js``: ``app.mount("/inkstream", …)``.
 
     The script defines the element ``<ink-stream src="…">`` and a global ``inkstream`` with
-    ``createClient``. The script contains no secrets, so no permission is checked. The script's
-    version is the version of this Python package.
+    ``createClient``. The app checks no permission, because the script contains no secrets.
     """
     return StaticFiles(directory=FOLDER)

@@ -58,7 +58,7 @@ class HTTPSettings:
 
 
 class ClientGone(Exception):
-    """The client left, or accepts no data. Stop working for this client."""
+    """The client left, or accepts no data."""
 
 
 class Waits(Protocol):
@@ -78,8 +78,7 @@ class Connection:
     """Send to a client that may leave at any time, or stop reading.
 
     Use this context manager around the whole response. After ``ping_s`` without a send, the
-    connection interrupts the reader's wait, so that the response can send a ping. A send that takes
-    longer than ``send_timeout_s`` raises ``ClientGone``.
+    connection interrupts the reader's wait, so that the response can send a ping.
 
     Attributes:
         gone: Whether the client has left or was too slow. Then every further send raises
@@ -156,16 +155,16 @@ class Connection:
             self._reader.close()
 
     async def send(self, message: Message) -> None:
-        """Send one ASGI message. A large body is sent in portions, each with its own deadline.
+        """Send one ASGI message. A large body is sent in portions.
 
         Raises:
-            ClientGone: The client left, or accepted no data before the deadline.
+            ClientGone: The client left, or accepted no portion for ``send_timeout_s``.
         """
         if len(message.get("body", b"")) > _PIECE_BYTES:
             message = await self._send_all_but_last(message)
         if self.gone:
-            # Servers silently discard data after the client has left. Without this error, a long
-            # text would be read and sent to its end for nobody.
+            # Servers silently discard data after the client has left. So without this error, the
+            # response would send a long text to its end for nobody.
             raise ClientGone
         before = self.sent_at
         self.sent_at = now = self._clock.monotonic()
@@ -196,8 +195,7 @@ class Connection:
         """Send a large body in portions, but only return the message with the last portion.
 
         A server accepts one portion more than its buffer has room for. If the client does not read,
-        that portion stays in the server's memory until the socket is closed, long after the
-        deadline. So the portions are small.
+        that portion stays in the server's memory long after the deadline. So portions are small.
         """
         body: bytes = message["body"]
         last = (len(body) - 1) // _PIECE_BYTES * _PIECE_BYTES
@@ -207,7 +205,7 @@ class Connection:
         return {**message, "body": body[last:]}
 
     def _measure(self, sends: Sampling, before: float) -> None:
-        """Record the time from a commit to the send of its text, unless only a ping was sent."""
+        """Record the time from a commit to the send of its text, but not for a ping."""
         sends.chosen()
         reader = self._reader
         if isinstance(reader, Reader) and reader.tail.local and reader.tail.published_at > before:

@@ -1,10 +1,9 @@
 """Refuse requests that a page of another origin made with this origin's cookie or password.
 
-The check applies to requests that change something and carry credentials that a browser adds by
-itself. These are cookies, and the credentials of Basic, Digest, Negotiate and NTLM authentication.
-A request with a token in ``Authorization`` needs no check, because a page of another origin does
-not know the token. A request without credentials needs no check, because anybody could send that
-request.
+The check applies to requests with credentials that a browser adds by itself: cookies, and the
+credentials of Basic, Digest, Negotiate and NTLM authentication. A request with a token in
+``Authorization`` needs no check, because a page of another origin does not know the token. A
+request without credentials needs no check, because anybody could send that request.
 """
 
 from __future__ import annotations
@@ -39,8 +38,7 @@ def origins(given: Collection[str]) -> frozenset[str]:
 
 
 def _is_same(origin: str, host: str) -> bool:
-    # The origins are compared as text, because urlsplit raises an error for some input of clients
-    # ("http://[::1").
+    # Compare text, because urlsplit raises an error for some origins ("http://[::1").
     _, _, netloc = origin.partition("://")
     return netloc != "" and netloc.lower() == host.lower()
 

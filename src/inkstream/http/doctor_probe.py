@@ -27,7 +27,7 @@ _LONGEST_IDLE_S: Final = 600.0
 _LONGEST_TICKS_S: Final = 60.0
 _TICK_S: Final = 0.1
 _AS_STREAMS: Final = {
-    # A stream's response has these headers too, so the doctor sees what a proxy does to streams.
+    # A stream's response has these headers too. So a proxy treats the probe like a stream.
     "cache-control": "private, no-cache, no-transform",
     "x-accel-buffering": "no",
 }
@@ -47,8 +47,7 @@ class _Ticker:
         self._until = 0.0
 
     def start(self, seconds: float) -> None:
-        # Use a chain of timers, not a task, because a server that stops would have to wait for the
-        # task.
+        # Use timers, not a task, because a server that stops would have to wait for the task.
         self.name, self.count = secrets.token_hex(8), 0
         self._until = time.monotonic() + seconds
         self._tick(self.name)
@@ -62,8 +61,7 @@ class _Ticker:
 class DoctorProbe:
     """An ASGI app that the doctor calls. Mount the app on a separate path; see docs/operations.md.
 
-    The app uses no stream and no database. It limits how long each response lasts, and how many
-    responses run at the same time.
+    The app limits how long each response lasts, and how many responses run at the same time.
     """
 
     def __init__(self, authorize: AuthorizeProbe, ping_s: float) -> None:
@@ -79,8 +77,8 @@ class DoctorProbe:
             return
         request = Request(scope, receive)
         problem = None
-        # Without ``is``, a forgotten ``await`` in ``authorize`` would allow every request, because
-        # a coroutine counts as true.
+        # Without ``is True``, a forgotten ``await`` in ``authorize`` would allow every request,
+        # because a coroutine counts as true.
         if await self._authorize(request) is not True:
             problem = Problem(403, "forbidden", "You may not use the doctor's probe.")
         elif self._open >= _AT_ONCE:
@@ -150,7 +148,7 @@ def _number(request: Request, name: str, default: float, most: float) -> float:
 
 async def _events(count: int, every_s: float, pad: int) -> AsyncIterator[bytes]:
     began = time.monotonic()
-    if pad:  # begin with a long comment, because some proxies compress only then
+    if pad:  # begin with a long comment, because some proxies compress only long responses
         yield b": %s\n\n" % (b" " * pad)
     for n in range(count):
         if n:
@@ -161,10 +159,7 @@ async def _events(count: int, every_s: float, pad: int) -> AsyncIterator[bytes]:
 async def _send_events(
     receive: Receive, send: Send, count: int, every_s: float, pad: int = 0
 ) -> None:
-    """Send ``count`` events, one per ``every_s``, but stop if the client leaves.
-
-    Each event contains the seconds since the response began.
-    """
+    """Send ``count`` events, one per ``every_s``. Each has the seconds since the first event."""
 
     async def send_all() -> None:
         await send(response_start(200, _EVENTS))

@@ -1,11 +1,10 @@
 """Follow a stream in the format of a ``Format`` object, from the cursor of a client's last chunk.
 
 A cursor is ``{offset}~{state}``. A cursor may point into the middle of a message. If the cursor has
-no state, or the encoder refuses the state, all messages before the offset are encoded again. The
-chunks of these messages are discarded, and the encoder then has the missing state. If a state is
-too long for a cursor, the cursor contains ``x`` and a number instead. The number says how many
-chunks of the same message follow the cursor's chunk. A client that sends such a cursor also makes
-the server encode the earlier messages again.
+no state, or the encoder refuses the state, the server encodes all messages before the offset again
+to get the state, and discards their chunks. If a state is too long for a cursor, the cursor
+contains ``x`` and a number instead. The number says how many chunks of the same message follow the
+cursor's chunk. For such a cursor, the server also encodes the earlier messages again.
 """
 
 from __future__ import annotations
@@ -24,21 +23,16 @@ from inkstream.http.formats import MAX_STATE, Encoder, Format
 from inkstream.wire import Offset, Place
 
 MAX_CURSOR: Final = 256
-"""The greatest length of a cursor, in characters, because a client could send any length."""
+"""The greatest length of a cursor, in characters."""
 
 _TOO_LONG: Final = re.compile(r"x(0|[1-9][0-9]{0,5})", re.ASCII)
-"""Matches the text that replaces a state that is too long: ``x`` and a number of chunks."""
 
 _REBUILD_BYTES: Final = 64 * 1024
 """How many bytes are read and encoded in one step. Other tasks run between two steps."""
 
 
 def split_cursor(text: str) -> tuple[str, str | None]:
-    """Return a cursor's offset and state. The state of a cursor without ``~`` is ``None``.
-
-    Raises:
-        InvalidOffset: The cursor is too long.
-    """
+    """Return a cursor's offset and state. Raise ``InvalidOffset`` for a cursor that is too long."""
     if len(text) > MAX_CURSOR:
         raise InvalidOffset(f"{text:.60}…")
     offset, tilde, state = text.partition("~")
@@ -61,7 +55,7 @@ class Encoded:
         self._left = 0
 
     def skip_to_last(self, chunks: int) -> None:
-        """Keep only the last chunks of the next message, as many as ``chunks``. 0 keeps all."""
+        """Keep only the last ``chunks`` chunks of the next message; 0 keeps all."""
         self._left = chunks
 
     def chunks(self, segments: Iterable[Segment]) -> bytes:

@@ -54,11 +54,8 @@ class Follow:
     """One stream that a response follows, with the settings for the response.
 
     Attributes:
-        engine: The engine that reads the stream.
-        stream_id: The stream's id.
         request: The request. Its ``?format=``, ``Accept`` and ``If-None-Match`` are used.
         given: The offset to continue from, as the client sent it.
-        settings: The connection's times.
         format: The format, if the application chose one; the request then has no choice.
         allow: Returns whether this caller may read the stream; ``None`` allows every caller.
         ask_again: Whether to call ``allow`` again from time to time during the response.
@@ -82,11 +79,7 @@ class Follow:
 
     @property
     def cursor(self) -> tuple[str | None, str | None]:
-        """The offset and the encoder's state to continue from.
-
-        Raises:
-            InvalidOffset: The cursor is too long.
-        """
+        """The offset and the encoder's state to continue from; see ``split_cursor``."""
         if self.given is None or not isinstance(self.format, Format):
             return self.given, None
         return split_cursor(self.given)
@@ -94,8 +87,8 @@ class Follow:
     async def _found(self, read: Callable[[], Awaitable[Found]]) -> Found:
         """Call ``read``, and repeat the call for ``ABSENT_WAIT_S`` while it finds no stream.
 
-        For a denied stream, ``read`` must raise ``StreamNotFound``. The responses for absent and
-        denied streams then take the same time. So the time does not show which streams exist.
+        For a denied stream, ``read`` must raise ``StreamNotFound``. Then the response takes as long
+        as for an absent stream, and its time does not show that the stream exists.
         """
         clock = self.engine.clock
         until = clock.monotonic() + ABSENT_WAIT_S
@@ -147,8 +140,8 @@ class Follow:
             state, page = await self._found(look)
             allowed = state
         else:
-            # Check permission before reading text. Otherwise a denied caller could cause expensive
-            # reads, and could see from the time of a read that the stream exists.
+            # Check permission before reading text. Otherwise a denied caller could see from the
+            # time of the read that the stream exists.
             allowed = await self._allowed(self.allow)
             state, page = await look()
         reader = await readers.open(self.stream_id, offset, page)
@@ -158,13 +151,13 @@ class Follow:
         return state, reader
 
     def has_seen_end(self, reader: Reader) -> bool:
-        """Return whether the request's offset says that the client has seen the terminal event."""
+        """Return whether the client has seen the terminal event, according to its offset."""
         tail = reader.tail
         last = Offset.at(tail, tail.position, ended=True)
         return tail.end is not None and self.offset == str(last)
 
     def lifetime(self, reader: Reader, *, cut_by_age: bool) -> Lifetime:
-        """Return the time limits of a connection that follows the stream."""
+        """Return the limits of a connection that follows the stream."""
         allow, tail = self.allow, reader.tail
         again: Callable[[], Awaitable[bool]] | None = None
         if allow is not None and self.ask_again:

@@ -100,11 +100,7 @@ class Format:
 
 
 def check_format(fixed: str | Format | None) -> None:
-    """Raise unless the format that the application chose is valid. ``None`` is valid.
-
-    Raises:
-        TypeError, ValueError
-    """
+    """Raise ``TypeError`` or ``ValueError`` if the application chose an invalid format."""
     if fixed is None or isinstance(fixed, Format):
         return
     if not isinstance(fixed, str):
@@ -122,8 +118,7 @@ def check_format(fixed: str | Format | None) -> None:
 def choose_format(request: Request, fixed: str | Format | None) -> str | Format | None:
     """Return the format of the response, or ``None`` if the request names no known format.
 
-    The application's choice ``fixed`` comes before ``?format=``, and ``?format=`` before
-    ``Accept``.
+    The application's choice ``fixed`` decides, then ``?format=``, then ``Accept``.
     """
     if isinstance(fixed, Format):
         return fixed

@@ -15,10 +15,7 @@ _DRAIN_TIMES = 16
 
 
 class BodyRefused(Exception):
-    """A body is too large, too slow or incomplete, or all memory for bodies is in use.
-
-    ``problem`` is the response to send.
-    """
+    """A body was not accepted. ``problem`` is the response to send."""
 
     def __init__(self, problem: Problem) -> None:
         super().__init__(problem.code)
@@ -58,8 +55,7 @@ class Intake:
     async def discard(self, request: Request) -> None:
         """Read and discard a body, within limits, so that its client can see the response.
 
-        Many clients report a broken connection when the response arrives before they have sent
-        everything.
+        Many clients report a response before the end of their body as a broken connection.
         """
         if "100-continue" in request.headers.get("expect", "").lower():
             return
@@ -71,9 +67,8 @@ class Intake:
     async def _read(self, request: Request, pieces: list[bytes]) -> None:
         declared = request.headers.get("content-length", "")
         is_large = declared.isdecimal() and len(declared) < 20 and int(declared) > self._max_bytes
-        # A client that sent "Expect: 100-continue" has not sent its body, so the refusal can be
-        # sent now. Other clients are already sending, and many report an early response as a broken
-        # connection.
+        # A client that sent "Expect: 100-continue" has not sent its body, so refuse the body now.
+        # For other clients, see ``discard``.
         if is_large and "100-continue" in request.headers.get("expect", "").lower():
             raise self._too_large()
         try:

@@ -20,7 +20,7 @@ _JITTER: Final = 0.25
 RETRY: Final = b"retry: 200\n\n"
 """The last line of a connection that ends because of its age.
 
-It makes ``EventSource`` reconnect after 0.2 s. The next response sets the usual delay again.
+``EventSource`` then reconnects after 0.2 s. The next response sets the usual delay again.
 """
 
 
@@ -30,13 +30,10 @@ def jittered(seconds: float) -> float:
 
 
 class Lifetime:
-    """The time limits of one connection, which are checked after a send of text or of a ping.
+    """The time limits of one connection.
 
-    Args:
-        clock: The engine's clock.
-        settings: The settings ``life_s`` and ``authorize_again_s``.
-        cut_by_age: Whether the connection ends after ``life_s``.
-        allowed: Returns whether this caller may still read; ``None``: no check.
+    If ``cut_by_age`` is true, the connection ends after ``life_s``. ``allowed`` returns whether the
+    caller may still read. If ``allowed`` is ``None``, the caller may always read.
     """
 
     __slots__ = ("_again_s", "_allowed", "_ask_at", "_clock", "_until", "due_at")
@@ -66,11 +63,7 @@ class Lifetime:
         return self._clock.monotonic() >= self._until
 
     async def check(self) -> None:
-        """Raise if the connection must end.
-
-        Raises:
-            ReaderCut: The connection is too old, or the caller may no longer read.
-        """
+        """Raise ``ReaderCut`` if the connection is too old, or the caller may no longer read."""
         now = self._clock.monotonic()
         if now >= self._until:
             raise ReaderCut

@@ -34,10 +34,7 @@ MAX_STREAMS: Final = 64
 """How many streams one request may follow."""
 
 FOLLOW_HEADER: Final = "stream-follow"
-"""The response header that names the path for following many streams.
-
-Clients use only the path that this header names.
-"""
+"""The response header that tells clients the path for following many streams."""
 
 MAX_BODY: Final = 64 * 1024
 """The largest request body, in bytes: 64 offsets and 64 ids of 512 ASCII letters fit into it."""
@@ -92,9 +89,7 @@ class FollowMany:
     """Streams to follow in one response.
 
     Attributes:
-        engine: The engine that reads the streams.
         request: The request. Its ``?format=`` and ``Accept`` are used.
-        settings: The connection's times.
         follow: Returns the ``Follow`` for a stream id and an offset.
         wanted: The streams' ids, each with the offset to continue from.
     """
@@ -108,7 +103,7 @@ class FollowMany:
 
 @dataclass(slots=True)
 class _Opening:
-    """Open the streams of a bundle at the same time, so that no stream waits for another stream."""
+    """Open the streams of a bundle, all at the same time."""
 
     bundle: Bundle
     fresh: bool = False
@@ -285,8 +280,7 @@ class ManyResponse(Response):
 class _Named:
     """The bytes to send next. An event with a stream's id precedes the events of that stream.
 
-    Args:
-        news: Events about streams that were opened or refused, to send before any text.
+    ``news`` are events about streams that were opened or refused. They are sent before any text.
     """
 
     def __init__(self, news: list[bytes]) -> None:

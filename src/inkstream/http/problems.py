@@ -62,7 +62,7 @@ class Problem(Response):
 def problem_for(error: e.InkstreamError) -> Problem:
     """Return the problem document for an error.
 
-    The server logs details that may name hosts or files, and does not send these details.
+    Details that may name hosts or files are logged, but are not in the document.
     """
     if isinstance(error, e.StoreUnavailable):
         _log.warning("answered 503: %s", error)

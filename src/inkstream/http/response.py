@@ -32,7 +32,7 @@ _NO_FORMAT: Final = (
 _VARY: Final = "Accept, Last-Event-ID"
 """Request headers on which the response depends.
 
-``Cookie`` and ``Authorization`` are not in this list, because ``cache-control: private`` already
+``Cookie`` and ``Authorization`` may be absent here, because ``cache-control: private`` already
 keeps caches from giving one user's response to another user.
 """
 
@@ -40,8 +40,8 @@ keeps caches from giving one user's response to another user.
 class StreamResponse(Response):
     """Follow a stream from the request's offset to its end. ``streams.response`` returns it.
 
-    This class is a Starlette response: set headers and cookies before you return the response. As
-    the ``response_class`` of a FastAPI route, this class documents the route's media type.
+    Set headers and cookies before you return the response. As the ``response_class`` of a FastAPI
+    route, this class documents the route's media type.
     """
 
     media_type = "text/event-stream"
@@ -60,15 +60,14 @@ class StreamResponse(Response):
                 "streams.stream(request, id, source): return what they return"
             )
         super().__init__(None, status_code, headers, media_type, background)
-        # These headers are set later, because the response may be a problem document or have
-        # another format.
+        # The format decides these headers later.
         for name in ("content-type", "content-length"):
             if name in self.headers:
                 del self.headers[name]
         self._content: Follow | Problem | None = content
 
     def _take(self) -> Follow | Problem:
-        """Return the content, and drop the reference to the content, to free the request early."""
+        """Return the content, and drop the reference to it, so that the request is freed early."""
         content, self._content = self._content, None
         if content is None:
             raise RuntimeError("a StreamResponse can be sent only once: create one per request")
@@ -152,8 +151,8 @@ class StreamResponse(Response):
                     await self._send_text(reader, connection, lifetime)
             except (ClientGone, ReaderCut, InkstreamError):
                 # The response ends before the stream's end. Plain text ends without HTTP's last
-                # chunk, so that the client sees a broken response. For events, the missing terminal
-                # event says that the response is incomplete.
+                # chunk, so that the client sees a broken response. For events, the terminal event
+                # is missing, so that the client reconnects.
                 if form == "events" and not connection.gone:
                     last = RETRY if lifetime.is_over else b""
                     with contextlib.suppress(ClientGone):

@@ -81,7 +81,7 @@ class StreamRoutes:
         return allow
 
     def read(self, request: Request, stream_id: StreamId) -> Response:
-        """Follow a stream. Every response, even a refusal, names the path of ``POST /follow``."""
+        """Follow a stream. A header of the response names the path of ``POST /follow``."""
         response = self._follow(request, stream_id, self._allow(request, "read"))
         response.headers[FOLLOW_HEADER] = _FOLLOW
         return response

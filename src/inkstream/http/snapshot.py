@@ -14,9 +14,7 @@ from inkstream.wire import Offset
 class Snapshot:
     """Encode a stream as JSON (docs/http.md) piece by piece: ``begin``, ``parts``…, ``end``.
 
-    Args:
-        state: The stream's state when its tail was at ``here``.
-        here: The offset at which a client continues.
+    ``here`` is the offset of the tail in ``state``.
     """
 
     def __init__(self, state: StreamState, here: Offset) -> None:
@@ -27,7 +25,7 @@ class Snapshot:
         self._close = b""
 
     def begin(self) -> bytes:
-        """Return the document's beginning, before the parts."""
+        """Return the document up to the parts."""
         state = self._state
         fields = {
             "stream_id": state.stream_id,
@@ -76,5 +74,5 @@ class Snapshot:
         out.append(wire.escape_text(text))
 
     def end(self) -> bytes:
-        """Return the document's end, after the parts."""
+        """Return the document after the parts."""
         return self._close + b"]}"

@@ -2,13 +2,11 @@
 
 The first line of a payload is the version ``1`` and the sender's token, which may be empty. Each
 further line is the id of a stream. A payload without ids means that any stream may have changed. A
-payload in an unknown format has the same meaning. Such a payload may come from another version of
-inkstream during a deploy, or from any other role of the database.
+payload in an unknown format, for example from another version of inkstream, has the same meaning.
 
-A hint is sent after the commit that it announces, in a second transaction. The reason is that
-PostgreSQL holds a lock of the whole server while it commits a transaction with a notification. If
-a commit of text had the notification, other commits with a notification would wait until the text
-is on disk.
+A hint is sent after the commit that it announces, in a second transaction. PostgreSQL holds a lock
+of the whole server while it commits a transaction with a notification. If a commit of text had the
+notification, other commits with a notification would have to wait until the text is on disk.
 
 If a change belongs to an application's transaction, the store sends the hint in this transaction,
 because inkstream cannot see when the transaction commits.
@@ -43,7 +41,7 @@ class Channel(Protocol):
     ) -> bool:
         """Begin to call ``on_payload`` for each payload; return False if that is impossible.
 
-        ``on_listening`` is called after each connection and after each reconnection.
+        ``on_listening`` is called whenever listening begins, also after a reconnection.
         """
 
     async def unlisten(self) -> None:
@@ -66,9 +64,6 @@ class PostgresNotifier:
 
     If the database is behind a transaction pooler and ``listener_url`` is not set, no hint arrives.
     Then this process learns only from its polls what other processes changed.
-
-    Args:
-        store: The ``PostgresStore`` whose streams the hints are about.
     """
 
     def __init__(self, store: HasChannel) -> None:
@@ -116,10 +111,7 @@ def encode_hint(token: str, stream_ids: Collection[StreamId]) -> str:
 
 
 def decode_hint(payload: str) -> tuple[str, tuple[StreamId, ...] | None]:
-    """Return the sender's token and the streams' ids.
-
-    Instead of the ids, return ``None`` if any stream may have changed.
-    """
+    """Return the sender's token, and the streams' ids or ``None`` (any stream may have changed)."""
     if not payload.startswith(_VERSION):
         return "", None
     token, *names = payload.removeprefix(_VERSION).split("\n")

@@ -25,12 +25,7 @@ class SQLiteNotifier:
     """Poll a SQLite file to find out which streams other processes changed.
 
     The store polls the file only while this process writes or follows a live stream: every
-    5 ms while other processes write, and every 20 ms otherwise. The store polls on its writing
-    thread, because on the connection of this thread, SQLite reports only the commits of other
-    connections.
-
-    Args:
-        store: The open store whose file is polled.
+    5 ms while other processes write, and every 20 ms otherwise.
     """
 
     def __init__(self, store: Watchable) -> None:

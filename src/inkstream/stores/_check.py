@@ -30,10 +30,7 @@ def index_fault(count: int, size: int, index: bytes) -> str | None:
 def run_faults(text: str, tail: int, generation: int) -> Iterator[str]:
     """Yield what is wrong with a stream's runs. Wrong runs make valid offsets look invalid.
 
-    Args:
-        text: The runs as they are stored.
-        tail: The stream's tail.
-        generation: The generation of the last run, according to the stream's head.
+    ``text`` has the stored runs. ``tail`` and ``generation`` come from the stream's head.
     """
     try:
         numbers = json.loads(text)

@@ -136,8 +136,8 @@ class Streams:
 
     def _change(self, stream: _Stream, change: Change) -> None:
         runs = stream.state.runs
-        # A late result replaces the end of an ended stream. The end stays the same message, so it
-        # stays in its run: readers have its offset.
+        # A late result replaces the end of an ended stream. Readers may already have the offset of
+        # the old end. So the new end stays in the same run, and this offset stays valid.
         adds = change.append is not None or change.end is not None
         if adds and not stream.state.ended and runs[-1].generation != self.generation:
             runs = extended(runs, stream.tail, self.generation)
@@ -262,7 +262,7 @@ class Streams:
 
 
 class _Stream:
-    """A stream. To be cheap, an append does not update ``state``; ``snapshot`` does so later."""
+    """A stream. To be fast, an append does not update ``state``; ``snapshot`` does so later."""
 
     __slots__ = (
         "appended_at",

@@ -1,4 +1,4 @@
-"""Loads named queries from ``.sql`` files, so that SQL is written and reviewed as SQL.
+"""Loads named queries from ``.sql`` files.
 
 A file is a sequence of queries. Each query has a name and a line that describes the query::
 
@@ -19,8 +19,7 @@ _NAME = re.compile(r"^-- name: *([a-z][a-z0-9_]*) *$", re.MULTILINE)
 def load(package: str, file: str) -> SimpleNamespace:
     """Return an object that has each query of a package's file as an attribute.
 
-    Lines that begin with ``--`` are removed, and so is the last semicolon. A query with several
-    statements (a schema) keeps the semicolons between the statements.
+    Lines that begin with ``--`` are removed, and so is the last semicolon of each query.
 
     Raises:
         ValueError: A name occurs twice, or a query has no line of description.

@@ -1,8 +1,8 @@
 """Keeps streams in memory, for tests, simulation and trials.
 
-The streams are lost when the process ends. In every other way, ``MemoryStore`` does all that
-``abc.Store`` demands. Several stores may share one ``MemoryDatabase``, each as its own worker, so
-that a test of two processes can run in one process. All these stores belong to one thread.
+The streams are lost when the process ends. Several stores may share one ``MemoryDatabase``, each as
+its own worker, so that a test of two processes can run in one process. All these stores belong to
+one thread.
 """
 # ruff: noqa: D102  (abc.Store documents the methods)
 
@@ -94,13 +94,9 @@ class _Workers:
 
 
 class MemoryStore:
-    """Keep streams in a ``MemoryDatabase``.
+    """Keep streams in a ``MemoryDatabase``; in a new one if ``database`` is ``None``.
 
-    Every call has its effect immediately and then yields to the event loop, so that no caller
-    relies on a store that never waits.
-
-    Args:
-        database: The database to use; a new one if ``None``.
+    Every call has its effect immediately, and then yields to the event loop.
     """
 
     def __init__(self, database: MemoryDatabase | None = None) -> None:

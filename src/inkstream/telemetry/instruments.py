@@ -1,8 +1,7 @@
 """The metrics with their names, units and labels; docs/operations.md has the same list.
 
-No label contains an id, an owner or text, because each value of a label costs memory. The
-application chooses the values of ``code``, so their number is limited: after ``CODES`` different
-codes, each further code becomes ``other``.
+No label contains an id, an owner or text, because each value of a label costs memory. After
+``CODES`` different values of the label ``code``, each further value becomes ``other``.
 """
 
 from __future__ import annotations
@@ -22,11 +21,7 @@ _COUNTS: Final = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 class Instruments:
     """Create all instruments on a meter.
 
-    Args:
-        meter: The meter.
-        numbers: Returns the current values of gauges and totals, by name. These values are read
-            only when metrics are collected, because one call of a counter would cost more than
-            the commit of a token.
+    ``numbers`` returns the current values of gauges and totals, by name.
     """
 
     def __init__(self, meter: Meter, numbers: Callable[[], dict[str, int]]) -> None:

@@ -30,9 +30,8 @@ class OpenTelemetry(Observer):
 
     One observer may serve several instances. The application's OpenTelemetry SDK exports the
     metrics and spans; without an SDK they are discarded. An answer has a span from the claim of its
-    stream to the stream's end. The span's parent is the span that was current when the answer was
-    started, usually the span of the request. The spans that the source creates are children of the
-    answer's span.
+    stream to the stream's end. The parent of this span is usually the span of the request that
+    started the answer. The spans that the source creates are children of the answer's span.
 
     Args:
         meter_provider: A meter provider to use instead of the global meter provider.
@@ -102,7 +101,7 @@ class OpenTelemetry(Observer):
             span.add_event("first piece")
 
     def ended(self, ended: Ended) -> None:
-        """Count the stream's end, and end the answer's span."""
+        """Count a stream's end, and end the answer's span."""
         end = ended.end
         self._on.ends.add(1, {"status": end.status.value, "code": self._label(end.code)})
         if ended.characters is not None:

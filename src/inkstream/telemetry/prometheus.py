@@ -11,8 +11,8 @@ def prometheus_app() -> tuple[OpenTelemetry, Any]:
     """Return an observer, and an ASGI app that serves its metrics, to mount at ``/metrics``.
 
     Use this function in an application that configures no OpenTelemetry SDK. The page shows only
-    the metrics of this process. With several processes, Prometheus must read the page of each
-    process. The page needs no login, because it contains no ids and no text.
+    the metrics of this process, so Prometheus must read the page of each process. The page needs no
+    login, because it contains no ids and no text.
     """
     try:
         from opentelemetry.exporter.prometheus import PrometheusMetricReader

@@ -1,10 +1,9 @@
 """Streams in PostgreSQL: the store for more than one machine.
 
-``_store`` has the class ``PostgresStore``. ``_connections`` and ``_session`` connect to the server.
-``_foreign`` runs statements in an application's transaction. ``_rows`` converts values for the
-functions of the schema (``schema/``, called from ``queries.sql``). ``_locks`` distinguishes a dead
-worker from a worker that lost its connection. ``_migrate`` has the code of ``inkstream migrate``,
-``verify`` and ``sql``. ``_check`` checks that the stored streams are complete.
+``_connections`` and ``_session`` connect to the server. ``_foreign`` runs statements in an
+application's transaction. ``_rows`` converts values for the functions of the schema (``schema/``,
+called from ``queries.sql``). ``_locks`` distinguishes a dead worker from a worker that lost its
+connection.
 """
 
 try:

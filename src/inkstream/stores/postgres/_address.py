@@ -37,9 +37,7 @@ class Address:
 
     Attributes:
         url: The URL for the driver, with the password.
-        pooler: Whether a transaction pooler answers at this address. Behind such a pooler, no
-            session state survives a transaction.
-        schema: The schema of inkstream's tables.
+        pooler: Whether a transaction pooler answers at this address.
         listener_url: The URL for the one connection that stays open; ``None`` means ``url``.
         arguments: Further arguments for the driver.
         settings: Server settings for each session.
@@ -127,11 +125,9 @@ def _parse(text: str) -> Address:
     query = found.query
     several = len(hosts) > 1 or any(n == "host" and "," in value for n, value in query)
     if several and not any(name == "target_session_attrs" for name, _ in query):
-        # One of the servers may be a standby, so the driver must look for a server that takes
-        # writes.
+        # The driver must look for a server that takes writes, because one may be a standby.
         query.append(("target_session_attrs", "read-write"))
-    # urlunsplit() is not used, because it drops the // before an empty host, which means the local
-    # socket.
+    # urlunsplit() would drop the // before an empty host, which means the local socket.
     url = f"postgresql://{parts.netloc}{parts.path}"
     if query:
         url += f"?{urlencode(query)}"

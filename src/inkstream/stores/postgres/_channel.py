@@ -11,11 +11,7 @@ from inkstream.stores.postgres._session import Session
 
 
 class Channel:
-    """One channel of notifications.
-
-    Attributes:
-        name: The channel's name in PostgreSQL.
-    """
+    """One channel of notifications. ``name`` is its name in PostgreSQL."""
 
     def __init__(
         self, name: str, session: Session | None, send: Callable[[str, str], Awaitable[None]]

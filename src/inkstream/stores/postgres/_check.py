@@ -102,10 +102,7 @@ async def _rows(connection: asyncpg.Connection[Any], sql: str) -> AsyncIterator[
 
 
 async def _sums(rows: AsyncIterator[Any]) -> AsyncIterator[tuple[int, _Stored]]:
-    """Yield each stream's internal id, with the sums of the stream's segments.
-
-    The rows must be sorted by stream and position.
-    """
+    """Yield each internal id with its sums. ``rows`` must be sorted by internal id and position."""
     internal_id: int | None = None
     sums = _Stored()
     async for row in rows:
@@ -126,7 +123,6 @@ async def _sums(rows: AsyncIterator[Any]) -> AsyncIterator[tuple[int, _Stored]]:
 
 
 def _faults(row: Any, sums: _Stored) -> list[str]:
-    """Return what is wrong with one stream."""
     if not row["has_head"] or not row["has_stream"]:
         return [f"half of its state is missing: its {'head' if row['has_stream'] else 'stream'}"]
     faults = list(sums.faults)

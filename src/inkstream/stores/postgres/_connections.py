@@ -39,7 +39,7 @@ class _Connection(_Base):
     __slots__ = ()
 
     def get_reset_query(self) -> str:
-        """Return no query, because a reset query would cost each statement a second round trip."""
+        """Return no query, because a reset would cost each statement a second round trip."""
         return ""
 
 
@@ -112,13 +112,7 @@ class Connections:
 
     @contextlib.contextmanager
     def under_way(self) -> Any:
-        """Make ``close`` wait until this context ends.
-
-        A call that executes several statements uses this method for all of them together.
-
-        Raises:
-            NotRunning: The connections are not open.
-        """
+        """Make ``close`` wait until this context ends. Raise ``NotRunning`` if not open."""
         if not self._open:
             raise NotRunning("the store is not open")
         self._under_way += 1
@@ -156,8 +150,7 @@ class Connections:
     ) -> Sequence[Sequence[Any]]:
         """Execute one statement and return its rows.
 
-        After a deadlock or a serialization failure, the statement is sent again. It is sent at most
-        8 times.
+        After a deadlock or a serialization failure, the statement is sent again, 7 times at most.
         """
         with self.under_way():
             for attempt in range(1, _TRIES + 1):
@@ -181,9 +174,8 @@ class Connections:
     async def _condemn(self, connection: Any) -> None:
         """Close a connection and all others of its pool, because the server takes no writes.
 
-        A connection in use is closed when its statement has finished. The connections of an
-        application's own pool are closed too, because otherwise the pool would give these
-        connections to the application.
+        A connection in use is closed when its statement has finished. This also applies to an
+        application's own pool, which would otherwise give these connections to the application.
         """
         assert self._pool is not None
         await self._pool.expire_connections()
@@ -208,7 +200,6 @@ class Connections:
         try:
             yield connection
         finally:
-            # The outcome of the statement is already known, so an error on the connection's way
-            # back to the pool is ignored.
+            # An error here must not hide the statement's outcome, which is already known.
             with contextlib.suppress(*DRIVER_ERRORS):
                 await pool.release(connection)

@@ -43,9 +43,8 @@ def is_retryable(exc: BaseException) -> bool:
 def condemns(exc: BaseException) -> bool:
     """Return whether an error shows that the server of a connection takes no writes.
 
-    Such a server answers reads, so its connections look healthy. After a switch to another leader,
-    a pool would keep these connections for ever, although a new connection to the same address
-    reaches the new leader.
+    Such a server answers reads, so its connections look healthy, and a pool would keep them for
+    ever. After a switch to another leader, only new connections reach the new leader.
     """
     code = sqlstate(exc)
     if code is None or not code.startswith(_CONDEMNING):
@@ -69,14 +68,11 @@ def without_frames(exc: BaseException) -> BaseException:
 
 
 def translate(exc: Exception, *, writing: bool, migrate: str) -> Exception:
-    """Return the error to raise for a driver's error.
+    """Return the error to raise for a driver's error ``exc``.
 
-    If the driver's error shows a mistake in the code, return the driver's error unchanged.
-
-    Args:
-        exc: The error.
-        writing: Whether the statement was a write in its own transaction.
-        migrate: The command that updates the schema.
+    If ``exc`` shows a mistake in the code, return ``exc`` unchanged. ``writing`` says whether the
+    statement was a write in its own transaction. ``migrate`` is the command that updates the
+    schema.
     """
     code = sqlstate(exc)
     if code is None:

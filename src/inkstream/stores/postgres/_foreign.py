@@ -2,8 +2,7 @@
 
 A statement for an SQLAlchemy session is executed with the session, and not directly on the driver's
 connection. A session that has executed nothing yet has no transaction on that connection, so a
-statement sent directly would not be rolled back. A statement on a synchronous connection blocks the
-event loop until the database answers, as the application's own statements do.
+statement sent directly would not be rolled back.
 """
 
 from __future__ import annotations
@@ -102,7 +101,6 @@ async def _through_sqlalchemy(
 
 
 def _through_django(connection: Any, sql: str, args: Sequence[object]) -> Sequence[Sequence[Any]]:
-    """Execute a statement with Django's cursor, as a part of Django's current transaction."""
     if getattr(connection, "vendor", None) != "postgresql" or not hasattr(connection, "cursor"):
         raise TypeError("give a Django connection of a PostgreSQL database")
     order = [int(number) for number in _PARAMETER.findall(sql)]

@@ -1,11 +1,10 @@
 """Migrations change a database's schema, and only when an operator runs them.
 
 ``schema/`` is the current schema. ``migrations/`` has the steps that lead to the current schema:
-one file per version. Each file runs in its own transaction. A file's first line may say
+one file per version. Each file runs in its own transaction. A file may have a line
 ``-- needs: N``. After this migration, only releases of inkstream that know version N or a later
 version can use the database. A migration that only adds (new tables, columns with defaults, new
-functions) does not change N. A migration in the next release may remove what only older releases
-use. Such a migration raises N.
+functions) does not change N. A migration raises N if it removes something that older releases use.
 """
 
 from __future__ import annotations
@@ -43,7 +42,6 @@ class Migration:
 
     Attributes:
         version: The number of the step. The numbers are consecutive and begin with 1.
-        name: The subject of the step.
         needs: After the step, only a release that knows this schema version or a later version can
             use the database.
         sql: The statements of the step, for the schema ``inkstream``.
@@ -89,11 +87,7 @@ def migrations() -> tuple[Migration, ...]:
 
 
 def foreign_steps(digests: Mapping[int, str | None]) -> list[str]:
-    """Return the migrations that were applied with SQL that differs from this library's.
-
-    Args:
-        digests: The digest of each version that the database has recorded.
-    """
+    """Return the migrations that were applied with other SQL, according to recorded digests."""
     return [
         step.label
         for step in migrations()
@@ -125,8 +119,7 @@ def schema_sql(schema: str = SCHEMA) -> str:
 def sql(*, schema: str = SCHEMA, after: int = 0) -> str:
     """Return the migrations after version ``after`` as one script, for Alembic, Flyway or a person.
 
-    In the script, each migration has its own transaction, which also records the migration, as
-    ``migrate`` does.
+    In the script, each migration has its own transaction, which also records the migration.
     """
     schema = schema_name(schema)
     steps = [step for step in migrations() if step.version > after]
@@ -198,8 +191,8 @@ async def migrations_missing(connection: asyncpg.Connection[Any], schema: str) -
 async def verify(url: object, *, schema: str | None = None) -> list[str]:
     """Compare a database's schema with this library's; return the differences.
 
-    The function builds the library's schema beside the database's schema, in a transaction that is
-    rolled back. So the database role needs the right to create schemas.
+    The database role needs the right to create schemas, because the function builds the library's
+    schema in a transaction that is rolled back.
 
     Raises:
         SchemaOutdated: A migration is missing.
@@ -265,8 +258,8 @@ async def _catalogue(
 ) -> dict[str, str]:
     """Return all objects of a schema by name, with the schema's own name replaced by ``named``.
 
-    Only the name of a scratch schema may be replaced, because the name of an application's schema
-    may also occur in a comment or as an alias.
+    ``named`` may differ from ``schema`` only for a scratch schema, because the name of an
+    application's schema may also occur in a comment or as an alias.
     """
     own = re.compile(rf"\b{schema}\b")
     rows: Sequence[Sequence[str]] = await connection.fetch(_CATALOGUE, schema)

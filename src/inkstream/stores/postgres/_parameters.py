@@ -1,8 +1,8 @@
 """Sorts the parameters of a connection URL, as libpq, other drivers and ORMs define them.
 
 The driver sends every unknown parameter to the server as a setting, and the server then refuses the
-connection. Providers give out URLs with libpq's parameters, and people copy URLs from other tools.
-So each known parameter is used or translated, or is ignored or refused for a stated reason.
+connection. So each known parameter is used or translated, or is ignored or refused for a stated
+reason.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _POOLER_IF_ZERO: Final = frozenset(
 )
 """Parameters that mean ``pooler`` if their value is 0.
 
-People switch prepared statements off when a transaction pooler is in front of the server.
+The value 0 switches prepared statements off, as many transaction poolers need.
 """
 
 _TIMEOUT: Final = "inkstream sets its own time limits"
@@ -135,11 +135,9 @@ class Parameters:
 
 
 def sort_parameters(pairs: Iterable[tuple[str, str]], *, has_host: bool) -> Parameters:
-    """Sort a URL's parameters by their use.
+    """Sort a URL's decoded parameters by their use.
 
-    Args:
-        pairs: Names and values, decoded.
-        has_host: Whether the URL names a host before its path.
+    ``has_host`` says whether the URL names a host before its path.
 
     Raises:
         ValueError: A parameter is unknown, cannot be used, or has an impossible value. The message

@@ -55,7 +55,7 @@ class Session:
         self._task = asyncio.get_running_loop().create_task(self._keep())
 
     async def close(self) -> None:
-        """Close the connection. The server then releases the lock and ends ``LISTEN``."""
+        """Close the connection. The server then releases the lock."""
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -106,9 +106,8 @@ class Session:
                 await self._begin(connecting)
                 delay_s = 0.0
             except DRIVER_ERRORS as exc:
-                # Once the server accepts writes again, other workers see that this worker's lock is
-                # free, and after half a second they take this worker for dead. So this worker must
-                # connect and take its lock soon.
+                # Half a second after the server accepts writes again, other workers take a worker
+                # with a free lock for dead. So this worker must connect and take its lock soon.
                 longest_s = _READ_ONLY_RETRY_S if condemns(exc) else _RETRY_S[1]
                 delay_s = min(max(2 * delay_s, _RETRY_S[0]), longest_s)
                 _log.debug("no direct connection to PostgreSQL, trying again: %r", exc)

@@ -78,9 +78,9 @@ class PostgresStore:
     ``connection=`` takes an asyncpg connection, a psycopg 3 connection (synchronous or not), an
     SQLAlchemy 2 ``Connection``, ``Session``, ``AsyncConnection`` or ``AsyncSession``, or Django's
     ``connection``. With a synchronous connection the call blocks the event loop. Calls with
-    ``connection=`` work even if the store is not open. These calls are not retried, because a
-    deadlock ends the application's own transaction. If the store is open, all these calls refuse a
-    connection to another database.
+    ``connection=`` work even if the store is not open. They are not retried after a deadlock,
+    because a deadlock ends the application's transaction. An open store refuses a connection to
+    another database.
 
     Args:
         database: A URL (``postgresql://``, ``postgres://``, ``postgresql+driver://``), an asyncpg
@@ -319,12 +319,9 @@ class PostgresStore:
         return int(deleted)
 
     async def _announce(self, internal_ids: Sequence[int], connection: object) -> None:
-        """Let the server send a hint when the application's transaction commits.
+        """Let the server send a hint when the application commits, which inkstream cannot see.
 
-        The server must send the hint, because this process cannot see when the application commits.
-
-        Raises:
-            TypeError: The connection is to another database.
+        Raise ``TypeError`` for a connection to another database.
         """
         args = (self.channel.name, list(internal_ids), self._identity)
         if not await self._fetch("announce", args, connection):
@@ -380,8 +377,7 @@ class PostgresStore:
             )
 
         async def beat() -> None:
-            # A connection belongs to one event loop, so this thread opens its own connection for
-            # this beat.
+            # The pool's connections belong to the blocked event loop, so open another connection.
             connection = await connect(address)
             try:
                 if said is None:
@@ -417,9 +413,9 @@ class PostgresStore:
     def _note_clock(self, server_now: float) -> None:
         """Compare this host's clock with PostgreSQL's clock, by which streams expire.
 
-        If this host's clock is more than 60 s behind, the due times that this host stores would
-        pass too early. For instance, other hosts would end its new streams before their start, and
-        delete its ended streams too early. So the store then adds the difference to due times.
+        If this host's clock is more than 60 s behind, other hosts would end its new streams before
+        their start, and delete its ended streams too early. So the store then adds the difference
+        to the due times that it stores.
         """
         behind_s = server_now - time.time()
         is_off = abs(behind_s) > _CLOCK_S

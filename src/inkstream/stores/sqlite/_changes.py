@@ -29,9 +29,8 @@ class Changes:
     def look(self, connection: sqlite3.Connection, file: FileId | None) -> list[StreamId] | None:
         """Return the streams that changed since the last look.
 
-        ``None`` means that any stream may have changed.
-
-        The list may include streams that the connection itself changed.
+        ``None`` means that any stream may have changed. The list may include streams that the
+        connection itself changed.
         """
         if file != self._file:
             self._file, self._seen = file, None

@@ -164,8 +164,8 @@ def connect(settings: Settings, *, read_only: bool) -> sqlite3.Connection:
         if sys.platform == "darwin":
             connection.execute("PRAGMA fullfsync=1")
             connection.execute("PRAGMA checkpoint_fullfsync=1")
-        # Automatic checkpoints are off, because the writing thread makes the checkpoints. An
-        # automatic checkpoint could run at the same time as a write.
+        # An automatic checkpoint could run at the same time as a write, so the writing thread
+        # makes the checkpoints.
         connection.execute("PRAGMA wal_autocheckpoint=0")
         connection.execute("PRAGMA cache_size=-16000")
         connection.execute("PRAGMA temp_store=MEMORY")
@@ -185,9 +185,8 @@ def connect(settings: Settings, *, read_only: bool) -> sqlite3.Connection:
 def _set_up_file(connection: sqlite3.Connection) -> None:
     (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
     if mode != "wal":
-        # auto_vacuum has an effect only on a new file, so it must be set before the journal mode.
-        # The journal mode is set only if it must change, because SQLite takes the write lock to set
-        # the mode, even if the file already has this mode.
+        # auto_vacuum has an effect only on a new file, so set it before the journal mode. Set the
+        # journal mode only if it must change, because SQLite takes the write lock to set it.
         connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
         (mode,) = connection.execute("PRAGMA journal_mode=WAL").fetchone()
     if mode != "wal":
@@ -206,8 +205,7 @@ def ensure_schema(connection: sqlite3.Connection, path: Path) -> None:
     """
     connection.execute("BEGIN" if _has_schema(connection) else "BEGIN IMMEDIATE")
     try:
-        # Check again, because where file locks do not work, another process may have just created
-        # the tables.
+        # Without working file locks, another process may have created the tables just now.
         if not _has_schema(connection):
             for statement in _SCHEMA.split(";\n"):
                 connection.execute(statement)

@@ -29,8 +29,6 @@ class FileFacts:
         version: The schema version of the file; ``None`` if the file has no tables of inkstream.
         wanted: The schema version that this library needs.
         wal_bytes: The size of the file's write-ahead log.
-        page_bytes, pages, free_pages: The file's page size in bytes, its number of pages, and how
-            many of these pages are free.
     """
 
     journal_mode: str

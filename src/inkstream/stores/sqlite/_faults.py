@@ -42,10 +42,7 @@ def primary_code(exc: sqlite3.Error) -> int:
 def translate(exc: Exception, database: str, *, committing: bool = False) -> InkstreamError:
     """Return inkstream's error for the driver's ``exc``. The caller must raise it ``from exc``.
 
-    Args:
-        exc: The error that ``sqlite3`` raised.
-        database: The database file that the message names.
-        committing: Whether COMMIT itself raised the error.
+    ``committing`` says whether COMMIT itself raised ``exc``.
     """
     if isinstance(exc, UnicodeEncodeError | OverflowError | sqlite3.DataError):
         return InvalidInput(f"{database}: a value cannot be stored: {exc}")

@@ -42,7 +42,7 @@ class Gate:
         self._waiting = 0
 
     def enter(self) -> None:
-        """Register the calling thread, so that ``all_wait`` waits for it."""
+        """Register the calling thread for ``all_wait``."""
         with self._changed:
             self._threads += 1
 
@@ -61,7 +61,7 @@ class Gate:
             self._waiting -= 1
 
     def shut(self) -> None:
-        """Shut the gate, so that every thread stops before its next job."""
+        """Stop every thread before its next job."""
         self.is_shut = True
 
     def all_wait(self, until: float) -> bool:
@@ -97,7 +97,7 @@ _one_fork = threading.Lock()
 _unparked: dict[FileId | None, Parkable] = {}
 """Files for which the parent process had an open connection when it forked this process.
 
-Each value keeps the inherited connection alive. To close that connection in this process could
+Each value keeps the inherited connection open. If this process closed that connection, SQLite could
 remove the write-ahead log that the parent still uses.
 """
 
@@ -113,8 +113,8 @@ def forget(parkable: Parkable) -> None:
 
 
 def _before() -> None:
-    # A second fork must wait: after the first fork, the threads open connections again, and these
-    # connections would be open during the second fork.
+    # A second fork must wait. Otherwise connections that the threads open after the first fork
+    # would be open during the second fork.
     _one_fork.acquire()
     until = time.monotonic() + _PARK_S
     for each in list(_parkable):
@@ -132,8 +132,7 @@ def _in_parent() -> None:
 
 def _in_child() -> None:
     global _one_fork
-    # In the child, the gates stay shut. gevent copies the threads into the child, where they wait
-    # for ever.
+    # Leave the gates shut. gevent copies the threads into the child, where they must not go on.
     _parkable.clear()
     _one_fork = threading.Lock()
 
@@ -143,11 +142,7 @@ if hasattr(os, "register_at_fork"):
 
 
 def check_inherited(path: Path) -> None:
-    """Raise an error if the parent's store had the file open when the parent forked this process.
-
-    Raises:
-        StoreUnavailable: SQLite would write to the file without locks.
-    """
+    """Raise ``StoreUnavailable`` if a store of the parent process had the file open at the fork."""
     if _unparked and file_at(path) in _unparked:
         raise _refusal(path)
 
@@ -160,9 +155,7 @@ def check_locked(path: Path, beside: Path) -> None:
     first read, because after that read SQLite holds a lock on a file with a write-ahead log. If the
     file has the lock of ``_holds``, the function logs a warning and does not raise.
 
-    Args:
-        path: The database.
-        beside: Another file in the same folder, to find out whether this system reports locks.
+    ``beside`` is another file in the same folder, which shows whether this system reports locks.
 
     Raises:
         StoreUnavailable: SQLite would write to the file without locks.

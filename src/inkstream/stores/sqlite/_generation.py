@@ -10,7 +10,7 @@ from inkstream.stores.sqlite._read import Database
 
 
 class Basis(NamedTuple):
-    """The facts that a write needs: the largest id of any live row so far, and the generation."""
+    """Facts for a write: the largest id that any live row ever had, and the generation."""
 
     last_live: int
     generation: int
@@ -19,9 +19,8 @@ class Basis(NamedTuple):
 class Generations:
     """Detects that the file went back to an old state, from what this process knows about the file.
 
-    The next transaction that creates a stream, commits changes or writes a beat draws the new
-    generation, so that opening a store never waits. If that transaction is not committed, the next
-    transaction draws again.
+    The next transaction that creates a stream, commits changes or writes a beat then draws a new
+    generation. If that transaction is not committed, the next such transaction draws again.
     """
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ _KEPT: Final = 4096
 
 
 class HeadRow:
-    """A row of ``inkstream_heads``, which a commit reads and changes in place."""
+    """A row of ``inkstream_heads``."""
 
     __slots__ = (
         "appended_at",
@@ -50,7 +50,7 @@ class HeadRow:
 
 
 class Commit:
-    """A token for one transaction, to record later whether the transaction was committed."""
+    """A token for one transaction; see ``Heads.written``."""
 
 
 class Heads:
@@ -99,8 +99,7 @@ class Heads:
     def written(self, db: sqlite3.Connection) -> Commit:
         """Record that the rows were written, and return a token for this transaction.
 
-        After ``COMMIT`` has succeeded, the caller sets ``committed`` to the token. Only then are
-        the rows valid for the next commit.
+        After ``COMMIT``, the caller sets ``committed`` to the token. Only then are the rows valid.
         """
         self._commit = Commit()
         self._connection = db

@@ -69,7 +69,7 @@ class Job(Generic[T]):
 
 
 class ThreadJob(Job[T]):
-    """A job for which a thread waits. The event loop does not wait for it, but may be blocked."""
+    """A job for which a thread waits, because the event loop may be blocked."""
 
     __slots__ = ("outcome",)
 
@@ -91,11 +91,7 @@ class ThreadJob(Job[T]):
 def run_from_thread(
     jobs: queue.SimpleQueue[Job[Any] | None], job: ThreadJob[T], wait_s: float
 ) -> T:
-    """Queue a job and block until the job is done.
-
-    Raises:
-        StoreUnavailable: The job was not done after ``wait_s`` seconds.
-    """
+    """Queue a job and block until it is done. After ``wait_s``, raise ``StoreUnavailable``."""
     jobs.put(job)
     try:
         return job.outcome.result(wait_s)
@@ -124,7 +120,7 @@ async def run(jobs: queue.SimpleQueue[Job[Any] | None], job: Job[T], wait_s: flo
 
 
 def has_ended(thread: threading.Thread, until: float) -> bool:
-    """Wait for a thread until a deadline; return whether it has ended."""
+    """Wait for a thread until a deadline; return whether the thread has ended."""
     thread.join(max(0.0, until - time.monotonic()))
     return not thread.is_alive()
 

@@ -1,8 +1,7 @@
 """Locks that the operating system releases when a process ends in any way.
 
-All of these locks are ``flock`` locks on files beside the database, never on the database itself.
-The reason is that a process that opens and closes the database file without SQLite drops SQLite's
-own locks on the file.
+These locks are on files beside the database, never on the database itself. A process that opens and
+closes the database file without SQLite would drop SQLite's own locks on the file.
 """
 
 from __future__ import annotations
@@ -73,9 +72,9 @@ def _close(descriptor: int) -> None:
 class WritersLock:
     """The lock on which the writers of several processes queue, in the order of arrival.
 
-    With this lock, no two connections write or checkpoint at the same time. In SQLite before
-    3.51.3, connections must not write and checkpoint a write-ahead log at the same time. The lock
-    also wakes the next writer immediately. SQLite's own busy handler would sleep between attempts.
+    Only the connection with this lock writes or makes a checkpoint. In SQLite before 3.51.3, a
+    write and a checkpoint at the same time may damage the database. The lock also wakes the next
+    writer immediately. SQLite's own busy handler would sleep between attempts.
     """
 
     def __init__(self, database: Path) -> None:
@@ -84,7 +83,7 @@ class WritersLock:
         self._descriptor: int | None = None
 
     def acquire(self) -> None:
-        """Wait for the lock without a time limit, because each waiting job has its own deadline."""
+        """Wait for the lock without a time limit."""
         if not HAS_LOCKS:
             return
         if self._descriptor not in _held:  # not yet opened, or closed in a forked child
@@ -136,8 +135,8 @@ class WorkerLocks:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError:
-                # Most likely another process is only testing the lock. It is safe to sleep here,
-                # because no event loop runs on this thread.
+                # Probably another process is only testing the lock. No event loop runs on this
+                # thread, so it may sleep.
                 if time.monotonic() > deadline:
                     _close(descriptor)
                     raise StoreUnavailable(

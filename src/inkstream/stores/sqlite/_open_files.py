@@ -48,9 +48,8 @@ def locks_here(path: Path) -> list[str] | None:
 
     Return ``None`` if this process does not have the file open, or if the system has no ``/proc``.
 
-    ``/proc/self/fdinfo`` shows the locks of this process only. ``/proc/locks`` would have to be
-    searched by device and process id. Its devices and ids differ from the results of ``stat`` and
-    ``getpid`` on btrfs, on overlay filesystems, and if ``/proc`` belongs to another container.
+    ``/proc/locks`` is not usable. Its devices and process ids differ from the results of ``stat``
+    and ``getpid`` on btrfs, on overlay filesystems, and if ``/proc`` belongs to another container.
     """
     found: list[str] | None = None
     for descriptor in descriptors_of(path) or ():
@@ -81,12 +80,11 @@ class OpenFiles:
     """The files of an open connection, which uses them even after other files replaced them.
 
     If a database is deleted or replaced while in use, every later commit is lost, because the old
-    file exists only until the connection is closed. No other process will ever see the old file.
+    file exists only until the connection is closed.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        # The strings are made once, because the paths are checked after every commit.
         self._paths = tuple(f"{path}{suffix}" for suffix in _SUFFIXES)
         self._files = self._there()
         files = zip(self._paths, self._files, strict=True)
@@ -98,7 +96,7 @@ class OpenFiles:
         return self._files[0]
 
     def are_in_place(self) -> bool:
-        """Tell whether other processes would open the same files."""
+        """Return whether other processes would open the same files."""
         if len(self._known) < len(_SUFFIXES):
             return self._there() == self._files
         try:
@@ -111,11 +109,7 @@ class OpenFiles:
         return True
 
     def check(self) -> None:
-        """Raise if other processes do not see these files any more.
-
-        Raises:
-            StoreUnavailable: One of the files was deleted or replaced.
-        """
+        """Raise ``StoreUnavailable`` if one of the files was deleted or replaced."""
         if self.are_in_place():
             return
         there = self._there()
@@ -129,11 +123,7 @@ class OpenFiles:
         )
 
     def check_log(self) -> None:
-        """Raise if a new database has an old database's log, because SQLite would mix the two.
-
-        Raises:
-            StoreUnavailable: The database was replaced and its log was not removed.
-        """
+        """Raise ``StoreUnavailable`` if SQLite would mix a new database with an old log."""
         database, log, _ = self._there()
         if database != self._files[0] and log is not None and log == self._files[1]:
             raise StoreUnavailable(

@@ -89,10 +89,7 @@ def _stretches(
 
 
 def _messages(db: Database, stretches: Iterable[_Stretch], max_bytes: int) -> list[Segment]:
-    """Return the messages of the stretches up to ``max_bytes``, but at least one segment.
-
-    Neighbouring segments of one stretch are merged.
-    """
+    """Return merged segments of the stretches, up to ``max_bytes``, but at least one segment."""
     segments: list[Segment] = []
     size = 0
     for stretch in stretches:
@@ -165,8 +162,8 @@ def find(db: Database, query: Query) -> list[StreamState]:
         add("s.report = 1 AND s.status NOT IN ('pending', 'streaming', 'open')")
     if query.before is not None:
         add("s.internal_id < ?", query.before)
-    # Without statistics, SQLite would scan all streams by descending internal id. It is cheaper to
-    # find a few matches with an index and to sort the matches. The + sign prevents the scan.
+    # Without the + sign, SQLite would scan all streams by descending internal id. If there are few
+    # matches, it is cheaper to find them with an index and to sort them.
     sign = "+" if _matches_few(query) else ""
     sql = f"{SQL.states}\nWHERE {' AND '.join(terms)} ORDER BY {sign}s.internal_id DESC LIMIT ?"
     return [_rows.state(row) for row in db.execute(sql, (*values, query.limit))]

@@ -52,7 +52,7 @@ class ReadThreads:
         return all(has_ended(thread, until) for thread in self._threads)
 
     def park(self, until: float) -> bool:
-        """Close every connection; return whether that was done before the deadline ``until``."""
+        """Close every connection; return whether all were closed before ``until``."""
         self._gate.shut()
         self._wake_all()
         return self._gate.all_wait(until)

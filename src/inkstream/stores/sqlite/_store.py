@@ -53,10 +53,9 @@ class SQLiteStore:
 
     Every method that takes ``connection`` accepts a ``sqlite3.Connection`` on the same file, or
     Django's ``connection``. The method then runs in the caller's thread, inside the caller's open
-    transaction. If no transaction is open, the method begins a transaction, as ``sqlite3`` itself
-    does before an INSERT. All other writers wait until that transaction ends. But with
-    ``isolation_level=None`` and no open transaction, the method commits its effect before it
-    returns.
+    transaction. If no transaction is open, the method begins one, as ``sqlite3`` itself does before
+    an INSERT. All other writers wait until that transaction ends. But if no transaction is open and
+    the connection has ``isolation_level=None``, the method commits its effect before it returns.
 
     Args:
         path_or_url: A path, ``sqlite:///relative.db`` or ``sqlite:////absolute.db``.
@@ -100,8 +99,8 @@ class SQLiteStore:
         self._worker = worker
         try:
             await asyncio.to_thread(self._prepare, worker)
-            # The caller may have an open transaction on this file, because inkstream.sync opens the
-            # store in its first call. So if the tables exist, ``open`` must not wait for SQLite's
+            # inkstream.sync opens the store in its first call, when the caller may have an open
+            # transaction on this file. So if the tables exist, this job must not wait for SQLite's
             # write lock.
             await run(threads.write.jobs, Job(lambda _: None, writes=False), self._wait_s)
         except BaseException:
@@ -311,8 +310,7 @@ class SQLiteStore:
             return self._run_inside(connection, call)
         threads = self._open_threads()
         if threads.write.suspect:
-            # A failed commit may have left data in the log. That data must be durable before any
-            # reader sees it.
+            # Data that a failed commit left in the log must be durable before a reader sees it.
             await run(threads.write.jobs, Job(lambda _: None), self._wait_s)
         return await threads.read.run(call, self._wait_s)
 
@@ -342,9 +340,9 @@ class SQLiteStore:
         row_factory, connection.row_factory = connection.row_factory, None
         try:
             if not connection.in_transaction and connection.isolation_level is not None:
-                # sqlite3 itself begins a transaction before the first INSERT. The reads before the
-                # INSERT need the transaction too. It must be a writing transaction. Otherwise a
-                # commit of another connection after such a read would make the INSERT fail.
+                # sqlite3 itself would begin a transaction only before the first INSERT, but the
+                # reads before the INSERT need it too. It must be a writing transaction. Otherwise
+                # a commit of another connection after such a read would make the INSERT fail.
                 level = connection.isolation_level.upper()
                 connection.execute(f"BEGIN {'IMMEDIATE' if level in ('', 'DEFERRED') else level}")
             connection.execute("SAVEPOINT inkstream")

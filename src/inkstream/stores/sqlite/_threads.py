@@ -1,4 +1,4 @@
-"""The threads that run SQLite's blocking calls: one that writes, and a few that read."""
+"""The threads that run SQLite's blocking calls: one thread writes, and a few threads read."""
 
 from __future__ import annotations
 
@@ -27,10 +27,7 @@ class Threads(_forks.Parkable):
         return self._pid == os.getpid()
 
     def park(self, until: float) -> bool:
-        """Close every connection, the writing connection last, as ``close`` does.
-
-        Return whether that was done before the deadline ``until``.
-        """
+        """Close every connection, the writing connection last; see ``Parkable.park``."""
         return self.read.park(until) & self.write.park(until)
 
     def resume(self) -> None:

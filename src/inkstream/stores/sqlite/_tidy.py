@@ -17,13 +17,10 @@ _ROW_BYTES: Final = 256
 
 
 def tidy(db: sqlite3.Connection, now: float, max_bytes: int, long: set[int]) -> bool:
-    """Do one step of housekeeping; return True if there is more to do.
+    """Do one step of housekeeping, inside a transaction; return True if there is more to do.
 
-    Args:
-        db: A connection inside a transaction.
-        now: The wall time.
-        max_bytes: About how many bytes to rewrite.
-        long: Live streams with many live rows. Merged streams are removed from this set.
+    The step rewrites about ``max_bytes``. ``long`` has the live streams with many live rows. The
+    step removes merged streams from this set.
     """
     db.execute(SQL.trim_journal)
     more = _expire(db, now, max_bytes)
@@ -51,8 +48,7 @@ def _expire(db: sqlite3.Connection, now: float, max_bytes: int) -> bool:
     size = 0
     more = False
     for internal_id, stream_size in db.execute(SQL.expired, (now,)).fetchall():
-        # To free a page costs a fraction of what it costs to write a page, so one step may free
-        # more bytes than it may rewrite.
+        # To free a page costs less than to write one, so a step may free more than it rewrites.
         if ids and size + stream_size > 8 * max_bytes:
             more = True
             break
@@ -63,10 +59,7 @@ def _expire(db: sqlite3.Connection, now: float, max_bytes: int) -> bool:
 
 
 def _merge(db: sqlite3.Connection, internal_id: int, max_bytes: int) -> tuple[int, bool]:
-    """Merge the oldest live rows of a stream.
-
-    Return about how many bytes the merge cost, and whether no live row is left.
-    """
+    """Merge a stream's oldest live rows; return the cost in bytes, and whether none is left."""
     head = db.execute(SQL.head, (internal_id,)).fetchone()
     if head is None or head[5] is None:
         return 0, True
@@ -98,10 +91,7 @@ def _merge(db: sqlite3.Connection, internal_id: int, max_bytes: int) -> tuple[in
 
 
 def _give_back(db: sqlite3.Connection, max_bytes: int) -> bool:
-    """Shrink the file, but keep some free pages, because a busy file needs free pages again soon.
-
-    Return whether more pages can be freed.
-    """
+    """Shrink the file, but keep free pages for later writes; return whether more can be freed."""
     (free,) = db.execute("PRAGMA freelist_count").fetchone()
     (pages,) = db.execute("PRAGMA page_count").fetchone()
     spare = max(_MANY_FREE_PAGES, pages // 20)

@@ -1,8 +1,8 @@
 """The store's writes. Every function runs in a transaction that no other writes interrupt.
 
-So this module checks conditions in Python, against heads that are read once. At the end it writes
-appends in bulk, 16 rows per statement. Before it writes anything of a new stream or a group, it has
-checked everything that could refuse this stream or group.
+So this module can check conditions in Python, against heads that are read once. Before it writes
+anything of a new stream or a group, it has checked everything that could refuse this stream or
+group.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ from inkstream.stores.sqlite._read import Database
 
 
 def create(db: Database, new: NewStream, generations: Generations) -> tuple[StreamState, int]:
-    """Insert a stream with its first messages. Return its state, and the largest live id so far."""
+    """Insert a stream. Return its state, and the largest id that any live row ever had."""
     begin, above = _check_new(db, new)
     last_live, generation = generations.basis(db)
     end = new.end
@@ -101,7 +101,8 @@ def create(db: Database, new: NewStream, generations: Generations) -> tuple[Stre
 def _check_new(db: Database, new: NewStream) -> tuple[int, Runs]:
     """Return the position at which a new stream begins, and the runs of the stream that it copies.
 
-    Raise an error if the stream may not be created.
+    Raises:
+        StreamExists, StreamNotFound, StreamGone, OffsetGone, TooManyStreams
     """
     if db.execute(SQL.stream_exists, (new.stream_id,)).fetchone():
         raise StreamExists(new.stream_id)
@@ -133,7 +134,7 @@ class Applied(NamedTuple):
     Attributes:
         outcomes: The outcome of each group.
         long: The streams whose chain of live rows became long.
-        last_live: The largest id of a live row.
+        last_live: The largest id that any live row ever had.
         commit: The token for ``Heads.committed``.
     """
 
@@ -161,8 +162,8 @@ LARGE_CHAIN_BYTES: Final = 256 * 1024
 """A live stream is merged after every ``LONG_CHAIN`` rows and every ``LARGE_CHAIN_BYTES`` bytes.
 
 A merge helps a reader that is far behind, because that reader must find live rows one by one. But
-earlier merges would be slow. Rows of many streams share pages, so to remove small rows costs more
-than to write them.
+to remove small rows costs more than to write them, because rows of many streams share pages. So
+merges must not be frequent.
 """
 
 
@@ -200,8 +201,9 @@ class _Batch:
                 change.append is not None or change.end is not None
             ):
                 assert head.status is not None
-                # A late result replaces the end of an ended stream. The end stays the same message,
-                # so it stays in its run: readers have its offset.
+                # A late result replaces the end of an ended stream. Readers may already have the
+                # offset of the old end. So the new end stays in the same run, and this offset
+                # stays valid.
                 if not head.status.ended:
                     self._begin_run(head)
             if change.append is not None:
@@ -270,11 +272,7 @@ class _Batch:
         self._moved[head.internal_id] = head
 
     def _move(self, head: HeadRow, change: Change) -> None:
-        """Write the columns that an append does not change.
-
-        Changes of these columns are rare, so each change is written immediately, always with the
-        same statement.
-        """
+        """Write the columns that an append does not change."""
         status, end = change.status, change.end
         if end is not None:
             status = end.status
@@ -340,9 +338,8 @@ _MORE_ROWS: Final = {
 def _insert(db: Database, statement: str, width: int, fields: list[Any]) -> None:
     """Insert several rows per statement. ``fields`` has the columns of all rows in one list.
 
-    With ``executemany``, each row releases the interpreter's lock. The thread then gets the lock
-    back only when the event loop pauses. A thousand tuples would also trigger the garbage
-    collector.
+    ``executemany`` would release the interpreter's lock for each row. The thread would then get the
+    lock back only when the event loop pauses.
     """
     step = _ROWS * width
     many = len(fields) // step * step
@@ -375,7 +372,7 @@ def delete(db: Database, internal_ids: Sequence[int]) -> int:
 
 
 def _remove(db: Database, internal_id: int) -> None:
-    """Remove a stream. If it is a fork, also remove the gone streams that were kept only for it."""
+    """Remove a stream, and the gone streams that were kept only for this stream."""
     next_id: int | None = internal_id
     while next_id is not None:
         for statement in (

@@ -64,18 +64,15 @@ class WriteThread:
         """Run the function ``call`` on this thread every few milliseconds. ``None`` stops this.
 
         ``call`` gets the writing connection, outside a transaction, and the identity of the file.
-        There, ``PRAGMA data_version`` changes only by commits of other connections. ``call``
-        returns whether there were such commits. If there were none for a second, ``call`` is called
-        less often, because most of its cost is to wake the thread.
+        On this connection, ``PRAGMA data_version`` changes only by commits of other connections.
+        ``call`` returns whether there were such commits. After a second without such commits,
+        ``call`` is called less often.
         """
         self._watch = call
         self.jobs.put(None)
 
     def close(self, until: float) -> bool:
-        """End the thread after all queued jobs; return whether it ended before ``until``.
-
-        A job may wait for another process or for a disk. Then the thread ends after ``until``.
-        """
+        """End the thread after all queued jobs; return whether it ended before ``until``."""
         self._closing = True
         self.jobs.put(None)
         return has_ended(self._thread, until)
@@ -257,7 +254,7 @@ class WriteThread:
 
         After a failed fsync, the system marks the log's pages as clean. The next fsync would then
         succeed without writing these pages. So this method copies the readable part of the log into
-        another file, the database, and begins a new log.
+        the database, and begins a new log.
         """
         (busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         if busy:
@@ -269,9 +266,8 @@ class WriteThread:
     def _is_large(self) -> bool:
         """Return whether a checkpoint is needed, by the written bytes or by the growth of the log.
 
-        Neither number alone is enough. The written bytes are an estimate, which leaves out other
-        processes and large payloads. The growth is not visible while SQLite overwrites the log from
-        its beginning.
+        The written bytes leave out other processes and large payloads. The growth is not visible
+        while SQLite overwrites the log from its beginning.
         """
         try:
             size = os.stat(self._wal).st_size  # noqa: PTH116 - a Path costs more than the call
@@ -281,10 +277,7 @@ class WriteThread:
         return self._written >= _CHECKPOINT_BYTES or size > self._wal_mark + _CHECKPOINT_BYTES
 
     def _checkpoint(self) -> None:
-        """Copy the log into the database.
-
-        The callers of the last transaction do not wait for this, because their jobs are done.
-        """
+        """Copy the log into the database. The callers of the last jobs do not wait for this."""
         if self._connection is None:
             return
         self._written = 0
@@ -297,8 +290,8 @@ class WriteThread:
             _, frames, _ = execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
             (page_bytes,) = execute("PRAGMA page_size").fetchone()
             if frames * page_bytes > _TRUNCATE_BYTES:
-                # Readers used the log all the time, so SQLite could not begin it anew. Wait briefly
-                # for these readers.
+                # Readers used the log all the time, so SQLite could not begin a new log. Wait
+                # briefly for these readers.
                 execute("PRAGMA busy_timeout=200")
                 execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
                 execute(f"PRAGMA busy_timeout={int(self._settings.busy_s * 1000)}")

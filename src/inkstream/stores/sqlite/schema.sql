@@ -3,8 +3,8 @@
 -- application may keep its own tables in the same file. For the same reason the version is in
 -- inkstream_meta: PRAGMA user_version belongs to the application.
 
--- A stream's rarely changed columns. Create, claim and end write these columns. Of these columns,
--- an append changes only runs, and only when the file has a new generation.
+-- A stream's rarely changed columns. Of these, an append changes only runs, and only when the file
+-- has a new generation.
 CREATE TABLE inkstream_streams (
     internal_id       INTEGER PRIMARY KEY AUTOINCREMENT,  -- never reused, even after a delete
     stream_id         TEXT NOT NULL UNIQUE,

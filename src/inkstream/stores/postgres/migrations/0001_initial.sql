@@ -50,8 +50,8 @@ CREATE TABLE inkstream.streams (
     fork_position bigint NOT NULL DEFAULT 0,
     -- The worker of the last claim. Unlike heads.worker, this column keeps its value after the end.
     writer text,
-    -- The generations of the stream's messages: a flat array of pairs. A pair is the number of the
-    -- first message and its generation.
+    -- A flat array with two numbers for each run: the position of its first message, and its
+    -- generation.
     runs json NOT NULL
 );
 CREATE INDEX streams_by_owner ON inkstream.streams (owner, internal_id) WHERE owner IS NOT NULL;
@@ -61,9 +61,8 @@ CREATE INDEX streams_by_group ON inkstream.streams ("group", internal_id)
     WHERE "group" IS NOT NULL;
 CREATE INDEX streams_forks ON inkstream.streams (forked_from) WHERE forked_from IS NOT NULL;
 
--- The columns that commits change often. The table is narrow, and its pages have room for the next
--- version of a row. Most appends change no column that an index uses. So most appends are heap-only
--- updates.
+-- The columns that commits change often. The pages have room for the next version of a row, and
+-- most appends change no column that an index uses. So most appends are heap-only updates.
 CREATE TABLE inkstream.heads (
     internal_id bigint PRIMARY KEY,
     status text NOT NULL CHECK (status IN
