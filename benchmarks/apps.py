@@ -1,8 +1,8 @@
 """The servers that are compared: each sends streams of timed tokens to its clients.
 
-A token contains the time of its creation, on the machine's monotonic clock, so that a client can
-compute the token's delay. The generators begin after the last follower has connected. Each
-generator begins slightly later than the previous generator, so that not all yield at the same time.
+A token contains the time of its creation, so that a client can compute the token's delay. The
+generators begin after the last follower has connected, each slightly later than the one before, so
+that not all yield at the same time.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def raw(load: Load) -> ASGIApp:
 
 
 def starlette(load: Load) -> ASGIApp:
-    """Do what most applications do: return a ``StreamingResponse`` over the generator."""
+    """Return a ``StreamingResponse`` over the generator, as most applications do."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":
@@ -101,7 +101,6 @@ def starlette(load: Load) -> ASGIApp:
 
 
 def sse_starlette(load: Load) -> ASGIApp:
-    """Return an ``EventSourceResponse`` over the generator."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "lifespan":

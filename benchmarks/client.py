@@ -47,7 +47,6 @@ class Received:
 
     @property
     def body(self) -> bytes:
-        """The received bytes."""
         return b"".join(self.pieces)
 
     @property
@@ -68,7 +67,6 @@ class Received:
 
     @property
     def text(self) -> str:
-        """The text in the events."""
         data = self.content.replace(b"\r\n", b"\n")
         events = [event for event in data.split(b"\n\n") if b"event: end" not in event]
         lines = [line for event in events for line in event.splitlines()]
@@ -83,9 +81,8 @@ def follow(
 ) -> list[Received]:
     """Follow the streams at ``paths`` to their ends, each stream on a connection of its own.
 
-    The requests are sent in the order of ``paths``. Each request is sent after the headers of the
-    previous response have arrived. So the first client of a stream begins the stream, and all later
-    clients join the stream.
+    The requests are sent in the order of ``paths``, each after the headers of the previous response
+    have arrived. So the first client of a stream begins it, and all later clients join it.
 
     Each of ``marks`` is a number of seconds and a function. The function is called that many
     seconds after the first token has arrived.

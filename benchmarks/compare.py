@@ -48,7 +48,6 @@ class Comparison:
 def compare(
     servers: Mapping[str, Mapping[str, Any]], load: dict[str, Any], seconds: float, rounds: int
 ) -> Comparison:
-    """Measure the servers in turn, for several rounds."""
     tokens = int(load["rate"] * (_WARM_S + seconds + _REST_S))
     comparison = Comparison()
     for _ in range(rounds):
@@ -84,8 +83,8 @@ def _measure(spec: Mapping[str, Any], load: dict[str, Any], seconds: float) -> F
         return [pair for pair in pairs if times[0] <= pair[1] < times[1]]
 
     delivered = inside(received)
-    # Some servers serve the first client of a stream from memory. So if a stream has more clients,
-    # only the other clients are timed.
+    # Some servers serve the first client of a stream from memory. So the first client is timed only
+    # if the stream has no other client.
     each = load["followers"]
     joined = [one for at, one in enumerate(received) if at % each] if each > 1 else received
     token = sorted(here - made for made, here in inside(joined))

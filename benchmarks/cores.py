@@ -13,10 +13,10 @@ CLIENT_CORE = 1
 
 
 def pin(core: int) -> None:
-    """Keep this process on one core, if the system has that core and allows this."""
+    """Keep this process on one core, if the system allows this."""
     if hasattr(os, "sched_setaffinity"):
-        # Do not use `sched_getaffinity` to find the cores, because in a child of a pinned process
-        # this function returns only the pinned core.
+        # `sched_getaffinity` cannot find the cores: in a child of a pinned process it returns only
+        # the pinned core.
         with contextlib.suppress(OSError):
             os.sched_setaffinity(0, {core})
 

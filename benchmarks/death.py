@@ -1,8 +1,8 @@
 """How soon readers in another process learn that a writer has died or was cut off.
 
 In each round, a new process writes a stream that this process follows. After the first text has
-arrived, the benchmark kills the new process with ``-9``, or cuts the network of that process. Then
-the benchmark measures the time until the terminal event arrives.
+arrived, the benchmark kills the writer with ``-9``, or cuts its network. Then it measures the time
+until the terminal event arrives.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ class _Place:
 
     Attributes:
         url: The URL of the database, for the writer and for the reader.
-        prefix: The words before a command that make it run in this place.
+        prefix: Words that are put before a command, so that it runs in this place.
         lose: A function that kills or disconnects the writer that has the given process id.
         regain: A function that restores the place for the next writer.
     """

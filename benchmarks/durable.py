@@ -133,7 +133,6 @@ class _Writer:
 
     @classmethod
     async def make(cls, server: Server, path: str) -> _Writer:
-        """Create the stream."""
         made = cls(path, *await asyncio.open_connection(*server.address))
         await made._request("PUT", b"")
         return made
@@ -147,7 +146,6 @@ class _Writer:
         return count
 
     async def append_paced(self, wait_s: float, messages: int) -> None:
-        """Append at a steady pace."""
         due = time.monotonic() + 0.3 + wait_s
         for _ in range(messages):
             await asyncio.sleep(max(0.0, due - time.monotonic()))

@@ -15,12 +15,11 @@ _INSTALL = str(_HERE.parent / "scripts" / "_javascript.py")
 
 @functools.cache
 def is_installed() -> bool:
-    """Install what these servers need, and Node.js from PyPI if it is missing."""
+    """Install what these servers need; return whether this succeeded."""
     return subprocess.run([sys.executable, _INSTALL, "servers"]).returncode == 0
 
 
 def command(script: str) -> list[str]:
-    """Return the command that runs a server."""
     places = os.pathsep.join([os.environ["PATH"], str(Path(sys.executable).parent)])
     node = shutil.which("node", path=places) if is_installed() else None
     if node is None:

@@ -2,9 +2,8 @@
 
 ``TREE`` is a checkout of an earlier commit (``git worktree add TREE COMMIT``). The benchmark serves
 the page of that checkout and the page of this checkout in turns. Chromium reports the costs of a
-page. The CPU time is the time of the page's main thread. Other programs on the machine hardly
-change this figure. Long tasks, slow frames and delayed keys are the delays that a person notices.
-Other programs on the machine do change these three figures.
+page. The CPU time is that of the page's main thread. Other programs on the machine hardly change
+it, but they do change the delays that a person notices: long tasks, slow frames, delayed keys.
 """
 
 from __future__ import annotations
@@ -242,7 +241,6 @@ async def measure(before: Tree, after: Tree, rounds: int, tokens: int) -> list[R
 
 
 def main() -> None:
-    """Build both pages, measure them, and print the reports."""
     parser = argparse.ArgumentParser(prog="benchmarks.page", description=__doc__)
     parser.add_argument("--before", type=Path, required=True, help="a checkout to compare with")
     parser.add_argument("--rounds", type=int, default=3)

@@ -40,11 +40,9 @@ class Model:
         return {"OPENAI_API_KEY": "none", "OPENAI_BASE_URL": url, "OPENAI_MODEL": "typist"}
 
     def seconds_played(self) -> int:
-        """Return how many seconds the last answer took."""
         return int(self.played_s)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer one request."""
         with contextlib.suppress(OSError, asyncio.IncompleteReadError):
             head = (await reader.readuntil(b"\r\n\r\n")).lower()
             length = int(head.partition(b"content-length:")[2].split(b"\r\n")[0])
@@ -75,7 +73,6 @@ def _chunk(delta: dict[str, str], finish: str | None = None) -> bytes:
 
 @contextlib.asynccontextmanager
 async def playing_model() -> AsyncIterator[Model]:
-    """Serve a model on loopback while the ``async with`` block runs."""
     model = Model()
     server = await asyncio.start_server(model.serve, "127.0.0.1", 0)
     model.port = server.sockets[0].getsockname()[1]

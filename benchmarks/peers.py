@@ -31,7 +31,7 @@ _PEERS: dict[str, dict[str, Any]] = {
     _XREAD: {"kind": "xread", "database": "redis"},
     _QUEUES: {"kind": "queues"},
 }
-# Nobody can join the streams of these servers, so they show what sending alone costs.
+# No client can join a stream of these servers, so they show only the cost of sending.
 _ALONE: dict[str, dict[str, Any]] = {
     "sse-starlette": {"kind": "sse_starlette"},
     "StreamingResponse": {"kind": "starlette"},
@@ -40,8 +40,8 @@ _ALONE: dict[str, dict[str, Any]] = {
 
 _SHOWN = ("cpu", "load %", "others %", "token p50", "token p99")
 
-# How many times inkstream's cost a peer must at least cost: first at the latency point, and then
-# at the throughput point.
+# The least ratio of a peer's cost to inkstream's cost: at the latency point, and at the throughput
+# point.
 _AIMS = {_NODE: (1.5, 3.0), _PORT: (3.0, 5.0), _XREAD: (3.0, 5.0)}
 
 

@@ -87,7 +87,7 @@ def memory(seconds: float, rounds: int) -> Report:
 
 
 def _hold(server: Server, count: int) -> list[socket.socket]:
-    """Open follower connections, and wait for the headers of each response."""
+    """Open follower connections, and wait for the responses' headers."""
     held: list[socket.socket] = []
     for _ in range(count):
         connection = socket.create_connection(server.address, timeout=30)
@@ -119,8 +119,8 @@ def catchup(seconds: float, rounds: int) -> Report:
 
 def _per_get(server: Server, call: Callable[[], object]) -> float:
     call()
-    # The process uses CPU also without calls. This use must not count, so it is measured first, and
-    # subtracted in proportion to the time of the calls.
+    # The process uses CPU also without calls. This use is measured first, and then subtracted in
+    # proportion to the time of the calls.
     before, began = server.cpu_s(), time.monotonic()
     time.sleep(_IDLE_S)
     idle = (server.cpu_s() - before) / (time.monotonic() - began)

@@ -31,7 +31,6 @@ class Report:
     notes: list[str] = field(default_factory=list)
 
     def table(self) -> str:
-        """Return everything as lines of text."""
         lines = [self.title]
         if self.rows:
             names = list(self.rows[0])
@@ -47,7 +46,6 @@ class Report:
         return "\n".join([*lines, *[f"  {note}" for note in self.notes]])
 
     def json(self) -> str:
-        """Return everything as JSON."""
         ratios = [
             {"name": name, "found": found, "target": target, "met": meets(found, target)}
             for name, found, target in self.ratios
@@ -65,7 +63,6 @@ class Report:
 
 
 def meets(found: float, target: str) -> bool:
-    """Return whether a figure meets its target."""
     sign, _, bound = target.partition(" ")
     return found <= float(bound) if sign == "<=" else found >= float(bound)
 

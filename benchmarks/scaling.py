@@ -1,7 +1,7 @@
 """How late a token reaches another process, and what a token costs PostgreSQL.
 
-One process has the writers, and one follower of each stream. A second process has another follower
-of each stream. A token contains the time of its append, so that followers can compute the delay.
+One process has the writers, and a follower of each stream. A second process has another follower of
+each stream. A token contains the time of its append, so that followers can compute the delay.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
 """One server process on the servers' core: ``python -m benchmarks.server FD JSON``.
 
-The process listens on an inherited socket. So the benchmark need not find a free port, and need not
-wait until the server listens.
+The process inherits a listening socket. So the benchmark need not find a port, and need not wait.
 """
 
 from __future__ import annotations
@@ -77,8 +76,7 @@ def serving(kind: str, **settings: Any) -> Iterator[Server]:
         else:
             command = [sys.executable, "-m", "benchmarks.server"]
             settings["kind"] = kind
-        # This process closes the socket as soon as the server has inherited it. So if the server
-        # ends, clients fail quickly.
+        # Only the server keeps the socket open. So if the server ends, clients fail quickly.
         with socket.create_server(("127.0.0.1", 0), backlog=4096) as listener:
             command += [str(listener.fileno()), json.dumps(settings)]
             process = start(command, pass_fds=[listener.fileno()])

@@ -1,9 +1,8 @@
 """The cost of metrics and traces: the CPU of a process per token, with and without an observer.
 
 The benchmark runs one process with SQLite and one raw ASGI reader for each stream. While the
-streams flow, the observer is switched on and off in turns, each for a fraction of a second. So
-other work of the machine affects the turns with and without an observer equally. The ratio compares
-the medians.
+streams flow, the observer is switched on and off in turns, each for a fraction of a second, so that
+other work of the machine affects both kinds of turns equally. The ratio compares the medians.
 """
 
 from __future__ import annotations
@@ -97,9 +96,8 @@ async def _flow(
 ) -> tuple[dict[bool, list[float]], float]:
     """Return the CPU seconds per token of each turn, and the CPU share of the observer's calls.
 
-    The turns are grouped by whether the observer was on. The share is useful on a machine with
-    other work, because this work hardly affects the share. But the share does not include the
-    effect of the observer's calls on the processor's caches.
+    The turns are grouped by whether the observer was on. Other work of the machine hardly affects
+    the share. But the share does not include the effect of the calls on the processor's caches.
     """
     given = 0
     stop = False
@@ -162,7 +160,7 @@ def _timed(takers: dict[str, tuple[Any, ...]], spent: list[float]) -> dict[str, 
 
 
 async def _answers(observed: bool) -> float:
-    """Return the CPU seconds of an answer that consists of one piece."""
+    """Return the CPU seconds of an answer of one piece."""
 
     async def answer() -> Any:
         yield "text"

@@ -13,7 +13,7 @@ from inkstream import InkstreamError, PersistentTextStreaming, StreamExists
 
 
 class SessionEvents(EventStore):
-    """The events of one session. With one store for all, a session would get others' events.
+    """The events of one session. Each session has its own store, and gets only its own events.
 
     The SDK's ``stream_id`` is the id of a JSON-RPC request, which every session counts from 1.
     """
@@ -48,7 +48,7 @@ class SessionEvents(EventStore):
 
 
 class ResumableSessions(StreamableHTTPSessionManager):
-    """The SDK's manager reads ``event_store`` once for each session. Each read gives a new one."""
+    """The SDK's manager reads ``event_store`` once for each session, and gets a new store."""
 
     def __init__(self, app: Server[Any], streams: PersistentTextStreaming, group: str = "mcp"):
         self._new_store = lambda: SessionEvents(streams, group)

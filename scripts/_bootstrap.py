@@ -5,8 +5,8 @@ Usage: python scripts/_bootstrap.py demo|dev
 `demo` installs inkstream with the packages that the demo and the examples need; `dev` adds the
 tools of tests and checks. The versions are those in requirements/, which `scripts/lock` writes. If
 uv is available, uv installs the packages; otherwise pip does. This script uses only the standard
-library, because it runs before anything is installed. For each of the two purposes, a file in .venv
-has a hash of what was installed. If the hash is still correct, this script takes only milliseconds.
+library, because it runs before anything is installed. A file in .venv has a hash of what was
+installed. If the hash is still correct, the script does nothing.
 """
 
 from __future__ import annotations

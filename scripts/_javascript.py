@@ -6,8 +6,7 @@ Usage: python scripts/_javascript.py WHAT
 `check` and `test` run the package's checks and tests. `clients` installs the packages for
 tests/durable, `interop` the packages for tests/interop, `pages` the packages for the pages in
 tests/browser, `servers` the packages for benchmarks. The script uses the machine's Node.js, or
-installs Node.js from PyPI into `.venv`. A file beside each build has a hash of the build's sources.
-If the sources have not changed, the script does not build again.
+installs Node.js from PyPI into `.venv`. It builds again only if the sources have changed.
 """
 
 from __future__ import annotations
@@ -81,7 +80,6 @@ def main(what: str) -> None:
 
 
 def npm(folder: Path, *command: str) -> None:
-    """Run an npm command in a package's folder, and show its output."""
     done = subprocess.run(["npm", "--silent", *command], cwd=folder, check=False)
     if done.returncode:
         sys.exit(done.returncode)

@@ -111,7 +111,7 @@ async def tell_end(body: StreamBody) -> None:
 
 
 # The request that creates an answer also starts the answer. If an answer is pending for 10 s, the
-# server died in between. An answer's owner is its chat, which has at most one live answer.
+# server died before the start. An answer's owner is its chat, which has at most one live answer.
 streams = PersistentTextStreaming(
     f"sqlite:///{FILE}",
     on_end=tell_end,
@@ -134,7 +134,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 @contextlib.asynccontextmanager
 async def database() -> AsyncIterator[sqlite3.Connection]:
-    """Open the file for one transaction at a time; a second one would block the event loop."""
+    """Open the file for one transaction at a time. Two at once would block the event loop."""
     async with writing:
         with contextlib.closing(sqlite3.connect(FILE, timeout=5)) as connection, connection:
             connection.row_factory = sqlite3.Row
@@ -174,8 +174,8 @@ api = APIRouter(prefix="/api", dependencies=[Depends(from_here)])
 @api.get("/chats")
 async def chats() -> dict[str, Any]:
     """Return the chats, each with its live answer, and the offset from which to follow the feed."""
-    # The offset is read before the list. A change between the two reads is then in the list and in
-    # the feed, and the page can apply a change twice without harm.
+    # The offset is read before the list, so that no change between the two reads is lost. The page
+    # may get such a change twice, which does no harm.
     offset = (await streams.read(FEED)).offset
     async with database() as connection:
         rows = connection.execute("SELECT * FROM chats").fetchall()
@@ -244,7 +244,6 @@ async def choose(turn_id: int) -> None:
 
 @api.patch("/chats/{chat_id}")
 async def rename(chat_id: str, title: Text) -> None:
-    """Give a chat another title."""
     async with database() as connection:
         chat = {"id": chat_id, "title": title[:TITLE_CHARACTERS]}
         found(connection.execute(RENAME, chat))

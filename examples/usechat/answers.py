@@ -65,7 +65,6 @@ async def answer(messages: Sequence[Mapping[str, Any]]) -> AsyncIterator[Item]:
 
 
 async def typed(text: str, seconds: float | None = None) -> AsyncIterator[str]:
-    """Yield a text word by word."""
     words = text.split(" ")
     pause = PAUSE_S if seconds is None else seconds / len(words)
     for i, word in enumerate(words):

@@ -1,5 +1,3 @@
-/** Addresses are strings here, because `URL` does not support relative addresses. */
-
 /** Return an address that means the same on every page of the site. */
 export function absolute(address: string | URL): string {
   const base = globalThis.document?.baseURI ?? globalThis.location?.href;

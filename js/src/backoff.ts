@@ -1,6 +1,4 @@
-/** How long to wait before the next request. */
-
-/** The longest random wait. During a wait the screen shows no new text, so it must be short. */
+/** The longest random wait before a request. During the wait, the page shows no new text. */
 const CAP_MS = 5_000;
 
 /**

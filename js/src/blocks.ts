@@ -11,9 +11,8 @@ export interface Block {
 }
 
 /**
- * Split text into whole events. `Blocks` keeps an incomplete event until the end of the event
- * arrives. If the connection breaks first, the incomplete event is never forwarded. The server
- * sends the event again on the next connection.
+ * Split text into whole events. If the connection breaks in the middle of an event, this event is
+ * never forwarded, because the server sends the event again on the next connection.
  */
 export class Blocks {
   readonly #end = /\r\n\r\n|\n\n|\r\r/g;

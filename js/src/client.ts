@@ -8,8 +8,7 @@ import type { HeadersSource } from "./types.js";
 /** Options for all streams of a client. */
 export interface ClientOptions {
   /**
-   * Headers for every request. A function is called before each request, so that the function may
-   * renew a token.
+   * Headers for every request. A function is called before each request, and may renew a token.
    */
   headers?: HeadersSource;
   /** As in `fetch`: `same-origin` by default; `include` also sends cookies to another origin. */
@@ -26,7 +25,7 @@ export interface Client {
    * Return the stream at `address`. The server must answer requests to this address as docs/http.md
    * says for `GET /{id}`.
    *
-   * The call itself makes no request. The first `subscribe` or `for await` makes the first request.
+   * This call makes no request. The first `subscribe` or `for await` makes the first request.
    */
   stream(address: string | URL, options?: StreamOptions): Stream;
 }

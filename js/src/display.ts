@@ -8,7 +8,6 @@ export type Facts = {
   -readonly [key in Exclude<keyof Snapshot, "text" | "parts" | "offset">]: Snapshot[key];
 };
 
-/** Return the snapshot before the first request. */
 export function firstSnapshot(initial: Initial = {}): Snapshot {
   const parts = initial.parts ?? (initial.text ? [initial.text] : []);
   const { status = parts.length ? "streaming" : "pending" } = initial;
@@ -28,9 +27,8 @@ export function firstSnapshot(initial: Initial = {}): Snapshot {
 }
 
 /**
- * Keeps the snapshot for watchers. `show` builds a new snapshot if the transcript or the facts have
- * changed: at most once a frame, or immediately with `now`. So a token makes a string longer, and
- * does not cause a render of its own.
+ * Keeps the snapshot for watchers. With `now`, `show` builds a new snapshot immediately, otherwise
+ * at most once a frame, so that not each token causes a render.
  */
 export class Display {
   readonly watchers = new Set<() => void>();

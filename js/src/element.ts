@@ -39,8 +39,8 @@ export function defineInkStream(
     #stream: Stream | undefined;
     #shown: Snapshot | undefined;
     /**
-     * True from connectedCallback to disconnectedCallback. While an existing element is upgraded,
-     * isConnected is true before connectedCallback, so isConnected cannot take this field's place.
+     * True from connectedCallback to disconnectedCallback. `isConnected` is no replacement, because
+     * it is already true before connectedCallback while an existing element is upgraded.
      */
     #connected = false;
     /** The text that the page had; undefined after the stream's own text replaced that text. */
@@ -128,8 +128,8 @@ export function defineInkStream(
       this.#shown = snapshot;
       const { status, text, error, stopping } = snapshot;
       const ended = isEnded(status);
-      // While the stream's text is only the beginning of the page's text, the page's text stays, so
-      // that the text on the screen does not shrink.
+      // While the stream's text is only the beginning of the page's text, the page keeps its own
+      // text, so that the visible text does not shrink.
       const { length } = text;
       const behind = length < (this.#before?.length ?? 0) && this.#before?.startsWith(text);
       const keep = behind && (!ended || error?.http !== undefined);

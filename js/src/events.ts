@@ -13,7 +13,7 @@ export async function* chunksOf<T>(body: ReadableStream<T>): AsyncGenerator<T, v
       yield value;
     }
   } finally {
-    // `cancel` fails if the connection is already lost. Such a failure does not matter.
+    // `cancel` fails if the connection is already lost, which does not matter here.
     chunks.cancel().catch(() => {});
   }
 }

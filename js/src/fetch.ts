@@ -1,4 +1,3 @@
-/** A `fetch` for clients that cannot reconnect by themselves. */
 import { absolute } from "./address.js";
 import { BASE_MS, backoffMs, isPassing, retryAfterMs } from "./backoff.js";
 import { type Block, Blocks } from "./blocks.js";
@@ -14,7 +13,6 @@ const SILENCE_MS = 37_500; // 2.5 times the interval of the server's pings
 /** The types that the last event of an answer may have, in the formats AI SDK and AG-UI. */
 const LAST = new Set(["finish", "abort", "error", "RUN_FINISHED", "RUN_ERROR"]);
 
-/** Options of `resumingFetch`. */
 export interface ResumingFetchOptions {
   /** A GET to this address, with the last event's id in `Last-Event-ID`, continues the answer. */
   resume: string | URL;
@@ -22,9 +20,8 @@ export interface ResumingFetchOptions {
   stop?: string | URL | undefined;
   /**
    * Headers for the request of `stop()`, and for requests that continue an answer. A request that
-   * continues an answer also has the headers of the first request. If both have a header of the
-   * same name, the header of this option is sent. A function is called before each request, so that
-   * the function may renew a token.
+   * continues an answer also has the headers of the first request, except headers that this option
+   * replaces. A function is called before each request, and may renew a token.
    */
   headers?: HeadersSource | undefined;
   /** The `credentials` of `fetch` in the request of `stop()`; `same-origin` by default. */
@@ -33,8 +30,8 @@ export interface ResumingFetchOptions {
   fetch?: typeof globalThis.fetch | undefined;
   /**
    * Called when the stored answer differs from the answer on the page, because a database was
-   * restored from a backup or the answer was deleted. The answer on the page then ends with an
-   * error. Load the history again.
+   * restored from a backup or the answer was deleted. The page's answer then ends with an error.
+   * Load the history again.
    */
   onReset?: (() => void) | undefined;
   /** Where each stop is stored until the server confirms it; `localStorage` by default. */
@@ -123,7 +120,7 @@ export function resumingFetch(options: ResumingFetchOptions): ResumingFetch {
 }
 
 /**
- * The id of the latest stream, for each address of a stop. This map is global, because a page may
+ * For each address of a stop, the id of the latest stream. This map is global, because a page may
  * call `resumingFetch` in each render.
  */
 const current = new Map<string, string | null>();

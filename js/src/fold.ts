@@ -1,4 +1,3 @@
-/** Fold stored parts into the message that a page shows, exactly as `inkstream.parts.fold` does. */
 import { isKnown, isObject } from "./shapes.js";
 import type { DataPart, DataTypes, KnownPart, Message, MessagePart, Part } from "./vocabulary.js";
 
@@ -14,7 +13,7 @@ const APPROVAL: Fields = {
   inputSchemaInput: "inputSchemaInput",
   signature: "signature",
 };
-/** Keys with a special meaning in JavaScript. `merged` must not copy them. */
+/** Keys that `merged` must not copy, because they could change all objects of the page. */
 const UNSAFE = ["__proto__", "constructor", "prototype"];
 const LATE = ["output", "errorText", "preliminary"];
 const BEGUN_ANEW = [...LATE, "rawInput", "approval", "inputEncoding", "toolName", "input"];
@@ -25,12 +24,13 @@ const SHOWN_AS_IT_IS: Readonly<Record<string, readonly string[]>> = {
 };
 
 /**
- * Fold stored parts into a message.
+ * Fold stored parts into the message that a page shows, exactly as `inkstream.parts.fold` does.
  *
  * Each part of the message with text or reasoning has a `state`, which is `streaming` or `done`.
- * All stored parts of a tool call become one part of the message. A delta is left out if its part
- * has not begun or has ended. The application's own objects become parts of type `data-part`. The
- * cost is linear in the number of parts. With `ended`, no text or reasoning stays `streaming`.
+ * All stored parts of a tool call become one part of the message. A delta of reasoning or of a tool
+ * call is left out if that part has not begun or has ended. The application's own objects become
+ * parts of type `data-part`. The cost is linear in the number of parts. With `ended`, no text or
+ * reasoning stays `streaming`.
  */
 export function fold<Data extends DataTypes = DataTypes>(
   parts: Iterable<Part<Data>>,

@@ -1,5 +1,3 @@
-/** Stops that have not reached the server yet. */
-
 /** Stores each stop, as one line of text, until the server has confirmed it. */
 export interface StopStorage {
   keep(stop: string): void;

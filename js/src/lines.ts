@@ -4,10 +4,7 @@ import type { Link } from "./link.js";
 import { takeSlot } from "./slots.js";
 import type { HeadersSource } from "./types.js";
 
-/**
- * Sends a request with the client's headers and the watcher's headers (`headers`). If both have a
- * header of the same name, the watcher's header is sent.
- */
+/** Sends a request with the client's headers. `headers` replace headers of the same name. */
 export type Send = (
   address: string,
   init: RequestInit,
@@ -128,9 +125,9 @@ export class Lines {
     }
     const response = await answer;
     const offer = response.headers.get("stream-follow");
-    // Record the offer only once. Otherwise, if a server refuses the requests that it offers, the
-    // client would repeat such requests for ever. Ignore a failure without the header, because a
-    // proxy may have sent that response.
+    // Record only the first offer. Otherwise a server that refuses the requests that it offers
+    // would get such requests for ever. A failure without an offer says nothing, because a proxy
+    // may have sent it.
     if (!this.offers.has(name) && (offer || response.ok)) {
       this.offers.set(name, offer ? below(name, offer) : "");
       if (offer && mount.readers.size > 1) this.gather(name);

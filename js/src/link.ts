@@ -96,10 +96,7 @@ class Carrier {
 
 /** The readers of one mount with the same headers, on one connection. */
 export class Link {
-  /**
-   * The members by stream id. If a reader repeats its request, the new member replaces the old
-   * member.
-   */
+  /** The members by stream id. If a reader repeats its request, it gets a new member. */
   readonly #members = new Map<string, Member>();
   readonly #polls = new Map<string, Member>();
   #carrier: Carrier | undefined;
@@ -164,7 +161,7 @@ export class Link {
     carrier.signal.addEventListener("abort", () => this.#carriers.delete(carrier));
     if (!(await takeSlot(this.mount, carrier.signal))) {
       if (!before) return this.#pollInstead(carrier);
-      before.drop(); // frees a slot; the offsets in the new request make sure that no text is lost
+      before.drop(); // frees a slot; the new request contains offsets, so no text is lost
       if (!(await takeSlot(this.mount, carrier.signal))) return this.#pollInstead(carrier);
     }
     if (carrier.signal.aborted) return;
@@ -230,8 +227,7 @@ export class Link {
     if (this.#carrier === carrier) this.#carrier = undefined;
     carrier.drop();
     for (const member of carrier.members) {
-      // Skip a stream that another connection carries already, or that the next connection will
-      // carry.
+      // Skip a stream that another connection carries or will carry.
       if (member.carrier !== carrier || this.#carrier?.members.includes(member)) continue;
       if (this.#members.get(member.id) === member) this.#members.delete(member.id);
       member.lose(error);
@@ -329,7 +325,7 @@ function isEvents(response: Response): boolean {
   return response.ok && !!response.headers.get("content-type")?.startsWith("text/event-stream");
 }
 
-/** Turn one stream's entry of a batch into the response of the stream's own address. */
+/** Turn one stream's entry of a batch into a response, as the stream's own address sends it. */
 function snapshot(found: unknown = { status: 404, code: "not_found" }): Response {
   const { status } = found as { status: unknown };
   return new Response(JSON.stringify(found), {

@@ -14,7 +14,7 @@ export async function readProblem(response: Response): Promise<StreamError> {
   };
 }
 
-/** Turn a stream's refusal on a shared connection into a response of the stream's own address. */
+/** Turn a stream's refusal on a shared connection into a response, as its own address sends it. */
 export function refusal(data: string): Response {
   const { status } = JSON.parse(data) as { status: number };
   return new Response(data, {

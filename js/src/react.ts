@@ -45,14 +45,12 @@ export interface UseStreamOptions<Data extends DataTypes = DataTypes> {
   /** Called once when this page learns that the stream has ended, perhaps long ago. */
   onEnd?: ((snapshot: Snapshot<Data>) => void) | undefined;
   /**
-   * Called when the hook has discarded the text and reads the stored text from its beginning,
-   * because the stored text changed (a database was restored). Discard everything that was computed
-   * from the old text.
+   * Called when the hook has discarded the text, because the stored text changed (a database was
+   * restored). Discard everything that was computed from the old text.
    */
   onReset?: (() => void) | undefined;
 }
 
-/** A stream as a component renders it. */
 export interface UseStreamResult<Data extends DataTypes = DataTypes> extends Snapshot<Data> {
   /** The parts, folded into a message to show: text, reasoning, tool calls, sources, data. */
   readonly message: Message<Data>;
@@ -85,11 +83,11 @@ const NONE = {
 };
 
 /**
- * Show a stream: its text so far, and then every token when the server has committed the token.
+ * Show a stream: its text so far, and then each token after the server has committed it.
  *
  * Without an id the status is `pending`, and no request is made. Unmounting stops watching, but
  * does not stop the answer. Components that show the same stream share one connection. `Data` gives
- * the types of the application's `data-…` parts; nothing checks these types at run time.
+ * the types of the application's `data-…` parts. The hook does not check these types.
  */
 export function useStream<Data extends DataTypes = DataTypes>(
   streamId: string | null | undefined,

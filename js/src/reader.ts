@@ -15,7 +15,7 @@ import {
 } from "./types.js";
 
 const ANSWER_MS = 6_000;
-/** Long, because a snapshot may be large, and an application may be slow to start an answer. */
+/** A snapshot may be large, and an application may be slow to start an answer. */
 const PATIENT_ANSWER_MS = 15_000;
 const FIRST_BYTE_MS = 3_000;
 const SILENCE_MS = 37_500; // 2.5 times the interval of the server's pings
@@ -41,7 +41,7 @@ export interface Access {
 /** What follows an attempt: the milliseconds until the next attempt, or null for no attempt. */
 type Next = number | null;
 
-/** How a stream ended: the same fields in a terminal event and in a snapshot. */
+/** The end of a stream, in a terminal event or in a snapshot. */
 interface End {
   status: Snapshot["status"];
   code?: string | null;
@@ -53,8 +53,7 @@ interface End {
  * One stream for all watchers on this page: the state machine of SPEC.md.
  *
  * The reader makes requests while the stream is watched and the page is visible, until the stream
- * has ended. The received messages are in `display.transcript`. If the stored text changed, a new
- * transcript replaces the old transcript.
+ * has ended. If the stored text changed, a new `display.transcript` replaces the old transcript.
  */
 export class Reader {
   #access: Access = {};
@@ -216,7 +215,6 @@ export class Reader {
 
   // One request ------------------------------------------------------------------------------
 
-  /** Make one request and process the response. */
   async #ask(): Promise<Next> {
     const attempt = new Attempt();
     this.#attempt = attempt;
@@ -244,9 +242,8 @@ export class Reader {
     const { headers, drive, driveBody } = this.#access;
     const { address, lines } = this;
     const { signal } = attempt;
-    // If events do not arrive (`#muted`), the reader requests a snapshot from the stream's address
-    // and does not repeat the POST. The snapshot also shows whether a POST without a response
-    // has started the stream.
+    // If events do not arrive (`#muted`), the reader does not repeat the POST. It requests a
+    // snapshot, which also shows whether a POST without a response has started the stream.
     const driving = drive !== undefined && !this.#driven && !this.#muted;
     // After the end was seen, a request for events would return 204, without the stream's status.
     // So the reader requests a snapshot.
@@ -342,8 +339,8 @@ export class Reader {
     const { facts, transcript } = this.display;
     const { version } = transcript;
     if (!transcript.offset?.endsWith(".end")) facts.transport = "polling";
-    // If a snapshot is slow too, the network may be slow, or all connections may be in use. Perhaps
-    // no proxy delays events, so the next request is for events.
+    // If a snapshot is slow too, perhaps no proxy delays events: the network may be slow, or all
+    // connections may be in use. So the next request is for events.
     const slow = Date.now() - attempt.at > FIRST_BYTE_MS;
     const wasMuted = this.#muted;
     if (slow) this.#muted = false;
@@ -403,10 +400,7 @@ export class Reader {
     return 0;
   }
 
-  /**
-   * Return the wait before the next request. That request is for events, because perhaps only the
-   * network has failed.
-   */
+  /** Return the wait before a request for events, because perhaps only the network has failed. */
   #again(attempt: Attempt, askedMs = 0, baseMs = this.#baseMs): number {
     // A request that nobody answers may last longer than STEADY_MS, and must count as a failure.
     const opened = this.display.facts.connection === "open";

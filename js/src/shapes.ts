@@ -1,4 +1,3 @@
-/** Checks whether parts are well-formed. Any other object counts as the application's own. */
 import type { OwnPart, Part } from "./vocabulary.js";
 
 const REQUIRED = new Map<string, readonly string[]>([
@@ -61,9 +60,8 @@ export function isSafeLink(kind: keyof typeof SCHEMES, url: string): boolean {
 }
 
 /**
- * Return whether a part is well-formed and of a known type. Other parts are text or objects of the
- * application's own. If a part has a link that could run a script, the part counts as an object of
- * the application's own.
+ * Return whether a part is well-formed and of a known type. Other parts are text, or objects of the
+ * application's own. A part with a link that could run a script counts as such an object.
  */
 export function isKnown<P extends Part>(part: P): part is Extract<P, { readonly type: string }> {
   if (!isObject(part) || !Object.hasOwn(part, "type")) return false;

@@ -1,8 +1,8 @@
 import { origin } from "./address.js";
 
-/** Limits how many event connections the windows of a browser hold to one server. */
-
-/** Of the six HTTP/1.1 connections to a server, two stay free for Stop, pages, and other requests.
+/**
+ * How many connections for events all windows of a browser may hold to one server. Of the browser's
+ * six HTTP/1.1 connections, two stay free for Stop, pages, and other requests.
  */
 const SLOTS = 4;
 /** The limit of one page without Web Locks. A browser has Web Locks only for https or localhost. */

@@ -1,10 +1,7 @@
-/** Show text at a steady pace, although the text arrives in large pieces. */
-
 /** How late the text on the screen may be, at most. */
 const BEHIND_MS = 1_000;
 const FRAME_MS = 16;
 
-/** Options of `smooth`. */
 export interface SmoothOptions {
   /**
    * Called with the text to show, which grows from call to call. If another text replaces the shown

@@ -6,7 +6,6 @@ import { InkstreamError } from "./types.js";
 
 /** One stop to deliver. `storage` keeps the stop until the server has confirmed it. */
 export interface Stopping {
-  /** The name under which the stop is stored. */
   readonly name: string;
   readonly storage: StopStorage;
   /** Send the stop once. */
@@ -19,9 +18,8 @@ export interface Stopping {
  * Ask the server to end a stream, again and again until the server confirms, or until `isOver`
  * returns true.
  *
- * `deliverStop` retries as long as the page is open, because a user presses Stop only once, and the
- * answer must stop even if there is an outage. If the page is closed earlier, the stop stays in
- * `storage`.
+ * A user presses Stop only once, and the answer must stop even after an outage. If the page is
+ * closed before the server has confirmed, the stop stays in `storage`.
  *
  * @throws InkstreamError if the server refuses.
  */
@@ -50,14 +48,12 @@ export async function deliverStop({ name, storage, post, isOver }: Stopping): Pr
   }
 }
 
-/** The stops of one client. */
 export class Stops {
   /** The stops that are being delivered, by name. A second press of Stop waits for the first. */
   readonly #onTheirWay = new Map<string, Promise<void>>();
 
   constructor(private readonly storage: StopStorage) {}
 
-  /** Deliver a stop; see `deliverStop`. */
   deliver(name: string, post: () => Promise<Response>, isOver: () => boolean): Promise<void> {
     const known = this.#onTheirWay.get(name);
     if (known) return known;

@@ -20,9 +20,8 @@ export interface StreamOptions {
   /** Headers for every request of this stream. They replace client headers of the same name. */
   headers?: HeadersSource | undefined;
   /**
-   * The first request is a POST to this address. The POST starts the stream, and its response
-   * follows the stream. Repeating the POST is safe: if the stream has started, the POST only
-   * follows it.
+   * The first request is a POST to this address, which starts the stream. The response follows the
+   * stream. Repeating the POST is safe: if the stream has started, the POST only follows it.
    */
   drive?: string | URL | undefined;
   /** The body of the POST to `drive`, which is sent as JSON. */
@@ -97,8 +96,8 @@ export class Stream implements AsyncIterable<Part> {
    * Ask the server to end the answer for all readers. The promise resolves when the server has
    * confirmed, or when the stream has ended. The status changes only when the stream's end arrives.
    *
-   * Without a network, the client stores the stop, which survives a reload, and sends it when the
-   * network is back. The snapshot's `stopping` is true until the stream's end arrives.
+   * Without a network, the client stores the stop, and sends it when the network is back, also
+   * after a reload. The snapshot's `stopping` is true until the stream's end arrives.
    *
    * @throws InkstreamError if the server refuses.
    */

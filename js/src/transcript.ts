@@ -5,8 +5,8 @@ import type { Part } from "./types.js";
  * One stream's messages on this page, each exactly once, in order.
  *
  * Offsets begin with `{internal id}_{position}`, both of fixed width. So the offsets of one stream
- * sort as text. An offset with another internal id belongs to a stream that was deleted and created
- * again. A tag may follow the position; only the server reads the tag.
+ * sort as text. If the internal id changes, the stream was deleted and created again. A tag may
+ * follow the position; only the server reads the tag.
  */
 export class Transcript {
   text = "";
@@ -81,8 +81,8 @@ export class Transcript {
       else this.parts.push(part);
       return;
     }
-    // JavaScript engines join strings lazily. So a token costs only its own length, and the engine
-    // copies the whole text when the text is used, instead of for each token.
+    // JavaScript engines join strings lazily. So the whole text is copied only when it is used, and
+    // not for each token.
     this.text += part;
     if (typeof this.parts[last] === "string") this.parts[last] += part;
     else if (part !== "") this.parts.push(part);

@@ -1,4 +1,3 @@
-/** The types of values that all modules of the client use. */
 import type { DataTypes, Part } from "./vocabulary.js";
 
 export type { Part };

@@ -20,7 +20,6 @@ import type { DataTypes, Message } from "./vocabulary.js";
 
 export { isEnded };
 
-/** Options of `useStream`. */
 export interface UseStreamOptions<Data extends DataTypes = DataTypes> {
   /** `useStream` reads `{url}/{streamId}`; `stop` sends a POST to `{url}/{streamId}/cancel`. */
   url: MaybeRefOrGetter<string | URL>;
@@ -40,7 +39,6 @@ export interface UseStreamOptions<Data extends DataTypes = DataTypes> {
   onReset?: () => void;
 }
 
-/** A stream as a component renders it. */
 export interface UseStreamResult<Data extends DataTypes = DataTypes> {
   /** The current snapshot, replaced at most once a frame. */
   readonly snapshot: Readonly<ShallowRef<Snapshot<Data>>>;
@@ -63,7 +61,7 @@ export const inkstreamClient: InjectionKey<Client> = Symbol("inkstream");
 const shared = createClient();
 
 /**
- * Show a stream: its text so far, and then every token when the server has committed the token.
+ * Show a stream: its text so far, and then each token after the server has committed it.
  *
  * Without an id the status is `pending`, and no request is made. Unmounting the component stops
  * watching, but does not stop the answer. On a server, `useStream` shows `initial`, and makes no

@@ -1,4 +1,4 @@
-"""Routes for the AI SDK's ``useChat``, built on the facade."""
+"""Routes for the AI SDK's ``useChat``."""
 
 from __future__ import annotations
 
@@ -69,12 +69,12 @@ class UIMessageChat:
         """Answer a POST of ``useChat``: start a new answer, or continue the last answer.
 
         If the page sends the output of a tool that runs in the page, the last message is an answer.
-        A new stream then begins with that answer and the output, and replaces the old stream. If
+        A new stream then begins with this answer and the output, and replaces the old stream. If
         the last message is a complete answer without a new output, the request is refused with 409.
-        Otherwise a page that sends requests automatically would ask without end. A last message
-        whose answer still runs is refused with 409, too, unless another window has continued the
-        message already; the response then follows that window's stream. The stream's metadata
-        stores the user's question, for ``messages``.
+        Otherwise a page that sends requests automatically would ask without end. If this answer is
+        still running, the request is also refused with 409. But if another window has already
+        continued the answer, the response follows that window's stream. The stream's metadata
+        contains the user's question, for ``messages``.
 
         Args:
             request: The request. A request with a cookie must come from a page of this origin or of
@@ -211,7 +211,7 @@ class UIMessageChat:
     async def _create(
         self, turn: Turn, owner: str | None, metadata: Mapping[str, JSON]
     ) -> tuple[StreamId, int]:
-        """Return the stream to follow, and how many of the stream's messages the page has."""
+        """Return the stream to follow, and how many of its messages the page already has."""
         if turn.goes_on:
             return await self._go_on(turn, owner, metadata)
         after = turn.after

@@ -34,7 +34,7 @@ def check_database(value: str) -> None:
 
 
 def database_option(command: F) -> F:
-    """Add the option `--database` of commands that use streams."""
+    """Add the option `--database`."""
     from inkstream.facade.databases import DEFAULT_DATABASE
 
     return click.option(

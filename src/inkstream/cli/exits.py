@@ -88,8 +88,8 @@ def errors_become_exits() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        # At exit the interpreter flushes standard output again. On the broken pipe it would then
-        # print an error, so standard output becomes the null device.
+        # At exit the interpreter flushes standard output again, and would print an error because
+        # the pipe is broken. So standard output becomes the null device.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(Exit.BROKEN_PIPE)
     except KeyboardInterrupt:

@@ -24,7 +24,6 @@ _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd])", re.ASCII)
 
 
 def _seconds(context: click.Context, parameter: click.Parameter, value: str | None) -> float | None:
-    """Parse a time like 15m or 7d."""
     if value is None:
         return None
     match = _DURATION.fullmatch(value)

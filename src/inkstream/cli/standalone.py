@@ -73,7 +73,7 @@ class ServeConfig:
 
 
 class BearerOnly:
-    """Allow only requests with a known token, and note the token's rights for ``_has_right``."""
+    """Allow only requests with a known token, and keep the token's rights for ``_has_right``."""
 
     def __init__(self, app: ASGIApp, tokens: Tokens) -> None:
         self._app = app

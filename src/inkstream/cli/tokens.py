@@ -28,7 +28,7 @@ class Rights:
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """The known tokens, stored by digest, so that the time of a lookup reveals no token."""
+    """The digests of the known tokens. The time of a lookup by digest reveals no token."""
 
     _rights: Mapping[bytes, tuple[Rights, ...]] = field(repr=False)
 

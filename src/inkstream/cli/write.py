@@ -162,11 +162,9 @@ def _signals(
 
 
 class _Input:
-    """Reads standard input on request, in a thread of its own, because no read can be cancelled.
+    """Reads standard input in a daemon thread, so that a waiting read does not delay the exit.
 
-    The thread is a daemon thread, so that a waiting ``read`` does not keep the process from
-    exiting. The event loop does not read standard input, because standard input may be an ordinary
-    file, which the event loop cannot watch.
+    Standard input may be an ordinary file, which the event loop cannot watch.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -207,8 +205,6 @@ class _Input:
 
 
 class _Teller:
-    """Prints the stream's id, copies the input for --tee, and shows progress on a terminal."""
-
     def __init__(self, tee: bool, as_json: bool) -> None:
         self._tee = tee
         self._as_json = as_json
@@ -230,7 +226,7 @@ class _Teller:
         self._line(json.dumps({"stream_id": stream_id}) if self._as_json else stream_id)
 
     def copy(self, data: bytes) -> None:
-        """With --tee, copy input to standard output until nobody reads it. Show the progress."""
+        """With --tee, copy input to standard output until nobody reads the output."""
         self._bytes += len(data)
         if self._tee:
             try:

@@ -1,7 +1,6 @@
 """Formats for ``streams.response(…, format=…)``, for clients other than inkstream's own.
 
-``ai_sdk`` (and ``ai_sdk_7``), ``ag_ui``, ``openai_chat`` and ``ndjson`` are each a ``Format``. Each
-of these formats works for live and for finished streams, from the start or from the middle.
+Each format works for live and for finished streams, from the start or from the middle.
 """
 
 from inkstream.formats._ag_ui import ag_ui

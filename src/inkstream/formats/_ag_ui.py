@@ -25,7 +25,7 @@ _AS_THEMSELVES: Final[Mapping[str, tuple[str, Mapping[str, type]]]] = {
         {"messageId": str, "activityType": str, "patch": list},
     ),
 }
-"""Parts that are sent as AG-UI's events about state and activities, with the required fields."""
+"""Parts that become AG-UI's events about state and activities, with each event's fields."""
 
 
 class AGUIEncoder(PartEncoder):

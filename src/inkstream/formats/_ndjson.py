@@ -12,7 +12,7 @@ from inkstream.wire import RawJSON
 
 
 class NDJSONEncoder:
-    """Encode each message as the rest of a line, after the message's offset."""
+    """Encode each message as the rest of a line. ``line`` adds the offset at its beginning."""
 
     def __init__(self, stream: StreamState, state: str) -> None:
         if state:

@@ -20,11 +20,7 @@ Chunk = tuple[bytes, str]
 
 _TOKEN: Final = re.compile(r"([a-z])(0|[1-9][0-9]{0,15})(?:-(0|[1-9][0-9]{0,7}))?", re.ASCII)
 _MOST_NAMED: Final = MAX_STATE // 3
-"""The maximum number of pieces of reasoning and tool calls that a state may name.
-
-Each name has at least three characters. If more parts are open, the state would be too long, and
-``_TOO_LONG`` is written instead.
-"""
+"""How many open parts a state may name, because each name has at least three characters."""
 
 _TOO_LONG: Final = "x" * (MAX_STATE + 1)
 
@@ -326,7 +322,7 @@ class PartEncoder:
         yield from ()
 
     def abandoned(self, name: str, call: Call) -> Iterator[Chunk]:
-        """Yield the chunks that end a call. The call begins again before it has an output."""
+        """Yield the chunks that end a call without an output, because the call begins again."""
         yield from ()
 
     def move(self, call: Call | None, phase: str) -> None:

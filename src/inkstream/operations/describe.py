@@ -31,7 +31,7 @@ async def describe(
     Args:
         store: The stream's store.
         state: The stream's state.
-        here: What this process's worker knows about itself; ``None`` if this process has no worker.
+        here: The condition of this process's worker; ``None`` if this process has no worker.
     """
     roster = await store.roster()
     words = {worker.worker: _words(worker.said) for worker in roster.workers}

@@ -21,8 +21,8 @@ class WorkerDescription:
         started_at: When the worker started.
         locked: Whether the worker's process holds the worker's lock, which is released when the
             process dies; ``None`` if that is unknown.
-        beat_s: How many seconds are between two beats of the worker.
-        lease_s: After how many seconds without a beat other workers take the worker for dead.
+        beat_s: The seconds between two beats of the worker.
+        lease_s: The seconds without a beat after which other workers take the worker for dead.
         beat_at: When the worker beat last; ``None`` if the worker is this process or is no longer
             listed. The fields below are from the worker's last beat.
         blocked_s: The longest time within the last minute for which the worker's event loop was
@@ -113,7 +113,7 @@ class StreamDescription:
         size: The stored payload of the stream in bytes.
         rates: How fast the stream grew in the last minute; ``None`` if that is unknown.
         due: What happens to the stream when its time limit passes; ``None`` without a limit.
-        end: How the stream ended; ``None`` until it ends.
+        end: How the stream ended; ``None`` before its end.
         causes: The reasons for the stream's state, the most likely first; at least one.
     """
 

@@ -31,8 +31,8 @@ def causes(stream: StreamDescription, *, owned: bool, taken_over: bool) -> tuple
 
     Args:
         stream: The stream's description; its ``causes`` are ignored.
-        owned: Whether a worker owns the stream: the column ``worker`` of the stream is set.
-        taken_over: Whether another writer may take over the stream if the stream's writer has died.
+        owned: Whether the column ``worker`` of the stream is set.
+        taken_over: Whether another writer may take over the stream if its writer has died.
     """
     if stream.status.ended:
         return (_ended(stream),)

@@ -19,8 +19,8 @@ class Health:
     Attributes:
         live: Whether the engine runs and the event loop is not blocked. If false, restart the
             process.
-        ready: Whether the process can serve requests. This is so if the process is live and not
-            draining, and a write succeeds in time. If false, send requests to other processes.
+        ready: Whether the process is live and not draining, and a write succeeded in time. If
+            false, send requests to other processes.
         reasons: Why the process is not live or not ready: ``"not_started"``, ``"stalled"``,
             ``"draining"``, ``"store_away"``, ``"store_slow"``.
         write_s: How many seconds the write took; ``None`` if the write failed or was not tried.

@@ -1,4 +1,4 @@
-"""Deltas are the pieces in which the text of a reasoning, or a tool call's input, arrives."""
+"""Deltas: the pieces in which reasoning, or the input of a tool call, arrives."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _FIELDS: Final = {
 
 
 class Delta(NamedTuple):
-    """A piece of a reasoning or of a tool call's input.
+    """A piece of reasoning, or of a tool call's input.
 
     Attributes:
         type: The ``type`` of the delta's JSON object.

@@ -34,7 +34,7 @@ def fold(parts: Iterable[str | Mapping[str, JSON]], *, ended: bool = False) -> M
     The message has one part for each text, reasoning, tool call, source, file, step, and ``data-…``
     part. A ``data-…`` part that is ``transient`` is left out. A part of type ``text`` or
     ``reasoning`` has a ``state``: ``streaming`` or ``done``. A stored part is ignored if it
-    continues a reasoning or a tool call that has not begun or has ended. An object that is not a
+    continues reasoning or a tool call that has not begun or has ended. An object that is not a
     known part becomes a part of type ``data-part``. The cost is linear in the number of parts.
 
     Args:
@@ -104,7 +104,7 @@ class _Folding:
         return shown
 
     def _write(self, shown: Shown, name: str, text: str) -> None:
-        # The pieces are joined only at the end. To add each piece to a string costs quadratic time.
+        # The pieces are joined at the end, because adding each to a string takes quadratic time.
         self._pieces.setdefault(id(shown), (shown, name, []))[2].append(text)
 
     def _end_text(self) -> None:

@@ -82,8 +82,8 @@ _SCHEME: Final = re.compile(r"([a-z][a-z0-9+.-]*):", re.IGNORECASE | re.ASCII)
 def is_safe_link(kind: str, url: str) -> bool:
     """Return whether a page can safely link to ``url``, or show the image at ``url``.
 
-    A link is safe if it has no scheme, or a scheme that is listed for ``kind``, the type of the
-    part. Another scheme, such as ``javascript:``, could run a script.
+    The link is safe if it has no scheme, or a scheme that is allowed for parts of type ``kind``.
+    Another scheme, such as ``javascript:``, could run a script.
     """
     # A browser ignores spaces and control characters in a scheme, so this check ignores them too.
     match = _SCHEME.match(_IGNORED.sub("", url))

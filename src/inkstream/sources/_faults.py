@@ -92,7 +92,7 @@ def fault_of_event(provider_code: object) -> StreamError:
 
 
 def fault_of_status(status: int, provider_code: object = None) -> StreamError:
-    """Return the error for an HTTP status and the provider's own code, if the body has a code."""
+    """Return the error for an HTTP status, and for the provider's own code if it sent one."""
     _log.warning("the provider answered %d, code %s", status, _word(provider_code))
     return fault(_by_status(status, provider_code))
 

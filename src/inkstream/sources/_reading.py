@@ -124,8 +124,8 @@ def value(thing: Any, name: str, default: Any = None) -> Any:
     if isinstance(thing, dict):
         found = thing.get(name)
     elif hasattr(type(thing), "__pydantic_extra__"):
-        # Read __dict__ first, because pydantic needs microseconds to report a missing field, and
-        # the object of each token lacks fields.
+        # pydantic takes microseconds to report a missing field, and the event of each token lacks
+        # some fields. So read __dict__ first.
         found = thing.__dict__.get(name)
         if found is None and thing.__pydantic_extra__:
             found = thing.__pydantic_extra__.get(name)

@@ -93,9 +93,9 @@ class Turn:
         return [*closed, start]
 
     def has_tool(self, key: object, call_id: str | None = None) -> bool:
-        """Return whether a call with this ``key``, and this ``call_id`` if it is given, is open.
+        """Return whether the call with this ``key`` is open.
 
-        The id is compared too, because some providers give two calls the same key.
+        A given ``call_id`` is compared too, because some providers give two calls the same key.
         """
         tool = self._tools.get(key)
         return tool is not None and call_id in (None, "", tool.call_id)

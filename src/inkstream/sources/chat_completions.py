@@ -33,7 +33,7 @@ class ChatCompletions:
             time includes the connection. After this time, the stream ends ``error``, code
             ``provider_timeout``.
         silence_s: How long the provider may later send nothing before the stream ends in the same
-            way. If ``first_byte_s`` is larger, ``first_byte_s`` is used instead.
+            way; at least ``first_byte_s``.
     """
 
     def __init__(
@@ -74,8 +74,8 @@ class ChatCompletions:
     async def _chunks(self, body: dict[str, Any]) -> AsyncIterator[AsyncGenerator[Any, None]]:
         aiohttp, _ = _modules()
         first_byte_s, silence_s = self._times
-        # aiohttp has only one time limit for all waits on the socket. So the wait for the first
-        # byte has a limit of its own, below.
+        # aiohttp has only one limit for all waits on the socket, so the wait for the first byte has
+        # its own limit below.
         timeout = aiohttp.ClientTimeout(total=None, sock_read=max(first_byte_s, silence_s))
         session = self._session or aiohttp.ClientSession()
         try:

@@ -12,7 +12,7 @@ from inkstream.sources._reading import Asynchronous, AsyncPieces, Piece, pieces
 from inkstream.sources._turn import Turn
 
 _LIFECYCLE: Final = frozenset({"start", "text-start", "text-end", "done"})
-"""Types that are never stored, because formats produce them from a stream's start and end."""
+"""Types that are never stored, because the formats create such chunks themselves."""
 
 _MAY_BE_NONE: Final = frozenset({"input", "output", "data"})
 """Fields in which ``None`` is a value. In other fields, ``None`` says that the field is not set."""

@@ -4,7 +4,7 @@
 run tests in virtual time. Use them with ``PersistentTextStreaming(clock=VirtualClock())``.
 ``ScriptedSource`` replaces a model. With ``StreamingTransport``, ``httpx`` reads an application's
 responses while it sends them. The pytest plugin ``inkstream.testing.fixtures`` has the fixture
-``streams``, a running instance.
+``streams``, a running ``PersistentTextStreaming``.
 
 The module needs the extra ``testing``: pytest, pytest-asyncio, hypothesis and httpx.
 """

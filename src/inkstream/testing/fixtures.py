@@ -18,10 +18,9 @@ from inkstream.stores import sqlite as _sqlite  # noqa: F401  (reads its files b
 def inkstream_database(tmp_path: Path) -> str:
     """Return the database of ``streams``: a new SQLite file for each test.
 
-    To use another database, define a fixture of the same name. Your fixture may return the URL of
-    your application's own SQLite file or PostgreSQL database. With such a database, a test may pass
-    ``connection=`` to write in the application's transactions. Your fixture may also return
-    ``memory://``, but streams in memory cannot take part in a transaction.
+    To use another database, define a fixture of the same name that returns the database's URL. With
+    the URL of your application's own database, a test may pass ``connection=`` to write in the
+    application's transactions. Streams in ``memory://`` cannot take part in a transaction.
     """
     return f"sqlite:///{tmp_path}/inkstream.db"
 

@@ -10,7 +10,7 @@ from inkstream._types import JSON
 from inkstream.engine.generation import Message, Result
 
 _CALLED_WITHIN_S: Final = 10.0
-"""How many seconds ``ScriptedSource`` waits for its first call before its methods raise."""
+"""How many seconds the methods of ``ScriptedSource`` wait for its first call before they raise."""
 
 
 class ScriptedSource:
@@ -26,7 +26,7 @@ class ScriptedSource:
         await source.finish({"tokens": 1})
 
     Attributes:
-        calls: How often the source was called; 1 if the stream was started once.
+        calls: How often the source was called.
         started: Set when the source is called.
         closed: Set when the source has ended: finished, failed, or cancelled.
     """
@@ -98,7 +98,6 @@ class ScriptedSource:
         await self.closed.wait()
 
     async def _called(self) -> None:
-        """Wait until the source is called. Raise ``TimeoutError`` if that does not happen."""
         try:
             async with asyncio.timeout(_CALLED_WITHIN_S):
                 await self.started.wait()

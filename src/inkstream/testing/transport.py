@@ -1,7 +1,6 @@
 """Read an ASGI application's responses while it sends them, without a server.
 
-``httpx.ASGITransport`` returns a response only after the end of its body. So it cannot return the
-response of a live stream before the stream ends.
+``httpx.ASGITransport`` returns the response of a live stream only after the stream has ended.
 """
 
 from __future__ import annotations

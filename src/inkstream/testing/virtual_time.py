@@ -1,8 +1,7 @@
 """An event loop with virtual time: hours pass in milliseconds, and a test always runs the same way.
 
-When no task is ready, the loop does not sleep. Instead, its clock jumps to the next timer. Tasks
-interleave in a fixed order, so a schedule that was drawn from a seed can be replayed. Threads and
-sockets do not use virtual time, so use a real loop for a source that runs in a thread.
+When no task is ready, the loop does not sleep. Instead, its clock jumps to the next timer. Threads
+and sockets do not use virtual time, so use a real loop for a source that runs in a thread.
 """
 
 from __future__ import annotations

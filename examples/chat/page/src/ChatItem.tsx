@@ -57,8 +57,7 @@ export const ChatItem = memo(function ChatItem({
 
 /** Scroll the list to the conversation that the address names, if it is far down in the list. */
 function bringIntoView(item: HTMLElement | null): void {
-  // The drawer opens only after its list is rendered, and the page cannot scroll to an item that is
-  // not shown. So wait for the next frame.
+  // Wait for the next frame, because the drawer opens only after its list is rendered.
   requestAnimationFrame(() => item?.scrollIntoView({ block: "nearest" }));
 }
 
@@ -79,7 +78,7 @@ function TitleField({
     field.current?.focus();
     field.current?.setSelectionRange(title === first ? 0 : title.length, title.length);
     const item = field.current?.closest("li");
-    // After the field has gone, the button that opened the field is back, and gets the focus.
+    // When the field has gone, the button that opened the field gets the focus.
     return () => void setTimeout(() => item?.querySelector<HTMLElement>("a + button")?.focus());
   }, []);
   return (

@@ -31,9 +31,9 @@ export function Markdown({ text }: { text: string }) {
 }
 
 /**
- * Cut a growing text into blocks. New text may change the last two blocks, because a line with `#`
- * at first looks like a heading, and may then belong to the paragraph before. Earlier blocks that
- * end with an empty line never change.
+ * Cut a growing text into blocks. New text may change the last two blocks: a line with `#` at first
+ * looks like a heading, and may then belong to the paragraph before. Earlier blocks that end with
+ * an empty line never change.
  */
 function tokenize(text: string, known: readonly Token[]): Token[] {
   const [before] = known.filter(({ type }) => type !== "space").slice(-2);

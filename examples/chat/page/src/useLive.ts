@@ -7,8 +7,7 @@ const ENDS: Record<string, string> = { done: "The answer is complete.", cancelle
 
 /** Return whether an answer is being written, and how to stop it. Announce its start and end. */
 export function useLive(streamId: string | null, say: (sentence: string) => void) {
-  // The answer is followed to its own end, because the list of conversations may learn of that end
-  // earlier or later.
+  // Follow the answer to its end, because the list may learn of that end earlier or later.
   const [followed, follow] = useState(streamId);
   if (streamId && streamId !== followed) follow(streamId);
   const { status, stop, stopping } = useStream(followed, { url: STREAMS });

@@ -1,6 +1,5 @@
 import { useSyncExternalStore } from "react";
 
-/** Return whether a media query matches now. */
 export function useMedia(query: string): boolean {
   return useSyncExternalStore(
     (listener) => {

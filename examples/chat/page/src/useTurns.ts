@@ -4,8 +4,8 @@ import { load, type News, type Turn } from "./server";
 const LAST_PAGE = -1;
 
 /**
- * The shown turns of a conversation: its last page of turns, earlier pages after the user requests
- * them, and new turns that the feed reports.
+ * The shown turns of a conversation: its last page of turns, earlier pages if the user requests
+ * them, and new turns from the feed.
  */
 export function useTurns(chatId: string | undefined, news: readonly News[]) {
   const address = `/api/chats/${chatId}/turns`;

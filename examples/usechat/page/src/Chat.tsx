@@ -15,7 +15,7 @@ interface Props {
   onReset: () => void;
 }
 
-/** A chat whose answers continue without the page, although no code here handles connections. */
+/** A chat whose answers continue without the page. `resumingFetch` handles lost connections. */
 export function Chat({ id, history, onReset }: Props) {
   const fetch = useMemo(
     () =>

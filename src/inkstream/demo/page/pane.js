@@ -1,9 +1,9 @@
 // One pane: it reads the list of messages (a log) and each answer (a text stream).
 //
 // Over HTTP/1.1, all windows of a browser together may open six connections to a host. So a pane
-// has only one connection at a time: the pane follows the list, and while an answer is being
-// written, the pane follows that answer instead. Only one answer is written at a time. The pane
-// misses nothing, because it continues the list at an offset.
+// has only one connection at a time: the pane follows the list, but while an answer is being
+// written, the pane follows that answer. Then it continues the list at an offset, and misses
+// nothing.
 "use strict";
 
 const base = location.pathname.replace(/\/pane$/, "");

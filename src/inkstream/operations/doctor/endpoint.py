@@ -67,7 +67,7 @@ async def examine(endpoint: Endpoint, *, idle_s: float = 20.0) -> list[Finding]:
         ]
     found = [task.result() for task in tasks]
     found.insert(1, _app_http_version(first))
-    # The check "cpu" runs alone after the others, because no other connection may be open then.
+    # The check "cpu" runs last, because no connection of another check may be open meanwhile.
     found += [await _guarded("cpu", _cpu(endpoint)), _clock(first)]
     return found
 
@@ -260,7 +260,7 @@ async def _cpu(endpoint: Endpoint) -> Finding:
             "cpu", "another process answered: run the doctor again, or against one instance"
         )
     expected = _CPU_S / begin["every_s"]
-    # If the response was slow, the counter may have caught up after the request.
+    # A frozen process runs while it answers this request. The ticks of that time must not count.
     ticks = end["ticks"] - (time.monotonic() - asked) / begin["every_s"]
     if ticks < expected / 2:
         share = max(0.0, ticks / expected)

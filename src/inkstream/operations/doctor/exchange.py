@@ -1,7 +1,7 @@
 """Make one HTTP/1.1 request on a separate socket, and record when and how the response arrives.
 
-HTTP clients hide what the doctor needs to see. They undo compression and join chunks. Some clients
-accept a closed connection as the end of a response.
+HTTP clients hide what the doctor needs to see: they undo compression, join chunks, and may accept
+a closed connection as the end of a response.
 """
 
 from __future__ import annotations
@@ -121,8 +121,8 @@ class Endpoint:
                 raise InvalidInput("the path and the headers must be ASCII")
         tls = browser = None
         if parts.scheme == "https":
-            # There are two contexts, because a context offers the same protocols on all its
-            # connections, and only one connection of the doctor may offer HTTP/2.
+            # A context offers the same protocols on all its connections, and only one connection of
+            # the doctor may offer HTTP/2. So there are two contexts.
             tls = _context(["http/1.1"], insecure=insecure)
             browser = _context(["h2", "http/1.1"], insecure=insecure)
         port = port or (443 if tls else 80)

@@ -1,8 +1,4 @@
-"""The conformance suite of ``abc.Store``. A store that passes can replace any other store.
-
-Each part of the contract has its own module. ``harness`` has the methods that the author of a store
-defines.
-"""
+"""The conformance suite of ``abc.Store``. A store that passes can replace any other store."""
 
 from inkstream.testing.store_suite.commits import CommitTests
 from inkstream.testing.store_suite.creation import CreationTests
@@ -44,6 +40,6 @@ class StoreSuite(
             def make_store(self, database):
                 return MyStore(database)
 
-    The suite tests only the contract, so it has no options. The suite cannot kill a process. So the
-    store's own tests must show that a worker's lock is released when the worker's process dies.
+    The suite kills no process. So the store's own tests must show that a worker's lock is released
+    when the worker's process dies.
     """

@@ -108,7 +108,7 @@ class EffectTests(StoreHarness):
         assert await text_in(store) == "last"
 
     async def test_a_result_is_added_to_an_end(self, store: Store) -> None:
-        """The writer of a cancelled stream adds a result later. Only result and epoch change."""
+        """A writer adds a result to a cancelled stream later. Only result and epoch change."""
         state = await stream_in(store, Status.STREAMING)
         await append(store, state, "text")
         await finish(store, state, End(Status.CANCELLED, "code", "Stopped."))
@@ -206,7 +206,7 @@ class EffectTests(StoreHarness):
 
 
 class PreconditionTests(StoreHarness):
-    """G3: the store checks every condition in every status. A refusal has the stream's state."""
+    """G3: the store checks every condition in every status. A refusal contains the state."""
 
     @pytest.mark.parametrize("status", STATUSES)
     async def test_if_status(self, store: Store, status: Status) -> None:

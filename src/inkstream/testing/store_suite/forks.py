@@ -90,7 +90,6 @@ class InheritanceTests(StoreHarness):
         assert (await state_of(store, "fork")).status is Status.OPEN
 
     async def test_forks_of_forks(self, store: Store) -> None:
-        """A fork of a fork also has the messages that the first fork inherited."""
         first = await log(store, "first", *"abcde")
         second = await fork(store, "second", first, 3)
         await append(store, second, "1", "2")

@@ -173,7 +173,6 @@ class GenerationTests(StoreHarness):
             await store.close()
 
     async def test_new_generation_keeps_offsets_valid(self, database: Any) -> None:
-        """Offsets stay valid through appends, merges, an end and new generations."""
         store = self.make_store(database)
         await store.open("one")
         given: list[Offset] = []

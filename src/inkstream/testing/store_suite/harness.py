@@ -58,7 +58,7 @@ class StoreHarness(ABC):
 
     @abstractmethod
     async def make_database(self, tmp_path: Path) -> Any:
-        """Return the address of a new, empty database: a path, a URL, any value for ``make_store``.
+        """Return the address of a new, empty database, in any form that ``make_store`` accepts.
 
         Called once per test. If a database needs a schema, create the schema here.
         """

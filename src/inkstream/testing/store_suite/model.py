@@ -55,7 +55,7 @@ class Modelled:
 
 @dataclass(frozen=True)
 class Step:
-    """One call. ``streams`` selects from all streams so far, including deleted streams."""
+    """One call. The numbers in ``streams`` select streams of the model, also deleted streams."""
 
     call: str
     streams: tuple[int, ...]
@@ -237,7 +237,6 @@ def _change(step: Step, stream: Modelled) -> tuple[Change, bool]:
 
 
 def _apply(step: Step, stream: Modelled) -> None:
-    """Apply the change of a step to the model."""
     match step.call:
         case "append":
             stream.messages += [step.text, step.text]

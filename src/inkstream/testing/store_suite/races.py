@@ -130,10 +130,7 @@ class RaceTests(StoreHarness):
     async def test_groups_over_the_same_streams_in_any_order(
         self, store: Store, other: Store
     ) -> None:
-        """Groups with the same streams in opposite orders do not deadlock.
-
-        Each stream gets the groups in the same order.
-        """
+        """Groups with the same streams in opposite orders do not deadlock."""
         states = [await store.create(new(name)) for name in "abcd"]
 
         async def move(opened: Store, name: str, backwards: bool) -> None:
@@ -241,7 +238,6 @@ class RaceTests(StoreHarness):
         await asyncio.gather(write(), look(store), look(other))
 
     async def test_cancelled_commit_is_all_or_nothing(self, store: Store) -> None:
-        """A cancelled commit is applied completely or not at all, and the store still works."""
         states = [await store.create(new(name)) for name in "ab"]
         for turns in range(12):
             group = Group(
@@ -256,8 +252,8 @@ class RaceTests(StoreHarness):
                 await asyncio.sleep(0)
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
-            # Commits are ordered. When the next commit is done, the cancelled commit is done or
-            # never happens.
+            # Commits are ordered. So after the next commit, the cancelled commit is either done or
+            # will never be done.
             await committed(store, *[Change(internal_id=s.internal_id) for s in states])
             after = [await text_in(store, name) for name in "ab"]
             assert after[0] == after[1]

@@ -154,7 +154,7 @@ class ReadingTests(StoreHarness):
             assert page.state.tail == 2
 
     async def test_where_a_page_ends(self, store: Store) -> None:
-        """G5: a page says exactly where it ends. So a reader can compare this with the tail."""
+        """G5: a page says where it ends, so that a reader can compare this place with the tail."""
         await store.create(new(append=piece("a", "b"), end=End(Status.DONE)))
         for after, max_bytes, end in (0, 0, 0), (1, 0, 1), (2, 0, 2), (1, 1000, 2):
             page = await store.read(StreamId("s"), after, max_bytes)
@@ -174,7 +174,6 @@ class ReadingTests(StoreHarness):
             assert await text_in(store, name, 4) == f"{name}4{name}5"
 
     async def test_a_long_stream(self, store: Store) -> None:
-        """Many segments of one stream are read in order, across all boundaries inside a store."""
         state = await stream_in(store, Status.STREAMING)
         change = Change(internal_id=state.internal_id, append=piece("ab", "c"))
         for _ in range(20):
@@ -274,7 +273,6 @@ class ReadingTests(StoreHarness):
             await store.read(StreamId("s"), 0, 1000)
 
     async def test_a_foreign_connection_is_refused(self, store: Store) -> None:
-        """A store that cannot use the connection raises ``TypeError``, and changes nothing."""
         state = await store.create(new())
         change = Change(internal_id=state.internal_id, append=piece("no"))
         for call in (

@@ -204,7 +204,6 @@ class ExpiryTests(StoreHarness):
         assert [state.stream_id for state in await store.find(Query())] == ["never"]
 
     async def test_a_later_due_time_counts(self, store: Store) -> None:
-        """If ``due_at`` was moved to a later time, a stream is not deleted at the earlier time."""
         state = await store.create(new(kind=Kind.LOG, due_at=NOW + 10, ttl_s=10.0))
         await committed(store, Change(internal_id=state.internal_id, due_at=NOW + 20))
         await tidied(store, NOW + 15)

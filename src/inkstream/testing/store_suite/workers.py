@@ -118,7 +118,6 @@ class WorkerTests(StoreHarness):
         assert set(after) == {"one"}
 
     async def test_roster_has_each_description(self, store: Store, other: Store) -> None:
-        """The roster has each worker's last description and the time of its last beat."""
         assert (await store.roster()).workers == ()
         await store.heartbeat(beat=True, said='{"pid": 1}')
         await other.heartbeat(beat=True, said='{"pid": 2}')
@@ -136,7 +135,6 @@ class WorkerTests(StoreHarness):
         }
 
     async def test_the_last_writer_and_message_are_known(self, store: Store) -> None:
-        """A stream's state has the last writer, also after the end, and the last message's time."""
         state = await store.create(new())
         assert (state.writer, state.appended_at) == (None, None)
         await claim(store, state, "one")
