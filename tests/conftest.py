@@ -93,7 +93,6 @@ def _is_of_this_tier(item: pytest.Item) -> bool:
 
 
 def pytest_report_header() -> str:
-    """Print which tier of tests runs."""
     return f"inkstream: {TIER} (INKSTREAM_TIER is {' or '.join(TIERS)})"
 
 
@@ -118,8 +117,7 @@ def nothing_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         # Logging may block, because the application, or pytest in tests, chooses the handlers.
         for name in ("io.TextIOWrapper.write", "io.BufferedWriter.write"):
             watch.functions[name].can_block_in("logging/__init__.py", "emit")
-        # An application's own connection may block, because the application chose the
-        # connection.
+        # An application's own connection may block, because the application chose it.
         for function in watch.functions.values():
             function.can_block_in("inkstream/stores/sqlite/_store.py", "_run_inside")
         yield

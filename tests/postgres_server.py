@@ -82,10 +82,7 @@ class Server:
         return self.url_of(name)
 
     async def empty_database(self, url: str) -> None:
-        """Empty a database for reuse. The schema must be unchanged.
-
-        The creation of a new database would take four times as long.
-        """
+        """Empty a database for reuse. The schema must be unchanged."""
         connection = await asyncpg.connect(url)
         try:
             await connection.execute(_END_SESSIONS)
@@ -94,7 +91,6 @@ class Server:
             await connection.close()
 
     async def drop_database(self, url: str) -> None:
-        """Drop a database that ``make_database`` made."""
         name = urlsplit(url).path[1:]
         await self.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
@@ -163,7 +159,6 @@ class OwnServer(Server):
         return OwnServer(self.binaries, settings=self._extra, primary=self)
 
     async def promote(self) -> None:
-        """Turn a standby into a primary."""
         await self.execute("SELECT pg_promote()")
 
     async def caught_up(self, standby: OwnServer) -> None:
@@ -181,7 +176,7 @@ class OwnServer(Server):
             await theirs.close()
 
     async def detach(self) -> None:
-        """Stop a standby's replication, as a broken network would stop it."""
+        """Stop this standby's replication, as a broken network would."""
         await self.execute("ALTER SYSTEM SET primary_conninfo = ''", "SELECT pg_reload_conf()")
         connection = await asyncpg.connect(self.url)
         try:
@@ -191,10 +186,7 @@ class OwnServer(Server):
             await connection.close()
 
     async def take_no_writes(self, refuse: bool) -> None:
-        """If ``refuse`` is true, make the server refuse all writes, even in open sessions.
-
-        Otherwise, make the server accept writes again.
-        """
+        """Make the server refuse all writes, or accept writes again, even in open sessions."""
         value = "on" if refuse else "off"
         await self.execute(
             "SET default_transaction_read_only = off",
@@ -245,7 +237,6 @@ class OwnServer(Server):
         shutil.rmtree(self._home, ignore_errors=True)
 
     def log(self) -> str:
-        """Return the server's log."""
         return (self._home / "log").read_text(errors="replace")
 
     def dump_schema(self, url: str, schema: str) -> str:

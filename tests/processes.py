@@ -22,11 +22,8 @@ START_S = 20.0
 async def run(*command: str | Path, **options: Any) -> tuple[int, bytes, bytes | None]:
     """Run a program to its end. Return its exit code, its output, and its error output if piped.
 
-    If this call fails or is cancelled, the program is killed.
-
-    Args:
-        command: The program and its arguments.
-        options: Further arguments of ``create_subprocess_exec``.
+    If this call fails or is cancelled, the program is killed. ``options`` are further arguments of
+    ``create_subprocess_exec``.
     """
     process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, **options)
     try:
@@ -82,12 +79,9 @@ async def start_example(
 
 @contextlib.asynccontextmanager
 async def example(name: str, directory: Path, **options: Any) -> AsyncIterator[str]:
-    """Run the server of an example on a free port. Yield the server's address.
+    """Run the server of an example on a free port. Yield its address.
 
-    Args:
-        name: The example's folder.
-        directory: The working directory, which will contain the example's database.
-        options: Further arguments of ``start_example``.
+    ``options`` are further arguments of ``start_example``.
     """
     port = free_port()
     process = await start_example(name, directory, port, **options)

@@ -68,7 +68,6 @@ class Proxy:
             writer.transport.abort()
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Answer the only request of a connection."""
         self._open.add(writer)
         try:
             with contextlib.suppress(OSError, asyncio.IncompleteReadError):
@@ -160,7 +159,6 @@ class Switch:
             writer.transport.abort()
 
     def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Relay one connection."""
         relay = asyncio.get_running_loop().create_task(self._relay(reader, writer))
         self._relays.add(relay)
         relay.add_done_callback(self._relays.discard)
@@ -195,7 +193,6 @@ async def _copy(source: asyncio.StreamReader, sink: asyncio.StreamWriter) -> Non
 
 @contextlib.asynccontextmanager
 async def switch_before(upstream: int) -> AsyncIterator[Switch]:
-    """Run a switch in front of a port on loopback."""
     switch = Switch(upstream)
     server = await asyncio.start_server(switch.serve, "127.0.0.1", 0)
     switch.port = server.sockets[0].getsockname()[1]
@@ -216,7 +213,6 @@ async def _close(writer: asyncio.StreamWriter) -> None:
 
 @contextlib.asynccontextmanager
 async def proxy_before(upstream: int) -> AsyncIterator[Proxy]:
-    """Run a proxy in front of a port on loopback."""
     proxy = Proxy(upstream)
     server = await asyncio.start_server(proxy.serve, "127.0.0.1", 0)
     proxy.port = server.sockets[0].getsockname()[1]

@@ -61,13 +61,12 @@ class CountEvents:
 
 
 def count(together: frozenset[object]) -> None:
-    """Count the connections of ``together`` that are still open. If ``most`` is less, raise it."""
+    """Set ``most`` to the number of these connections that are still open, if that is more."""
     global most
     most = max(most, len(together & connections))
 
 
 async def event_streams(request: Request) -> Response:
-    """Return the counts. A POST first resets ``most`` to the present number."""
     global most
     if request.method == "POST":
         most = len(connections)
@@ -75,7 +74,6 @@ async def event_streams(request: Request) -> Response:
 
 
 async def everybody(request: Request, action: str) -> bool:
-    """Allow every action."""
     return True
 
 

@@ -22,9 +22,7 @@ def install() -> None:
 
 
 async def assert_accessible(page: Page, state: str) -> None:
-    """Check a page in light and in dark colours.
-
-    Fail if a critical, serious or moderate violation is found.
+    """Fail if a page has a critical, serious or moderate violation, in light or in dark colours.
 
     ``state`` names the state of the page in the error message.
     """

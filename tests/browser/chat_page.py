@@ -45,7 +45,6 @@ class Chat:
         self.url = told.split()[2]
 
     async def kill(self) -> None:
-        """Kill the server, like ``kill -9``."""
         assert self._process is not None
         if self._process.returncode is None:
             self._process.kill()

@@ -56,7 +56,7 @@ SHOW_AGAIN = """() => {
 def chromium() -> Iterator[str]:
     """Run the system's Chromium for the session. Return its debugging address."""
     path = prerequisites.program(*prerequisites.CHROMIUM)
-    # The profile is not in pytest's folder, because a profile gets hundreds of files.
+    # pytest keeps its folders, so the hundreds of files of a profile are in another folder.
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         process = subprocess.Popen(
             [path, *FLAGS, f"--user-data-dir={profile}"],
@@ -118,7 +118,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> Path:
         f"--outfile={built}/react.js",
     ]
     element = [f"{package}/src/bundle.ts", f"--outfile={built}/inkstream.min.js", "--format=iife"]
-    # The folder of this Python may contain Node.js.
+    # Node.js from PyPI is in the folder of this Python.
     path = f"{os.environ['PATH']}{os.pathsep}{Path(sys.executable).parent}"
     environment = os.environ | {"NODE_PATH": f"{package}/node_modules", "PATH": path}
     for options in (react, element):
@@ -162,12 +162,10 @@ class Site:
         )
 
     def kill(self) -> None:
-        """Kill the server, like ``kill -9``."""
         assert self._server is not None
         self._server.kill()
 
     def close(self) -> None:
-        """End the server if it still runs."""
         self._running.close()
 
     async def create(self, *, start: bool = True) -> str:
@@ -180,7 +178,6 @@ class Site:
         await client.post(self.port, f"/say/{name}", items)
 
     async def finish(self, name: str) -> None:
-        """End a stream with status ``done``."""
         await self.say(name, {"end": "done"})
 
     async def stored(self, name: str) -> StreamBody:
@@ -191,7 +188,6 @@ class Site:
     def url(
         self, *names: str, page: str = "react", port: int | None = None, query: str = ""
     ) -> str:
-        """Return the address of a page that shows streams."""
         return (
             f"http://127.0.0.1:{port or self.port}/page/{page}.html"
             f"?streams={','.join(names)}{query}"
@@ -200,7 +196,6 @@ class Site:
 
 @contextlib.contextmanager
 def running_site(directory: Path, pages: Path) -> Iterator[Site]:
-    """Run a server with the test pages until the block ends."""
     site = Site(directory, pages)
     try:
         site.start()
@@ -211,20 +206,17 @@ def running_site(directory: Path, pages: Path) -> Iterator[Site]:
 
 @pytest.fixture(scope="session")
 def site(tmp_path_factory: pytest.TempPathFactory, pages: Path) -> Iterator[Site]:
-    """Run one server with the test pages for all tests."""
     with running_site(tmp_path_factory.mktemp("site"), pages) as site:
         yield site
 
 
 @pytest.fixture
 def mortal_site(tmp_path: Path, pages: Path) -> Iterator[Site]:
-    """Run a server that the test may kill."""
     with running_site(tmp_path, pages) as site:
         yield site
 
 
 async def shown(page: Page, name: str) -> str:
-    """Return the text of a stream on a page."""
     return await page.locator(f'[data-stream="{name}"] .text').text_content() or ""
 
 

@@ -1,6 +1,6 @@
-"""Pages with packages of other projects, bundled for a browser. See tests/interop/pages.
+"""Pages with packages of other projects, bundled for a browser, and actions on pages.
 
-This module also has functions that act on the pages of examples/usechat and examples/agui.
+The pages are in tests/interop/pages, examples/usechat and examples/agui.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def pages_of(folder: Path, **entries: Path) -> Path:
     command = [sys.executable, f"{ROOT}/scripts/_javascript.py", "pages"]
     subprocess.run(command, check=True, timeout=300)
     sources = folder / "sources"
-    # The folder of this Python may contain Node.js.
+    # Node.js from PyPI is in the folder of this Python.
     path = f"{os.environ['PATH']}{os.pathsep}{Path(sys.executable).parent}"
     for name, entry in entries.items():
         copied = sources / name

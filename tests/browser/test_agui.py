@@ -33,7 +33,6 @@ def built() -> None:
 
 @pytest.fixture(scope="session")
 def pages(built: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Bundle the pages that use packages of other projects."""
     return pages_of(
         tmp_path_factory.mktemp("pages"),
         assistant_ui=PAGES / "assistant-ui.tsx",

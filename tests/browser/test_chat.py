@@ -153,10 +153,7 @@ async def test_a_hidden_window_disconnects_and_catches_up(
 
 
 async def test_g6_stop_works_with_five_windows(context: BrowserContext, chat: Chat) -> None:
-    """G6: Stop works although five windows follow the answer.
-
-    A browser opens at most six connections to a server, and each of the five windows uses one.
-    """
+    """G6: a browser opens at most six connections to a server. Each of five windows uses one."""
     async with chatting(chat, delta("On and "), delta("on")):
         first = await open_page(context, chat.url)
         await ask(first, "How long?")
@@ -280,8 +277,7 @@ async def draw_two_windows(context: BrowserContext, chat: Chat) -> None:
             await frames.take()
             text = await left.locator(".answer .text").text_content() or ""
             if not reloaded and "tomorrow" in text:
-                # The test leaves the page and returns, because a reload takes less time than a
-                # picture.
+                # A reload would be over before the next picture, so leave the page for a while.
                 await page.frames[2].goto("about:blank")
                 for _ in range(6):
                     await frames.take()
@@ -309,7 +305,6 @@ class Frames:
         self._taken: list[tuple[float, bytes]] = []
 
     async def take(self) -> None:
-        """Take one screenshot."""
         self._taken.append((time.monotonic(), await self._page.screenshot()))
 
     def write(self, path: Path) -> None:

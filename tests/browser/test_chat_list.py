@@ -68,10 +68,7 @@ async def test_each_conversation_has_an_address(context: BrowserContext, chat: C
 
 
 async def test_the_list_shows_what_is_being_written(context: BrowserContext, chat: Chat) -> None:
-    """The list of each window marks a conversation while its answer is written.
-
-    The mark disappears after the server is killed and started again.
-    """
+    """Each list marks a conversation until its answer ends, or until the server is killed."""
     async with chatting(chat, delta("On and on")):
         one = await open_page(context, chat.url)
         two = await open_page(context, chat.url)
@@ -280,10 +277,10 @@ async def test_a_token_does_not_render_the_list(context: BrowserContext, chat: C
 
 
 async def test_a_phone_has_the_list_in_a_dialog(context: BrowserContext, chat: Chat) -> None:
-    """On a phone the list is a dialog.
+    """On a phone the header has one line, and the list is a dialog, which keeps the focus.
 
-    The dialog keeps the focus, and afterwards its button gets the focus back. Escape closes the
-    dialog and does not stop the answer. The header has one line.
+    Afterwards the button that opened the dialog gets the focus back. Escape closes the dialog and
+    does not stop the answer.
     """
     async with chatting(chat, delta("On and on")):
         page = await open_page(context, chat.url)

@@ -194,10 +194,7 @@ async def test_versions_can_be_read_while_one_is_written(
 
 
 async def test_a_double_click_on_send_stops_nothing(context: BrowserContext, chat: Chat) -> None:
-    """A double click on Send stops nothing.
-
-    After the first click, Stop takes the place of Send. The second click must not press Stop.
-    """
+    """After the first click, Stop takes the place of Send. The second click must not press Stop."""
     async with chatting(chat, delta("On and on")) as provider:
         page = await open_page(context, chat.url)
         asked: list[str] = []
@@ -215,10 +212,7 @@ async def test_a_double_click_on_send_stops_nothing(context: BrowserContext, cha
 
 
 async def test_asking_waits_for_what_was_said(context: BrowserContext, chat: Chat) -> None:
-    """A question is sent only after the conversation has loaded.
-
-    Otherwise the question would begin another branch.
-    """
+    """A question that is sent before the conversation has loaded would begin another branch."""
     async with chatting(chat, delta("Yes."), FINISH) as provider:
         provider.go_on.set()
         page = await open_page(context, chat.url)

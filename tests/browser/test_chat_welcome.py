@@ -16,7 +16,7 @@ def suggestions(page: Page) -> Locator:
 
 
 async def test_offline_suggestions_name_written_texts(context: BrowserContext, chat: Chat) -> None:
-    """Without a model, each suggestion is answered by its own written text."""
+    """Without a model, the chat answers each suggestion with a text that was written for it."""
     texts: dict[str, str] = {}
     for path in sorted((SERVER.parent / "answers").glob("*.md")):
         question, _, *lines = path.read_text("utf-8").splitlines(keepends=True)

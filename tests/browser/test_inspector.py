@@ -116,10 +116,7 @@ async def test_text_is_hidden(context: BrowserContext, server: Server, url: str)
 
 @pytest.mark.parametrize("width", [320, 390])
 async def test_phone(context: BrowserContext, server: Server, url: str, width: int) -> None:
-    """On a narrow screen, the page is not wider than the screen.
-
-    The chosen stream is above the filters.
-    """
+    """Nothing is wider than a narrow screen, and the chosen stream is above the filters."""
     name = "a-long-name-" * 9
     await started(server, f"{name}{width}", "text" * 300)
     page = await opened(context, url, "look.text.stop")

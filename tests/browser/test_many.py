@@ -30,11 +30,7 @@ async def sockets(site: Site) -> dict[str, int]:
 
 
 async def test_eight_windows_share_four_connections(context: BrowserContext, site: Site) -> None:
-    """Eight windows need only four sockets.
-
-    Each window soon shows new text. Stop works in a window that polls, and a ninth window shows
-    the text too (G2, G6).
-    """
+    """G2, G6: all windows show new text, also a ninth. Stop works in a window that polls."""
     await client.post(site.port, "/event-streams")  # this resets the counts
     shows = [[await site.create() for _ in range(STREAMS)] for _ in range(WINDOWS)]
     pages = [await open_page(context, site.url(*names)) for names in shows]

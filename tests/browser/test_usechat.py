@@ -57,14 +57,12 @@ class Site:
         )
 
     async def kill(self) -> None:
-        """Kill the server, like ``kill -9``."""
         assert self._process is not None
         if self._process.returncode is None:
             self._process.kill()
         await self._process.wait()
 
     async def messages(self, chat: str) -> Any:
-        """Return the stored messages of a chat."""
         async with httpx.AsyncClient() as client:
             return (await client.get(f"{self.url}/api/chat/{chat}/messages")).json()
 

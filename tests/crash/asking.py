@@ -32,10 +32,7 @@ async def show(database: str, name: str) -> dict[str, Any]:
 
 
 async def shown_until(database: str, name: str, *codes: str, most: int = 1) -> dict[str, Any]:
-    """Repeat `inkstream show` until one of its first causes has one of the codes.
-
-    ``most`` is the number of these first causes.
-    """
+    """Repeat `inkstream show` until one of its first ``most`` causes has one of the codes."""
     async with asyncio.timeout(40):
         while True:
             shown = await show(database, name)

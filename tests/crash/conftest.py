@@ -36,16 +36,16 @@ class Process:
             self._told[number].put_nowait([time.monotonic(), *what])
 
     async def told(self, number: int = 0, within_s: float = DEADLINE_S) -> list[Any]:
-        """Return the next result of a command, without the time of the result."""
+        """Return the next result of a command."""
         return (await self.told_at(number, within_s))[1:]
 
     async def told_at(self, number: int, within_s: float = DEADLINE_S) -> list[Any]:
-        """Return the time and the values of the next result of a command."""
+        """Return the time at which a command's next result arrived, and the result."""
         async with asyncio.timeout(within_s):
             return await self._told[number].get()
 
     def begin(self, command: str, *arguments: Any) -> int:
-        """Send a command. Return the command's number."""
+        """Send a command. Return its number, which each of its results contains."""
         assert self.process.stdin is not None
         number = next(self._numbers)
         self.process.stdin.write(json.dumps([number, command, *arguments]).encode() + b"\n")
@@ -67,7 +67,6 @@ class Process:
         assert text == expected
 
     async def end(self) -> None:
-        """Kill the process if it still runs."""
         assert self.process.stdin is not None
         if self.process.returncode is None:
             self.process.kill()
@@ -124,7 +123,7 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
 
 
 async def faults_of(database: str) -> list[str]:
-    """Return the faults that `inkstream verify` finds after the test has killed processes."""
+    """Return the faults that `inkstream verify` finds."""
     if database.startswith("sqlite"):
         return await asyncio.to_thread(sqlite.check_streams, database)
     return await postgres.check_streams(database)

@@ -18,7 +18,7 @@ streams = PersistentTextStreaming()
 
 
 async def count() -> AsyncIterator[str]:
-    """Yield numbers of different lengths in bursts of different sizes."""
+    """Yield numbers, with a pause after each seventh number."""
     for number in itertools.count():
         yield f"{number} "
         if number % 7 == 0:
@@ -33,7 +33,6 @@ async def start(request: Request) -> Response:
 
 
 async def pid(request: Request) -> Response:
-    """Return the process id of the server that answers."""
     return PlainTextResponse(str(os.getpid()))
 
 

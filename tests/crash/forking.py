@@ -16,7 +16,6 @@ from tests.crash import counting
 
 
 def main(port: int) -> None:
-    """Fork servers until the input ends."""
     while sys.stdin.readline():
         child = os.fork()
         if child == 0:

@@ -43,7 +43,6 @@ class Host:
             subprocess.run([self._ip, *command.split()], check=True, capture_output=True)
 
     def __enter__(self) -> Self:
-        """Return the host. The end of the block removes the host's namespace."""
         return self
 
     def cut(self) -> None:
@@ -57,7 +56,6 @@ class Host:
             self._run(*side, "neigh", "replace", address, "dev", device, *nobody)
 
     def heal(self) -> None:
-        """Let all packets pass again."""
         self._run("-n", self._name, "link", "set", self._link, "up")
         for _, device, side in self._neighbours:
             self._run(*side, "neigh", "flush", "dev", device, "nud", "permanent")
@@ -66,13 +64,11 @@ class Host:
         subprocess.run([self._ip, *arguments], check=True)
 
     def __exit__(self, *error: object) -> None:
-        """Remove the namespace and the link."""
         subprocess.run([self._ip, "netns", "del", self._name], check=True)
 
 
 @contextmanager
 def reachable_server(host: Host) -> Iterator[postgres_server.OwnServer]:
-    """Run a PostgreSQL that both hosts can reach, until the block ends."""
     server = postgres_server.own_server(
         settings=(f"listen_addresses=127.0.0.1,{host.server}", "tcp_keepalives_idle=600")
     )

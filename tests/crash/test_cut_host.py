@@ -19,7 +19,6 @@ from tests.prerequisites import missing
 
 @pytest.fixture(scope="module")
 def host() -> Iterator[Host]:
-    """Create another host for the tests of this module."""
     try:
         host = Host()
     except subprocess.CalledProcessError as exc:
@@ -100,8 +99,8 @@ async def test_show_says_that_the_writer_is_cut_off(
 ) -> None:
     """G7: `inkstream show`, run after the cut, says that the writer's host lost the database.
 
-    PostgreSQL keeps the session of the lost host, so the worker's lock is still held. The held lock
-    does not prove that the worker lives.
+    PostgreSQL keeps the session of the lost host, so the worker's lock stays held although no beats
+    arrive.
     """
     there = await spawn(before=host.prefix)
     await there.do("create", "s")

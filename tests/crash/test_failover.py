@@ -24,8 +24,7 @@ class Pair:
     """A leader, its standby, and the address that applications use.
 
     Attributes:
-        leader: The server that takes writes at first.
-        standby: The server that replicates the leader.
+        leader: The server that takes writes until the standby replaces it.
         switch: A proxy at the address that applications use.
     """
 
@@ -96,7 +95,7 @@ async def test_leader_becomes_read_only(pair: Pair, spawn: Spawn) -> None:
     text = (await reader.told(follower))[1]
     await pair.hand_over()
     began = time.monotonic()
-    while True:  # ``other`` did nothing until now
+    while True:  # ``other`` was idle, and may still call the old leader
         what, _ = await other.told(other.begin("create", f"new{time.monotonic_ns()}"))
         if what == "done":
             break
@@ -139,7 +138,7 @@ async def test_idle_process_leaves_a_replaced_leader(pair: Pair, spawn: Spawn) -
 
 
 async def test_standby_without_the_last_commits(pair: Pair, spawn: Spawn, database: str) -> None:
-    """G1, G5: no reader gets a terminal event after text that differs from the stored text.
+    """G1, G5: a reader that gets the terminal event has received exactly the stored text.
 
     The standby never received the last text. The writer stores that text again, or the reader gets
     ``OffsetGone``.

@@ -123,7 +123,6 @@ class Phoenix:
         assert self._forking.stdout.readline() == b"dead\n"
 
     def end(self) -> None:
-        """Kill every server that still runs."""
         assert self._forking.stdin is not None
         assert self._forking.stdout is not None
         with suppress(ProcessLookupError):
@@ -135,14 +134,12 @@ class Phoenix:
 
 @pytest.fixture
 def phoenix(tmp_path: Path) -> Iterator[Phoenix]:
-    """Provide a server that may be killed."""
     server = Phoenix(tmp_path)
     yield server
     server.end()
 
 
 async def ready(port: int) -> None:
-    """Wait until a server answers a request."""
     async with asyncio.timeout(10):
         while True:
             with suppress(OSError, Broken):

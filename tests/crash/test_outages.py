@@ -91,10 +91,7 @@ async def test_a_server_that_stops_and_returns(
 async def test_server_crash_before_its_commit_answers(
     own: postgres_server.OwnServer, spawn: Spawn
 ) -> None:
-    """G1, G2, G3: if PostgreSQL crashes during a commit, no text is doubled or lost.
-
-    After the crash, the engine reads from the database whether the commit succeeded.
-    """
+    """G1, G2, G3: if PostgreSQL crashes during a commit, no text is doubled or lost."""
     a, b = await asyncio.gather(spawn(), spawn())
     await a.do("create", "s")
     writing = a.begin("count", "s")

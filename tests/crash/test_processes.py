@@ -47,7 +47,6 @@ async def test_one_racing_start_calls_its_source(spawn: Spawn, rounds: Rounds) -
 
 
 async def writing(writer: Process, name: str) -> int:
-    """Let a process create and write a stream. Return the number of the command."""
     await writer.do("create", name)
     return writer.begin("start", name)
 
@@ -132,7 +131,7 @@ async def test_two_containers_share_a_file(spawn: Spawn) -> None:
     following = b.begin("follow", "lost")
     await a.do("say", "lost", "half")
     await b.heard(following, "half")
-    await asyncio.sleep(1.5)  # ``b`` would end the stream now, if ``a``'s lock looked free
+    await asyncio.sleep(1.5)  # in this time ``b`` would end the stream if ``a``'s lock looked free
     async with Lateness() as machine:
         a.process.kill()
         await a.process.wait()
@@ -150,8 +149,8 @@ async def test_a_writer_that_copies_its_own_files(
     """G1, G3: if a writer copies its own database, no stream is taken over, and no text is lost.
 
     The copy drops SQLite's locks on the file. After each copy, another program opens and closes the
-    file. Without inkstream's protection, this program would take itself for the last user of the
-    file, and remove the log.
+    file. Without inkstream's protection, this program would take itself for the file's last user,
+    and remove the log.
     """
     a, b = await asyncio.gather(spawn(), spawn())
     await a.do("create_job", "job")
@@ -182,7 +181,7 @@ async def test_a_writer_that_copies_its_own_files(
 async def test_short_pause_keeps_the_stream(
     spawn: Spawn,
 ) -> None:
-    """G7: a process that is stopped for a short time keeps its lock, and so its stream."""
+    """G7: a process that is stopped for a short time keeps its lock, and so its streams."""
     a, b = await asyncio.gather(spawn(), spawn())
     await writing(a, "paused")
     following = b.begin("follow", "paused")

@@ -14,7 +14,6 @@ from tests.http.app import streams
 
 
 async def block(request: Request) -> Response:
-    """Block the event loop, as an application must not."""
     time.sleep(float(request.query_params["s"]))  # noqa: ASYNC251 - the fault under test
     return Response(status_code=204)
 

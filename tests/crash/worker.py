@@ -43,7 +43,6 @@ class Worker:
         self._gates: defaultdict[str, asyncio.Queue[str | None]] = defaultdict(asyncio.Queue)
 
     async def obey(self, number: int, command: str, *arguments: Any) -> None:
-        """Run one command, and print its result or its error."""
         try:
             value = await getattr(self, f"do_{command}")(number, *arguments)
         except Exception as exc:
@@ -52,7 +51,6 @@ class Worker:
             tell(number, "done", value)
 
     async def do_create(self, number: int, *names: str) -> None:
-        """Create streams."""
         for name in names:
             await self._streams.create(name)
 
@@ -102,13 +100,10 @@ class Worker:
                 await asyncio.sleep(0.1)  # a queue also waits before it retries a job
 
     async def do_block(self, number: int, seconds: float) -> None:
-        """Block the event loop, as a handler with a synchronous call does."""
         tell(number, "blocks")
         time.sleep(seconds)  # noqa: ASYNC251 - that is the fault
 
     async def do_block_in_source(self, number: int, name: str, seconds: float) -> None:
-        """Start a stream whose source blocks the event loop."""
-
         async def source() -> AsyncIterator[str]:
             yield "before"
             time.sleep(seconds)  # noqa: ASYNC251 - that is the fault
@@ -145,7 +140,6 @@ class Worker:
         return called
 
     async def do_follow(self, number: int, name: str) -> None:
-        """Print a stream's text as it arrives, and the stream's end."""
         async for item in self._streams.follow(name):
             if isinstance(item, End):
                 tell(number, "end", item.status, item.code)
@@ -153,23 +147,19 @@ class Worker:
                 tell(number, "text", item)
 
     async def do_read(self, number: int, name: str) -> list[Any]:
-        """Return a stream's status, code and text."""
         body = await self._streams.read(name)
         return [body.status, body.end and body.end.code, body.text]
 
     async def do_cancel(self, number: int, name: str) -> bool:
-        """Cancel a stream."""
         return await self._streams.cancel(name)
 
 
 def tell(number: int, what: str, *values: Any) -> None:
-    """Print one line."""
     sys.stdout.write(json.dumps([number, what, *values]) + "\n")
     sys.stdout.flush()
 
 
 async def main(database: str, timing: str) -> None:
-    """Run commands until the input ends."""
     lines = asyncio.StreamReader()
     loop = asyncio.get_running_loop()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)

@@ -17,10 +17,7 @@ celery_chat: Any = importlib.import_module("celery_chat")
 
 
 def main() -> None:
-    """Run four tasks: two streams get a whole answer, and two streams are stopped.
-
-    One stream already has the beginning of its answer. One stream is stopped before its task runs.
-    """
+    """Run four tasks. One task finds the beginning of its answer, and two streams are stopped."""
     celery_chat.app.conf.result_backend = "cache+memory://"
     streams = celery_chat.streams
 

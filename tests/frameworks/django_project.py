@@ -94,12 +94,10 @@ def ask(request: HttpRequest, name: str) -> HttpResponse:
 
 
 def live(request: HttpRequest, name: str) -> HttpResponseBase:
-    """Follow a stream in a sync view."""
     return stream_response(request, name)
 
 
 async def alive(request: HttpRequest, name: str) -> HttpResponseBase:
-    """Follow a stream in an async view."""
     return await astream_response(request, name)
 
 

@@ -42,7 +42,7 @@ gates: defaultdict[str, asyncio.Queue[Any]] = defaultdict(asyncio.Queue)
 
 
 class Passing(BaseHTTPMiddleware):
-    """Pass everything on, as an application's own middleware would."""
+    """An application's own middleware, which passes every response on."""
 
     async def dispatch(self, request: Request, call_next: RequestResponseEndpoint) -> Response:
         response = await call_next(request)
@@ -86,14 +86,12 @@ def said_to(stream_id: str) -> Any:
 
 
 async def say(request: Request) -> Response:
-    """Send each item of a JSON list to a stream's source."""
     for item in await request.json():
         gates[request.path_params["id"]].put_nowait(item)
     return Response(status_code=204)
 
 
 async def count(request: Request) -> Response:
-    """Start a stream whose source counts, until somebody stops the stream."""
     stream_id = await streams.create(request.query_params.get("id"))
     pause_s = float(request.query_params.get("pause_s", "0.002"))
     width = int(request.query_params.get("width", "0"))
@@ -114,17 +112,14 @@ async def drive(request: Request) -> Response:
 
 
 async def live(request: Request) -> Response:
-    """Follow a stream in an application's own route."""
     return streams.response(request, request.path_params["id"])
 
 
 async def pid(request: Request) -> Response:
-    """Return the id of this process."""
     return PlainTextResponse(str(os.getpid()))
 
 
 async def readers(request: Request) -> Response:
-    """Return how many readers are connected to this process."""
     return PlainTextResponse(str(len(streams.engine.readers._readers)))
 
 

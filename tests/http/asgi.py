@@ -18,7 +18,7 @@ DEADLINE_S = 8.0
 
 
 class ShiftedClock(SystemClock):
-    """The machine's clock, plus ``ahead_s`` seconds."""
+    """The machine's clock, with a monotonic time that is ``ahead_s`` seconds ahead."""
 
     def __init__(self) -> None:
         self.ahead_s = 0.0
@@ -77,28 +77,23 @@ class Call:
             self._news.notify_all()
 
     def hear(self, data: bytes) -> None:
-        """Take the next piece of an event stream."""
         for event in self.parser.feed(data):
             self.heard.take(event)
 
     def disconnect(self) -> None:
-        """Disconnect, as a browser does when the user closes the tab."""
         self._gone.set()
 
     @property
     def status(self) -> int:
-        """The status that the app has sent."""
         status: int = self.messages[0]["status"]
         return status
 
     @property
     def headers(self) -> Mapping[str, str]:
-        """The headers that the app has sent."""
         return {k.decode("latin-1"): v.decode("latin-1") for k, v in self.messages[0]["headers"]}
 
     @property
     def json(self) -> Any:
-        """The body that the app has sent, parsed as JSON."""
         return json.loads(self.body)
 
     @property
@@ -112,18 +107,17 @@ class Call:
         return code
 
     async def until(self, condition: Any) -> None:
-        """Wait until ``condition``, a function of the sent messages, returns true."""
+        """Wait until ``condition()`` is true. Fail if the app returns first."""
         async with asyncio.timeout(DEADLINE_S), self._news:
             while not condition():
                 assert not self.task.done(), f"the call ended too early: {self.messages}"
                 await self._news.wait()
 
     async def started(self) -> None:
-        """Wait until the app has sent the status and headers."""
         await self.until(lambda: self.messages)
 
     async def text(self, expected: str) -> None:
-        """Wait until the received events contain exactly this text."""
+        """Wait until the events received so far contain exactly this text."""
         await self.until(lambda: len(self.heard.text) >= len(expected))
         assert self.heard.text == expected
 
@@ -141,7 +135,6 @@ def scope_of(
     root_path: str = "",
     query: str = "",
 ) -> dict[str, Any]:
-    """Return the scope that a server builds from a request line and headers."""
     if not query:
         path, _, query = path.partition("?")
     pairs = {"host": "app.example", **(headers or {})}
@@ -191,7 +184,6 @@ async def ask(
     headers: Mapping[str, str] | None = None,
     root_path: str = "",
 ) -> Call:
-    """Make a request, wait until the app has returned, and return the call."""
     async with calling(app, path, method=method, headers=headers, root_path=root_path) as call:
         await call.answered()
     return call

@@ -72,7 +72,7 @@ class Answer:
         return chunk[:-2]
 
     async def until(self, condition: Any, timeout_s: float = DEADLINE_S) -> None:
-        """Read until ``condition``, a function of the received events, returns true."""
+        """Read until ``condition()`` is true. Fail if the body ends first."""
         async with asyncio.timeout(timeout_s):
             while not condition():
                 await self.read()
@@ -89,7 +89,6 @@ class Answer:
 
     @property
     def json(self) -> Any:
-        """The body, parsed as JSON."""
         return json.loads(self.body)
 
 
@@ -155,7 +154,6 @@ async def fetch(
     headers: Mapping[str, str] | None = None,
     body: bytes | None = None,
 ) -> Answer:
-    """Make a request and return the whole response."""
     async with (
         asyncio.timeout(DEADLINE_S),
         requesting(port, path, method=method, headers=headers, body=body) as answer,

@@ -13,7 +13,6 @@ from tests.http.asgi import ShiftedClock
 
 @pytest.fixture
 def clock() -> ShiftedClock:
-    """Return the clock that ``streams`` uses."""
     return ShiftedClock()
 
 
@@ -34,5 +33,4 @@ async def streams(clock: ShiftedClock) -> AsyncIterator[PersistentTextStreaming]
 
 @pytest.fixture
 def routes(streams: PersistentTextStreaming) -> StreamRoutes:
-    """Return the ready-made routes, open to everybody."""
     return streams.asgi(allow_anonymous=True)

@@ -46,7 +46,6 @@ class Demo:
         self.url = told["url"]
 
     async def kill(self) -> None:
-        """Kill the server, like ``kill -9``."""
         assert self._process is not None
         if self._process.returncode is None:
             self._process.kill()
@@ -70,13 +69,12 @@ class Visitor:
 
     @classmethod
     async def arrive(cls, client: httpx.AsyncClient) -> Visitor:
-        """Follow the redirect of the front page to a new conversation."""
+        """Follow the redirect of the front page to the newest conversation."""
         response = await client.get("/")
         assert response.status_code == 303
         return cls(client, response.headers["location"].removeprefix("/c/"))
 
     async def ask(self, prompt: str) -> httpx.Response:
-        """Send a prompt."""
         return await self._client.post(f"{self.base}/messages", json={"prompt": prompt})
 
     async def stream_of(self, prompt: str) -> str:
@@ -86,12 +84,10 @@ class Visitor:
         return str(response.json()["stream"])
 
     async def messages(self) -> list[Any]:
-        """Return the current list of messages."""
         response = await self._client.get(f"{self.base}/messages", params={"format": "json"})
         return list(response.json()["parts"])
 
     async def snapshot(self, stream: str) -> dict[str, Any]:
-        """Return the JSON snapshot of an answer."""
         response = await self._client.get(
             f"{self.base}/streams/{stream}", params={"format": "json"}
         )
@@ -129,7 +125,6 @@ class Visitor:
 async def demo_server(
     database: Path, environment: dict[str, str] | None = None
 ) -> AsyncIterator[tuple[Demo, httpx.AsyncClient]]:
-    """Run a demo server. Yield the server and a client that is connected to it."""
     demo = Demo(database, environment)
     await demo.start()
     client = await asyncio.to_thread(httpx.AsyncClient, base_url=demo.url, timeout=10)

@@ -25,7 +25,6 @@ COMMANDS = {
 
 
 def free_port() -> int:
-    """Return an unused port on loopback."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         port: int = listener.getsockname()[1]
@@ -38,8 +37,6 @@ class Server:
 
     Attributes:
         process: The started process. With some servers, its children serve the requests.
-        port: The port on which the server listens.
-        log: The file with the server's output.
     """
 
     process: subprocess.Popen[bytes]
@@ -47,7 +44,6 @@ class Server:
     log: Path
 
     def wait_until_ready(self) -> None:
-        """Wait until the server answers a request."""
         deadline = time.monotonic() + START_S
         while time.monotonic() < deadline:
             assert self.process.poll() is None, f"the server did not start:\n{self.printed}"
@@ -64,11 +60,9 @@ class Server:
 
     @property
     def printed(self) -> str:
-        """The output of the server so far."""
         return self.log.read_text(errors="replace")
 
     def signal(self, number: int) -> None:
-        """Send a signal to the started process, as a supervisor does."""
         self.process.send_signal(number)
 
     def kill(self) -> None:
@@ -91,10 +85,7 @@ def serving(
     options: str = "",
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
-    """Run a server, with its database in ``directory``, until the block ends.
-
-    At the end of the block, kill all processes of the server.
-    """
+    """Run a server and its children until the block ends. The database is in ``directory``."""
     port = port or free_port()
     command = f"{COMMANDS[server].format(app=app, port=port)} {options}".split()
     log = directory / f"{server}-{port}.log"
@@ -116,7 +107,7 @@ def serving(
         running.wait_until_ready()
         yield running
     finally:
-        # Kill the whole session, because children may outlive the parent.
+        # Children may outlive their parent, so kill the whole session.
         try:
             os.killpg(process.pid, signal.SIGKILL)
         except ProcessLookupError:

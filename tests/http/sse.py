@@ -21,7 +21,6 @@ class Event:
 
     @property
     def value(self) -> Any:
-        """The data of the event, parsed as JSON."""
         return json.loads(self.data)
 
 
@@ -40,7 +39,6 @@ class Parser:
     _data: list[str] = field(default_factory=list)
 
     def feed(self, data: bytes) -> list[Event]:
-        """Return the events that these bytes complete."""
         text = self._rest + self._decoder.decode(data)
         events: list[Event] = []
         start = 0
@@ -81,7 +79,7 @@ class Heard:
 
     Attributes:
         ids: The id of every event.
-        lengths: For each event, the length of the text after the event.
+        lengths: For each event, how long the whole text was when the event had arrived.
     """
 
     text: str = ""
@@ -92,7 +90,6 @@ class Heard:
     lengths: list[int] = field(default_factory=list)
 
     def take(self, event: Event) -> None:
-        """Add an event, as a client does."""
         assert self.end is None, f"an event after the end: {event}"
         assert place_of(event.id) > place_of(self.last_id), f"{event.id} came after {self.last_id}"
         self.last_id = event.id

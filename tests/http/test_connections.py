@@ -130,7 +130,7 @@ async def test_a_slow_reader_delays_nobody_and_misses_nothing(
 ) -> None:
     """G9: the server queues no messages for a reader that accepts no data.
 
-    When the reader accepts data again, at most three messages bring all the missed text.
+    When the reader accepts data again, it gets all the missed text in at most three messages.
     """
     name = await streams.create()
     gate = Gate()
@@ -188,10 +188,7 @@ async def test_a_disconnect_stops_nothing_else(
 async def test_a_cancelled_request_does_not_stop_the_answer(
     streams: PersistentTextStreaming,
 ) -> None:
-    """G6: the answer continues although the server cancels the task of the request.
-
-    When a client leaves, some servers cancel the task instead of sending ``http.disconnect``.
-    """
+    """G6: when a client leaves, some servers cancel the task of its request. The answer goes on."""
     name = await streams.create()
     gate = Gate()
     request = Request(scope_of("POST", "/"))
@@ -236,9 +233,9 @@ async def test_no_page_is_read_for_a_client_that_has_left(
 async def test_a_failed_send_is_a_disconnect(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """If ``send`` raises OSError, the call ends without an error, and no reader remains.
+    """In ASGI 2.4, ``send`` may raise OSError if the client has left.
 
-    In ASGI 2.4, ``send`` may raise OSError if the client has left.
+    The app catches this error, and no reader remains.
     """
     name = await ended(streams, "x")
 
@@ -256,7 +253,7 @@ async def test_a_failed_send_is_a_disconnect(
 async def test_the_first_post_starts_and_others_follow(
     streams: PersistentTextStreaming,
 ) -> None:
-    """G4: the first request starts the answer, and later requests only follow the answer."""
+    """G4: only the first request starts the answer."""
     name = await streams.create()
     gate = Gate()
 

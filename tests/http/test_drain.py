@@ -17,7 +17,7 @@ from tests.http.servers import serving
 
 READERS = 1_000 if SOAK else 250
 WAITS_FOR_EVER = sys.version_info >= (3, 12)
-"""Since Python 3.12, a hypercorn worker that stops waits for ever for open connections."""
+"""Since Python 3.12, hypercorn's worker does not exit while a connection is open."""
 
 
 @pytest.mark.parametrize(
@@ -68,10 +68,9 @@ async def test_readers_get_the_end_and_the_server_exits(
 async def test_a_server_that_hides_the_signal(
     tmp_path: Path,
 ) -> None:
-    """G5: hypercorn's worker does not pass the signal on, so the client's response breaks off.
+    """G5: hypercorn's worker does not pass SIGTERM on, so the response breaks off.
 
-    Since Python 3.12 the worker never stops, so the test kills it. The client gets no terminal
-    event. After a restart, the same client gets the stored end.
+    After a restart, the client gets the stored end.
     """
     with serving(tmp_path, server="hypercorn", options="--graceful-timeout 1") as running:
         name = (await post(running.port, "/create?start=1"))["id"]

@@ -1,4 +1,4 @@
-"""Format objects of an application: cursors inside a message, ends and cuts."""
+"""Format objects of an application: clients resume inside a message, and tell an end from a cut."""
 
 from __future__ import annotations
 
@@ -166,10 +166,7 @@ async def test_malformed_cursor_is_refused(
 
 
 async def test_cut_leaves_the_answer_broken(streams: PersistentTextStreaming) -> None:
-    """G5: if the server cuts a reader, the HTTP response ends broken.
-
-    Some clients stop at a clean end of the response, so a cut must not look like a clean end.
-    """
+    """G5: some clients stop at a clean end of the response, so a cut must not look clean."""
     name, gate = await streams.create(), Gate()
     streams.start(name, gate)
     gate.say("some")

@@ -427,7 +427,8 @@ async def test_polyfill_resumes_by_its_parameter(
 ) -> None:
     """G2: a polyfill that cannot set headers resumes with a query parameter.
 
-    The parameter overrides ``?offset=``, because a polyfill also adds it to a URL with an offset.
+    The parameter overrides ``?offset=``, because the URL of the first request may already contain
+    an older offset.
     """
     stream_id = await ended(streams, "one ", {"n": 2}, "three")
     events = Parser().feed((await ask(routes, f"/{stream_id}")).body)
@@ -441,9 +442,9 @@ async def test_polyfill_resumes_by_its_parameter(
 async def test_the_first_listed_offset_wins(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """Of several offsets in a request, the one that docs/http.md lists first wins in any order.
+    """If a request has several offsets, the server uses the one that docs/http.md lists first.
 
-    Every other offset of the request is malformed here, so its use would be refused.
+    Every other offset is malformed in this test, so the server would refuse it.
     """
     offset = (await streams.read(await streams.create("s"))).offset
     listed = ["lastEventId", "evs_last_event_id", "offset"]

@@ -153,10 +153,7 @@ async def ask(app: ASGIApp, scope: dict[str, Any], body: bytes) -> Call:
     "mount", ["main, everybody", "main, nobody", "durable, everybody", "durable, nobody"]
 )
 def test_any_request(mount: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """G9, G10: every request gets a response, whatever the request's headers, offset and id are.
-
-    A request to a mount that denies everybody gets no text.
-    """
+    """G9, G10: every request gets a response, whatever the request's headers, offset and id are."""
     monkeypatch.setattr("inkstream.http.follow.ABSENT_WAIT_S", 0.0)
     with mounts() as (runner, apps):
 

@@ -1,7 +1,4 @@
-"""The inspector denies everything by default, and its page makes no request to another host.
-
-The health probes tell whether the process runs, and whether the process can serve requests.
-"""
+"""The inspector denies everything by default, and its page makes no request to another host."""
 
 from __future__ import annotations
 

@@ -78,10 +78,9 @@ async def test_old_events_connections_end_and_continue(clock: ShiftedClock) -> N
 
 
 async def test_readers_that_came_together_are_cut_apart(clock: ShiftedClock) -> None:
-    """Connections that began together end at different times.
+    """After a deploy, all clients connect together.
 
-    After a deploy, all clients connect together. Without jitter, all of them would reconnect
-    together every minute.
+    If the server cut them together, all of them would reconnect together every minute.
     """
     gate = Gate()
     async with PersistentTextStreaming("memory://", clock=clock) as streams:
@@ -100,10 +99,7 @@ async def test_readers_that_came_together_are_cut_apart(clock: ShiftedClock) -> 
 
 @pytest.mark.parametrize("name", NEVER_CUT)
 async def test_no_other_format_is_cut_by_age(clock: ShiftedClock, name: str) -> None:
-    """An old connection of another format than ``events`` is not cut.
-
-    Clients of the other formats treat a cut as a failure.
-    """
+    """Clients of the other formats than ``events`` treat a cut as a failure."""
     gate = Gate()
     async with PersistentTextStreaming("memory://", clock=clock) as streams:
 

@@ -168,7 +168,7 @@ async def test_streams_resume_at_any_cut(
 async def test_denied_equals_absent_and_delays_nothing(
     streams: PersistentTextStreaming, clock: ShiftedClock
 ) -> None:
-    """Absent and denied streams are refused after a second, and delay no other stream (G10)."""
+    """G10: absent and denied streams are refused after a second, and delay no other stream."""
 
     async def authorize(request: Request, stream: StreamState, action: str) -> bool:
         assert action == "read"
@@ -199,7 +199,7 @@ async def test_denied_equals_absent_and_delays_nothing(
 async def test_gone_and_malformed_offsets_are_refused_alone(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:
-    """G10: the server refuses only the streams whose offset is gone, malformed, or at the end."""
+    """G10: a refused offset affects only its own stream, not the other streams of the request."""
     for name in ("a", "b", "c", "d"):
         await streams.create(name)
         await streams.cancel(name)

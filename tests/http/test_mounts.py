@@ -105,7 +105,7 @@ async def test_mount_finds_the_id(
     app = wrap(streams.asgi(allow_anonymous=True), root)
     for name in IDS:
         if (framework == "litestar" and name == "a/") or (is_bare and f"/{name}" == root):
-            # Litestar removes a slash at the end. A path that equals the prefix is ambiguous.
+            # Litestar removes the last slash of a path. A path like the prefix is ambiguous.
             continue
         await streams.create(name)
         await streams.cancel(name)

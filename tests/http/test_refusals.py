@@ -55,10 +55,7 @@ async def test_a_malformed_offset_is_400_whether_the_stream_is_there_or_not(
 async def test_a_foreign_offset_is_refused_immediately(
     streams: PersistentTextStreaming, routes: StreamRoutes, format_: str
 ) -> None:
-    """G10: the server immediately refuses an offset of an earlier stream with the same id.
-
-    Otherwise the client could wait for ever.
-    """
+    """G10: the server immediately refuses an offset of an earlier stream with the same id."""
     await ended(streams, "first life", stream_id="twice")
     old = (await ask(routes, "/twice")).heard.ids
     await streams.delete("twice")
@@ -74,8 +71,7 @@ async def test_an_offset_past_the_tail_is_refused_immediately(
 ) -> None:
     """G10: the server refuses an offset past the tail at once, on a live and an ended stream.
 
-    The offset differs from a valid one only in its position: a client has seen a message that the
-    stream does not have.
+    Only the position of the offset is wrong. It counts a message that the stream does not have.
     """
     gate = Gate()
     live = await streams.create()
@@ -299,7 +295,7 @@ async def test_an_unavailable_database_is_503_and_not_named(
 async def test_an_unknown_outcome_has_a_code_of_its_own(
     streams: PersistentTextStreaming, routes: StreamRoutes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G12: the response to a change that may be stored does not say that nothing was changed."""
+    """G12: if a change may be stored, the response does not say that nothing has changed."""
     stream_id = await streams.create()
 
     async def lost(*args: object, **kwargs: object) -> object:
@@ -314,10 +310,7 @@ async def test_an_unknown_outcome_has_a_code_of_its_own(
 async def test_a_server_error_is_500_and_logged(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    """``problem_handler`` returns 500 for an error of the server, and the log names the solution.
-
-    The test uses the most common error, a missing lifespan.
-    """
+    """``problem_handler`` returns 500 for an error of the server. The log names the solution."""
     request = Request(scope_of("GET", "/"))
     with pytest.raises(NotRunning) as caught:
         PersistentTextStreaming("memory://").response(request, "x")

@@ -36,7 +36,6 @@ def setting(
 
 @pytest.fixture
 def port(setting: tuple[Server, str]) -> int:
-    """Return the server's port."""
     return setting[0].port
 
 
@@ -48,16 +47,12 @@ async def started(port: int, stream_id: str | None = None) -> str:
 
 
 async def say(port: int, stream_id: str, *items: Any) -> None:
-    """Send these items to a stream's source."""
     await post(port, f"/say/{quote(stream_id, safe='')}", items)
 
 
 @pytest.mark.parametrize("place", ["/live/", "/streams/", "/api/streams/"])
 async def test_each_piece_is_live_and_a_reconnect_misses_none(port: int, place: str) -> None:
-    """G2, G5: pieces arrive live from the application's own route, a mount, and FastAPI's router.
-
-    A client that reconnects gets the next pieces and the end.
-    """
+    """G2, G5: own routes, mounts, and FastAPI's router send pieces live and after a reconnect."""
     name = await started(port)
     async with requesting(port, place + name, headers=GZIP) as first:
         assert first.status == 200
@@ -110,10 +105,7 @@ async def test_hostile_text_comes_back_from_every_format(
 async def test_text_is_live_and_ends_cleanly_only_when_done(
     port: int, setting: tuple[Server, str], end: str
 ) -> None:
-    """G5: a ``text`` response arrives live, and ends cleanly only if the stream ends ``done``.
-
-    Under a middleware that hides a broken end, the server refuses ``text``.
-    """
+    """G5: under a middleware that hides a broken end, the server refuses ``text``."""
     name = await started(port)
     await say(port, name, "half ")
     async with requesting(port, f"/streams/{name}?format=text", headers=GZIP) as answer:

@@ -17,7 +17,6 @@ STUCK = 20
 
 
 def resident_bytes(pid: int) -> int:
-    """Return how many bytes of memory the process ``pid`` uses."""
     pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
     return pages * 4096
 
@@ -45,7 +44,7 @@ async def test_stuck_readers_delay_nobody_and_are_given_up(tmp_path: Path, serve
             reader = await stack.enter_async_context(requesting(port, f"/streams/{name}"))
             slowest, number = 0.0, 0
             async with asyncio.timeout(15):
-                # Wait until inkstream counts only ``reader``, and not the stuck readers any more.
+                # Wait until inkstream has given up every reader except ``reader``.
                 while (await fetch(port, "/readers")).body != b"1":
                     began = time.monotonic()
                     await post(port, f"/say/{name}", [f"{number} "])

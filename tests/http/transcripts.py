@@ -45,16 +45,13 @@ class Clock:
         self.loop = asyncio.get_running_loop()
 
     def monotonic(self) -> float:
-        """Return the time of the event loop."""
         return self.loop.time()
 
     def wall(self) -> float:
-        """Return a fixed moment in 2026."""
         return 1_790_000_000.0
 
 
 def scope_of(method: str, path: str, headers: Headers, root_path: str = "") -> dict[str, Any]:
-    """Return the scope that a server builds from a request."""
     target, _, query = path.partition("?")
     return {
         "type": "http",
@@ -116,7 +113,7 @@ _seen: dict[str, str] = {}
 
 
 def _offset(match: re.Match[str]) -> str:
-    """Name an offset by its order of appearance, because they differ each time."""
+    """Name an offset by its order of appearance, because offsets differ in each run."""
     return _seen.setdefault(match[0], f"<offset {len(_seen) + 1}>")
 
 
@@ -129,7 +126,6 @@ async def pieces(*items: Any) -> AsyncIterator[Any]:
 
 
 async def fill(streams: PersistentTextStreaming) -> None:
-    """Create the streams that the requests name."""
     said: dict[str, tuple[Any, ...]] = {
         "done": (
             "Hello, ",
@@ -157,7 +153,6 @@ async def fill(streams: PersistentTextStreaming) -> None:
 
 
 def plain_requests() -> Iterator[tuple[str, str, Headers]]:
-    """Yield the requests to the routes of one stream."""
     names = ["done", "empty", "failed", "broken", "a%2Fb%20c%25", "lines", "separators"]
     names += ["cancelled", "pending", "log", "gone", "absent", "%FF", "a" * 300, ""]
     for name, form in itertools.product(names, ["", "?format=events", "?format=json"]):
@@ -300,7 +295,6 @@ class Transcript:
         body: bytes = b"",
         root_path: str = "",
     ) -> None:
-        """Make one request, and print the request and its response."""
         scope = scope_of(method, path, headers, root_path)
         given = f"{json.dumps(headers)} {body[:60]!r} {root_path}"
         lines = [f"\n## {name}: {method} {path[:80]} {given}"]
@@ -309,7 +303,6 @@ class Transcript:
 
 
 async def main() -> None:
-    """Make all requests of this file."""
     logging.disable()
     streams = PersistentTextStreaming(
         "memory://", clock=Clock(), allowed_origins=["https://friend.example"]

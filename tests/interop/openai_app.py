@@ -49,7 +49,6 @@ RESULT = Result(
 
 
 async def complete(request: Request) -> Response:
-    """Answer a request for a chat completion."""
     body = await request.json()
     prompt = body["messages"][-1]["content"]
 
@@ -66,7 +65,6 @@ async def complete(request: Request) -> Response:
 
 
 async def ready(request: Request) -> Response:
-    """Answer 200, which shows that the server is ready."""
     return Response()
 
 

@@ -44,7 +44,7 @@ class Reply:
 
 @dataclass(slots=True)
 class Provider:
-    """The fake provider's server. ``gone`` is set when a client leaves a reply that hangs."""
+    """The fake provider's server. It sets ``gone`` when the client leaves an unfinished reply."""
 
     replies: list[Reply]
     port: int = 0

@@ -81,13 +81,11 @@ def nginx(folder: Path, upstream: int, lines: str, listen: str = "") -> tuple[li
 
 
 def caddy(folder: Path, upstream: int, lines: str, site: str = "") -> tuple[list[str], str]:
-    """Return Caddy's command and configuration."""
     text = CADDY.format(port="{port}", upstream=upstream, lines=lines, site=site)
     return [program("caddy"), "run", "--adapter", "caddyfile", "--config"], text
 
 
 def haproxy(folder: Path, upstream: int, lines: str) -> tuple[list[str], str]:
-    """Return HAProxy's command and configuration."""
     text = HAPROXY.format(port="{port}", upstream=upstream, lines=lines)
     return [program("haproxy"), "-db", "-f"], text
 

@@ -15,7 +15,6 @@ from tests.http.app import streams
 
 
 async def copy(request: Request) -> Response:
-    """Return the folder of inkstream's code."""
     return PlainTextResponse(str(Path(inkstream.__file__).parent))
 
 

@@ -25,8 +25,8 @@ PUBLIC = "http-response set-header cache-control public,max-age=60"
 
 NGINX = {
     "right": (UPSTREAM_11, set()),
-    # uvicorn's fast parser sends chunks even over HTTP/1.0. So a broken end is visible, and the
-    # doctor reports only the version.
+    # uvicorn's fast parser sends chunks even over HTTP/1.0. So a response that breaks off does
+    # not look complete, and the doctor reports only the version.
     "default": ("", {"app_http_version"}),
     "gzip": (UPSTREAM_11 + "gzip on; gzip_types *; gzip_min_length 0;", {"compression"}),
     "gzip_usual": (UPSTREAM_11 + "gzip on; gzip_types application/json;", set()),
@@ -112,10 +112,7 @@ async def test_nginx(tmp_path: Path, server: Server, name: str) -> None:
 
 @pytest.mark.parametrize("name", NGINX_10)
 async def test_nginx_http_1_0(tmp_path: Path, old_server: Server, name: str) -> None:
-    """G5: the doctor notices that broken responses look complete over HTTP/1.0.
-
-    The doctor also notices that nginx buffers.
-    """
+    """G5: the doctor notices that broken responses look complete over HTTP/1.0."""
     lines, expected = NGINX_10[name]
     with proxies.proxying(tmp_path, *proxies.nginx(tmp_path, old_server.port, lines)) as port:
         found = await found_at(port)
@@ -143,7 +140,6 @@ async def test_nginx_https(tmp_path: Path, server: Server, certificate: Path, ht
 
 @pytest.mark.parametrize("name", HAPROXY)
 async def test_haproxy(tmp_path: Path, server: Server, name: str) -> None:
-    """The doctor finds each wrong line of a configuration of HAProxy."""
     lines, expected = HAPROXY[name]
     with proxies.proxying(tmp_path, *proxies.haproxy(tmp_path, server.port, lines)) as port:
         found = await found_at(port)
@@ -153,10 +149,7 @@ async def test_haproxy(tmp_path: Path, server: Server, name: str) -> None:
 
 @pytest.mark.parametrize("name", CADDY)
 async def test_caddy(tmp_path: Path, server: Server, name: str) -> None:
-    """G5: the doctor finds each wrong line of a configuration of Caddy.
-
-    Caddy 2.6 makes a broken response look complete in every configuration.
-    """
+    """G5: Caddy 2.6 makes a broken response look complete in every configuration."""
     site, lines, expected = CADDY[name]
     command, text = proxies.caddy(tmp_path, server.port, lines, site)
     with proxies.proxying(tmp_path, command, text) as port:

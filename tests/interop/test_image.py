@@ -29,8 +29,8 @@ DOCKERFILE = (ROOT / "deploy" / "Dockerfile").read_text()
 def as_user(folder: Path) -> list[str]:
     """Return the command prefix that runs a command as the image's user.
 
-    In a user namespace, the image's user id stands for root's user id. The user owns the files, and
-    has no capability. So the modes of the files decide whether the user may write.
+    In a new user namespace, root has the image's user id and no capabilities. So root owns the
+    files, but only the modes of the files decide whether root may write.
     """
     if os.geteuid() != 0:
         return []

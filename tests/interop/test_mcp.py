@@ -18,9 +18,7 @@ from tests.proxy import proxy_before
 
 pytestmark = pytest.mark.interop
 
-BLOCK = next(
-    block for block in blocks_of(ROOT / "docs/mcp.md") if block.kind == "compared"
-)  # the comment above the block says: compared by this file
+BLOCK = next(block for block in blocks_of(ROOT / "docs/mcp.md") if block.kind == "compared")
 
 
 @pytest.fixture(scope="module")
@@ -83,10 +81,7 @@ async def test_a_call_goes_on_after_a_cut(server: Server) -> None:
 
 
 async def test_two_sessions_with_the_same_request_ids_share_nothing(server: Server) -> None:
-    """Two sessions share nothing, although their request ids are the same.
-
-    If both sessions had one event store, both calls would use stream "2" of that store.
-    """
+    """If both sessions had one event store, both calls would use stream "2" of that store."""
     async with (
         proxy_before(server.port) as proxy,
         session(proxy.port) as ann,

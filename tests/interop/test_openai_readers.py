@@ -25,7 +25,6 @@ TEXT = "".join(part for part in PARTS if isinstance(part, str))
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """Run a server that answers as OpenAI's server does."""
     directory = tmp_path_factory.mktemp("openai")
     with serving(directory, app="tests.interop.openai_app:app") as server:
         yield server
@@ -107,10 +106,7 @@ async def test_python_a_cut_raises(server: Server) -> None:
 
 @pytest.mark.parametrize("prompt", ["tools", "error"])
 async def test_node(server: Server, prompt: str, installed: str) -> None:
-    """G2, G5: the client for Node.js gets the same text, tool calls, usage and finish reason.
-
-    If the stream fails, the client raises the same error.
-    """
+    """G2, G5: the Node.js client gets text, tool calls, usage and finish reason, or an error."""
     node = prerequisites.program("node")
     address = f"http://127.0.0.1:{server.port}/v1"
     _, out, _ = await processes.run(node, "openai.js", address, prompt, cwd=CLIENTS)

@@ -57,9 +57,7 @@ class Events:
     """The events that a small reader has received.
 
     Attributes:
-        items: The received messages.
         last: The id of the last complete event.
-        ended: Whether the reader has received the terminal event.
     """
 
     def __init__(self) -> None:
@@ -160,7 +158,7 @@ async def test_line_iterators_split_only_at_line_ends(server: Server) -> None:
 
 
 async def test_requests_takes_events_for_latin_1(server: Server) -> None:
-    """With ``decode_unicode``, requests decodes Latin-1, so half of an "Å" becomes a line end."""
+    """With ``decode_unicode``, requests decodes as Latin-1, so half of an "Å" ends a line."""
     url = f"http://127.0.0.1:{server.port}{await say(server, *SAID, END)}"
     right = await asyncio.to_thread(lines_with_requests, url, "utf-8")
     assert len(await asyncio.to_thread(lines_with_requests, url, None)) > len(right)
@@ -203,8 +201,7 @@ async def quiet(server: Server) -> str:
 async def test_read_timeout_of_httpx(server: Server) -> None:
     """In httpx, a read timeout that is shorter than the pings' interval breaks a quiet connection.
 
-    The default of httpx, 5 s, is shorter than this interval, 15 s. To be quick, the test reads with
-    a timeout of 1 s.
+    The default of httpx, 5 s, is shorter than this interval, 15 s.
     """
     words: list[str] = []
     take = words.append
@@ -241,10 +238,7 @@ async def by_lines(answer: aiohttp.ClientResponse) -> bytes:
 
 
 async def test_aiohttp_reads_no_long_line(server: Server) -> None:
-    """In aiohttp, a line longer than twice ``read_bufsize`` raises an error.
-
-    This error is not a ``ClientError``.
-    """
+    """In aiohttp, a line longer than twice ``read_bufsize`` is an error, but no ``ClientError``."""
     url = f"http://127.0.0.1:{server.port}{await say(server, BIG, END)}"
     async with aiohttp.ClientSession(timeout=AIOHTTP) as session, session.get(url) as answer:
         with pytest.raises((ValueError, aiohttp.http_exceptions.LineTooLong)):

@@ -102,12 +102,7 @@ async def command(verb: str, database: str, code: Path) -> tuple[int | None, str
 
 @pytest.mark.timeout(120)
 async def test_nothing_is_lost(tmp_path: Path, database: str) -> None:
-    """G2, G5, G8: during a rolling update, each reader gets the stored text and the stored end.
-
-    The old process writes two answers, and only one of them ends within the grace time. The next
-    version then changes the tables, while the old process goes on. The new process writes an answer
-    whose readers begin in the old process and resume in the new process.
-    """
+    """G2, G5, G8: during a rolling update, each reader gets the stored text and the stored end."""
     following = await asyncio.to_thread(make_next_version, tmp_path / "next")
     balancer = Balancer()
     heard: dict[str, list[Heard]] = {}

@@ -271,10 +271,7 @@ async def test_a_providers_text_is_not_shown(
 
 @every_sdk
 async def test_a_stop_closes_the_connection(name: str) -> None:
-    """G6: a Stop closes the provider's connection within a second.
-
-    Otherwise the provider would keep sending and charging.
-    """
+    """G6: the connection closes within a second, so that the provider stops charging."""
     sdk, events = SDKS[name]
     async with (
         playing(Reply(events[:6], hang=True)) as provider,
@@ -377,10 +374,7 @@ def vercel_adapter(agent: Any) -> Any:
 
 
 async def test_ui_chunks_of_pydantic_ai() -> None:
-    """G2: the chunks of pydantic-ai's own adapter are stored with each tool's output.
-
-    One tool returns ``None``.
-    """
+    """G2: the chunks of pydantic-ai's own adapter are stored with each tool's output, even None."""
     from pydantic_ai import Agent
     from pydantic_ai.models.test import TestModel
 
@@ -392,7 +386,7 @@ async def test_ui_chunks_of_pydantic_ai() -> None:
 
     @agent.tool_plain
     def note(q: str) -> None:
-        """Serve as a tool of the model that returns nothing."""
+        """Return nothing, as some tools of a model do."""
 
     async with PersistentTextStreaming("memory://") as streams:
         stream_id = await streams.create()
@@ -459,10 +453,7 @@ async def test_a_graph_of_langgraph() -> None:
 
 
 async def test_a_synchronous_client_is_read_in_a_thread() -> None:
-    """A source may be a plain generator that reads a synchronous client.
-
-    inkstream runs such a source in a thread.
-    """
+    """A source may be a plain generator, which inkstream runs in a thread."""
     from openai import OpenAI
 
     async with (

@@ -51,10 +51,7 @@ def opened(stream_id: str) -> AppTest:
 
 
 def test_an_answer_is_shown_and_is_there_after_a_reload() -> None:
-    """G2, G6: the page shows an answer, and a reload shows the answer again.
-
-    A reload is another session, which knows only the address.
-    """
+    """G2, G6: a reload is a new session that knows only the address. It shows the same answer."""
     app = AppTest.from_file(str(EXAMPLE), default_timeout=20).run()
     app.chat_input[0].set_value("Why?").run()
     assert shown(app) == ["Why?", ANSWER, "done"]
@@ -64,7 +61,7 @@ def test_an_answer_is_shown_and_is_there_after_a_reload() -> None:
 
 
 def test_stop_stops_it() -> None:
-    """G6: a press on Stop stops the answer that is being written, and the page shows its end.
+    """G6: Stop ends an answer that is being written, and the page shows the status ``cancelled``.
 
     Streamlit's test runner cannot press a button while the script runs. So the page first shows an
     old stream of the same id, which has ended.
@@ -117,7 +114,7 @@ def test_page_shows_that_an_answer_was_stopped() -> None:
     run.join(20)
     going_on.set()
     assert shown(app) == ["Why?", "Once", "cancelled"]
-    app.button[0].click().run()  # a stream that has ended stays as it is
+    app.button[0].click().run()
     assert shown(app) == ["Why?", "Once", "cancelled"]
 
 

@@ -40,7 +40,7 @@ class Worker:
         self.store.inner.crash()
 
     def lose_host(self) -> None:
-        """Cut off the process's machine: the process's code stops, and nobody can see its lock."""
+        """Stop the code, as if the process's host were lost. Other workers cannot see its lock."""
         self._die()
         self.store.inner.lose_host()
 
@@ -53,8 +53,7 @@ class Worker:
             reader.close()
         for job in self.jobs:
             job.cancel()
-            # Cancel the job again, because code that handles the first cancellation must not go on
-            # either.
+            # Code that handles the first cancellation must not go on, so cancel the job again.
             asyncio.get_running_loop().call_later(0.001, job.cancel)
 
     def assert_nothing_kept(self) -> None:
@@ -113,7 +112,7 @@ class Cluster:
             self.ended.append(body)
 
     async def stop(self) -> None:
-        """Stop all workers, including dead workers, so that no task is left."""
+        """Stop all workers, including dead workers, whose tasks would otherwise be left."""
         for worker in self.workers:
             worker.store.resume()
             worker.engine.timing = replace(worker.engine.timing, shutdown_grace_s=0)
@@ -123,7 +122,6 @@ class Cluster:
 
 @contextlib.asynccontextmanager
 async def cluster(seed: int = 0) -> AsyncIterator[Cluster]:
-    """Run a cluster without workers until the block ends, and then stop it."""
     made = Cluster(seed)
     try:
         yield made
@@ -133,6 +131,5 @@ async def cluster(seed: int = 0) -> AsyncIterator[Cluster]:
 
 @contextlib.asynccontextmanager
 async def one_worker(**settings: Any) -> AsyncIterator[Worker]:
-    """Run a single worker until the block ends, and then stop it."""
     async with cluster() as made:
         yield await made.add(**settings)

@@ -31,11 +31,10 @@ class FaultyStore:
     Attributes:
         latency_s: The longest delay of a call on its way to the database, and again on the way
             back.
-        away: If true, every call except ``open`` and ``close`` raises ``StoreUnavailable``.
+        away: If true, every call except ``open``, ``close`` and ``beat_from_thread`` raises
+            ``StoreUnavailable``.
         read_only: If true, every call that writes raises ``StoreUnavailable``.
         lose: The probability that a writing call has its effect and raises ``OutcomeUnknown``.
-        draw: The probability that the database begins a new generation immediately before a commit
-            that claims, ends or appends to a stream.
         commits: The groups of each commit that reached the database.
         departs: Called with the groups of each commit when the commit begins.
         arrives: Called with the groups of each commit immediately before it has its effect.
@@ -62,7 +61,6 @@ class FaultyStore:
 
     @property
     def running(self) -> bool:
-        """Return whether the store is not paused."""
         return self._running.is_set()
 
     def resume(self) -> None:

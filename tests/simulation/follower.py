@@ -26,12 +26,7 @@ def flat_frames(frames: bytes) -> str:
 
 
 class Follower:
-    """Reads from one worker after another, each time after the last message that it received.
-
-    Attributes:
-        text: All received text.
-        saw_end: Whether the terminal event was received.
-    """
+    """Reads from one worker after another, each time after the last message that it received."""
 
     def __init__(
         self,
@@ -93,8 +88,8 @@ class Follower:
                 assert reader.end == history.state.end, "the end differs from the stored end (G5)"
                 assert self.text == history.text, "the end arrived before the last text (G5)"
                 self.saw_end = True
-                # A response takes the offset of the end only when its last send is over. A read
-                # that began before the end may return in the meantime.
+                # A read of the store that began before the end may return now. It must not change
+                # ``reader.offset``, because a response uses this offset after its last send.
                 await asyncio.sleep(self._rng.random() * 0.6)
                 assert reader.offset == self._offset, "the offset of the end changed (G10)"
                 return

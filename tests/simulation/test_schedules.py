@@ -1,4 +1,4 @@
-"""G1 to G5, G7, G9, G10, G12 hold under random schedules. A failed test's id contains its seed."""
+"""Random schedules of calls and faults. The id of a failed test contains its seed."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class World:
         self._labels = 0
         self._names: list[str] = []
         self._work: list[asyncio.Task[None]] = []
-        # After MAX_RUNS runs, a stream merges runs, and then a valid offset becomes invalid.
+        # A stream with more than MAX_RUNS runs merges runs, and its valid offsets become invalid.
         self._draws = MAX_RUNS - 2
 
     async def run(self, steps: int) -> None:
@@ -101,7 +101,7 @@ class World:
             worker.store.away, worker.store.lose = False, 0.0
             worker.notifier.lose = 0.0
         self.cluster.on_end_fails = 0.0
-        # This jump goes at least as far forward as all earlier jumps together went back.
+        # Without this jump, streams would become due hours late if the clock was set back before.
         self.cluster.clock.jump_wall(100 * 3600.0)
         await self.add_worker()
         _, left = await asyncio.wait(self._work, timeout=SETTLES_WITHIN_S)
@@ -305,7 +305,7 @@ class World:
     # Writers -------------------------------------------------------------------------------
 
     def _source(self, name: str) -> Callable[[], AsyncIterator[Message | Result]]:
-        """Return a source that yields numbered pieces with its label, so that a gap is noticed."""
+        """Return a source of numbered pieces with its label, so that a gap is noticed."""
         self._labels += 1
         label = self._labels
         total = self._rng.choice([0, 1, 5, 40, 200])
@@ -417,7 +417,6 @@ class World:
 
 
 def _ends(groups: Sequence[Group]) -> list[Change]:
-    """Return the changes that end a stream."""
     return [change for group in groups for change in group.changes if change.end is not None]
 
 

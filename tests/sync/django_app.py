@@ -31,7 +31,6 @@ if "USED_BEFORE_THE_FORK" in os.environ:
 
 
 def count() -> Iterator[str]:
-    """Count until the stream is stopped."""
     for number in itertools.count():
         yield f"{number} "
         time.sleep(0.005)
@@ -45,7 +44,6 @@ def pieces(name: str) -> Iterator[str]:
 
 
 def pid(request: HttpRequest) -> HttpResponse:
-    """Return the id of this process."""
     return HttpResponse(str(os.getpid()))
 
 
@@ -63,12 +61,10 @@ def ask(request: HttpRequest, name: str) -> HttpResponse:
 
 
 def follow(request: HttpRequest, name: str) -> StreamingHttpResponse:
-    """Follow a stream."""
     return StreamingHttpResponse(pieces(name), content_type="text/plain")
 
 
 def cancel(request: HttpRequest, name: str) -> HttpResponse:
-    """Cancel a stream that any process writes."""
     return HttpResponse(str(streams.cancel(name)))
 
 

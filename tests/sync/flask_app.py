@@ -19,7 +19,6 @@ if "USED_BEFORE_THE_FORK" in os.environ:
 
 
 def count() -> Iterator[str]:
-    """Count until the stream is stopped."""
     for number in itertools.count():
         yield f"{number} "
         time.sleep(0.005)
@@ -34,13 +33,11 @@ def pieces(name: str) -> Iterator[str]:
 
 @app.get("/pid")
 def pid() -> str:
-    """Return the id of this process."""
     return str(os.getpid())
 
 
 @app.post("/ask/<name>")
 def ask(name: str) -> str:
-    """Create a stream, and write the stream in this process."""
     streams.create(name)
     streams.start(name, count)
     return str(os.getpid())
@@ -48,11 +45,9 @@ def ask(name: str) -> str:
 
 @app.get("/streams/<name>")
 def follow(name: str) -> Response:
-    """Follow a stream."""
     return Response(pieces(name), mimetype="text/plain")
 
 
 @app.post("/cancel/<name>")
 def cancel(name: str) -> str:
-    """Cancel a stream that any process writes."""
     return str(streams.cancel(name))

@@ -28,7 +28,6 @@ celery.conf.broker_transport_options = {
 
 
 def count() -> Iterator[str]:
-    """Count forever."""
     for number in itertools.count():
         yield f"{number} "
         time.sleep(0.005)
@@ -60,13 +59,11 @@ def say(line: str) -> None:
 
 
 def app(environ: dict[str, Any], start_response: Callable[..., object]) -> list[bytes]:
-    """Write a stream in a request of gunicorn."""
     write()
     return []
 
 
 def order(**_: object) -> None:
-    """Order the task as soon as Celery is ready."""
     task.delay()
 
 

@@ -90,8 +90,7 @@ def test_calls_are_part_of_the_transaction(
             streams.cancel("log", connection=connection)
         with pytest.raises(StreamNotFound):
             streams.cancel("absent", connection=connection)
-        # The calls above ran on the application's connection. Other connections do not see their
-        # effects yet.
+        # Other connections than the application's do not see the effects of the calls above yet.
         assert there(streams, "new", "deleted") == {"deleted"}
         assert streams.read("log").parts == ()
         assert streams.read("cancelled").status is Status.PENDING
@@ -105,9 +104,9 @@ def test_calls_are_part_of_the_transaction(
 def test_the_first_call_of_a_process_may_be_in_a_transaction(
     opened: tuple[PersistentTextStreaming, Opened],
 ) -> None:
-    """G1: the first call of an instance may come while the application holds SQLite's write lock.
+    """G1: the first call, which also starts the instance, may come during a transaction.
 
-    The first call also starts the instance.
+    On SQLite, this transaction of the application holds the write lock.
     """
     streams, opening = opened
     starting = PersistentTextStreaming(streams._database)

@@ -61,10 +61,7 @@ def test_a_stream_from_its_creation_to_its_deletion(streams: PersistentTextStrea
 
 
 def test_the_latest_and_what_stops_when_nobody_reads(sqlite_url: str) -> None:
-    """G6: ``on_disconnect="cancel"`` cancels an answer after its last reader has left.
-
-    ``latest`` returns the owner's newest stream.
-    """
+    """G6: ``on_disconnect="cancel"`` cancels an answer after its last reader has left."""
     streams = PersistentTextStreaming(sqlite_url, timing=FinerTiming(disconnect_grace_s=0.05))
     assert streams.latest(owner="me") is None
     streams.create(owner="me")
@@ -336,10 +333,7 @@ def ended(url: str, grace_s: float, *how: str) -> str:
 def test_a_process_that_ends_lets_answers_finish(
     streams: PersistentTextStreaming, url: str
 ) -> None:
-    """G8: a process that ends lets its answers finish within the grace time.
-
-    After that, the process calls ``on_end`` and exits.
-    """
+    """G8: a process that ends waits for answers for the grace time, calls ``on_end``, and exits."""
     assert ended(url, 10.0, "ends") == "written\ndone\n"
     assert streams.read("left").text == "half and half"
 
@@ -354,10 +348,7 @@ def test_a_process_that_ends_reports_shutdown(streams: PersistentTextStreaming, 
 
 
 def test_follow_raises_at_the_call(streams: PersistentTextStreaming) -> None:
-    """``follow`` raises at the call, so that a view can answer 404.
-
-    After the first byte, a view could only break the connection.
-    """
+    """``follow`` raises at the call. After the first byte, a view could no longer answer 404."""
     streams.create("theirs", owner="them")
     with pytest.raises(StreamNotFound):
         streams.follow("absent")
@@ -366,10 +357,7 @@ def test_follow_raises_at_the_call(streams: PersistentTextStreaming) -> None:
 
 
 def test_collected_instances_release_their_resources(sqlite_url: str) -> None:
-    """An instance that no variable refers to releases its threads.
-
-    A notebook creates an instance each time the user executes a cell.
-    """
+    """Notebooks create many instances. An instance without a variable must release its threads."""
 
     def threads() -> int:
         return sum(thread.name.startswith("inkstream-") for thread in threading.enumerate())

@@ -10,7 +10,7 @@ import pytest
 from inkstream import Status
 from inkstream.sync import PersistentTextStreaming
 
-# A server also forks its workers after it has loaded and used the application.
+# Like a server, this program forks after it has loaded and used the application.
 FORKING = """
 import os, sys, threading
 from inkstream.sync import PersistentTextStreaming

@@ -36,7 +36,6 @@ class Parent:
         self.flushed = ""
 
     def child(self) -> int:
-        """Return the process id of the child."""
         return int(self._line("child "))
 
     def flush(self, count: int) -> None:

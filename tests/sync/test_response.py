@@ -55,10 +55,7 @@ def streams(sqlite_url: str) -> PersistentTextStreaming:
 
 
 def test_a_view_follows_and_resumes(streams: PersistentTextStreaming) -> None:
-    """G1, G2, G5: a view sends live events with ids and pings.
-
-    The view sends the rest after a reconnect, and answers 204 after the end.
-    """
+    """G1, G2, G5: a view sends live events with ids and pings, and answers 204 after the end."""
     go_on = threading.Event()
     stream_id = streams.create(owner="ann")
 
@@ -99,8 +96,7 @@ def test_a_view_follows_and_resumes(streams: PersistentTextStreaming) -> None:
 def test_errors_are_problem_documents(streams: PersistentTextStreaming) -> None:
     """G10: each refusal is a problem document.
 
-    The refused requests are for another owner's stream, for an absent stream, with a bad offset,
-    and for ``text``. A WSGI application cannot make a broken ``text`` response look broken.
+    ``text`` is refused, because a WSGI application cannot make a broken response look broken.
     """
     other = streams.create(owner="bob")
     mine = streams.create(owner="ann")
@@ -137,10 +133,7 @@ def test_a_closed_reader_stops_following(streams: PersistentTextStreaming) -> No
 def test_an_answer_that_is_dropped_unread_stops_following(
     streams: PersistentTextStreaming, exists: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """G9: a response that is dropped unread and not closed stops following.
-
-    A test client may drop a response in this way.
-    """
+    """G9: a test client may drop a response unread and unclosed. The response stops following."""
     stream_id = streams.create()
     environ = {"REQUEST_METHOD": "GET", "SERVER_PROTOCOL": "HTTP/1.1"}
     with streams.write(stream_id) as writer:
