@@ -1,4 +1,4 @@
-"""Settings for every test: profiles, BlockBuster, and a check for tasks and files left open."""
+"""Settings and checks for every test. A test fails if it blocks the loop or leaves a task."""
 
 from __future__ import annotations
 
@@ -27,8 +27,7 @@ assert TIER in TIERS, f"INKSTREAM_TIER={TIER!r} is none of {TIERS}"
 SOAK = TIER == "soak"
 GRACE_S = 2.0
 
-# An example of Hypothesis has no deadline, because a busy machine would miss the deadline.
-# pytest-timeout limits each test.
+# A busy machine would miss Hypothesis's deadlines. pytest-timeout limits each test instead.
 settings.register_profile(
     "fast", deadline=None, max_examples=60, derandomize="CI" in os.environ, print_blob=True
 )
@@ -46,22 +45,18 @@ Rounds = Callable[[int, int], range]
 
 @pytest.fixture(scope="session")
 def rounds() -> Rounds:
-    """Return the function ``rounds(fast, soak)``, which sets how often a test looks for a race."""
+    """Return the function ``rounds(fast, soak)``, which gives a test its number of rounds."""
     return lambda fast, soak: range(soak if SOAK else fast)
 
 
 def pytest_configure() -> None:
-    """Let Ctrl-C reach the processes of tests, even if a shell runs pytest in the background."""
+    """Accept SIGINT. In a background job of a shell, pytest and its children ignore it."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Run a test with a ``seed`` once for each seed.
-
-    The marker ``seeds(fast, soak)`` sets the number of seeds. Each seed has its own test id, so a
-    failing seed can run alone with ``-k``, and seeds can run in parallel.
-    """
+    """Run a test with a ``seed`` once for each seed. Its marker ``seeds`` sets their number."""
     if "seed" in metafunc.fixturenames:
         marker = metafunc.definition.get_closest_marker("seeds")
         assert marker is not None, "a test with a seed needs the marker seeds(fast, soak)"
@@ -69,10 +64,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Deselect the tests of other tiers.
-
-    Such tests are not skipped, because a skip means a missing program.
-    """
+    """Deselect the tests of other tiers. A skipped test would mean that a program is missing."""
     kept: list[pytest.Item] = []
     left_out: list[pytest.Item] = []
     for item in items:
@@ -127,8 +119,6 @@ def nothing_blocks(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @dataclass(frozen=True, slots=True)
 class Before:
-    """The threads and files that existed when a test's own fixtures began."""
-
     threads: frozenset[threading.Thread]
     files: frozenset[str]
 
@@ -146,7 +136,7 @@ def nothing_left(request: pytest.FixtureRequest) -> None:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
-    """Check for threads and files after the last fixture, such as the event loop, was closed."""
+    """Check for threads and files after the last fixture, which closes the event loop."""
     yield
     before = item.stash.get(_BEFORE, None)
     if before is None:  # the test's set-up failed
@@ -176,13 +166,13 @@ async def no_task_left() -> AsyncIterator[None]:
 def _open_files() -> frozenset[str]:
     """Return the process's sockets and files, by number and name. Without /proc, return none.
 
-    Pipes and similar files belong to the loop and to child processes, which other checks cover.
+    Pipes are left out, because the event loop and child processes use them.
     """
     found = set()
     for entry in Path("/proc/self/fd").glob("*"):
         try:
             target = str(entry.readlink())
-        except OSError:  # this file was closed meanwhile, such as the file of the listing itself
+        except OSError:  # the file was closed meanwhile
             continue
         if entry.name in ("0", "1", "2"):  # pytest's capture replaces these files
             continue

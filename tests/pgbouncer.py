@@ -1,4 +1,4 @@
-"""A real PgBouncer in front of the tests' PostgreSQL. Each transaction gets any free session."""
+"""A real PgBouncer in front of the tests' PostgreSQL. Each transaction may get another session."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.prerequisites import program
 
 _START_S = 15.0
 
-# There are few sessions, so that clients must share them.
+# PgBouncer has so few sessions that its clients must share them.
 _SETTINGS = """\
 [databases]
 * = host={host} port={port}
@@ -34,25 +34,21 @@ max_client_conn = 200
 
 
 class PgBouncer:
-    """A transaction pooler that listens on loopback.
-
-    Attributes:
-        version: PgBouncer's version, for example ``(1, 18)``.
-    """
+    """A transaction pooler that listens on loopback. Its ``version`` is for example ``(1, 18)``."""
 
     def __init__(self, port: int, version: tuple[int, ...]) -> None:
         self._port = port
         self.version = version
 
     def url_of(self, url: str, parameters: str) -> str:
-        """Return a URL through the pooler to the database of ``url``, with other parameters."""
+        """Return ``url`` through the pooler, with ``parameters`` instead of its own."""
         parts = urlsplit(url)
         netloc = f"{parts.netloc.rpartition('@')[0]}@127.0.0.1:{self._port}"
         return urlunsplit(parts._replace(netloc=netloc, query=f"sslmode=disable{parameters}"))
 
 
 def with_listener(url: str) -> str:
-    """Return the URL parameters for a pooler, with a direct listener at ``url``."""
+    """Return URL parameters that name a pooler, and ``url`` as the direct connection for hints."""
     return f"&pooler=1&listener_url={quote(url, safe='')}"
 
 

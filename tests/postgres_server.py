@@ -39,11 +39,7 @@ TRUNCATE inkstream.streams, inkstream.heads, inkstream.live, inkstream.segments,
 
 
 class Server:
-    """A PostgreSQL server, and the databases in it.
-
-    Args:
-        url: The URL of the database ``postgres``, as a superuser.
-    """
+    """A PostgreSQL server. ``url`` is the URL of its database ``postgres``, as a superuser."""
 
     def __init__(self, url: str) -> None:
         self.url = url
@@ -107,7 +103,7 @@ class OwnServer(Server):
     ) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
-        # The URL has a password and no TLS, so that the driver reads no files on the event loop.
+        # The driver reads files on the event loop for a URL without a password or with TLS.
         super().__init__(
             f"postgresql://postgres:any@127.0.0.1:{self.port}/postgres?sslmode=disable"
         )
@@ -131,7 +127,7 @@ class OwnServer(Server):
         atexit.register(self.destroy)
 
     def start(self) -> None:
-        """Start the server. When this method returns, the server accepts connections.
+        """Start the server, and wait until it accepts connections.
 
         Call this method in the main thread, because the server ends with the calling thread.
         """
@@ -226,13 +222,12 @@ class OwnServer(Server):
         ticks = 0
         for pid in (str(main), *children):
             with contextlib.suppress(FileNotFoundError):  # the process has just ended
-                # proc_pid_stat(5): user and system time of the process and of its ended children.
+                # proc_pid_stat(5), fields 14 to 17: user and system time, also of ended children.
                 fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
                 ticks += sum(map(int, fields[11:15]))
         return ticks / os.sysconf("SC_CLK_TCK")
 
     def destroy(self) -> None:
-        """Stop the server, and remove its files."""
         self.stop(signal.SIGQUIT)
         shutil.rmtree(self._home, ignore_errors=True)
 
@@ -242,7 +237,7 @@ class OwnServer(Server):
     def dump_schema(self, url: str, schema: str) -> str:
         """Return the output of ``pg_dump`` for a schema without data."""
         dump = self._run("pg_dump", "--schema-only", "--no-owner", "-n", schema, "-d", url)
-        # pg_dump writes lines that begin with a backslash and contain a random word.
+        # pg_dump writes a random word into lines that begin with a backslash.
         return "\n".join(line for line in dump.splitlines() if not line.startswith("\\"))
 
     @property
@@ -291,7 +286,7 @@ def _found() -> dict[str, Path]:
 
 
 def versions() -> list[str]:
-    """Return the versions to test: ``18`` and ``16`` if installed, and otherwise any version.
+    """Return ``18`` and ``16`` if installed, and otherwise any one version.
 
     Return ``given`` for the server of ``TEST_POSTGRES_URL``, and ``none`` without any server.
     """
@@ -310,7 +305,7 @@ def server(version: str) -> Server:
 
 
 def own_server(version: str | None = None, *, settings: tuple[str, ...] = ()) -> OwnServer:
-    """Return a new server. The caller may stop, restart and destroy the server."""
+    """Start and return a new server, which the caller may stop, restart and destroy."""
     found = _found()
     if not found:
         raise RuntimeError(

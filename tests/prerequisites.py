@@ -1,6 +1,5 @@
 """Programs that tests need and pip cannot install.
 
-If a program is missing, the tests that need the program are skipped. In CI, such tests fail.
 ``scripts/_programs`` installs the programs if possible.
 """
 
@@ -16,14 +15,14 @@ CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 
 
 def missing(what: str) -> NoReturn:
-    """Fail the test in CI, where all tests must run. Skip the test elsewhere."""
+    """Skip the test, or fail it in CI, where all tests must run."""
     if os.environ.get("CI"):
         pytest.fail(what, pytrace=False)
     pytest.skip(what)
 
 
 def program(*names: str) -> str:
-    """Return the path of the first of these programs that is installed."""
+    """Return the path of the first of these programs that is installed, or call ``missing``."""
     path = f"{os.environ['PATH']}{os.pathsep}/usr/sbin"  # Debian keeps servers in this folder
     found = next((found for name in names if (found := shutil.which(name, path=path))), None)
     return found or missing(f"the program {names[0]} is not installed")

@@ -52,7 +52,6 @@ class Proxy:
     _open: set[asyncio.StreamWriter] = field(default_factory=set)
 
     def asked(self, path: str) -> int:
-        """Return how many requests had a target that contains this text."""
         return sum(path in target for target in self.targets)
 
     async def until(self, condition: Callable[[], bool]) -> None:
@@ -63,7 +62,7 @@ class Proxy:
                 await self._changed.wait()
 
     def drop(self) -> None:
-        """Close every connection now, as a proxy that is restarted does."""
+        """Close every connection now, as a proxy does when it restarts."""
         for writer in list(self._open):
             writer.transport.abort()
 
@@ -98,8 +97,7 @@ class Proxy:
         try:
             sink.write(_CONNECTION.sub(b"", head)[:-2] + b"connection: close\r\n\r\n" + body)
             await sink.drain()
-            # Watch whether the client disconnects, so that the server behind this proxy notices the
-            # disconnect too.
+            # The server behind this proxy must notice if the client disconnects.
             gone = asyncio.ensure_future(reader.read())
             relay = asyncio.ensure_future(self._relay(source, writer, ruled))
             try:
@@ -154,7 +152,7 @@ class Switch:
     _relays: set[asyncio.Task[None]] = field(default_factory=set)
 
     def drop(self) -> None:
-        """Close all connections. Without this call, old connections stay with the old server."""
+        """Close all connections, which otherwise stay with the old server."""
         for writer in list(self._open):
             writer.transport.abort()
 

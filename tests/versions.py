@@ -36,7 +36,7 @@ def make_version(
 
 
 def make_next_version(folder: Path) -> Path:
-    """Make the next version, which has one migration more; see ``make_version``."""
+    """Make the next version, which has one migration more (see ``make_version``)."""
     return make_version(
         folder,
         {"stores/postgres/_migrate.py": ("VERSION: Final = 1", "VERSION: Final = 2")},

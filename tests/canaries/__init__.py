@@ -37,12 +37,10 @@ class Canary:
 
     @property
     def path(self) -> Path:
-        """The path of the guard's file, relative to the root of the repository."""
         return Path(_SOURCE, self.file)
 
     @property
     def module(self) -> str:
-        """The name of the guard's module."""
         return ".".join(("inkstream", *Path(self.file).with_suffix("").parts))
 
 

@@ -19,7 +19,7 @@ from tests.canaries import CANARIES, ROOT, Canary
 _LIMIT_S: Final = 300
 _FAILED: Final = re.compile(r"^FAILED (\S+)", re.MULTILINE)
 _FAILURES: Final = 1
-"""pytest's exit code for failed tests. A file that cannot be imported gives another code."""
+"""pytest's exit code for failed tests. Other errors, such as a failed import, have other codes."""
 
 
 def main(names: Sequence[str]) -> int:
@@ -53,7 +53,6 @@ def main(names: Sequence[str]) -> int:
 
 
 def make_copy(copy: Path) -> None:
-    """Copy what the tests need, without generated files."""
     made = shutil.ignore_patterns("__pycache__", "node_modules", ".*")
     for folder in ("src", "tests"):
         shutil.copytree(ROOT / folder, copy / folder, ignore=made)
@@ -80,7 +79,7 @@ def run_tests(copy: Path, tests: Sequence[str]) -> subprocess.CompletedProcess[s
 
 
 def try_without(copy: Path, canary: Canary) -> tuple[float, str]:
-    """Run the test of a guard without the guard. Return the seconds and the result."""
+    """Run a guard's test without the guard. Return the seconds and the result."""
     began = time.monotonic()
     with taken_out(copy, canary):
         done = run_tests(copy, [canary.test])
@@ -111,8 +110,7 @@ def taken_out(copy: Path, canary: Canary) -> Iterator[None]:
 
 def _write(file: Path, text: str) -> None:
     file.write_text(text)
-    # Delete compiled modules, because Python uses a compiled module if the source's size and time
-    # (in seconds) have not changed.
+    # Python would use the old compiled module if the source's size and time (in seconds) are equal.
     for compiled in (file.parent / "__pycache__").glob(f"{file.stem}.*.pyc"):
         compiled.unlink()
 

@@ -17,8 +17,6 @@ _MAIN = "from inkstream.cli import main; main()"
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The output and exit code of a command."""
-
     code: int
     out: str
     err: str
@@ -74,6 +72,5 @@ async def text_of(stream: asyncio.StreamReader | None, length: int) -> str:
 
 
 def give(process: Process, data: bytes) -> None:
-    """Write to a process's standard input."""
     assert process.stdin is not None
     process.stdin.write(data)

@@ -41,7 +41,6 @@ def in_bash(*words: str) -> list[str]:
 
 
 def test_bash() -> None:
-    """Bash completes commands, options, and the words that an option takes."""
     assert in_bash("inkstream", "sh") == ["show"]
     assert {"ls", "doctor", "verify"} <= set(in_bash("inkstream", ""))
     assert in_bash("inkstream", "ls", "--own") == ["--owner"]
@@ -55,10 +54,7 @@ def test_fish() -> None:
 
 
 def test_zsh() -> None:
-    """Zsh gets the right words.
-
-    The completion of zsh needs a terminal, so the test calls inkstream as click's script does.
-    """
+    """Call inkstream as zsh's completion does, because the completion itself needs a terminal."""
     assert "`zsh_source` to `~/.zshrc`" in PAGE
     source = 'eval "$(_INKSTREAM_COMPLETE=zsh_source inkstream)"'
     loaded = f"autoload -U compinit; compinit -D; {source}; whence -w _inkstream_completion"

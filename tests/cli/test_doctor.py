@@ -81,10 +81,7 @@ async def test_not_the_probe(
     ],
 )
 async def test_bad_input(shell: Shell, arguments: tuple[str, ...], code: int) -> None:
-    """A wrong option or an address without a server ends the command with an error.
-
-    No error shows a password.
-    """
+    """The error of a wrong option or address shows no password."""
     done = await shell.run("doctor", *arguments)
     assert (done.code, done.out) == (code, ""), done
     assert done.err
@@ -101,7 +98,7 @@ async def test_database(shell: Shell) -> None:
 
 
 async def test_denied(server: Server) -> None:
-    """The probe refuses a request that its ``authorize`` does not allow."""
+    """The probe refuses a request if its ``authorize`` refuses it."""
     async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{server.port}/doctor") as client:
         for path in ("echo", "events", "idle", "broken", "ticks", ""):
             assert (await client.get(path, params={"denied": 1})).status_code == 403
@@ -145,10 +142,7 @@ async def stopped_between_requests(server: Server) -> AsyncIterator[int]:
 
 
 async def test_frozen(tmp_path: Path) -> None:
-    """The doctor finds a platform that freezes the process between requests.
-
-    On such a platform, an answer does not continue without a request (G6).
-    """
+    """G6: the doctor reports a platform on which answers stop growing between requests."""
     with serving(tmp_path, app="tests.interop.doctor_app:app") as server:
         async with stopped_between_requests(server) as port:
             endpoint = Endpoint.parse(f"http://127.0.0.1:{port}/doctor", {})

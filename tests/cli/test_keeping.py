@@ -1,4 +1,4 @@
-"""`ls`, `cat`, `cancel` and `rm`: list, show, stop and delete streams."""
+"""`ls`, `cat`, `cancel` and `rm` list, show, stop and delete streams."""
 
 from __future__ import annotations
 
@@ -169,7 +169,7 @@ async def test_show_names_the_writer_and_the_cause(
 
 
 async def test_ls_watches(shell: Shell) -> None:
-    """`ls --watch` repeats the list. In a pipe, an empty line ends each list. Ctrl-C exits."""
+    """In a pipe, `ls --watch` ends each list with an empty line. Ctrl-C exits."""
     await shell.run("write", "--id", "first", text=b"one")
     async with shell.running("ls", "--watch", "0.1") as watching:
         assert watching.stdout is not None

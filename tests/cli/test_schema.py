@@ -53,10 +53,7 @@ async def test_verify_reports_damage(shell: Shell, url: str) -> None:
 
 
 async def test_sql_equals_migrate(shell: Shell, url: str) -> None:
-    """After an administrator has run the output of `sql`, `verify` finds correct tables.
-
-    `migrate` then has nothing to do.
-    """
+    """After an administrator has run the output of `sql`, `migrate` has nothing left to do."""
     script = await shell.run("sql", "--schema", "mine")
     assert script.code == Exit.DONE
     await execute(url, script.out)

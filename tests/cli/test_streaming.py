@@ -75,7 +75,7 @@ async def test_g6_cancel_stops_a_writer_that_waits_for_input(
             assert await text_of(follower.stdout, 4) == "seen"
             assert (await shell.run("cancel", "stop me")).code == 0
             assert await follower.wait() == 5
-            # The writer must not wait for its input, which never ends.
+            # The writer must end although its input stays open.
             assert await writer.wait() == 5
 
 
@@ -160,10 +160,7 @@ async def test_write_json_prints_first_and_last_line(shell: Shell) -> None:
 
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 async def test_g2_large_input_is_complete(shell: Shell, unbuffered: str) -> None:
-    """A text that is larger than a pipe and the writer's buffer is stored and printed completely.
-
-    The test runs with and without Python's own buffers.
-    """
+    """G2: a text that is larger than all buffers is stored and printed completely."""
     shell.environment["PYTHONUNBUFFERED"] = unbuffered
     text = "".join(f"{n:07d}\n" for n in range(60_000))
     assert (await shell.run("write", "--id", "big", text=text.encode())).code == 0

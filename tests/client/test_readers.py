@@ -32,7 +32,6 @@ async def proxy(server: Server) -> AsyncIterator[Proxy]:
 
 
 async def read(kind: str, port: int, path: str, *, offset: str | None = None) -> Answer:
-    """Read a stream to its end, with the reader class that ``kind`` names."""
     base_url = f"http://127.0.0.1:{port}"
     if kind == "async":
         async with httpx.AsyncClient(base_url=base_url) as http:
@@ -46,7 +45,6 @@ async def read(kind: str, port: int, path: str, *, offset: str | None = None) ->
 
 
 async def stop(kind: str, port: int, path: str) -> None:
-    """Stop a stream, with the reader class that ``kind`` names."""
     base_url = f"http://127.0.0.1:{port}"
     if kind == "async":
         async with httpx.AsyncClient(base_url=base_url) as http:
@@ -70,7 +68,7 @@ async def stored(server: Server, stream_id: str) -> str:
 async def test_nothing_is_lost_behind_a_cutting_proxy(
     server: Server, proxy: Proxy, kind: str, cut_after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G2, G5: a reader loses no text when connections are cut, and takes no cut for the end."""
+    """G2, G5: a reader loses no text behind a cutting proxy, and takes no cut for the end."""
     monkeypatch.setattr("inkstream.client._backoff._LONGEST_S", 0.02)
     proxy.cut_after = cut_after
     stream_id = (await post(server.port, "/count?pause_s=0.001&width=8"))["id"]
@@ -117,10 +115,7 @@ async def test_silence_and_bad_gateways_are_retried(
 async def test_refusals_of_a_real_server(
     server: Server, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G10: an absent stream raises an error, and so does a loop from an offset of another stream.
-
-    From such an offset, ``read`` starts again from the beginning of the stream.
-    """
+    """G10: a loop refuses an offset of another stream, and ``read`` begins at the start instead."""
     monkeypatch.setattr(_reading, "_UNMET_S", 0.0)
     with pytest.raises(StreamNotFound):
         await read(kind, server.port, "/streams/absent")
@@ -157,7 +152,6 @@ async def test_a_second_loop_continues(server: Server) -> None:
 
 
 async def read_posted(kind: str, port: int, path: str) -> tuple[Answer, str | None]:
-    """Post to a route that answers with a stream, and read the stream to its end."""
     base_url = f"http://127.0.0.1:{port}"
     if kind == "async":
         async with httpx.AsyncClient(base_url=base_url) as http:
@@ -181,7 +175,7 @@ async def read_posted(kind: str, port: int, path: str) -> tuple[Answer, str | No
 async def test_one_post_is_followed_and_resumed_after_cuts(
     server: Server, proxy: Proxy, kind: str, cut_after: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G2, G4: the reader sends one POST, and reads the whole answer over several cuts."""
+    """G2, G4: despite cuts, the reader sends one POST and reads the whole answer."""
     monkeypatch.setattr("inkstream.client._backoff._LONGEST_S", 0.02)
     name = f"posted-{kind}-{cut_after}"
     await post(server.port, f"/create?id={name}")

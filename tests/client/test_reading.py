@@ -81,7 +81,7 @@ def test_the_tail_of_a_log_has_an_id_and_no_item() -> None:
 
 
 def test_leaving_a_batch_early_loses_nothing() -> None:
-    """G2: the offset moves with each returned item, and not with received bytes."""
+    """G2: the reader's offset moves with each item that it returns, and not with received bytes."""
     reading = Reading("/s", None, 300)
     reading.headers()
     items = reading.take(BODY)
@@ -125,7 +125,7 @@ def test_temporary_errors_are_retried(status: int) -> None:
 def test_permanent_errors_raise(
     status: int, code: str, offset: str | None, error: type[Exception]
 ) -> None:
-    """G10: the reader raises an error for a refusal that a retry cannot change."""
+    """G10: the reader raises if a retry cannot change the refusal."""
     reading = Reading("/s", offset, 300)
     reading.headers()
     with pytest.raises(error):
@@ -186,7 +186,7 @@ def test_a_post_that_was_not_taken_is_made_again(status: int) -> None:
 
 @pytest.mark.parametrize("status", [202, 204, 400, 404, 410, 500, 502, 504])
 def test_a_post_that_may_have_been_taken_raises(status: int) -> None:
-    """G4: the reader does not repeat a POST that the server may have received, but raises."""
+    """G4: the reader raises, and does not repeat a POST that the server may have received."""
     reading = posting()
     assert not reading.accepts(status, {"content-type": "application/json"})
     with pytest.raises(Refused, match=str(status)):
@@ -196,7 +196,7 @@ def test_a_post_that_may_have_been_taken_raises(status: int) -> None:
 
 
 def test_a_post_with_an_unknown_outcome_is_not_repeated() -> None:
-    """G4: the server may have stored the change of a POST that it answers ``outcome_unknown``."""
+    """G4: the code ``outcome_unknown`` says that the server may have stored the POST's change."""
     with pytest.raises(PostUncertain, match="outcome_unknown"):
         posting().refuse(503, {}, problem("outcome_unknown"))
 

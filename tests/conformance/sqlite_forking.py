@@ -1,7 +1,7 @@
 """A process that opens a SQLite file and forks: ``sqlite_forking.py path state which``.
 
-Parent and child print a line after each step. The parent reads commands from its input. The child
-reads its own commands from the descriptor in ``CHILD_INPUT``.
+Parent and child print a line after each step. The parent reads its commands from its input, and the
+child from the descriptor in ``CHILD_INPUT``.
 """
 
 from __future__ import annotations
@@ -31,10 +31,7 @@ def say(line: str) -> None:
 
 
 class Parent:
-    """The connections and transactions that the parent has open when it forks.
-
-    ``STATE`` and ``WHICH`` choose the connections and transactions.
-    """
+    """The connections and transactions that the parent has open when it forks."""
 
     def __init__(self) -> None:
         self.streams = inkstream.sync.PersistentTextStreaming(URL)

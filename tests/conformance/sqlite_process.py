@@ -1,7 +1,7 @@
 """A process that uses a SQLite store: ``python sqlite_process.py task database worker``.
 
-The process prints ``ready`` when its store is open. It runs its task after it has read a line, and
-prints each result on a line.
+It prints ``ready`` when its store is open, reads a line, and then runs its task. It prints each
+result on a line.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ def say(text: object) -> None:
 
 
 async def claim(store: SQLiteStore, worker: str) -> None:
-    """Try to claim every stream."""
     for number in range(20):
         state = (await store.read(StreamId(f"s{number}"), 0, 0)).state
         change = Change(
@@ -51,7 +50,7 @@ async def append(store: SQLiteStore, worker: str) -> None:
 
 
 async def follow(store: SQLiteStore, worker: str) -> None:
-    """Read all numbers in small pages, again and again until the stream ends. Print each count."""
+    """Read all numbers again and again until the stream ends. Print each count."""
     ended = False
     while not ended:
         after, found = 0, list[int]()
@@ -70,7 +69,7 @@ async def fork(store: SQLiteStore, worker: str) -> None:
     """Fork a child that outlives this process."""
     child = os.fork()
     if child == 0:
-        os.read(0, 1)  # ``read`` returns when the test closes the pipe
+        os.read(0, 1)  # the test closes the pipe to end this process
         os._exit(0)
     say(child)
     await asyncio.Event().wait()

@@ -54,14 +54,13 @@ async def execute(url: str, *statements: str) -> None:
 
 
 async def test_sqlite(file: Path) -> None:
-    """The doctor finds no problem in a normal file, before and while the application runs."""
+    """A normal file has no problem, before and while the application runs."""
     assert wrong(await asyncio.to_thread(examined, file)) == set()
     async with PersistentTextStreaming(f"sqlite:///{file}"):
         assert wrong(await asyncio.to_thread(examined, file)) == set()
 
 
 def test_sqlite_problems(file: Path) -> None:
-    """The doctor reports a file that other users can read, and a file that is missing."""
     file.chmod(0o644)
     assert wrong(examined(file)) == {"permissions"}
     with pytest.raises(StoreUnavailable, match="there is no database"):
@@ -69,7 +68,7 @@ def test_sqlite_problems(file: Path) -> None:
 
 
 def test_sqlite_free_pages(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The doctor reports a large file that consists mostly of free pages."""
+    """A large file that consists mostly of free pages is a problem."""
     db = sqlite3.connect(file)
     db.execute("CREATE TABLE waste AS SELECT randomblob(1000000) AS data")
     db.execute("DROP TABLE waste")
@@ -81,7 +80,7 @@ def test_sqlite_free_pages(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_postgres(url: str) -> None:
-    """On the tests' server, the doctor reports only settings that are off, such as ``fsync``."""
+    """The tests' server has no problem, except settings that are off, such as ``fsync``."""
     found = await postgres.examine(url)
     messages = [finding.message for finding in found if finding.verdict is Verdict.PROBLEM]
     assert all(" is off: a power failure" in message for message in messages), messages
@@ -89,7 +88,7 @@ async def test_postgres(url: str) -> None:
 
 
 async def test_postgres_not_migrated(server: postgres_server.Server) -> None:
-    """For a database without tables, the doctor names the command that creates the tables."""
+    """The doctor names the command that creates the tables."""
     url = await server.make_database(migrated=False)
     found = {finding.check: finding for finding in await postgres.examine(url)}
     await server.drop_database(url)
@@ -111,10 +110,7 @@ async def test_postgres_not_migrated(server: postgres_server.Server) -> None:
 async def test_postgres_role(
     server: postgres_server.Server, url: str, statement: str, check: str
 ) -> None:
-    """The doctor reports a role that lacks a right, and a role with a wrong setting.
-
-    It reports no such problem for a role with the documented rights.
-    """
+    """The doctor reports a problem only after ``statement`` has changed the role."""
     role = f"r_{url.rpartition('_')[2].partition('?')[0]}"
     all_tables = "ON ALL TABLES IN SCHEMA inkstream"
     await execute(
@@ -136,10 +132,7 @@ async def test_postgres_role(
 
 
 async def test_pooler(server: postgres_server.Server, url: str, tmp_path: Path) -> None:
-    """The doctor reports a pooler that the URL does not mention.
-
-    It also reports a URL that mentions a pooler although the server itself answers.
-    """
+    """The doctor finds that the URL mentions no pooler, or a pooler that does not exist."""
     with pgbouncer(server, tmp_path) as pooler:
         for parameters, expected in (("", True), ("&pooler=1", False)):
             found = await postgres.examine(pooler.url_of(url, parameters))

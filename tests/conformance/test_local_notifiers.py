@@ -49,10 +49,7 @@ async def other(path: Path, store: SQLiteStore) -> AsyncIterator[SQLiteStore]:
 
 @pytest.fixture
 async def hints(store: SQLiteStore) -> AsyncIterator[Hints]:
-    """Provide the queue into which a notifier for ``store`` puts its hints.
-
-    The hint at the notifier's start is no longer in the queue.
-    """
+    """Provide the hints of a notifier for ``store``, without the hint at the notifier's start."""
     queue: Hints = asyncio.Queue()
     notifier = SQLiteNotifier(store)
     await notifier.open(queue.put_nowait)
@@ -91,10 +88,7 @@ async def test_foreign_changes_are_reported(other: SQLiteStore, hints: Hints) ->
 async def test_own_changes_cause_no_hint(
     store: SQLiteStore, other: SQLiteStore, hints: Hints
 ) -> None:
-    """A process gets no hint of its own changes.
-
-    Otherwise each commit of a busy process would make that process read everything again.
-    """
+    """With hints of its own changes, a busy process would read everything again at each commit."""
     mine, theirs = await create(store, "mine"), await create(other, "theirs")
     named: set[str] = set()
     while "theirs" not in named:
@@ -103,7 +97,7 @@ async def test_own_changes_cause_no_hint(
         await store.commit(appending(mine))
     looked = asyncio.Event()
     loop = asyncio.get_running_loop()
-    # Wait until the notifier has looked twice, because its first look may precede the last commit.
+    # Wait for two looks of the notifier, because the first look may precede the last commit.
     for _ in range(2):
         looked.clear()
         store._open_threads().write.watch(
@@ -129,10 +123,7 @@ def wrap(look: Watch | None, then: Callable[[], object]) -> Watch:
 async def test_changes_through_the_applications_connection(
     store: SQLiteStore, path: Path, hints: Hints
 ) -> None:
-    """A commit through the application's own connection causes a hint.
-
-    Such a commit counts as a foreign change, even if this process made the commit.
-    """
+    """A commit through the application's connection causes a hint, even in the same process."""
 
     def create_through() -> None:
         connection = sqlite3.connect(path)
@@ -149,10 +140,7 @@ async def test_changes_through_the_applications_connection(
 
 
 async def test_watch_reports_earlier_changes(store: SQLiteStore, other: SQLiteStore) -> None:
-    """While ``watch`` is off, the notifier does not look at the file.
-
-    After ``watch(True)``, the first hint names the streams that have changed meanwhile.
-    """
+    """``watch(True)`` brings a hint of the streams that changed while ``watch`` was off."""
     queue: Hints = asyncio.Queue()
     notifier = SQLiteNotifier(store)
     await notifier.open(queue.put_nowait)
@@ -169,11 +157,7 @@ async def test_watch_reports_earlier_changes(store: SQLiteStore, other: SQLiteSt
 
 
 async def test_appends_after_a_cleanup_are_reported(store: SQLiteStore, other: SQLiteStore) -> None:
-    """An append is reported even if rows were deleted before the append.
-
-    The ids of new rows must be larger than the ids of deleted rows. Otherwise the notifier would
-    miss appends.
-    """
+    """New rows must have larger ids than deleted rows. Otherwise a notifier would miss appends."""
     first, second = await create(other, "first"), await create(other, "second")
     for _ in range(5):
         await other.commit(appending(first))
@@ -192,7 +176,7 @@ async def test_appends_after_a_cleanup_are_reported(store: SQLiteStore, other: S
 
 
 async def test_merged_appends_are_still_reported(store: SQLiteStore, other: SQLiteStore) -> None:
-    """Appends are reported even if a merge deletes the rows by which a notifier notices appends."""
+    """Appends are reported although a merge deletes the rows by which a notifier sees them."""
     state = await create(other, "s")
     queue: Hints = asyncio.Queue()
     notifier = SQLiteNotifier(store)
@@ -255,7 +239,6 @@ async def test_local_hints_reach_all_others_of_the_database() -> None:
 
 
 async def test_local_hints_cross_event_loops() -> None:
-    """Hints also come from a notifier on another thread, which has its own event loop."""
     queue: Hints = asyncio.Queue()
     here = LocalNotifier("db")
     await here.open(queue.put_nowait)

@@ -60,7 +60,7 @@ async def test_lost_host_has_unknown_lock(
 
 
 async def test_a_lost_lock_is_taken_again(pair: tuple[MemoryStore, MemoryStore]) -> None:
-    """G7: a worker that lives takes its lost lock again."""
+    """G7: a living worker takes its lost lock again."""
     one, two = pair
     one.database.release_lock("two")
     assert await locks(one) == {"one": True, "two": False}
@@ -78,10 +78,7 @@ async def test_a_worker_that_restarts_has_its_own_lock(
 
 
 async def test_injected_faults(pair: tuple[MemoryStore, MemoryStore]) -> None:
-    """G12: if a test injects an error before a call, the call has no effect.
-
-    If the test injects the error after the call, the effect of the call stays.
-    """
+    """G12: an error before a call prevents the call's effect, and an error after it does not."""
     one, _ = pair
 
     def away(method: str) -> None:

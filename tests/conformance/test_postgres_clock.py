@@ -60,7 +60,7 @@ async def test_host_that_is_behind_makes_no_stream_due(
 async def test_host_that_is_ahead_finds_no_stream_due(
     url: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """G7: PostgreSQL's clock decides whether a stream is due, and not the clock of the host."""
+    """G7: PostgreSQL's clock, and not the host's clock, decides whether a stream is due."""
     ahead = await opened(url, "ahead", HOUR_S, monkeypatch)
     assert "3600 s ahead of PostgreSQL's" in caplog.text
     right = PostgresStore(url)

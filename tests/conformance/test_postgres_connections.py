@@ -186,7 +186,7 @@ def new(stream_id: str, **fields: Any) -> NewStream:
 
 @each_driver
 async def test_rollback_leaves_no_trace(connect: Connect, url: str, store: PostgresStore) -> None:
-    """G1: if the application rolls its transaction back, inkstream's changes are undone too."""
+    """G1: if the application rolls back, inkstream's changes are undone too."""
     kept = await store.create(new("kept", kind=Kind.LOG))
     (segment,) = wire.encode_messages(["gone"], 0)
     async with connect(url) as (connection, finish):
@@ -293,10 +293,6 @@ async def test_an_error_of_the_database_is_ours(connect: Connect, url: str) -> N
 
 
 async def test_foreign_connections_are_refused(url: str, store: PostgresStore) -> None:
-    """For anything but a PostgreSQL connection, the store raises ``TypeError``.
-
-    The call changes nothing.
-    """
     pool = asyncpg.create_pool(url)
     lite = sqlite3.connect(":memory:")
     engine = sqlalchemy.create_engine("sqlite://")
@@ -313,10 +309,7 @@ async def test_foreign_connections_are_refused(url: str, store: PostgresStore) -
 async def test_a_connection_of_another_database_is_refused(
     connect: Connect, store: PostgresStore
 ) -> None:
-    """G1: a connection to another database is refused, even if inkstream's tables are there.
-
-    A stream in the wrong database would never be found.
-    """
+    """G1: a connection to another database is refused, because its streams would never be found."""
     server = postgres_server.server(postgres_server.versions()[0])
     other = await server.make_database()
     elsewhere = PostgresStore(other)
@@ -341,10 +334,7 @@ async def test_a_connection_of_another_database_is_refused(
 
 
 async def test_the_ways_to_name_a_database(url: str) -> None:
-    """A database may be named by a URL, a pool or an engine.
-
-    The store never closes a given pool, and uses only the URL of an engine.
-    """
+    """The store never closes a pool that it was given, and uses only the URL of an engine."""
     engine = create_async_engine(_async_url(url, "asyncpg") + "?ssl=disable", poolclass=NullPool)
     async with asyncpg.create_pool(url, min_size=1, max_size=2) as pool:
         for number, database in enumerate(

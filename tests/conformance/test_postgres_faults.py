@@ -1,4 +1,4 @@
-"""If PostgreSQL goes away or workers die, no text is lost. No living worker is taken for dead."""
+"""If PostgreSQL goes away, no text is lost, and no living worker is taken for dead."""
 
 from __future__ import annotations
 
@@ -27,7 +27,6 @@ pytestmark = pytest.mark.timeout(60)
 
 @pytest.fixture(scope="module")
 def own() -> Iterator[postgres_server.OwnServer]:
-    """Start a server that the tests of this module may stop."""
     server = postgres_server.own_server()
     yield server
     server.destroy()
@@ -68,7 +67,7 @@ async def locks(store: PostgresStore) -> dict[str, bool | None]:
 
 
 async def until(store: PostgresStore, worker: str, locked: bool | None, within_s: float) -> float:
-    """Read until ``locked`` is the state of the worker's lock. Return the seconds that passed."""
+    """Wait until ``locked`` is the state of the worker's lock. Return the seconds that passed."""
     began = time.monotonic()
     while (await locks(store))[worker] is not locked:
         assert time.monotonic() - began < within_s, await locks(store)
@@ -110,7 +109,7 @@ async def test_backends_killed_during_commits(
 
 
 async def test_a_refused_statement_is_not_an_unknown_outcome(url: str) -> None:
-    """G12: a commit to a read-only database changes nothing, and raises no ``OutcomeUnknown``."""
+    """G12: a read-only database changes nothing, so the outcome of a commit is known."""
     store = PostgresStore(url)
     await store.open("one")
     state = await create(store, "s")
@@ -122,7 +121,7 @@ async def test_a_refused_statement_is_not_an_unknown_outcome(url: str) -> None:
     await admin.close()
     again = PostgresStore(url)
     with pytest.raises(StoreUnavailable):
-        await again.open("two")  # ``open()`` takes the worker's lock, and that is a write
+        await again.open("two")  # ``open()`` writes, because it takes the worker's lock
     await store._connections.close()
     await store._connections.open()
     with pytest.raises(StoreUnavailable) as caught:
@@ -239,7 +238,7 @@ async def restart_immediately(own: postgres_server.OwnServer) -> None:
 
 
 async def crash_a_backend(own: postgres_server.OwnServer) -> None:
-    """Kill a backend, so that the server resets its memory and locks, but keeps its start time."""
+    """Make the server reset its memory and locks, but keep its start time."""
     await asyncio.to_thread(own.kill_a_backend)
 
 
@@ -257,7 +256,7 @@ async def test_short_cut_loses_nothing(
     session = two._session
     assert session is not None
     connect, session._connect = session._connect, no_connection
-    session._on_lost = nothing  # the worker cannot even report that it lost its lock
+    session._on_lost = nothing  # the worker cannot report that it lost its lock
     await interrupt(own)
     looks = 0
     until_s = time.monotonic() + 3 * CONFIRM_S
@@ -341,16 +340,13 @@ async def test_worker_without_its_lock_lives(
 async def test_a_silent_connection_is_replaced(
     url: str, stores: tuple[PostgresStore, PostgresStore], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If a connection breaks silently, the worker takes its lock in a new session.
-
-    At that time, the server still has the old session.
-    """
+    """The worker takes its lock in a new session while the server still has the old session."""
     holders = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND NOT pid = ANY ($1)"
     admin = await asyncpg.connect(url)
     before = [pid for (pid,) in await admin.fetch(holders, [])]
     monkeypatch.setattr(_session, "_PING_S", 0.1)
     monkeypatch.setattr(_session, "_PONG_S", 0.3)
-    for store in stores:  # new connections send pings at the new interval
+    for store in stores:  # new connections use the shorter interval of pings
         assert store._session is not None
         store._session.renew()
     while len(after := await admin.fetch(holders, before)) < 2:
@@ -370,10 +366,7 @@ async def test_a_silent_connection_is_replaced(
 async def test_server_drops_the_session_of_a_lost_host(
     stores: tuple[PostgresStore, PostgresStore],
 ) -> None:
-    """G7: the session's settings make the server drop the session of a lost host after about 10 s.
-
-    By default, the server would keep the session and its lock for two hours.
-    """
+    """G7: the server drops the session of a lost host after about 10 s, and not after two hours."""
     session = stores[0]._session
     assert session is not None
     assert session._connection is not None

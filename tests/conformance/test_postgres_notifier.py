@@ -16,8 +16,6 @@ ANY = frozenset({"any"})
 
 
 class Heard:
-    """The hints that a notifier has received, in order."""
-
     def __init__(self) -> None:
         self.hints: asyncio.Queue[frozenset[str]] = asyncio.Queue()
 
@@ -43,10 +41,7 @@ async def stores(url: str) -> AsyncIterator[list[PostgresStore]]:
 
 
 async def test_hints_reach_the_others(stores: list[PostgresStore]) -> None:
-    """Hints reach the other processes, and a process gets no hint of its own changes.
-
-    A notification of too many streams means that any stream may have changed.
-    """
+    """A process gets no hint of its own changes. A hint of too many streams names none."""
     one, two = [PostgresNotifier(store) for store in stores]
     heard_one, heard_two = Heard(), Heard()
     await one.open(heard_one)
@@ -67,7 +62,7 @@ async def test_hints_reach_the_others(stores: list[PostgresStore]) -> None:
 
 
 async def test_lost_connection_is_replaced(stores: list[PostgresStore], url: str) -> None:
-    """A notifier replaces a lost connection, and reports that any stream may have changed."""
+    """After a lost connection, a notifier reports that any stream may have changed."""
     one, two = [PostgresNotifier(store) for store in stores]
     heard = Heard()
     await two.open(heard)
@@ -80,7 +75,7 @@ async def test_lost_connection_is_replaced(stores: list[PostgresStore], url: str
         )
         assert await heard.next() == ANY
         while heard.hints.empty():
-            await one.notify(ids("after"))  # the pool may first give a connection that is broken
+            await one.notify(ids("after"))  # the pool may first give a broken connection
         assert await heard.next() == {"after"}
         while not heard.hints.empty():
             heard.hints.get_nowait()
@@ -89,9 +84,9 @@ async def test_lost_connection_is_replaced(stores: list[PostgresStore], url: str
 
 
 async def test_nothing_to_listen_on(url: str) -> None:
-    """If a notifier has no connection on which it can listen, hints are lost without an error.
+    """Without a connection to listen on, hints are lost without an error.
 
-    This is the case behind a pooler, and while the database is away.
+    This happens behind a pooler, and while the database is away.
     """
     store = PostgresStore(url + "&pooler=true")
     await store.open("one")
@@ -129,10 +124,7 @@ async def test_separate_listener_url(url: str) -> None:
 
 
 def test_payloads_fit() -> None:
-    """If the streams' names are too many or too long, the payload has no names.
-
-    PostgreSQL refuses a payload of 8,000 bytes.
-    """
+    """PostgreSQL refuses a payload of 8,000 bytes, so too many or too long names are left out."""
     assert decode_hint(encode_hint("t", ids("a", "b"))) == ("t", ("a", "b"))
     assert decode_hint(encode_hint("t", ids(*map(str, range(300)))))[1] is not None
     assert decode_hint(encode_hint("t", ids(*map(str, range(301))))) == ("t", None)
@@ -145,9 +137,8 @@ def test_payloads_fit() -> None:
     "payload", ["", "2t 5 abc\na\t1,2", "\na", "t\na", "\U0001f4a9", "1t\n", "1"]
 )
 def test_unknown_payload_means_any_stream(payload: str) -> None:
-    """An unknown payload means that any stream may have changed.
+    """Another version of inkstream may send an unknown payload during a deploy.
 
-    During a deploy, another version of inkstream may send such a payload. Any other role of the
-    database may send one too, because PostgreSQL requires no privilege for NOTIFY.
+    Any role of the database may send one too, because PostgreSQL requires no privilege for NOTIFY.
     """
     assert decode_hint(payload)[1] is None

@@ -91,7 +91,6 @@ async def test_every_call_reads_what_it_returns(url: str, analyzed: bool) -> Non
         await connection.execute("ANALYZE", timeout=1200)
     store = PostgresStore(url, max_connections=1)
     await store.open("one")
-    # Publish the statistics so far.
     await connection.execute("SELECT pg_stat_force_next_flush()")
     before = await scans(connection)
     of_an_owner = STREAMS // 500
@@ -123,7 +122,7 @@ async def test_every_call_reads_what_it_returns(url: str, analyzed: bool) -> Non
             (Query(owner="owner 7", limit=5), 0),
             (Query(owner="owner 100", statuses=(Status.PENDING, Status.STREAMING), limit=20), 0),
             (Query(owner="owner 101", statuses=(Status.DONE,), limit=5), 0),
-            # A field that has no index is compared only for the streams of the owner.
+            # A field without an index is compared only for the owner's streams.
             (Query(owner="owner 101", statuses=(Status.CANCELLED,)), of_an_owner),
             (Query(owner="owner 101", group="group 101", limit=5), of_an_owner),
             (Query(group="group 7", limit=5), 0),
@@ -136,12 +135,12 @@ async def test_every_call_reads_what_it_returns(url: str, analyzed: bool) -> Non
             (Query(limit=5, worker=KEEP), 0),
         ):
             found = await store.find(query)
-            allowed += 2 * len(found) + passed_over  # each stream that is found costs two reads
+            allowed += 2 * len(found) + passed_over  # each found stream costs two reads
         allowed += 120  # for the other calls, which together change 25 streams
         await store.delete([state.internal_id])
         await store.tidy(1e9 + round_ + 1, 1 << 20)
         await store.heartbeat(beat=True, forget=["nobody"])
-    await store.close()  # a backend reports its statistics at the latest when it ends
+    await store.close()  # a backend reports its statistics when it ends
 
     deadline = asyncio.get_running_loop().time() + 10
     while await connection.fetchval(_BACKENDS):

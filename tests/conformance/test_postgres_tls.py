@@ -19,7 +19,7 @@ from tests import postgres_server
 _WANTS_TLS = bytes.fromhex("0000000804d2162f")
 _PLAIN = b"SFATAL\0VFATAL\0C28000\0Mno pg_hba.conf entry, no encryption\0\0"
 
-# This script has its own process, because asyncpg blocks the event loop to read certificates.
+# Another process runs this script, because asyncpg blocks the event loop to read certificates.
 SCRIPT = """
 import asyncio, sys
 from inkstream import PersistentTextStreaming, StoreUnavailable
@@ -41,14 +41,14 @@ except StoreUnavailable as exc:
 
 @dataclass(frozen=True, slots=True)
 class Secured:
-    """The addresses at which the database answers over TLS, and the authorities' certificates."""
+    """The address at which the database answers over TLS, and the folder of certificates."""
 
     port: int
     database: str
     folder: Path
 
     async def use(self, parameters: str, host: str) -> str:
-        """Write a stream to the database, and read it. Return the output of the process."""
+        """Write and read a stream in another process. Return the output of this process."""
         files = {name: quote(f"{self.folder / name}.pem") for name in ("authority", "stranger")}
         query = parameters.format(**files)
         url = f"postgresql://postgres:secret@{host}:{self.port}{self.database}?{query}"
@@ -131,7 +131,7 @@ async def secured(tmp_path: Path) -> AsyncIterator[Secured]:
     "parameters",
     [
         "sslmode=require",
-        # Neon gives its users a URL like this.
+        # Neon's URLs look like this.
         "sslmode=require&channel_binding=require&connect_timeout=10",
         "sslmode=no-verify",
         "ssl=true",
@@ -151,17 +151,14 @@ async def test_let_in(secured: Secured, parameters: str) -> None:
         ("sslmode=disable", "localhost"),
         ("sslmode=verify-ca&sslrootcert={stranger}", "localhost"),
         ("sslmode=verify-full&sslrootcert={stranger}", "localhost"),
-        # This name is not in the certificate.
+        # The certificate does not have this name.
         ("sslmode=verify-full&sslrootcert={authority}", "127.0.0.1"),
         ("sslmode=verify-full&sslrootcert=system", "localhost"),
         ("sslaccept=strict", "localhost"),
     ],
 )
 async def test_refused(secured: Secured, parameters: str, host: str) -> None:
-    """If a server refuses plain text or cannot prove its name, inkstream writes nothing to it.
-
-    The error shows no password.
-    """
+    """The error of a refused or untrusted connection shows no password."""
     said = await secured.use(parameters, host)
     assert said.startswith("StoreUnavailable")
     assert "secret" not in said

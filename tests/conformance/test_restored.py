@@ -36,7 +36,7 @@ class Database:
 
 
 def copy_of(source: Path, target: Path) -> None:
-    """Copy the SQLite database ``source`` into the database ``target``, which may be in use."""
+    """Copy a SQLite database. ``target`` may be in use."""
     with (
         contextlib.closing(sqlite3.connect(source)) as one,
         contextlib.closing(sqlite3.connect(target)) as two,
@@ -63,10 +63,7 @@ def sqlite_database(path: Path) -> Database:
 
 
 def postgres_database(server: postgres_server.Server, url: str) -> Database:
-    """Return a database that is copied within its running server.
-
-    So the database's unlogged tables are copied and restored too.
-    """
+    """Return a database that its running server copies, together with unlogged tables."""
     name = url.rpartition("/")[2].partition("?")[0]
 
     async def back_up() -> None:
@@ -181,10 +178,7 @@ async def test_reused_internal_id_is_a_fault(database: Database) -> None:
 
 
 async def test_lost_end_is_not_seen(database: Database) -> None:
-    """G5: if a restore lost a stream's end, a client with this end's offset gets an error.
-
-    The client gets this error even after the stream has ended again.
-    """
+    """G5: if a restore lost a stream's end, the end's offset is refused, even after a new end."""
     async with PersistentTextStreaming(database.url) as streams:
         await streams.create("s", takeover_within_s=600)
         await write(streams, "s", "text")
@@ -241,10 +235,7 @@ def _store(database: Database) -> SQLiteStore | PostgresStore:
 
 
 async def test_sqlite_restored_in_place(tmp_path: Path) -> None:
-    """If the file is restored during use, the next commit notices the restore.
-
-    The commit compares an id that only a restore can make smaller.
-    """
+    """The next commit notices a restore by an id that only a restore makes smaller."""
     database = sqlite_database(tmp_path / "streams.db")
     async with PersistentTextStreaming(database.url) as streams:
         await streams.create("log", kind="log")
@@ -266,10 +257,7 @@ async def test_sqlite_restored_in_place(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("version", postgres_server.versions())
 async def test_postgres_restored_in_place(version: str) -> None:
-    """A worker notices a restore at its next beat, because the stored number of beats is too small.
-
-    The worker then draws a new generation.
-    """
+    """A restore lowers the stored number of beats, so the next beat draws a new generation."""
     server = postgres_server.server(version)
     url = await server.make_database()
     store = PostgresStore(url)
@@ -294,10 +282,7 @@ async def test_postgres_restored_in_place(version: str) -> None:
 
 
 async def test_postgres_draws_only_after_a_server_restart() -> None:
-    """The generation stays if a backend is terminated, and changes after a server's restart.
-
-    Only a crash or a restart of the server may lose commits.
-    """
+    """Only a crash or a restart of the server may lose commits, and so changes the generation."""
     server = postgres_server.own_server()
     try:
         url = await server.make_database()

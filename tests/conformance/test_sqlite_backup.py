@@ -17,10 +17,7 @@ def back_up(path: Path, copy: Path) -> None:
 
 
 async def test_backed_up_while_written(tmp_path: Path) -> None:
-    """G1, G2: `inkstream verify` finds no fault in a backup that was taken during writes.
-
-    The backup has the whole text of the ended stream, and a prefix of the live stream's text.
-    """
+    """G1, G2: a backup has the whole text of ended streams, and prefixes of live streams."""
     path, copy = tmp_path / "s.db", tmp_path / "copy.db"
     async with PersistentTextStreaming(f"sqlite:///{path}") as streams:
         await streams.create("done")

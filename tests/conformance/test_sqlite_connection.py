@@ -32,7 +32,7 @@ def at_once(call: Coroutine[Any, Any, T]) -> T:
 
 
 async def inside(call: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine on a thread that may block, as a synchronous handler may."""
+    """Run a coroutine on a thread that may block, as a synchronous handler does."""
     return await asyncio.to_thread(at_once, call)
 
 
@@ -70,7 +70,7 @@ def hello(internal_id: int) -> list[Group]:
 async def test_visible_when_the_transaction_commits(
     store: SQLiteStore, app: sqlite3.Connection
 ) -> None:
-    """A row of the application and a message of a log (an outbox) are committed together."""
+    """An outbox works: a row of the application and a message of a log are committed together."""
     app.execute("INSERT INTO messages VALUES ('s')")
     state = await inside(store.create(new(), connection=app))
     (outcome,) = await inside(store.commit(hello(state.internal_id), connection=app))
@@ -127,7 +127,7 @@ async def test_a_refused_call_leaves_the_transaction_as_it_was(
 
 
 async def test_call_without_a_transaction_begins_one(store: SQLiteStore, path: Path) -> None:
-    """A call on a connection in autocommit mode begins and commits a transaction of its own."""
+    """On a connection in autocommit mode, a call begins and commits its own transaction."""
     connection = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
     await inside(store.create(new(), connection=connection))
     assert not connection.in_transaction

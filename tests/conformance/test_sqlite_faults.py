@@ -35,7 +35,7 @@ from inkstream.testing.store_suite.harness import EVERYTHING, text_in
 from tests.prerequisites import missing, program
 
 # For each of SQLite's primary result codes: the error if a statement returns the code, and the
-# error if COMMIT returns the code.
+# error if COMMIT returns it.
 TABLE: dict[str, tuple[type[Exception], type[Exception]]] = {
     "SQLITE_ERROR": (StoreError, StoreError),
     "SQLITE_INTERNAL": (StoreError, StoreError),
@@ -68,7 +68,7 @@ TABLE: dict[str, tuple[type[Exception], type[Exception]]] = {
 
 @pytest.mark.parametrize("name", TABLE)
 def test_every_result_code_is_mapped(name: str) -> None:
-    """G12: each result code of SQLite becomes the error that the table names."""
+    """G12: each result code of SQLite becomes the error that ``TABLE`` names."""
     exc = sqlite3.OperationalError("what SQLite says")
     exc.sqlite_errorcode = getattr(sqlite3, name) | 5 << 8  # an extended code of this error
     statement, commit = TABLE[name]
@@ -79,9 +79,9 @@ def test_every_result_code_is_mapped(name: str) -> None:
 
 
 def test_the_table_is_complete() -> None:
-    """``TABLE`` has every primary code that this version of Python's sqlite3 knows."""
+    """``TABLE`` has every primary code of this version of Python's sqlite3."""
     not_errors = {"SQLITE_OK", "SQLITE_NOTICE", "SQLITE_WARNING", "SQLITE_ROW", "SQLITE_DONE"}
-    other = {"SQLITE_DENY", "SQLITE_IGNORE"}  # these are results of an authoriser, not errors
+    other = {"SQLITE_DENY", "SQLITE_IGNORE"}  # results of an authoriser, which are no errors
     primary = {
         name
         for name, value in vars(sqlite3).items()
@@ -96,10 +96,7 @@ def test_the_table_is_complete() -> None:
 
 
 def translatable(name: str) -> bool:
-    """Return whether ``name`` is a result code, and not an action of an authoriser.
-
-    Result codes and actions have the same numbers.
-    """
+    """Return whether ``name`` is a result code. An authoriser's actions have the same numbers."""
     actions = "ALTER ANALYZE ATTACH DELETE DETACH FUNCTION INSERT PRAGMA READ RECURSIVE REINDEX"
     others = "SAVEPOINT SELECT TRANSACTION UPDATE"
     return not name.endswith((*actions.split(), *others.split()))
@@ -260,7 +257,7 @@ async def test_shared_file_keeps_the_applications_data(path: Path) -> None:
 
 
 async def test_first_call_inside_an_open_transaction(path: Path) -> None:
-    """The error says that this process has the transaction, which only this process can end."""
+    """Only this process can end its transaction, so the error names this process."""
     connection = sqlite3.connect(path, isolation_level=None)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("BEGIN IMMEDIATE")
@@ -306,10 +303,7 @@ async def impatient(path: Path) -> AsyncIterator[SQLiteStore]:
 
 
 async def test_timed_out_call_never_runs(path: Path, impatient: SQLiteStore) -> None:
-    """G12: a call that timed out or was cancelled while it waited for the writers' lock never runs.
-
-    The test holds the lock, as another process would.
-    """
+    """G12: a call never runs if it timed out or was cancelled while it waited for the lock."""
     store = impatient
     await store.create(new())
     lock = WritersLock(path)
@@ -331,10 +325,7 @@ async def test_timed_out_call_never_runs(path: Path, impatient: SQLiteStore) -> 
 async def test_a_close_does_not_wait_for_ever(
     path: Path, impatient: SQLiteStore, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """G8: the close of a store ends even while the writers' lock is held.
-
-    The test holds the lock, as a process would that was stopped and never continues.
-    """
+    """G8: the close ends even if another process holds the writers' lock for ever."""
     await impatient.create(new())
     lock = WritersLock(path)
     await asyncio.to_thread(lock.acquire)
@@ -358,7 +349,7 @@ async def test_a_close_does_not_wait_for_ever(
 async def test_reads_without_new_threads(
     store: SQLiteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While an interpreter ends, no thread can start, so the existing threads do the reads."""
+    """No thread can start while an interpreter ends, so the existing threads do the reads."""
     await store.create(NewStream(stream_id=StreamId("s"), created_at=0.0))
 
     def refused(thread: threading.Thread) -> None:
@@ -372,7 +363,7 @@ async def test_reads_without_new_threads(
 
 
 async def test_invalid_call_does_not_affect_others(store: SQLiteStore) -> None:
-    """Calls share a transaction. If one call fails, the other calls still succeed."""
+    """Calls share a transaction, but a failed call does not undo the other calls."""
     calls = [store.create(new(str(n), owner="\ud800" if n == 3 else "o")) for n in range(6)]
     results = await asyncio.gather(*calls, return_exceptions=True)
     assert [type(result) for n, result in enumerate(results) if n == 3] == [InvalidInput]
@@ -394,10 +385,7 @@ def file_size_limit() -> Iterator[None]:
 
 
 async def fill(store: SQLiteStore, text: str) -> tuple[str, str | None]:
-    """Append until an append fails. Return the acknowledged text.
-
-    Also return the piece whose outcome is unknown, if there is one.
-    """
+    """Append until an append fails. Return the acknowledged text, and the unknown piece if any."""
     acknowledged = ""
     for number in range(200):
         piece = f"{number}{text}"
@@ -501,7 +489,7 @@ asyncio.run(main())
 
 
 def run_traced(path: Path, trace: Path, *options: str) -> list[list[str]]:
-    """Run the commits under strace. Return the lines that the commits' process printed."""
+    """Run ``COMMITS`` under strace. Return the lines that it printed."""
     done = subprocess.run(
         [
             *(program("strace"), "-f", "-qq", "-y", "-s", "40", "-o", str(trace)),
@@ -519,8 +507,8 @@ def run_traced(path: Path, trace: Path, *options: str) -> list[list[str]]:
 def test_a_failed_fsync_is_not_trusted_again(tmp_path: Path) -> None:
     """G1: after a failed fsync, a commit's outcome is unknown, and the store begins a new log.
 
-    The next fsync of the same file reports success for pages that were never written. So the
-    content of the log must be in the database before the next commit, and before any read.
+    The next fsync of the same file reports success for pages that were never written. So the log's
+    content must be in the database before the next commit, and before any read.
     """
     trace = tmp_path / "trace"
     run_traced(tmp_path / "healthy.db", trace)

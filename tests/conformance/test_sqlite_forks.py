@@ -24,7 +24,7 @@ pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork on this
 
 
 class Forking:
-    """A process that runs ``sqlite_forking.py``, and the lines that the process has printed."""
+    """A process that runs ``sqlite_forking.py``, and the lines that it has printed."""
 
     def __init__(self, path: Path, state: str, which: str) -> None:
         read, self.child_input = os.pipe()
@@ -73,7 +73,7 @@ def forking(path: Path, state: str, which: str) -> Iterator[Forking]:
 
 
 def come_and_go(path: Path) -> None:
-    """Open the file and close the file, as any other program may do."""
+    """Open and close the file, as any other program may do."""
     done = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); "
     done += "c.execute('SELECT * FROM inkstream_meta').fetchall(); c.close()"
     subprocess.run([sys.executable, "-c", done, str(path)], check=True, timeout=20)
@@ -143,10 +143,10 @@ REFUSED = {("waiting", "same"), ("waiting", "own")} | {
 @pytest.mark.parametrize("which", ["same", "own", "app"])
 @pytest.mark.parametrize("state", ["unused", "idle", "committing", "waiting"])
 def test_fork(path: Path, state: str, which: str, how: str) -> None:
-    """G1: text that the child flushed is stored, even if its parent dies.
+    """G1: a child's flushed text is stored. A child that would write without locks is refused.
 
-    ``which`` says what the parent had open: the child's instance, another instance, or a
-    connection of the application. A child that would write without locks is refused.
+    ``which`` says what the parent had open: the child's instance, another instance, or a connection
+    of the application.
     """
     with forking(path, state, which) as forked:
         if state == "waiting" and which != "app":
@@ -169,10 +169,7 @@ def test_fork(path: Path, state: str, which: str, how: str) -> None:
 
 
 def test_fork_without_proc(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """G1: the store refuses the child even on a system without a list of locks, such as macOS.
-
-    On such a system, the child remembers which files its parent had open.
-    """
+    """G1: a child without locks is refused, even if the system has no list of locks (macOS)."""
     monkeypatch.setenv("WITHOUT_PROC", "1")
     with forking(path, "waiting", "own") as forked:
         fork(forked, path)
@@ -198,7 +195,7 @@ def test_the_parent_goes_on(path: Path) -> None:
 
 
 def test_a_connection_closed_before_the_fork(path: Path) -> None:
-    """If the parent closes its connections, as the error advises, the child may open the file."""
+    """The child may open the file if its parent closed its connections, as the error advises."""
     connection = sqlite3.connect(path)
     connection.execute("SELECT * FROM inkstream_meta").fetchall()
     connection.close()

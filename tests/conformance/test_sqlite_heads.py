@@ -55,7 +55,6 @@ async def begin(store: SQLiteStore) -> StreamState:
 
 
 async def test_other_store_takes_over(store: SQLiteStore, path: Path) -> None:
-    """The store's next commit notices that another store has changed the epoch."""
     state = await begin(store)
     other = SQLiteStore(path)
     await other.open("two")
@@ -70,7 +69,6 @@ async def test_other_store_takes_over(store: SQLiteStore, path: Path) -> None:
 
 
 async def test_application_appends(store: SQLiteStore, path: Path) -> None:
-    """The store's next commit notices that the application has appended in its own transaction."""
     state = await begin(store)
     connection = sqlite3.connect(path)
     try:
@@ -113,7 +111,7 @@ def db(path: Path) -> Iterator[sqlite3.Connection]:
 
 
 class Transactions:
-    """Transactions of one connection. Each transaction appends to the same stream."""
+    """Transactions of one connection that append to the same stream."""
 
     def __init__(self, db: sqlite3.Connection) -> None:
         self.heads = Heads()
@@ -133,7 +131,7 @@ class Transactions:
 
 
 def test_rolled_back(db: sqlite3.Connection) -> None:
-    """A transaction that is rolled back leaves no head in memory for the next transaction."""
+    """A rollback leaves no head in memory for the next transaction."""
     transactions = Transactions(db)
     outcomes = [transactions.append(0), transactions.append(1, "ROLLBACK")]
     outcomes += [transactions.append(1), transactions.append(2)]
@@ -141,7 +139,6 @@ def test_rolled_back(db: sqlite3.Connection) -> None:
 
 
 def test_heads_are_kept(db: sqlite3.Connection) -> None:
-    """The second of two commits does not read the head again."""
     transactions = Transactions(db)
     transactions.append(0)
     statements: list[str] = []

@@ -60,10 +60,7 @@ async def test_deleted(
 
 
 async def test_deleted_file_is_not_created_again(store: SQLiteStore, path: Path) -> None:
-    """G12: the store creates no empty database in place of a missing file.
-
-    In an empty database, all streams would be missing.
-    """
+    """G12: the store creates no empty database in place of a missing file."""
     aside = path.with_suffix(".aside")
     path.rename(aside)
     with pytest.raises(StoreUnavailable):
@@ -79,10 +76,7 @@ async def test_deleted_file_is_not_created_again(store: SQLiteStore, path: Path)
 
 @pytest.mark.parametrize("log", ["removed", "left"])
 async def test_replaced(store: SQLiteStore, path: Path, log: str) -> None:
-    """G1: after a backup replaced the file, the next commit is refused.
-
-    The text of this commit is not stored in the new file either.
-    """
+    """G1: after a backup replaced the file, the next commit is refused and stored nowhere."""
     backup = path.with_suffix(".backup")
     back_up(path, backup)
     await append(store, "newer ")
@@ -151,7 +145,6 @@ async def test_hard_link(store: SQLiteStore, path: Path) -> None:
 
 
 async def test_a_copy_elsewhere_changes_nothing(store: SQLiteStore, path: Path) -> None:
-    """A copy of the file or another connection must not make the store refuse its file."""
     subprocess.run(["cp", path, path.with_suffix(".copy")], check=True)  # noqa: ASYNC221
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -160,10 +153,7 @@ async def test_a_copy_elsewhere_changes_nothing(store: SQLiteStore, path: Path) 
 
 
 async def test_only_its_owner_may_read(tmp_path: Path) -> None:
-    """Only the system user that owns the database may read its files.
-
-    The files contain answers and prompts.
-    """
+    """Other users may not read the files, because the files contain answers and prompts."""
     path = tmp_path / "private.db"
     store = SQLiteStore(path)
     await store.open("one")
@@ -181,10 +171,7 @@ async def test_only_its_owner_may_read(tmp_path: Path) -> None:
 
 
 async def test_files_of_a_group_stay_the_groups(tmp_path: Path) -> None:
-    """A database file that a Unix group may use keeps the rights of this group.
-
-    The files beside the database file get the same rights.
-    """
+    """If a Unix group may use a database, the group may also use the files beside it."""
     path = tmp_path / "shared.db"
     path.touch()
     path.chmod(0o660)

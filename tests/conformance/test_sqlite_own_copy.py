@@ -1,7 +1,4 @@
-"""A process that copies its own database with ``shutil.copy`` drops SQLite's locks.
-
-Even then, no text is lost.
-"""
+"""A process that copies its own database with ``shutil.copy`` loses SQLite's locks, but no text."""
 # ruff: noqa: ASYNC240  (these tests may block, because nothing else runs on their loop)
 
 from __future__ import annotations
@@ -89,10 +86,7 @@ async def test_outsiders_come_and_go(tmp_path: Path, which: str) -> None:
 
 
 async def test_outsiders_come_and_go_all_the_time(tmp_path: Path) -> None:
-    """G1: acknowledged text stays stored while another program opens and closes the file.
-
-    The other program may open and close the file at any moment of a commit.
-    """
+    """G1: another program may open and close the file at any moment of a commit."""
     path = tmp_path / "streams.db"
     store = await opened(path, "one")
     await store.create(NewStream(stream_id=StreamId("s"), kind=Kind.LOG, created_at=0.0))
@@ -112,10 +106,6 @@ async def test_outsiders_come_and_go_all_the_time(tmp_path: Path) -> None:
 
 
 async def test_new_connections(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """After a copy, another store of the process can open the file.
-
-    A log line names ``shutil.copy``.
-    """
     path = tmp_path / "streams.db"
     store = await opened(path, "one")
     await store.create(NewStream(stream_id=StreamId("s"), kind=Kind.LOG, created_at=0.0))
@@ -134,10 +124,7 @@ async def test_new_connections(tmp_path: Path, caplog: pytest.LogCaptureFixture)
 
 
 async def test_a_hold_that_a_fork_inherited(tmp_path: Path) -> None:
-    """G1: the store refuses a child that was forked without Python's hooks.
-
-    The child has the files open, but holds no locks.
-    """
+    """G1: a child forked without Python's hooks has open files and no locks, and is refused."""
     path = tmp_path / "streams.db"
     store = await opened(path, "one")
     await store.create(NewStream(stream_id=StreamId("s"), kind=Kind.LOG, created_at=0.0))

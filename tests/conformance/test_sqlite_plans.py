@@ -88,7 +88,7 @@ def scans(db: sqlite3.Connection, call: Callable[[], object]) -> list[str]:
     ids=str,
 )
 def test_hot_queries_use_their_indexes(db: sqlite3.Connection, query: Query) -> None:
-    """The queries of an idle process use indexes, because a scan would cost CPU again and again."""
+    """An idle process repeats these queries, so scans would cost CPU again and again."""
     assert scans(db, lambda: _read.find(db, query)) == []
 
 
@@ -104,10 +104,7 @@ def test_hot_queries_use_their_indexes(db: sqlite3.Connection, query: Query) -> 
     ids=str,
 )
 def test_lists(db: sqlite3.Connection, query: Query) -> None:
-    """Lists of an owner's or a group's streams use indexes in a new database.
-
-    After ANALYZE, SQLite may scan the newest streams instead, because its statistics are averages.
-    """
+    """A new database uses indexes. After ANALYZE, SQLite may scan the newest streams instead."""
     assert scans(db, lambda: _read.find(db, query)) == []
 
 

@@ -108,7 +108,6 @@ async def until_free(store: SQLiteStore, worker: str, within_s: float) -> float:
 
 
 async def test_first_opens_at_once_make_one_schema(start: Start) -> None:
-    """If several processes open an absent file at once, each process gets a working store."""
     processes = [await start("hold", f"w{number}") for number in range(4)]
     assert [await process.line() for process in processes] == ["ready"] * 4
 
@@ -129,10 +128,7 @@ async def test_one_claim_of_many_processes_wins(store: SQLiteStore, start: Start
 
 
 async def test_kill_9_loses_nothing_acknowledged(store: SQLiteStore, start: Start) -> None:
-    """G1, G2: if two writers of a log are killed, each writer's acknowledged numbers are stored.
-
-    The stored numbers of each writer have no gap.
-    """
+    """G1, G2: each killed writer's acknowledged numbers are stored, without a gap."""
     new = NewStream(stream_id=StreamId("log"), kind=Kind.LOG, created_at=0.0)
     await store.create(new)
     for round_ in range(2):
@@ -163,7 +159,7 @@ async def test_kill_9_loses_nothing_acknowledged(store: SQLiteStore, start: Star
 
 
 async def test_merge_while_another_process_reads(store: SQLiteStore, start: Start) -> None:
-    """G2: while segments are merged, another process reads all messages so far, in order."""
+    """G2: during merges, another process reads all messages so far, in order."""
     state = await store.create(NewStream(stream_id=StreamId("numbers"), created_at=0.0))
     follower = await start("follow", "other")
     assert await follower.line() == "ready"
@@ -201,14 +197,14 @@ async def test_a_stopped_process_is_not_taken_for_dead(store: SQLiteStore, start
 
 
 async def test_a_forked_child_does_not_keep_the_lock(store: SQLiteStore, start: Start) -> None:
-    """G7: a forked child does not keep its parent's lock, nor the lock for which writers wait."""
+    """G7: a forked child keeps neither its parent's lock nor the writers' lock."""
     process = await start("fork", "parent")
     assert await process.line() == "ready"
     await process.go()
     child = int(await process.line())
     os.kill(process.pid, signal.SIGKILL)
     await until_free(store, "parent", 2.0)
-    os.kill(child, 0)  # ``os.kill`` raises if the child does not live
+    os.kill(child, 0)  # raises if the child is dead
     await store.create(NewStream(stream_id=StreamId("after"), created_at=0.0))
     process.close_stdin()
 
@@ -241,10 +237,7 @@ async def test_lock_of_another_host_is_unknown(
 
 
 async def test_a_lost_lock_is_taken_again(database: Path, store: SQLiteStore) -> None:
-    """G7: if a worker's lock file was deleted, the worker's next beat creates the file again.
-
-    Before this beat, the state of the lock is unknown, because a missing file is not a free lock.
-    """
+    """G7: a missing lock file is not a free lock, and the worker's next beat creates the file."""
     other = SQLiteStore(database)
     await other.open("other")
     try:

@@ -52,10 +52,7 @@ def file_bytes(path: Path) -> int:
 
 
 async def test_the_log_grows_little_with_many_live_streams(store: SQLiteStore, path: Path) -> None:
-    """Each token adds less than 150 B to SQLite's log.
-
-    Each commit brings 2.5 tokens on average for each of 1,000 live streams.
-    """
+    """Each token adds less than 150 B to SQLite's log, at 2.5 tokens per commit and stream."""
     states = await streams(store, 1000)
     rounds = 12
     before = Path(f"{path}-wal").stat().st_size
@@ -66,10 +63,7 @@ async def test_the_log_grows_little_with_many_live_streams(store: SQLiteStore, p
 
 
 async def test_finished_streams_are_small(store: SQLiteStore, path: Path) -> None:
-    """After small appends, finished streams need less than 1.5 times the bytes of their text.
-
-    The size of the file includes free pages.
-    """
+    """Finished streams and free pages need less than 1.5 times the bytes of the text."""
     states = await streams(store, 150)
     for _ in range(100):
         await store.commit(tokens(states, 40))
@@ -92,10 +86,7 @@ async def test_finished_streams_are_small(store: SQLiteStore, path: Path) -> Non
 async def test_long_live_stream_is_merged(
     store: SQLiteStore, path: Path, rows: int, in_each: int
 ) -> None:
-    """The store merges the rows of a long live stream.
-
-    Otherwise each reader that is far behind would read back through all rows.
-    """
+    """If rows were not merged, a reader that is far behind would read all rows."""
     (state,) = await streams(store, 1)
     for _ in range(rows // 50):
         await store.commit(tokens([state] * 50, in_each))
@@ -108,11 +99,7 @@ async def test_long_live_stream_is_merged(
 
 
 async def test_a_step_is_bounded_however_small_the_rows(store: SQLiteStore) -> None:
-    """G9: one step of ``tidy`` merges a limited number of rows, even if the rows are small.
-
-    A small row takes as long to merge as a large row. Commits wait during a step, so a step must
-    be short.
-    """
+    """G9: a step of ``tidy`` merges a limited number of rows, because commits wait for the step."""
     states = await streams(store, 40)
     for _ in range(500):
         await store.commit(tokens(states, 1))

@@ -31,8 +31,7 @@ async def through_sqlite3(url: str) -> AsyncIterator[tuple[Any, Finish]]:
     connection = sqlite3.connect(url.removeprefix("sqlite:///"))
 
     async def finish(commit: bool) -> None:
-        # SQLite may block here, and so block this test's event loop. An application would commit
-        # on a thread.
+        # SQLite may block this test's event loop here. An application would commit on a thread.
         (connection.commit if commit else connection.rollback)()
 
     yield connection, finish
@@ -56,17 +55,14 @@ Opened = tuple[PersistentTextStreaming, Connect, str]
 
 @pytest.fixture(params=CONNECTS, ids=lambda connect: connect.__name__)
 async def opened(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Opened]:
-    """Run an instance on a database.
-
-    Provide the instance, a function that connects to the database, and the database's URL.
-    """
+    """Provide an instance, a function that connects to its database, and the database's URL."""
     connect: Connect = request.param
     server = postgres_server.server(postgres_server.versions()[0])
     if connect is through_sqlite3:
         url = f"sqlite:///{SQLiteStore(tmp_path / 'app.db').path}"
     else:
         url = await server.make_database()
-    # The poll is so rare that followers and writers learn of a change only from a hint.
+    # The poll is rare, so followers and writers learn of a change only from a hint.
     async with PersistentTextStreaming(url, timing=FinerTiming(poll_s=60.0)) as streams:
         yield streams, connect, url
     if connect is not through_sqlite3:
@@ -130,10 +126,7 @@ async def test_delete_all_is_part_of_the_transaction(opened: Opened, commit: boo
 
 
 async def test_reader_waits_for_the_creating_commit(opened: Opened) -> None:
-    """A reader may ask for a stream before the transaction that creates the stream has committed.
-
-    The reader then waits for the commit.
-    """
+    """A reader waits for the commit of the transaction that creates its stream."""
     streams, connect, url = opened
     app = streams.asgi(allow_anonymous=True)
     asking = asyncio.Event()
@@ -157,7 +150,7 @@ async def test_reader_waits_for_the_creating_commit(opened: Opened) -> None:
 
 
 async def test_commit_wakes_followers_and_writers(opened: Opened) -> None:
-    """G6: the commit causes a hint, so that followers and writers do not wait for the poll."""
+    """G6: the commit causes a hint, so followers and writers do not wait for the poll."""
     streams, connect, url = opened
     await streams.create("log", kind="log")
     await streams.create("text")

@@ -62,7 +62,6 @@ class Block:
 
 
 def blocks_of(page: Path) -> Iterator[Block]:
-    """Yield the blocks of a page."""
     text = page.read_text()
     fences = 0
     for match in _FENCE.finditer(text):
@@ -82,5 +81,4 @@ def blocks_of(page: Path) -> Iterator[Block]:
 
 
 def all_blocks() -> list[Block]:
-    """Return the blocks of all pages, in order."""
     return [block for page in PAGES for block in blocks_of(page)]

@@ -1,4 +1,4 @@
-"""Each application of the documentation runs and works as the blocks below it show."""
+"""Each application of the documentation runs, and passes the blocks below it."""
 
 from __future__ import annotations
 
@@ -28,8 +28,6 @@ pytestmark = pytest.mark.timeout(60)  # each test starts a server, and one test 
 
 @dataclass(slots=True)
 class Scene:
-    """An application of a page, and the blocks that use this application."""
-
     app: Block
     uses: list[Block] = field(default_factory=list)
 
@@ -38,7 +36,6 @@ class Scene:
 
 
 def scenes() -> list[Scene]:
-    """Return the applications of all pages, each with the blocks that use it."""
     found: list[Scene] = []
     for block in all_blocks():
         if block.kind == "app":
@@ -143,10 +140,7 @@ def use_browser(block: Block, port: int, stream_id: str) -> None:
 
 
 def test_the_first_block_is_the_example() -> None:
-    """The first application of README.md is the file examples/quickstart.py.
-
-    Users copy the block or the file, so the block must not differ from the file.
-    """
+    """A user may copy README.md's first application or the file examples/quickstart.py."""
     first = next(block for block in all_blocks() if block.kind == "app")
     assert first.page == "README.md"
     assert first.code == (ROOT / "examples/quickstart.py").read_text()

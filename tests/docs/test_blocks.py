@@ -1,4 +1,4 @@
-"""Tests the code blocks of README.md and docs/. See ``blocks`` for the kinds of blocks."""
+"""Tests the code blocks of README.md and docs/. ``blocks`` describes the kinds of blocks."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ pytestmark = pytest.mark.timeout(60)  # most tests start an interpreter, and a f
 
 
 def of(kind: str, *languages: str) -> pytest.MarkDecorator:
-    """Return a decorator that runs a test for each block of ``kind`` in one of ``languages``."""
+    """Return a decorator that gives a test each block of ``kind`` in one of ``languages``."""
     found = [b for b in BLOCKS if b.kind == kind and b.language in languages]
     return pytest.mark.parametrize("block", found, ids=str)
 
@@ -142,7 +142,7 @@ def split_at_operators(tokens: Sequence[str]) -> list[list[str]]:
 
 
 def check_command(words: list[str]) -> None:
-    """Fail if a script, an extra of inkstream, or a command of inkstream does not exist."""
+    """Fail if a line uses a script, an extra or a command of inkstream that does not exist."""
     program, *arguments = words
     if program.startswith("scripts/"):
         assert os.access(ROOT / program, os.X_OK), program
@@ -158,7 +158,6 @@ def check_command(words: list[str]) -> None:
 
 
 def check_arguments(command: click.Command, arguments: list[str]) -> None:
-    """Fail unless the command accepts the arguments."""
     if isinstance(command, click.Group):
         name, *arguments = arguments
         chosen = command.commands.get(name)
@@ -172,5 +171,5 @@ def check_arguments(command: click.Command, arguments: list[str]) -> None:
     except click.BadParameter as exc:
         if not isinstance(
             exc.param.type if exc.param else None, click.Path
-        ):  # the example's own file
+        ):  # an example may name an absent file
             raise

@@ -25,7 +25,7 @@ ELSEWHERE = {
     "not_acceptable": 406,
     "internal": 500,
 }
-"""Codes without an error class."""
+"""Codes that have no error class."""
 
 NEVER_ANSWERED = {"error", "not_running", "store", "schema_outdated"}
 """Codes that a client sees as ``internal``."""
@@ -61,7 +61,7 @@ async def test_the_blocks_match_a_server() -> None:
 
 
 async def test_own_routes_offer_and_serve_many() -> None:
-    """At the path that ``Stream-Follow`` names, a client gets only its own chat's streams (G10)."""
+    """At the path that ``Stream-Follow`` names, a client gets only its own chat's streams."""
     [code] = [block.code for block in blocks_of(PAGE) if block.language == "python"]
     async with PersistentTextStreaming("memory://") as streams:
         app = FastAPI()
@@ -80,7 +80,7 @@ async def test_own_routes_offer_and_serve_many() -> None:
 
 
 def comparable(snapshot: dict[str, Any]) -> dict[str, Any]:
-    """Return a snapshot with types in place of the values that are never the same twice."""
+    """Replace the values that differ in each run by their types."""
     changing = ("stream_id", "created_at", "started_at")
     snapshot = snapshot | {name: type(snapshot[name]) for name in changing}
     return snapshot | {"offset": without_internal_id(snapshot["offset"])}

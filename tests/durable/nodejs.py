@@ -20,7 +20,6 @@ DEADLINE_S = 20.0
 
 
 def command(script: str, *arguments: str) -> list[str]:
-    """Return the command that runs a script of this folder."""
     places = os.pathsep.join([os.environ["PATH"], str(Path(sys.executable).parent)])
     node = shutil.which("node", path=places)
     assert node is not None, "these tests need Node.js; scripts/test finds or installs one"
@@ -45,7 +44,7 @@ class Client:
         self._process = process
 
     async def told(self) -> Any:
-        """Return the next item, or ``None`` if the client has ended without an error."""
+        """Return the next item, or ``None`` at the client's end. Fail if the client failed."""
         assert self._process.stdout is not None
         async with asyncio.timeout(DEADLINE_S):
             line = await self._process.stdout.readline()
@@ -62,7 +61,6 @@ class Client:
             assert told is not None, f"the client ended without {wanted}"
 
     async def rest(self) -> list[Any]:
-        """Return all items that are left."""
         rest = []
         while (told := await self.told()) is not None:
             rest.append(told)

@@ -15,12 +15,7 @@ _MAIN = "from inkstream.cli import main; main()"
 
 
 class Server:
-    """A running server.
-
-    Attributes:
-        base_url: The server's address, without the path of the streams.
-        url: The URL to which a stream's id is appended.
-    """
+    """A running server. A stream's URL is ``url`` plus the stream's id."""
 
     def __init__(self, process: Process, url: str) -> None:
         self.process = process
@@ -40,7 +35,7 @@ async def serving(
     environment: dict[str, str] | None = None,
     anonymous: bool = True,
 ) -> AsyncIterator[Server]:
-    """Run a server on a free port of this machine until the block ends."""
+    """Run a server on a free port until the block ends."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-c", _MAIN, "serve", "--port", "0", "--database", database),
         *(["--allow-anonymous"] if anonymous else []),

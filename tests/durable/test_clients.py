@@ -1,7 +1,7 @@
 """The protocol's official clients read and write inkstream's streams.
 
-The clients talk to `inkstream serve`. An application (``streams``) uses the same SQLite file in
-another process.
+The clients talk to `inkstream serve`. The application (``streams``) is another process on the same
+SQLite file.
 """
 
 from __future__ import annotations
@@ -48,7 +48,6 @@ CHAT = [
 
 @pytest.fixture
 async def streams(tmp_path: Path) -> AsyncIterator[PersistentTextStreaming]:
-    """Run the application's ``PersistentTextStreaming``."""
     async with PersistentTextStreaming(f"sqlite:///{tmp_path / 'streams.db'}") as instance:
         yield instance
 
@@ -91,10 +90,7 @@ async def test_typescript_follows_what_the_component_writes(
 async def test_typescript_produces_what_the_component_reads(
     streams: PersistentTextStreaming, server: Server
 ) -> None:
-    """G2, G11: each message of an idempotent producer is stored once, in order.
-
-    The producer sends up to five batches at the same time.
-    """
+    """G2, G11: a producer sends up to five batches at once, and each message is stored once."""
     async with client("producer", server.url + "s") as producer:
         [closed] = await producer.rest()
     body = await streams.read("s")
@@ -141,10 +137,7 @@ async def test_tanstack_follows_what_the_component_writes(
 async def test_python_follows_what_the_component_writes(
     streams: PersistentTextStreaming, server: Server, live: Literal["sse", "long-poll"]
 ) -> None:
-    """G2, G5: the Python client gets all text.
-
-    This client knows no end of a stream, so it receives the end as the last message.
-    """
+    """G2, G5: the Python client gets all text, and gets the end as the last message."""
     async with (
         asyncio.timeout(DEADLINE_S),
         writing(streams, "s") as writer,

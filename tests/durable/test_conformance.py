@@ -17,10 +17,7 @@ from tests.durable.server import serving
 pytestmark = pytest.mark.interop
 
 PASSED, SKIPPED = 332, 6
-"""How many tests of version 0.3.6 must pass, and how many must be skipped.
-
-The skipped tests are for subscriptions, which inkstream does not offer.
-"""
+"""How many tests of version 0.3.6 must pass, and how many must be skipped (subscriptions)."""
 
 
 @contextlib.asynccontextmanager

@@ -1,4 +1,4 @@
-"""G9: one request costs the process little, and the server refuses requests that cost much."""
+"""G9: a request costs the process little, or the server refuses the request."""
 
 from __future__ import annotations
 
@@ -55,10 +55,7 @@ async def test_body_of_too_many_messages(client: httpx.AsyncClient, method: str)
     ids=["ones", "one array", "number", "string", "four large", "nested"],
 )
 async def test_large_body_lets_others_run(client: httpx.AsyncClient, body: bytes) -> None:
-    """Other tasks run while the server handles a large body.
-
-    The test measures CPU time, so that a busy machine has no effect.
-    """
+    """The test measures CPU time, so that a busy machine has no effect."""
     await client.put("/s", headers=JSON)
     longest = 0.0
     done = asyncio.Event()
@@ -79,10 +76,7 @@ async def test_large_body_lets_others_run(client: httpx.AsyncClient, body: bytes
 
 
 async def test_many_small_messages_come_in_parts(client: httpx.AsyncClient) -> None:
-    """The server sends at most ``MOST_MESSAGES`` messages at once.
-
-    A page may contain half a million messages. To send them in one step would block the loop.
-    """
+    """A response has at most ``MOST_MESSAGES`` messages, because more would block the loop."""
     await client.put("/s", headers=JSON)
     part = b"[" + b"1," * (MOST_MESSAGES - 1) + b"1]"
     for _ in range(3):
@@ -139,10 +133,7 @@ async def test_body_that_never_arrives(streams: PersistentTextStreaming) -> None
 
 
 async def test_all_bodies_together(streams: PersistentTextStreaming) -> None:
-    """The server refuses a body with which all bodies together would exceed their limit.
-
-    A request frees the room of its body whether it succeeds, is refused or is cut off.
-    """
+    """All bodies together have a limit. Each request, even a refused or cut one, frees its room."""
     small = DurableSettings(body_bytes=1000, bodies_bytes=2500)
     app = streams.durable_streams(allow_anonymous=True, settings=small)
     for _ in range(3):
@@ -166,7 +157,7 @@ async def test_all_bodies_together(streams: PersistentTextStreaming) -> None:
 async def test_denied_body_is_not_kept(
     streams: PersistentTextStreaming, method: str, length: int | None
 ) -> None:
-    """The server does not keep the body of a denied request, so such a body uses no room."""
+    """The body of a denied request is not kept, and so uses no room."""
     asked = asyncio.Event()
 
     async def authorize(request: Request, stream: StreamState, action: str) -> bool:
@@ -185,7 +176,7 @@ async def test_denied_body_is_not_kept(
         feed.send(b"x" * 400_000)
         async with asyncio.timeout(DEADLINE_S):
             await asked.wait()
-    for feed in feeds:  # four of these bodies exceed the limit for all bodies together
+    for feed in feeds:  # four of these bodies together exceed the limit
         feed.send(b"x" * 600_000, more=False)
         assert await feed.answered() == (403 if method == "PUT" else 404)
 
@@ -239,7 +230,7 @@ async def test_denied_reader_costs_no_text(
 
 
 async def test_forks_of_forks_have_a_depth(client: httpx.AsyncClient) -> None:
-    """Forks of forks have a maximal depth, because a read of a fork visits all its ancestors."""
+    """A fork of forks has a maximal depth, because a read of the fork visits all its ancestors."""
     await client.put("/0", headers=TEXT, content=b"x")
     for i in range(1, MOST_FORKS + 1):
         answer = await client.put(f"/{i}", headers={"stream-forked-from": f"/{i - 1}"})

@@ -86,7 +86,7 @@ async def test_subscriptions_are_refused_with_a_reason(
 async def test_a_text_is_strings_objects_and_its_end(
     streams: PersistentTextStreaming, client: httpx.AsyncClient
 ) -> None:
-    """G5: when a text stream has ended, its end is the last message that a read returns."""
+    """G5: a read of an ended text stream returns the end as the last message."""
     stream_id = await streams.create("chat/1")
     async with streams.write(stream_id) as writer:
         await writer.append("Hello\r\n")

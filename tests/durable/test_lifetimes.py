@@ -16,10 +16,7 @@ from tests.http.asgi import ShiftedClock
 
 
 async def test_an_offset_of_a_deleted_stream_is_refused(client: httpx.AsyncClient) -> None:
-    """G10: each kind of read refuses an offset of a deleted stream, and an offset past the tail.
-
-    An open stream refuses both offsets at once, and so does a closed stream.
-    """
+    """G10: open and closed streams refuse offsets of a deleted stream and offsets past the tail."""
     old = (await client.put("/s", headers=TEXT, content=b"old")).headers["stream-next-offset"]
     await client.delete("/s")
     now = (await client.put("/s", headers=TEXT, content=b"new one")).headers["stream-next-offset"]
@@ -37,10 +34,7 @@ async def test_an_offset_of_a_deleted_stream_is_refused(client: httpx.AsyncClien
 
 
 async def test_reference_spelling_of_the_start(client: httpx.AsyncClient) -> None:
-    """The server accepts the reference server's spelling of the start of a stream.
-
-    The protocol's conformance suite sends this spelling to every server.
-    """
+    """The official conformance suite sends the reference server's spelling of a stream's start."""
     zero = "0000000000000000_0000000000000000"
     await client.put("/s", headers=TEXT, content=b"text")
     assert (await client.get("/s", params={"offset": zero})).content == b"text"
@@ -58,9 +52,9 @@ async def test_an_expired_stream_is_absent_and_can_be_replaced(
     monkeypatch.setattr(clock, "wall", lambda: now)
     await client.put("/s", headers=TEXT | {"stream-ttl": "1"}, content=b"old")
     now += 0.9
-    assert (await client.get("/s")).status_code == 200  # this read renews the expiry
+    assert (await client.get("/s")).status_code == 200  # GET renews the expiry
     now += 0.9
-    assert (await client.head("/s")).status_code == 200  # this request does not renew the expiry
+    assert (await client.head("/s")).status_code == 200  # HEAD does not renew the expiry
     now += 0.2
     for method in ("GET", "HEAD", "DELETE", "POST"):
         body: dict[str, Any] = {"headers": TEXT, "content": b"x"} if method == "POST" else {}
@@ -80,10 +74,7 @@ async def test_an_expired_stream_is_absent_and_can_be_replaced(
 async def test_a_jump_of_the_clock(
     client: httpx.AsyncClient, clock: ShiftedClock, monkeypatch: pytest.MonkeyPatch, jump_s: float
 ) -> None:
-    """A stream does not expire when the clock jumps, nor when the clock is set right again.
-
-    A stream that was created or read while the clock was wrong does not expire either.
-    """
+    """A wrong clock makes no stream expire, even if the stream was created or read meanwhile."""
     true, jump = ShiftedClock().wall, 0.0
     monkeypatch.setattr(clock, "wall", lambda: true() + jump)
     mortal = TEXT | {"stream-ttl": "3600"}
@@ -101,11 +92,7 @@ async def test_a_jump_of_the_clock(
 
 @pytest.mark.parametrize("database", ["postgres"], indirect=True)  # its server has its own clock
 async def test_a_clock_that_was_wrong_from_the_start(database: str) -> None:
-    """On PostgreSQL, the server's clock decides what is due, so a host's clock deletes nothing.
-
-    A PUT deletes an expired stream of the same name. So a PUT through a host with a wrong clock
-    could delete a stream that has not expired.
-    """
+    """A PUT deletes an expired stream, and PostgreSQL's own clock decides what is expired."""
     mortal = TEXT | {"stream-ttl": "3600"}
     wrong_clock = ShiftedClock()
     wrong_clock.wall = lambda: ShiftedClock().wall() + 3 * 3600.0

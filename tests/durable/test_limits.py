@@ -44,10 +44,7 @@ async def test_hot_polling_of_a_closed_stream_is_limited(
 
 
 async def test_a_stream_has_a_cap_on_producers(database: str) -> None:
-    """G9: a stream has a limit of producers, even if the producers come at the same moment.
-
-    Appends without a producer, and appends of known producers, go on.
-    """
+    """G9: the limit of producers holds even if they come at once. Known producers go on."""
     limits = FinerLimits(marks_per_stream=5)
     async with (
         PersistentTextStreaming(database, limits=limits) as streams,
@@ -71,10 +68,9 @@ async def test_a_stream_has_a_cap_on_producers(database: str) -> None:
 async def test_the_number_of_streams_is_limited(
     streams: PersistentTextStreaming, database: str, clock: ShiftedClock
 ) -> None:
-    """G9: the number of streams is limited.
+    """G9: a deletion frees a place: in its mount at once, in other mounts after ``RECOUNT_S``.
 
-    A deletion frees a place: immediately in the mount that deletes, and in other mounts after
-    ``RECOUNT_S``. The application's own streams do not count.
+    The application's own streams do not count.
     """
     few = DurableSettings(max_streams=3)
     async with (
@@ -100,10 +96,7 @@ async def test_the_number_of_streams_is_limited(
 async def test_places_of_an_old_count_are_lost(
     streams: PersistentTextStreaming, clock: ShiftedClock
 ) -> None:
-    """G9: an idle process loses the places of its last count, so it does not exceed the limit.
-
-    The process counts again, and creates streams again when other processes have deleted some.
-    """
+    """G9: the places that an idle process had left expire, because other processes may use them."""
     few = DurableSettings(max_streams=16)
     async with (
         client_of(streams.durable_streams(allow_anonymous=True, settings=few)) as idle,
@@ -122,7 +115,7 @@ async def test_places_of_an_old_count_are_lost(
 async def test_a_slow_count_is_used_for_longer(
     streams: PersistentTextStreaming, clock: ShiftedClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A count that takes 2 s is used for 200 s, so counting takes at most 1 % of the time."""
+    """A count that takes 2 s is used for 200 s, so that counting takes at most 1 % of the time."""
     counts = 0
     find = streams.engine.readers.find
 
@@ -154,7 +147,7 @@ async def test_the_size_of_bodies_is_limited(streams: PersistentTextStreaming) -
 async def raw(
     app: DurableStreams, method: str, headers: Mapping[str, str], body: bytes, query: str
 ) -> int:
-    """Make a request, even one that most clients would refuse to send, and return the status."""
+    """Make a request that most clients would refuse to send, and return the status."""
     statuses: list[int] = []
     messages: list[Message] = [{"type": "http.request", "body": body, "more_body": False}]
 
@@ -238,10 +231,7 @@ def ending_with(way: str, value: Any) -> Any:
 async def test_deepest_result_is_sent(
     streams: PersistentTextStreaming, client: httpx.AsyncClient, way: str
 ) -> None:
-    """G5: the mount sends the deepest result with which a source may end.
-
-    If a source's result is deeper, the stream ends with an error.
-    """
+    """G5: the deepest allowed result is sent. A deeper result ends its stream with an error."""
 
     async def end_of(depth: int) -> Any:
         name = await streams.create()

@@ -21,10 +21,7 @@ from tests.durable.mount import JSON, TEXT, client_of, producing
 async def test_many_appends_to_one_stream_share_commits(
     streams: PersistentTextStreaming, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G2: each of 200 concurrent appends is stored once, at the offset in its response.
-
-    The store needs fewer than 20 commits, although half of the appends have conditions.
-    """
+    """G2: 200 concurrent appends, half with conditions, are stored once in under 20 commits."""
     await client.put("/s", headers=JSON)
     store, commits = streams.engine.store, 0
     commit = store.commit
@@ -53,10 +50,7 @@ async def test_many_appends_to_one_stream_share_commits(
 async def test_a_single_append_reads_its_stream_once(
     streams: PersistentTextStreaming, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An append uses the page that the permission check has read.
-
-    A second read would cost as much as the rest of the append.
-    """
+    """The append uses the page of the permission check. A second read would double the cost."""
     await client.put("/s", headers=JSON)
     store, reads = streams.engine.store, 0
     read = store.read
@@ -74,11 +68,7 @@ async def test_a_single_append_reads_its_stream_once(
 async def test_an_append_is_not_refused_by_an_old_page(
     streams: PersistentTextStreaming,
 ) -> None:
-    """G2: the server accepts an append although the stream changed since the server read it.
-
-    The server reads the stream before the permission check. During the check, the producer's first
-    append is committed.
-    """
+    """G2: an append succeeds although the stream changed during the append's permission check."""
     asked, go = asyncio.Event(), asyncio.Event()
 
     async def authorize(request: Request, stream: StreamState, action: str) -> bool:
@@ -172,7 +162,7 @@ async def test_one_of_many_that_close_appends(client: httpx.AsyncClient) -> None
 
 @pytest.mark.timeout(120)
 async def test_forks_while_their_source_ends(client: httpx.AsyncClient, rounds: Rounds) -> None:
-    """If a stream is deleted while forks of it are created, each fork is complete or absent."""
+    """If a stream is deleted while it is forked, each fork is complete or absent."""
     for i in rounds(15, 300):
         await client.put(f"/src{i}", headers=TEXT, content=b"inherited")
         forks = [
@@ -208,7 +198,7 @@ async def test_concurrent_creates_of_one_stream(client: httpx.AsyncClient) -> No
 async def test_a_shutdown_during_a_commit_is_uncertain(
     streams: PersistentTextStreaming, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G12: an append in a running commit may be stored; an append that still waits is not."""
+    """G12: an append in a running commit may be stored, and an append that still waits is not."""
     mount = streams.durable_streams(allow_anonymous=True)
     committing, go_on = asyncio.Event(), asyncio.Event()
     store = streams.engine.store

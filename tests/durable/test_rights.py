@@ -50,7 +50,6 @@ async def test_a_denied_stream_looks_absent(streams: PersistentTextStreaming) ->
         assert await ask("POST", "/s", "close s", **closing) == 204
         assert await ask("DELETE", "/s", "read s", "append s", "close s", "create s") == 404
         assert await ask("DELETE", "/s", "delete s") == 204
-        # The server has asked ``authorize`` about each kind of action.
         assert {entry.split()[0] for entry in asked} == {
             *("create", "read", "append", "close", "delete")
         }

@@ -27,7 +27,7 @@ DEADLINE_S = 10.0
 async def reading(
     client: httpx.AsyncClient, url: str, offset: str = "-1"
 ) -> AsyncIterator[AsyncIterator[tuple[str, str]]]:
-    """Follow a stream as server-sent events. Yield an iterator of their names and data."""
+    """Follow a stream as server-sent events. Yield an iterator of pairs of event name and data."""
     params = {"offset": offset, "live": "sse"}
     async with client.stream("GET", url, params=params, timeout=DEADLINE_S) as response:
         assert response.status_code == 200
@@ -118,7 +118,7 @@ async def test_a_producer_is_exactly_once_through_kills(
 async def test_a_reader_in_another_process_gets_hints(
     database: str, client: httpx.AsyncClient
 ) -> None:
-    """A reader in another process gets text by hints, sooner than by the poll every 2 s."""
+    """Hints bring text sooner than the poll every 2 s."""
     async with serving(database) as one, serving(database) as two:
         await client.put(one.url + "s", headers=TEXT)
         async with reading(client, two.url + "s") as events:
@@ -129,7 +129,7 @@ async def test_a_reader_in_another_process_gets_hints(
                 await client.post(one.url + "s", headers=TEXT, content=f"message {i}".encode())
                 assert await data_of(events) == f"message {i}"
                 took.append(time.monotonic() - began)
-        # The test takes the median, because other work on the machine may delay one text.
+        # Other work on the machine may delay one text, so the test takes the median.
         assert sorted(took)[2] < 1.0
         end = (await client.head(one.url + "s")).headers["stream-next-offset"]
         assert (await client.get(two.url + "s", params={"offset": end})).content == b""
@@ -162,7 +162,7 @@ async def test_characters_split_over_appends_arrive_whole(
 
 @pytest.mark.timeout(60)
 async def test_a_body_of_10_mb_is_refused(database: str, client: httpx.AsyncClient) -> None:
-    """G9: a client whose body is too large gets the response 413, and the server goes on."""
+    """G9: the server refuses a body that is too large, and goes on."""
     async with serving(database) as server:
         url = server.url + "s"
         await client.put(url, headers=TEXT)
@@ -273,9 +273,7 @@ async def test_readers_disconnect_when_the_server_stops(
         await poll.drain()
         async with reading(client, url) as events:
             await until_up_to_date(events)
-            await client.head(
-                url
-            )  # the server answered this request after the poll arrived, so the poll is waiting now
+            await client.head(url)  # the server gets this request after the poll
             server.process.terminate()
             async with asyncio.timeout(DEADLINE_S):
                 rest = [json.loads(data) async for name, data in events if name == "control"]
@@ -290,7 +288,6 @@ async def test_readers_disconnect_when_the_server_stops(
 async def test_it_shows_the_text_of_an_application(
     database: str, client: httpx.AsyncClient
 ) -> None:
-    """A client of the protocol reads the text that an application in another process writes."""
     async with (
         serving(database) as server,
         PersistentTextStreaming(database) as streams,

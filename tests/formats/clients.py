@@ -1,4 +1,4 @@
-"""Strict models of two clients. Each model fails where the code of the real client fails."""
+"""Strict models of two clients. Each model fails where the real client fails."""
 
 from __future__ import annotations
 

@@ -50,7 +50,7 @@ class Chunk(NamedTuple):
 
 
 def stored(messages: Iterable[Message]) -> list[Segment]:
-    """Return each message as a segment of its own, as if each message had been committed alone."""
+    """Return each message as its own segment, as if it had been committed alone."""
     segments: list[Segment] = []
     for message in messages:
         part = message if isinstance(message, str) else wire.dump_object(message)
@@ -84,7 +84,7 @@ def encode(
     tail = SimpleNamespace(state=state_now, internal_id=stream.internal_id, runs=())
     form = replace(form, frame=kept)
     answer = _run(encoded(form, Stored(segments, state_now), tail, position, state))  # type: ignore[arg-type]
-    chunks.clear()  # drop the chunks from before the cursor, which rebuilt the state
+    chunks.clear()  # the chunks before the cursor were needed only to rebuild the state
     rest = [segment for s in segments if (segment := wire.cut(s, position, s.end)) is not None]
     for start in range(0, len(rest), at_once):
         answer.chunks(rest[start : start + at_once])

@@ -53,7 +53,7 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
     def traced(*args: Any, **kwargs: Any) -> sqlite3.Connection:
         connection: sqlite3.Connection = open_sqlite(*args, **kwargs)
-        reads_only: list[bool] = []  # the writing connection, whose merges read too, is left out
+        reads_only: list[bool] = []  # the writing connection is left out: its merges read too
 
         def trace(statement: str) -> None:
             reads_only.extend([True] * statement.startswith("PRAGMA query_only=1"))
@@ -80,12 +80,7 @@ def statements(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """The number of segments and statements that one reconnect needed.
-
-    Attributes:
-        reads: The number of segments that each read of the store returned.
-        statements: The number of statements that read messages.
-    """
+    """What a reconnect needed: the segments of each read, and the number of statements."""
 
     reads: list[int]
     statements: int
@@ -132,7 +127,7 @@ async def cost_of_a_reconnect(
 async def test_reads_are_the_same_at_any_length(
     url: str, form: Format, statements: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """G9: a reconnect reads as much for a text of 10,000 characters as for 1,000,000 characters."""
+    """G9: a reconnect reads as much after 10,000 characters as after 1,000,000 characters."""
     short = await cost_of_a_reconnect(url, form, 10_000, statements, monkeypatch)
     long = await cost_of_a_reconnect(url, form, 1_000_000, statements, monkeypatch)
     assert short == long

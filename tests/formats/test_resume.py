@@ -30,7 +30,7 @@ forms = pytest.mark.parametrize("form", FORMATS.values(), ids=FORMATS)
 @settings(max_examples=60)
 @given(answers, ends)
 def test_suffix_at_every_chunk(form: Format, messages: list[Message], end: End) -> None:
-    """G2: a reconnect after any chunk returns exactly the chunks that follow this chunk."""
+    """G2: a reconnect after any chunk returns exactly the chunks that follow that chunk."""
     segments = stored(messages)
     whole = encode(form, segments, end)
     places = [(chunk.position, chunk.state, chunk.ended) for chunk in whole]
@@ -52,7 +52,7 @@ def test_cut_anywhere(
     then: int,
     data: st.DataObject,
 ) -> None:
-    """G2: a client builds the same message from a live answer that was cut and continued."""
+    """G2: a client builds the stored message, although its answer was cut and continued."""
     segments = stored(messages)
     live = encode(form, segments, end, at_once=at_once)
     cut = data.draw(st.integers(0, len(live) - 1))
@@ -158,7 +158,7 @@ def test_every_part_of_the_vocabulary_reaches_v7(messages: list[Message], name: 
 
 
 def test_ends() -> None:
-    """G5: the formats of the AI SDK, AG-UI and OpenAI say how the stream ended."""
+    """G5: the last chunk says how the stream ended."""
 
     def last(form: Format, end: End) -> object:
         chunks = [chunk.value for chunk in encode(form, stored(["x"]), end)]

@@ -10,15 +10,11 @@ PLUS = "# +"
 
 
 def lines_for_use_chat() -> list[str]:
-    """Return the marked lines, which an application without useChat does not need.
-
-    The lines of the route, the login and the imports are not marked.
-    """
+    """Return the marked lines. The lines of the route, the login and the imports are not marked."""
     return [line for line in SERVER.read_text().splitlines() if line.endswith(PLUS)]
 
 
 def test_at_most_twelve() -> None:
-    """Ask, resume, stop and history take at most twelve lines of at most 100 characters."""
     marked = lines_for_use_chat()
     assert 0 < len(marked) <= 12, marked
     assert all(len(line.removesuffix(PLUS).rstrip()) <= 100 for line in marked)
@@ -26,10 +22,7 @@ def test_at_most_twelve() -> None:
 
 
 def test_nothing_is_left_unmarked() -> None:
-    """Every line that uses inkstream is marked, except the imports and the lifespan.
-
-    An application without useChat has a line for the lifespan too.
-    """
+    """Of the lines that use inkstream, only the imports and the lifespan are not marked."""
     source = SERVER.read_text()
     lines = source.splitlines()
     uses: set[int] = set()

@@ -20,8 +20,6 @@ from tests.http.sse import Parser
 
 
 class Client:
-    """A page of one user, which posts questions and resumes answers."""
-
     def __init__(self, chat: UIMessageChat, owner: str | None = "ada") -> None:
         self.chat, self.owner = chat, owner
 
@@ -152,7 +150,7 @@ async def test_ask_and_history(page: Client) -> None:
 
 
 async def test_resume_replays_what_is_live(page: Client, streams: PersistentTextStreaming) -> None:
-    """G2, G6: a reloaded page gets the running answer, which the history leaves out."""
+    """G2, G6: a reloaded page gets the running answer, which is not in the history."""
     assert (await page.resume()).status == 204
     source = ScriptedSource()
     asked = asyncio.create_task(page.post(ask(user("hi")), source))
@@ -169,10 +167,7 @@ async def test_resume_replays_what_is_live(page: Client, streams: PersistentText
 
 
 async def test_resume_continues_inside_a_part(page: Client) -> None:
-    """G2: a page that resumes after any event gets all later events of the same answer.
-
-    This holds although the chat has a newer answer.
-    """
+    """G2: after any event, ``resume`` returns the rest of that answer, not of a newer answer."""
     first = await page.post(
         ask(user("hi")),
         says({"type": "reasoning-start", "id": "r"}, "text", CALL, "more"),
@@ -187,8 +182,8 @@ async def test_resume_continues_inside_a_part(page: Client) -> None:
 async def test_a_recent_answer_is_replayed(page: Client, clock: ShiftedClock) -> None:
     """G5: for a minute after the end of an answer, ``resume`` replays the answer.
 
-    Otherwise a page would miss an answer that ends after the page got the history and before the
-    page calls ``resume``.
+    Otherwise a page would miss an answer that ends after the page got the history and before it
+    calls ``resume``.
     """
     answer = await page.post(ask(user("hi")), says("short"))
     assert (await page.resume()).chunks == answer.chunks
@@ -206,10 +201,7 @@ async def test_an_unknown_offset_is_an_error(page: Client) -> None:
 
 
 async def test_stop_from_anywhere(page: Client, streams: PersistentTextStreaming) -> None:
-    """G6: a Stop ends the answer for its reader, and the history keeps the answer's text.
-
-    A Stop that names another stream, or that comes from another user, has no effect.
-    """
+    """G6: a Stop keeps the answer's text. A Stop of another stream or user has no effect."""
     assert not await page.chat.stop("chat", owner="ada")
     source = ScriptedSource()
     asked = asyncio.create_task(page.post(ask(user("hi")), source))
@@ -238,10 +230,7 @@ async def _latest(streams: PersistentTextStreaming) -> Any:
 async def test_client_side_tool_continues_the_message(
     page: Client, streams: PersistentTextStreaming
 ) -> None:
-    """G2: a POST with a tool's output returns only the new parts.
-
-    A reload and the history return every part once.
-    """
+    """G2: a POST with a tool's output returns only new parts. The history has each part once."""
     first = await page.post(ask(user("where am I?")), says("Looking. ", CALL))
     done = with_output(first.message, {"city": "Bern"})
     second = await page.post(ask(user("where am I?"), done), says("You are in ", "Bern."))
@@ -264,7 +253,7 @@ async def test_client_side_tool_continues_the_message(
 
 
 async def test_two_windows_continue_one_message(page: Client) -> None:
-    """G4: if a tool ran in two windows, one source answers, and both windows follow it."""
+    """G4: if a tool ran in two windows, one source answers, and both windows show the answer."""
     first = await page.post(ask(user("where?")), says(CALL))
     body = ask(user("where?"), with_output(first.message, "here"))
     sources = ScriptedSource(), ScriptedSource()
@@ -286,7 +275,6 @@ async def test_two_windows_continue_one_message(page: Client) -> None:
 async def test_a_running_answer_is_not_continued(
     page: Client, streams: PersistentTextStreaming
 ) -> None:
-    """A request that continues an answer which still runs gets 409, and the answer goes on."""
     running, refused = ScriptedSource(), ScriptedSource()
     asked = asyncio.create_task(page.post(ask(user("where?")), running))
     await running.send(CALL)
@@ -320,10 +308,7 @@ async def test_outputs_only_for_open_calls(page: Client) -> None:
 
 
 async def test_a_failed_continuation_can_be_retried(page: Client) -> None:
-    """After a failed continuation, a page can continue the message that the history contains.
-
-    The message keeps the tool's output and the text of the failed continuation.
-    """
+    """A retried continuation keeps the tool's output and the text of the failed continuation."""
     first = await page.post(ask(user("q")), says(CALL))
     body = ask(user("q"), with_output(first.message, "here"))
     assert (await page.post(body, says("Half", RuntimeError()))).message.last is not None
@@ -355,7 +340,7 @@ async def test_last_message_alone_is_enough(page: Client) -> None:
 
 
 async def test_a_failure_has_a_public_message(page: Client) -> None:
-    """G5: a page gets the public message of a failure, and never the text of another exception."""
+    """G5: a page gets the public message of a ``StreamError``, and no text of another exception."""
     failed = StreamError("Too many questions at once.", code="overloaded")
     answer = await page.post(ask(user("q")), says("some ", failed))
     assert answer.message.last == {"type": "error", "errorText": "Too many questions at once."}
@@ -367,10 +352,7 @@ async def test_a_failure_has_a_public_message(page: Client) -> None:
 
 @pytest.mark.parametrize("said", [(), ("some ",)])
 async def test_a_failure_is_not_sent_again(page: Client, said: tuple[str, ...]) -> None:
-    """After a failure, ``resume`` answers 204, and the history contains the failure.
-
-    So a reload shows the failure, and does not call ``onError`` a second time.
-    """
+    """After a failure, ``resume`` answers 204. Otherwise a reload would call ``onError`` again."""
     answer = await page.post(ask(user("q")), says(*said, StreamError("Too many questions.")))
     assert (await page.resume()).status == 204
     (_, message) = await page.chat.messages("chat", owner="ada")
@@ -398,10 +380,7 @@ async def test_a_stop_is_not_sent_again(page: Client) -> None:
 
 
 async def test_an_unfinished_call_is_over_in_the_history(page: Client) -> None:
-    """In the history of a failed answer, an unfinished tool call has the state of an error.
-
-    So a reloaded page does not wait for the tool.
-    """
+    """A failed answer's unfinished call is an error, so a reloaded page does not wait for it."""
     start = {"type": "tool-input-start", "toolCallId": "c1", "toolName": "t"}
     answer = await page.post(ask(user("q")), says(start, StreamError("Failed.")))
     assert answer.message.parts[0]["state"] == "input-streaming"
@@ -410,7 +389,7 @@ async def test_an_unfinished_call_is_over_in_the_history(page: Client) -> None:
 
 
 async def test_owners_are_kept_apart(page: Client, streams: PersistentTextStreaming) -> None:
-    """Another user who knows a chat's id gets nothing of this chat, and changes nothing in it."""
+    """Another user who knows a chat's id can neither read nor change the chat."""
     first = await page.post(ask(user("q")), says("mine", CALL))
     eve = Client(page.chat, "eve")
     assert (await eve.resume()).status == 204
@@ -423,7 +402,7 @@ async def test_owners_are_kept_apart(page: Client, streams: PersistentTextStream
 
 
 async def test_post_with_a_last_event_resumes(page: Client) -> None:
-    """A client that repeats its POST with the id of its last event gets the same answer."""
+    """A client that repeats its POST with its last event's id gets the rest of the same answer."""
     first = await page.post(ask(user("q")), says("one"))
     source = ScriptedSource()
     again = await page.post(ask(user("q")), source, last_event_id=first.ids[1])
@@ -446,7 +425,6 @@ async def test_post_with_a_last_event_resumes(page: Client) -> None:
     ],
 )
 async def test_a_wrong_body_is_refused(page: Client, body: Any) -> None:
-    """A request whose body or chat id is wrong gets 400, and starts no source."""
     source = ScriptedSource()
     assert (await page.post(body, source)).status == 400
     assert source.calls == 0
@@ -464,7 +442,6 @@ async def test_another_site_starts_nothing(page: Client, streams: PersistentText
 
 
 async def test_latest_is_the_newest_text(streams: PersistentTextStreaming) -> None:
-    """``latest`` finds the newest text stream of one owner and group, and never a log."""
     with pytest.raises(ValueError, match="whose latest"):
         await streams.latest()
     name = await streams.create(owner="ada", group="chat")
@@ -478,7 +455,7 @@ async def test_latest_is_the_newest_text(streams: PersistentTextStreaming) -> No
 
 
 async def test_begin_comes_before_the_writers_text(streams: PersistentTextStreaming) -> None:
-    """G2: messages that were given to ``create`` come first, however large the messages are."""
+    """G2: messages that were given to ``create`` come first, however large they are."""
     begin: list[Any] = ["x" * 50_000, {"n": 1}, "y" * 50_000, {"n": 2}]
     name = await streams.create(begin=begin)
     assert list((await streams.read(name)).parts) == begin

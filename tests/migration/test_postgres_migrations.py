@@ -29,7 +29,6 @@ def server(request: pytest.FixtureRequest) -> postgres_server.Server:
 
 @pytest.fixture
 async def url(server: postgres_server.Server) -> AsyncIterator[str]:
-    """Create a database without a schema."""
     url = await server.make_database(migrated=False)
     yield url
     await server.drop_database(url)
@@ -45,10 +44,7 @@ async def execute(url: str, *statements: str) -> None:
 
 
 async def test_no_silent_ddl(url: str) -> None:
-    """A call on a database without the schema changes nothing.
-
-    The error says how to migrate the database, and shows no password.
-    """
+    """A call on a database without the schema changes nothing. Its error shows no password."""
     with pytest.raises(SchemaOutdated) as caught:
         await PostgresStore(url).open("one")
     assert "inkstream migrate --database postgresql://postgres@" in str(caught.value)
@@ -61,7 +57,7 @@ async def test_no_silent_ddl(url: str) -> None:
 
 
 async def test_an_old_server_is_refused(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a PostgreSQL that is older than docs/postgres.md requires, ``migrate`` applies nothing."""
+    """``migrate`` changes nothing on a PostgreSQL that is too old."""
     monkeypatch.setattr(_migrate, "_OLDEST", 99)
     with pytest.raises(StoreError, match="inkstream needs 99 or later"):
         await migrate(url)
@@ -70,7 +66,7 @@ async def test_an_old_server_is_refused(url: str, monkeypatch: pytest.MonkeyPatc
 
 
 async def test_migrating_twice_and_at_once(url: str) -> None:
-    """All processes of a deploy may migrate at the same time, and may migrate again."""
+    """All processes of a deploy may migrate at the same time."""
     applied = await asyncio.gather(*[migrate(url) for _ in range(4)])
     assert sorted(applied, key=len) == [
         [],
@@ -127,7 +123,7 @@ async def test_verify_finds_what_is_wrong(url: str, damage: str, said: str) -> N
 
 
 async def test_other_versions_of_the_library(url: str) -> None:
-    """A newer schema is accepted, unless its ``needs`` is above the library's schema version."""
+    """A newer schema works, unless its ``needs`` is above the library's schema version."""
     await migrate(url)
     newer = f"INSERT INTO inkstream.migrations VALUES ({VERSION + 1}, 'newer', {VERSION}, '')"
     await execute(url, newer)
@@ -192,10 +188,7 @@ async def test_a_role_with_no_more_than_it_needs(url: str, server: postgres_serv
 
 
 async def test_a_view_shows_the_text(url: str) -> None:
-    """G11: a view shows each stream's text.
-
-    NUL becomes U+FFFD. If the bytes of a stream are no text, the view shows NULL.
-    """
+    """G11: a view shows each stream's text. It shows U+FFFD for NUL, and NULL for invalid bytes."""
     await migrate(url)
     store = PostgresStore(url)
     await store.open("one")

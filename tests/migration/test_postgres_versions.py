@@ -66,7 +66,7 @@ def cli(verb: str, url: str) -> tuple[str, ...]:
 
 
 async def test_other_sql_under_the_same_name(url: str, tmp_path: Path) -> None:
-    """If a migration was applied with other SQL, each command reports this and says what to do."""
+    """Each command reports a migration that was applied with other SQL, and says what to do."""
     ours = make_version(tmp_path / "ours")
     other = ("epoch bigint NOT NULL", "epoch integer NOT NULL")
     theirs = make_version(tmp_path / "theirs", {FIRST: other, TABLES: other})
@@ -89,7 +89,7 @@ async def test_other_sql_under_the_same_name(url: str, tmp_path: Path) -> None:
 
 
 async def test_a_database_from_before_digests(url: str, tmp_path: Path) -> None:
-    """G10: for a development version's database without digests, the error says what to do."""
+    """For a development version's database without digests, the error says what to do."""
     ours = make_version(tmp_path / "ours")
     await run(ours, *cli("migrate", url))
     connection = await asyncpg.connect(url)
@@ -113,7 +113,7 @@ async def test_comments_do_not_count(url: str, tmp_path: Path) -> None:
 
 
 async def test_an_old_and_a_new_version_during_a_deploy(url: str, tmp_path: Path) -> None:
-    """During a deploy, processes of both versions write streams and follow each other's streams."""
+    """Processes of both versions write streams, and follow each other's streams."""
     old = make_version(tmp_path / "old")
     new = make_next_version(tmp_path / "new")
     await run(old, *cli("migrate", url))

@@ -24,7 +24,7 @@ Source = Callable[[Any], AsyncIterator[Any]]
 
 
 class Events:
-    """Yields the events of a provider one by one, and records whether it was closed."""
+    """Yields events one by one, and records whether it was closed."""
 
     def __init__(self, events: list[Any]) -> None:
         self.events = iter(events)
@@ -302,7 +302,7 @@ async def test_a_silent_cut_raises(name: str) -> None:
 
 
 class APIStatusError(Exception):
-    """An imitation of an SDK's error. A source looks only at an error's fields and module name."""
+    """An imitation of an SDK's error. A source looks only at its fields and its module's name."""
 
     __module__ = "openai"
     code: str | None = None
@@ -365,7 +365,7 @@ async def test_an_error_during_an_answer(
 
 @every_source
 async def test_a_stop_closes_the_connection(name: str) -> None:
-    """G6: a Stop closes the provider's connection, because a provider that sends also charges."""
+    """G6: a Stop closes the provider's connection, because a provider that still sends charges."""
     source, events = SOURCES[name]
     opened = Events(events)
     reading = source(opened)
@@ -420,11 +420,7 @@ async def test_arguments_that_are_not_json_are_shown_as_text() -> None:
 
 
 async def test_calls_that_share_an_index() -> None:
-    """Tool calls that share an index are kept apart.
-
-    Gemini's and Ollama's compatible endpoints send each call in one piece, and each call has index
-    0.
-    """
+    """Gemini's and Ollama's compatible endpoints give every tool call the index 0."""
     events = [
         call(0, "{}", id="one", name="a"),
         call(0, "{}", id="two", name="b"),

@@ -14,8 +14,6 @@ from inkstream.telemetry import OpenTelemetry
 
 
 class Recorded:
-    """An observer, and all metrics and spans that it has recorded."""
-
     def __init__(self) -> None:
         self._reader = InMemoryMetricReader()
         self._spans = InMemorySpanExporter()

@@ -18,7 +18,6 @@ TIMING = Timing(disconnect_grace_s=GRACE_S)
 
 
 async def started(worker: Worker) -> ScriptedSource:
-    """Start a stream with ``on_disconnect="cancel"``, and send text to the stream."""
     source = ScriptedSource()
     await worker.streams.create("s")
     worker.streams.start("s", source, on_disconnect="cancel")
@@ -45,7 +44,7 @@ async def two(
 
 
 def is_asked(worker: Worker) -> bool:
-    """Return whether the worker has set ``due_at``, to ask whether the stream has a reader."""
+    """Return whether the worker asks, by a ``due_at``, whether the stream has a reader."""
     [stream] = worker.store.inner.database._streams._by_name.values()
     return stream.snapshot().due_at is not None
 
@@ -53,10 +52,7 @@ def is_asked(worker: Worker) -> bool:
 @pytest.mark.parametrize("away", [False, True])
 @in_virtual_time
 async def test_last_reader_gone_cancels_the_stream(away: bool) -> None:
-    """G6: a stream without a reader is cancelled after the grace time.
-
-    This holds even if the store is away when the grace time ends.
-    """
+    """G6: the stream is cancelled after the grace time, even if the store is away at that time."""
     async with one_worker(timing=TIMING) as worker:
         source = await started(worker)
         following = await follow(worker)
@@ -82,7 +78,7 @@ async def test_last_reader_gone_cancels_the_stream(away: bool) -> None:
 async def test_reader_in_another_process_keeps_the_stream(
     hints_lost: float, grace_s: float
 ) -> None:
-    """G6: a reader in another process keeps the stream alive until that reader leaves."""
+    """G6: a reader in another process keeps the stream alive until this reader leaves."""
     timing = Timing(disconnect_grace_s=grace_s)
     async with two(hints_lost, timing) as (here, there):
         source = await started(here)
@@ -102,7 +98,7 @@ async def test_reader_in_another_process_keeps_the_stream(
 
 @in_virtual_time
 async def test_reloading_reader_keeps_the_stream() -> None:
-    """G6: a page keeps its stream alive while it reloads often, each time from another process."""
+    """G6: a page that reloads often, each time from another process, keeps its stream alive."""
     async with cluster() as made:
         workers = [await made.add(timing=TIMING) for _ in range(4)]
         source = await started(workers[0])

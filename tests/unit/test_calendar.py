@@ -45,9 +45,9 @@ def test_clock_jump_is_not_trusted(jump_s: float, caplog: pytest.LogCaptureFixtu
 
 @pytest.mark.parametrize("jump_s", [3 * 3600.0, -3 * 3600.0])
 def test_time_is_counted_from_the_later_clock(jump_s: float) -> None:
-    """After a jump, ``wall`` returns the later of two times: with the jump, and without it.
+    """A stream that is created while the clock is wrong is not due too early.
 
-    So a stream that is created while the clock is wrong is not due too early.
+    After a jump, ``wall`` returns the later of two times: with the jump, and without it.
     """
     clock = Clock()
     calendar = Calendar(clock)
@@ -69,10 +69,7 @@ def test_slow_clock_correction_is_trusted() -> None:
 
 @in_virtual_time
 async def test_a_stream_made_while_the_clock_is_behind() -> None:
-    """A stream that is created while the clock is behind stays ``pending`` after the correction.
-
-    It ends ``timeout`` only after its ``start_within_s``.
-    """
+    """After the clock's correction, the stream stays ``pending`` for its ``start_within_s``."""
     async with cluster() as made:
         worker = await made.add()
         made.clock.jump_wall(-3 * 3600)

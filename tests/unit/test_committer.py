@@ -47,7 +47,7 @@ async def seen(worker: Worker, name: str, offset: str | None = None) -> str:
 
 @in_virtual_time
 async def test_nothing_is_shown_before_the_store_has_returned() -> None:
-    """G1: readers get no text before the store has returned from the commit of this text."""
+    """G1: readers get no text before the store has returned from the text's commit."""
     async with one_worker() as worker:
         writer = await claim(worker, "s")
         worker.store.pause()
@@ -109,7 +109,7 @@ async def test_a_quiet_system_commits_at_once() -> None:
 
 
 async def pace(worker: Worker, streams: int) -> float:
-    """Return the mean time between two commits while ``streams`` writers append every 4 ms."""
+    """Return the mean time between commits while ``streams`` writers append every 4 ms."""
     writers = [await claim(worker, f"s{i}") for i in range(streams)]
     before = len(worker.store.commits)
     for _ in range(300):
@@ -147,10 +147,7 @@ async def test_lost_commit_is_not_repeated() -> None:
 
 @in_virtual_time
 async def test_memory_stays_bounded_while_the_store_is_away() -> None:
-    """G12, G9: appends wait while the store is away, and all text is stored after the outage.
-
-    The text that waits stays within the limits of the buffers.
-    """
+    """G12, G9: in an outage, appends wait within the limits of the buffers, and lose no text."""
     limits = FinerLimits(buffer_bytes=1000, buffers_bytes=1500)
     async with one_worker(limits=limits) as worker:
         writers = [await claim(worker, name) for name in ("a", "b")]
@@ -173,10 +170,7 @@ async def test_memory_stays_bounded_while_the_store_is_away() -> None:
 
 @in_virtual_time
 async def test_long_outage_ends_source_and_readers() -> None:
-    """G12: in a long outage, the source is closed, and readers get no terminal event.
-
-    The stream's end is stored after the outage.
-    """
+    """G12: a long outage closes the source and disconnects readers. Later, the end is stored."""
     async with one_worker(timing=Timing(patience_s=10)) as worker:
         source = ScriptedSource()
         await worker.streams.create("s")
@@ -215,7 +209,7 @@ async def test_quiet_writer_survives_an_outage() -> None:
 
 @in_virtual_time
 async def test_quiet_writer_gets_its_end_after_an_outage() -> None:
-    """G12, G5: a long outage ends a stream even if no text of its writer waited for the store."""
+    """G12, G5: a long outage ends a stream, even if no text of its writer waited for the store."""
     async with one_worker(timing=Timing(patience_s=3)) as worker:
         quiet, loud = await claim(worker, "quiet"), await claim(worker, "loud")
         worker.store.away = True
@@ -235,7 +229,7 @@ async def test_quiet_writer_gets_its_end_after_an_outage() -> None:
 async def test_stop_ends_all_waits_for_a_commit() -> None:
     """G8: if the store hangs, all calls that wait for a commit raise when the worker stops.
 
-    Only the call whose change the store has not received says that nothing was changed.
+    Only a call whose change has not reached the store says that nothing was changed.
     """
     async with cluster() as made:
         worker = await made.add()
@@ -252,7 +246,7 @@ async def test_stop_ends_all_waits_for_a_commit() -> None:
             StreamId("other"), ScriptedSource(), allow=lambda _: True
         )
         await asyncio.sleep(1)
-        # The store has not received this change, because the earlier commit still runs.
+        # The earlier commit still runs, so this change has not reached the store.
         queued = worker.engine.changes.end_stream(other, End(Status.DONE))
         waiting.append(asyncio.create_task(queued))
         await asyncio.sleep(1)
@@ -269,7 +263,7 @@ async def test_stop_ends_all_waits_for_a_commit() -> None:
 
 @in_virtual_time
 async def test_refused_group_does_not_affect_others() -> None:
-    """G3: if the store refuses one writer's changes, it stores the other writers' changes."""
+    """G3: the store refuses one writer's changes, and stores the other writers' changes."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         loser, winner = await claim(here, "a"), await claim(here, "b")

@@ -34,7 +34,6 @@ def anchors_of(page: Path) -> set[str]:
 
 
 def functions_of(module: Path) -> set[str]:
-    """Return the names of a module's functions and methods."""
     nodes = ast.walk(ast.parse(module.read_text()))
     return {node.name for node in nodes if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)}
 

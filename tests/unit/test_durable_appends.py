@@ -42,10 +42,7 @@ def refused(state: StreamState, body: bytes = b"x", marks: Any = None, **headers
 
 
 def test_plain_append_checks_only_the_status() -> None:
-    """An append without producer or ``Stream-Seq`` depends only on the status of the stream.
-
-    So one batch may hold any number of such appends, in any order.
-    """
+    """One batch may hold any number of plain appends, because only the status matters."""
     attempt = post(log())
     assert isinstance(attempt, Attempt)
     change = attempt.change
@@ -73,15 +70,14 @@ def test_closed_stream_accepts_only_another_close() -> None:
     assert refusal.headers["stream-next-offset"] == str(Offset(7, 10))
     assert refused(CLOSED, stream_closed="true").status == 409
     assert post(CLOSED, b"", stream_closed="true").status == 204
-    # If the stream is closed and the content type is wrong, clients expect to learn of the close
-    # (5.2).
+    # For a closed stream and a wrong content type, clients expect to learn of the close (5.2).
     assert "stream-closed" in refused(CLOSED, content_type="image/png").headers
 
 
 @pytest.mark.parametrize("status", [Status.PENDING, Status.STREAMING])
 @pytest.mark.parametrize("closed", ["true", "false"])
 def test_protocol_cannot_append_to_a_text(status: Status, closed: str) -> None:
-    """G3: a client of the protocol cannot append to, or delete, a text stream before its end."""
+    """G3: a client of the protocol cannot append to a text stream, or delete it before its end."""
     assert refused(text(status), stream_closed=closed).code == "writer_owned"
     with pytest.raises(Refusal) as caught:
         protocol.check_deletable(text(status))
@@ -170,10 +166,7 @@ def test_only_the_closing_append_is_recognised() -> None:
 def test_producer_appends_are_stored_once_in_order(
     sent: list[tuple[str, int, int]],
 ) -> None:
-    """Each epoch of a producer stores the sequence numbers 0, 1, 2, … in order, each once.
-
-    This holds even if requests are repeated, reordered or lost.
-    """
+    """Even if requests are repeated, reordered or lost, each number is stored once, in order."""
     state, marks = log(tail=0, size=0), dict[str, bytes]()
     stored: dict[str, list[tuple[int, int]]] = {"p": [], "q": []}
     for name, epoch, seq in sent:

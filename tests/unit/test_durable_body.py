@@ -19,7 +19,7 @@ NUMBERS = st.from_regex(
 STRINGS = st.one_of(
     st.text(max_size=8).map(json.dumps),
     st.text(max_size=8).map(lambda text: json.dumps(text, ensure_ascii=False)),
-    st.just(r'"\ud83d"'),  # this half of a surrogate pair is escaped, and is stored unchanged
+    st.just(r'"\ud83d"'),  # the escaped half of a surrogate pair is stored unchanged
     st.just(r'"]},[{\"\\"'),
 ).filter(lambda text: not any("\ud800" <= char <= "\udfff" for char in text))
 

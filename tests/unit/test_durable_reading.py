@@ -73,7 +73,7 @@ def test_tags_change_with_data_and_with_the_end() -> None:
     st.data(),
 )
 def test_events_have_whole_characters(message: str, data: st.DataObject) -> None:
-    """G2: after each event, the text sent so far is exactly the text before the event's offset."""
+    """G2: after each event, the text so far is exactly the text before the event's offset."""
     raw = message.encode()
     cuts = sorted(data.draw(st.sets(st.integers(0, len(raw)), max_size=6)) | {0, len(raw)})
     events, sent = Events(log()), ""
@@ -128,10 +128,7 @@ class Stopped:
 
 
 def test_hot_polls_are_slowed_per_client() -> None:
-    """G9: the server refuses a client that polls a closed stream too often, and only this client.
-
-    The same client may still poll other streams. A client that was forgotten begins anew.
-    """
+    """G9: too frequent polls of a closed stream are refused, only for this client and stream."""
     clock = Stopped()
     polls = ClosedPolls(clock, rate=2, burst=3, remembered=2)
     assert [polls.allow(1, "a") for _ in range(4)] == [True, True, True, False]
@@ -142,6 +139,6 @@ def test_hot_polls_are_slowed_per_client() -> None:
     assert [polls.allow(1, "a") for _ in range(3)] == [True, True, False]
     assert [polls.allow(2, "a") for _ in range(4)] == [True, True, True, False]
     assert not polls.allow(1, "a")
-    assert polls.allow(2, "c")  # ``polls`` forgets "a" and "b" when "c" and "d" come
+    assert polls.allow(2, "c")  # "c" and "d" make ``polls`` forget "a" and "b"
     assert polls.allow(2, "d")
     assert polls.allow(1, "a")

@@ -38,10 +38,7 @@ N = 1_000
 
 @in_virtual_time
 async def test_drain_ends_a_thousand_readers() -> None:
-    """G8: a drain starts nothing new, and lets answers finish in the grace time.
-
-    Then it ends the other answers, and every reader receives an end.
-    """
+    """G8: a drain starts no answer, lets answers finish in the grace time, and ends the rest."""
     loop = asyncio.get_running_loop()
     async with one_worker(timing=Timing(shutdown_grace_s=10)) as worker:
         sources = [ScriptedSource() for _ in range(N)]
@@ -97,10 +94,7 @@ async def test_drain_disconnects_readers_of_other_workers() -> None:
 @pytest.mark.parametrize(("first_s", "second_s"), [(60, 0), (60, 0.5), (5.5, 60)])
 @in_virtual_time
 async def test_second_drain_never_extends_the_grace(first_s: float, second_s: float) -> None:
-    """G8: a second drain with a shorter grace time, as after Ctrl-C, shortens the first drain.
-
-    A second drain with a longer grace time changes nothing.
-    """
+    """G8: a second drain, as after Ctrl-C, can shorten the grace time, and never extends it."""
     loop = asyncio.get_running_loop()
     async with one_worker(timing=Timing(shutdown_grace_s=first_s)) as worker:
         await worker.streams.create("s")
@@ -147,7 +141,7 @@ async def test_drain_disconnects_readers_on_a_read_only_store(
 
 @in_virtual_time
 async def test_drain_gives_up_while_the_store_is_away() -> None:
-    """G8, G12: a drain ends even without the store. A sweep in another process ends the streams."""
+    """G8, G12: a drain ends without the store. A sweep of another process ends the streams."""
     async with cluster() as made:
         here, there = await made.add(timing=Timing(shutdown_grace_s=1)), await made.add()
         await here.streams.create("s")
@@ -187,10 +181,7 @@ async def test_not_started() -> None:
 
 
 def test_one_instance_on_successive_loops() -> None:
-    """One instance works on several event loops in turn.
-
-    For example, each block of Starlette's ``TestClient`` has its own loop.
-    """
+    """Each block of Starlette's ``TestClient``, for example, has its own event loop."""
     streams = PersistentTextStreaming("memory://", timing=Timing(shutdown_grace_s=0))
 
     async def use() -> str:
@@ -280,10 +271,7 @@ def test_limits_are_whole_numbers(limits: dict[str, int]) -> None:
     ],
 )
 def test_dangerous_times_are_refused(timing: dict[str, float]) -> None:
-    """G7: ``FinerTiming`` refuses times with which a healthy worker could be taken for dead.
-
-    It also refuses times that are negative or not a number.
-    """
+    """G7: ``FinerTiming`` refuses times with which a healthy worker could be taken for dead."""
     with pytest.raises(ValueError, match="Timing"):
         FinerTiming(**timing)
 
@@ -377,9 +365,9 @@ async def test_long_log_message_stays_together() -> None:
 @pytest.mark.parametrize("cancelled", [False, True])
 @in_virtual_time
 async def test_writer_is_fenced_by_foreign_ends_only(cancelled: bool) -> None:
-    """G3, G5: a writer is not fenced if a poll sees the writer's end before ``commit`` returns.
+    """G3, G5: a writer is not fenced by its own end, even if a poll sees this end first.
 
-    The writer is fenced only if a cancel came before this end.
+    The writer is fenced only if a cancel came before its end.
     """
     async with cluster() as made:
         here = await made.add()

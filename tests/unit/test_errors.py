@@ -66,8 +66,6 @@ def test_every_error_class_is_tested() -> None:
 
 
 class OfAnApplication(errors.StreamError):
-    """An application's own error class with its own ``__init__``."""
-
     def __init__(self, seconds: int) -> None:
         super().__init__(f"Try again in {seconds} s.", code="rate_limited")
         self.seconds = seconds

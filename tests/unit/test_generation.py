@@ -48,7 +48,7 @@ async def generator_function() -> AsyncIterator[str | dict[str, int] | Result]:
 
 
 class Iterating:
-    """An async iterator that is not a generator and has no ``aclose``."""
+    """An async iterator without ``aclose``."""
 
     def __init__(self) -> None:
         self._left: list[Any] = [Result({"tokens": 3}), "b", {"n": 1}, "a"]
@@ -128,10 +128,7 @@ async def test_a_plain_iterator_that_raises(streams: PersistentTextStreaming) ->
 
 
 async def test_blocked_thread_does_not_delay_the_end(streams: PersistentTextStreaming) -> None:
-    """G6: a blocked thread cannot be cancelled, so its stream ends without waiting for the thread.
-
-    The thread stops at its next item.
-    """
+    """G6: a blocked thread cannot be cancelled, so its stream does not wait for the thread."""
     release, stopped = threading.Event(), threading.Event()
 
     def source() -> Iterator[str]:
@@ -196,10 +193,7 @@ async def test_invalid_source_raises_at_start(wrong: Any, told: str) -> None:
 
 @in_virtual_time
 async def test_an_error_with_a_result_that_is_too_large() -> None:
-    """G5, G9: a failed source whose result is too large ends its stream with the limit's code.
-
-    The text of the stream stays.
-    """
+    """G5, G9: a failed source with a result that is too large ends with the limit's code."""
 
     async def source() -> AsyncIterator[str]:
         yield "so far"
@@ -304,7 +298,7 @@ async def test_cancel_closes_the_call_to_the_provider() -> None:
 
 @in_virtual_time
 async def test_cancel_works_without_hints() -> None:
-    """G6: if all hints are lost, the writer's worker finds the cancel at its next poll."""
+    """G6: without hints, the writer's worker finds the cancel at its next poll."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         there.notifier.lose = 1.0
@@ -460,9 +454,9 @@ async def test_idle_source_is_ended() -> None:
 
 @in_virtual_time
 async def test_source_waiting_for_the_store_is_not_idle() -> None:
-    """G7, G12: an outage shorter than ``patience_s`` ends no stream.
+    """G7, G12: a source that waits for the store is not idle, so ``idle_s`` ends no stream.
 
-    The outage is longer than ``idle_s``, but a source that waits for the store is not idle.
+    The outage is longer than ``idle_s``, but shorter than ``patience_s``.
     """
     timing, limits = Timing(idle_s=5, patience_s=30), Limits(buffer_bytes=10)
 
@@ -551,10 +545,7 @@ UNFIT: list[tuple[Callable[[], Any], str]] = [
 async def test_error_says_what_to_yield(
     make: Callable[[], Any], remedy: str, form: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """If a source yields an item that cannot be stored, the log says what to yield instead.
-
-    The log also names the source, because the item's type does not show which source it was.
-    """
+    """The log names the source, and says what to yield instead of an item that cannot be stored."""
     unfit = make()
 
     async def answer() -> AsyncIterator[Any]:

@@ -47,7 +47,7 @@ def clean(value: Any) -> Any:
 
 
 def expected(messages: list[Message]) -> list[Message]:
-    """Join the messages, and compare each message only with the last part."""
+    """Join the messages in a simpler way, which compares each message only with the last part."""
     parts: list[Message] = []
     for message in messages:
         last = parts[-1] if parts else None
@@ -69,7 +69,7 @@ def expected(messages: list[Message]) -> list[Message]:
 
 
 def stored(messages: list[Message], size: int) -> list[Segment]:
-    """Return the segments that are stored if each commit has ``size`` messages."""
+    """Return the segments that commits of ``size`` messages store."""
     segments: list[Segment] = []
     for start in range(0, len(messages), size):
         position = segments[-1].end if segments else 0
@@ -84,7 +84,7 @@ def value_of(message: str | RawJSON) -> Any:
 
 @given(messages_lists, st.integers(1, 12))
 def test_joined_parts_do_not_depend_on_commits(messages: list[Message], size: int) -> None:
-    """G2: the joined parts do not depend on how a provider cuts its text, nor on the commits."""
+    """G2: the joined parts depend neither on the provider's pieces nor on the commits."""
     cleaned = [clean(message) for message in messages]
     segments = stored(messages, size)
     runs = list(wire.joined(segments))

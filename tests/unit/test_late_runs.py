@@ -19,7 +19,7 @@ async def stored(worker: Worker) -> StreamState:
 
 
 def append(made: Cluster, state: StreamState, text: str) -> None:
-    """Append text in a new generation, as a writer in another process that is still running."""
+    """Append in a new generation, as a writer in another process that is still running."""
     made.database.draw()
     (segment,) = encode_messages([text], state.tail)
     change = Change(internal_id=state.internal_id, if_epoch=state.epoch, append=segment)
@@ -28,9 +28,9 @@ def append(made: Cluster, state: StreamState, text: str) -> None:
 
 @in_virtual_time
 async def test_a_claim_has_the_run_of_the_last_append() -> None:
-    """The old writer's last append may land between the claim's read of the state and the claim."""
+    """The old writer's last append may land after the new writer has read the stream's state."""
     async with cluster() as made:
-        made.database.after = None  # the witness knows no append outside a store
+        made.database.after = None  # the witness would report an append outside a store
         here, there = await made.add(), await made.add()
         await here.streams.create("s", takeover_within_s=60)
         old = await here.engine.claims.claim(S)
@@ -103,7 +103,7 @@ async def test_a_page_past_the_tail_brings_its_runs() -> None:
 
 @in_virtual_time
 async def test_a_commit_on_an_ended_stream_brings_the_run_of_the_end() -> None:
-    """A process may commit on an ended stream, for a report, before its tail knows the end."""
+    """A process may commit a report on an ended stream before its tail knows the end."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         here.notifier.lose = there.notifier.lose = 1.0

@@ -43,10 +43,7 @@ async def test_page_of_a_deleted_stream_is_not_used() -> None:
 
 @in_virtual_time
 async def test_late_read_does_not_change_a_new_stream() -> None:
-    """G3, G10: a read from before a stream's deletion does not change the new stream of its name.
-
-    The new stream has a writer when the read returns.
-    """
+    """G3, G10: a late read of a deleted stream does not change the new stream of its name."""
     async with one_worker() as worker:
         writer = await claim(worker)
         await writer.append("old")

@@ -60,10 +60,7 @@ def app(monkeypatch: pytest.MonkeyPatch) -> Starlette:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda document: document["kind"])
 def test_kubernetes_takes_it(document: dict[str, Any]) -> None:
-    """Kubernetes knows every field of the manifests.
-
-    Some of its clients ignore an unknown field, so nobody would notice a wrong name.
-    """
+    """Some clients of Kubernetes ignore an unknown field, so nobody would notice a wrong name."""
     kubernetes_validate.validate(document, "1.34", strict=True)
     document["spec"]["template"]["spec"]["containers"][0]["readynessProbe"] = {}
     with pytest.raises(kubernetes_validate.ValidationError):
@@ -88,10 +85,7 @@ async def test_probes_ask_routes_that_exist(
 
 
 def test_each_stop_fits_into_the_one_around_it(deployment: dict[str, Any]) -> None:
-    """G8: a drain ends before the orchestrator kills the process.
-
-    An earlier kill would cut answers and readers.
-    """
+    """G8: a drain ends before the orchestrator would kill the process."""
     pod = deployment["spec"]["template"]["spec"]
     _, pause = pod["containers"][0]["lifecycle"]["preStop"]["exec"]["command"]
     graceful = option("--timeout-graceful-shutdown")

@@ -145,10 +145,7 @@ CAUSES: Final[dict[str, tuple[Cause, float, float]]] = {
     "inkstream.tidy.duration": (time_goes_by, 0, 0.1),
     "inkstream.loop.lag": (code_blocks_the_loop, 1.7, 2),
 }
-"""Each metric's cause, and the least and the largest amount by which the metric then grows.
-
-A histogram grows by the sum of its new values.
-"""
+"""Each metric's cause, and the least and largest growth of the metric, or of a histogram's sum."""
 
 
 def test_all_have_a_cause() -> None:
@@ -176,10 +173,7 @@ def test_moves(name: str) -> None:
 
 
 def test_an_idle_process_moves_only_the_clocks() -> None:
-    """An idle process changes only the metrics in ``ALWAYS``.
-
-    A metric that changes without its cause is useless.
-    """
+    """An idle process changes only the metrics in ``ALWAYS``."""
     recorded = Recorded()
 
     @in_virtual_time
@@ -212,11 +206,7 @@ def test_gauges_fall_again() -> None:
 
 
 def test_few_of_many_are_measured() -> None:
-    """If there are few events between two ticks, ``Sampling`` measures all events.
-
-    After a tick with 2,500 events, ``Sampling`` measures at most eight of the next 2,500 events.
-    When there are few events again, ``Sampling`` soon measures all events again.
-    """
+    """``Sampling`` soon measures at most eight of many events per tick, and all of few events."""
     measured: list[float] = []
     sampling = Sampling(measured.append)
     for events, least, most in (

@@ -36,10 +36,7 @@ class Noting(Observer):
 
 @pytest.mark.parametrize("event", EVENTS)
 def test_every_event_is_passed_on(event: str, caplog: pytest.LogCaptureFixture) -> None:
-    """``Observers`` has every event of ``Observer``.
-
-    An event that is missing in ``Observers`` would reach no observer.
-    """
+    """An event that is missing in ``Observers`` would reach no observer."""
     first, second = Noting(fails=True), Noting()
     method = getattr(Observers(first, second), event)
     method(*[None] * len(inspect.signature(method).parameters))
@@ -78,8 +75,6 @@ def test_an_observer_that_fails_stops_no_stream(caplog: pytest.LogCaptureFixture
 
 
 class Durations(Observer):
-    """Records the duration of each ended stream."""
-
     def __init__(self) -> None:
         self.of: dict[str, float] = {}
 
@@ -92,7 +87,7 @@ async def test_durations_count_from_what_the_docs_say() -> None:
     """A duration begins at the claim of the writer that ends the stream.
 
     If a cancel ends the stream, the duration begins at the first claim, or without a claim at the
-    creation. The streams live for 7 s. The last writer of ``finished`` writes for 4 s.
+    creation.
     """
     durations = Durations()
     async with one_worker(observer=durations) as worker:

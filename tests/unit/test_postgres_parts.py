@@ -88,7 +88,7 @@ _LOST = {"08000", "08001", "08003", "08004", "08006", "08007", "57P01", "57P02",
 
 
 def raisable() -> list[type[Exception]]:
-    """Return all error classes of asyncpg, which has one class for each code of PostgreSQL."""
+    """Return asyncpg's error classes, one for each code of PostgreSQL."""
     classes = {
         cls
         for _, cls in inspect.getmembers(asyncpg.exceptions, inspect.isclass)
@@ -99,10 +99,7 @@ def raisable() -> list[type[Exception]]:
 
 @pytest.mark.parametrize("cls", [*raisable(), ConnectionResetError, TimeoutError, OSError])
 def test_every_error_of_the_driver(cls: type[Exception]) -> None:
-    """G12: each error of the driver becomes the fitting error of inkstream, or stays unchanged.
-
-    If a write loses its connection, the outcome of the write is unknown.
-    """
+    """G12: each error of the driver becomes the fitting error of inkstream, or stays unchanged."""
     exc = cls("said")
     if not isinstance(exc, DRIVER_ERRORS):
         assert issubclass(cls, ValueError) or cls.__name__ == "PostgresMessage", cls
@@ -143,7 +140,7 @@ def test_every_error_of_the_driver(cls: type[Exception]) -> None:
     ],
 )
 def test_errors_that_condemn_a_connection(code: str, said: str, condemned: bool) -> None:
-    """G12: ``condemns`` is true for an error which shows that the server takes no more writes."""
+    """G12: ``condemns`` is true for an error of a server that takes no more writes."""
     assert condemns(asyncpg.PostgresError.new({"C": code, "M": said})) is condemned
     assert not condemns(ConnectionResetError())
 
@@ -212,11 +209,7 @@ async def judge(locks: Locks, reads: Reads) -> dict[str, bool | None]:
 
 
 async def test_free_lock_is_checked_twice() -> None:
-    """G7: a free lock is checked again half a second later.
-
-    The worker is not dead if by then it has written a beat, has taken its lock again, or has
-    reported a lost lock.
-    """
+    """G7: a free lock is checked again half a second later, because its worker may still live."""
     first = [("back", 1, "free"), ("beats", 1, "free"), ("says", 1, "free"), ("dead", 1, "free")]
     second = [
         ("back", 1, "held"),
@@ -232,10 +225,7 @@ async def test_free_lock_is_checked_twice() -> None:
 
 
 async def test_only_reads_with_a_beat_prove_death() -> None:
-    """G7: a free lock proves death only if writes worked when the lock was read.
-
-    A worker cannot take its lock again while the database takes no writes.
-    """
+    """G7: without writes, no worker can take its lock again, so a free lock proves no death."""
     read_only, later = [("w", 1, "free")], [("w", 1, "held")]
     seen = await Locks().judge(read_only, Reads(later), beaten=False)
     assert [state.locked for state in seen] == [True]

@@ -81,10 +81,7 @@ LIBPQ = [
 
 @pytest.mark.parametrize("name", LIBPQ)
 def test_libpq_parameters(name: str) -> None:
-    """Each parameter is used, translated, ignored, or refused by an error that names it.
-
-    The driver sends only ``application_name`` and ``options`` to the server as settings.
-    """
+    """Each parameter is used, translated, ignored, or refused by an error that names it."""
     value = {
         "target_session_attrs": "any",
         "sslmode": "require",
@@ -197,7 +194,7 @@ def test_several_hosts_of_sqlalchemy() -> None:
     ],
 )
 def test_invalid_parameters(parameter: str, said: str) -> None:
-    """A wrong parameter raises an error when the URL is parsed, before any connection is made."""
+    """A wrong parameter raises an error before any connection is made."""
     with pytest.raises(ValueError, match=re.escape(said)):
         PersistentTextStreaming(f"postgresql://u:p@h/d?{parameter}")
     with pytest.raises(ValueError, match=re.escape(said)):
@@ -297,10 +294,7 @@ async def test_no_failed_connection_shows_a_password() -> None:
 
 
 def test_an_engine_of_sqlite_is_refused_before_asyncpg(monkeypatch: pytest.MonkeyPatch) -> None:
-    """``open_database`` refuses an SQLAlchemy engine of SQLite even if asyncpg is not installed.
-
-    The error must not ask an application on SQLite to install asyncpg.
-    """
+    """The error must not ask an application on SQLite to install asyncpg."""
     for room in ("notifiers", "stores"):
         monkeypatch.setitem(sys.modules, f"inkstream.{room}.postgres", None)
     with pytest.raises(ValueError, match="give a SQLite file as a string"):

@@ -54,10 +54,7 @@ async def offset_at(worker: Worker, position: int) -> Offset:
 
 @in_virtual_time
 async def test_any_reconnect_point_gives_the_same_text() -> None:
-    """G2: readers that reconnect at any offset get the same text, live and after the end.
-
-    This holds on both workers.
-    """
+    """G2: on both workers, a reconnect at any offset gets the same text, live and after the end."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         source = ScriptedSource()
@@ -169,10 +166,7 @@ async def test_offset_ahead_of_this_process_is_accepted() -> None:
 
 @in_virtual_time
 async def test_recreated_stream_has_other_offsets() -> None:
-    """G10, G5: readers of a deleted stream get an error.
-
-    The readers' offsets are invalid in a new stream of the same name.
-    """
+    """G10, G5: readers of a deleted stream get an error, and a new stream refuses their offsets."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         source = ScriptedSource()
@@ -222,10 +216,7 @@ async def test_closing_and_interrupting() -> None:
 @pytest.mark.parametrize("waits", [False, True])
 @in_virtual_time
 async def test_an_interruption_is_not_lost(waits: bool) -> None:
-    """G9: an interrupt, for a ping or a deadline, ends exactly one wait of a reader.
-
-    This holds even if the interrupt comes before the wait, or just after a wake without a message.
-    """
+    """G9: an interrupt, as for a ping, ends exactly one wait, even if it comes before the wait."""
     async with one_worker() as worker:
         await claim(worker)
         reader = await worker.engine.readers.open(S, None)
@@ -246,10 +237,7 @@ async def test_an_interruption_is_not_lost(waits: bool) -> None:
 @pytest.mark.parametrize("ends", [False, True])
 @in_virtual_time
 async def test_takeover_publishes_unread_text(ends: bool) -> None:
-    """G2, G5: after a take-over, a reader first gets the text that the old writer left.
-
-    The reader gets this text even if the new writer adds nothing.
-    """
+    """G2, G5: a take-over alone brings readers the text that the old writer left."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         here.notifier.lose = there.notifier.lose = 1.0
@@ -449,8 +437,6 @@ async def test_read_of_an_ending_stream_is_complete(method: str) -> None:
 
 
 class CountingStore:
-    """A store that counts its reads of text."""
-
     def __init__(self, store: Store) -> None:
         self._store = store
         self.reads = 0

@@ -16,7 +16,6 @@ from tests.unit.test_sweeper import stream
 @pytest.mark.parametrize("end", ["finish", "fail", "cancel", "kill", "never started"])
 @in_virtual_time
 async def test_every_end_is_reported(end: str) -> None:
-    """``on_end`` is called for every kind of end, whichever process saw the end."""
     async with cluster() as made:
         here = await made.add(reports=True, timing=Timing(start_within_s=5))
         there = await made.add(reports=True)
@@ -41,10 +40,7 @@ async def test_every_end_is_reported(end: str) -> None:
 
 @in_virtual_time
 async def test_process_with_on_end_makes_the_report() -> None:
-    """If a writer's process dies before its report, a process with an ``on_end`` makes the report.
-
-    The report waits while no living process has an ``on_end``.
-    """
+    """If a process dies before its report, the report waits for a process with an ``on_end``."""
     async with cluster() as made:
         killed = await made.add(reports=True)
         await made.add()
@@ -129,7 +125,6 @@ async def test_lost_end_is_reported_by_its_worker() -> None:
 
 @in_virtual_time
 async def test_stop_waits_for_running_reports() -> None:
-    """A stop waits until a running ``on_end`` has returned."""
     done = asyncio.Event()
 
     async def on_end(body: StreamBody) -> None:

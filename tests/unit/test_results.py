@@ -126,10 +126,7 @@ async def test_result_is_kept_through_an_outage() -> None:
 @pytest.mark.parametrize("hints", [False, True])
 @in_virtual_time
 async def test_a_stop_keeps_the_result(elsewhere: bool, hints: bool) -> None:
-    """G5: the stored end and ``on_end`` have the result of a stopped stream.
-
-    No terminal event has this result.
-    """
+    """G5: ``on_end`` gets the result of a stopped stream, and readers do not get it."""
     async with cluster() as made:
         here, there = await made.add(reports=True), await made.add(reports=True)
         here.notifier.lose = there.notifier.lose = 0.0 if hints else 1.0
@@ -214,10 +211,7 @@ async def test_on_end_waits_for_a_living_writer() -> None:
 
 @in_virtual_time
 async def test_on_end_waits_two_seconds_at_most() -> None:
-    """``on_end`` waits at most two seconds for a paused writer.
-
-    The writer adds its result when it resumes.
-    """
+    """``on_end`` waits at most 2 s for a paused writer, which adds its result when it resumes."""
     async with cluster() as made:
         here, there, heard = await two_workers(made)
         await writing(here, Answer())

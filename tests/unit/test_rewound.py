@@ -48,10 +48,7 @@ async def fill(made: Cluster, worker: Worker) -> None:
 @pytest.mark.parametrize("how", ["streaming", "ended", "ended and told"])
 @in_virtual_time
 async def test_readers_of_lost_text_are_disconnected(how: str) -> None:
-    """The readers of lost text are disconnected without a terminal event.
-
-    Afterwards, the readers' offset is refused.
-    """
+    """Readers of lost text get no terminal event, and afterwards their offset is refused."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         await fill(made, here)
@@ -93,10 +90,7 @@ async def test_slow_reader_gets_no_lost_text() -> None:
 
 @in_virtual_time
 async def test_writer_with_lost_text_stops() -> None:
-    """G3: if a writer's text is lost, the store refuses the writer's next commit.
-
-    The stream's readers are disconnected, so that they do not wait for ever.
-    """
+    """G3: after a loss, the store refuses the writer's next commit, and no reader hangs."""
     async with cluster() as made:
         here = await made.add()
         await here.streams.create("s")
@@ -116,7 +110,7 @@ async def test_writer_with_lost_text_stops() -> None:
 
 @in_virtual_time
 async def test_late_state_is_not_a_loss() -> None:
-    """G6: an old state of a stream that arrives after a newer commit is not a loss of text."""
+    """G2: an old state of a stream that arrives after a newer commit is not a loss of text."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         here.store.latency_s = there.store.latency_s = 0.5

@@ -29,7 +29,7 @@ class Stream:
 
 @dataclass(frozen=True)
 class Given:
-    """An offset that a client has, and the messages that the client had read before that offset."""
+    """An offset of a client, and the messages that the client had read before the offset."""
 
     position: int
     tag: int
@@ -38,13 +38,13 @@ class Given:
 
 @given(STEPS)
 def test_draws_and_losses(steps: list[tuple[str, int]]) -> None:
-    """G2, G10: after any draw of a generation, the store refuses each wrong offset.
+    """G2, G10: after any draws and losses, the store refuses each wrong offset.
 
-    An offset is right if the messages before the offset are still those that its client has read.
-    The store accepts each right offset of a stream with fewer than ``MAX_RUNS`` runs.
+    An offset is right if the messages before it are still those that its client has read. A stream
+    with fewer than ``MAX_RUNS`` runs accepts each right offset.
 
-    After a loss of messages, every store draws a generation before the next message. A store also
-    draws a generation without a loss, for example after a restart.
+    After a loss, every store draws a generation before the next message. A store also draws a
+    generation without a loss, for example after a restart.
     """
     generation, names = 1, 0
     stream, backups, clients = Stream(), [Stream()], list[Given]()

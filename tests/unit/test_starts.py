@@ -73,10 +73,7 @@ async def test_one_racing_start_wins_despite_lost_outcomes() -> None:
 
 @in_virtual_time
 async def test_failed_start_ends_its_readers(caplog: pytest.LogCaptureFixture) -> None:
-    """G12: after a failed start, readers get the end when the store is back.
-
-    The readers do not wait for ``start_within_s``.
-    """
+    """G12: after a failed start, readers get the end as soon as the store is back."""
     async with cluster() as made:
         here, there = await made.add(timing=TIMING), await made.add(timing=TIMING)
         source = ScriptedSource()
@@ -180,7 +177,7 @@ async def test_a_drain_ends_the_wait_of_a_start() -> None:
 async def test_outage_does_not_use_up_the_wait_for_the_stream() -> None:
     """G12: after an outage, a start waits its full time again for its stream's transaction."""
     async with cluster() as made:
-        # The stream appears later than this after the start, but sooner after the outage.
+        # The stream appears more than 3 s after the start, but less than 3 s after the outage.
         timing = replace(TIMING, appears_within_s=3.0)
         here, there = await made.add(timing=timing), await made.add(timing=timing)
         source = ScriptedSource()
@@ -200,10 +197,7 @@ async def test_outage_does_not_use_up_the_wait_for_the_stream() -> None:
 @pytest.mark.parametrize("denied", [False, True])
 @in_virtual_time
 async def test_request_waits_up_to_a_second_for_its_stream(denied: bool) -> None:
-    """A request waits a second for an absent stream, and also for another owner's stream.
-
-    So another owner's stream looks like an absent stream, even in the response time.
-    """
+    """A request waits a second for another owner's stream too, so the stream looks absent."""
     loop = asyncio.get_running_loop()
     async with one_worker() as worker:
         if denied:
@@ -258,10 +252,7 @@ async def test_live_stream_limit_is_immediate() -> None:
 
 @in_virtual_time
 async def test_accepted_start_runs_during_a_drain() -> None:
-    """G8: a drain keeps an accepted start, because no other process would start the stream.
-
-    Otherwise the stream's readers would wait for ``start_within_s``.
-    """
+    """G8: a drain keeps an accepted start, because no other process would start the stream."""
     async with one_worker(timing=Timing(shutdown_grace_s=5)) as worker:
         source = ScriptedSource()
         await worker.streams.create("s")

@@ -47,7 +47,6 @@ class Stage:
 
     @property
     def found(self) -> bool:
-        """Return whether any query can still find the stream."""
         return self.stored is not None and not self.stored.gone
 
     async def create(self, kind: Kind = Kind.TEXT) -> None:

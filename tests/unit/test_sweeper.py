@@ -71,10 +71,7 @@ async def test_all_streams_of_a_dead_worker_end_in_time() -> None:
 
 @in_virtual_time
 async def test_pauses_and_outages_kill_no_writer() -> None:
-    """G7: a writer is not taken for dead during an outage, or while the database is slow.
-
-    It is not taken for dead after a pause of the machine or a jump of the clock either.
-    """
+    """G7: no outage, slow database, pause or jump of the clock lets a writer be taken for dead."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         source = await stream(here)
@@ -106,10 +103,7 @@ async def test_pauses_and_outages_kill_no_writer() -> None:
 
 @in_virtual_time
 async def test_idle_worker_beats_before_it_claims() -> None:
-    """G7: an idle worker does not beat, but its next claim begins with a beat.
-
-    Otherwise other workers would take the worker for dead, because its counter has stayed the same.
-    """
+    """G7: an idle worker looks dead to others, so its next claim begins with a beat."""
     async with cluster() as made:
         workers = [await made.add() for _ in range(3)]
         await (await stream(workers[0], "first")).finish()
@@ -143,10 +137,7 @@ async def test_takeover_from_a_dead_writer() -> None:
 
 @in_virtual_time
 async def test_living_writer_takes_its_stream_back() -> None:
-    """G7, G5: a writer that was taken for dead goes on if nobody took its stream over.
-
-    Then the writer goes on even after the time for a take-over has passed.
-    """
+    """G7, G5: a writer that was taken for dead goes on, unless another writer took over."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         source = await stream(here, takeover_within_s=10)
@@ -186,11 +177,7 @@ async def test_old_writer_is_refused_after_a_takeover() -> None:
 
 @in_virtual_time
 async def test_retried_takeover_reads_the_workers_again() -> None:
-    """G7: a take-over succeeds even if another worker took the stream over first, and died.
-
-    The earlier read of the workers says that this other worker lives, so the workers are read
-    again.
-    """
+    """G7: a take-over succeeds even if another worker took the stream over first, and died."""
     async with cluster() as made:
         here, there, third = await made.add(), await made.add(), await made.add()
         await here.streams.create("s", takeover_within_s=30)
@@ -264,10 +251,7 @@ def test_growing_counter_lives_free_lock_is_dead() -> None:
 @pytest.mark.parametrize("phase_s", [3, 11, 13, 25, 40])
 @in_virtual_time
 async def test_read_only_database_kills_no_writer(phase_s: float) -> None:
-    """G7, G12: while the database takes no writes, no writer is taken for dead.
-
-    Without writes, no counter grows, although reads succeed.
-    """
+    """G7, G12: without writes, no counter grows, but no writer is taken for dead."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         source = await stream(here)

@@ -144,10 +144,7 @@ def test_trimming_drops_the_list_too() -> None:
 def test_old_state_does_not_change_the_end_offset(
     learn: Callable[[Tail, StreamState], None],
 ) -> None:
-    """G10: a late read of the store must not change the offset of the end.
-
-    The offset of a stream's end contains the generation of the run in which the stream ended.
-    """
+    """G10: a late read of the store must not change the offset of the end."""
     before = replace(state(tail=2), runs=(Run(0, 5),))
     ended = replace(before, status=Status.TIMEOUT, runs=(Run(0, 5), Run(2, 9)))
     tail = Tail(before, 10**6, 0.0)

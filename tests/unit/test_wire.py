@@ -32,14 +32,13 @@ generations = st.integers(0, 2**24 - 1)
 
 @dataclass
 class Stream:
-    """The internal id and the runs of the stream to which an event's offset belongs."""
+    """The fields of a stream that the offset of an event needs."""
 
     internal_id: int
     runs: Runs = (Run(0, 5),)
 
 
 def text_joined(messages: Iterable[str | RawJSON]) -> list[str | RawJSON]:
-    """Return the messages with adjacent pieces of text joined."""
     parts: list[str | RawJSON] = []
     for message in messages:
         last = parts[-1] if parts else None

@@ -229,10 +229,7 @@ async def test_after_the_end_nothing_is_accepted() -> None:
 @pytest.mark.parametrize("text", ["new", ""])
 @in_virtual_time
 async def test_a_superseded_writer_is_refused(text: str) -> None:
-    """G3: a superseded writer's next flush raises.
-
-    This holds even if the new writer has written nothing.
-    """
+    """G3: a superseded writer's next flush raises, even if the new writer has written nothing."""
     async with cluster() as made:
         here, there = await made.add(), await made.add()
         here.notifier.lose = there.notifier.lose = 1.0
@@ -334,11 +331,7 @@ async def test_a_living_writer_cannot_be_taken_over() -> None:
 
 @in_virtual_time
 async def test_cancelled_claim_ends_its_stream() -> None:
-    """G5, G7: a claim that is cancelled leaves no writer.
-
-    If the store has not taken the claim yet, the stream stays pending. If the store has taken the
-    claim, the stream ends with an error.
-    """
+    """G5, G7: a cancelled claim leaves no writer. Its stream is pending, or ends with an error."""
     left: list[str] = []
     for delay_s in (0.0, 0.1, 0.3, 0.45, 0.5):
         async with one_worker() as worker:
@@ -376,7 +369,7 @@ async def test_lost_claim_ends_its_stream() -> None:
 
 @in_virtual_time
 async def test_lost_takeover_can_be_retried() -> None:
-    """G4, G7: if the outcome of a take-over was lost, a second take-over succeeds.
+    """G4, G7: if a take-over's outcome was lost, a second take-over succeeds.
 
     A claim without ``takeover`` is refused. Otherwise a second start would call the source again.
     """
@@ -538,10 +531,7 @@ async def test_end_status_must_be_terminal() -> None:
 
 @in_virtual_time
 async def test_half_a_character_uses_no_room() -> None:
-    """G9, G11: half a character uses no room in the buffer, because it is never committed alone.
-
-    Otherwise a writer would wait for a commit that never comes.
-    """
+    """G9, G11: half a character is never committed alone, so it must use no room in the buffer."""
     async with one_worker(limits=Limits(buffer_bytes=1000)) as worker:
         writer = await claim(worker)
         await writer.append("a" + HALVES[0])
