@@ -16,10 +16,7 @@ MOST: Final = 2**31 - 2
 
 MOST_BYTES: Final = 2**53
 MOST_S: Final = 100 * 366 * 86_400.0
-"""The largest number of seconds: a hundred years.
-
-The sum of the current time and a larger number may overflow.
-"""
+"""A hundred years, in seconds. The current time plus a larger number may overflow."""
 
 NAME_BYTES: Final = 1024
 """The maximum size of a name, in bytes of UTF-8. PostgreSQL cannot index long names."""
@@ -84,11 +81,7 @@ def check_count(name: str, value: object, *, most: int = MOST) -> None:
 def check_seconds(name: str, value: object, *, none: bool = False, zero: bool = True) -> None:
     """Raise ``ValueError`` unless ``value`` is a number of seconds, at most a hundred years.
 
-    Args:
-        name: The name of the argument that has this value.
-        value: The value to check.
-        none: Allow ``None`` too.
-        zero: Allow 0 too.
+    With ``none``, the value may be ``None``. With ``zero``, it may be 0.
     """
     if value is None and none:
         return
@@ -113,11 +106,7 @@ def check_async(name: str, value: object, arguments: str) -> None:
 
 
 def one_of(name: str, kind: type[E], value: object) -> E:
-    """Return the member of the enumeration ``kind`` that has this value.
-
-    Raises:
-        ValueError: No member of ``kind`` has this value.
-    """
+    """Return the member of ``kind`` that has this value. Raise ``ValueError`` if there is none."""
     try:
         return kind(value)  # type: ignore[arg-type]
     except ValueError:
@@ -126,21 +115,14 @@ def one_of(name: str, kind: type[E], value: object) -> E:
 
 
 def as_items(name: str, value: Any) -> list[Any]:
-    """Return a list of the items of ``value``.
-
-    Raises:
-        TypeError: ``value`` is one string (``str`` or ``bytes``), and not a list.
-    """
+    """Return a list of the items of ``value``. Raise ``TypeError`` for one string."""
     if isinstance(value, str | bytes):
         raise TypeError(f"{name} must be a list, not one string: [{value!r:.80}]")
     return list(value)
 
 
 def described(value: object) -> str:
-    """Return words about a value that is neither text nor JSON, for an error's message.
-
-    The words name the type of ``value``. If inkstream knows a remedy, the words name it too.
-    """
+    """Return the name of the type of ``value`` and, if inkstream knows one, a remedy."""
     remedy = _remedy(value)
     name = "None" if value is None else type(value).__name__
     return f"{name} ({remedy})" if remedy else name

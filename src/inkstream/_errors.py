@@ -41,8 +41,8 @@ class InkstreamError(Exception):
     """The stable word that a remote client sees."""
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # Task queues and process pools pickle exceptions. Without this method, pickle would copy an
-        # error by a call of ``__init__`` with only the message, which many classes do not accept.
+        # Task queues and process pools pickle exceptions. Without this method, pickle would call
+        # ``__init__`` with only the message, and many of the classes would raise ``TypeError``.
         return _remade, (type(self), self.args, self.__dict__)
 
 
@@ -88,10 +88,7 @@ class InvalidOffset(InvalidInput):
 
 
 class InvalidMessage(InvalidInput):
-    """A message or a result cannot be stored.
-
-    For example, it is neither text nor JSON, or is nested too deep.
-    """
+    """A message or a result cannot be stored, for example because it is neither text nor JSON."""
 
     code = "invalid_message"
 
@@ -100,8 +97,8 @@ class LimitExceeded(InvalidInput):
     """The input is larger than a limit that is set in ``Limits``.
 
     Attributes:
-        limit: The limit, in bytes. If a request contains too many messages: the limit in messages.
-        actual: The size of the input or of the stream with the input, in the unit of ``limit``.
+        limit: The limit, in bytes. For a request with too many messages: in messages.
+        actual: The size that exceeds the limit, in the unit of ``limit``.
     """
 
     code = "limit_exceeded"
@@ -211,12 +208,12 @@ class StreamEnded(StreamConflict):
 class WriterFenced(_OfStream):
     """This writer may not write its stream any more.
 
-    Another writer took the stream over, or the stream has ended or was deleted, or this writer
-    let go of the stream, or the database lost text of the stream. The message says which.
+    The message gives the reason: another writer took the stream over, the stream has ended or was
+    deleted, this writer let go of the stream, or the database lost text of the stream.
 
-    The attribute ``status`` is the stream's status when the writer was fenced. While this process
-    ends the stream, ``status`` is the final status that the stream gets. ``None`` means that the
-    stream did not exist any more.
+    The attribute ``status`` is the stream's status when the writer was fenced, or ``None`` if the
+    stream did not exist any more. While this process ends the stream, ``status`` is the final
+    status that the stream gets.
     """
 
     code = "fenced"
@@ -280,9 +277,9 @@ class StoreUnavailable(StoreError):
 
 
 class OutcomeUnknown(StoreUnavailable):
-    """The commit may have succeeded or failed. Read the stream to find out.
+    """The commit may have succeeded or failed, for instance because the connection was lost.
 
-    For instance, the connection to the database was lost during the commit.
+    Read the stream to find out.
     """
 
     code = "outcome_unknown"
@@ -298,8 +295,8 @@ class StreamError(InkstreamError):
     """Raise this in a source to end the stream ``error`` with your own message for readers.
 
     Any other exception in a source also ends the stream ``error``, but readers get a general
-    message. The code is then ``internal``, or the code of the exception if the exception is an
-    ``InvalidInput``. inkstream logs the exception.
+    message and the code ``internal``. An ``InvalidInput`` keeps its own code. inkstream logs the
+    exception.
 
     Args:
         message: The sentence that readers see.

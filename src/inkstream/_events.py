@@ -7,10 +7,7 @@ from typing import Any
 
 
 class Event(StrEnum):
-    """The name of an event, for filters and alerts.
-
-    The attribute ``event`` of a log record is this name.
-    """
+    """The name of an event. A log record has this name in its attribute ``event``."""
 
     STREAM_ENDED = "stream_ended"
     SOURCE_FAILED = "source_failed"

@@ -1,9 +1,9 @@
 """Runs: which messages of a stream were committed in which generation of the store.
 
-A restore from a backup, or a failover, may lose messages that readers have already received. After
-such a loss, the store draws a new generation for all later commits. An offset holds the generation
-of the message before the offset. So if this message is lost and another message takes its place,
-the offset becomes invalid (docs/decisions/0014).
+A restore from a backup, or a failover, may lose messages that readers have already received. Then
+the store draws a new generation for all later commits. An offset holds the generation of the
+message before it, so the offset becomes invalid if another message takes the place of that message
+(docs/decisions/0014).
 """
 
 from __future__ import annotations
@@ -45,22 +45,22 @@ def generation_of(runs: Runs, count: int) -> int:
 
 
 def extended(runs: Runs, first: int, generation: int) -> Runs:
-    """Return a stream's runs after a commit in ``generation`` whose first message is ``first``."""
+    """Return the runs after a commit in ``generation`` whose first message has number ``first``."""
     if runs and runs[-1].generation == generation:
         return runs
     if runs and runs[-1].first == first:  # the last run has no messages, so remove the run
         return extended(runs[:-1], first, generation)
     runs = (*runs, Run(first, generation))
     if len(runs) > MAX_RUNS:
-        # The messages of the first run get the second run's generation. This never makes an invalid
-        # offset valid, because no offset before the second run has the second run's generation. But
-        # a valid offset in the first run becomes invalid, so its reader must start again.
+        # The messages of the first run get the second run's generation. A valid offset in the first
+        # run becomes invalid, so its reader must start again. No invalid offset becomes valid,
+        # because no offset before the second run has the second run's generation.
         runs = (Run(runs[0].first, runs[1].generation), *runs[2:])
     return runs
 
 
 def inherited(runs: Runs, position: int) -> Runs:
-    """Return the runs that a fork gets from the copied stream: ``runs`` up to ``position``."""
+    """Return the part of ``runs`` that a fork gets if it copies messages up to ``position``."""
     return tuple(run for run in runs if run.first < position)
 
 

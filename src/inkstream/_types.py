@@ -21,8 +21,8 @@ _STREAM_ID = re.compile(r"[^\x00-\x1f\x7f\ud800-\udfff]{1,512}", re.ASCII)
 class StreamId(str):
     """The name of a stream: a ``str`` of 1 to 512 characters without control characters.
 
-    A field of a pydantic model, or a path parameter of a FastAPI route, may have this type. An
-    invalid id then becomes a validation error.
+    A field of a pydantic model, or a path parameter of a FastAPI route, may have this type. Then an
+    invalid id causes a validation error.
 
     Raises:
         InvalidStreamId: The text is not a valid stream id.
@@ -71,7 +71,7 @@ class Status(StrEnum):
 
     @property
     def ended(self) -> bool:
-        """True if a stream with this status has ended, so that nothing can be appended any more."""
+        """True for a final status. Nothing can be appended to a stream with such a status."""
         return self in _ENDED
 
 
@@ -79,14 +79,11 @@ _STOPPED: Final = frozenset({Status.CANCELLED, Status.TIMEOUT})
 _ENDED: Final = _STOPPED | {Status.DONE, Status.ERROR}
 
 JSON_CONTENT: Final = "application/json"
-"""The positions of a stream with this content type count messages.
-
-The positions of a stream with any other content type count bytes.
-"""
+"""Positions count messages in a stream with this content type, and bytes in any other stream."""
 
 
 class Keep(Enum):
-    """The type of ``KEEP``. A change with ``KEEP`` for a field keeps the field's value."""
+    """The type of ``KEEP``. A change with ``KEEP`` for a field does not change the field."""
 
     KEEP = "keep"
 
@@ -117,18 +114,17 @@ class End:
     def terminal(self) -> End:
         """The end in the form of the terminal event, which is the same for every reader (G5).
 
-        If another process stops a stream, the stream's writer may still store a result later. So
-        the terminal event of a ``cancelled`` or ``timeout`` stream never has a result, although the
-        stored stream may have one.
+        The terminal event of a ``cancelled`` or ``timeout`` stream never has a result, because the
+        stream's writer may still store a result after readers have received the event.
         """
         if self.result is None or self.status not in _STOPPED:
             return self
         return replace(self, result=None)
 
 
-# The classes that every commit creates are not frozen, because a frozen dataclass costs one more
-# call per field. These calls took a tenth of the engine's time per token. Treat the objects as
-# frozen all the same. Only ``Writer.take`` changes such an object: the writer's own ``Change``.
+# The classes that every commit creates are not frozen, because a frozen dataclass makes one more
+# call per field, which took a tenth of the engine's time per token. But do not change the objects.
+# Only ``Writer.take`` changes such an object: the writer's own ``Change``.
 
 
 @dataclass(slots=True)
@@ -136,8 +132,8 @@ class Segment:
     """Consecutive messages of one stream, in the form in which a store keeps them.
 
     Attributes:
-        position: The number of messages before the segment. A byte stream counts bytes instead.
-        count: The number of messages in the segment, never 0. A byte stream counts bytes instead.
+        position: The number of messages (in a byte stream: bytes) before the segment.
+        count: The number of messages (in a byte stream: bytes) in the segment, never 0.
         payload: The bytes of all messages, joined.
         index: The length and the type of each message (see ``wire``). Empty in a byte stream.
     """
@@ -149,7 +145,7 @@ class Segment:
 
     @property
     def end(self) -> int:
-        """The position after the last message of the segment."""
+        """The position after the segment."""
         return self.position + self.count
 
 
@@ -158,10 +154,8 @@ class StreamState:
     """The fields of a stream at one moment, without its messages.
 
     All times are seconds since the Unix epoch. ``tail`` is the position after the last message, and
-    ``size`` is the number of stored bytes. ``worker`` is the worker that must act next. While the
-    status is ``streaming``, this is the writer's worker. After the end, it is the worker that calls
-    ``on_end``. Soon after the time ``due_at``, a worker acts on the stream. The section "Which
-    worker acts on a stream" in docs/concepts.md says what ``worker`` and ``due_at`` mean.
+    ``size`` is the number of stored bytes. ``worker`` and ``due_at`` say which worker must act next
+    on the stream, and when (docs/concepts.md, "Which worker acts on a stream").
     """
 
     internal_id: int
@@ -194,7 +188,6 @@ class StreamState:
     writer: str | None = field(default=None, compare=False)
     """The worker that made the last claim. Unlike ``worker``, this field stays after the end."""
     runs: Runs = ()
-    """The generations of the stream's messages."""
 
     @property
     def ended(self) -> bool:
@@ -205,8 +198,8 @@ class StreamState:
     def end(self) -> End | None:
         """The stream's end in the form of the terminal event; ``None`` until the stream ends.
 
-        This value never has the result of a ``cancelled`` or ``timeout`` stream (see
-        ``End.terminal``). The field ``result`` of the state has every result.
+        This end never has the result of a ``cancelled`` or ``timeout`` stream (see
+        ``End.terminal``). The state's field ``result`` has the result of every stream.
         """
         if not self.status.ended:
             return None
@@ -214,14 +207,11 @@ class StreamState:
 
     @property
     def counts_bytes(self) -> bool:
-        """True for a byte stream. Its positions count bytes, and its segments have no index."""
+        """True for a byte stream."""
         return self.content_type.partition(";")[0].strip().lower() != JSON_CONTENT
 
     def deletion_due(self, ended_at: float) -> float | None:
-        """Return the time of the stream's deletion if the stream ends at ``ended_at``.
-
-        ``None`` means that the stream is never deleted.
-        """
+        """Return when a stream that ends at ``ended_at`` is deleted; ``None`` for never."""
         return None if self.retain_s is None else ended_at + self.retain_s
 
     def still(
@@ -234,10 +224,10 @@ class StreamState:
         worker: str | None | Keep = KEEP,
         due_at: float | None | Keep = KEEP,
     ) -> Change:
-        """Return a change that the store refuses if the stream has changed since this state.
+        """Return a change that requires the same status, epoch and worker as this state.
 
-        The stream's status, epoch and worker must still be the same. New messages are allowed. The
-        arguments are the effects of the change; see ``Change``.
+        The stream may have new messages. The arguments are the effects of the change; see
+        ``Change``.
         """
         return Change(
             internal_id=self.internal_id,
@@ -257,9 +247,8 @@ class StreamState:
 class NewStream:
     """The arguments of ``Store.create``.
 
-    With ``fork``, the new stream begins with the messages of another stream up to a position.
     ``max_live`` is the maximum number of ``pending`` and ``streaming`` streams of the owner. The
-    store checks ``max_live`` in the transaction that creates the stream.
+    store checks it in the transaction that creates the stream.
     """
 
     stream_id: StreamId
@@ -283,12 +272,7 @@ class NewStream:
 
 @dataclass(frozen=True, slots=True)
 class Fork:
-    """The stream that a fork copies, and where the copy stops.
-
-    Attributes:
-        source: The internal id of the stream that the fork copies.
-        position: The fork begins with that stream's messages before this position.
-    """
+    """A fork begins with messages of ``source`` (a stream's internal id), up to ``position``."""
 
     source: int
     position: int
@@ -296,29 +280,26 @@ class Fork:
 
 @dataclass(slots=True, kw_only=True)
 class Change:
-    """A change of one stream: conditions and effects. The effects happen if all conditions hold.
+    """A change of one stream: effects that happen only if all conditions hold.
 
     A condition that is ``None`` (``KEEP`` for ``if_worker``) is not checked. The store refuses
-    every change of a stream that does not exist, was deleted, or is kept only for its forks.
+    every change of a stream that does not exist or is gone.
 
     Attributes:
-        internal_id: The internal id of the stream.
         if_status: The stream's status must be one of these.
         if_epoch: The stream's epoch must be this number.
         if_tail: The stream's tail must be this position.
-        if_worker: The stream's worker must be this worker (``None``: no worker).
+        if_worker: The stream's worker must be this one; with ``None``, it must have no worker.
         append: Messages to add at the stream's tail. The store ignores the segment's ``position``.
-        next_epoch: Add 1 to the stream's epoch, which fences every earlier writer.
+        next_epoch: Add 1 to the stream's epoch. This fences every earlier writer.
         status: The stream's new status. To end the stream, use ``end`` instead.
         end: End the stream: set its status, ``code``, ``message``, ``result`` and ``ended_at``.
         at: The wall time for ``ended_at``. With the status ``streaming``: the wall time for
             ``started_at``, if the stream has no ``started_at`` yet.
-        worker: The stream's new ``worker``.
-        due_at: The stream's new ``due_at``.
+        worker, due_at: The stream's new ``worker`` and ``due_at``.
         report: The stream's new ``report``: whether its end must still be reported.
         marks: Marks to set. The store deletes a stream's marks together with the stream.
-        max_marks: The store refuses the change if a new mark would give the stream more marks than
-            this number.
+        max_marks: The store refuses the change if the stream would then have more marks than this.
     """
 
     internal_id: int
@@ -352,17 +333,14 @@ class Change:
 
 @dataclass(slots=True)
 class Group:
-    """Changes that the store applies all together or not at all.
-
-    A group has at most one change for each stream.
-    """
+    """Changes that the store applies all together or not at all: at most one for each stream."""
 
     changes: tuple[Change, ...]
 
 
 @dataclass(slots=True)
 class Committed:
-    """The outcome of a group whose changes were applied and are durable.
+    """The outcome of a group whose changes are durable.
 
     ``heads`` has one item for each change, in the order of the changes.
     """
@@ -384,13 +362,10 @@ class Head:
 
 
 def applied(state: StreamState, change: Change, head: Head | None = None) -> StreamState:
-    """Return the state of a stream after a change.
+    """Return the state of a stream after a change whose conditions hold.
 
-    Args:
-        state: The stream's state before the change.
-        change: The change, whose conditions must hold.
-        head: The head that the commit returned. Without ``head``, the function computes the head
-            as if no other change had come after ``state``.
+    ``head`` is the head that the commit returned. Without ``head``, the function assumes that no
+    other change came after ``state``.
     """
     if head is None:
         append = change.append
@@ -455,9 +430,9 @@ Outcome: TypeAlias = Committed | Refused
 class Page:
     """Messages of a stream after a position, and the stream's state in the same snapshot.
 
-    The first segment may begin before the requested position. ``wire.cut`` removes the messages
-    before the requested position. ``end`` is the position after the last segment, or the requested
-    position if there is no segment. ``marks`` has the requested marks that exist.
+    The first segment may begin before the requested position; ``wire.cut`` removes the surplus
+    messages. ``end`` is the position after the last segment, or the requested position if there is
+    no segment. ``marks`` has the requested marks that exist.
     """
 
     state: StreamState
@@ -468,7 +443,7 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Read:
-    """One stream for ``Store.read_many``, which is read after the position ``after``."""
+    """A stream that ``Store.read_many`` reads, from the position ``after``."""
 
     stream_id: StreamId
     after: int = 0
@@ -478,9 +453,8 @@ class Read:
 class Query:
     """A filter for ``Store.find``. A stream must match every field that is set.
 
-    ``Store.find`` returns the newest stream first, and at most ``limit`` streams. For the next
-    streams, set ``before`` to the internal id of the last stream in the result. ``Store.find``
-    never returns a stream that is gone.
+    ``Store.find`` returns at most ``limit`` streams, the newest first, and none that is gone. For
+    the next streams, set ``before`` to the internal id of the last stream in the result.
     """
 
     stream_ids: tuple[StreamId, ...] | None = None
@@ -490,7 +464,7 @@ class Query:
     worker: str | None | Keep = KEEP
     due_before: float | None = None
     unreported: bool = False
-    """If true, find only streams that have ended and whose end must still be reported."""
+    """If true, find only ended streams that still need their report."""
     before: int | None = None
     limit: int = 100
 
@@ -502,9 +476,8 @@ class WorkerState:
     Attributes:
         worker: The worker's identity.
         beats: The worker's counter. While the counter grows, the worker lives.
-        locked: True if the worker's lock is held; false if the lock is free.
-            ``None`` if this host cannot see the lock, for instance because the worker runs on
-            another host. Then only ``beats`` shows whether the worker lives.
+        locked: Whether the worker's lock is held. ``None`` if this host cannot see the lock, for
+            instance because the worker runs on another host.
     """
 
     worker: str
@@ -520,8 +493,7 @@ class WorkerReport:
         worker: The worker's identity.
         locked: The same as ``WorkerState.locked``.
         beat_at: The time of the worker's last beat, by the store's clock.
-        said: The last description of itself that the worker sent with a beat, as JSON. The store
-            does not interpret the description.
+        said: The worker's last description of itself, as JSON.
     """
 
     worker: str
@@ -545,20 +517,17 @@ class StreamBody:
     All times are seconds since the Unix epoch.
 
     Attributes:
-        stream_id: The stream's id.
-        status: The stream's status.
         text: All pieces of text, joined.
-        parts: The text and the JSON objects in their order. Adjacent pieces of text are joined, and
-            so are adjacent deltas of one reasoning or of one tool call's input.
+        parts: The text and the JSON objects in their order. Adjacent pieces of text are joined.
+            Adjacent deltas of one reasoning, or of one tool call's input, are joined too.
         end: How the stream ended, with its stored result; ``None`` until the stream ends.
         metadata: The object that ``create`` got. Clients never receive this object.
         owner: The owner that ``create`` got. Clients never receive the owner.
         group: The group that ``create`` got.
-        created_at: When the stream was created.
         started_at: When a writer first claimed the stream; ``None`` before that.
         ended_at: When the stream ended; ``None`` before that.
-        offset: The offset after everything in this body. From this offset, a reader gets exactly
-            what comes after this body.
+        offset: The offset after this body. From this offset, a reader gets exactly what comes
+            after this body.
     """
 
     stream_id: StreamId

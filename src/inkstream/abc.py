@@ -1,8 +1,7 @@
 """The protocols that every store, every notifier and every clock must implement.
 
 To support another database, write a class with the methods of ``Store``, and run
-``inkstream.testing.StoreSuite`` against this class. The docstrings say what a caller may rely on,
-but not how a store does its work.
+``inkstream.testing.StoreSuite`` against this class.
 """
 
 from __future__ import annotations
@@ -29,8 +28,8 @@ class Store(Protocol):
 
     All methods may be called concurrently. When a method that writes returns, its changes are
     durable, and every later read sees the changes. A call that raises ``StoreUnavailable`` has
-    changed nothing, unless the error is an ``OutcomeUnknown``. Then only a read can show whether
-    the call has changed something. If a call is cancelled, the store makes either all of the call's
+    changed nothing. But after the subclass ``OutcomeUnknown``, only a read can show whether the
+    call has changed something. If a call is cancelled, the store makes either all of the call's
     changes or none.
 
     Some methods have the argument ``connection``: an open connection (or session) of the
@@ -43,17 +42,16 @@ class Store(Protocol):
     async def open(self, worker: str) -> None:
         """Open the store for ``worker``, and take the worker's lock.
 
-        The operating system or the database releases the lock when the process ends in any way.
-        ``close`` releases the lock too. Other workers learn from the lock whether this worker
-        lives. A store may have no such lock (see ``WorkerState.locked``).
+        Other workers learn from the lock whether this worker lives. The lock becomes free when the
+        process ends in any way. A store may have no such lock (see ``WorkerState.locked``).
 
         The store has a *generation*, a random number from 1 to 2**24 - 1. Each message and each end
         belongs to the generation in which it was committed (``StreamState.runs``). The store must
         change its generation whenever committed messages may have been lost, for instance in a
-        restore from a backup or in a failover. So ``open`` must change the generation, unless
-        another living worker could already commit before this call. The store must also change its
-        generation when this worker finds that messages of its own commits are missing. A change of
-        the generation without such a loss does no harm.
+        restore from a backup or in a failover. Such a loss may happen while no worker lives. So
+        ``open`` must change the generation, unless another living worker could already commit
+        before this call. The store must also change its generation when this worker finds that
+        messages of its own commits are missing. A change without such a loss does no harm.
 
         Raises:
             SchemaOutdated: The database must be migrated first.
@@ -74,9 +72,7 @@ class Store(Protocol):
         A fork begins with its tail at ``fork.position`` and with size 0, because its inherited
         messages are stored with the copied stream. A read of the fork before ``fork.position``
         returns messages of the copied stream, even if that stream is deleted later. The fork's runs
-        are the copied stream's runs up to ``fork.position`` (``_runs.inherited``). Messages after
-        ``fork.position`` belong to the generation in which they are committed
-        (``_runs.extended``).
+        are the copied stream's runs up to ``fork.position`` (``_runs.inherited``).
 
         Raises:
             StreamExists: A stream with this id exists or is gone.
@@ -93,9 +89,9 @@ class Store(Protocol):
 
         A refused group does not affect other groups. A group sees the changes of the groups before
         it. Between the check of a group's conditions and the group's changes, no other commit, of
-        any process, changes the same streams. If a change adds messages or an end, the store reads
-        its generation in the same transaction. If the stream's last run has another generation, the
-        store adds a run.
+        any process, changes the same streams. For a change that adds messages or an end, the store
+        reads its generation in the same transaction, and extends the stream's runs
+        (``_runs.extended``).
         """
 
     async def read(
@@ -113,7 +109,7 @@ class Store(Protocol):
         Otherwise the page has at least one segment, if the stream has messages after ``after``. If
         ``after`` is past the stream's tail, the page has no messages, and ``read`` raises no error.
         The page of a fork may stop after the last inherited message, although more messages follow.
-        The segments are in order and have no gaps. The last segment may be only the beginning of a
+        The segments are in order, without gaps. The last segment may be only the beginning of a
         stored segment.
 
         Args:
@@ -134,9 +130,8 @@ class Store(Protocol):
 
         All pages are of one snapshot. The page is ``None`` for a stream that does not exist or
         is gone. The store uses one round trip for any number of streams. ``max_bytes`` is the
-        approximate limit of all pages together, and each stream gets an equal share of
-        ``max_bytes``. If a stream has messages after ``Read.after``, its page has at least one
-        segment. So repeated calls reach the last message of every stream.
+        approximate limit of all pages together, in bytes, and each stream gets an equal share. If a
+        stream has messages after ``Read.after``, its page has at least one segment.
         """
 
     async def find(self, query: Query, *, connection: object | None = None) -> list[StreamState]:
@@ -147,7 +142,7 @@ class Store(Protocol):
 
         If a fork reads a stream's messages, the stream becomes ``gone``: no query finds the stream,
         and no new stream may have its id. The store keeps the messages of a gone stream until the
-        last such fork is deleted. A stream that was gone before the call does not count.
+        last such fork is deleted. The result does not count streams that were gone before the call.
         """
 
     async def heartbeat(
@@ -155,13 +150,13 @@ class Store(Protocol):
     ) -> list[WorkerState]:
         """Return all workers that have ever beaten and were not forgotten.
 
-        With ``beat``, this worker's counter grows before the workers are read. The text ``said``
-        then replaces the worker's description of itself, but ``None`` keeps the old description.
-        The store forgets the workers in ``forget``, except workers to which a stream belongs. If
-        this worker has lost its lock, the method takes the lock again.
+        With ``beat``, this worker's counter first grows, and ``said`` replaces the worker's
+        description of itself, unless ``said`` is ``None``. The store forgets the workers in
+        ``forget``, except workers to which a stream belongs. If this worker has lost its lock, the
+        method takes the lock again.
 
-        ``WorkerState.locked`` may be false only if the worker is certainly dead. In some stores, a
-        living worker, too, loses its lock while the database accepts no writes. Such a store must
+        ``WorkerState.locked`` may be false only if the worker is certainly dead. In some stores,
+        even a living worker loses its lock while the database accepts no writes. Such a store must
         write a beat in the statement that reads the locks, even without ``beat``. If this beat is
         committed, the database accepts writes, so every living worker could take its lock again.
         """
@@ -169,28 +164,25 @@ class Store(Protocol):
     def beat_from_thread(self, said: str | None) -> None:
         """Send one beat while the event loop is blocked.
 
-        If ``said`` is ``None``, release this worker's lock instead. The next ``heartbeat`` then
-        takes the lock again. A thread other than the event loop's thread calls this method while
-        the store is open. The method blocks for a limited time, and does not need the event loop.
+        If ``said`` is ``None``, release this worker's lock instead. The next ``heartbeat`` takes
+        the lock again. A thread other than the event loop's thread calls this method. The method
+        blocks for a limited time, and does not need the event loop.
 
         Raises:
             StoreUnavailable: The beat failed, or its outcome is unknown.
         """
 
     async def roster(self) -> Roster:
-        """Return all workers, each with the time of its last beat and its description of itself.
-
-        The times are only for display. No decision about a stream may depend on these times.
-        """
+        """Return all workers. No decision about a stream may depend on the times in the result."""
 
     async def tidy(self, now: float, max_bytes: int) -> bool:
         """Do one short step of housekeeping. Return True if there is more work now.
 
-        The store merges the segments of ended streams into large segments. The store may also merge
-        the segments of live streams. A merge changes no offset and no text. The store deletes ended
-        streams and logs whose ``due_at`` is not after ``now``, a wall time. The store may also give
-        free space back to the disk. One step rewrites about ``max_bytes``, so that no writer waits
-        long. Several processes may call ``tidy`` at the same time.
+        The store merges the segments of ended streams, and perhaps of live streams, into large
+        segments. A merge changes no offset and no text. The store deletes ended streams and logs
+        whose ``due_at`` is not after ``now``, a wall time. The store may also give free space back
+        to the disk. One step rewrites about ``max_bytes``, so that no writer waits long. Several
+        processes may call ``tidy`` at the same time.
         """
 
 
@@ -205,8 +197,8 @@ class Notifier(Protocol):
         """Begin to call ``on_hint`` with the streams that other processes changed.
 
         The notifier calls ``on_hint`` on the event loop that runs now. The argument ``None`` means
-        that any stream may have changed, because hints were lost or too many streams changed. The
-        notifier may also call ``on_hint`` with streams that this process itself changed.
+        that any stream may have changed. The notifier may also call ``on_hint`` with streams that
+        this process itself changed.
         """
 
     async def notify(self, stream_ids: Collection[StreamId]) -> None:
@@ -217,14 +209,14 @@ class Notifier(Protocol):
         """
 
     def watch(self, watching: bool) -> None:
-        """Set whether this process needs hints. If not, a notifier that polls may stop polling."""
+        """Set whether this process needs hints. If not, the notifier may stop polling."""
 
     async def close(self) -> None:
         """Stop calling ``on_hint``, and release all resources."""
 
 
 class Clock(Protocol):
-    """Two kinds of time. Code must never compare a time of one kind with a time of the other."""
+    """Two kinds of time. Never compare a monotonic time with a wall time."""
 
     def monotonic(self) -> float:
         """Return seconds that never jump, for waits and leases."""

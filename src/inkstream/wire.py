@@ -59,9 +59,8 @@ class Offset:
     On the wire, an offset is ``{internal id}_{position}_{tag}``. The internal id and the position
     are numbers in base32hex with a fixed width. So a stream's offsets, sorted as text, are in the
     order of their positions. The tag is the generation of the message before the offset, in
-    base64url. If ``ended`` is true, the offset ends with ``.end`` and is the place after the
-    terminal event, which the client has seen. The offset ``-1`` is the start of the stream that has
-    the id now.
+    base64url. The offset after the terminal event (``ended``) ends with ``.end``. The offset ``-1``
+    is the start of the stream that has the id now.
     """
 
     internal_id: int
@@ -71,10 +70,7 @@ class Offset:
 
     @classmethod
     def at(cls, stream: Place, position: int, *, ended: bool = False) -> Offset:
-        """Return the offset of ``position`` in ``stream``.
-
-        With ``ended``, return the offset after the stream's end.
-        """
+        """Return the offset of ``position``; with ``ended``, the offset after the stream's end."""
         generation = generation_of(stream.runs, position + ended)
         return cls(stream.internal_id, position, ended, generation)
 
@@ -86,11 +82,7 @@ class Offset:
 
     @classmethod
     def parse(cls, text: str) -> Offset:
-        """Return the offset that is written as ``text``.
-
-        Raises:
-            InvalidOffset: The text is not an offset.
-        """
+        """Return the offset that is written as ``text``, or raise ``InvalidOffset``."""
         if text == "-1":
             return START
         match = _OFFSET.fullmatch(text) if isinstance(text, str) else None
@@ -108,10 +100,7 @@ class Offset:
         return self.internal_id == 0
 
     def lies_in(self, state: StreamState) -> bool:
-        """Return whether the stream ``state`` has all messages before this offset.
-
-        The messages must be the same messages that the stream had when the offset was made.
-        """
+        """Return whether the stream ``state`` still has the same messages before this offset."""
         if self.is_start:
             return True
         return (
@@ -129,10 +118,7 @@ def _offset(internal_id: int, position: int, generation: int) -> str:
 
 @lru_cache(maxsize=4096)
 def _offset_head(internal_id: int, high: int) -> str:
-    """Return the text of an offset up to the last two digits of the position.
-
-    This text is the same for 1,024 positions, so most calls find the text in the cache.
-    """
+    """Return the text of an offset without its tag and the last two digits of its position."""
     return f"{_base32hex(internal_id, 10)}_{_base32hex(high, 7)}"
 
 
@@ -165,7 +151,7 @@ class RawJSON:
 def clean_text(text: str) -> str:
     """Return text that UTF-8 can encode.
 
-    Two matching halves of a surrogate pair become one character. Any other half becomes U+FFFD.
+    A surrogate pair becomes one character. Half a pair becomes U+FFFD.
     """
     try:
         text.encode()
@@ -242,7 +228,7 @@ def encode_messages(messages: Iterable[str | RawJSON], position: int) -> list[Se
     """
     messages = list(messages)
     short = _short_text(messages)
-    if short is not None:  # true for nearly every commit of a live answer
+    if short is not None:  # nearly every commit of a live answer
         return [Segment(position, 1, short, _number(len(short) << 1))] if short else []
     segments: list[Segment] = []
     payloads: list[bytes] = []
@@ -302,10 +288,7 @@ def encode_whole(messages: Iterable[str | RawJSON]) -> Segment | None:
 
 
 def _short_text(messages: Sequence[str | RawJSON]) -> bytes | None:
-    """Return the joined text if all messages are text and fit into one segment; else ``None``.
-
-    The result is also ``None`` if the text has half a surrogate pair.
-    """
+    """Return the joined text as UTF-8 if all messages are text and fit into one segment."""
     try:
         payload = "".join(cast("Sequence[str]", messages)).encode()
     except (TypeError, UnicodeEncodeError):  # a JSON value, or half a surrogate pair
@@ -329,7 +312,7 @@ def _put_number(out: bytearray, number: int) -> None:
 
 
 def json_index(lengths: Iterable[int]) -> bytes:
-    """Return the index of a segment of JSON messages. ``lengths`` are in bytes."""
+    """Return the index of JSON messages with these lengths in bytes."""
     index = bytearray()
     for length in lengths:
         _put_number(index, length << 1 | 1)
@@ -348,8 +331,8 @@ def index_entries(index: bytes) -> Iterator[tuple[int, bool]]:
             number = shift = 0
 
 
-# This matches an index in which the lowest bit of every number is 0, so that every message is text.
-# A match takes a tenth of the time that it takes to decode the numbers.
+# Matches an index in which the lowest bit of every number is 0, so that every message is text.
+# This takes a tenth of the time that it takes to decode the numbers.
 _TEXT_INDEX: Final = re.compile(
     b"(?:[%b]|[%b][\x80-\xff]*+[\x00-\x7f])++"
     % tuple(b"".join(b"\\x%02x" % n for n in range(i, i + 0x80, 2)) for i in (0, 0x80)),
@@ -375,7 +358,7 @@ def text_of(segments: Iterable[Segment]) -> bytes:
 
 
 def decode_messages(segments: Iterable[Segment]) -> Iterator[str | RawJSON]:
-    """Yield the messages in the segments of a JSON stream, each as it is stored."""
+    """Yield the stored messages of a JSON stream's segments."""
     for segment in segments:
         start = 0
         for length, is_json in index_entries(segment.index):
@@ -389,7 +372,6 @@ def joined(segments: Iterable[Segment]) -> Iterator[tuple[int, str | RawJSON]]:
 
     Adjacent pieces of text are joined. Adjacent deltas of one reasoning, or of one tool call's
     input, are joined too. Otherwise a provider's thousand deltas would become a thousand parts.
-    Every other message is yielded as it is stored.
     """
     run: _Run | None = None
     for segment in segments:
@@ -443,9 +425,9 @@ class _Run:
 
 
 def cut(segment: Segment, after: int, until: int | None = None) -> Segment | None:
-    """Return the messages of a segment from the position ``after`` to the position ``until``.
+    """Return a segment's messages from the position ``after`` on, and before ``until`` if given.
 
-    The default of ``until`` is the segment's end. If there are no such messages, return ``None``.
+    Return ``None`` if there are no such messages.
     """
     stop = segment.end if until is None else min(until, segment.end)
     if stop <= after or stop <= segment.position:
@@ -470,9 +452,9 @@ def cut(segment: Segment, after: int, until: int | None = None) -> Segment | Non
 
 
 def merge(segments: Sequence[Segment]) -> list[Segment]:
-    """Return the same messages in fewer segments, each of at most ``SEGMENT_BYTES`` if possible.
+    """Return the same messages, at the same positions, in fewer segments.
 
-    The positions of the messages stay the same.
+    A segment is larger than ``SEGMENT_BYTES`` only if it was so before.
     """
     merged: list[Segment] = []
     run: list[Segment] = []
@@ -507,12 +489,12 @@ PING: Final = b": ping\n\n"
 def event_frames(stream: Place, segment: Segment) -> bytes:
     """Return a segment as events: one event for each message that ``joined`` yields.
 
-    The ``id`` of an event is the offset after the event's message. The ``data:`` of an event cannot
-    carry CR or LF, so text is sent as a JSON string, which escapes both. A JSON message with line
-    breaks between its tokens becomes several ``data:`` lines. A client joins these lines with LF,
-    which does not change the JSON value.
+    The ``id`` of an event is the offset after its message. A ``data:`` line cannot carry CR or LF,
+    so text is sent as a JSON string, which escapes both. A JSON message with line breaks between
+    its tokens becomes several ``data:`` lines. A client joins these lines with LF, which does not
+    change the JSON value.
     """
-    if is_all_text(segment):  # true for nearly every segment
+    if is_all_text(segment):  # nearly every segment
         return _text_event(stream, segment.end, segment.payload)
     return b"".join(
         [
@@ -532,8 +514,8 @@ _SEPARATORS: Final = tuple(
 def one_line(data: bytes) -> bytes:
     """Return JSON in which U+0085, U+2028 and U+2029 are escaped.
 
-    JSON allows these characters, but clients that use ``str.splitlines`` would treat them as line
-    ends. JSON has these characters only inside strings, so the escapes do not change the value.
+    Clients that use ``str.splitlines`` would treat these characters as line ends. JSON has these
+    characters only inside strings, so the escapes do not change the value.
     """
     if b"\xe2\x80" not in data and b"\xc2\x85" not in data:
         return data
@@ -549,8 +531,7 @@ _encode_json: Final = json.JSONEncoder(ensure_ascii=False).encode
 
 def escape_text(text: bytes) -> bytes:
     """Return UTF-8 text with the escapes that it needs inside a JSON string."""
-    # A search or a replacement of one byte runs at the speed of the memory. So for a long text,
-    # many such passes take less time than one loop over the characters.
+    # Many searches for one byte each take less time than one loop over a long text.
     if len(text) < _LONG:
         is_plain = len(text.translate(None, _RARE)) == len(text)
     else:
@@ -579,7 +560,7 @@ def _event(stream: Place, position: int, data: bytes) -> bytes:
 
 
 def _event_head(stream: Place, position: int) -> bytes:
-    """Return an event's bytes before its data. A cache holds most of them, to save CPU time."""
+    """Return an event's bytes before its data."""
     generation = generation_of(stream.runs, position)
     before, after = _around_pair(stream.internal_id, position >> 10, generation)
     return before + _PAIRS[position & 1023] + after

@@ -10,10 +10,10 @@ from typing import Final
 from inkstream.client._errors import Unreachable
 
 _LONGEST_S: Final = 5.0
-"""The longest random wait. It is long enough to spread the requests of many clients."""
+"""The longest random wait."""
 
 _LASTED_S: Final = 10.0
-"""After a connection that lasted this many seconds, the earlier failures no longer count."""
+"""After a connection that lasted this long, earlier failures no longer count."""
 
 
 def passes(status: int) -> bool:
@@ -28,11 +28,9 @@ def retry_after(headers: Mapping[str, str]) -> float:
 
 
 class Backoff:
-    """Random waits that grow with each failure, until a new message arrives.
+    """Random waits, which spread the requests of many clients, and grow with each failure.
 
-    Args:
-        url: The URL for the error message.
-        patience_s: How many seconds to wait without receiving anything; ``None``: for ever.
+    ``patience_s`` says how many seconds to wait without receiving anything; ``None``: for ever.
     """
 
     def __init__(self, url: str, patience_s: float | None) -> None:

@@ -25,12 +25,12 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """The text of the answer: its pieces of text, joined."""
+        """All pieces of text, joined."""
         return "".join(part for part in self.parts if isinstance(part, str))
 
 
 class Collected:
-    """Collect items one by one. Pieces of text are joined when an object or the end follows."""
+    """Collect items, and join adjacent pieces of text."""
 
     def __init__(self) -> None:
         self._parts: list[str | Mapping[str, JSON]] = []
@@ -51,6 +51,6 @@ class Collected:
             self._parts.append(item)
 
     def answer(self, offset: str | None) -> Answer:
-        """Return the collected answer. The end must have been collected before."""
+        """Return the collected answer, which must include the end."""
         assert self._end is not None, "a reader iterates to the end, or raises"
         return Answer(tuple(self._parts), self._end, offset or "")

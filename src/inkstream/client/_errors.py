@@ -8,8 +8,8 @@ from inkstream._errors import InkstreamError
 class Refused(InkstreamError):
     """The server returned an error that a retry cannot correct, or after which no retry is safe.
 
-    The reader repeats a POST only after 429 and 503. After another error, the server may have
-    accepted the POST.
+    After a POST, no retry is safe except after 429 and 503, because the server may have accepted
+    the POST.
 
     Attributes:
         status: The HTTP status.
@@ -44,11 +44,11 @@ class Unreachable(InkstreamError, TimeoutError):
 
 
 class PostUncertain(InkstreamError):
-    """A POST was sent, and the server may or may not have accepted the POST.
+    """A POST was sent, and the server may or may not have accepted it.
 
     Either the connection broke before the response began, or the server itself does not know
-    (``outcome_unknown``). If you iterate again, the reader repeats the POST, and the server may
-    create a second stream.
+    (``outcome_unknown``). If you iterate again, the reader repeats the POST, which may create a
+    second stream.
     """
 
     code = "post_uncertain"

@@ -13,7 +13,7 @@ _LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
 class Event(NamedTuple):
-    """One event. An event that contains only an id has the ``data`` ``None``."""
+    """One event. ``data`` is ``None`` if the event contains only an id."""
 
     kind: str
     data: str | None
@@ -50,8 +50,7 @@ class Parser:
             self._take(self._buffer[start : match.start()].decode("utf-8", "replace"), events)
             start = match.end()
         del self._buffer[:start]
-        # Search each byte only once, even in a long line of many pieces. Only the last byte is
-        # searched again, because it may be the "\r" of a CRLF.
+        # Search each byte only once, but the last byte again, because it may be the "\r" of a CRLF.
         self._scanned = max(0, len(self._buffer) - 1)
         return events
 

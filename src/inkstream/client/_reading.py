@@ -1,9 +1,9 @@
 """A reader's requests and its reactions to responses, as a state machine without I/O.
 
 For each request, ``AsyncReader`` and ``Reader`` call ``backoff.pause``, ``headers`` and
-``accepts``. If ``accepts`` returned false, they call ``refuse`` with the whole body. Otherwise they
-call ``take`` for each piece of the body. After the last piece they call ``finish`` and ``broke``,
-unless ``take`` has returned the stream's end. If the connection breaks, they call ``broke``. ::
+``accepts``. If ``accepts`` returns false, they call ``refuse``. Otherwise they call ``take`` for
+each piece of the body. After the last piece they call ``finish`` and ``broke``, unless ``take`` has
+returned the stream's end. If the connection breaks, they call ``broke``. ::
 
     posting ──200, Stream-Id──▶ following ──204──▶ ended, end unknown ──snapshot──▶ ended
        │                           └─event: end──▶ ended
@@ -36,13 +36,10 @@ Item: TypeAlias = "str | Mapping[str, JSON] | End"
 CONNECT_S: Final = 6.0
 
 SILENCE_S: Final = 37.5
-"""A connection counts as lost after this many seconds without a byte.
-
-This time is 2.5 times the default of ``HTTPSettings.ping_s``.
-"""
+"""A connection counts as lost after this long without a byte: 2.5 default pings of the server."""
 
 UNSENT: Final = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
-"""Errors that occur before a request is sent. So even a POST can be repeated after them."""
+"""Errors that occur before a request is sent, so that even a POST can be repeated."""
 
 _UNMET_S: Final = 5.0
 """For how long the reader retries after a 404, because a creation may be committed late."""
@@ -56,8 +53,7 @@ class Reading:
 
     Attributes:
         method: The next request's method: ``POST`` until a response to the POST names the stream.
-        url: The next request's URL.
-        body: The next request's body, as JSON.
+        url, body: The next request's URL and JSON body.
         stream_id: The stream's id, after the server has sent it.
         offset: The offset after the last item returned; ``None``: the start.
         end: How the stream ended, after the end was returned.
@@ -96,7 +92,7 @@ class Reading:
         self._began_at = time.monotonic()
 
     def headers(self) -> dict[str, str]:
-        """Return the headers of the next request, and record that it is sent."""
+        """Return the headers of a request that is now sent."""
         self.backoff.asked()
         self._parser = Parser()
         self._snapshot.clear()
@@ -172,8 +168,7 @@ class Reading:
         code = str(problem.get("code", "unexpected_content"))
         detail = str(problem.get("detail") or body[:80].decode("utf-8", "replace"))
         if self.method == "POST" and status not in (429, 503):
-            # After a 502 or 504, the server may have accepted the POST. So the reader does not
-            # repeat the POST.
+            # Do not repeat the POST: after a 502 or 504, the server may have accepted it.
             raise Refused(self.url, status, code, detail)
         if self.method == "POST" and code == OutcomeUnknown.code:
             raise PostUncertain(self.url, f"{status} {code}")

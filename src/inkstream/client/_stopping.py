@@ -10,7 +10,7 @@ from inkstream.client._errors import Refused
 
 
 def stopped(url: str, response: httpx.Response, backoff: Backoff) -> bool:
-    """Return whether the server confirmed the stop. If not, the request must be sent again.
+    """Return whether the server confirmed the stop. If not, send the request again.
 
     Raises:
         StreamNotFound, Refused

@@ -21,9 +21,9 @@ _TIMEOUT = httpx.Timeout(SILENCE_S, connect=CONNECT_S)
 class Reader:
     """Follow one stream: text and JSON objects as they are committed, then its ``End``.
 
-    Iterate with ``for``. If the connection breaks or is silent, or the server restarts or
-    answers ``429``, the reader waits and tries again. If you leave the loop early, a new loop
-    continues at the next item. Leaving the loop does not stop the answer. ``stop`` does.
+    Iterate with ``for``. If the connection breaks or is silent, or the server restarts or answers
+    ``429``, the reader waits and tries again. If you leave the loop early, a new loop continues at
+    the next item. To stop the answer, call ``stop``.
 
     Args:
         http: The HTTP client. The reader uses its base URL, headers and ``auth`` for each request,
@@ -61,10 +61,10 @@ class Reader:
     ) -> Self:
         """Return a reader that sends a POST and reads the stream that the POST starts.
 
-        The route must return ``streams.stream(…)``. The first loop over the reader sends the
-        POST, and yields the messages as they arrive. If the connection breaks, the reader continues
-        with ``GET {streams_url}/{id}``. The reader repeats the POST only if the POST did not reach
-        the server, or if the response was 429 or 503 and had another code than ``outcome_unknown``.
+        The route must return ``streams.stream(…)``. The first loop over the reader sends the POST.
+        If the connection breaks after the response has begun, the reader continues with
+        ``GET {streams_url}/{id}``. The reader repeats the POST only if the POST did not reach the
+        server, or if the response was 429 or 503 and had another code than ``outcome_unknown``.
 
         Args:
             http: See the class.
@@ -79,7 +79,7 @@ class Reader:
 
     @property
     def stream_id(self) -> str | None:
-        """The stream's id, as the server sent it; ``None`` before the first response."""
+        """The stream's id; ``None`` before the first response."""
         return self._reading.stream_id
 
     @property
@@ -153,9 +153,9 @@ class Reader:
                 self._reading.offset = None
 
     def stop(self) -> None:
-        """Cancel the stream for all readers. The iteration then ends ``cancelled``.
+        """Cancel the stream for all readers. If the stream has ended, nothing changes.
 
-        The request is repeated until the server confirms. If the stream has ended, nothing changes.
+        The request is repeated until the server confirms.
 
         Raises:
             RuntimeError: The server has not answered the POST yet, so no stream is known.

@@ -1,10 +1,9 @@
 """Finds out whether a stream still has readers, for ``on_disconnect="cancel"`` (G6).
 
 A process knows only its own readers. So the writer's process asks the other processes by setting
-the stream's ``due_at``. A process that has a reader of the stream clears ``due_at``, and so does a
-process that gets a reader (see ``Tails.absorb``). If ``due_at`` is still set after
-``Timing.disconnect_grace_s``, or after 4 s if that is longer, the writer's process cancels the
-stream.
+the stream's ``due_at``. A process that has or gets a reader of the stream clears ``due_at`` (see
+``Tails.absorb``). If ``due_at`` is still set after ``Timing.disconnect_grace_s``, and after at
+least 4 s, the writer's process cancels the stream.
 """
 
 from __future__ import annotations
@@ -18,14 +17,11 @@ from inkstream.engine.core import Core
 from inkstream.engine.writer import Writer
 
 _LOOK_S = 1.0
-"""The time between two checks. A shorter time would cost more CPU time for each stream.
-
-The first check comes only after this time. Until then, the page has usually requested the stream.
-"""
+"""The time before each check. At the first check, the page has usually requested the stream."""
 
 
 class Audience:
-    """Watch for readers of one stream, in this process and in other processes."""
+    """Watch for readers of one stream, in all processes."""
 
     def __init__(self, core: Core, changes: Changes, writer: Writer) -> None:
         self._writer = writer
@@ -39,8 +35,8 @@ class Audience:
     async def cancel_when_gone(self) -> None:
         """Cancel the stream when it has had no reader in any process for ``_grace_s`` seconds.
 
-        After the last reader in another process leaves, the cancel comes within about twice
-        ``_grace_s``. The caller cancels this coroutine when the source ends.
+        If the last reader was in another process, this may take twice ``_grace_s``. The caller
+        cancels this coroutine when the source ends.
         """
         tail = self._writer.tail
         tail.without_readers_since = self._clock.monotonic()

@@ -31,14 +31,12 @@ class SharedRoom:
 
 
 class Buffer:
-    """Keep the pieces of one writer: texts and JSON messages.
-
-    The buffer never waits for room: the writer calls ``fits``, and waits until ``fits`` is true.
+    """Keep the pieces of one writer: texts and JSON messages. The buffer never waits for room.
 
     Attributes:
         characters: The number of characters accepted so far, including those of JSON messages.
-        pending_bytes: The number of bytes accepted but not committed. Bytes in a running commit
-            count as not committed.
+        pending_bytes: The number of bytes accepted but not committed, including the bytes in a
+            running commit.
     """
 
     __slots__ = (
@@ -67,10 +65,7 @@ class Buffer:
 
     @property
     def ready(self) -> bool:
-        """True if the buffer has something to commit.
-
-        Half a surrogate pair alone does not count, because it waits for its other half.
-        """
+        """True if the buffer has more to commit than half a surrogate pair."""
         pieces = self._pieces
         return len(pieces) > 1 or (len(pieces) == 1 and not _is_half(pieces[0]))
 
@@ -80,10 +75,7 @@ class Buffer:
         return len(self._pieces) % _YIELD_EVERY == _YIELD_EVERY - 1
 
     def push(self, message: object) -> bool:
-        """Accept ``message`` if it is text that needs no check and no wait; otherwise return False.
-
-        A refused message changes nothing.
-        """
+        """Accept text that needs no check and no wait. Return False for any other message."""
         if not isinstance(message, str):
             return False
         try:
@@ -116,8 +108,8 @@ class Buffer:
     def fits(self, size: int) -> bool:
         """Return whether there is room for ``size`` bytes now.
 
-        If no text of this buffer waits for a commit, every piece fits, because no commit of this
-        buffer could make more room.
+        If no text of this buffer waits for a commit, every piece fits. Otherwise a large piece
+        would wait for ever.
         """
         if not self._taken_bytes and not self.ready:
             return True
@@ -144,8 +136,8 @@ class Buffer:
     def take(self, position: int, *, last: bool) -> list[Segment]:
         """Return all pieces as segments to commit. The first segment begins at ``position``.
 
-        If the last piece ends with half a surrogate pair, the buffer keeps the half, because the
-        next piece may begin with the other half. With ``last``, the buffer keeps nothing.
+        If the last piece ends with half a surrogate pair, the buffer keeps this half for the next
+        piece, which may begin with the other half. With ``last``, the buffer keeps nothing.
         """
         pieces, half = self._pieces, ""
         if pieces and not last:
@@ -158,8 +150,7 @@ class Buffer:
         kept = _HALF_BYTES if half else 0
         if half:
             pieces.append(half)
-        # If two halves of a surrogate pair were joined, the segments have fewer bytes than were
-        # counted for the pieces, so the count is corrected.
+        # Two joined halves of a surrogate pair have fewer bytes than were counted for the halves.
         size = sum([len(segment.payload) for segment in segments])
         if size + kept != self.pending_bytes:
             self._grow(size + kept - self.pending_bytes)
@@ -173,7 +164,7 @@ class Buffer:
         self._taken_bytes = 0
 
     def close(self) -> None:
-        """Make ``push`` refuse every further message, so that the writer checks each message."""
+        """Make ``push`` refuse every further message."""
         self._room = 0
 
     def drop(self) -> None:

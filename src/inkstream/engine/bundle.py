@@ -11,7 +11,7 @@ from inkstream._errors import StreamNotFound
 from inkstream.engine.reader import Reader
 
 TURN_BYTES: Final = 64 * 1024
-"""A reader returns about this many bytes in one turn, so that every reader soon gets a turn."""
+"""A reader returns about this many bytes in one turn."""
 
 
 class _Ring:
@@ -31,7 +31,7 @@ class _Ring:
 
 
 class Bundle:
-    """A set of readers that take turns. In each turn, a reader returns a limited number of bytes.
+    """A set of readers that take turns, so that no reader delays the others for long.
 
     Attributes:
         readers: The readers in the bundle.
@@ -50,7 +50,7 @@ class Bundle:
         self._closed = False
 
     def add(self, reader: Reader) -> None:
-        """Add a reader, which ``remove`` or ``close`` closes. A closed bundle closes it at once."""
+        """Add a reader, which the bundle will close. A closed bundle closes the reader at once."""
         if self._closed:
             reader.close()
             return
@@ -65,7 +65,7 @@ class Bundle:
             self._news.set()
 
     def remove(self, reader: Reader) -> None:
-        """Remove a reader from the bundle, and close the reader."""
+        """Remove and close a reader."""
         self.readers.pop(reader, None)
         self.ready.pop(reader, None)
         reader.close()

@@ -16,10 +16,9 @@ TRUSTED_AFTER_S: Final = 3600.0
 class Calendar:
     """A clock that compares the wall clock with the monotonic clock at every call.
 
-    After a jump of more than ``JUMP_S``, the wall clock is not trusted for ``TRUSTED_AFTER_S``, or
-    until an operator or NTP has set the clock back. When ``TRUSTED_AFTER_S`` is over, the clock is
-    trusted again, because the new time may be right. For example, the time before the jump was
-    wrong, or the machine was suspended.
+    After a jump of more than ``JUMP_S``, the wall clock is not trusted for ``TRUSTED_AFTER_S``,
+    unless an operator or NTP sets the clock back. After ``TRUSTED_AFTER_S``, the clock is trusted
+    again, because the new time may be right: for example, the machine was suspended.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -31,9 +30,9 @@ class Calendar:
     def wall(self) -> float:
         """Return the wall time from which a stream's times are counted.
 
-        After a jump, this method returns the later of two times: the clock's time, and the time
-        that the clock would show without the jump. If a new stream's ``due_at`` were counted from
-        the earlier time, the stream could be due at once when the clock is set right.
+        After a jump, this is the later of two times: the clock's time, and the time that the clock
+        would show without the jump. If a new stream's ``due_at`` were counted from the earlier
+        time, the stream could be due at once when the clock is set right.
         """
         wall, reckoned = self._clock.wall(), self.monotonic() + self._offset
         return wall if abs(wall - reckoned) <= JUMP_S else max(wall, reckoned)

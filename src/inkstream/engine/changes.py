@@ -35,7 +35,7 @@ CANCELLED = End(Status.CANCELLED)
 
 
 class Changes:
-    """Make changes that need no writer. Any worker may write the same stream at the same time."""
+    """Make changes that need no writer."""
 
     def __init__(self, core: Core, committer: Committer, tails: Tails, reports: Reports) -> None:
         self._core = core
@@ -88,7 +88,7 @@ class Changes:
             Change(internal_id=state.internal_id, if_status=(Status.OPEN,), append=segment)
             for segment in segments
         ]
-        # All changes are in the same commit. So no message of another append comes between them.
+        # All changes are in one commit, so no message of another append comes between them.
         if connection is None:
             done = await asyncio.gather(*[self.apply(state, change) for change in changes])
         else:
@@ -147,9 +147,8 @@ class Changes:
         now = self._clock.wall()
         if end.result is None:
             end = replace(end, result=self._tails.result_of(state))
-        # With ``connection``, the application's transaction may commit late or never, and this
-        # process cannot see whether the transaction has committed. So no worker reports the end
-        # now. Later, a worker that searches for unreported ends finds the end.
+        # This process cannot see whether the application's transaction (``connection``) commits.
+        # So no worker reports the end now. A search for unreported ends finds the end later.
         reporter = self._core.reporter(state) if connection is None else None
         change = Change(
             internal_id=state.internal_id,
@@ -173,10 +172,10 @@ class Changes:
         self._core.observer.ended(Ended(state, end, max(0.0, now - since), readers=readers))
 
     async def end_as_seen(self, state: StreamState, end: End) -> StreamState | None:
-        """End a stream, unless its status, epoch or worker has changed since ``state`` was read.
+        """End a stream; return its new state.
 
-        Returns:
-            The stream's new state, or ``None`` if the stream has changed.
+        If the stream's status, epoch or worker has changed since ``state`` was read, do nothing and
+        return ``None``.
         """
         now = self._clock.wall()
         due_at = state.deletion_due(now)
@@ -190,9 +189,9 @@ class Changes:
     async def delete_due(self, state: StreamState, now: float) -> bool:
         """Delete a stream if its stored state is due at ``now``; return whether it is deleted.
 
-        The store finds out whether the stream is due, for two reasons. Another process may have
-        moved the stream's ``due_at`` since ``state`` was read. And on PostgreSQL, the stream must
-        be due by the database's clock too, so a wrong clock of this host deletes no stream early.
+        The store decides whether the stream is due, because another process may have moved the
+        stream's ``due_at`` since ``state`` was read. On PostgreSQL, the stream must be due by the
+        database's clock too, so a wrong clock of this host deletes no stream early.
         """
         query = Query(due_before=now, before=state.internal_id + 1, limit=1)
         found = await self._store.find(query)
@@ -233,8 +232,7 @@ class Changes:
     async def apply(self, state: StreamState, change: Change) -> StreamState | None:
         """Commit a change with the engine's next commit, and publish the change to readers.
 
-        Returns:
-            The stream's new state, or ``None`` if the store refused the change.
+        Return the stream's new state, or ``None`` if the store refused the change.
 
         Raises:
             StreamNotFound: The stream has been deleted.

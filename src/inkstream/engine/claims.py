@@ -106,8 +106,8 @@ class Claims:
                 worker=self._core.worker,
                 due_at=None,
             )
-            # If a dying writer appends after the read of ``state``, ``state`` lacks that text's
-            # run. The claim is then refused and tried again with the newer state.
+            # A dying writer may append after the read of ``state``, which then lacks the run of
+            # this text. So the store refuses the claim, and the loop uses the newer state.
             change = replace(change, if_tail=state.tail)
             claim = _Claim(self._writers, state, change)
             try:
@@ -127,9 +127,8 @@ class Claims:
     def _check_claimable(self, state: StreamState, takeover: bool) -> None:
         if state.status is Status.PENDING:
             return
-        # ``lost`` means that this worker claimed the stream earlier, but the outcome of the claim
-        # was lost. If the stream is still in its first epoch, no writer can have written text yet,
-        # so this worker may claim the stream again.
+        # ``lost`` means that this worker claimed the stream, but did not learn the outcome. In the
+        # first epoch, no writer can have written text, so this worker may claim the stream again.
         lost = state.worker == self._core.worker and not self._writers.holds(state)
         if state.status is Status.STREAMING and lost and state.epoch == 1:
             return
@@ -157,7 +156,7 @@ class _Claim:
         self._given_up = False
 
     def publish(self, outcome: Outcome) -> int:
-        """Create the writer if the claim was committed. Return 0 as the number of woken readers."""
+        """Create the writer if the claim was committed. Return the number of woken readers: 0."""
         if isinstance(outcome, Committed):
             state = applied(self._state, self._change, outcome.heads[0])
             self.writer = self._writers.adopt(state)
@@ -166,7 +165,7 @@ class _Claim:
         return 0
 
     def give_up(self) -> None:
-        """End the stream once its claim is committed, because the claim's caller was cancelled."""
+        """End the stream when its claim is committed, because the claim's caller was cancelled."""
         self._given_up = True
         if self.writer is not None:
             self._writers.finish_soon(self.writer, INTERRUPTED)

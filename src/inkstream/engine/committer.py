@@ -1,8 +1,8 @@
 """Group commit: one transaction commits everything that an engine has to commit at one moment.
 
-The order of the steps keeps guarantee G1. First the store commits. Then each party publishes its
-messages to its tail, wakes the readers of the tail, and tells its callers the outcome. Last, other
-processes get a hint. So no reader gets a text before the store has returned.
+The order of the steps keeps guarantee G1: a reader gets only stored text. First the store commits.
+Then each party publishes its messages to its tail, wakes the readers of the tail, and tells its
+callers the outcome. Last, other processes get a hint.
 """
 
 from __future__ import annotations
@@ -21,14 +21,13 @@ from inkstream.engine.core import Core
 _log = logging.getLogger("inkstream")
 
 # The CPU time that a commit costs this process: for the commit, for each group, and for each woken
-# reader. The time until the next commit depends on this cost. The numbers were measured once (see
-# docs/decisions). The engine does not measure this cost itself, because then two runs of a
-# simulation with the same seed would give different results.
+# reader. These are constants, because with measured times, two runs of a simulation with the same
+# seed would give different results.
 _COMMIT_S = 300e-6
 _STREAM_S = 20e-6
 _READER_S = 20e-6
 _SHARE = 4.0
-"""Between the starts of two commits lies this many times the cost of the first of them.
+"""The time from the start of a commit to the next start, divided by the cost of the commit.
 
 So commits take about a quarter of the process's time. ``Timing.latency_window_s`` and
 ``Timing.throughput_window_s`` limit the time between two starts.
@@ -80,15 +79,12 @@ class Committer:
         self._away_tries = 0
 
     def join(self, party: Party) -> None:
-        """Queue a party for the next commit. If the party is queued already, it keeps its place."""
+        """Queue a party for the next commit. A party that is queued already keeps its place."""
         self._queue[party] = None
         self._wanted.set()
 
     async def next_commit(self) -> None:
-        """Wait until a commit has succeeded and all its parties know their outcomes.
-
-        The wait also ends if writers were stopped.
-        """
+        """Wait until a commit has succeeded and freed room, or until writers were stopped."""
         if self._committed is None:
             self._committed = asyncio.get_running_loop().create_future()
         await asyncio.shield(self._committed)
@@ -100,7 +96,7 @@ class Committer:
 
         ``published`` gets the outcome, and returns the number of readers that it has woken. The
         calls of ``published`` are in the order of the commits. If the caller is cancelled, the
-        group may still be committed. ``published`` is then called too.
+        group may still be committed, and ``published`` is called.
 
         Raises:
             StoreUnavailable: The group was not committed.
@@ -115,7 +111,7 @@ class Committer:
         try:
             while True:
                 await self._wanted.wait()
-                # Even a sleep of 0 s lets other tasks run, so that their parties join this commit.
+                # Even a sleep of 0 s lets other tasks queue their parties for this commit.
                 wait = self._next_at - self._clock.monotonic()
                 await asyncio.sleep(max(0.0, wait))
                 self._wanted.clear()
@@ -176,9 +172,9 @@ class Committer:
         return woken
 
     async def run_hints(self) -> None:
-        """Send hints to other processes until cancelled.
+        """Send hints to other processes until cancelled. Run this in its own task.
 
-        This coroutine runs in its own task, so that no commit waits until a hint has been sent.
+        Otherwise commits would wait until a hint has been sent.
         """
         while True:
             await self._hinting.wait()
@@ -205,9 +201,8 @@ class Committer:
         if self._queue:
             self._wanted.set()
         else:
-            # Nothing waits for a commit, so no commit will show that the store is back. If
-            # ``away_since`` stayed set, the engine would stop healthy writers after
-            # ``Timing.patience_s``.
+            # Nothing waits for a commit, so no commit will show that the store is back. Without
+            # this line, the engine would stop healthy writers after ``Timing.patience_s``.
             self.away_since = None
 
     def _end_waits(self) -> None:
@@ -221,7 +216,7 @@ class Committer:
 
 
 class _Submission:
-    """A submitted group. If its commit fails, the group is not tried again."""
+    """A submitted group. The group is tried only once."""
 
     def __init__(
         self, stream_id: StreamId, group: Group, published: Callable[[Outcome], int]

@@ -1,12 +1,9 @@
 """A worker's description of itself: its health, and the streams that it writes and serves.
 
 Each beat stores the description in the worker's row. So after a fault, another process can still
-read what the writer's worker was doing. The description never holds an answer's text. It names at
-most ``STREAMS`` streams. The streams that this worker writes come first. Among these, the streams
-that have been silent longest come first, because operators ask about silent streams.
-
-The event loop composes the description at some of its ticks. Any thread may call ``said``. If the
-loop is blocked, ``said`` adds for how long the loop has been blocked.
+read what this worker was doing. The description never holds an answer's text. It names at most
+``STREAMS`` streams: first the streams that this worker writes, and of these first the streams that
+have been silent longest, because operators ask about silent streams.
 """
 
 from __future__ import annotations
@@ -35,7 +32,7 @@ BLOCKED_S: Final = 1.0
 
 @dataclass(slots=True)
 class _Course:
-    """The progress in the last minute of one stream that this worker writes."""
+    """The progress of one stream in the last minute."""
 
     samples: deque[tuple[float, int, int]] = field(default_factory=lambda: deque(maxlen=7))
     position: int = -1
@@ -44,11 +41,6 @@ class _Course:
 
 class Condition:
     """Observe this worker's streams, readers and event loop at each tick, and describe them.
-
-    Args:
-        core: The worker's shared objects.
-        tails: The tails of the streams that the worker writes and serves.
-        committer: The worker's committer. Its ``away_since`` shows whether commits fail.
 
     Attributes:
         worker: The worker's identity.
@@ -112,7 +104,10 @@ class Condition:
         return words
 
     def said(self) -> str:
-        """Return this worker's latest description as JSON. Any thread may call this method."""
+        """Return this worker's latest description as JSON. Any thread may call this.
+
+        If the event loop is blocked, the description says for how long and where.
+        """
         words = self._words
         stalled = self.stalled_s()
         if stalled > BLOCKED_S:
@@ -173,10 +168,10 @@ class Condition:
     def _look_at_readers(
         self, tails: Iterable[Tail], now: float
     ) -> dict[Tail, list[tuple[int, float]]]:
-        """Return, for each tail, how many messages and seconds each of its readers is behind.
+        """Return how many messages and seconds readers are behind their tails.
 
-        The result has only readers that did not move since the last call, because a reader that is
-        behind usually moves at once.
+        The result has only readers that did not move since the last call, because a healthy reader
+        that is behind moves at once.
         """
         behind: dict[Follower, tuple[int, float]] = {}
         found: dict[Tail, list[tuple[int, float]]] = {}

@@ -18,12 +18,6 @@ class Core:
 
     Attributes:
         worker: The worker's identity. Each engine gets a new identity.
-        store: The store of the streams.
-        clock: The clock for waits, and for expiry while the wall clock is trusted.
-        limits: See ``Limits``.
-        timing: See ``Timing``.
-        life: The engine's event loop and tasks.
-        observer: Records events in logs, metrics and traces.
         reports: True if this worker has an ``on_end``. Only such a worker reports ends.
     """
 
@@ -37,9 +31,8 @@ class Core:
     reports: bool
 
     def reporter(self, state: StreamState) -> str | None:
-        """Return this worker's identity if this worker must report the end of the stream ``state``.
+        """Return this worker if it must report the end of the stream ``state``; else ``None``.
 
-        Otherwise return ``None``. If the stream needs a report, a worker that has an ``on_end``
-        then claims the report later.
+        If the stream needs a report all the same, another worker claims the report later.
         """
         return self.worker if self.reports and state.report else None

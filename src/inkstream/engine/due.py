@@ -32,7 +32,7 @@ class Due:
         self._changes = changes
 
     async def run(self) -> None:
-        """End due streams in batches until cancelled. Pause unless more streams may be due now."""
+        """End due streams until cancelled."""
         while True:
             more = False
             try:
@@ -66,7 +66,7 @@ class Due:
         return len(found) == _BATCH and any(state is not None for state in done)
 
     async def run_tidy(self) -> None:
-        """Call ``Store.tidy`` until cancelled. Between two calls, let the store commit text."""
+        """Call ``Store.tidy`` until cancelled."""
         while True:
             pause = self._tidy_s
             began = self._clock.monotonic()

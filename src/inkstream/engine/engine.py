@@ -41,15 +41,7 @@ class Engine:
     """One worker. An engine works only on the event loop on which it was started.
 
     Attributes:
-        readers: Opens readers, and reads stored streams.
-        claims: Claims streams for writers.
-        writers: Manages this worker's writers, and ends their streams.
-        starts: Starts sources.
-        condition: Describes this worker. Each beat carries the description.
-        observer: Records events in logs, metrics and traces.
         sends: Chooses which sends are measured; ``None`` if no observer asks for their delays.
-        changes: Creates, cancels and deletes streams, and appends to logs.
-        life: The engine's event loop and tasks.
     """
 
     def __init__(
@@ -66,8 +58,7 @@ class Engine:
     ) -> None:
         self.worker = worker
         self.store = store
-        # All parts of the engine use this ``Calendar``, because no part may trust a wall clock that
-        # has jumped.
+        # No part of the engine may trust a wall clock that has jumped.
         self.clock = Calendar(clock)
         self.limits = limits
         self.timing = timing
@@ -147,11 +138,11 @@ class Engine:
     async def drain(self, grace_s: float | None = None) -> None:
         """Start no new answers, and end the answers that still run after ``grace_s`` (G8).
 
-        Such an answer ends ``error``. ``grace_s=None`` means ``Timing.shutdown_grace_s``. A second
+        Those answers end ``error``. ``grace_s=None`` means ``Timing.shutdown_grace_s``. A second
         call does not extend the grace time.
 
         Readers of the streams that this process wrote get the terminal event. All other readers are
-        disconnected without a terminal event. Their clients then reconnect to another process.
+        disconnected without a terminal event, so that their clients reconnect to another process.
 
         Raises:
             TimeoutError: The store was too slow to write all ends.

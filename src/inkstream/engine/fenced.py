@@ -1,4 +1,4 @@
-"""The errors of a writer that may write its stream no more; each names the reason."""
+"""The errors of a writer that may write its stream no more."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Finished(WriterFenced):
 
 
 def finished(stream_id: StreamId, end: End | None, *, has: str) -> Finished:
-    """Return the error of a call after ``finish`` or ``release``; ``None`` is a release."""
+    """Return the error of a call after ``finish`` (``end``) or ``release`` (no ``end``)."""
     if end is None:
         message = f"stream {stream_id!r} {has} released by this writer"
         return Finished(stream_id, Status.STREAMING, f"{message}, so it can append nothing more")
@@ -20,7 +20,7 @@ def finished(stream_id: StreamId, end: End | None, *, has: str) -> Finished:
 
 
 def fenced(stream_id: StreamId, epoch: int, state: StreamState | None) -> WriterFenced:
-    """Return the error of the writer of ``epoch`` whose stream now has the state ``state``."""
+    """Return the error of the writer of ``epoch``, whose stream now has ``state``."""
     if state is None:
         why = "the stream does not exist any more"
     elif state.ended:

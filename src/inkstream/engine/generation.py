@@ -26,16 +26,16 @@ from inkstream.engine.writer import Writer
 _log = logging.getLogger("inkstream")
 
 SOURCE_TASK: Final = "inkstream-source-"
-"""The name of a source's task begins with this prefix, and ends with the stream's id."""
+"""The name of a source's task is this prefix and the stream's id."""
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
     """Yield this from a source to store a JSON value with the stream's end (usage, finish reason).
 
-    If a source yields several results, only the last result counts. The last result is stored
-    however the stream ends: also if the source raises later, or another operation stops the stream.
-    If the source raises a ``StreamError`` with a result, only the error's result is stored.
+    Only the last result of a source counts. It is stored however the stream ends: also if the
+    source raises later, or another operation stops the stream. But if the source raises a
+    ``StreamError`` with a result, only the error's result is stored.
     """
 
     value: JSON
@@ -62,11 +62,10 @@ A plain generator or iterable runs in its own thread.
 
 
 async def run_source(source: Any, writer: Writer) -> None:
-    """Append the messages that ``source`` yields, and keep the results that ``source`` yields.
+    """Append the messages that ``source`` yields, and keep its results.
 
     If this coroutine is cancelled, an async generator is closed, so that its ``finally`` blocks
-    run. A source in a thread cannot be cancelled: its thread goes on until the source yields the
-    next item.
+    run. The thread of a plain generator goes on until the generator yields the next item.
     """
     if callable(source) and not _is_iterator(source):
         if _required(source):
@@ -85,7 +84,7 @@ async def run_source(source: Any, writer: Writer) -> None:
 
 
 def check_source(source: Any) -> None:
-    """Raise ``TypeError`` if ``source`` is clearly not a source. This does not call ``source``."""
+    """Raise ``TypeError`` if ``source`` is clearly not a source. Do not call ``source``."""
     if not callable(source) or _is_iterator(source):
         if not inspect.isawaitable(source):
             _check_iterable(source)
@@ -173,8 +172,7 @@ async def _drain_in_thread(source: Iterable[Any], writer: Writer) -> None:
             except RuntimeError:
                 pass  # the loop was closed before the source finished
 
-    # The thread is a daemon thread. Otherwise a source that blocks for ever would keep the process
-    # from exiting.
+    # Without ``daemon``, a source that blocks for ever would keep the process from exiting.
     context = contextvars.copy_context()
     threading.Thread(target=context.run, args=(pull,), name="inkstream-source", daemon=True).start()
     try:
@@ -186,8 +184,7 @@ async def _drain_in_thread(source: Iterable[Any], writer: Writer) -> None:
 def end_for(stream_id: str, error: BaseException | None, source: object = None) -> End:
     """Return the end of a stream whose source returned, or raised ``error``.
 
-    Unless ``error`` is a ``StreamError``, only the log gets the error, and readers get a general
-    message.
+    Readers see only the message of a ``StreamError``. Any other error is logged.
     """
     if error is None:
         return End(Status.DONE)
@@ -213,7 +210,7 @@ def end_for(stream_id: str, error: BaseException | None, source: object = None) 
 
 
 def _name_of(source: Any) -> str:
-    """Return the name of ``source``, and the file and line of its code if they are known."""
+    """Return the name of ``source``, with the file and line of its code if they are known."""
     while isinstance(source, functools.partial):
         source = source.func
     name = getattr(source, "__qualname__", type(source).__qualname__)
@@ -235,8 +232,8 @@ async def write_to_end(
     If the stream ends before the source, the source is cancelled and ``finish`` is not called.
 
     Returns:
-        The task of the source. The task may still be running, because this coroutine does not wait
-        for a cancelled source. The source may ignore the cancellation, or block in a thread.
+        The task of the source. It may still be running, because a source may ignore the
+        cancellation, or block in a thread.
     """
     task: asyncio.Task[None] = asyncio.get_running_loop().create_task(
         run_source(source, writer), name=f"{SOURCE_TASK}{writer.stream_id}", context=context

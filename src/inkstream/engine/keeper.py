@@ -1,10 +1,10 @@
 """A thread that beats in place of a blocked event loop (G7).
 
 An application's code may block the event loop of a healthy process, for example with ``time.sleep``
-in a handler or with a synchronous driver. The loop then sends no beats. Without the thread, other
-processes would end all streams of this process. So the thread watches the loop, and sends the beats
-while the loop is blocked, but for at most ``stall_s``. After this time, the thread releases the
-worker's lock, and other processes end the worker's streams.
+in a handler or with a synchronous driver. The loop then sends no beats, so without the thread,
+other processes would end all streams of this process. The thread sends the beats while the loop is
+blocked, but for at most ``stall_s``. After this time, the thread releases the worker's lock, so
+that other processes end the worker's streams.
 
 ===========================================  =========  ========  ================================
 the writer's process                         counter    lock      other processes
@@ -16,8 +16,7 @@ or is cut off from the database
 is dead                                      unchanged  free      end its streams within 2 s
 ===========================================  =========  ========  ================================
 
-If a stream may be taken over, other processes do not end it, but keep it for a take-over. After
-``lease_s`` without growth of its counter, a worker counts as dead even if its lock is held.
+If a stream may be taken over, other processes do not end it, but keep it for a take-over.
 """
 
 from __future__ import annotations
@@ -45,8 +44,7 @@ _FRAMES: Final = 6
 class Keeper:
     """Watch one event loop from a thread, and beat while the loop is blocked.
 
-    The keeper works only with the machine's own clock. In a test with virtual time, the keeper does
-    nothing, because a loop in virtual time is never blocked.
+    In a test with virtual time, where a loop is never blocked, the keeper does nothing.
     """
 
     def __init__(self, core: Core, condition: Condition, presence: Presence) -> None:
@@ -63,12 +61,12 @@ class Keeper:
         self._thread = threading.Thread(target=self._work, name="inkstream-keeper", daemon=True)
 
     def begin(self) -> None:
-        """Begin to watch the event loop whose ticks the ``Condition`` records."""
+        """Begin to watch the event loop."""
         if self._watches:
             self._thread.start()
 
     async def end(self) -> None:
-        """Stop watching the event loop. If a beat is running, wait until it has finished."""
+        """Stop watching the event loop. Wait for a running beat."""
         self._stop.set()
         if self._thread.is_alive():
             await asyncio.to_thread(self._thread.join)
@@ -81,8 +79,8 @@ class Keeper:
                 return  # tests may close a loop while this thread still watches it
             before, looked = looked, time.monotonic()
             if looked - before > 2 * _LOOK_S:
-                # This thread did not run either, because the process was stopped or the machine
-                # slept. So the loop gets time to run before it counts as blocked.
+                # This thread did not run either: the process was stopped, or the machine slept.
+                # So give the loop time to run before it counts as blocked.
                 self._condition.seen_turning()
             stalled = self._condition.stalled_s()
             if stalled <= BLOCKED_S:
@@ -117,10 +115,7 @@ class Keeper:
             )
 
     def _say(self, stalled: float) -> None:
-        """Log the stack of the blocked event loop.
-
-        The stack is lost when the loop continues.
-        """
+        """Log the stack of the event loop while it is blocked: later, the stack is lost."""
         stack = self._condition.stack(_FRAMES)
         task = self._task_name()
         _log.warning(
@@ -132,10 +127,7 @@ class Keeper:
         )
 
     def _task_name(self) -> str | None:
-        """Return words for the task that the event loop runs now; ``None`` if it runs no task.
-
-        For a task that runs a stream's source, the words name the stream.
-        """
+        """Return words for the task that the event loop runs now; ``None`` if it runs no task."""
         loop = self._life.loop
         try:
             task = None if loop is None else asyncio.current_task(loop)

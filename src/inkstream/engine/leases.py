@@ -1,9 +1,9 @@
 """Leases: how a worker finds out that another worker has died (G7).
 
-A worker is dead when the lock of its process is free. A worker is also dead when its counter did
-not grow for the lease time, although this process read the counter often enough in that time. A
-failed or late read starts the lease time anew, because this process may have been paused, or the
-database may have been away. Leases do not depend on the wall clock.
+A worker is dead when its lock is free. A worker is also dead when its counter did not grow for the
+lease time, although this process read the counter often enough in that time. A failed or late read
+starts the lease time anew, because this process may have been paused, or the database may have been
+away. Leases do not depend on the wall clock.
 
 The counters also stop growing when the database answers reads but accepts no writes. So while the
 counter of a worker with streams is overdue, the sweeper sends its own beat with each read. If the
@@ -30,11 +30,8 @@ class _Still:
 class Leases:
     """Keep what this worker has read about the other workers, and decide which workers are dead.
 
-    Args:
-        me: This worker.
-        lease_s: How long a worker's counter may stay the same.
-        timely_s: A read is late if it takes more than ``timely_s`` seconds, or if it ends more than
-            ``timely_s`` seconds after the end of the previous read.
+    A read is late if it takes more than ``timely_s`` seconds, or if it ends more than ``timely_s``
+    seconds after the end of the previous read.
     """
 
     def __init__(self, me: str, lease_s: float, timely_s: float) -> None:
@@ -45,14 +42,14 @@ class Leases:
         self._last_read: float | None = None
 
     def knows(self, worker: str) -> bool:
-        """Return whether the last read returned ``worker``, or ``worker`` is this worker itself."""
+        """Return whether ``worker`` is this worker, or was in the last read."""
         return worker == self._me or worker in self._seen
 
     def doubted(self, now: float) -> dict[str, float]:
         """Return each worker whose counter is overdue, with the seconds since the counter grew.
 
-        A counter is overdue after a third of the lease time. Two thirds remain, which is enough
-        time for a living worker to beat when the database accepts writes again.
+        A counter is overdue after a third of the lease time. In the other two thirds, a living
+        worker can beat when the database accepts writes again.
         """
         return {
             worker: now - still.since
@@ -68,10 +65,7 @@ class Leases:
     def observe(self, workers: Iterable[WorkerState], began: float, now: float) -> list[str]:
         """Process the result of a read; return the workers that are dead.
 
-        Args:
-            workers: The workers that the read returned.
-            began: When the read began, in monotonic seconds.
-            now: When the read ended, in monotonic seconds.
+        The read lasted from ``began`` until ``now``, in monotonic seconds.
         """
         late = self._last_read is not None and now - self._last_read > self._timely_s
         if late or now - began > self._timely_s:

@@ -58,7 +58,7 @@ class Life:
         self._pid = os.getpid()
 
     async def end(self) -> None:
-        """Cancel every task of the engine, and wait until all these tasks are done."""
+        """Cancel every task of the engine, and wait until all are done."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -91,8 +91,7 @@ class Life:
     def spawn(self, coro: Coroutine[Any, Any, Any], name: str | None = None) -> asyncio.Task[Any]:
         """Run a coroutine in a task of the engine.
 
-        The task gets an empty context, because the task may run longer than the request in which
-        ``spawn`` is called.
+        The task gets an empty context, because it may run longer than the request that started it.
         """
         assert self.loop is not None
         task = self.loop.create_task(coro, name=name, context=contextvars.Context())

@@ -1,7 +1,7 @@
 """The events of an engine, for logs, metrics and traces.
 
-The methods of ``Observer`` do nothing. A subclass overrides the methods for the events that the
-subclass records. The engine calls these methods on its event loop, and never once for each token.
+A subclass of ``Observer`` overrides the methods for the events that it records. The engine calls
+these methods on its event loop, and never once for each token.
 """
 
 from __future__ import annotations
@@ -17,20 +17,19 @@ from inkstream._types import End, Group, StreamState
 class Ended:
     """Facts about a stream that has ended.
 
-    Some facts depend on whether the stream's writer committed the end, or another operation did (a
-    cancel, a sweep, the close of a log).
+    The end was committed either by the stream's writer, or by another operation (a cancel, a sweep,
+    the close of a log).
 
     Attributes:
-        stream: If the writer committed the end: the stream's state after the claim. Otherwise: the
+        stream: The stream's state after the writer's claim. For an end by another operation: the
             stream's state before the end.
         end: The stream's status, code, message and result.
-        duration_s: If the writer committed the end: seconds from the claim to the end. Otherwise:
-            seconds from the first claim to the end. If no writer ever claimed the stream: seconds
-            from the stream's creation to the end.
+        duration_s: Seconds from the writer's claim to the end. For an end by another operation:
+            seconds from the first claim, or from the creation if no writer claimed the stream.
         first_piece_s: Seconds from the claim to the writer's first commit of text. ``None`` if
-            there was no such commit, or if another operation than the writer committed the end.
+            there was no such commit, or for an end by another operation.
         characters: The number of characters that the writer has accepted, including JSON parts.
-            ``None`` if another operation than the writer committed the end.
+            ``None`` for an end by another operation.
         readers: The number of readers that the stream had in this process at the end.
     """
 
@@ -58,7 +57,7 @@ class Gauges:
 
 
 class Observer:
-    """Record what an engine does. In this class, every method does nothing.
+    """Record nothing. Subclasses record what an engine does.
 
     Attributes:
         samples_sends: True if the server must measure sends and call ``sent``.
@@ -75,7 +74,7 @@ class Observer:
     def sent(self, seconds: float) -> None:
         """Record the seconds from a commit of text until the text has been sent to one reader.
 
-        The server measures only about 8 sends a second.
+        The server measures about 8 sends a second.
         """
 
     def claimed(self, stream: StreamState) -> None:
@@ -84,8 +83,8 @@ class Observer:
     def running(self, stream: StreamState, context: Context) -> None:
         """Record that the source of a claimed stream will now run in ``context``.
 
-        ``context`` is a copy of the context in which the application called ``start``. If this
-        method sets a value in ``context``, such as the current span, the source sees the value.
+        ``context`` is a copy of the context in which the application called ``start``. The source
+        sees values that this method sets in ``context``, such as the current span.
         """
 
     def first_piece(self, stream: StreamState, seconds: float) -> None:

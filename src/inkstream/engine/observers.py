@@ -16,9 +16,8 @@ _log = logging.getLogger("inkstream")
 class Observers(Observer):
     """Pass each event to several observers, in their order.
 
-    If an observer raises an exception, the exception is only logged. Otherwise a mistake in an
-    application's observer would end the task of the committer, so that nothing could be committed
-    any more.
+    An exception of an observer is only logged. Otherwise a mistake in an application's observer
+    would end the task of the committer, and nothing could be committed any more.
     """
 
     def __init__(self, *observers: Observer) -> None:

@@ -32,24 +32,19 @@ class Presence:
     def has_streams(self, now: float) -> None:
         """Record that this worker writes or follows streams now, so that the worker keeps beating.
 
-        A worker that has only readers beats too, because each beat carries the list of the worker's
-        streams, which operators see.
+        A worker that has only readers beats too, because operators read its description of itself.
         """
         self._busy_at = now
 
     @property
     def is_busy(self) -> bool:
-        """True while this worker has streams, and for some time after it had streams.
-
-        While this is true, the keeper beats if the event loop is blocked. Any thread may read this
-        property.
-        """
+        """True while this worker has streams, and for some time after that. Any thread may ask."""
         return self._clock.monotonic() - self._busy_at < 2 * self._timing.lease_s + self._stall_s
 
     async def show_life(self) -> None:
         """Beat now, unless this worker's last beat is at most ``Timing.beat_s`` old.
 
-        Call this method before a claim. Otherwise other workers could take this worker for dead.
+        Without this call before a claim, other workers could take this worker for dead.
         """
         now = self._clock.monotonic()
         self.has_streams(now)
@@ -67,9 +62,8 @@ class Presence:
     async def beat_if_due(self, *, now_too: bool) -> list[str]:
         """Read the workers, and beat if a beat is due; return the workers that are dead.
 
-        Args:
-            now_too: Beat even if no beat is due. If the database accepts no writes, this beat
-                fails, and the read then does not count against other workers.
+        With ``now_too``, beat even if no beat is due. If the database accepts no writes, this beat
+        fails, and the read then does not count against other workers.
         """
         now = self._clock.monotonic()
         active = now - self._busy_at < 2 * self._timing.lease_s
@@ -86,7 +80,7 @@ class Presence:
         return any(w.worker == worker and w.locked is False for w in workers)
 
     def knows(self, worker: str) -> bool:
-        """Return whether the last read returned ``worker``, or ``worker`` is this worker itself."""
+        """Return whether ``worker`` is this worker, or was in the last read."""
         return self._leases.knows(worker)
 
     def missed(self) -> None:

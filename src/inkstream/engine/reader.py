@@ -17,14 +17,13 @@ from inkstream.wire import Offset
 _PIECE_BYTES: Final = 64 * 1024
 """A reader returns a page of the store in portions of about this many bytes.
 
-An ASGI server copies each portion, and keeps the copy in memory until a slow client accepts it. For
-a large copy, the server allocates new memory every time. Therefore one send of a megabyte cost
-twice the CPU time of sixteen smaller sends in a measurement.
+An ASGI server copies each portion, and keeps the copy in memory until a slow client accepts it.
+One large copy costs about twice the CPU time of many small copies.
 """
 
 
 class Wait(Protocol):
-    """A wait for news of a stream: a future, or an object that wakes a whole bundle of readers."""
+    """A wait for news of a stream: a future, or an object that wakes a bundle of readers."""
 
     def done(self) -> bool:
         """Return whether the wait has ended."""
@@ -93,11 +92,11 @@ class Reader:
 
     @property
     def offset(self) -> Offset:
-        """The offset after all returned messages. If ``end`` is set, the offset after the end."""
+        """The offset after all returned messages, and after the end if ``end`` is set."""
         return Offset.at(self.tail, self.position, ended=self.end is not None)
 
     async def frames(self) -> bytes:
-        """Wait for new messages, and return new messages as event frames.
+        """Wait for new messages, and return them as event frames.
 
         ``b""`` means that the stream has ended (``end`` is set), or that ``interrupt`` was called.
 
@@ -162,9 +161,8 @@ class Reader:
     def _waits(self) -> bool:
         """Return whether the reader must still wait.
 
-        If the stream has ended and the reader has returned all messages, this method sets ``end``.
-        A tail wakes its readers after every read of the store, even if the read found nothing new.
-        So a woken reader calls this method again.
+        If the stream has ended and the reader has returned all messages, set ``end``. Call this
+        method after every wake, because a tail wakes its readers even if there is nothing new.
 
         Raises:
             StreamNotFound, ReaderCut: In the same cases as ``frames``.
@@ -172,8 +170,8 @@ class Reader:
         tail = self.tail
         interrupted, self._interrupted = self._interrupted, False
         if tail.gone:
-            # A stream that lost messages (``tail.cut``) still exists. So the reader's client must
-            # reconnect, and then gets status 410.
+            # A stream that lost messages (``tail.cut``) still exists. Its readers' clients must
+            # reconnect, and then get status 410.
             raise ReaderCut if tail.cut else StreamNotFound(tail.stream_id)
         if self.position < tail.position:
             return False
@@ -198,10 +196,7 @@ class Reader:
         return True
 
     async def _page(self) -> list[Segment]:
-        """Return about ``_PIECE_BYTES`` of the next messages, from a page of the store.
-
-        The reader reads another page only after it has returned all messages of the last page.
-        """
+        """Return about ``_PIECE_BYTES`` of the next messages, from a page of the store."""
         if not self._ahead:
             page = await self._store.read(self.tail.stream_id, self.position, self._page_bytes)
             if page.state.internal_id != self.tail.internal_id:
@@ -224,8 +219,7 @@ class Reader:
     def interrupt(self) -> None:
         """Make the current or next call of ``frames`` or ``segments`` return, even without news.
 
-        The reader remembers the interrupt until a call has returned, because an alarm calls this
-        method only once. So the interrupt also counts if the reader does not wait now.
+        The interrupt counts even if the reader does not wait now, because an alarm comes only once.
         """
         self._interrupted = True
         self.wake()
@@ -235,6 +229,6 @@ class Reader:
         if not self._closed:
             self._closed = True
             self.alarm_at = math.inf
-            del self.alarm  # this breaks a reference cycle: the alarm refers to the reader
+            del self.alarm  # breaks a reference cycle
             self.interrupt()
             self._detach(self)

@@ -1,4 +1,4 @@
-"""Opens readers that follow streams, and reads streams as they are stored now."""
+"""Opens readers, and reads streams as they are stored now."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class Readers:
 
     def tick(self, now: float) -> None:
         """Call the alarm of each reader and bundle whose ``alarm_at`` has passed."""
-        # The tail of a stream that ended before a reader came is not in ``Tails``. So this loop
-        # goes over the readers, not over the tails.
+        # ``Tails`` lacks the tails of streams that ended before their readers came, so this loop
+        # goes over the readers.
         waits: list[Reader | Bundle] = [*self._readers, *self._bundles]
         for wait in waits:
             if wait.alarm_at <= now:
@@ -75,10 +75,7 @@ class Readers:
         return await self._store.find(query, connection=connection)
 
     async def state(self, stream_id: StreamId) -> StreamState:
-        """Return a stream's state. The state of a live stream may be slightly old.
-
-        The fields that never change (owner, group, metadata) are always right.
-        """
+        """Return a stream's state. For a live stream, fields that change may be slightly old."""
         self._life.check()
         tail = self._tails.get(stream_id)
         if tail is not None and not tail.gone:
@@ -105,10 +102,7 @@ class Readers:
         return pages
 
     async def pages_of(self, stream_ids: Sequence[StreamId]) -> dict[StreamId, list[Page]]:
-        """Return many whole streams, each as one or more pages.
-
-        The result has no entry for a stream that does not exist.
-        """
+        """Return those of these streams that exist, each whole, as one or more pages."""
         self._life.check()
         found: dict[StreamId, list[Page]] = {}
         reads = [Read(stream_id) for stream_id in dict.fromkeys(stream_ids)]
@@ -127,11 +121,10 @@ class Readers:
     async def look(
         self, stream_id: StreamId, offset: str | Offset | None, *, fresh: bool = False
     ) -> tuple[StreamState, Page | None]:
-        """Return a stream's state, and a page that the caller can pass to ``open``.
+        """Return a stream's state, and a page that saves ``open`` a second read.
 
-        The page holds the messages after ``offset``. If a tail in memory can serve a reader from
-        ``offset``, the page is ``None``. With ``fresh``, the state and the page always come from
-        the store. With the page, ``open`` needs no second read.
+        The page holds the messages after ``offset``, or is ``None`` if a tail in memory can serve a
+        reader from ``offset``. With ``fresh``, the state and the page always come from the store.
         """
         self._life.check()
         offset, at_tail = _place(offset)
@@ -151,11 +144,8 @@ class Readers:
     ) -> Reader:
         """Return a reader of a stream. The caller must close the reader.
 
-        Args:
-            stream_id: The stream.
-            offset: Where the reader begins: at an offset of the stream, at the tail (``"now"``), or
-                at the start of the stream (``None``).
-            page: The page that ``look`` has just returned for ``offset``.
+        The reader begins at ``offset``, at the tail (``"now"``), or at the start (``None``).
+        ``page`` is the page that ``look`` has just returned for ``offset``.
 
         Raises:
             StreamNotFound, InvalidOffset, OffsetGone, TooManyReaders, StoreUnavailable,
@@ -225,16 +215,16 @@ class Readers:
 
 
 def _is_whole(pages: Sequence[Page]) -> bool:
-    """Return whether ``pages`` reach the tail of the first page's state.
+    """Return whether ``pages`` reach the tail that the stream had at the first page.
 
-    If the last page's state has ended, the pages must reach the tail of this last state instead.
+    If the last page shows that the stream has ended, the pages must reach the final tail.
     """
     first, last = pages[0].state, pages[-1].state
     return pages[-1].end >= (last if last.ended else first).tail
 
 
 def _place(offset: str | Offset | None) -> tuple[Offset, bool]:
-    """Return the ``Offset`` where a reader begins, and whether it begins at the tail instead."""
+    """Return the ``Offset`` where a reader begins, or ``True`` if it begins at the tail instead."""
     if offset is None or offset == _NOW:
         return wire.START, offset is not None
     return (Offset.parse(offset) if isinstance(offset, str) else offset), False
@@ -249,8 +239,8 @@ def _if_newest(page: Page | None, tail: Tail | None) -> Page | None:
 def _covers(tail: Tail, offset: Offset) -> bool:
     """Return whether a reader at ``offset`` can use ``tail`` without a read of the stream's state.
 
-    That is so if ``offset`` is the start, or if ``offset`` is a valid offset that ``tail`` has
-    reached. The tail's memory need not hold all messages after ``offset``.
+    ``offset`` must be valid, and ``tail`` must have reached it. But the tail need not hold all
+    messages after ``offset``.
     """
     if tail.gone:
         return False

@@ -1,10 +1,9 @@
 """Reports: ``on_end`` is called at least once for every end that must be reported.
 
-While the end of a stream must still be reported, the stream's ``report`` is set, and the stream's
-``worker`` is the worker that calls ``on_end``. The stream's ``worker`` is empty if that worker
-died, or if a sweep or a worker without an ``on_end`` ended the stream. It is also empty if the end
-was committed in a transaction of the application. The next worker that searches for unreported ends
-then claims the report.
+Until the end of a stream is reported, the stream's ``report`` is set, and its ``worker`` is the
+worker that calls ``on_end``. ``worker`` is empty if that worker died, or if a sweep, a worker
+without an ``on_end`` or a transaction of the application ended the stream. Then a worker that
+searches for unreported ends claims the report.
 """
 
 from __future__ import annotations
@@ -50,18 +49,15 @@ class Reports:
         self.tasks: dict[asyncio.Task[None], None] = {}
 
     def report(self, state: StreamState, *, stopped: bool = False) -> None:
-        """Report an end that is assigned to this worker. The report runs in its own task.
+        """Report an end that is assigned to this worker, in a task.
 
-        Args:
-            state: The stream's state after the end.
-            stopped: True if another operation than the stream's writer ended the stream. Then the
-                report first waits a short time, because the writer may still add its result.
+        ``stopped`` means that another operation than the stream's writer ended the stream. Then the
+        report waits up to 2 s for the writer's result.
         """
         if self._on_end is None or state.internal_id in self._reporting:
             return
         self._reporting.add(state.internal_id)
-        # The task gets an empty context, because ``on_end`` is not part of a request that may have
-        # ended the stream.
+        # The task gets an empty context, because the request that ended the stream may be over.
         task = asyncio.get_running_loop().create_task(
             self._deliver(state, self._on_end, stopped=stopped), context=contextvars.Context()
         )
@@ -123,7 +119,7 @@ class Reports:
                 pass
 
     async def run(self) -> None:
-        """Search the store for ends that this worker can report, until cancelled."""
+        """Search for ends that this worker can report, until cancelled."""
         if self._on_end is None:
             return
         while True:
@@ -159,7 +155,7 @@ class Reports:
         """Report the ends that the store assigns to this worker, but that no task here reports.
 
         Such an end remains, for example, when the outcome of its commit is lost. No other worker
-        reports the end, because this worker is alive. The end is reported only if two searches in
+        reports it, because this worker is alive. The end is reported only if two searches in
         sequence find it, because after the first search the outcome may still arrive.
         """
         strays: dict[int, StreamState] = {}
@@ -173,21 +169,14 @@ class Reports:
         self._strays = frozenset(strays)
 
     async def _commit(self, state: StreamState, change: Change) -> StreamState | None:
-        """Commit a change of a stream that has ended.
-
-        Returns:
-            The stream's new state, or ``None`` if the store refused the change.
-        """
+        """Commit a change; return the stream's new state, or ``None`` after a refusal."""
         outcome = await self._committer.submit(state.stream_id, Group((change,)), _wakes_none)
         if isinstance(outcome, Committed):
             return applied(state, change, outcome.heads[0])
         return None
 
     async def finish(self, timeout_s: float) -> None:
-        """Wait up to ``timeout_s`` for running reports, then cancel the reports that still run.
-
-        Another worker makes the cancelled reports later.
-        """
+        """Wait up to ``timeout_s`` for running reports. Other workers make unfinished reports."""
         self._leaving.set()
         if self.tasks:
             await asyncio.wait(list(self.tasks), timeout=timeout_s)

@@ -12,18 +12,15 @@ _A_TICK: Final = 2
 class Sampling:
     """Choose about two of the events between two ticks. If there are fewer events, choose all.
 
-    The number of events between two chosen events is random. Suppose that the number were always
-    forty, and that every commit were sent to forty readers in turn. Then every chosen event would
-    be a send to the same reader.
-
-    Args:
-        record: Records a measurement.
+    The number of events between two chosen events is random. If it were always forty, and every
+    commit were sent to forty readers in turn, every chosen event would be a send to the same
+    reader.
 
     Attributes:
         record: Records a measurement.
-        left: The number of events up to and including the next chosen event. If a call of ``due``
-            is too slow for a caller, the caller itself subtracts 1 from ``left`` for each event.
-            When ``left`` is then zero, the caller calls ``chosen``.
+        left: The number of events up to and including the next chosen event. A caller that must be
+            fast does not call ``due``: for each event it subtracts 1 from ``left``, and calls
+            ``chosen`` when ``left`` is zero.
     """
 
     __slots__ = ("_counted", "_drawn", "_each", "_random", "left", "record")

@@ -49,7 +49,7 @@ class Limits:
 
     @property
     def tail_bytes(self) -> int:
-        """How many bytes of a live stream's newest messages a process keeps for its readers."""
+        """How many bytes of a live stream's newest messages a process keeps in memory."""
         return _MIB // 4
 
     @property
@@ -59,14 +59,11 @@ class Limits:
 
     @property
     def marks_per_stream(self) -> int:
-        """The maximum number of marks of one stream. A Durable Streams producer uses one mark."""
+        """The maximum number of marks of one stream. Each Durable Streams producer needs one."""
         return 10_000
 
     def check_message(self, stream_id: str, size: int, what: str = "a message") -> None:
-        """Raise ``MessageTooLarge`` if a message of ``size`` bytes is too large.
-
-        The error's text calls the message ``what``.
-        """
+        """Raise ``MessageTooLarge`` if ``what``, of ``size`` bytes, is too large for a message."""
         if size > self.message_bytes:
             raise MessageTooLarge(
                 f"{what} of {size} bytes for stream {stream_id!r} is larger than "
@@ -145,8 +142,7 @@ class Timing:
     def lease_s(self) -> float:
         """How long a worker's counter may stay the same before the worker is taken for dead.
 
-        A failed or late read starts this time anew. Usually the lock of a dead worker shows the
-        death much sooner.
+        Usually the lock of a dead worker shows the death much sooner.
         """
         return 12.0
 
@@ -157,16 +153,12 @@ class Timing:
 
     @property
     def sweep_s(self) -> float:
-        """The pause between two searches for dead workers.
-
-        This is the part of a sweep with the shortest pause. The other parts look for due streams
-        and for unreported ends, with pauses of 1 s.
-        """
+        """The pause between two searches for dead workers."""
         return 0.5
 
     @property
     def poll_s(self) -> float:
-        """How often a process reads the states of the streams that it follows, without a hint."""
+        """The pause between two reads of the streams that a process follows, if no hint comes."""
         return 2.0
 
     @property

@@ -21,10 +21,7 @@ _AGAIN_S = 0.5
 """The pause between two attempts to start a stream while the store is away."""
 _LOOK_S = 0.02
 _REQUEST_WAITS_S = 1.0
-"""How long a request to start a stream waits until the stream exists.
-
-A request to read a stream waits as long.
-"""
+"""How long a request to start a stream waits for a stream that does not exist yet."""
 
 
 class Starts:
@@ -50,14 +47,13 @@ class Starts:
         """Claim a stream and run ``source``, which writes the stream, in the returned task.
 
         The task ends when the stream ends. If the stream has another writer or has ended, the task
-        ends immediately. The task raises what ``Claims.claim`` raises, except ``NotClaimed``. If
-        the stream does not exist yet, the task waits for the stream for up to
-        ``Timing.appears_within_s``. If the store is away, the task tries the claim again for
-        ``Timing.patience_s``. After this time, the task ends the stream ``error`` as soon as the
-        store is back, and raises ``StoreUnavailable``.
+        ends immediately. The task raises what ``Claims.claim`` raises, except ``NotClaimed``. It
+        waits up to ``Timing.appears_within_s`` for a stream that does not exist yet. While the
+        store is away, it tries the claim again for ``Timing.patience_s``. After this time, it ends
+        the stream ``error`` as soon as the store is back, and raises ``StoreUnavailable``.
 
-        With ``cancel_without_readers``, the stream is cancelled when no process has a reader of
-        the stream any more (see ``Audience``).
+        With ``cancel_without_readers``, the stream is cancelled when it has no reader in any
+        process (see ``Audience``).
 
         Raises:
             TypeError: ``source`` is not a source.
@@ -87,11 +83,11 @@ class Starts:
     ) -> asyncio.Future[bool]:
         """Claim a stream and run ``source``, for a request that waits for the outcome of the claim.
 
-        The returned future's result is true if this call claimed the stream. The result is false if
-        the stream has another writer or has ended. The future raises the other errors of
-        ``Claims.claim``. If the stream does not exist, or ``allow`` returns false for the stream's
-        state, the claim is tried again for up to a second. If the store is away, the claim is not
-        tried again. ``start`` describes ``cancel_without_readers`` and the errors of this method.
+        The returned future's result is true if this call claimed the stream, and false if the
+        stream has another writer or has ended. The future raises the other errors of
+        ``Claims.claim``. If the stream does not exist, or ``allow`` returns false for its state,
+        the claim is tried again for up to a second. If the store is away, the claim is not tried
+        again. For everything else, see ``start``.
         """
         check_source(source)
         release = self._claims.reserve()
@@ -134,7 +130,7 @@ class Starts:
 
         def forget(done: asyncio.Task[None]) -> None:
             del self.tasks[done]
-            release()  # a task that was cancelled before its first step has not called release
+            release()  # a task that is cancelled before its first step does not call release
 
         task.add_done_callback(forget)
         return task
@@ -183,10 +179,7 @@ class Starts:
             await asyncio.sleep(_AGAIN_S)
 
     async def _end_unstarted(self, stream_id: StreamId) -> None:
-        """End a stream that was not claimed in time.
-
-        Otherwise the stream's readers would wait until the stream is due.
-        """
+        """End a stream that was not claimed in time, so that its readers stop waiting."""
         while True:
             try:
                 state = (await self._store.read(stream_id, 0, 0)).state

@@ -1,4 +1,4 @@
-"""The sweeper takes the streams of dead workers away from these workers (G7)."""
+"""The sweeper ends the streams of dead workers, or frees them for other workers (G7)."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _Seen: TypeAlias = tuple[int, int, Status]
 
 
 class Sweeper:
-    """Look repeatedly for dead workers, and take the streams of dead workers away."""
+    """Look repeatedly for dead workers, and act on their streams."""
 
     def __init__(self, core: Core, presence: Presence, changes: Changes, tails: Tails) -> None:
         self._worker = core.worker
@@ -44,7 +44,7 @@ class Sweeper:
         self._orphans_at = now
 
     async def run(self) -> None:
-        """Search until cancelled, with a pause of ``sweep_s`` between two searches."""
+        """Call ``sweep`` until cancelled."""
         while True:
             try:
                 await self.sweep()
@@ -69,9 +69,9 @@ class Sweeper:
             await self._take_care_of_orphans()
 
     async def _bury_the_dead(self) -> None:
-        # Read a worker's streams before the worker's counter. If the counter were read first, a
-        # paused worker could resume after that read and claim a stream. Because of the old counter,
-        # this process would then end the new stream.
+        # Read a worker's streams before the worker's counter. Otherwise a paused worker could
+        # resume and claim a stream between the two reads, and because of the old counter, this
+        # process would end the new stream.
         owned = {worker: await self._owned_by(worker) for worker in self._suspects}
         forget: list[str] = []
         beat = False
@@ -102,11 +102,11 @@ class Sweeper:
         return [state async for state in self._all(Query(worker=worker))]
 
     async def _take_care_of_strays(self) -> None:
-        """Take the streams that the store assigns to this worker but that have no writer here.
+        """Act on the streams that the store assigns to this worker but that have no writer here.
 
         Such a stream remains, for example, when the outcome of its claim is lost. No other worker
-        acts on the stream, because this worker is alive. The stream is taken only if two searches
-        in sequence find it, because after the first search the outcome may still arrive.
+        acts on it, because this worker is alive. Two searches in sequence must find the stream,
+        because after the first search the outcome may still arrive.
         """
         strays: dict[_Seen, StreamState] = {}
         query = Query(worker=self._worker, statuses=(Status.STREAMING,))
@@ -119,11 +119,11 @@ class Sweeper:
         self._strays = frozenset(strays)
 
     async def _take_care_of_orphans(self) -> None:
-        """Take the streams of workers that the store does not list, as if these workers were dead.
+        """Act on the streams of workers that the store does not list, as if they were dead.
 
-        The store forgets an idle worker. If the forgotten worker then claims a stream and dies
-        before its next beat, no read ever returns this worker. A stream is taken only if two
-        searches in sequence find it, because a living worker beats between the two searches.
+        The store forgets an idle worker. If this worker then claims a stream and dies before its
+        next beat, no read ever returns this worker. Two searches in sequence must find the stream,
+        because a living worker beats between the two searches.
         """
         orphans: dict[_Seen, StreamState] = {}
         for query in (Query(statuses=(Status.STREAMING,)), Query(unreported=True)):
@@ -136,7 +136,7 @@ class Sweeper:
         self._orphans = frozenset(orphans)
 
     async def _all(self, query: Query) -> AsyncIterator[StreamState]:
-        """Yield every stream that matches ``query``. The streams are read in pages."""
+        """Yield every stream that matches ``query``."""
         while True:
             found = await self._store.find(replace(query, limit=_BATCH))
             for state in found:
@@ -146,10 +146,10 @@ class Sweeper:
             query = replace(query, before=found[-1].internal_id)
 
     async def _bury(self, state: StreamState) -> None:
-        """Take a stream from the dead worker that owns the stream.
+        """Take a stream from its dead worker.
 
         If the stream has ended, another worker can then report the end. If the stream may be taken
-        over, another writer can then take over the stream. Otherwise this method ends the stream.
+        over, another writer can then do so. Otherwise this method ends the stream.
         """
         if state.status is not Status.STREAMING:
             await self._changes.commit(state, state.still(worker=None))

@@ -1,9 +1,7 @@
 """The tail of a live stream. All readers of the stream in one process share one tail.
 
-A tail has only committed messages, never text that a writer has accepted but not committed. Each
-reader has its own position in the stream. The tail keeps no queue for a reader (G9). The committer
-and a read of the store may bring the same messages, so ``publish`` ignores messages that the tail
-already has.
+A tail has only committed messages. Each reader has its own position in the stream, so the tail
+keeps no queue for a reader (G9).
 """
 
 from __future__ import annotations
@@ -56,13 +54,10 @@ class Owner(Protocol):
 
     @property
     def result(self) -> JSON:
-        """The result that the source has given so far, to be stored with the end of the stream."""
+        """The result that the source has given so far."""
 
     def fence(self, state: StreamState | None) -> None:
-        """Stop, because the stream does not belong to this writer any more.
-
-        ``state`` is the stream's newest state, or ``None`` if the stream does not exist any more.
-        """
+        """Stop, because the stream does not belong to this writer any more (``Writer.fence``)."""
 
 
 class Tail:
@@ -92,10 +87,7 @@ class Tail:
 
     def __init__(self, state: StreamState, max_bytes: int, now: float) -> None:
         self.state = state
-        """The last known state of the stream.
-
-        ``position``, ``end`` and ``gone`` of this tail may be newer than this state.
-        """
+        """The last known state of the stream. The tail's ``position`` and ``end`` may be newer."""
         self.internal_id = state.internal_id
         self.stream_id: StreamId = state.stream_id
         self.position = state.tail
@@ -124,7 +116,7 @@ class Tail:
 
     @property
     def published_bytes(self) -> int:
-        """The number of bytes that this tail has published, including bytes that it has dropped."""
+        """The number of bytes that this tail has published, including dropped bytes."""
         return self._bytes + self._forgotten_bytes
 
     @property
@@ -138,15 +130,15 @@ class Tail:
         return wire.Offset.at(self, self.position, ended=self.end is not None)
 
     def learn(self, state: StreamState) -> None:
-        """Store a state that was just read or committed, but never fewer runs than before."""
+        """Store a state that was just read or committed, unless this tail knows newer facts."""
         if self.end is not None and not state.ended:
             return  # the state was read before the stream ended
         self.claimed(state)
 
     def claimed(self, state: StreamState) -> None:
-        """Store the state of a claim. The stream may have ended since, and this tail may know it.
+        """Store the state of a claim, but keep this tail's runs if they are newer.
 
-        This tail then keeps its own runs, because readers have offsets of them.
+        If the stream has ended since the claim, readers may have offsets of these runs.
         """
         runs = self._newest_runs(state)
         self.state = state if state.runs == runs else replace(state, runs=runs)
@@ -160,10 +152,10 @@ class Tail:
     def _newest_runs(self, state: StreamState) -> Runs:
         """Return the runs of ``state``, or this tail's own runs if they are at least as new.
 
-        A read that was in flight during a commit returns a state without the newest run. Without
-        this check, an offset that this tail has given to a reader would change, and the store would
-        refuse the new one (G10). Each generation occurs once. So if the last message of ``state``
-        (or its end) has the same generation in both, this tail knows all the runs of ``state``.
+        A read that was in flight during a commit returns a state without the newest run. With these
+        older runs, this tail would give readers offsets that the store refuses (G10). Each
+        generation occurs once. So if the last message of ``state`` (or its end) has the same
+        generation in this tail, this tail knows all the runs of ``state``.
         """
         if state.tail < self.position:
             return self.runs
@@ -172,15 +164,15 @@ class Tail:
         return self.runs if known else state.runs
 
     def begin_run(self, generation: int) -> None:
-        """Begin a run at this tail's position, unless the last run has this generation already."""
+        """Begin a run at this tail's position, if ``generation`` is new."""
         if self.runs[-1:] and self.runs[-1].generation != generation:
             runs = extended(self.runs, self.position, generation)
             self.state = replace(self.state, runs=runs)
 
     def publish(self, segments: Sequence[Segment]) -> None:
-        """Add committed segments.
+        """Add committed segments, without messages that this tail already has.
 
-        If a message between this tail and a segment is missing, this tail drops all its segments.
+        If messages between this tail and a segment are missing, this tail drops all its segments.
         Readers then read the messages before the new segment from the store.
         """
         for segment in segments:
@@ -202,10 +194,7 @@ class Tail:
             self._trim()
 
     def reach(self, position: int) -> None:
-        """Move this tail forward to ``position``.
-
-        Readers read the messages before ``position`` from the store.
-        """
+        """Move this tail to ``position``. Readers read the messages before it from the store."""
         self._forget()
         self.position = position
 
@@ -221,12 +210,10 @@ class Tail:
             size = len(self._segments[self._trimmed].payload)
             self._bytes -= size
             self._forgotten_bytes += size
-            # The place of a dropped segment stays in the lists until the lists are cut below.
             self._segments[self._trimmed] = _DEAD
             self._frames[self._trimmed] = None
             self._trimmed += 1
-        # A cut at the front of a list moves all other items. So the lists are cut only when half of
-        # their places are free.
+        # A cut at the front of a list moves all other items, so cut only when half are dropped.
         if self._trimmed > 32 and self._trimmed * 2 > len(self._segments):
             del self._segments[: self._trimmed]
             del self._starts[: self._trimmed]
@@ -234,7 +221,7 @@ class Tail:
             self._trimmed = 0
 
     def wake(self) -> int:
-        """Wake every waiting reader; return the number of readers that were woken."""
+        """Wake every waiting reader; return their number."""
         woken = 0
         for reader in self.readers:
             woken += reader.wake()
@@ -245,11 +232,7 @@ class Tail:
         return found if found >= self._trimmed else None
 
     def segments_after(self, after: int) -> list[Segment] | None:
-        """Return all messages after the position ``after`` as segments.
-
-        Returns:
-            ``None`` if this tail does not have all these messages.
-        """
+        """Return all messages after a position; ``None`` if this tail lacks some of them."""
         found = self._find(after)
         if found is None:
             return None
@@ -258,12 +241,9 @@ class Tail:
         return rest if first is None else [first, *rest]
 
     def frames_after(self, after: int) -> bytes | None:
-        """Return all messages after the position ``after`` as event frames.
+        """Return the messages of ``segments_after`` as event frames.
 
         Each whole segment is encoded only once for all readers.
-
-        Returns:
-            ``None`` if this tail does not have all these messages.
         """
         start, stop, frames = self._joined
         if start == after and stop == self.position:
@@ -287,10 +267,8 @@ class Tail:
     def some_frames_after(self, after: int, max_bytes: int) -> tuple[bytes, int] | None:
         """Return about ``max_bytes`` of event frames, and the position after the last frame.
 
-        The first frame is that of the first message after the position ``after``.
-
-        Returns:
-            ``None`` if this tail does not have the first message after the position ``after``.
+        The frames begin with the first message after the position ``after``. If this tail does not
+        have this message, return ``None``.
         """
         found = self._find(after)
         if found is None:

@@ -35,10 +35,7 @@ from inkstream.wire import Offset
 _log = logging.getLogger("inkstream")
 
 _LOCAL_SURVEY_S = 0.25
-"""This process reads the states of the streams that it writes at most once in this time.
-
-These reads show whether another process has stopped such a stream.
-"""
+"""The shortest pause between two reads of the states of the streams that this process writes."""
 _AT_ONCE = 250
 _SURVEY = 500
 
@@ -75,10 +72,9 @@ class Tails:
         return self._tails.get(stream_id)
 
     def attach(self, state: StreamState) -> Tail:
-        """Return the tail of the stream ``state``. If the stream has no tail yet, create the tail.
+        """Return the tail of the stream ``state``. If there is none, create it.
 
-        If the stream was deleted and created anew after ``state`` was read, the returned tail is
-        already ``gone``.
+        If the stream was deleted and created anew after ``state`` was read, the tail is ``gone``.
         """
         tail = self._tails.get(state.stream_id)
         if tail is not None and tail.internal_id == state.internal_id:
@@ -105,7 +101,7 @@ class Tails:
         )
 
     def result_of(self, state: StreamState) -> JSON:
-        """Return the result that the stream's writer in this process has so far, or ``None``."""
+        """Return the result so far of the stream's writer in this process, or ``None``."""
         tail = self._tails.get(state.stream_id)
         if tail is None or tail.writer is None or tail.internal_id != state.internal_id:
             return None
@@ -124,11 +120,7 @@ class Tails:
         self._notifier.watch(bool(self._tails))
 
     def publish(self, tail: Tail, segments: Sequence[Segment], end: End | None = None) -> int:
-        """Publish the segments and the end that a writer committed.
-
-        Returns:
-            The number of readers that were woken.
-        """
+        """Publish what a writer committed; return the number of woken readers."""
         if segments:
             tail.publish(segments)
             tail.published_at = self._committer.committed_at
@@ -139,10 +131,9 @@ class Tails:
         return woken
 
     async def commit(self, state: StreamState, change: Change) -> StreamState | Refused:
-        """Commit a change of a stream with the engine's next commit, and publish the change.
+        """Commit a change with the engine's next commit, and publish the change.
 
-        Returns:
-            The stream's new state, or the refusal of the store.
+        Return the stream's new state, or the refusal of the store.
         """
         done: list[StreamState] = []
 
@@ -162,21 +153,17 @@ class Tails:
                 if append is not None:
                     tail.publish([replace(append, position=start)])
             # If another process appended messages before ``start``, this tail lacks the messages
-            # and their runs. ``absorb`` then makes ``run`` read the messages and the runs from the
-            # store. Until then, the tail keeps its own runs.
+            # and their runs. Until ``run`` has read both from the store, the tail keeps its runs.
             return self.absorb(tail, replace(done[0], runs=tail.runs))
 
         outcome = await self._committer.submit(state.stream_id, Group((change,)), publish)
         return outcome if isinstance(outcome, Refused) else done[0]
 
     def absorb(self, tail: Tail, state: StreamState | None) -> int:
-        """Update a tail to ``state``, the state of its stream that was just read or committed.
+        """Update a tail to a state that was just read or committed; return how many readers woke.
 
         ``None`` means that the stream does not exist. If the tail lacks messages that ``state``
         counts, ``run`` reads these messages from the store.
-
-        Returns:
-            The number of readers that were woken.
         """
         if state is None or state.gone or state.internal_id != tail.internal_id:
             return self._lost(tail)
@@ -212,9 +199,8 @@ class Tails:
     def _keep(self, state: StreamState) -> None:
         """Clear ``due_at`` of a stream that would end although this process still needs the stream.
 
-        The change serves two cases. If another worker took this worker for dead, this worker's
-        writer gets its stream back. If the writer's ``Audience`` asked for readers, the change
-        tells the ``Audience`` that this process has a reader.
+        If another worker took this worker for dead, this worker's writer gets its stream back. If
+        the writer's ``Audience`` asked for readers, it learns that this process has a reader.
         """
         if state.internal_id not in self._keeping:
             self._keeping.add(state.internal_id)
@@ -232,10 +218,7 @@ class Tails:
     def rewound(self, tail: Tail, state: StreamState) -> int:
         """Disconnect readers and fence the writer, because the store lost messages of the tail.
 
-        ``state`` is the stream's state after the loss.
-
-        Returns:
-            The number of readers that were woken.
+        ``state`` is the stream's state after the loss. Return the number of woken readers.
         """
         _log.warning(
             "stream %r went back from %d to %d: the database was restored, or failed over",
@@ -280,11 +263,7 @@ class Tails:
                 self.stale(tail)
 
     def tick(self, now: float) -> None:
-        """Start the poll if it is due, and disconnect readers if the store stays away too long.
-
-        The poll reads the state of each stream that has a tail. So if a hint is lost, readers get
-        the text later, but no text is lost.
-        """
+        """Start the poll if it is due, and disconnect readers if the store stays away too long."""
         if now - self._polled_at >= self._timing.poll_s:
             self._polled_at = now
             self.hint(None)
@@ -295,10 +274,7 @@ class Tails:
             self.send_away()
 
     async def run(self) -> None:
-        """After hints and polls, read from the store what other processes changed.
-
-        This coroutine runs until it is cancelled.
-        """
+        """Read what other processes changed, after hints and polls, until cancelled."""
         while True:
             await self._wanted.wait()
             self._wanted.clear()
@@ -323,7 +299,7 @@ class Tails:
                 self._wanted.set()
 
     def _back(self) -> None:
-        """Accept readers of live streams again, because the store is back after an outage."""
+        """Accept readers of live streams again after an outage of the store."""
         if self._away_since is None:
             return
         self._away_since = None
@@ -350,7 +326,7 @@ class Tails:
                     self.absorb(tail, state)
 
     def _is_rewound(self, tail: Tail, here: Offset, state: StreamState | None) -> bool:
-        """Return whether the store lost messages of a tail. If it did, call ``rewound``.
+        """Return whether the store lost messages before ``here``, and if so, call ``rewound``.
 
         ``here`` is the tail's offset before ``state`` was read.
         """
@@ -360,11 +336,7 @@ class Tails:
         return True
 
     async def _refresh(self, tails: Sequence[Tail]) -> None:
-        """Read one page of new messages for each of these tails, and publish the messages.
-
-        If a page does not reach a stream's last message, ``absorb`` makes ``run`` read the stream
-        again.
-        """
+        """Read one page of new messages for each of these tails, and publish the messages."""
         reads = [Read(tail.stream_id, tail.position) for tail in tails]
         shown = [tail.here for tail in tails]
         try:
@@ -391,6 +363,6 @@ def _is_kept_here(tail: Tail) -> bool:
     """Return whether this process must clear the ``due_at`` of a tail's stream; see ``_keep``."""
     if tail.state.status is not Status.STREAMING:
         return False
-    if tail.state.worker is None:  # a writer let go, or a worker took the writer's worker for dead
+    if tail.state.worker is None:  # the writer let go, or its worker was taken for dead
         return tail.writer is not None and tail.writer.active
     return tail.writer is None and bool(tail.readers)

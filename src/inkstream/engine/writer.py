@@ -1,9 +1,9 @@
 """A writer: the only object that may append to a text stream, from the claim to the end.
 
-The writer's ``Buffer`` keeps the accepted text. The writer has at most one running commit. This
-table shows the states of a writer. "In flight" means that the outcome of a commit is not known yet.
-"Ending" means that ``finish``, ``release`` or ``give_up`` was called. "Error" means that ``append``
-raises an error. A word in italics is the writer's next state.
+A writer has at most one running commit. This table shows the states of a writer. "In flight" means
+that the outcome of a commit is not known yet. "Ending" means that ``finish``, ``release`` or
+``give_up`` was called. "Error" means that ``append`` raises an error. A word in italics is the
+writer's next state.
 
 | state      | in flight | ending | error | what happens next                                 |
 |------------|-----------|--------|-------|---------------------------------------------------|
@@ -66,10 +66,9 @@ class Writer:
         state: The stream's state after the claim.
         tail: The tail to which committed messages are published.
         result: The last result that the source gave, to be stored with the end; see ``keep``.
-        last_append: The monotonic time of the last commit. Before the first commit: of the claim.
-            While text waits for a commit, ``Writers.tick`` sets ``last_append`` to the time now.
-        stopped: A future that is done when this writer may write the stream no longer, for any
-            reason.
+        last_append: The monotonic time of the last commit, at first of the claim. While text waits
+            for a commit, ``Writers.tick`` sets ``last_append`` to the current time.
+        stopped: A future that is done when this writer may write the stream no longer.
     """
 
     def __init__(self, core: Core, committer: Committer, tails: Tails, tail: Tail) -> None:
@@ -84,10 +83,7 @@ class Writer:
         self._limits = core.limits
         self._observer = core.observer
         self._generation = 0
-        """The generation of the writer's last commit; 0 before the first commit.
-
-        If the next commit has another generation, the writer begins a run in the tail.
-        """
+        """The generation of the writer's last commit; 0 before the first commit."""
         self._first_piece_s: float | None = None
         self.last_append = self._clock.monotonic()
         self.claimed_at = self.last_append
@@ -149,8 +145,7 @@ class Writer:
         size = wire.size_of(piece)
         buffer = self._buffer
         if buffer.busy:
-            # Let other tasks run before the piece is accepted. If the caller is cancelled here, the
-            # piece must not be accepted.
+            # If the caller is cancelled here, the piece must not be accepted yet.
             await asyncio.sleep(0)
         self._check()
         if not size:
@@ -165,7 +160,7 @@ class Writer:
     def keep(self, result: JSON) -> None:
         """Remember ``result``, which is stored with the stream's end however the stream ends.
 
-        If this method is called several times, only the last result counts.
+        Only the last result counts.
 
         Raises:
             InvalidMessage: The result is not JSON, or is nested too deep.
@@ -186,10 +181,7 @@ class Writer:
             self._limits.check_message(self.stream_id, size, "a result")
 
     def append_at_once(self, message: object) -> bool:
-        """Accept ``message`` if it is text that needs no check and no wait; otherwise return False.
-
-        A refused message changes nothing.
-        """
+        """Accept text that needs no check and no wait. Return False for any other message."""
         if not self._buffer.push(message):
             return False
         if not self._queued:
@@ -209,7 +201,7 @@ class Writer:
     async def flush(self) -> None:
         """Wait until all messages accepted so far are durable.
 
-        If the last text ends with half a surrogate pair, this method does not wait for the half.
+        Half a surrogate pair at the end of the text does not count.
 
         Raises:
             WriterFenced, StoreUnavailable: In the same cases as ``append``.
@@ -225,8 +217,7 @@ class Writer:
     ) -> None:
         """End the stream. On return, all accepted text and the end are durable.
 
-        The end and the last text are committed in one transaction. If the caller is cancelled while
-        this method waits, the stream ends all the same.
+        If the caller is cancelled while this method waits, the stream ends all the same.
         """
         self._check()
         self._buffer.close()
@@ -266,8 +257,8 @@ class Writer:
             last = self._ending is not None
             segments = self._buffer.take(self._position, last=last)
             if len(segments) == 1 and not last:
-                # All plain appends of a writer use the same change, to save the cost of a new
-                # object per commit. This is safe, because a writer has at most one running commit.
+                # All plain appends of a writer use the same change, which is cheaper than a new
+                # object. This is safe, because a writer has at most one running commit.
                 self._plain.if_tail = self._position
                 self._plain.append = segments[0]
                 self._in_flight = self._plain_groups
@@ -313,8 +304,8 @@ class Writer:
     def settle(self, outcomes: Sequence[Outcome]) -> int:
         """Publish the outcomes of the groups from ``take``; return how many readers were woken."""
         if not self._in_flight:
-            # The writer was fenced during the commit. If the store has the commit's text, readers
-            # read the text from the store.
+            # The writer was fenced during the commit. If the commit's text was stored, readers read
+            # it from the store.
             return self._tails.publish(self.tail, [])
         groups, self._in_flight = self._in_flight, ()
         uncertain, self._uncertain = self._uncertain, False
@@ -364,9 +355,8 @@ class Writer:
     def _landed(self, change: Change, outcome: Refused) -> bool:
         """Return whether a refused change was committed by an earlier attempt.
 
-        Call this method only if the outcome of an earlier attempt is unknown. Only this writer can
-        move the stream's tail in this epoch. So if the tail has reached the end of the change's
-        text, an earlier attempt committed this text.
+        Only this writer can move the stream's tail in this epoch. So if the tail has reached the
+        end of the change's text, an earlier attempt with an unknown outcome committed this text.
         """
         state = outcome.state
         if state is None or state.epoch != self.epoch:
@@ -386,7 +376,7 @@ class Writer:
     def fence(self, state: StreamState | None) -> None:
         """Stop, because the stream does not belong to this writer any more; drop uncommitted text.
 
-        ``state`` is the stream's newest state, or ``None`` if the stream does not exist any more.
+        ``state`` is the stream's newest state, or ``None`` if the stream does not exist.
         """
         if self._error is None:
             self._observer.fenced(self.state, None if state is None else state.status.value)
@@ -397,14 +387,14 @@ class Writer:
         """Stop, because the store stays away too long. When the store is back, the end is written.
 
         A writer that is already ending keeps its own end and its last text. Any other writer drops
-        the text that is not in its running commit, and writes ``end``. The error of the running
-        calls is ``OutcomeUnknown``, because the store may have the text already, or gets it later.
+        the text that is not in its running commit, and writes ``end``. Running calls raise
+        ``OutcomeUnknown``, because the store may have the text already, or may get it later.
         """
         if self._ending is None:
             in_flight = self._in_flight
             self._drop()
-            # The running commit may be stored already, or may be stored later. So its groups are
-            # tried again first. Only the outcome of these groups shows the position of the end.
+            # The running commit may be stored or not. So its groups are tried again first: only
+            # their outcome shows the position of the end.
             self._in_flight = in_flight
             self._ending = Change(
                 internal_id=self.internal_id, end=end, at=at, worker=None, due_at=due_at

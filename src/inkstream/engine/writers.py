@@ -46,10 +46,7 @@ class Writers:
     ) -> None:
         """Wait until all writers have stopped. After ``timeout_s``, end the streams that still run.
 
-        Args:
-            timeout_s: How long to wait, in seconds.
-            end: The end for streams that still run after ``timeout_s``.
-            starts: The tasks of ``Starts``: each may have a writer, or may still create a writer.
+        ``starts`` are the tasks of ``Starts``, which may still create writers.
 
         Raises:
             TimeoutError: Not all ends are durable 5 s later. A sweep of another worker will end the
@@ -107,8 +104,7 @@ class Writers:
     def adopt(self, state: StreamState) -> Writer | None:
         """Return a new writer for a stream that this worker has just claimed.
 
-        Returns:
-            ``None`` if another claim of this process has created the writer already.
+        Return ``None`` if another claim of this process has created the writer already.
         """
         if self._tails.writes(state):
             return None
@@ -117,8 +113,7 @@ class Writers:
             tail.writer.fence(state)
         tail.claimed(state)
         if state.tail > tail.position:
-            # An earlier writer wrote text that this process has not read. The tail skips the text,
-            # and readers read the text from the store.
+            # An earlier writer wrote text that this process has not read.
             tail.reach(state.tail)
             tail.wake()
         writer = Writer(self._core, self._committer, self._tails, tail)
@@ -137,7 +132,7 @@ class Writers:
     async def finish(self, writer: Writer, end: End) -> None:
         """End a writer's stream. On return, all accepted text, the end and its result are durable.
 
-        If ``end`` has no result, the end gets the result that the writer has.
+        If ``end`` has no result, it gets the writer's result.
 
         Raises:
             InvalidMessage, MessageTooLarge: ``end`` must not be stored. The stream has not ended.
@@ -167,14 +162,13 @@ class Writers:
         await self.finish_quietly(writer, end_for(writer.stream_id, error))
 
     def finish_soon(self, writer: Writer, end: End) -> None:
-        """Call ``finish_quietly`` in a task of the engine, and return immediately."""
+        """Call ``finish_quietly`` in a task of the engine."""
         self._life.spawn(self.finish_quietly(writer, end))
 
     async def finish_quietly(self, writer: Writer, end: End) -> None:
         """End a writer's stream, but do not raise ``WriterFenced`` or ``StoreUnavailable``.
 
-        The stream then has another end or another writer, or an end is stored when the store is
-        back.
+        Then the stream has another end or another writer, or gets an end when the store is back.
         """
         try:
             await self.finish(writer, end)
@@ -184,9 +178,8 @@ class Writers:
     def part_from(self, writer: Writer, source: asyncio.Task[None] | None = None) -> None:
         """Add the writer's result to the end of its stream, if another operation ended the stream.
 
-        Call this method once for each writer, after the writer's last append. The method returns
-        immediately. A task waits a short time for ``source``, because the source may still give its
-        result, and then adds the result. The process that reports the end waits for the result.
+        Call this method once for each writer, after the writer's last append. A task then waits a
+        short time for the result of ``source``, and adds the result.
         """
         if writer.fenced:
             self._life.spawn(self._add_result(writer, source))
@@ -208,10 +201,9 @@ class Writers:
                 await asyncio.sleep(0.5)
 
     async def release(self, writer: Writer) -> None:
-        """Let go of a writer's stream, so that another writer may take the stream over.
+        """Let go of a writer's stream. Another writer may take the stream over for a time.
 
-        The time for the take-over is the stream's ``takeover_within_s``. If this time is 0, the
-        time is ``Timing.start_within_s``.
+        The time is the stream's ``takeover_within_s``, or if this is 0, ``Timing.start_within_s``.
         """
         state = writer.state
         within = state.takeover_within_s or self._core.timing.start_within_s
@@ -219,10 +211,9 @@ class Writers:
 
 
 def _late_result(state: StreamState, writer: Writer) -> Change | None:
-    """Return the change that adds a stopped writer's result to the end of its stream.
+    """Return the change that adds a stopped writer's result to the end; ``None`` if not needed.
 
-    The change also increases the epoch. From the new epoch, the process that reports the end learns
-    that the writer will add nothing more. The function returns ``None`` if no change is needed.
+    From the new epoch, the process that reports the end learns that the writer adds nothing more.
     """
     if not state.ended or state.internal_id != writer.internal_id or state.epoch != writer.epoch:
         return None

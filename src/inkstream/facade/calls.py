@@ -74,13 +74,13 @@ class Calls(Life):
                 and ``response(…, owner=…)`` serves only streams of that owner.
             group: The chat or other object that the stream belongs to. ``response(…, group=…)``
                 serves only streams of that group.
-            metadata: The application's own JSON object, which is never sent to clients.
+            metadata: Your own JSON object, which is never sent to clients.
             kind: ``"text"`` for one writer at a time, ``"log"`` for many writers.
             start_within_s: Replaces ``Timing.start_within_s``.
             retain_s: Replaces ``Timing.retain_s``; ``None`` keeps the stream for ever.
             takeover_within_s: Replaces ``Timing.takeover_within_s``.
-            begin: The stream's first messages, after which its writer continues.
-            connection: The application's own open connection or session. The stream then exists
+            begin: The stream's first messages.
+            connection: Your own open connection or session to the same database. The stream exists
                 only if the transaction of ``connection`` commits.
 
         Raises:
@@ -149,9 +149,8 @@ class Calls(Life):
         """Let a source write a stream, in a separate task that continues after the request (G6).
 
         If the stream is claimed already or has ended, the source is not called (G4). If the store
-        is unavailable, the start waits for the store, at most ``Timing.patience_s``. After that,
-        the stream ends ``error``, code ``store_unavailable``, as soon as the store can record the
-        end.
+        is unavailable for longer than ``Timing.patience_s``, the stream ends ``error``, code
+        ``store_unavailable``, as soon as the store is back.
 
         Args:
             stream_id: The stream's id. If the stream does not exist yet, the task waits for the
@@ -159,14 +158,13 @@ class Calls(Life):
             source: See ``Source``.
             on_disconnect: ``"cancel"`` ends the stream ``cancelled`` after it had no reader in any
                 process for ``Timing.disconnect_grace_s``. If the last reader was in another
-                process, this may take twice as long, because the processes ask through the store.
+                process, this may take twice as long.
 
         Returns:
             A task that ends with the stream. If the claim fails, the task logs and raises the
             error, for example ``StreamNotFound`` or ``StoreUnavailable``. If you cancel the task
             after the claim, the stream ends ``error``. If you cancel the task before the claim, the
-            stream stays ``pending``, and another start may claim the stream until
-            ``start_within_s`` has passed.
+            stream stays ``pending``, and another start may claim the stream.
 
         Raises:
             TypeError: The source has a wrong type.
@@ -187,9 +185,8 @@ class Calls(Life):
         ``release``.
 
         Args:
-            stream_id: The stream.
-            takeover: Also take over a stream whose writer died or let go. The stream keeps its
-                text.
+            stream_id: The stream's id.
+            takeover: Also take over a stream whose writer died or let go.
 
         Raises:
             NotClaimed: The stream has a living writer, has ended, or needs ``takeover``.
@@ -268,7 +265,7 @@ class Calls(Life):
         cancelled within a second.
 
         Returns:
-            Whether this call ended the stream. A stream that had already ended does not change.
+            Whether this call ended the stream.
 
         Raises:
             StreamNotFound: The stream is absent, or has another owner or group than given.
@@ -305,8 +302,8 @@ class Calls(Life):
     ) -> int:
         """Delete all streams with the given owner and group, in batches. Return how many existed.
 
-        Give ``owner``, ``group`` or both. With the application's own ``connection``, the streams
-        are deleted only if the transaction of ``connection`` commits.
+        Give ``owner``, ``group`` or both. With ``connection``, the streams are deleted only if the
+        caller's transaction commits.
         """
         check_names(owner=owner, group=group)
         if owner is None and group is None:
@@ -385,9 +382,8 @@ class Calls(Life):
         """Return what is known about a stream except its text, and why it is in its state.
 
         The description contains the stream's writer and whether the writer is alive, the readers,
-        the time of the last piece, and what happens when a time limit passes. A process that
-        started after a fault can also describe the stream, because at each beat a worker stores a
-        description of its streams.
+        the time of the last piece, and what happens when a time limit passes. Any process can
+        describe the stream, also after a fault, because workers store facts about their streams.
 
         Raises:
             StreamNotFound: The stream is absent, or has another owner or group than given.
@@ -401,9 +397,8 @@ class Calls(Life):
     ) -> StreamState | None:
         """Return the newest text stream with the given owner and group, without its text.
 
-        Give ``owner``, ``group`` or both. While a chat's answer is being written, the newest stream
-        is the answer's stream. The method reads the store, so that it finds a stream that another
-        process has just created.
+        Give ``owner``, ``group`` or both. For example, when the page of a chat is loaded again, a
+        route can find the chat's answer.
         """
         check_names(owner=owner, group=group)
         if owner is None and group is None:
@@ -421,8 +416,7 @@ class Calls(Life):
     async def health(self, *, within_s: float = 2.0) -> Health:
         """Return whether this process runs and can serve requests. A failed check raises no error.
 
-        Args:
-            within_s: How many seconds a small write to the database may take.
+        A small write to the database may take ``within_s`` seconds.
         """
         check_seconds("within_s", within_s, zero=False)
         try:
@@ -485,7 +479,7 @@ class Calls(Life):
     async def _check_belongs(
         self, stream_id: str, owner: str | None, group: str | None, connection: object | None
     ) -> None:
-        """Raise ``StreamNotFound`` for another owner or group. If neither is given, do nothing."""
+        """Raise ``StreamNotFound`` for another owner or group."""
         if owner is not None or group is not None:
             await self._state(stream_id, owner, group, connection)
 
@@ -505,7 +499,7 @@ def belongs(state: StreamState, owner: str | None, group: str | None) -> bool:
 
 
 def cancels(on_disconnect: OnDisconnect) -> bool:
-    """Return whether a stream must be cancelled after its last reader has left."""
+    """Return whether ``on_disconnect`` is ``"cancel"``."""
     if on_disconnect not in ("continue", "cancel"):
         raise ValueError(f"on_disconnect is 'continue' or 'cancel', not {on_disconnect!r}")
     return on_disconnect == "cancel"

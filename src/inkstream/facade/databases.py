@@ -65,7 +65,7 @@ def _open(database: Any) -> tuple[Store, Notifier]:
 
 
 def is_postgres(database: Any) -> bool:
-    """Return whether ``database`` is PostgreSQL, according to its URL's scheme or its type."""
+    """Return whether ``database`` is PostgreSQL."""
     if not isinstance(database, str):
         return _is_pool(database) or _is_engine(database)
     return _scheme(database).partition("+")[0] in _POSTGRES

@@ -1,4 +1,4 @@
-"""The objects that the facade returns: a writer, a follower, a page of a listing, a body."""
+"""The objects that the facade returns."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from inkstream.engine.reader import Reader, ReaderCut
 from inkstream.engine.writer import Writer
 
 _RETRY_S = 0.5
-"""How long a follower waits before it calls an unavailable store again, in seconds."""
+"""The pause before another call of an unavailable store."""
 
 
 class StreamWriter:
     """Append to a claimed stream. ``PersistentTextStreaming.write`` yields this object.
 
     Attributes:
-        result: A JSON value that is stored with the stream's end, whatever the final status. A
-            later value replaces an earlier value. ``finish(result=…)`` stores its value instead.
+        result: A JSON value that is stored with the stream's end, whatever the final status,
+            unless ``finish`` gets another ``result``.
     """
 
     def __init__(self, engine: Engine, writer: Writer) -> None:
@@ -63,11 +63,10 @@ class StreamWriter:
         await self._writer.flush()
 
     async def stopped(self) -> None:
-        """Wait until the stream does not belong to this writer any more.
+        """Wait until the stream is cancelled, deleted, taken over, released or ended.
 
-        The stream was then cancelled, deleted, taken over, released or ended. Call this method
-        while your code waits for something else. Otherwise your code notices such a stop only at
-        the next ``append`` or ``flush``, which raises ``WriterFenced``.
+        Call this method while your code waits for something else. Otherwise your code notices the
+        stop only at the next ``append`` or ``flush``, which raises ``WriterFenced``.
         """
         await asyncio.shield(self._writer.stopped)
 
@@ -140,7 +139,6 @@ class Following:
         return self._offset
 
     def __aiter__(self) -> Self:
-        """Return this object."""
         return self
 
     async def __anext__(self) -> str | Mapping[str, JSON] | End:
@@ -154,11 +152,11 @@ class Following:
     async def check(self) -> None:
         """Raise now the error that the first item would raise.
 
-        If the offset is ``"now"``, the iteration begins at the stream's tail at this call. If the
-        store is unavailable, it begins at the tail at the moment when it reaches the store.
+        If the offset is ``"now"``, the iteration begins at the stream's tail at this call, or if
+        the store is unavailable, at the tail when the store is back.
 
         Raises:
-            StreamNotFound, OffsetGone, InvalidOffset, TooManyReaders
+            StreamNotFound, OffsetGone, InvalidOffset, TooManyReaders, ShuttingDown
         """
         with contextlib.suppress(ReaderCut, StoreUnavailable):  # the iteration waits for the store
             reader = await self._engine.readers.open(self._stream_id, self._offset)

@@ -32,8 +32,7 @@ _RETRY_S: Final = 1.0
 class SystemClock:
     """The clocks of the operating system."""
 
-    # These attributes are the functions of ``time`` themselves, because monotonic() is called for
-    # every token, and a method that calls the function would be slower.
+    # Methods would be slower, and monotonic() is called for every token.
     monotonic = staticmethod(time.monotonic)
     wall = staticmethod(time.time)
 
@@ -116,7 +115,7 @@ class Life:
 
     @property
     def engine(self) -> Engine:
-        """The running engine, for code that builds on the engine.
+        """The running engine.
 
         Raises:
             NotRunning: The instance is not started, or runs on another event loop or in another

@@ -22,7 +22,7 @@ from inkstream.http.problems import Problem, problem_for
 from inkstream.http.response import StreamResponse
 
 STREAM_ID_HEADER: Final = "stream-id"
-"""The response header with the stream's id. A client needs the id to follow the stream again."""
+"""A client needs the stream's id to follow the stream again."""
 
 _UNRESERVED: Final = "!$&'()*+,;=:@/"
 
@@ -75,9 +75,9 @@ class Responses(Calls):
     ) -> StreamResponse:
         """Start a stream unless it has started, and return the response that follows it.
 
-        This method does the work of ``start`` and ``response`` in one request, for a page that
-        starts its own answer. A request with a cookie must come from a page of this origin or of
-        ``allowed_origins``. If the stream cannot be started, the response is a problem document.
+        This method does the work of ``start`` and ``response`` in one request. A request with a
+        cookie must come from a page of this origin or of ``allowed_origins``. If the stream cannot
+        be started, the response is a problem document.
         """
         _check_request(request, format, owner, group)
         without_readers = cancels(on_disconnect)
@@ -122,10 +122,10 @@ class Responses(Calls):
     ) -> Response:
         """Return one response that follows many streams, for a route of your own.
 
-        A client sends the list of streams with ``POST``; docs/http.md describes the response. Each
-        stream is found, checked and resumed separately. An absent or denied stream is refused
-        inside the response, and does not delay the other streams. The npm package uses your route
-        only if your responses for single streams name its path in the header ``Stream-Follow``.
+        A client sends the list of streams with ``POST``; docs/http.md describes the response. An
+        absent or denied stream is refused inside the response, and does not delay the other
+        streams. The npm package uses your route only if your responses for single streams name the
+        route's path in the header ``Stream-Follow``.
 
         Args:
             request: Its ``?format=`` or ``Accept`` decides between events and one JSON batch.

@@ -13,11 +13,7 @@ from inkstream.facade.signals import DrainSignals
 
 
 class Running:
-    """Hold at most one engine, on one event loop at a time.
-
-    Args:
-        make: Returns a new engine that is not started.
-    """
+    """Hold at most one engine, on one event loop at a time."""
 
     def __init__(self, make: Callable[[], Engine]) -> None:
         self._make = make
@@ -45,10 +41,7 @@ class Running:
         return self._engine is not None
 
     async def enter(self) -> None:
-        """Start the engine, or join the running engine.
-
-        If the server handles SIGTERM, then SIGTERM also begins to drain the engine.
-        """
+        """Start the engine, or join the running engine."""
         loop = running_loop()
         if self._starting is None or self._starting[0] is not loop:
             self._starting = loop, asyncio.Lock()
@@ -58,7 +51,7 @@ class Running:
     async def leave(self, *, hurry: bool) -> None:
         """Drain and stop the engine, if no other user of the engine remains.
 
-        Until the engine has stopped, running sources and calls of ``on_end`` may use the engine.
+        While the engine stops, running sources and calls of ``on_end`` may still use the engine.
         """
         self._users -= 1
         if self._users:

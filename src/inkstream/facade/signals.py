@@ -2,7 +2,6 @@
 
 An ASGI lifespan ends only after all connections have closed, and connections that follow live
 streams close only when the streams end. So the end of the lifespan is too late to begin to drain.
-This module therefore handles the signal itself, and then calls the previous handler.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ class DrainSignals:
     """Call ``drain(False)`` on SIGTERM and ``drain(True)`` on SIGINT, before the previous handler.
 
     If SIGTERM has no handler, ``install`` does nothing, because no server waits for SIGTERM then.
-    Outside the main thread, ``install`` does nothing, because Python allows no handlers there.
+    Outside the main thread, ``install`` does nothing either, because Python forbids it.
     """
 
     def __init__(self, drain: Callable[[bool], None]) -> None:
@@ -26,7 +25,7 @@ class DrainSignals:
         self._before: dict[signal.Signals, Any] = {}
 
     def install(self) -> None:
-        """Install handlers that drain and then call the handlers installed before."""
+        """Install the handlers."""
         if threading.current_thread() is not threading.main_thread():
             return
         if not callable(signal.getsignal(signal.SIGTERM)):

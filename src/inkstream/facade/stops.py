@@ -19,8 +19,7 @@ _log = logging.getLogger("inkstream")
 def quiet_stop() -> Iterator[None]:
     """End the block without an error if its stream was stopped. Use this in a job queue's tasks.
 
-    Put ``quiet_stop`` around ``write``. If the stream was cancelled before the task began, the
-    block is skipped::
+    If the stream was cancelled before the task began, the block is skipped::
 
         with quiet_stop(), streams.write(stream_id, takeover=True) as writer: ...
 

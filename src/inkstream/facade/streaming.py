@@ -42,12 +42,10 @@ class PersistentTextStreaming(Responses):
         on_end: Called with the ``StreamBody`` of each stream that has ended, whatever the reason,
             in one process that has an ``on_end``. ``on_end`` is called at least once for each
             stream that was created while ``on_end`` was set, unless the stream was deleted before.
-            If ``on_end`` raises an error, it is called again a few times.
+            After an error, ``on_end`` is called again a few times.
         allowed_origins: Other origins whose pages may start and cancel streams with this origin's
             cookie, such as ``"https://app.example"``.
-        limits: See ``Limits``.
-        timing: See ``Timing``.
-        http: See ``HTTPSettings``.
+        limits, timing, http: See ``Limits``, ``Timing`` and ``HTTPSettings``.
         clock: A clock of your own, for tests and simulations.
         observer: Metrics and traces: ``inkstream.telemetry.OpenTelemetry()``, or an ``Observer`` of
             your own.
@@ -97,10 +95,8 @@ class PersistentTextStreaming(Responses):
     def health_app(self, *, within_s: float = 2.0) -> HealthRoutes:
         """Return an ASGI app of ``GET /live`` and ``GET /ready`` for probes, to mount.
 
-        Both routes answer 200 or 503, with ``Health`` as JSON, and need no permission.
-
-        Args:
-            within_s: See ``health``.
+        Both routes answer 200 or 503, with ``Health`` as JSON, and need no permission. ``health``
+        describes ``within_s``.
         """
         check_seconds("within_s", within_s, zero=False)
         return HealthRoutes(lambda: self.health(within_s=within_s))
@@ -108,8 +104,8 @@ class PersistentTextStreaming(Responses):
     def doctor_probe(self, *, authorize: AuthorizeProbe) -> DoctorProbe:
         """Return an ASGI app for ``inkstream doctor URL``, to mount on a separate path.
 
-        With this app, the doctor finds out what the proxies in front of the application do to
-        responses. The app neither reads nor changes any stream.
+        The doctor uses this app to find out what proxies do to responses. The app neither reads nor
+        changes any stream.
 
         Args:
             authorize: ``async authorize(request) -> bool``: whether this request may use the probe.
@@ -117,7 +113,7 @@ class PersistentTextStreaming(Responses):
         return DoctorProbe(authorize, self._http.ping_s)
 
     def inspector(self, *, authorize: AuthorizeOperator) -> Inspector:
-        """Return an ASGI app for operators, with a page that shows streams and can stop them.
+        """Return an ASGI app with a page for operators, which shows streams and can stop them.
 
         Mount the app on a separate path.
 
@@ -132,10 +128,7 @@ class PersistentTextStreaming(Responses):
     def router(
         self, *, authorize: Authorize | None = None, allow_anonymous: bool = False
     ) -> APIRouter:
-        """Return the routes of ``asgi`` as a FastAPI router for ``app.include_router``.
-
-        In other frameworks, mount ``asgi()``.
-        """
+        """Return the routes of ``asgi`` as a FastAPI router for ``app.include_router``."""
         from inkstream.http.fastapi_router import fastapi_router
 
         return fastapi_router(self._routes(authorize, allow_anonymous))

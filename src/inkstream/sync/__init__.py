@@ -11,10 +11,10 @@ returns immediately::
         for piece in answer:
             writer.append(piece)
 
-An instance needs no start. The first call in a process starts an event loop on a separate thread.
-All instances in the process share that loop, and the loop ends with the process. A forked child
-starts another loop. In code that runs on an event loop, use ``inkstream.PersistentTextStreaming``,
-because the methods of ``inkstream.sync`` would block the event loop.
+An instance needs no start. The first call in a process starts an event loop on a separate thread,
+which all instances in the process share. A forked child starts another loop. In code that runs on
+an event loop, use ``inkstream.PersistentTextStreaming``, because these methods would block the
+event loop.
 """
 
 from inkstream.sync._answer import StreamAnswer

@@ -1,7 +1,7 @@
 """The response that follows a stream, for servers that call an application in a thread (WSGI).
 
 The ASGI response runs on the event loop's thread, and this module takes its ASGI messages one at a
-time. So the body has the same bytes as in ASGI, and no queue grows for a slow client.
+time. So no queue grows for a slow client.
 """
 
 from __future__ import annotations
@@ -78,9 +78,7 @@ class Exchange:
         return {"type": "http.disconnect"}
 
     async def next(self) -> Message:
-        """Return the next ASGI message.
-
-        If the ASGI response raises an exception, this method raises the same exception.
+        """Return the next ASGI message. Raise the exceptions of the ASGI response.
 
         Raises:
             ConnectionResetError: The response broke off. The server must close the connection, so
@@ -89,8 +87,7 @@ class Exchange:
         message = await self._handed.get()
         if message is None:
             await self._task  # raises the response's exception
-            # The error is the same as for a disconnect, because servers then close the connection
-            # without printing a traceback.
+            # After this error, servers close the connection without printing a traceback.
             raise ConnectionResetError(errno.ECONNRESET, "the stream's response broke off")
         return message
 
@@ -106,11 +103,10 @@ class Exchange:
 class StreamAnswer:
     """Follow a stream from the request's offset. The method ``response`` returns this object.
 
-    The object is a WSGI application, which a view of Flask can return. For other frameworks, the
-    object is also an iterable of bytes with a status and headers: ``StreamingHttpResponse(
-    answer, status=answer.status_code, headers=answer.headers)``. Under WSGI, the object occupies a
-    thread (or greenlet) of the server while it follows the stream. The object can be sent only
-    once, and the server closes it.
+    A view of Flask can return this object, because it is a WSGI application. For other frameworks,
+    it is also an iterable of bytes: ``StreamingHttpResponse(answer, status=answer.status_code,
+    headers=answer.headers)``. Under WSGI, the object occupies a thread (or greenlet) of the server
+    while it follows the stream. The object can be sent only once, and the server closes it.
 
     Attributes:
         status_code: 200, or the status of a problem document; 204 if the client has seen the end;
@@ -125,7 +121,7 @@ class StreamAnswer:
         self._thread = thread
         self._exchange = exchange
         # Some callers never close this object, such as test clients that look only at the status.
-        # So the garbage collection of this object also ends its exchange.
+        # Without this finalizer, their exchanges would never end.
         self._dropped = weakref.finalize(self, thread.soon, exchange.close)
         self._dropped.atexit = False  # at exit, the loop ends before this call
         self._is_over = False
@@ -148,8 +144,7 @@ class StreamAnswer:
         start_response(f"{status.value} {status.phrase}", self.header_list)
         return self
 
-    # There is no __next__, because Flask treats an object with __next__ as a mere body, and sends
-    # status 200.
+    # There is no __next__, because Flask would treat this object as a mere body with status 200.
     def __iter__(self) -> Iterator[bytes]:
         """Yield the body as it arrives.
 
@@ -163,19 +158,14 @@ class StreamAnswer:
                 yield body
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        """Yield the body as it arrives, on another event loop, without blocking that loop.
-
-        Raises (while iterating):
-            ConnectionResetError: The response broke off. The server must close the connection, so
-                that the client notices.
-        """
+        """Do the same as ``__iter__`` on another event loop, without blocking that loop."""
         while not self._is_over:
             body = self._take(await self._thread.acall(self._exchange.next()))
             if body:
                 yield body
 
     def _take(self, message: Message) -> bytes:
-        """Return the bytes of a message, and note whether it is the last."""
+        """Return the bytes of a message. Record whether the message is the last."""
         self._is_over = not message.get("more_body", False)
         return bytes(message.get("body", b""))
 
@@ -187,9 +177,7 @@ class StreamAnswer:
             self._thread.call(self._exchange.close())
 
     def __enter__(self) -> Self:
-        """Return this object. The end of the ``with`` block closes it."""
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """Stop following."""
         self.close()

@@ -21,15 +21,14 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 
     def select(timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
         nonlocal others
-        # All greenlets share one thread. So asyncio would report a running loop in each greenlet,
-        # and asyncio.run and Django's database would refuse to work in the other greenlets. While
-        # this loop waits, it is therefore not the running loop.
+        # All greenlets share one thread. If this loop were the running loop while it waits, then
+        # asyncio.run and Django's database would refuse to work in the other greenlets.
         own = asyncio._get_running_loop()
         asyncio._set_running_loop(others)
         ready = wait(timeout)
         if os.getpid() != pid:
-            # A fork copies greenlets. The child must not run the parent's loop, with the parent's
-            # worker name and connections, so the greenlet of the loop sleeps for ever in the child.
+            # A fork copies greenlets. The child must not use the parent's worker name and
+            # connections, so the greenlet of the parent's loop sleeps for ever in the child.
             threading.Event().wait()
         others = asyncio._get_running_loop()
         asyncio._set_running_loop(own)

@@ -1,4 +1,4 @@
-"""The objects of the synchronous facade: a writer, and an iterator over a stream."""
+"""The objects that the synchronous facade returns."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ class StreamWriter:
         return self._thread.call(self._writer.body())
 
     def append(self, message: str | Mapping[str, JSON]) -> None:
-        """Accept a piece of text or a JSON object. Wait while too much text is not durable yet.
+        """Accept a piece of text or a JSON object. Wait only while the buffer is full.
 
         Raises:
-            WriterFenced: This writer no longer owns the stream, for example after a cancel.
-            MessageTooLarge, StreamTooLarge, InvalidMessage
+            WriterFenced: The stream was cancelled, taken over or deleted, or has ended.
+            MessageTooLarge, StreamTooLarge, InvalidMessage, StoreUnavailable
         """
         self._thread.call(self._writer.append(message))
 
@@ -49,11 +49,10 @@ class StreamWriter:
         self._thread.call(self._writer.flush())
 
     def stopped(self) -> None:
-        """Wait until the stream does not belong to this writer any more.
+        """Wait until the stream is cancelled, deleted, taken over, released or ended.
 
-        The stream was then cancelled, deleted, taken over, released or ended. Call this method on a
-        separate thread. Without this call, your code notices such a stop at the next ``append`` or
-        ``flush``, which raises ``WriterFenced``.
+        Call this method on a separate thread. Without this call, your code notices the stop only at
+        the next ``append`` or ``flush``, which raises ``WriterFenced``.
         """
         self._thread.call(self._writer.stopped())
 
@@ -87,7 +86,6 @@ class Following:
         return self._following.offset
 
     def __iter__(self) -> Self:
-        """Return this object."""
         return self
 
     def __next__(self) -> str | Mapping[str, JSON] | End:
@@ -102,9 +100,7 @@ class Following:
         self._thread.call(self._following.aclose())
 
     def __enter__(self) -> Self:
-        """Return this iterator. The end of the ``with`` block closes the iterator."""
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """Stop following."""
         self.close()

@@ -43,7 +43,7 @@ class LoopThread:
 
     @property
     def here(self) -> bool:
-        """Whether this process runs the loop. A forked child does not run its parent's loop."""
+        """Whether this process runs the loop; false in a forked child."""
         return self._pid == os.getpid()
 
     def call(self, coro: Coroutine[Any, Any, T]) -> T:
@@ -66,7 +66,7 @@ class LoopThread:
             future.cancel()
 
     async def acall(self, coro: Coroutine[Any, Any, T]) -> T:
-        """Run a coroutine on this loop and return its result, for a caller on another loop."""
+        """Run a coroutine on the loop and return its result, for a caller on another loop."""
         if not self.here:
             coro.close()
             raise NotRunning("this object belongs to the parent process, before the fork")
@@ -92,17 +92,17 @@ class LoopThread:
             self.call(streams.__aexit__(None, None, None))
 
     def abandon(self, key: object) -> None:
-        """Stop the running instance for a key, without waiting; for a finalizer.
+        """Stop the running instance for a key, without a lock and without waiting.
 
-        This method takes no lock and waits for nothing, because the garbage collector may call it
-        on any thread: on the loop's thread, or on a thread that waits for the loop.
+        The garbage collector may call this method on any thread: on the loop's thread, or on a
+        thread that waits for the loop.
         """
         streams = self._running.pop(key, None)
         if streams is not None:
             self.soon(lambda: streams.__aexit__(None, None, None))
 
     def soon(self, begin: Callable[[], Coroutine[Any, Any, None]]) -> None:
-        """Run a coroutine on the loop without waiting for it; for a finalizer."""
+        """Run a coroutine on the loop, without waiting for its result."""
         if self.here:
             with contextlib.suppress(RuntimeError):  # the loop has ended, with all its tasks
                 self.loop.call_soon_threadsafe(self._begin, begin)
@@ -121,8 +121,8 @@ class LoopThread:
             # Close the generators that the last calls did not read to the end.
             await self.loop.shutdown_asyncgens()
 
-        # This method does not call shutdown_default_executor(), because that function starts a
-        # thread, and Python 3.12 refuses to start threads during shutdown.
+        # shutdown_default_executor() is not called, because it starts a thread, and Python 3.12
+        # refuses to start threads during shutdown.
         self.call(leave())
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join(_STOP_S)
@@ -151,15 +151,12 @@ _parents: list[LoopThread | None] = []
 
 
 def _forget() -> None:
-    """Forget the parent's loop in a forked child, in which the loop's thread does not run.
-
-    The parent's lock is replaced too, because a lock that was held at the fork is never released.
-    """
+    """Forget the parent's loop in a forked child, in which the loop's thread does not run."""
     global _starting, _thread
-    _starting = threading.RLock()
-    # Keep a reference to the parent's loop, so that the child's garbage collector does not close
-    # the loop's connections. A closed connection would end a PostgreSQL session of the parent. The
-    # close could also remove the write-ahead log of a SQLite file that the parent still uses.
+    _starting = threading.RLock()  # a lock that was held at the fork is never released
+    # Keep the parent's loop, so that the child's garbage collector does not close its connections.
+    # That would end a PostgreSQL session of the parent, or could remove the write-ahead log of a
+    # SQLite file that the parent still uses.
     _parents.append(_thread)
     _thread = None
 
@@ -174,18 +171,17 @@ def _stop() -> None:
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_forget)
-# Stop the loop while threads still work. When the interpreter ends, it first calls the functions
-# that were registered with threading._register_atexit (which is not public), in reverse order. The
-# module concurrent.futures.thread registers a function that closes the thread pool of
-# asyncio.to_thread. So that module is imported above, and the pool is closed after the loop. The
-# functions of atexit run too late, and so do threads that wait for threading.main_thread(). The
-# stores' threads no longer work then, so running streams could not be ended, and other workers
-# would take this worker for dead.
+# Stop the loop while the stores' threads still work. Otherwise running streams could not be ended,
+# and other workers would take this worker for dead. The functions of atexit run too late, and so do
+# threads that wait for threading.main_thread(). The functions of threading._register_atexit (which
+# is not public) run earlier, in reverse order. The function of concurrent.futures.thread closes the
+# thread pool of asyncio.to_thread. This module imports concurrent.futures.thread first, so that the
+# pool is closed last.
 getattr(threading, "_register_atexit", atexit.register)(_stop)
 
 
 def at_once(coro: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that never waits, such as a call with the caller's synchronous connection."""
+    """Run a coroutine that never waits, such as a call with a synchronous connection."""
     context = contextvars.copy_context()
     context.run(inline.set, True)
     try:

@@ -38,17 +38,14 @@ class PersistentTextStreaming:
     """Stream text to its readers and store it in a database, without an event loop.
 
     Each method does the same as the method of ``inkstream.PersistentTextStreaming`` with this name.
-    The methods block, and any thread may call them. A call with ``connection`` uses only the
-    caller's thread and that connection (synchronous psycopg or SQLAlchemy, ``sqlite3``).
+    The methods block, and any thread may call them. A ``connection`` must be synchronous (psycopg,
+    SQLAlchemy, ``sqlite3``), and is used only on the caller's thread.
 
     Args:
         database: As in ``inkstream``, but only a URL or an engine, because pools belong to one
             event loop.
         on_end: As in ``inkstream``, but a plain function, which is called on another thread.
-        limits: See ``Limits``.
-        timing: See ``Timing``.
-        http: See ``HTTPSettings``.
-        observer: As in ``inkstream``.
+        limits, timing, http, observer: As in ``inkstream``.
     """
 
     def __init__(
@@ -69,8 +66,8 @@ class PersistentTextStreaming:
         self._http = http
         if on_end is not None and (not callable(on_end) or inspect.iscoroutinefunction(on_end)):
             raise TypeError(f"on_end must be a plain function here, not {on_end!r:.80}")
-        # A notebook may replace an instance without calling stop(). The garbage collection of the
-        # instance then releases its files and threads.
+        # A notebook may replace an instance without calling stop(). Without this finalizer, the old
+        # instance would keep its files and threads.
         self._key = object()
         weakref.finalize(self, abandon, self._key).atexit = False
         try:
@@ -171,8 +168,8 @@ class PersistentTextStreaming:
         If the stream is claimed already or has ended, the source is not called (G4). A plain
         generator function runs on a separate thread. If the process stops before the answer is
         complete, the stream ends ``error``, code ``shutdown``. If the process is killed, another
-        worker ends the stream ``timeout``. For work that must survive the end of the process, use a
-        job queue and ``write``.
+        worker ends the stream ``timeout``. For answers that must survive the process, use a job
+        queue and ``write``.
 
         Args:
             stream_id: The stream's id. If the stream does not exist yet, the start waits for the
@@ -180,7 +177,7 @@ class PersistentTextStreaming:
             source: See ``Source``.
             on_disconnect: ``"cancel"`` ends the stream ``cancelled`` after it had no reader in any
                 process for ``Timing.disconnect_grace_s``. If the last reader was in another
-                process, this may take twice as long, because the processes ask through the store.
+                process, this may take twice as long.
 
         Raises:
             TypeError: The source has a wrong type.
@@ -191,7 +188,6 @@ class PersistentTextStreaming:
 
         async def start(streams: streaming.PersistentTextStreaming) -> None:
             task = streams.start(stream_id, source, on_disconnect=on_disconnect)
-            # Keep this instance alive as long as the task writes.
             task.add_done_callback(self._keep)
 
         self._call(start)
@@ -206,8 +202,7 @@ class PersistentTextStreaming:
 
         Args:
             stream_id: The stream.
-            takeover: Also take over a stream whose writer died or let go. The stream keeps its
-                text.
+            takeover: Also take over a stream whose writer died or let go.
 
         Raises:
             NotClaimed: The stream has a living writer, has ended, or needs ``takeover``.
@@ -220,8 +215,7 @@ class PersistentTextStreaming:
             try:
                 await writing.__aexit__(None if error is None else type(error), error, None)
             except BaseException as exc:
-                # Return every exception, because a KeyboardInterrupt that is raised here would end
-                # the loop.
+                # A KeyboardInterrupt that is raised here would end the event loop.
                 return exc
             return None
 
@@ -297,6 +291,9 @@ class PersistentTextStreaming:
     ) -> bool:
         """End a text stream ``cancelled``, in whatever process its writer runs.
 
+        On return, the end is durable. With ``connection``, the end becomes durable when the
+        caller's transaction commits.
+
         Returns:
             Whether this call ended the stream.
 
@@ -340,8 +337,8 @@ class PersistentTextStreaming:
     ) -> int:
         """Delete all streams with the given owner and group, in batches. Return how many existed.
 
-        Give ``owner``, ``group`` or both. With the application's own ``connection``, the streams
-        are deleted only if the transaction of ``connection`` commits.
+        Give ``owner``, ``group`` or both. With ``connection``, the streams are deleted only if the
+        caller's transaction commits.
         """
         return self._call(
             lambda streams: streams.delete_all(owner=owner, group=group, connection=connection),
@@ -386,8 +383,8 @@ class PersistentTextStreaming:
     def latest(self, *, owner: str | None = None, group: str | None = None) -> StreamState | None:
         """Return the newest text stream with the given owner and group, without its text.
 
-        Give ``owner``, ``group`` or both. After a reload of a page, a route can find the chat's
-        newest answer with this method.
+        Give ``owner``, ``group`` or both. For example, when the page of a chat is loaded again, a
+        route can find the chat's answer.
         """
         return self._call(lambda streams: streams.latest(owner=owner, group=group))
 
@@ -403,11 +400,11 @@ class PersistentTextStreaming:
 
         The iterator blocks until an item arrives. To continue later, pass ``Following.offset`` as
         ``offset``. With ``"now"`` as ``offset``, the iterator returns what is committed after this
-        call, even if the iteration begins later. Close the iterator, or use it in a ``with`` block,
-        unless you iterate to the stream's end.
+        call. Close the iterator, or use it in a ``with`` block, unless you iterate to the stream's
+        end.
 
         Raises (when you call ``follow``, before a view has sent its headers):
-            StreamNotFound, InvalidOffset, OffsetGone, TooManyReaders
+            StreamNotFound, InvalidOffset, OffsetGone, TooManyReaders, ShuttingDown
         """
 
         async def follow(streams: streaming.PersistentTextStreaming) -> handles.Following:
@@ -423,10 +420,6 @@ class PersistentTextStreaming:
     ) -> StreamDescription:
         """Return what is known about a stream except its text, and why it is in its state.
 
-        The description contains the stream's writer and whether the writer is alive, the readers,
-        the time of the last piece, and what is due. A process that started after a fault can also
-        describe the stream, because at each beat a worker stores a description of its streams.
-
         Raises:
             StreamNotFound: The stream is absent, or has another owner or group than given.
             StoreUnavailable
@@ -436,9 +429,9 @@ class PersistentTextStreaming:
     def health(self, *, within_s: float = 2.0) -> Health:
         """Return whether this process can serve requests. A failed check raises no error.
 
-        If no method has started the instance, this call starts it, which may take longer than
+        If the instance is not started, this call starts it, which may take longer than
         ``within_s``. If the start fails, the result is not ready (``"not_started"`` and
-        ``"store_away"``), but live, because each later call tries to start the instance again.
+        ``"store_away"``), but live, because a later call may succeed.
         """
         check_seconds("within_s", within_s, zero=False)
         try:
