@@ -38,9 +38,9 @@ Runs: TypeAlias = tuple[Run, ...]
 
 def generation_of(runs: Runs, count: int) -> int:
     """Return the generation of the message before the position ``count``, or 0 if there is none."""
-    for run in reversed(runs):
-        if run.first < count:
-            return run.generation
+    for first, generation in reversed(runs):
+        if first < count:
+            return generation
     return 0
 
 

@@ -220,13 +220,12 @@ def dump_object(value: Mapping[str, JSON]) -> RawJSON:
     return RawJSON(dump_json(dict(value)))
 
 
-def encode_messages(messages: Iterable[str | RawJSON], position: int) -> list[Segment]:
+def encode_messages(messages: Sequence[str | RawJSON], position: int) -> list[Segment]:
     """Return segments with these messages. The first segment begins at ``position``.
 
     Adjacent pieces of text become one message, and empty pieces are left out. A text that is larger
     than ``SEGMENT_BYTES`` becomes several messages. A JSON message is never split.
     """
-    messages = list(messages)
     short = _short_text(messages)
     if short is not None:  # nearly every commit of a live answer
         return [Segment(position, 1, short, _number(len(short) << 1))] if short else []
@@ -281,7 +280,7 @@ def encode_messages(messages: Iterable[str | RawJSON], position: int) -> list[Se
     return segments
 
 
-def encode_whole(messages: Iterable[str | RawJSON]) -> Segment | None:
+def encode_whole(messages: Sequence[str | RawJSON]) -> Segment | None:
     """Return one segment of any size with these messages; ``None`` if it would be empty."""
     segments = encode_messages(messages, 0)
     return _concatenate(segments) if segments else None

@@ -67,7 +67,7 @@ class Buffer:
     def ready(self) -> bool:
         """True if the buffer has more to commit than half a surrogate pair."""
         pieces = self._pieces
-        return len(pieces) > 1 or (len(pieces) == 1 and not _is_half(pieces[0]))
+        return bool(pieces) and (len(pieces) > 1 or not _is_half(pieces[0]))
 
     @property
     def busy(self) -> bool:
@@ -147,14 +147,16 @@ class Buffer:
                 pieces[-1] = final[:-1]
         segments = wire.encode_messages(pieces, position)
         pieces.clear()
-        kept = _HALF_BYTES if half else 0
+        size = 0
+        for segment in segments:
+            size += len(segment.payload)
+        self._taken_bytes = size
         if half:
             pieces.append(half)
+            size += _HALF_BYTES
         # Two joined halves of a surrogate pair have fewer bytes than were counted for the halves.
-        size = sum([len(segment.payload) for segment in segments])
-        if size + kept != self.pending_bytes:
-            self._grow(size + kept - self.pending_bytes)
-        self._taken_bytes = size
+        if size != self.pending_bytes:
+            self._grow(size - self.pending_bytes)
         return segments
 
     def release(self) -> None:

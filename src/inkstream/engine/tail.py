@@ -157,7 +157,7 @@ class Tail:
         generation occurs once. So if the last message of ``state`` (or its end) has the same
         generation in this tail, this tail knows all the runs of ``state``.
         """
-        if state.tail < self.position:
+        if state.tail < self.position or state.runs == self.runs:
             return self.runs
         count = state.tail + state.ended
         known = generation_of(self.runs, count) == generation_of(state.runs, count)

@@ -127,7 +127,8 @@ class Tails:
         if end is not None:
             tail.end = end.terminal
         woken = tail.wake()
-        self.detach(tail)
+        if tail.writer is None:
+            self.detach(tail)
         return woken
 
     async def commit(self, state: StreamState, change: Change) -> StreamState | Refused:

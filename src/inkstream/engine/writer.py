@@ -185,7 +185,8 @@ class Writer:
         if not self._buffer.push(message):
             return False
         if not self._queued:
-            self._join()
+            self._queued = True
+            self._committer.join(self)
         return True
 
     def _join(self) -> None:

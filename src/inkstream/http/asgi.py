@@ -113,6 +113,8 @@ def _below(path: str, root: str) -> str | None:
 
 def _end_of(raw: bytes, rest: str) -> bytes | None:
     """Return the suffix of ``raw`` that decodes to ``rest``, or ``None`` if no suffix does."""
+    if rest[:1] == "/" and rest.isascii() and b"%" not in raw and raw.endswith(rest.encode()):
+        return rest.encode()  # true for nearly every request
     for ending in ("", "/"):  # Litestar adds a slash to ``path``
         wanted = rest.removesuffix(ending)
         source = raw.removesuffix(ending.encode())
