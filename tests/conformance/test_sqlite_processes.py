@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -21,6 +22,7 @@ from inkstream import wire
 from inkstream._types import Change, End, Group, Kind, NewStream, Status, StreamId
 from inkstream.stores.sqlite import SQLiteStore
 from inkstream.stores.sqlite._connection import Settings, connect, create_file, ensure_schema
+from inkstream.stores.sqlite._locks import WritersLock
 from inkstream.testing.store_suite.harness import EVERYTHING
 
 SCRIPT = str(Path(__file__).with_name("sqlite_process.py"))
@@ -267,3 +269,21 @@ def test_concurrent_schema_creation_without_locks(tmp_path: Path) -> None:
     assert second.execute("SELECT count(*) FROM inkstream_meta").fetchone()[0] > 0
     first.close()
     second.close()
+
+
+async def test_a_question_waits_for_no_writer(database: Path) -> None:
+    """`inkstream show` explains an outage in which another program keeps both locks."""
+    first = SQLiteStore(database)
+    await first.open("first")
+    await first.create(NewStream(stream_id=StreamId("kept"), created_at=0.0))
+    await first.close()
+    lock = WritersLock(database)
+    await asyncio.to_thread(lock.acquire)
+    other = sqlite3.connect(database, isolation_level=None)
+    with contextlib.closing(other), contextlib.closing(lock):
+        other.execute("BEGIN IMMEDIATE")
+        asking = SQLiteStore(database)
+        await asking.open("asking")
+        page = await asking.read(StreamId("kept"), 0, 0)
+        await asking.close()
+    assert page.state.stream_id == "kept"

@@ -227,5 +227,14 @@ def ensure_schema(connection: sqlite3.Connection, path: Path) -> None:
         raise
 
 
+def is_ready(connection: sqlite3.Connection) -> bool:
+    """Return whether ``connect`` and ``ensure_schema`` would change nothing in the file."""
+    (mode,) = connection.execute("PRAGMA journal_mode").fetchone()
+    if mode != "wal" or not _has_schema(connection):
+        return False
+    (version,) = connection.execute(SQL.schema_version).fetchone()
+    return bool(version == SCHEMA_VERSION)
+
+
 def _has_schema(connection: sqlite3.Connection) -> bool:
     return bool(connection.execute(SQL.schema_exists).fetchone()[0])

@@ -23,20 +23,17 @@ T = TypeVar("T")
 class Job(Generic[T]):
     """A call that waits for a thread. ``claim`` decides whether the call runs or is given up."""
 
-    __slots__ = ("_claim", "_loop", "alone", "future", "run", "writes")
+    __slots__ = ("_claim", "_loop", "alone", "future", "run")
 
     def __init__(
         self,
         run: Callable[[sqlite3.Connection], T],
         *,
         alone: bool = False,
-        writes: bool = True,
     ) -> None:
         self.run = run
         self.alone = alone
         """Whether the job needs its own transaction, so that no other job waits for this job."""
-        self.writes = writes
-        """Whether the job must wait while another program is inside a writing transaction."""
         self._loop = asyncio.get_running_loop()
         self.future: asyncio.Future[T] = self._loop.create_future()
         self._claim = threading.Lock()
@@ -76,7 +73,6 @@ class ThreadJob(Job[T]):
     def __init__(self, run: Callable[[sqlite3.Connection], T]) -> None:
         self.run = run
         self.alone = False
-        self.writes = True
         self.outcome: concurrent.futures.Future[T] = concurrent.futures.Future()
         self._claim = threading.Lock()
 

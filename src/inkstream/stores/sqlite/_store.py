@@ -32,6 +32,8 @@ from inkstream.stores.sqlite._connection import (
     check_place,
     create_file,
     database_path,
+    is_ready,
+    lock_file,
 )
 from inkstream.stores.sqlite._generation import Generations
 from inkstream.stores.sqlite._heads import Heads
@@ -95,19 +97,28 @@ class SQLiteStore:
     async def open(self, worker: str) -> None:
         if self._threads is not None:
             raise NotRunning(f"the store of {self.path} is open already, as {self._worker!r}")
-        self._threads = threads = Threads(self._settings, self._readers)
+        self._threads = Threads(self._settings, self._readers)
         self._worker = worker
         try:
-            await asyncio.to_thread(self._prepare, worker)
+            written = await asyncio.to_thread(self._prepare, worker)
+            # Do not wait for the writers' lock if the file is ready. Otherwise `inkstream show`
+            # could not explain an outage in which another program keeps the lock. Also,
             # inkstream.sync opens the store in its first call, when the caller may have an open
-            # transaction on this file. So if the tables exist, this job must not wait for SQLite's
-            # write lock.
-            await run(threads.write.jobs, Job(lambda _: None, writes=False), self._wait_s)
+            # transaction on this file.
+            if not (written and await self._is_ready()):
+                await self._write(lambda _: None, None)
         except BaseException:
             await self.close()
             raise
 
-    def _prepare(self, worker: str) -> None:
+    async def _is_ready(self) -> bool:
+        try:
+            return await self._read(is_ready, None)
+        except StoreUnavailable:
+            return False  # the writing connection may succeed, or else has the better error
+
+    def _prepare(self, worker: str) -> bool:
+        """Take this worker's lock; return whether inkstream has written to the file before."""
         try:
             check_place(self.path)
             create_file(self.path)
@@ -118,6 +129,7 @@ class SQLiteStore:
             self._locks.hold(worker)
         except OSError as exc:
             raise StoreUnavailable(f"{self.path}: its locks cannot be made: {exc}") from exc
+        return lock_file(self.path).exists()
 
     async def close(self) -> None:
         if self._threads is None:

@@ -192,7 +192,7 @@ class WriteThread:
         running = committing = False
         try:
             connection = self._connect()
-            connection.execute("BEGIN IMMEDIATE" if any(job.writes for job in jobs) else "BEGIN")
+            connection.execute("BEGIN IMMEDIATE")
             running = True
             before = connection.total_changes
             for job in jobs:
