@@ -148,7 +148,7 @@ def pydantic_ai(provider: Provider, stack: AsyncExitStack) -> Answer:
 
 
 def camel(event: Any) -> Any:
-    """Return Google's JSON with names in camel case."""
+    """Return ``event`` with its keys in camel case, as Google's API sends them."""
 
     def name(key: str) -> str:
         first, *rest = key.split("_")

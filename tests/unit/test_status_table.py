@@ -141,7 +141,7 @@ STATES: dict[str, Callable[[Stage], Awaitable[None]]] = {
 }
 
 
-# Each of these operations returns False if the library says that the operation had no effect.
+# Each of these operations returns False if it had no effect.
 
 
 async def claim(stage: Stage) -> bool:
