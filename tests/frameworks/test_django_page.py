@@ -20,7 +20,7 @@ from tests.http.servers import free_port
 
 SERVERS = {
     "runserver": "manage.py runserver {port}",
-    "runserver of daphne": "manage.py runserver {port}",  # this server is one process, on ASGI
+    "runserver of daphne": "manage.py runserver {port}",  # daphne serves ASGI here, not WSGI
     "uvicorn": "-m uvicorn mysite.asgi:application --port {port} --lifespan off",
     "gunicorn": "-m gunicorn --worker-class gthread --threads 64 mysite.wsgi "
     "--bind 127.0.0.1:{port} --no-control-socket",
