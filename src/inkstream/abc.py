@@ -1,7 +1,9 @@
 """The protocols that every store, every notifier and every clock must implement.
 
 To support another database, write a class with the methods of ``Store``, and run
-``inkstream.testing.StoreSuite`` against this class.
+``inkstream.testing.StoreSuite`` against this class. This module also exports the types in the
+methods' signatures, and functions that make states, runs and generations. ``inkstream.wire`` cuts
+and merges segments.
 """
 
 from __future__ import annotations
@@ -9,18 +11,69 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import Protocol
 
+from inkstream._runs import Run, Runs, draw_generation, extended, generation_of, inherited
 from inkstream._types import (
+    JSON,
+    KEEP,
+    Change,
+    Committed,
+    End,
+    Fork,
     Group,
+    Head,
+    Keep,
+    Kind,
     NewStream,
     Outcome,
     Page,
     Query,
     Read,
+    Refused,
     Roster,
+    Segment,
+    Status,
     StreamId,
     StreamState,
+    WorkerReport,
     WorkerState,
+    applied,
 )
+
+__all__ = [
+    "JSON",
+    "KEEP",
+    "Change",
+    "Clock",
+    "Committed",
+    "End",
+    "Fork",
+    "Group",
+    "Head",
+    "Keep",
+    "Kind",
+    "NewStream",
+    "Notifier",
+    "Outcome",
+    "Page",
+    "Query",
+    "Read",
+    "Refused",
+    "Roster",
+    "Run",
+    "Runs",
+    "Segment",
+    "Status",
+    "Store",
+    "StreamId",
+    "StreamState",
+    "WorkerReport",
+    "WorkerState",
+    "applied",
+    "draw_generation",
+    "extended",
+    "generation_of",
+    "inherited",
+]
 
 
 class Store(Protocol):

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import ast
+import collections.abc
 import inspect
 import pickle
+import re
 from dataclasses import is_dataclass
 from importlib.metadata import metadata
 from pathlib import Path
+from types import ModuleType
 from typing import get_type_hints
 
 import pytest
 
 import inkstream
+import inkstream.abc
 
 ROOT = Path(inkstream.__file__).parent
 MODULES = sorted(ROOT.rglob("*.py"))
@@ -22,11 +26,23 @@ def name_of(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-def test_all_is_complete() -> None:
+@pytest.mark.parametrize("module", [inkstream, inkstream.abc], ids=lambda module: module.__name__)
+def test_all_is_complete(module: ModuleType) -> None:
     # The linter checks the order of ``__all__`` (RUF022).
-    assert len(set(inkstream.__all__)) == len(inkstream.__all__)
-    missing = [name for name in inkstream.__all__ if not hasattr(inkstream, name)]
+    assert len(set(module.__all__)) == len(module.__all__)
+    missing = [name for name in module.__all__ if not hasattr(module, name)]
     assert not missing
+
+
+def test_the_types_of_a_store_are_public() -> None:
+    """``inkstream.abc`` exports every type in the signatures of its protocols."""
+    used: set[str] = set()
+    for protocol in (inkstream.abc.Store, inkstream.abc.Notifier, inkstream.abc.Clock):
+        for method in vars(protocol).values():
+            if inspect.isfunction(method):
+                used |= set(re.findall(r"[A-Z]\w+", " ".join(method.__annotations__.values())))
+    assert "Outcome" in used
+    assert used - set(dir(collections.abc)) - {"None"} <= set(inkstream.abc.__all__)
 
 
 def test_every_public_name_has_a_docstring() -> None:
@@ -37,6 +53,20 @@ def test_every_public_name_has_a_docstring() -> None:
         if (isinstance(value, type) or inspect.isfunction(value)) and not value.__doc__
     ]
     assert not bare
+
+
+@pytest.mark.parametrize("name", ["memory", "_memory_streams"])
+def test_the_shortest_store_uses_only_public_names(name: str) -> None:
+    """A store of one's own can be written like the memory store."""
+    public = {*inkstream.__all__, *inkstream.abc.__all__}
+    tree = ast.parse((ROOT / "stores" / f"{name}.py").read_text())
+    used = {
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("inkstream._")
+        for alias in node.names
+    }
+    assert used <= public
 
 
 def test_version_is_the_distribution_s() -> None:

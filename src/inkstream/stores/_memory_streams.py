@@ -11,8 +11,7 @@ from typing import Any, Final
 
 from inkstream import wire
 from inkstream._errors import OffsetGone, StreamExists, StreamGone, StreamNotFound, TooManyStreams
-from inkstream._runs import Runs, draw_generation, extended, inherited
-from inkstream._types import (
+from inkstream.abc import (
     JSON,
     KEEP,
     Change,
@@ -25,11 +24,15 @@ from inkstream._types import (
     Page,
     Query,
     Refused,
+    Runs,
     Segment,
     Status,
     StreamId,
     StreamState,
     applied,
+    draw_generation,
+    extended,
+    inherited,
 )
 
 DELETED_IN_A_STEP: Final = 100

@@ -13,8 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 
 from inkstream._errors import NotRunning, StoreUnavailable, StreamNotFound
-from inkstream._runs import draw_generation
-from inkstream._types import (
+from inkstream.abc import (
     Group,
     NewStream,
     Outcome,
@@ -26,6 +25,7 @@ from inkstream._types import (
     StreamState,
     WorkerReport,
     WorkerState,
+    draw_generation,
 )
 from inkstream.stores._memory_streams import Streams
 from inkstream.stores._share import share_of
