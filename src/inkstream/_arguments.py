@@ -22,7 +22,7 @@ NAME_BYTES: Final = 1024
 """The maximum size of a name, in bytes of UTF-8. PostgreSQL cannot index long names."""
 
 
-def check_kind(name: str, value: object, kind: type, wanted: str) -> None:
+def check_type(name: str, value: object, kind: type, wanted: str) -> None:
     """Raise ``TypeError`` unless ``value`` has the type ``kind``, which ``wanted`` describes."""
     if not isinstance(value, kind):
         raise TypeError(f"{name} must be {wanted}, not {value!r:.80} ({type(value).__name__})")
@@ -67,7 +67,7 @@ def check_storable(**names: str | None) -> None:
 def check_object(name: str, value: object) -> None:
     """Raise ``TypeError`` unless ``value`` is a JSON object or ``None``."""
     if value is not None:
-        check_kind(name, value, Mapping, "a JSON object (dict)")
+        check_type(name, value, Mapping, "a JSON object (dict)")
 
 
 def check_count(name: str, value: object, *, most: int = MOST) -> None:

@@ -6,7 +6,7 @@ from enum import StrEnum
 from typing import Any
 
 
-class Event(StrEnum):
+class LogEvent(StrEnum):
     """The name of an event. A log record has this name in its attribute ``event``."""
 
     STREAM_ENDED = "stream_ended"
@@ -20,6 +20,6 @@ class Event(StrEnum):
     STREAMS_LET_GO = "streams_let_go"
 
 
-def facts(event: Event, **values: Any) -> dict[str, Any]:
+def facts(event: LogEvent, **values: Any) -> dict[str, Any]:
     """Return the ``extra`` of a log call. ``values`` must not hold the text of an answer."""
     return {"event": event.value, **values}

@@ -40,7 +40,7 @@ _DIGITS: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUV"
 _PAIRS: Final = [(high + low).encode() for high in _DIGITS for low in _DIGITS]
 
 
-class Place(Protocol):
+class HasRuns(Protocol):
     """The fields of a stream's state or tail that an offset of the stream needs."""
 
     @property
@@ -69,7 +69,7 @@ class Offset:
     generation: int = 0
 
     @classmethod
-    def at(cls, stream: Place, position: int, *, ended: bool = False) -> Offset:
+    def at(cls, stream: HasRuns, position: int, *, ended: bool = False) -> Offset:
         """Return the offset of ``position``; with ``ended``, the offset after the stream's end."""
         generation = generation_of(stream.runs, position + ended)
         return cls(stream.internal_id, position, ended, generation)
@@ -485,7 +485,7 @@ def _concatenate(run: Sequence[Segment]) -> Segment:
 PING: Final = b": ping\n\n"
 
 
-def event_frames(stream: Place, segment: Segment) -> bytes:
+def event_frames(stream: HasRuns, segment: Segment) -> bytes:
     """Return a segment as events: one event for each message that ``joined`` yields.
 
     The ``id`` of an event is the offset after its message. A ``data:`` line cannot carry CR or LF,
@@ -547,18 +547,18 @@ def escape_text(text: bytes) -> bytes:
     return escaped if escaped.isascii() else one_line(escaped)
 
 
-def _text_event(stream: Place, position: int, text: bytes) -> bytes:
+def _text_event(stream: HasRuns, position: int, text: bytes) -> bytes:
     return b'%b"%b"\n\n' % (_event_head(stream, position), escape_text(text))
 
 
-def _event(stream: Place, position: int, data: bytes) -> bytes:
+def _event(stream: HasRuns, position: int, data: bytes) -> bytes:
     data = one_line(data)
     if b"\n" in data or b"\r" in data:
         data = b"\ndata: ".join(data.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n"))
     return b"%b%b\n\n" % (_event_head(stream, position), data)
 
 
-def _event_head(stream: Place, position: int) -> bytes:
+def _event_head(stream: HasRuns, position: int) -> bytes:
     """Return an event's bytes before its data."""
     generation = generation_of(stream.runs, position)
     before, after = _around_pair(stream.internal_id, position >> 10, generation)

@@ -206,8 +206,8 @@ CANARIES: Final = (
         "readers elsewhere count",
         "G6",
         "engine/tails.py",
-        "        if state.due_at is not None and _is_kept_here(tail):\n"
-        "            self._keep(state)\n",
+        "        if state.due_at is not None and _needs_rescue(tail):\n"
+        "            self._rescue(state)\n",
         "",
         "tests/unit/test_audience.py::test_reader_in_another_process_keeps_the_stream",
     ),

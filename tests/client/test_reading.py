@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inkstream import End, OffsetGone, Status, StreamGone, StreamNotFound
-from inkstream.client import PostUncertain, Refused, Unreachable
-from inkstream.client._events import Parser
+from inkstream.client import PostUncertain, RequestRefused, Unreachable
+from inkstream.client._events import EventParser
 from inkstream.client._reading import Reading
 
 EVENTS = {"content-type": "text/event-stream"}
@@ -67,7 +67,7 @@ def test_other_line_ends(ends: bytes) -> None:
 
 
 def test_a_long_line_is_searched_once() -> None:
-    parser = Parser()
+    parser = EventParser()
     line = b"id: 1\ndata: " + json.dumps("x" * 4_000_000).encode() + b"\n\n"
     events = [e for at in range(0, len(line), 1000) for e in parser.feed(line[at : at + 1000])]
     assert len(events) == 1
@@ -116,10 +116,10 @@ def test_temporary_errors_are_retried(status: int) -> None:
         (404, "not_found", "a1", StreamNotFound),
         (410, "offset_gone", "a1", OffsetGone),
         (410, "gone", None, StreamGone),
-        (400, "invalid_offset", "nonsense", Refused),
-        (401, "login", None, Refused),
-        (403, "cross_site", None, Refused),
-        (500, "internal", None, Refused),
+        (400, "invalid_offset", "nonsense", RequestRefused),
+        (401, "login", None, RequestRefused),
+        (403, "cross_site", None, RequestRefused),
+        (500, "internal", None, RequestRefused),
     ],
 )
 def test_permanent_errors_raise(
@@ -135,14 +135,14 @@ def test_permanent_errors_raise(
 def test_a_login_page_is_not_a_stream() -> None:
     reading = Reading("/s", None, 300)
     assert not reading.accepts(200, {"content-type": "text/html"})
-    with pytest.raises(Refused, match="unexpected_content"):
+    with pytest.raises(RequestRefused, match="unexpected_content"):
         reading.refuse(200, {}, b"<form>")
 
 
 def test_an_event_without_a_message_raises() -> None:
     reading = Reading("/s", None, 300)
     reading.headers()
-    with pytest.raises(Refused, match="invalid_event"):
+    with pytest.raises(RequestRefused, match="invalid_event"):
         list(reading.take(b"data: not json\n\n"))
 
 
@@ -189,7 +189,7 @@ def test_a_post_that_may_have_been_taken_raises(status: int) -> None:
     """G4: the reader raises, and does not repeat a POST that the server may have received."""
     reading = posting()
     assert not reading.accepts(status, {"content-type": "application/json"})
-    with pytest.raises(Refused, match=str(status)):
+    with pytest.raises(RequestRefused, match=str(status)):
         reading.refuse(status, {}, b"{}")
     with pytest.raises(PostUncertain):
         reading.broke("the connection ended")
@@ -202,5 +202,5 @@ def test_a_post_with_an_unknown_outcome_is_not_repeated() -> None:
 
 
 def test_an_answer_that_names_no_stream_is_refused() -> None:
-    with pytest.raises(Refused, match="Stream-Id"):
+    with pytest.raises(RequestRefused, match="Stream-Id"):
         posting().accepts(200, EVENTS)

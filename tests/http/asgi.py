@@ -11,7 +11,7 @@ from urllib.parse import unquote
 
 from starlette.types import ASGIApp, Message
 
-from inkstream.facade.life import SystemClock
+from inkstream.facade.lifespan import SystemClock
 from tests.http.sse import Heard, Parser
 
 DEADLINE_S = 8.0

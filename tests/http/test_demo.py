@@ -11,7 +11,7 @@ import httpx
 import pytest
 
 from inkstream.demo.offline import OfflineResponder
-from inkstream.demo.responder import Turn
+from inkstream.demo.responder import ChatMessage
 from tests.http.demo_server import Visitor, demo_server
 from tests.http.provider import delta, playing_provider
 from tests.http.sse import Heard
@@ -160,7 +160,7 @@ async def test_page_is_complete_and_guarded(tmp_path: Path) -> None:
 
 
 async def answer_to(question: str) -> str:
-    pieces = OfflineResponder(pace=0).answer([Turn("user", question)])
+    pieces = OfflineResponder(pace=0).answer([ChatMessage("user", question)])
     return "".join([piece async for piece in pieces if isinstance(piece, str)])
 
 

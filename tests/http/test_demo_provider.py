@@ -11,7 +11,7 @@ import pytest
 from inkstream import Result, StreamError
 from inkstream.demo.choice import choose_responder
 from inkstream.demo.provider import ProviderResponder
-from inkstream.demo.responder import Turn
+from inkstream.demo.responder import ChatMessage
 from tests.http.demo_server import Visitor, demo_server
 from tests.http.provider import DONE, FINISH, KEY, USAGE, Provider, delta, playing_provider
 from tests.http.sse import Heard
@@ -27,7 +27,7 @@ async def provider() -> AsyncIterator[Provider]:
 async def answer_of(provider: Provider) -> tuple[str, Any]:
     responder = ProviderResponder(KEY, base_url=provider.url, model="small")
     text, result = "", None
-    async for piece in responder.answer([Turn("user", "Hello?")]):
+    async for piece in responder.answer([ChatMessage("user", "Hello?")]):
         if isinstance(piece, Result):
             result = piece.value
         else:

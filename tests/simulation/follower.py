@@ -8,7 +8,7 @@ import random
 from collections.abc import Callable
 
 from inkstream import OffsetGone, StoreUnavailable, StreamId, StreamNotFound
-from inkstream.engine.reader import Reader, ReaderCut
+from inkstream.engine.reader import Reader, ReaderSentAway
 from inkstream.wire import Offset
 from tests.simulation.cluster import Worker
 from tests.simulation.witness import Witness, flat
@@ -66,7 +66,7 @@ class Follower:
                 await self._read(reader)
             except StreamNotFound:
                 return
-            except (ReaderCut, StoreUnavailable):
+            except (ReaderSentAway, StoreUnavailable):
                 await asyncio.sleep(self._rng.random() * 0.3)
             finally:
                 worker.readers.pop(reader, None)

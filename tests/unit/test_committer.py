@@ -18,7 +18,7 @@ from inkstream import (
     WriterFenced,
 )
 from inkstream._types import Committed, Group, Head, Outcome
-from inkstream.engine.reader import ReaderCut
+from inkstream.engine.reader import ReaderSentAway
 from inkstream.engine.settings import FinerLimits
 from inkstream.engine.writer import Writer
 from inkstream.testing import ScriptedSource, in_virtual_time
@@ -182,7 +182,7 @@ async def test_long_outage_ends_source_and_readers() -> None:
         worker.store.away = True
         await source.send("never saved")
         await asyncio.wait_for(source.closed.wait(), 12)
-        with pytest.raises(ReaderCut):
+        with pytest.raises(ReaderSentAway):
             await cut
         reader.close()
         worker.store.away = False

@@ -28,7 +28,7 @@ from inkstream import (
     WriterFenced,
 )
 from inkstream._types import Group, Outcome
-from inkstream.engine.reader import Reader, ReaderCut
+from inkstream.engine.reader import Reader, ReaderSentAway
 from inkstream.engine.settings import FinerTiming
 from inkstream.testing import ScriptedSource, in_virtual_time
 from tests.simulation.cluster import cluster, one_worker
@@ -84,7 +84,7 @@ async def test_drain_disconnects_readers_of_other_workers() -> None:
         reading = asyncio.create_task(reader.segments())
         await asyncio.sleep(1)
         await there.engine.drain()
-        with pytest.raises(ReaderCut):
+        with pytest.raises(ReaderSentAway):
             await reading
         with pytest.raises(ShuttingDown):
             await there.engine.readers.open(StreamId("s"), None)
@@ -134,7 +134,7 @@ async def test_drain_disconnects_readers_on_a_read_only_store(
             patch.setattr(worker.store, "commit", refuse)
             with pytest.raises(TimeoutError):
                 await worker.engine.drain(0)
-            with pytest.raises(ReaderCut):
+            with pytest.raises(ReaderSentAway):
                 await asyncio.wait_for(reading, 1)
         reader.close()
 

@@ -10,22 +10,22 @@ from pathlib import Path
 import pytest
 
 from inkstream import Status
-from inkstream._events import Event
+from inkstream._events import LogEvent
 from inkstream.testing import ScriptedSource, in_virtual_time
 from tests.simulation.cluster import cluster
 
 ROOT = Path(__file__).parents[2]
 
 
-def lines(caplog: pytest.LogCaptureFixture, event: Event) -> list[logging.LogRecord]:
+def lines(caplog: pytest.LogCaptureFixture, event: LogEvent) -> list[logging.LogRecord]:
     return [record for record in caplog.records if getattr(record, "event", None) == event]
 
 
 def test_every_event_is_documented_and_used() -> None:
     text = (ROOT / "docs/operations.md").read_text().partition("## Logs")[2].partition("\n## ")[0]
-    assert set(re.findall(r"^\| `(\w+)`", text, re.MULTILINE)) == set(Event)
+    assert set(re.findall(r"^\| `(\w+)`", text, re.MULTILINE)) == set(LogEvent)
     source = "".join(path.read_text() for path in (ROOT / "src/inkstream").rglob("*.py"))
-    assert [event for event in Event if f"Event.{event.name}" not in source] == []
+    assert [event for event in LogEvent if f"LogEvent.{event.name}" not in source] == []
 
 
 @in_virtual_time
@@ -47,7 +47,7 @@ async def test_one_log_line_per_end(caplog: pytest.LogCaptureFixture) -> None:
             else:
                 await there.streams.cancel(name)
             await asyncio.sleep(3)
-    done, failed, stopped = lines(caplog, Event.STREAM_ENDED)
+    done, failed, stopped = lines(caplog, LogEvent.STREAM_ENDED)
     assert (
         vars(done).items()
         >= {
@@ -66,8 +66,8 @@ async def test_one_log_line_per_end(caplog: pytest.LogCaptureFixture) -> None:
     assert (failed.status, failed.code) == (Status.ERROR, "internal")  # type: ignore[attr-defined]
     assert (stopped.status, stopped.writer) == ("cancelled", here.name)  # type: ignore[attr-defined]
     assert stopped.characters is None, "the logging process did not write it"  # type: ignore[attr-defined]
-    assert len(lines(caplog, Event.SOURCE_FAILED)) == 1
-    assert [line.stream_id for line in lines(caplog, Event.WRITER_FENCED)] == ["stopped"]  # type: ignore[attr-defined]
+    assert len(lines(caplog, LogEvent.SOURCE_FAILED)) == 1
+    assert [line.stream_id for line in lines(caplog, LogEvent.WRITER_FENCED)] == ["stopped"]  # type: ignore[attr-defined]
     assert "secret ✓" not in caplog.text
 
 
@@ -89,11 +89,11 @@ async def test_a_death_and_an_outage(caplog: pytest.LogCaptureFixture) -> None:
         await asyncio.sleep(3)
         here.kill()
         await asyncio.sleep(5)
-    (away,) = lines(caplog, Event.STORE_AWAY)
-    (back,) = lines(caplog, Event.STORE_BACK)
+    (away,) = lines(caplog, LogEvent.STORE_AWAY)
+    (back,) = lines(caplog, LogEvent.STORE_BACK)
     assert back.away_s == pytest.approx(5, abs=1.5)  # type: ignore[attr-defined]
     assert away.created <= back.created
-    (dead,) = lines(caplog, Event.WORKER_DEAD)
+    (dead,) = lines(caplog, LogEvent.WORKER_DEAD)
     assert (dead.worker, dead.streams) == (here.name, 2)  # type: ignore[attr-defined]
-    ends = lines(caplog, Event.STREAM_ENDED)
+    ends = lines(caplog, LogEvent.STREAM_ENDED)
     assert [end.code for end in ends if end.status == "timeout"] == ["writer_lost"] * 2  # type: ignore[attr-defined]

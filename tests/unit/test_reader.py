@@ -22,7 +22,7 @@ from inkstream import (
 from inkstream._types import Page
 from inkstream.abc import Store
 from inkstream.engine import readers
-from inkstream.engine.reader import Reader, ReaderCut
+from inkstream.engine.reader import Reader, ReaderSentAway
 from inkstream.engine.settings import FinerLimits
 from inkstream.engine.writer import Writer
 from inkstream.testing import ScriptedSource, in_virtual_time
@@ -208,7 +208,7 @@ async def test_closing_and_interrupting() -> None:
         await asyncio.sleep(1)
         reader.close()
         reader.close()
-        with pytest.raises(ReaderCut):
+        with pytest.raises(ReaderSentAway):
             await waiting
         assert worker.engine.readers._readers == {}
 
@@ -318,7 +318,7 @@ async def test_stream_is_readable_after_an_outage() -> None:
         reader = await worker.engine.readers.open(S, None)
         reading = asyncio.create_task(reader.segments())
         worker.store.away = True
-        with pytest.raises(ReaderCut):
+        with pytest.raises(ReaderSentAway):
             await asyncio.wait_for(reading, worker.engine.timing.patience_s + 5)
         worker.store.away = False
         reader.close()

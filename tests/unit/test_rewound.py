@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from inkstream import End, OffsetGone, Status, StreamId, WriterFenced
-from inkstream.engine.reader import Reader, ReaderCut
+from inkstream.engine.reader import Reader, ReaderSentAway
 from inkstream.testing import in_virtual_time
 from tests.simulation.cluster import Cluster, Worker, cluster
 
@@ -61,7 +61,7 @@ async def test_readers_of_lost_text_are_disconnected(how: str) -> None:
             stream.state = replace(stream.state, **end)  # type: ignore[arg-type]
         if how == "ended and told":
             there.engine._tails.hint([S])
-        with pytest.raises(ReaderCut):
+        with pytest.raises(ReaderSentAway):
             await asyncio.wait_for(following, 5)
         assert reader.end is None
         with pytest.raises(OffsetGone):
@@ -80,9 +80,9 @@ async def test_slow_reader_gets_no_lost_text() -> None:
         slow = await there.engine.readers.open(S, None)
         here.kill()
         rewind(made, 0)
-        with pytest.raises(ReaderCut):
+        with pytest.raises(ReaderSentAway):
             await asyncio.wait_for(following, 5)
-        with pytest.raises(ReaderCut):
+        with pytest.raises(ReaderSentAway):
             await slow.segments()
         for each in (reader, slow):
             each.close()
@@ -103,7 +103,7 @@ async def test_writer_with_lost_text_stops() -> None:
         await writer.append("d")
         with pytest.raises(WriterFenced, match="the database lost text of the stream"):
             await writer.flush()
-        with pytest.raises(ReaderCut):
+        with pytest.raises(ReaderSentAway):
             await asyncio.wait_for(following, 5)
         reader.close()
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from inkstream import End, Status, StoreUnavailable, StreamId, Timing
-from inkstream.engine.reader import ReaderCut
+from inkstream.engine.reader import ReaderSentAway
 from inkstream.engine.settings import FinerLimits
 from inkstream.engine.writer import Writer
 from inkstream.testing import ScriptedSource, in_virtual_time
@@ -37,7 +37,7 @@ async def test_finish_during_an_outage_is_stored_later() -> None:
         worker.store.commit = refuse  # type: ignore[method-assign]
         await writer.append(", accepted")
         finishing = asyncio.create_task(worker.engine.writers.finish(writer, End(Status.DONE)))
-        with pytest.raises(ReaderCut):
+        with pytest.raises(ReaderSentAway):
             await asyncio.wait_for(reader.segments(), 5)
         reader.close()
         with pytest.raises(StoreUnavailable):

@@ -11,7 +11,7 @@ import pytest
 from inkstream import wire
 from inkstream._errors import OffsetGone, WriterFenced
 from inkstream._types import Change, Group, Query, StreamId
-from inkstream.engine.reader import ReaderCut
+from inkstream.engine.reader import ReaderSentAway
 from inkstream.stores.memory import MemoryDatabase
 from inkstream.testing.virtual_time import in_virtual_time
 from tests.simulation.cluster import Worker, cluster
@@ -67,7 +67,7 @@ async def test_only_rewound_streams_disconnect(grown: bool) -> None:
         if grown:
             await grow(there)
         for wait in waits:
-            with pytest.raises(ReaderCut):
+            with pytest.raises(ReaderSentAway):
                 await asyncio.wait_for(wait, 5.0)
         for reader in readers:
             reader.close()

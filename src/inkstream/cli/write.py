@@ -192,10 +192,10 @@ class _Input:
             except OSError as exc:
                 data = exc
             with contextlib.suppress(RuntimeError):  # the loop was closed meanwhile
-                self._loop.call_soon_threadsafe(self._settle, answer, data)
+                self._loop.call_soon_threadsafe(self._deliver, answer, data)
 
     @staticmethod
-    def _settle(answer: asyncio.Future[bytes], data: bytes | OSError) -> None:
+    def _deliver(answer: asyncio.Future[bytes], data: bytes | OSError) -> None:
         if answer.done():
             return
         if isinstance(data, bytes):

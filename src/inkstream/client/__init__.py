@@ -21,7 +21,7 @@ except ModuleNotFoundError as missing:
 
 from inkstream.client._async import AsyncReader
 from inkstream.client._collected import Answer
-from inkstream.client._errors import PostUncertain, Refused, Unreachable
+from inkstream.client._errors import PostUncertain, RequestRefused, Unreachable
 from inkstream.client._sync import Reader
 
-__all__ = ["Answer", "AsyncReader", "PostUncertain", "Reader", "Refused", "Unreachable"]
+__all__ = ["Answer", "AsyncReader", "PostUncertain", "Reader", "RequestRefused", "Unreachable"]

@@ -98,8 +98,8 @@ class AsyncReader:
         Raises:
             StreamNotFound: The stream was absent or denied for 5 s, or was deleted.
             OffsetGone: The messages before the offset are not in the stream now. Discard the text.
-            Refused: A permanent error of the server, such as 401, 403, or a login page. After a
-                POST: any error except 429 and 503.
+            RequestRefused: A permanent error of the server, such as 401, 403, or a login page.
+                After a POST: any error except 429 and 503.
             PostUncertain: A POST was sent, and the server may or may not have accepted it.
             Unreachable: Nothing was received for ``patience_s``, or the server asks for a longer
                 wait.
@@ -140,7 +140,7 @@ class AsyncReader:
         If the server refuses the offset (``OffsetGone``), the stream is read again from its start.
 
         Raises:
-            StreamNotFound, Refused, PostUncertain, Unreachable: See ``__aiter__``.
+            StreamNotFound, RequestRefused, PostUncertain, Unreachable: See ``__aiter__``.
         """
         collected = Collected()
         while True:
@@ -159,7 +159,7 @@ class AsyncReader:
 
         Raises:
             RuntimeError: The server has not answered the POST yet, so no stream is known.
-            StreamNotFound, Refused, Unreachable
+            StreamNotFound, RequestRefused, Unreachable
         """
         if self._reading.method == "POST":
             raise RuntimeError("there is nothing to stop yet: iterate first, to send the POST")

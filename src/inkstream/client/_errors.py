@@ -5,7 +5,7 @@ from __future__ import annotations
 from inkstream._errors import InkstreamError
 
 
-class Refused(InkstreamError):
+class RequestRefused(InkstreamError):
     """The server returned an error that a retry cannot correct, or after which no retry is safe.
 
     After a POST, no retry is safe except after 429 and 503, because the server may have accepted

@@ -20,7 +20,7 @@ class Event(NamedTuple):
     id: str
 
 
-class Parser:
+class EventParser:
     """Turn bytes into events.
 
     An id counts only when its event is complete. Otherwise, after a connection that broke inside an

@@ -27,8 +27,8 @@ import httpx
 from inkstream._errors import OffsetGone, OutcomeUnknown, StreamGone, StreamNotFound
 from inkstream._types import JSON, End, Status
 from inkstream.client._backoff import Backoff, passes, retry_after
-from inkstream.client._errors import PostUncertain, Refused
-from inkstream.client._events import Event, Parser
+from inkstream.client._errors import PostUncertain, RequestRefused
+from inkstream.client._events import Event, EventParser
 
 Item: TypeAlias = "str | Mapping[str, JSON] | End"
 """A piece of text, a JSON object, or, at last, how the stream ended."""
@@ -76,7 +76,7 @@ class Reading:
         self.end: End | None = None
         self._streams_url = streams_url
         self.backoff = Backoff(url, patience_s)
-        self._parser = Parser()
+        self._parser = EventParser()
         self._met = offset is not None
         self._began_at = time.monotonic()
         self._saw_end = False
@@ -94,7 +94,7 @@ class Reading:
     def headers(self) -> dict[str, str]:
         """Return the headers of a request that is now sent."""
         self.backoff.asked()
-        self._parser = Parser()
+        self._parser = EventParser()
         self._snapshot.clear()
         asked = {"accept": _JSON if self._saw_end else _EVENTS, "cache-control": "no-store"}
         # A proxy that compresses the response would delay short pieces.
@@ -107,7 +107,7 @@ class Reading:
         """Return whether the response's body contains messages, which ``take`` must then get.
 
         Raises:
-            Refused: The response to a POST has no stream id, so the reader could not continue.
+            RequestRefused: The response to a POST has no stream id, so the reader could not go on.
         """
         media_type = headers.get("content-type", "").partition(";")[0].strip().lower()
         if status != 200 or media_type != (_JSON if self._saw_end else _EVENTS):
@@ -115,7 +115,9 @@ class Reading:
         self.stream_id = headers.get("stream-id")
         if self.method == "POST":
             if not self.stream_id:
-                raise Refused(self.url, 200, "no_stream_id", "the response has no header Stream-Id")
+                raise RequestRefused(
+                    self.url, 200, "no_stream_id", "the response has no header Stream-Id"
+                )
             self.method, self.body = "GET", None
             self.url = f"{self._streams_url}/{quote(self.stream_id, safe='')}"
         return True
@@ -161,7 +163,7 @@ class Reading:
         """Handle a response without messages: plan the next request, or raise an error.
 
         Raises:
-            StreamNotFound, StreamGone, OffsetGone, Refused
+            StreamNotFound, StreamGone, OffsetGone, RequestRefused
             PostUncertain: The server does not know whether it has stored the change of a POST.
         """
         problem = _problem_of(body)
@@ -169,7 +171,7 @@ class Reading:
         detail = str(problem.get("detail") or body[:80].decode("utf-8", "replace"))
         if self.method == "POST" and status not in (429, 503):
             # Do not repeat the POST: after a 502 or 504, the server may have accepted it.
-            raise Refused(self.url, status, code, detail)
+            raise RequestRefused(self.url, status, code, detail)
         if self.method == "POST" and code == OutcomeUnknown.code:
             raise PostUncertain(self.url, f"{status} {code}")
         if status == 204 and not self._saw_end:
@@ -186,7 +188,7 @@ class Reading:
         elif status == 410:
             raise StreamGone(self.url)
         else:
-            raise Refused(self.url, status, code, detail)
+            raise RequestRefused(self.url, status, code, detail)
 
     def broke(self, reason: str, *, unsent: bool = False) -> None:
         """Record that a body or a connection ended before the stream's end.
@@ -206,10 +208,10 @@ class Reading:
             if event.kind == "end":
                 return _end_of(value)
         except (ValueError, LookupError, TypeError) as exc:
-            raise Refused(self.url, 200, "invalid_event", f"{event.data:.80}") from exc
+            raise RequestRefused(self.url, 200, "invalid_event", f"{event.data:.80}") from exc
         if event.kind == "message" and isinstance(value, str | dict):
             return value
-        raise Refused(self.url, 200, "invalid_event", f"{event.kind}: {event.data:.80}")
+        raise RequestRefused(self.url, 200, "invalid_event", f"{event.kind}: {event.data:.80}")
 
 
 def _end_of(fields: Mapping[str, Any]) -> End:

@@ -6,14 +6,14 @@ import httpx
 
 from inkstream._errors import StreamNotFound
 from inkstream.client._backoff import Backoff, passes, retry_after
-from inkstream.client._errors import Refused
+from inkstream.client._errors import RequestRefused
 
 
 def stopped(url: str, response: httpx.Response, backoff: Backoff) -> bool:
     """Return whether the server confirmed the stop. If not, send the request again.
 
     Raises:
-        StreamNotFound, Refused
+        StreamNotFound, RequestRefused
     """
     status = response.status_code
     if response.is_success:
@@ -23,4 +23,4 @@ def stopped(url: str, response: httpx.Response, backoff: Backoff) -> bool:
         return False
     if status == 404:
         raise StreamNotFound(url, f"there is no stream to stop at {url}")
-    raise Refused(url, status, "stop_refused", response.text[:200])
+    raise RequestRefused(url, status, "stop_refused", response.text[:200])

@@ -21,7 +21,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from inkstream._errors import InkstreamError
 from inkstream._types import StreamId
-from inkstream.demo.responder import Responder, Turn
+from inkstream.demo.responder import ChatMessage, Responder
 from inkstream.engine.settings import Timing
 from inkstream.facade.streaming import PersistentTextStreaming
 from inkstream.http.bundle import browser_files
@@ -121,11 +121,11 @@ class Chat:
                 {"role": "user", "text": prompt},
                 {"role": "assistant", "stream": stream_id},
             )
-        source = functools.partial(self._responder.answer, [*turns, Turn("user", prompt)])
+        source = functools.partial(self._responder.answer, [*turns, ChatMessage("user", prompt)])
         streams.start(stream_id, source)
         return JSONResponse({"stream": stream_id}, 202)
 
-    async def _turns(self, conversation: StreamId) -> list[Turn]:
+    async def _turns(self, conversation: StreamId) -> list[ChatMessage]:
         """Return the conversation so far, without answers that have no text."""
         body = await self._streams.read(conversation, owner=OWNER, group=CONVERSATIONS)
         entries = [part for part in body.parts if isinstance(part, Mapping)]
@@ -134,11 +134,11 @@ class Chat:
         turns = []
         for entry in entries:
             if "stream" not in entry:
-                turns.append(Turn("user", str(entry["text"])))
+                turns.append(ChatMessage("user", str(entry["text"])))
                 continue
             answer = answers.get(StreamId(str(entry["stream"])))
             if answer is not None and answer.text:
-                turns.append(Turn("assistant", answer.text))
+                turns.append(ChatMessage("assistant", answer.text))
         return turns
 
     async def follow(self, request: Request) -> Response:

@@ -8,7 +8,7 @@ import re
 from collections.abc import AsyncIterator, Sequence
 from typing import Final
 
-from inkstream.demo.responder import Turn
+from inkstream.demo.responder import ChatMessage
 from inkstream.engine.generation import Result
 
 _TOKEN = re.compile(r"\s*\S{1,12}|\s+")
@@ -65,7 +65,7 @@ class OfflineResponder:
     def __init__(self, pace: float = 1.0) -> None:
         self._pace = pace
 
-    async def answer(self, turns: Sequence[Turn]) -> AsyncIterator[str | Result]:
+    async def answer(self, turns: Sequence[ChatMessage]) -> AsyncIterator[str | Result]:
         """Send the prepared text for a word of the last question, or else the text on reloads."""
         words = set(re.findall(r"\w+", turns[-1].text.lower()))
         text = _NO_MODEL + next((text for known, text in _ANSWERS if words & known), _RELOAD)

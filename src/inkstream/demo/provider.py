@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import Any, Final
 from urllib.parse import urlsplit
 
-from inkstream.demo.responder import Turn
+from inkstream.demo.responder import ChatMessage
 from inkstream.sources.chat_completions import ChatCompletions
 
 DEFAULT_BASE_URL: Final = "https://api.openai.com/v1"
@@ -28,6 +28,6 @@ class ProviderResponder:
         self._model = ChatCompletions(model, api_key=api_key, base_url=base_url)
         self.name = f"{model} at {urlsplit(base_url).hostname or base_url}"
 
-    def answer(self, turns: Sequence[Turn]) -> AsyncIterator[Any]:
+    def answer(self, turns: Sequence[ChatMessage]) -> AsyncIterator[Any]:
         """Return the model's answer to the conversation."""
         return self._model.answer([{"role": turn.role, "content": turn.text} for turn in turns])

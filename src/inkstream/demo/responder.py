@@ -8,7 +8,7 @@ from typing import Any, Literal, Protocol
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class ChatMessage:
     """A message of the conversation so far."""
 
     role: Literal["user", "assistant"]
@@ -26,7 +26,7 @@ class Responder(Protocol):
     name: str
     note: str
 
-    def answer(self, turns: Sequence[Turn]) -> AsyncIterator[Any]:
+    def answer(self, turns: Sequence[ChatMessage]) -> AsyncIterator[Any]:
         """Return the answer to the last turn, in pieces.
 
         Raises:

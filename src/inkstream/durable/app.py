@@ -11,7 +11,7 @@ from starlette.responses import Response
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from inkstream import wire
-from inkstream._arguments import check_kind
+from inkstream._arguments import check_type
 from inkstream._errors import InkstreamError, OffsetGone, StreamExists, StreamGone, StreamNotFound
 from inkstream._types import (
     JSON_CONTENT,
@@ -92,7 +92,7 @@ class DurableStreams:
         allowed_origins: Collection[str] = (),
     ) -> None:
         if settings is not None:
-            check_kind("settings", settings, DurableSettings, "a DurableSettings")
+            check_type("settings", settings, DurableSettings, "a DurableSettings")
         self._engine = engine
         self._authorize = require_authorize(authorize, allow_anonymous)
         self._settings = settings or DurableSettings()

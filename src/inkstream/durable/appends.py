@@ -135,7 +135,7 @@ class Appends:
             except Refusal as exc:
                 decided = exc
             if isinstance(decided, Attempt):
-                if batches.take(entry, decided):
+                if batches.add(entry, decided):
                     if entry is not entries[-1]:
                         marks.update(decided.change.marks)
                         state = applied(state, decided.change)
@@ -154,7 +154,7 @@ class Appends:
         )
         return [entry for refused in outcomes for entry in refused] + again
 
-    async def _commit(self, state: StreamState, batch: _Batch) -> list[_Waiting]:
+    async def _commit(self, state: StreamState, batch: _Attempts) -> list[_Waiting]:
         """Commit a batch and answer its entries, or return the entries to decide again."""
         change = join([attempt for _, attempt in batch])
         try:
@@ -199,7 +199,7 @@ class Appends:
         return False
 
 
-_Batch: TypeAlias = list[tuple[_Waiting, Attempt]]
+_Attempts: TypeAlias = list[tuple[_Waiting, Attempt]]
 
 
 class _Batches:
@@ -209,14 +209,14 @@ class _Batches:
     """
 
     def __init__(self) -> None:
-        self._marked: _Batch = []
-        self._plain: list[_Batch] = []
+        self._marked: _Attempts = []
+        self._plain: list[_Attempts] = []
         self._closes_marked = False
 
     def __bool__(self) -> bool:
         return bool(self._marked or self._plain)
 
-    def take(self, entry: _Waiting, attempt: Attempt) -> bool:
+    def add(self, entry: _Waiting, attempt: Attempt) -> bool:
         """Add an attempt. Return False if the attempt must wait for the next round."""
         if not attempt.change.marks:
             if not self._plain or not _fits(self._plain[-1], attempt):
@@ -231,12 +231,12 @@ class _Batches:
         self._closes_marked = attempt.change.end is not None
         return True
 
-    def in_order(self) -> list[_Batch]:
+    def in_order(self) -> list[_Attempts]:
         """Return the changes. A change that closes the stream is last."""
         marked = [self._marked] if self._marked else []
         return [*self._plain, *marked] if self._closes_marked else [*marked, *self._plain]
 
 
-def _fits(batch: _Batch, attempt: Attempt) -> bool:
+def _fits(batch: _Attempts, attempt: Attempt) -> bool:
     size = sum(a.size for _, a in batch)
     return size + attempt.size <= SEGMENT_BYTES

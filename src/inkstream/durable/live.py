@@ -14,7 +14,7 @@ from inkstream.abc import Clock
 from inkstream.durable.reading import Chunk, Events, in_turns, next_cursor
 from inkstream.durable.renewal import Renewal
 from inkstream.engine.engine import Engine
-from inkstream.engine.reader import Reader, ReaderCut
+from inkstream.engine.reader import Reader, ReaderSentAway
 from inkstream.http.asgi import response_body, response_start
 from inkstream.http.connection import ClientGone, Connection, HTTPSettings
 from inkstream.http.lifetime import jittered
@@ -126,7 +126,7 @@ class LongPoll:
                 segments = await reader.segments()
                 if segments or reader.end is not None:
                     return segments
-        except ReaderCut:
+        except ReaderSentAway:
             pass  # answer as after a timeout, so that the client repeats its request
         return []
 
@@ -188,7 +188,7 @@ class EventStream:
                 if reader.tail.end is not None and reader.position >= reader.tail.position:
                     return
                 await self._read.renewal.touch()
-        except (ReaderCut, InkstreamError):
+        except (ReaderSentAway, InkstreamError):
             pass  # no streamClosed was sent, so the client reconnects and gets the reason
 
     def _renew_at(self) -> float:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from numbers import Real
 
-from inkstream._arguments import MOST_BYTES, check_count, check_kind, check_seconds
+from inkstream._arguments import MOST_BYTES, check_count, check_seconds, check_type
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,12 +42,12 @@ class DurableSettings:
     closed_poll_burst: int = 100
 
     def __post_init__(self) -> None:
-        check_kind("DurableSettings.owner", self.owner, str, "a string")
+        check_type("DurableSettings.owner", self.owner, str, "a string")
         check_count("DurableSettings.max_streams", self.max_streams)
         check_count("DurableSettings.body_bytes", self.body_bytes, most=MOST_BYTES)
         check_count("DurableSettings.bodies_bytes", self.bodies_bytes)
         check_seconds("DurableSettings.body_s", self.body_s, zero=False)
         check_seconds("DurableSettings.long_poll_s", self.long_poll_s)
         check_seconds("DurableSettings.live_s", self.live_s)
-        check_kind("DurableSettings.closed_polls_per_s", self.closed_polls_per_s, Real, "a number")
+        check_type("DurableSettings.closed_polls_per_s", self.closed_polls_per_s, Real, "a number")
         check_count("DurableSettings.closed_poll_burst", self.closed_poll_burst)

@@ -83,7 +83,7 @@ class Bundle:
         bundle has removed the reader.
 
         Raises:
-            ReaderCut: The response must close without a terminal event.
+            ReaderSentAway: The response must close without a terminal event.
         """
         while self.ready:
             reader = next(iter(self.ready))

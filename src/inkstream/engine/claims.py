@@ -52,7 +52,7 @@ class Claims:
         """
         release = self.reserve()
         try:
-            return await self.take(stream_id, takeover=takeover)
+            return await self.claim_reserved(stream_id, takeover=takeover)
         finally:
             release()
 
@@ -78,7 +78,7 @@ class Claims:
         self._places[place] = None
         return functools.partial(self._places.pop, place, None)
 
-    async def take(
+    async def claim_reserved(
         self,
         stream_id: StreamId,
         *,

@@ -21,7 +21,7 @@ NEVER_STARTED = End(Status.TIMEOUT, "never_started", "The answer was never start
 ABANDONED = End(Status.TIMEOUT, "abandoned", "The answer was interrupted and not taken up again.")
 
 
-class Due:
+class DueStreams:
     """End live streams that are due, and call ``Store.tidy``, again and again."""
 
     def __init__(self, core: Core, changes: Changes) -> None:

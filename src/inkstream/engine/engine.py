@@ -14,7 +14,7 @@ from inkstream.engine.claims import Claims
 from inkstream.engine.committer import Committer
 from inkstream.engine.condition import Condition
 from inkstream.engine.core import Core
-from inkstream.engine.due import Due
+from inkstream.engine.due import DueStreams
 from inkstream.engine.eventlog import EventLog
 from inkstream.engine.keeper import Keeper
 from inkstream.engine.life import Life
@@ -85,7 +85,7 @@ class Engine:
         self._keeper = Keeper(core, self.condition, self._presence)
         self.changes = Changes(core, self._committer, self._tails, self._reports)
         self._sweeper = Sweeper(core, self._presence, self.changes, self._tails)
-        self._due = Due(core, self.changes)
+        self._due = DueStreams(core, self.changes)
         self.readers = Readers(core, self._tails)
         self.writers = Writers(core, self._committer, self._tails, self._reports)
         self.claims = Claims(core, self._committer, self.writers, self._presence)
@@ -153,7 +153,7 @@ class Engine:
         self.life.draining = True
         settled = False
         try:
-            await self.writers.settle(self._drain_by - now, SHUTDOWN, self.starts.tasks)
+            await self.writers.end_all(self._drain_by - now, SHUTDOWN, self.starts.tasks)
             settled = True
         finally:
             # Disconnect readers even if the ends could not be written, because the server exits

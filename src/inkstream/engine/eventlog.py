@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from inkstream._events import Event, facts
+from inkstream._events import LogEvent, facts
 from inkstream._types import Status, StreamState
 from inkstream.engine.observer import Ended, Observer
 
@@ -27,7 +27,7 @@ class EventLog(Observer):
             end.status,
             "" if end.code is None else f" ({end.code})",
             extra=facts(
-                Event.STREAM_ENDED,
+                LogEvent.STREAM_ENDED,
                 stream_id=stream.stream_id,
                 owner=stream.owner,
                 status=end.status.value,
@@ -46,7 +46,7 @@ class EventLog(Observer):
             "the writer of stream %r lost the stream: %s",
             stream.stream_id,
             "it was deleted" if status is None else f"it is {status}",
-            extra=facts(Event.WRITER_FENCED, stream_id=stream.stream_id, status=status),
+            extra=facts(LogEvent.WRITER_FENCED, stream_id=stream.stream_id, status=status),
         )
 
     def store_away(self, error: Exception) -> None:
@@ -54,13 +54,15 @@ class EventLog(Observer):
         _log.warning(
             "the store is away, nothing is shown until it is back: %s",
             error,
-            extra=facts(Event.STORE_AWAY),
+            extra=facts(LogEvent.STORE_AWAY),
         )
 
     def store_back(self, seconds: float) -> None:
         """Log the end of an outage."""
         _log.warning(
-            "the store is back after %.1f s", seconds, extra=facts(Event.STORE_BACK, away_s=seconds)
+            "the store is back after %.1f s",
+            seconds,
+            extra=facts(LogEvent.STORE_BACK, away_s=seconds),
         )
 
     def worker_dead(self, worker: str, streams: int) -> None:
@@ -69,7 +71,7 @@ class EventLog(Observer):
             "worker %s is dead; %d streams of it were ended or let go",
             worker,
             streams,
-            extra=facts(Event.WORKER_DEAD, worker=worker, streams=streams),
+            extra=facts(LogEvent.WORKER_DEAD, worker=worker, streams=streams),
         )
 
     def lagged(self, seconds: float) -> None:
@@ -78,5 +80,5 @@ class EventLog(Observer):
             _log.warning(
                 "the event loop runs again; it was blocked for %.1f s",
                 seconds,
-                extra=facts(Event.LOOP_TURNS, seconds=seconds),
+                extra=facts(LogEvent.LOOP_TURNS, seconds=seconds),
             )

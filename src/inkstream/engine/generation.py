@@ -19,7 +19,7 @@ from inkstream._errors import (
     StreamError,
     WriterFenced,
 )
-from inkstream._events import Event, facts
+from inkstream._events import LogEvent, facts
 from inkstream._types import JSON, End, Status
 from inkstream.engine.writer import Writer
 
@@ -71,7 +71,7 @@ async def run_source(source: Any, writer: Writer) -> None:
         if _required(source):
             result: JSON = await source(writer.append)
             if result is not None:
-                writer.keep(result)
+                writer.remember(result)
             return
         source = source()
     if inspect.isawaitable(source):
@@ -133,7 +133,7 @@ async def _drain(source: Any, writer: Writer) -> None:
     try:
         async for message in source:
             if isinstance(message, Result):
-                writer.keep(message.value)
+                writer.remember(message.value)
             elif not writer.append_at_once(message):
                 await writer.append(message)
     finally:
@@ -147,7 +147,7 @@ async def _drain_in_thread(source: Iterable[Any], writer: Writer) -> None:
     finished: asyncio.Future[None] = loop.create_future()
     stop = threading.Event()
 
-    def settle(error: BaseException | None) -> None:
+    def finish(error: BaseException | None) -> None:
         if not finished.done():
             if error is None:
                 finished.set_result(None)
@@ -161,14 +161,14 @@ async def _drain_in_thread(source: Iterable[Any], writer: Writer) -> None:
                 if stop.is_set():
                     return
                 if isinstance(message, Result):
-                    writer.keep(message.value)
+                    writer.remember(message.value)
                 else:
                     asyncio.run_coroutine_threadsafe(writer.append(message), loop).result()
         except BaseException as exc:
             error = exc
         finally:
             try:
-                loop.call_soon_threadsafe(settle, error)
+                loop.call_soon_threadsafe(finish, error)
             except RuntimeError:
                 pass  # the loop was closed before the source finished
 
@@ -197,14 +197,14 @@ def end_for(stream_id: str, error: BaseException | None, source: object = None) 
             stream_id,
             name,
             error,
-            extra=facts(Event.SOURCE_FAILED, stream_id=stream_id),
+            extra=facts(LogEvent.SOURCE_FAILED, stream_id=stream_id),
         )
         return End(Status.ERROR, error.code, "The answer could not be kept.")
     _log.error(
         "the source of stream %r failed",
         stream_id,
         exc_info=error,
-        extra=facts(Event.SOURCE_FAILED, stream_id=stream_id),
+        extra=facts(LogEvent.SOURCE_FAILED, stream_id=stream_id),
     )
     return End(Status.ERROR, "internal", "The answer could not be completed.")
 

@@ -29,7 +29,7 @@ import traceback
 from typing import Final
 
 from inkstream._errors import StoreUnavailable
-from inkstream._events import Event, facts
+from inkstream._events import LogEvent, facts
 from inkstream.engine.condition import BLOCKED_S, Condition
 from inkstream.engine.core import Core
 from inkstream.engine.generation import SOURCE_TASK
@@ -111,7 +111,7 @@ class Keeper:
             _log.error(
                 "the event loop has been blocked for %.0f s: its streams are let go",
                 stalled,
-                extra=facts(Event.STREAMS_LET_GO, seconds=stalled),
+                extra=facts(LogEvent.STREAMS_LET_GO, seconds=stalled),
             )
 
     def _say(self, stalled: float) -> None:
@@ -123,7 +123,7 @@ class Keeper:
             stalled,
             f" by {task}" if task else "",
             "".join(traceback.format_list(stack)).rstrip(),
-            extra=facts(Event.LOOP_BLOCKED, seconds=stalled, task=task),
+            extra=facts(LogEvent.LOOP_BLOCKED, seconds=stalled, task=task),
         )
 
     def _task_name(self) -> str | None:

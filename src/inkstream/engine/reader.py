@@ -32,7 +32,7 @@ class Wait(Protocol):
         """End the wait."""
 
 
-class ReaderCut(Exception):
+class ReaderSentAway(Exception):
     """The reader's response must close without a terminal event, so that its client reconnects."""
 
 
@@ -102,7 +102,7 @@ class Reader:
 
         Raises:
             StreamNotFound: The stream was deleted.
-            ReaderCut: The response must close without a terminal event.
+            ReaderSentAway: The response must close without a terminal event.
             StoreUnavailable: The store is away, and the next messages are not in memory.
         """
         while self._waits():
@@ -128,7 +128,7 @@ class Reader:
         ``b""`` means that the stream has ended. ``None`` means that there are no new messages.
 
         Raises:
-            StreamNotFound, ReaderCut, StoreUnavailable: In the same cases as ``frames``.
+            StreamNotFound, ReaderSentAway, StoreUnavailable: In the same cases as ``frames``.
         """
         self._interrupted = False
         if self._waits():
@@ -165,21 +165,21 @@ class Reader:
         method after every wake, because a tail wakes its readers even if there is nothing new.
 
         Raises:
-            StreamNotFound, ReaderCut: In the same cases as ``frames``.
+            StreamNotFound, ReaderSentAway: In the same cases as ``frames``.
         """
         tail = self.tail
         interrupted, self._interrupted = self._interrupted, False
         if tail.gone:
-            # A stream that lost messages (``tail.cut``) still exists. Its readers' clients must
-            # reconnect, and then get status 410.
-            raise ReaderCut if tail.cut else StreamNotFound(tail.stream_id)
+            # A stream that lost messages (``tail.sent_away``) still exists. The clients of its
+            # readers must reconnect, and then get status 410.
+            raise ReaderSentAway if tail.sent_away else StreamNotFound(tail.stream_id)
         if self.position < tail.position:
             return False
         if tail.end is not None:
             self.end = tail.end
             return False
-        if tail.cut or self._closed:
-            raise ReaderCut
+        if tail.sent_away or self._closed:
+            raise ReaderSentAway
         return not interrupted
 
     def _news(self) -> asyncio.Future[None]:
@@ -202,7 +202,7 @@ class Reader:
             if page.state.internal_id != self.tail.internal_id:
                 raise StreamNotFound(self.tail.stream_id)
             if not Offset.at(self.tail, self.position).lies_in(page.state):
-                raise ReaderCut  # messages were lost since the last page
+                raise ReaderSentAway  # messages were lost since the last page
             # The page may reach beyond the tail, and so have runs that the tail does not know yet.
             self.tail.learn_runs(page.state)
             self._ahead = wire.merge(page.segments)[::-1]
@@ -225,7 +225,7 @@ class Reader:
         self.wake()
 
     def close(self) -> None:
-        """Close the reader. A current wait raises ``ReaderCut``."""
+        """Close the reader. A current wait raises ``ReaderSentAway``."""
         if not self._closed:
             self._closed = True
             self.alarm_at = math.inf

@@ -187,7 +187,7 @@ class Readers:
                 "Limits.readers_per_stream allows",
                 limit=self._limits.readers_per_stream,
             )
-        if tail.cut:
+        if tail.sent_away:
             raise StoreUnavailable(f"the store has been away too long to follow {stream_id!r}")
         position = reached if at_tail else offset.position
         ahead = page.segments if page is not None and not at_tail else ()

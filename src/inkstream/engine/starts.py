@@ -146,7 +146,7 @@ class Starts:
         pause = _LOOK_S
         while True:
             try:
-                return await self._claims.take(stream_id, allow=allow)
+                return await self._claims.claim_reserved(stream_id, allow=allow)
             except StreamGone:
                 raise
             except StreamNotFound:

@@ -71,7 +71,6 @@ class Tail:
         "_segments",
         "_starts",
         "_trimmed",
-        "cut",
         "end",
         "gone",
         "internal_id",
@@ -79,6 +78,7 @@ class Tail:
         "position",
         "published_at",
         "readers",
+        "sent_away",
         "state",
         "stream_id",
         "without_readers_since",
@@ -95,7 +95,7 @@ class Tail:
         """The monotonic time at which this process's writer of the stream last committed text."""
         self.end: End | None = state.end
         self.gone = False
-        self.cut = False
+        self.sent_away = False
         """True if readers must leave without a terminal event, so that their clients reconnect."""
         self.max_bytes = max_bytes
         self.writer: Owner | None = None

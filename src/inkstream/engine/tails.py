@@ -51,7 +51,7 @@ class Tails:
         self._core = core
         self._notifier = notifier
         self._committer = committer
-        self._keeping: set[int] = set()
+        self._rescuing: set[int] = set()
         self._tails: dict[StreamId, Tail] = {}
         self._stale: dict[Tail, None] = {}
         self._survey = False
@@ -183,8 +183,8 @@ class Tails:
                 self.stale(tail)  # the tail lacks text, the state is old, or the store lost text
         elif state.ended:
             tail.end = state.end
-        if state.due_at is not None and _is_kept_here(tail):
-            self._keep(state)
+        if state.due_at is not None and _needs_rescue(tail):
+            self._rescue(state)
         woken = tail.wake()
         self.detach(tail)
         return woken
@@ -197,24 +197,24 @@ class Tails:
         self.detach(tail)
         return woken
 
-    def _keep(self, state: StreamState) -> None:
+    def _rescue(self, state: StreamState) -> None:
         """Clear ``due_at`` of a stream that would end although this process still needs the stream.
 
         If another worker took this worker for dead, this worker's writer gets its stream back. If
         the writer's ``Audience`` asked for readers, it learns that this process has a reader.
         """
-        if state.internal_id not in self._keeping:
-            self._keeping.add(state.internal_id)
-            self._core.life.spawn(self._commit_keep(state))
+        if state.internal_id not in self._rescuing:
+            self._rescuing.add(state.internal_id)
+            self._core.life.spawn(self._commit_rescue(state))
 
-    async def _commit_keep(self, state: StreamState) -> None:
+    async def _commit_rescue(self, state: StreamState) -> None:
         worker = KEEP if state.worker is not None else self._core.worker
         try:
             await self.commit(state, state.still(worker=worker, due_at=None))
         except StoreUnavailable:
-            pass  # if ``due_at`` is still set, the next read of the state calls ``_keep`` again
+            pass  # if ``due_at`` is still set, the next read of the state calls ``_rescue`` again
         finally:
-            self._keeping.discard(state.internal_id)
+            self._rescuing.discard(state.internal_id)
 
     def rewound(self, tail: Tail, state: StreamState) -> int:
         """Disconnect readers and fence the writer, because the store lost messages of the tail.
@@ -227,7 +227,7 @@ class Tails:
             tail.position,
             state.tail,
         )
-        tail.gone = tail.cut = True
+        tail.gone = tail.sent_away = True
         if tail.writer is not None:
             tail.writer.fence(state)
         if self._tails.get(tail.stream_id) is tail:
@@ -243,7 +243,7 @@ class Tails:
         """
         for tail in self:
             if not (but_local and tail.local):
-                tail.cut = True
+                tail.sent_away = True
                 tail.wake()
 
     def stale(self, tail: Tail) -> None:
@@ -306,7 +306,7 @@ class Tails:
         self._away_since = None
         for tail in self:
             if tail.writer is None or tail.writer.active:
-                tail.cut = False
+                tail.sent_away = False
 
     async def _look_around(self) -> None:
         now = self._clock.monotonic()
@@ -360,8 +360,8 @@ class Tails:
             self.absorb(tail, page.state)
 
 
-def _is_kept_here(tail: Tail) -> bool:
-    """Return whether this process must clear the ``due_at`` of a tail's stream; see ``_keep``."""
+def _needs_rescue(tail: Tail) -> bool:
+    """Return whether this process must clear the ``due_at`` of a tail's stream; see ``_rescue``."""
     if tail.state.status is not Status.STREAMING:
         return False
     if tail.state.worker is None:  # the writer let go, or its worker was taken for dead

@@ -65,7 +65,7 @@ class Writer:
     Attributes:
         state: The stream's state after the claim.
         tail: The tail to which committed messages are published.
-        result: The last result that the source gave, to be stored with the end; see ``keep``.
+        result: The last result that the source gave, to be stored with the end; see ``remember``.
         last_append: The monotonic time of the last commit, at first of the claim. While text waits
             for a commit, ``Writers.tick`` sets ``last_append`` to the current time.
         stopped: A future that is done when this writer may write the stream no longer.
@@ -157,7 +157,7 @@ class Writer:
         buffer.put(piece, size)
         self._join()
 
-    def keep(self, result: JSON) -> None:
+    def remember(self, result: JSON) -> None:
         """Remember ``result``, which is stored with the stream's end however the stream ends.
 
         Only the last result counts.

@@ -41,7 +41,7 @@ class Writers:
     def __len__(self) -> int:
         return len(self._writers)
 
-    async def settle(
+    async def end_all(
         self, timeout_s: float, end: End, starts: Iterable[asyncio.Task[None]]
     ) -> None:
         """Wait until all writers have stopped. After ``timeout_s``, end the streams that still run.
@@ -93,7 +93,7 @@ class Writers:
         for writer in list(self._writers):
             end = replace(STORE_AWAY, result=writer.result)
             writer.give_up(end, at=now, due_at=writer.state.deletion_due(now))
-            writer.tail.cut = True
+            writer.tail.sent_away = True
             writer.tail.wake()
         self._committer.give_up_waiting()
 

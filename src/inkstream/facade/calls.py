@@ -34,7 +34,7 @@ from inkstream._types import (
 )
 from inkstream.engine.generation import Source
 from inkstream.facade.handles import Following, Listing, StreamWriter, body_of
-from inkstream.facade.life import Life
+from inkstream.facade.lifespan import Lifespan
 from inkstream.operations.describe import describe
 from inkstream.operations.description import StreamDescription
 from inkstream.operations.health import NOT_STARTED, Health, check_health
@@ -46,7 +46,7 @@ DEFAULT_RETENTION: Final[Any] = object()
 _CURSOR: Final = re.compile(r"[0-9]{1,18}")
 
 
-class Calls(Life):
+class Calls(Lifespan):
     """The part of ``PersistentTextStreaming`` that needs no HTTP."""
 
     async def create(

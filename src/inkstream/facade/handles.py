@@ -12,7 +12,7 @@ from inkstream._arguments import check_text, one_of
 from inkstream._errors import ShuttingDown, StoreUnavailable, StreamNotFound
 from inkstream._types import JSON, End, Page, Status, StreamBody, StreamId, StreamState
 from inkstream.engine.engine import Engine
-from inkstream.engine.reader import Reader, ReaderCut
+from inkstream.engine.reader import Reader, ReaderSentAway
 from inkstream.engine.writer import Writer
 
 _RETRY_S = 0.5
@@ -46,7 +46,7 @@ class StreamWriter:
 
     @result.setter
     def result(self, value: JSON) -> None:
-        self._writer.keep(value)
+        self._writer.remember(value)
 
     async def body(self) -> StreamBody:
         """Return the stored stream, including the text of earlier writers."""
@@ -158,7 +158,8 @@ class Following:
         Raises:
             StreamNotFound, OffsetGone, InvalidOffset, TooManyReaders, ShuttingDown
         """
-        with contextlib.suppress(ReaderCut, StoreUnavailable):  # the iteration waits for the store
+        # If the store is away, the iteration waits for it.
+        with contextlib.suppress(ReaderSentAway, StoreUnavailable):
             reader = await self._engine.readers.open(self._stream_id, self._offset)
             reader.close()
             if not self._allow(reader.tail.state):
@@ -171,7 +172,7 @@ class Following:
                 async for item in self._follow_once():
                     yield item
                 return
-            except (ReaderCut, StoreUnavailable):
+            except (ReaderSentAway, StoreUnavailable):
                 if self._engine.life.draining:
                     raise ShuttingDown from None
             await asyncio.sleep(_RETRY_S)

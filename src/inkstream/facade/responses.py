@@ -9,7 +9,7 @@ from urllib.parse import quote
 from starlette.requests import Request
 from starlette.responses import Response
 
-from inkstream._arguments import check_kind, check_names
+from inkstream._arguments import check_names, check_type
 from inkstream._errors import InvalidInput, InvalidStreamId, ShuttingDown, TooManyStreams
 from inkstream._types import StreamId, StreamState
 from inkstream.engine.generation import Source
@@ -136,7 +136,7 @@ class Responses(Calls):
             headers: Further headers of the response.
         """
         _check_request(request, None, owner, group)
-        check_kind("wanted", wanted, Mapping, "a mapping of ids to offsets")
+        check_type("wanted", wanted, Mapping, "a mapping of ids to offsets")
         problem = cross_site_problem(request, self._allowed_origins)
         if problem is not None:
             return ManyResponse(problem)
@@ -206,7 +206,7 @@ def _check_request(
     owner: object,
     group: object,
 ) -> None:
-    check_kind("request", request, Request, "the starlette (or FastAPI) Request to answer")
+    check_type("request", request, Request, "the starlette (or FastAPI) Request to answer")
     check_names(owner=owner, group=group)
     check_format(format)
 

@@ -52,7 +52,7 @@ class AGUIEncoder(PartEncoder):
         yield from self.close_reasoning()
         for name, call in list(progress.calls.items()):
             if call.phase != "c":
-                self.settle(name)
+                self.has_output(name)
                 yield from self.chunk({"type": "TOOL_CALL_END", "toolCallId": name})
         yield from self._close_step()
         progress.phase = "f"
@@ -149,7 +149,7 @@ class AGUIEncoder(PartEncoder):
         yield from self.chunk({"type": "TOOL_CALL_ARGS", "toolCallId": name, "delta": text})
 
     def _result(self, name: str, content: str) -> Iterator[Chunk]:
-        self.settle(name)
+        self.has_output(name)
         yield from self.chunk(
             {
                 "type": "TOOL_CALL_RESULT",

@@ -115,7 +115,7 @@ class AISDKEncoder(PartEncoder):
             if part.get("preliminary") is True:
                 self.move(call, "c")
             else:
-                self.settle(part["toolCallId"])
+                self.has_output(part["toolCallId"])
         yield from self.chunk(raw.raw)
 
     def put(self, part: Any, raw: RawJSON, position: int) -> Iterator[Chunk]:

@@ -104,7 +104,7 @@ class OpenAIChatEncoder(PartEncoder):
     def opened(self, part: Any, call: Call) -> Iterator[Chunk]:
         """Open a tool call, unless the provider runs the tool."""
         if part.get("providerExecuted") is True:
-            self.settle(part["toolCallId"])
+            self.has_output(part["toolCallId"])
             self._progress.counted -= 1
             return
         function = {"name": part["toolName"], "arguments": ""}
@@ -125,7 +125,7 @@ class OpenAIChatEncoder(PartEncoder):
             if was == "b":
                 yield from self._arguments(call, wire.dump_json(part["input"]).decode())
         elif kind != "tool-input-start" and part.get("preliminary") is not True:
-            self.settle(name)
+            self.has_output(name)
 
     def _arguments(self, call: Call, text: str) -> Iterator[Chunk]:
         tool = {"index": call.index, "function": {"arguments": text}}

@@ -331,7 +331,7 @@ class PartEncoder:
             call.phase = phase
             self._progress.changed()
 
-    def settle(self, name: str) -> None:
+    def has_output(self, name: str) -> None:
         """Record that a call has its output."""
         self._progress.calls.pop(name, None)
         self._progress.changed()

@@ -20,7 +20,7 @@ from inkstream._types import End, Segment, StreamState
 from inkstream.engine.readers import Readers
 from inkstream.engine.tail import Tail
 from inkstream.http.formats import MAX_STATE, Encoder, Format
-from inkstream.wire import Offset, Place
+from inkstream.wire import HasRuns, Offset
 
 MAX_CURSOR: Final = 256
 """The greatest length of a cursor, in characters."""
@@ -45,7 +45,7 @@ class Encoded:
     __slots__ = ("_encoder", "_format", "_left", "_place", "_position", "_state")
 
     def __init__(
-        self, form: Format, encoder: Encoder, place: Place, position: int, state: str
+        self, form: Format, encoder: Encoder, place: HasRuns, position: int, state: str
     ) -> None:
         self._format = form
         self._encoder = encoder

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from typing import Final
 
 from inkstream.abc import Clock
-from inkstream.engine.reader import ReaderCut
+from inkstream.engine.reader import ReaderSentAway
 from inkstream.http.connection import HTTPSettings
 
 _log = logging.getLogger("inkstream")
@@ -63,13 +63,13 @@ class Lifetime:
         return self._clock.monotonic() >= self._until
 
     async def check(self) -> None:
-        """Raise ``ReaderCut`` if the connection is too old, or the caller may no longer read."""
+        """Raise ``ReaderSentAway`` if the connection is too old or its caller may not read."""
         now = self._clock.monotonic()
         if now >= self._until:
-            raise ReaderCut
+            raise ReaderSentAway
         if now >= self._ask_at:
             if self._allowed is not None and not await self._is_allowed():
-                raise ReaderCut
+                raise ReaderSentAway
             self._ask_at = now + self._again_s
         self.due_at = min(self._until, self._ask_at)
 

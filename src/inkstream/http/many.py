@@ -20,7 +20,7 @@ from inkstream._errors import InkstreamError, InvalidInput, InvalidStreamId, Str
 from inkstream._types import StreamId, StreamState
 from inkstream.engine.bundle import TURN_BYTES, Bundle
 from inkstream.engine.engine import Engine
-from inkstream.engine.reader import Reader, ReaderCut
+from inkstream.engine.reader import Reader, ReaderSentAway
 from inkstream.http.asgi import response_body, response_start
 from inkstream.http.connection import ClientGone, Connection, HTTPSettings
 from inkstream.http.follow import Follow
@@ -206,7 +206,7 @@ class ManyResponse(Response):
                     await self._send_events(many, opening, connection)
             except ClientGone:
                 pass
-            except (ReaderCut, InkstreamError):
+            except (ReaderSentAway, InkstreamError):
                 # An incomplete JSON batch is invalid, so clients see the error. If events end
                 # without a terminal event, clients reconnect.
                 if form == "events" and not connection.gone:

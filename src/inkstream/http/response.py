@@ -14,7 +14,7 @@ from starlette.types import Message, Receive, Scope, Send
 from inkstream import wire
 from inkstream._errors import InkstreamError
 from inkstream._types import Status
-from inkstream.engine.reader import Reader, ReaderCut
+from inkstream.engine.reader import Reader, ReaderSentAway
 from inkstream.http.asgi import response_body, tags
 from inkstream.http.connection import ClientGone, Connection
 from inkstream.http.encoded import Encoded, encoded
@@ -149,7 +149,7 @@ class StreamResponse(Response):
                     await self._send_events(first, reader, connection, lifetime)
                 else:
                     await self._send_text(reader, connection, lifetime)
-            except (ClientGone, ReaderCut, InkstreamError):
+            except (ClientGone, ReaderSentAway, InkstreamError):
                 # The response ends before the stream's end. Plain text ends without HTTP's last
                 # chunk, so that the client sees a broken response. For events, the terminal event
                 # is missing, so that the client reconnects.
@@ -268,7 +268,7 @@ class StreamResponse(Response):
         del follow
         async with Connection(receive, send, reader, clock, settings, sends) as connection:
             # An incomplete JSON document is invalid, so every client notices a broken response.
-            with contextlib.suppress(ClientGone, ReaderCut, InkstreamError):
+            with contextlib.suppress(ClientGone, ReaderSentAway, InkstreamError):
                 await self._send_parts(Snapshot(state, here), reader, state.tail, connection)
 
     async def _send_parts(

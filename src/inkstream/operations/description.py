@@ -86,7 +86,7 @@ class Due:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Cause:
     """One reason for a stream's state.
 
     Attributes:
@@ -135,7 +135,7 @@ class StreamDescription:
     rates: Rates | None
     due: Due | None
     end: End | None
-    causes: tuple[Finding, ...]
+    causes: tuple[Cause, ...]
 
     @property
     def silent_s(self) -> float | None:

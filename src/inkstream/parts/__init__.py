@@ -6,7 +6,7 @@ other object, nor a malformed part.
 """
 
 from inkstream.parts._deltas import Delta, delta_of, join_delta
-from inkstream.parts._fold import Message, fold
+from inkstream.parts._fold import UIMessage, fold
 from inkstream.parts._shapes import as_known, is_safe_link
 from inkstream.parts._vocabulary import (
     DataPart,
@@ -35,7 +35,6 @@ __all__ = [
     "Delta",
     "File",
     "FinishStep",
-    "Message",
     "MessageMetadata",
     "Part",
     "ReasoningDelta",
@@ -52,6 +51,7 @@ __all__ = [
     "ToolOutputAvailable",
     "ToolOutputDenied",
     "ToolOutputError",
+    "UIMessage",
     "as_known",
     "delta_of",
     "fold",

@@ -21,14 +21,14 @@ _APPROVAL: Final = {
 _UNSAFE_KEYS: Final = frozenset({"__proto__", "constructor", "prototype"})
 
 
-class Message(TypedDict):
+class UIMessage(TypedDict):
     """A message as a page shows it: an AI SDK ``UIMessage`` without an id."""
 
     parts: list[dict[str, Any]]
     metadata: NotRequired[dict[str, Any]]
 
 
-def fold(parts: Iterable[str | Mapping[str, JSON]], *, ended: bool = False) -> Message:
+def fold(parts: Iterable[str | Mapping[str, JSON]], *, ended: bool = False) -> UIMessage:
     """Combine the stored parts of an answer into a message, as ``fold`` in the npm package does.
 
     The message has one part for each text, reasoning, tool call, source, file, step, and ``data-…``
@@ -58,13 +58,13 @@ class _Folding:
         self._data: dict[tuple[str, str], Shown] = {}
         self._pieces: dict[int, tuple[Shown, str, list[str]]] = {}
 
-    def message(self, ended: bool) -> Message:
+    def message(self, ended: bool) -> UIMessage:
         for shown, name, texts in self._pieces.values():
             shown[name] = "".join(texts)
         if ended:
             self._end_text()
             self._end_reasoning()
-        message: Message = {"parts": self._parts}
+        message: UIMessage = {"parts": self._parts}
         if self._metadata is not None:
             message["metadata"] = self._metadata
         return message

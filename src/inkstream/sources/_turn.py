@@ -47,7 +47,7 @@ class _Tool:
     by_provider: bool = False
 
 
-class Turn:
+class PartWriter:
     """Produce the parts of a model's message, so that each part begins once and ends once."""
 
     def __init__(self) -> None:

@@ -14,7 +14,7 @@ from inkstream.sources._reading import (
     pieces,
     value,
 )
-from inkstream.sources._turn import Turn
+from inkstream.sources._turn import PartWriter
 
 
 @overload
@@ -38,7 +38,7 @@ class MessagesParser:
     """Parse the events of a message."""
 
     def __init__(self) -> None:
-        self._turn = Turn()
+        self._turn = PartWriter()
         self._stopped = False
 
     def feed(self, event: Any) -> list[Piece]:

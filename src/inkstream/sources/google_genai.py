@@ -15,7 +15,7 @@ from inkstream.sources._reading import (
     pieces,
     value,
 )
-from inkstream.sources._turn import Turn
+from inkstream.sources._turn import PartWriter
 
 
 @overload
@@ -39,7 +39,7 @@ class ContentParser:
     """Parse chunks of generated content."""
 
     def __init__(self) -> None:
-        self._turn = Turn()
+        self._turn = PartWriter()
         self._calls = 0
         self._named: set[str] = set()
 

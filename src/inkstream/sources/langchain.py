@@ -15,7 +15,7 @@ from inkstream.sources._reading import (
     pieces,
     value,
 )
-from inkstream.sources._turn import Turn, plain
+from inkstream.sources._turn import PartWriter, plain
 
 _SAY_WHY: Final = frozenset({"openai", "anthropic", "google_genai", "google_vertexai", "deepseek"})
 """Providers that always say why an answer stopped. Without a reason, the answer broke off."""
@@ -44,7 +44,7 @@ def langchain(events: Asynchronous | Synchronous) -> AsyncPieces | Pieces:
 
 class _MessageParser:
     def __init__(self) -> None:
-        self._turn = Turn()
+        self._turn = PartWriter()
         self._message: object = None
         self._provider: str | None = None
         self._seen = False

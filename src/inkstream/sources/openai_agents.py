@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from inkstream.sources._reading import AsyncPieces, Piece, pieces, value
-from inkstream.sources._turn import Turn
+from inkstream.sources._turn import PartWriter
 from inkstream.sources.openai_responses import ResponsesParser
 
 
@@ -37,7 +37,7 @@ async def _events(run: Any) -> AsyncIterator[Any]:
 class _RunParser:
     def __init__(self) -> None:
         self._responses = ResponsesParser()
-        self._tools = Turn()
+        self._tools = PartWriter()
 
     def feed(self, event: Any) -> list[Piece]:
         if value(event, "type") == "raw_response_event":

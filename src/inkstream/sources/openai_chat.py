@@ -14,7 +14,7 @@ from inkstream.sources._reading import (
     pieces,
     value,
 )
-from inkstream.sources._turn import Turn
+from inkstream.sources._turn import PartWriter
 
 
 @overload
@@ -42,7 +42,7 @@ class ChatParser:
     """Parse chunks of chat completions."""
 
     def __init__(self) -> None:
-        self._turn = Turn()
+        self._turn = PartWriter()
 
     def feed(self, event: Any) -> list[Piece]:
         """Return the pieces of a chunk."""

@@ -14,7 +14,7 @@ from inkstream.sources._reading import (
     pieces,
     value,
 )
-from inkstream.sources._turn import Turn
+from inkstream.sources._turn import PartWriter
 
 
 @overload
@@ -43,7 +43,7 @@ class ResponsesParser:
     """Parse the events of responses. An agent's run has several responses in sequence."""
 
     def __init__(self) -> None:
-        self._turn = Turn()
+        self._turn = PartWriter()
         self._summary: object = None
 
     def feed(self, event: Any) -> list[Piece]:

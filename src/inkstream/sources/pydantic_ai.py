@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from inkstream.sources._reading import Asynchronous, AsyncPieces, Piece, pieces, value
-from inkstream.sources._turn import Turn, plain
+from inkstream.sources._turn import PartWriter, plain
 
 _SAY_WHY: Final = frozenset(
     [
@@ -39,7 +39,7 @@ def pydantic_ai(events: Asynchronous) -> AsyncPieces:
 
 class _RunParser:
     def __init__(self) -> None:
-        self._turn = Turn()
+        self._turn = PartWriter()
         self._called: set[str] = set()
 
     def feed(self, event: Any) -> list[Piece]:

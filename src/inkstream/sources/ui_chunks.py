@@ -9,7 +9,7 @@ from inkstream._types import JSON
 from inkstream.engine.generation import Result
 from inkstream.sources._faults import fault, fault_of_event
 from inkstream.sources._reading import Asynchronous, AsyncPieces, Piece, pieces
-from inkstream.sources._turn import Turn
+from inkstream.sources._turn import PartWriter
 
 _LIFECYCLE: Final = frozenset({"start", "text-start", "text-end", "done"})
 """Types that are never stored, because the formats create such chunks themselves."""
@@ -37,7 +37,7 @@ def ui_chunks(chunks: Asynchronous) -> AsyncPieces:
 
 class _ChunkParser:
     def __init__(self) -> None:
-        self._turn = Turn()
+        self._turn = PartWriter()
         self._metadata: dict[str, JSON] = {}
 
     def feed(self, event: Any) -> list[Piece]:

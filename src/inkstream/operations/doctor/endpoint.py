@@ -10,7 +10,7 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from inkstream.operations.doctor.exchange import Answer, Ended, Endpoint, EndpointError
+from inkstream.operations.doctor.exchange import Ending, Endpoint, EndpointError, Received
 from inkstream.operations.doctor.findings import Finding, Verdict, fine, unknown
 from inkstream.operations.doctor.remedies import REMEDIES
 
@@ -30,7 +30,7 @@ class _Echo:
     ``asked`` and ``got`` are the local times before the request and after the response.
     """
 
-    answer: Answer
+    answer: Received
     seen: dict[str, Any]
     asked: float
     got: float
@@ -91,7 +91,7 @@ async def _echo(endpoint: Endpoint, headers: dict[str, str], query: str = "") ->
     return _not_the_probe(answer)
 
 
-def _not_the_probe(answer: Answer) -> Finding:
+def _not_the_probe(answer: Received) -> Finding:
     if answer.status in (401, 403):
         message = (
             f"{answer.status}: the probe or a proxy refused the request. Pass "
@@ -129,7 +129,7 @@ def _app_http_version(echo: _Echo) -> Finding:
     return fine("app_http_version", f"the application receives HTTP/{version}")
 
 
-def _events(answer: Answer) -> list[tuple[float, float]]:
+def _events(answer: Received) -> list[tuple[float, float]]:
     """Return, for each timed event, when it arrived and when it was sent."""
     found = []
     for at, line in answer.lines():
@@ -138,7 +138,7 @@ def _events(answer: Answer) -> list[tuple[float, float]]:
     return found
 
 
-async def _timed(endpoint: Endpoint, encoding: str, *, pad: int = 0) -> Answer:
+async def _timed(endpoint: Endpoint, encoding: str, *, pad: int = 0) -> Received:
     path = f"/events?count={_EVENTS}&every_s={_APART_S}&pad={pad}"
     headers = {"accept-encoding": encoding}
     return await endpoint.get(path, headers, within_s=_ANSWER_S)
@@ -152,7 +152,7 @@ async def _buffering(endpoint: Endpoint) -> Finding:
         )
     events = _events(answer)
     if answer.status != 200 or len(events) < _EVENTS:
-        if not events and answer.ended is Ended.WAITING:
+        if not events and answer.ended is Ending.WAITING:
             return _problem("buffering", f"no event arrived within {_ANSWER_S:.0f} s")
         message = f"{len(events)} of {_EVENTS} events arrived (status {answer.status})"
         return unknown("buffering", message)
@@ -182,7 +182,7 @@ async def _idle(endpoint: Endpoint, idle_s: float, seen: dict[str, Any]) -> Find
     answer = await endpoint.get(f"/idle?s={idle_s + 60:.1f}", within_s=idle_s)
     if answer.status != 200:
         return unknown("idle", f"status {answer.status}")
-    if answer.ended is not Ended.WAITING:
+    if answer.ended is not Ending.WAITING:
         cut = f"a silent connection is closed after {answer.ended_s:.1f} s"
         if answer.ended_s <= ping_s:
             return _problem("idle", f"{cut}, before the first ping at {ping_s:g} s")
@@ -238,9 +238,9 @@ async def _broken_end(endpoint: Endpoint) -> Finding:
             return fine("broken_end", f"a broken response becomes a {answer.status}")
         return unknown("broken_end", f"status {answer.status}")
     match answer.ended:
-        case Ended.BROKEN:
+        case Ending.BROKEN:
             return fine("broken_end", "a broken response looks broken")
-        case Ended.WAITING:
+        case Ending.WAITING:
             message = f"a broken response was still open after {_ANSWER_S:.0f} s"
             return _problem("broken_end", message)
     message = "a broken response looks complete, and so does the text of a failed stream"

@@ -28,7 +28,7 @@ class EndpointError(InkstreamError):
     code = "endpoint"
 
 
-class Ended(StrEnum):
+class Ending(StrEnum):
     """How a response ended."""
 
     COMPLETE = "complete"
@@ -40,7 +40,7 @@ class Ended(StrEnum):
 
 
 @dataclass(slots=True)
-class Answer:
+class Received:
     """An HTTP response.
 
     Attributes:
@@ -57,7 +57,7 @@ class Answer:
     status: int
     headers: dict[str, str]
     pieces: list[tuple[float, bytes]] = field(default_factory=list)
-    ended: Ended = Ended.WAITING
+    ended: Ending = Ending.WAITING
     ended_s: float = 0.0
 
     @property
@@ -148,7 +148,7 @@ class Endpoint:
 
     async def get(
         self, path: str, headers: Mapping[str, str] | None = None, *, within_s: float
-    ) -> Answer:
+    ) -> Received:
         """Return the response to a request, as far as it arrived within ``within_s`` seconds.
 
         Raises:
@@ -192,7 +192,7 @@ async def _close(writer: asyncio.StreamWriter) -> None:
         pass
 
 
-async def _read_answer(reader: asyncio.StreamReader, began: float, within_s: float) -> Answer:
+async def _read_answer(reader: asyncio.StreamReader, began: float, within_s: float) -> Received:
     loop = asyncio.get_running_loop()
     answer = None
     try:
@@ -205,12 +205,12 @@ async def _read_answer(reader: asyncio.StreamReader, began: float, within_s: flo
     except _BROKEN as exc:
         if answer is None:
             raise EndpointError(f"the response is not HTTP: {exc!r:.100}") from exc
-        answer.ended = Ended.BROKEN
+        answer.ended = Ending.BROKEN
     answer.ended_s = loop.time() - began
     return answer
 
 
-async def _read_head(reader: asyncio.StreamReader) -> Answer:
+async def _read_head(reader: asyncio.StreamReader) -> Received:
     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
     protocol, status, *_ = head[0].split(" ", 2)
     name, _, version = protocol.partition("/")
@@ -222,10 +222,10 @@ async def _read_head(reader: asyncio.StreamReader) -> Answer:
         headers[key.strip().lower()] = value.strip()
     if 100 <= int(status) < 200:
         return await _read_head(reader)
-    return Answer(version, int(status), headers)
+    return Received(version, int(status), headers)
 
 
-async def _read_body(reader: asyncio.StreamReader, answer: Answer, began: float) -> Ended:
+async def _read_body(reader: asyncio.StreamReader, answer: Received, began: float) -> Ending:
     loop = asyncio.get_running_loop()
     size = 0
 
@@ -242,11 +242,11 @@ async def _read_body(reader: asyncio.StreamReader, answer: Answer, began: float)
             await reader.readexactly(2)
         while await reader.readuntil(b"\r\n") != b"\r\n":
             pass
-        return Ended.COMPLETE
+        return Ending.COMPLETE
     expected = answer.headers.get("content-length")
     while expected is None or size < int(expected):
         data = await reader.read(65536)
         if not data:
-            return Ended.UNMARKED if expected is None else Ended.BROKEN
+            return Ending.UNMARKED if expected is None else Ending.BROKEN
         took(data)
-    return Ended.COMPLETE
+    return Ending.COMPLETE

@@ -14,7 +14,7 @@ from inkstream._errors import InvalidInput, SchemaOutdated, StoreUnavailable
 from inkstream.stores._sql import load
 from inkstream.stores.sqlite import _holds
 from inkstream.stores.sqlite._forks import check_inherited, check_locked
-from inkstream.stores.sqlite._open_files import Place
+from inkstream.stores.sqlite._open_files import LastOpened
 
 SQL: Final = load(__package__, "queries.sql")
 _SCHEMA: Final = load(__package__, "schema.sql").schema
@@ -136,7 +136,7 @@ class Settings:
     path: Path
     synchronous: str
     busy_s: float
-    place: Place = field(default_factory=Place)
+    place: LastOpened = field(default_factory=LastOpened)
 
 
 def connect(settings: Settings, *, read_only: bool) -> sqlite3.Connection:

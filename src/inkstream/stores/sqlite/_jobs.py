@@ -54,9 +54,9 @@ class Job(Generic[T]):
     def resolve(self, result: T | None, error: BaseException | None) -> None:
         """Return the outcome of the job to its event loop. The thread calls this."""
         with contextlib.suppress(RuntimeError):  # the loop is closed, so nothing waits any more
-            self._loop.call_soon_threadsafe(self._settle, result, error)
+            self._loop.call_soon_threadsafe(self._set, result, error)
 
-    def _settle(self, result: Any, error: BaseException | None) -> None:
+    def _set(self, result: Any, error: BaseException | None) -> None:
         if self.future.done():
             return
         if error is None:

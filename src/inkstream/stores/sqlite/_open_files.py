@@ -136,7 +136,7 @@ class OpenFiles:
         return tuple(map(file_at, self._paths))
 
 
-class Place:
+class LastOpened:
     """Remembers the files that a store's last connection opened."""
 
     def __init__(self) -> None:

@@ -25,7 +25,6 @@ from inkstream._types import (
     WorkerState,
 )
 from inkstream.stores.sqlite import _faults, _read, _tidy, _write
-from inkstream.stores.sqlite._changes import Changes
 from inkstream.stores.sqlite._connection import (
     SQL,
     Settings,
@@ -35,6 +34,7 @@ from inkstream.stores.sqlite._connection import (
     is_ready,
     lock_file,
 )
+from inkstream.stores.sqlite._foreign_commits import ForeignCommits
 from inkstream.stores.sqlite._generation import Generations
 from inkstream.stores.sqlite._heads import Heads
 from inkstream.stores.sqlite._jobs import Job, ThreadJob, run, run_from_thread
@@ -88,7 +88,7 @@ class SQLiteStore:
         self._generations = Generations()
         self._heads = Heads()
         self._settings.place.on_another = self._on_another_file
-        self._changes = Changes()
+        self._changes = ForeignCommits()
         self._beats = 0
         self._long: set[int] = set()
         self._worker = ""
@@ -229,7 +229,7 @@ class SQLiteStore:
         if not 1 < beats <= last:
             return
         self._generations.due = True
-        self._changes = Changes()  # so that every stream is read again
+        self._changes = ForeignCommits()  # so that every stream is read again
         error = StoreUnavailable(
             f"{self.path} went back to an older state while it was in use: what was committed "
             "since is lost. Stop every process before you restore a backup"

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Collection
 from types import TracebackType
 from typing import Any, Final, Self, TypeAlias
 
-from inkstream._arguments import check_async, check_kind
+from inkstream._arguments import check_async, check_type
 from inkstream._errors import StoreUnavailable, StreamNotFound
 from inkstream._types import StreamBody, StreamState
 from inkstream.abc import Clock
@@ -37,7 +37,7 @@ class SystemClock:
     wall = staticmethod(time.time)
 
 
-class Life:
+class Lifespan:
     """The part of ``PersistentTextStreaming`` that starts and stops the engine."""
 
     def __init__(
@@ -55,11 +55,11 @@ class Life:
         if on_end is not None:
             check_async("on_end", on_end, "body")
         if limits is not None:
-            check_kind("limits", limits, Limits, "a Limits(…)")
+            check_type("limits", limits, Limits, "a Limits(…)")
         if timing is not None:
-            check_kind("timing", timing, Timing, "a Timing(…)")
+            check_type("timing", timing, Timing, "a Timing(…)")
         if http is not None:
-            check_kind("http", http, HTTPSettings, "an HTTPSettings(…)")
+            check_type("http", http, HTTPSettings, "an HTTPSettings(…)")
         if database is None:
             database = os.environ.get("INKSTREAM_DATABASE") or DEFAULT_DATABASE
         self._database = database

@@ -13,7 +13,7 @@ _MANY: Final = 4096
 """If more than this many rows are new, ``look`` does not read them, and returns ``None``."""
 
 
-class Changes:
+class ForeignCommits:
     """Uses the writing connection to find the changes of other connections.
 
     On that connection, ``data_version`` changes only with the commits of other connections.
