@@ -188,7 +188,10 @@ class Store(Protocol):
         """
 
     async def find(self, query: Query, *, connection: object | None = None) -> list[StreamState]:
-        """Return the states that match ``query``, in one snapshot, by descending internal id."""
+        """Return states that match ``query``, in one snapshot, by descending internal id.
+
+        The result has at most ``query.limit`` states, and never the state of a stream that is gone.
+        """
 
     async def delete(self, internal_ids: Sequence[int], *, connection: object | None = None) -> int:
         """Delete streams of any status, with all their data. Return how many streams existed.

@@ -292,7 +292,7 @@ class DurableStreams:
     async def _append(self, request: Request, stream_id: StreamId) -> Reply:
         length = _length(request)
         if self._authorize is not anyone and (length is None or length > _SMALL):
-            # A closing request without Content-Length may have no body and append nothing. So
+            # A closing request without Content-Length appends nothing if its body is empty. So
             # before its body is read, check only "close".
             is_certain = length is not None or not is_closing(request.headers)
             action = "append" if is_certain else "close"

@@ -1,4 +1,4 @@
-"""The errors of a writer that may write its stream no more."""
+"""The errors of a writer that may no longer write its stream."""
 
 from __future__ import annotations
 
