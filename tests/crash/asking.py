@@ -9,6 +9,8 @@ from typing import Any
 
 from tests.processes import run
 
+# Without this pause, the questions take the processor from the server that they ask about.
+PAUSE_S = 0.7
 _MAIN = "from inkstream.cli import main; main()"
 
 
@@ -39,3 +41,4 @@ async def shown_until(database: str, name: str, *codes: str, most: int = 1) -> d
             seen = [cause["code"] for cause in shown["causes"]]
             if any(code in seen[:most] for code in codes):
                 return shown
+            await asyncio.sleep(PAUSE_S)
