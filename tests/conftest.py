@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import inspect
 import os
@@ -165,6 +166,13 @@ def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
 @pytest.fixture
 async def no_task_left() -> AsyncIterator[None]:
     """Fail an asynchronous test if its tasks outlive the test and its fixtures."""
+    async with fail_if_tasks_are_left():
+        yield
+
+
+@contextlib.asynccontextmanager
+async def fail_if_tasks_are_left() -> AsyncIterator[None]:
+    """Fail if tasks of the block outlive the block."""
     before = asyncio.all_tasks()
     yield
     left = asyncio.all_tasks() - before - {asyncio.current_task()}

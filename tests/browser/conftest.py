@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -11,15 +12,18 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
+import pytest_asyncio
 from playwright.async_api import Browser, BrowserContext, Page, async_playwright
 
 from inkstream import PersistentTextStreaming, StreamBody
 from tests import prerequisites
 from tests.browser.chat_page import Chat
+from tests.conftest import fail_if_tasks_are_left
 from tests.http import client
 from tests.http.servers import Server, free_port, serving
 
@@ -52,6 +56,28 @@ SHOW_AGAIN = """() => {
 }"""
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests of a file on one event loop, because they share a driver of Playwright.
+
+    To start a driver for each test would take more time than many of the tests.
+    """
+    for item in items:
+        if Path(__file__).parent in item.path.parents and pytest_asyncio.is_async_test(item):
+            item.add_marker(pytest.mark.asyncio(loop_scope="module"), append=False)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def no_task_left() -> AsyncIterator[None]:
+    """Check the event loop of the file's tests, instead of an event loop of the test.
+
+    Each test has its own threads for blocking calls, because the event loop stays open.
+    """
+    with ThreadPoolExecutor(thread_name_prefix="asyncio") as threads:
+        asyncio.get_running_loop().set_default_executor(threads)
+        async with fail_if_tasks_are_left():
+            yield
+
+
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[str]:
     """Run the system's Chromium for the session. Return its debugging address."""
@@ -77,16 +103,26 @@ def chromium() -> Iterator[str]:
             process.wait(START_S)
 
 
-@pytest.fixture
-async def browser(chromium: str) -> AsyncIterator[Browser]:
-    """Connect to the session's Chromium from this test's event loop."""
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def driven(chromium: str) -> AsyncIterator[Browser]:
+    """Connect to the session's Chromium from the event loop of the file's tests."""
     async with async_playwright() as playwright:
         connected = await playwright.chromium.connect_over_cdp(chromium)
         yield connected
         await connected.close()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
+async def browser(driven: Browser) -> AsyncIterator[Browser]:
+    """Return the connection to Chromium. After the test, close the profiles that it left open."""
+    before = driven.contexts
+    yield driven
+    for left in driven.contexts:
+        if left not in before:
+            await left.close()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
 async def context(browser: Browser) -> AsyncIterator[BrowserContext]:
     """Return a new profile. An error on any page of the profile fails the test."""
     opened = await browser.new_context()

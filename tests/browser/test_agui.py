@@ -12,6 +12,7 @@ from typing import Any
 
 import httpx
 import pytest
+import pytest_asyncio
 from playwright.async_api import BrowserContext, Page, expect
 
 from tests.browser.conftest import ROOT
@@ -41,7 +42,7 @@ def pages(built: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def agui(built: None, tmp_path: Path) -> AsyncIterator[str]:
     async with example("agui", tmp_path) as url:
         yield url

@@ -13,6 +13,7 @@ from typing import Any
 
 import httpx
 import pytest
+import pytest_asyncio
 from playwright.async_api import BrowserContext, Page, expect
 
 from tests.browser.conftest import ROOT
@@ -67,7 +68,7 @@ class Site:
             return (await client.get(f"{self.url}/api/chat/{chat}/messages")).json()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="module")
 async def site(tmp_path: Path, built: Path | None) -> AsyncIterator[Site]:
     site = Site(tmp_path, built)
     await site.start()
