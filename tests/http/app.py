@@ -2,7 +2,8 @@
 
 A test sends items over HTTP, and the sources yield these items. The application reads the
 environment variables ``INKSTREAM_DATABASE``, ``TEST_GRACE_S``, ``TEST_SEND_TIMEOUT_S``,
-``TEST_LIFE_S`` and ``TEST_MIDDLEWARE`` (names of ``MIDDLEWARE``, outermost first).
+``TEST_LIFE_S``, ``TEST_MIDDLEWARE`` (names of ``MIDDLEWARE``, outermost first) and ``TEST_FASTAPI``
+(if set, FastAPI's router serves the streams at ``/api``).
 """
 
 from __future__ import annotations
@@ -14,7 +15,6 @@ from collections import defaultdict
 from collections.abc import AsyncIterator
 from typing import Any
 
-from fastapi import FastAPI
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.base import BaseHTTPMiddleware, RequestResponseEndpoint
@@ -123,8 +123,16 @@ async def readers(request: Request) -> Response:
     return PlainTextResponse(str(len(streams.engine.readers._readers)))
 
 
-api = FastAPI()
-api.include_router(streams.router(allow_anonymous=True), prefix="/streams")
+def fastapi_routes() -> list[Mount]:
+    """Return a mount of FastAPI if a test needs FastAPI, because its import takes a server long."""
+    if "TEST_FASTAPI" not in os.environ:
+        return []
+    from fastapi import FastAPI
+
+    api = FastAPI()
+    api.include_router(streams.router(allow_anonymous=True), prefix="/streams")
+    return [Mount("/api", api)]
+
 
 app = Starlette(
     routes=[
@@ -136,7 +144,7 @@ app = Starlette(
         Route("/drive/{id}", drive, methods=["POST"]),
         Route("/live/{id}", live),
         Mount("/streams", streams.asgi(allow_anonymous=True)),
-        Mount("/api", api),
+        *fastapi_routes(),
     ],
     middleware=[MIDDLEWARE[name] for name in os.environ.get("TEST_MIDDLEWARE", "").split()],
     lifespan=streams.lifespan,

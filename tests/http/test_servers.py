@@ -30,7 +30,8 @@ def setting(
     """Return a running server, and the names of the middlewares of its application."""
     server, stack = request.param
     directory: Path = tmp_path_factory.mktemp(server)
-    with serving(directory, server=server, environment={"TEST_MIDDLEWARE": stack}) as running:
+    environment = {"TEST_MIDDLEWARE": stack, "TEST_FASTAPI": "yes"}
+    with serving(directory, server=server, environment=environment) as running:
         yield running, stack
 
 
