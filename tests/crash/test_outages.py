@@ -150,15 +150,11 @@ def small_disk() -> Iterator[tuple[Path, postgres_server.OwnServer]]:
     if os.geteuid() != 0 or subprocess.run(mount, check=False).returncode:
         place.rmdir()
         missing("the test needs the right to mount a small disk")
-    before, tempfile.tempdir = tempfile.tempdir, str(place)
-    try:
-        # With these settings, PostgreSQL reuses the files of its write-ahead log. Otherwise the log
-        # would need new files, and PostgreSQL would stop because the disk has no room for them.
-        server = postgres_server.own_server(
-            settings=("min_wal_size=80MB", "max_wal_size=80MB", "wal_recycle=on")
-        )
-    finally:
-        tempfile.tempdir = before
+    # With these settings, PostgreSQL reuses the files of its write-ahead log. Otherwise the log
+    # would need new files, and PostgreSQL would stop because the disk has no room for them.
+    server = postgres_server.own_server(
+        settings=("min_wal_size=80MB", "max_wal_size=80MB", "wal_recycle=on"), folder=place
+    )
     yield place, server
     server.destroy()
     subprocess.run(["umount", str(place)], check=True)
