@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+import threading
+import time
 from typing import Any
 
 import pytest
 
-from inkstream import StreamDescription, StreamId, StreamNotFound
+from inkstream import PersistentTextStreaming, StreamDescription, StreamId, StreamNotFound
 from inkstream.engine.identity import host_and_pid, new_worker
 from inkstream.testing import ScriptedSource, in_virtual_time
 from tests.simulation.cluster import Cluster, Worker, cluster
@@ -219,3 +221,16 @@ def test_worker_name_has_host_and_pid(monkeypatch: pytest.MonkeyPatch) -> None:
     assert host == "web--7.example"
     assert pid is not None
     assert host_and_pid("named by a test") == (None, None)
+
+
+async def test_the_first_beat_after_a_block_says_where_it_was() -> None:
+    """The event loop's own beat comes before the next tick, and cannot see the blocked line."""
+    async with PersistentTextStreaming("memory://") as streams:
+        said = streams.engine.condition.said
+        during: list[str] = []
+        watching = threading.Timer(1.1, lambda: during.append(said()))
+        watching.start()
+        time.sleep(1.3)  # noqa: ASYNC251 - the fault under test
+        after = json.loads(said())
+        watching.join()
+    assert after["blocked_at"] == json.loads(during[0])["blocked_at"] is not None

@@ -111,9 +111,8 @@ class Condition:
         words = self._words
         stalled = self.stalled_s()
         if stalled > BLOCKED_S:
-            place = self._place()
-            self._stuck_at = place or self._stuck_at
-            words = {**words, "blocked_s": round(stalled, 1), "blocked_at": place}
+            self._stuck_at = self._place() or self._stuck_at
+            words = {**words, "blocked_s": round(stalled, 1), "blocked_at": self._stuck_at}
         return json.dumps(words, separators=(",", ":"))
 
     def stack(self, frames: int) -> list[traceback.FrameSummary]:

@@ -108,8 +108,9 @@ class WriteThread:
                     self._checkpoint()
             elif self._closing and self.jobs.empty():
                 break
-            if self._watch is not None and time.monotonic() >= self._watch_at:
-                self._look(self._watch, checked=checked)
+            watch = self._watch  # read once, because another thread may set it to None
+            if watch is not None and time.monotonic() >= self._watch_at:
+                self._look(watch, checked=checked)
         self._close_connection()
         self._lock.close()
 
