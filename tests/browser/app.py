@@ -70,6 +70,8 @@ async def event_streams(request: Request) -> Response:
     global most
     if request.method == "POST":
         most = len(connections)
+    else:
+        await asyncio.sleep(LASTING_S)  # until all connections so far are counted
     return JSONResponse({"now": len(connections), "most": most})
 
 
