@@ -177,7 +177,7 @@ async def test_a_proxy_buffers(client: httpx.AsyncClient, server: Server, databa
 @pytest.mark.timeout(90)
 async def test_a_reader_is_behind(client: httpx.AsyncClient, server: Server, database: str) -> None:
     """G9: `show` names a reader whose client reads nothing, and the answer goes on."""
-    counting = await client.post("/count?id=behind&pause_s=0.002&width=20000")
+    counting = await client.post("/count?id=behind&pause_s=0.01&width=20000")
     with socket.socket() as slow:
         slow.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         slow.connect(("127.0.0.1", server.port))
