@@ -6,12 +6,14 @@ import asyncio
 from typing import Any
 
 import pytest
+from starlette.exceptions import HTTPException
 from starlette.requests import Request
 
-from inkstream import HTTPSettings, PersistentTextStreaming
+from inkstream import HTTPSettings, PersistentTextStreaming, StoreUnavailable
 from inkstream._types import StreamState
 from tests.durable.mount import TEXT, client_of
 from tests.http.asgi import Gate, ShiftedClock, ask, calling
+from tests.http.test_many import batch, following, started
 
 AGAIN_S = 5.0
 
@@ -154,3 +156,126 @@ async def test_main_mount_hides_a_kept_stream(
         await everybody.put("/f", headers={"stream-forked-from": "/s"})
         await everybody.delete("/s")
     assert (await ask(streams.asgi(authorize=rights), "/s")).status == 404
+
+
+async def test_a_slow_repeated_check_delays_no_stream(clock: ShiftedClock) -> None:
+    """G9: while ``authorize`` is asked again, all streams of one response go on.
+
+    The streams are asked at the same time, and a denied stream ends alone.
+    """
+    waiting: set[str] = set()
+    gate = asyncio.Event()
+
+    async def authorize(request: Request, stream: StreamState, action: str) -> bool:
+        if clock.ahead_s:
+            waiting.add(stream.stream_id)
+            await gate.wait()
+        return not clock.ahead_s or stream.stream_id != "b"
+
+    async with PersistentTextStreaming("memory://", clock=clock, http=settings()) as streams:
+        names = ("a", "b", "c")
+        gates = await started(streams, *names)
+        async with following(streams.asgi(authorize=authorize), dict.fromkeys(names)) as call:
+            await call.until(lambda: len(call.many.heard) == 3)
+            clock.ahead_s += AGAIN_S + 0.1
+            for source in gates:
+                source.say("one ")
+            await call.until(lambda: waiting == set(names))
+            await call.until(lambda: list(call.many.texts().values()) == ["one "] * 3)
+            gate.set()
+            await call.until(lambda: call.many.refused == {"b": (404, "not_found")})
+            for source in gates:
+                source.say("three", None)
+            await call.answered()
+        assert call.many.texts() == {"a": "one three", "b": "one ", "c": "one three"}
+
+
+async def test_a_check_that_hangs_ends_with_the_response(clock: ShiftedClock) -> None:
+    """G9: an ``authorize`` that hangs neither keeps a response open nor outlives the response.
+
+    If it still hangs when the next check is due, its stream ends alone, and clients come back.
+    """
+    hanging = asyncio.Event()
+
+    async def authorize(request: Request, stream: StreamState, action: str) -> bool:
+        if clock.ahead_s:
+            hanging.set()
+            await asyncio.Event().wait()
+        return True
+
+    async with PersistentTextStreaming("memory://", clock=clock, http=settings()) as streams:
+        gate, other = await started(streams, "a", "b")
+        routes = streams.asgi(authorize=authorize)
+        async with following(routes, {"a": None}) as call:
+            await call.until(lambda: "a" in call.many.heard)
+            clock.ahead_s += AGAIN_S + 0.1
+            gate.say("one ")
+            await hanging.wait()
+            gate.say("two", None)
+            await call.answered()
+        assert call.many.texts() == {"a": "one two"}
+        clock.ahead_s = 0.0
+        hanging.clear()
+        async with following(routes, {"b": None}) as call:
+            await call.until(lambda: "b" in call.many.heard)
+            clock.ahead_s += AGAIN_S + 0.1
+            other.say("one ")
+            await hanging.wait()
+            clock.ahead_s += AGAIN_S + 0.1
+            other.say("two ")
+            await call.answered()
+            assert call.many.refused == {"b": (503, "check_failed")}
+
+
+@pytest.mark.parametrize(
+    ("error", "refusal"),
+    [
+        (RuntimeError("the database of users is away"), (503, "check_failed")),
+        (StoreUnavailable("away"), (503, "store_unavailable")),
+        (HTTPException(401), (401, "unauthorized")),
+    ],
+)
+async def test_a_repeated_check_that_raises_ends_its_stream_alone(
+    clock: ShiftedClock, error: Exception, refusal: tuple[int, str]
+) -> None:
+    """G5: an error of one stream's check ends only that stream, which clients request again."""
+
+    async def authorize(request: Request, stream: StreamState, action: str) -> bool:
+        if clock.ahead_s and stream.stream_id == "a":
+            raise error
+        return True
+
+    async with PersistentTextStreaming("memory://", clock=clock, http=settings()) as streams:
+        gates = await started(streams, "a", "b")
+        routes = streams.asgi(authorize=authorize)
+        async with following(routes, {"a": None, "b": None}) as call:
+            await call.until(lambda: len(call.many.heard) == 2)
+            clock.ahead_s += AGAIN_S + 0.1
+            gates[1].say("one ")
+            await call.until(lambda: call.many.refused == {"a": refusal})
+            gates[1].say("two", None)
+            await call.answered()
+            assert call.many.texts()["b"] == "one two"
+            assert call.many.heard["a"].end is None
+            assert call.finished
+        gates[0].say(None)
+
+
+@pytest.mark.parametrize(
+    ("status", "code"), [(401, "unauthorized"), (429, "too_many_requests"), (499, "refused")]
+)
+async def test_an_http_exception_refuses_with_its_status(
+    streams: PersistentTextStreaming, status: int, code: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If ``authorize`` raises an ``HTTPException``, ``refused`` has the status that GET has."""
+
+    async def authorize(request: Request, stream: StreamState, action: str) -> bool:
+        raise HTTPException(status)
+
+    await streams.create("a")
+    routes = streams.asgi(authorize=authorize)
+    async with following(routes, {"a": None}) as call:
+        await call.answered()
+    assert call.many.refused == {"a": (status, code)}
+    assert (await batch(routes, {"a": None}))["refused"] == {"a": {"status": status, "code": code}}
+    assert not caplog.records

@@ -116,6 +116,7 @@ class OpenFiles:
         moved = [at for at in range(len(_SUFFIXES)) if there[at] != self._files[at]]
         if not moved:
             return
+        self._check_log_alone(there)
         how = "deleted" if there[moved[0]] is None else "replaced"
         raise StoreUnavailable(
             f"{self._path}{_SUFFIXES[moved[0]]} was {how} while it was in use: what was committed "
@@ -124,12 +125,24 @@ class OpenFiles:
 
     def check_log(self) -> None:
         """Raise ``StoreUnavailable`` if SQLite would mix a new database with an old log."""
-        database, log, _ = self._there()
+        there = self._there()
+        self._check_log_alone(there)
+        database, log, _ = there
         if database != self._files[0] and log is not None and log == self._files[1]:
             raise StoreUnavailable(
                 f"{self._path} was replaced while it was in use, but {self._path}-wal belongs to "
-                "the old file: stop every process, remove the -wal and the -shm, and restore the "
-                "backup again"
+                "the old file, and may have its newest text: stop every process, move the -wal and "
+                "the -shm away, and restore the backup again"
+            )
+
+    def _check_log_alone(self, there: tuple[FileId | None, ...]) -> None:
+        """Raise ``StoreUnavailable`` if only the log is left, which may have the newest text."""
+        database, log, _ = there
+        if database is None and log is not None and log == self._files[1]:
+            raise StoreUnavailable(
+                f"{self._path} was moved or deleted while it was in use, and {self._path}-wal may "
+                "have its newest text. If the file was moved, put it back beside its -wal before "
+                "you do anything else"
             )
 
     def _there(self) -> tuple[FileId | None, ...]:
