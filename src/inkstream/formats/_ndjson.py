@@ -40,7 +40,7 @@ class NDJSONEncoder:
 def line(chunk: bytes, cursor: str) -> bytes:
     """Return a line with an offset, and the chunk that ends at that offset."""
     # A stored object may have line breaks between its tokens, but none inside its strings.
-    rest = chunk.replace(b"\r", b" ").replace(b"\n", b" ")
+    rest = wire.one_line(chunk.replace(b"\r", b" ").replace(b"\n", b" "))
     return b'{"offset":"%b",%b\n' % (cursor.removesuffix("~").encode(), rest)
 
 
