@@ -73,6 +73,15 @@ async def test_the_refusal_names_the_origin_to_allow(routes: StreamRoutes, origi
     assert f"allowed_origins=[{origin!r}]" in call.json["detail"]
 
 
+async def test_the_advice_for_a_page_without_an_origin(
+    routes: StreamRoutes,
+) -> None:
+    """``allowed_origins`` refuses ``null``, so the refusal must not advise it."""
+    call = await ask(routes, "/x/cancel", method="POST", headers=COOKIE | {"origin": "null"})
+    assert "allowed_origins=[" not in call.json["detail"]
+    assert "Referrer-Policy" in call.json["detail"]
+
+
 async def test_reading_is_not_checked(
     streams: PersistentTextStreaming, routes: StreamRoutes
 ) -> None:

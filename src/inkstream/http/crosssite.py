@@ -63,10 +63,21 @@ def cross_site_problem(request: HTTPConnection, allowed_origins: Collection[str]
             return None
     elif origin is None or _is_same(origin, headers.get("host", "")):
         return None
+    if origin is not None and _ORIGIN.fullmatch(origin) is None:
+        advice = (
+            "This page has no origin that allowed_origins could contain: perhaps it is a file, or "
+            "in a sandboxed iframe, or its Referrer-Policy is no-referrer. Change that, serve the "
+            "page over HTTPS from this host, or send a token in Authorization instead."
+        )
+    else:
+        wanted = origin or "https://its.example"
+        advice = (
+            "If that origin is yours, add it: PersistentTextStreaming(…, "
+            f"allowed_origins=[{wanted!r}])."
+        )
     return Problem(
         403,
         "cross_site",
-        f"A cookie or password came with a request from another origin ({origin or site}). If that "
-        "origin is yours, add it: PersistentTextStreaming(…, "
-        f"allowed_origins=[{origin or 'https://its.example'!r}]).",
+        f"A cookie or password came with a request from another origin ({origin or site}). "
+        + advice,
     )
