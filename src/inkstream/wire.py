@@ -165,8 +165,11 @@ def size_of(message: str | RawJSON) -> int:
     return len(clean_text(message).encode()) if isinstance(message, str) else len(message.raw)
 
 
-def dump_json(value: JSON) -> bytes:
+def dump_json(value: JSON, *, any_depth: bool = False) -> bytes:
     """Return a JSON value as JSON text in UTF-8, without spaces between tokens.
+
+    Use ``any_depth`` for a stored value inside a new object. Otherwise a value that was stored with
+    the greatest depth could never be sent.
 
     Raises:
         InvalidMessage: The value is not JSON (an unknown type, NaN or infinity), or is nested too
@@ -178,7 +181,7 @@ def dump_json(value: JSON) -> bytes:
         )
     except (TypeError, ValueError, RecursionError) as exc:
         raise InvalidMessage(f"not a JSON value: {exc}") from exc
-    if not isinstance(value, str):
+    if not isinstance(value, str) and not any_depth:
         check_depth(text, 0, len(text))
     return clean_text(text).encode()
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inkstream import End, Status
+from inkstream import End, Status, wire
 from inkstream.formats import ag_ui, ai_sdk, ai_sdk_7, ndjson, openai_chat
 from inkstream.formats._ai_sdk import ai_sdk_from
 from inkstream.http.formats import MAX_STATE, Format
@@ -40,6 +41,20 @@ def test_suffix_at_every_chunk(form: Format, messages: list[Message], end: End) 
     for i, chunk in enumerate(whole[:-1], 1):
         rest = encode(form, segments, end, position=chunk.position, state=chunk.state)
         assert rest == whole[i:], chunk
+
+
+@forms
+@pytest.mark.parametrize("wrapped", [False, True])
+def test_the_deepest_message_is_sent(form: Format, wrapped: bool) -> None:
+    """A format puts a message into an object of its own, so it sends one level more than is stored.
+
+    Otherwise one message of the greatest depth would break off every response with this format.
+    """
+    deep: Any = 1
+    for _ in range(wire.MAX_JSON_DEPTH - wrapped):
+        deep = {"a": deep}
+    message = {"type": "data-x", "data": deep} if wrapped else deep
+    assert encode(form, stored([message]))
 
 
 @forms

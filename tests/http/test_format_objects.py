@@ -10,7 +10,7 @@ import pytest
 from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from inkstream import PersistentTextStreaming
+from inkstream import InvalidMessage, PersistentTextStreaming
 from inkstream._types import End, StreamState
 from inkstream.http.formats import Format
 from inkstream.wire import RawJSON
@@ -177,6 +177,22 @@ async def test_cut_leaves_the_answer_broken(streams: PersistentTextStreaming) ->
         await call.answered()
         assert not call.finished
     gate.say(None)
+
+
+async def test_an_error_of_an_encoder_is_logged(
+    streams: PersistentTextStreaming, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A response that breaks off because its encoder raised an error leaves a log entry."""
+
+    class Refusing(Bracketed):
+        def feed(self, message: str | RawJSON, position: int) -> Iterable[tuple[bytes, str]]:
+            raise InvalidMessage("not a JSON value")
+
+    form = Format(media_type="text/event-stream", encoder=Refusing)
+    call = await ask(serving(streams, name, form), "/")
+    assert not call.finished
+    [record] = caplog.records
+    assert "not a JSON value" in str(record.exc_info)
 
 
 async def test_abort_never_stops_a_format_object(

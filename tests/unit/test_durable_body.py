@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 
 import pytest
 from hypothesis import given
@@ -14,7 +15,7 @@ from inkstream.durable.body import Body, json_array, split_json
 
 SPACE = st.text(alphabet=" \t\n\r", max_size=3)
 NUMBERS = st.from_regex(
-    r"-?(0|[1-9][0-9]{0,40})(\.[0-9]{1,20})?([eE][+-]?[0-9]{1,3})?", fullmatch=True
+    r"-?(0|[1-9][0-9]{0,40})(\.[0-9]{1,20})?([eE](\+?[0-9]{1,2}|-[0-9]{1,3}))?", fullmatch=True
 )
 STRINGS = st.one_of(
     st.text(max_size=8).map(json.dumps),
@@ -64,7 +65,7 @@ def test_accepts_exactly_valid_json(body: bytes) -> None:
         found = list(split_json(body, 1024 * 1024))
     except InvalidMessage:
         with pytest.raises((ValueError, RecursionError)):
-            json.loads(body.decode(), parse_constant=_no_constant)
+            json.dumps(json.loads(body.decode(), parse_constant=_no_constant), allow_nan=False)
     else:
         whole = json.loads(body.decode(), parse_constant=_no_constant)
         assert [json.loads(raw) for raw in found] == (whole if isinstance(whole, list) else [whole])
@@ -118,7 +119,9 @@ def test_invalid_json_is_refused(body: bytes) -> None:
         b"-0",
         b"1e5",
         b"123456789012345678901234567890",
-        b"9" * 10_000,
+        b"9" * sys.int_info.default_max_str_digits,
+        b"1.7976931348623157e308",
+        b"1e-999",
         b'{"a":1,"a":2}',
         rb'"\u0000 \r\n \ud800"',
         '"\U0001f600"'.encode(),
@@ -136,6 +139,23 @@ def test_json_is_kept_exactly(message: bytes) -> None:
     assert (
         json_array(list(wire.decode_messages([segment]))) == b"[" + message + b"," + message + b"]"
     )
+
+
+@pytest.mark.parametrize(
+    ("number", "named"),
+    [
+        ("1e999", "1e999"),
+        ("-1E+999", "-1E\\+999"),
+        ("9" * 400 + ".5", "99999"),
+        ("1" * 5000, "11111"),
+        ("-" + "1" * 5000, "-11111"),
+    ],
+)
+@pytest.mark.parametrize("body", ["%s", "[1, %s]", '{"a": [%s]}', '[{"a": {"b": %s}}]'])
+def test_a_number_that_no_reader_could_load_is_refused(body: str, number: str, named: str) -> None:
+    """G11: Python could not read or write such a number again, so the log would stay unreadable."""
+    with pytest.raises(InvalidMessage, match=f"the number {named}"):
+        list(split_json((body % number).encode(), 1024 * 1024))
 
 
 def test_json_depth_is_limited() -> None:

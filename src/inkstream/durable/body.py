@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
+import sys
 import time
 from collections.abc import Iterator
 from typing import Any, Final, NoReturn
@@ -24,8 +26,24 @@ def _refuse_constant(name: str) -> NoReturn:
     raise InvalidMessage(f"{name} is not JSON")
 
 
-# Numbers stay strings, because converting a long number into an int takes quadratic time.
-_DECODER: Final = json.JSONDecoder(parse_constant=_refuse_constant, parse_int=str, parse_float=str)
+_MOST_DIGITS: Final = sys.int_info.default_max_str_digits
+
+
+def _check_whole(number: str) -> None:
+    # Converting a long number into an int would take quadratic time.
+    if len(number) - number.startswith("-") > _MOST_DIGITS:
+        raise InvalidMessage(f"the number {number:.20}… has more than {_MOST_DIGITS} digits")
+
+
+def _check_float(number: str) -> None:
+    if math.isinf(float(number)):
+        raise InvalidMessage(f"the number {number:.40} is too large for a float (IEEE 754)")
+
+
+# A number that Python cannot read or write again would break the stream's readers for ever.
+_DECODER: Final = json.JSONDecoder(
+    parse_constant=_refuse_constant, parse_int=_check_whole, parse_float=_check_float
+)
 
 
 MOST_MESSAGES: Final = 10_000
@@ -41,8 +59,8 @@ def split_json(body: bytes, message_bytes: int) -> Iterator[bytes]:
     """Yield the messages of a JSON body: each element of an array, or the body's only value.
 
     Raises:
-        InvalidMessage: The body is not JSON (RFC 8259, UTF-8), is nested too deep, or contains the
-            key that only the server may write.
+        InvalidMessage: The body is not JSON (RFC 8259, UTF-8), is nested too deep, or contains a
+            number that is too large or the key that only the server may write.
         MessageTooLarge: There are more than ``MOST_MESSAGES`` messages, or a message is far larger
             than ``message_bytes``. ``Body.segment`` checks the exact size.
     """

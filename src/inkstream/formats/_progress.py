@@ -212,7 +212,8 @@ class PartEncoder:
     def chunk(self, value: Any) -> Iterator[Chunk]:
         """Yield a chunk with the current state, or nothing for ``None``."""
         if value is not None:
-            yield value if isinstance(value, bytes) else wire.dump_json(value), self._progress.state
+            chunk = value if isinstance(value, bytes) else wire.dump_json(value, any_depth=True)
+            yield chunk, self._progress.state
 
     def feed(self, message: str | RawJSON, position: int) -> Iterable[Chunk]:
         """See ``Encoder``."""

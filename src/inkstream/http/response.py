@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 from collections.abc import Mapping
 from typing import Final
 
@@ -12,7 +13,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from inkstream import wire
-from inkstream._errors import InkstreamError
+from inkstream._errors import InkstreamError, StoreUnavailable, StreamNotFound
 from inkstream._types import Status
 from inkstream.engine.reader import Reader, ReaderSentAway
 from inkstream.http.asgi import response_body, tags
@@ -35,6 +36,10 @@ _VARY: Final = "Accept, Last-Event-ID"
 ``Cookie`` and ``Authorization`` may be absent here, because ``cache-control: private`` already
 keeps caches from giving one user's response to another user.
 """
+_EXPECTED: Final = (ClientGone, ReaderSentAway, StreamNotFound, StoreUnavailable)
+"""Errors that end a response, and that need no log: no code of a format is wrong."""
+
+_log = logging.getLogger("inkstream")
 
 
 class StreamResponse(Response):
@@ -149,10 +154,12 @@ class StreamResponse(Response):
                     await self._send_events(first, reader, connection, lifetime)
                 else:
                     await self._send_text(reader, connection, lifetime)
-            except (ClientGone, ReaderSentAway, InkstreamError):
+            except (ClientGone, ReaderSentAway, InkstreamError) as exc:
                 # The response ends before the stream's end. Plain text ends without HTTP's last
                 # chunk, so that the client sees a broken response. For events, the terminal event
                 # is missing, so that the client reconnects.
+                if not isinstance(exc, _EXPECTED):
+                    _log.error("a response to a reader broke off", exc_info=exc)
                 if form == "events" and not connection.gone:
                     last = RETRY if lifetime.is_over else b""
                     with contextlib.suppress(ClientGone):
