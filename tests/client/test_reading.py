@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
+import anyio.to_thread
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from inkstream import End, OffsetGone, Status, StreamGone, StreamNotFound
-from inkstream.client import PostUncertain, RequestRefused, Unreachable
+from inkstream.client import Answer, AsyncReader, PostUncertain, Reader, RequestRefused, Unreachable
 from inkstream.client._events import EventParser
 from inkstream.client._reading import Reading
 
+FIRST, SECOND = "0000000007_000000001_q83v", "0000000007_000000002_q83v"
+LAST = f"{SECOND}.end"
 EVENTS = {"content-type": "text/event-stream"}
 END: dict[str, Any] = {"status": "done", "code": None, "message": None, "result": {"tokens": 2}}
 
@@ -24,7 +29,7 @@ def event(offset: str, value: Any, kind: str = "") -> bytes:
 
 
 BODY = b"retry: 200\n: ping\n\n" + b"".join(
-    [event("a1", "Grü\u2028ße\0\r\n"), event("a2", {"type": "tool"}), event("a2.end", END, "end")]
+    [event(FIRST, "Grü\u2028ße\0\r\n"), event(SECOND, {"type": "tool"}), event(LAST, END, "end")]
 )
 ITEMS = ["Grü\u2028ße\0\r\n", {"type": "tool"}, End(Status.DONE, result={"tokens": 2})]
 
@@ -41,7 +46,7 @@ def test_any_chunking_gives_the_same(cuts: list[int]) -> None:
     edges = [0, *sorted(cuts), len(BODY)]
     pieces = [BODY[a:b] for a, b in zip(edges, edges[1:], strict=False)]
     assert [item for piece in pieces for item in reading.take(piece)] == ITEMS
-    assert reading.offset == "a2.end"
+    assert reading.offset == LAST
 
 
 @given(st.integers(0, len(BODY) - 1))
@@ -76,8 +81,8 @@ def test_a_long_line_is_searched_once() -> None:
 def test_the_tail_of_a_log_has_an_id_and_no_item() -> None:
     reading = Reading("/s", "now", None)
     reading.headers()
-    assert list(reading.take(b"id: a7\n\n")) == []
-    assert reading.headers()["last-event-id"] == "a7"
+    assert list(reading.take(f"id: {SECOND}\n\n".encode())) == []
+    assert reading.headers()["last-event-id"] == SECOND
 
 
 def test_leaving_a_batch_early_loses_nothing() -> None:
@@ -87,16 +92,16 @@ def test_leaving_a_batch_early_loses_nothing() -> None:
     items = reading.take(BODY)
     assert next(items) == ITEMS[0]
     items.close()
-    assert reading.headers()["last-event-id"] == "a1"
+    assert reading.headers()["last-event-id"] == FIRST
 
 
 def test_204_reads_the_end() -> None:
-    reading = Reading("/s", "a2.end", 300)
+    reading = Reading("/s", LAST, 300)
     reading.headers()
     reading.refuse(204, {}, b"")
     assert reading.headers()["accept"] == "application/json"
     assert reading.accepts(200, {"content-type": "application/json"})
-    snapshot: dict[str, Any] = {"offset": "a2.end", "parts": [], **END}
+    snapshot: dict[str, Any] = {"offset": LAST, "parts": [], **END}
     assert list(reading.take(json.dumps(snapshot).encode())) == []
     assert list(reading.finish()) == [ITEMS[2]]
 
@@ -113,8 +118,8 @@ def test_temporary_errors_are_retried(status: int) -> None:
 @pytest.mark.parametrize(
     ("status", "code", "offset", "error"),
     [
-        (404, "not_found", "a1", StreamNotFound),
-        (410, "offset_gone", "a1", OffsetGone),
+        (404, "not_found", FIRST, StreamNotFound),
+        (410, "offset_gone", FIRST, OffsetGone),
         (410, "gone", None, StreamGone),
         (400, "invalid_offset", "nonsense", RequestRefused),
         (401, "login", None, RequestRefused),
@@ -143,7 +148,7 @@ def test_an_event_without_a_message_raises() -> None:
     reading = Reading("/s", None, 300)
     reading.headers()
     with pytest.raises(RequestRefused, match="invalid_event"):
-        list(reading.take(b"data: not json\n\n"))
+        list(reading.take(b"id: %b\ndata: not json\n\n" % FIRST.encode()))
 
 
 def test_patience_ends() -> None:
@@ -157,6 +162,129 @@ def test_patience_ends() -> None:
     assert reading.backoff.pause() >= 60
 
 
+def after(offset: str | None, body: bytes) -> tuple[Reading, list[Any]]:
+    """Return a reader that asked for ``offset`` and got ``body``, and the items that it gave."""
+    reading = Reading("/s", offset, 300)
+    reading.headers()
+    return reading, list(reading.take(body))
+
+
+def test_the_offset_is_in_the_address_and_in_a_header() -> None:
+    """G2: the reader continues behind a proxy that forwards only one of the two."""
+    reading = Reading("/s?tenant=a", None, 300)
+    assert reading.address() == "/s?tenant=a"
+    reading.offset = FIRST
+    assert reading.address() == f"/s?tenant=a&offset={FIRST}"
+    assert reading.headers()["last-event-id"] == FIRST
+
+
+def test_a_message_that_was_seen_before_is_dropped() -> None:
+    """G2: a server or proxy that ignores the offset sends the text again."""
+    reading, items = after(FIRST, BODY)
+    assert (items, reading.offset) == (ITEMS[1:], LAST)
+    assert after(LAST, BODY)[1] == ITEMS[2:]
+
+
+def test_a_snapshot_that_was_seen_before_is_dropped() -> None:
+    """G2: the snapshot after a 204 may ignore the offset too."""
+    reading = Reading("/s", LAST, 300)
+    reading.refuse(204, {}, b"")
+    reading.headers()
+    snapshot: dict[str, Any] = {"offset": LAST, "parts": ITEMS[:2], **END}
+    assert list(reading.take(json.dumps(snapshot).encode())) == []
+    assert list(reading.finish()) == ITEMS[2:]
+
+
+@pytest.mark.parametrize(
+    ("offset", "body"),
+    [
+        (None, event(LAST, END, "end")),
+        ("-1", event(LAST, END, "end")),
+        (FIRST, event(LAST, END, "end")),
+        (None, event(FIRST, "Hi ") + event(LAST, END, "end")),
+    ],
+)
+def test_an_end_that_skips_messages_is_not_the_end(offset: str | None, body: bytes) -> None:
+    """G5: the reader asks again from its offset, and raises if the messages are missing again."""
+    reading = Reading("/s", offset, 300)
+    reading.headers()
+    with pytest.raises(httpx.RemoteProtocolError, match="does not follow"):
+        list(reading.take(body))
+    assert not reading.over()
+    reading.headers()
+    with pytest.raises(RequestRefused, match="invalid_event"):
+        list(reading.take(event(LAST, END, "end")))
+
+
+def test_an_end_without_messages() -> None:
+    empty = "0000000007_000000000_AAAA"
+    assert after(None, event(f"{empty}.end", END, "end"))[1] == ITEMS[2:]
+    assert after("now", f"id: {SECOND}\n\n".encode() + event(LAST, END, "end"))[1] == ITEMS[2:]
+
+
+def test_events_of_another_stream() -> None:
+    """G2: the text of two streams never becomes one text."""
+    other = "0000000008_000000003_q83v"
+    with pytest.raises(OffsetGone):
+        after(FIRST, event(other, "new"))
+    with pytest.raises(OffsetGone):
+        after(SECOND, event(f"{other}.end", END, "end"))
+    with pytest.raises(RequestRefused, match="another stream"):
+        after(None, event(FIRST, "Hi ") + event(other, "new"))
+
+
+def test_nothing_comes_after_the_end() -> None:
+    """G5: a second end, or text after the end, is not a part of the stream."""
+    late = event("0000000007_000000003_q83v", "late")
+    assert after(None, BODY + event(LAST, END, "end") + late)[1] == ITEMS
+
+
+def test_an_unknown_kind_of_event_is_skipped() -> None:
+    unknown = event("0000000007_000000009_q83v", ["?"], "weather") + b"event: x\ndata: y\n\n"
+    assert after(None, unknown + BODY)[1] == ITEMS
+
+
+@pytest.mark.parametrize("lines", [b"", b"id\n", b"id: \n"])
+def test_an_event_without_an_id_raises(lines: bytes) -> None:
+    """G2: a message without a place in the stream cannot be compared with the offset."""
+    with pytest.raises(RequestRefused, match="no id"):
+        after(None, event(FIRST, "Hi ") + lines + b'data: "you"\n\n')
+
+
+async def read(kind: str, answer: Callable[[httpx.Request], httpx.Response]) -> Answer:
+    transport = httpx.MockTransport(answer)
+    if kind == "async":
+        async with httpx.AsyncClient(base_url="http://test", transport=transport) as http:
+            return await AsyncReader(http, "/s").read()
+    with httpx.Client(base_url="http://test", transport=transport) as client:
+        return await anyio.to_thread.run_sync(Reader(client, "/s").read)
+
+
+@pytest.mark.parametrize("kind", ["async", "sync"])
+async def test_a_server_that_ignores_offsets(kind: str) -> None:
+    """G2: after a cut, the server sends the whole text again, and the reader doubles nothing."""
+    requests: list[httpx.Request] = []
+
+    def answer(request: httpx.Request) -> httpx.Response:
+        requests.append(request)
+        body = BODY if len(requests) > 1 else BODY[: BODY.index(f"id: {SECOND}\n".encode())]
+        return httpx.Response(200, headers=EVENTS, content=body)
+
+    assert (await read(kind, answer)).parts == tuple(ITEMS[:2])
+    assert [request.url.params.get("offset") for request in requests] == [None, FIRST]
+
+
+@pytest.mark.parametrize("kind", ["async", "sync"])
+async def test_a_lossy_server(kind: str) -> None:
+    """G5: if messages before the end are missing, the reader gets them with a second request."""
+    bodies = [event(LAST, END, "end"), BODY]
+
+    def answer(_: httpx.Request) -> httpx.Response:
+        return httpx.Response(200, headers=EVENTS, content=b"retry: 0\n" + bodies.pop(0))
+
+    assert (await read(kind, answer)).parts == tuple(ITEMS[:2])
+
+
 def posting() -> Reading:
     reading = Reading("/ask", None, 300, streams_url="/streams", body={"prompt": "why?"})
     reading.headers()
@@ -168,10 +296,10 @@ def test_a_post_goes_on_as_the_stream_that_its_answer_names() -> None:
     reading = posting()
     assert (reading.method, reading.url) == ("POST", "/ask")
     assert reading.accepts(200, EVENTS | {"stream-id": "a/b"})
-    assert list(reading.take(BODY[: BODY.index(b"id: a2\n")])) == ITEMS[:1]
+    assert list(reading.take(BODY[: BODY.index(f"id: {SECOND}\n".encode())])) == ITEMS[:1]
     reading.broke("cut")
     assert (reading.method, reading.url, reading.body) == ("GET", "/streams/a%2Fb", None)
-    assert reading.headers()["last-event-id"] == "a1"
+    assert reading.headers()["last-event-id"] == FIRST
 
 
 @pytest.mark.parametrize("status", [429, 503])

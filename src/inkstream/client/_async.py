@@ -111,7 +111,7 @@ class AsyncReader:
             try:
                 async with self._http.stream(
                     reading.method,
-                    reading.url,
+                    reading.address(),
                     json=reading.body,
                     headers=reading.headers(),
                     timeout=_TIMEOUT,

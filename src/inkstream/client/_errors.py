@@ -15,7 +15,8 @@ class RequestRefused(InkstreamError):
         status: The HTTP status.
         code: The code of the server's problem document. If the response did not come from inkstream
             (but from a login page or another application), the code is ``unexpected_content``,
-            ``no_stream_id`` or ``invalid_event``. For a refused ``stop``: ``stop_refused``.
+            ``no_stream_id`` or ``invalid_event``. If the end of the stream skips messages, the code
+            is ``invalid_event`` too. For a refused ``stop``: ``stop_refused``.
     """
 
     code = "refused"

@@ -13,7 +13,11 @@ _LINE_END = re.compile(rb"\r\n|\n|\r")
 
 
 class Event(NamedTuple):
-    """One event. ``data`` is ``None`` if the event contains only an id."""
+    """One event. ``data`` is ``None`` if the event contains only an id.
+
+    ``id`` is empty if the event has no id. A browser would give it the id of the event before it.
+    But then a reader could not see that the event has no place in the stream.
+    """
 
     kind: str
     data: str | None
@@ -37,7 +41,6 @@ class EventParser:
         self._kind = ""
         self._data: list[str] = []
         self._id: str | None = None
-        self._last_id = ""
 
     def feed(self, data: bytes) -> list[Event]:
         """Return the events that these bytes complete."""
@@ -70,11 +73,9 @@ class EventParser:
             self.retry_s = int(value) / 1000
 
     def _dispatch(self, events: list[Event]) -> None:
-        moved = self._id is not None
-        if self._id is not None:
-            self._last_id = self._id
         if self._data:
-            events.append(Event(self._kind or "message", "\n".join(self._data), self._last_id))
-        elif moved:
-            events.append(Event("message", None, self._last_id))
+            data = "\n".join(self._data)
+            events.append(Event(self._kind or "message", data, self._id or ""))
+        elif self._id:
+            events.append(Event("message", None, self._id))
         self._kind, self._data, self._id = "", [], None

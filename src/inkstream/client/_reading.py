@@ -1,9 +1,9 @@
 """A reader's requests and its reactions to responses, as a state machine without I/O.
 
-For each request, ``AsyncReader`` and ``Reader`` call ``backoff.pause``, ``headers`` and
-``accepts``. If ``accepts`` returns false, they call ``refuse``. Otherwise they call ``take`` for
-each piece of the body. After the last piece they call ``finish`` and ``broke``, unless ``take`` has
-returned the stream's end. If the connection breaks, they call ``broke``. ::
+For each request, ``AsyncReader`` and ``Reader`` call ``backoff.pause``, ``address``, ``headers``
+and ``accepts``. If ``accepts`` returns false, they call ``refuse``. Otherwise they call ``take``
+for each piece of the body. After the last piece they call ``finish`` and ``broke``, unless ``take``
+has returned the stream's end. If the connection breaks, they call ``broke``. ::
 
     posting ──200, Stream-Id──▶ following ──204──▶ ended, end unknown ──snapshot──▶ ended
        │                           └─event: end──▶ ended
@@ -12,6 +12,10 @@ returned the stream's end. If the connection breaks, they call ``broke``. ::
     following: 410 to an offset: OffsetGone
                404: retry for 5 s if the stream was never seen, else StreamNotFound
                408, 425, 429, ≥ 502, broken, silent: wait, then continue from the offset
+               an end that skips messages: the same, but the second time RequestRefused
+
+A server or proxy may ignore the offset of a request. So ``_is_new`` compares each event's id with
+the offset: an event that was seen before is dropped. js/src/transcript.ts does the same.
 """
 
 from __future__ import annotations
@@ -47,6 +51,15 @@ _UNMET_S: Final = 5.0
 _EVENTS: Final = "text/event-stream"
 _JSON: Final = "application/json"
 
+_Place: TypeAlias = tuple[str, str]
+"""A stream's internal id and a position in it, both of fixed width, so that they sort as text."""
+
+
+def _place(offset: str | None) -> _Place | None:
+    """Return the place that an offset names; ``None`` for the start and for ``now``."""
+    internal_id, _, rest = (offset or "").partition("_")
+    return (internal_id, rest.removesuffix(".end").partition("_")[0]) if rest else None
+
 
 class Reading:
     """How far a reader has come in a stream, and the reader's next request.
@@ -81,6 +94,10 @@ class Reading:
         self._began_at = time.monotonic()
         self._saw_end = False
         self._snapshot = bytearray()
+        self._asked: str | None = None
+        """The offset in the request that was sent last."""
+        self._gap_after: str | None = ""
+        """The offset at which an end skipped messages; an empty string: nowhere."""
 
     def over(self) -> bool:
         """Return whether the stream's end was returned."""
@@ -91,9 +108,20 @@ class Reading:
         self.backoff.began()
         self._began_at = time.monotonic()
 
+    def address(self) -> str:
+        """Return the URL of the next request, with the offset.
+
+        The offset is also in a header, because some proxies forward only one of the two.
+        """
+        if self.offset is None:
+            return self.url
+        separator = "&" if "?" in self.url else "?"
+        return f"{self.url}{separator}offset={quote(self.offset, safe='')}"
+
     def headers(self) -> dict[str, str]:
         """Return the headers of a request that is now sent."""
         self.backoff.asked()
+        self._asked = self.offset
         self._parser = EventParser()
         self._snapshot.clear()
         asked = {"accept": _JSON if self._saw_end else _EVENTS, "cache-control": "no-store"}
@@ -123,7 +151,13 @@ class Reading:
         return True
 
     def take(self, data: bytes) -> Generator[Item, None, None]:
-        """Yield the items that ``data`` completes. ``offset`` moves with each item."""
+        """Yield the items that ``data`` completes. ``offset`` moves with each item.
+
+        Raises:
+            OffsetGone: The events belong to another stream than the offset.
+            RequestRefused: An event is malformed, or the end skips messages again.
+            httpx.RemoteProtocolError: The end skips messages: read again from the offset.
+        """
         self.backoff.heard()
         self._met = True
         if self._saw_end:
@@ -133,31 +167,45 @@ class Reading:
         if self._parser.retry_s is not None:
             self.backoff.base_s = self._parser.retry_s
         for event in events:
+            if event.kind not in ("message", "end"):
+                continue  # a later version of the server may send more kinds of events
             item = self._item(event)
-            self.offset = event.id or self.offset
+            is_new = self._is_new(event.id)
+            if isinstance(item, End):
+                self._require_all_before(event.id)
+                self.end = item
+            elif not is_new:
+                continue
+            self.offset = event.id
             if item is None:
                 continue
             self.backoff.moved()
-            if isinstance(item, End):
-                self.end = item
             yield item
+            if self.over():
+                return  # whatever follows the end is not a part of the stream
 
     def finish(self) -> Generator[Item, None, None]:
-        """Yield the items of a snapshot, which can be parsed only when it is complete."""
+        """Yield the items of a snapshot, which can be parsed only when it is complete.
+
+        Raises:
+            OffsetGone: The snapshot belongs to another stream than the offset.
+        """
         if not self._snapshot:
             return
         try:
             snapshot = json.loads(self._snapshot)
-            parts, offset, status = snapshot["parts"], snapshot["offset"], snapshot["status"]
+            parts, offset = list(snapshot["parts"]), str(snapshot["offset"])
+            end = _end_of(snapshot) if Status(snapshot["status"]).ended else None
         except (ValueError, LookupError, TypeError):
             self.backoff.failed("an incomplete snapshot")
             return
-        yield from parts
+        if self._is_new(offset):
+            yield from parts
         self.offset = offset
         self._saw_end = False
-        if Status(status).ended:
-            self.end = _end_of(snapshot)
-            yield self.end
+        if end is not None:
+            self.end = end
+            yield end
 
     def refuse(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         """Handle a response without messages: plan the next request, or raise an error.
@@ -200,7 +248,41 @@ class Reading:
             raise PostUncertain(self.url, reason)
         self.backoff.failed(reason)
 
+    def _is_new(self, offset: str) -> bool:
+        """Return whether messages before ``offset`` are missing here.
+
+        Raises:
+            OffsetGone: ``offset`` belongs to another stream, which has this address now.
+            RequestRefused: One response contains the events of two streams.
+        """
+        known, place = _place(self.offset), _place(offset)
+        if known is None:
+            return True
+        if place is not None and place[0] == known[0]:
+            return place[1] > known[1]
+        if self.offset == self._asked:
+            raise OffsetGone(self.url, str(self.offset))
+        raise self._invalid(f"the event {offset:.80} belongs to another stream than {self.offset}")
+
+    def _require_all_before(self, offset: str) -> None:
+        """Raise an error if the end at ``offset`` does not follow the last message directly."""
+        known, place = _place(self.offset), _place(offset)
+        if place is None or self.offset == "now":
+            return
+        if place[1].strip("0") == "" if known is None else place == known:
+            return
+        problem = f"the end {offset:.80} does not follow the offset {self.offset or 'of the start'}"
+        if self._gap_after == self.offset:
+            raise self._invalid(problem)
+        self._gap_after = self.offset
+        raise httpx.RemoteProtocolError(problem)
+
+    def _invalid(self, detail: str) -> RequestRefused:
+        return RequestRefused(self.url, 200, "invalid_event", detail)
+
     def _item(self, event: Event) -> Item | None:
+        if not event.id:
+            raise self._invalid(f"an event has no id: {event.data:.80}")
         if event.data is None:
             return None
         try:
@@ -208,10 +290,10 @@ class Reading:
             if event.kind == "end":
                 return _end_of(value)
         except (ValueError, LookupError, TypeError) as exc:
-            raise RequestRefused(self.url, 200, "invalid_event", f"{event.data:.80}") from exc
+            raise self._invalid(f"{event.data:.80}") from exc
         if event.kind == "message" and isinstance(value, str | dict):
             return value
-        raise RequestRefused(self.url, 200, "invalid_event", f"{event.kind}: {event.data:.80}")
+        raise self._invalid(f"{event.kind}: {event.data:.80}")
 
 
 def _end_of(fields: Mapping[str, Any]) -> End:
