@@ -152,14 +152,27 @@ def test_an_event_without_a_message_raises() -> None:
 
 
 def test_patience_ends() -> None:
+    reading = Reading("/s", None, 0)
+    reading.headers()
+    reading.broke("cut")
+    with pytest.raises(Unreachable, match=r"sent nothing for 0 s \(last: cut\)"):
+        reading.backoff.pause()
+
+
+def test_a_longer_wait_than_the_patience_raises_at_once() -> None:
+    """The message says for how long the server asks to wait, and not that it was silent so long."""
     reading = Reading("/s", None, 5)
     reading.headers()
     reading.refuse(503, {"retry-after": "60"}, b"")
-    with pytest.raises(Unreachable, match="503"):
+    with pytest.raises(Unreachable, match=r"nothing for 0 s and asks for a wait of 60 s .*503"):
         reading.backoff.pause()
+
+
+@pytest.mark.parametrize(("asked", "wait_s"), [("60", 60), ("9" * 400, 1e9)])
+def test_endless_patience_waits_as_long_as_the_server_asks(asked: str, wait_s: float) -> None:
     reading = Reading("/s", None, None)
-    reading.refuse(503, {"retry-after": "60"}, b"")
-    assert reading.backoff.pause() >= 60
+    reading.refuse(503, {"retry-after": asked}, b"")
+    assert wait_s <= reading.backoff.pause() <= wait_s + 5
 
 
 def after(offset: str | None, body: bytes) -> tuple[Reading, list[Any]]:

@@ -12,6 +12,9 @@ from inkstream.client._errors import Unreachable
 _LONGEST_S: Final = 5.0
 """The longest random wait."""
 
+_LONGEST_ASKED_S: Final = 1e9
+"""The longest ``Retry-After`` that counts. ``time.sleep`` refuses a wait of 300 years."""
+
 _LASTED_S: Final = 10.0
 """After a connection that lasted this long, earlier failures no longer count."""
 
@@ -24,7 +27,8 @@ def passes(status: int) -> bool:
 def retry_after(headers: Mapping[str, str]) -> float:
     """Return how many seconds the server asks a client to wait, or 0."""
     value = headers.get("retry-after", "")
-    return float(value) if value.isascii() and value.isdigit() else 0.0
+    seconds = float(value) if value.isascii() and value.isdigit() else 0.0
+    return min(seconds, _LONGEST_ASKED_S)
 
 
 class Backoff:
@@ -77,5 +81,5 @@ class Backoff:
         limit = min(_LONGEST_S, self.base_s * 2.0 ** min(self._failures - 1, 10))
         silent_s = time.monotonic() - self._heard_at
         if self._patience_s is not None and silent_s + self._extra_s >= self._patience_s:
-            raise Unreachable(self._url, self._patience_s, self._reason)
+            raise Unreachable(self._url, self._patience_s, self._reason, silent_s, self._extra_s)
         return self._extra_s + random.random() * limit

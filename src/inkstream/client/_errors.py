@@ -36,10 +36,13 @@ class Unreachable(InkstreamError, TimeoutError):
 
     code = "unreachable"
 
-    def __init__(self, url: str, patience_s: float, reason: str) -> None:
+    def __init__(
+        self, url: str, patience_s: float, reason: str, silent_s: float, asked_s: float
+    ) -> None:
+        asks = f"and asks for a wait of {asked_s:.15g} s " if asked_s else ""
         super().__init__(
-            f"{url} sent nothing for {patience_s:g} s (last: {reason}): iterate again to continue, "
-            "or pass a larger patience_s"
+            f"{url} sent nothing for {silent_s:.0f} s {asks}(last: {reason}), which is longer than "
+            f"patience_s = {patience_s:g}: iterate again to continue, or pass a larger patience_s"
         )
         self.url = url
 
