@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 from collections.abc import AsyncIterator
 
 import asyncpg
@@ -67,7 +69,45 @@ async def test_sql_equals_migrate(shell: Shell, url: str) -> None:
 
 
 async def test_sqlite_needs_no_migrate(shell: Shell) -> None:
-    assert (await shell.run("migrate")).err == "inkstream: nothing to do\n"
     assert (await shell.run("verify")).code == Exit.UNAVAILABLE, "there is no file yet"
     assert (await shell.run("write", "--id", "s", text=b"text")).code == Exit.DONE
     assert (await shell.run("verify")).code == Exit.DONE
+    assert (await shell.run("migrate")).err == "inkstream: nothing to do\n"
+
+
+async def test_migrate_creates_a_sqlite_file(shell: Shell) -> None:
+    assert (await shell.run("ls")).code == Exit.UNAVAILABLE, "there is no file yet"
+    assert (await shell.run("migrate")).code == Exit.DONE
+    assert (await shell.run("ls")).code == Exit.DONE
+
+
+@pytest.mark.parametrize("place", ["no/such.db", "text.db", "folder"])
+async def test_migrate_refuses_what_is_no_database(shell: Shell, place: str) -> None:
+    (shell.folder / "folder").mkdir()
+    (shell.folder / "text.db").write_text("not a database " * 1000)
+    done = await shell.run("migrate", "--database", f"sqlite:///{shell.folder / place}")
+    assert done.code == Exit.UNAVAILABLE, done
+    assert "Traceback" not in done.err
+
+
+@pytest.mark.parametrize("kind", ["foreign", "text", "empty"])
+async def test_a_question_changes_no_other_file(shell: Shell, kind: str) -> None:
+    """A command that only asks creates no tables in a file, and leaves nothing beside it."""
+    path = shell.folder / "streams.db"
+    if kind == "foreign":
+        with contextlib.closing(sqlite3.connect(path)) as db:
+            db.execute("CREATE TABLE theirs (a)")
+    else:
+        path.write_text("not a database " * 1000 if kind == "text" else "")
+    before = path.read_bytes()
+    for command in (
+        *(("show", "x"), ("ls",), ("cat", "x"), ("follow", "x"), ("verify",), ("rm", "x")),
+        *(("cancel", "x"), ("doctor", "--database", shell.environment["INKSTREAM_DATABASE"])),
+    ):
+        done = await shell.run(*command)
+        problem = command[0] == "doctor" and kind != "text"
+        assert done.code == (Exit.FAILED if problem else Exit.UNAVAILABLE), (command, done)
+        why = "not a SQLite database" if kind == "text" else "no inkstream tables"
+        assert why in done.err + done.out, (command, done)
+    assert path.read_bytes() == before
+    assert list(shell.folder.iterdir()) == [path]

@@ -71,8 +71,8 @@ async def open_streams(
 
     Args:
         database: The URL of the database.
-        create: Whether to create an absent SQLite file. If false, an absent file is an error,
-            because its name may be mistyped.
+        create: Whether to create an absent SQLite file and its tables. If false, a file that is
+            absent or has no inkstream tables is an error, because its name may be mistyped.
 
     Raises:
         StoreUnavailable: The database cannot be opened.
@@ -86,8 +86,10 @@ async def open_streams(
 
 
 @contextlib.asynccontextmanager
-async def open_store(database: str) -> AsyncIterator[Store]:
+async def open_store(database: str, *, create: bool = False) -> AsyncIterator[Store]:
     """Open a database without an engine, so that no stream is swept, ended or tidied.
+
+    For ``create``, see ``open_streams``.
 
     Raises:
         StoreUnavailable: The database cannot be opened.
@@ -96,7 +98,7 @@ async def open_store(database: str) -> AsyncIterator[Store]:
     from inkstream.engine.identity import new_worker
     from inkstream.facade.databases import open_database
 
-    await _check_existence(database, create=False)
+    await _check_existence(database, create=create)
     store, _ = open_database(database)
     await store.open(new_worker())
     try:
@@ -106,13 +108,21 @@ async def open_store(database: str) -> AsyncIterator[Store]:
 
 
 async def _check_existence(database: str, *, create: bool) -> None:
-    from inkstream._errors import StoreUnavailable
-
     if database.startswith("memory:"):
         raise click.UsageError("memory:// exists only inside one process: name another database")
     if database.startswith("sqlite:") and not create:
-        from inkstream.stores.sqlite import SQLiteStore
+        await asyncio.to_thread(_check_tables, database)
 
-        path = SQLiteStore(database).path
-        if not await asyncio.to_thread(path.exists):
-            raise StoreUnavailable(f"there is no database {path}")
+
+def _check_tables(database: str) -> None:
+    from inkstream._errors import StoreUnavailable
+    from inkstream.stores import sqlite
+
+    path, _ = sqlite.file_and_companions(database)
+    if not path.exists():
+        raise StoreUnavailable(f"there is no database {path}")
+    why = sqlite.why_unsuitable(path)
+    if why is not None:
+        raise StoreUnavailable(why)
+    if not sqlite.has_tables(path):
+        raise StoreUnavailable(f"{path} has no inkstream tables: is it the right file?")

@@ -6,7 +6,7 @@ import asyncio
 
 import click
 
-from inkstream.cli.database import database_option, json_option, run
+from inkstream.cli.database import database_option, json_option, open_store, run
 from inkstream.cli.exits import EPILOG, Exit, errors_become_exits, say
 from inkstream.cli.output import write_json, write_text
 from inkstream.facade.databases import is_postgres
@@ -19,7 +19,7 @@ def migrate(database: str, as_json: bool) -> None:
     """Create the tables of a database, or update the tables of an older version.
 
     Several processes may run this command at the same time, and running the command again is
-    harmless. For a SQLite file it does nothing, because opening the file creates the tables.
+    harmless. It creates an absent SQLite file. An application does this itself when it starts.
     """
 
     async def work() -> int:
@@ -28,6 +28,9 @@ def migrate(database: str, as_json: bool) -> None:
             from inkstream.stores import postgres
 
             applied = await postgres.migrate(database)
+        else:
+            async with open_store(database, create=True):
+                pass
         if as_json:
             write_json({"applied": applied})
         elif applied:
@@ -72,10 +75,9 @@ async def _verify(database: str) -> list[str]:
 
 
 async def _verify_file(database: str) -> list[str]:
-    from inkstream.cli.database import open_streams
     from inkstream.stores.sqlite import check_streams
 
-    async with open_streams(database):  # this raises if the version is wrong
+    async with open_store(database):  # this raises if the version is wrong
         return await asyncio.to_thread(check_streams, database)
 
 

@@ -12,7 +12,13 @@ from typing import Final
 
 from inkstream._errors import StoreUnavailable
 from inkstream.operations.doctor.findings import Finding, Verdict, fine
-from inkstream.stores.sqlite import FileFacts, facts_of, file_and_companions, why_unsuitable
+from inkstream.stores.sqlite import (
+    FileFacts,
+    facts_of,
+    file_and_companions,
+    has_tables,
+    why_unsuitable,
+)
 
 _LARGE_WAL: Final = 64 << 20
 _MANY_FREE: Final = 64 << 20
@@ -35,8 +41,12 @@ def examine(url: str) -> list[Finding]:
     found = [_place(path), _permissions(path, companions), _disk(path)]
     if found[0].verdict is Verdict.PROBLEM:
         return found  # in an unsuitable place, opening the file could damage it
+    found.append(_version())
+    if not has_tables(path):  # another program's file; facts_of would leave a lock file beside it
+        message = "it has no inkstream tables"
+        return [*found, _problem("migrations", message, "start the application once")]
     facts = facts_of(path)
-    return [*found, _version(), _migrations(facts), _log(facts), _free(facts)]
+    return [*found, _migrations(facts), _log(facts), _free(facts)]
 
 
 def _place(path: Path) -> Finding:
@@ -77,8 +87,6 @@ def _version() -> Finding:
 
 
 def _migrations(facts: FileFacts) -> Finding:
-    if facts.version is None:
-        return _problem("migrations", "it has no inkstream tables", "start the application once")
     if facts.version != facts.wanted:
         message = f"its tables have version {facts.version}; this inkstream needs {facts.wanted}"
         return _problem("migrations", message, "use the version of inkstream that wrote it")

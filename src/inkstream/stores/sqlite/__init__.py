@@ -7,7 +7,13 @@
 """
 
 from inkstream.stores.sqlite._check import check_streams
-from inkstream.stores.sqlite._facts import FileFacts, facts_of, file_and_companions, why_unsuitable
+from inkstream.stores.sqlite._facts import (
+    FileFacts,
+    facts_of,
+    file_and_companions,
+    has_tables,
+    why_unsuitable,
+)
 from inkstream.stores.sqlite._store import SQLiteStore
 
 __all__ = [
@@ -16,5 +22,6 @@ __all__ = [
     "check_streams",
     "facts_of",
     "file_and_companions",
+    "has_tables",
     "why_unsuitable",
 ]

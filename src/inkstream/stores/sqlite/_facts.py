@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sqlite3
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 from inkstream._errors import StoreUnavailable
 from inkstream.stores.sqlite._connection import (
@@ -53,6 +55,24 @@ def why_unsuitable(path: Path) -> str | None:
     except StoreUnavailable as exc:
         return str(exc)
     return None
+
+
+def has_tables(path: Path) -> bool:
+    """Return whether a file has inkstream's tables. The call blocks, and leaves nothing behind.
+
+    Raises:
+        StoreUnavailable: The file cannot be read, or is not a SQLite database.
+    """
+    try:
+        if path.stat().st_size == 0:
+            return False  # if SQLite opened an empty file, it would remove the log beside the file
+        address = f"file:{quote(str(path))}?mode=rw"
+        with contextlib.closing(sqlite3.connect(address, uri=True, timeout=5.0)) as db:
+            return bool(db.execute(SQL.schema_exists).fetchone()[0])
+    except OSError as exc:
+        raise StoreUnavailable(f"{path}: the file cannot be read: {exc}") from exc
+    except sqlite3.Error as exc:
+        raise wrapped(exc, path) from exc
 
 
 def facts_of(path: Path) -> FileFacts:

@@ -137,7 +137,7 @@ def _busy(exc: sqlite3.Error, path: Path) -> BaseException:
         StoreUnavailable(
             f"{path}: a connection of this process's own is inside a transaction that writes. End "
             "that transaction first, or pass the connection (connection=). The first call on a "
-            "file also creates the tables; `inkstream ls` at deployment creates the tables earlier"
+            "file also creates the tables; `inkstream migrate` creates them earlier"
         )
         if is_written_here(path)
         else _faults.translate(exc, str(path))
