@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 from inkstream import wire
+from inkstream._errors import StoreUnavailable
 from inkstream._types import Change, End, Group, Kind, NewStream, Status, StreamId
 from inkstream.stores.sqlite import SQLiteStore
 from inkstream.stores.sqlite._connection import Settings, connect, create_file, ensure_schema
@@ -287,3 +288,19 @@ async def test_a_question_waits_for_no_writer(database: Path) -> None:
         page = await asking.read(StreamId("kept"), 0, 0)
         await asking.close()
     assert page.state.stream_id == "kept"
+
+
+async def test_a_locked_file_is_waited_for_once(database: Path) -> None:
+    """After a read found the file locked, opening does not also wait for the writers' lock."""
+    first = SQLiteStore(database)
+    await first.open("first")
+    await first.close()
+    lock = WritersLock(database)
+    await asyncio.to_thread(lock.acquire)
+    other = sqlite3.connect(database, isolation_level=None)
+    with contextlib.closing(other), contextlib.closing(lock):
+        other.execute("PRAGMA locking_mode=EXCLUSIVE")
+        other.execute("BEGIN EXCLUSIVE")
+        asking = SQLiteStore(database, busy_s=0.1, wait_s=5.0)
+        with pytest.raises(StoreUnavailable, match="another program keeps it locked"):
+            await asking.open("asking")

@@ -105,17 +105,11 @@ class SQLiteStore:
             # could not explain an outage in which another program keeps the lock. Also,
             # inkstream.sync opens the store in its first call, when the caller may have an open
             # transaction on this file.
-            if not (written and await self._is_ready()):
+            if not (written and await self._read(is_ready, None)):
                 await self._write(lambda _: None, None)
         except BaseException:
             await self.close()
             raise
-
-    async def _is_ready(self) -> bool:
-        try:
-            return await self._read(is_ready, None)
-        except StoreUnavailable:
-            return False  # the writing connection may succeed, or else has the better error
 
     def _prepare(self, worker: str) -> bool:
         """Take this worker's lock; return whether inkstream has written to the file before."""
