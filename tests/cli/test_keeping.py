@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import json
 import os
 import pty
 import signal
+import sqlite3
 from pathlib import Path
 
 import pytest
 
 from inkstream import PersistentTextStreaming
 from inkstream.cli.exits import Exit
+from inkstream.stores.sqlite._locks import WritersLock
 from tests.cli.command import Shell
 
 
@@ -130,6 +134,21 @@ async def test_g12_absent_database_is_an_error(shell: Shell) -> None:
         assert done.err.count("\n") == 1, "the error must be one line"
     assert (await shell.run("ls", "--database", "mongodb://x")).code == 2
     assert (await shell.run("ls", "--database", "memory://")).code == 2
+
+
+@pytest.mark.usefixtures("three")
+async def test_g12_a_question_waits_for_no_writer(shell: Shell) -> None:
+    """Commands that only ask answer and end while another program keeps both locks."""
+    path = shell.folder / "streams.db"
+    lock = WritersLock(path)
+    await asyncio.to_thread(lock.acquire)
+    other = sqlite3.connect(path, isolation_level=None)
+    with contextlib.closing(other), contextlib.closing(lock):
+        other.execute("BEGIN IMMEDIATE")
+        for command in ("ls",), ("cat", "a"), ("show", "a"), ("verify",):
+            done = await shell.run(*command)
+            assert done.code == 0, (command, done)
+            assert "a thread waited" not in done.err, command
 
 
 async def test_taken_id_is_a_conflict(shell: Shell) -> None:

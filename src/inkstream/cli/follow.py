@@ -4,19 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from inkstream._errors import StreamNotFound
 from inkstream._types import End, Status, StreamId, StreamState
-from inkstream.cli.database import database_option, json_option, open_streams, run
+from inkstream.cli.database import database_option, json_option, open_store, open_streams, run
 from inkstream.cli.exits import EPILOG, Exit, exit_of, say
 from inkstream.cli.output import write_json, write_text
 from inkstream.wire import end_object
-
-if TYPE_CHECKING:
-    from inkstream.facade.streaming import PersistentTextStreaming
 
 
 @click.command("follow", epilog=EPILOG)
@@ -38,7 +35,7 @@ def follow(stream_id: str, offset: str | None, database: str, as_json: bool) -> 
 
 async def _follow(database: str, stream_id: str, offset: str | None, as_json: bool) -> int:
     async with open_streams(database) as streams:
-        await _readable(streams, stream_id)
+        _check_readable(await streams.engine.readers.state(StreamId(stream_id)))
         following = streams.follow(stream_id, offset)
         async with contextlib.aclosing(following):
             async for item in following:
@@ -52,14 +49,12 @@ async def _follow(database: str, stream_id: str, offset: str | None, as_json: bo
         raise StreamNotFound(stream_id)
 
 
-async def _readable(streams: PersistentTextStreaming, stream_id: str) -> StreamState:
-    state = await streams.engine.readers.state(StreamId(stream_id))
+def _check_readable(state: StreamState) -> None:
     if state.counts_bytes:
         raise click.ClickException(
-            f"stream {stream_id!r} contains {state.content_type}, not text: "
+            f"stream {state.stream_id!r} contains {state.content_type}, not text: "
             "read it over the Durable Streams protocol"
         )
-    return state
 
 
 def _ended(end: End, offset: str | None, as_json: bool) -> int:
@@ -88,10 +83,14 @@ def cat(stream_ids: tuple[str, ...], database: str, as_json: bool) -> None:
 
 
 async def _cat(database: str, stream_ids: tuple[str, ...], as_json: bool) -> int:
-    async with open_streams(database) as streams:
-        for stream_id in stream_ids:
-            await _readable(streams, stream_id)
-            body = await streams.read(stream_id)
+    from inkstream.engine.readers import read_whole
+    from inkstream.facade.handles import body_of
+
+    async with open_store(database) as store:
+        for name in stream_ids:
+            stream_id = StreamId(name)
+            _check_readable((await store.read(stream_id, 0, 0)).state)
+            body = body_of(await read_whole(store, stream_id))
             if not as_json:
                 write_text(body.text)
                 continue

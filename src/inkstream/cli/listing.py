@@ -11,8 +11,8 @@ from collections.abc import Callable
 
 import click
 
-from inkstream._types import Status, StreamState
-from inkstream.cli.database import database_option, json_option, open_streams, run
+from inkstream._types import Query, Status, StreamState
+from inkstream.cli.database import database_option, json_option, open_store, run
 from inkstream.cli.exits import EPILOG, Exit, say
 from inkstream.cli.output import age_text, size_text, state_object, write_json, write_text
 
@@ -20,6 +20,7 @@ _PAGE = 200
 _COLOURS = {"streaming": "blue", "open": "blue", "error": "red", "timeout": "red"}
 """The colour of a line on a terminal, by the stream's status."""
 _UNITS = {"s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_CURSOR = re.compile(r"[0-9]{1,18}", re.ASCII)
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd])", re.ASCII)
 
 
@@ -153,15 +154,16 @@ async def _find(
 ) -> tuple[list[StreamState], str | None]:
     """Return the wanted streams, and a cursor for the next page if the limit left out streams."""
     found: list[StreamState] = []
-    async with open_streams(database) as streams:
+    if cursor is not None and _CURSOR.fullmatch(cursor) is None:
+        raise click.UsageError(f"{cursor!r:.80} is not a cursor: pass one that ls has printed")
+    before = None if cursor is None else int(cursor)
+    statuses = None if status is None else (Status(status),)
+    async with open_store(database) as store:
         while True:
-            try:
-                page = await streams.list(
-                    owner=owner, group=group, status=status, cursor=cursor, limit=_PAGE
-                )
-            except ValueError as exc:
-                raise click.UsageError(str(exc)) from exc
-            for state in page.streams:
+            states = await store.find(
+                Query(owner=owner, group=group, statuses=statuses, before=before, limit=_PAGE)
+            )
+            for state in states:
                 if oldest is not None and state.created_at < oldest:
                     return found, None
                 if not wanted(state):
@@ -169,9 +171,9 @@ async def _find(
                 if limit is not None and len(found) == limit:
                     return found, str(found[-1].internal_id)
                 found.append(state)
-            cursor = page.cursor
-            if cursor is None:
+            if len(states) < _PAGE:
                 return found, None
+            before = states[-1].internal_id
 
 
 def _row(state: StreamState, now: float) -> tuple[str, ...]:

@@ -14,6 +14,7 @@ from inkstream._errors import (
     TooManyReaders,
 )
 from inkstream._types import Page, Query, Read, StreamId, StreamState
+from inkstream.abc import Store
 from inkstream.engine.bundle import Bundle
 from inkstream.engine.core import Core
 from inkstream.engine.reader import Reader
@@ -90,16 +91,7 @@ class Readers:
             OffsetGone: The store lost messages of the stream between two pages.
         """
         self._life.check()
-        pages = [await self._store.read(stream_id, 0, _SNAPSHOT_BYTES)]
-        while not _is_whole(pages):
-            page = await self._store.read(stream_id, pages[-1].end, _SNAPSHOT_BYTES)
-            if page.state.internal_id != pages[0].state.internal_id:
-                raise StreamNotFound(stream_id)
-            offset = Offset.at(pages[-1].state, pages[-1].end)
-            if not offset.lies_in(page.state):
-                raise OffsetGone(stream_id, str(offset))
-            pages.append(page)
-        return pages
+        return await read_whole(self._store, stream_id)
 
     async def pages_of(self, stream_ids: Sequence[StreamId]) -> dict[StreamId, list[Page]]:
         """Return those of these streams that exist, each whole, as one or more pages."""
@@ -212,6 +204,20 @@ class Readers:
         if not tail.readers:
             tail.without_readers_since = self._clock.monotonic()
             self._tails.detach(tail)
+
+
+async def read_whole(store: Store, stream_id: StreamId) -> list[Page]:
+    """Return what ``Readers.pages`` returns, without an engine."""
+    pages = [await store.read(stream_id, 0, _SNAPSHOT_BYTES)]
+    while not _is_whole(pages):
+        page = await store.read(stream_id, pages[-1].end, _SNAPSHOT_BYTES)
+        if page.state.internal_id != pages[0].state.internal_id:
+            raise StreamNotFound(stream_id)
+        offset = Offset.at(pages[-1].state, pages[-1].end)
+        if not offset.lies_in(page.state):
+            raise OffsetGone(stream_id, str(offset))
+        pages.append(page)
+    return pages
 
 
 def _is_whole(pages: Sequence[Page]) -> bool:
