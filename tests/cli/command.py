@@ -58,6 +58,25 @@ class Shell:
             assert process.returncode is not None
             return Done(process.returncode, out.decode(), err.decode())
 
+    async def script(self, line: str) -> Done:
+        """Run a line of a shell script, in which ``inkstream`` is the command."""
+        process = await asyncio.create_subprocess_exec(
+            *("sh", "-c", f'inkstream() {{ "$PYTHON" -c "{_MAIN}" "$@"; }}; {line}'),
+            stdin=DEVNULL,
+            stdout=PIPE,
+            stderr=PIPE,
+            env=self.environment | {"PYTHON": sys.executable},
+            cwd=self.folder,
+        )
+        try:
+            async with asyncio.timeout(DEADLINE_S):
+                out, err = await process.communicate()
+        except TimeoutError:
+            process.kill()
+            raise
+        assert process.returncode is not None
+        return Done(process.returncode, out.decode(), err.decode())
+
 
 async def line_of(stream: asyncio.StreamReader | None) -> str:
     """Return the next line of a process's output."""

@@ -167,6 +167,33 @@ async def test_g2_large_input_is_complete(shell: Shell, unbuffered: str) -> None
     assert (await shell.run("cat", "big")).out == text
 
 
+@pytest.mark.parametrize("where", [">/dev/full", ">&-"])
+async def test_output_that_cannot_be_written_is_one_line(shell: Shell, where: str) -> None:
+    assert (await shell.run("write", "--id", "s", text=b"text")).code == 0
+    for command in ("ls", "cat s", "follow s", "sql", "rm --json s"):
+        done = await shell.script(f"inkstream {command} {where}")
+        assert done.code == 1, (command, done)
+        lines = [line for line in done.err.splitlines() if "the stream" not in line]
+        assert len(lines) == 1, (command, done.err)
+        assert lines[0].startswith("inkstream: standard output cannot be written"), command
+
+
+@pytest.mark.parametrize("where", [">/dev/full", ">&-"])
+@pytest.mark.parametrize("tee", ["", "--tee"])
+async def test_g6_a_stream_goes_on_without_output(shell: Shell, where: str, tee: str) -> None:
+    """The stream is written to its end, and its id is on standard error."""
+    done = await shell.script(f"echo text | inkstream write {tee} --id s {where}")
+    assert (done.code, done.err.split()[0]) == (0, "s"), done
+    assert "Traceback" not in done.err
+    assert (await shell.run("cat", "s")).out == "text\n"
+
+
+async def test_write_without_input_is_wrong_usage(shell: Shell) -> None:
+    """If standard input is closed, the command creates no stream that nobody would end."""
+    assert (await shell.script("inkstream write <&-")).code == 2
+    assert not any(shell.folder.iterdir())
+
+
 async def test_broken_pipe_ends_follow_quietly(shell: Shell) -> None:
     await shell.run("write", "--id", "big", text=b"x" * 2_000_000)
     for command in ("follow", "cat"):

@@ -9,7 +9,7 @@ import click
 from inkstream._errors import StreamNotFound
 from inkstream.cli.database import database_option, json_option, open_streams, run
 from inkstream.cli.exits import EPILOG, Exit, say
-from inkstream.cli.output import write_json
+from inkstream.cli.output import is_terminal, write_json
 
 
 @click.command("cancel", epilog=EPILOG)
@@ -36,7 +36,7 @@ async def _cancel(database: str, stream_ids: tuple[str, ...], as_json: bool) -> 
                 continue
             if as_json:
                 write_json({"stream_id": stream_id, "cancelled": cancelled})
-            elif not cancelled and sys.stderr.isatty():
+            elif not cancelled and is_terminal(sys.stderr):
                 say(f"stream {stream_id!r} has already ended")
     return code
 
@@ -63,7 +63,7 @@ def rm(
         raise click.UsageError("name the streams to delete, or --all with --owner or --group")
     if everything and owner is None and group is None:
         raise click.UsageError("--all needs --owner, --group, or both: whose streams?")
-    if not yes and sys.stdin.isatty():
+    if not yes and is_terminal(sys.stdin):
         whose = " and ".join(
             f"{what} {name!r}" for what, name in (("owner", owner), ("group", group)) if name
         )
@@ -94,6 +94,6 @@ async def _rm(
                     code = Exit.NOT_FOUND
         if as_json:
             write_json({"deleted": deleted})
-        elif sys.stderr.isatty():
+        elif is_terminal(sys.stderr):
             say(f"deleted {deleted}")
     return code

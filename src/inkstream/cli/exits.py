@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import sys
 from collections.abc import Iterator
 from enum import IntEnum
@@ -21,6 +20,7 @@ from inkstream._errors import (
     WriterFenced,
 )
 from inkstream._types import Status
+from inkstream.cli.output import OutputFailed
 
 
 class Exit(IntEnum):
@@ -83,15 +83,16 @@ def say(line: str) -> None:
 def errors_become_exits() -> Iterator[None]:
     """If inkstream raises an error, print it on one line, and exit with the error's exit code.
 
-    After Ctrl-C, or if no program reads standard output any more, exit without printing a line.
+    If standard output cannot be written, do the same. After Ctrl-C, or if no program reads standard
+    output any more, exit without printing a line.
     """
     try:
         yield
     except BrokenPipeError:
-        # At exit the interpreter flushes standard output again, and would print an error because
-        # the pipe is broken. So standard output becomes the null device.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(Exit.BROKEN_PIPE)
+    except OutputFailed as exc:
+        say(f"standard output cannot be written: {exc.strerror}")
+        sys.exit(Exit.FAILED)
     except KeyboardInterrupt:
         sys.exit(Exit.INTERRUPTED)
     except InkstreamError as exc:

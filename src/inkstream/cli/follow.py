@@ -12,7 +12,7 @@ from inkstream._errors import StreamNotFound
 from inkstream._types import End, Status, StreamId, StreamState
 from inkstream.cli.database import database_option, json_option, open_store, open_streams, run
 from inkstream.cli.exits import EPILOG, Exit, exit_of, say
-from inkstream.cli.output import write_json, write_text
+from inkstream.cli.output import is_terminal, write_json, write_text
 from inkstream.wire import end_object
 
 
@@ -63,7 +63,7 @@ def _ended(end: End, offset: str | None, as_json: bool) -> int:
     elif end.status is not Status.DONE:
         reason = f" ({end.code})" if end.code else ""
         words = f": {end.message}" if end.message else ""
-        if sys.stdout.isatty():
+        if is_terminal(sys.stdout):
             write_text("\n")
         say(f"the stream ended {end.status}{reason}{words}")
     return exit_of(end.status)

@@ -14,7 +14,14 @@ import click
 from inkstream._types import Query, Status, StreamState
 from inkstream.cli.database import database_option, json_option, open_store, run
 from inkstream.cli.exits import EPILOG, Exit, say
-from inkstream.cli.output import age_text, size_text, state_object, write_json, write_text
+from inkstream.cli.output import (
+    age_text,
+    is_terminal,
+    size_text,
+    state_object,
+    write_json,
+    write_text,
+)
 
 _PAGE = 200
 _COLOURS = {"streaming": "blue", "open": "blue", "error": "red", "timeout": "red"}
@@ -115,7 +122,7 @@ def command(
         oldest = None if newer_than is None else now - newer_than
         most = None if everything else limit
         found, more = await _find(database, owner, group, status, cursor, most, wanted, oldest)
-        if watch is not None and sys.stdout.isatty():
+        if watch is not None and is_terminal(sys.stdout):
             click.clear()
         if as_json:
             for state in found:
@@ -124,7 +131,7 @@ def command(
                 write_json({"cursor": more})
             return Exit.DONE
         rows = [_row(state, now) for state in found]
-        if sys.stdout.isatty():
+        if is_terminal(sys.stdout):
             _print_table(rows)
         else:
             write_text("".join("\t".join(row) + "\n" for row in rows))
@@ -135,7 +142,7 @@ def command(
     async def show_again_and_again(seconds: float) -> int:
         while True:
             await show()
-            if not sys.stdout.isatty():
+            if not is_terminal(sys.stdout):
                 write_text("\n")
             await asyncio.sleep(seconds)
 
@@ -180,7 +187,7 @@ def _row(state: StreamState, now: float) -> tuple[str, ...]:
     return (
         state.stream_id,
         state.status.value,
-        size_text(state.size) if sys.stdout.isatty() else str(state.size),
+        size_text(state.size) if is_terminal(sys.stdout) else str(state.size),
         age_text(now - state.created_at),
         state.owner or "-",
         state.group or "-",

@@ -2,34 +2,61 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import sys
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TextIO
 
 from inkstream._types import JSON, StreamState
 from inkstream.wire import one_line
 
 
+class OutputFailed(OSError):
+    """Standard output is closed, or cannot be written, for example because its disk is full."""
+
+
+def is_terminal(stream: TextIO | None) -> bool:
+    """Return whether a standard stream is a terminal. Python has ``None`` for a closed stream."""
+    return stream is not None and stream.isatty()
+
+
 def write_bytes(data: bytes) -> None:
     """Write to standard output without a buffer.
 
+    After an error, everything written later is lost without another error.
+
     Raises:
         BrokenPipeError: No program reads standard output any more.
+        OutputFailed: Standard output cannot be written for another reason.
     """
+    if sys.stdout is None:
+        raise OutputFailed(errno.EBADF, "it is closed")
     out = sys.stdout.buffer
     left = memoryview(data)
-    # With PYTHONUNBUFFERED, standard output is a raw file, and a write may accept only some bytes.
-    while left:
-        left = left[out.write(left) :]
-    out.flush()
+    try:
+        # With PYTHONUNBUFFERED, standard output is a raw file, and a write may accept only some
+        # bytes.
+        while left:
+            left = left[out.write(left) :]
+        out.flush()
+    except OSError as exc:
+        # At exit the interpreter flushes standard output again, and would print an error. So
+        # standard output becomes the null device.
+        null = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(null, sys.stdout.fileno())
+        os.close(null)
+        if isinstance(exc, BrokenPipeError):
+            raise
+        raise OutputFailed(exc.errno, exc.strerror) from exc
 
 
 def write_text(text: str) -> None:
     """Write text to standard output without a buffer, as UTF-8 in every locale.
 
     Raises:
-        BrokenPipeError: No program reads standard output any more.
+        BrokenPipeError, OutputFailed
     """
     # click.echo is not used, because it changes line ends on some systems and removes escape codes.
     write_bytes(text.encode())

@@ -20,7 +20,7 @@ import click
 from inkstream._types import Status
 from inkstream.cli.database import database_option, json_option, open_streams, run
 from inkstream.cli.exits import EPILOG, exit_of, say
-from inkstream.cli.output import size_text, write_bytes, write_text
+from inkstream.cli.output import OutputFailed, is_terminal, size_text, write_bytes, write_text
 
 if TYPE_CHECKING:
     from inkstream.facade.handles import StreamWriter
@@ -62,6 +62,8 @@ def command(
         raise click.UsageError("--takeover needs --id: which stream should continue?")
     if takeover and (owner is not None or group is not None):
         raise click.UsageError("--takeover keeps the stream's owner and group: leave them out")
+    if sys.stdin is None:
+        raise click.UsageError("standard input is closed: what should the stream contain?")
     run(_write(database, stream_id, owner, group, takeover, _Teller(tee, as_json)))
 
 
@@ -209,17 +211,22 @@ class _Teller:
         self._tee = tee
         self._as_json = as_json
         self._to_stderr = tee
-        self._progress = sys.stderr.isatty() and not (tee and sys.stdout.isatty())
+        self._progress = is_terminal(sys.stderr) and not (tee and is_terminal(sys.stdout))
         self._bytes = 0
         self._began = self._shown = time.monotonic()
 
     def _line(self, line: str) -> None:
+        # The stream must continue even if this line cannot be written.
+        if not self._to_stderr:
+            try:
+                write_text(line + "\n")
+            except BrokenPipeError:
+                return
+            except OutputFailed:
+                self._to_stderr = True
         if self._to_stderr:
-            click.echo(line, err=True)
-            return
-        # The stream must continue even if the program that reads this output has ended.
-        with contextlib.suppress(BrokenPipeError):
-            write_text(line + "\n")
+            with contextlib.suppress(OSError):
+                click.echo(line, err=True)
 
     def begin(self, stream_id: str) -> None:
         """Print the stream's id."""
@@ -231,10 +238,11 @@ class _Teller:
         if self._tee:
             try:
                 write_bytes(data)
-            except BrokenPipeError:
+            except OSError as exc:
                 # The stream goes on without standard output, so that its readers lose no text.
                 self._tee = False
-                say("standard output is closed; the stream continues")
+                why = "is closed" if isinstance(exc, BrokenPipeError) else "cannot be written"
+                say(f"standard output {why}; the stream continues")
         now = time.monotonic()
         if self._progress and now - self._shown >= _PROGRESS_S:
             self._shown = now
