@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import logging
 import threading
+import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 
@@ -579,3 +580,60 @@ async def test_error_says_what_to_yield(
         caplog.text
     )
     assert f"{__file__}:" in caplog.text
+
+
+def block(seconds: float) -> None:
+    """Block the event loop, as a synchronous SDK does. The tests forbid ``time.sleep`` there."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        pass
+
+
+async def blocks_and_yields(heard: list[Any], seen: list[int]) -> AsyncIterator[Any]:
+    for message in ["x", {"n": 1}] * 5:
+        block(0.06)
+        seen.append(len(heard))
+        yield message
+
+
+async def blocks_and_appends(append: Append, heard: list[Any], seen: list[int]) -> None:
+    async for message in blocks_and_yields(heard, seen):
+        await append(message)
+
+
+@pytest.mark.parametrize("form", [blocks_and_yields, blocks_and_appends])
+async def test_a_source_that_blocks_the_loop_is_read_all_the_same(
+    streams: PersistentTextStreaming, form: Callable[..., Any]
+) -> None:
+    """G1, G7: between two messages of a source that blocks the loop, text is stored and sent."""
+    heard: list[Any] = []
+    seen: list[int] = []
+
+    async def follow() -> None:
+        async for item in streams.follow("s"):
+            heard.append(item)  # noqa: PERF401 - one by one
+
+    await streams.create("s")
+    following = asyncio.create_task(follow())
+    while not streams.engine.readers:  # noqa: ASYNC110 - the reader opens at a turn of the loop
+        await asyncio.sleep(0)
+    streams.start("s", functools.partial(form, heard=heard, seen=seen))
+    async with asyncio.timeout(20):
+        await following
+    assert seen[-1] >= 5
+    assert len(heard) == 11
+
+
+async def test_a_blocked_loop_names_the_way_out(
+    streams: PersistentTextStreaming, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def source() -> AsyncIterator[str]:
+        for _ in range(10):
+            block(0.2)
+            yield "x"
+
+    await streams.create("s")
+    await streams.start("s", source)
+    (record,) = [r for r in caplog.records if "between its messages" in r.getMessage()]
+    assert "plain generator" in record.getMessage()
+    assert record.__dict__["event"] == "loop_blocked"

@@ -438,7 +438,7 @@ async def test_source_without_waits_lets_other_tasks_run() -> None:
                 await asyncio.sleep(0)
 
         task = asyncio.create_task(other())
-        for _ in range(640):
+        for _ in range(11 * 64):
             await writer.append("x")
         task.cancel()
         assert turns >= 10
@@ -485,17 +485,23 @@ async def test_cancelled_append_accepts_nothing() -> None:
     """G11: a cancelled append stores nothing. Otherwise a retry would store the text twice."""
     async with one_worker() as worker:
         writer = await claim(worker)
-        cancelled = 0
-        for n in range(200):
-            appending = asyncio.create_task(writer.append(f"{n} "))
+        accepted = cancelled = 0
+
+        async def write() -> None:
+            nonlocal accepted
+            while accepted < 1000:
+                await writer.append(f"{accepted} ")
+                accepted += 1
+
+        while accepted < 1000:
+            writing = asyncio.create_task(write())
             await asyncio.sleep(0)
-            if appending.cancel():
-                await asyncio.wait([appending])
+            if writing.cancel():
+                await asyncio.wait([writing])
                 cancelled += 1
-                await writer.append(f"{n} ")
         assert cancelled
         await worker.engine.writers.finish(writer, End(Status.DONE))
-        assert (await worker.streams.read("s")).text == "".join(f"{n} " for n in range(200))
+        assert (await worker.streams.read("s")).text == "".join(f"{n} " for n in range(1000))
 
 
 @in_virtual_time

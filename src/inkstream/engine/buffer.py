@@ -8,9 +8,6 @@ from inkstream import wire
 from inkstream._types import Segment, StreamState
 from inkstream.engine.settings import Limits
 
-_YIELD_EVERY: Final = 64
-"""After this many messages without a commit, ``append`` lets other tasks run once."""
-
 _HALF_BYTES: Final = 3
 """The size of U+FFFD in bytes. U+FFFD replaces half a surrogate pair if no other half comes."""
 
@@ -37,6 +34,8 @@ class Buffer:
         characters: The number of characters accepted so far, including those of JSON messages.
         pending_bytes: The number of bytes accepted but not committed, including the bytes in a
             running commit.
+        look_at: When the buffer holds this many pieces, ``push`` refuses the next one, so that the
+            writer looks whether the event loop runs.
     """
 
     __slots__ = (
@@ -48,12 +47,14 @@ class Buffer:
         "_stream_id",
         "_taken_bytes",
         "characters",
+        "look_at",
         "pending_bytes",
     )
 
     def __init__(self, state: StreamState, limits: Limits, shared: SharedRoom) -> None:
         self.characters = 0
         self.pending_bytes = 0
+        self.look_at = 1
         self._stream_id = state.stream_id
         self._stream_bytes = state.size
         self._limits = limits
@@ -71,8 +72,12 @@ class Buffer:
 
     @property
     def busy(self) -> bool:
-        """True if the writer must let other tasks run before it puts the next piece."""
-        return len(self._pieces) % _YIELD_EVERY == _YIELD_EVERY - 1
+        """True if the writer must look whether the loop runs, before it puts the next piece."""
+        return len(self._pieces) >= self.look_at
+
+    def look_after(self, pieces: int) -> None:
+        """Set ``look_at`` to the number of pieces after ``pieces`` more."""
+        self.look_at = len(self._pieces) + pieces
 
     def push(self, message: object) -> bool:
         """Accept text that needs no check and no wait. Return False for any other message."""
@@ -83,11 +88,7 @@ class Buffer:
         except UnicodeEncodeError:  # the text has half a surrogate pair
             return False
         pieces, shared = self._pieces, self._shared
-        if (
-            not 0 < size <= self._room
-            or len(pieces) % _YIELD_EVERY == _YIELD_EVERY - 1
-            or shared.used >= shared.limit
-        ):
+        if not 0 < size <= self._room or len(pieces) >= self.look_at or shared.used >= shared.limit:
             return False
         pieces.append(message)
         self.characters += len(message)
@@ -147,6 +148,7 @@ class Buffer:
                 pieces[-1] = final[:-1]
         segments = wire.encode_messages(pieces, position)
         pieces.clear()
+        self.look_at = 1
         size = 0
         for segment in segments:
             size += len(segment.payload)

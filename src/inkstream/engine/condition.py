@@ -28,6 +28,11 @@ _MINUTE_S: Final = 60.0
 _SAMPLE_S: Final = 10.0
 BLOCKED_S: Final = 1.0
 """An event loop counts as blocked after this long without a tick."""
+REMEDY: Final = (
+    "Call synchronous code in a thread: make the source a plain generator ('def', not 'async "
+    "def'), or use asyncio.to_thread, or use the asynchronous client of the SDK"
+)
+"""The way out of a blocked event loop, for a log record."""
 
 
 @dataclass(slots=True)

@@ -30,7 +30,7 @@ from typing import Final
 
 from inkstream._errors import StoreUnavailable
 from inkstream._events import LogEvent, facts
-from inkstream.engine.condition import BLOCKED_S, Condition
+from inkstream.engine.condition import BLOCKED_S, REMEDY, Condition
 from inkstream.engine.core import Core
 from inkstream.engine.generation import SOURCE_TASK
 from inkstream.engine.presence import Presence
@@ -119,9 +119,11 @@ class Keeper:
         stack = self._condition.stack(_FRAMES)
         task = self._task_name()
         _log.warning(
-            "the event loop has been blocked for %.1f s%s; other streams of this process wait:\n%s",
+            "the event loop has been blocked for %.1f s%s; other streams of this process wait. "
+            "%s:\n%s",
             stalled,
             f" by {task}" if task else "",
+            REMEDY,
             "".join(traceback.format_list(stack)).rstrip(),
             extra=facts(LogEvent.LOOP_BLOCKED, seconds=stalled, task=task),
         )
