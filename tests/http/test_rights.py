@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
+from starlette.responses import JSONResponse
 
 from inkstream import HTTPSettings, PersistentTextStreaming, StoreUnavailable
 from inkstream._types import StreamState
@@ -22,10 +23,10 @@ class Rights:
     """An ``authorize`` that returns or raises ``answer``, which is ``True`` at first."""
 
     def __init__(self) -> None:
-        self.answer: bool | Exception = True
+        self.answer: Any = True
         self.asked = 0
 
-    async def __call__(self, request: Request, stream: StreamState, action: str) -> bool:
+    async def __call__(self, request: Request, stream: StreamState, action: str) -> Any:
         self.asked += 1
         if isinstance(self.answer, Exception):
             raise self.answer
@@ -42,13 +43,13 @@ def settings(authorize_again_s: float | None = AGAIN_S) -> HTTPSettings:
 
 
 @pytest.mark.parametrize("format_", ["events", "text"])
-@pytest.mark.parametrize("answer", [False, RuntimeError("the database of users is away")])
+@pytest.mark.parametrize("answer", [False, "yes", RuntimeError("the database of users is away")])
 async def test_a_revoked_reader_is_cut(
-    clock: ShiftedClock, rights: Rights, format_: str, answer: bool | Exception
+    clock: ShiftedClock, rights: Rights, format_: str, answer: bool | str | Exception
 ) -> None:
     """A reader whose right is revoked is cut without a terminal event, and the stream continues.
 
-    An ``authorize`` that raises also cuts the reader.
+    An ``authorize`` that raises, or returns neither true nor false, also cuts the reader.
     """
     gate = Gate()
     async with PersistentTextStreaming("memory://", clock=clock, http=settings()) as streams:
@@ -75,6 +76,37 @@ async def test_a_revoked_reader_is_cut(
         gate.say("four", None)
         assert (await streams.wait(name)).text == "one two three four"
         assert (await ask(routes, f"/{name}")).heard.text == "one two three four"
+
+
+@pytest.mark.parametrize("answer", ["yes", 1, None, JSONResponse({"code": "login"}, 401)])
+async def test_only_true_allows(
+    streams: PersistentTextStreaming,
+    rights: Rights,
+    caplog: pytest.LogCaptureFixture,
+    answer: Any,
+) -> None:
+    """An ``authorize`` that returns neither ``True`` nor ``False`` denies everything.
+
+    The server logs the type of the value. A denied stream looks absent, as after ``False``.
+    """
+    await streams.create("s")
+    await streams.create("log", kind="log")
+    rights.answer = answer
+    routes = streams.asgi(authorize=rights)
+    durable = streams.durable_streams(authorize=rights)
+    reads = [ask(routes, f"/s?format={name}") for name in ("events", "json", "text")]
+    assert {call.status for call in await asyncio.gather(*reads)} == {404}
+    assert (await ask(routes, "/s/cancel", method="POST")).status == 404
+    assert not (await streams.read("s")).status.ended
+    assert (await batch(routes, {"s": None}))["streams"] == {}
+    async with client_of(durable) as client:
+        assert (await client.put("/new", headers=TEXT)).status_code == 403
+        assert (await client.post("/log", headers=TEXT, content=b"x")).status_code == 404
+        for method in ("GET", "HEAD", "DELETE"):
+            assert (await client.request(method, "/log")).status_code == 404
+    logged = [r for r in caplog.records if r.levelname == "ERROR"]
+    assert len(logged) == rights.asked
+    assert f"the type {type(answer).__name__}, so the request was denied" in logged[0].getMessage()
 
 
 async def test_a_silent_stream_checks_again_too(clock: ShiftedClock, rights: Rights) -> None:

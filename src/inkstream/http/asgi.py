@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Final, TypeAlias
+from typing import Final, ParamSpec, TypeAlias
 from urllib.parse import quote, unquote
 
 from starlette.datastructures import Headers
@@ -18,6 +19,9 @@ from inkstream._types import StreamState
 Authorize: TypeAlias = Callable[[Request, StreamState, str], Awaitable[bool]]
 """``async authorize(request, stream, action) -> bool``: whether this request may do the action.
 
+Only ``True`` allows. Any other value denies, even a response or a user. If the value is not
+``False`` either, the server also logs an error.
+
 On the ready-made routes, ``action`` is ``"read"`` or ``"cancel"``. On the mount of the Durable
 Streams protocol, ``action`` is ``"create"``, ``"append"``, ``"close"``, ``"read"`` or ``"delete"``.
 At ``"create"`` the stream does not exist yet, and ``stream.internal_id`` is 0. A request for a fork
@@ -27,6 +31,37 @@ response as a request for an absent stream. While a client follows a stream on t
 routes, the server calls ``authorize`` again about every ``HTTPSettings.authorize_again_s``.
 """
 
+P = ParamSpec("P")
+
+_log = logging.getLogger("inkstream")
+
+
+def only_true(
+    authorize: Callable[P, Awaitable[bool]], arguments: str
+) -> Callable[P, Awaitable[bool]]:
+    """Return a function that calls ``authorize``, and allows only what ``True`` allows.
+
+    An ``authorize`` that returns a response or a user, or forgets an ``await``, returns a value
+    that counts as true, and would allow everything. A denied stream must look absent, so the
+    function logs this error and raises nothing.
+
+    Raises:
+        TypeError: ``authorize`` is not an async function.
+    """
+    check_async("authorize", authorize, arguments)
+
+    async def allowed(*args: P.args, **kwargs: P.kwargs) -> bool:
+        answer: object = await authorize(*args, **kwargs)
+        if answer is not True and answer is not False:
+            _log.error(
+                "authorize returned a value of the type %s, so the request was denied: return True "
+                "to allow a request, and False to deny it",
+                type(answer).__name__,  # the value itself may contain a secret
+            )
+        return answer is True
+
+    return allowed
+
 
 async def anyone(request: Request, stream: StreamState, action: str) -> bool:
     """Allow everything to every caller who knows a stream's id."""
@@ -34,14 +69,13 @@ async def anyone(request: Request, stream: StreamState, action: str) -> bool:
 
 
 def require_authorize(authorize: Authorize | None, allow_anonymous: bool) -> Authorize:
-    """Return ``authorize`` after a check, or ``anyone`` if ``allow_anonymous`` is true.
+    """Return ``only_true(authorize)``, or ``anyone`` if ``allow_anonymous`` is true.
 
     Raises:
         TypeError: Neither ``authorize`` nor ``allow_anonymous=True`` was given.
     """
     if authorize is not None:
-        check_async("authorize", authorize, "request, stream, action")
-        return authorize
+        return only_true(authorize, "request, stream, action")
     if allow_anonymous:
         return anyone
     raise TypeError(

@@ -13,12 +13,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.types import Receive, Scope, Send
 
-from inkstream._arguments import check_async
-from inkstream.http.asgi import place_of, refuse_other, response_body, response_start
+from inkstream.http.asgi import only_true, place_of, refuse_other, response_body, response_start
 from inkstream.http.problems import Problem
 
 AuthorizeProbe: TypeAlias = Callable[[Request], Awaitable[bool]]
-"""``async authorize(request) -> bool``: whether this request may use the doctor's probe."""
+"""``async authorize(request) -> bool``: whether this request may use the doctor's probe.
+
+Only ``True`` allows; see ``Authorize``.
+"""
 
 _AT_ONCE: Final = 16
 _MOST_EVENTS: Final = 50
@@ -65,8 +67,7 @@ class DoctorProbe:
     """
 
     def __init__(self, authorize: AuthorizeProbe, ping_s: float) -> None:
-        check_async("authorize", authorize, "request")
-        self._authorize = authorize
+        self._authorize = only_true(authorize, "request")
         self._ping_s = ping_s
         self._open = 0
         self._ticker = _Ticker()
@@ -77,9 +78,7 @@ class DoctorProbe:
             return
         request = Request(scope, receive)
         problem = None
-        # Without ``is True``, a forgotten ``await`` in ``authorize`` would allow every request,
-        # because a coroutine counts as true.
-        if await self._authorize(request) is not True:
+        if not await self._authorize(request):
             problem = Problem(403, "forbidden", "You may not use the doctor's probe.")
         elif self._open >= _AT_ONCE:
             problem = Problem(429, "too_many_probes", "Too many doctors use this probe now.")

@@ -13,11 +13,10 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
-from inkstream._arguments import check_async
 from inkstream._errors import InkstreamError
 from inkstream._types import Query, Status, StreamId, StreamState
 from inkstream.engine.engine import Engine
-from inkstream.http.asgi import place_of, refuse_other
+from inkstream.http.asgi import only_true, place_of, refuse_other
 from inkstream.http.connection import HTTPSettings
 from inkstream.http.crosssite import cross_site_problem
 from inkstream.http.follow import Follow, requested_offset
@@ -29,8 +28,8 @@ from inkstream.operations.health import check_health
 AuthorizeOperator: TypeAlias = Callable[[Request, str], Awaitable[bool]]
 """``async authorize(request, action) -> bool``: whether this person may do the action.
 
-``action`` is ``"look"`` (everything except text), ``"text"`` (a stream's text and result), or
-``"stop"``.
+Only ``True`` allows; see ``Authorize``. ``action`` is ``"look"`` (everything except text),
+``"text"`` (a stream's text and result), or ``"stop"``.
 """
 
 _PAGE: Final = 50
@@ -47,10 +46,9 @@ class Inspector:
         http: HTTPSettings,
         allowed_origins: Collection[str],
     ) -> None:
-        check_async("authorize", authorize, "request, action")
         self._html = page()  # read the file now, because a read later would block the event loop
         self._engine = engine
-        self._authorize = authorize
+        self._authorize = only_true(authorize, "request, action")
         self._http = http
         self._allowed_origins = allowed_origins
 
@@ -89,9 +87,7 @@ class Inspector:
     async def _allowed(
         self, request: Request, action: str, answer: Callable[..., Awaitable[Response]], *name: str
     ) -> Response:
-        # Without ``is True``, an ``authorize`` that returns a user, or forgets an ``await``, would
-        # allow everything.
-        if await self._authorize(request, action) is not True:
+        if not await self._authorize(request, action):
             return Problem(403, "forbidden", "You may not do this.")
         return await answer(request, *[StreamId(unquote(part, errors="strict")) for part in name])
 
@@ -99,7 +95,7 @@ class Inspector:
         if not request.scope["path"].endswith("/"):
             # The page's requests are relative to the mount, so the page's URL must end with "/".
             return RedirectResponse(place_of(request.scope).mount.rsplit("/", 2)[-2] + "/", 307)
-        if await self._authorize(request, "look") is not True:
+        if not await self._authorize(request, "look"):
             return Problem(403, "forbidden", "You may not use the inspector.")
         nonce = secrets.token_urlsafe(16)
         policy = (
@@ -117,8 +113,8 @@ class Inspector:
             {
                 "health": health.as_json(),
                 "workers": await workers(engine.store, engine.condition) if health.live else [],
-                "text": await self._authorize(request, "text") is True,
-                "stop": await self._authorize(request, "stop") is True,
+                "text": await self._authorize(request, "text"),
+                "stop": await self._authorize(request, "stop"),
             }
         )
 
@@ -148,7 +144,7 @@ class Inspector:
         state = await engine.readers.state(stream_id)
         description = (await describe(engine.store, state, engine.condition)).as_json()
         end = description["end"]
-        if end is not None and await self._authorize(request, "text") is not True:
+        if end is not None and not await self._authorize(request, "text"):
             del end["result"]  # the application chose the result, which may contain text
         return JSONResponse(description)
 
