@@ -221,6 +221,28 @@ async def test_stop_from_anywhere(page: Client, streams: PersistentTextStreaming
     assert message["metadata"] == {"inkstream": {"status": "cancelled", "message": None}}
 
 
+async def test_stop_ends_the_named_answer(page: Client, streams: PersistentTextStreaming) -> None:
+    """If two windows ask at once, the Stop of the first window ends the first answer."""
+    sources = ScriptedSource(), ScriptedSource()
+    asked, names = [], []
+    for number, source in enumerate(sources):
+        asked.append(asyncio.create_task(page.post(ask(user("q", f"u{number}")), source)))
+        await source.send("one ")
+        await asyncio.wait_for(source.started.wait(), 8)
+        names.append((await _latest(streams)).stream_id)
+    theirs = await streams.create(owner="ada", group="another chat")
+    log = await streams.create(kind="log", owner="ada", group="chat")
+    for name in (theirs, log, "absent", "", 5):
+        assert not await page.chat.stop("chat", {"stream_id": name}, owner="ada")
+    assert not await page.chat.stop("chat", {"stream_id": names[0]}, owner="eve")
+    assert await page.chat.stop("chat", {"stream_id": names[0]}, owner="ada")
+    assert (await asked[0]).chunks[-2:] == [{"type": "abort"}, "[DONE]"]
+    assert not await page.chat.stop("chat", {"stream_id": names[0]}, owner="ada")
+    await sources[1].finish()
+    assert (await asked[1]).chunks[-2]["type"] == "finish"
+    assert not (await streams.read(theirs)).status.ended
+
+
 async def _latest(streams: PersistentTextStreaming) -> Any:
     latest = await streams.latest(group="chat")
     assert latest is not None

@@ -10,7 +10,13 @@ from starlette.responses import Response
 
 from inkstream import wire
 from inkstream._arguments import check_seconds
-from inkstream._errors import InkstreamError, StreamConflict, StreamExists, StreamNotFound
+from inkstream._errors import (
+    InkstreamError,
+    InvalidStreamId,
+    StreamConflict,
+    StreamExists,
+    StreamNotFound,
+)
 from inkstream._types import JSON, Status, StreamBody, StreamId, StreamState
 from inkstream.ai_sdk._turn import (
     Turn,
@@ -129,21 +135,24 @@ class UIMessageChat:
         )
 
     async def stop(self, chat_id: str, body: object = None, *, owner: str | None = None) -> bool:
-        """Stop the running answer for all readers. Return whether an answer was running.
+        """Stop a running answer for all readers. Return whether this answer was running.
 
         Args:
             chat_id: The chat.
             body: The request's JSON, or ``None``. In ``stream_id``, ``resumingFetch`` names the
-                stream to stop, because a Stop that arrives late must not end the next answer.
+                answer to stop, because a Stop must end neither a later answer nor the answer of
+                another window. Without ``stream_id``, the chat's newest answer is stopped.
             owner: The user.
         """
-        state = await self._streams.latest(owner=owner, group=chat_id)
         named = body.get("stream_id") if isinstance(body, Mapping) else None
-        if state is None or state.ended or named not in (None, state.stream_id):
-            return False
+        if named is None:
+            latest = await self._streams.latest(owner=owner, group=chat_id)
+            if latest is None:
+                return False
+            named = latest.stream_id
         try:
-            return await self._streams.cancel(state.stream_id, owner=owner, group=chat_id)
-        except StreamNotFound:
+            return await self._streams.cancel(named, owner=owner, group=chat_id)
+        except (StreamNotFound, StreamConflict, InvalidStreamId):
             return False
 
     async def messages(
