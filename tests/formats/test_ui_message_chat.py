@@ -353,12 +353,52 @@ async def test_regenerated_and_edited(page: Client) -> None:
     assert [m["parts"][0]["text"] for m in history] == ["q edited", "fourth"]
 
 
-async def test_last_message_alone_is_enough(page: Client) -> None:
-    """If a page sends only its last message, the history still contains all earlier messages."""
+async def test_a_window_that_is_behind_begins_a_branch(
+    page: Client, streams: PersistentTextStreaming
+) -> None:
+    """The history is what the newest answer's window sent. Other answers stay stored."""
     await page.post(ask(user("q")), says("first"))
-    await page.post({"id": "chat", "message": user("q2", "u2")}, says("second"))
+    both = await page.chat.messages("chat", owner="ada")
+    await page.post(ask(*both, user("q2", "u2")), says("second"))
+    await page.post(ask(*both, user("q3", "u3")), says("third"))
+    assert await texts(page) == ["q", "first", "q3", "third"]
+    stored = (await streams.list(owner="ada", group="chat")).streams
+    shown = [page.chat.message(await streams.read(state.stream_id)) for state in stored]
+    assert [m["parts"][0]["text"] for m in shown] == ["third", "second", "first"]
+    questions = [state.metadata["inkstream.ui_message"]["question"] for state in stored]  # type: ignore[index,call-overload]
+    assert [q["id"] for q in questions] == ["u3", "u2", "u1"]  # type: ignore[index,call-overload]
+
+
+async def test_last_message_alone_is_enough(page: Client) -> None:
+    """If pages send only their last message, the history contains the messages of all windows.
+
+    In the source, the history ends with the new question. The answer to a question that is edited
+    or asked again replaces the old answer.
+    """
+
+    async def asked(question: str, name: str, answer: str) -> None:
+        async def source() -> AsyncIterator[str]:
+            seen.append(await texts(page))
+            yield answer
+
+        await page.post({"id": "chat", "message": user(question, name)}, source)
+
+    seen: list[list[str]] = []
+    await asked("q", "u1", "first")
+    await asked("q2", "u2", "second")
+    await asked("q3", "u3", "third")
+    assert seen[-1] == ["q", "first", "q2", "second", "q3"]
+    assert await texts(page) == ["q", "first", "q2", "second", "q3", "third"]
+    await asked("q3", "u3", "third again")
+    assert await texts(page) == ["q", "first", "q2", "second", "q3", "third again"]
+    await asked("q2 edited", "u2", "fourth")
+    assert seen[-1] == ["q", "first", "q2 edited"]
+    assert await texts(page) == ["q", "first", "q2 edited", "fourth"]
+
+
+async def texts(page: Client) -> list[str]:
     history = await page.chat.messages("chat", owner="ada")
-    assert [m["parts"][0]["text"] for m in history] == ["q", "first", "q2", "second"]
+    return [message["parts"][0]["text"] for message in history]
 
 
 async def test_a_failure_has_a_public_message(page: Client) -> None:

@@ -160,8 +160,10 @@ class UIMessageChat:
     ) -> list[dict[str, Any]]:
         """Return a chat's questions and answers, for ``useChat({messages})``.
 
-        The running answer is left out, because ``resume`` sends it. If an answer was generated
-        again, or a question was edited, the method returns only the last version.
+        The running answer is left out, because ``resume`` sends it. The newest answer and the
+        messages that its page sent with the question form the history. So if the page edited a
+        question, generated an answer again, or did not know the newest messages, then the messages
+        that this page did not send are left out. Their streams stay stored.
 
         Args:
             chat_id: The chat.
@@ -223,15 +225,25 @@ class UIMessageChat:
         """Return the stream to follow, and how many of its messages the page already has."""
         if turn.goes_on:
             return await self._go_on(turn, owner, metadata)
-        after = turn.after
-        if not turn.whole:
-            latest = await self._streams.latest(owner=owner, group=turn.chat_id)
-            after = None if latest is None else message_id_of(latest)
+        after = turn.after if turn.whole else await self._after(turn, owner)
         note: dict[str, JSON] = {"question": question_of(turn.last), "after": after}
         stream_id = await self._streams.create(
             owner=owner, group=turn.chat_id, metadata={**metadata, UI_MESSAGE: note}
         )
         return stream_id, 0
+
+    async def _after(self, turn: Turn, owner: str | None) -> str | None:
+        """Return the id of the answer before the question of a page that sends only the question.
+
+        If the user edits a question or asks it again, its new answer replaces the old answer.
+        """
+        listing = await self._streams.list(owner=owner, group=turn.chat_id, limit=_RECENT)
+        for state in listing.streams:
+            note = note_of(state)
+            question = note.get("question")
+            if isinstance(question, Mapping) and question.get("id") == turn.last["id"]:
+                return note.get("after")
+        return message_id_of(listing.streams[0]) if listing.streams else None
 
     async def _go_on(
         self, turn: Turn, owner: str | None, metadata: Mapping[str, JSON]
