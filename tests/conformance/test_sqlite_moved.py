@@ -54,7 +54,7 @@ async def test_deleted(
 ) -> None:
     """G1, G12: the store does not acknowledge a commit into a deleted file."""
     Path(f"{path}{suffix}").unlink()
-    with pytest.raises(StoreUnavailable, match="was (moved or )?deleted while it was in use"):
+    with pytest.raises(StoreUnavailable, match=r"was (moved or )?deleted while it was in use"):
         await append(store, "lost")
     assert caplog.records[-1].levelno == logging.ERROR
 
