@@ -41,17 +41,17 @@ class Result:
     value: JSON
 
 
-Message: TypeAlias = "str | Mapping[str, JSON]"
+Message: TypeAlias = str | Mapping[str, JSON]
 """An item of a source: a piece of text, or a JSON object."""
 
 Append: TypeAlias = Callable[[Message], Awaitable[None]]
 
 Source: TypeAlias = (
-    "Callable[[], AsyncIterator[Message | Result]]"
-    " | Callable[[], Iterable[Message | Result]]"
-    " | Callable[[Append], Awaitable[JSON]]"
-    " | AsyncIterator[Message | Result]"
-    " | Iterable[Message | Result]"
+    Callable[[], AsyncIterator[Message | Result]]
+    | Callable[[], Iterable[Message | Result]]
+    | Callable[[Append], Awaitable[JSON]]
+    | AsyncIterator[Message | Result]
+    | Iterable[Message | Result]
 )
 """The code that produces an answer.
 
