@@ -3,6 +3,9 @@
 A stored message is a piece of text (as UTF-8) or a JSON value (as its exact bytes). A segment joins
 the bytes of consecutive messages. The index of a segment has one number per message,
 ``length << 1 | is_json``, in LEB128. The segments of a byte stream have no index.
+
+Clients of Durable Streams get the stored messages (``decode_messages``). All other readers get
+``readable_messages``, in which a string of a Durable Streams client is a piece of text too.
 """
 
 from __future__ import annotations
@@ -353,7 +356,7 @@ def text_of(segments: Iterable[Segment]) -> bytes:
         [
             segment.payload
             if is_all_text(segment)
-            else "".join(m for m in decode_messages([segment]) if isinstance(m, str)).encode()
+            else "".join(m for m in readable_messages([segment]) if isinstance(m, str)).encode()
             for segment in segments
         ]
     )
@@ -369,6 +372,34 @@ def decode_messages(segments: Iterable[Segment]) -> Iterator[str | RawJSON]:
             yield RawJSON(raw) if is_json else raw.decode()
 
 
+_ESCAPE: Final = re.compile(
+    rb"\\(?:u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    rb"|(u[dD][89a-fA-F][0-9a-fA-F]{2})|.)"
+)
+
+
+def _clean_json(raw: bytes) -> bytes:
+    """Return JSON in which the escape of half a surrogate pair is the escape of U+FFFD."""
+    if b"\\ud" not in raw and b"\\uD" not in raw:
+        return raw
+    return _ESCAPE.sub(lambda escape: rb"\ufffd" if escape[1] else escape[0], raw)
+
+
+def readable_messages(segments: Iterable[Segment]) -> Iterator[str | RawJSON]:
+    """Yield the messages of a JSON stream's segments as every reader but Durable Streams gets them.
+
+    A JSON string is a piece of text, even if a client of Durable Streams has written it. Otherwise
+    one reader would get a text that another reader does not get. Half a surrogate pair is U+FFFD,
+    because Python cannot encode the half.
+    """
+    for message in decode_messages(segments):
+        if isinstance(message, str):
+            yield message
+            continue
+        raw = _clean_json(message.raw)
+        yield load_json(raw) if raw.startswith(b'"') else RawJSON(raw)
+
+
 def joined(segments: Iterable[Segment]) -> Iterator[tuple[int, str | RawJSON]]:
     """Yield the messages of a JSON stream's segments, each with the position after the message.
 
@@ -382,10 +413,10 @@ def joined(segments: Iterable[Segment]) -> Iterator[tuple[int, str | RawJSON]]:
             messages: Iterable[str | RawJSON] = (segment.payload.decode(),)
             step = segment.count
         else:
-            messages, step = decode_messages((segment,)), 1
+            messages, step = readable_messages((segment,)), 1
         for message in messages:
             delta = None if isinstance(message, str) else delta_of(message.raw)
-            text = message if delta is None else clean_text(delta.text)
+            text = message if delta is None else delta.text
             if run is not None and not (isinstance(text, str) and run.takes(delta)):
                 yield run.end, run.message()
                 run = None

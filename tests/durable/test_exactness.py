@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from typing import Any
 
 import httpx
 import pytest
+from starlette.requests import Request
+from starlette.types import Receive, Scope, Send
 
 from inkstream import PersistentTextStreaming
+from inkstream.formats import ai_sdk, ndjson, openai_chat
 from inkstream.wire import Offset
-from tests.durable.mount import JSON, TEXT, producing
+from tests.durable.mount import JSON, TEXT, client_of, producing
 
 EXACT = [
     b'"\\u0000"',
@@ -59,6 +64,57 @@ async def test_bytes_are_bytes(client: httpx.AsyncClient) -> None:
     end = Offset.parse(first.headers["stream-next-offset"])
     middle = str(replace(end, position=299))
     assert (await client.get("/b", params={"offset": middle})).content == data[299:]
+
+
+HALVES = [b'"hello "', b'"wo"', b'"rld"', rb'{"k":"\ud800","n":1.0}', rb'"\ud83d"', b'"!"']
+PARTS = ["hello world", {"k": "\ufffd", "n": 1.0}, "\ufffd!"]
+
+
+@pytest.mark.parametrize(
+    "form",
+    ["events", "json", "text", ndjson, openai_chat, ai_sdk],
+    ids=["events", "json", "text", "ndjson", "openai_chat", "ai_sdk"],
+)
+async def test_all_readers_of_a_log_get_the_same_text(
+    streams: PersistentTextStreaming, form: Any
+) -> None:
+    """G2, G11: a string of the log is a piece of text, and half a surrogate pair is U+FFFD."""
+    async with client_of(streams.durable_streams(allow_anonymous=True)) as client:
+        await client.put("/s", headers=JSON)
+        for message in HALVES:  # each message has its own segment
+            await client.post("/s", headers=JSON, content=message)
+        await client.post("/s", headers=JSON | {"stream-closed": "true"})
+        assert (await client.get("/s")).content == b"[" + b",".join(HALVES) + b"]"
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        await streams.response(Request(scope, receive), "s", format=form)(scope, receive, send)
+
+    transport = httpx.ASGITransport(app)
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as reader:
+        body = (await reader.get("/")).text
+    read = await streams.read("s")
+    assert (list(read.parts), read.text) == (PARTS, "hello world\ufffd!")
+    if form == "text":
+        assert body == read.text
+    elif form == "json":
+        assert json.loads(body)["parts"] == PARTS
+    else:
+        lines = [line.removeprefix("data: ") for line in body.splitlines()]
+        values = [json.loads(line) for line in lines if line[:1] in ("{", '"')]
+        assert "".join(map(_text_in, values)) == read.text
+        assert "\\ud" not in body
+
+
+def _text_in(value: Any) -> str:
+    """Return the text in an event of any format."""
+    match value:
+        case str() as text:
+            return text
+        case {"text": str(text)} | {"type": "text-delta", "delta": str(text)}:
+            return text
+        case {"choices": [{"delta": {"content": str(text)}}]}:
+            return text
+    return ""
 
 
 async def test_ids_keep_slashes_and_everything_else(client: httpx.AsyncClient) -> None:

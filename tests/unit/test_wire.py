@@ -314,6 +314,25 @@ def parse_events(raw: bytes) -> list[dict[str, str]]:
     return events
 
 
+@given(
+    st.recursive(
+        any_texts | st.integers(), lambda inner: st.lists(inner) | st.dictionaries(any_texts, inner)
+    )
+)
+def test_a_reader_gets_no_half_of_a_surrogate_pair(value: Any) -> None:
+    """G11: escapes of half a pair, which a log's client may send, are U+FFFD for readers."""
+    raw = json.dumps(value).encode()
+    (message,) = wire.readable_messages([segment_of(RawJSON(raw))])
+    got = message if isinstance(message, str) else json.loads(message.raw)
+    assert got == json.loads(wire.clean_text(json.dumps(value, ensure_ascii=False)))
+
+
+def test_escapes_that_only_look_like_halves_stay() -> None:
+    raw = rb'{"a":"\\ud800 \ud83d\ude00 \\\udc00 \u0041","n":1.0}'
+    (message,) = wire.readable_messages([segment_of(RawJSON(raw))])
+    assert message == RawJSON(raw.replace(rb"\udc00", rb"\ufffd"))
+
+
 class TestEvents:
     """G2, G11: a browser parses the frames into the stored messages, each with the right offset."""
 
@@ -322,6 +341,7 @@ class TestEvents:
         segment = segment_of(*messages, position=41)
         events = parse_events(wire.PING + wire.event_frames(Stream(internal_id), segment))
         values = [json.loads(event["data"]) for event in events]
+        messages = list(wire.readable_messages([segment]))  # a JSON string is a piece of text
         expected = [
             part if isinstance(part, str) else json.loads(part.raw)
             for part in text_joined(messages)

@@ -139,5 +139,5 @@ async def _message_at(readers: Readers, stream: StreamState, position: int) -> s
     page = await readers.page(stream.stream_id, position, 1)
     found = wire.cut(page.segments[0], position, position + 1) if page.segments else None
     if found is not None and page.state.internal_id == stream.internal_id:
-        return next(wire.decode_messages([found]))
+        return next(wire.readable_messages([found]))
     raise ValueError("the stream has no message at this position")

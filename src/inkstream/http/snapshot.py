@@ -51,11 +51,11 @@ class Snapshot:
             if wire.is_all_text(segment):
                 self._put(out, segment.payload)
                 continue
-            for message in wire.decode_messages([segment]):
+            for message in wire.readable_messages([segment]):
                 if isinstance(message, str):
                     self._put(out, message.encode())
                 elif (delta := delta_of(message.raw)) is not None:
-                    self._put(out, wire.clean_text(delta.text).encode(), delta)
+                    self._put(out, delta.text.encode(), delta)
                 else:
                     raw = wire.one_line(message.raw)
                     out += (self._close, b"," * (not self._is_empty), raw)
