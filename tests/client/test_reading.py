@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from inkstream import End, OffsetGone, Status, StreamGone, StreamNotFound
 from inkstream.client import Answer, AsyncReader, PostUncertain, Reader, RequestRefused, Unreachable
+from inkstream.client._backoff import retry_after
 from inkstream.client._events import EventParser
 from inkstream.client._reading import Reading
 
@@ -296,6 +297,20 @@ async def test_a_lossy_server(kind: str) -> None:
         return httpx.Response(200, headers=EVENTS, content=b"retry: 0\n" + bodies.pop(0))
 
     assert (await read(kind, answer)).parts == tuple(ITEMS[:2])
+
+
+@pytest.mark.parametrize(
+    ("value", "least_s"),
+    [
+        ("Fri, 31 Dec 2100 23:59:59 GMT", 1e9),
+        ("Thu, 26 Nov 2020 20:00:00 GMT", 0),
+        ("Foo, 99 Bar 2026", 0),
+        ("-1", 0),
+        ("", 0),
+    ],
+)
+def test_a_server_may_ask_to_wait_until_a_date(value: str, least_s: float) -> None:
+    assert retry_after({"retry-after": value}) == least_s
 
 
 def posting() -> Reading:

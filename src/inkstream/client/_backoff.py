@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 from typing import Final
 
 from inkstream.client._errors import Unreachable
@@ -25,10 +26,15 @@ def passes(status: int) -> bool:
 
 
 def retry_after(headers: Mapping[str, str]) -> float:
-    """Return how many seconds the server asks a client to wait, or 0."""
+    """Return how long a server asks a client to wait (as seconds or a date), in s, or 0."""
     value = headers.get("retry-after", "")
-    seconds = float(value) if value.isascii() and value.isdigit() else 0.0
-    return min(seconds, _LONGEST_ASKED_S)
+    if value.isascii() and value.isdigit():
+        return min(float(value), _LONGEST_ASKED_S)
+    try:
+        seconds = parsedate_to_datetime(value).timestamp() - time.time()
+    except (ValueError, OverflowError):
+        return 0.0
+    return min(max(0.0, seconds), _LONGEST_ASKED_S)
 
 
 class Backoff:
